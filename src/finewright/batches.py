@@ -1,0 +1,133 @@
+"""Rows → packed batches by token budget, in an order that is a pure function of (seed, epoch)."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from finewright.attention import Layout, sort_by_length
+
+ROWS_PER_STEP = 16
+"""What the automatic token budget holds on average: the usual batch of published fine-tuning recipes."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised texts. `lengths_uncut`: tokens before cutting to the limit. `targets` is empty for unlabelled texts."""
+
+    ids: list[list[int]]
+    lengths_uncut: list[int]
+    targets: list[int]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text as it is used."""
+        return [len(ids) for ids in self.ids]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,)."""
+
+    rows: tuple[int, ...]
+    ids: torch.Tensor
+    layout: Layout
+    targets: torch.Tensor
+
+    @property
+    def num_tokens(self) -> int:
+        """Real tokens; there are no others."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Forward passes (lists of row indices) that make one update."""
+
+    epoch: int
+    batches: tuple[tuple[int, ...], ...]
+
+
+def encode(tokenizer: Any, texts: Sequence[str], *, targets: Sequence[int] = (), limit: int, keep_end: bool = False) -> Encoded:
+    """Token ids of every text, those over `limit` cut at the end, or at the start with `keep_end`.
+
+    The tokenizer itself cuts, so special tokens such as [CLS] and [SEP] stay in place.
+    """
+    if not texts:
+        return Encoded([], [], [])
+    ids = tokenizer(list(texts), verbose=False)["input_ids"]
+    lengths = [len(one) for one in ids]
+    long = [index for index, length in enumerate(lengths) if length > limit]
+    if long:
+        side, tokenizer.truncation_side = tokenizer.truncation_side, "left" if keep_end else "right"
+        cut = tokenizer([texts[index] for index in long], truncation=True, max_length=limit, verbose=False)["input_ids"]
+        tokenizer.truncation_side = side
+        for index, shorter in zip(long, cut, strict=True):
+            ids[index] = shorter
+    return Encoded(ids, lengths, list(targets))
+
+
+def choose_budget(lengths: Sequence[int], *, prompt_tokens: int = 0) -> tuple[int, str]:
+    """Tokens per forward pass that hold ROWS_PER_STEP texts of mean length, and why."""
+    mean = sum(lengths) / len(lengths) + prompt_tokens
+    longest = max(lengths) + prompt_tokens
+    budget = max(math.ceil(ROWS_PER_STEP * mean), longest)
+    why = f"{ROWS_PER_STEP} texts of {mean:.0f} tokens on average"
+    return budget, why if budget > longest else f"the longest text has {longest} tokens"
+
+
+def epoch_batches(lengths: Sequence[int], *, budget: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
+    """Row indices of each forward pass of an epoch: a seeded shuffle, cut wherever the next text would pass the budget.
+
+    Every row occurs once. Rows are grouped by chance alone, never by length: a batch is an honest sample.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
+    return list(_cut(order.tolist(), lengths, budget=budget))
+
+
+def _cut(order: Sequence[int], lengths: Sequence[int], *, budget: int) -> Iterator[tuple[int, ...]]:
+    rows: list[int] = []
+    used = 0
+    for row in order:
+        if rows and used + lengths[row] > budget:
+            yield tuple(rows)
+            rows, used = [], 0
+        rows.append(row)
+        used += lengths[row]
+    if rows:
+        yield tuple(rows)
+
+
+def steps(lengths: Sequence[int], *, budget: int, accumulation: int, seed: int, epochs: float, max_steps: int = 0) -> list[Step]:
+    """Every update of a training run, in order. A fraction of an epoch takes that share of its updates."""
+    plan: list[Step] = []
+    for epoch in range(math.ceil(epochs)):
+        batches = epoch_batches(lengths, budget=budget, seed=seed, epoch=epoch)
+        groups = [tuple(batches[start : start + accumulation]) for start in range(0, len(batches), accumulation)]
+        share = min(1.0, epochs - epoch)
+        plan += [Step(epoch, group) for group in groups[: max(1, round(share * len(groups)))]]
+    return plan[:max_steps] if max_steps else plan
+
+
+def by_length(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
+    """Batches for evaluation, where order does not matter: neighbours in length share a batch."""
+    return list(_cut(sort_by_length(lengths), lengths, budget=budget))
+
+
+def collate(encoded: Encoded, rows: Sequence[int], *, device: str = "cpu") -> Batch:
+    """One batch of the given rows."""
+    ordered = sorted(rows, key=lambda row: (len(encoded.ids[row]), row))
+    ids = torch.tensor([token for row in ordered for token in encoded.ids[row]], device=device)
+    layout = Layout(tuple(len(encoded.ids[row]) for row in ordered))
+    targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
+    return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets)
+
+
+def padding_fraction(plan: Sequence[Step], lengths: Sequence[int]) -> float:
+    """Share of positions that are padding when every batch of `plan` is padded to its longest text."""
+    real = sum(lengths[row] for step in plan for rows in step.batches for row in rows)
+    positions = sum(len(rows) * max(lengths[row] for row in rows) for step in plan for rows in step.batches)
+    return 1 - real / positions

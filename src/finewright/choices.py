@@ -1,0 +1,84 @@
+"""Knobs that were left open: a value for each, with its reason."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from finewright import batches, hardware
+from finewright.config import Settings, TrainKnobs
+from finewright.methods.base import AbstractMethod
+
+LEAST_STEPS = 500
+LEAST_EPOCHS, MOST_EPOCHS = 3, 20
+LONGEST_TEXT = 512
+
+
+@dataclass
+class Choices:
+    """What was chosen for the user, in the order of choosing."""
+
+    made: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, knob: str, value: Any, reason: str) -> Any:
+        """Keep a choice and hand its value back."""
+        self.made.append({"knob": knob, "value": value, "reason": reason})
+        return value
+
+    def sentences(self) -> list[str]:
+        """`knob = value: reason` for each."""
+        return [f"{choice['knob']} = {choice['value']}: {choice['reason']}" for choice in self.made]
+
+
+def precision(settings: Settings, *, machine: hardware.Hardware, choices: Choices) -> str:
+    """float32 or bfloat16."""
+    value, reason = hardware.choose_precision(settings.train.precision, hardware=machine)
+    return choices.note("train.precision", value, reason) if settings.train.precision == "auto" else value
+
+
+def threads(settings: Settings, *, machine: hardware.Hardware, choices: Choices) -> int:
+    """CPU threads."""
+    if settings.train.threads:
+        return settings.train.threads
+    return choices.note("train.threads", machine.cpu_count, "cores this process may use")
+
+
+def max_length(settings: Settings, *, longest: int, prompt_tokens: int, choices: Choices) -> int:
+    """Tokens of the longest text, special tokens included; `longest`: positions the model has."""
+    room = longest - prompt_tokens
+    if settings.data.max_length is None:
+        reason = f"the model has {longest} positions" + (f", {prompt_tokens} for the prompt" if prompt_tokens else "")
+        return choices.note(
+            "data.max_length", min(LONGEST_TEXT, room), reason if room < LONGEST_TEXT else "long enough for most texts"
+        )
+    if settings.data.max_length > room:
+        return choices.note("data.max_length", room, f"{settings.data.max_length} was asked for, the model has room for {room}")
+    return settings.data.max_length
+
+
+def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices) -> tuple[float, list[str]]:
+    """Peak learning rate, and a warning when it lies far outside the way's range."""
+    if train.lr is None:
+        return choices.note("train.lr", method.lr, f"the default of {method.name()}, docs/learning_rates.md"), []
+    low, high = method.lr_range
+    if low <= train.lr <= high:
+        return train.lr, []
+    return train.lr, [f"learning rate {train.lr:g} is far outside {method.name()}'s usual range, {low:g} to {high:g}"]
+
+
+def batch_tokens(train: TrainKnobs, *, lengths: Sequence[int], choices: Choices) -> int:
+    """Tokens per forward pass."""
+    if train.batch_tokens is None:
+        return choices.note("train.batch_tokens", *batches.choose_budget(lengths))
+    return train.batch_tokens
+
+
+def epochs(train: TrainKnobs, *, steps_per_epoch: int, choices: Choices) -> float:
+    """Passes over the data: three, more where the data is so small that few updates would come of it.
+
+    Short fine-tuning on small sets is unstable; more steps mend it (Mosbach et al. 2021, arXiv:2006.04884).
+    """
+    if train.epochs is not None:
+        return train.epochs
+    value = min(max(math.ceil(LEAST_STEPS / steps_per_epoch), LEAST_EPOCHS), MOST_EPOCHS)
+    return choices.note("train.epochs", value, f"{steps_per_epoch} steps an epoch, {value * steps_per_epoch} in all")

@@ -1,0 +1,154 @@
+"""Every knob once: default, range and help; filled from TOML, `--set key=value` and keywords."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finewright.errors import UserError
+
+DEFAULT_MODEL = "openai-community/gpt2"
+
+
+class Knobs(BaseModel):
+    """A named group of knobs. Unknown names are refused; values are checked against type and range."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+
+
+K = TypeVar("K", bound="Knobs")
+
+
+def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare one knob. `low` and `high` are inclusive; the help line names the unit."""
+    return Field(default, description=help, ge=low, le=high)
+
+
+class DataKnobs(Knobs):
+    """How rows become texts with labels."""
+
+    text_column: str | None = knob(None, "column with the text; guessed when not given")
+    label_column: str | None = knob(None, "column with the label; guessed when not given")
+    validation_fraction: float = knob(0.1, "share of rows kept for validation when no validation file is given", low=0, high=0.5)
+    test_fraction: float = knob(0.15, "share of rows kept for the test when no test file is given", low=0, high=0.5)
+    split_seed: int = knob(0, "seed of the stratified split; apart from the run's seed, so seeds share a split", low=0)
+    max_length: int | None = knob(None, "longest text in tokens; the model's own limit, at most 512, when not given", low=2)
+    keep_end: bool = knob(False, "cut a text that is too long at its start and keep its end")
+    drop_bad: bool = knob(False, "drop rows without text or label and log them, instead of stopping")
+    ignore_unseen: bool = knob(False, "leave out evaluation rows whose label never occurs in training")
+
+
+class TrainKnobs(Knobs):
+    """How the weights are trained."""
+
+    epochs: float | None = knob(
+        None, "passes over the training rows; chosen from the number of steps when not given", low=0.01, high=1000
+    )
+    max_steps: int = knob(0, "stop after this many optimizer steps; 0: no limit", low=0)
+    lr: float | None = knob(None, "peak learning rate; the way's own default when not given", low=0, high=100)
+    batch_tokens: int | None = knob(None, "tokens per forward pass; chosen from the text lengths when not given", low=1)
+    accumulation: int = knob(1, "forward passes per optimizer step", low=1, high=4096)
+    warmup_fraction: float = knob(0.06, "share of the steps in which the learning rate rises", low=0, high=1)
+    schedule: Literal["linear", "cosine", "constant"] = knob("linear", "how the learning rate falls after the warm-up")
+    weight_decay: float = knob(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
+    clip_norm: float = knob(1.0, "largest norm of the gradient; 0: no clipping", low=0)
+    class_weights: Literal["none", "balanced"] = knob("none", "balanced: weigh each class by the inverse of its share")
+    early_stopping: int = knob(0, "stop after this many evaluations without improvement; 0: off", low=0)
+    evaluations_per_epoch: int = knob(1, "how often the validation split is looked at", low=1, high=100)
+    log_steps: int = knob(10, "optimizer steps between two lines of metrics.jsonl", low=1)
+    precision: Literal["auto", "float32", "bfloat16"] = knob("auto", "dtype of the matrix products; auto asks the hardware")
+    threads: int = knob(0, "CPU threads; 0: one per core", low=0, high=1024)
+
+
+class Settings(Knobs):
+    """All knobs of a run but those of its method, which live in the method's own file."""
+
+    model: str = knob(DEFAULT_MODEL, "hub id or local folder of the pre-trained model")
+    seed: int = knob(0, "seed of the order, the dropout and every new weight", low=0, high=2**31 - 1)
+    data: DataKnobs = Field(default_factory=DataKnobs)
+    train: TrainKnobs = Field(default_factory=TrainKnobs)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as nested dicts; a broken file is a `UserError` with its line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such config file", where=str(path), fix="give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"not a readable TOML file: {error}", where=str(path), fix="mend that line; `key = value`, text in quotes"
+        ) from None
+
+
+def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
+    """`["train.lr=1e-4"]` → `{"train": {"lr": 0.0001}}`. Values are TOML; what is no TOML is text."""
+    tree: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set wants key=value, found {pair!r}", fix="for instance --set method.rank=8")
+        insert(tree, key.strip(), _toml_value(text.strip()))
+    return tree
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def insert(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put `value` at a dotted key of a nested dict."""
+    *groups, leaf = dotted.split(".")
+    for group in groups:
+        tree = tree.setdefault(group, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{group!r} is a value, not a group of knobs", where=dotted)
+    tree[leaf] = value
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested dict with the values of `over` laid on `base`."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build(kind: type[K], values: Mapping[str, Any], *, prefix: str = "") -> K:
+    """Check `values` against `kind`. All faults are told at once, each with its key and the way out."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        faults = [_explain(kind, fault, prefix) for fault in error.errors()]
+    raise UserError("\n  ".join(faults), fix="`finewright methods` and docs/knobs.md list every knob")
+
+
+def _explain(kind: type[Knobs], fault: Any, prefix: str) -> str:
+    key = ".".join([*([prefix] if prefix else []), *(str(part) for part in fault["loc"])])
+    if fault["type"] != "extra_forbidden":
+        return f"{key} = {fault['input']!r}: {fault['msg']}"
+    group: type[BaseModel] = kind
+    for part in fault["loc"][:-1]:
+        group = group.model_fields[part].annotation  # type: ignore[assignment]
+    near = difflib.get_close_matches(str(fault["loc"][-1]), group.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(group.model_fields)}"
+    return f"{key}: unknown knob; {hint}"
+
+
+def describe(kind: type[Knobs], *, prefix: str = "") -> list[tuple[str, str, str]]:
+    """(dotted name, default, help) of every knob of a group, nested groups included."""
+    rows = []
+    for name, field in kind.model_fields.items():
+        dotted = f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Knobs):
+            rows += describe(field.annotation, prefix=f"{dotted}.")
+        else:
+            rows.append((dotted, "auto" if field.default is None else str(field.default), field.description or ""))
+    return rows

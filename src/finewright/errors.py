@@ -1,0 +1,35 @@
+"""What a person can repair, and the exit code that says which kind it is."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the `finewright` command."""
+
+    USAGE = 2
+    BAD_DATA = 3
+    MISMATCH = 4
+    NON_FINITE = 5
+    OUT_OF_MEMORY = 6
+    DISK = 7
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    `what`: what was wanted and what was found, with the value.
+    `where`: `file:row`, a key or a path; empty if there is no such place.
+    `fix`: the way out; empty only if `what` already says it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "", code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.fix = fix
+        self.code = code
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        way_out = f"\n  → {self.fix}" if self.fix else ""
+        return f"{place}{self.what}{way_out}"

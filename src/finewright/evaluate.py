@@ -1,0 +1,99 @@
+"""A model over texts → scores, metrics, worst mistakes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from finewright import batches, metrics, models, tasks
+from finewright.batches import Encoded
+from finewright.data import Row
+from finewright.tuned import Tuned
+
+EVALUATION_TOKENS = 4096
+"""Token budget of a pass without gradients."""
+
+
+def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
+    """Class scores of every text in the given order, float32, shape (N, C). Texts of like length share a pass."""
+    device = tuned.network.get_input_embeddings().weight.device
+    scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
+    tuned.owner.eval()
+    with torch.inference_mode():
+        for rows in batches.by_length(encoded.lengths, budget=EVALUATION_TOKENS):
+            batch = batches.collate(encoded, rows, device=str(device))
+            scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout).float().cpu().numpy()
+    return scores
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Softmax in float64, shape (N, C)."""
+    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def measure(tuned: Tuned, encoded: Encoded, *, labels: Sequence[str]) -> dict[str, Any]:
+    """Metrics of a labelled split."""
+    shares = probabilities(score(tuned, encoded, num_labels=len(labels)))
+    return metrics.classification(shares, np.array(encoded.targets), labels=labels)
+
+
+def prediction_lines(rows: Sequence[Row], shares: np.ndarray, *, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """One line per row: text, label, predicted, probability of the predicted label."""
+    chosen = shares.argmax(axis=1)
+    return [
+        {"text": row.text, "label": row.label, "predicted": labels[pick], "probability": float(share[pick]), "where": row.where}
+        for row, share, pick in zip(rows, shares, chosen, strict=True)
+    ]
+
+
+def worst_mistakes(rows: Sequence[Row], shares: np.ndarray, *, labels: Sequence[str], count: int = 10) -> list[dict[str, Any]]:
+    """The wrong rows whose right label got the least probability, worst first."""
+    lines = prediction_lines(rows, shares, labels=labels)
+    numbers = {label: index for index, label in enumerate(labels)}
+    for line, share in zip(lines, shares, strict=True):
+        line["probability_of_label"] = float(share[numbers[line["label"]]])
+    wrong = [line for line in lines if line["label"] != line["predicted"]]
+    return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A saved model with its tokenizer, ready for texts. `limit`: tokens of the longest text it reads."""
+
+    tuned: Tuned
+    tokenizer: Any
+    labels: tuple[str, ...]
+    limit: int
+    keep_end: bool
+
+    @classmethod
+    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool) -> "Predictor":
+        """From the `model/` folder of a run."""
+        tuned, tokenizer = models.reload(folder, bfloat16=bfloat16)
+        names = tuned.network.config.id2label
+        return cls(tuned, tokenizer, tuple(names[index] for index in range(len(names))), limit, keep_end)
+
+    def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Class scores, float32, shape (N, C)."""
+        encoded = batches.encode(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
+        return score(self.tuned, encoded, num_labels=len(self.labels))
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """For every text, in order: label, its probability, and the probability of every label."""
+        if not texts:
+            return []
+        shares = probabilities(self.score(texts))
+        chosen = shares.argmax(axis=1)
+        return [
+            {
+                "text": text,
+                "label": self.labels[pick],
+                "probability": float(share[pick]),
+                "probabilities": dict(zip(self.labels, share.tolist(), strict=True)),
+            }
+            for text, share, pick in zip(texts, shares, chosen, strict=True)
+        ]

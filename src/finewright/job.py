@@ -1,0 +1,242 @@
+"""One training run in the making: what was chosen, prepared and measured so far."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from finewright import anatomy as anatomies
+from finewright import batches, checkpoint, checks, choices, engine, evaluate, hardware, metrics, models, results
+from finewright.batches import Encoded
+from finewright.config import Settings
+from finewright.data import Dataset, Row
+from finewright.methods.base import AbstractMethod
+from finewright.run import RunFolder
+from finewright.tasks import Classification, empty_head
+from finewright.tuned import Tuned
+
+Splits = dict[str, Encoded]
+
+
+class Job:
+    """State and bookkeeping of `pipeline.train`; each public method is one of its verbs."""
+
+    tuned: Tuned
+    base: models.Base
+
+    def __init__(self, folder: RunFolder, *, settings: Settings, method: AbstractMethod, listen: Callable[[Any], None]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.method = method
+        self.listen = listen
+        self.choices = choices.Choices()
+        self.machine = hardware.detect()
+        self.precision = "float32"
+        self.limit = 0
+        self.total_parameters = 0
+        self.recipe_made: engine.Recipe | None = None
+        self.best: engine.Evaluated | None = None
+        self.last_step, self.num_tokens, self.num_rows = 0, 0, 0
+        self.train_seconds, self.started = 0.0, time.monotonic()
+
+    def tell(self, *sentences: str) -> None:
+        """Pass sentences on to whoever listens."""
+        for sentence in sentences:
+            self.listen(sentence)
+
+    def downloading(self, name: str, done: int, total: int) -> None:
+        """Pass on the progress of a download."""
+        self.listen(Downloading(name, done, total))
+
+    def choose_machine(self) -> None:
+        """Device, precision and threads."""
+        self.precision = choices.precision(self.settings, machine=self.machine, choices=self.choices)
+        torch.set_num_threads(choices.threads(self.settings, machine=self.machine, choices=self.choices))
+
+    def report(self, findings: Sequence[checks.Finding]) -> None:
+        """Keep findings in checks.json, tell the warnings, stop on errors."""
+        kept = self.folder.read_json(self.folder.checks)["findings"] if self.folder.checks.exists() else []
+        self.folder.write_json(self.folder.checks, {"findings": [*kept, *(finding.as_json() for finding in findings)]})
+        checks.stop_on_errors(findings)
+        self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
+
+    def prepare(self, base: models.Base) -> None:
+        """Let the method make the network ready."""
+        self.base = base
+        self.tell(*base.notes)
+        self.total_parameters = base.total_parameters
+        if not base.kept_head:
+            empty_head(base.network, anatomy=base.anatomy)
+        self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
+        if self.precision == "bfloat16":
+            models.use_bfloat16(self.tuned)
+        self.tuned.owner.to(self.machine.device)
+        self.tell(*self.tuned.notes)
+        assert self.tuned.num_head() > 0, "the head is trained in every way"
+
+    def encode(self, dataset: Dataset, *, task: Classification) -> Splits:
+        """Tokenise every split; over-long texts are cut, and that is said."""
+        longest = anatomies.longest_text(self.base.network.config, self.base.anatomy)
+        prompt_tokens = self.tuned.prompt_tokens
+        self.limit = choices.max_length(self.settings, longest=longest, prompt_tokens=prompt_tokens, choices=self.choices)
+        splits, findings = {}, []
+        for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
+            splits[name] = self._encode(rows, task=task)
+            places = [row.where for row in rows]
+            kept = "end" if self.settings.data.keep_end else "start"
+            findings += checks.truncation(splits[name].lengths_uncut, limit=self.limit, kept=kept, places=places)
+        self.report(findings)
+        return splits
+
+    def _encode(self, rows: Sequence[Row], *, task: Classification) -> Encoded:
+        return batches.encode(
+            self.base.origin.tokenizer,
+            [row.text for row in rows],
+            targets=[task.target(row.label) for row in rows],
+            limit=self.limit,
+            keep_end=self.settings.data.keep_end,
+        )
+
+    def recipe(self, encoded: Encoded) -> engine.Recipe:
+        """Learning rate, budget, epochs: every update of the run, decided before the first."""
+        train, method = self.settings.train, self.method
+        lengths = [length + self.tuned.prompt_tokens for length in encoded.lengths]
+        lr, warnings = choices.lr(train, method=method, choices=self.choices)
+        budget = choices.batch_tokens(train, lengths=lengths, choices=self.choices)
+        per_epoch = batches.steps(lengths, budget=budget, accumulation=train.accumulation, seed=self.settings.seed, epochs=1)
+        epochs = choices.epochs(train, steps_per_epoch=len(per_epoch), choices=self.choices)
+        steps = batches.steps(
+            lengths,
+            budget=budget,
+            accumulation=train.accumulation,
+            seed=self.settings.seed,
+            epochs=epochs,
+            max_steps=train.max_steps,
+        )
+        self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in warnings))
+        torch.manual_seed(self.settings.seed)
+        self.recipe_made = engine.Recipe(
+            steps=steps,
+            lr=lr,
+            warmup_fraction=train.warmup_fraction,
+            schedule=train.schedule,
+            weight_decay=train.weight_decay,
+            clip_norm=train.clip_norm,
+            evaluate_every=max(1, round(len(per_epoch) / train.evaluations_per_epoch)),
+            early_stopping=train.early_stopping,
+            check_first_loss=not self.base.kept_head,
+        )
+        return self.recipe_made
+
+    def write_config(self, dataset: Dataset) -> None:
+        """config.json: every resolved knob and the reason of each automatic one, before the first step."""
+        self.folder.write_json(
+            self.folder.config,
+            {
+                "settings": self.settings.model_dump(),
+                "method": self.method.name(),
+                "method_knobs": self.method.model_dump(),
+                "choices": self.choices.made,
+                "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
+                "data_fingerprint": dataset.fingerprint,
+                "labels": list(dataset.labels),
+                "max_length": self.limit,
+                "precision": self.precision,
+            },
+        )
+        self.started = time.monotonic()
+
+    def evaluation(self, encoded: Encoded, *, task: Classification) -> Callable[[], dict[str, Any]] | None:
+        """How the engine looks at the validation split; None when there is none."""
+        return (lambda: evaluate.measure(self.tuned, encoded, labels=task.labels)) if encoded.ids else None
+
+    def hear(self, event: engine.Event) -> None:
+        """Write what happened into the run and pass it on."""
+        self.train_seconds = time.monotonic() - self.started
+        if isinstance(event, engine.Stepped):
+            self._hear_step(event)
+        elif isinstance(event, engine.Evaluated):
+            flat = {key: event.metrics[key] for key in ("accuracy", "macro_f1", "loss")}
+            self.folder.append(self.folder.metrics, {"step": event.step, "epoch": event.epoch, "validation": flat})
+            if event.best:
+                self.best = event
+                checkpoint.save(self.folder.checkpoints, step=event.step, weights=self.tuned.trainable(), state=flat)
+        self.listen(event)
+
+    def _hear_step(self, event: engine.Stepped) -> None:
+        self.last_step = event.step
+        self.num_tokens += event.result.num_tokens
+        self.num_rows += event.result.num_rows
+        if event.step % self.settings.train.log_steps and event.step != event.num_steps:
+            return
+        result = event.result
+        line = {"step": event.step, "epoch": event.epoch, "loss": result.loss, "lr": event.lr, "grad_norm": result.grad_norm}
+        self.folder.append(self.folder.metrics, line)
+        self.folder.append(self.folder.timings, {"step": event.step, "seconds": self.train_seconds})
+
+    def take_best(self) -> None:
+        """Go back to the weights that did best on validation."""
+        if self.best is None or self.best.step == self.last_step:
+            return
+        weights = checkpoint.load_weights(self.folder.checkpoints / f"step-{self.best.step:08d}")
+        with torch.no_grad():
+            for name, parameter in self.tuned.trainable().items():
+                parameter.copy_(weights[name])
+        self.tell(f"kept the weights of step {self.best.step}, the best on validation")
+
+    def predictor(self, task: Classification) -> evaluate.Predictor:
+        """The trained model, to predict with."""
+        tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.keep_end
+        return evaluate.Predictor(self.tuned, tokenizer, task.labels, self.limit, keep_end)
+
+    def probes(self, dataset: Dataset) -> list[str]:
+        """Texts for the proof."""
+        return [row.text for row in results.first_rows(dataset.test, dataset.validation, dataset.train)]
+
+    def summary(self, dataset: Dataset, *, splits: Splits, task: Classification, proof_difference: float) -> dict[str, Any]:
+        """result.json, with predictions.jsonl written on the way."""
+        measured: dict[str, Any] = {"validation": self.best.metrics} if self.best else {}
+        if dataset.test:
+            shares = evaluate.probabilities(evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels)))
+            lines = evaluate.prediction_lines(dataset.test, shares, labels=task.labels)
+            self.folder.write_lines(self.folder.predictions, lines)
+            test = metrics.classification(shares, splits["test"].targets, labels=task.labels)
+            test["worst_mistakes"] = evaluate.worst_mistakes(dataset.test, shares, labels=task.labels)
+            measured["test"] = test
+        assert self.recipe_made is not None
+        steps = self.recipe_made.steps[: self.last_step]
+        packed = not self.tuned.anatomy.unpackable
+        return {
+            "method": self.method.name(),
+            "model": self.base.origin.name,
+            "model_revision": self.base.origin.revision,
+            "task": "text-classification",
+            "seed": self.settings.seed,
+            "num_train": len(dataset.train),
+            "num_validation": len(dataset.validation),
+            "num_test": len(dataset.test),
+            "trainable_parameters": self.tuned.num_trainable(),
+            "head_parameters": self.tuned.num_head(),
+            "total_parameters": self.total_parameters,
+            "trainable_fraction": self.tuned.num_trainable() / self.total_parameters,
+            "epochs": steps[-1].epoch + 1,
+            "steps": self.last_step,
+            "best_step": self.best.step if self.best else self.last_step,
+            "train_seconds": self.train_seconds,
+            "examples_per_second": self.num_rows / self.train_seconds,
+            "tokens_per_second": self.num_tokens / self.train_seconds,
+            "padding_fraction": 0.0 if packed else batches.padding_fraction(steps, splits["train"].lengths),
+            "peak_memory_bytes": hardware.peak_memory_bytes(),
+            "metrics": measured,
+            "artifact_bytes": results.artifact_bytes(self.folder.model),
+            "proof_difference": proof_difference,
+            **results.describe_machine(self.machine),
+        }
+
+
+class Downloading:
+    """A file is on its way: `done` of `total` bytes."""
+
+    def __init__(self, name: str, done: int, total: int) -> None:
+        self.name, self.done, self.total = name, done, total

@@ -1,0 +1,58 @@
+"""What every way of fine-tuning says about itself, and the little it does."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from finewright.anatomy import Anatomy
+from finewright.config import Knobs, knob
+
+if TYPE_CHECKING:
+    from finewright.tuned import Origin, Tuned
+
+__all__ = ["AbstractMethod", "freeze_all", "knob"]
+
+
+class AbstractMethod(Knobs):
+    """A way of fine-tuning: its facts (class variables), its knobs (fields), `prepare` and `save`.
+
+    Subclasses are final and live in `methods/<name>.py` under the class name `Method`.
+    """
+
+    summary: ClassVar[str]
+    """One line for `finewright methods`."""
+    python_name: ClassVar[str]
+    """Its name as a class, `finewright.<python_name>`."""
+    weights: ClassVar[Literal["pretrained", "random"]] = "pretrained"
+    """What the run starts from."""
+    saves: ClassVar[Literal["model", "adapter"]] = "model"
+    """A whole Hugging Face folder, or a PEFT adapter folder that names its base."""
+    preference: ClassVar[int] = 100
+    """The lowest is what `auto` takes."""
+    preference_reason: ClassVar[str] = ""
+    lr: ClassVar[float]
+    """Peak learning rate with AdamW; docs/learning_rates.md has the sources."""
+    lr_range: ClassVar[tuple[float, float]]
+    """Outside it the user is warned."""
+    card_note: ClassVar[str] = ""
+    """A warning for the model card."""
+
+    @classmethod
+    def name(cls) -> str:
+        """What a user types: the name of the file."""
+        return cls.__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
+        """Freeze, replace or add parameters in place; the modules named in `head` stay trainable in every way."""
+
+    @abstractmethod
+    def save(self, tuned: "Tuned", folder: Path) -> None:
+        """Write the result in the ecosystem's own format."""
+
+
+def freeze_all(network: Any, *, head: tuple[str, ...]) -> None:
+    """Freeze every parameter but the head's."""
+    network.requires_grad_(False)
+    for name in head:
+        network.get_submodule(name).requires_grad_(True)

@@ -1,0 +1,218 @@
+"""A model and its tokenizer: built with a head for the labels, or loaded again from what a run saved."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from finewright import anatomy as anatomies
+from finewright import attention, hub
+from finewright.anatomy import Anatomy
+from finewright.errors import ExitCode, UserError
+from finewright.tuned import Origin, Tuned
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pre-trained (or random) network with a classification head, before a way has touched it.
+
+    `new`: head modules the checkpoint did not bring. `kept_head`: the checkpoint's own head fits these labels.
+    """
+
+    network: Any
+    anatomy: Anatomy
+    origin: Origin
+    new: tuple[str, ...]
+    kept_head: bool
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total_parameters(self) -> int:
+        """Numbers in the network, its head included."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, seed: int = 0) -> Base:
+    """The network of `source` with a head for `labels`; `random`: the same shape with random weights."""
+    with _quiet():
+        config = _config(source, labels=labels)
+        anatomy = anatomies.of(config)
+        torch.manual_seed(seed)
+        network, missing = _random(config) if random else _pretrained(source, config)
+        tokenizer = _tokenizer(source.path, network)
+    if config.pad_token_id is None:  # other programs need one for batches; here no id is ever searched for
+        network.config.pad_token_id = _pad_id(tokenizer)
+    network.config.use_cache = False
+    network.name_or_path = source.name
+    notes = _use_packing(network, anatomy)
+    kept = not random and not _touches(missing, anatomy.head) and _same_labels(source, labels)
+    new = (*anatomy.head, *((anatomy.pooler,) if _touches(missing, (anatomy.pooler,)) else ()))
+    if kept:
+        notes.append("head: the checkpoint's own head has these labels and is kept")
+    origin = Origin(name=source.name, revision=source.revision, tokenizer=tokenizer)
+    return Base(network=network, anatomy=anatomy, origin=origin, new=new, kept_head=kept, notes=notes)
+
+
+def reload(folder: Path, *, bfloat16: bool) -> tuple[Tuned, Any]:
+    """What a run saved, ready to predict: the network (an adapter on its base again) and the tokenizer."""
+    with _quiet():
+        if (folder / "adapter_config.json").exists():
+            tuned = _reload_adapter(folder)
+        else:
+            network = _from_pretrained(folder, _saved_config(folder))[0].requires_grad_(False)
+            tuned = Tuned(network=network, owner=network, anatomy=anatomies.of(network.config))
+        tokenizer = _tokenizer(folder, tuned.network)
+    _use_packing(tuned.network, tuned.anatomy)
+    if bfloat16:
+        use_bfloat16(tuned)
+    tuned.owner.requires_grad_(False)
+    tuned.owner.eval()
+    return tuned, tokenizer
+
+
+def use_bfloat16(tuned: Tuned) -> None:
+    """Matrix products in bfloat16; frozen matrices of the blocks are kept in it.
+
+    Autocast would round them to the very same numbers at every step. What is trained, the head, the norms and the
+    embeddings stay in float32.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    tuned.bfloat16 = True
+    for module in tuned.network.get_submodule(tuned.anatomy.blocks).modules():
+        if isinstance(module, torch.nn.Linear | Conv1D) and not any(p.requires_grad for p in module.parameters()):
+            module.to(torch.bfloat16)
+
+
+def _config(source: hub.Source, *, labels: Sequence[str]) -> Any:
+    config = _saved_config(source.path)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    return config
+
+
+def _saved_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"not a model config: {reason}", where=str(folder / "config.json"), fix="another model folder") from None
+
+
+def _random(config: Any) -> tuple[Any, list[str]]:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), []
+
+
+def _pretrained(source: hub.Source, config: Any) -> tuple[Any, list[str]]:
+    network, info = _from_pretrained(source.path, config)
+    unset = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    head = anatomies.of(config)
+    strange = [key for key in sorted(unset) if not _touches([key], (*head.head, head.pooler))]
+    if strange:
+        raise UserError(
+            f"the checkpoint lacks {len(strange)} tensors of the model, for instance {strange[0]}",
+            where=source.name,
+            fix="another checkpoint: what is missing would be random numbers",
+            code=ExitCode.MISMATCH,
+        )
+    return network, sorted(unset)
+
+
+def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
+
+
+def _reload_adapter(folder: Path) -> Tuned:
+    from peft import PeftConfig, PeftModel
+
+    adapter = PeftConfig.from_pretrained(str(folder))
+    source = hub.resolve(adapter.base_model_name_or_path, revision=adapter.revision or "")
+    network = _from_pretrained(source.path, _saved_config(folder))[0]
+    network.name_or_path = source.name
+    anatomy = anatomies.of(network.config)
+    owner = PeftModel.from_pretrained(network, str(folder), is_trainable=True)  # so that only the base counts as frozen
+    prompt = owner.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
+    return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
+
+
+def _tokenizer(folder: Path, network: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no tokenizer: {reason}", where=str(folder), fix="save the model's tokenizer into the folder") from None
+    num_rows = network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > num_rows:
+        raise UserError(
+            f"the tokenizer knows {len(tokenizer)} tokens, the model has embeddings for {num_rows}",
+            where=str(folder),
+            fix="use the tokenizer the model was trained with",
+            code=ExitCode.MISMATCH,
+        )
+    return tokenizer
+
+
+def _pad_id(tokenizer: Any) -> int:
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(token_id for token_id in ids if token_id is not None)
+
+
+def _use_packing(network: Any, anatomy: Anatomy) -> list[str]:
+    if anatomy.unpackable:
+        return [f"batches are padded: {anatomy.model_type} cannot be packed, {anatomy.unpackable}"]
+    attention.register()
+    network.set_attn_implementation(attention.NAME)
+    return []
+
+
+def _same_labels(source: hub.Source, labels: Sequence[str]) -> bool:
+    names = _saved_config(source.path).id2label or {}
+    return [names.get(index) for index in range(len(names))] == list(labels)
+
+
+def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:
+    return any(key.startswith(f"{module}.") for key in keys for module in modules if module)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers and PEFT draw bars and print advice for their own users; ours get notes."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

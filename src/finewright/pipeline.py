@@ -1,0 +1,69 @@
+"""The table of contents: what `train` does, in order."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from finewright import checks, data, engine, hub, models, proof, results, run, tasks
+from finewright.config import Settings
+from finewright.job import Job
+from finewright.methods.base import AbstractMethod
+
+
+def train(
+    source: str | Path,
+    *,
+    settings: Settings,
+    method: AbstractMethod,
+    test: str | Path | None = None,
+    out: Path | None = None,
+    listen: Callable[[Any], None] = lambda event: None,
+) -> run.RunFolder:
+    """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
+
+    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events.
+    """
+    folder = run.create(out=out, name=f"{Path(str(source)).stem}-{method.name()}-seed{settings.seed}")
+    try:
+        job = Job(folder, settings=settings, method=method, listen=listen)
+        job.choose_machine()
+
+        dataset = data.read(source, knobs=settings.data, test=test)
+        job.tell(*dataset.notes)
+        task = tasks.infer(
+            dataset.labels,
+            training_labels=[row.label for row in dataset.train],
+            class_weights=settings.train.class_weights,
+        )
+        job.report(checks.look(dataset))
+
+        base = models.load(
+            hub.resolve(settings.model, progress=job.downloading),
+            labels=dataset.labels,
+            random=method.weights == "random",
+            seed=settings.seed,
+        )
+        job.prepare(base)
+        splits = job.encode(dataset, task=task)
+        recipe = job.recipe(splits["train"])
+        job.write_config(dataset)
+
+        for event in engine.fit(
+            job.tuned,
+            splits["train"],
+            task=task,
+            recipe=recipe,
+            evaluate=job.evaluation(splits["validation"], task=task),
+            places=[row.where for row in dataset.train],
+        ):
+            job.hear(event)
+        job.take_best()
+
+        results.save_model(folder.model, tuned=job.tuned, method=method, origin=base.origin)
+        difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
+        result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
+        results.write_card(folder.model, result=result, method=method, tuned=job.tuned, origin=base.origin)
+        folder.write_json(folder.result, result)  # last: now the run is complete
+        return folder
+    finally:
+        folder.release()

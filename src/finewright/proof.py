@@ -1,0 +1,77 @@
+"""What was saved is what was trained: load it in a fresh process and compare the scores."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from finewright import evaluate
+from finewright.errors import ExitCode, UserError
+
+NUM_PROBES = 32
+TOLERANCE = 1e-5
+"""Largest difference of scores, relative to their size, where the saved form is a conversion of what was trained."""
+
+
+def prove(trained: evaluate.Predictor, folder: Path, texts: Sequence[str]) -> float:
+    """Largest difference between the scores of the trained model and of what a new process loads from `folder`.
+
+    Anything but 0 (or TOLERANCE where the way saves a conversion) is a `UserError`: the run must not be called finished.
+    """
+    probes = list(texts)[:NUM_PROBES]
+    ours = trained.score(probes)
+    theirs = _in_new_process(trained, folder, probes)
+    difference = float(np.abs(ours - theirs).max())
+    bound = 0.0 if trained.tuned.exact_reload else TOLERANCE * max(1.0, float(np.abs(ours).max()))
+    if trained.tuned.bfloat16 and not trained.tuned.exact_reload:
+        bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds anew
+    if not difference <= bound:
+        raise UserError(
+            f"scores of the saved model differ by {difference:.2e} from the trained one's (allowed: {bound:.0e})",
+            where=str(folder),
+            fix="the run is not finished; please report this with the command",
+            code=ExitCode.MISMATCH,
+        )
+    return difference
+
+
+def _in_new_process(trained: evaluate.Predictor, folder: Path, probes: Sequence[str]) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "scores.safetensors"
+        request = {
+            "folder": str(folder),
+            "texts": list(probes),
+            "limit": trained.limit,
+            "keep_end": trained.keep_end,
+            "bfloat16": trained.tuned.bfloat16,
+            "threads": torch.get_num_threads(),
+            "device": str(trained.tuned.network.device),
+            "out": str(out),
+        }
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "finewright.proof"]
+        child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
+        if child.returncode:
+            last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"the saved model cannot be loaded again: {last}", where=str(folder), code=ExitCode.MISMATCH)
+        return load_file(out)["scores"].numpy()
+
+
+def _answer(request: dict) -> None:
+    torch.set_num_threads(request["threads"])
+    predictor = evaluate.Predictor.load(
+        Path(request["folder"]), limit=request["limit"], keep_end=request["keep_end"], bfloat16=request["bfloat16"]
+    )
+    predictor.tuned.owner.to(request["device"])
+    save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
+
+
+if __name__ == "__main__":
+    _answer(json.load(sys.stdin))

@@ -1,0 +1,130 @@
+"""What a run leaves behind: the model folder with its card, the predictions, the summary."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from finewright import hardware, methods
+from finewright.methods.base import AbstractMethod
+from finewright.tuned import Origin, Tuned
+
+_CARD = """{front}
+# {title}
+
+{base} fine-tuned for text classification with {method} ({summary}), by Finewright {version}.
+
+| | |
+|---|---|
+| labels | {labels} |
+| trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
+| test accuracy | {accuracy} |
+
+{loading}
+{note}"""
+
+_LOADING_MODEL = """Load it with transformers:
+
+```python
+from transformers import pipeline
+classify = pipeline("text-classification", model="path/to/this/folder")
+```
+"""
+
+_LOADING_ADAPTER = """Load it with PEFT (the label names are in `config.json` beside the adapter):
+
+```python
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification
+config = AutoConfig.from_pretrained("path/to/this/folder")
+base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+```
+"""
+
+_PAD_NOTE = """
+transformers finds the last token of a padded batch as the last id that is not the padding id ({pad}). A text that itself
+ends in that id is read one token short there; Finewright goes by the text's length.
+"""
+
+
+def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Origin) -> None:
+    """Weights or adapter, config, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    method.save(tuned, folder)
+    if origin.tokenizer.pad_token is None and origin.tokenizer.eos_token is not None:
+        origin.tokenizer.pad_token = origin.tokenizer.eos_token
+    origin.tokenizer.padding_side = "right"
+    origin.tokenizer.save_pretrained(folder)
+
+
+def write_card(folder: Path, *, result: dict[str, Any], method: AbstractMethod, tuned: Tuned, origin: Origin) -> None:
+    """README.md of the model folder, with the front matter that hubs read."""
+    from huggingface_hub import ModelCardData
+
+    adapter = method.saves == "adapter"
+    is_hub_id = not Path(origin.name).is_absolute()
+    front = ModelCardData(
+        base_model=origin.name if is_hub_id else None,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="text-classification",
+        tags=["finewright", method.name()],
+    )
+    test = result["metrics"].get("test")
+    low, high = test["accuracy_ci95"] if test else (0.0, 0.0)
+    notes = [method.card_note] if method.card_note else []
+    if tuned.anatomy.pool == "last":
+        notes.append(_PAD_NOTE.format(pad=tuned.network.config.pad_token_id))
+    text = _CARD.format(
+        front=f"---\n{front.to_yaml()}\n---",
+        title=f"{Path(origin.name).name}, {method.name()}",
+        base=origin.name if is_hub_id else Path(origin.name).name,
+        method=method.name(),
+        summary=method.summary,
+        version=result["versions"]["finewright"],
+        labels=", ".join(tuned.network.config.id2label.values()),
+        trainable=result["trainable_parameters"],
+        total=result["total_parameters"],
+        share=result["trainable_fraction"],
+        accuracy=f"{test['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, {test['num_rows']} rows)"
+        if test
+        else "no test",
+        loading=_LOADING_ADAPTER.format(base=origin.name if is_hub_id else "path/to/the/base") if adapter else _LOADING_MODEL,
+        note="\n".join(notes),
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def artifact_bytes(folder: Path) -> int:
+    """Size of the weights a user would pass on, in bytes."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:
+    """The part of a summary that says where it was made."""
+    return {
+        "versions": hardware.versions(),
+        "git": hardware.git_state(),
+        "hardware": {
+            "device": machine.device,
+            "name": machine.device_name,
+            "cpu_count": machine.cpu_count,
+            "memory_bytes": machine.memory_bytes,
+        },
+    }
+
+
+def methods_table() -> list[dict[str, Any]]:
+    """Every way with its facts and knobs, for `finewright methods`."""
+    from finewright.config import describe
+
+    table = []
+    for name in methods.names():
+        kind = methods.kind(name)
+        knobs = [{"knob": knob, "default": default, "help": text} for knob, default, text in describe(kind, prefix="method.")]
+        table.append({"method": name, "summary": kind.summary, "lr": kind.lr, "lr_range": list(kind.lr_range), "knobs": knobs})
+    return table
+
+
+def first_rows(*splits: Sequence[Any]) -> Sequence[Any]:
+    """The first split that has rows."""
+    return next((split for split in splits if split), [])

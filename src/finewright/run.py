@@ -1,0 +1,132 @@
+"""The run folder: create, lock, append a metric, finish, open, list. It owns every file name in it."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from finewright.errors import ExitCode, UserError
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """One run on disk. `result.json` is written last: its existence means that the run is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.checks = path / "checks.json"
+        self.metrics = path / "metrics.jsonl"
+        self.timings = path / "timings.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.predictions = path / "predictions.jsonl"
+        self.result = path / "result.json"
+        self._lock: IO[str] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end and proved itself."""
+        return self.result.exists()
+
+    def lock(self) -> None:
+        """Hold the run for this process; the kernel lets go of the lock when the process ends, however it ends."""
+        handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115  held until release
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            handle.close()
+            raise UserError(
+                f"locked by {holder}", where=str(self.path), fix="wait for it, or choose another --out", code=ExitCode.MISMATCH
+            ) from None
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        handle.flush()
+        self._lock = handle
+
+    def release(self) -> None:
+        """Let others have the run."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write a JSON file whole or not at all."""
+        partial = path.with_name(f".{path.name}.partial")
+        with open(partial, "w", encoding="utf-8") as handle:
+            json.dump(value, handle, indent=2, ensure_ascii=False, allow_nan=False)
+            handle.write("\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+
+    def append(self, path: Path, line: dict[str, Any]) -> None:
+        """Add one line to a JSON-lines file."""
+        with open(path, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
+        """Write a JSON-lines file whole or not at all."""
+        partial = path.with_name(f".{path.name}.partial")
+        with open(partial, "w", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+        os.replace(partial, path)
+
+    def read_json(self, path: Path) -> Any:
+        """A JSON file of this run; absent or broken is a `UserError`."""
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(
+                f"the run has no {path.name}", where=str(self.path), fix="train it again", code=ExitCode.MISMATCH
+            ) from None
+        except ValueError as error:
+            raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+
+
+def create(*, out: Path | None, name: str) -> RunFolder:
+    """A new, locked run folder: `out`, or `runs/<name>` with a number when that is taken. Made before anything heavy."""
+    path = out or _free(RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-."))
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder = RunFolder(path)
+        folder.lock()
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
+    return folder
+
+
+def _free(wanted: Path) -> Path:
+    path, number = wanted, 1
+    while path.exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path
+
+
+def open_run(path: Path) -> RunFolder:
+    """A complete run; a folder that is none, or a run that did not finish, is a `UserError`."""
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
+        raise UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
+    if not folder.complete:
+        raise UserError(
+            "the run did not finish: it has no result.json", where=str(path), fix="train it again", code=ExitCode.MISMATCH
+        )
+    return folder
+
+
+def list_runs(root: Path) -> list[RunFolder]:
+    """Every run below `root`, by name."""
+    return [RunFolder(path) for path in sorted(root.glob("*")) if (path / "config.json").exists()]

@@ -1,0 +1,55 @@
+"""One training step: forward, loss, backward, clip, update."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from finewright import tasks
+from finewright.batches import Batch
+from finewright.tasks import Classification
+from finewright.tuned import Tuned
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """`loss`: weighted mean over the texts of the step, nats. `grad_norm`: before clipping. `applied`: weights changed."""
+
+    loss: float
+    grad_norm: float
+    num_tokens: int
+    num_rows: int
+    applied: bool
+
+
+def train_step(
+    tuned: Tuned, batches: Sequence[Batch], *, task: Classification, optimizer: torch.optim.Optimizer, lr: float, clip_norm: float
+) -> StepResult:
+    """One update from all texts of `batches`: the same as if they had been one batch.
+
+    Each pass is divided by the weight of the whole step, so accumulation does not change the scale of the loss.
+    A step with a non-finite loss or gradient is not applied.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total_weight = sum(float(_weights(task, batch).sum()) for batch in batches)
+    loss_sum = 0.0
+    for batch in batches:
+        losses, weights = task.losses(tasks.logits(tuned, batch.ids, batch.layout), batch.targets)
+        loss = (losses * weights).sum() / total_weight
+        loss.backward()
+        loss_sum += float(loss.detach())
+    parameters = [parameter for parameter in tuned.trainable().values() if parameter.grad is not None]
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else math.inf))
+    applied = math.isfinite(loss_sum) and math.isfinite(grad_norm)
+    if applied:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+    num_tokens = sum(batch.num_tokens for batch in batches)
+    return StepResult(loss_sum, grad_norm, num_tokens, sum(len(batch.rows) for batch in batches), applied)
+
+
+def _weights(task: Classification, batch: Batch) -> torch.Tensor:
+    zeros = torch.zeros(len(batch.rows), len(task.labels), device=batch.targets.device)
+    return task.losses(zeros, batch.targets)[1]

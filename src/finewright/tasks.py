@@ -1,0 +1,130 @@
+"""What is being learnt: head, loss and targets of text classification.
+
+Shape suffixes: T tokens of all texts of a batch, N texts, L tokens of the longest, H hidden size, C classes.
+"""
+
+import inspect
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from finewright.anatomy import Anatomy
+from finewright.attention import Layout
+from finewright.tuned import Tuned
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One label out of several for each text. `class_weights`: shape (C,) or None for equal weights."""
+
+    labels: tuple[str, ...]
+    class_weights: tuple[float, ...] | None = None
+
+    @property
+    def expected_first_loss(self) -> float:
+        """Loss of a head that knows nothing: ln(classes), in nats."""
+        return math.log(len(self.labels))
+
+    def target(self, label: str) -> int:
+        """Class number of a label."""
+        return self.labels.index(label)
+
+    def losses(self, logits_NC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross-entropy and weight of every text, both of shape (N,)."""
+        losses = torch.nn.functional.cross_entropy(logits_NC.float(), targets_N, reduction="none")
+        if self.class_weights is None:
+            return losses, torch.ones_like(losses)
+        return losses, torch.tensor(self.class_weights, dtype=losses.dtype, device=losses.device)[targets_N]
+
+
+def infer(labels: tuple[str, ...], *, training_labels: Sequence[str], class_weights: str) -> Classification:
+    """The task for these labels; `balanced` weighs class c by rows / (classes · rows of c), as scikit-learn does."""
+    if class_weights != "balanced":
+        return Classification(labels)
+    counts = Counter(training_labels)
+    return Classification(labels, tuple(len(training_labels) / (len(labels) * counts[label]) for label in labels))
+
+
+def empty_head(network: Any, *, anatomy: Anatomy) -> None:
+    """Zero the last matrix of the head, so that training starts from ln(classes) whatever the body's scale is.
+
+    With the usual random head a large final state (GPT-2's is over 100 long) starts far from that.
+    """
+    last = network.get_submodule(anatomy.head[-1])
+    matrix = [module for module in last.modules() if isinstance(module, torch.nn.Linear)][-1]
+    torch.nn.init.zeros_(matrix.weight)
+    if matrix.bias is not None:
+        torch.nn.init.zeros_(matrix.bias)
+
+
+def logits(tuned: Tuned, ids_T: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Class scores of every text of a batch, float32, shape (N, C).
+
+    The last token of a text is known from the layout; no id is ever searched for.
+    """
+    network, anatomy = tuned.network, tuned.anatomy
+    with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=tuned.bfloat16):
+        states_TH = network.get_input_embeddings()(ids_T)
+        if tuned.prompt is not None:
+            states_TH = _with_prompt(tuned.prompt, states_TH, layout)
+            layout = layout.lengthened(tuned.prompt_tokens)
+        run = _padded if anatomy.unpackable else _packed
+        hidden_TH = run(network.get_submodule(anatomy.body), states_TH, layout, first_position=anatomy.first_position)
+    read = layout.last if anatomy.pool == "last" else layout.first
+    return _HEADS[anatomy.head_kind](network, anatomy, hidden_TH[read.to(hidden_TH.device)].float())
+
+
+def _with_prompt(prompt_PH: torch.Tensor, states_TH: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """The prompt before every text, always adjacent to it: shape (T + N·P, H)."""
+    pieces = []
+    for text in states_TH.split(list(layout.lengths)):
+        pieces += [prompt_PH.to(states_TH.dtype), text]
+    return torch.cat(pieces)
+
+
+def _packed(body: Any, states_TH: torch.Tensor, layout: Layout, *, first_position: int) -> torch.Tensor:
+    """All texts in one row: no padding, attention inside each text by the layout."""
+    positions = (layout.positions + first_position).to(states_TH.device)
+    outputs = body(inputs_embeds=states_TH[None], position_ids=positions[None], use_cache=False, layout=layout)
+    return outputs.last_hidden_state[0]
+
+
+def _padded(body: Any, states_TH: torch.Tensor, layout: Layout, *, first_position: int) -> torch.Tensor:
+    """One row per text, padded on the right, for architectures that cannot share a row."""
+    texts = states_TH.split(list(layout.lengths))
+    states_NLH = torch.nn.utils.rnn.pad_sequence(list(texts), batch_first=True)
+    real_NL = torch.arange(states_NLH.shape[1])[None] < torch.tensor(layout.lengths)[:, None]
+    real_NL = real_NL.to(states_TH.device)
+    inputs = {"inputs_embeds": states_NLH, "attention_mask": real_NL.long(), "use_cache": False}
+    if "position_ids" in inspect.signature(body.forward).parameters:
+        inputs["position_ids"] = torch.arange(states_NLH.shape[1], device=states_TH.device)[None] + first_position
+    return body(**inputs).last_hidden_state[real_NL]
+
+
+def _linear_head(network: Any, anatomy: Anatomy, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.score(states_NH)
+
+
+def _pooler_head(network: Any, anatomy: Anatomy, states_NH: torch.Tensor) -> torch.Tensor:
+    pooled = network.get_submodule(anatomy.pooler)(states_NH[:, None])
+    return network.classifier(network.dropout(pooled))
+
+
+def _features_head(network: Any, anatomy: Anatomy, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.classifier(states_NH[:, None])
+
+
+def _distilled_head(network: Any, anatomy: Anatomy, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.classifier(network.dropout(torch.relu(network.pre_classifier(states_NH))))
+
+
+_HEADS: dict[str, Callable[[Any, Anatomy, torch.Tensor], torch.Tensor]] = {
+    "linear": _linear_head,
+    "pooler": _pooler_head,
+    "features": _features_head,
+    "distilled": _distilled_head,
+}

@@ -1,0 +1,58 @@
+"""A classification network made ready by a way of fine-tuning."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from finewright.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the pre-trained weights came from: what an adapter must name to be loaded again."""
+
+    name: str
+    revision: str
+    tokenizer: Any
+
+
+@dataclass
+class Tuned:
+    """What a way hands back.
+
+    `network`: the transformers classification model; every forward pass goes through it.
+    `owner`: the outermost module, which holds all that is trained (the network itself, or PEFT's wrapper around it).
+    `prompt`: soft prompt put before every text, shape (num_tokens, hidden_size), or None.
+    `notes`: what was decided on the way, for the user.
+    `start`: first values of tensors whose difference to them is what is saved.
+    `exact_reload`: whether the saved form is bit for bit what was trained; else equal to 1e-5.
+    `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
+    """
+
+    network: torch.nn.Module
+    owner: torch.nn.Module
+    anatomy: Anatomy
+    prompt: torch.Tensor | None = None
+    notes: list[str] = field(default_factory=list)
+    start: dict[str, torch.Tensor] = field(default_factory=dict)
+    exact_reload: bool = True
+    bfloat16: bool = False
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens the prompt adds to every text."""
+        return 0 if self.prompt is None else int(self.prompt.shape[0])
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """Every parameter that is trained, by its name in `owner`."""
+        return {name: parameter for name, parameter in self.owner.named_parameters() if parameter.requires_grad}
+
+    def num_trainable(self) -> int:
+        """How many numbers are trained, the head's included."""
+        return sum(parameter.numel() for parameter in self.trainable().values())
+
+    def num_head(self) -> int:
+        """How many of the trained numbers are the head's."""
+        heads = [self.network.get_submodule(name) for name in self.anatomy.head]
+        return sum(p.numel() for head in heads for p in head.parameters() if p.requires_grad)

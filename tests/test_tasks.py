@@ -1,0 +1,63 @@
+"""The head, the loss, and logits that do not depend on company."""
+
+import math
+
+import pytest
+import torch
+
+import tiny
+from finewright import tasks
+from finewright.attention import Layout
+from finewright.tasks import Classification
+
+LENGTHS = [5, 1, 9, 5, 12, 3]
+
+
+@pytest.mark.parametrize("kind", tiny.CONFIGS)
+def test_a_text_scores_the_same_alone_and_in_any_batch(kind):
+    tuned, ids = tiny.tuned(kind), tiny.texts(LENGTHS)
+    alone = torch.cat([tiny.scores(tuned, [one]) for one in ids])
+    together = tiny.scores(tuned, ids)
+    backwards = tiny.scores(tuned, ids[::-1]).flip(0)
+    assert alone.std() > 1e-3, "a network that says the same of every text would pass anything"
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backwards, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", tiny.CONFIGS)
+def test_scores_equal_the_stock_model_on_one_unpadded_text(kind):
+    tuned, stock = tiny.tuned(kind), tiny.network(kind, packed=False)
+    for one in tiny.texts(LENGTHS):
+        ids = torch.tensor([[*one[:-1], 7]])  # the stock model looks for the last id that is not the padding id
+        with torch.no_grad():
+            expected = stock(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        torch.testing.assert_close(tiny.scores(tuned, ids.tolist()), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox"])
+def test_the_padding_id_may_stand_at_the_end_of_a_text(kind):
+    """The stock model reads a text that ends in the padding id too short; the layout cannot."""
+    tuned = tiny.tuned(kind)
+    pad = tuned.network.config.pad_token_id
+    assert not torch.allclose(tiny.scores(tuned, [[4, 8, pad]]), tiny.scores(tuned, [[4, 8]]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "bloom"])
+def test_empty_head_starts_at_ln_classes(kind):
+    tuned = tiny.tuned(kind)
+    tasks.empty_head(tuned.network, anatomy=tuned.anatomy)
+    scores = tiny.scores(tuned, tiny.texts(LENGTHS))
+    losses, _ = Classification(("a", "b", "c")).losses(scores, torch.tensor([0, 1, 2, 0, 1, 2]))
+    assert float(losses.mean()) == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_balanced_class_weights_are_scikit_learns():
+    task = tasks.infer(("a", "b"), training_labels=["a", "a", "a", "b"], class_weights="balanced")
+    assert task.class_weights == pytest.approx((4 / (2 * 3), 4 / (2 * 1)))
+    _, weights = task.losses(torch.zeros(2, 2), torch.tensor([1, 0]))
+    assert weights.tolist() == pytest.approx([2.0, 2 / 3])
+
+
+def test_layout_refuses_texts_out_of_order():
+    with pytest.raises(AssertionError, match="order of length"):
+        Layout((3, 1))

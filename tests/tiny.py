@@ -1,0 +1,134 @@
+"""Tiny random networks, one per architecture, built from a config without any download."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from finewright import anatomy as anatomies
+from finewright import attention, tasks
+from finewright.tuned import Origin, Tuned
+
+VOCABULARY = 320
+ORIGIN = Origin(name="tiny", revision="", tokenizer=None)
+
+
+def _gpt2() -> Any:
+    from transformers import GPT2Config
+
+    return GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0)
+
+
+def _llama_like(kind: str, **extra: Any) -> Any:
+    import transformers
+
+    return getattr(transformers, kind)(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        **extra,
+    )
+
+
+def _bert_like(kind: str, **extra: Any) -> Any:
+    import transformers
+
+    return getattr(transformers, kind)(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=66,
+        **extra,
+    )
+
+
+def _distilbert() -> Any:
+    from transformers import DistilBertConfig
+
+    return DistilBertConfig(vocab_size=VOCABULARY, dim=32, hidden_dim=48, n_layers=3, n_heads=4, max_position_embeddings=64)
+
+
+def _bloom() -> Any:
+    from transformers import BloomConfig
+
+    return BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=3, n_head=4)
+
+
+def _opt() -> Any:
+    from transformers import OPTConfig
+
+    return OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        word_embed_proj_dim=32,
+    )
+
+
+CONFIGS: dict[str, Callable[[], Any]] = {
+    "gpt2": _gpt2,
+    "llama": lambda: _llama_like("LlamaConfig"),
+    "mistral": lambda: _llama_like("MistralConfig", sliding_window=4),
+    "qwen2": lambda: _llama_like("Qwen2Config"),
+    "qwen3": lambda: _llama_like("Qwen3Config", head_dim=8),
+    "bert": lambda: _bert_like("BertConfig"),
+    "roberta": lambda: _bert_like("RobertaConfig", pad_token_id=1, type_vocab_size=1),
+    "xlm-roberta": lambda: _bert_like("XLMRobertaConfig", pad_token_id=1, type_vocab_size=1),
+    "gpt_neox": lambda: _bert_like("GPTNeoXConfig"),
+    "distilbert": _distilbert,
+    "bloom": _bloom,
+    "opt": _opt,
+}
+
+
+def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 0) -> Any:
+    """A random classification network in evaluation mode; `packed=False` keeps transformers' own attention."""
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    config = CONFIGS[kind]()
+    config.num_labels = num_labels
+    if config.pad_token_id is None:
+        config.pad_token_id = 0
+    net = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
+    net.config.use_cache = False
+    net.name_or_path = "tiny"
+    if packed and not anatomies.of(config).unpackable:
+        attention.register()
+        net.set_attn_implementation(attention.NAME)
+    for parameter in net.parameters():  # norms and biases start as ones and zeros, where mistakes can hide
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return net
+
+
+def tuned(kind: str, **options: Any) -> Tuned:
+    """The network as a way would hand it back, everything trainable."""
+    net = network(kind, **options)
+    return Tuned(network=net, owner=net, anatomy=anatomies.of(net.config))
+
+
+def texts(lengths: list[int], *, seed: int = 0) -> list[list[int]]:
+    """Random token ids; no id is special, so the padding id occurs inside texts too."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(0, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+
+
+def scores(tuned_network: Tuned, ids: list[list[int]]) -> torch.Tensor:
+    """Scores of all texts from one batch, in the given order."""
+    order = attention.sort_by_length([len(one) for one in ids])
+    flat = torch.tensor([token for index in order for token in ids[index]])
+    layout = attention.Layout(tuple(len(ids[index]) for index in order))
+    with torch.no_grad():
+        sorted_scores = tasks.logits(tuned_network, flat, layout)
+    result = torch.empty_like(sorted_scores)
+    result[order] = sorted_scores
+    return result

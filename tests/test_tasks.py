@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from finewright import tasks
-from finewright.attention import Layout
+from finewright.attention import Layout, sort_by_length
 from finewright.tasks import Classification
 
 LENGTHS = [5, 1, 9, 5, 12, 3]
@@ -42,13 +42,31 @@ def test_the_padding_id_may_stand_at_the_end_of_a_text(kind):
     assert not torch.allclose(tiny.scores(tuned, [[4, 8, pad]]), tiny.scores(tuned, [[4, 8]]), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "bloom"])
-def test_empty_head_starts_at_ln_classes(kind):
-    tuned = tiny.tuned(kind)
-    tasks.empty_head(tuned.network, anatomy=tuned.anatomy)
-    scores = tiny.scores(tuned, tiny.texts(LENGTHS))
-    losses, _ = Classification(("a", "b", "c")).losses(scores, torch.tensor([0, 1, 2, 0, 1, 2]))
-    assert float(losses.mean()) == pytest.approx(math.log(3), abs=1e-6)
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "roberta", "distilbert", "bloom"])
+def test_a_settled_head_starts_near_ln_classes_whatever_the_scale_of_the_body(kind):
+    tuned, ids = tiny.tuned(kind), tiny.texts(LENGTHS)
+    head = tuned.network.get_submodule(tuned.anatomy.head[-1])
+    for parameter in head.parameters():
+        parameter.data *= 100
+    targets = torch.tensor([0, 1, 2, 0, 1, 2])
+    task = Classification(("a", "b", "c"))
+    order = sort_by_length(LENGTHS)
+    layout, flat = Layout(tuple(sorted(LENGTHS))), torch.tensor([token for index in order for token in ids[index]])
+    assert float(task.losses(tiny.scores(tuned, ids), targets)[0].mean()) > 1.5 * math.log(3)
+    factor = tasks.settle_head(tuned.network, anatomy=tuned.anatomy, ids_T=flat, layout=layout)
+    scores = tiny.scores(tuned, ids)
+    assert factor < 0.2
+    assert float(scores.std(dim=1).max()) == pytest.approx(tasks.HEAD_SPREAD, rel=1e-4)
+    assert float(task.losses(scores, targets)[0].mean()) == pytest.approx(math.log(3), abs=0.3)
+    assert task.expected_first_loss == pytest.approx(math.log(3))
+
+
+def test_a_head_that_is_small_enough_stays_as_it_is():
+    tuned, ids = tiny.tuned("gpt2"), tiny.texts([4])
+    tuned.network.score.weight.data *= 0.01
+    before = tuned.network.score.weight.clone()
+    assert tasks.settle_head(tuned.network, anatomy=tuned.anatomy, ids_T=torch.tensor(ids[0]), layout=Layout((4,))) == 1.0
+    assert torch.equal(before, tuned.network.score.weight)
 
 
 def test_balanced_class_weights_are_scikit_learns():

@@ -71,8 +71,7 @@ def _decoder(model_type: str, *, fused: Fused = "", unpackable: str = "", names:
 
 def _encoder(model_type: str, *, body: str, head_kind: HeadKind, pooler: str = "") -> Anatomy:
     """An encoder of BERT's family: the head reads the first token."""
-    attention, parts = "attention.self", {}
-    parts = {part: (f"{attention}.{part}",) for part in ("query", "key", "value")}
+    parts: dict[str, tuple[str, ...]] = {part: (f"attention.self.{part}",) for part in ("query", "key", "value")}
     parts |= {"output": ("attention.output.dense",), "mlp": ("intermediate.dense", "output.dense")}
     return Anatomy(
         model_type=model_type,

@@ -64,7 +64,7 @@ def _blocked(length: int, *, causal: bool, window: int | None, device: torch.dev
     return blocked
 
 
-def packed_attention(
+def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -81,7 +81,8 @@ def packed_attention(
     One batched product per distinct length: for short texts on a CPU this is several times faster than a
     masked or fused kernel over the whole row.
     """
-    assert layout is not None and query.shape[0] == 1, "packed attention needs the layout of its one row"
+    assert layout is not None, "packed attention needs the layout of its row"
+    assert query.shape[0] == 1, "packed attention wants one row"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     num_repeats = query.shape[1] // key.shape[1]
     if num_repeats > 1:  # grouped-query attention

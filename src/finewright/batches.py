@@ -45,9 +45,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """Forward passes (lists of row indices) that make one update."""
+    """Forward passes (lists of row indices) that make one update. `epochs_done`: passes over the data after it."""
 
-    epoch: int
+    epochs_done: float
     batches: tuple[tuple[int, ...], ...]
 
 
@@ -108,7 +108,8 @@ def steps(lengths: Sequence[int], *, budget: int, accumulation: int, seed: int, 
         batches = epoch_batches(lengths, budget=budget, seed=seed, epoch=epoch)
         groups = [tuple(batches[start : start + accumulation]) for start in range(0, len(batches), accumulation)]
         share = min(1.0, epochs - epoch)
-        plan += [Step(epoch, group) for group in groups[: max(1, round(share * len(groups)))]]
+        used = groups[: max(1, round(share * len(groups)))]
+        plan += [Step(epoch + (index + 1) / len(groups), group) for index, group in enumerate(used)]
     return plan[:max_steps] if max_steps else plan
 
 

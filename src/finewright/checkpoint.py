@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ MANIFEST = "MANIFEST.json"
 _WEIGHTS = "weights.safetensors"
 
 
-def save(root: Path, *, step: int, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> Path:
+def save(root: Path, *, step: int, weights: Mapping[str, torch.Tensor], state: dict[str, Any]) -> Path:
     """Commit `step-XXXXXXXX` under `root`; it is there whole or not at all. Older ones are removed afterwards."""
     target = root / f"step-{step:08d}"
     temporary = root / f".tmp-{step:08d}-{uuid.uuid4().hex[:8]}"

@@ -1,11 +1,11 @@
 """Knobs that were left open: a value for each, with its reason."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finewright import batches, hardware
+from finewright import batches, hardware, methods
 from finewright.config import Settings, TrainKnobs
 from finewright.methods.base import AbstractMethod
 
@@ -28,6 +28,15 @@ class Choices:
     def sentences(self) -> list[str]:
         """`knob = value: reason` for each."""
         return [f"{choice['knob']} = {choice['value']}: {choice['reason']}" for choice in self.made]
+
+
+def method(name: str, *, knobs: Mapping[str, Any], listen: Callable[[str], None]) -> AbstractMethod:
+    """The way called `name`; `auto` is the preferred one, said with its reason."""
+    if name != methods.AUTO:
+        return methods.make(name, knobs)
+    kind = methods.preferred()
+    listen(f"method = {kind.name()}: {kind.preference_reason}")
+    return methods.make(kind.name(), knobs)
 
 
 def precision(settings: Settings, *, machine: hardware.Hardware, choices: Choices) -> str:

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -127,7 +127,7 @@ def build(kind: type[K], values: Mapping[str, Any], *, prefix: str = "") -> K:
         return kind.model_validate(dict(values))
     except ValidationError as error:
         faults = [_explain(kind, fault, prefix) for fault in error.errors()]
-    raise UserError("\n  ".join(faults), fix="`finewright methods` and docs/knobs.md list every knob")
+    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright knobs` list every knob")
 
 
 def _explain(kind: type[Knobs], fault: Any, prefix: str) -> str:
@@ -150,5 +150,18 @@ def describe(kind: type[Knobs], *, prefix: str = "") -> list[tuple[str, str, str
         if isinstance(field.annotation, type) and issubclass(field.annotation, Knobs):
             rows += describe(field.annotation, prefix=f"{dotted}.")
         else:
-            rows.append((dotted, "auto" if field.default is None else str(field.default), field.description or ""))
+            rows.append((dotted, _shown(field.default), (field.description or "") + _choices(field.annotation)))
     return rows
+
+
+def _shown(default: Any) -> str:
+    """A default as one would type it."""
+    if default is None:
+        return "auto"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def _choices(annotation: Any) -> str:
+    return f": {', '.join(map(str, get_args(annotation)))}" if get_origin(annotation) is Literal else ""

@@ -1,12 +1,9 @@
 """The loop over steps; yields events; knows no terminal and no file."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from finewright import batches as packing
 from finewright import optim
@@ -18,6 +15,10 @@ from finewright.tuned import Tuned
 
 WATCHED_STEPS = 3
 """Updates within which every trained tensor must have got a gradient that is not zero throughout."""
+
+
+FIRST_LOSS_SLACK = 0.3
+"""How far the first loss may lie from ln(classes), as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def fit(
     """
     optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
     device = str(next(iter(tuned.trainable().values())).device)
-    guard, epochs_done = _GradientGuard(tuned), _epochs_done(recipe.steps)
+    guard = _GradientGuard(tuned)
     num_steps, best, waited = len(recipe.steps), (-1.0, -math.inf), 0
     for index, step in enumerate(recipe.steps):
         tuned.owner.train()
@@ -95,7 +96,7 @@ def fit(
         if index == 0 and recipe.check_first_loss:
             _refuse_strange_start(result.loss, task=task)
         guard.look(index)
-        epoch = epochs_done[index]
+        epoch = step.epochs_done
         yield Stepped(step=index + 1, num_steps=num_steps, epoch=epoch, lr=lr, result=result)
         if evaluate is None or ((index + 1) % recipe.evaluate_every and index + 1 != num_steps):
             continue
@@ -109,17 +110,6 @@ def fit(
             yield Stopped(step=index + 1, early=True)
             return
     yield Stopped(step=num_steps, early=False)
-
-
-def _epochs_done(steps: Sequence[Step]) -> list[float]:
-    """Epochs done after each update."""
-    sizes = Counter(step.epoch for step in steps)
-    seen: Counter[int] = Counter()
-    done = []
-    for step in steps:
-        seen[step.epoch] += 1
-        done.append(step.epoch + seen[step.epoch] / sizes[step.epoch])
-    return done
 
 
 def _refuse_non_finite(result: StepResult, *, step: int, lr: float, places: Sequence[str]) -> None:
@@ -136,7 +126,7 @@ def _refuse_non_finite(result: StepResult, *, step: int, lr: float, places: Sequ
 def _refuse_strange_start(loss: float, *, task: Classification) -> None:
     """A fresh head knows nothing, so the first loss is ln(classes); anything else means labels or head are mixed up."""
     expected = task.expected_first_loss
-    if abs(loss - expected) > 0.05 * expected:
+    if abs(loss - expected) > FIRST_LOSS_SLACK * expected:
         raise UserError(
             f"the first loss is {loss:.4f}, a fresh head over {len(task.labels)} labels starts at {expected:.4f}",
             where="step 1",
@@ -157,7 +147,7 @@ class _GradientGuard:
             return
         dead = [name for name, parameter in self.waiting.items() if parameter.grad is None]
         if not dead:
-            self.waiting = {name: p for name, p in self.waiting.items() if not bool(torch.count_nonzero(p.grad))}
+            self.waiting = {name: p for name, p in self.waiting.items() if p.grad is not None and not p.grad.any()}
             dead = list(self.waiting) if index == WATCHED_STEPS - 1 else []
         if dead:
             raise UserError(

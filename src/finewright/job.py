@@ -13,10 +13,11 @@ from finewright.config import Settings
 from finewright.data import Dataset, Row
 from finewright.methods.base import AbstractMethod
 from finewright.run import RunFolder
-from finewright.tasks import Classification, empty_head
+from finewright.tasks import Classification, settle_head
 from finewright.tuned import Tuned
 
 Splits = dict[str, Encoded]
+PROBE_ROWS, PROBE_TOKENS = 32, 64
 
 
 class Job:
@@ -61,19 +62,27 @@ class Job:
         checks.stop_on_errors(findings)
         self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
-    def prepare(self, base: models.Base) -> None:
-        """Let the method make the network ready."""
+    def prepare(self, base: models.Base, *, rows: Sequence[Row]) -> None:
+        """Settle a fresh head on some training rows, then let the method make the network ready."""
         self.base = base
         self.tell(*base.notes)
         self.total_parameters = base.total_parameters
         if not base.kept_head:
-            empty_head(base.network, anatomy=base.anatomy)
+            self._settle_head(base, [row.text for row in rows[:PROBE_ROWS]])
         self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
         if self.precision == "bfloat16":
             models.use_bfloat16(self.tuned)
         self.tuned.owner.to(self.machine.device)
         self.tell(*self.tuned.notes)
         assert self.tuned.num_head() > 0, "the head is trained in every way"
+
+    def _settle_head(self, base: models.Base, texts: Sequence[str]) -> None:
+        probe = batches.encode(base.origin.tokenizer, texts, limit=PROBE_TOKENS)
+        batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
+        factor = settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout)
+        if factor < 1:
+            num_labels = len(base.network.config.id2label)
+            self.tell(f"head: random start scaled by {factor:.3f}, so that the first loss is near ln({num_labels})")
 
     def encode(self, dataset: Dataset, *, task: Classification) -> Splits:
         """Tokenise every split; over-long texts are cut, and that is said."""
@@ -220,7 +229,7 @@ class Job:
             "head_parameters": self.tuned.num_head(),
             "total_parameters": self.total_parameters,
             "trainable_fraction": self.tuned.num_trainable() / self.total_parameters,
-            "epochs": steps[-1].epoch + 1,
+            "epochs": steps[-1].epochs_done,
             "steps": self.last_step,
             "best_step": self.best.step if self.best else self.last_step,
             "train_seconds": self.train_seconds,

@@ -1,7 +1,7 @@
 """Parts for the ways of fine-tuning that change or add layers."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -109,8 +109,9 @@ def start_from_principal_parts(lora_layer: Any, rows: Sequence[Sequence[int]], *
 def dense_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict with every parametrized tensor under its plain name, as any other program expects it."""
     state = {name: tensor for name, tensor in module.state_dict().items() if ".parametrizations." not in name}
-    for name, part in module.named_modules():
+    modules: Iterator[tuple[str, Any]] = module.named_modules()
+    for name, part in modules:
         if parametrize.is_parametrized(part):
-            for tensor_name in part.parametrizations:  # type: ignore[union-attr]
+            for tensor_name in part.parametrizations:
                 state[f"{name}.{tensor_name}"] = getattr(part, tensor_name).detach()
     return state

@@ -38,7 +38,7 @@ class Base:
 
 def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, seed: int = 0) -> Base:
     """The network of `source` with a head for `labels`; `random`: the same shape with random weights."""
-    with _quiet():
+    with quiet():
         config = _config(source, labels=labels)
         anatomy = anatomies.of(config)
         torch.manual_seed(seed)
@@ -59,7 +59,7 @@ def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, see
 
 def reload(folder: Path, *, bfloat16: bool) -> tuple[Tuned, Any]:
     """What a run saved, ready to predict: the network (an adapter on its base again) and the tokenizer."""
-    with _quiet():
+    with quiet():
         if (folder / "adapter_config.json").exists():
             tuned = _reload_adapter(folder)
         else:
@@ -149,12 +149,12 @@ def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
 def _reload_adapter(folder: Path) -> Tuned:
     from peft import PeftConfig, PeftModel
 
-    adapter = PeftConfig.from_pretrained(str(folder))
+    adapter: Any = PeftConfig.from_pretrained(str(folder))
     source = hub.resolve(adapter.base_model_name_or_path, revision=adapter.revision or "")
     network = _from_pretrained(source.path, _saved_config(folder))[0]
     network.name_or_path = source.name
     anatomy = anatomies.of(network.config)
-    owner = PeftModel.from_pretrained(network, str(folder), is_trainable=True)  # so that only the base counts as frozen
+    owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=True)  # so that only the base counts as frozen
     prompt = owner.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
     return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
 
@@ -163,7 +163,7 @@ def _tokenizer(folder: Path, network: Any) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"no tokenizer: {reason}", where=str(folder), fix="save the model's tokenizer into the folder") from None
@@ -201,7 +201,7 @@ def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers and PEFT draw bars and print advice for their own users; ours get notes."""
     from transformers.utils import logging
 

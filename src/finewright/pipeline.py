@@ -43,7 +43,7 @@ def train(
             random=method.weights == "random",
             seed=settings.seed,
         )
-        job.prepare(base)
+        job.prepare(base, rows=dataset.train)
         splits = job.encode(dataset, task=task)
         recipe = job.recipe(splits["train"])
         job.write_config(dataset)

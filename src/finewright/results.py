@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import hardware, methods
+from finewright import hardware, models
 from finewright.methods.base import AbstractMethod
 from finewright.tuned import Origin, Tuned
 
@@ -50,7 +50,8 @@ ends in that id is read one token short there; Finewright goes by the text's len
 def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Origin) -> None:
     """Weights or adapter, config, tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
-    method.save(tuned, folder)
+    with models.quiet():
+        method.save(tuned, folder)
     if origin.tokenizer.pad_token is None and origin.tokenizer.eos_token is not None:
         origin.tokenizer.pad_token = origin.tokenizer.eos_token
     origin.tokenizer.padding_side = "right"
@@ -111,18 +112,6 @@ def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:
             "memory_bytes": machine.memory_bytes,
         },
     }
-
-
-def methods_table() -> list[dict[str, Any]]:
-    """Every way with its facts and knobs, for `finewright methods`."""
-    from finewright.config import describe
-
-    table = []
-    for name in methods.names():
-        kind = methods.kind(name)
-        knobs = [{"knob": knob, "default": default, "help": text} for knob, default, text in describe(kind, prefix="method.")]
-        table.append({"method": name, "summary": kind.summary, "lr": kind.lr, "lr_range": list(kind.lr_range), "knobs": knobs})
-    return table
 
 
 def first_rows(*splits: Sequence[Any]) -> Sequence[Any]:

@@ -16,6 +16,9 @@ from finewright.anatomy import Anatomy
 from finewright.attention import Layout
 from finewright.tuned import Tuned
 
+HEAD_SPREAD = 0.3
+"""Largest standard deviation over classes of a fresh head's scores; adds at most about 0.05 nats to ln(classes)."""
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -49,16 +52,25 @@ def infer(labels: tuple[str, ...], *, training_labels: Sequence[str], class_weig
     return Classification(labels, tuple(len(training_labels) / (len(labels) * counts[label]) for label in labels))
 
 
-def empty_head(network: Any, *, anatomy: Anatomy) -> None:
-    """Zero the last matrix of the head, so that training starts from ln(classes) whatever the body's scale is.
+def settle_head(network: Any, *, anatomy: Anatomy, ids_T: torch.Tensor, layout: Layout) -> float:
+    """Scale a fresh head down until the scores of these texts spread by no more than HEAD_SPREAD; returns the factor.
 
-    With the usual random head a large final state (GPT-2's is over 100 long) starts far from that.
+    The usual random head assumes states of length about 1. GPT-2's last state is over 100 long: its first loss would be
+    far above ln(classes). A head of zeros starts there too, but Adam then makes full-size steps in the body along the one
+    direction that such a head knows, which ruins it (measured: trec6, one epoch, 38 % accuracy against 92 %).
     """
+    plain = Tuned(network=network.eval(), owner=network, anatomy=anatomy)
+    with torch.no_grad():
+        spread = float(logits(plain, ids_T, layout).std(dim=1).max())
+        factor = min(1.0, HEAD_SPREAD / max(spread, 1e-9))
+        for parameter in _last_matrix(network, anatomy).parameters():
+            parameter.mul_(factor)
+    return factor
+
+
+def _last_matrix(network: Any, anatomy: Anatomy) -> torch.nn.Linear:
     last = network.get_submodule(anatomy.head[-1])
-    matrix = [module for module in last.modules() if isinstance(module, torch.nn.Linear)][-1]
-    torch.nn.init.zeros_(matrix.weight)
-    if matrix.bias is not None:
-        torch.nn.init.zeros_(matrix.bias)
+    return [module for module in last.modules() if isinstance(module, torch.nn.Linear)][-1]
 
 
 def logits(tuned: Tuned, ids_T: torch.Tensor, layout: Layout) -> torch.Tensor:

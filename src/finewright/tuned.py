@@ -30,8 +30,8 @@ class Tuned:
     `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
     """
 
-    network: torch.nn.Module
-    owner: torch.nn.Module
+    network: Any
+    owner: Any
     anatomy: Anatomy
     prompt: torch.Tensor | None = None
     notes: list[str] = field(default_factory=list)

@@ -20,7 +20,6 @@ HEAD = ("score",)
 def prepared(name, *, kind="gpt2", **knobs):
     net = tiny.network(kind)
     anatomy = anatomies.of(net.config)
-    tasks.empty_head(net, anatomy=anatomy)
     return methods.make(name, knobs).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
 
 

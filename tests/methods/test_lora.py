@@ -52,7 +52,6 @@ VARIANTS = [
     {"target": "all-linear"},
     {"target": "query,value,mlp", "rslora": True},
     {"init": "gaussian"},
-    {"init": "orthogonal"},
     {"blocks": 1},
     {"init": "pissa"},
     {"init": "pissa", "target": "all-linear", "rslora": True},
@@ -65,11 +64,12 @@ def test_plain_peft_loads_what_was_saved(kind, knobs, tmp_path):
     tuned = prepared("lora", kind=kind, rank=4, dropout=0.0, **knobs)
     ids = tiny.texts([3, 9, 5])
     tuned.owner.eval()
-    torch.testing.assert_close(tiny.scores(tuned, ids), torch.zeros(3, 3))  # the head is empty, the update is nothing
+    start = tiny.scores(tiny.tuned(kind), ids)
+    torch.testing.assert_close(tiny.scores(tuned, ids), start, atol=1e-5, rtol=0)  # at first the update is nothing
     step(tuned, times=4)
     methods.make("lora", {"rank": 4, **knobs}).save(tuned, tmp_path)
     ours = tiny.scores(tuned, ids)
-    assert ours.abs().max() > 1e-3
+    assert (ours - start).abs().max() > 1e-2
     plain = tiny.tuned(kind)
     plain.owner = PeftModel.from_pretrained(plain.network, str(tmp_path)).eval()
     theirs = tiny.scores(plain, ids)

@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from finewright.config import build
+from finewright.config import build, describe
 from finewright.errors import UserError
 from finewright.methods.base import AbstractMethod
 
@@ -35,3 +35,13 @@ def make(name: str, knobs: Mapping[str, Any]) -> AbstractMethod:
 def preferred() -> type[AbstractMethod]:
     """What `auto` stands for: the way that declares the lowest `preference`."""
     return min((kind(name) for name in names()), key=lambda method: (method.preference, method.name()))
+
+
+def table() -> list[dict[str, Any]]:
+    """Every way with its facts and knobs, JSON-ready."""
+    rows = []
+    for name in names():
+        way = kind(name)
+        knobs = [{"knob": knob, "default": default, "help": text} for knob, default, text in describe(way, prefix="method.")]
+        rows.append({"method": name, "summary": way.summary, "lr": way.lr, "lr_range": list(way.lr_range), "knobs": knobs})
+    return rows

@@ -39,7 +39,7 @@ class Method(AbstractMethod):
     blocks: int = knob(0, "only in this many blocks at the top; 0: in all", low=0)
     rslora: bool = knob(False, "scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)")
     dora: bool = knob(False, "learn magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353)")
-    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = knob("default", "how the update starts")
+    init: Literal["default", "gaussian", "pissa", "olora"] = knob("default", "how the update starts")
 
     @field_validator("target", mode="before")
     @classmethod
@@ -88,7 +88,7 @@ class Method(AbstractMethod):
         if conv1d and self.init == "olora":
             raise UserError("PEFT's olora start cannot read GPT-2's transposed weights", where="method.init", fix="init=pissa")
         sliced = {module.replace(".", r"\."): len(slices) for module, slices in targets if slices}
-        return LoraConfig(
+        options: dict[str, Any] = dict(
             task_type="SEQ_CLS",
             r=self.rank,
             lora_alpha=_tidy(self.alpha),
@@ -106,6 +106,7 @@ class Method(AbstractMethod):
             base_model_name_or_path=origin.name,
             revision=origin.revision or None,
         )
+        return LoraConfig(**options)
 
     def _peft_init(self, *, sliced: bool) -> bool | str:
         ours = sliced and self.init == "pissa"

@@ -1,0 +1,147 @@
+"""Plain Hugging Face Trainer + PEFT with its usual settings: the control for Finewright's own figures.
+
+    python benchmarks/trainer_baseline.py --model DIR --data DIR [--data DIR] --out FILE.jsonl
+
+One child process per run, one thread (machines are shared: CPU seconds of one thread can be compared, wall time cannot).
+Runs already in FILE are skipped. The training rows are those that Finewright trains on: the same stratified split.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+METHODS = ("full", "freeze", "lora", "prompt", "scratch")
+LEARNING_RATES = {"full": 5e-5, "freeze": 5e-5, "scratch": 5e-5, "lora": 3e-4, "prompt": 1e-3}
+NUM_EPOCHS, BATCH_ROWS, MAX_LENGTH = 3, 16, 128
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def prepare(method: str, model: str, num_labels: int):
+    from peft import LoraConfig, PromptTuningConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(model, num_labels=num_labels)
+    if method == "scratch":
+        return AutoModelForSequenceClassification.from_config(config)
+    network = AutoModelForSequenceClassification.from_pretrained(model, config=config)
+    if method == "freeze":
+        blocks = network.base_model.encoder.layer
+        for frozen in [network.base_model.embeddings, *blocks[: len(blocks) // 2]]:
+            frozen.requires_grad_(False)
+    if method == "lora":
+        target = ["query", "value"]
+        return get_peft_model(
+            network, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=32, lora_dropout=0.1, target_modules=target)
+        )
+    if method == "prompt":
+        return get_peft_model(network, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20))
+    return network
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    import numpy as np
+    import torch
+    from sklearn.metrics import f1_score
+    from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+
+    from finewright.data import stratified_split
+
+    torch.set_num_threads(1)
+    set_seed(arguments.seed)
+    data, method = Path(arguments.data[0]), arguments.method
+    rows, test = read_rows(data / "train.jsonl"), read_rows(data / "test.jsonl")
+    labels = sorted({row["label"] for row in rows})
+    kept, held = stratified_split([row["label"] for row in rows], 0.1, seed=0)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+
+    def encode(part: list[dict]) -> list[dict]:
+        ids = tokenizer([row["text"] for row in part], truncation=True, max_length=MAX_LENGTH)
+        numbers = [labels.index(row["label"]) for row in part]
+        return [{key: ids[key][index] for key in ids} | {"labels": number} for index, number in enumerate(numbers)]
+
+    network = prepare(method, arguments.model, len(labels))
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in network.parameters())
+    with tempfile.TemporaryDirectory() as place:
+        settings = TrainingArguments(
+            place,
+            num_train_epochs=NUM_EPOCHS,
+            per_device_train_batch_size=BATCH_ROWS,
+            per_device_eval_batch_size=64,
+            learning_rate=LEARNING_RATES[method],
+            bf16=True,
+            use_cpu=True,
+            seed=arguments.seed,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            save_total_limit=1,
+            load_best_model_at_end=True,
+            metric_for_best_model="accuracy",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=100_000,
+        )
+        trainer = Trainer(
+            network,
+            settings,
+            train_dataset=encode([rows[index] for index in kept]),
+            eval_dataset=encode([rows[index] for index in held]),
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=lambda outcome: {"accuracy": float((outcome.predictions.argmax(-1) == outcome.label_ids).mean())},
+        )
+        cpu, wall = time.process_time(), time.perf_counter()
+        trainer.train()
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        outcome = trainer.predict(encode(test))
+    chosen = outcome.predictions.argmax(-1)
+    return {
+        "data": data.name,
+        "method": method,
+        "seed": arguments.seed,
+        "accuracy": float(np.mean(chosen == outcome.label_ids)),
+        "macro_f1": float(f1_score(outcome.label_ids, chosen, average="macro", zero_division=0)),
+        "trainable_parameters": trainable,
+        "total_parameters": total,
+        "train_cpu_seconds": cpu,
+        "train_seconds": wall,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "steps": trainer.state.global_step,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", action="append", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--method")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    out = Path(arguments.out)
+    if arguments.method:
+        with out.open("a") as handle:
+            handle.write(json.dumps(run(arguments)) + "\n")
+        return
+    done = {(row["data"], row["method"], row["seed"]) for row in (read_rows(out) if out.exists() else [])}
+    for seed in range(arguments.seeds):
+        for data in arguments.data:
+            for method in METHODS:
+                if (Path(data).name, method, seed) in done:
+                    continue
+                command = [sys.executable, __file__, "--model", arguments.model, "--data", data, "--out", arguments.out]
+                command += ["--method", method, "--seed", str(seed)]
+                subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+
+
+if __name__ == "__main__":
+    main()

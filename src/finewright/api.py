@@ -1,0 +1,87 @@
+"""The verbs for Python: train, open a run, predict."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from finewright import choices, config, data, evaluate, methods, metrics, pipeline, run
+from finewright.config import DataKnobs, Settings
+from finewright.methods.base import AbstractMethod
+
+
+class Run:
+    """A finished run: `result`, `predict`, `evaluate`."""
+
+    def __init__(self, folder: run.RunFolder) -> None:
+        self.folder = folder
+        self._config = folder.read_json(folder.config)
+        self._predictor: evaluate.Predictor | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def result(self) -> SimpleNamespace:
+        """What result.json holds, by attribute: `run.result.metrics["test"]["accuracy"]`."""
+        return SimpleNamespace(**self.folder.read_json(self.folder.result))
+
+    @property
+    def predictor(self) -> evaluate.Predictor:
+        """The saved model, loaded when first asked for."""
+        if self._predictor is None:
+            self._predictor = evaluate.Predictor.load(
+                self.folder.model,
+                limit=self._config["max_length"],
+                keep_end=self._config["settings"]["data"]["keep_end"],
+                bfloat16=self._config["precision"] == "bfloat16",
+            )
+        return self._predictor
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """`[{"text", "label", "probability", "probabilities"}]`, in the order given."""
+        return self.predictor.predict(texts)
+
+    def evaluate(self, source: str | Path, *, knobs: DataKnobs | None = None) -> dict[str, Any]:
+        """Metrics on the labelled rows of another file; rows with labels the model does not know are a `UserError`."""
+        rows, _ = data.read_rows(source, knobs=knobs or DataKnobs())
+        labels = self.predictor.labels
+        data.require_known(rows, labels)
+        shares = evaluate.probabilities(self.predictor.score([row.text for row in rows]))
+        measured = metrics.classification(shares, [labels.index(row.label) for row in rows], labels=labels)
+        measured["worst_mistakes"] = evaluate.worst_mistakes(rows, shares, labels=labels)
+        return measured
+
+
+def train(
+    source: str | Path,
+    *,
+    model: str = config.DEFAULT_MODEL,
+    method: AbstractMethod | str = methods.AUTO,
+    test: str | Path | None = None,
+    out: str | Path | None = None,
+    knobs: Mapping[str, Any] | None = None,
+    listen: Callable[[Any], None] = lambda event: None,
+) -> Run:
+    """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`."""
+    tree: dict[str, Any] = {}
+    for key, value in (knobs or {}).items():
+        config.insert(tree, key, value)
+    method_knobs = tree.pop("method", {})
+    settings = config.build(Settings, {"model": model, **tree})
+    if isinstance(method, str):
+        method = choices.method(method, knobs=method_knobs, listen=listen)
+    folder = pipeline.train(source, settings=settings, method=method, test=test, out=Path(out) if out else None, listen=listen)
+    return Run(folder)
+
+
+def open_run(path: str | Path) -> Run:
+    """A finished run from its folder."""
+    return Run(run.open_run(Path(path)))
+
+
+def predict(path: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Predictions of the run at `path`."""
+    return open_run(path).predict(texts)

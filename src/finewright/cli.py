@@ -1,0 +1,279 @@
+"""One function per command: parse, call, print."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from finewright.errors import ExitCode, UserError
+
+app = typer.Typer(
+    name="finewright",
+    help="Fine-tune a pre-trained language model on your own labelled text, and trust the result.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
+Text = Annotated[str | None, typer.Option("--text-column", help="Column with the text.")]
+Label = Annotated[str | None, typer.Option("--label-column", help="Column with the label.")]
+
+
+@app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")
+def train(
+    data: Annotated[str, typer.Argument(help="A file, a folder with train.*, validation.*, test.*, or a hub id.")],
+    model: Annotated[str | None, typer.Option(help="Hub id or local folder. [default: openai-community/gpt2]")] = None,
+    method: Annotated[str | None, typer.Option(help="A way of fine-tuning, see `finewright methods`. [default: auto]")] = None,
+    test: Annotated[str | None, typer.Option(help="File with the test rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/NAME]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of order, dropout and new weights. [default: 0]")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    text_column: Text = None,
+    label_column: Label = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with knobs.")] = None,
+    assignments: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune on labelled text and prove the result."""
+    from finewright import config as knobs
+
+    tree = knobs.read_toml(config) if config else {}
+    given = {"model": model, "seed": seed, "train.epochs": epochs, "train.lr": lr}
+    given |= {"data.text_column": text_column, "data.label_column": label_column}
+    flags: dict[str, Any] = {}
+    for key, value in given.items():
+        if value is not None:
+            knobs.insert(flags, key, value)
+    tree = knobs.merge(knobs.merge(tree, knobs.parse_assignments(assignments or [])), flags)
+    chosen, method_knobs = _method_of(tree, flag=method)
+    console = _console()
+    listener = _listener(console)
+    from finewright import api
+
+    console.print(f"[bold]training[/bold] {data}", highlight=False)
+    try:
+        run = api.train(data, method=chosen, test=test, out=out, knobs={**tree, "method": method_knobs}, listen=listener)
+    finally:
+        listener.close()
+    result = vars(run.result)
+    if as_json:
+        _print_json({"run": str(run.path), **result})
+        return
+    from finewright import metrics, terminal
+
+    console.print(terminal.result_table(result))
+    measured = result["metrics"].get("test")
+    if measured and not metrics.better_than_majority(measured):
+        console.print(f"  no better than always saying the majority class ({measured['majority_accuracy']:.1%})")
+    console.print(
+        f"\n  run     {run.path}\n  next    finewright predict {run.path} 'a text of yours'", highlight=False, soft_wrap=True
+    )
+
+
+@app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[str, typer.Argument(help="A file with labelled rows.")],
+    text_column: Text = None,
+    label_column: Label = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a run on other labelled rows."""
+    from finewright import api, terminal
+    from finewright.config import DataKnobs
+
+    measured = api.open_run(run).evaluate(data, knobs=DataKnobs(text_column=text_column, label_column=label_column))
+    if as_json:
+        _print_json(measured)
+        return
+    console = Console()
+    low, high = measured["accuracy_ci95"]
+    console.print(f"accuracy {measured['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
+    console.print(
+        f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   "
+        f"always the majority {measured['majority_accuracy']:.3f}"
+    )
+    rows = [
+        [name, *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1")), str(v["num_rows"])]
+        for name, v in measured["per_class"].items()
+    ]
+    console.print(terminal.rows_table(["label", "precision", "recall", "F1", "rows"], rows))
+    worst = [[w["label"], w["predicted"], f"{w['probability']:.2f}", w["text"][:80]] for w in measured["worst_mistakes"]]
+    if worst:
+        console.print(terminal.rows_table(["worst mistakes: label", "predicted", "sure", "text"], worst))
+
+
+@app.command(epilog="Example: finewright predict runs/tickets-lora-seed0 'where is my parcel?'")
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, one a line from standard input.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with texts.")] = None,
+    text_column: Text = None,
+    as_json: Json = False,
+) -> None:
+    """Label texts with a run."""
+    from finewright import api, data
+    from finewright.config import DataKnobs
+
+    if file:
+        wanted = data.read_texts(file, knobs=DataKnobs(text_column=text_column))
+    elif texts:
+        wanted = texts
+    else:
+        wanted = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if any(not text.strip() for text in wanted):
+        raise UserError("an empty text has no label", fix="leave it out", code=ExitCode.BAD_DATA)
+    predictions = api.predict(run, wanted)
+    if as_json:
+        _print_json({"predictions": predictions})
+        return
+    from finewright import terminal
+
+    rows = [[line["label"], f"{line['probability']:.3f}", line["text"]] for line in predictions]
+    Console().print(terminal.rows_table(["label", "probability", "text"], rows))
+
+
+@app.command(epilog="Example: finewright runs show runs/tickets-lora-seed0")
+def runs(
+    action: Annotated[str | None, typer.Argument(help="`show` for one run.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
+    root: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List runs, or show one."""
+    from finewright import run as folders
+    from finewright import terminal
+
+    if action not in (None, "show") or (action == "show") != (run is not None):
+        raise UserError(f"wanted `runs` or `runs show RUN`, found {action!r}", fix="finewright runs show runs/NAME")
+    if run is not None:
+        folder = folders.open_run(run)
+        result = folder.read_json(folder.result)
+        if as_json:
+            _print_json(result)
+        else:
+            Console().print(terminal.result_table(result))
+            choices = folder.read_json(folder.config)["choices"]
+            rows = [[choice["knob"], str(choice["value"]), choice["reason"]] for choice in choices]
+            Console().print(terminal.rows_table(["chosen", "value", "because"], rows))
+        return
+    found = [_run_line(folder) for folder in folders.list_runs(root)]
+    if as_json:
+        _print_json({"runs": found})
+        return
+    rows = [[line["run"], line["state"], line["method"], line["model"], line["accuracy"], line["seconds"]] for line in found]
+    Console().print(terminal.rows_table(["run", "state", "method", "model", "test accuracy", "seconds"], rows))
+
+
+@app.command(epilog="Example: finewright methods --json")
+def methods(as_json: Json = False) -> None:
+    """List the ways of fine-tuning and their knobs."""
+    from finewright import methods as ways
+
+    table = ways.table()
+    if as_json:
+        _print_json({"methods": table})
+        return
+    from finewright import terminal
+
+    for way in table:
+        Console().print(f"[bold]{way['method']}[/bold]  {way['summary']}; learning rate {way['lr']:g}", highlight=False)
+        rows = [[knob["knob"], knob["default"], knob["help"]] for knob in way["knobs"]]
+        if rows:
+            Console().print(terminal.rows_table(["  knob", "default", ""], [["  " + row[0], *row[1:]] for row in rows]))
+    Console().print("\nSet one with --set, for instance --set method.rank=16. Every other knob: finewright knobs")
+
+
+@app.command(epilog="Example: finewright knobs")
+def knobs(as_json: Json = False) -> None:
+    """List the knobs that every way shares."""
+    from finewright import terminal
+    from finewright.config import Settings, describe
+
+    rows = describe(Settings)
+    if as_json:
+        _print_json({"knobs": [{"knob": name, "default": default, "help": text} for name, default, text in rows]})
+        return
+    Console().print(terminal.rows_table(["knob", "default", ""], [list(row) for row in rows]))
+
+
+@app.command(epilog="Example: finewright doctor")
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, what is missing, and the command that brings it."""
+    from finewright import doctor as surgery
+    from finewright import terminal
+
+    found = list(surgery.examine())
+    if as_json:
+        _print_json({"diagnoses": [vars(line) for line in found]})
+        return
+    rows = [[line.status, line.name, line.detail + (f" → {line.fix}" if line.fix else "")] for line in found]
+    Console().print(terminal.rows_table(["", "", ""], rows))
+
+
+def _method_of(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str, Any]]:
+    """The way's name (`--method`, or `method.name` in the TOML file) and its knobs, taken out of the tree."""
+    knobs = tree.pop("method", {})
+    if isinstance(knobs, str):
+        knobs = {"name": knobs}
+    named = knobs.pop("name", None)
+    return flag or named or "auto", knobs
+
+
+def _run_line(folder: Any) -> dict[str, str]:
+    if not folder.complete:
+        return {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": "", "seconds": ""}
+    result = folder.read_json(folder.result)
+    test = result["metrics"].get("test")
+    return {
+        "run": str(folder.path),
+        "state": "finished",
+        "method": result["method"],
+        "model": result["model"],
+        "accuracy": f"{test['accuracy']:.3f}" if test else "",
+        "seconds": f"{result['train_seconds']:.1f}",
+    }
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _listener(console: Console) -> Any:
+    from finewright.terminal import Listener
+
+    return Listener(console)
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False, indent=2)
+    sys.stdout.write("\n")
+
+
+def main() -> None:
+    """Run a command; what a person can repair is one message and an exit code, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        from finewright.terminal import clean
+
+        Console(stderr=True).print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(int(error.code))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped")
+        sys.exit(130)
+    except MemoryError:
+        Console(stderr=True).print(
+            "[red]error:[/red] out of memory → fewer --set train.batch_tokens, or a smaller data.max_length"
+        )
+        sys.exit(int(ExitCode.OUT_OF_MEMORY))
+
+
+if __name__ == "__main__":
+    main()

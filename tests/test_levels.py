@@ -1,0 +1,107 @@
+"""Arrows between rooms point down; imports inside functions count."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import finewright
+
+SOURCE = Path(finewright.__file__).parent
+LEVELS = [
+    {"__init__", "errors"},
+    {"config"},
+    {"anatomy", "attention", "formats", "hardware", "hub", "layers", "metrics", "run"},
+    {"data", "tuned"},
+    {"batches", "checkpoint", "checks", "methods", "models", "optim", "tasks"},
+    {"step"},
+    {"choices", "engine", "evaluate"},
+    {"proof", "results"},
+    {"job"},
+    {"doctor", "pipeline"},
+    {"api"},
+    {"terminal"},
+    {"cli"},
+]
+HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets"}
+
+
+def room_of(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def level_of(room):
+    return next((number for number, rooms in enumerate(LEVELS) if room in rooms), None)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def arrows(path):
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "finewright" and len(parts) > 1 and level_of(parts[1]) is not None:
+            yield parts[1]
+
+
+def test_every_room_has_a_level():
+    rooms = {room_of(path) for path in SOURCE.rglob("*.py")} - {"content"}
+    assert rooms == set().union(*LEVELS)
+
+
+def test_arrows_point_down():
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        room = room_of(path)
+        for target in arrows(path):
+            if target != room and level_of(target) >= level_of(room):
+                wrong.append(f"{room} → {target}")
+    assert wrong == []
+
+
+def test_no_heavy_import_before_it_is_needed():
+    code = f"import finewright.cli, sys; print(sorted(set(sys.modules) & {HEAVY!r}))"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip() == "[]"
+
+
+def test_files_and_functions_stay_small():
+    for path in SOURCE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path.name
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name not in ("train", "_peft_config", "summary"):
+                assert node.end_lineno - node.lineno <= 45, f"{path.name}: {node.name}"
+
+
+FORBIDDEN = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "joblib",
+    "shelve",
+    "marshal",
+}
+
+
+def test_nothing_unpickles_and_nothing_runs_code():
+    for path in SOURCE.rglob("*.py"):
+        assert not FORBIDDEN & {name.split(".")[0] for name in imports(path)}, path.name
+        text = path.read_text()
+        for words in (
+            "torch.load(",
+            "np.load(",
+            "eval(",
+            "exec(",
+            "os.system",
+            "shell=True",
+            "trust_remote_code=True",
+            "0.0.0.0",
+        ):
+            hits = [line for line in text.splitlines() if words in line and not (words == "eval(" and ".eval(" in line)]
+            assert hits == [], f"{path.name}: {words}"

@@ -1,0 +1,42 @@
+# Everything a fresh machine needs: Python 3.11 or newer and make. `uv` is used when it is there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHARED := ../shared
+
+.PHONY: setup demo test check test-slow test-gpu test-network lock clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv -q --allow-existing $(VENV) && uv pip install -q -p $(BIN)/python -r requirements.lock && \
+		uv pip install -q -p $(BIN)/python --no-deps -e .; \
+	else \
+		$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock && \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
+	fi
+	@touch $@
+
+demo: setup
+	@$(BIN)/python scripts/first_run.py
+
+test: setup
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/pyrefly check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: test
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
+
+test-network: setup
+	$(BIN)/python -m pytest -m network
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""Packing."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finewright.attention import Layout, packed_attention
+
+
+class Causal(torch.nn.Module):
+    is_causal = True
+
+
+class Open(torch.nn.Module):
+    is_causal = False
+
+
+def reference(query, key, value, lengths, *, causal, window=None):
+    """PyTorch's own attention, one text at a time."""
+    outputs = []
+    starts = [sum(lengths[:index]) for index in range(len(lengths))]
+    for start, length in zip(starts, lengths, strict=True):
+        q, k, v = (x[:, :, start : start + length] for x in (query, key, value))
+        seen = torch.ones(length, length, dtype=torch.bool)
+        if causal:
+            seen = seen.tril()
+        if window:
+            seen &= torch.ones(length, length, dtype=torch.bool).triu(1 - window)
+        outputs.append(torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True))
+    return torch.cat(outputs, dim=2).transpose(1, 2)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.booleans())
+def test_equals_pytorch_one_text_at_a_time(lengths, causal):
+    lengths = sorted(lengths)
+    generator = torch.Generator().manual_seed(len(lengths))
+    query = torch.randn(1, 4, sum(lengths), 8, generator=generator)
+    key, value = (torch.randn(1, 2, sum(lengths), 8, generator=generator) for _ in range(2))
+    module = Causal() if causal else Open()
+    ours, _ = packed_attention(module, query, key, value, None, layout=Layout(tuple(lengths)))
+    torch.testing.assert_close(ours, reference(query, key, value, lengths, causal=causal), atol=1e-5, rtol=0)
+
+
+def test_a_sliding_window_hides_what_lies_before_it():
+    query, key, value = (torch.randn(1, 2, 9, 4) for _ in range(3))
+    ours, _ = packed_attention(Causal(), query, key, value, None, layout=Layout((3, 6)), sliding_window=2)
+    expected = reference(query, key, value, [3, 6], causal=True, window=2)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+    wide, _ = packed_attention(Causal(), query, key, value, None, layout=Layout((3, 6)))
+    assert not torch.allclose(ours, wide, atol=1e-3)
+
+
+def test_layout_knows_first_last_and_positions():
+    layout = Layout((1, 3, 3))
+    assert layout.groups == [(0, 1, 1), (1, 2, 3)]
+    assert layout.first.tolist() == [0, 1, 4]
+    assert layout.last.tolist() == [0, 3, 6]
+    assert layout.positions.tolist() == [0, 0, 1, 2, 0, 1, 2]
+    assert layout.lengthened(2).lengths == (3, 5, 5)
+
+
+def test_packed_attention_wants_its_layout():
+    query = torch.randn(1, 1, 2, 4)
+    with pytest.raises(AssertionError, match="layout"):
+        packed_attention(Causal(), query, query, query, None)

@@ -1,0 +1,88 @@
+"""Batches."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finewright import batches
+
+LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=60)
+
+
+@given(LENGTHS, st.integers(30, 90), st.integers(0, 5), st.integers(0, 3))
+def test_every_row_once_within_the_budget(lengths, budget, seed, epoch):
+    parts = batches.epoch_batches(lengths, budget=budget, seed=seed, epoch=epoch)
+    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
+    assert all(sum(lengths[row] for row in part) <= budget for part in parts)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    def order(seed, epoch):
+        return batches.epoch_batches([5] * 50, budget=50, seed=seed, epoch=epoch)
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_rows_are_grouped_by_chance_never_by_length():
+    lengths = [1] * 100 + [20] * 100
+    first = batches.epoch_batches(lengths, budget=200, seed=0, epoch=0)
+    mixed = sum(len({lengths[row] for row in part}) == 2 for part in first)
+    assert mixed >= 0.9 * len(first)
+
+
+def test_a_text_longer_than_the_budget_stands_alone():
+    assert batches.by_length([50, 3, 4], budget=10) == [(1, 2), (0,)]
+
+
+def test_steps_group_passes_and_count_epochs():
+    plan = batches.steps([10] * 10, budget=20, accumulation=2, seed=0, epochs=1.5)
+    assert [len(step.batches) for step in plan] == [2, 2, 1, 2, 2]
+    assert [step.epochs_done for step in plan] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
+    assert len(batches.steps([10] * 10, budget=20, accumulation=1, seed=0, epochs=9, max_steps=7)) == 7
+
+
+def test_budget_holds_sixteen_mean_texts_or_the_longest():
+    assert batches.choose_budget([10, 20]) == (240, "16 texts of 15 tokens on average")
+    assert batches.choose_budget([1, 1, 1, 400])[0] == 1612
+    budget, why = batches.choose_budget([1] * 99 + [400])
+    assert (budget, why) == (400, "the longest text has 400 tokens")
+
+
+class Words:
+    """A tokenizer of words between two special tokens."""
+
+    truncation_side = "right"
+
+    def __call__(self, texts, *, verbose, truncation=False, max_length=None):
+        ids = []
+        for text in texts:
+            words = [len(word) for word in text.split()]
+            if truncation:
+                words = words[-(max_length - 2) :] if self.truncation_side == "left" else words[: max_length - 2]
+            ids.append([101, *words, 102])
+        return {"input_ids": ids}
+
+
+@pytest.mark.parametrize(("keep_end", "kept"), [(False, [101, 1, 2, 102]), (True, [101, 3, 4, 102])])
+def test_long_texts_are_cut_at_the_chosen_end_and_keep_their_special_tokens(keep_end, kept):
+    tokenizer = Words()
+    encoded = batches.encode(tokenizer, ["a bb ccc dddd", "a"], targets=[1, 0], limit=4, keep_end=keep_end)
+    assert encoded.ids == [kept, [101, 1, 102]]
+    assert encoded.lengths_uncut == [6, 3]
+    assert tokenizer.truncation_side == "right"
+
+
+def test_collate_sorts_by_length_and_keeps_targets_with_their_rows():
+    encoded = batches.Encoded(ids=[[7, 7, 7], [8], [9, 9]], lengths_uncut=[3, 1, 2], targets=[2, 0, 1])
+    batch = batches.collate(encoded, [0, 1, 2])
+    assert batch.rows == (1, 2, 0)
+    assert batch.ids.tolist() == [8, 9, 9, 7, 7, 7]
+    assert batch.targets.tolist() == [0, 1, 2]
+    assert batch.num_tokens == 6
+
+
+def test_padding_share_is_counted_over_positions():
+    plan = [batches.Step(1.0, ((0, 1),))]
+    assert batches.padding_fraction(plan, [2, 4]) == pytest.approx(0.25)

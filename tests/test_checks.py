@@ -1,0 +1,113 @@
+"""What is wrong with the data."""
+
+import pytest
+
+from finewright import checks
+from finewright.checks import Finding
+from finewright.data import Dataset, Row
+from finewright.errors import ExitCode, UserError
+
+
+def rows(*pairs, name="train"):
+    return [Row(text, label, f"{name}.csv:{index + 2}") for index, (text, label) in enumerate(pairs)]
+
+
+def dataset(train, validation=(), test=()):
+    parts = [rows(*part, name=name) for part, name in ((train, "train"), (validation, "validation"), (test, "test"))]
+    return Dataset(*parts, tuple(sorted({row.label for row in parts[0]})), [], "")
+
+
+GOOD = [(f"first {index}", "a") for index in range(6)] + [(f"second {index}", "b") for index in range(6)]
+EVAL = [("third", "a"), ("fourth", "b")]
+
+
+def found(train=GOOD, validation=EVAL, test=(("fifth", "a"), ("sixth", "b"))):
+    return {finding.code: finding for finding in checks.look(dataset(train, validation, test))}
+
+
+def test_good_data_has_no_finding():
+    assert found() == {}
+
+
+def test_one_class_is_an_error():
+    finding = found(train=[("x", "a"), ("y", "a")], validation=[("z", "a")], test=[("w", "a")])["one_class"]
+    assert finding.severity == "error"
+    assert "one class only (a)" in finding.message
+
+
+def test_a_label_unseen_in_training_names_its_rows():
+    finding = found(test=[("fifth", "a"), ("sixth", "z"), ("seventh", "z")])["unseen_label"]
+    assert finding.rows == ("test.csv:3", "test.csv:4")
+    assert "2 test rows have labels that never occur in training: 'z'" in finding.message
+
+
+def test_duplicates_within_and_across_splits():
+    seen = found(train=[*GOOD, ("First  0", "a")], test=[("FIRST 0", "a"), ("new", "b")])
+    assert seen["duplicates"].rows == ("train.csv:14",)
+    assert "1 test rows (50.0%) have a text that is also in training" in seen["leak"].message
+
+
+def test_the_same_text_with_two_labels():
+    finding = found(train=[*GOOD, ("first 0", "b")])["two_labels"]
+    assert finding.rows == ("train.csv:2", "train.csv:14")
+
+
+def test_labels_that_look_like_one():
+    pairs = [(f"first {index}", "Pos") for index in range(6)] + [(f"second {index}", "pos ") for index in range(6)]
+    finding = found(train=pairs, validation=[("x", "Pos"), ("y", "pos ")], test=[("v", "Pos"), ("w", "pos ")])["twin_labels"]
+    assert "'Pos', 'pos '" in finding.message
+
+
+def test_a_label_that_stands_in_its_own_texts():
+    pairs = [(f"a refund please {index}", "refund") for index in range(6)] + [(f"second {index}", "other") for index in range(6)]
+    seen = found(train=pairs, validation=[("x", "refund"), ("y", "other")], test=[("v", "refund"), ("w", "other")])
+    assert "the label 'refund' stands in 6 of its 6 training texts" in seen["label_in_text"].message
+    assert len(seen["label_in_text"].rows) == 6
+
+
+def test_a_word_inside_a_word_is_no_leak():
+    pairs = [(f"warship {index}", "war") for index in range(6)] + [(f"second {index}", "other") for index in range(6)]
+    assert "label_in_text" not in found(
+        train=pairs, validation=[("x", "war"), ("y", "other")], test=[("v", "war"), ("w", "other")]
+    )
+
+
+def test_imbalance_offers_class_weights():
+    pairs = [(f"many {index}", "a") for index in range(20)] + [("few 1", "b"), ("few 2", "b")]
+    finding = found(train=pairs)["imbalance"]
+    assert "'a' has 20 training rows, 'b' 2" in finding.message
+    assert "class_weights=balanced" in finding.fix
+
+
+def test_single_rows_and_small_splits():
+    seen = found(train=[*GOOD, ("lonely", "c")], validation=[], test=[("fifth", "a"), ("sixth", "a")])
+    assert seen["single_row"].rows == ("train.csv:14",)
+    assert "no_validation" in seen
+    assert seen["one_class_split"].message == "every test row has the label 'a'"
+
+
+def test_truncation_says_count_share_and_end():
+    (finding,) = checks.truncation([3, 9, 12, 1], limit=8, kept="start", places=["a.csv:2", "a.csv:3", "a.csv:4", "a.csv:5"])
+    assert finding.message == "a.csv: 2 of 4 texts (50.0%) are longer than 8 tokens"
+    assert finding.rows == ("a.csv:3", "a.csv:4")
+    assert finding.fix.startswith("the end is cut off")
+
+
+def test_a_text_without_tokens_is_an_error():
+    (finding,) = checks.truncation([0, 2], limit=8, kept="end", places=["a.csv:2", "a.csv:3"])
+    assert (finding.severity, finding.rows) == ("error", ("a.csv:2",))
+
+
+def test_errors_stop_with_every_row_named_and_the_rest_counted():
+    findings = [
+        Finding("x", "error", "wrong labels", tuple(f"a.csv:{line}" for line in range(2, 62)), "mend them"),
+        Finding("y", "warning", "harmless", (), "nothing"),
+    ]
+    with pytest.raises(UserError) as caught:
+        checks.stop_on_errors(findings)
+    text = str(caught.value)
+    assert caught.value.code == ExitCode.BAD_DATA
+    assert "a.csv:51" in text
+    assert "and 10 more" in text
+    assert "harmless" not in text
+    checks.stop_on_errors(findings[1:])

@@ -1,0 +1,196 @@
+"""Rows, columns, labels, splits."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finewright import data
+from finewright.config import DataKnobs
+from finewright.errors import UserError
+
+KNOBS = DataKnobs()
+
+
+def jsonl(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def many(count=40, **extra):
+    return [{"text": f"text number {index}", "label": "ab"[index % 2], **extra} for index in range(count)]
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=80), st.floats(0, 0.5), st.integers(0, 9))
+def test_a_split_parts_the_rows_and_keeps_every_label(labels, fraction, seed):
+    kept, held = data.stratified_split(labels, fraction, seed=seed)
+    assert sorted([*kept, *held]) == list(range(len(labels)))
+    assert {labels[index] for index in kept} == set(labels)
+    assert (kept, held) == data.stratified_split(labels, fraction, seed=seed)
+    for label in set(labels):
+        wanted = min(round(labels.count(label) * fraction), labels.count(label) - 1)
+        assert sum(labels[index] == label for index in held) == wanted
+
+
+def test_missing_splits_are_held_out_and_said(tmp_path):
+    dataset = data.read(jsonl(tmp_path / "a.jsonl", many(200)), knobs=KNOBS)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (154, 16, 30)
+    assert "no test file: 30 of 200 rows held out, stratified by label, seed 0" in dataset.notes
+    assert dataset.labels == ("a", "b")
+    again = data.read(tmp_path / "a.jsonl", knobs=KNOBS)
+    assert again.fingerprint == dataset.fingerprint
+    other = data.read(tmp_path / "a.jsonl", knobs=DataKnobs(split_seed=1))
+    assert other.fingerprint != dataset.fingerprint
+
+
+def test_one_text_is_never_torn_over_our_own_splits(tmp_path):
+    rows = [{"text": f"Same  TEXT {index % 20}" if index % 2 else f"same text {index % 20}", "label": "a"} for index in range(60)]
+    dataset = data.read(jsonl(tmp_path / "a.jsonl", rows + many(40)), knobs=DataKnobs(test_fraction=0.4))
+    parts = [{data.normalised(row.text) for row in part} for part in (dataset.train, dataset.validation, dataset.test)]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert any("went back to it" in note for note in dataset.notes)
+
+
+def test_a_folder_brings_its_own_splits(tmp_path):
+    jsonl(tmp_path / "train.jsonl", many(20))
+    jsonl(tmp_path / "dev.jsonl", many(6))
+    (tmp_path / "test.csv").write_text("text,label\nx,a\ny,b\n")
+    dataset = data.read(tmp_path, knobs=KNOBS)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 6, 2)
+    (tmp_path / "train.csv").write_text("text,label\n")
+    with pytest.raises(UserError, match=r"several files for the train split: train\.csv, train\.jsonl"):
+        data.read(tmp_path, knobs=KNOBS)
+
+
+def test_a_test_file_can_be_named(tmp_path):
+    train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", many(4))
+    assert len(data.read(train, knobs=KNOBS, test=test).test) == 4
+
+
+def test_a_folder_without_training_rows(tmp_path):
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(UserError, match=r"no train file; the folder has notes\.md"):
+        data.read(tmp_path, knobs=KNOBS)
+
+
+def test_guessed_columns_are_said_aloud(tmp_path):
+    rows = [{"Sentence": f"t{index}", "category": "ab"[index % 2]} for index in range(20)]
+    dataset = data.read(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS)
+    assert "text column: 'Sentence' (guessed; --text-column changes it)" in dataset.notes
+    assert "label column: 'category' (guessed; --label-column changes it)" in dataset.notes
+
+
+def test_columns_can_be_named_and_are_looked_for(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"body_text": f"t{index}", "y": "ab"[index % 2]} for index in range(20)])
+    dataset = data.read(path, knobs=DataKnobs(text_column="body_text", label_column="y"))
+    assert dataset.labels == ("a", "b")
+    with pytest.raises(UserError, match=r"no text column; the columns are body_text, y\n.*--text-column NAME"):
+        data.read(path, knobs=KNOBS)
+    with pytest.raises(UserError, match=r"no column 'bodytext'; .*\n.*did you mean 'body_text'"):
+        data.read(path, knobs=DataKnobs(text_column="bodytext"))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1, 0], ("0", "1")),
+        ([10, 9], ("9", "10")),
+        ([True, False], ("false", "true")),
+        ([1.0, 2.0], ("1", "2")),
+        ([0.5, 2.0], ("0.5", "2.0")),
+        (["NA", "None"], ("NA", "None")),
+        (["null", "nan"], ("nan", "null")),
+        ([-1, 2**63], ("-1", str(2**63))),
+    ],
+)
+def test_labels_keep_their_names(tmp_path, values, labels):
+    rows = [{"text": f"t{index}", "label": values[index % 2]} for index in range(20)]
+    assert data.read(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS).labels == labels
+
+
+BAD = [
+    {"text": "", "label": "a"},
+    {"text": "  \n", "label": "a"},
+    {"text": None, "label": "a"},
+    {"text": 7, "label": "a"},
+    {"text": "x", "label": ""},
+    {"text": "x", "label": None},
+    {"text": "x", "label": ["a"]},
+    {"text": "\ud800", "label": "a"},
+    {"text": "x"},
+]
+
+
+def test_every_bad_row_is_named(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [*many(4), *BAD])
+    with pytest.raises(UserError) as caught:
+        data.read(path, knobs=KNOBS)
+    faults = [
+        "text is empty",
+        "text is empty",
+        "no text",
+        "wanted text, found int",
+        "no label",
+        "no label",
+        "found list",
+        "surrogate",
+    ]
+    for line, fault in enumerate([*faults, "no label"], start=5):
+        assert any(f"a.jsonl:{line}: " in said and fault in said for said in str(caught.value).splitlines()), (line, fault)
+    assert "data.drop_bad" in str(caught.value)
+
+
+def test_bad_rows_can_be_dropped_and_that_is_said(tmp_path):
+    dataset = data.read(jsonl(tmp_path / "a.jsonl", [*many(20), *BAD]), knobs=DataKnobs(drop_bad=True))
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
+    assert any(note.startswith("9 rows dropped: a.jsonl:21: the text is empty") for note in dataset.notes)
+
+
+def test_unseen_labels_can_be_left_out(tmp_path):
+    train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", [*many(4), {"text": "x", "label": "z"}])
+    dataset = data.read(train, knobs=DataKnobs(ignore_unseen=True), test=test)
+    assert len(dataset.test) == 4
+    assert "1 test rows left out: labels unseen in training (z)" in dataset.notes
+
+
+def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):
+    jsonl(tmp_path / "tickets.jsonl", many(4))
+    with pytest.raises(UserError, match=r"no such file\n.*did you mean .*tickets\.jsonl\?"):
+        data.read(tmp_path / "tikcets.jsonl", knobs=KNOBS)
+
+
+def test_a_hub_id_goes_through_datasets(monkeypatch):
+    class Split(list):
+        features = {"text": object(), "label": SimpleNamespace(int2str=lambda number: ["neg", "pos"][number])}
+
+    def load(identity):
+        assert identity == "owner/films"
+        return {"train": Split({"text": f"t{i}", "label": i % 2} for i in range(20)), "test": Split([{"text": "x", "label": 1}])}
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    dataset = data.read("owner/films", knobs=KNOBS)
+    assert dataset.labels == ("neg", "pos")
+    assert dataset.test == [data.Row("x", "pos", "owner/films/test: row 1")]
+
+
+def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
+    def load(identity):
+        raise ConnectionError("no route\nmany\nlines")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    with pytest.raises(UserError, match=r"owner/films: cannot load the data set: no route\n.*local file or folder"):
+        data.read("owner/films", knobs=KNOBS)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"pip install 'finewright\[hub\]'"):
+        data.read("owner/films", knobs=KNOBS)
+
+
+def test_texts_without_labels(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n")
+    (tmp_path / "b.csv").write_text("id,text\n1,x\n2,y\n")
+    assert data.read_texts(tmp_path / "a.txt", knobs=KNOBS) == ["one", "two"]
+    assert data.read_texts(tmp_path / "b.csv", knobs=KNOBS) == ["x", "y"]

@@ -1,6 +1,7 @@
 """Tiny random networks, one per architecture, built from a config without any download."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -132,3 +133,41 @@ def scores(tuned_network: Tuned, ids: list[list[int]]) -> torch.Tensor:
     result = torch.empty_like(sorted_scores)
     result[order] = sorted_scores
     return result
+
+
+WORDS = "the parcel invoice refund jacket tent where is my when does it arrive charged twice please send new broken zip pay ship"
+
+
+def folder(path: Path, *, kind: str = "gpt2") -> Path:
+    """A model folder as a person would have it: base weights without a head, and a tokenizer that was really learnt."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    specials = ["<|endoftext|>", "<pad>", "[CLS]", "[SEP]", "<unk>"]
+    pieces = Tokenizer(models.BPE(unk_token="<unk>"))
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=310, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
+    pieces.train_from_iterator([WORDS] * 20, trainer)
+    names = {"eos_token": "<|endoftext|>", "unk_token": "<unk>"}
+    encoder = kind in ("bert", "roberta", "xlm-roberta", "distilbert")
+    if encoder:
+        names = {"pad_token": "<pad>", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "<unk>"}
+        pieces.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+    PreTrainedTokenizerFast(tokenizer_object=pieces, **names).save_pretrained(path)
+    torch.manual_seed(0)
+    config = CONFIGS[kind]()
+    net = AutoModel.from_config(config) if encoder else AutoModelForCausalLM.from_config(config)
+    net.save_pretrained(path)
+    return path
+
+
+def tickets(path: Path, *, count: int = 60) -> Path:
+    """Labelled rows that even a tiny network can learn."""
+    shipping = ["where is my parcel", "when does it arrive", "please ship it", "send the parcel"]
+    billing = ["charged twice", "the invoice please", "refund my pay", "pay the new invoice"]
+    rows = [f"{(shipping, billing)[i % 2][i // 2 % 4]} {i},{('shipping', 'billing')[i % 2]}" for i in range(count)]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n")
+    return path

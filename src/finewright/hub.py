@@ -114,9 +114,11 @@ def _snapshot(identity: str, *, revision: str, progress: Progress | None) -> Pat
         raise _refusal(f"the model has no revision {revision!r}", identity, "take another revision") from None
     except errors.LocalEntryNotFoundError as error:
         raise _refusal(f"not in the cache, and the hub {_why(error)}", identity, _OTHER_MODELS) from None
-    except (errors.HfHubHTTPError, OSError, ValueError) as error:
-        raise _refusal(f"the download failed: {_first_line(error)}", identity, f"try again; {_OTHER_MODELS}") from None
     except Exception as error:  # the client's network layer has errors of its own, which differ between versions
+        if _status(error) in (401, 403):
+            raise _refusal(
+                "the hub knows no such model, or it is private", identity, "check the name, or `hf auth login`"
+            ) from None
         raise _refusal(f"the download failed: {_first_line(error)}", identity, f"try again; {_OTHER_MODELS}") from None
     if counter.fetched_bytes:
         _verify(Path(path), identity)
@@ -127,9 +129,12 @@ def _refusal(what: str, identity: str, fix: str) -> UserError:
     return UserError(what, where=identity, fix=fix, code=ExitCode.USAGE)
 
 
+def _status(error: BaseException | None) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
 def _why(error: Exception) -> str:
-    status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
-    if status:
+    if status := _status(error.__cause__):
         return f"answers with {status}"
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
     return "is switched off (HF_HUB_OFFLINE)" if offline else "cannot be reached"

@@ -151,10 +151,11 @@ def _reload_adapter(folder: Path) -> Tuned:
 
     adapter: Any = PeftConfig.from_pretrained(str(folder))
     source = hub.resolve(adapter.base_model_name_or_path, revision=adapter.revision or "")
-    network = _from_pretrained(source.path, _saved_config(folder))[0]
+    network = _from_pretrained(source.path, _saved_config(folder))[0].requires_grad_(False)
     network.name_or_path = source.name
     anatomy = anatomies.of(network.config)
-    owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=True)  # so that only the base counts as frozen
+    # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.
+    owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
     prompt = owner.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
     return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
 

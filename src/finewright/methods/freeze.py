@@ -17,7 +17,7 @@ class Method(AbstractMethod):
     summary: ClassVar[str] = "only the top blocks learn, what lies below is frozen"
     python_name: ClassVar[str] = "Freeze"
     preference: ClassVar[int] = 30
-    lr: ClassVar[float] = 1e-4
+    lr: ClassVar[float] = 3e-4
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 3e-3)
 
     blocks: int = knob(3, "blocks at the top that are trained, with the final norm", low=0)

@@ -16,7 +16,7 @@ class Method(AbstractMethod):
     summary: ClassVar[str] = "all weights go on learning"
     python_name: ClassVar[str] = "Full"
     preference: ClassVar[int] = 20
-    lr: ClassVar[float] = 5e-5
+    lr: ClassVar[float] = 1e-4
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)
 
     def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":

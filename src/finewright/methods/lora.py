@@ -29,7 +29,7 @@ class Method(AbstractMethod):
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     preference: ClassVar[int] = 10
     preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
-    lr: ClassVar[float] = 5e-4
+    lr: ClassVar[float] = 1e-3
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
 
     rank: int = knob(8, "width of the update", low=1, high=4096)

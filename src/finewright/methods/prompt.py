@@ -26,7 +26,7 @@ class Method(AbstractMethod):
     python_name: ClassVar[str] = "Prompt"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     preference: ClassVar[int] = 40
-    lr: ClassVar[float] = 1e-2
+    lr: ClassVar[float] = 3e-2
     lr_range: ClassVar[tuple[float, float]] = (1e-4, 1.0)
     card_note: ClassVar[str] = _CARD_NOTE
 

@@ -1,0 +1,109 @@
+"""Finewright with its defaults on the same rows as `trainer_baseline.py`, and both side by side as a table.
+
+    python benchmarks/finewright_runs.py --model DIR --data DIR [--data DIR] --out FILE.jsonl [--runs FOLDER]
+    python benchmarks/finewright_runs.py --table FILE.jsonl TRAINER.jsonl
+
+One child process per run, one thread. Runs already in FILE are skipped.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    import finewright
+
+    marks: list[float] = []
+
+    def listen(event: object) -> None:
+        if type(event).__name__ in ("Stepped", "Stopped"):
+            marks.append(time.process_time())
+
+    data = Path(arguments.data[0])
+    out = Path(arguments.runs or tempfile.mkdtemp()) / f"{data.name}-{arguments.method}-{arguments.seed}"
+    knobs = {"seed": arguments.seed, "train.threads": 1}
+    done = finewright.train(data, model=arguments.model, method=arguments.method, out=out, knobs=knobs, listen=listen)
+    result = done.result
+    test = result.metrics["test"]
+    kept = ("method", "seed", "trainable_parameters", "total_parameters", "train_seconds", "peak_memory_bytes", "steps", "epochs")
+    return {
+        "data": data.name,
+        **{key: getattr(result, key) for key in kept},
+        "accuracy": test["accuracy"],
+        "macro_f1": test["macro_f1"],
+        "train_cpu_seconds": marks[-1] - marks[0],
+        "proof_difference": result.proof_difference,
+    }
+
+
+def table(ours: Path, theirs: Path) -> None:
+    """Mean over seeds (and range of the accuracy), ours beside the Trainer's."""
+    print("| data | way | accuracy | Trainer | trained | CPU s | Trainer | peak MB | Trainer |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    lines = [read_lines(ours), read_lines(theirs)]
+    for data, method in dict.fromkeys((line["data"], line["method"]) for line in lines[0]):
+        cells = [[line for line in part if (line["data"], line["method"]) == (data, method)] for part in lines]
+        if not all(cells):
+            continue
+
+        def mean(part: list[dict], key: str) -> float:
+            return statistics.mean(line[key] for line in part)
+
+        def accuracy(part: list[dict]) -> str:
+            values = [line["accuracy"] for line in part]
+            return f"{statistics.mean(values):.3f} ({min(values):.3f}–{max(values):.3f}, {len(values)} seeds)"
+
+        share = cells[0][0]["trainable_parameters"] / cells[0][0]["total_parameters"]
+        print(
+            f"| {data} | {method} | {accuracy(cells[0])} | {accuracy(cells[1])} | {share:.2%} "
+            f"| {mean(cells[0], 'train_cpu_seconds'):.0f} | {mean(cells[1], 'train_cpu_seconds'):.0f} "
+            f"| {mean(cells[0], 'peak_memory_bytes') / 1e6:.0f} | {mean(cells[1], 'peak_memory_bytes') / 1e6:.0f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model")
+    parser.add_argument("--data", action="append")
+    parser.add_argument("--out")
+    parser.add_argument("--runs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--method")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", nargs=2, type=Path)
+    arguments = parser.parse_args()
+    if arguments.table:
+        table(*arguments.table)
+        return
+    out = Path(arguments.out)
+    if arguments.method:
+        line = json.dumps(run(arguments))
+        with out.open("a") as handle:
+            handle.write(line + "\n")
+        return
+    from finewright import methods
+
+    done = {(line["data"], line["method"], line["seed"]) for line in read_lines(out)}
+    for seed in range(arguments.seeds):
+        for data in arguments.data:
+            for method in methods.names():
+                if (Path(data).name, method, seed) in done:
+                    continue
+                command = [sys.executable, __file__, "--model", arguments.model, "--data", data, "--out", arguments.out]
+                command += ["--method", method, "--seed", str(seed)] + (["--runs", arguments.runs] if arguments.runs else [])
+                subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The main job, from a file to a proven run."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import finewright
+import tiny
+from finewright import engine, methods, proof
+from finewright.config import Settings, build
+from finewright.errors import ExitCode, UserError
+from finewright.pipeline import train
+
+FAST = {"max_steps": 12, "batch_tokens": 120, "precision": "float32", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("main")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv")
+    return root
+
+
+def settings(place, *, model="gpt2", data=None, **changes):
+    return build(Settings, {"model": str(place / model), "train": {**FAST, **changes}, "data": data or {}})
+
+
+def go(place, out, *, name="full", source=None, listen=lambda event: None, knobs=None, **options):
+    method = methods.make(name, knobs or {})
+    return train(source or place / "tickets.csv", settings=settings(place, **options), method=method, out=out, listen=listen)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_way_ends_in_a_complete_and_proven_run(place, tmp_path, name, capfd):
+    events = []
+    folder = go(place, tmp_path / "run", name=name, listen=events.append)
+    assert capfd.readouterr() == ("", ""), "the library is silent"
+    assert folder.complete
+    files = {path.name for path in folder.path.iterdir()}
+    expected = {"config.json", "checks.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model", "predictions.jsonl"}
+    assert expected | {"result.json"} <= files
+    result = json.loads(folder.result.read_text())
+    wanted = """method model task seed num_train num_validation num_test trainable_parameters total_parameters trainable_fraction
+        epochs steps train_seconds examples_per_second tokens_per_second padding_fraction peak_memory_bytes metrics artifact_bytes
+        versions hardware git"""
+    assert set(wanted.split()) <= set(result)
+    assert result["proof_difference"] == 0
+    assert result["padding_fraction"] == 0
+    assert result["trainable_parameters"] > result["head_parameters"] == 32 * 2
+    assert 0 <= result["metrics"]["test"]["accuracy_ci95"][0] <= result["metrics"]["test"]["accuracy"] <= 1
+    lines = [json.loads(line) for line in folder.predictions.read_text().splitlines()]
+    assert len(lines) == result["num_test"] == 9
+    right = sum(line["label"] == line["predicted"] for line in lines) / len(lines)
+    assert right == pytest.approx(result["metrics"]["test"]["accuracy"])
+    assert "finewright" in (folder.model / "README.md").read_text()
+    again = finewright.open_run(folder.path).predict([line["text"] for line in lines])
+    assert [line["label"] for line in again] == [line["predicted"] for line in lines]
+    assert [line["probability"] for line in again] == pytest.approx([line["probability"] for line in lines], abs=1e-6)
+    assert isinstance(events[-1], str | engine.Stopped)
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(place, tmp_path):
+    runs = [go(place, tmp_path / str(index), name="full").metrics.read_text() for index in range(2)]
+    assert runs[0] == runs[1]
+    other = build(Settings, {**settings(place).model_dump(), "seed": 5})
+    third = train(place / "tickets.csv", settings=other, method=methods.make("full", {}), out=tmp_path / "2")
+    assert third.metrics.read_text() != runs[0]
+
+
+def test_it_learns(place, tmp_path):
+    folder = go(place, tmp_path / "run", max_steps=60)
+    assert json.loads(folder.result.read_text())["metrics"]["test"]["accuracy"] == 1.0
+
+
+def test_plain_transformers_loads_the_model_folder(place, tmp_path):
+    from transformers import pipeline
+
+    folder = go(place, tmp_path / "run")
+    texts = [json.loads(line)["text"] for line in folder.predictions.read_text().splitlines()]
+    theirs = pipeline("text-classification", model=str(folder.model), device="cpu")(texts, batch_size=4)
+    ours = finewright.open_run(folder.path).predict(texts)
+    assert [line["label"] for line in theirs] == [line["label"] for line in ours]
+    assert [line["score"] for line in theirs] == pytest.approx([line["probability"] for line in ours], abs=1e-5)
+
+
+def test_the_best_weights_on_validation_are_kept(place, tmp_path):
+    """A learning rate so high that it ends worse than it was."""
+    said = []
+    options = {"max_steps": 80, "lr": 0.3, "schedule": "constant", "warmup_fraction": 0.5, "clip_norm": 0.0}
+    folder = go(place, tmp_path / "run", listen=said.append, **options)
+    evaluations = [event for event in said if isinstance(event, engine.Evaluated)]
+    best = max(evaluations, key=lambda event: (event.metrics["accuracy"], -event.metrics["loss"]))
+    result = json.loads(folder.result.read_text())
+    assert best.step < result["steps"], "the run must end worse than its best, or this shows nothing"
+    assert result["best_step"] == best.step
+    assert result["metrics"]["validation"] == best.metrics
+    assert f"kept the weights of step {best.step}, the best on validation" in said
+    assert any("learning rate 0.3 is far outside full's usual range" in str(line) for line in said)
+
+
+def test_early_stopping(place, tmp_path):
+    events = []
+    options = {"max_steps": 0, "epochs": 40, "lr": 0.0, "early_stopping": 2}
+    go(place, tmp_path / "run", listen=events.append, **options)
+    stopped = next(event for event in events if isinstance(event, engine.Stopped))
+    assert stopped.early
+    assert sum(isinstance(event, engine.Evaluated) for event in events) == 3
+
+
+def test_without_validation_the_last_weights_are_kept(place, tmp_path):
+    folder = go(place, tmp_path / "run", data={"validation_fraction": 0.0})
+    result = json.loads(folder.result.read_text())
+    assert result["num_validation"] == 0
+    assert result["best_step"] == result["steps"] == 12
+    assert "validation" not in result["metrics"]
+
+
+def test_an_architecture_that_cannot_be_packed_says_so_and_works(place, tmp_path):
+    tiny.folder(place / "bloom", kind="bloom")
+    said = []
+    folder = go(place, tmp_path / "run", model="bloom", listen=said.append)
+    result = json.loads(folder.result.read_text())
+    assert any("batches are padded: bloom cannot be packed" in str(line) for line in said)
+    assert 0 < result["padding_fraction"] < 1
+    assert result["proof_difference"] == 0
+
+
+def test_long_texts_are_cut_and_that_is_said_and_kept(place, tmp_path):
+    said = []
+    folder = go(place, tmp_path / "run", data={"max_length": 4}, listen=said.append)
+    assert any("texts (100.0%) are longer than 4 tokens" in str(line) for line in said)
+    codes = [finding["code"] for finding in json.loads(folder.checks.read_text())["findings"]]
+    assert codes.count("truncated") == 3
+
+
+def test_bfloat16_runs_are_proven_too(place, tmp_path):
+    folder = go(place, tmp_path / "run", name="lora", precision="bfloat16")
+    assert json.loads(folder.result.read_text())["proof_difference"] == 0
+
+
+@pytest.mark.parametrize("knobs", [{"init": "pissa"}, {"dora": True}, {"rslora": True, "target": "all-linear"}], ids=str)
+def test_variants_are_proven_too(place, tmp_path, knobs):
+    folder = go(place, tmp_path / "run", name="lora", knobs=knobs)
+    assert json.loads(folder.result.read_text())["proof_difference"] < 1e-5
+
+
+def test_errors_in_the_data_stop_before_a_model_is_loaded(place, tmp_path):
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"text {i},same\n" for i in range(20)))
+    with pytest.raises(UserError, match=r"one class only \(same\)") as caught:
+        go(place, tmp_path / "run", source=tmp_path / "one.csv", model="not-there")
+    assert caught.value.code == ExitCode.BAD_DATA
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_learning_rate_that_explodes_stops_with_the_rows_named(place, tmp_path):
+    with pytest.raises(UserError, match=r"tickets\.csv:\d+.*step \d+: loss .* the step was not applied") as caught:
+        go(place, tmp_path / "run", lr=50.0, clip_norm=0.0, schedule="constant", max_steps=300)
+    assert caught.value.code == ExitCode.NON_FINITE
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_run_that_cannot_prove_itself_is_not_finished(place, tmp_path, monkeypatch):
+    """One flipped bit in what was saved."""
+    honest = proof.prove
+
+    def damaged(trained, folder, texts):
+        weights = load_file(folder / "model.safetensors")
+        weights["score.weight"][0, 0] += 0.01
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return honest(trained, folder, texts)
+
+    monkeypatch.setattr(proof, "prove", damaged)
+    with pytest.raises(UserError, match=r"scores of the saved model differ by .* from the trained one's") as caught:
+        go(place, tmp_path / "run")
+    assert caught.value.code == ExitCode.MISMATCH
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
+    kind = methods.kind("full")
+    honest = kind.prepare
+
+    def with_a_stray(self, network, **options):
+        network.stray = torch.nn.Parameter(torch.ones(3))
+        return honest(self, network, **options)
+
+    monkeypatch.setattr(kind, "prepare", with_a_stray)
+    with pytest.raises(UserError, match=r"1 trained tensors get no gradient, for instance stray"):
+        go(place, tmp_path / "run")
+
+
+def test_a_first_loss_far_from_ln_classes_is_refused(place, tmp_path, monkeypatch):
+    from finewright import job
+
+    def unsettled(network, *, anatomy, ids_T, layout):
+        network.score.weight.data *= 500
+        return 1.0
+
+    monkeypatch.setattr(job, "settle_head", unsettled)
+    with pytest.raises(UserError, match=r"step 1: the first loss is .*, a fresh head over 2 labels starts at 0\.6931"):
+        go(place, tmp_path / "run")
+
+
+def test_an_out_folder_in_use_is_refused_before_anything(place, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="the folder is not empty"):
+        go(place, tmp_path / "run", model="not-there")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from finewright import anatomy as anatomies
 from finewright import attention, hub
@@ -115,17 +116,18 @@ def _random(config: Any) -> tuple[Any, list[str]]:
 
 def _pretrained(source: hub.Source, config: Any) -> tuple[Any, list[str]]:
     network, info = _from_pretrained(source.path, config)
-    unset = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    head = anatomies.of(config)
-    strange = [key for key in sorted(unset) if not _touches([key], (*head.head, head.pooler))]
-    if strange:
-        raise UserError(
-            f"the checkpoint lacks {len(strange)} tensors of the model, for instance {strange[0]}",
-            where=source.name,
-            fix="another checkpoint: what is missing would be random numbers",
-            code=ExitCode.MISMATCH,
-        )
-    return network, sorted(unset)
+    anatomy = anatomies.of(config)
+    mismatched = [key for key, *_ in info["mismatched_keys"]]
+    for unset, fault in ((info["missing_keys"], "lacks"), (mismatched, "has other shapes for")):
+        strange = sorted(key for key in unset if not _touches([key], (*anatomy.head, anatomy.pooler)))
+        if strange:
+            raise UserError(
+                f"the checkpoint {fault} {len(strange)} tensors of the model, for instance {strange[0]}",
+                where=source.name,
+                fix="another checkpoint or config: random numbers would stand there",
+                code=ExitCode.MISMATCH,
+            )
+    return network, sorted({*info["missing_keys"], *mismatched})
 
 
 def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
@@ -141,7 +143,7 @@ def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
 

@@ -13,6 +13,9 @@ from typing import IO, Any
 from finewright.errors import ExitCode, UserError
 
 RUNS = Path("runs")
+_LOCK = ".lock"
+_LEFTOVERS = {_LOCK, "checks.json"}
+"""What a run leaves that stopped before training: its folder may be used again."""
 
 
 class RunFolder:
@@ -37,7 +40,7 @@ class RunFolder:
 
     def lock(self) -> None:
         """Hold the run for this process; the kernel lets go of the lock when the process ends, however it ends."""
-        handle = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115  held until release
+        handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -53,10 +56,13 @@ class RunFolder:
         self._lock = handle
 
     def release(self) -> None:
-        """Let others have the run."""
+        """Let others have the run; a folder in which nothing was begun goes away."""
         if self._lock:
             self._lock.close()
             self._lock = None
+            if {path.name for path in self.path.iterdir()} == {_LOCK}:
+                (self.path / _LOCK).unlink()
+                self.path.rmdir()
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write a JSON file whole or not at all."""
@@ -95,12 +101,13 @@ class RunFolder:
 def create(*, out: Path | None, name: str) -> RunFolder:
     """A new, locked run folder: `out`, or `runs/<name>` with a number when that is taken. Made before anything heavy."""
     path = out or _free(RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-."))
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= _LEFTOVERS):
         raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = RunFolder(path)
         folder.lock()
+        folder.checks.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
     return folder
@@ -117,7 +124,7 @@ def _free(wanted: Path) -> Path:
 def open_run(path: Path) -> RunFolder:
     """A complete run; a folder that is none, or a run that did not finish, is a `UserError`."""
     folder = RunFolder(path)
-    if not folder.config.exists():
+    if not _is_run(folder):
         nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
         raise UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
     if not folder.complete:
@@ -129,4 +136,9 @@ def open_run(path: Path) -> RunFolder:
 
 def list_runs(root: Path) -> list[RunFolder]:
     """Every run below `root`, by name."""
-    return [RunFolder(path) for path in sorted(root.glob("*")) if (path / "config.json").exists()]
+    return [folder for folder in map(RunFolder, sorted(root.glob("*"))) if _is_run(folder)]
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """A model's folder has a config.json too, but no checks.json."""
+    return folder.config.exists() and folder.checks.exists()

@@ -1,0 +1,43 @@
+"""The same from Python."""
+
+import pytest
+
+import finewright
+import tiny
+from finewright.errors import UserError
+
+FAST = {"train.max_steps": 5, "train.batch_tokens": 120, "train.threads": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("api")
+    method = finewright.LoRA(rank=4, alpha=8, target=("query", "value"))
+    model = str(tiny.folder(root / "gpt2"))
+    return finewright.train(tiny.tickets(root / "t.csv"), model=model, method=method, out=root / "run", knobs=FAST)
+
+
+def test_a_run_has_result_and_predict(run):
+    assert 0 <= run.result.metrics["test"]["accuracy"] <= 1
+    assert run.result.trainable_parameters == 3 * 2 * (4 * 32 + 32 * 4) + 32 * 2
+    (line,) = run.predict(["where is my parcel?"])
+    assert line["label"] in ("billing", "shipping")
+    assert finewright.predict(run.path, ["where is my parcel?"]) == [line]
+    assert run.predict([]) == []
+
+
+def test_a_run_is_opened_again(run):
+    assert finewright.open_run(run.path).result.seed == run.result.seed == 0
+
+
+def test_ways_are_classes_with_checked_knobs():
+    assert finewright.Freeze(blocks=2).blocks == 2
+    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+        finewright.LoRA(rnak=8)
+    with pytest.raises(AttributeError, match="no attribute 'LoRRA'"):
+        _ = finewright.LoRRA
+
+
+def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
+    with pytest.raises(UserError, match=r"train\.lrr: unknown knob; did you mean 'lr'"):
+        finewright.train("t.csv", model="x", knobs={"train.lrr": 1})

@@ -1,0 +1,40 @@
+"""Automatic choices and their reasons."""
+
+import pytest
+
+from finewright import choices, methods
+from finewright.choices import Choices
+from finewright.config import Settings, TrainKnobs, build
+
+
+def test_auto_says_which_way_and_why():
+    said = []
+    method = choices.method("auto", knobs={"rank": 4}, listen=said.append)
+    assert (method.name(), method.rank) == ("lora", 4)
+    assert said == [f"method = lora: {method.preference_reason}"]
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])
+def test_small_sets_get_more_epochs(steps, epochs):
+    made = Choices()
+    assert choices.epochs(TrainKnobs(), steps_per_epoch=steps, choices=made) == epochs
+    assert made.sentences() == [f"train.epochs = {epochs}: {steps} steps an epoch, {epochs * steps} in all"]
+    assert choices.epochs(TrainKnobs(epochs=7), steps_per_epoch=steps, choices=made) == 7
+
+
+def test_the_longest_text_leaves_room_for_the_prompt():
+    made = Choices()
+    settings = Settings()
+    assert choices.max_length(settings, longest=128, prompt_tokens=20, choices=made) == 108
+    assert choices.max_length(settings, longest=1024, prompt_tokens=20, choices=made) == 512
+    asked = build(Settings, {"data": {"max_length": 2000}})
+    assert choices.max_length(asked, longest=1024, prompt_tokens=0, choices=made) == 1024
+    assert "2000 was asked for, the model has room for 1024" in made.sentences()[-1]
+
+
+def test_a_rate_outside_the_range_is_warned_about_with_the_range():
+    method = methods.make("full", {})
+    assert choices.lr(TrainKnobs(), method=method, choices=Choices()) == (method.lr, [])
+    rate, warnings = choices.lr(TrainKnobs(lr=0.5), method=method, choices=Choices())
+    assert rate == 0.5
+    assert warnings == ["learning rate 0.5 is far outside full's usual range, 1e-06 to 0.001"]

@@ -1,0 +1,42 @@
+"""Scores, predictions, mistakes."""
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from finewright import batches, evaluate
+from finewright.data import Row
+
+LABELS = ("a", "b", "c")
+
+
+def test_scores_come_in_the_order_given_whatever_the_batches(monkeypatch):
+    tuned, ids = tiny.tuned("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
+    encoded = batches.Encoded(ids, [len(one) for one in ids], [])
+    alone = torch.cat([tiny.scores(tuned, [one]) for one in ids]).numpy()
+    for budget in (1, 14, 1000):
+        monkeypatch.setattr(evaluate, "EVALUATION_TOKENS", budget)
+        np.testing.assert_allclose(evaluate.score(tuned, encoded, num_labels=3), alone, atol=1e-5)
+
+
+def test_probabilities_are_a_softmax_that_does_not_overflow():
+    shares = evaluate.probabilities(np.array([[1000.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
+    assert shares[0].tolist() == [1.0, 0.0, 0.0]
+    assert shares[1] == pytest.approx([1 / 3] * 3)
+
+
+ROWS = [Row("one", "a", "t.csv:2"), Row("two", "b", "t.csv:3"), Row("three", "c", "t.csv:4")]
+SHARES = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.1, 0.5, 0.4]])
+
+
+def test_worst_mistakes_are_wrong_rows_by_how_little_the_right_label_got():
+    worst = evaluate.worst_mistakes(ROWS, SHARES, labels=LABELS)
+    assert [(line["text"], line["label"], line["predicted"]) for line in worst] == [("two", "b", "a"), ("three", "c", "b")]
+    assert worst[0]["probability_of_label"] == pytest.approx(0.15)
+    assert worst[0]["where"] == "t.csv:3"
+
+
+def test_prediction_lines_hold_text_label_and_how_sure():
+    lines = evaluate.prediction_lines(ROWS, SHARES, labels=LABELS)
+    assert lines[0] == {"text": "one", "label": "a", "predicted": "a", "probability": 0.9, "where": "t.csv:2"}

@@ -198,6 +198,26 @@ def test_ctrl_c_is_130(monkeypatch):
     assert call()[0] == 130
 
 
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        (MemoryError(), 6, "out of memory → smaller --set train.batch_tokens=N"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 6, "out of memory"),
+        (OSError(28, "No space left on device", "x.json"), 7, "No space left on device"),
+        (KeyError("surprise"), 1, "KeyError: 'surprise'"),
+    ],
+)
+def test_faults_of_the_machine_and_our_own_are_one_message(monkeypatch, fault, code, message):
+    def broken():
+        raise fault
+
+    monkeypatch.setattr(cli, "app", broken)
+    got, out, err = call()
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
 def test_help_needs_no_torch_and_shows_an_example():
     code = "import sys; sys.argv = ['finewright', 'train', '--help']; from finewright import cli\n"
     code += "try: cli.main()\nexcept SystemExit: print('torch' in sys.modules)"

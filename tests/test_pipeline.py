@@ -128,6 +128,19 @@ def test_an_architecture_that_cannot_be_packed_says_so_and_works(place, tmp_path
     assert result["proof_difference"] == 0
 
 
+@pytest.mark.parametrize("name", ["lora", "prompt", "freeze"])
+def test_an_encoder_without_a_pooler_gets_a_trained_one_and_keeps_it(place, tmp_path, name):
+    """A masked language model brings no pooler: its random one belongs to the head."""
+    from transformers import BertForMaskedLM
+
+    tiny.folder(tmp_path / "bert", kind="bert")
+    BertForMaskedLM(tiny.CONFIGS["bert"]()).save_pretrained(tmp_path / "bert")
+    folder = go(place, tmp_path / "run", model=tmp_path / "bert", name=name)
+    assert json.loads(folder.result.read_text())["proof_difference"] == 0
+    saved = load_file(next(folder.model.glob("*.safetensors")))
+    assert any("pooler" in key for key in saved)
+
+
 def test_long_texts_are_cut_and_that_is_said_and_kept(place, tmp_path):
     said = []
     folder = go(place, tmp_path / "run", data={"max_length": 4}, listen=said.append)

@@ -145,16 +145,18 @@ def _twin_labels(labels: Sequence[str]) -> Iterator[Finding]:
 
 def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
     """A label whose own name stands in nearly all of its texts and hardly elsewhere."""
-    for label in dataset.labels:
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in dataset.train:
+        by_label[row.label].append(row)
+    for label, own in by_label.items():
+        if len(label) < 3 or len(own) < LEAK_ROWS or len(by_label) < 2:
+            continue
         words = re.sub(r"[_\W]+", r"[_\\W]+", label.strip())
-        if len(label) < 3:
-            continue
         pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
-        own = [row for row in dataset.train if row.label == label]
-        others = [row for row in dataset.train if row.label != label]
         inside = [row for row in own if pattern.search(row.text)]
-        if len(own) < LEAK_ROWS or not others or len(inside) / len(own) <= LEAK_SHARE:
+        if len(inside) / len(own) <= LEAK_SHARE:
             continue
+        others = [row for row in dataset.train if row.label != label]
         if sum(bool(pattern.search(row.text)) for row in others) / len(others) < LEAK_ELSEWHERE:
             message = f"the label {label!r} stands in {len(inside)} of its {len(own)} training texts"
             yield Finding(

@@ -1,6 +1,8 @@
 """One function per command: parse, call, print."""
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -268,11 +270,28 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped")
         sys.exit(130)
-    except MemoryError:
-        Console(stderr=True).print(
-            "[red]error:[/red] out of memory → fewer --set train.batch_tokens, or a smaller data.max_length"
-        )
-        sys.exit(int(ExitCode.OUT_OF_MEMORY))
+    except Exception as error:  # whatever it is, a person gets one message
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say what a fault of the machine, or one of ours, means; the exit code."""
+    from finewright.terminal import clean
+
+    console = Console(stderr=True)
+    if os.environ.get("FINEWRIGHT_TRACEBACK"):
+        console.print_exception()
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+        console.print("[red]error:[/red] out of memory → smaller --set train.batch_tokens=N, or --set data.max_length=N")
+        return int(ExitCode.OUT_OF_MEMORY)
+    first = clean(text.splitlines()[0])
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        console.print(f"[red]error:[/red] {first} → free some space, or --out elsewhere", highlight=False)
+        return int(ExitCode.DISK)
+    console.print(f"[red]error:[/red] {first}", highlight=False)
+    console.print("  → this should not happen; please report it. FINEWRIGHT_TRACEBACK=1 shows where", highlight=False)
+    return 1
 
 
 if __name__ == "__main__":

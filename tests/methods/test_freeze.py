@@ -23,6 +23,13 @@ def test_top_blocks_and_final_norm_of_gpt2_small(blocks, count):
     assert gpt2_small(blocks=blocks).num_trainable() == count + HEAD
 
 
+def test_by_default_three_blocks_at_most_half_of_them():
+    assert gpt2_small().num_trainable() == 21_265_152 + HEAD
+    tuned = prepared("freeze")  # a tiny GPT-2 of three blocks
+    per_block = sum(p.numel() for p in tuned.network.transformer.h[2].parameters())
+    assert tuned.num_trainable() == per_block + 2 * 32 + 32 * 3
+
+
 def test_a_share_takes_the_nearest_whole_block_and_says_so():
     tuned = gpt2_small(share=0.16)
     assert tuned.num_trainable() == 21_265_152 + HEAD

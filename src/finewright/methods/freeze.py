@@ -20,7 +20,7 @@ class Method(AbstractMethod):
     lr: ClassVar[float] = 3e-4
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 3e-3)
 
-    blocks: int = knob(3, "blocks at the top that are trained, with the final norm", low=0)
+    blocks: int | None = knob(None, "blocks at the top that are trained, with the final norm; 3, at most half of them", low=0)
     share: float = knob(
         0.0, "instead of blocks: share of the model's parameters to train, nearest whole block; 0: off", low=0, high=1
     )
@@ -42,14 +42,14 @@ class Method(AbstractMethod):
 
     def _num_top(self, network: Any, *, anatomy: Anatomy) -> tuple[int, list[str]]:
         blocks = network.get_submodule(anatomy.blocks)
-        if self.blocks > len(blocks):
+        if self.blocks is not None and self.blocks > len(blocks):
             raise UserError(
                 f"wanted the top {self.blocks} blocks trained, the model has {len(blocks)}",
                 where="method.blocks",
                 fix=f"a number from 0 to {len(blocks)}",
             )
         if not self.share:
-            return self.blocks, []
+            return (min(3, max(1, len(blocks) // 2)) if self.blocks is None else self.blocks), []
         body = network.get_submodule(anatomy.body)
         total = sum(p.numel() for p in body.parameters())
         per_block = sum(p.numel() for p in blocks[0].parameters())

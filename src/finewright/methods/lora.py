@@ -193,6 +193,6 @@ def _as_difference(state: dict[str, Any], *, start: dict[str, Any]) -> dict[str,
 
     joined = {}
     for name, first in start.items():
-        is_a = ".lora_A." in name
-        joined[name] = torch.cat([state[name], first], dim=0) if is_a else torch.cat([state[name], -first], dim=1)
+        is_a, first = ".lora_A." in name, first.to(state[name].device)
+        joined[name] = torch.cat([state[name], first if is_a else -first], dim=0 if is_a else 1)
     return joined

@@ -87,19 +87,24 @@ def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     num_repeats = query.shape[1] // key.shape[1]
     if num_repeats > 1:  # grouped-query attention
         key, value = key.repeat_interleave(num_repeats, dim=1), value.repeat_interleave(num_repeats, dim=1)
+    causal = bool(getattr(module, "is_causal", False))
+    device, dtype = query.device.type, value.dtype
+    if device == "cpu":  # oneDNN compiles a bfloat16 product for every new shape, and every length is one
+        query, key, value = query.float(), key.float(), value.float()
     outputs = []
-    for start, count, length in layout.groups:
-        tokens = slice(start, start + count * length)
-        query_ANLD, key_ANLD, value_ANLD = (x[0, :, tokens].unflatten(1, (count, length)) for x in (query, key, value))
-        scores = query_ANLD @ key_ANLD.transpose(-1, -2) * scale
-        blocked = _blocked(length, causal=bool(getattr(module, "is_causal", False)), window=sliding_window, device=query.device)
-        if blocked is not None:
-            scores = scores.masked_fill(blocked, float("-inf"))
-        shares = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-        if dropout > 0:
-            shares = torch.nn.functional.dropout(shares, p=dropout)
-        outputs.append((shares @ value_ANLD).flatten(1, 2))
-    return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0), None
+    with torch.autocast(device, enabled=device != "cpu" and torch.is_autocast_enabled(device)):
+        for start, count, length in layout.groups:
+            tokens = slice(start, start + count * length)
+            query_ANLD, key_ANLD, value_ANLD = (x[0, :, tokens].unflatten(1, (count, length)) for x in (query, key, value))
+            scores = query_ANLD @ key_ANLD.transpose(-1, -2) * scale
+            blocked = _blocked(length, causal=causal, window=sliding_window, device=query.device)
+            if blocked is not None:
+                scores = scores.masked_fill(blocked, float("-inf"))
+            shares = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+            if dropout > 0:
+                shares = torch.nn.functional.dropout(shares, p=dropout)
+            outputs.append((shares @ value_ANLD).flatten(1, 2))
+    return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype), None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

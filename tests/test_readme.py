@@ -1,0 +1,43 @@
+"""What the README says is so."""
+
+import re
+import shlex
+from pathlib import Path
+
+from typer.main import get_command
+
+import test_levels
+from finewright import anatomy, cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_rooms_is_the_package():
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", README, re.MULTILINE)
+    told = {room: int(level) for level, room in rows}
+    real = {room: level for level, rooms in enumerate(test_levels.LEVELS) for room in rooms if room != "__init__"}
+    assert told == real
+
+
+def test_every_command_parses():
+    commands = get_command(cli.app).commands
+    lines = re.findall(r"`(finewright [^`]+)`", README)
+    assert len(lines) > 12
+    for line in lines:
+        name, *words = shlex.split(line)[1:]
+        commands[name].make_context(name, words, resilient_parsing=False)
+
+
+def test_architectures_and_make_targets_are_real():
+    assert f"Architectures: {', '.join(anatomy.known())}." in README.replace("\n", " ")
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test", "setup", "test-slow", "test-gpu", "test-network"):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_tracked_text_names_no_machine():
+    for path in [ROOT / "README.md", ROOT / "requirements.lock", ROOT / "Makefile", *(ROOT / "docs").glob("*.md")]:
+        text = path.read_text()
+        assert not re.search(r"https?://(?!huggingface\.co|arxiv\.org)", text), path.name
+        assert not re.search(r"(?<!\S)/(home|root|opt|usr|tmp)/", text), path.name

@@ -157,6 +157,7 @@ def test_doctor_speaks_json_too():
     [
         (["train", "nothing.csv"], 3, "no such file"),
         (["train", "{tickets}", "--method", "lorra"], 2, "did you mean 'lora'?"),
+        (["train", "{tickets}", "--set", "method=5"], 2, "wanted the name of a way, found 5"),
         (["train", "{tickets}", "--set", "train.lrr=1"], 2, "did you mean 'lr'?"),
         (["train", "{tickets}", "--set", "method.rnak=1"], 2, "did you mean 'rank'?"),
         (["train", "{tickets}", "--model", "./not-there"], 2, "no such model folder"),

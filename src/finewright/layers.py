@@ -9,6 +9,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 
+_PEFT_HEADS = ("classifier", "score")
+"""Heads that PEFT trains and saves by itself for sequence classification; named again they would stand twice in its config."""
+
+
 def wrap_adapter(network: Any, config: Any) -> Any:
     """PEFT's model around `network`, which is changed in place.
 
@@ -17,6 +21,7 @@ def wrap_adapter(network: Any, config: Any) -> Any:
     from peft import get_peft_model
 
     network.name_or_path = config.base_model_name_or_path
+    config.modules_to_save = [name for name in config.modules_to_save or [] if name not in _PEFT_HEADS] or None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT asks transformers
         return get_peft_model(network, config)

@@ -225,7 +225,9 @@ def _method_of(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str
     if isinstance(knobs, str):
         knobs = {"name": knobs}
     if not isinstance(knobs, dict):
-        raise UserError(f"wanted the name of a way, found {knobs!r}", where="method", fix="--method NAME, see `finewright methods`")
+        raise UserError(
+            f"wanted the name of a way, found {knobs!r}", where="method", fix="--method NAME, see `finewright methods`"
+        )
     named = knobs.pop("name", None)
     return flag or named or "auto", knobs
 

@@ -52,6 +52,7 @@ class Job:
 
     def choose_machine(self) -> None:
         """Device, precision and threads."""
+        self.choices.note("device", self.machine.device, self.machine.device_name)
         self.precision = choices.precision(self.settings, machine=self.machine, choices=self.choices)
         torch.set_num_threads(choices.threads(self.settings, machine=self.machine, choices=self.choices))
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-
 _PEFT_HEADS = ("classifier", "score")
 """Heads that PEFT trains and saves by itself for sequence classification; named again they would stand twice in its config."""
 

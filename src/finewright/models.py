@@ -45,11 +45,14 @@ def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, see
         torch.manual_seed(seed)
         network, missing = _random(config) if random else _pretrained(source, config)
         tokenizer = _tokenizer(source.path, network)
-    if config.pad_token_id is None:  # other programs need one for batches; here no id is ever searched for
+    notes = []
+    if config.pad_token_id is None:
         network.config.pad_token_id = _pad_id(tokenizer)
+        pad = network.config.pad_token_id
+        notes.append(f"padding: the model names no padding id; {pad} is saved for other programs, here none is used")
     network.config.use_cache = False
     network.name_or_path = source.name
-    notes = _use_packing(network, anatomy)
+    notes += _use_packing(network, anatomy)
     kept = not random and not _touches(missing, anatomy.head) and _same_labels(source, labels)
     new = (*anatomy.head, *((anatomy.pooler,) if _touches(missing, (anatomy.pooler,)) else ()))
     if kept:

@@ -49,7 +49,8 @@ class Method(AbstractMethod):
                 fix=f"a number from 0 to {len(blocks)}",
             )
         if not self.share:
-            return (min(3, max(1, len(blocks) // 2)) if self.blocks is None else self.blocks), []
+            num_top = min(3, max(1, len(blocks) // 2)) if self.blocks is None else self.blocks
+            return num_top, [f"the top {num_top} of {len(blocks)} blocks are trained, what lies below is frozen"]
         body = network.get_submodule(anatomy.body)
         total = sum(p.numel() for p in body.parameters())
         per_block = sum(p.numel() for p in blocks[0].parameters())

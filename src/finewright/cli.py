@@ -54,7 +54,7 @@ def train(
             knobs.insert(flags, key, value)
     tree = knobs.merge(knobs.merge(tree, knobs.parse_assignments(assignments or [])), flags)
     chosen, method_knobs = _method_of(tree, flag=method)
-    console = _console()
+    console = Console(stderr=True)
     listener = _listener(console)
     from finewright import api
 
@@ -245,10 +245,6 @@ def _run_line(folder: Any) -> dict[str, str]:
         "accuracy": f"{test['accuracy']:.3f}" if test else "",
         "seconds": f"{result['train_seconds']:.1f}",
     }
-
-
-def _console() -> Console:
-    return Console(stderr=True)
 
 
 def _listener(console: Console) -> Any:

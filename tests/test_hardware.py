@@ -1,5 +1,8 @@
 """The machine."""
 
+import os
+import subprocess
+
 import pytest
 
 from finewright import doctor, hardware
@@ -26,13 +29,69 @@ def test_bfloat16_is_fast_where_the_processor_says_so(monkeypatch, flags, fast):
     assert (found.fast_bfloat16, found.device_name) == (fast, "Test CPU")
 
 
-def test_control_groups_bound_cores_and_memory(monkeypatch):
-    files = {"/sys/fs/cgroup/cpu.max": "100000 100000", "/sys/fs/cgroup/memory.max": "123456"}
+def test_without_cpuinfo_torch_is_asked(monkeypatch):
+    monkeypatch.setattr(hardware, "_read", lambda path: "")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True, raising=False)
+    assert hardware._cpu_flags() == {"avx512_bf16"}
+    monkeypatch.delattr("torch.cpu._is_avx512_bf16_supported")
+    assert hardware._cpu_flags() == set()
+
+
+@pytest.mark.parametrize(("capability", "fast"), [((9, 0), True), ((8, 0), True), ((7, 5), False)])
+def test_an_accelerator_is_judged_by_its_compute_capability(monkeypatch, capability, fast):
+    class Card:
+        name, major, minor, total_memory = "Test Card", *capability, 8 << 30
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: Card)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
+    found = hardware.detect()
+    assert (found.device, found.device_name, found.device_memory_bytes) == ("cuda", "Test Card", 8 << 30)
+    value, reason = hardware.choose_precision("auto", hardware=found)
+    assert value == ("bfloat16" if fast else "float32")
+    assert reason == f"Test Card has compute capability {capability[0]}.{capability[1]}"
+
+
+V2 = {"/sys/fs/cgroup/cpu.max": "{cores}00000 100000", "/sys/fs/cgroup/memory.max": "{bytes}"}
+NESTED = {
+    "/proc/self/cgroup": "0::/batch/job/step",
+    "/sys/fs/cgroup/batch/job/cpu.max": "{cores}00000 100000",
+    "/sys/fs/cgroup/batch/job/step/cpu.max": "max 100000",
+    "/sys/fs/cgroup/batch/job/memory.max": "{bytes}",
+}
+V1 = {
+    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "{cores}50000",
+    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "{bytes}",
+}
+V1_NESTED = {
+    "/proc/self/cgroup": "4:memory:/batch\n1:cpu,cpuacct:/batch\n0::/",
+    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+    "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+    "/sys/fs/cgroup/cpu/batch/cpu.cfs_quota_us": "{cores}00000",
+    "/sys/fs/cgroup/cpu/batch/cpu.cfs_period_us": "100000",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+    "/sys/fs/cgroup/memory/batch/memory.limit_in_bytes": "{bytes}",
+}
+
+
+@pytest.mark.parametrize("files", [V2, NESTED, V1, V1_NESTED], ids=["v2", "v2-nested", "v1", "v1-nested"])
+def test_control_groups_bound_cores_and_memory(monkeypatch, files):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(16), raising=False)
+
+    def measure(**limits):
+        monkeypatch.setattr(hardware, "_read", lambda path: files.get(path, "").format(**limits))
+        return hardware.cpu_count(), hardware.memory_bytes()
+
+    assert measure(cores=3, bytes=123456) == (3, 123456)
+    unlimited = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert measure(cores=64, bytes="max") == (16, unlimited)
+
+
+def test_a_share_of_one_core_is_one_core(monkeypatch):
+    files = {"/sys/fs/cgroup/cpu.max": "50000 100000"}
     monkeypatch.setattr(hardware, "_read", lambda path: files.get(path, ""))
     assert hardware.cpu_count() == 1
-    assert hardware.memory_bytes() == 123456
-    files["/sys/fs/cgroup/memory.max"] = "max"
-    assert hardware.memory_bytes() > 123456
 
 
 def test_peak_memory_grows_with_what_is_held():
@@ -42,10 +101,32 @@ def test_peak_memory_grows_with_what_is_held():
     assert hardware.peak_memory_bytes() - before > 100 << 20
 
 
-def test_versions_and_git():
+def test_versions_are_of_what_is_installed():
     found = hardware.versions()
     assert {"python", "torch", "transformers", "peft", "finewright"} <= set(found)
-    assert isinstance(hardware.git_state(), str)
+
+
+def test_git_state_is_of_the_current_folder(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.chdir(tmp_path)
+    assert hardware.git_state() == ""
+
+    def git(*words):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        return subprocess.run(["git", *who, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "file").write_text("one")
+    for words in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "one"], ["tag", "v1"]):
+        git(*words)
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert hardware.git_state() == commit
+    (tmp_path / "file").write_text("two")
+    assert hardware.git_state() == f"{commit}-dirty"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert hardware.git_state() == ""
 
 
 def test_doctor_names_the_command_for_what_is_missing(monkeypatch):

@@ -1,5 +1,6 @@
 """Metrics against closed forms."""
 
+import json
 import math
 
 import numpy as np
@@ -56,3 +57,41 @@ def test_better_than_majority_asks_the_interval():
 def test_nothing_to_measure():
     with pytest.raises(ValueError, match="no rows"):
         metrics.classification(np.zeros((0, 2)), [], labels=("a", "b"))
+
+
+def test_labels_that_never_occur_keep_their_place():
+    """Numbers 0 and 2 occur, 1 does not: the rows and columns of the confusion are by label, not by what is there."""
+    shares = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.2, 0.1, 0.7]])
+    measured = metrics.classification(shares, np.array([0, 2, 0]), labels=("x", "never", "z"))
+    assert measured["confusion"] == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+    assert measured["per_class"]["z"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "num_rows": 1}
+    assert measured["per_class"]["never"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "num_rows": 0}
+    assert measured["macro_f1"] == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    assert measured["majority_accuracy"] == pytest.approx(2 / 3)
+
+
+@st.composite
+def scored(draw):
+    num_rows, num_labels = draw(st.integers(1, 40)), draw(st.integers(2, 6))
+    noise = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    logits = noise.normal(scale=3, size=(num_rows, num_labels))
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), noise.integers(num_labels, size=num_rows)
+
+
+@given(scored())
+def test_what_holds_for_every_split(split):
+    shares, targets = split
+    num_rows, num_labels = shares.shape
+    labels = tuple("abcdef"[:num_labels])
+    measured = metrics.classification(shares, targets, labels=labels)
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured, "plain numbers"
+    confusion = np.array(measured["confusion"])
+    assert confusion.sum() == measured["num_rows"] == num_rows
+    assert confusion.trace() / num_rows == pytest.approx(measured["accuracy"])
+    assert confusion.sum(axis=1).tolist() == [measured["per_class"][label]["num_rows"] for label in labels]
+    assert confusion.sum(axis=1).max() / num_rows == pytest.approx(measured["majority_accuracy"])
+    assert 0 <= measured["calibration_error"] <= 1
+    assert measured["loss"] == pytest.approx(float(np.mean([-math.log(row[t]) for row, t in zip(shares, targets, strict=True)])))
+    turned = metrics.classification(shares[::-1], targets[::-1], labels=labels)
+    assert turned["macro_f1"] == pytest.approx(measured["macro_f1"])
+    assert turned["calibration_error"] == pytest.approx(measured["calibration_error"])

@@ -3,12 +3,12 @@
 import importlib.metadata
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 PACKAGES = (
@@ -27,7 +27,7 @@ _FAST_FLAGS = ("amx_bf16", "avx512_bf16")
 
 @dataclass(frozen=True)
 class Hardware:
-    """`memory_bytes`: RAM this process may use. `device_memory_bytes`: the accelerator's, 0 without one."""
+    """`memory_bytes`: RAM this process may use. `device_memory_bytes`: the accelerator's own, 0 where it has none."""
 
     device: Literal["cpu", "cuda", "mps"]
     device_name: str
@@ -62,23 +62,45 @@ def choose_precision(wanted: str, *, hardware: Hardware) -> tuple[str, str]:
 
 
 def cpu_count() -> int:
-    """Cores this process may use: affinity and control-group quota."""
+    """Cores this process may use: affinity and control-group quota, rounded down."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
-    if quota.isdigit() and period.strip().isdigit():
-        cores = min(cores, max(1, int(quota) // int(period)))
+    for group in _control_groups("cpu"):
+        quota, _, period = _read(f"{group}/cpu.max").partition(" ")
+        if not quota:
+            quota, period = _read(f"{group}/cpu.cfs_quota_us"), _read(f"{group}/cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():
+            cores = min(cores, max(1, int(quota) // int(period)))
     return cores
 
 
 def memory_bytes() -> int:
-    """RAM this process may use: physical, or the control group's limit if that is less."""
+    """RAM this process may use: physical, or the least limit of its control groups if that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [_read(path) for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")]
+    limits = [_read(f"{group}/{name}") for group in _control_groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
     return min([physical, *(int(limit) for limit in limits if limit.isdigit())])
 
 
+def _control_groups(controller: str) -> Iterator[str]:
+    """Folders of the control groups this process is in, version 2 and version 1, each with those above it.
+
+    A batch system or systemd sets the limit on a group below the root, a container shows its own group as the root.
+    """
+    yield from ("/sys/fs/cgroup", f"/sys/fs/cgroup/{controller}")
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        inner = PurePosixPath(group)
+        root = f"/sys/fs/cgroup/{controller}" if controllers else "/sys/fs/cgroup"
+        yield from (f"{root}{path}" for path in (inner, *inner.parents) if path.name)
+
+
 def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far."""
+    """Largest resident set of this process so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -98,8 +120,12 @@ def git_state() -> str:
     """Commit of the current folder, with `-dirty` when files differ; empty outside a checkout."""
     if not shutil.which("git"):
         return ""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Without the option git would lock and rewrite the index while somebody else may be committing.
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
     return outcome.stdout.strip() if outcome.returncode == 0 else ""
 
 
@@ -119,7 +145,13 @@ def _cpu_field(name: str) -> str:
 
 
 def _cpu_flags() -> set[str]:
-    return set(_cpu_field("flags").split())
+    """Of /proc/cpuinfo; where there is none, what torch knows."""
+    if flags := _cpu_field("flags"):
+        return set(flags.split())
+    import torch
+
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return {"avx512_bf16"} if known is not None and known() else set()
 
 
 def _cpu_name() -> str:

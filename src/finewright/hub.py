@@ -1,22 +1,27 @@
 """The name of a model → a folder on this disk: a local folder, the embedded model, or a snapshot from the hub."""
 
+import contextlib
 import difflib
+import errno
 import hashlib
-import io
+import json
 import os
 import re
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finewright.errors import ExitCode, UserError
 
 EMBEDDED = "mini"
 _EMBEDDED_FOLDER = Path(__file__).parent / "content" / EMBEDDED
-_WANTED = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt"]
-_WANTED += ["special_tokens_map.json", "added_tokens.json", "*.model"]
-_UNWANTED = ["*/*", "consolidated*"]
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+_SHAPE = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"]
+_UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
 """Only top-level files, no pickles, no code: what is not needed is not fetched."""
 _OLD_NAMES = {
     "gpt2": "openai-community/gpt2",
@@ -29,7 +34,8 @@ _OLD_NAMES = {
 }
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _OTHER_MODELS = f"--model {EMBEDDED} (embedded) or --model path/to/a/folder need no network"
-_TIMEOUT_SECONDS = 10
+_NOT_STORED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT)
+_SEALS = ".finewright-verified.json"
 
 Progress = Callable[[str, int, int], None]
 
@@ -42,43 +48,68 @@ class Source:
     name: str
     revision: str
 
+    @property
+    def kind(self) -> Literal["folder", "hub"]:
+        """Only what came from the hub has a commit."""
+        return "hub" if self.revision else "folder"
 
-def resolve(name: str, *, revision: str = "", progress: Progress | None = None) -> Source:
+
+def resolve(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> Source:
     """The folder of a model, downloaded first when it is a hub id that is not in the cache.
 
-    `progress(name, done_bytes, total_bytes)` hears of a download. Nothing there, nothing reachable or nothing safe to
-    load is a `UserError`.
+    `weights=False`: config and tokenizer are enough. `progress(name, done_bytes, total_bytes)` hears of a download.
+    Nothing there, nothing reachable or nothing safe to load is a `UserError`.
     """
-    if name == EMBEDDED and not Path(name).is_dir():
-        return _embedded()
     folder = Path(name).expanduser()
+    if name == EMBEDDED and not folder.is_dir():
+        return _embedded()
     if folder.is_dir():
-        check_folder(folder)
+        check_folder(folder, weights=weights)
         return Source(path=folder, name=str(folder.resolve()), revision="")
+    if folder.is_file():
+        raise UserError("this is a file, not a model folder", where=name, fix="give the folder that holds config.json")
     if not _ID.fullmatch(name) or name.startswith("."):
-        near = difflib.get_close_matches(folder.name, _siblings(folder), n=1)
-        hint = f"did you mean {folder.parent / near[0]}? " if near else ""
-        raise UserError("no such model folder", where=name, fix=f"{hint}a folder with config.json, or a hub id such as gpt2")
+        fix = f"{_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
+        raise UserError("no such model folder", where=name, fix=fix)
     identity = _OLD_NAMES.get(name, name)
-    path = _snapshot(identity, revision=revision, progress=progress)
-    check_folder(path)
+    path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
+    if fault := _fault(path, weights=weights):
+        what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
+        raise UserError(what, where=identity, fix=f"take another model; {_OTHER_MODELS}")
     return Source(path=path, name=identity, revision=path.name)
 
 
-def check_folder(folder: Path) -> None:
-    """The folder must hold a config and weights that can be read without running code."""
+def check_folder(folder: Path, *, weights: bool = True) -> None:
+    """The folder must hold a config and all weights, in a form that can be read without running code."""
+    if fault := _fault(folder, weights=weights):
+        raise UserError(fault[0], where=str(folder), fix=fault[1])
+
+
+def _fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
+    """(what is wrong with a model folder, the way out), or nothing."""
     if not (folder / "config.json").is_file():
-        raise UserError("the folder has no config.json", where=str(folder), fix="give the folder of a Hugging Face model")
+        return "the folder has no config.json", "give the folder of a Hugging Face model"
+    if not weights or (folder / "model.safetensors").is_file():
+        return None
+    wanted = _shards(folder / "model.safetensors.index.json")
+    if missing := [name for name in wanted if not (folder / name).is_file()]:
+        what = f"{len(missing)} of {len(wanted)} weight files are missing, for instance {missing[0]}"
+        return what, "copy or download the model again"
     if any(folder.glob("*.safetensors")):
-        return
+        return None
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if pickles:
-        raise UserError(
-            f"{pickles[0]} is a pickle, which can run code when it is opened; it is not opened",
-            where=str(folder),
-            fix="save the model as safetensors (save_pretrained does) or take one that is",
-        )
-    raise UserError("the folder has no *.safetensors", where=str(folder), fix="save the model there with save_pretrained")
+        what = f"{pickles[0]} is a pickle, which can run code when it is opened; it is not opened"
+        return what, "save the model as safetensors (save_pretrained does) or take one that is"
+    return "the folder has no *.safetensors", "save the model there with save_pretrained"
+
+
+def _shards(index: Path) -> list[str]:
+    """The weight files an index names; none without a readable index."""
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return []
 
 
 def _embedded() -> Source:
@@ -87,95 +118,182 @@ def _embedded() -> Source:
     return Source(path=_EMBEDDED_FOLDER, name=EMBEDDED, revision="")
 
 
-def _siblings(folder: Path) -> list[str]:
-    return [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+def _neighbour(folder: Path) -> str:
+    """A question that offers the folder beside `folder` with the nearest name; empty without one."""
+    near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*/")], n=1, cutoff=0.75)
+    return f"did you mean {folder.parent / near[0]}? " if near else ""
 
 
-def _snapshot(identity: str, *, revision: str, progress: Progress | None) -> Path:
-    from huggingface_hub import errors, snapshot_download
-
-    counter = _counter(identity, progress)
+def _snapshot(identity: str, *, revision: str, weights: bool, progress: Progress | None, again: bool = False) -> Path:
+    """The snapshot folder, its large files hashed. What arrived damaged is deleted and fetched once more."""
+    wanted = [*_SHAPE, *(_WEIGHTS if weights else [])]
     try:
+        with _quiet():
+            path = _fetch(identity, revision=revision, wanted=wanted, counter=_counter(identity, progress))
+        damaged = _damaged(path, wanted=wanted)
+        for link in damaged:
+            _delete(link)
+    except Exception as error:  # the client's network layer has errors of its own, which differ between versions
+        raise _explain(error, identity, revision=revision) from None
+    if not damaged:
+        return path
+    if again or _offline():
+        what = f"{', '.join(link.name for link in damaged)} arrived damaged and was deleted"
+        raise UserError(what, where=identity, fix="run the command again to fetch it anew")
+    return _snapshot(identity, revision=revision, weights=weights, progress=progress, again=True)
+
+
+def _fetch(identity: str, *, revision: str, wanted: list[str], counter: Any) -> Path:
+    from huggingface_hub import snapshot_download
+
+    def ask(*, cache_only: bool) -> Path:
         path = snapshot_download(
             identity,
             revision=revision or None,
-            allow_patterns=_WANTED,
+            allow_patterns=wanted,
             ignore_patterns=_UNWANTED,
-            etag_timeout=_TIMEOUT_SECONDS,
+            etag_timeout=10,
             tqdm_class=counter,
+            local_files_only=cache_only,
         )
-    except errors.GatedRepoError:
-        raise _refusal(
-            "the hub wants you to accept this model's terms first", identity, "open its page, then `hf auth login`"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise _refusal("the hub knows no such model, or it is private", identity, "check the name, or `hf auth login`") from None
-    except errors.RevisionNotFoundError:
-        raise _refusal(f"the model has no revision {revision!r}", identity, "take another revision") from None
-    except errors.LocalEntryNotFoundError as error:
-        raise _refusal(f"not in the cache, and the hub {_why(error)}", identity, _OTHER_MODELS) from None
-    except Exception as error:  # the client's network layer has errors of its own, which differ between versions
-        if _status(error) in (401, 403):
-            raise _refusal(
-                "the hub knows no such model, or it is private", identity, "check the name, or `hf auth login`"
-            ) from None
-        raise _refusal(f"the download failed: {_first_line(error)}", identity, f"try again; {_OTHER_MODELS}") from None
-    if counter.fetched_bytes:
-        _verify(Path(path), identity)
-    return Path(path)
+        return Path(path)
+
+    try:
+        return ask(cache_only=False)
+    except Exception:
+        # The client falls back to its cache when it finds no network, but not on a dead proxy or a dropped connection.
+        with contextlib.suppress(Exception):
+            path = ask(cache_only=True)
+            if not _fault(path, weights=_WEIGHTS[0] in wanted):
+                return path
+        raise
 
 
-def _refusal(what: str, identity: str, fix: str) -> UserError:
-    return UserError(what, where=identity, fix=fix, code=ExitCode.USAGE)
+def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
+    """The client's error in words, with the way out."""
+    from huggingface_hub import errors
+
+    status, near = _status(error) or _status(error.__cause__), _neighbour(Path(identity))
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    code, what, fix = ExitCode.USAGE, f"the download failed: {reason}", f"try again; {_OTHER_MODELS}"
+    if isinstance(error, errors.GatedRepoError):
+        what, fix = "the hub wants you to accept this model's terms first", "open its page, then `hf auth login`"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        what, fix = f"the model has no revision {revision!r}", "take another revision"
+    elif isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
+        what, fix = "the hub knows no such model, or it is private", f"{near}check the name, or `hf auth login`"
+    elif status == 403:
+        what, fix = "the hub refuses access: it answers with 403", "`hf auth login` with a token that may read it"
+    elif isinstance(error, errors.HFValidationError):
+        what, fix = "no such folder, and a hub id looks different", f"{near}a folder, or an id such as owner/model"
+    elif isinstance(error, errors.LocalEntryNotFoundError):
+        partly = "only partly" if type(error).__name__ == "IncompleteSnapshotError" else "not"
+        what, fix = f"{partly} in the cache, and {_why(error, status)}", f"{near}{_OTHER_MODELS}"
+    elif isinstance(error, OSError) and error.errno in _NOT_STORED:
+        code, what = ExitCode.DISK, f"the download cannot be stored: {reason}"
+        fix = "free some space, or set HF_HOME to a folder with room that can be written"
+    return UserError(what, where=identity, fix=fix, code=code)
 
 
 def _status(error: BaseException | None) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _why(error: Exception) -> str:
-    if status := _status(error.__cause__):
-        return f"answers with {status}"
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    return "is switched off (HF_HUB_OFFLINE)" if offline else "cannot be reached"
+def _why(error: Exception, status: int | None) -> str:
+    from huggingface_hub import constants
+
+    if status == 429:
+        return "the hub asks to wait: it answers with 429, too many requests"
+    if status:
+        return f"the hub answers with {status}"
+    if _offline():
+        return "the hub is switched off (HF_HUB_OFFLINE)"
+    if type(error.__cause__).__name__ == "FileMetadataError":
+        return f"what answers at {constants.ENDPOINT} is no model hub; see HF_ENDPOINT and the proxy"
+    return f"the hub cannot be reached ({constants.ENDPOINT})"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
 
 
-def _verify(path: Path, identity: str) -> None:
-    """A large file's name in the cache is its SHA-256: hash what has just been fetched, once."""
-    for link in sorted(path.iterdir()):
-        blob = link.resolve()
-        if not re.fullmatch(r"[0-9a-f]{64}", blob.name):
+def _damaged(snapshot: Path, *, wanted: list[str]) -> list[Path]:
+    """Files of a snapshot whose SHA-256 is not the one the hub promised. What was once found whole is not hashed again.
+
+    A large file's entry in the cache is named by its SHA-256. That entry may itself be a link into a store shared
+    between models, where names are other hashes: only the first link is read.
+    """
+    seals, damaged = snapshot.parents[1] / _SEALS, []
+    known = _read_seals(seals)
+    for link in sorted(snapshot.iterdir()):
+        promised = link.readlink().name if link.is_symlink() else ""
+        if not re.fullmatch(r"[0-9a-f]{64}", promised) or not any(fnmatch(link.name, pattern) for pattern in wanted):
             continue
-        with open(blob, "rb") as handle:
+        seal = [(state := link.stat()).st_size, state.st_mtime_ns]
+        if known.get(promised) == seal:
+            continue
+        with open(link, "rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        if digest != blob.name:
-            blob.unlink()
-            link.unlink(missing_ok=True)
-            raise _refusal(f"{link.name} arrived damaged and was deleted", identity, "run the command again to fetch it anew")
+        if digest == promised:
+            known[promised] = seal
+            _write_seals(seals, known)
+        else:
+            damaged.append(link)
+    return damaged
+
+
+def _read_seals(path: Path) -> dict[str, list[int]]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_seals(path: Path, seals: dict[str, list[int]]) -> None:
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):  # a cache that cannot be written is hashed again next time, no more
+        draft.write_text(json.dumps(seals), encoding="utf-8")
+        draft.replace(path)
+
+
+def _delete(link: Path) -> None:
+    """Remove a cached file with all it leads to, so that the client fetches it again."""
+    for path in (link.resolve(), link.parent / link.readlink(), link):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """Keep the client's log lines and warnings off standard error: what matters is in the `UserError`."""
+    from huggingface_hub.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _counter(identity: str, progress: Progress | None) -> Any:
-    """A bar that draws nothing: the client updates it, `progress` hears the bytes."""
+    """A bar that draws nothing: the client updates it, from several threads, and `progress` hears the bytes."""
     from tqdm import tqdm
 
+    one_at_a_time = threading.Lock()
+
     class Counter(tqdm):
-        fetched_bytes = 0
-
         def __init__(self, *args: Any, **options: Any) -> None:
-            self._counts_bytes = options.get("unit") == "B" and "Reconstructing" in str(options.get("desc"))
-            quiet: Any = {**options, "file": io.StringIO(), "mininterval": 0}
-            super().__init__(*args, **quiet)
+            self._counts_bytes = options.get("unit") == "B" and "incomplete total" in str(options.get("desc"))
+            super().__init__(*args, **(options | {"disable": True}))
 
-        def update(self, n: float | None = 1) -> bool | None:
-            drawn = super().update(n)
-            if self._counts_bytes:
-                Counter.fetched_bytes += int(n or 0)
-                if progress is not None:
+        def update(self, n: float | None = 1) -> None:
+            with one_at_a_time:
+                self.n += n or 0
+                if self._counts_bytes and progress is not None:
                     progress(identity, int(self.n), int(self.total or 0))
-            return drawn
 
     return Counter

@@ -2,8 +2,10 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -37,11 +39,15 @@ def call(*words):
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         patch.setenv("COLUMNS", "200")
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         try:
             cli.main()
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
+        finally:
+            signal.signal(signal.SIGINT, before[0])
+            signal.signal(signal.SIGTERM, before[1])
     return code, out.getvalue(), err.getvalue()
 
 
@@ -191,12 +197,20 @@ def test_control_characters_in_the_data_do_not_reach_the_terminal(finished):
     assert "[bold]x[/bold]" in text
 
 
-def test_ctrl_c_is_130(monkeypatch):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "app", interrupted)
-    assert call()[0] == 130
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
+    """In a process of its own, once it is at work."""
+    words = ["train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", "--set", "train.epochs=500"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "finewright.cli", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and child.poll() is None:
+        time.sleep(0.1)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (code, "")
+    assert err.splitlines()[-1] == "stopped"
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ LEVELS = [
     {"__init__", "errors"},
     {"config"},
     {"anatomy", "attention", "formats", "hardware", "hub", "layers", "metrics", "run"},
-    {"data", "tuned"},
+    {"data", "provenance", "tuned"},
     {"batches", "checkpoint", "checks", "methods", "models", "optim", "tasks"},
     {"step"},
     {"choices", "engine", "evaluate"},

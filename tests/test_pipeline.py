@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import finewright
 import tiny
-from finewright import engine, methods, proof
+from finewright import engine, evaluate, methods, proof
 from finewright.config import Settings, build
 from finewright.errors import ExitCode, UserError
 from finewright.pipeline import train
@@ -86,24 +86,36 @@ def test_plain_transformers_loads_the_model_folder(place, tmp_path):
     assert [line["score"] for line in theirs] == pytest.approx([line["probability"] for line in ours], abs=1e-5)
 
 
-def test_the_best_weights_on_validation_are_kept(place, tmp_path):
-    """A learning rate so high that it ends worse than it was."""
+def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
+    """The second look is told to be the best: the weights of that step must be what is saved."""
+    honest, looks, weights = evaluate.measure, [], []
+
+    def told(tuned, encoded, *, labels):
+        looks.append(honest(tuned, encoded, labels=labels) | {"accuracy": 0.9 if len(looks) == 1 else 0.1})
+        weights.append(tuned.network.score.weight.detach().clone())
+        return looks[-1]
+
+    monkeypatch.setattr(evaluate, "measure", told)
     said = []
-    options = {"max_steps": 80, "lr": 0.3, "schedule": "constant", "warmup_fraction": 0.5, "clip_norm": 0.0}
-    folder = go(place, tmp_path / "run", listen=said.append, **options)
+    folder = go(place, tmp_path / "run", listen=said.append, max_steps=16)
     evaluations = [event for event in said if isinstance(event, engine.Evaluated)]
-    best = max(evaluations, key=lambda event: (event.metrics["accuracy"], -event.metrics["loss"]))
     result = json.loads(folder.result.read_text())
-    assert best.step < result["steps"], "the run must end worse than its best, or this shows nothing"
-    assert result["best_step"] == best.step
-    assert result["metrics"]["validation"] == best.metrics
-    assert f"kept the weights of step {best.step}, the best on validation" in said
+    assert result["best_step"] == evaluations[1].step < result["steps"]
+    assert f"kept the weights of step {evaluations[1].step}, the best on validation" in said
+    saved = load_file(folder.model / "model.safetensors")["score.weight"]
+    assert torch.equal(saved, weights[1])
+    assert not torch.equal(saved, weights[-1])
+
+
+def test_a_learning_rate_outside_the_range_is_warned_about(place, tmp_path):
+    said = []
+    go(place, tmp_path / "run", listen=said.append, lr=0.3)
     assert any("learning rate 0.3 is far outside full's usual range" in str(line) for line in said)
 
 
 def test_early_stopping(place, tmp_path):
     events = []
-    options = {"max_steps": 0, "epochs": 40, "lr": 0.0, "early_stopping": 2}
+    options = {"max_steps": 0, "epochs": 40, "lr": 1e-12, "early_stopping": 2}
     go(place, tmp_path / "run", listen=events.append, **options)
     stopped = next(event for event in events if isinstance(event, engine.Stopped))
     assert stopped.early

@@ -7,6 +7,7 @@ from typing import Any
 
 from finewright import choices, config, data, evaluate, methods, metrics, pipeline, run
 from finewright.config import DataKnobs, Settings
+from finewright.errors import ExitCode, UserError
 from finewright.methods.base import AbstractMethod
 
 
@@ -16,6 +17,10 @@ class Run:
     def __init__(self, folder: run.RunFolder) -> None:
         self.folder = folder
         self._config = folder.read_json(folder.config)
+        missing = {"max_length", "settings", "precision"} - set(self._config)
+        if missing:
+            what = f"the run's config lacks {', '.join(sorted(missing))}"
+            raise UserError(what, where=str(folder.config), fix="train it again", code=ExitCode.MISMATCH)
         self._predictor: evaluate.Predictor | None = None
 
     @property
@@ -41,8 +46,12 @@ class Run:
         return self._predictor
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """`[{"text", "label", "probability", "probabilities"}]`, in the order given."""
-        return self.predictor.predict(texts)
+        """`[{"text", "label", "probability", "probabilities"}]`, in the order given; a text without a word is a `UserError`."""
+        if isinstance(texts, str):
+            raise UserError("predict wants several texts, found one string", fix="run.predict([text])")
+        return self.predictor.predict(
+            [evaluate.require_text(text, f"text {number}") for number, text in enumerate(texts, start=1)]
+        )
 
     def evaluate(self, source: str | Path, *, knobs: DataKnobs | None = None) -> dict[str, Any]:
         """Metrics on the labelled rows of another file; rows with labels the model does not know are a `UserError`."""
@@ -58,8 +67,8 @@ class Run:
 def train(
     source: str | Path,
     *,
-    model: str = config.DEFAULT_MODEL,
-    method: AbstractMethod | str = methods.AUTO,
+    model: str | Path = config.DEFAULT_MODEL,
+    method: AbstractMethod | type[AbstractMethod] | str = methods.AUTO,
     test: str | Path | None = None,
     out: str | Path | None = None,
     knobs: Mapping[str, Any] | None = None,
@@ -70,9 +79,18 @@ def train(
     for key, value in (knobs or {}).items():
         config.insert(tree, key, value)
     method_knobs = tree.pop("method", {})
-    settings = config.build(Settings, {"model": model, **tree})
+    settings = config.build(Settings, {"model": str(model), **tree})
+    for name, value in (("data", str(source)), ("model", settings.model)):
+        if not value.strip() or "\0" in value:
+            raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     if isinstance(method, str):
         method = choices.method(method, knobs=method_knobs, listen=listen)
+    elif method_knobs:
+        raise UserError(
+            "knobs of the method are given twice", where="method", fix="give them to its class, or name the method by a string"
+        )
+    elif isinstance(method, type):
+        method = method()
     folder = pipeline.train(source, settings=settings, method=method, test=test, out=Path(out) if out else None, listen=listen)
     return Run(folder)
 

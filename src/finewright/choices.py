@@ -7,11 +7,14 @@ from typing import Any
 
 from finewright import batches, hardware, methods
 from finewright.config import Settings, TrainKnobs
+from finewright.errors import UserError
 from finewright.methods.base import AbstractMethod
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
 LONGEST_TEXT = 512
+LEAST_ROOM = 8
+"""Fewest tokens of a text that are worth training on beside a prompt."""
 
 
 @dataclass
@@ -55,6 +58,9 @@ def threads(settings: Settings, *, machine: hardware.Hardware, choices: Choices)
 def max_length(settings: Settings, *, longest: int, prompt_tokens: int, choices: Choices) -> int:
     """Tokens of the longest text, special tokens included; `longest`: positions the model has."""
     room = longest - prompt_tokens
+    if room < LEAST_ROOM:
+        what = f"a prompt of {prompt_tokens} tokens leaves room for {room} tokens of text, the model has {longest} positions"
+        raise UserError(what, where="method.tokens", fix=f"at most {longest - LEAST_ROOM}")
     if settings.data.max_length is None:
         reason = f"the model has {longest} positions" + (f", {prompt_tokens} for the prompt" if prompt_tokens else "")
         return choices.note(

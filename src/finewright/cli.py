@@ -1,8 +1,5 @@
 """One function per command: parse, call, print."""
 
-import errno
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright.errors import ExitCode, UserError
+from finewright.errors import UserError
 
 app = typer.Typer(
     name="finewright",
@@ -55,19 +52,19 @@ def train(
     tree = knobs.merge(knobs.merge(tree, knobs.parse_assignments(assignments or [])), flags)
     chosen, method_knobs = _method_of(tree, flag=method)
     console = Console(stderr=True)
-    listener = _listener(console)
-    from finewright import api
+    from finewright import api, terminal
 
-    console.print(f"[bold]training[/bold] {data}", highlight=False)
+    listener = terminal.Listener(console)
+    console.print(f"[bold]training[/bold] {terminal.clean(data)}", highlight=False)
     try:
         run = api.train(data, method=chosen, test=test, out=out, knobs={**tree, "method": method_knobs}, listen=listener)
     finally:
         listener.close()
     result = vars(run.result)
     if as_json:
-        _print_json({"run": str(run.path), **result})
+        terminal.print_json({"run": str(run.path), **result})
         return
-    from finewright import metrics, terminal
+    from finewright import metrics
 
     console.print(terminal.result_table(result))
     measured = result["metrics"].get("test")
@@ -84,15 +81,16 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="A file with labelled rows.")],
     text_column: Text = None,
     label_column: Label = None,
+    assignments: Set = None,
     as_json: Json = False,
 ) -> None:
     """Measure a run on other labelled rows."""
     from finewright import api, terminal
-    from finewright.config import DataKnobs
 
-    measured = api.open_run(run).evaluate(data, knobs=DataKnobs(text_column=text_column, label_column=label_column))
+    knobs = _data_knobs(assignments, text_column=text_column, label_column=label_column)
+    measured = api.open_run(run).evaluate(data, knobs=knobs)
     if as_json:
-        _print_json(measured)
+        terminal.print_json(measured)
         return
     console = Console()
     low, high = measured["accuracy_ci95"]
@@ -120,23 +118,13 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Label texts with a run."""
-    from finewright import api, data
-    from finewright.config import DataKnobs
+    from finewright import api, data, terminal
 
-    if file:
-        wanted = data.read_texts(file, knobs=DataKnobs(text_column=text_column))
-    elif texts:
-        wanted = texts
-    else:
-        wanted = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    if any(not text.strip() for text in wanted):
-        raise UserError("an empty text has no label", fix="leave it out", code=ExitCode.BAD_DATA)
+    wanted = data.read_texts(file, knobs=_data_knobs(None, text_column=text_column)) if file else texts or terminal.read_lines()
     predictions = api.predict(run, wanted)
     if as_json:
-        _print_json({"predictions": predictions})
+        terminal.print_json({"predictions": predictions})
         return
-    from finewright import terminal
-
     rows = [[line["label"], f"{line['probability']:.3f}", line["text"]] for line in predictions]
     Console().print(terminal.rows_table(["label", "probability", "text"], rows))
 
@@ -158,7 +146,7 @@ def runs(
         folder = folders.open_run(run)
         result = folder.read_json(folder.result)
         if as_json:
-            _print_json(result)
+            terminal.print_json(result)
         else:
             Console().print(terminal.result_table(result))
             choices = folder.read_json(folder.config)["choices"]
@@ -167,7 +155,7 @@ def runs(
         return
     found = [_run_line(folder) for folder in folders.list_runs(root)]
     if as_json:
-        _print_json({"runs": found})
+        terminal.print_json({"runs": found})
         return
     rows = [[line["run"], line["state"], line["method"], line["model"], line["accuracy"], line["seconds"]] for line in found]
     Console().print(terminal.rows_table(["run", "state", "method", "model", "test accuracy", "seconds"], rows))
@@ -177,13 +165,12 @@ def runs(
 def methods(as_json: Json = False) -> None:
     """List the ways of fine-tuning and their knobs."""
     from finewright import methods as ways
+    from finewright import terminal
 
     table = ways.table()
     if as_json:
-        _print_json({"methods": table})
+        terminal.print_json({"methods": table})
         return
-    from finewright import terminal
-
     for way in table:
         Console().print(f"[bold]{way['method']}[/bold]  {way['summary']}; learning rate {way['lr']:g}", highlight=False)
         rows = [[knob["knob"], knob["default"], knob["help"]] for knob in way["knobs"]]
@@ -200,7 +187,7 @@ def knobs(as_json: Json = False) -> None:
 
     rows = describe(Settings)
     if as_json:
-        _print_json({"knobs": [{"knob": name, "default": default, "help": text} for name, default, text in rows]})
+        terminal.print_json({"knobs": [{"knob": name, "default": default, "help": text} for name, default, text in rows]})
         return
     Console().print(terminal.rows_table(["knob", "default", ""], [list(row) for row in rows]))
 
@@ -213,10 +200,21 @@ def doctor(as_json: Json = False) -> None:
 
     found = list(surgery.examine())
     if as_json:
-        _print_json({"diagnoses": [vars(line) for line in found]})
+        terminal.print_json({"diagnoses": [vars(line) for line in found]})
         return
     rows = [[line.status, line.name, line.detail + (f" → {line.fix}" if line.fix else "")] for line in found]
     Console().print(terminal.rows_table(["", "", ""], rows))
+
+
+def _data_knobs(assignments: list[str] | None, **columns: str | None) -> Any:
+    """Knobs of reading data: `--set data.*` and the column flags."""
+    from finewright import config
+
+    tree = config.parse_assignments(assignments or [])
+    for name, column in columns.items():
+        if column is not None:
+            config.insert(tree, f"data.{name}", column)
+    return config.build(config.Settings, tree).data
 
 
 def _method_of(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str, Any]]:
@@ -228,70 +226,36 @@ def _method_of(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str
         raise UserError(
             f"wanted the name of a way, found {knobs!r}", where="method", fix="--method NAME, see `finewright methods`"
         )
+    knobs = dict(knobs)
     named = knobs.pop("name", None)
+    if not isinstance(named, str | None):
+        raise UserError(f"wanted the name of a way, found {named!r}", where="method.name", fix="see `finewright methods`")
     return flag or named or "auto", knobs
 
 
 def _run_line(folder: Any) -> dict[str, str]:
+    line = {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": "", "seconds": ""}
     if not folder.complete:
-        return {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": "", "seconds": ""}
-    result = folder.read_json(folder.result)
-    test = result["metrics"].get("test")
-    return {
-        "run": str(folder.path),
-        "state": "finished",
-        "method": result["method"],
-        "model": result["model"],
-        "accuracy": f"{test['accuracy']:.3f}" if test else "",
-        "seconds": f"{result['train_seconds']:.1f}",
-    }
-
-
-def _listener(console: Console) -> Any:
-    from finewright.terminal import Listener
-
-    return Listener(console)
-
-
-def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False, indent=2)
-    sys.stdout.write("\n")
+        return line
+    try:
+        result = folder.read_json(folder.result)
+        test = result["metrics"].get("test")
+        accuracy, seconds = f"{test['accuracy']:.3f}" if test else "", f"{result['train_seconds']:.1f}"
+        measured = {"method": result["method"], "model": result["model"], "accuracy": accuracy, "seconds": seconds}
+    except (UserError, KeyError, TypeError, AttributeError, ValueError):
+        return line | {"state": "damaged"}  # one damaged run does not hide the others
+    return line | {"state": "finished"} | measured
 
 
 def main() -> None:
     """Run a command; what a person can repair is one message and an exit code, never a traceback."""
+    from finewright import terminal
+
+    terminal.stop_on_signals()
     try:
         app()
-    except UserError as error:
-        from finewright.terminal import clean
-
-        Console(stderr=True).print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(int(error.code))
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped")
-        sys.exit(130)
-    except Exception as error:  # whatever it is, a person gets one message
-        sys.exit(_explain(error))
-
-
-def _explain(error: Exception) -> int:
-    """Say what a fault of the machine, or one of ours, means; the exit code."""
-    from finewright.terminal import clean
-
-    console = Console(stderr=True)
-    if os.environ.get("FINEWRIGHT_TRACEBACK"):
-        console.print_exception()
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
-        console.print("[red]error:[/red] out of memory → smaller --set train.batch_tokens=N, or --set data.max_length=N")
-        return int(ExitCode.OUT_OF_MEMORY)
-    first = clean(text.splitlines()[0])
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        console.print(f"[red]error:[/red] {first} → free some space, or --out elsewhere", highlight=False)
-        return int(ExitCode.DISK)
-    console.print(f"[red]error:[/red] {first}", highlight=False)
-    console.print("  → this should not happen; please report it. FINEWRIGHT_TRACEBACK=1 shows where", highlight=False)
-    return 1
+    except Exception as error:
+        sys.exit(terminal.explain(error))
 
 
 if __name__ == "__main__":

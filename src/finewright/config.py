@@ -16,7 +16,7 @@ DEFAULT_MODEL = "openai-community/gpt2"
 class Knobs(BaseModel):
     """A named group of knobs. Unknown names are refused; values are checked against type and range."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 K = TypeVar("K", bound="Knobs")
@@ -48,7 +48,7 @@ class TrainKnobs(Knobs):
         None, "passes over the training rows; chosen from the number of steps when not given", low=0.01, high=1000
     )
     max_steps: int = knob(0, "stop after this many optimizer steps; 0: no limit", low=0)
-    lr: float | None = knob(None, "peak learning rate; the way's own default when not given", low=0, high=100)
+    lr: float | None = knob(None, "peak learning rate; the way's own default when not given", low=1e-12, high=100)
     batch_tokens: int | None = knob(None, "tokens per forward pass; chosen from the text lengths when not given", low=1)
     accumulation: int = knob(1, "forward passes per optimizer step", low=1, high=4096)
     warmup_fraction: float = knob(0.06, "share of the steps in which the learning rate rises", low=0, high=1)
@@ -109,7 +109,10 @@ def insert(tree: dict[str, Any], dotted: str, value: Any) -> None:
         tree = tree.setdefault(group, {})
         if not isinstance(tree, dict):
             raise UserError(f"{group!r} is a value, not a group of knobs", where=dotted)
-    tree[leaf] = value
+    below = tree.get(leaf)
+    if isinstance(below, Mapping) != isinstance(value, Mapping) and leaf in tree:
+        raise UserError(f"{leaf!r} is given both as a value and as a group of knobs", where=dotted)
+    tree[leaf] = merge(below or {}, value) if isinstance(value, Mapping) else value
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from finewright import batches, metrics, models, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
+from finewright.errors import ExitCode, UserError
 from finewright.tuned import Tuned
 
 EVALUATION_TOKENS = 4096
@@ -33,6 +34,19 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     """Softmax in float64, shape (N, C)."""
     shifted = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def require_text(text: Any, where: str) -> str:
+    """A text as the tokenizer wants it: words in Unicode; anything else is a `UserError` that names its place."""
+    if not isinstance(text, str) or not text.strip():
+        found = "an empty text has no label" if isinstance(text, str) else f"wanted text, found {type(text).__name__}"
+        raise UserError(found, where=where, fix="leave it out", code=ExitCode.BAD_DATA)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        what = "bytes that are not UTF-8, or half of a surrogate pair"
+        raise UserError(what, where=where, fix="write it in UTF-8", code=ExitCode.BAD_DATA) from None
+    return text
 
 
 def measure(tuned: Tuned, encoded: Encoded, *, labels: Sequence[str]) -> dict[str, Any]:
@@ -86,7 +100,13 @@ class Predictor:
         """For every text, in order: label, its probability, and the probability of every label."""
         if not texts:
             return []
-        shares = probabilities(self.score(texts))
+        scores = self.score(texts)
+        if not np.isfinite(scores).all():
+            bad = texts[int(np.argwhere(~np.isfinite(scores))[0, 0])]
+            raise UserError(
+                f"the model's scores are no numbers for {bad[:60]!r}", fix="the model is damaged", code=ExitCode.NON_FINITE
+            )
+        shares = probabilities(scores)
         chosen = shares.argmax(axis=1)
         return [
             {

@@ -11,6 +11,7 @@ from finewright import batches, checkpoint, checks, choices, engine, evaluate, h
 from finewright.batches import Encoded
 from finewright.config import Settings
 from finewright.data import Dataset, Row
+from finewright.errors import UserError
 from finewright.methods.base import AbstractMethod
 from finewright.run import RunFolder
 from finewright.tasks import Classification, settle_head
@@ -94,6 +95,9 @@ class Job:
         for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
             splits[name] = self._encode(rows, task=task)
             places = [row.where for row in rows]
+            if len(rows) > 1 and len(set(map(tuple, splits[name].ids))) == 1 and len({row.text for row in rows}) > 1:
+                what = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
+                raise UserError(what, where=self.base.origin.name, fix="another tokenizer, or a longer data.max_length")
             kept = "end" if self.settings.data.keep_end else "start"
             findings += checks.truncation(splits[name].lengths_uncut, limit=self.limit, kept=kept, places=places)
         self.report(findings)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from finewright import anatomy as anatomies
-from finewright import attention, hub
+from finewright import attention, hub, provenance
 from finewright.anatomy import Anatomy
 from finewright.errors import ExitCode, UserError
 from finewright.tuned import Origin, Tuned
+
+LEAST_WORDS = 16
+"""A tokenizer that knows fewer tokens than this, special ones aside, is what transformers makes up when there is none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, see
     network.config.use_cache = False
     network.name_or_path = source.name
     notes += _use_packing(network, anatomy)
+    if not len(network.get_submodule(anatomy.blocks)):
+        raise UserError("the model has no blocks", where=str(source.path / "config.json"), fix="another model folder")
+    _require_finite(network, source.name)
     kept = not random and not _touches(missing, anatomy.head) and _same_labels(source, labels)
     new = (*anatomy.head, *((anatomy.pooler,) if _touches(missing, (anatomy.pooler,)) else ()))
     if kept:
@@ -63,6 +68,8 @@ def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, see
 
 def reload(folder: Path, *, bfloat16: bool) -> tuple[Tuned, Any]:
     """What a run saved, ready to predict: the network (an adapter on its base again) and the tokenizer."""
+    if not (folder / "config.json").is_file():
+        raise UserError("no saved model here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
     with quiet():
         if (folder / "adapter_config.json").exists():
             tuned = _reload_adapter(folder)
@@ -106,15 +113,25 @@ def _saved_config(folder: Path) -> Any:
 
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a strange value raises whatever reads it first
+        reason = _first_line(error)
         raise UserError(f"not a model config: {reason}", where=str(folder / "config.json"), fix="another model folder") from None
+
+
+def _require_finite(network: Any, name: str) -> None:
+    broken = [key for key, parameter in network.named_parameters() if not torch.isfinite(parameter).all()]
+    if broken:
+        what = f"{len(broken)} tensors hold values that are no numbers, for instance {broken[0]}"
+        raise UserError(what, where=name, fix="another checkpoint", code=ExitCode.MISMATCH)
 
 
 def _random(config: Any) -> tuple[Any, list[str]]:
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), []
+    try:
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), []
+    except Exception as error:
+        raise UserError(f"not a model config: {_first_line(error)}", where="config.json", fix="another model folder") from None
 
 
 def _pretrained(source: hub.Source, config: Any) -> tuple[Any, list[str]]:
@@ -146,23 +163,37 @@ def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a strange value raises whatever reads it first
+        reason = _first_line(error)
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
 
 
 def _reload_adapter(folder: Path) -> Tuned:
     from peft import PeftConfig, PeftModel
 
-    adapter: Any = PeftConfig.from_pretrained(str(folder))
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError("the adapter has no weights", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
+    try:
+        adapter: Any = PeftConfig.from_pretrained(str(folder))
+    except Exception as error:
+        raise _damaged(folder, error) from None
     source = hub.resolve(adapter.base_model_name_or_path, revision=adapter.revision or "")
+    provenance.require_same(folder, source)
     network = _from_pretrained(source.path, _saved_config(folder))[0].requires_grad_(False)
     network.name_or_path = source.name
     anatomy = anatomies.of(network.config)
-    # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.
-    owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
+    try:
+        # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.
+        owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
+    except Exception as error:
+        raise _damaged(folder, error) from None
     prompt = owner.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
     return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    what = f"the saved adapter cannot be read: {_first_line(error)}"
+    return UserError(what, where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
 
 
 def _tokenizer(folder: Path, network: Any) -> Any:
@@ -170,9 +201,12 @@ def _tokenizer(folder: Path, network: Any) -> Any:
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        reason = _first_line(error)
         raise UserError(f"no tokenizer: {reason}", where=str(folder), fix="save the model's tokenizer into the folder") from None
+    if len(tokenizer) - len(set(tokenizer.all_special_ids)) < LEAST_WORDS:
+        what = f"no tokenizer: it knows {len(tokenizer)} tokens, so every text would look the same"
+        raise UserError(what, where=str(folder), fix="save the model's tokenizer into the folder")
     num_rows = network.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > num_rows:
         raise UserError(
@@ -182,6 +216,10 @@ def _tokenizer(folder: Path, network: Any) -> Any:
             code=ExitCode.MISMATCH,
         )
     return tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -37,8 +37,9 @@ def train(
         )
         job.report(checks.look(dataset))
 
+        model = hub.resolve(settings.model, progress=job.downloading)
         base = models.load(
-            hub.resolve(settings.model, progress=job.downloading),
+            model,
             labels=dataset.labels,
             random=method.weights == "random",
             seed=settings.seed,
@@ -59,7 +60,7 @@ def train(
             job.hear(event)
         job.take_best()
 
-        results.save_model(folder.model, tuned=job.tuned, method=method, origin=base.origin)
+        results.save_model(folder.model, tuned=job.tuned, method=method, origin=base.origin, source=model)
         difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
         result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
         results.write_card(folder.model, result=result, method=method, tuned=job.tuned, origin=base.origin)

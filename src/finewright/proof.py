@@ -55,8 +55,10 @@ def _in_new_process(trained: evaluate.Predictor, folder: Path, probes: Sequence[
             "device": str(trained.tuned.network.device),
             "out": str(out),
         }
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, "-m", "finewright.proof"]
+        package = str(Path(__file__).resolve().parent.parent)  # this very package, and nothing from the current folder
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
+        command = [sys.executable, "-P", "-m", "finewright.proof"]
         child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
         if child.returncode:
             last = (child.stderr.strip().splitlines() or ["no message"])[-1]

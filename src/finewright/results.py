@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import hardware, models
+from finewright import hardware, models, provenance
+from finewright.hub import Source
 from finewright.methods.base import AbstractMethod
 from finewright.tuned import Origin, Tuned
 
@@ -47,8 +48,8 @@ ends in that id is read one token short there; Finewright goes by the text's len
 """
 
 
-def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Origin) -> None:
-    """Weights or adapter, config, tokenizer."""
+def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Origin, source: Source) -> None:
+    """Weights or adapter, config, tokenizer; for an adapter also which base it belongs to."""
     folder.mkdir(parents=True, exist_ok=True)
     with models.quiet():
         method.save(tuned, folder)
@@ -56,6 +57,8 @@ def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Or
         origin.tokenizer.pad_token = origin.tokenizer.eos_token
     origin.tokenizer.padding_side = "right"
     origin.tokenizer.save_pretrained(folder)
+    if method.saves == "adapter":
+        provenance.write(folder, source)
 
 
 def write_card(folder: Path, *, result: dict[str, Any], method: AbstractMethod, tuned: Tuned, origin: Origin) -> None:

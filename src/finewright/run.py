@@ -14,7 +14,7 @@ from finewright.errors import ExitCode, UserError
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_LEFTOVERS = {_LOCK, "checks.json"}
+_LEFTOVERS = {_LOCK, "checks.json", "config.json"}
 """What a run leaves that stopped before training: its folder may be used again."""
 
 
@@ -67,7 +67,7 @@ class RunFolder:
     def write_json(self, path: Path, value: Any) -> None:
         """Write a JSON file whole or not at all."""
         partial = path.with_name(f".{path.name}.partial")
-        with open(partial, "w", encoding="utf-8") as handle:
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
             json.dump(value, handle, indent=2, ensure_ascii=False, allow_nan=False)
             handle.write("\n")
             handle.flush()
@@ -76,13 +76,13 @@ class RunFolder:
 
     def append(self, path: Path, line: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
-        with open(path, "a", encoding="utf-8") as handle:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as handle:
             handle.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
         """Write a JSON-lines file whole or not at all."""
         partial = path.with_name(f".{path.name}.partial")
-        with open(partial, "w", encoding="utf-8") as handle:
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
             handle.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
         os.replace(partial, path)
 
@@ -100,14 +100,15 @@ class RunFolder:
 
 def create(*, out: Path | None, name: str) -> RunFolder:
     """A new, locked run folder: `out`, or `runs/<name>` with a number when that is taken. Made before anything heavy."""
-    path = out or _free(RUNS / re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-."))
-    if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= _LEFTOVERS):
-        raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
+    path = out or _free(RUNS / (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"))
     try:
+        if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= _LEFTOVERS):
+            raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
         path.mkdir(parents=True, exist_ok=True)
         folder = RunFolder(path)
         folder.lock()
         folder.checks.unlink(missing_ok=True)
+        folder.config.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
     return folder

@@ -1,5 +1,11 @@
 """How a run looks in a terminal: sentences, a progress bar with an estimate, tables. All of it on standard error."""
 
+import errno
+import json
+import os
+import signal
+import sys
+import threading
 import time
 from typing import Any
 
@@ -8,12 +14,66 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from finewright.errors import ExitCode, UserError
+
 _CONTROL = {code: None for code in [*range(32), 127, *range(128, 160)] if code not in (9, 10)}
 
 
 def clean(text: str) -> str:
-    """Text from outside, harmless to a terminal: no control characters, no markup."""
-    return escape(text.translate(_CONTROL))
+    """Text from outside, harmless to a terminal: no control characters, no markup, no half characters."""
+    return escape(text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode())
+
+
+def print_json(value: Any) -> None:
+    """One object on standard output: whole or not at all."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
+    if sys.stdout is None:
+        raise UserError("standard output is closed", fix="give it somewhere to go")
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def read_lines() -> list[str]:
+    """Texts from standard input, one a line; empty lines are left out."""
+    if sys.stdin is None:
+        raise UserError("no texts: standard input is closed", fix="give texts as words, with --file, or on standard input")
+    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+def stop_on_signals() -> None:
+    """Ctrl-C ends with 130, a termination with 143, and says so."""
+
+    def stop(number: int, _: Any) -> None:
+        Console(stderr=True).print("stopped")
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+
+
+def explain(error: Exception) -> int:
+    """Say what went wrong in one message, be it the user's, the machine's or ours; the exit code."""
+    console = Console(stderr=True)
+    if isinstance(error, UserError):
+        console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)
+        return int(error.code)
+    if isinstance(error, BrokenPipeError):  # whoever read our output has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  so that nothing is flushed into the closed pipe at exit
+        return 0
+    if os.environ.get("FINEWRIGHT_TRACEBACK"):
+        console.print_exception()
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+        console.print("[red]error:[/red] out of memory → smaller --set train.batch_tokens=N, or --set data.max_length=N")
+        return int(ExitCode.OUT_OF_MEMORY)
+    first = clean(text.splitlines()[0])
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        console.print(f"[red]error:[/red] {first} → free some space, or --out elsewhere", highlight=False)
+        return int(ExitCode.DISK)
+    console.print(f"[red]error:[/red] {first}", highlight=False)
+    console.print("  → this should not happen; please report it. FINEWRIGHT_TRACEBACK=1 shows where", highlight=False)
+    return 1
 
 
 class Listener:

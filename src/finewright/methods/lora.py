@@ -33,7 +33,7 @@ class Method(AbstractMethod):
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
 
     rank: int = knob(8, "width of the update", low=1, high=4096)
-    alpha: float = knob(32.0, "the update is scaled by alpha / rank", low=0)
+    alpha: float = knob(32.0, "the update is scaled by alpha / rank", low=1e-6)
     dropout: float = knob(0.05, "dropout before the update", low=0, high=0.99)
     target: tuple[str, ...] = knob(("query", "value"), "query, key, value, output, mlp, all-linear, or module names")
     blocks: int = knob(0, "only in this many blocks at the top; 0: in all", low=0)

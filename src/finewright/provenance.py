@@ -1,0 +1,40 @@
+"""Which base an adapter was trained on: written beside it, and checked when it is loaded again."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from finewright.errors import ExitCode, UserError
+from finewright.hub import Source
+
+FILE = "base.json"
+
+
+def write(folder: Path, source: Source) -> None:
+    """Keep the SHA-256 of every weight file of a base that has no commit to name it by."""
+    if not source.revision:
+        (folder / FILE).write_text(json.dumps({"weights": _fingerprints(source.path)}, indent=2) + "\n", encoding="utf-8")
+
+
+def require_same(folder: Path, source: Source) -> None:
+    """A base with other weights than the adapter was trained on is a `UserError`: it would predict something else."""
+    path = folder / FILE
+    if not path.exists():
+        return
+    try:
+        expected = json.loads(path.read_text(encoding="utf-8"))["weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+    found = _fingerprints(source.path)
+    changed = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    if changed:
+        what = f"the base model is not the one the adapter was trained on: {', '.join(changed)} differs"
+        raise UserError(what, where=source.name, fix="bring the old weights back, or train again", code=ExitCode.MISMATCH)
+
+
+def _fingerprints(folder: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as handle:
+            digests[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return digests

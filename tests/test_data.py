@@ -1,16 +1,19 @@
 """Rows, columns, labels, splits."""
 
 import json
+import os
 import sys
 from types import SimpleNamespace
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finewright import data
 from finewright.config import DataKnobs
-from finewright.errors import UserError
+from finewright.errors import ExitCode, UserError
 
 KNOBS = DataKnobs()
 
@@ -101,7 +104,11 @@ def test_columns_can_be_named_and_are_looked_for(tmp_path):
         ([10, 9], ("9", "10")),
         ([True, False], ("false", "true")),
         ([1.0, 2.0], ("1", "2")),
-        ([0.5, 2.0], ("0.5", "2.0")),
+        ([0.5, 2.0], ("0.5", "2")),
+        ([1.0, 2], ("1", "2")),
+        ([1.0, "x"], ("1", "x")),
+        ([1e30, 2.0], ("1e+30", "2")),
+        (["01", "1"], ("01", "1")),
         (["NA", "None"], ("NA", "None")),
         (["null", "nan"], ("nan", "null")),
         ([-1, 2**63], ("-1", str(2**63))),
@@ -122,6 +129,9 @@ BAD = [
     {"text": "x", "label": ["a"]},
     {"text": "\ud800", "label": "a"},
     {"text": "x"},
+    {"text": "x", "label": "\udfff"},
+    {"text": "x\0", "label": "a"},
+    {"text": " ", "label": ""},
 ]
 
 
@@ -136,10 +146,11 @@ def test_every_bad_row_is_named(tmp_path):
         "wanted text, found int",
         "no label",
         "no label",
-        "found list",
+        "wanted one label, found ['a']",
         "surrogate",
     ]
-    for line, fault in enumerate([*faults, "no label"], start=5):
+    faults += ["no label", "the label was cut inside a character", "a NUL character in the text", "the text is empty, no label"]
+    for line, fault in enumerate(faults, start=5):
         assert any(f"a.jsonl:{line}: " in said and fault in said for said in str(caught.value).splitlines()), (line, fault)
     assert "data.drop_bad" in str(caught.value)
 
@@ -147,7 +158,8 @@ def test_every_bad_row_is_named(tmp_path):
 def test_bad_rows_can_be_dropped_and_that_is_said(tmp_path):
     dataset = data.read(jsonl(tmp_path / "a.jsonl", [*many(20), *BAD]), knobs=DataKnobs(drop_bad=True))
     assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
-    assert any(note.startswith("9 rows dropped: a.jsonl:21: the text is empty") for note in dataset.notes)
+    assert sum(note.count("a.jsonl:") for note in dataset.notes) == 5
+    assert any(note.startswith("12 rows dropped: a.jsonl:21: the text is empty") for note in dataset.notes)
 
 
 def test_unseen_labels_can_be_left_out(tmp_path):
@@ -157,16 +169,117 @@ def test_unseen_labels_can_be_left_out(tmp_path):
     assert "1 test rows left out: labels unseen in training (z)" in dataset.notes
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([3, -1], "integer"), (["10", "9"], "integer"), (["01", "1"], "text"), ([True, False], "boolean"), (["a", "1"], "text")],
+)
+def test_the_kind_of_the_labels(tmp_path, values, kind):
+    rows = [{"text": f"t{index}", "label": values[index % 2]} for index in range(20)]
+    assert data.read(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS).label_kind == kind
+
+
+def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
+    rows = [{"text": f"t{index}", "label": ("pos", " pos", "neg")[index % 3]} for index in range(30)]
+    dataset = data.read(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS)
+    assert dataset.labels == ("neg", "pos")
+    assert "a.jsonl: 10 labels had spaces around them, which were taken off" in dataset.notes
+
+
+def test_a_label_that_json_makes_infinite_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "label": 1e400}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl:1: wanted one label, found inf"):
+        data.read(tmp_path / "a.jsonl", knobs=KNOBS)
+
+
+def test_missing_numbers_of_parquet_are_missing_labels(tmp_path):
+    table = pyarrow.table({"text": [f"t{index}" for index in range(4)], "label": [1.0, 2.0, float("nan"), None]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: row 3: no label\na\.parquet: row 4: no label"):
+        data.read_rows(tmp_path / "a.parquet", knobs=KNOBS)
+    rows, notes = data.read_rows(tmp_path / "a.parquet", knobs=DataKnobs(drop_bad=True))
+    assert [row.label for row in rows] == ["1", "2"]
+    assert notes == ["2 rows dropped: a.parquet: row 3: no label; a.parquet: row 4: no label"]
+
+
+def test_an_exact_name_wins_over_a_guess(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"Text": "no", "sentence": "no", **row} for row in many(20)])
+    dataset = data.read(path, knobs=KNOBS)
+    assert dataset.train[0].text.startswith("text number")
+    assert not any("guessed" in note for note in dataset.notes)
+
+
+def test_a_column_that_the_first_row_lacks_is_found(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, *many(4)])
+    with pytest.raises(UserError, match=r"^a\.jsonl:1: no label\n"):
+        data.read(path, knobs=KNOBS)
+
+
+def test_one_column_cannot_be_both(tmp_path):
+    with pytest.raises(UserError, match=r"a\.jsonl: the column 'label' cannot be both text and label"):
+        data.read(jsonl(tmp_path / "a.jsonl", many(4)), knobs=DataKnobs(text_column="label"))
+
+
+def test_many_columns_are_not_all_listed(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{f"c{index}": 1 for index in range(1000)}])
+    with pytest.raises(UserError, match=r"c18, c19 and 980 more"):
+        data.read(path, knobs=KNOBS)
+
+
+def test_the_fingerprint_sees_every_text_label_and_the_order(tmp_path):
+    def fingerprint(rows):
+        return data.read(jsonl(tmp_path / "a.jsonl", rows), knobs=DataKnobs(test_fraction=0, validation_fraction=0)).fingerprint
+
+    rows = many(20)
+    changed = [*rows[:-1], {**rows[-1], "text": "text number 19."}]
+    relabelled = [{**rows[0], "label": "b"}, *rows[1:]]
+    assert len({fingerprint(variant) for variant in (rows, changed, relabelled, rows[::-1], rows[:-1])}) == 5
+    assert len(fingerprint(rows)) == 64
+
+
+def test_a_validation_file_without_a_test_file(tmp_path):
+    jsonl(tmp_path / "train.jsonl", many(100))
+    jsonl(tmp_path / "valid.jsonl", many(6))
+    dataset = data.read(tmp_path, knobs=KNOBS)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (84, 6, 16)
+    assert dataset.notes == ["no test file: 16 of 100 rows held out, stratified by label, seed 0"]
+
+
+def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
+    jsonl(tmp_path / "train.jsonl", many(20))
+    jsonl(tmp_path / "test.jsonl", many(6))
+    dataset = data.read(tmp_path, knobs=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
+    assert len(dataset.test) == 4
+    assert dataset.notes[0] == f"the data's own test rows (6) give way to {tmp_path / 'other.jsonl'}"
+
+
+def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    with pytest.raises(UserError, match="a link that leads nowhere"):
+        data.read(tmp_path / "loop.csv", knobs=KNOBS)
+    for name in ("x" * 300 + ".csv", "a\0b.csv", "no/such/folder/a.csv"):
+        with pytest.raises(UserError, match="no such file") as caught:
+            data.read(name, knobs=KNOBS)
+        assert caught.value.code == ExitCode.BAD_DATA
+
+
+def test_labels_of_a_model_are_required():
+    rows = [data.Row("x", "a", "a.csv:2"), data.Row("y", "z", "a.csv:3")]
+    data.require_known(rows[:1], ("a", "b"))
+    with pytest.raises(UserError, match=r"a\.csv:3: the model does not know the label 'z'\n.*its labels are a, b"):
+        data.require_known(rows, ("a", "b"))
+
+
 def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):
     jsonl(tmp_path / "tickets.jsonl", many(4))
     with pytest.raises(UserError, match=r"no such file\n.*did you mean .*tickets\.jsonl\?"):
         data.read(tmp_path / "tikcets.jsonl", knobs=KNOBS)
 
 
-def test_a_hub_id_goes_through_datasets(monkeypatch):
-    class Split(list):
-        features = {"text": object(), "label": SimpleNamespace(int2str=lambda number: ["neg", "pos"][number])}
+class Split(list):
+    features = {"text": object(), "label": SimpleNamespace(int2str=lambda number: ["neg", "pos"][number])}
 
+
+def test_a_hub_id_goes_through_datasets(monkeypatch):
     def load(identity):
         assert identity == "owner/films"
         return {"train": Split({"text": f"t{i}", "label": i % 2} for i in range(20)), "test": Split([{"text": "x", "label": 1}])}
@@ -175,6 +288,35 @@ def test_a_hub_id_goes_through_datasets(monkeypatch):
     dataset = data.read("owner/films", knobs=KNOBS)
     assert dataset.labels == ("neg", "pos")
     assert dataset.test == [data.Row("x", "pos", "owner/films/test: row 1")]
+
+
+def test_a_hub_split_without_labels(monkeypatch):
+    train = Split({"text": f"t{index}", "label": index % 2} for index in range(20))
+    loaded = {"train": train, "test": Split([{"text": "x", "label": -1}])}
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
+    with pytest.raises(UserError, match="films/test: row 1: no label"):
+        data.read("films", knobs=KNOBS)
+    dataset = data.read("films", knobs=DataKnobs(drop_bad=True))
+    assert len(dataset.test) == 4
+    assert any(note.startswith("no test file: 4 of 20 rows") for note in dataset.notes)
+
+
+def test_a_hub_data_set_without_training_rows(monkeypatch):
+    loaded = {"test": Split([{"text": "x", "label": 1}]), "extra": Split()}
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
+    with pytest.raises(UserError, match="films: no train split, found test, extra"):
+        data.read("films", knobs=KNOBS)
+
+
+def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, monkeypatch):
+    def load(identity):
+        raise FileNotFoundError(identity)
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets").mkdir()
+    with pytest.raises(UserError, match=r"did you mean tickets\?"):
+        data.read("tikcets", knobs=KNOBS)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
@@ -194,3 +336,24 @@ def test_texts_without_labels(tmp_path):
     (tmp_path / "b.csv").write_text("id,text\n1,x\n2,y\n")
     assert data.read_texts(tmp_path / "a.txt", knobs=KNOBS) == ["one", "two"]
     assert data.read_texts(tmp_path / "b.csv", knobs=KNOBS) == ["x", "y"]
+    assert data.read_texts(tmp_path / "b.csv", knobs=DataKnobs(text_column="id")) == ["1", "2"]
+
+
+def test_a_text_line_ends_where_a_line_ends(tmp_path):
+    (tmp_path / "a").write_bytes("one\u2028still one\r\ntwo\x85still two\nthree\fstill three".encode())
+    texts = data.read_texts(tmp_path / "a", knobs=KNOBS)
+    assert texts == ["one\u2028still one", "two\x85still two", "three\fstill three"]
+
+
+def test_a_row_without_a_text_cannot_be_labelled(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, {"label": "a"}, {"text": ""}])
+    with pytest.raises(UserError, match=r"a\.jsonl:2: no text\na\.jsonl:3: the text is empty"):
+        data.read_texts(path, knobs=KNOBS)
+
+
+def test_texts_come_from_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="not a regular file"):
+        data.read_texts(tmp_path / "pipe", knobs=KNOBS)
+    with pytest.raises(UserError, match="not a regular file"):
+        data.read_texts(tmp_path, knobs=KNOBS)

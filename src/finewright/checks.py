@@ -1,5 +1,6 @@
 """What is wrong with this data → findings: errors that stop a run, warnings that are kept and shown."""
 
+import difflib
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -7,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from finewright.data import Dataset, Row, by_text
+from finewright.data import Dataset, Row, normalised
 from finewright.errors import ExitCode, UserError
 
 MOST_ROWS = 50
@@ -37,7 +38,7 @@ def look(dataset: Dataset) -> list[Finding]:
         *_labels(dataset),
         *_split_sizes(splits),
         *_duplicates(splits),
-        *_twin_labels(dataset.labels),
+        *_twin_labels(dataset),
         *_leaking_labels(dataset),
         *_imbalance(dataset),
     ]
@@ -78,19 +79,27 @@ def _places(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(row.where for row in rows)
 
 
+def _by_text(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows grouped by their text, case and white space aside."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[normalised(row.text)].append(row)
+    return groups
+
+
 def _labels(dataset: Dataset) -> Iterator[Finding]:
-    if len(dataset.labels) < 2:
-        message = (
-            f"one class only ({', '.join(dataset.labels)}): there is nothing to tell apart"
-            if dataset.labels
-            else "no training rows"
-        )
-        yield Finding("one_class", "error", message, _places(dataset.train[:1]), "training wants rows of at least two labels")
+    wants = "training wants rows of at least two labels"
+    if not dataset.train:
+        yield Finding("no_train", "error", "no training rows", (), wants)
+    elif len(dataset.labels) < 2:
+        message = f"one class only ({', '.join(dataset.labels)}): there is nothing to tell apart"
+        yield Finding("one_class", "error", message, _places(dataset.train[:1]), wants)
+    known = set(dataset.labels)
     for name, rows in (("validation", dataset.validation), ("test", dataset.test)):
-        unseen = [row for row in rows if row.label not in dataset.labels]
+        unseen = [row for row in rows if row.label not in known]
         if unseen:
-            names = ", ".join(sorted({repr(row.label) for row in unseen}))
-            message = f"{len(unseen)} {name} rows have labels that never occur in training: {names}"
+            names = ", ".join(_with_nearest(label, dataset.labels) for label in sorted({row.label for row in unseen}))
+            message = f"{len(unseen):,} {name} rows have labels that never occur in training: {names}"
             fix = "add training rows for them, or leave them out with --set data.ignore_unseen=true"
             yield Finding("unseen_label", "error", message, _places(unseen), fix)
     counts = Counter(row.label for row in dataset.train)
@@ -100,6 +109,17 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("single_row", "warning", message, _places(single), "add rows, or merge labels")
 
 
+def _with_nearest(label: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(_alike(label), [_alike(name) for name in known], n=1, cutoff=0.8)
+    name = next((name for name in known if [_alike(name)] == near), None)
+    return repr(label) if name is None else f"{label!r} (in training: {name!r})"
+
+
+def _alike(label: str) -> str:
+    """What labels share that differ only by case, spaces or the way an accent is stored."""
+    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
 def _split_sizes(splits: dict[str, list[Row]]) -> Iterator[Finding]:
     for name in ("validation", "test"):
         labels = {row.label for row in splits[name]}
@@ -107,40 +127,45 @@ def _split_sizes(splits: dict[str, list[Row]]) -> Iterator[Finding]:
             yield Finding(f"no_{name}", "warning", f"no {name} rows", (), f"nothing can be measured on {name}")
         elif len(labels) == 1:
             message = f"every {name} row has the label {labels.pop()!r}"
-            yield Finding("one_class_split", "warning", message, (), "accuracy there says little; add rows of other labels")
+            fix = "accuracy there says little; add rows of other labels"
+            yield Finding("one_class_split", "warning", message, _places(splits[name]), fix)
 
 
 def _duplicates(splits: dict[str, list[Row]]) -> Iterator[Finding]:
-    groups = {name: by_text(rows) for name, rows in splits.items()}
+    groups = {name: _by_text(rows) for name, rows in splits.items()}
     for name, group in groups.items():
         again = [row for rows in group.values() for row in rows[1:]]
         if again:
-            message = f"{len(again)} rows of {name} repeat a text of the same split (case and spaces aside)"
+            message = f"{len(again):,} rows of {name} repeat a text of the same split (case and spaces aside)"
             yield Finding("duplicates", "warning", message, _places(again), "remove them: they count twice")
-    for name in ("validation", "test"):
-        shared = [row for text, rows in groups[name].items() if text in groups["train"] for row in rows]
+    for source, name in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        shared = [row for text, rows in groups[name].items() if text in groups[source] for row in rows]
         if shared:
-            share = len(shared) / len(splits[name])
-            message = f"{len(shared)} {name} rows ({share:.1%}) have a text that is also in training"
-            yield Finding("leak", "warning", message, _places(shared), f"remove them from {name}: it looks better than it is")
+            message = f"{len(shared):,} {name} rows ({len(shared) / len(splits[name]):.1%}) have a text that is also in {source}"
+            why = "learnt by heart" if source == "train" else "already used to choose the best step"
+            fix = f"remove them from {name}: it looks better than it is, they are {why}"
+            yield Finding("leak", "warning", message, _places(shared), fix)
     both: dict[str, list[Row]] = defaultdict(list)
     for group in groups.values():
         for text, rows in group.items():
             both[text] += rows
     torn = [row for rows in both.values() if len({row.label for row in rows}) > 1 for row in rows]
     if torn:
-        message = f"{len(torn)} rows have a text that also occurs with another label"
+        message = f"{len(torn):,} rows have a text that also occurs with another label"
         yield Finding("two_labels", "warning", message, _places(torn), "decide on one label: no model can get both right")
 
 
-def _twin_labels(labels: Sequence[str]) -> Iterator[Finding]:
+def _twin_labels(dataset: Dataset) -> Iterator[Finding]:
+    counts = Counter(row.label for row in dataset.train)
     twins: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        twins["".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    for label in dataset.labels:
+        twins[_alike(label)].append(label)
     for group in twins.values():
         if len(group) > 1:
-            message = f"labels that look like one: {', '.join(map(repr, group))}"
-            yield Finding("twin_labels", "warning", message, (), "write them alike if they mean the same")
+            rarer = set(group) - {max(group, key=lambda label: counts[label])}
+            message = f"labels that look like one: {', '.join(f'{label!r} ({counts[label]:,} rows)' for label in group)}"
+            rows = [row for row in dataset.train if row.label in rarer]
+            yield Finding("twin_labels", "warning", message, _places(rows), "write them alike if they mean the same")
 
 
 def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
@@ -149,7 +174,7 @@ def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
     for row in dataset.train:
         by_label[row.label].append(row)
     for label, own in by_label.items():
-        if len(label) < 3 or len(own) < LEAK_ROWS or len(by_label) < 2:
+        if len(label) < 3 or not any(map(str.isalnum, label)) or len(own) < LEAK_ROWS or len(by_label) < 2:
             continue
         words = re.sub(r"[_\W]+", r"[_\\W]+", label.strip())
         pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
@@ -157,11 +182,14 @@ def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
         if len(inside) / len(own) <= LEAK_SHARE:
             continue
         others = [row for row in dataset.train if row.label != label]
-        if sum(bool(pattern.search(row.text)) for row in others) / len(others) < LEAK_ELSEWHERE:
-            message = f"the label {label!r} stands in {len(inside)} of its {len(own)} training texts"
-            yield Finding(
-                "label_in_text", "warning", message, _places(inside), "take it out of the texts if it will not be there later"
+        elsewhere = sum(bool(pattern.search(row.text)) for row in others)
+        if elsewhere / len(others) < LEAK_ELSEWHERE:
+            message = (
+                f"the label {label!r} stands in {len(inside):,} of its {len(own):,} training texts"
+                f" and in {elsewhere:,} of the {len(others):,} others"
             )
+            fix = "take it out of the texts if it will not be there later: the model would only learn to look for it"
+            yield Finding("label_in_text", "warning", message, _places(inside), fix)
 
 
 def _imbalance(dataset: Dataset) -> Iterator[Finding]:

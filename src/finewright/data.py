@@ -2,23 +2,25 @@
 
 import difflib
 import hashlib
+import math
+import os
 import random
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finewright import formats
 from finewright.config import DataKnobs
-from finewright.errors import ExitCode, UserError
+from finewright.errors import UserError
 from finewright.formats import Record
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "question", "body", "document", "utterance", "query")
 LABEL_NAMES = ("label", "labels", "category", "class", "target", "intent", "label_text", "topic", "sentiment", "team")
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of every split. `labels`: names in training, numbers in order of size. `fingerprint`: SHA-256 of all rows."""
+    """`labels`: names in training, numbers by size. `fingerprint`: SHA-256 of split, text and label of all rows, in order."""
 
     train: list[Row]
     validation: list[Row]
     test: list[Row]
     labels: tuple[str, ...]
+    label_kind: Literal["text", "integer", "boolean"]
     notes: list[str]
     fingerprint: str
 
@@ -46,21 +49,22 @@ def read(source: str | Path, *, knobs: DataKnobs, test: str | Path | None = None
     """Labelled text from a file, a folder with splits or a hub id; missing splits are held out, stratified by label."""
     splits, notes = _read_splits(source, knobs=knobs)
     if test is not None:
+        notes += [f"the data's own test rows ({len(splits['test']):,}) give way to {test}"] if "test" in splits else []
         splits["test"], more = read_rows(test, knobs=knobs)
         notes += more
-    for name in ("test", "validation"):
-        fraction = knobs.test_fraction if name == "test" else knobs.validation_fraction
-        if name not in splits:
+    for name, fraction in (("test", knobs.test_fraction), ("validation", knobs.validation_fraction)):
+        if not splits.get(name):
             splits["train"], splits[name], said = hold_out(splits["train"], fraction, seed=knobs.split_seed, name=name)
             notes.append(said)
-    labels = _sorted_labels({row.label for row in splits["train"]})
+    labels, kind = _sorted_labels({row.label for row in splits["train"]})
     if knobs.ignore_unseen:
         notes += _leave_out_unseen(splits, labels)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
         for row in splits[name]:
             digest.update(f"{name}\0{row.text}\0{row.label}\n".encode())
-    return Dataset(splits["train"], splits["validation"], splits["test"], labels, _once(notes), digest.hexdigest())
+    unique = list(dict.fromkeys(notes))  # files of one folder say the same
+    return Dataset(splits["train"], splits["validation"], splits["test"], labels, kind, unique, digest.hexdigest())
 
 
 def read_rows(source: str | Path, *, knobs: DataKnobs) -> tuple[list[Row], list[str]]:
@@ -71,13 +75,17 @@ def read_rows(source: str | Path, *, knobs: DataKnobs) -> tuple[list[Row], list[
 
 
 def read_texts(source: str | Path, *, knobs: DataKnobs) -> list[str]:
-    """Texts of one file, without labels; a file of an unknown kind is one text a line."""
+    """Texts of one file, without labels; a `.txt` or a file of an unknown kind is one text a line, blank lines aside."""
     path = existing(source)
-    if not formats.suffix(path):
-        return [line for line in formats.read_text(path).splitlines() if line.strip()]
+    if formats.suffix(path) in ("", ".txt"):
+        return [line for line in re.split(r"\r\n|\r|\n", formats.read_text(path)) if line.strip()]
     records, notes = formats.read(path)
     column = _column(records, TEXT_NAMES, wanted=knobs.text_column, kind="text", file=path.name, notes=notes)
-    return [str(record.values[column]) for record in records]
+    read = [(record.where, *_text(record.values.get(column))) for record in records]
+    faults = [f"{where}: {fault}" for where, _, fault in read if fault]
+    if faults:
+        raise formats.together(faults, "mend these rows, or leave them out")
+    return [text for _, text, _ in read]
 
 
 def stratified_split(labels: Sequence[str], fraction: float, *, seed: int) -> tuple[list[int], list[int]]:
@@ -102,11 +110,9 @@ def hold_out(rows: list[Row], fraction: float, *, seed: int, name: str) -> tuple
     known = {normalised(rows[index].text) for index in kept}
     back = {index for index in held if normalised(rows[index].text) in known}
     held = [index for index in held if index not in back]
-    kept = sorted([*kept, *back])
     said = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
-    if back:
-        said += f"; {len(back)} rows whose text is also kept for training went back to it"
-    return [rows[index] for index in kept], [rows[index] for index in held], said
+    said += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], said
 
 
 def normalised(text: str) -> str:
@@ -117,16 +123,24 @@ def normalised(text: str) -> str:
 def existing(source: str | Path) -> Path:
     """The path, or a `UserError` with the nearest name in its folder."""
     path = Path(source)
-    if path.exists():
+    if os.path.exists(path):  # unlike `path.exists()`, without an error for a name that no file can have
         return path
-    names = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    raise formats.bad("no such file", path, f"did you mean {path.parent / near[0]}?" if near else "check the path")
+    what = "a link that leads nowhere" if os.path.islink(path) else "no such file"
+    raise formats.bad(what, path, _did_you_mean(path) or "check the path")
+
+
+def _did_you_mean(path: Path) -> str:
+    near = difflib.get_close_matches(path.name, [name for name in _names(path.parent) if name != path.name], n=1)
+    return f"did you mean {path.parent / near[0]}?" if near else ""
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
 
 
 def _read_splits(source: str | Path, *, knobs: DataKnobs) -> tuple[dict[str, list[Row]], list[str]]:
     path = Path(source)
-    if not path.exists() and _HUB_ID.fullmatch(str(source)) and not formats.suffix(path):
+    if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not formats.suffix(path):
         return _read_hub(str(source), knobs=knobs)
     if not existing(source).is_dir():
         rows, notes = read_rows(path, knobs=knobs)
@@ -134,153 +148,145 @@ def _read_splits(source: str | Path, *, knobs: DataKnobs) -> tuple[dict[str, lis
     splits: dict[str, list[Row]] = {}
     notes: list[str] = []
     for split, names in _SPLIT_NAMES.items():
-        files = [file for file in sorted(path.iterdir()) if formats.suffix(file) and file.name.split(".")[0].lower() in names]
+        files = [name for name in _names(path) if formats.suffix(Path(name)) and name.split(".")[0].lower() in names]
         if len(files) > 1:
-            found = ", ".join(file.name for file in files)
-            raise formats.bad(f"several files for the {split} split: {found}", path, "keep one of them there")
+            raise formats.bad(f"several files for the {split} split: {', '.join(files)}", path, "keep one of them there")
         if files:
-            splits[split], more = read_rows(files[0], knobs=knobs)
+            splits[split], more = read_rows(path / files[0], knobs=knobs)
             notes += more
     if "train" not in splits:
-        found = ", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing"
+        found = ", ".join(_names(path)[:10]) or "nothing that can be read"
         raise formats.bad(f"no train file; the folder has {found}", path, "name it train.csv, train.jsonl or train.parquet")
     return splits, notes
 
 
 def _read_hub(identity: str, *, knobs: DataKnobs) -> tuple[dict[str, list[Row]], list[str]]:
+    local = _did_you_mean(Path(identity)) or "or give a local file or folder"
     try:
         import datasets
     except ImportError:
-        raise UserError(
-            f"{identity!r} is no file here; as a hub data set it wants `datasets`", fix="pip install 'finewright[hub]'"
-        ) from None
+        what = f"{identity!r} is no file here; as a hub data set it wants `datasets`"
+        raise UserError(what, fix=f"pip install 'finewright[hub]', {local}") from None
     try:
         loaded: Any = datasets.load_dataset(identity)
+        found = {split: next((name for name in names if name in loaded), None) for split, names in _SPLIT_NAMES.items()}
+        records = {split: _hub_records(loaded[name], file=f"{identity}/{name}") for split, name in found.items() if name}
     except Exception as error:  # the library and its network layer raise many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        fix = "check the name and the network, or give a local file or folder"
-        raise UserError(f"cannot load the data set: {reason}", where=identity, fix=fix, code=ExitCode.BAD_DATA) from None
-    splits, notes = {}, []
-    for split, names in _SPLIT_NAMES.items():
-        name = next((name for name in names if name in loaded), None)
-        if name is not None:
-            records = _hub_records(loaded[name], file=f"{identity}/{name}")
-            splits[split] = _label_rows(records, knobs=knobs, file=f"{identity}/{name}", notes=notes)
-    if "train" not in splits:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise formats.bad(f"cannot load the data set: {reason}", identity, f"check the name and the network, {local}") from None
+    if "train" not in records:
         raise formats.bad(f"no train split, found {', '.join(loaded)}", identity, "another data set, or a local file")
-    return splits, notes
+    notes: list[str] = []
+    return {name: _label_rows(rows, knobs=knobs, file=f"{identity}/{name}", notes=notes) for name, rows in records.items()}, notes
 
 
 def _hub_records(split: Any, *, file: str) -> list[Record]:
-    """Rows with class numbers turned into their names."""
+    """Rows with class numbers turned into their names; -1 is the hub's way to write that there is no label."""
     named = {name: feature for name, feature in split.features.items() if hasattr(feature, "int2str")}
     records = []
-    for index, values in enumerate(split):
-        names = {key: feature.int2str(values[key]) for key, feature in named.items() if values[key] not in (None, -1)}
-        records.append(Record(f"{file}: row {index + 1}", {**values, **names}))
+    for number, values in enumerate(split, start=1):
+        names = {key: None if values[key] in (None, -1) else feature.int2str(values[key]) for key, feature in named.items()}
+        records.append(Record(f"{file}: row {number}", {**values, **names}))
     return records
 
 
 def _label_rows(records: list[Record], *, knobs: DataKnobs, file: str, notes: list[str]) -> list[Row]:
     text_column = _column(records, TEXT_NAMES, wanted=knobs.text_column, kind="text", file=file, notes=notes)
     label_column = _column(records, LABEL_NAMES, wanted=knobs.label_column, kind="label", file=file, notes=notes)
-    whole = _all_whole([record.values.get(label_column) for record in records])
+    if text_column == label_column:
+        raise formats.bad(f"the column {text_column!r} cannot be both text and label", file, "--text-column, --label-column")
+    values = [record.values.get(label_column) for record in records]
     rows, faults = [], []
-    for record in records:
+    for record, value in zip(records, values, strict=True):
         text, text_fault = _text(record.values.get(text_column))
-        label, label_fault = _label(record.values.get(label_column), whole=whole)
+        label, label_fault = _label(value)
         if text_fault or label_fault:
-            faults.append(f"{record.where}: {text_fault or label_fault}")
+            faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
             rows.append(Row(text, label, record.where))
     if faults and not knobs.drop_bad:
         raise formats.together(faults, "mend these rows, or leave them out with --set data.drop_bad=true")
     if faults:
-        notes.append(f"{len(faults)} rows dropped: {'; '.join(faults[:5])}")
+        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
+    if spaced := sum(isinstance(value, str) and value != value.strip() != "" for value in values):
+        notes.append(f"{file}: {spaced:,} labels had spaces around them, which were taken off")
     return rows
 
 
 def _text(value: Any) -> tuple[str, str]:
+    """(text, fault)."""
     if not isinstance(value, str):
         return "", "no text" if value is None else f"wanted text, found {type(value).__name__}"
-    if not value.strip():
-        return "", "the text is empty"
+    return value, _unwritable(value, kind="text") if value.strip() else "the text is empty"
+
+
+def _unwritable(value: str, *, kind: str) -> str:
+    if "\x00" in value:
+        return f"a NUL character in the {kind}"
     try:
         value.encode()
     except UnicodeEncodeError:
-        return "", "half of a surrogate pair: the text was cut inside a character"
-    return value, ""
+        return f"half of a surrogate pair: the {kind} was cut inside a character"
+    return ""
 
 
-def _label(value: Any, *, whole: bool) -> tuple[str, str]:
-    """The label's name; NA, None and null are names like any other when they are written as text."""
-    if value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value):
+def _label(value: Any) -> tuple[str, str]:
+    """(label, fault); NA, None and null are names like any other when they are written as text."""
+    if _missing(value):
         return "", "no label"
     if isinstance(value, bool):
         return str(value).lower(), ""
-    if isinstance(value, float) and whole:
-        return str(int(value)), ""
-    if isinstance(value, str | int | float):
-        return str(value).strip(), ""
-    return "", f"wanted one label, found {type(value).__name__}"
+    if not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
+        return "", f"wanted one label, found {value!r:.60}"
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file
+    name = str(int(value) if whole else value).strip()
+    return name, _unwritable(name, kind="label")
 
 
-def _all_whole(values: list[Any]) -> bool:
-    return all(value.is_integer() for value in values if isinstance(value, float) and value == value)
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and math.isnan(value))
 
 
 def _column(records: list[Record], names: Sequence[str], *, wanted: str | None, kind: str, file: str, notes: list[str]) -> str:
     if not records:
         raise formats.bad("no rows", file, "a header alone is not enough; add rows")
-    found = list(records[0].values)
-    if wanted is not None:
-        if wanted in found:
-            return wanted
-        near = difflib.get_close_matches(wanted, found, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
-        raise formats.bad(f"no column {wanted!r}; the columns are {', '.join(found)}", file, hint)
+    found = list(dict.fromkeys(name for record in records for name in record.values))
+    exact = wanted or names[0]
+    if exact in found:
+        return exact
     folded = {name.casefold().strip(): name for name in reversed(found)}
-    for name in names:
-        if name in folded:
-            if folded[name] != names[0]:
-                notes.append(f"{kind} column: {folded[name]!r} (guessed; --{kind}-column changes it)")
-            return folded[name]
-    raise formats.bad(f"no {kind} column; the columns are {', '.join(found)}", file, f"--{kind}-column NAME")
+    guess = None if wanted else next((folded[name] for name in names if name in folded), None)
+    if guess:
+        notes.append(f"{kind} column: {guess!r} (guessed; --{kind}-column changes it)")
+        return guess
+    near = difflib.get_close_matches(exact, found, n=1, cutoff=0.5)
+    listed = ", ".join(found[:20]) + (f" and {len(found) - 20:,} more" if len(found) > 20 else "")
+    what = f"no column {wanted!r}" if wanted else f"no {kind} column"
+    fix = f"--{kind}-column NAME{f'; did you mean {near[0]!r}?' if near else ''}"
+    raise formats.bad(f"{what}; the columns are {listed}", file, fix)
 
 
-def _sorted_labels(labels: set[str]) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(labels, key=int))
-    except ValueError:
-        return tuple(sorted(labels))
+def _sorted_labels(labels: set[str]) -> tuple[tuple[str, ...], Literal["text", "integer", "boolean"]]:
+    """(labels in order, their kind)."""
+    if labels and all(map(_INTEGER.fullmatch, labels)):
+        return tuple(sorted(labels, key=int)), "integer"
+    return tuple(sorted(labels)), "boolean" if {label.casefold() for label in labels} == {"true", "false"} else "text"
 
 
 def _leave_out_unseen(splits: dict[str, list[Row]], labels: tuple[str, ...]) -> list[str]:
-    notes = []
+    notes, known = [], set(labels)
     for name in ("validation", "test"):
-        kept = [row for row in splits[name] if row.label in labels]
-        if len(kept) < len(splits[name]):
-            unseen = ", ".join(sorted({row.label for row in splits[name]} - set(labels))[:5])
-            notes.append(f"{len(splits[name]) - len(kept)} {name} rows left out: labels unseen in training ({unseen})")
-        splits[name] = kept
+        unseen = [row.label for row in splits[name] if row.label not in known]
+        if unseen:
+            listed = ", ".join(sorted(set(unseen))[:5])
+            notes.append(f"{len(unseen):,} {name} rows left out: labels unseen in training ({listed})")
+            splits[name] = [row for row in splits[name] if row.label in known]
     return notes
-
-
-def _once(notes: list[str]) -> list[str]:
-    return list(dict.fromkeys(notes))
-
-
-def by_text(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows grouped by their normalised text."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[normalised(row.text)].append(row)
-    return groups
 
 
 def require_known(rows: Sequence[Row], labels: Sequence[str]) -> None:
     """Every label must be one of `labels`; the rows where it is not are named."""
-    strange = [row for row in rows if row.label not in labels]
-    if strange:
-        faults = [f"{row.where}: the model does not know the label {row.label!r}" for row in strange]
+    known = set(labels)
+    faults = [f"{row.where}: the model does not know the label {row.label!r}" for row in rows if row.label not in known]
+    if faults:
         raise formats.together(faults, f"its labels are {', '.join(labels[:20])}")

@@ -3,21 +3,27 @@
 import csv
 import gzip
 import io
+import itertools
 import json
+import re
 import stat
-from collections.abc import Callable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finewright.errors import ExitCode, UserError
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
-SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet")
 MOST_ERRORS = 20
 MOST_BYTES = 4 << 30
 """Largest text after unpacking; what is larger is taken for a mistake or a gzip bomb."""
 _LONGEST_FIELD = 64 << 20
+_LONG_FIELD_LINES = 20
+"""A quoted field of more lines is looked at: a long text, or rows that a stray quote swallowed?"""
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _MAGIC = {
     b"PK\x03\x04": "a zip archive (xlsx is one)",
     b"\x89PNG": "a PNG picture",
@@ -30,7 +36,7 @@ _MAGIC = {
 
 @dataclass(frozen=True)
 class Record:
-    """One row as it stands in the file: `where` is `file:line` (for Parquet `file:row`)."""
+    """One row as it stands in the file: `where` is `file:line` (for Parquet `file: row N`)."""
 
     where: str
     values: dict[str, Any]
@@ -47,18 +53,13 @@ def read(path: Path) -> tuple[list[Record], list[str]]:
     """All rows of a file and notes for the user; what cannot be read is one `UserError` with up to 20 places."""
     _require_regular(path)
     kind = suffix(path)
-    if not kind:
-        raise bad(f"cannot tell the format of {path.name}", path, f"name it with one of {', '.join(SUFFIXES)}, or those with .gz")
     if kind == ".parquet":
         return _read_parquet(path), []
-    text = read_text(path)
-    readers: dict[str, Callable[[str, Path], tuple[list[Record], list[str]]]] = {
-        ".csv": _read_csv,
-        ".tsv": _read_csv,
-        ".jsonl": _read_jsonl,
-        ".json": _read_json,
-    }
-    return readers.get(kind, _read_lines)(text, path)
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json}
+    if kind not in readers:
+        what = "a .txt file has texts, no labels" if kind else f"cannot tell the format of {path.name}"
+        raise bad(what, path, f"name a table with one of {', '.join((*readers, '.parquet'))}, or a text one of them with .gz")
+    return readers[kind](read_text(path), path)
 
 
 def bad(what: str, where: Path | str, fix: str) -> UserError:
@@ -66,30 +67,42 @@ def bad(what: str, where: Path | str, fix: str) -> UserError:
     return UserError(what, where=str(where), fix=fix, code=ExitCode.BAD_DATA)
 
 
-def together(faults: list[str], fix: str, *, total: int = 0) -> UserError:
+def together(faults: list[str], fix: str) -> UserError:
     """Several faults, each already naming its place, as one error."""
-    shown, total = faults[:MOST_ERRORS], max(total, len(faults))
-    rest = f"\n… and {total - len(shown)} more" if total > len(shown) else ""
-    return UserError("\n".join(shown) + rest, fix=fix, code=ExitCode.BAD_DATA)
+    rest = f"\n… and {len(faults) - MOST_ERRORS:,} more, {len(faults):,} in all" if len(faults) > MOST_ERRORS else ""
+    return UserError("\n".join(faults[:MOST_ERRORS]) + rest, fix=fix, code=ExitCode.BAD_DATA)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, unpacked and decoded: UTF-8, or UTF-16 with its mark."""
+    """The text of a regular file, unpacked and decoded: UTF-8, or UTF-16 with its mark."""
+    _require_regular(path)
     raw = _unpack(path)
     for magic, name in _MAGIC.items():
         if raw.startswith(magic):
             raise bad(f"this is {name}, not text", path, "save the table as CSV or JSON lines, or give the file its right name")
     encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    if encoding != "utf-16" and raw[:200].count(0) * 4 > len(raw[:200]):
+        fix = f"iconv -f UTF-16LE -t UTF-8 {path.name} > utf8-{path.name}"
+        raise bad("NUL characters; it looks like UTF-16 without its mark", f"{path.name}:1", fix)
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
-        what = f"byte 0x{raw[error.start]:02X} at column {column} is not UTF-8; it looks like Windows-1252"
-        raise bad(what, f"{path.name}:{line}", f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}") from None
+        raise _not_decodable(error, path, encoding=encoding) from None
     if "\x00" in text:
-        raise bad("a NUL character", f"{path.name}:{text[: text.index(chr(0))].count(chr(10)) + 1}", "remove it; text has none")
+        line = text.count("\n", 0, text.index("\x00")) + 1
+        raise bad("a NUL character", f"{path.name}:{line}", "remove it; text has none")
     return text
+
+
+def _not_decodable(error: UnicodeDecodeError, path: Path, *, encoding: str) -> UserError:
+    raw, start = error.object, error.start  # without the mark, which `utf-8-sig` takes off first
+    where = f"{path.name}:{raw.count(10, 0, start) + 1}"
+    column = start - raw.rfind(b"\n", 0, start)
+    if encoding == "utf-16" or "unexpected end" in error.reason:
+        what = f"the text ends inside a character, at byte {column} of the line: the file looks cut off"
+        return bad(what, where, "copy or export it again")
+    what = f"byte 0x{raw[start]:02X} at column {column} is not UTF-8; it looks like Windows-1252"
+    return bad(what, where, f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}")
 
 
 def _require_regular(path: Path) -> None:
@@ -107,67 +120,100 @@ def _unpack(path: Path) -> bytes:
             packed = handle.read(2) == b"\x1f\x8b" and path.name.lower().endswith(".gz")
         with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
             raw = handle.read(MOST_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise bad(f"cannot be read: {getattr(error, 'strerror', None) or error}", path, "check the file") from None
     if len(raw) > MOST_BYTES:
-        raise bad(f"more than {MOST_BYTES >> 30} GiB of text", path, "split the file, or use Parquet")
+        raise bad(f"more than {MOST_BYTES / (1 << 30):.3g} GiB of text", path, "split the file, or use Parquet")
     return raw
 
 
 def _read_csv(text: str, path: Path) -> tuple[list[Record], list[str]]:
     delimiter = _delimiter(text, path)
-    notes = [f"{path.name}: columns are parted by {delimiter!r}"] if path.name.lower().startswith(".csv") else []
-    if suffix(path) == ".csv" and delimiter != ",":
-        notes = [f"{path.name}: columns are parted by {delimiter!r}"]
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows = _csv_rows(reader, text, path)
-    header = [name.strip() for name in next(rows, (0, []))[1]]
+    header: list[str] = []
+    records, faults = [], []
+    for first, last, row, fault in _csv_rows(text, delimiter):
+        if row and not header:
+            header = _header(row, f"{path.name}:{first}")
+            continue
+        if row and len(row) != len(header):
+            fault = f"{len(row)} fields, the header has {len(header)}"
+        elif last - first > _LONG_FIELD_LINES and _swallows_rows(row, delimiter):
+            fault = "the lines inside look like rows"
+        if fault:
+            line, quote = _quote(text, delimiter, first, last) if last > first and len(faults) < MOST_ERRORS else (first, "")
+            faults.append(f"{path.name}:{line}: {quote or fault}{f'; {fault}' if quote and row else ''}")
+        elif row:
+            records.append(Record(f"{path.name}:{first}", dict(zip(header, row, strict=True))))
+    if faults:
+        raise together(faults, f'quote a field with {delimiter!r} inside; in a quoted field a quote is written ""')
     if not header:
         raise bad("the file is empty", path, "it wants a header line with the names of the columns, then rows")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise bad(f"two columns are named {twice[0]!r}", f"{path.name}:1", "give every column a name of its own")
-    records, faults = [], []
-    for line, row in rows:
-        if len(row) == len(header):
-            records.append(Record(f"{path.name}:{line}", dict(zip(header, row, strict=True))))
-        elif row:
-            faults.append(f"{path.name}:{line}: {len(row)} fields, the header has {len(header)}")
-    if faults:
-        raise together(faults, f"quote fields that contain {delimiter!r}")
-    return records, notes
+    return records, [f"{path.name}: columns are parted by {delimiter!r}"] if suffix(path) == ".csv" and delimiter != "," else []
 
 
-def _csv_rows(reader: Any, text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(first line, fields) of each row."""
+def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, int, list[str], str]]:
+    """(first line, last line, fields, fault) of each row; a fault is the end."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in reader:
-            yield line, row
+            yield line, reader.line_num, row, ""
             line = reader.line_num + 1
     except csv.Error as error:
-        reason = "a quote that opens here is never closed" if "unexpected end of data" in str(error) else str(error)
-        raise bad(reason, f"{path.name}:{line}", 'inside a quoted field a quote is written ""') from None
+        never = "unexpected end" in str(error)
+        after = "text follows a closing quote" if "expected after" in str(error) else str(error)
+        yield line, reader.line_num, [], "a quote that opens here is never closed" if never else after
+
+
+def _header(row: list[str], where: str) -> list[str]:
+    names = [name.strip() for name in row]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise bad(f"two columns are named {twice[0]!r}", where, "give every column a name of its own")
+    return names
 
 
 def _delimiter(text: str, path: Path) -> str:
     if suffix(path) == ".tsv":
         return "\t"
-    header = text.split("\n", 1)[0]
-    counts = {candidate: header.count(candidate) for candidate in (",", ";", "\t", "|")}
-    best = max(counts, key=lambda candidate: counts[candidate])
-    return best if counts[best] else ","
+    header = re.sub(r'"[^"]*"', "", (re.search(r"[^\r\n]+", text) or [""])[0])
+    return max(",;\t|", key=header.count)
+
+
+def _swallows_rows(row: list[str], delimiter: str) -> bool:
+    """Whether the lines inside a field have as many columns as the table, which prose has not."""
+    for lines in (field.split("\n")[1:-1] for field in row if len(row) > 1):
+        if len(lines) >= _LONG_FIELD_LINES and sum(line.count(delimiter) == len(row) - 1 for line in lines) > 0.9 * len(lines):
+            return True
+    return False
+
+
+def _quote(text: str, delimiter: str, first: int, last: int) -> tuple[int, str]:
+    """(line, what is known) of the quoted field to blame for a faulty row: the first broken one, or the longest."""
+    row = "".join(itertools.islice(io.StringIO(text, newline=""), first - 1, last))
+    fields = list(re.finditer(rf'(?:^|{re.escape(delimiter)})("[^"]*(?:""[^"]*)*)("?)', row))
+    broken = [field for field in fields if not field[2] or row[field.end() : field.end() + 1] not in ("", delimiter, "\r", "\n")]
+    field = broken[0] if broken else max(fields, key=lambda found: len(found[1]), default=None)
+    if field is None:
+        return first, ""
+    opens = first + len(_LINE_END.findall(row, 0, field.start(1)))
+    closes = first + len(_LINE_END.findall(row, 0, field.end()))
+    if not field[2]:
+        return opens, "a quote that opens here is never closed"
+    return opens, f"a quote that opens here closes in line {closes}{', and text follows it' if broken else ''}"
 
 
 def _read_jsonl(text: str, path: Path) -> tuple[list[Record], list[str]]:
-    lines = text.split("\n")
+    if text.lstrip().startswith("["):
+        raise bad("this is one JSON array, not one object a line", f"{path.name}:1", "give the file a name that ends in .json")
+    lines = text.rstrip().split("\n")
     records, faults = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        value, fault = _parse(line)
-        if fault and not any(rest.strip() for rest in lines[number:]) and not text.endswith("\n"):
+        value, fault, _ = _parse(line)
+        if fault and number == len(lines) and not text.endswith("\n"):
             fault += "; the file looks cut off"
         if not fault and not isinstance(value, dict):
             fault = f'wanted an object such as {{"text": …, "label": …}}, found {type(value).__name__}'
@@ -176,42 +222,47 @@ def _read_jsonl(text: str, path: Path) -> tuple[list[Record], list[str]]:
         else:
             records.append(Record(f"{path.name}:{number}", value))
     if faults:
-        raise together(faults, "one object a line; an array goes into a .json file")
+        raise together(faults, "one object a line; objects over several lines go into an array in a .json file")
     return records, []
 
 
 def _read_json(text: str, path: Path) -> tuple[list[Record], list[str]]:
-    value, fault = _parse(text)
-    if fault:
-        raise bad(fault, path, "an array of objects")
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-    if not isinstance(value, list):
-        raise bad(f"wanted an array of objects, found {type(value).__name__}", path, "one object a line goes into a .jsonl file")
-    faults = [
-        f"{path.name}: item {index + 1}: wanted an object" for index, item in enumerate(value) if not isinstance(item, dict)
-    ]
+    start = re.match(r'\s*(\{\s*"data"\s*:\s*)?\[\s*', text)
+    if not start:
+        value, fault, _ = _parse(text)
+        what = fault or f"wanted an array of objects, found {type(value).__name__}"
+        raise bad(what, path, "an array of objects; one object a line goes into a .jsonl file")
+    close = re.compile(r"\s*\]\s*\}\s*\Z" if start[1] else r"\s*\]\s*\Z")
+    items = list(_items(text, start.end(), path, close=close))
+    faults = [f"{where}: wanted an object, found {type(item).__name__}" for where, item in items if not isinstance(item, dict)]
     if faults:
-        raise together(faults, "an array of objects")
-    return [Record(f"{path.name}: item {index + 1}", item) for index, item in enumerate(value)], []
+        raise together(faults, 'an array of objects such as {"text": …, "label": …}')
+    return [Record(where, item) for where, item in items], []
 
 
-def _parse(text: str) -> tuple[Any, str]:
-    """(value, fault)."""
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant), ""
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
-        return None, f"{error.msg} at {place}"
-    except (ValueError, RecursionError) as error:
-        return None, "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+def _items(text: str, position: int, path: Path, *, close: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
+    """(`file:line`, item) of each item of an array whose first one begins at `position`."""
+    comma = re.compile(r"\s*,\s*")
+    line, counted = 1, 0
+    closed = close.match(text, position)
+    while not closed:
+        line, counted = line + text.count("\n", counted, position), position
+        value, fault, position = _parse(text, at=position)
+        closed, parted = close.match(text, position), comma.match(text, position)
+        if not fault and not closed and not parted:
+            fault = "wanted a comma or the end of the array after this item"
+        if fault:
+            fault += "" if text.rstrip().endswith(("]", "}")) else "; the file looks cut off"
+            raise bad(fault, f"{path.name}:{line}", "an array of objects")
+        position = parted.end() if parted else position
+        yield f"{path.name}:{line}", value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {name!r} occurs twice")
     return value
 
 
@@ -219,9 +270,19 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _read_lines(text: str, path: Path) -> tuple[list[Record], list[str]]:
-    lines = enumerate(text.splitlines(), start=1)
-    return [Record(f"{path.name}:{number}", {"text": line}) for number, line in lines if line.strip()], []
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _parse(text: str, *, at: int | None = None) -> tuple[Any, str, int]:
+    """(value, fault, end) of the whole text, or of the one value that begins `at` a place."""
+    try:
+        value, end = (_DECODER.decode(text), len(text)) if at is None else _DECODER.raw_decode(text, at)
+        return value, "", end
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
+        return None, f"{error.msg} at {place}", at or 0
+    except (ValueError, RecursionError) as error:
+        return None, "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0], at or 0
 
 
 def _read_parquet(path: Path) -> list[Record]:
@@ -229,7 +290,11 @@ def _read_parquet(path: Path) -> list[Record]:
     import pyarrow.parquet
 
     try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+        table = pyarrow.parquet.ParquetFile(path).read()
+        names = _header(table.column_names, str(path))
+        is_time = pyarrow.types.is_temporal  # Python has no nanoseconds
+        columns = [(column.cast("string") if is_time(column.type) else column).to_pylist() for column in table.columns]
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise bad(f"not readable as Parquet: {str(error).splitlines()[0]}", path, "check the file") from None
-    return [Record(f"{path.name}: row {index + 1}", row) for index, row in enumerate(rows)]
+    rows = zip(*columns, strict=True)
+    return [Record(f"{path.name}: row {number}", dict(zip(names, row, strict=True))) for number, row in enumerate(rows, start=1)]

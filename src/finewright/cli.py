@@ -23,6 +23,30 @@ Text = Annotated[str | None, typer.Option("--text-column", help="Column with the
 Label = Annotated[str | None, typer.Option("--label-column", help="Column with the label.")]
 
 
+@app.command(epilog="Example: finewright demo")
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs. [default: runs/demo]")] = None,
+    assignments: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Every way on the embedded data with the embedded model: two minutes, no network."""
+    from finewright import config as knobs
+    from finewright import demo as show
+    from finewright import terminal
+
+    console = Console(stderr=True)
+    listener = terminal.DemoListener(console)
+    console.print(f"Model and data are inside the package: {show.DATA.name}, {len(show.ways())} ways.", highlight=False)
+    try:
+        outcome = show.play(out=out, knobs=knobs.parse_assignments(assignments or []), listen=listener)
+    finally:
+        listener.close()
+    if as_json:
+        terminal.print_json(outcome.as_json())
+        return
+    terminal.show_demo(outcome, Console())
+
+
 @app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")
 def train(
     data: Annotated[str, typer.Argument(help="A file, a folder with train.*, validation.*, test.*, or a hub id.")],

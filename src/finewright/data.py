@@ -238,7 +238,7 @@ def _label(value: Any) -> tuple[str, str]:
         return str(value).lower(), ""
     if not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
         return "", f"wanted one label, found {value!r:.60}"
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file
+    whole = isinstance(value, float) and float(value).is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file
     name = str(int(value) if whole else value).strip()
     return name, _unwritable(name, kind="label")
 

@@ -1,8 +1,10 @@
 """This machine: device, memory, the dtype it is fast in and why."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -95,14 +97,44 @@ def _control_groups(controller: str) -> Iterator[str]:
         yield from (f"{root}{path}" for path in (inner, *inner.parents) if path.name)
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far; 0 where the system does not tell."""
+def peak_memory_bytes(device: str = "cpu") -> int:
+    """Largest memory held since `forget_peak`, or ever: tensors on CUDA, else this process; 0 where nothing tells."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    if kept := _status_bytes("VmHWM"):
+        return kept
     try:
         import resource
     except ImportError:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak(device: str = "cpu") -> None:
+    """Let the peak begin anew at what is held now; where the system cannot, it stays."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def memory_in_use_bytes(device: str = "cpu") -> int:
+    """Memory held now: tensors on CUDA, else this process; 0 where nothing tells."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated()
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+) kB", _read("/proc/self/status"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def versions() -> dict[str, str]:

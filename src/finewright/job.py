@@ -1,17 +1,34 @@
 """One training run in the making: what was chosen, prepared and measured so far."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from finewright import anatomy as anatomies
-from finewright import batches, checkpoint, checks, choices, engine, evaluate, hardware, metrics, models, results
+from finewright import (
+    batches,
+    checkpoint,
+    checks,
+    choices,
+    engine,
+    evaluate,
+    hardware,
+    hub,
+    metrics,
+    models,
+    planner,
+    rates,
+    results,
+)
 from finewright.batches import Encoded
 from finewright.config import Settings
 from finewright.data import Dataset, Row
 from finewright.errors import UserError
+from finewright.events import Downloading
 from finewright.methods.base import AbstractMethod
 from finewright.run import RunFolder
 from finewright.tasks import Classification, settle_head
@@ -24,8 +41,13 @@ PROBE_ROWS, PROBE_TOKENS = 32, 64
 class Job:
     """State and bookkeeping of `pipeline.train`; each public method is one of its verbs."""
 
-    tuned: Tuned
+    source: hub.Source
+    shape: models.Base
+    sketch: Tuned
+    recipe: engine.Recipe
+    planned: planner.Plan
     base: models.Base
+    tuned: Tuned
 
     def __init__(self, folder: RunFolder, *, settings: Settings, method: AbstractMethod, listen: Callable[[Any], None]) -> None:
         self.folder = folder
@@ -36,8 +58,7 @@ class Job:
         self.machine = hardware.detect()
         self.precision = "float32"
         self.limit = 0
-        self.total_parameters = 0
-        self.recipe_made: engine.Recipe | None = None
+        self.baseline_bytes, self.peak_bytes = 0, 0
         self.best: engine.Evaluated | None = None
         self.last_step, self.num_tokens, self.num_rows = 0, 0, 0
         self.train_seconds, self.started = 0.0, time.monotonic()
@@ -64,11 +85,17 @@ class Job:
         checks.stop_on_errors(findings)
         self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
+    def look_at(self, source: hub.Source, *, labels: Sequence[str]) -> None:
+        """The model's shape and the way's sketch of it: enough to count, to cut texts and to plan, without weights."""
+        self.source = source
+        self.shape = models.shape(source, labels=labels)
+        self.sketch = planner.sketch(self.shape, self.method, precision=self.precision)
+
     def prepare(self, base: models.Base, *, rows: Sequence[Row]) -> None:
         """Settle a fresh head on some training rows, then let the method make the network ready."""
         self.base = base
+        self.recipe = replace(self.recipe, check_first_loss=not base.kept_head)
         self.tell(*base.notes)
-        self.total_parameters = base.total_parameters
         if not base.kept_head:
             self._settle_head(base, [row.text for row in rows[:PROBE_ROWS]])
         self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
@@ -77,6 +104,8 @@ class Job:
         self.tuned.owner.to(self.machine.device)
         self.tell(*self.tuned.notes)
         assert self.tuned.num_head() > 0, "the head is trained in every way"
+        assert self.tuned.num_trainable() == self.planned.trainable_parameters, "the sketch is the network"
+        hardware.forget_peak(self.machine.device)  # loading reads a file into memory that the system can take back
 
     def _settle_head(self, base: models.Base, texts: Sequence[str]) -> None:
         probe = batches.encode(base.origin.tokenizer, texts, limit=PROBE_TOKENS)
@@ -88,8 +117,8 @@ class Job:
 
     def encode(self, dataset: Dataset, *, task: Classification) -> Splits:
         """Tokenise every split; over-long texts are cut, and that is said."""
-        longest = anatomies.longest_text(self.base.network.config, self.base.anatomy)
-        prompt_tokens = self.tuned.prompt_tokens
+        longest = anatomies.longest_text(self.shape.network.config, self.shape.anatomy)
+        prompt_tokens = self.sketch.prompt_tokens
         self.limit = choices.max_length(self.settings, longest=longest, prompt_tokens=prompt_tokens, choices=self.choices)
         splits, findings = {}, []
         for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
@@ -97,7 +126,7 @@ class Job:
             places = [row.where for row in rows]
             if len(rows) > 1 and len(set(map(tuple, splits[name].ids))) == 1 and len({row.text for row in rows}) > 1:
                 what = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
-                raise UserError(what, where=self.base.origin.name, fix="another tokenizer, or a longer data.max_length")
+                raise UserError(what, where=self.source.name, fix="another tokenizer, or a longer data.max_length")
             kept = "end" if self.settings.data.keep_end else "start"
             findings += checks.truncation(splits[name].lengths_uncut, limit=self.limit, kept=kept, places=places)
         self.report(findings)
@@ -105,17 +134,17 @@ class Job:
 
     def _encode(self, rows: Sequence[Row], *, task: Classification) -> Encoded:
         return batches.encode(
-            self.base.origin.tokenizer,
+            self.shape.origin.tokenizer,
             [row.text for row in rows],
             targets=[task.target(row.label) for row in rows],
             limit=self.limit,
             keep_end=self.settings.data.keep_end,
         )
 
-    def recipe(self, encoded: Encoded) -> engine.Recipe:
+    def decide(self, encoded: Encoded) -> None:
         """Learning rate, budget, epochs: every update of the run, decided before the first."""
         train, method = self.settings.train, self.method
-        lengths = [length + self.tuned.prompt_tokens for length in encoded.lengths]
+        lengths = [length + self.sketch.prompt_tokens for length in encoded.lengths]
         lr, warnings = choices.lr(train, method=method, choices=self.choices)
         budget = choices.batch_tokens(train, lengths=lengths, choices=self.choices)
         per_epoch = batches.steps(lengths, budget=budget, accumulation=train.accumulation, seed=self.settings.seed, epochs=1)
@@ -129,8 +158,7 @@ class Job:
             max_steps=train.max_steps,
         )
         self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in warnings))
-        torch.manual_seed(self.settings.seed)
-        self.recipe_made = engine.Recipe(
+        self.recipe = engine.Recipe(
             steps=steps,
             lr=lr,
             warmup_fraction=train.warmup_fraction,
@@ -139,9 +167,25 @@ class Job:
             clip_norm=train.clip_norm,
             evaluate_every=max(1, round(len(per_epoch) / train.evaluations_per_epoch)),
             early_stopping=train.early_stopping,
-            check_first_loss=not self.base.kept_head,
         )
-        return self.recipe_made
+
+    def plan(self, splits: Splits, *, task: Classification) -> None:
+        """plan.json: what the run will cost; one that cannot fit stops here, before any weight is loaded."""
+        prompt, steps = self.sketch.prompt_tokens, self.recipe.steps
+        lengths, scored = ([length + prompt for length in splits[name].lengths] for name in ("train", "validation"))
+        workload = planner.Workload(task, lengths, steps, scored * math.ceil(len(steps) / self.recipe.evaluate_every), prompt)
+        speed = rates.measure(
+            device=self.machine.device,
+            tokens=min(sum(lengths[row] for rows in steps[0].batches for row in rows), 4096),
+            width=self.shape.network.config.hidden_size,
+        )
+        total, folder = self.shape.total_parameters, self.source.path
+        self.planned = planner.plan(
+            self.sketch, method=self.method, total_parameters=total, workload=workload, rates=speed, folder=folder
+        )
+        self.folder.write_json(self.folder.plan, self.planned.as_json())
+        self.tell(self.planned.sentence())
+        self.baseline_bytes = hardware.memory_in_use_bytes(self.machine.device)
 
     def write_config(self, dataset: Dataset) -> None:
         """config.json: every resolved knob and the reason of each automatic one, before the first step."""
@@ -159,6 +203,7 @@ class Job:
                 "precision": self.precision,
             },
         )
+        torch.manual_seed(self.settings.seed)
         self.started = time.monotonic()
 
     def evaluation(self, encoded: Encoded, *, task: Classification) -> Callable[[], dict[str, Any]] | None:
@@ -168,6 +213,7 @@ class Job:
     def hear(self, event: engine.Event) -> None:
         """Write what happened into the run and pass it on."""
         self.train_seconds = time.monotonic() - self.started
+        self.peak_bytes = hardware.peak_memory_bytes(self.machine.device) - self.baseline_bytes
         if isinstance(event, engine.Stepped):
             self._hear_step(event)
         elif isinstance(event, engine.Evaluated):
@@ -218,8 +264,7 @@ class Job:
             test = metrics.classification(shares, splits["test"].targets, labels=task.labels)
             test["worst_mistakes"] = evaluate.worst_mistakes(dataset.test, shares, labels=task.labels)
             measured["test"] = test
-        assert self.recipe_made is not None
-        steps = self.recipe_made.steps[: self.last_step]
+        steps = self.recipe.steps[: self.last_step]
         packed = not self.tuned.anatomy.unpackable
         return {
             "method": self.method.name(),
@@ -232,8 +277,8 @@ class Job:
             "num_test": len(dataset.test),
             "trainable_parameters": self.tuned.num_trainable(),
             "head_parameters": self.tuned.num_head(),
-            "total_parameters": self.total_parameters,
-            "trainable_fraction": self.tuned.num_trainable() / self.total_parameters,
+            "total_parameters": self.shape.total_parameters,
+            "trainable_fraction": self.tuned.num_trainable() / self.shape.total_parameters,
             "epochs": steps[-1].epochs_done,
             "steps": self.last_step,
             "best_step": self.best.step if self.best else self.last_step,
@@ -241,16 +286,11 @@ class Job:
             "examples_per_second": self.num_rows / self.train_seconds,
             "tokens_per_second": self.num_tokens / self.train_seconds,
             "padding_fraction": 0.0 if packed else batches.padding_fraction(steps, splits["train"].lengths),
-            "peak_memory_bytes": hardware.peak_memory_bytes(),
+            "peak_memory_bytes": self.peak_bytes,
+            "planned_peak_memory_bytes": self.planned.peak_memory_bytes,
+            "planned_seconds": self.planned.seconds,
             "metrics": measured,
             "artifact_bytes": results.artifact_bytes(self.folder.model),
             "proof_difference": proof_difference,
             **results.describe_machine(self.machine),
         }
-
-
-class Downloading:
-    """A file is on its way: `done` of `total` bytes."""
-
-    def __init__(self, name: str, done: int, total: int) -> None:
-        self.name, self.done, self.total = name, done, total

@@ -70,3 +70,15 @@ def classification(probabilities: np.ndarray, targets: Sequence[int] | np.ndarra
 def better_than_majority(measured: dict[str, Any]) -> bool:
     """Whether the interval of the accuracy lies above always guessing the most frequent label."""
     return measured["accuracy_ci95"][0] > measured["majority_accuracy"]
+
+
+def paired_p_value(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
+    """Chance of a difference at least this large between two ways that are equally good (exact McNemar 1947, two-sided).
+
+    Both lists tell, for the same rows in the same order, whether a way was right. No difference at all is 1.
+    """
+    from scipy.stats import binomtest
+
+    only_a = sum(a and not b for a, b in zip(right_a, right_b, strict=True))
+    only_b = sum(b and not a for a, b in zip(right_a, right_b, strict=True))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0

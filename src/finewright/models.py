@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from finewright import anatomy as anatomies
 from finewright import attention, hub, provenance
@@ -15,6 +16,7 @@ from finewright.anatomy import Anatomy
 from finewright.errors import ExitCode, UserError
 from finewright.tuned import Origin, Tuned
 
+MOST_BLOCKS = 2048
 LEAST_WORDS = 16
 """A tokenizer that knows fewer tokens than this, special ones aside, is what transformers makes up when there is none."""
 
@@ -37,6 +39,40 @@ class Base:
     def total_parameters(self) -> int:
         """Numbers in the network, its head included."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def shape(source: hub.Source, *, labels: Sequence[str], tokenizer: bool = True) -> Base:
+    """The network without memory: names and shapes on the meta device, from its config alone; the head always fresh."""
+    with quiet(), torch.device("meta"):
+        config = _config(source, labels=labels)
+        anatomy = anatomies.of(config)
+        _refuse_absurd(config, where=str(source.path / "config.json"))
+        network, _ = _random(config)
+    network.config.use_cache = False
+    _use_packing(network, anatomy)
+    with quiet():
+        origin = Origin(source.name, source.revision, _tokenizer(source.path, network) if tokenizer else None)
+    pooled = anatomy.pooler and not _stores_pooler(source.path)
+    return Base(network, anatomy, origin, new=(*anatomy.head, *((anatomy.pooler,) if pooled else ())), kept_head=False)
+
+
+def _refuse_absurd(config: Any, *, where: str) -> None:
+    """A config of a few bytes can claim more blocks than building them would ever end."""
+    for name in ("num_hidden_layers", "num_attention_heads"):
+        value = getattr(config, name, 1)
+        if not isinstance(value, int) or not 0 < value <= MOST_BLOCKS:
+            raise UserError(f"{name} is {value!r}, wanted 1 to {MOST_BLOCKS:,}", where=where, fix="another model folder")
+
+
+def _stores_pooler(folder: Path) -> bool:
+    """Whether the checkpoint brings the pooler; without weights at hand it is taken to."""
+    from safetensors import safe_open
+
+    names = []
+    for file in folder.glob("*.safetensors"):
+        with contextlib.suppress(OSError, SafetensorError), safe_open(file, framework="pt") as stored:
+            names += list(stored.keys())
+    return not names or any("pooler." in name for name in names)
 
 
 def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, seed: int = 0) -> Base:

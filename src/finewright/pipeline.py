@@ -38,6 +38,11 @@ def train(
         job.report(checks.look(dataset))
 
         model = hub.resolve(settings.model, progress=job.downloading)
+        job.look_at(model, labels=dataset.labels)
+        splits = job.encode(dataset, task=task)
+        job.decide(splits["train"])
+        job.plan(splits, task=task)
+
         base = models.load(
             model,
             labels=dataset.labels,
@@ -45,15 +50,13 @@ def train(
             seed=settings.seed,
         )
         job.prepare(base, rows=dataset.train)
-        splits = job.encode(dataset, task=task)
-        recipe = job.recipe(splits["train"])
         job.write_config(dataset)
 
         for event in engine.fit(
             job.tuned,
             splits["train"],
             task=task,
-            recipe=recipe,
+            recipe=job.recipe,
             evaluate=job.evaluation(splits["validation"], task=task),
             places=[row.where for row in dataset.train],
         ):

@@ -14,7 +14,7 @@ from finewright.errors import ExitCode, UserError
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_LEFTOVERS = {_LOCK, "checks.json", "config.json"}
+_LEFTOVERS = {_LOCK, "checks.json", "config.json", "plan.json"}
 """What a run leaves that stopped before training: its folder may be used again."""
 
 
@@ -24,6 +24,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.json"
+        self.plan = path / "plan.json"
         self.checks = path / "checks.json"
         self.metrics = path / "metrics.jsonl"
         self.timings = path / "timings.jsonl"
@@ -86,6 +87,13 @@ class RunFolder:
             handle.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
         os.replace(partial, path)
 
+    def read_lines(self, path: Path) -> list[dict[str, Any]]:
+        """A JSON-lines file of this run; absent or broken is a `UserError`."""
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        except (OSError, ValueError) as error:
+            raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+
     def read_json(self, path: Path) -> Any:
         """A JSON file of this run; absent or broken is a `UserError`."""
         try:
@@ -96,6 +104,18 @@ class RunFolder:
             ) from None
         except ValueError as error:
             raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+
+
+def new_folder(*, out: Path | None, name: str) -> Path:
+    """An empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
+    path = out or _free(RUNS / name)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
+    return path
 
 
 def create(*, out: Path | None, name: str) -> RunFolder:
@@ -109,6 +129,7 @@ def create(*, out: Path | None, name: str) -> RunFolder:
         folder.lock()
         folder.checks.unlink(missing_ok=True)
         folder.config.unlink(missing_ok=True)
+        folder.plan.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
     return folder

@@ -114,7 +114,9 @@ def _padded(body: Any, states_TH: torch.Tensor, layout: Layout, *, first_positio
     inputs = {"inputs_embeds": states_NLH, "attention_mask": real_NL.long(), "use_cache": False}
     if "position_ids" in inspect.signature(body.forward).parameters:
         inputs["position_ids"] = torch.arange(states_NLH.shape[1], device=states_TH.device)[None] + first_position
-    return body(**inputs).last_hidden_state[real_NL]
+    length = states_NLH.shape[1]  # places are counted, not searched for: a shape without numbers has them too
+    places = [torch.arange(count) + row * length for row, count in enumerate(layout.lengths)]
+    return body(**inputs).last_hidden_state.flatten(0, 1)[torch.cat(places).to(states_TH.device)]
 
 
 def _linear_head(network: Any, anatomy: Anatomy, states_NH: torch.Tensor) -> torch.Tensor:

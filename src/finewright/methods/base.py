@@ -27,6 +27,8 @@ class AbstractMethod(Knobs):
     """What the run starts from."""
     saves: ClassVar[Literal["model", "adapter"]] = "model"
     """A whole Hugging Face folder, or a PEFT adapter folder that names its base."""
+    needs: ClassVar[str] = ""
+    """A package beyond the plain installation, empty when there is none."""
     preference: ClassVar[int] = 100
     """The lowest is what `auto` takes."""
     preference_reason: ClassVar[str] = ""

@@ -54,7 +54,7 @@ def test_a_sliding_window_hides_what_lies_before_it():
 
 def test_layout_knows_first_last_and_positions():
     layout = Layout((1, 3, 3))
-    assert layout.groups == [(0, 1, 1), (1, 2, 3)]
+    assert layout.groups == [(1, 1), (2, 3)]
     assert layout.first.tolist() == [0, 1, 4]
     assert layout.last.tolist() == [0, 3, 6]
     assert layout.positions.tolist() == [0, 0, 1, 2, 0, 1, 2]
@@ -65,3 +65,23 @@ def test_packed_attention_wants_its_layout():
     query = torch.randn(1, 1, 2, 4)
     with pytest.raises(AssertionError, match="layout"):
         packed_attention(Causal(), query, query, query, None)
+
+
+def test_a_prefixed_layout_counts_on_from_the_prefix():
+    layout = Layout((1, 3)).prefixed(2)
+    assert layout.positions.tolist() == [0, 1, 2, 2, 3, 4]
+    assert layout.last.tolist() == [2, 5]
+    assert layout.first.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("window", [None, 2, 4])
+def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
+    """The same tokens before each of three texts, once in the row and once for each text."""
+    prefix, lengths = 3, (1, 4, 4)
+    row = [torch.randn(1, heads, prefix + sum(lengths), 8) for heads in (4, 2, 2)]
+    ours, _ = packed_attention(Causal(), *row, None, layout=Layout(lengths).prefixed(prefix), sliding_window=window)
+    pieces = [x.split([prefix, *lengths], dim=2) for x in row]
+    long = [torch.cat([part for text in x[1:] for part in (x[0], text)], dim=2) for x in pieces]
+    expected = reference(*long, [prefix + length for length in lengths], causal=True, window=window)
+    texts = [expected[:, start : start + length] for start, length in zip((3, 7, 14), lengths, strict=True)]
+    torch.testing.assert_close(ours, torch.cat([expected[:, :prefix], *texts], dim=1), atol=1e-5, rtol=0)

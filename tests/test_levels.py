@@ -10,9 +10,11 @@ import finewright
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
     {"__init__", "errors"},
-    {"config"},
+    {"config", "kernels"},
     {"anatomy", "attention", "events", "formats", "hardware", "hub", "layers", "metrics", "plots", "run"},
-    {"data", "provenance", "trace", "tuned"},
+    {"data", "narrow", "provenance", "trace"},
+    {"tuned"},
+    {"fast"},
     {"batches", "checkpoint", "checks", "methods", "models", "optim", "rates", "tasks"},
     {"step"},
     {"choices", "engine", "evaluate"},

@@ -71,7 +71,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(place, tmp_path):
 
 
 def test_it_learns(place, tmp_path):
-    folder = go(place, tmp_path / "run", max_steps=60)
+    folder = go(place, tmp_path / "run", max_steps=60, lr=1e-3)
     assert json.loads(folder.result.read_text())["metrics"]["test"]["accuracy"] == 1.0
 
 

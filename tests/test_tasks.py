@@ -79,3 +79,25 @@ def test_balanced_class_weights_are_scikit_learns():
 def test_layout_refuses_texts_out_of_order():
     with pytest.raises(AssertionError, match="order of length"):
         Layout((3, 1))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+def test_a_prompt_run_once_for_all_texts_scores_and_learns_as_one_before_each(kind, monkeypatch):
+    ids = torch.tensor([token for one in tiny.texts(sorted(LENGTHS)) for token in one])
+    outcomes = []
+    for shared in (True, False):
+        tuned = tiny.tuned(kind)
+        torch.manual_seed(1)
+        tuned.prompt = torch.nn.Parameter(torch.randn(5, 32))
+        monkeypatch.setattr(tasks, "_shares_prefix", lambda anatomy, shared=shared: shared)
+        scores = tasks.logits(tuned, ids, Layout(tuple(sorted(LENGTHS))))
+        scores.pow(2).sum().backward()
+        outcomes.append((scores.detach(), tuned.prompt.grad))
+    torch.testing.assert_close(outcomes[0][0], outcomes[1][0], atol=2e-6, rtol=0)
+    torch.testing.assert_close(outcomes[0][1], outcomes[1][1], atol=2e-6, rtol=1e-5)
+
+
+def test_an_encoders_prompt_sees_the_text_and_is_never_shared():
+    assert tasks._shares_prefix(tiny.tuned("gpt2").anatomy)
+    assert not tasks._shares_prefix(tiny.tuned("bert").anatomy)
+    assert not tasks._shares_prefix(tiny.tuned("bloom").anatomy)

@@ -22,6 +22,8 @@ class Anatomy:
     `fused`: how a fused projection lays out its output rows: `thirds` is [q|k|v], `interleaved` is q, k, v head by head.
     `pool`: which token of a text the head reads. `head`: modules of the head, always trained.
     `unpackable`: why many texts cannot share one row; empty when they can.
+    `attention_entry`: the module of a block that first reads what keys and values are made of: the norm before attention, or
+    the attention itself; empty when the last block must run over the whole row.
     """
 
     model_type: str
@@ -36,6 +38,12 @@ class Anatomy:
     pool: Pool = "last"
     unpackable: str = ""
     first_position: int = field(default=0)
+    attention_entry: str = ""
+
+    @property
+    def attention(self) -> str:
+        """The attention module inside a block: the one that holds the query's projection."""
+        return self.parts["query"][0].rpartition(".")[0]
 
     def block_modules(self, meanings: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(module name inside a block, the wanted slices of it), each module once; no slices: the whole module."""
@@ -52,8 +60,11 @@ class Anatomy:
         return bool(self.fused) and module in self.parts["query"]
 
 
-def _decoder(model_type: str, *, fused: Fused = "", unpackable: str = "", names: Sequence[str] = ()) -> Anatomy:
-    """A decoder with a `score` head on the last token; `names`: body, blocks, norm, attention and MLP modules."""
+def _decoder(model_type: str, *, fused: Fused = "", unpackable: str = "", entry: str = "", names: Sequence[str] = ()) -> Anatomy:
+    """A decoder with a `score` head on the last token; `names`: body, blocks, norm, attention and MLP modules.
+
+    `entry`: the norm before attention.
+    """
     body, blocks, norm, query, key, value, output, *mlp = names
     parts = {"query": (query,), "key": (key,), "value": (value,), "output": (output,), "mlp": tuple(mlp)}
     return Anatomy(
@@ -66,6 +77,7 @@ def _decoder(model_type: str, *, fused: Fused = "", unpackable: str = "", names:
         fused=fused,
         final_norm=f"{body}.{norm}",
         unpackable=unpackable,
+        attention_entry=entry,
     )
 
 
@@ -82,6 +94,7 @@ def _encoder(model_type: str, *, body: str, head_kind: HeadKind, pooler: str = "
         head_kind=head_kind,
         pooler=pooler,
         pool="first",
+        attention_entry="attention.self",
     )
 
 
@@ -109,14 +122,15 @@ _DISTILBERT = Anatomy(
     head=("pre_classifier", "classifier"),
     head_kind="distilled",
     pool="first",
+    attention_entry="attention",
 )
 
 _KNOWN = {
     anatomy.model_type: anatomy
     for anatomy in (
-        _decoder("gpt2", fused="thirds", names=_GPT2),
-        *(_decoder(name, names=_LLAMA) for name in ("llama", "mistral", "qwen2", "qwen3")),
-        _decoder("gpt_neox", fused="interleaved", names=_NEOX),
+        _decoder("gpt2", fused="thirds", entry="ln_1", names=_GPT2),
+        *(_decoder(name, entry="input_layernorm", names=_LLAMA) for name in ("llama", "mistral", "qwen2", "qwen3")),
+        _decoder("gpt_neox", fused="interleaved", entry="input_layernorm", names=_NEOX),
         _decoder("bloom", fused="interleaved", names=_BLOOM, unpackable="its ALiBi bias counts positions over the whole row"),
         _decoder("opt", names=_OPT, unpackable="it counts positions from the padding mask"),
         _encoder("bert", body="bert", head_kind="pooler", pooler="bert.pooler"),

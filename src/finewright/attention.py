@@ -1,42 +1,47 @@
 """Packed attention, registered with transformers: many texts in one row, no padding.
 
-Shape suffixes: T tokens of all texts, N texts, L tokens of one text, A heads, D width of a head.
+Shape suffixes: T tokens of the row, N texts, L tokens of one text, P tokens of the shared prefix, A heads, D width of a head,
+B = A · N, R texts' tokens that ask (all L of them, or one).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import torch
 
+from finewright.kernels import dropout as drop
+
 NAME = "finewright_packed"
+NARROW = "finewright_narrow"
+"""Attribute of an attention module that is asked by one token of each text only; see `narrow`."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each text of a packed row begins and ends. Texts stand in ascending order of length."""
+    """Where each text of a packed row begins and ends. Texts stand in ascending order of length.
+
+    `prefix`: tokens at the start of the row that every text sees as if they stood before it; no text's own.
+    """
 
     lengths: tuple[int, ...]
+    prefix: int = 0
+    masks: dict[Any, torch.Tensor | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         assert list(self.lengths) == sorted(self.lengths), "texts of a packed row stand in order of length"
 
     @cached_property
-    def groups(self) -> list[tuple[int, int, int]]:
-        """(first token, number of texts, length) of each run of texts of one length."""
-        groups, start = [], 0
-        for length, members in groupby(self.lengths):
-            count = len(list(members))
-            groups.append((start, count, length))
-            start += count * length
-        return groups
+    def groups(self) -> list[tuple[int, int]]:
+        """(number of texts, length) of each run of texts of one length."""
+        return [(len(list(members)), length) for length, members in groupby(self.lengths)]
 
     @cached_property
     def last(self) -> torch.Tensor:
         """Index of each text's last token, shape (N,)."""
-        return torch.tensor(self.lengths).cumsum(0) - 1
+        return torch.tensor(self.lengths).cumsum(0) - 1 + self.prefix
 
     @cached_property
     def first(self) -> torch.Tensor:
@@ -45,23 +50,34 @@ class Layout:
 
     @cached_property
     def positions(self) -> torch.Tensor:
-        """Position of every token in its own text, shape (T,)."""
-        return torch.cat([torch.arange(length) for length in self.lengths])
+        """Position of every token in its own text, after the prefix, shape (T,)."""
+        texts = [torch.arange(length) + self.prefix for length in self.lengths]
+        return torch.cat([torch.arange(self.prefix), *texts])
 
     def lengthened(self, by: int) -> "Layout":
         """The same texts, each with `by` more tokens."""
         return Layout(tuple(length + by for length in self.lengths))
 
+    def prefixed(self, by: int) -> "Layout":
+        """The same texts behind one prefix of `by` tokens."""
+        return Layout(self.lengths, prefix=by)
 
-def _blocked(length: int, *, causal: bool, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Pairs (query, key) that may not see each other, shape (L, L); None when all may."""
-    if not causal:
-        return None
-    ones = torch.ones(length, length, dtype=torch.bool, device=device)
-    blocked = ones.triu(1)
-    if window is not None and length > window:  # a query sees its own token and the window - 1 before it
-        blocked |= ones.tril(-window)
-    return blocked
+    def mask(self, length: int, prefix: int, *, causal: bool, window: int | None, device: torch.device) -> torch.Tensor | None:
+        """What is added to the scores of a text that sees `prefix` tokens before its own, shape (L, P + L).
+
+        -inf where a token may not look; None when all may. Kept, because every block asks for the same.
+        """
+        key = (length, prefix, causal, window, device)
+        if key not in self.masks:
+            self.masks[key] = _mask(length, prefix, window=window, device=device) if causal else None
+        return self.masks[key]
+
+
+def _mask(length: int, prefix: int, *, window: int | None, device: torch.device) -> torch.Tensor:
+    blocked = torch.ones(length, prefix + length, dtype=torch.bool, device=device).triu(prefix + 1)
+    if window is not None:  # a query sees its own token and the window - 1 before it
+        blocked |= torch.ones_like(blocked).tril(prefix - window)
+    return torch.zeros(blocked.shape, device=device).masked_fill(blocked, float("-inf"))
 
 
 def packed_attention(  # noqa: PLR0913  the signature is transformers' own
@@ -76,11 +92,7 @@ def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     sliding_window: int | None = None,
     **_: Any,  # transformers hands every attention function its own extras
 ) -> tuple[torch.Tensor, None]:
-    """Attention inside each text only; query (1, A, T, D) → (1, T, A, D).
-
-    One batched product per distinct length: for short texts on a CPU this is several times faster than a
-    masked or fused kernel over the whole row.
-    """
+    """Attention inside each text only; query (1, A, T, D) → (1, T, A, D)."""
     assert layout is not None, "packed attention needs the layout of its row"
     assert query.shape[0] == 1, "packed attention wants one row"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -88,23 +100,85 @@ def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     if num_repeats > 1:  # grouped-query attention
         key, value = key.repeat_interleave(num_repeats, dim=1), value.repeat_interleave(num_repeats, dim=1)
     causal = bool(getattr(module, "is_causal", False))
-    device, dtype = query.device.type, value.dtype
-    if device == "cpu":  # oneDNN compiles a bfloat16 product for every new shape, and every length is one
-        query, key, value = query.float(), key.float(), value.float()
+    narrow = getattr(module, NARROW, None)
+    reads = narrow.reads if narrow is not None and narrow.active else None
+    options = {"causal": causal, "window": sliding_window, "scale": scale, "dropout": dropout}
+    attended = _by_groups(query[0], key[0], value[0], layout, reads=reads, **options)
+    if narrow is None or reads is None:
+        return attended, None
+    narrow.attended = attended
+    return attended.new_zeros(1, 1, 1, 1).expand(1, query.shape[2], *attended.shape[2:]), None
+
+
+def _by_groups(  # noqa: PLR0913  one attention's options
+    query_ATD: torch.Tensor,
+    key_ATD: torch.Tensor,
+    value_ATD: torch.Tensor,
+    layout: Layout,
+    *,
+    reads: str | None,
+    causal: bool,
+    window: int | None,
+    scale: float,
+    dropout: float,
+) -> torch.Tensor:
+    """One batched product per distinct length; `reads`: only the `first` or `last` token of each text asks.
+
+    For short texts on a CPU this is several times faster than a masked or fused kernel over the whole row.
+    """
+    device, dtype = query_ATD.device, value_ATD.dtype
+    # oneDNN compiles a bfloat16 product for every new shape, and every length is one
+    working = torch.float32 if device.type == "cpu" else dtype
+    sizes = [layout.prefix, *(count * length for count, length in layout.groups)]
+    pieces = [x.split(sizes, dim=1) for x in (query_ATD, key_ATD, value_ATD)]
+    prefix = [piece[0].to(working) for piece in pieces] if layout.prefix else None
     outputs = []
-    with torch.autocast(device, enabled=device != "cpu" and torch.is_autocast_enabled(device)):
-        for start, count, length in layout.groups:
-            tokens = slice(start, start + count * length)
-            query_ANLD, key_ANLD, value_ANLD = (x[0, :, tokens].unflatten(1, (count, length)) for x in (query, key, value))
-            scores = query_ANLD @ key_ANLD.transpose(-1, -2) * scale
-            blocked = _blocked(length, causal=causal, window=sliding_window, device=query.device)
-            if blocked is not None:
-                scores = scores.masked_fill(blocked, float("-inf"))
-            shares = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-            if dropout > 0:
-                shares = torch.nn.functional.dropout(shares, p=dropout)
-            outputs.append((shares @ value_ANLD).flatten(1, 2))
-    return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype), None
+    with torch.autocast(device.type, enabled=False):
+        if prefix is not None and reads is None:
+            mask = layout.mask(layout.prefix, 0, causal=causal, window=window, device=device)
+            outputs.append(_attend(prefix[0], prefix[1], prefix[2], mask, scale=scale, dropout=dropout))
+        for number, (count, length) in enumerate(layout.groups, start=1):
+            q, k, v = (_texts(piece[number], count, length, dtype=working) for piece in pieces)
+            mask = layout.mask(length, layout.prefix, causal=causal, window=window, device=device)
+            if reads is not None:
+                row = 0 if reads == "first" else length - 1
+                q, mask = q[:, row : row + 1], None if mask is None else mask[row : row + 1]
+            attended_BRD = _attend(q, k, v, mask, scale=scale, dropout=dropout, prefix=prefix)
+            outputs.append(attended_BRD.view(query_ATD.shape[0], -1, query_ATD.shape[2]))
+    return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype)
+
+
+def _texts(states_ATD: torch.Tensor, count: int, length: int, *, dtype: torch.dtype) -> torch.Tensor:
+    """The texts of one length, each head of each text for itself, shape (A · count, length, D)."""
+    parted = states_ATD.unflatten(1, (count, length)).to(dtype, memory_format=torch.contiguous_format)
+    return parted.reshape(-1, length, states_ATD.shape[2])
+
+
+def _attend(  # noqa: PLR0913  three states and how they meet
+    query_BRD: torch.Tensor,
+    key_BLD: torch.Tensor,
+    value_BLD: torch.Tensor,
+    mask: torch.Tensor | None,
+    *,
+    scale: float,
+    dropout: float,
+    prefix: list[torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Plain attention of equally long texts, each with the shared prefix before it."""
+    num_asking, length, width = query_BRD.shape[1], key_BLD.shape[1], key_BLD.shape[2]
+    scores = torch.bmm(query_BRD, key_BLD.transpose(1, 2))
+    if prefix is not None:
+        asking = query_BRD.reshape(len(prefix[1]), -1, width)
+        scores = torch.cat([torch.bmm(asking, prefix[1].transpose(1, 2)).view(len(query_BRD), num_asking, -1), scores], dim=2)
+    scores = scores * scale if mask is None else torch.add(mask, scores, alpha=scale)
+    shares = scores.softmax(dim=-1, dtype=torch.float32).to(value_BLD.dtype)
+    if dropout > 0:
+        shares = drop(shares, dropout)
+    if prefix is None:
+        return torch.bmm(shares, value_BLD)
+    before, own = shares.split([shares.shape[2] - length, length], dim=2)
+    from_prefix = torch.bmm(before.reshape(len(prefix[1]), -1, before.shape[2]), prefix[2])
+    return torch.bmm(own, value_BLD) + from_prefix.view(len(query_BRD), num_asking, width)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from finewright import batches, metrics, models, tasks
+from finewright import batches, fast, metrics, models, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
 from finewright.errors import ExitCode, UserError
@@ -28,6 +28,20 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
             batch = batches.collate(encoded, rows, device=str(device))
             scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout).float().cpu().numpy()
     return scores
+
+
+def settle(tuned: Tuned, *, device: str = "cpu") -> None:
+    """End training: the network takes the form, kernels included, in which `models.reload` brings it back.
+
+    A whole model is frozen like any other then; an adapter's own matrices stay as they were trained.
+    """
+    if tuned.owner is tuned.network:
+        tuned.network.requires_grad_(False)
+    if tuned.bfloat16:
+        models.use_bfloat16(tuned)
+    fast.apply(tuned, device=device)
+    tuned.owner.requires_grad_(False)
+    tuned.owner.eval()
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:

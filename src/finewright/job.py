@@ -16,6 +16,7 @@ from finewright import (
     choices,
     engine,
     evaluate,
+    fast,
     hardware,
     hub,
     metrics,
@@ -89,7 +90,7 @@ class Job:
         """The model's shape and the way's sketch of it: enough to count, to cut texts and to plan, without weights."""
         self.source = source
         self.shape = models.shape(source, labels=labels)
-        self.sketch = planner.sketch(self.shape, self.method, precision=self.precision)
+        self.sketch = planner.sketch(self.shape, self.method, precision=self.precision, device=self.machine.device)
 
     def prepare(self, base: models.Base, *, rows: Sequence[Row]) -> None:
         """Settle a fresh head on some training rows, then let the method make the network ready."""
@@ -101,6 +102,7 @@ class Job:
         self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
         if self.precision == "bfloat16":
             models.use_bfloat16(self.tuned)
+        fast.apply(self.tuned, device=self.machine.device)
         self.tuned.owner.to(self.machine.device)
         self.tell(*self.tuned.notes)
         assert self.tuned.num_head() > 0, "the head is trained in every way"
@@ -246,7 +248,8 @@ class Job:
         self.tell(f"kept the weights of step {self.best.step}, the best on validation")
 
     def predictor(self, task: Classification) -> evaluate.Predictor:
-        """The trained model, to predict with."""
+        """The trained model in the form in which it predicts; it is not trained any more."""
+        evaluate.settle(self.tuned, device=self.machine.device)
         tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.keep_end
         return evaluate.Predictor(self.tuned, tokenizer, task.labels, self.limit, keep_end)
 
@@ -275,10 +278,10 @@ class Job:
             "num_train": len(dataset.train),
             "num_validation": len(dataset.validation),
             "num_test": len(dataset.test),
-            "trainable_parameters": self.tuned.num_trainable(),
-            "head_parameters": self.tuned.num_head(),
+            "trainable_parameters": self.planned.trainable_parameters,
+            "head_parameters": self.planned.head_parameters,
             "total_parameters": self.shape.total_parameters,
-            "trainable_fraction": self.tuned.num_trainable() / self.shape.total_parameters,
+            "trainable_fraction": self.planned.trainable_parameters / self.shape.total_parameters,
             "epochs": steps[-1].epochs_done,
             "steps": self.last_step,
             "best_step": self.best.step if self.best else self.last_step,

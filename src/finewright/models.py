@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright import anatomy as anatomies
-from finewright import attention, hub, provenance
+from finewright import attention, fast, hub, provenance
 from finewright.anatomy import Anatomy
 from finewright.errors import ExitCode, UserError
 from finewright.tuned import Origin, Tuned
@@ -116,6 +116,7 @@ def reload(folder: Path, *, bfloat16: bool) -> tuple[Tuned, Any]:
     _use_packing(tuned.network, tuned.anatomy)
     if bfloat16:
         use_bfloat16(tuned)
+    fast.apply(tuned)
     tuned.owner.requires_grad_(False)
     tuned.owner.eval()
     return tuned, tokenizer

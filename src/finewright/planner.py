@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from finewright import batches, models, optim, tasks, trace
+from finewright import batches, fast, models, optim, tasks, trace
 from finewright.attention import Layout
 from finewright.batches import Batch, Step
 from finewright.evaluate import EVALUATION_TOKENS
@@ -70,12 +70,13 @@ class Plan:
         return {**asdict(self), "peak_memory_bytes": self.peak_memory_bytes}
 
 
-def sketch(base: Base, method: AbstractMethod, *, precision: str) -> Tuned:
+def sketch(base: Base, method: AbstractMethod, *, precision: str, device: str = "cpu") -> Tuned:
     """The way's own network on the meta device: what is trained and in which shape, without memory."""
     with torch.device("meta"):
         tuned = method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
     if precision == "bfloat16":
         models.use_bfloat16(tuned)
+    fast.apply(tuned, device=device)
     return tuned
 
 

@@ -78,24 +78,36 @@ def logits(tuned: Tuned, ids_T: torch.Tensor, layout: Layout) -> torch.Tensor:
 
     The last token of a text is known from the layout; no id is ever searched for.
     """
-    network, anatomy = tuned.network, tuned.anatomy
+    network, anatomy, last_block = tuned.network, tuned.anatomy, tuned.last_block
     with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=tuned.bfloat16):
         states_TH = network.get_input_embeddings()(ids_T)
         if tuned.prompt is not None:
-            states_TH = _with_prompt(tuned.prompt, states_TH, layout)
-            layout = layout.lengthened(tuned.prompt_tokens)
+            states_TH, layout = _with_prompt(tuned.prompt, states_TH, layout, shared=_shares_prefix(anatomy))
         run = _padded if anatomy.unpackable else _packed
         hidden_TH = run(network.get_submodule(anatomy.body), states_TH, layout, first_position=anatomy.first_position)
-    read = layout.last if anatomy.pool == "last" else layout.first
-    return _HEADS[anatomy.head_kind](network, anatomy, hidden_TH[read.to(hidden_TH.device)].float())
+    hidden_NH = None if last_block is None else last_block.take()
+    if hidden_NH is None:
+        read = layout.last if anatomy.pool == "last" else layout.first
+        hidden_NH = hidden_TH[read.to(hidden_TH.device)]
+    return _HEADS[anatomy.head_kind](network, anatomy, hidden_NH.float())
 
 
-def _with_prompt(prompt_PH: torch.Tensor, states_TH: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """The prompt before every text, always adjacent to it: shape (T + N·P, H)."""
+def _shares_prefix(anatomy: Anatomy) -> bool:
+    """Whether what stands before a text is the same for every text: nothing in a causal model's prompt sees the text."""
+    return anatomy.pool == "last" and not anatomy.unpackable
+
+
+def _with_prompt(
+    prompt_PH: torch.Tensor, states_TH: torch.Tensor, layout: Layout, *, shared: bool
+) -> tuple[torch.Tensor, Layout]:
+    """The prompt before every text, or once for all of them: shape (T + N·P, H) or (T + P, H), and the layout of it."""
+    prompt_PH = prompt_PH.to(states_TH.dtype)
+    if shared:
+        return torch.cat([prompt_PH, states_TH]), layout.prefixed(len(prompt_PH))
     pieces = []
     for text in states_TH.split(list(layout.lengths)):
-        pieces += [prompt_PH.to(states_TH.dtype), text]
-    return torch.cat(pieces)
+        pieces += [prompt_PH, text]
+    return torch.cat(pieces), layout.lengthened(len(prompt_PH))
 
 
 def _packed(body: Any, states_TH: torch.Tensor, layout: Layout, *, first_position: int) -> torch.Tensor:

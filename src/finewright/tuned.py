@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from finewright.anatomy import Anatomy
+from finewright.narrow import LastBlock
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Tuned:
     `notes`: what was decided on the way, for the user.
     `start`: first values of tensors whose difference to them is what is saved.
     `exact_reload`: whether the saved form is bit for bit what was trained; else equal to 1e-5.
+    `last_block`: runs the last block only where the head reads; None runs it over every token.
     `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
     """
 
@@ -38,6 +40,7 @@ class Tuned:
     start: dict[str, torch.Tensor] = field(default_factory=dict)
     exact_reload: bool = True
     bfloat16: bool = False
+    last_block: LastBlock | None = None
 
     @property
     def prompt_tokens(self) -> int:

@@ -1,0 +1,74 @@
+"""All of it together: the same scores and gradients, and the sketch shaped like the network."""
+
+import pytest
+import torch
+
+import tiny
+from finewright import anatomy as anatomies
+from finewright import fast, methods, models, tasks
+from finewright.attention import Layout
+
+LENGTHS = (2, 4, 4, 7)
+
+
+def prepared(kind, name, *, bfloat16=False):
+    net = tiny.network(kind)
+    anatomy = anatomies.of(net.config)
+    torch.manual_seed(3)
+    tuned = methods.make(name, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+    if bfloat16:
+        models.use_bfloat16(tuned)
+    return tuned
+
+
+def scores_and_gradients(tuned):
+    tuned.owner.eval()
+    ids = torch.tensor([token for one in tiny.texts(list(LENGTHS)) for token in one])
+    scores = tasks.logits(tuned, ids, Layout(LENGTHS))
+    scores.pow(2).sum().backward()
+    return scores.detach(), {name: parameter.grad for name, parameter in tuned.trainable().items()}
+
+
+@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox", "bert", "bloom"])
+def test_scores_and_gradients_are_those_of_the_plain_path(kind, name):
+    scores, gradients = scores_and_gradients(prepared(kind, name))
+    tuned = prepared(kind, name)
+    fast.apply(tuned)
+    fast_scores, fast_gradients = scores_and_gradients(tuned)
+    torch.testing.assert_close(fast_scores, scores, atol=2e-6, rtol=1e-6)
+    for key, gradient in gradients.items():
+        torch.testing.assert_close(fast_gradients[key], gradient, atol=1e-5, rtol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_in_bfloat16_scores_stay_within_its_rounding(name):
+    scores, _ = scores_and_gradients(prepared("gpt2", name))
+    plain, _ = scores_and_gradients(prepared("gpt2", name, bfloat16=True))
+    tuned = prepared("gpt2", name, bfloat16=True)
+    fast.apply(tuned)
+    ours, _ = scores_and_gradients(tuned)
+    rounding = float((plain - scores).abs().max())
+    assert float((ours - scores).abs().max()) < 2 * rounding + 1e-3
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_what_is_saved_and_what_is_trained_stay_as_they_were(name):
+    plain, tuned = prepared("gpt2", name), prepared("gpt2", name)
+    fast.apply(tuned)
+    fast.apply(tuned)  # again, as at the end of training
+    assert tuned.trainable().keys() == plain.trainable().keys()
+    ours, theirs = tuned.owner.state_dict(), plain.owner.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_frozen_matrices_of_an_adapter_are_packed_and_a_gpus_are_not():
+    tuned = prepared("gpt2", "lora", bfloat16=True)
+    fast.apply(tuned, device="cuda")
+    block = tuned.network.transformer.h[0]
+    assert not hasattr(block.mlp.c_fc, "packed")
+    fast.apply(tuned)
+    packable = fast.kernels.can_pack(torch.bfloat16)
+    assert hasattr(block.mlp.c_fc, "packed") == packable
+    assert not hasattr(block.attn.c_attn.lora_A["default"], "packed")

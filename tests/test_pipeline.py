@@ -181,13 +181,13 @@ def test_errors_in_the_data_stop_before_a_model_is_loaded(place, tmp_path):
 
 
 def test_a_non_finite_loss_stops_with_the_rows_named(place, tmp_path, monkeypatch):
-    from finewright import job
+    from finewright import tasks
 
     def poisoned(network, *, anatomy, ids_T, layout):
         network.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")
         return 1.0
 
-    monkeypatch.setattr(job, "settle_head", poisoned)
+    monkeypatch.setattr(tasks, "settle_head", poisoned)
     with pytest.raises(UserError, match=r"tickets\.csv:\d+.*step 1: loss nan.* the step was not applied") as caught:
         go(place, tmp_path / "run")
     assert caught.value.code == ExitCode.NON_FINITE
@@ -225,13 +225,13 @@ def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
 
 
 def test_a_first_loss_far_from_ln_classes_is_refused(place, tmp_path, monkeypatch):
-    from finewright import job
+    from finewright import tasks
 
     def unsettled(network, *, anatomy, ids_T, layout):
         network.score.weight.data *= 500
         return 1.0
 
-    monkeypatch.setattr(job, "settle_head", unsettled)
+    monkeypatch.setattr(tasks, "settle_head", unsettled)
     with pytest.raises(UserError, match=r"step 1: the first loss is .*, a fresh head over 2 labels starts at 0\.6931"):
         go(place, tmp_path / "run")
 
@@ -241,3 +241,26 @@ def test_an_out_folder_in_use_is_refused_before_anything(place, tmp_path):
     (tmp_path / "run" / "mine.txt").write_text("x")
     with pytest.raises(UserError, match="the folder is not empty"):
         go(place, tmp_path / "run", model="not-there")
+
+
+def test_keeping_what_frozen_blocks_make_of_the_texts_changes_nothing_but_the_time(place, tmp_path):
+    said, runs = {}, {}
+    for wanted in ("auto", "off"):
+        said[wanted] = []
+        options = {"knobs": {"blocks": 1}, "trunk_cache": wanted, "max_steps": 24, "evaluations_per_epoch": 2}
+        runs[wanted] = go(place, tmp_path / wanted, name="freeze", listen=said[wanted].append, **options)
+    kept, plain = (json.loads(runs[wanted].result.read_text()) for wanted in ("auto", "off"))
+    assert (kept["trunk_cached"], plain["trunk_cached"]) == (True, False)
+    lines = [[json.loads(line) for line in run.metrics.read_text().splitlines()] for run in runs.values()]
+    for ours, theirs in zip(*lines, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), abs=1e-5)
+        assert ours.get("validation", {}) == pytest.approx(theirs.get("validation", {}), abs=1e-5)
+    assert kept["metrics"]["test"]["loss"] == pytest.approx(plain["metrics"]["test"]["loss"], abs=1e-5)
+    assert any("train.trunk_cache = memory: the lower 2 of 3 blocks run once" in str(line) for line in said["auto"])
+    assert any("train.trunk_cache = off: as asked for" in str(line) for line in said["off"])
+    plans = [json.loads(run.plan.read_text()) for run in runs.values()]
+    assert plans[0]["memory"]["trunk"] > 0
+    assert "trunk" not in plans[1]["memory"]
+    assert plans[0]["flops"] < 0.8 * plans[1]["flops"]
+    assert plans[0]["memory"]["activations"] <= plans[1]["memory"]["activations"]

@@ -16,26 +16,38 @@ ROWS_PER_STEP = 16
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokenised texts. `lengths_uncut`: tokens before cutting to the limit. `targets` is empty for unlabelled texts."""
+    """Tokenised texts. `lengths_uncut`: tokens before cutting to the limit. `targets` is empty for unlabelled texts.
+
+    `kept`: what frozen lower blocks make of the texts (`trunk.States`), when that is not computed at every pass.
+    """
 
     ids: list[list[int]]
     lengths_uncut: list[int]
     targets: list[int]
+    kept: Any = None
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each text as it is used."""
         return [len(ids) for ids in self.ids]
 
+    def tokens(self) -> list[int]:
+        """Ids of the tokens that occur, in ascending order."""
+        return sorted({token for ids in self.ids for token in ids})
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,)."""
+    """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,).
+
+    `states`: what comes out of the frozen lower blocks, shape (T, H), or None when they are still to be run.
+    """
 
     rows: tuple[int, ...]
     ids: torch.Tensor
     layout: Layout
     targets: torch.Tensor
+    states: torch.Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -124,7 +136,8 @@ def collate(encoded: Encoded, rows: Sequence[int], *, device: str = "cpu") -> Ba
     ids = torch.tensor([token for row in ordered for token in encoded.ids[row]], device=device)
     layout = Layout(tuple(len(encoded.ids[row]) for row in ordered))
     targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
-    return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets)
+    states = None if encoded.kept is None else encoded.kept.rows(ordered).to(device)
+    return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets, states=states)
 
 
 def padding_fraction(plan: Sequence[Step], lengths: Sequence[int]) -> float:

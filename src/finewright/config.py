@@ -59,6 +59,10 @@ class TrainKnobs(Knobs):
     early_stopping: int = knob(0, "stop after this many evaluations without improvement; 0: off", low=0)
     evaluations_per_epoch: int = knob(1, "how often the validation split is looked at", low=1, high=100)
     log_steps: int = knob(10, "optimizer steps between two lines of metrics.jsonl", low=1)
+    trunk_cache: Literal["auto", "on", "off"] = knob(
+        "auto", "run frozen lower blocks once and keep what comes out of them; auto: when texts are read often enough to gain"
+    )
+    trunk_precision: Literal["float32", "bfloat16"] = knob("float32", "how it is kept; bfloat16: half the room, not exact")
     precision: Literal["auto", "float32", "bfloat16"] = knob("auto", "dtype of the matrix products; auto asks the hardware")
     threads: int = knob(0, "CPU threads; 0: one per core", low=0, high=1024)
 

@@ -67,6 +67,11 @@ class Recipe:
     early_stopping: int
     check_first_loss: bool = True
 
+    @property
+    def num_evaluations(self) -> int:
+        """How often validation is scored when nothing stops the run early."""
+        return math.ceil(len(self.steps) / self.evaluate_every)
+
 
 def fit(
     tuned: Tuned,
@@ -86,7 +91,7 @@ def fit(
     guard = _GradientGuard(tuned)
     num_steps, best, waited = len(recipe.steps), (-1.0, -math.inf), 0
     for index, step in enumerate(recipe.steps):
-        tuned.owner.train()
+        tuned.train()
         lr = optim.lr_at(
             index, num_steps=num_steps, peak=recipe.lr, warmup_fraction=recipe.warmup_fraction, schedule=recipe.schedule
         )

@@ -14,6 +14,8 @@ from finewright.data import Row
 from finewright.errors import ExitCode, UserError
 from finewright.tuned import Tuned
 
+PROBE_ROWS, PROBE_TOKENS = 32, 64
+"""What a fresh head is settled on."""
 EVALUATION_TOKENS = 4096
 """Token budget of a pass without gradients."""
 
@@ -26,8 +28,17 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     with torch.inference_mode():
         for rows in batches.by_length(encoded.lengths, budget=EVALUATION_TOKENS):
             batch = batches.collate(encoded, rows, device=str(device))
-            scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout).float().cpu().numpy()
+            scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout, batch.states).float().cpu().numpy()
     return scores
+
+
+def settle_head(base: models.Base, texts: Sequence[str]) -> list[str]:
+    """Scale a fresh head so that it starts near ln(classes) on the first of these texts; what there is to tell."""
+    probe = batches.encode(base.origin.tokenizer, texts[:PROBE_ROWS], limit=PROBE_TOKENS)
+    batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
+    factor = tasks.settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout)
+    near = f"near ln({len(base.network.config.id2label)})"
+    return [f"head: random start scaled by {factor:.3f}, so that the first loss is {near}"] if factor < 1 else []
 
 
 def settle(tuned: Tuned, *, device: str = "cpu") -> None:

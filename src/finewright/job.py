@@ -1,6 +1,5 @@
 """One training run in the making: what was chosen, prepared and measured so far."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from finewright import (
     choices,
     engine,
     evaluate,
-    fast,
     hardware,
     hub,
     metrics,
@@ -24,6 +22,7 @@ from finewright import (
     planner,
     rates,
     results,
+    savings,
 )
 from finewright.batches import Encoded
 from finewright.config import Settings
@@ -32,11 +31,10 @@ from finewright.errors import UserError
 from finewright.events import Downloading
 from finewright.methods.base import AbstractMethod
 from finewright.run import RunFolder
-from finewright.tasks import Classification, settle_head
+from finewright.tasks import Classification
 from finewright.tuned import Tuned
 
 Splits = dict[str, Encoded]
-PROBE_ROWS, PROBE_TOKENS = 32, 64
 
 
 class Job:
@@ -49,6 +47,7 @@ class Job:
     planned: planner.Plan
     base: models.Base
     tuned: Tuned
+    savings: savings.Savings
 
     def __init__(self, folder: RunFolder, *, settings: Settings, method: AbstractMethod, listen: Callable[[Any], None]) -> None:
         self.folder = folder
@@ -98,24 +97,16 @@ class Job:
         self.recipe = replace(self.recipe, check_first_loss=not base.kept_head)
         self.tell(*base.notes)
         if not base.kept_head:
-            self._settle_head(base, [row.text for row in rows[:PROBE_ROWS]])
+            self.tell(*evaluate.settle_head(base, [row.text for row in rows]))
         self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
         if self.precision == "bfloat16":
             models.use_bfloat16(self.tuned)
-        fast.apply(self.tuned, device=self.machine.device)
+        self.savings.apply(self.tuned, device=self.machine.device)
         self.tuned.owner.to(self.machine.device)
         self.tell(*self.tuned.notes)
         assert self.tuned.num_head() > 0, "the head is trained in every way"
         assert self.tuned.num_trainable() == self.planned.trainable_parameters, "the sketch is the network"
         hardware.forget_peak(self.machine.device)  # loading reads a file into memory that the system can take back
-
-    def _settle_head(self, base: models.Base, texts: Sequence[str]) -> None:
-        probe = batches.encode(base.origin.tokenizer, texts, limit=PROBE_TOKENS)
-        batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
-        factor = settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout)
-        if factor < 1:
-            num_labels = len(base.network.config.id2label)
-            self.tell(f"head: random start scaled by {factor:.3f}, so that the first loss is near ln({num_labels})")
 
     def encode(self, dataset: Dataset, *, task: Classification) -> Splits:
         """Tokenise every split; over-long texts are cut, and that is said."""
@@ -173,9 +164,11 @@ class Job:
 
     def plan(self, splits: Splits, *, task: Classification) -> None:
         """plan.json: what the run will cost; one that cannot fit stops here, before any weight is loaded."""
-        prompt, steps = self.sketch.prompt_tokens, self.recipe.steps
+        prompt, steps, rounds = self.sketch.prompt_tokens, self.recipe.steps, self.recipe.num_evaluations
+        self._save_work(splits, rounds=rounds)
         lengths, scored = ([length + prompt for length in splits[name].lengths] for name in ("train", "validation"))
-        workload = planner.Workload(task, lengths, steps, scored * math.ceil(len(steps) / self.recipe.evaluate_every), prompt)
+        filled = [*lengths, *scored] if self.savings.where else []
+        workload = planner.Workload(task, lengths, steps, scored * rounds, prompt, filled, self.savings.memory_bytes)
         speed = rates.measure(
             device=self.machine.device,
             tokens=min(sum(lengths[row] for rows in steps[0].batches for row in rows), 4096),
@@ -188,6 +181,13 @@ class Job:
         self.folder.write_json(self.folder.plan, self.planned.as_json())
         self.tell(self.planned.sentence())
         self.baseline_bytes = hardware.memory_in_use_bytes(self.machine.device)
+
+    def _save_work(self, splits: Splits, *, rounds: int) -> None:
+        """Decide what the run can do without, and let the sketch do without it."""
+        options = {"train": self.settings.train, "steps": self.recipe.steps, "memory_bytes": self.machine.memory_bytes}
+        self.savings = savings.choose(self.sketch, splits, rounds=rounds, **options)
+        self.choices.note("train.trunk_cache", self.savings.where or "off", self.savings.reason)
+        self.tell(self.choices.sentences()[-1], *self.savings.apply(self.sketch, device=self.machine.device))
 
     def write_config(self, dataset: Dataset) -> None:
         """config.json: every resolved knob and the reason of each automatic one, before the first step."""
@@ -288,6 +288,7 @@ class Job:
             "train_seconds": self.train_seconds,
             "examples_per_second": self.num_rows / self.train_seconds,
             "tokens_per_second": self.num_tokens / self.train_seconds,
+            "trunk_cached": self.savings.where is not None,
             "padding_fraction": 0.0 if packed else batches.padding_fraction(steps, splits["train"].lengths),
             "peak_memory_bytes": self.peak_bytes,
             "planned_peak_memory_bytes": self.planned.peak_memory_bytes,

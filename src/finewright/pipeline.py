@@ -51,6 +51,7 @@ def train(
         )
         job.prepare(base, rows=dataset.train)
         job.write_config(dataset)
+        job.savings.fill(job.tuned, splits, ("train", "validation"))
 
         for event in engine.fit(
             job.tuned,

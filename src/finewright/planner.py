@@ -22,19 +22,24 @@ from finewright.tuned import Tuned
 
 PARTS = ("weights", "gradients", "optimizer")
 REST = "activations"
+KEPT = "trunk"
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
 
 @dataclass(frozen=True)
 class Workload:
     """What a run has to do. `lengths`: tokens of each training text, a prompt's included; `evaluated`: of all texts that are
-    scored without training, each as often as it is."""
+    scored without training, each as often as it is. `filled`: of the texts that the frozen lower blocks are run over once;
+    `kept_bytes`: memory for what comes out.
+    """
 
     task: Classification
     lengths: Sequence[int]
     steps: Sequence[Step]
     evaluated: Sequence[int]
     prompt_tokens: int = 0
+    filled: Sequence[int] = ()
+    kept_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,18 @@ def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workloa
     scoring = _trace_scoring(tuned, workload=workload)
     peaks.append(scoring.memory)
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
+    filling = _trace_filling(tuned, workload=workload)
+    peaks.append(filling.memory)
+    fill_share = sum(workload.filled) / max(1, filling.num_tokens)
     num_steps = len(workload.steps)
     return Plan(
         method=method.name(),
         trainable_parameters=trainable,
         head_parameters=head,
         total_parameters=total_parameters,
-        memory=max(peaks, key=lambda parts: sum(parts.values())),
-        flops=int(work.flops * num_steps + scoring.work.flops * share),
-        seconds=rates.seconds(work) * num_steps + rates.seconds(scoring.work) * share,
+        memory=max(peaks, key=lambda parts: sum(parts.values())) | ({KEPT: workload.kept_bytes} if workload.kept_bytes else {}),
+        flops=int(work.flops * num_steps + scoring.work.flops * share + filling.work.flops * fill_share),
+        seconds=rates.seconds(work) * num_steps + rates.seconds(scoring.work) * share + rates.seconds(filling.work) * fill_share,
         artifact_bytes=artifact_bytes,
         precision="bfloat16" if tuned.bfloat16 else "float32",
         steps=num_steps,
@@ -138,13 +146,13 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
     """Two updates on fake tensors: the second one has the optimizer's state from its start."""
     with trace.without_memory() as ledger:
         _make_fake(tuned)
-        tuned.owner.train()
+        tuned.train()
         numbers: dict[str, set[int]] = {part: set() for part in PARTS}
         numbers["weights"] = _numbers(ledger, [*tuned.owner.parameters(), *tuned.owner.buffers()])
         for parameter in tuned.trainable().values():
             parameter.register_post_accumulate_grad_hook(lambda p: numbers["gradients"].add(ledger.number(p.grad)))
         optimizer = optim.build(tuned, lr=1.0, weight_decay=0.0)
-        parts = [_fake_batch(rows, workload=workload) for rows in step.batches]
+        parts = [_fake_batch(tuned, rows, workload=workload) for rows in step.batches]
         for _ in range(2):
             work = trace.work_of(
                 ledger, lambda: train_step(tuned, parts, task=workload.task, optimizer=optimizer, lr=1.0, clip_norm=1.0)
@@ -158,6 +166,21 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
 def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
     """One pass without gradients, as evaluation makes it: the one with the most tokens."""
     lengths = list(workload.evaluated) or list(workload.lengths[:1])
+    traced = _trace_pass(tuned, lengths, workload=workload, trunk=False)
+    # While validation is scored between two steps, gradients and the optimizer's state are still there.
+    trained = sum(p.numel() * p.element_size() for p in tuned.trainable().values())
+    traced.memory.update({"gradients": trained, "optimizer": 2 * trained})
+    return traced
+
+
+def _trace_filling(tuned: Tuned, *, workload: Workload) -> _Traced:
+    """One pass of the frozen lower blocks alone; nothing when they are not run apart."""
+    if not workload.filled or tuned.trunk is None:
+        return _Traced(dict.fromkeys((*PARTS, REST), 0), trace.Work(), 0)
+    return _trace_pass(tuned, list(workload.filled), workload=workload, trunk=True)
+
+
+def _trace_pass(tuned: Tuned, lengths: list[int], *, workload: Workload, trunk: bool) -> _Traced:
     rows = max(batches.by_length(lengths, budget=EVALUATION_TOKENS), key=lambda rows: sum(lengths[row] for row in rows))
     with trace.without_memory() as ledger:
         _make_fake(tuned)
@@ -165,12 +188,11 @@ def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
         weights = _numbers(ledger, [*tuned.owner.parameters(), *tuned.owner.buffers()])
         layout = Layout(tuple(sorted(lengths[row] - workload.prompt_tokens for row in rows)))
         ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
+        states = None if trunk else _fake_states(tuned, len(ids))
         with torch.no_grad():
-            work = trace.work_of(ledger, lambda: tasks.logits(tuned, ids, layout))
+            run = (lambda: tuned.trunk.run(tuned, ids, layout)) if trunk else (lambda: tasks.logits(tuned, ids, layout, states))
+            work = trace.work_of(ledger, run)
         memory = ledger.peak({**{part: set() for part in PARTS}, "weights": weights}, rest=REST)
-    # While validation is scored between two steps, gradients and the optimizer's state are still there.
-    trained = sum(p.numel() * p.element_size() for p in tuned.trainable().values())
-    memory |= {"gradients": trained, "optimizer": 2 * trained}
     return _Traced(memory, work, sum(lengths[row] for row in rows))
 
 
@@ -180,10 +202,15 @@ def _make_fake(tuned: Tuned) -> None:
         tuned.prompt = made[id(tuned.prompt)]
 
 
-def _fake_batch(rows: Sequence[int], *, workload: Workload) -> Batch:
+def _fake_states(tuned: Tuned, num_tokens: int) -> torch.Tensor | None:
+    """What comes out of the frozen lower blocks, where a step starts from that."""
+    return None if tuned.trunk is None else torch.zeros(num_tokens, tuned.network.config.hidden_size)
+
+
+def _fake_batch(tuned: Tuned, rows: Sequence[int], *, workload: Workload) -> Batch:
     layout = Layout(tuple(sorted(workload.lengths[row] - workload.prompt_tokens for row in rows)))
     ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
-    return Batch(tuple(rows), ids, layout, torch.zeros(len(rows), dtype=torch.long))
+    return Batch(tuple(rows), ids, layout, torch.zeros(len(rows), dtype=torch.long), _fake_states(tuned, len(ids)))
 
 
 def _numbers(ledger: trace.Ledger, tensors: Sequence[torch.Tensor]) -> set[int]:

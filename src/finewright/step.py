@@ -35,7 +35,7 @@ def train_step(
     total_weight = sum(float(_weights(task, batch).sum()) for batch in batches)
     loss_sum = 0.0
     for batch in batches:
-        losses, weights = task.losses(tasks.logits(tuned, batch.ids, batch.layout), batch.targets)
+        losses, weights = task.losses(tasks.logits(tuned, batch.ids, batch.layout, batch.states), batch.targets)
         loss = (losses * weights).sum() / total_weight
         loss.backward()
         loss_sum += float(loss.detach())

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,18 +74,22 @@ def _last_matrix(network: Any, anatomy: Anatomy) -> torch.nn.Linear:
     return [module for module in last.modules() if isinstance(module, torch.nn.Linear)][-1]
 
 
-def logits(tuned: Tuned, ids_T: torch.Tensor, layout: Layout) -> torch.Tensor:
+def logits(tuned: Tuned, ids_T: torch.Tensor, layout: Layout, states_TH: torch.Tensor | None = None) -> torch.Tensor:
     """Class scores of every text of a batch, float32, shape (N, C).
 
-    The last token of a text is known from the layout; no id is ever searched for.
+    `states_TH`: what comes out of the frozen lower blocks, where that is known. The last token of a text is known from the
+    layout; no id is ever searched for.
     """
     network, anatomy, last_block = tuned.network, tuned.anatomy, tuned.last_block
     with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=tuned.bfloat16):
-        states_TH = network.get_input_embeddings()(ids_T)
+        above_trunk = nullcontext() if states_TH is None else tuned.trunk.serving(states_TH)
+        if states_TH is None:
+            states_TH = network.get_input_embeddings()(ids_T)
         if tuned.prompt is not None:
             states_TH, layout = _with_prompt(tuned.prompt, states_TH, layout, shared=_shares_prefix(anatomy))
         run = _padded if anatomy.unpackable else _packed
-        hidden_TH = run(network.get_submodule(anatomy.body), states_TH, layout, first_position=anatomy.first_position)
+        with above_trunk:
+            hidden_TH = run(network.get_submodule(anatomy.body), states_TH, layout, first_position=anatomy.first_position)
     hidden_NH = None if last_block is None else last_block.take()
     if hidden_NH is None:
         read = layout.last if anatomy.pool == "last" else layout.first

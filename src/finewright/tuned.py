@@ -28,6 +28,8 @@ class Tuned:
     `notes`: what was decided on the way, for the user.
     `start`: first values of tensors whose difference to them is what is saved.
     `exact_reload`: whether the saved form is bit for bit what was trained; else equal to 1e-5.
+    `still_blocks`: so many of the lowest blocks are frozen with all that lies below them; they run without dropout.
+    `trunk`: those blocks, when their outcome is kept (see `trunk`).
     `last_block`: runs the last block only where the head reads; None runs it over every token.
     `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
     """
@@ -41,19 +43,35 @@ class Tuned:
     exact_reload: bool = True
     bfloat16: bool = False
     last_block: LastBlock | None = None
+    still_blocks: int = 0
+    trunk: Any = None
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens the prompt adds to every text."""
         return 0 if self.prompt is None else int(self.prompt.shape[0])
 
+    def train(self) -> None:
+        """Turn dropout on, above what is still."""
+        self.owner.train()
+        if not self.still_blocks:
+            return
+        names = [name for name in (self.anatomy.final_norm, self.anatomy.pooler) if name]
+        self.network.get_submodule(self.anatomy.body).eval()
+        for module in [
+            *self.network.get_submodule(self.anatomy.blocks)[self.still_blocks :],
+            *map(self.network.get_submodule, names),
+        ]:
+            module.train()
+
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Every parameter that is trained, by its name in `owner`."""
         return {name: parameter for name, parameter in self.owner.named_parameters() if parameter.requires_grad}
 
     def num_trainable(self) -> int:
-        """How many numbers are trained, the head's included."""
-        return sum(parameter.numel() for parameter in self.trainable().values())
+        """How many numbers are trained, the head's included, and embeddings of tokens that happen not to occur."""
+        idle = sum(getattr(module, "num_idle", 0) for module in self.owner.modules())
+        return sum(parameter.numel() for parameter in self.trainable().values()) + idle
 
     def num_head(self) -> int:
         """How many of the trained numbers are the head's."""

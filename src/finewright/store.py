@@ -1,0 +1,97 @@
+"""What takes long to make and depends on nothing but its inputs: kept on disk under the hash of those inputs.
+
+An entry is a folder that appears whole or not at all: it is written under another name and renamed. Whoever finds it may rely
+on it; whoever makes it at the same time as somebody else ends up with either copy, which are the same.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+MOST_BYTES = 20 << 30
+"""Entries beyond it are removed, those used longest ago first."""
+MOST_SHARE = 0.25
+"""Of the disk's free space and what is kept already."""
+_UNFINISHED, _STALE_SECONDS = ".unfinished-", 24 * 3600
+
+
+def root() -> Path:
+    """`$FINEWRIGHT_CACHE`, or `finewright` in the user's cache folder."""
+    if given := os.environ.get("FINEWRIGHT_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finewright"
+
+
+def key(parts: Iterable[bytes | memoryview | str]) -> str:
+    """Hash of everything an entry depends on; each part counts with its length, so that none can run into the next."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") if isinstance(data, bytes) else data.nbytes.to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def find(kind: str, key: str) -> Path | None:
+    """The folder of an entry, marked as used now; None when there is none."""
+    place = root() / kind / key
+    try:
+        os.utime(place)
+    except OSError:
+        return None
+    return place
+
+
+@contextlib.contextmanager
+def making(kind: str, key: str) -> Iterator[Path]:
+    """An empty folder to write an entry into; it becomes the entry at the end, or vanishes when anything fails.
+
+    Raises `OSError` where nothing can be written.
+    """
+    shelf = root() / kind
+    shelf.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=shelf))
+    try:
+        yield place
+        for file in place.iterdir():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        with contextlib.suppress(OSError):  # somebody else was faster: theirs is the same
+            place.rename(shelf / key)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    trim(keep=shelf / key)
+
+
+def free_bytes() -> int:
+    """Space on the disk of the store."""
+    place = root()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def trim(*, keep: Path) -> None:
+    """Remove what was not finished long ago, and the entries used longest ago beyond the bounds; never `keep`."""
+    entries = []
+    for entry in root().glob("*/*"):
+        with contextlib.suppress(OSError):
+            used = entry.stat().st_mtime
+            if not entry.name.startswith(_UNFINISHED):
+                entries.append((used, entry, sum(file.stat().st_size for file in entry.iterdir())))
+            elif time.time() - used > _STALE_SECONDS:
+                shutil.rmtree(entry, ignore_errors=True)
+    total = sum(size for _, _, size in entries)
+    bound = min(MOST_BYTES, int(MOST_SHARE * (free_bytes() + total)))
+    for _, entry, size in sorted(entries):
+        if total <= bound:
+            return
+        if entry != keep:
+            shutil.rmtree(entry, ignore_errors=True)
+            total -= size

@@ -1,0 +1,219 @@
+"""Frozen lower blocks run once: what comes out of them is kept, and training goes on from there.
+
+Shape suffixes: T tokens of a pass, H hidden size.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from finewright import batches, kernels, store, tasks
+from finewright.anatomy import block_index
+from finewright.batches import Encoded
+from finewright.tuned import Tuned
+
+FILL_TOKENS = 4096
+"""Token budget of a pass that fills the cache."""
+_FORMAT, _FILE = "finewright trunk 1", "states.bin"
+_NO_MATTER = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "_name_or_path", "transformers_version")
+Where = Literal["memory", "file"]
+
+
+def num_untouched(tuned: Tuned) -> int:
+    """How many blocks, from the lowest on, come out the same whatever is learnt; at most all but the last."""
+    network, anatomy = tuned.network, tuned.anatomy
+    blocks = network.get_submodule(anatomy.blocks)
+    if tuned.prompt is not None or anatomy.unpackable:
+        return 0
+    above = tuple(f"{name}." for name in (anatomy.final_norm, anatomy.pooler) if name)
+    lowest = len(blocks) - 1
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad or not name.startswith(f"{anatomy.body}.") or name.startswith(above):
+            continue
+        index = block_index(anatomy, name)
+        lowest = min(lowest, 0 if index is None else index)  # no block: an embedding, which lies below all of them
+    return lowest
+
+
+class _Passing(nn.Module):
+    """Stands where a block stood. The uppermost one hands on the kept states."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.__dict__.update({name: value for name, value in vars(block).items() if not name.startswith("_")})
+        self.states: torch.Tensor | None = None
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """The input, or the kept states."""
+        return hidden_states if self.states is None else self.states
+
+
+class _Full(Exception):
+    """The trunk was run; nobody needs the rest of the pass."""
+
+
+class _Stopping(_Passing):
+    """Stands where the first block above the trunk stood, and ends the pass there."""
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """Keep what came and stop."""
+        self.states = hidden_states
+        raise _Full
+
+
+class Trunk:
+    """The lowest `num_blocks` blocks of a network and everything below them.
+
+    The network's own list of blocks is put aside during a pass, so names, saving and the blocks themselves stay untouched.
+    """
+
+    def __init__(self, network: Any, *, blocks: str, num_blocks: int) -> None:
+        holder, _, self._name = blocks.rpartition(".")
+        self._holder, self.num_blocks = network.get_submodule(holder), num_blocks
+        own = list(network.get_submodule(blocks))
+        self._passing = [_Passing(block) for block in own[:num_blocks]]
+        self._stopping = _Stopping(own[num_blocks])
+        self._above, self._below = own[num_blocks:], own[:num_blocks]
+
+    @contextlib.contextmanager
+    def serving(self, states_TH: torch.Tensor) -> Iterator[None]:
+        """Inside, a pass starts above the trunk, with these states."""
+        self._passing[-1].states = states_TH[None]
+        try:
+            with self._blocks([*self._passing, *self._above]):
+                yield
+        finally:
+            self._passing[-1].states = None
+
+    def run(self, tuned: Tuned, ids_T: torch.Tensor, layout: Any) -> torch.Tensor:
+        """What comes out of the trunk, shape (T, H)."""
+        try:
+            with self._blocks([*self._below, self._stopping, *self._above[1:]]):
+                tasks.logits(tuned, ids_T, layout)
+        except _Full:
+            states, self._stopping.states = self._stopping.states, None
+            assert states is not None
+            return states[0]
+        raise AssertionError("the pass went by the trunk's end")
+
+    @contextlib.contextmanager
+    def _blocks(self, blocks: list[Any]) -> Iterator[None]:
+        own = self._holder._modules[self._name]
+        self._holder._modules[self._name] = nn.ModuleList(blocks)
+        try:
+            yield
+        finally:
+            self._holder._modules[self._name] = own
+
+
+@dataclass(frozen=True)
+class States:
+    """What came out of the trunk for every token of a split. `starts`: first token of every row, and the end; shape (N + 1,).
+
+    `kept`: (all tokens, H) in memory, or the descriptor of the file that holds them in this order.
+    """
+
+    starts: np.ndarray
+    width: int
+    dtype: torch.dtype
+    kept: torch.Tensor | int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one token."""
+        return self.width * self.dtype.itemsize
+
+    def rows(self, rows: Sequence[int]) -> torch.Tensor:
+        """The states of these rows one after the other, float32, shape (T, H)."""
+        pieces = [self._row(row) for row in rows]
+        return torch.cat(pieces).float()
+
+    def _row(self, row: int) -> torch.Tensor:
+        start, end = int(self.starts[row]), int(self.starts[row + 1])
+        if isinstance(self.kept, torch.Tensor):
+            return self.kept[start:end]
+        piece = torch.empty(end - start, self.width, dtype=self.dtype)
+        offset = start * self.row_bytes
+        view: Any = memoryview(_bytes(piece)).cast("B")
+        while len(view):
+            count = os.preadv(self.kept, [view], offset)
+            assert count > 0, "the file is as long as it was when it was opened"
+            view, offset = view[count:], offset + count
+        return piece
+
+
+def fill(tuned: Tuned, encoded: Encoded, *, where: Where, dtype: torch.dtype) -> States:
+    """The trunk's outcome for a split, run now or found in the store from a run over the same tokens and weights.
+
+    In memory it is kept even if the store cannot be written; as a file that is an `OSError`.
+    """
+    starts = np.concatenate([[0], np.cumsum(encoded.lengths)])
+    states = States(starts, tuned.network.config.hidden_size, dtype, -1)
+    key = _key(tuned, encoded, dtype=dtype)
+    path = _found(key, states)
+    if path is None and where == "memory":
+        kept = torch.empty(int(starts[-1]), states.width, dtype=dtype)
+        for start, piece in _run(tuned, encoded, starts):
+            kept[start : start + len(piece)] = piece
+        with contextlib.suppress(OSError), store.making("trunk", key) as place:
+            _bytes(kept).tofile(place / _FILE)
+        return replace(states, kept=kept)
+    if path is None:
+        with store.making("trunk", key) as place, open(place / _FILE, "wb") as file:
+            for start, piece in _run(tuned, encoded, starts):
+                file.seek(start * states.row_bytes)
+                file.write(_bytes(piece.to(dtype)))
+        path = _found(key, states)
+        if path is None:
+            raise FileNotFoundError(store.root())
+    if where == "file":
+        return replace(states, kept=os.open(path, os.O_RDONLY))
+    return replace(states, kept=torch.from_numpy(np.fromfile(path, dtype=np.uint8)).view(dtype).view(-1, states.width))
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    """A tensor's numbers as they lie in memory."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def _found(key: str, states: States) -> Path | None:
+    place = store.find("trunk", key)
+    path = None if place is None else place / _FILE
+    whole = path is not None and path.is_file() and path.stat().st_size == int(states.starts[-1]) * states.row_bytes
+    return path if whole else None
+
+
+def _run(tuned: Tuned, encoded: Encoded, starts: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
+    """(first token, states) of every text, each once, without dropout and gradients."""
+    device = tuned.network.get_input_embeddings().weight.device
+    tuned.owner.eval()
+    for rows in batches.by_length(encoded.lengths, budget=FILL_TOKENS):
+        batch = batches.collate(encoded, rows, device=str(device))
+        with torch.no_grad():
+            states_TH = tuned.trunk.run(tuned, batch.ids, batch.layout).cpu()
+        for row, piece in zip(batch.rows, states_TH.split(list(batch.layout.lengths)), strict=True):
+            yield int(starts[row]), piece
+
+
+def _key(tuned: Tuned, encoded: Encoded, *, dtype: torch.dtype) -> str:
+    """Hash of all that the outcome depends on: tokens, weights, shape, and how the numbers are computed."""
+    network, anatomy, trunk = tuned.network, tuned.anatomy, tuned.trunk
+    shape = {name: value for name, value in network.config.to_dict().items() if name not in _NO_MATTER}
+    device = network.get_input_embeddings().weight.device.type
+    computed = (torch.__version__, device, tuned.bfloat16, kernels.can_pack(torch.bfloat16 if tuned.bfloat16 else torch.float32))
+    parts: list[Any] = [_FORMAT, json.dumps(shape, sort_keys=True, default=str), repr((trunk.num_blocks, dtype, *computed))]
+    parts += [np.array(encoded.lengths).data, np.fromiter((token for ids in encoded.ids for token in ids), dtype=np.int64).data]
+    above = tuple(f"{name}." for name in (anatomy.final_norm, anatomy.pooler) if name)
+    for name, tensor in sorted(network.state_dict().items()):
+        index = block_index(anatomy, name)
+        if name.startswith(f"{anatomy.body}.") and not name.startswith(above) and (index is None or index < trunk.num_blocks):
+            parts += [name, memoryview(_bytes(tensor.detach().cpu()))]
+    return store.key(parts)

@@ -1,0 +1,83 @@
+"""Entries appear whole or not at all."""
+
+import os
+import time
+
+import pytest
+
+from finewright import store
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "cache"))
+
+
+def put(key, content=b"abc", kind="kind"):
+    with store.making(kind, key) as place:
+        (place / "file").write_bytes(content)
+
+
+def test_what_was_made_is_found_and_nothing_else():
+    assert store.find("kind", "k1") is None
+    put("k1")
+    found = store.find("kind", "k1")
+    assert (found / "file").read_bytes() == b"abc"
+    assert store.find("other", "k1") is None
+
+
+def test_what_fails_leaves_nothing():
+    with pytest.raises(RuntimeError, match="half"), store.making("kind", "k1") as place:
+        (place / "file").write_bytes(b"ab")
+        raise RuntimeError("half")
+    assert store.find("kind", "k1") is None
+    assert list((store.root() / "kind").iterdir()) == []
+
+
+def test_of_two_makers_one_wins_and_neither_fails():
+    with store.making("kind", "k1") as mine:
+        (mine / "file").write_bytes(b"same")
+        put("k1", b"same")
+    assert (store.find("kind", "k1") / "file").read_bytes() == b"same"
+    assert len(list((store.root() / "kind").iterdir())) == 1
+
+
+def test_parts_of_a_key_do_not_run_into_each_other():
+    assert store.key(["ab", "c"]) != store.key(["a", "bc"])
+    assert store.key([b"ab"]) == store.key(["ab"]) == store.key([memoryview(b"ab")])
+
+
+def test_entries_used_longest_ago_go_first(monkeypatch):
+    for number, key in enumerate(("old", "used", "new")):
+        put(key, b"x" * 100)
+        os.utime(store.root() / "kind" / key, (number + 1, number + 1))
+    monkeypatch.setattr(store, "MOST_BYTES", 250)
+    store.find("kind", "old")
+    put("newest", b"x" * 100)
+    assert {place.name for place in (store.root() / "kind").iterdir()} == {"old", "newest"}
+
+
+def test_the_newest_entry_stays_however_large(monkeypatch):
+    monkeypatch.setattr(store, "MOST_BYTES", 10)
+    put("large", b"x" * 100)
+    assert store.find("kind", "large") is not None
+
+
+def test_what_was_left_unfinished_long_ago_is_removed():
+    put("k1")
+    left, recent = (store.root() / "kind" / f".unfinished-{name}" for name in ("left", "recent"))
+    left.mkdir()
+    recent.mkdir()
+    day_before = time.time() - 2 * 24 * 3600
+    os.utime(left, (day_before, day_before))
+    put("k2")
+    assert not left.exists()
+    assert recent.exists()
+
+
+def test_where_it_lies(monkeypatch, tmp_path):
+    assert store.root() == tmp_path / "cache"
+    monkeypatch.delenv("FINEWRIGHT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert store.root() == tmp_path / "xdg" / "finewright"
+    assert store.free_bytes() > 0

@@ -1,0 +1,204 @@
+"""Frozen lower blocks run once: the same numbers as running them at every pass."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tiny
+from finewright import anatomy as anatomies
+from finewright import batches, fast, kernels, methods, models, optim, store, trunk
+from finewright.attention import Layout
+from finewright.step import train_step
+from finewright.tasks import Classification, logits
+
+KINDS = [kind for kind in tiny.CONFIGS if not anatomies.of(tiny.CONFIGS[kind]()).unpackable]
+LENGTHS = [2, 9, 4, 4, 7, 1, 3]
+TASK = Classification(("a", "b", "c"))
+WAYS = {"top block": ("freeze", {"blocks": 1}), "adapters in the top two": ("lora", {"blocks": 2})}
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "cache"))
+
+
+def encoded():
+    return batches.Encoded(tiny.texts(LENGTHS), LENGTHS, [0, 1, 2, 0, 1, 2, 0])
+
+
+def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **knobs):
+    net = tiny.network(kind)
+    anatomy = anatomies.of(net.config)
+    torch.manual_seed(3)
+    tuned = methods.make(name, knobs).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+    if bfloat16:
+        models.use_bfloat16(tuned)
+    fast.apply(tuned)
+    tuned.still_blocks = trunk.num_untouched(tuned)
+    if cached:
+        tuned.trunk = trunk.Trunk(net, blocks=anatomy.blocks, num_blocks=tuned.still_blocks)
+    return tuned
+
+
+def fill(tuned, *, where="memory", dtype=torch.float32, rows=None):
+    rows = rows or encoded()
+    return replace(rows, kept=trunk.fill(tuned, rows, where=where, dtype=dtype))
+
+
+def train(tuned, rows, *, steps=5):
+    """Losses of some updates with dropout, and the weights after them."""
+    optimizer = optim.build(tuned, lr=1e-2, weight_decay=0.01)
+    torch.manual_seed(11)
+    losses = []
+    for step in range(steps):
+        tuned.train()
+        part = batches.collate(rows, [(step + index) % len(LENGTHS) for index in (0, 2, 3)])
+        losses.append(train_step(tuned, [part], task=TASK, optimizer=optimizer, lr=1e-2, clip_norm=1.0).loss)
+    return losses, {name: parameter.detach().clone() for name, parameter in tuned.trainable().items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_from_the_cache_is_training(kind, way):
+    name, knobs = WAYS[way]
+    losses, weights = train(prepared(kind, name, **knobs), encoded())
+    tuned = prepared(kind, name, cached=True, **knobs)
+    cached_losses, cached_weights = train(tuned, fill(tuned))
+    assert max(losses) - min(losses) > 1e-3
+    exact = kernels.can_pack(torch.float32) and kind == "gpt2"  # rows of a packed product do not depend on their company
+    assert cached_losses == pytest.approx(losses, abs=0 if exact else 1e-5)
+    for key, weight in weights.items():
+        torch.testing.assert_close(cached_weights[key], weight, atol=0 if exact else 1e-4, rtol=0, msg=key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_from_the_cache_are_scores(kind):
+    plain, tuned = prepared(kind), prepared(kind, cached=True)
+    expected = tiny.scores(plain, encoded().ids)
+    batch = batches.collate(fill(tuned), range(len(LENGTHS)))
+    with torch.no_grad():
+        scores = logits(tuned, batch.ids, batch.layout, batch.states)
+    torch.testing.assert_close(scores, expected[list(batch.rows)], atol=1e-6, rtol=0)
+    assert torch.equal(tiny.scores(tuned, encoded().ids), tiny.scores(plain, encoded().ids)), "texts outside the cache still run"
+
+
+def test_the_frozen_blocks_do_not_run_again():
+    tuned = prepared(cached=True)
+    rows = fill(tuned)
+    tuned.network.transformer.h[0].register_forward_hook(lambda *_: pytest.fail("ran again"))
+    train(tuned, rows, steps=1)
+    with pytest.raises(pytest.fail.Exception, match="ran again"):
+        train(tuned, encoded(), steps=1)
+
+
+def test_a_file_serves_the_same_as_memory():
+    tuned = prepared(cached=True)
+    in_memory, in_file = fill(tuned), fill(tuned, where="file")
+    assert isinstance(in_file.kept.kept, int)
+    for rows in ([0], [6, 1, 1], [5, 4, 3, 2]):
+        assert torch.equal(in_memory.kept.rows(rows), in_file.kept.rows(rows))
+        assert len(in_file.kept.rows(rows)) == sum(LENGTHS[row] for row in rows)
+
+
+def runs_of_the_trunk(tuned, rows, **options):
+    seen = []
+    handle = tuned.network.transformer.h[0].register_forward_hook(lambda *_: seen.append(1))
+    fill(tuned, rows=rows, **options)
+    handle.remove()
+    return len(seen)
+
+
+def test_runs_over_the_same_tokens_and_weights_share_what_was_computed():
+    assert runs_of_the_trunk(prepared(cached=True), encoded()) == 1
+    assert runs_of_the_trunk(prepared(cached=True), encoded()) == 0
+    assert runs_of_the_trunk(prepared(cached=True), encoded(), where="file") == 0
+    assert runs_of_the_trunk(prepared(cached=True, name="lora", blocks=1), encoded()) == 0, "another way, the same frozen blocks"
+
+
+def test_other_tokens_weights_blocks_or_numbers_are_another_entry():
+    base = encoded()
+    runs_of_the_trunk(prepared(cached=True), base)
+    other_tokens = replace(base, ids=[[*base.ids[0][:-1], 7], *base.ids[1:]])
+    assert runs_of_the_trunk(prepared(cached=True), other_tokens) == 1
+    assert runs_of_the_trunk(prepared(cached=True), base, dtype=torch.bfloat16) == 1
+    assert runs_of_the_trunk(prepared(cached=True, bfloat16=True), base) == 1
+    assert runs_of_the_trunk(prepared(cached=True, blocks=2), base) == 1
+    changed = prepared(cached=True)
+    changed.network.transformer.h[0].ln_1.bias.data[0] += 1
+    assert runs_of_the_trunk(changed, base) == 1
+    above = prepared(cached=True)
+    above.network.transformer.h[2].ln_1.bias.data[0] += 1
+    assert runs_of_the_trunk(above, base) == 0
+
+
+def test_a_cut_off_file_is_made_anew(tmp_path):
+    tuned = prepared(cached=True)
+    whole = fill(tuned).kept.rows([0])
+    file = next(store.root().glob("trunk/*/states.bin"))
+    file.write_bytes(file.read_bytes()[:-1])
+    assert runs_of_the_trunk(tuned, encoded()) == 1
+    assert torch.equal(fill(tuned).kept.rows([0]), whole)
+
+
+def test_memory_does_without_a_disk_and_a_file_does_not(monkeypatch, tmp_path):
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
+    tuned = prepared(cached=True)
+    assert len(fill(tuned).kept.rows([0])) == LENGTHS[0]
+    with pytest.raises(OSError, match="taken"):
+        fill(tuned, where="file")
+
+
+def test_bfloat16_takes_half_the_room_and_is_near():
+    tuned = prepared(cached=True)
+    exact, half = fill(tuned).kept, fill(tuned, dtype=torch.bfloat16).kept
+    assert half.kept.nbytes * 2 == exact.kept.nbytes
+    torch.testing.assert_close(half.rows([1]), exact.rows([1]), atol=0, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "expected"),
+    [
+        ("full", {}, 0),
+        ("freeze", {"blocks": 1}, 2),
+        ("freeze", {"blocks": 2}, 1),
+        ("freeze", {"blocks": 0}, 2),
+        ("freeze", {"blocks": 1, "embeddings": True}, 0),
+        ("lora", {}, 0),
+        ("lora", {"blocks": 1}, 2),
+        ("prompt", {}, 0),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_how_many_blocks_nothing_touches(kind, name, knobs, expected):
+    assert trunk.num_untouched(prepared(kind, name, **knobs)) == expected
+
+
+def test_padded_architectures_have_no_trunk():
+    net = tiny.network("bloom")
+    anatomy = anatomies.of(net.config)
+    tuned = methods.make("freeze", {"blocks": 1}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+    assert trunk.num_untouched(tuned) == 0
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_dropout_rests_below_and_works_above(kind):
+    tuned = prepared(kind)
+    tuned.train()
+    blocks = tuned.network.get_submodule(tuned.anatomy.blocks)
+    assert [block.training for block in blocks] == [False, False, True]
+    assert not any(m.training for m in blocks[0].modules())
+    assert all(m.training for m in blocks[2].modules())
+    embedding_dropout = tuned.network.transformer.drop if kind == "gpt2" else tuned.network.bert.embeddings.dropout
+    assert not embedding_dropout.training
+    assert tuned.network.training
+
+
+def test_a_pass_that_fails_leaves_the_network_whole():
+    tuned = prepared(cached=True)
+    before = list(tuned.network.transformer.h)
+    with pytest.raises(RuntimeError):
+        logits(tuned, torch.tensor([1, 2]), Layout((2,)), torch.zeros(2, 31))
+    assert list(tuned.network.transformer.h) == before
+    assert set(tuned.network.state_dict()) == set(prepared().network.state_dict())

@@ -1,0 +1,118 @@
+"""Embeddings of tokens in use: the same training, and nothing of it in what is saved."""
+
+import pytest
+import torch
+
+import tiny
+from finewright import anatomy as anatomies
+from finewright import batches, methods, optim, tasks, vocabulary
+from finewright.attention import Layout
+from finewright.step import train_step
+from finewright.tasks import Classification
+
+TASK = Classification(("a", "b", "c"))
+TEXTS = [[5, 9, 5, 1], [9, 30], [1, 2, 3, 30, 31, 5], [7]]
+USED = sorted({token for text in TEXTS for token in text})
+
+
+def prepared(kind="gpt2", name="full", **knobs):
+    net = tiny.network(kind)
+    anatomy = anatomies.of(net.config)
+    return methods.make(name, knobs).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+
+
+def train(tuned, *, steps=6, weight_decay=0.0):
+    encoded = batches.Encoded(TEXTS, [len(one) for one in TEXTS], [0, 1, 2, 0])
+    optimizer = optim.build(tuned, lr=1e-2, weight_decay=weight_decay)
+    tuned.owner.train()
+    for module in tuned.network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for step in range(steps):  # not every token in use is in every batch: momentum must move it all the same
+        part = batches.collate(encoded, [step % 4, (step + 1) % 4])
+        train_step(tuned, [part], task=TASK, optimizer=optimizer, lr=1e-2, clip_norm=1.0)
+    tuned.owner.eval()
+    return tuned
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta"])
+def test_without_weight_decay_training_is_the_same(kind):
+    """BERT's and Llama's embeddings name a padding row that never learns; here it is in use as a token."""
+    plain, restricted = prepared(kind), prepared(kind)
+    before = plain.network.get_input_embeddings().weight.detach().clone()
+    assert f"embeddings: {len(USED)} of 320 tokens" in vocabulary.restrict(restricted, USED)
+    train(plain)
+    train(restricted)
+    theirs, ours = plain.network.state_dict(), restricted.network.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=2e-6, rtol=1e-5, msg=name)
+    moved = (plain.network.get_input_embeddings().weight != before).any(dim=1).nonzero().flatten().tolist()
+    assert set(moved) == set(USED) - {plain.network.get_input_embeddings().padding_idx}
+
+
+def test_with_weight_decay_only_rows_out_of_use_differ():
+    plain, restricted = prepared(), prepared()
+    before = plain.network.transformer.wte.weight.detach().clone()
+    vocabulary.restrict(restricted, USED)
+    train(plain, weight_decay=0.5)
+    train(restricted, weight_decay=0.5)
+    ours, theirs = (tuned.network.state_dict()["transformer.wte.weight"] for tuned in (restricted, plain))
+    torch.testing.assert_close(ours[USED], theirs[USED], atol=2e-6, rtol=1e-5)
+    idle = [token for token in range(320) if token not in USED]
+    assert torch.equal(ours[idle], before[idle])
+    assert not torch.equal(theirs[idle], before[idle])
+
+
+def test_rows_that_are_put_back_are_seen_in_evaluation():
+    """As when the best weights come back from a checkpoint."""
+    tuned = prepared()
+    vocabulary.restrict(tuned, USED)
+    kept = {name: parameter.detach().clone() for name, parameter in tuned.trainable().items()}
+    scores = tiny.scores(tuned, TEXTS)
+    train(tuned)
+    assert not torch.allclose(tiny.scores(tuned, TEXTS), scores, atol=1e-3)
+    with torch.no_grad():
+        for name, parameter in tuned.trainable().items():
+            parameter.copy_(kept[name])
+    assert torch.equal(tiny.scores(tuned, TEXTS), scores)
+
+
+def test_tokens_that_training_never_saw_keep_their_meaning():
+    plain, restricted = prepared(), prepared()
+    vocabulary.restrict(restricted, USED)
+    assert torch.equal(tiny.scores(restricted, [[100, 5, 200]]), tiny.scores(plain, [[100, 5, 200]]))
+
+
+def test_counts_and_the_optimizers_share():
+    plain, tuned = prepared(), prepared()
+    vocabulary.restrict(tuned, USED)
+    assert tuned.num_trainable() == plain.num_trainable()
+    spared = (320 - len(USED)) * 32
+    assert sum(p.numel() for p in tuned.trainable().values()) == plain.num_trainable() - spared
+
+
+def test_a_sketch_is_restricted_alike():
+    with torch.device("meta"):
+        tuned = prepared()
+    vocabulary.restrict(tuned, USED)
+    assert tuned.num_trainable() == prepared().num_trainable()
+    assert {name: p.shape for name, p in tuned.trainable().items()}["transformer.wte.rows"] == (len(USED), 32)
+    assert all(p.is_meta for p in tuned.owner.parameters())
+
+
+def test_nothing_is_done_where_nothing_is_to_gain():
+    assert vocabulary.restrict(prepared(name="lora"), USED) == ""
+    assert vocabulary.restrict(prepared(name="freeze"), USED) == ""
+    assert vocabulary.restrict(prepared(), range(300)) == ""
+    assert "embeddings" in vocabulary.restrict(prepared(name="freeze", embeddings=True), USED)
+
+
+def test_gradients_reach_the_rows_of_a_batch_alone():
+    tuned = prepared()
+    vocabulary.restrict(tuned, USED)
+    tuned.owner.train()
+    tasks.logits(tuned, torch.tensor([9, 30]), Layout((2,))).sum().backward()
+    grad = tuned.network.transformer.wte.rows.grad
+    assert {USED[row] for row in grad.any(dim=1).nonzero().flatten().tolist()} == {9, 30}
+    assert tuned.network.transformer.wte.weight.grad is None

@@ -27,9 +27,13 @@ def test_what_was_made_is_found_and_nothing_else():
 
 
 def test_what_fails_leaves_nothing():
-    with pytest.raises(RuntimeError, match="half"), store.making("kind", "k1") as place:
-        (place / "file").write_bytes(b"ab")
-        raise RuntimeError("half")
+    def half():
+        with store.making("kind", "k1") as place:
+            (place / "file").write_bytes(b"ab")
+            raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError, match="half"):
+        half()
     assert store.find("kind", "k1") is None
     assert list((store.root() / "kind").iterdir()) == []
 

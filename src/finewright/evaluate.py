@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from finewright import batches, fast, metrics, models, tasks
+from finewright import batches, fast, metrics, models, shapes, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
 from finewright.errors import ExitCode, UserError
@@ -17,7 +17,7 @@ from finewright.tuned import Tuned
 PROBE_ROWS, PROBE_TOKENS = 32, 64
 """What a fresh head is settled on."""
 EVALUATION_TOKENS = 4096
-"""Token budget of a pass without gradients."""
+"""Token budget of a pass without gradients, a prompt's tokens counted."""
 
 
 def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
@@ -26,13 +26,13 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     tuned.owner.eval()
     with torch.inference_mode():
-        for rows in batches.by_length(encoded.lengths, budget=EVALUATION_TOKENS):
+        for rows in batches.by_length([length + tuned.prompt_tokens for length in encoded.lengths], budget=EVALUATION_TOKENS):
             batch = batches.collate(encoded, rows, device=str(device))
             scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout, batch.states).float().cpu().numpy()
     return scores
 
 
-def settle_head(base: models.Base, texts: Sequence[str]) -> list[str]:
+def settle_head(base: shapes.Base, texts: Sequence[str]) -> list[str]:
     """Scale a fresh head so that it starts near ln(classes) on the first of these texts; what there is to tell."""
     probe = batches.encode(base.origin.tokenizer, texts[:PROBE_ROWS], limit=PROBE_TOKENS)
     batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])

@@ -77,13 +77,21 @@ class _FrozenProduct(torch.autograd.Function):
 class Packed:
     """A frozen matrix in the order in which the processor reads it, beside the plain one, which the backward pass reads.
 
-    It is packed when it is first wanted, and again when the weight was changed since. `inputs_first`: the weight is (I, O).
+    It is packed anew when the weight was changed since. `inputs_first`: the weight is (I, O).
     """
 
     def __init__(self, module: Any, *, inputs_first: bool) -> None:
         self._module, self._inputs_first = module, inputs_first
-        self._packed: torch.Tensor | None = None
         self._state: tuple[int, int] = (0, 0)
+        self._packed: torch.Tensor | None = None
+
+    def look(self) -> torch.Tensor:
+        """The packed matrix, up to date."""
+        weight = self._module.weight
+        if self._packed is None or self._state != (weight.data_ptr(), weight._version):
+            self._packed = _pack(weight.T if self._inputs_first else weight)
+            self._state = (weight.data_ptr(), weight._version)
+        return self._packed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Packed":
         """For the module's copy, which packs for itself: packed tensors cannot be copied."""
@@ -95,11 +103,7 @@ class Packed:
 
     def product(self, states: torch.Tensor) -> torch.Tensor:
         """states · Wᵀ + bias without gradients, in the weight's dtype."""
-        weight = self._module.weight
-        state = (weight.data_ptr(), weight._version)
-        if self._packed is None or self._state != state:
-            self._packed, self._state = _pack(weight.T if self._inputs_first else weight), state
-        return _product(states.to(weight.dtype), self._packed, self._module.bias)
+        return _product(states.to(self._module.weight.dtype), self.look(), self._module.bias)
 
     def backward_product(self, gradients: torch.Tensor) -> torch.Tensor:
         """gradients · W: read from the plain weight, because a packed transpose took a third copy and won 2 % of a step."""
@@ -113,8 +117,8 @@ class PackedLinear(nn.Linear):
     packed: Packed
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """As the plain layer."""
-        return self.packed(input)
+        """As the plain layer; on another device than the packed copy's by it."""
+        return self.packed(input) if input.device.type == "cpu" else super().forward(input)
 
 
 class PackedConv1D(Conv1D):
@@ -123,8 +127,8 @@ class PackedConv1D(Conv1D):
     packed: Packed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As the plain layer."""
-        return self.packed(x)
+        """As the plain layer; on another device than the packed copy's by it."""
+        return self.packed(x) if x.device.type == "cpu" else super().forward(x)
 
 
 _PACKED: dict[type, type] = {nn.Linear: PackedLinear, Conv1D: PackedConv1D}
@@ -136,6 +140,8 @@ def pack(module: Any) -> None:
         module.register_buffer("packed", torch.empty_like(module.weight), persistent=False)
         return
     module.packed = Packed(module, inputs_first=isinstance(module, Conv1D))
+    module.packed.look()
+    module.packed_bytes = module.weight.numel() * module.weight.element_size()
     module.__class__ = _PACKED[type(module)]
 
 

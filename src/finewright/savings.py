@@ -1,5 +1,6 @@
 """Work that a run can do without, decided before its plan and done to the sketch and to the network alike."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,7 @@ import torch
 
 from finewright import fast, store, trunk, vocabulary
 from finewright.batches import Encoded, Step
+from finewright.choices import Choices
 from finewright.config import TrainKnobs
 from finewright.trunk import Where
 from finewright.tuned import Tuned
@@ -18,13 +20,22 @@ MEMORY_SHARE, DISK_SHARE = 0.25, 0.5
 
 
 @dataclass(frozen=True)
-class Savings:
-    """`used_tokens`: ids in the training texts. `where`: the trunk's outcome is kept there, or "" when it is not kept.
+class Texts:
+    """Tokens of each training and each validation text, a prompt's not counted; `tokens`: ids in training, None: not known."""
 
-    `kept_bytes`: of the outcome. `reason`: why it is kept or not.
+    training: Sequence[int]
+    validation: Sequence[int]
+    tokens: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class Savings:
+    """`used_tokens`: ids in training, None where they are not known. `num_still`: lowest blocks that nothing touches.
+
+    `where`: what comes out of them is kept there; None: it is not kept. `reason`: why. `kept_bytes`: of it.
     """
 
-    used_tokens: Sequence[int]
+    used_tokens: Sequence[int] | None
     num_still: int
     where: Where | None
     dtype: torch.dtype
@@ -36,14 +47,20 @@ class Savings:
         """Memory that is kept from the plan's activations and weights."""
         return self.kept_bytes if self.where == "memory" else 0
 
-    def apply(self, tuned: Tuned, *, device: str) -> list[str]:
-        """Make the network (or its sketch) do without; returns what there is to tell."""
-        restricted = vocabulary.restrict(tuned, self.used_tokens)
+    def apply(self, tuned: Tuned, *, device: str) -> int:
+        """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""
+        restricted = 0 if self.used_tokens is None else vocabulary.restrict(tuned, self.used_tokens)
         fast.apply(tuned, device=device)
         tuned.still_blocks = self.num_still
         if self.where is not None:
             tuned.trunk = trunk.Trunk(tuned.network, blocks=tuned.anatomy.blocks, num_blocks=self.num_still)
-        return [restricted] if restricted else []
+        return restricted
+
+    def tell(self, choices: Choices, *, rows: int) -> None:
+        """Note what was chosen; `rows`: as `apply` returned it."""
+        choices.note("train.trunk_cache", self.where or "off", self.reason)
+        if rows:
+            choices.note("embeddings", f"{rows:,} rows", "the tokens that occur in training; the others stay as they are")
 
     def fill(self, tuned: Tuned, splits: dict[str, Encoded], names: Sequence[str]) -> None:
         """Run the trunk over these splits, once for the whole run."""
@@ -54,27 +71,33 @@ class Savings:
 
 
 def choose(
-    tuned: Tuned, splits: dict[str, Encoded], *, train: TrainKnobs, steps: Sequence[Step], rounds: int, memory_bytes: int
+    tuned: Tuned,
+    *,
+    train: TrainKnobs,
+    texts: Texts,
+    steps: Sequence[Step],
+    every: int,
+    memory_bytes: int,
 ) -> Savings:
-    """`tuned`: a sketch. `rounds`: how often validation is scored. `memory_bytes`: of the machine."""
-    training, validation = splits["train"], splits["validation"]
-    tokens = sum(training.lengths) + sum(validation.lengths)
-    visits = sum(training.lengths[row] for step in steps for rows in step.batches for row in rows)
-    visits += rounds * sum(validation.lengths)
+    """`tuned`: a sketch. `every`: steps between two looks at validation. `memory_bytes`: that the run may take."""
+    training, validation = texts.training, texts.validation
+    num_tokens = sum(training) + sum(validation)
+    visits = sum(training[row] for step in steps for rows in step.batches for row in rows)
+    visits += math.ceil(len(steps) / every) * sum(validation)
     still, dtype = trunk.num_untouched(tuned), getattr(torch, train.trunk_precision)
-    num_bytes = tokens * tuned.network.config.hidden_size * dtype.itemsize
+    num_bytes = num_tokens * tuned.network.config.hidden_size * dtype.itemsize
     where, reason = _place(num_bytes, memory_bytes=memory_bytes)
-    share = visits / max(1, tokens)
+    times = visits / max(1, num_tokens)
     if not still:
         where, reason = None, "what is trained begins in the first block or before it"
     elif train.trunk_cache == "off":
         where, reason = None, "as asked for"
-    elif train.trunk_cache == "auto" and share < WORTHWHILE_VISITS:
-        where, reason = None, f"a text is read {share:.1f} times, too few to gain"
+    elif train.trunk_cache == "auto" and times < WORTHWHILE_VISITS:
+        where, reason = None, f"a text is read {times:.1f} times, too few to gain"
     elif where is not None:
         of = len(tuned.network.get_submodule(tuned.anatomy.blocks))
-        reason = f"the lower {still} of {of} blocks run once instead of {share:.1f} times, without dropout; {reason}"
-    return Savings(training.tokens(), still, where, dtype, num_bytes if where else 0, reason)
+        reason = f"the lower {still} of {of} blocks run once instead of {times:.1f} times, without dropout; {reason}"
+    return Savings(texts.tokens, still, where, dtype, num_bytes if where else 0, reason)
 
 
 def _place(num_bytes: int, *, memory_bytes: int) -> tuple[Where | None, str]:

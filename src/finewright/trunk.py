@@ -79,30 +79,37 @@ class Trunk:
         holder, _, self._name = blocks.rpartition(".")
         self._holder, self.num_blocks = network.get_submodule(holder), num_blocks
         own = list(network.get_submodule(blocks))
-        self._passing = [_Passing(block) for block in own[:num_blocks]]
-        self._stopping = _Stopping(own[num_blocks])
-        self._above, self._below = own[num_blocks:], own[:num_blocks]
+        self._passing = {block: _Passing(block) for block in own[:num_blocks]}
+        self._last, self._stopping = self._passing[own[num_blocks - 1]], _Stopping(own[num_blocks])
 
     @contextlib.contextmanager
     def serving(self, states_TH: torch.Tensor) -> Iterator[None]:
         """Inside, a pass starts above the trunk, with these states."""
-        self._passing[-1].states = states_TH[None]
+        self._last.states = states_TH[None]
         try:
-            with self._blocks([*self._passing, *self._above]):
+            with self._blocks([self._passing.get(block, block) for block in self._own()]):
                 yield
         finally:
-            self._passing[-1].states = None
+            self._last.states = None
 
     def run(self, tuned: Tuned, ids_T: torch.Tensor, layout: Any) -> torch.Tensor:
         """What comes out of the trunk, shape (T, H)."""
         try:
-            with self._blocks([*self._below, self._stopping, *self._above[1:]]):
+            with self._blocks([block for block in self._own() if block in self._passing] + [self._stopping]):
                 tasks.logits(tuned, ids_T, layout)
         except _Full:
             states, self._stopping.states = self._stopping.states, None
             assert states is not None
             return states[0]
         raise AssertionError("the pass went by the trunk's end")
+
+    def holds(self, block: nn.Module) -> bool:
+        """Whether a block is one of the trunk's."""
+        return block in self._passing
+
+    def _own(self) -> list[nn.Module]:
+        """The network's blocks as they are now; a plan runs a few of many equal ones."""
+        return list(self._holder._modules[self._name])
 
     @contextlib.contextmanager
     def _blocks(self, blocks: list[Any]) -> Iterator[None]:

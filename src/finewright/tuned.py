@@ -31,6 +31,7 @@ class Tuned:
     `still_blocks`: so many of the lowest blocks are frozen with all that lies below them; they run without dropout.
     `trunk`: those blocks, when their outcome is kept (see `trunk`).
     `last_block`: runs the last block only where the head reads; None runs it over every token.
+    `checkpointed`: blocks keep their input alone and compute the rest again on the way back.
     `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
     """
 
@@ -45,6 +46,7 @@ class Tuned:
     last_block: LastBlock | None = None
     still_blocks: int = 0
     trunk: Any = None
+    checkpointed: bool = False
 
     @property
     def prompt_tokens(self) -> int:

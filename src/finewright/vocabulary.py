@@ -45,14 +45,14 @@ class UsedEmbedding(nn.Embedding):
         del destination[f"{prefix}rows"]
 
 
-def restrict(tuned: Tuned, used: Sequence[int]) -> str:
-    """Let a trained embedding train only the rows of `used` (token ids); returns what was done, empty when nothing was."""
+def restrict(tuned: Tuned, used: Sequence[int]) -> int:
+    """Let a trained embedding train only the rows of `used` (token ids); returns how many, 0 when nothing was done."""
     embedding = tuned.network.get_input_embeddings()
     rows = sorted(set(used))
     if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad or embedding.max_norm is not None:
-        return ""
+        return 0
     if len(rows) > WORTHWHILE_SHARE * embedding.num_embeddings:
-        return ""
+        return 0
     weight, kept = embedding.weight, torch.tensor(rows, device=embedding.weight.device)
     slots = torch.full((embedding.num_embeddings,), -1, device=weight.device)
     slots[kept] = torch.arange(len(rows), device=weight.device)
@@ -62,4 +62,4 @@ def restrict(tuned: Tuned, used: Sequence[int]) -> str:
     embedding.rows = nn.Parameter(weight.detach()[kept].clone())
     vars(embedding)["padding_slot"] = rows.index(embedding.padding_idx) if embedding.padding_idx in rows else None
     weight.requires_grad_(False)
-    return f"embeddings: {len(rows):,} of {len(weight):,} tokens occur in training; the other rows stay as they are"
+    return len(rows)

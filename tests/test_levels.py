@@ -27,7 +27,7 @@ LEVELS = [
         "run",
         "store",
     },
-    {"data", "lowrank", "narrow", "provenance", "trace"},
+    {"data", "encoding", "lowrank", "narrow", "provenance", "trace"},
     {"tuned"},
     {"batches", "checkpoint", "checks", "fast", "methods", "optim", "rates", "repeats", "shapes", "tasks", "vocabulary"},
     {"models", "step", "trunk"},

@@ -25,7 +25,7 @@ def test_a_text_scores_the_same_alone_in_a_batch_and_in_transformers(name):
         pytest.skip(f"{name} is not beside the project")
     base = models.load(hub.resolve(str(SHARED / name)), labels=("a", "b", "c"))
     tuned = Tuned(network=base.network.eval(), owner=base.network, anatomy=base.anatomy)
-    ids = batches.encode(base.origin.tokenizer, TEXTS, limit=64).ids
+    ids = batches.encode(base.origin.tokenizer, TEXTS, limit=64).ids.tolist()
     together = tiny.scores(tuned, ids)
     alone = torch.cat([tiny.scores(tuned, [one]) for one in ids])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from finewright import encoding
 from finewright.attention import Layout, sort_by_length
+from finewright.encoding import TokenRows
 
 ROWS_PER_STEP = 16
 """What the automatic token budget holds on average: the usual batch of published fine-tuning recipes."""
@@ -21,19 +23,25 @@ class Encoded:
     `kept`: what frozen lower blocks make of the texts (`trunk.States`), when that is not computed at every pass.
     """
 
-    ids: list[list[int]]
-    lengths_uncut: list[int]
+    ids: Sequence[Sequence[int]] | TokenRows
+    lengths_uncut: Sequence[int]
     targets: list[int]
     kept: Any = None
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each text as it is used."""
-        return [len(ids) for ids in self.ids]
+        return self.ids.lengths.tolist() if isinstance(self.ids, TokenRows) else [len(ids) for ids in self.ids]
+
+    def flat(self) -> np.ndarray:
+        """The ids of all texts one after the other."""
+        if isinstance(self.ids, TokenRows):
+            return self.ids.flat
+        return np.fromiter((token for ids in self.ids for token in ids), dtype=np.int32)
 
     def tokens(self) -> list[int]:
         """Ids of the tokens that occur, in ascending order."""
-        return sorted({token for ids in self.ids for token in ids})
+        return np.unique(self.flat()).tolist()
 
 
 @dataclass(frozen=True)
@@ -63,23 +71,21 @@ class Step:
     batches: tuple[tuple[int, ...], ...]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, targets: Sequence[int] = (), limit: int, keep_end: bool = False) -> Encoded:
+def encode(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    targets: Sequence[int] = (),
+    limit: int,
+    keep_end: bool = False,
+    keep: bool = False,
+) -> Encoded:
     """Token ids of every text, those over `limit` cut at the end, or at the start with `keep_end`.
 
-    The tokenizer itself cuts, so special tokens such as [CLS] and [SEP] stay in place.
+    `keep`: so that the next run over the same texts need not tokenise them again.
     """
-    if not texts:
-        return Encoded([], [], [])
-    ids = tokenizer(list(texts), verbose=False)["input_ids"]
-    lengths = [len(one) for one in ids]
-    long = [index for index, length in enumerate(lengths) if length > limit]
-    if long:
-        side, tokenizer.truncation_side = tokenizer.truncation_side, "left" if keep_end else "right"
-        cut = tokenizer([texts[index] for index in long], truncation=True, max_length=limit, verbose=False)["input_ids"]
-        tokenizer.truncation_side = side
-        for index, shorter in zip(long, cut, strict=True):
-            ids[index] = shorter
-    return Encoded(ids, lengths, list(targets))
+    ids, lengths_uncut = encoding.encode(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep)
+    return Encoded(ids, lengths_uncut.tolist(), list(targets))
 
 
 def choose_budget(lengths: Sequence[int], *, prompt_tokens: int = 0) -> tuple[int, str]:
@@ -133,7 +139,8 @@ def by_length(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
 def collate(encoded: Encoded, rows: Sequence[int], *, device: str = "cpu") -> Batch:
     """One batch of the given rows."""
     ordered = sorted(rows, key=lambda row: (len(encoded.ids[row]), row))
-    ids = torch.tensor([token for row in ordered for token in encoded.ids[row]], device=device)
+    flat = np.concatenate([np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered])
+    ids = torch.from_numpy(flat).to(device)
     layout = Layout(tuple(len(encoded.ids[row]) for row in ordered))
     targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
     states = None if encoded.kept is None else encoded.kept.rows(ordered).to(device)

@@ -23,7 +23,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A labelled text; `where` names its place, such as `tickets.csv:17`."""
 

@@ -34,7 +34,7 @@ _MAGIC = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One row as it stands in the file: `where` is `file:line` (for Parquet `file: row N`)."""
 

@@ -1,5 +1,6 @@
 """How much memory work really takes: what the allocator hands out, counted while the work runs; and sizes in words."""
 
+import gc
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,7 @@ def watch(device: str) -> Iterator[Reading]:
         return
     from torch.profiler import ProfilerActivity, profile
 
+    gc.collect()  # else an earlier network may be let go of inside, which the profiler takes for an error and says
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         yield reading
     inner: Any = profiler.profiler

@@ -76,6 +76,7 @@ def encode(
             targets=[task.target(row.label) for row in rows],
             limit=limit,
             keep_end=settings.data.keep_end,
+            keep=True,
         )
         findings += checks.alike(splits[name].ids, rows, name=name)
         kept = "end" if settings.data.keep_end else "start"

@@ -149,7 +149,7 @@ def _read(source: str | Path | None, *, model: hub.Source, settings: Settings, n
         notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
         lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
     else:
-        encoded = [batches.encode(tokenizer, split, limit=limit) for split in splits]
+        encoded = [batches.encode(tokenizer, split, limit=limit, keep=True) for split in splits]
         return _Texts(dataset.labels, encoded[0].lengths, encoded[1].lengths, encoded[0].tokens())
     return _Texts(dataset.labels, lengths[0], lengths[1])
 

@@ -217,7 +217,7 @@ def _key(tuned: Tuned, encoded: Encoded, *, dtype: torch.dtype) -> str:
     device = network.get_input_embeddings().weight.device.type
     computed = (torch.__version__, device, tuned.bfloat16, kernels.can_pack(torch.bfloat16 if tuned.bfloat16 else torch.float32))
     parts: list[Any] = [_FORMAT, json.dumps(shape, sort_keys=True, default=str), repr((trunk.num_blocks, dtype, *computed))]
-    parts += [np.array(encoded.lengths).data, np.fromiter((token for ids in encoded.ids for token in ids), dtype=np.int64).data]
+    parts += [np.array(encoded.lengths).data, encoded.flat().astype(np.int32).data]
     above = tuple(f"{name}." for name in (anatomy.final_norm, anatomy.pooler) if name)
     for name, tensor in sorted(network.state_dict().items()):
         index = block_index(anatomy, name)

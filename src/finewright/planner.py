@@ -224,9 +224,9 @@ def _numbers(ledger: trace.Ledger, tensors: Sequence[torch.Tensor]) -> set[int]:
 
 
 def _artifact_bytes(tuned: Tuned, *, method: AbstractMethod) -> int:
-    """Size of the saved weights, float32."""
+    """Size of the saved weights: what was rounded to bfloat16 is saved so."""
     state = dense_state(tuned.owner) if method.saves == "adapter" else tuned.network.state_dict()
     if method.saves == "adapter":
         state = {name: state[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in tuned.trainable()}}
     tensors = [*state.values(), *tuned.start.values()]  # what starts from a part of the base is saved as a difference
-    return sum(4 * tensor.numel() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

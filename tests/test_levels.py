@@ -34,11 +34,11 @@ LEVELS = [
     {"forecast"},
     {"prospect", "survey"},
     {"job"},
-    {"doctor", "pipeline"},
+    {"doctor", "export", "pipeline"},
     {"api"},
     {"demo"},
     {"terminal"},
-    {"cli_plan"},
+    {"cli_export", "cli_plan"},
     {"cli"},
 ]
 HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets"}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright import cli_plan
+from finewright import cli_export, cli_plan
 from finewright.errors import UserError
 
 app = typer.Typer(
@@ -103,6 +103,7 @@ def train(
 
 
 cli_plan.register(app)
+cli_export.register(app)
 
 
 @app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv")

@@ -188,7 +188,7 @@ def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
         with torch.inference_mode():
             tasks.logits(tuned, torch.zeros(sum(layout.lengths), dtype=torch.long), layout)
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
-        peak = ledger.peak(numbers, rest=REST, segments=again, more=more)
+        peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
         return _Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
 
 

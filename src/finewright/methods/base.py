@@ -28,6 +28,8 @@ class AbstractMethod(Knobs):
     """What the run starts from."""
     saves: ClassVar[Literal["model", "adapter"]] = "model"
     """A whole Hugging Face folder, or a PEFT adapter folder that names its base."""
+    mergeable: ClassVar[bool] = False
+    """Whether what was learnt can be added into the base's weights."""
     needs: ClassVar[str] = ""
     """The extra that brings what the plain installation lacks, empty when nothing is lacking."""
     preference: ClassVar[int] = 100

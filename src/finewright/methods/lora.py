@@ -17,6 +17,7 @@ class Method(AbstractMethod, LowRankKnobs):
     summary: ClassVar[str] = "low-rank updates beside frozen weights"
     python_name: ClassVar[str] = "LoRA"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
+    mergeable: ClassVar[bool] = True
     preference: ClassVar[int] = 10
     preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
     lr: ClassVar[float] = 1e-3

@@ -4,6 +4,7 @@ Standard input brings one JSON object: `{"jobs": [{"file", "check"}], "results",
 line a job goes to the file `results`; what the learner's code prints goes where it would go anyway.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,7 +60,8 @@ def judge(file: Path, check: Path) -> dict[str, Any]:
     started, expect, known = time.monotonic(), Expect(), set(sys.modules)
     sys.path.insert(0, str(file.parent))
     try:
-        judging = _load(check, "finewright_check")  # a fault of the check itself is not the learner's
+        with _silent():  # libraries have things to say when they are imported; the learner's own words are what matters
+            judging = _load(check, "finewright_check")
         _seed()
         judging.check(Learner(_load(file, "learner")), expect)
     except BaseException as error:  # exit() in the file, Ctrl-C and the like are answers too
@@ -80,6 +83,26 @@ def _load(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses look for their own module
     spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing reaches standard output or error, not even from compiled code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in enumerate(kept, start=1):
+            os.dup2(old, number)
+            os.close(old)
+        os.close(nowhere)
 
 
 def _seed() -> None:

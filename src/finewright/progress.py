@@ -25,7 +25,8 @@ class _Entry(BaseModel):
 
 
 class LessonEntry(_Entry):
-    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never; `hints`: steps shown since the last check."""
+    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never; `hints`: steps shown of the
+    hints that belong to `wrong`, the known wrong answer of the last check."""
 
     started: str = ""
     attempts: int = Field(0, ge=0)

@@ -130,8 +130,9 @@ class _Tail:
         self._thread.start()
 
     def _read(self) -> None:
-        while piece := self._stream.read(4096):
-            self._kept = (self._kept + piece)[-KEPT_OUTPUT:]
+        with self._stream:
+            while piece := self._stream.read(4096):
+                self._kept = (self._kept + piece)[-KEPT_OUTPUT:]
 
     def text(self) -> str:
         self._thread.join(timeout=2)

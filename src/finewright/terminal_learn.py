@@ -41,7 +41,7 @@ def overview(console: Console, lines: Sequence[dict[str, Any]], *, next_number: 
 def lesson(console: Console, desk: Desk, one: Lesson) -> None:
     """The text, with the learner's own numbers where the text wants them."""
     console.print(f"[bold]Lesson {one.number}: {clean(one.about.title)}[/bold]  ({one.about.minutes} minutes)\n", highlight=False)
-    text = _IMAGE.sub(lambda found: f"*{found[1]}* (picture: {one.folder / found[2]})", one.text)
+    text = _IMAGE.sub(lambda found: f"*{found[1]}* (picture: {one.folder / found[2]})", _printable(one.text))
     before, mark, after = text.partition(YOURS_MARK)
     console.print(Markdown(before, hyperlinks=False), width=_WIDTH)
     if mark:
@@ -123,8 +123,14 @@ def hint(console: Console, step: Hint, one: Lesson) -> None:
         console.print(f"  That was the last. The solution: finewright learn solution {one.number} --give-up", highlight=False)
 
 
+def _printable(text: str) -> str:
+    """Without characters that would steer the terminal."""
+    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+
+
 def code(console: Console, text: str) -> None:
     """Python, coloured where the terminal can."""
+    text = _printable(text)
     if console.is_terminal:
         console.print(Syntax(text, "python", background_color="default"))
     else:

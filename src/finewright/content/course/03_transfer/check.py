@@ -40,9 +40,9 @@ def _config() -> GPT2Config:
 def _check_loading(learner: Any, expect: Any, folder: Path) -> bool:
     stored = {name.removeprefix("transformer."): t.float() for name, t in load_file(folder / "model.safetensors").items()}
     held = True
-    for function, wrong in ((learner.pretrained, "pretrained_is_random"), (learner.from_scratch, "scratch_is_pretrained")):
+    for name, wrong in (("pretrained", "pretrained_is_random"), ("from_scratch", "scratch_is_pretrained")):
         torch.manual_seed(2)
-        model, name = function(folder, NUM_LABELS), wrong.split("_")[0].replace("scratch", "from_scratch")
+        model = getattr(learner, name)(folder, NUM_LABELS)
         body = model.transformer.state_dict()
         equal = all(torch.allclose(body[key].float(), value, atol=1e-6) for key, value in stored.items() if key in body)
         wanted = name == "pretrained"

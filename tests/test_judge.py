@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,11 @@ def test_memory_has_a_bound(tmp_path):
     assert "MemoryError" in verdict.claims[-1].found
 
 
+def test_the_kernel_counts_the_processor_time_too(tmp_path):
+    text = "import resource\ndef answer(): return resource.getrlimit(resource.RLIMIT_CPU)[0]"
+    assert judged(tmp_path, text, seconds=42).passed
+
+
 def test_there_is_no_network(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -96,7 +102,11 @@ def test_what_the_file_prints_is_kept_and_bounded(tmp_path):
 
 def test_what_the_file_leaves_running_does_not_hold_the_check_up(tmp_path):
     start = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    assert judged(tmp_path, f"import subprocess, sys\ndef answer():\n    {start}\n    return 42").passed
+    verdict = judged(tmp_path, f"import subprocess, sys\ndef answer():\n    print({start}.pid)\n    return 42")
+    assert verdict.passed
+    assert verdict.output.strip().isdigit()
+    status = Path(f"/proc/{verdict.output.strip()}/status")
+    assert not status.exists() or "zombie" in status.read_text(), "it was ended with the check"
 
 
 def test_neighbours_can_be_imported_and_do_not_leak_into_the_next_job(tmp_path):

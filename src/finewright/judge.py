@@ -85,15 +85,12 @@ def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
         cwd=place,
         env={**home, **os.environ, **_WITHOUT, **_QUIET},
         start_new_session=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
     )
     assert child.stdin is not None
     assert child.stdout is not None
     tail = _Tail(child.stdout)
     try:
-        child.stdin.write(request)
+        child.stdin.write(request.encode())
         child.stdin.close()
         code = child.wait(timeout=seconds)
         ending = _ending(code)
@@ -114,7 +111,7 @@ def _ending(code: int) -> str:
     return f"the process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
 
 
-def _end(child: subprocess.Popen[str]) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -123,17 +120,17 @@ def _end(child: subprocess.Popen[str]) -> None:
 class _Tail:
     """Reads a stream as it comes, so that nobody waits for a full pipe, and keeps its end."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._kept = ""
+        self._kept = b""
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with self._stream:
-            while piece := self._stream.read(4096):
+            while piece := os.read(self._stream.fileno(), 4096):  # what is there, without waiting for more
                 self._kept = (self._kept + piece)[-KEPT_OUTPUT:]
 
     def text(self) -> str:
         self._thread.join(timeout=2)
-        return self._kept
+        return self._kept.decode("utf-8", "replace")

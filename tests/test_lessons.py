@@ -158,11 +158,11 @@ def test_own_numbers(tmp_path):
     assert desk.picture(third, empty) is None
     made_runs.several(tmp_path / "runs")
     own = desk.yours(third)
-    assert len(own.table.rows) == 5
+    assert [row[0] for row in own.table.rows] == ["full", "scratch"]
     path = desk.picture(third, own)
     stamp = path.stat().st_mtime_ns
     assert desk.picture(third, own).stat().st_mtime_ns == stamp
-    made_runs.finished(tmp_path / "runs", "lora", seed=7)
+    made_runs.finished(tmp_path / "runs", "full", seed=7)
     assert desk.picture(third, desk.yours(third)).stat().st_mtime_ns > stamp
     assert desk.picture(third, own, dark=True) != path
 

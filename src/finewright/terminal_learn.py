@@ -65,7 +65,7 @@ def yours(console: Console, desk: Desk, one: Lesson) -> None:
         console.print(f"  picture  {desk.picture(one, found)}", highlight=False, soft_wrap=True)
     if found.kept:
         console.print(f"\n  [bold]{clean(found.kept.says)}[/bold], by your own code", highlight=False)
-        console.print(rows_table(found.kept.headings, found.kept.rows))
+        _table(console, found.kept)
     if found.makes:
         begin = "Also to see here:" if found.table else "Not on this machine yet. Make it:"
         console.print(f"\n  {begin}", highlight=False)
@@ -75,7 +75,10 @@ def yours(console: Console, desk: Desk, one: Lesson) -> None:
 
 
 def _table(console: Console, table: Table) -> None:
-    console.print(rows_table(table.headings, table.rows))
+    """Closer than the program's other tables: seven columns in eighty characters."""
+    close = rows_table(table.headings, table.rows)
+    close.padding = (0, 1)
+    console.print(close)
 
 
 def _command(console: Console, make: Make) -> None:

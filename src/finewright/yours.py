@@ -261,8 +261,8 @@ def _curves(runs: Sequence[Finished]) -> Table:
         losses, looks = one.losses, one.validations
         first, last = (f"{losses[0][1]:.2f}", f"{losses[-1][1]:.2f}") if losses else ("", "")
         best = f"{max(look[1] for look in looks):.1%}" if looks else ""
-        rows.append([one.label, first, last, best, *_accuracy(one)])
-    headings = ["way", "first loss", "last loss", "best validation", f"{runs[0].split} accuracy", "95 % interval"]
+        rows.append([one.label, first, last, best, _accuracy(one)[0]])
+    headings = ["way", "first loss", "last loss", "best validation", f"{runs[0].split} accuracy"]
     says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[3]}" for row in rows)
     return Table(headings, rows, says)
 

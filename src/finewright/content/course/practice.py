@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+LONGEST = 64
+"""Tokens of a message that are read; one message in ten is longer."""
 HERE = Path(__file__).resolve().parent
 MINI = Path(str(files("finewright"))) / "content" / "mini"
 """A small GPT-2, pre-trained, that comes with Finewright."""
@@ -36,7 +38,7 @@ def batches(split: str, *, folder: Path = MINI, size: int = 16, seed: int = 0) -
     made = []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        ids = [tokenizer(text)["input_ids"][:128] for text, _ in part]
+        ids = [tokenizer(text)["input_ids"][:LONGEST] for text, _ in part]
         longest = max(map(len, ids))
         made.append(
             {

@@ -1,0 +1,83 @@
+"""The commands about cost: what a run would take."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands of this file on the program."""
+    app.command(epilog="Example: finewright plan tickets.csv --model llama-2-7b --budget 8GB --max-length 512")(plan)
+
+
+def plan(
+    data: Annotated[str | None, typer.Argument(help="A file, a folder or a hub id; without it texts are assumed.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, local folder, or a shape in the package such as llama-2-7b.")] = None,
+    method: Annotated[str, typer.Option(help="One way, or all.")] = "all",
+    budget: Annotated[str | None, typer.Option(help="Memory that may be taken, such as 8GB. [default: what is free]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest text in tokens.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens per forward pass.")] = None,
+    num_labels: Annotated[int, typer.Option(min=2, max=100_000, help="Labels, when there is no data.")] = 2,
+    assignments: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Say what training would cost, what fits, and which way to take; nothing is downloaded but a config."""
+    from finewright import api, config, terminal
+
+    tree = config.parse_assignments(assignments or [])
+    given = {"model": model, "budget": budget, "data.max_length": max_length, "train.batch_tokens": batch_tokens}
+    for key, value in given.items():
+        if value is not None:
+            config.insert(tree, key, value)
+    name = str(tree.pop("model", config.DEFAULT_MODEL))
+    console = Console(stderr=True)
+    with console.status("reading the config") as status:
+
+        def looking(way: str, number: int, total: int) -> None:
+            status.update(f"tracing a training step: {way} ({number} of {total})")
+
+        found = api.plan(data, model=name, method=method, num_labels=num_labels, knobs=tree, looking=looking)
+    if as_json:
+        terminal.print_json({"model": name, **found.as_json()})
+        return
+    _show(found, model=name, console=Console())
+
+
+def _show(found: Any, *, model: str, console: Console) -> None:
+    from finewright import terminal
+    from finewright.memory import in_words
+
+    for note in found.notes:
+        console.print(f"  {terminal.clean(note)}", highlight=False, soft_wrap=True)
+    console.print(f"  budget {in_words(found.budget.num_bytes)}: {found.budget.reason}", highlight=False, soft_wrap=True)
+    rows, details = [], []
+    for entry in found.entries:
+        made, cost = entry.forecast, entry.forecast.plan
+        share = f"{cost.trainable_parameters:,} ({cost.trainable_parameters / cost.total_parameters:.3%})"
+        parts = [in_words(cost.memory[part]) for part in ("weights", "gradients", "optimizer", "activations", "other")]
+        fits = "yes" if made.fits else "no"
+        times = [in_words(cost.artifact_bytes), in_time(cost.seconds)]
+        rows.append([cost.method, fits, in_words(cost.peak_memory_bytes), *parts, share, *times])
+        double = ", blocks computed twice" if made.setup.checkpoint_activations else ""
+        passes = f"{made.setup.batch_tokens:,} tokens a pass, {made.setup.accumulation} passes an update"
+        details.append(f"  {cost.method}: {entry.advice or f'{passes}{double}, {cost.precision}'}")
+    headings = ["way", "fits", "peak", "weights", "gradients", "optimizer", "activations", "other", "trained", "saved", "time"]
+    console.print(terminal.rows_table(headings, rows))
+    for line in details:
+        console.print(line, highlight=False, soft_wrap=True)
+    if found.recommended:
+        console.print(f"\n  take [bold]{found.recommended}[/bold]: {found.reason}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"\n  {found.reason}", highlight=False, soft_wrap=True)
+
+
+def in_time(seconds: float) -> str:
+    """A span of time with one unit: `40 s`, `12 min`, `3.1 h`, `12 days`."""
+    for unit, size in (("days", 86_400 * 2), ("h", 3600 * 2), ("min", 120)):
+        if seconds >= size:
+            return f"{seconds / (size / 2):,.1f} {unit}" if seconds < 10 * size else f"{seconds / (size / 2):,.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -11,7 +11,7 @@ from finewright.course import EMBEDDED, Course
 from finewright.errors import UserError
 
 COURSE = Course()
-COMING = {"plan", "compare"}
+COMING = {"compare"}
 """Commands that lessons name and that another part of the program brings."""
 ASKED_FOR = (
     "lora-advantage", "why-early-frozen", "transfer-learning-means", "seven-billion-on-8gb", "what-alpha-does",

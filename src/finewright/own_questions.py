@@ -134,10 +134,10 @@ def _plan_and_measured(one: Finished) -> Question | None:
 def _largest_part(one: Finished) -> Question | None:
     parts = {part: one.plan.get(part, 0) for part in MEMORY_PARTS}
     largest = max(parts, key=lambda part: parts[part])
-    if sorted(parts.values())[-2] > 0.95 * parts[largest]:
+    if largest == "other" or sorted(parts.values())[-2] > 0.95 * parts[largest]:
         return None
     answers = {part: (part, f"{size / 1e6:,.1f} MB of {sum(parts.values()) / 1e6:,.1f}.") for part, size in parts.items()}
-    text = f"In the plan of {one.name} ({one.label}), which part of the memory is the largest?"
+    text = f"In the plan of {one.name} ({one.label}), which part of the memory is the largest at the peak?"
     return question("largest-part", [one], text, answers[largest], [a for part, a in answers.items() if part != largest])
 
 

@@ -13,7 +13,8 @@ from finewright.course import Figure, Lesson, Make
 from finewright.errors import UserError
 from finewright.run import RunFolder
 
-MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations")
+MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other")
+"""Parts of a plan, at the moment of the peak."""
 MOST_RUNS = 12
 
 
@@ -269,13 +270,14 @@ def _curves(runs: Sequence[Finished]) -> Table:
 
 def _memory(runs: Sequence[Finished]) -> Table:
     ordered = sorted(runs, key=lambda one: one.result.planned_peak_memory_bytes)
+    names = [part for part in MEMORY_PARTS if any(one.plan.get(part) for one in runs)]
     rows = []
     for one in ordered:
-        parts = [f"{one.plan.get(part, 0) / 1e6:,.1f}" for part in MEMORY_PARTS]
+        parts = [f"{one.plan.get(part, 0) / 1e6:,.1f}" for part in names]
         totals = [f"{size / 1e6:,.0f}" for size in (one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes)]
         rows.append([one.label, *parts, *totals])
     says = f"Least planned: {rows[0][0]}, {rows[0][-2]} MB; most: {rows[-1][0]}, {rows[-1][-2]} MB."
-    return Table(["way, MB", *MEMORY_PARTS, "planned", "measured"], rows, says)
+    return Table(["way, MB", *names, "planned", "measured"], rows, says)
 
 
 def _intervals(runs: Sequence[Finished]) -> Table:

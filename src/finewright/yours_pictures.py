@@ -115,6 +115,8 @@ def _memory(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
     start = [0.0] * len(ordered)
     for part, color in zip(MEMORY_PARTS, COLORS, strict=False):
         widths = [one.plan.get(part, 0) / 1e6 for one in ordered]
+        if not any(widths):
+            continue
         axes.barh(places, widths, left=start, color=color, height=0.55, label=part)
         start = [before + width for before, width in zip(start, widths, strict=True)]
     measured = [one.result.peak_memory_bytes / 1e6 for one in ordered]

@@ -115,14 +115,14 @@ class Job:
             num_labels = len(base.network.config.id2label)
             self.tell(f"head: random start scaled by {factor:.3f}, so that the first loss is near ln({num_labels})")
 
-    def encode(self, dataset: Dataset, *, task: Classification) -> Splits:
-        """Tokenise every split; over-long texts are cut, and that is said."""
+    def encode(self, dataset: Dataset, *, task: Classification, known: dict[str, list[int]]) -> Splits:
+        """Tokenise every split; over-long texts are cut, and that is said. `known`: token ids that are there already."""
         longest = anatomies.longest_text(self.shape.network.config, self.shape.anatomy)
         prompt_tokens = self.sketch.prompt_tokens
         self.limit = choices.max_length(self.settings, longest=longest, prompt_tokens=prompt_tokens, choices=self.choices)
         splits, findings = {}, []
         for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
-            splits[name] = self._encode(rows, task=task)
+            splits[name] = self._encode(rows, task=task, known=known)
             places = [row.where for row in rows]
             if len(rows) > 1 and len(set(map(tuple, splits[name].ids))) == 1 and len({row.text for row in rows}) > 1:
                 what = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
@@ -132,13 +132,14 @@ class Job:
         self.report(findings)
         return splits
 
-    def _encode(self, rows: Sequence[Row], *, task: Classification) -> Encoded:
+    def _encode(self, rows: Sequence[Row], *, task: Classification, known: dict[str, list[int]]) -> Encoded:
         return batches.encode(
             self.shape.origin.tokenizer,
             [row.text for row in rows],
             targets=[task.target(row.label) for row in rows],
             limit=self.limit,
             keep_end=self.settings.data.keep_end,
+            known=known,
         )
 
     def decide(self, encoded: Encoded) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, data, engine, hub, models, proof, results, run, tasks
+from finewright import checks, engine, hub, models, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
 from finewright.methods.base import AbstractMethod
+from finewright.shared import Shared
 
 
 def train(
@@ -17,18 +18,21 @@ def train(
     method: AbstractMethod,
     test: str | Path | None = None,
     out: Path | None = None,
+    shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
 ) -> run.RunFolder:
     """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
 
-    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events.
+    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events. `shared`: rows and token ids
+    that other runs of this process need too.
     """
+    shared = shared or Shared()
     folder = run.create(out=out, name=f"{Path(str(source)).stem}-{method.name()}-seed{settings.seed}")
     try:
         job = Job(folder, settings=settings, method=method, listen=listen)
         job.choose_machine()
 
-        dataset = data.read(source, knobs=settings.data, test=test)
+        dataset = shared.read(source, knobs=settings.data, test=test)
         job.tell(*dataset.notes)
         task = tasks.infer(
             dataset.labels,
@@ -39,7 +43,7 @@ def train(
 
         model = hub.resolve(settings.model, progress=job.downloading)
         job.look_at(model, labels=dataset.labels)
-        splits = job.encode(dataset, task=task)
+        splits = job.encode(dataset, task=task, known=shared.ids(model.name))
         job.decide(splits["train"])
         job.plan(splits, task=task)
 

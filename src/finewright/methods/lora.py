@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from finewright.anatomy import MEANINGS, Anatomy, fused_rows
 from finewright.errors import UserError
-from finewright.methods.base import AbstractMethod, freeze_all, knob
+from finewright.methods.base import AbstractMethod, Span, freeze_all, knob
 
 if TYPE_CHECKING:
     from finewright.tuned import Origin, Tuned
@@ -31,6 +31,11 @@ class Method(AbstractMethod):
     preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
     lr: ClassVar[float] = 1e-3
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {
+        "method.rank": (4, 8, 16, 32),
+        "method.alpha": (16.0, 32.0, 64.0),
+        "method.dropout": (0.0, 0.05, 0.1),
+    }
 
     rank: int = knob(8, "width of the update", low=1, high=4096)
     alpha: float = knob(32.0, "the update is scaled by alpha / rank", low=1e-6)

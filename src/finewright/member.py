@@ -1,0 +1,173 @@
+"""One piece of a comparison's work, in a process of its own: plans, a run, a baseline, a measure of speed."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from finewright import api, baselines, checks, config, hardware, hub, methods, models, tasks
+from finewright.config import DataKnobs, Settings
+from finewright.errors import UserError
+from finewright.job import Job
+from finewright.run import RunFolder
+from finewright.shared import Shared
+
+Tell = Callable[[dict[str, Any]], None]
+
+MOST_TEXTS = 512
+"""Texts that the speed of predicting is measured on."""
+_SECONDS_BETWEEN_WORDS = 0.5
+_OWN_NAMES = {
+    ".lock",
+    "config.json",
+    "plan.json",
+    "checks.json",
+    "metrics.jsonl",
+    "timings.jsonl",
+    "checkpoints",
+    "model",
+    "predictions.jsonl",
+}
+
+_shared = Shared()
+"""What the process that all others are copies of has read and tokenised."""
+
+
+def prepare(request: dict[str, Any]) -> None:
+    """Read every folder of `data` and tokenise every text, for all that come after."""
+    source = hub.resolve(request["model"])
+    known = _shared.ids(source.name)
+    for folder, knobs in request["data"]:
+        dataset = _shared.read(folder, knobs=DataKnobs(**knobs))
+        texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
+        new = [text for text in texts if text not in known]
+        if new:
+            tokenizer = models.shape(source, labels=dataset.labels).origin.tokenizer
+            known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
+
+
+def perform(request: dict[str, Any], tell: Tell) -> None:
+    """Do what is asked; what comes of it is in files when this returns."""
+    kinds: dict[str, Callable[[dict[str, Any], Tell], None]] = {
+        "plan": _plan,
+        "train": _train,
+        "baseline": _baseline,
+        "speed": _speed,
+    }
+    kinds[request["kind"]](request, tell)
+
+
+def _settings(request: dict[str, Any], knobs: dict[str, Any]) -> Settings:
+    tree = {key: value for key, value in knobs.items() if key != "method"}
+    return config.build(Settings, {"model": request["model"], **tree})
+
+
+def _plan(request: dict[str, Any], tell: Tell) -> None:
+    """What every way of `ways` would cost; a way that cannot be planned is answered with the reason."""
+    machine = hardware.detect()
+    answers: dict[str, Any] = {"device": machine.device, "cpu_count": machine.cpu_count}
+    answers["memory_bytes"] = machine.device_memory_bytes or machine.memory_bytes
+    answers["findings"], answers["ways"] = [], {}
+    for name, knobs in request["ways"].items():
+        try:
+            cost = forecast(request["data"], settings=_settings(request, knobs), name=name, knobs=knobs.get("method", {}))
+        except UserError as error:
+            answers["ways"][name] = {"error": str(error)}
+            continue
+        answers["ways"][name] = {"plan": cost["plan"], "choices": cost["choices"]}
+        answers["findings"] += [finding for finding in cost["findings"] if finding not in answers["findings"]]
+        tell({"event": "planned", "message": name})
+    path = Path(request["out"])
+    RunFolder(path.parent).write_json(path, answers)
+
+
+def forecast(source: str, *, settings: Settings, name: str, knobs: dict[str, Any]) -> dict[str, Any]:
+    """One way's plan on this data, without its weights; with what was chosen for it and what was found about the texts."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, sentences = RunFolder(Path(place)), []
+        job = Job(folder, settings=settings, method=methods.make(name, knobs), listen=sentences.append)
+        job.choose_machine()
+        dataset = _shared.read(source, knobs=settings.data)
+        labels = [row.label for row in dataset.train]
+        task = tasks.infer(dataset.labels, training_labels=labels, class_weights=settings.train.class_weights)
+        job.report(checks.look(dataset))
+        model = hub.resolve(settings.model)
+        job.look_at(model, labels=dataset.labels)
+        splits = job.encode(dataset, task=task, known=_shared.ids(model.name))
+        job.decide(splits["train"])
+        job.plan(splits, task=task)
+        return {
+            "plan": folder.read_json(folder.plan),
+            "choices": job.choices.made,
+            "findings": folder.read_json(folder.checks)["findings"],
+        }
+
+
+def _train(request: dict[str, Any], tell: Tell) -> None:
+    """An ordinary run folder; one that was not finished is begun anew. `light`: only its numbers are kept."""
+    folder = RunFolder(Path(request["out"]))
+    _clear_unfinished(folder)
+    spoke_at = 0.0
+
+    def hear(event: Any) -> None:
+        nonlocal spoke_at
+        kind = type(event).__name__
+        if kind == "Stepped" and time.monotonic() - spoke_at >= _SECONDS_BETWEEN_WORDS:
+            spoke_at = time.monotonic()
+            tell({"event": "stepped", "step": event.step, "num_steps": event.num_steps})
+
+    api.train(
+        request["data"],
+        model=request["model"],
+        method=request["method"],
+        out=folder.path,
+        knobs=request["knobs"],
+        shared=_shared,
+        listen=hear,
+    )
+    if request.get("light"):
+        shutil.rmtree(folder.model)
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+
+
+def _clear_unfinished(folder: RunFolder) -> None:
+    """Take away what a run left that did not come to its end, and nothing else."""
+    if not folder.path.is_dir() or folder.complete:
+        return
+    names = {path.name for path in folder.path.iterdir() if not path.name.endswith(".partial")}
+    if strange := sorted(names - _OWN_NAMES):
+        what = f"a run should go here, and the folder has something else: {', '.join(strange[:3])}"
+        raise UserError(what, where=str(folder.path), fix="take it away, or another --out")
+    folder.lock()  # refused while another process is at work here
+    folder.release()
+    shutil.rmtree(folder.path)
+
+
+def _baseline(request: dict[str, Any], tell: Tell) -> None:
+    """One baseline at every size of the training set."""
+    knobs = _settings(request, request["knobs"])
+    datasets = {size: _shared.read(folder, knobs=knobs.data) for size, folder in request["data"].items()}
+    source = hub.resolve(request["model"])
+    measured = baselines.measure(request["name"], datasets, source=source, settings=knobs, known=_shared.ids(source.name))
+    path = Path(request["out"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    RunFolder(path.parent).write_json(path, measured)
+
+
+def _speed(request: dict[str, Any], tell: Tell) -> None:
+    """Texts a second that a finished run predicts, tokenising included; the second pass counts."""
+    run = api.open_run(request["run"])
+    texts = [line["text"] for line in run.folder.read_lines(run.folder.predictions)][:MOST_TEXTS]
+    import torch
+
+    if request["threads"]:
+        torch.set_num_threads(request["threads"])
+    run.predictor.score(texts)
+    began = time.monotonic()
+    run.predictor.score(texts)
+    seconds = time.monotonic() - began
+    path = Path(request["out"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    RunFolder(path.parent).write_json(path, {"texts_per_second": len(texts) / seconds, "num_texts": len(texts)})

@@ -9,7 +9,7 @@ from finewright.data import Dataset
 from finewright.dossier import Folder
 from finewright.errors import UserError
 from finewright.events import MemberBegan, MemberEnded, MemberStepped
-from finewright.roster import Member, Spec
+from finewright.roster import Member, Spec, in_words
 from finewright.run import RunFolder
 
 ROOM_PER_PROCESS_BYTES = 500_000_000
@@ -104,7 +104,7 @@ class Campaign:
             if "error" in answer:
                 self.reasons[way] = answer["error"]
             elif (peak := answer["plan"]["peak_memory_bytes"]) > limit:
-                self.reasons[way] = f"does not fit: planned peak {peak / 1e9:.2f} GB, {name} has {limit / 1e9:.2f} GB"
+                self.reasons[way] = f"does not fit: planned peak {in_words(peak)}, {name} has {in_words(limit)}"
 
     def _choose_jobs(self, jobs: int | None) -> None:
         """Side by side as far as cores and memory go; on an accelerator one after the other."""
@@ -119,7 +119,7 @@ class Campaign:
             self.jobs, reason = 1, f"one {self.plans['device']} device"
         else:
             self.jobs = max(1, min(cores, room, members))
-            reason = f"{cores} cores, {members} runs, room in memory for {room} of {each / 1e9:.1f} GB"
+            reason = f"{cores} cores, {members} runs, room in memory for {room} of {in_words(each)}"
         self.threads = max(1, cores // self.jobs)
         self.listen(f"jobs = {self.jobs}: {reason}; threads of each = {self.threads}")
 

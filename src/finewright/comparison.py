@@ -204,7 +204,7 @@ def _results(
         "threads": campaign.threads,
         "notes": tally.notes(table, spec, jobs=campaign.jobs, threads=campaign.threads),
         "findings": [*findings, *(one for one in campaign.findings if one["code"] not in told)],
-        "disagreements": tally.disagreements(table, folder, spec),
+        **tally.disagreements(table, folder, spec),
         "command": spec.command(budget=budget, out=folder.path),
         "versions": first.get("versions", {}),
         "hardware": first.get("hardware", {}),

@@ -24,8 +24,8 @@ Lane = Generator[Request, Event, None]
 """Pieces of work one after the other: it yields a request and is sent the event that ended it."""
 
 SERVER = "finewright.forks"
-_SINGLE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""A process that is copied must have one thread."""
+_SURROUNDINGS = {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+"""A process that is copied must have one thread, and what it needs from a hub was fetched before."""
 
 
 class Crew:
@@ -34,7 +34,7 @@ class Crew:
     def __init__(self, log: Path) -> None:
         package = str(Path(__file__).resolve().parent.parent)  # this very package, and nothing from the current folder
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, **_SINGLE_THREAD, "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {**os.environ, **_SURROUNDINGS, "PYTHONPATH": os.pathsep.join(paths)}
         self.log = log
         with open(log, "ab") as errors:
             self._server = subprocess.Popen(

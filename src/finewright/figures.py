@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from finewright import methods, plots
+from finewright import axes, methods, plots
 from finewright.markup import Safe
 from finewright.plots import Guide, Point, Series
 from finewright.roster import BASELINES, MAJORITY
@@ -27,7 +27,7 @@ def by_share(standings: Standings) -> Safe:
     """Accuracy against the share of the parameters that is trained."""
     entries = [entry for entry in standings.measured if entry.kind != "baseline"]
     points = [_point(standings, entry, entry.results[0]["trainable_fraction"]) for entry in entries]
-    x = plots.log_axis("share of the parameters that is trained", [point.x for point in points], written=_percent)
+    x = axes.log("share of the parameters that is trained", [point.x for point in points], written=_percent)
     guides = [_baseline(standings, entry) for entry in standings.measured if entry.kind == "baseline"]
     return plots.scatter(
         points,
@@ -42,7 +42,7 @@ def by_seconds(standings: Standings) -> Safe:
     """Accuracy against the seconds of training, baselines too."""
     entries = [entry for entry in standings.measured if entry.name != MAJORITY]
     points = [_point(standings, entry, max(entry.mean("train_seconds") or 0.0, 0.01)) for entry in entries]
-    x = plots.log_axis("seconds of training", [point.x for point in points], written=lambda value: f"{value:g} s")
+    x = axes.log("seconds of training", [point.x for point in points], written=lambda value: f"{value:g} s")
     guides = [_baseline(standings, entry) for entry in standings.measured if entry.name == MAJORITY]
     return plots.scatter(
         points, x=x, y=_accuracy_axis(standings, points, guides), about=_about(points, "seconds of training"), guides=guides
@@ -56,7 +56,7 @@ def by_memory(standings: Standings, *, budget_bytes: int) -> Safe | None:
         return None
     points = [_point(standings, entry, entry.most("peak_memory_bytes") / 1e6) for entry in entries]
     values = [point.x for point in points] + ([budget_bytes / 1e6] if budget_bytes else [])
-    x = plots.log_axis("peak memory", values, written=_megabytes)
+    x = axes.log("peak memory", values, written=_megabytes)
     guides = [_baseline(standings, entry) for entry in standings.measured if entry.name == MAJORITY]
     lines = [*guides, *([Guide(budget_bytes / 1e6, "budget", "x")] if budget_bytes else [])]
     return plots.scatter(
@@ -81,9 +81,9 @@ def learning_curve(standings: Standings) -> Safe | None:
     rows = [at for one in series for at, _ in one.points]
     low = min(low for one in series for _, low, _ in one.band or [(0, y, y) for _, y in one.points])
     high = max(high for one in series for _, _, high in one.band or [(0, y, y) for _, y in one.points])
-    x = plots.log_axis("training rows", rows, written=lambda value: f"{value:,.0f}")
+    x = axes.log("training rows", rows, written=lambda value: f"{value:,.0f}")
     about = f"Accuracy on the test rows of {', '.join(one.name for one in series)} after training on {_range(rows)} rows"
-    return plots.curves(series, x=x, y=plots.percent_axis("test accuracy, 95 % bands", low, high), about=about)
+    return plots.curves(series, x=x, y=axes.percent("test accuracy, 95 % bands", low, high), about=about)
 
 
 def training_curves(standings: Standings) -> list[tuple[str, Safe]]:
@@ -102,9 +102,9 @@ def training_curves(standings: Standings) -> list[tuple[str, Safe]]:
         if not series:
             continue
         across, up = ([place[axis] for one in series for place in one.points] for axis in (0, 1))
-        x = plots.linear_axis("passes over the training rows", 0, max(across), written=lambda value: f"{value:g}")
-        y = plots.linear_axis(title, 0, max(up), written=lambda value: f"{value:g}")
-        y = plots.percent_axis(title, min(up), max(up)) if series is accuracies else y
+        x = axes.linear("passes over the training rows", 0, max(across), written=lambda value: f"{value:g}")
+        y = axes.linear(title, 0, max(up), written=lambda value: f"{value:g}")
+        y = axes.percent(title, min(up), max(up)) if series is accuracies else y
         about = f"{title.capitalize()} during training, of {', '.join(dict.fromkeys(one.name for one in series))}"
         charts.append((title, plots.curves(series, x=x, y=y, about=about)))
     return charts
@@ -131,9 +131,9 @@ def calibration(standings: Standings) -> Safe | None:
             series.append(Series(entry.name, points, style(entry.name), marked=True, faint=hollow, hollow=hollow))
     if not series:
         return None
-    x = plots.percent_axis("how sure it was")
+    x = axes.percent("how sure it was")
     about = f"How often {', '.join(one.name for one in series)} are right against how sure they are; the dashed line is perfect"
-    return plots.curves(series, x=x, y=plots.percent_axis("how often it was right"), about=about, diagonal=True)
+    return plots.curves(series, x=x, y=axes.percent("how often it was right"), about=about, diagonal=True)
 
 
 def calibration_points(sure: np.ndarray, right: np.ndarray) -> list[tuple[float, float]]:
@@ -153,10 +153,10 @@ def _baseline(standings: Standings, entry: Entry) -> Guide:
     return Guide(standings.summaries[entry.name].accuracy, entry.name, "y")
 
 
-def _accuracy_axis(standings: Standings, points: Sequence[Point], guides: Sequence[Guide]) -> plots.Axis:
+def _accuracy_axis(standings: Standings, points: Sequence[Point], guides: Sequence[Guide]) -> axes.Axis:
     low = min([point.interval[0] for point in points] + [guide.value for guide in guides if guide.along == "y"])
     high = max([point.interval[1] for point in points] + [guide.value for guide in guides if guide.along == "y"])
-    return plots.percent_axis("test accuracy, 95 % interval", low, min(1.0, high + 0.02))
+    return axes.percent("test accuracy, 95 % interval", low, min(1.0, high + 0.02))
 
 
 def _about(points: Sequence[Point], against: str) -> str:

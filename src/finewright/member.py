@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finewright import api, baselines, checks, config, hardware, hub, methods, models, tasks
+from finewright import api, baselines, checks, config, hardware, hub, methods, models, proof, tasks
 from finewright.config import DataKnobs, Settings
 from finewright.errors import UserError
 from finewright.job import Job
 from finewright.run import RunFolder
 from finewright.shared import Shared
+from finewright.twin import Twin
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -107,6 +108,7 @@ def forecast(source: str, *, settings: Settings, name: str, knobs: dict[str, Any
 
 def _train(request: dict[str, Any], tell: Tell) -> None:
     """An ordinary run folder; one that was not finished is begun anew. `light`: only its numbers are kept."""
+    twin = Twin(proof.answer)  # first of all: it must know nothing of what is trained here
     folder = RunFolder(Path(request["out"]))
     _clear_unfinished(folder)
     spoke_at = 0.0
@@ -118,15 +120,12 @@ def _train(request: dict[str, Any], tell: Tell) -> None:
             spoke_at = time.monotonic()
             tell({"event": "stepped", "step": event.step, "num_steps": event.num_steps})
 
-    api.train(
-        request["data"],
-        model=request["model"],
-        method=request["method"],
-        out=folder.path,
-        knobs=request["knobs"],
-        shared=_shared,
-        listen=hear,
-    )
+    options = {"model": request["model"], "method": request["method"], "knobs": request["knobs"]}
+    try:
+        with proof.answered_by(twin):
+            api.train(request["data"], out=folder.path, shared=_shared, listen=hear, **options)
+    finally:
+        twin.close()
     if request.get("light"):
         shutil.rmtree(folder.model)
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
@@ -142,7 +141,8 @@ def _clear_unfinished(folder: RunFolder) -> None:
         raise UserError(what, where=str(folder.path), fix="take it away, or another --out")
     folder.lock()  # refused while another process is at work here
     folder.release()
-    shutil.rmtree(folder.path)
+    if folder.path.exists():  # an empty one goes away with its lock
+        shutil.rmtree(folder.path)
 
 
 def _baseline(request: dict[str, Any], tell: Tell) -> None:

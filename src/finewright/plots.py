@@ -3,18 +3,19 @@
 Every series has a colour and a shape of its own, so that no colour is needed to tell them apart.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from finewright.axes import Axis
 from finewright.markup import Safe, join, tag
 
 WIDTH, HEIGHT = 420.0, 270.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 112.0, 28.0, 40.0
 NUM_STYLES = 10
 _LABEL_GAP = 13.0
-_ABOVE_BASE = 1.5
+_CHARACTER = 6.8
+"""Width of a letter, about."""
 
 COLORS = """
 :root { --ink: #1c2733; --muted: #5b6670; --line: #d9dee3; --paper: #ffffff;
@@ -42,22 +43,6 @@ STYLE = "\n".join(
         "svg.chart text.name { fill: var(--c); }",
     ]
 )
-
-
-@dataclass(frozen=True)
-class Axis:
-    """From `low` to `high`; `ticks`: (value, what is written there)."""
-
-    title: str
-    low: float
-    high: float
-    ticks: list[tuple[float, str]]
-    log: bool = False
-
-    def share(self, value: float) -> float:
-        """Where a value lies, 0 at the low end, 1 at the high one, kept inside."""
-        low, high, at = (math.log(max(v, 1e-12)) if self.log else v for v in (self.low, self.high, value))
-        return min(1.0, max(0.0, (at - low) / (high - low)))
 
 
 @dataclass(frozen=True)
@@ -95,36 +80,6 @@ class Guide:
     along: Literal["x", "y"]
 
 
-def percent_axis(title: str, low: float = 0.0, high: float = 1.0) -> Axis:
-    """Shares; ends are moved outwards to round values."""
-    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 6 or step == 0.2)
-    first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
-    ticks = [(index * step, f"{index * step:.0%}") for index in range(first, last + 1)]
-    return Axis(title, ticks[0][0], ticks[-1][0], ticks)
-
-
-def log_axis(title: str, values: Sequence[float], *, written: Callable[[float], str]) -> Axis:
-    """From under the least to over the largest value; ticks at powers of ten, between them where there are few."""
-    low, high = min(values) / _ABOVE_BASE, max(values) * _ABOVE_BASE
-    steps: tuple[float, ...] = (1.0,)
-    if math.log10(high / low) < 2.5:
-        steps = (1.0, 2.0, 5.0) if math.log10(high / low) < 1.3 else (1.0, 3.0)
-    if math.log10(high / low) < 0.6:
-        steps = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-    every = math.ceil(len(ticks) / 6)
-    return Axis(title, low, high, [(tick, written(tick)) for tick in ticks[::every]], log=True)
-
-
-def linear_axis(title: str, low: float, high: float, *, written: Callable[[float], str]) -> Axis:
-    """Ticks at round values; the high end is one of them."""
-    rough = max(high - low, 1e-9) / 4
-    step = min((base * 10.0 ** math.floor(math.log10(rough)) for base in (1, 2, 5, 10)), key=lambda s: abs(s - rough))
-    ticks = [index * step for index in range(math.floor(low / step), math.ceil(high / step - 1e-9) + 1)]
-    return Axis(title, min(low, ticks[0]), max(ticks[-1], low + step), [(tick, written(tick)) for tick in ticks])
-
-
 def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = ()) -> Safe:
     """Points with whiskers and their names; `about` says in words what is shown, for those who do not see it."""
     marks = []
@@ -134,12 +89,8 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Se
         whisker = tag("line", x1=across, x2=across, y1=low, y2=high, class_="whisker ink")
         hint = tag("title", f"{point.name}: {point.y:.1%} ({point.interval[0]:.1%} to {point.interval[1]:.1%})")
         marks.append(tag("g", hint, whisker, _mark(across, up, point.style, hollow=point.hollow), class_=f"s{point.style}"))
-    places = [(_across(x, point.x) + 8, _up(y, point.y) + 4) for point in points]
-    for point, (across, up) in zip(points, _apart(places), strict=True):
-        end = across > WIDTH - 60
-        written = tag(
-            "text", point.name, x=across - 16 if end else across, y=up, text_anchor="end" if end else None, class_="name"
-        )
+    for point, (across, up, anchor) in zip(points, _beside(points, x, y), strict=True):
+        written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
         marks.append(tag("g", written, class_=f"s{point.style}"))
     return _chart(x, y, about=about, inside=[*_guides(guides, x, y), *marks])
 
@@ -194,10 +145,13 @@ def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
         frame.append(tag("text", written, x=LEFT - 5, y=up + 4, text_anchor="end", class_="small"))
     bottom = HEIGHT - BOTTOM
     frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis"))
+    free = 0.0
     for value, written in x.ticks:
-        across = _across(x, value)
+        across, half = _across(x, value), _CHARACTER * len(written) / 2
         frame.append(tag("line", x1=across, x2=across, y1=bottom, y2=bottom + 4, class_="axis"))
-        frame.append(tag("text", written, x=across, y=bottom + 16, text_anchor="middle", class_="small"))
+        if across - half >= free:  # a tick too near to the last one written stays without a word
+            frame.append(tag("text", written, x=across, y=bottom + 16, text_anchor="middle", class_="small"))
+            free = across + half + 6
     frame.append(tag("text", x.title, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="small"))
     frame.append(tag("text", y.title, x=4, y=12, class_="small"))
     box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
@@ -250,15 +204,49 @@ def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
     return tag("polygon", points=" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners), class_=kind)
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+_PLACES = ((8, 4, "start"), (-8, 4, "end"), (7, -8, "start"), (7, 16, "start"), (-7, -8, "end"), (-7, 16, "end"))
+"""Where a name may stand beside its point, the best first."""
+
+
+def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float, str]]:
+    """(x, y, anchor) of every name: where it covers the least of the points, whiskers and names that are there."""
+    taken: list[Box] = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        low, high = (_up(y, value) for value in point.interval)
+        taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
+    found = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        tried = []
+        for rank, (right, down, anchor) in enumerate(_PLACES):
+            start = across + right - (_CHARACTER * len(point.name) if anchor == "end" else 0)
+            box = (start, up + down - 11, start + _CHARACTER * len(point.name), up + down + 3)
+            outside = max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, box[3] - HEIGHT + BOTTOM)
+            tried.append(
+                (sum(_overlap(box, other) for other in taken) + 20 * outside + rank, box, (across + right, up + down, anchor))
+            )
+        _, box, place = min(tried)
+        taken.append(box)
+        found.append(place)
+    return found
+
+
+def _overlap(one: Box, other: Box) -> float:
+    wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return wide * high if wide > 0 and high > 0 else 0.0
+
+
 def _apart(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Labels moved up and down until those that are near in both directions no longer lie on each other."""
+    """Names at the ends of lines, moved down until they no longer lie on each other."""
     moved = list(places)
     order = sorted(range(len(places)), key=lambda index: places[index][1])
     for position, index in enumerate(order):
         across, up = moved[index]
         for other in order[:position]:
-            if abs(moved[other][0] - across) < 70 and up - moved[other][1] < _LABEL_GAP:
-                up = max(up, moved[other][1] + _LABEL_GAP)
+            up = max(up, moved[other][1] + _LABEL_GAP)
         moved[index] = (across, up)
     over = max((up for _, up in moved), default=0.0) - (HEIGHT - BOTTOM - 2)
     return [(across, up - over) for across, up in moved] if over > 0 else moved

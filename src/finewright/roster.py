@@ -82,6 +82,12 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * base ** ("kmgt".index(found[2].lower()) + 1))
 
 
+def in_words(num_bytes: float) -> str:
+    """Bytes as a person says them: `7.9 GB`, `312 MB`."""
+    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if num_bytes >= size), ("kB", 1e3))
+    return f"{num_bytes / size:.1f} {unit}" if num_bytes / size < 100 else f"{num_bytes / size:.0f} {unit}"
+
+
 def choose_ways(wanted: Sequence[str] | None) -> list[str]:
     """The ways asked for, each once, or all; what starts from random weights is always among them, at the end."""
     known = sorted((methods.kind(name) for name in methods.names()), key=lambda kind: (kind.preference, kind.name()))

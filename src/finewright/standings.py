@@ -189,7 +189,12 @@ def _baseline(
         size=size,
         runs=[],
         results=[made] if made else [],
-        predictions=Predictions(np.array([[numbers[label] for label in made["predicted"]]]), targets) if made else None,
+        predictions=_once([numbers[label] for label in made["predicted"]], targets) if made else None,
         confidence=np.array([made["probability"]]) if made else None,
         reasons=[] if made else [failures.get(name, "was not finished")],
     )
+
+
+def _once(chosen: Sequence[int], targets: np.ndarray) -> Predictions:
+    """Of a baseline, which no seed could move."""
+    return Predictions(np.array([chosen]), targets, seeded=False)

@@ -6,8 +6,11 @@ percentile intervals, Efron & Tibshirani 1993). Resampling S seeds shows only (S
 resample of seeds differs from their mean is stretched by the root of S / (S - 1).
 
 The test of a pair takes the same two parts: t = mean difference / sqrt(V_rows + V_seeds of the one + V_seeds of the
-other), with Satterthwaite's (1946) degrees of freedom. V_rows is the variance over rows of the difference of the seeds'
-means, by the number of rows. Two ways with one run each are compared by McNemar's exact test over rows alone.
+other). V_rows is the variance over rows of the difference of the seeds' means, by the number of rows. Two or three seeds
+say little about their spread, so all compared ways tell it together: a way's is its own, but no less than the mean over
+ways, with the degrees of freedom of all of them, put together by Satterthwaite's (1946) rule. Ways with one run each are
+compared by McNemar's exact test over rows alone. `benchmarks/false_claims.py` measures how often these tests claim a
+difference where there is none.
 """
 
 import itertools
@@ -28,10 +31,14 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one way. `chosen`: class numbers, shape (seeds, rows); `targets`: the right ones, shape (rows,)."""
+    """Of one way. `chosen`: class numbers, shape (seeds, rows); `targets`: the right ones, shape (rows,).
+
+    `seeded`: another seed could have come out differently.
+    """
 
     chosen: np.ndarray
     targets: np.ndarray
+    seeded: bool = True
 
     @property
     def right(self) -> np.ndarray:
@@ -152,22 +159,42 @@ class Pair:
 
 def pairs(ways: Mapping[str, Predictions]) -> list[Pair]:
     """Every pair, tested and corrected together: the best is only known after looking, so every pair had its chance."""
-    couples = list(itertools.combinations(ways, 2))
-    corrected = holm([p_value(ways[first], ways[second]) for first, second in couples])
+    couples, common = list(itertools.combinations(ways, 2)), spread(list(ways.values()))
+    corrected = holm([p_value(ways[first], ways[second], common=common) for first, second in couples])
     return [
         Pair(first, second, ways[first].accuracy - ways[second].accuracy, value)
         for (first, second), value in zip(couples, corrected, strict=True)
     ]
 
 
-def p_value(first: Predictions, second: Predictions) -> float:
-    """Chance of a difference at least this large between two ways that are equally good, two-sided."""
-    if len(first.chosen) == len(second.chosen) == 1:
+@dataclass(frozen=True)
+class Spread:
+    """Variance of the accuracy over seeds, and the degrees of freedom it was estimated with."""
+
+    variance: float
+    freedom: int
+
+
+def spread(ways: Sequence[Predictions]) -> Spread | None:
+    """What all ways with several seeds tell together; None when there is none."""
+    repeated = [way for way in ways if len(way.chosen) > 1]
+    if not repeated:
+        return None
+    variances = [way.right.mean(axis=1).var(ddof=1) for way in repeated]
+    return Spread(float(np.mean(variances)), sum(len(way.chosen) - 1 for way in repeated))
+
+
+def p_value(first: Predictions, second: Predictions, *, common: Spread | None) -> float:
+    """Chance of a difference at least this large between two ways that are equally good, two-sided.
+
+    `common`: the spread over seeds that all compared ways tell together; without one only rows are chance.
+    """
+    if common is None:
         return paired_p_value(first.right[0].tolist(), second.right[0].tolist())
     differences = first.right.mean(axis=0) - second.right.mean(axis=0)
     num_rows = len(differences)
     parts = [(differences.var(ddof=1) / num_rows, num_rows - 1)] if num_rows > 1 else []
-    parts += [(way.right.mean(axis=1).var(ddof=1) / len(way.chosen), len(way.chosen) - 1) for way in _repeated(first, second)]
+    parts += [(_seed_variance(way, common) / len(way.chosen), common.freedom) for way in (first, second) if way.seeded]
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return paired_p_value(first.right[0].tolist(), second.right[0].tolist())
@@ -177,8 +204,9 @@ def p_value(first: Predictions, second: Predictions) -> float:
     return float(2 * t.sf(abs(differences.mean()) / np.sqrt(variance), freedom))
 
 
-def _repeated(*ways: Predictions) -> list[Predictions]:
-    return [way for way in ways if len(way.chosen) > 1]
+def _seed_variance(way: Predictions, common: Spread) -> float:
+    own = way.right.mean(axis=1).var(ddof=1) if len(way.chosen) > 1 else 0.0
+    return max(float(own), common.variance)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

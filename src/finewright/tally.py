@@ -61,11 +61,11 @@ def curve(standings: Standings) -> list[dict[str, Any]]:
     return lines
 
 
-def disagreements(standings: Standings, folder: Folder, spec: Spec) -> list[dict[str, Any]]:
-    """Test rows that the ways label differently (by most of their seeds), the most divided first."""
+def disagreements(standings: Standings, folder: Folder, spec: Spec) -> dict[str, Any]:
+    """Test rows that the ways label differently (by most of their seeds), the most divided first, and how many there are."""
     ways = [entry for entry in standings.measured if entry.kind != "baseline" and entry.predictions is not None]
     if len(ways) < 2:
-        return []
+        return {"disagreements": [], "num_disagreements": 0}
     place = RunFolder(folder.data(spec.main_size))
     rows = place.read_lines(place.path / "test.jsonl")
     said = np.stack([_most_seeds(entry, num_labels=len(standings.labels)) for entry in ways])
@@ -78,7 +78,8 @@ def disagreements(standings: Standings, folder: Folder, spec: Spec) -> list[dict
             named = {entry.name: standings.labels[pick] for entry, pick in zip(ways, said[:, index], strict=True)}
             line = {"text": row["text"], "label": row["label"], "from": row["from"], "predicted": named}
             divided.append(((-distinct, abs(right - 0.5), index), line))
-    return [line for _, line in sorted(divided, key=lambda pair: pair[0])][:MOST_DISAGREEMENTS]
+    lines = [line for _, line in sorted(divided, key=lambda pair: pair[0])]
+    return {"disagreements": lines[:MOST_DISAGREEMENTS], "num_disagreements": len(lines)}
 
 
 def _most_seeds(entry: Entry, *, num_labels: int) -> np.ndarray:

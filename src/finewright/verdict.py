@@ -13,9 +13,21 @@ def sentences(standings: Standings) -> list[str]:
     """First who leads and at what price, then what pre-training and a language model were worth."""
     if not standings.measured:
         return ["Nothing was measured."]
-    first = _one_class(standings) or _leaders(standings)
+    once = "with one run each, " if _single(standings) and len(standings.measured) > 1 else ""
+    first = _one_class(standings) or f"{once}{_leaders(standings)}"
     second = _worth(standings)
-    return [first, second] if second else [first]
+    names = [entry.name for entry in standings.entries]
+    return [_begun(sentence, names=names) for sentence in (first, second) if sentence]
+
+
+def _begun(sentence: str, *, names: Sequence[str]) -> str:
+    """With a capital, unless it begins with the name of a way, which is written as a user types it."""
+    return sentence if sentence.split()[0] in names else sentence[0].upper() + sentence[1:]
+
+
+def _single(standings: Standings) -> bool:
+    """Whether no way has two runs: then the numbers are about these runs, and another seed may turn them."""
+    return all(len(entry.results) == 1 for entry in standings.measured if entry.kind != "baseline")
 
 
 def _one_class(standings: Standings) -> str | None:
@@ -27,7 +39,7 @@ def _one_class(standings: Standings) -> str | None:
 def _leaders(standings: Standings) -> str:
     leader, *others = standings.measured
     if not others:
-        return f"Only {_with_accuracy(standings, leader)} was measured."
+        return f"only {_with_accuracy(standings, leader)} was measured."
     alike = [entry for entry in others if not standings.pair(leader.name, entry.name).told_apart]
     low, high = standings.summaries[leader.name].accuracy_ci95
     if not alike:
@@ -37,7 +49,7 @@ def _leaders(standings: Standings) -> str:
     rest = "" if len(group) == len(standings.measured) else "; all others are less accurate"
     price = _price(group)
     if len(group) == len(standings.measured) > 3:
-        return f"Nothing of what was tried can be told apart here from {_with_accuracy(standings, leader)}, the highest{price}."
+        return f"nothing of what was tried can be told apart here from {_with_accuracy(standings, leader)}, the highest{price}."
     if len(alike) == 1:
         named = _listed([_with_accuracy(standings, entry) for entry in group])
         return f"{named} cannot be told apart here{rest}{price}."
@@ -64,15 +76,15 @@ def _worth(standings: Standings) -> str | None:
     plain = [entry for entry in standings.measured if entry.kind == "baseline" and entry.name != MAJORITY]
     parts += [_need(standings, tuned, plain[0])] if plain else []
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else None
+    return f"{text}." if text else None
 
 
 def _pretraining(standings: Standings, tuned: Entry, random: Entry) -> str:
     pair = standings.pair(tuned.name, random.name)
     if not pair.told_apart:
         return f"whether pre-training was worth anything cannot be told from these rows ({_against(standings, tuned, random)})"
-    was = "was worth" if pair.difference > 0 else "cost"
-    return f"pre-training {was} {_points(pair.difference)} ({_against(standings, tuned, random)})"
+    was, here = "was worth" if pair.difference > 0 else "cost", " in these runs" if _single(standings) else ""
+    return f"pre-training {was} {_points(pair.difference)}{here} ({_against(standings, tuned, random)})"
 
 
 def _need(standings: Standings, tuned: Entry, plain: Entry) -> str:

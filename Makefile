@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup demo test check test-slow test-gpu test-network lock clean
+.PHONY: setup demo test check test-slow test-gpu test-network test-browser lock clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +37,9 @@ test-gpu: setup
 
 test-network: setup
 	$(BIN)/python -m pytest -m network
+
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -59,8 +59,9 @@ def compare(
     if as_json:
         terminal.print_json(found.results)
         return
-    scoreboard.show(found.results, Console())
-    console.print(f"\n  page    {found.page}\n  runs    {found.path / 'runs'}", highlight=False, soft_wrap=True)
+    shown = Console()
+    scoreboard.show(found.results, shown)
+    shown.print(f"\n  page    {found.page}\n  runs    {found.path / 'runs'}", highlight=False, soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

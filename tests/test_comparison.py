@@ -13,7 +13,7 @@ import pytest
 import finewright
 import tiny
 from finewright import campaign, comparison
-from finewright.errors import ExitCode, UserError
+from finewright.errors import UserError
 from finewright.events import MemberBegan, MemberEnded
 
 FAST = {"train.max_steps": 6, "train.batch_tokens": 120, "train.precision": "float32", "train.threads": 1}
@@ -121,31 +121,7 @@ def test_a_finished_comparison_starts_no_process(whole, place, monkeypatch):
     assert json.loads(before) == again.results
 
 
-def test_changed_rows_or_settings_are_refused_with_a_diff(whole, place):
-    rows = (place / "tickets.csv").read_text().replace("charged twice 1,", "charged thrice 1,")
-    (place / "changed.csv").write_text(rows)
-    with pytest.raises(UserError, match=r"- 1 of \w+: 'charged twice 1'[\s\S]*\+ 1 of \w+: 'charged thrice 1'") as caught:
-        compare(place, place / "whole", source="changed.csv", seeds=2, train_sizes=("8", "all"))
-    assert caught.value.code == ExitCode.MISMATCH
-    with pytest.raises(UserError, match=r"knobs\.train\.max_steps: 6 → 7"):
-        compare(place, place / "whole", seeds=2, train_sizes=("8", "all"), knobs={"train.max_steps": 7})
-
-
-def test_a_way_beyond_the_budget_is_listed_with_the_plans_reason(place, tmp_path):
-    heard = []
-    done = compare(place, tmp_path / "c", heard=heard, budget="1.5MB")
-    lines = {line["method"]: line for line in done.methods}
-    assert lines["lora"]["status"] == "measured"
-    assert lines["scratch"]["status"] == "not measured"
-    assert lines["scratch"]["accuracy"] is None
-    assert "does not fit: planned peak 0.00 GB, the budget has 0.00 GB" in lines["scratch"]["message"]
-    assert not (tmp_path / "c" / "runs" / "scratch-all-seed0").exists()
-    assert "One seed: intervals and tests are over the test rows alone." in done.results["notes"][0]
-    with pytest.raises(UserError, match=r"no way could be measured:\n  lora: does not fit"):
-        compare(place, tmp_path / "c", budget="1kB")
-    assert "Not measured" in done.page.read_text()
-
-
+@pytest.mark.slow
 def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_path):
     heard = []
     done = compare(place, tmp_path / "c", heard=heard, search_trials=4, knobs={"lora.rank": 2})
@@ -169,7 +145,7 @@ def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_pa
 
 
 def test_after_a_kill_finished_members_are_kept(place, tmp_path):
-    words = ["compare", place / "tickets.csv", "--model", place / "gpt2", "--methods", "lora", "--seeds", "2", "--jobs", "1"]
+    words = ["compare", place / "tickets.csv", "--model", place / "gpt2", "--methods", "lora", "--seeds", "1", "--jobs", "1"]
     words += ["--out", tmp_path / "c", *(word for key, value in FAST.items() for word in ("--set", f"{key}={value}"))]
     command = [sys.executable, "-m", "finewright.cli", *map(str, words)]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -179,7 +155,7 @@ def test_after_a_kill_finished_members_are_kept(place, tmp_path):
     child.send_signal(signal.SIGKILL)
     child.wait()
     before, heard = first.stat().st_mtime_ns, []
-    done = compare(place, tmp_path / "c", heard=heard, seeds=2)
+    done = compare(place, tmp_path / "c", heard=heard)
     assert first.stat().st_mtime_ns == before
     assert "lora-all-seed0" not in ended(heard)
     assert not any(event.failed for event in ended(heard).values())

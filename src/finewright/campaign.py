@@ -7,7 +7,6 @@ from finewright import config, methods, roster, search
 from finewright.crew import Crew, Event, Lane, Request
 from finewright.data import Dataset
 from finewright.dossier import Folder
-from finewright.errors import UserError
 from finewright.events import MemberBegan, MemberEnded, MemberStepped
 from finewright.roster import Member, Spec, in_words
 from finewright.run import RunFolder
@@ -239,7 +238,5 @@ def _single(request: Request) -> Lane:
 def _outcome(run: RunFolder, params: dict[str, Any]) -> search.Trial:
     if not run.complete:
         return search.Trial(params, None)
-    measured = run.read_json(run.result)["metrics"].get("validation")
-    if not measured:
-        raise UserError("a search wants validation rows", where="--search", fix="--set data.validation_fraction=0.1")
+    measured = run.read_json(run.result)["metrics"]["validation"]
     return search.Trial(params, measured["accuracy"], measured["loss"])

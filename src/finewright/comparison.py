@@ -94,6 +94,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     dataset = data.read(asked.data, knobs=config.build(Settings, asked.knobs).data, test=asked.test)
     spec = replace(asked, train_sizes=roster.choose_sizes(train_sizes, dataset=dataset))
     findings = _look(dataset, listen=listen)
+    if spec.search and not dataset.validation:
+        raise UserError("a search wants validation rows", where="--search", fix="--set data.validation_fraction=0.1")
     base = hub.resolve(spec.model, progress=lambda name, done, total: listen(Downloading(name, done, total)))
     folder = Folder(Path(out) if out else RUNS / f"compare-{_stem(spec.data)}-{_stem(spec.model)}")
     folder.open()

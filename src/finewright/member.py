@@ -1,5 +1,6 @@
 """One piece of a comparison's work, in a process of its own: plans, a run, a baseline, a measure of speed."""
 
+import importlib
 import shutil
 import tempfile
 import time
@@ -32,12 +33,17 @@ _OWN_NAMES = {
     "predictions.jsonl",
 }
 
+_NEEDED = ("peft", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", "torch._dynamo")
+"""What every run would load for itself when it comes to it, seconds each time."""
+
 _shared = Shared()
 """What the process that all others are copies of has read and tokenised."""
 
 
 def prepare(request: dict[str, Any]) -> None:
-    """Read every folder of `data` and tokenise every text, for all that come after."""
+    """Load what runs need, read every folder of `data` and tokenise every text, for all that come after."""
+    for module in _NEEDED:
+        importlib.import_module(module)
     source = hub.resolve(request["model"])
     known = _shared.ids(source.name)
     for folder, knobs in request["data"]:

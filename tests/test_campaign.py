@@ -7,7 +7,7 @@ import pytest
 import finewright
 import tiny
 from fake_crew import FakeCrew
-from finewright import campaign
+from finewright import campaign, memory
 from finewright.errors import ExitCode, UserError
 from finewright.events import MemberBegan, MemberEnded
 from finewright.run import RunFolder
@@ -97,10 +97,32 @@ def test_ways_beyond_the_budget_are_listed_and_not_run(place, tmp_path, crew):
 
 def test_when_nothing_fits_it_is_an_error_and_a_page(place, tmp_path):
     with pytest.raises(
-        UserError, match=r"no way could be measured:\n  lora: does not fit: planned peak 100 MB, the budget has 1\.0 MB"
+        UserError, match=r"no way could be measured:\n  lora: does not fit: planned peak 100 MB, the budget has 1\.00 MB"
     ):
         compare(place, tmp_path / "c", budget="1MB")
     assert "Not measured" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_every_run_is_given_the_same_memory(place, tmp_path, crew):
+    compare(place, tmp_path / "a", methods=["lora"], budget="1GB")
+    trained = [request for request in crew.asked if request["kind"] == "train"]
+    assert {memory.parse_size(request["knobs"]["budget"]) for request in trained} == {10**9}
+    assert [request["budget_bytes"] for request in crew.asked if request["kind"] == "plan"] == [10**9]
+    crew.asked = []
+    compare(place, tmp_path / "b", methods=["lora"])
+    trained = [request for request in crew.asked if request["kind"] == "train"]
+    assert {memory.parse_size(request["knobs"]["budget"]) for request in trained} == {8 * 10**9}, "all that is free"
+    crew.asked = []
+    done = compare(place, tmp_path / "c", methods=["lora"], knobs={"budget": "200MB"})
+    assert done.results["budget_bytes"] == 2 * 10**8
+    assert "--budget 200MB" in done.results["command"]
+    assert "scratch" not in str(asked(crew, "train"))
+
+
+def test_what_does_not_fit_is_run_when_forced(place, tmp_path, crew):
+    done = compare(place, tmp_path / "c", budget="200MB", knobs={"force": True})
+    assert {line["status"] for line in done.methods} == {"measured"}
+    assert all(request["knobs"]["force"] for request in crew.asked if request["kind"] == "train")
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, 4), (3, 1), (4, 1)])
@@ -115,14 +137,14 @@ def test_threads_are_shared_out(place, tmp_path, crew, jobs, threads):
 def test_jobs_are_chosen_by_cores_runs_and_memory_and_by_the_device(place, tmp_path, crew, monkeypatch):
     heard = []
     compare(place, tmp_path / "a", heard=heard)
-    assert "jobs = 4: 4 cores, 6 runs, room in memory for 6 of 1.0 GB; threads of each = 1" in heard
+    assert "jobs = 4: 4 cores, 6 runs, room in memory for 6 of 1.00 GB; threads of each = 1" in heard
     crew.device = "cuda"
     compare(place, tmp_path / "b", heard=heard)
     assert "jobs = 1: one cuda device; threads of each = 4" in heard
     monkeypatch.setattr(campaign, "ROOM_PER_PROCESS_BYTES", 2_700_000_000)
     crew.device = "cpu"
     compare(place, tmp_path / "d", heard=heard)
-    assert "jobs = 2: 4 cores, 6 runs, room in memory for 2 of 3.2 GB; threads of each = 2" in heard
+    assert "jobs = 2: 4 cores, 6 runs, room in memory for 2 of 3.20 GB; threads of each = 2" in heard
 
 
 def test_a_search_sees_no_test_rows_and_its_best_knobs_are_used(place, tmp_path, crew):

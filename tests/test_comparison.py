@@ -168,7 +168,7 @@ def test_after_a_kill_finished_members_are_kept(place, tmp_path):
         ({"train_sizes": ["1"]}, "wanted 1 training rows", 2),
         ({"seeds": 0}, "wanted at least one seed", 2),
         ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
-        ({"budget": "eight"}, "wanted a size with its unit", 2),
+        ({"budget": "eight"}, "wanted a size above zero with its unit", 2),
         ({"search_trials": 3}, "3 trials are too few for 2 ways", 2),
         ({"knobs": {"data.test_fraction": 0.0}}, "no test rows", 3),
         ({"knobs": {"lora.rnak": 4}}, "did you mean 'rank'", 2),

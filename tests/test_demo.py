@@ -26,5 +26,5 @@ def test_it_compares_predicts_and_says_where_everything_is(tmp_path, monkeypatch
 
 def test_ways_need_nothing_more_and_the_preferred_one_is_first():
     found = demo.ways()
-    assert found[0] is methods.preferred()
+    assert found[0] is methods.by_preference()[0]
     assert not any(kind.needs for kind in found)

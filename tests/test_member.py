@@ -48,7 +48,7 @@ def test_rows_and_token_ids_are_read_once(place, monkeypatch):
 
 def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
     ways = {"freeze": {"method": {"blocks": 99}, "train": {"threads": 1}}, "lora": {"train": {"max_steps": 2, "threads": 1}}}
-    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways}
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways, "budget_bytes": 0}
     events, tell = heard()
     member.perform(request | {"out": str(tmp_path / "plans.json")}, tell)
     answers = json.loads((tmp_path / "plans.json").read_text())
@@ -56,6 +56,28 @@ def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_pat
     assert answers["ways"]["lora"]["plan"]["peak_memory_bytes"] > 0
     assert [event["message"] for event in events] == ["lora"]
     assert answers["device"] == "cpu"
+
+
+def test_setups_are_fitted_to_the_budget(place, tmp_path):
+    ways = {"lora": {"train": {"max_steps": 2, "threads": 1}}}
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways}
+    plans = []
+    for budget in (0, 1):
+        out = tmp_path / f"plans{budget}.json"
+        given = int(0.9 * plans[0]["peak_memory_bytes"]) if budget else 0
+        member.perform(request | {"budget_bytes": given, "out": str(out)}, lambda event: None)
+        plans.append(json.loads(out.read_text())["ways"]["lora"]["plan"])
+    assert plans[1]["peak_memory_bytes"] < plans[0]["peak_memory_bytes"]
+    assert plans[1]["budget_bytes"] == int(0.9 * plans[0]["peak_memory_bytes"])
+
+
+def test_a_way_whose_packages_are_missing_is_answered_with_what_brings_them(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("finewright.quantization.missing", lambda: ["bitsandbytes"])
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "budget_bytes": 0}
+    member.perform(request | {"ways": {"qlora": {}}, "out": str(tmp_path / "plans.json")}, lambda event: None)
+    answer = json.loads((tmp_path / "plans.json").read_text())["ways"]["qlora"]["error"]
+    assert "qlora wants bitsandbytes, not installed here" in answer
+    assert "pip install" in answer
 
 
 def test_only_what_a_run_left_is_taken_away(tmp_path):

@@ -100,19 +100,6 @@ def test_the_command_makes_the_same_again():
     assert settings == ["train.max_steps=5", "data.text_column=a b", "lora.rank=4", "seed=3"]
 
 
-def test_sizes_of_memory():
-    assert roster.parse_size("8GB") == 8_000_000_000
-    assert roster.parse_size(" 1.5 gib ") == int(1.5 * 2**30)
-    assert roster.parse_size("500MB") == 500_000_000
-    for wrong in ("8", "0GB", "-1GB", "eight", "8 apples", ""):
-        with pytest.raises(UserError, match="wanted a size with its unit"):
-            roster.parse_size(wrong)
-
-
-def test_memory_in_words():
-    assert [roster.in_words(count) for count in (999, 1.53e6, 2.5e8, 7.94e9)] == ["1.0 kB", "1.5 MB", "250 MB", "7.9 GB"]
-
-
 def test_members_hold_nothing_out():
     knobs = roster.member_data_knobs(SPEC, dataset(a=3, b=3))
     assert (knobs["test_fraction"], knobs["validation_fraction"], knobs["text_column"]) == (0, 0, None)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from finewright import config, methods, roster, search
+from finewright import config, memory, methods, roster, search
 from finewright.crew import Crew, Event, Lane, Request
 from finewright.data import Dataset
 from finewright.dossier import Folder
 from finewright.events import MemberBegan, MemberEnded, MemberStepped
-from finewright.roster import Member, Spec, in_words
+from finewright.memory import in_words
+from finewright.roster import Member, Spec
 from finewright.run import RunFolder
 
 ROOM_PER_PROCESS_BYTES = 500_000_000
@@ -38,6 +39,11 @@ class Campaign:
     def ways(self) -> list[str]:
         """Those that can be run."""
         return [way for way in self.spec.ways if way not in self.reasons]
+
+    @property
+    def limit_bytes(self) -> int:
+        """Memory that each run may take: the budget or, without one, what was free when the ways were planned; 0: unknown."""
+        return self.budget_bytes or self.plans.get("memory_bytes", 0)
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -79,13 +85,15 @@ class Campaign:
         if way in self.found and (best := self.found[way].best):
             tree = config.merge(tree, search.nested(best.params))
         tree = config.merge(tree, {"data": roster.member_data_knobs(self.spec, self.dataset, test=test)})
+        tree |= {"budget": memory.exactly(self.limit_bytes)} if self.limit_bytes else {}
         given = tree.get("train", {}).get("threads", 0)
         return config.merge(tree, {"train": {"threads": given or self.threads}})
 
     def plan(self, *, jobs: int | None) -> None:
         """What every way costs on the largest training set; which ways fit; how many pieces of work go side by side."""
         request = {"id": "plan", "kind": "plan", "model": self.spec.model, "data": str(self.folder.data(self.spec.main_size))}
-        request |= {"ways": {way: self.knobs(way) for way in self.spec.ways}, "out": str(self.folder.plans)}
+        request |= {"ways": {way: self.knobs(way) for way in self.spec.ways}, "budget_bytes": self.budget_bytes}
+        request |= {"out": str(self.folder.plans)}
         assert self.crew is not None
         self.crew.ask(request)
         self.plans = self.folder.read_json(self.folder.plans)
@@ -96,14 +104,14 @@ class Campaign:
         self.folder.write_json(self.folder.plans, {**self.plans, "jobs": self.jobs, "threads": self.threads})
 
     def _judge(self) -> None:
-        """Which ways cannot be planned, or need more than the budget or, without one, than the machine has."""
-        limit = self.budget_bytes or self.plans["memory_bytes"]
-        name = "the budget" if self.budget_bytes else "this machine"
+        """Which ways cannot be planned, or need more than they may take at their tightest."""
+        limit, forced = self.limit_bytes, self.spec.knobs.get("force", False)
+        has = "the budget has" if self.budget_bytes else "free on this machine are"
         for way, answer in self.plans["ways"].items():
             if "error" in answer:
                 self.reasons[way] = answer["error"]
-            elif (peak := answer["plan"]["peak_memory_bytes"]) > limit:
-                self.reasons[way] = f"does not fit: planned peak {in_words(peak)}, {name} has {in_words(limit)}"
+            elif (peak := answer["plan"]["peak_memory_bytes"]) > limit and not forced:
+                self.reasons[way] = f"does not fit: planned peak {in_words(peak)}, {has} {in_words(limit)}"
 
     def _choose_jobs(self, jobs: int | None) -> None:
         """Side by side as far as cores and memory go; on an accelerator one after the other."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright import cli_compare
+from finewright import cli_compare, cli_export, cli_plan
+from finewright.cli_learn import app as learn
 from finewright.errors import UserError
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(learn, name="learn")
 
 Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
@@ -61,6 +64,8 @@ def train(
     text_column: Text = None,
     label_column: Label = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with knobs.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Memory that may be taken, such as 8GB. [default: what is free]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train even when the plan says that it does not fit.")] = False,
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +74,7 @@ def train(
 
     tree = knobs.read_toml(config) if config else {}
     given = {"model": model, "seed": seed, "train.epochs": epochs, "train.lr": lr}
-    given |= {"data.text_column": text_column, "data.label_column": label_column}
+    given |= {"data.text_column": text_column, "data.label_column": label_column, "budget": budget, "force": force or None}
     flags: dict[str, Any] = {}
     for key, value in given.items():
         if value is not None:
@@ -100,7 +105,9 @@ def train(
     )
 
 
+cli_plan.register(app)
 cli_compare.register(app)
+cli_export.register(app)
 
 
 @app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv")

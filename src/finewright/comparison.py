@@ -13,6 +13,7 @@ from finewright import (
     dossier,
     figures,
     hub,
+    memory,
     pages,
     plots,
     provenance,
@@ -89,7 +90,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     The same call again goes on where it stopped; with other data or settings it is a `UserError`. Intervals and tests:
     see `finewright.statistics`; with one seed they are over the test rows alone.
     """
-    budget_bytes = roster.parse_size(budget) if budget else 0
+    budget = budget or str((knobs or {}).get("budget", ""))
+    budget_bytes = memory.parse_size(budget) if budget else 0
     asked = _asked(source, test=test, model=model, methods=methods, seeds=seeds, trials=search_trials, knobs=knobs)
     dataset = data.read(asked.data, knobs=config.build(Settings, asked.knobs).data, test=asked.test)
     spec = replace(asked, train_sizes=roster.choose_sizes(train_sizes, dataset=dataset))
@@ -150,7 +152,7 @@ def _asked(
     if trials:
         search.require_installed()
         search.share_out(trials, len(ways))
-    shared = {key: value for key, value in shared.items() if key not in ("seed", "model")}
+    shared = {key: value for key, value in shared.items() if key not in ("seed", "model", "budget")}
     place = str(test) if test is not None else None
     numbers = tuple(range(first, first + seeds))
     return Spec(str(source), place, str(model), tuple(ways), numbers, (), trials, shared, own)

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from finewright import batches as packing
 from finewright import optim
@@ -65,6 +68,7 @@ class Recipe:
     clip_norm: float
     evaluate_every: int
     early_stopping: int
+    optimizer: optim.Kind = "adamw"
     check_first_loss: bool = True
 
 
@@ -76,12 +80,15 @@ def fit(
     recipe: Recipe,
     evaluate: Callable[[], dict[str, Any]] | None,
     places: Sequence[str],
+    watch: Callable[[int, torch.optim.Optimizer], AbstractContextManager[Any]] = lambda index, optimizer: nullcontext(),
 ) -> Iterator[Event]:
     """Train in place. `evaluate` measures the validation split (None: there is none); `places` names rows in error messages.
 
+    `watch`: what is opened around every update, by its number from 0.
+
     Ties in validation accuracy are broken by the lower loss.
     """
-    optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay, kind=recipe.optimizer)
     device = str(next(iter(tuned.trainable().values())).device)
     guard = _GradientGuard(tuned)
     num_steps, best, waited = len(recipe.steps), (-1.0, -math.inf), 0
@@ -91,7 +98,8 @@ def fit(
             index, num_steps=num_steps, peak=recipe.lr, warmup_fraction=recipe.warmup_fraction, schedule=recipe.schedule
         )
         parts = [packing.collate(encoded, rows, device=device) for rows in step.batches]
-        result = train_step(tuned, parts, task=task, optimizer=optimizer, lr=lr, clip_norm=recipe.clip_norm)
+        with watch(index, optimizer):
+            result = train_step(tuned, parts, task=task, optimizer=optimizer, lr=lr, clip_norm=recipe.clip_norm)
         _refuse_non_finite(result, step=index + 1, lr=lr, places=[places[row] for part in parts for row in part.rows])
         if index == 0 and recipe.check_first_loss:
             _refuse_strange_start(result.loss, task=task)
@@ -101,6 +109,7 @@ def fit(
         if evaluate is None or ((index + 1) % recipe.evaluate_every and index + 1 != num_steps):
             continue
         tuned.owner.eval()
+        optimizer.zero_grad(set_to_none=True)  # nobody needs the gradients while validation is scored
         metrics = evaluate()
         score = (metrics["accuracy"], -metrics["loss"])
         improved = score > best

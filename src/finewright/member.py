@@ -2,16 +2,28 @@
 
 import importlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finewright import api, baselines, checks, config, hardware, hub, methods, models, proof, tasks
+from finewright import (
+    api,
+    baselines,
+    checks,
+    config,
+    hardware,
+    hub,
+    memory,
+    methods,
+    proof,
+    prospect,
+    quantization,
+    shapes,
+    tasks,
+)
 from finewright.config import DataKnobs, Settings
 from finewright.errors import UserError
-from finewright.job import Job
 from finewright.run import RunFolder
 from finewright.shared import Shared
 from finewright.twin import Twin
@@ -51,7 +63,7 @@ def prepare(request: dict[str, Any]) -> None:
         texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
         new = [text for text in texts if text not in known]
         if new:
-            tokenizer = models.shape(source, labels=dataset.labels).origin.tokenizer
+            tokenizer = shapes.shape(source, labels=dataset.labels).origin.tokenizer
             known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
 
 
@@ -72,14 +84,19 @@ def _settings(request: dict[str, Any], knobs: dict[str, Any]) -> Settings:
 
 
 def _plan(request: dict[str, Any], tell: Tell) -> None:
-    """What every way of `ways` would cost; a way that cannot be planned is answered with the reason."""
+    """What every way of `ways` would cost; a way that cannot be planned is answered with the reason.
+
+    Without a budget all that is free now is one, so that the setups of later runs do not hang on what runs beside them.
+    """
     machine = hardware.detect()
     answers: dict[str, Any] = {"device": machine.device, "cpu_count": machine.cpu_count}
-    answers["memory_bytes"] = machine.device_memory_bytes or machine.memory_bytes
+    answers["memory_bytes"] = hardware.free_bytes(machine.device)
+    budget = memory.exactly(request["budget_bytes"] or answers["memory_bytes"])
     answers["findings"], answers["ways"] = [], {}
     for name, knobs in request["ways"].items():
         try:
-            cost = forecast(request["data"], settings=_settings(request, knobs), name=name, knobs=knobs.get("method", {}))
+            settings = _settings(request, knobs | {"budget": budget})
+            cost = forecast(request["data"], settings=settings, name=name, knobs=knobs.get("method", {}))
         except UserError as error:
             answers["ways"][name] = {"error": str(error)}
             continue
@@ -92,24 +109,24 @@ def _plan(request: dict[str, Any], tell: Tell) -> None:
 
 def forecast(source: str, *, settings: Settings, name: str, knobs: dict[str, Any]) -> dict[str, Any]:
     """One way's plan on this data, without its weights; with what was chosen for it and what was found about the texts."""
-    with tempfile.TemporaryDirectory() as place:
-        folder, sentences = RunFolder(Path(place)), []
-        job = Job(folder, settings=settings, method=methods.make(name, knobs), listen=sentences.append)
-        job.choose_machine()
-        dataset = _shared.read(source, knobs=settings.data)
-        labels = [row.label for row in dataset.train]
-        task = tasks.infer(dataset.labels, training_labels=labels, class_weights=settings.train.class_weights)
-        job.report(checks.look(dataset))
-        model = hub.resolve(settings.model)
-        job.look_at(model, labels=dataset.labels)
-        splits = job.encode(dataset, task=task, known=_shared.ids(model.name))
-        job.decide(splits["train"])
-        job.plan(splits, task=task)
-        return {
-            "plan": folder.read_json(folder.plan),
-            "choices": job.choices.made,
-            "findings": folder.read_json(folder.checks)["findings"],
-        }
+    import torch
+
+    method, machine = methods.make(name, knobs), hardware.detect()
+    if method.needs and (absent := quantization.missing()):
+        raise UserError(f"{name} wants {' and '.join(absent)}, not installed here", fix=quantization.INSTALL)
+    torch.set_num_threads(settings.train.threads or machine.cpu_count)
+    dataset, findings = _shared.read(source, knobs=settings.data), []
+    labels = [row.label for row in dataset.train]
+    task = tasks.infer(dataset.labels, training_labels=labels, class_weights=settings.train.class_weights)
+    model = hub.resolve(settings.model)
+    given: dict[str, Any] = {"settings": settings, "machine": machine, "dataset": dataset, "task": task}
+    found = prospect.look(model, method, report=findings.extend, known=_shared.ids(model.name), **given)
+    findings += checks.look(dataset)
+    return {
+        "plan": found.forecast.as_json(),
+        "choices": found.choices.made,
+        "findings": [finding.as_json() for finding in findings],
+    }
 
 
 def _train(request: dict[str, Any], tell: Tell) -> None:

@@ -1,10 +1,10 @@
 """The table of contents: what `train` does, in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, engine, hub, models, proof, results, run, tasks
+from finewright import checks, engine, hub, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
 from finewright.methods.base import AbstractMethod
@@ -15,7 +15,7 @@ def train(
     source: str | Path,
     *,
     settings: Settings,
-    method: AbstractMethod,
+    ways: Sequence[AbstractMethod],
     test: str | Path | None = None,
     out: Path | None = None,
     shared: Shared | None = None,
@@ -27,9 +27,10 @@ def train(
     that other runs of this process need too.
     """
     shared = shared or Shared()
-    folder = run.create(out=out, name=f"{Path(str(source)).stem}-{method.name()}-seed{settings.seed}")
+    named = ways[0].name() if len(ways) == 1 else "auto"
+    folder = run.create(out=out, name=f"{Path(str(source)).stem}-{named}-seed{settings.seed}")
     try:
-        job = Job(folder, settings=settings, method=method, listen=listen)
+        job = Job(folder, settings=settings, listen=listen)
         job.choose_machine()
 
         dataset = shared.read(source, knobs=settings.data, test=test)
@@ -42,17 +43,9 @@ def train(
         job.report(checks.look(dataset))
 
         model = hub.resolve(settings.model, progress=job.downloading)
-        job.look_at(model, labels=dataset.labels)
-        splits = job.encode(dataset, task=task, known=shared.ids(model.name))
-        job.decide(splits["train"])
-        job.plan(splits, task=task)
+        splits = job.choose_way(model, ways, dataset=dataset, task=task, known=shared.ids(model.name))
 
-        base = models.load(
-            model,
-            labels=dataset.labels,
-            random=method.weights == "random",
-            seed=settings.seed,
-        )
+        base = job.load(labels=dataset.labels)
         job.prepare(base, rows=dataset.train)
         job.write_config(dataset)
 
@@ -63,14 +56,15 @@ def train(
             recipe=job.recipe,
             evaluate=job.evaluation(splits["validation"], task=task),
             places=[row.where for row in dataset.train],
+            watch=job.watching,
         ):
             job.hear(event)
         job.take_best()
 
-        results.save_model(folder.model, tuned=job.tuned, method=method, origin=base.origin, source=model)
+        results.save_model(folder.model, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
         difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
         result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
-        results.write_card(folder.model, result=result, method=method, tuned=job.tuned, origin=base.origin)
+        results.write_card(folder.model, result=result, method=job.method, tuned=job.tuned, origin=base.origin)
         folder.write_json(folder.result, result)  # last: now the run is complete
         return folder
     finally:

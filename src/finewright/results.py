@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import hardware, models, provenance
+from finewright import hardware, provenance, shapes
 from finewright.hub import Source
 from finewright.methods.base import AbstractMethod
 from finewright.tuned import Origin, Tuned
@@ -51,7 +51,7 @@ ends in that id is read one token short there; Finewright goes by the text's len
 def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Origin, source: Source) -> None:
     """Weights or adapter, config, tokenizer; for an adapter also which base it belongs to."""
     folder.mkdir(parents=True, exist_ok=True)
-    with models.quiet():
+    with shapes.quiet():
         method.save(tuned, folder)
     if origin.tokenizer.pad_token is None and origin.tokenizer.eos_token is not None:
         origin.tokenizer.pad_token = origin.tokenizer.eos_token

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -73,24 +72,9 @@ def dotted(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def parse_size(text: str) -> int:
-    """`8GB` → 8,000,000,000 bytes, `8GiB` → 8,589,934,592; anything without a known unit is a `UserError`."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT])(i?)B\s*", text, re.IGNORECASE)
-    if not found or float(found[1]) <= 0:
-        raise UserError(f"wanted a size with its unit, found {text!r}", where="--budget", fix="for instance 8GB or 500MB")
-    base = 1024 if found[3] else 1000
-    return int(float(found[1]) * base ** ("kmgt".index(found[2].lower()) + 1))
-
-
-def in_words(num_bytes: float) -> str:
-    """Bytes as a person says them: `7.9 GB`, `312 MB`."""
-    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if num_bytes >= size), ("kB", 1e3))
-    return f"{num_bytes / size:.1f} {unit}" if num_bytes / size < 100 else f"{num_bytes / size:.0f} {unit}"
-
-
 def choose_ways(wanted: Sequence[str] | None) -> list[str]:
     """The ways asked for, each once, or all; what starts from random weights is always among them, at the end."""
-    known = sorted((methods.kind(name) for name in methods.names()), key=lambda kind: (kind.preference, kind.name()))
+    known = methods.by_preference()
     chosen = [methods.kind(name).name() for name in wanted] if wanted else [kind.name() for kind in known]
     random = [kind.name() for kind in known if kind.weights == "random"]
     return [name for name in dict.fromkeys(chosen) if name not in random] + random

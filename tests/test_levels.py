@@ -14,7 +14,9 @@ LEVELS = [
     {
         "anatomy",
         "attention",
+        "axes",
         "course",
+        "crew",
         "events",
         "formats",
         "hardware",
@@ -22,31 +24,34 @@ LEVELS = [
         "judge",
         "judge_child",
         "layers",
+        "markup",
         "memory",
         "metrics",
         "outlines",
-        "plots",
         "progress",
         "quantization",
         "run",
+        "twin",
     },
-    {"data", "lowrank", "provenance", "trace", "tuned"},
-    {"batches", "checkpoint", "checks", "methods", "optim", "rates", "repeats", "shapes", "tasks"},
-    {"models", "step", "yours"},
-    {"choices", "computed", "engine", "evaluate", "yours_pictures"},
-    {"lessons", "own_pairs", "own_scores", "planner", "proof", "results"},
-    {"exchange", "forecast", "own_questions"},
-    {"prospect", "quiz", "survey"},
-    {"job", "learn_pages"},
-    {"doctor", "export", "learn_site", "pipeline"},
+    {"data", "lowrank", "plots", "provenance", "statistics", "trace", "tuned"},
+    {"batches", "checkpoint", "checks", "methods", "optim", "pages", "rates", "repeats", "shapes", "shared", "tasks"},
+    {"models", "roster", "search", "step", "yours"},
+    {"choices", "computed", "dossier", "engine", "evaluate", "yours_pictures"},
+    {"baselines", "campaign", "lessons", "own_pairs", "own_scores", "planner", "proof", "results", "standings"},
+    {"exchange", "figures", "forecast", "own_questions", "tally", "verdict"},
+    {"prospect", "quiz", "survey", "tables"},
+    {"job", "learn_pages", "report"},
+    {"comparison", "doctor", "export", "learn_site", "pipeline"},
     {"api", "learn_web"},
-    {"demo"},
-    {"terminal"},
-    {"cli_export", "cli_plan", "terminal_learn"},
-    {"cli_learn"},
+    {"demo", "member"},
+    {"forks", "terminal"},
+    {"cli_export", "cli_plan", "scoreboard", "terminal_learn"},
+    {"cli_compare", "cli_learn"},
     {"cli"},
 ]
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets"}
+LONG = {"train", "_peft_config", "summary", "fit", "load", "compare"}
+"""Functions that may be longer: tables of contents and plain lists."""
+HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "optuna"}
 
 
 def room_of(path):
@@ -98,7 +103,14 @@ def test_files_and_functions_stay_small():
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 300, path.name
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name not in ("train", "_peft_config", "summary", "fit", "load"):
+            if isinstance(node, ast.FunctionDef) and node.name not in (
+                "train",
+                "_peft_config",
+                "summary",
+                "fit",
+                "load",
+                "compare",
+            ):
                 assert node.end_lineno - node.lineno <= 45, f"{path.name}: {node.name}"
 
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup demo test check test-slow test-gpu test-network lock clean
+.PHONY: setup demo test check test-slow test-browser test-gpu test-network lock clean
 
 setup: $(VENV)/.ready
 
@@ -19,7 +19,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup
-	@$(BIN)/python scripts/first_run.py
+	@$(BIN)/finewright demo
 
 test: setup
 	$(BIN)/ruff format --check src tests benchmarks scripts
@@ -34,6 +34,9 @@ test-slow: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
 
 test-network: setup
 	$(BIN)/python -m pytest -m network

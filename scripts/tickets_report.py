@@ -46,9 +46,8 @@ def main() -> None:
     for name, split in rows.items():
         words = [len(text.split()) for text, _ in split]
         counts = ", ".join(f"{label} {count}" for label, count in Counter(label for _, label in split).most_common())
-        print(
-            f"{name}: {len(split)} messages of {min(words)} to {max(words)} words, median {statistics.median(words):.0f}; {counts}"
-        )
+        length = f"{min(words)} to {max(words)} words, median {statistics.median(words):.0f}"
+        print(f"{name}: {len(split)} messages of {length}; {counts}")
     for left, right in (("validation", "train"), ("test", "train"), ("test", "validation")):
         score, one, other = nearest([text for text, _ in rows[left]], [text for text, _ in rows[right]])[0]
         print(f"closest of {left} to {right}: {score:.2f}\n  {one[:100]}\n  {other[:100]}")

@@ -10,40 +10,64 @@ import finewright
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
     {"__init__", "errors"},
-    {"config", "kernels"},
+    {"config", "expect", "kernels"},
     {
         "anatomy",
         "attention",
+        "axes",
+        "course",
+        "crew",
         "events",
         "formats",
         "hardware",
         "hub",
+        "judge",
+        "judge_child",
         "layers",
+        "markup",
         "memory",
         "metrics",
         "outlines",
-        "plots",
+        "progress",
         "quantization",
         "run",
         "store",
+        "twin",
     },
-    {"data", "encoding", "lowrank", "narrow", "provenance", "trace"},
+    {"data", "encoding", "lowrank", "narrow", "plots", "provenance", "statistics", "trace"},
     {"tuned"},
-    {"batches", "checkpoint", "checks", "fast", "methods", "optim", "rates", "repeats", "shapes", "tasks", "vocabulary"},
-    {"models", "step", "trunk"},
-    {"choices", "engine", "evaluate"},
-    {"planner", "proof", "results", "savings"},
-    {"forecast"},
-    {"prospect", "survey"},
-    {"job"},
-    {"doctor", "pipeline"},
-    {"api"},
-    {"demo"},
-    {"terminal"},
-    {"cli_plan"},
+    {
+        "batches",
+        "checkpoint",
+        "checks",
+        "fast",
+        "methods",
+        "optim",
+        "pages",
+        "rates",
+        "repeats",
+        "shapes",
+        "shared",
+        "tasks",
+        "vocabulary",
+    },
+    {"models", "roster", "search", "step", "trunk", "yours"},
+    {"choices", "computed", "dossier", "engine", "evaluate", "yours_pictures"},
+    {"baselines", "campaign", "lessons", "own_pairs", "own_scores", "planner", "proof", "results", "savings", "standings"},
+    {"exchange", "figures", "forecast", "own_questions", "tally", "verdict"},
+    {"prospect", "quiz", "survey", "tables"},
+    {"job", "learn_pages", "report"},
+    {"comparison", "doctor", "export", "learn_site", "pipeline"},
+    {"api", "learn_web"},
+    {"demo", "member"},
+    {"forks", "terminal"},
+    {"cli_export", "cli_plan", "scoreboard", "terminal_learn"},
+    {"cli_compare", "cli_learn"},
     {"cli"},
 ]
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets"}
+LONG = {"train", "_peft_config", "summary", "fit", "load", "compare"}
+"""Functions that may be longer: tables of contents and plain lists."""
+HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "optuna"}
 
 
 def room_of(path):
@@ -95,7 +119,14 @@ def test_files_and_functions_stay_small():
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 300, path.name
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name not in ("train", "_peft_config", "summary", "fit", "load"):
+            if isinstance(node, ast.FunctionDef) and node.name not in (
+                "train",
+                "_peft_config",
+                "summary",
+                "fit",
+                "load",
+                "compare",
+            ):
                 assert node.end_lineno - node.lineno <= 45, f"{path.name}: {node.name}"
 
 

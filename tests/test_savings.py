@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from finewright import anatomy as anatomies
-from finewright import batches, methods, savings, store
+from finewright import batches, engine, methods, savings, store
 from finewright.config import TrainKnobs
 
 SPLITS = {
@@ -27,8 +27,9 @@ def sketch(name="freeze", **knobs):
 def choose(tuned, *, epochs=3, memory_bytes=1 << 30, **knobs):
     steps = batches.steps([10] * 20, budget=50, accumulation=1, seed=0, epochs=epochs)
     texts = savings.Texts([10] * 20, [10] * 5, SPLITS["train"].tokens())
-    options = {"texts": texts, "steps": steps, "every": len(steps) // epochs}
-    return savings.choose(tuned, train=TrainKnobs(**knobs), memory_bytes=memory_bytes, **options)
+    plain = {"warmup_fraction": 0, "schedule": "linear", "weight_decay": 0, "clip_norm": 1, "early_stopping": 0}
+    recipe = engine.Recipe(steps, lr=1e-3, evaluate_every=len(steps) // epochs, **plain)
+    return savings.choose(tuned, train=TrainKnobs(**knobs), memory_bytes=memory_bytes, texts=texts, recipe=recipe)
 
 
 def test_texts_that_are_read_often_enough_are_kept_in_memory():

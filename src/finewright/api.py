@@ -9,6 +9,7 @@ from finewright import choices, config, data, evaluate, methods, metrics, pipeli
 from finewright.config import DataKnobs, Settings
 from finewright.errors import ExitCode, UserError
 from finewright.methods.base import AbstractMethod
+from finewright.shared import Shared
 
 
 class Run:
@@ -81,9 +82,13 @@ def train(
     test: str | Path | None = None,
     out: str | Path | None = None,
     knobs: Mapping[str, Any] | None = None,
+    shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
 ) -> Run:
-    """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`."""
+    """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`.
+
+    `shared`: rows and token ids that other runs of this process need too.
+    """
     settings, method_knobs = _settings(model, knobs)
     for name, value in (("data", str(source)), ("model", settings.model)):
         if not value.strip() or "\0" in value:
@@ -96,7 +101,8 @@ def train(
         )
     else:
         ways = [method() if isinstance(method, type) else method]
-    folder = pipeline.train(source, settings=settings, ways=ways, test=test, out=Path(out) if out else None, listen=listen)
+    place = Path(out) if out else None
+    folder = pipeline.train(source, settings=settings, ways=ways, test=test, out=place, shared=shared, listen=listen)
     return Run(folder)
 
 

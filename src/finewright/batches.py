@@ -79,12 +79,14 @@ def encode(
     limit: int,
     keep_end: bool = False,
     keep: bool = False,
+    known: dict[str, list[int]] | None = None,
 ) -> Encoded:
     """Token ids of every text, those over `limit` cut at the end, or at the start with `keep_end`.
 
-    `keep`: so that the next run over the same texts need not tokenise them again.
+    `keep`: so that the next run over the same texts need not tokenise them again. `known`: uncut ids of texts that the
+    tokenizer has seen already, which is added to.
     """
-    ids, lengths_uncut = encoding.encode(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep)
+    ids, lengths_uncut = encoding.encode(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep, known=known)
     return Encoded(ids, lengths_uncut.tolist(), list(targets))
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright import cli_plan
+from finewright import cli_compare, cli_export, cli_plan
+from finewright.cli_learn import app as learn
 from finewright.errors import UserError
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(learn, name="learn")
 
 Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
@@ -33,10 +36,10 @@ def demo(
     """Every way on the embedded data with the embedded model: two minutes, no network."""
     from finewright import config as knobs
     from finewright import demo as show
-    from finewright import terminal
+    from finewright import scoreboard, terminal
 
     console = Console(stderr=True)
-    listener = terminal.DemoListener(console)
+    listener = scoreboard.CompareListener(console)
     console.print(f"Model and data are inside the package: {show.DATA.name}, {len(show.ways())} ways.", highlight=False)
     try:
         outcome = show.play(out=out, knobs=knobs.parse_assignments(assignments or []), listen=listener)
@@ -45,7 +48,7 @@ def demo(
     if as_json:
         terminal.print_json(outcome.as_json())
         return
-    terminal.show_demo(outcome, Console())
+    scoreboard.show_demo(outcome, Console())
 
 
 @app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")
@@ -103,6 +106,8 @@ def train(
 
 
 cli_plan.register(app)
+cli_compare.register(app)
+cli_export.register(app)
 
 
 @app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv")

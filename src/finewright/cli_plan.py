@@ -1,5 +1,6 @@
 """The commands about cost: what a run would take."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -7,6 +8,7 @@ from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
+PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
 
 
 def register(app: typer.Typer) -> None:
@@ -44,29 +46,32 @@ def plan(
     if as_json:
         terminal.print_json({"model": name, **found.as_json()})
         return
-    _show(found, model=name, console=Console())
+    _show(found, console=Console(width=None if sys.stdout.isatty() else 120))
 
 
-def _show(found: Any, *, model: str, console: Console) -> None:
+def _show(found: Any, *, console: Console) -> None:
     from finewright import terminal
     from finewright.memory import in_words
 
     for note in found.notes:
         console.print(f"  {terminal.clean(note)}", highlight=False, soft_wrap=True)
     console.print(f"  budget {in_words(found.budget.num_bytes)}: {found.budget.reason}", highlight=False, soft_wrap=True)
-    rows, details = [], []
+    rows, parts, details = [], [], []
     for entry in found.entries:
         made, cost = entry.forecast, entry.forecast.plan
-        share = f"{cost.trainable_parameters:,} ({cost.trainable_parameters / cost.total_parameters:.3%})"
-        parts = [in_words(cost.memory[part]) for part in ("weights", "gradients", "optimizer", "activations", "other")]
-        fits = "yes" if made.fits else "no"
-        times = [in_words(cost.artifact_bytes), in_time(cost.seconds)]
-        rows.append([cost.method, fits, in_words(cost.peak_memory_bytes), *parts, share, *times])
-        double = ", blocks computed twice" if made.setup.checkpoint_activations else ""
-        passes = f"{made.setup.batch_tokens:,} tokens a pass, {made.setup.accumulation} passes an update"
-        details.append(f"  {cost.method}: {entry.advice or f'{passes}{double}, {cost.precision}'}")
-    headings = ["way", "fits", "peak", "weights", "gradients", "optimizer", "activations", "other", "trained", "saved", "time"]
+        share = f"{cost.trainable_parameters / cost.total_parameters:.3%}"
+        sizes = [in_words(cost.peak_memory_bytes), f"{cost.trainable_parameters:,}", share, in_words(cost.artifact_bytes)]
+        rows.append([cost.method, "yes" if made.fits else "no", *sizes, in_time(cost.seconds)])
+        parts.append([cost.method, *(in_words(cost.memory.get(part, 0)) for part in PARTS)])
+        twice = ", blocks computed twice" if made.setup.checkpoint_activations else ""
+        passes = f"{made.setup.accumulation} passes" if made.setup.accumulation > 1 else "one pass"
+        setup = f"{passes} of {made.setup.batch_tokens:,} tokens an update{twice}, {cost.precision}"
+        details.append(f"  {cost.method}: {entry.advice or setup}")
+    headings = ["way", "fits", "peak memory", "trained", "share", "saved", "time"]
     console.print(terminal.rows_table(headings, rows))
+    console.print("\n  where the memory goes at the peak", highlight=False)
+    console.print(terminal.rows_table(["way", *PARTS], parts))
+    console.print()
     for line in details:
         console.print(line, highlight=False, soft_wrap=True)
     if found.recommended:

@@ -15,6 +15,7 @@ TEXTS_AT_ONCE = 4096
 WORTH_KEEPING = 5000
 """Texts from which on looking them up is quicker than tokenising them again."""
 _FORMAT = "finewright tokens 1"
+_ASK = {"verbose": False, "return_attention_mask": False, "return_token_type_ids": False}
 _FILES = ("ids.bin", "lengths.bin", "uncut.bin")
 
 
@@ -38,16 +39,26 @@ class TokenRows(Sequence[np.ndarray]):
         return [row.tolist() for row in self]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool, keep: bool) -> tuple[TokenRows, np.ndarray]:
+def encode(  # noqa: PLR0913  a tokenizer, its texts, and what to do with them
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    limit: int,
+    keep_end: bool,
+    keep: bool,
+    known: dict[str, list[int]] | None = None,
+) -> tuple[TokenRows, np.ndarray]:
     """(ids, lengths before cutting); texts over `limit` are cut at the end, or at the start with `keep_end`.
 
     The tokenizer itself cuts, so special tokens such as [CLS] and [SEP] stay in place. `keep`: find the ids of many texts in
-    the store, or put them there.
+    the store, or put them there. `known`: uncut ids of texts met before in this process, used and added to when the texts are
+    few: lists of numbers would fill memory with many.
     """
     key = _key(tokenizer, texts, limit=limit, keep_end=keep_end) if keep and len(texts) >= WORTH_KEEPING else ""
     found = _find(key, len(texts)) if key else None
     if found is None:
-        pieces = list(_pieces(tokenizer, texts, limit=limit, keep_end=keep_end))
+        known = known if len(texts) < WORTH_KEEPING else None
+        pieces = list(_pieces(tokenizer, texts, limit=limit, keep_end=keep_end, known=known))
         flat, lengths, uncut = (np.concatenate([piece[part] for piece in pieces]) for part in range(3))
         found = flat, lengths, uncut
         if key:
@@ -57,23 +68,33 @@ def encode(tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool, 
     return TokenRows(found[0], found[1]), found[2]
 
 
-def _pieces(tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool) -> Iterator[tuple[np.ndarray, ...]]:
+def _pieces(
+    tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool, known: dict[str, list[int]] | None
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Ids, lengths and lengths before cutting of so many texts at a time."""
-    ask = {"verbose": False, "return_attention_mask": False, "return_token_type_ids": False}
     yield (np.zeros(0, dtype=np.int32),) * 3
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         some = list(texts[start : start + TEXTS_AT_ONCE])
-        ids = tokenizer(some, **ask)["input_ids"]
+        ids = _uncut(tokenizer, some, known=known)
         uncut = [len(one) for one in ids]
         long = [index for index, length in enumerate(uncut) if length > limit]
         if long:
             side, tokenizer.truncation_side = tokenizer.truncation_side, "left" if keep_end else "right"
-            cut = tokenizer([some[index] for index in long], truncation=True, max_length=limit, **ask)["input_ids"]
+            cut = tokenizer([some[index] for index in long], truncation=True, max_length=limit, **_ASK)["input_ids"]
             tokenizer.truncation_side = side
             for index, shorter in zip(long, cut, strict=True):
                 ids[index] = shorter
         flat = np.fromiter((token for one in ids for token in one), dtype=np.int32)
         yield flat, np.array([len(one) for one in ids], dtype=np.int32), np.array(uncut, dtype=np.int32)
+
+
+def _uncut(tokenizer: Any, texts: list[str], *, known: dict[str, list[int]] | None) -> list[list[int]]:
+    if known is None:
+        return list(tokenizer(texts, **_ASK)["input_ids"])
+    new = list(dict.fromkeys(text for text in texts if text not in known))
+    if new:
+        known.update(zip(new, tokenizer(new, **_ASK)["input_ids"], strict=True))
+    return [known[text] for text in texts]
 
 
 def _key(tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool) -> str:

@@ -92,6 +92,13 @@ def reload(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[Tuned,
     return tuned, tokenizer
 
 
+def merged(folder: Path) -> tuple[Any, Any]:
+    """A saved adapter added into its base in full precision, however the base was packed in training; and the tokenizer."""
+    with quiet():
+        tuned = _reload_adapter(folder, bfloat16=False, device="cpu", packed=False)
+        return tuned.owner.merge_and_unload(), tokenizer_of(folder, tuned.network)
+
+
 def use_bfloat16(tuned: Tuned) -> None:
     """Matrix products in bfloat16; frozen matrices of the blocks are kept in it.
 
@@ -160,7 +167,7 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
     return network, info
 
 
-def _reload_adapter(folder: Path, *, bfloat16: bool, device: str) -> Tuned:
+def _reload_adapter(folder: Path, *, bfloat16: bool, device: str, packed: bool = True) -> Tuned:
     from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_model.safetensors").is_file():
@@ -173,7 +180,7 @@ def _reload_adapter(folder: Path, *, bfloat16: bool, device: str) -> Tuned:
     provenance.require_same(folder, source)
     config = saved_config(folder)
     anatomy = anatomies.of(config)
-    packing = _packing(anatomy, quantization.read(folder), bfloat16=bfloat16, device=device)
+    packing = _packing(anatomy, quantization.read(folder) if packed else None, bfloat16=bfloat16, device=device)
     network = _from_pretrained(source.path, config, packing)[0].requires_grad_(False)
     network.name_or_path = source.name
     try:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, data, engine, hub, proof, results, run, tasks
+from finewright import checks, engine, hub, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
 from finewright.methods.base import AbstractMethod
+from finewright.shared import Shared
 
 
 def train(
@@ -17,19 +18,22 @@ def train(
     ways: Sequence[AbstractMethod],
     test: str | Path | None = None,
     out: Path | None = None,
+    shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
 ) -> run.RunFolder:
     """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
 
-    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events.
+    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events. `shared`: rows and token ids
+    that other runs of this process need too.
     """
+    shared = shared or Shared()
     named = ways[0].name() if len(ways) == 1 else "auto"
     folder = run.create(out=out, name=f"{Path(str(source)).stem}-{named}-seed{settings.seed}")
     try:
         job = Job(folder, settings=settings, listen=listen)
         job.choose_machine()
 
-        dataset = data.read(source, knobs=settings.data, test=test)
+        dataset = shared.read(source, knobs=settings.data, test=test)
         job.tell(*dataset.notes)
         task = tasks.infer(
             dataset.labels,
@@ -39,7 +43,7 @@ def train(
         job.report(checks.look(dataset))
 
         model = hub.resolve(settings.model, progress=job.downloading)
-        splits = job.choose_way(model, ways, dataset=dataset, task=task)
+        splits = job.choose_way(model, ways, dataset=dataset, task=task, known=shared.ids(model.name))
 
         base = job.load(labels=dataset.labels)
         job.prepare(base, rows=dataset.train)

@@ -79,6 +79,18 @@ class Plan:
         return {**asdict(self), "peak_memory_bytes": self.peak_memory_bytes}
 
 
+@dataclass(frozen=True)
+class Traced:
+    """One piece of work: bytes by part at its peak, what is done, and for how many tokens."""
+
+    memory: dict[str, int]
+    work: trace.Work
+    num_tokens: int
+
+
+NOTHING = Traced({REST: 0}, trace.Work(), 0)
+
+
 def sketch(base: Base, method: AbstractMethod, *, bfloat16: bool) -> Tuned:
     """The way's own network on the meta device: what is trained and in which shape, without memory."""
     with torch.device("meta"):
@@ -88,18 +100,25 @@ def sketch(base: Base, method: AbstractMethod, *, bfloat16: bool) -> Tuned:
     return tuned
 
 
-def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workload: Workload, rates: Rates) -> Plan:
+def plan(
+    tuned: Tuned,
+    *,
+    method: AbstractMethod,
+    total_parameters: int,
+    workload: Workload,
+    rates: Rates,
+    scoring: Traced,
+    filling: Traced = NOTHING,
+) -> Plan:
     """Trace the step that training will run, once for its largest batches and once for its usual one.
 
-    `tuned` is a sketch.
+    `tuned` is a sketch. `scoring`, `filling`: of `trace_scoring` and `trace_filling`, the same for every setup of a way.
     """
     trainable, head = tuned.num_trainable(), tuned.num_head()
     artifact_bytes = _artifact_bytes(tuned, method=method)
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
-    scoring = _trace_scoring(tuned, workload=workload)
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
-    filling = _trace_filling(tuned, workload=workload)
     fills = sum(workload.filled) / max(1, filling.num_tokens)
     num_steps, one = len(workload.steps), traced[usual]
     times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * num_steps
@@ -118,14 +137,7 @@ def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workloa
     )
 
 
-@dataclass(frozen=True)
-class _Traced:
-    memory: dict[str, int]
-    work: trace.Work
-    num_tokens: int
-
-
-def _largest(traced: Sequence[_Traced], *, kept_bytes: int) -> dict[str, int]:
+def _largest(traced: Sequence[Traced], *, kept_bytes: int) -> dict[str, int]:
     """The memory of whatever takes most, and what is kept of the frozen blocks besides."""
     peak = max((one.memory for one in traced), key=lambda parts: sum(parts.values()))
     return peak | ({KEPT: kept_bytes} if kept_bytes else {})
@@ -163,7 +175,7 @@ class _Marking:
         return self._task.losses(logits_NC, targets_N)
 
 
-def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
+def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> Traced:
     """One update on fake tensors, with the optimizer's state there from the start, as it is from the second update on."""
     # Of many passes the two largest tell all: from the second on the gradients of those before are there.
     passes = sorted(step.batches, key=lambda rows: sum(workload.lengths[row] for row in rows))[-2:]
@@ -184,10 +196,10 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
         kept = sum(parameter.numel() for parameter in tuned.trainable().values())
         all_numbers = kept + repeats.num_missing_trainable(runs)
         work = ledger.work_told(again).plus(ledger.work_since(updates[0]), times=all_numbers / kept - 1)
-        return _Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
+        return Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
-def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
+def trace_scoring(tuned: Tuned, *, workload: Workload) -> Traced:
     """One pass without gradients, as evaluation makes it: the one with the most tokens.
 
     Between two steps the optimizer's state is there; the engine lets go of the gradients first.
@@ -195,14 +207,14 @@ def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
     return _trace_pass(tuned, list(workload.evaluated) or list(workload.lengths[:1]), workload=workload, whole=True)
 
 
-def _trace_filling(tuned: Tuned, *, workload: Workload) -> _Traced:
+def trace_filling(tuned: Tuned, *, workload: Workload) -> Traced:
     """One pass of the frozen lower blocks alone; nothing where their outcome is not kept."""
     if tuned.trunk is None:
-        return _Traced({REST: 0}, trace.Work(), 0)
+        return NOTHING
     return _trace_pass(tuned, list(workload.filled), workload=workload, whole=False)
 
 
-def _trace_pass(tuned: Tuned, lengths: list[int], *, workload: Workload, whole: bool) -> _Traced:
+def _trace_pass(tuned: Tuned, lengths: list[int], *, workload: Workload, whole: bool) -> Traced:
     rows = max(batches.by_length(lengths, budget=EVALUATION_TOKENS), key=lambda rows: sum(lengths[row] for row in rows))
     with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
         numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
@@ -216,8 +228,8 @@ def _trace_pass(tuned: Tuned, lengths: list[int], *, workload: Workload, whole: 
             else:
                 tuned.trunk.run(tuned, ids, layout)
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
-        peak = ledger.peak(numbers, rest=REST, segments=again, more=more)
-        return _Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
+        peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
+        return Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
 
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:
@@ -257,9 +269,9 @@ def _numbers(ledger: trace.Ledger, tensors: Sequence[torch.Tensor]) -> set[int]:
 
 
 def _artifact_bytes(tuned: Tuned, *, method: AbstractMethod) -> int:
-    """Size of the saved weights, float32."""
+    """Size of the saved weights: what was rounded to bfloat16 is saved so."""
     state = dense_state(tuned.owner) if method.saves == "adapter" else tuned.network.state_dict()
     if method.saves == "adapter":
         state = {name: state[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in tuned.trainable()}}
     tensors = [*state.values(), *tuned.start.values()]  # what starts from a part of the base is saved as a difference
-    return sum(4 * tensor.numel() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -65,7 +65,8 @@ def _is_kept(tuned: Tuned, block: nn.Module) -> bool:
 
 
 def _signature(block: nn.Module) -> tuple[Any, ...]:
-    parts = tuple((name, type(module)) for name, module in block.named_modules())
+    # A parametrized module has a class of its own, with the name of its kind.
+    parts = tuple((name, type(module).__name__) for name, module in block.named_modules())
     return parts, tuple((n, p.shape, p.dtype, p.requires_grad) for n, p in block.named_parameters())
 
 

@@ -1,15 +1,15 @@
 """Work that a run can do without, decided before its plan and done to the sketch and to the network alike."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from finewright import fast, store, trunk, vocabulary
-from finewright.batches import Encoded, Step
+from finewright.batches import Encoded
 from finewright.choices import Choices
 from finewright.config import TrainKnobs
+from finewright.engine import Recipe
 from finewright.trunk import Where
 from finewright.tuned import Tuned
 
@@ -47,6 +47,10 @@ class Savings:
         """Memory that is kept from the plan's activations and weights."""
         return self.kept_bytes if self.where == "memory" else 0
 
+    def filled(self, texts: Texts) -> list[int]:
+        """Tokens of the texts that the trunk is run over once; none where its outcome is not kept."""
+        return [*texts.training, *texts.validation] if self.where else []
+
     def apply(self, tuned: Tuned, *, device: str) -> int:
         """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""
         restricted = 0 if self.used_tokens is None else vocabulary.restrict(tuned, self.used_tokens)
@@ -70,20 +74,12 @@ class Savings:
                 splits[name] = replace(splits[name], kept=kept)
 
 
-def choose(
-    tuned: Tuned,
-    *,
-    train: TrainKnobs,
-    texts: Texts,
-    steps: Sequence[Step],
-    every: int,
-    memory_bytes: int,
-) -> Savings:
-    """`tuned`: a sketch. `every`: steps between two looks at validation. `memory_bytes`: that the run may take."""
+def choose(tuned: Tuned, *, train: TrainKnobs, texts: Texts, recipe: Recipe, memory_bytes: int) -> Savings:
+    """`tuned`: a sketch. `memory_bytes`: that the run may take."""
     training, validation = texts.training, texts.validation
     num_tokens = sum(training) + sum(validation)
-    visits = sum(training[row] for step in steps for rows in step.batches for row in rows)
-    visits += math.ceil(len(steps) / every) * sum(validation)
+    visits = sum(training[row] for step in recipe.steps for rows in step.batches for row in rows)
+    visits += recipe.num_evaluations * sum(validation)
     still, dtype = trunk.num_untouched(tuned), getattr(torch, train.trunk_precision)
     num_bytes = num_tokens * tuned.network.config.hidden_size * dtype.itemsize
     where, reason = _place(num_bytes, memory_bytes=memory_bytes)

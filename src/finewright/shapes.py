@@ -17,7 +17,8 @@ from finewright.errors import ExitCode, UserError
 from finewright.quantization import FourBit
 from finewright.tuned import Origin
 
-MOST_BLOCKS = 512
+MOST_BLOCKS, MOST_PARAMETERS = 512, 20 * 10**12
+"""Beyond these a config is taken for a mistake: about ten times what the largest published models have."""
 LEAST_WORDS = 16
 """A tokenizer that knows fewer tokens than this, special ones aside, is what transformers makes up when there is none."""
 
@@ -51,6 +52,9 @@ def shape(
     network.config.use_cache = False
     use_packing(network, anatomy)
     total = num_parameters(network)
+    if total > MOST_PARAMETERS:
+        what = f"the config claims {total:,} numbers, more than {MOST_PARAMETERS:,}"
+        raise UserError(what, where=str(source.path / "config.json"), fix="another model folder")
     if four_bit is not None:
         with torch.device("meta"):
             quantization.outline(network, blocks=anatomy.blocks, four_bit=four_bit, bfloat16=bfloat16)

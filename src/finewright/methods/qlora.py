@@ -18,6 +18,7 @@ class Method(AbstractMethod, LowRankKnobs):
     summary: ClassVar[str] = "low-rank updates beside frozen weights in four bits"
     python_name: ClassVar[str] = "QLoRA"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
+    mergeable: ClassVar[bool] = True
     needs: ClassVar[str] = "qlora"
     preference: ClassVar[int] = 15
     preference_reason: ClassVar[str] = "its frozen weights take a quarter of the room of 16-bit ones, for slower steps"

@@ -10,18 +10,20 @@ import finewright
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
     {"__init__", "errors"},
-    {"config"},
-    {"anatomy", "attention", "events", "formats", "hardware", "hub", "layers", "metrics", "plots", "run"},
-    {"data", "provenance", "trace", "tuned"},
-    {"batches", "checkpoint", "checks", "methods", "models", "optim", "rates", "tasks"},
-    {"step"},
-    {"choices", "engine", "evaluate"},
-    {"planner", "proof", "results"},
+    {"config", "disk", "stop"},
+    {"anatomy", "attention", "checkpoint", "events", "formats", "hardware", "hub", "layers", "logs", "metrics", "plots"},
+    {"data", "provenance", "run", "trace", "tuned"},
+    {"batches", "checks", "methods", "models", "optim", "rates", "state", "tasks"},
+    {"order", "step"},
+    {"choices", "evaluate", "facts", "update"},
+    {"engine", "keeper", "planner", "proof", "results"},
+    {"life"},
     {"job"},
     {"doctor", "pipeline"},
     {"api"},
     {"demo"},
     {"terminal"},
+    {"cli_train"},
     {"cli"},
 ]
 HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets"}

@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_VERBS = ("Run", "open_run", "predict", "train")
+_VERBS = ("Run", "open_run", "predict", "resume", "train")
 
 
 def __getattr__(name: str) -> Any:

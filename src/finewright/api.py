@@ -5,10 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from finewright import choices, config, data, evaluate, methods, metrics, pipeline, run
+from finewright import choices, config, data, evaluate, methods, metrics, pipeline, results, run
 from finewright.config import DataKnobs, Settings
 from finewright.errors import ExitCode, UserError
 from finewright.methods.base import AbstractMethod
+from finewright.stop import Stop
 
 
 class Run:
@@ -37,6 +38,7 @@ class Run:
     def predictor(self) -> evaluate.Predictor:
         """The saved model, loaded when first asked for."""
         if self._predictor is None:
+            results.require_whole(self.folder.model, getattr(self.result, "files", {}))
             self._predictor = evaluate.Predictor.load(
                 self.folder.model,
                 limit=self._config["max_length"],
@@ -73,8 +75,12 @@ def train(
     out: str | Path | None = None,
     knobs: Mapping[str, Any] | None = None,
     listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
 ) -> Run:
-    """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`."""
+    """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`.
+
+    With `out`, an unfinished run of the same order goes on, and a finished one is handed back.
+    """
     tree: dict[str, Any] = {}
     for key, value in (knobs or {}).items():
         config.insert(tree, key, value)
@@ -91,8 +97,20 @@ def train(
         )
     elif isinstance(method, type):
         method = method()
-    folder = pipeline.train(source, settings=settings, method=method, test=test, out=Path(out) if out else None, listen=listen)
+    place = Path(out) if out else None
+    folder = pipeline.train(source, settings=settings, method=method, test=test, out=place, listen=listen, stop=stop)
     return Run(folder)
+
+
+def resume(
+    path: str | Path,
+    *,
+    changes: Sequence[str] = (),
+    listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
+) -> Run:
+    """Go on with the unfinished run at `path`. `changes`: `knob=value` for what may change inside a run, such as `lr=1e-4`."""
+    return Run(pipeline.resume(Path(path), changes=changes, listen=listen, stop=stop))
 
 
 def open_run(path: str | Path) -> Run:

@@ -51,6 +51,7 @@ class TrainKnobs(Knobs):
     lr: float | None = knob(None, "peak learning rate; the way's own default when not given", low=1e-12, high=100)
     batch_tokens: int | None = knob(None, "tokens per forward pass; chosen from the text lengths when not given", low=1)
     accumulation: int = knob(1, "forward passes per optimizer step", low=1, high=4096)
+    halvings: int = knob(0, "how often each pass is cut in two: the same updates in less memory", low=0, high=20)
     warmup_fraction: float = knob(0.06, "share of the steps in which the learning rate rises", low=0, high=1)
     schedule: Literal["linear", "cosine", "constant"] = knob("linear", "how the learning rate falls after the warm-up")
     weight_decay: float = knob(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
@@ -59,6 +60,9 @@ class TrainKnobs(Knobs):
     early_stopping: int = knob(0, "stop after this many evaluations without improvement; 0: off", low=0)
     evaluations_per_epoch: int = knob(1, "how often the validation split is looked at", low=1, high=100)
     log_steps: int = knob(10, "optimizer steps between two lines of metrics.jsonl", low=1)
+    checkpoint_steps: int | None = knob(
+        None, "optimizer steps between two checkpoints; by time when not given, see docs/reliability.md", low=1
+    )
     precision: Literal["auto", "float32", "bfloat16"] = knob("auto", "dtype of the matrix products; auto asks the hardware")
     threads: int = knob(0, "CPU threads; 0: one per core", low=0, high=1024)
 

@@ -1,13 +1,15 @@
 """The table of contents: what `train` does, in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, data, engine, hub, models, proof, results, run, tasks
+from finewright import checks, data, disk, engine, hub, models, order, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
+from finewright.life import Life
 from finewright.methods.base import AbstractMethod
+from finewright.stop import Interrupted, Stop
 
 
 def train(
@@ -18,40 +20,73 @@ def train(
     test: str | Path | None = None,
     out: Path | None = None,
     listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
 ) -> run.RunFolder:
     """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
 
-    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events.
+    An unfinished run that was asked for the same goes on. `listen` hears sentences (`str`) about what was chosen and found,
+    and the engine's events. `stop`: a wish to stop ends the work with `Interrupted`, what was done committed.
     """
-    folder = run.create(out=out, name=f"{Path(str(source)).stem}-{method.name()}-seed{settings.seed}")
+    asked = order.make(source, test=test, settings=settings, method=method)
+    name = f"{Path(str(source)).stem}-{method.name()}-seed{settings.seed}"
+    folder = run.create(out=out, name=name, differences=lambda kept: order.differences(kept, asked))
+    return _live(folder, asked, (), listen=listen, stop=stop or Stop())
+
+
+def resume(
+    path: Path,
+    *,
+    changes: Sequence[str] = (),
+    listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
+) -> run.RunFolder:
+    """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
+    folder = run.reopen(path)
+    asked = order.read(folder.earlier["order"], where=folder.config)
+    return _live(folder, asked, changes, listen=listen, stop=stop or Stop())
+
+
+def _live(
+    folder: run.RunFolder, asked: order.Order, changes: Sequence[str], *, listen: Callable[[Any], None], stop: Stop
+) -> run.RunFolder:
+    """One life of a run: from where it stands to its end."""
     try:
-        job = Job(folder, settings=settings, method=method, listen=listen)
-        job.choose_machine()
+        if folder.complete:
+            listen("finished already: nothing is left to do")
+            return folder
+        if not folder.earlier:
+            folder.write_json(folder.config, {"order": asked.as_json(), "changes": []})
+        asked, changed = order.resumed(folder.earlier, asked, changes)
+        life = Life(folder, changes=changed, stop=stop, tell=listen)
+        _work(folder, asked, life=life, job=Job(folder, asked=asked, life=life, listen=listen))
+        return folder
+    except Interrupted as wish:
+        wish.run = folder.path
+        raise
+    finally:
+        folder.release()
 
-        dataset = data.read(source, knobs=settings.data, test=test)
-        job.tell(*dataset.notes)
-        task = tasks.infer(
-            dataset.labels,
-            training_labels=[row.label for row in dataset.train],
-            class_weights=settings.train.class_weights,
-        )
-        job.report(checks.look(dataset))
 
-        model = hub.resolve(settings.model, progress=job.downloading)
-        job.look_at(model, labels=dataset.labels)
-        splits = job.encode(dataset, task=task)
-        job.decide(splits["train"])
-        job.plan(splits, task=task)
+def _work(folder: run.RunFolder, asked: order.Order, *, life: Life, job: Job) -> None:
+    job.choose_machine()
+    dataset = data.read(asked.source, knobs=job.settings.data, test=asked.test)
+    job.tell(*dataset.notes)
+    labels = [row.label for row in dataset.train]
+    task = tasks.infer(dataset.labels, training_labels=labels, class_weights=job.settings.train.class_weights)
+    job.report(checks.look(dataset))
 
-        base = models.load(
-            model,
-            labels=dataset.labels,
-            random=method.weights == "random",
-            seed=settings.seed,
-        )
-        job.prepare(base, rows=dataset.train)
-        job.write_config(dataset)
+    model = hub.resolve(job.settings.model, progress=job.downloading)
+    job.look_at(model, labels=dataset.labels)
+    splits = job.encode(dataset, task=task)
+    job.decide(splits["train"])
+    job.insist_same(dataset, splits)
+    job.plan(splits, task=task)
 
+    base = models.load(model, labels=dataset.labels, random=job.method.weights == "random", seed=job.settings.seed)
+    job.prepare(base, rows=dataset.train)
+    job.begin(dataset)
+
+    with life.stoppable():
         for event in engine.fit(
             job.tuned,
             splits["train"],
@@ -59,15 +94,14 @@ def train(
             recipe=job.recipe,
             evaluate=job.evaluation(splits["validation"], task=task),
             places=[row.where for row in dataset.train],
+            state=life.state,
         ):
             job.hear(event)
-        job.take_best()
+    job.take_best()
 
-        results.save_model(folder.model, tuned=job.tuned, method=method, origin=base.origin, source=model)
-        difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
-        result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
-        results.write_card(folder.model, result=result, method=method, tuned=job.tuned, origin=base.origin)
-        folder.write_json(folder.result, result)  # last: now the run is complete
-        return folder
-    finally:
-        folder.release()
+    with disk.whole_folder(folder.model) as draft:
+        results.save_model(draft, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
+    difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
+    result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
+    results.write_card(folder.model, result=result, method=job.method, tuned=job.tuned, origin=base.origin)
+    folder.write_json(folder.result, result)  # last: now the run is complete

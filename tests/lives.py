@@ -56,7 +56,7 @@ def train(root: Path, out: Path, *, way: str = "freeze", knobs: Any = None, list
     """A run, or the next life of one."""
     method = methods.make(way, knobs or {})
     options = {"listen": listen or (lambda event: None), "stop": wish}
-    return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), method=method, out=out, **options)
+    return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), ways=[method], out=out, **options)
 
 
 def cut_short(root: Path, out: Path, *, after: int, **options: Any) -> None:

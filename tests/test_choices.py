@@ -7,11 +7,21 @@ from finewright.choices import Choices
 from finewright.config import Settings, TrainKnobs, build
 
 
-def test_auto_says_which_way_and_why():
-    said = []
-    method = choices.method("auto", knobs={"rank": 4}, listen=said.append)
-    assert (method.name(), method.rank) == ("lora", 4)
-    assert said == [f"method = lora: {method.preference_reason}"]
+def test_auto_is_every_way_that_can_be_taken_by_preference():
+    names = [way.name() for way in choices.candidates("auto", knobs={})]
+    assert names[0] == "lora"
+    assert "scratch" not in names
+    assert {"full", "freeze", "prompt"} < set(names)
+
+
+def test_knobs_of_a_way_narrow_auto_down():
+    (way,) = choices.candidates("auto", knobs={"rank": 4})
+    assert (way.name(), way.rank) == ("lora", 4)
+
+
+def test_auto_leaves_out_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(choices.quantization, "missing", lambda: ["bitsandbytes"])
+    assert "qlora" not in [way.name() for way in choices.candidates("auto", knobs={})]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])

@@ -10,7 +10,7 @@ from finewright.errors import ExitCode, UserError
 
 
 def made(source="data.csv", *, way="lora", knobs=None, **settings):
-    return order.make(source, test=None, settings=build(Settings, settings), method=methods.make(way, knobs or {}))
+    return order.make(source, test=None, settings=build(Settings, settings), ways=[methods.make(way, knobs or {})])
 
 
 @pytest.mark.parametrize("way", methods.names())

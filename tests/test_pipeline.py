@@ -30,7 +30,7 @@ def settings(place, *, model="gpt2", data=None, **changes):
 
 def go(place, out, *, name="full", source=None, listen=lambda event: None, knobs=None, **options):
     method = methods.make(name, knobs or {})
-    return train(source or place / "tickets.csv", settings=settings(place, **options), method=method, out=out, listen=listen)
+    return train(source or place / "tickets.csv", settings=settings(place, **options), ways=[method], out=out, listen=listen)
 
 
 @pytest.mark.parametrize("name", methods.names())
@@ -66,7 +66,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(place, tmp_path):
     runs = [go(place, tmp_path / str(index), name="full").metrics.read_text() for index in range(2)]
     assert runs[0] == runs[1]
     other = build(Settings, {**settings(place).model_dump(), "seed": 5})
-    third = train(place / "tickets.csv", settings=other, method=methods.make("full", {}), out=tmp_path / "2")
+    third = train(place / "tickets.csv", settings=other, ways=[methods.make("full", {})], out=tmp_path / "2")
     assert third.metrics.read_text() != runs[0]
 
 

@@ -1,11 +1,16 @@
 """Fine-tune a pre-trained language model on your own labelled text."""
 
 import importlib
+import os
 from typing import Any
+
+# PyTorch reads this when it is loaded. Its C++ side says on standard error what only its own developers need.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 __version__ = "0.1.0"
 
-_VERBS = ("Run", "open_run", "predict", "resume", "train")
+_VERBS = ("Run", "open_run", "plan", "predict", "resume", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from finewright import choices, config, data, evaluate, methods, metrics, pipeline, results, run
+from finewright import choices, config, data, evaluate, methods, metrics, pipeline, results, run, survey
 from finewright.config import DataKnobs, Settings
 from finewright.errors import ExitCode, UserError
 from finewright.methods.base import AbstractMethod
@@ -66,6 +66,15 @@ class Run:
         return measured
 
 
+def _settings(model: str | Path, knobs: Mapping[str, Any] | None) -> tuple[Settings, dict[str, Any]]:
+    """All knobs but the way's, and the way's."""
+    tree: dict[str, Any] = {}
+    for key, value in (knobs or {}).items():
+        config.insert(tree, key, value)
+    method_knobs = tree.pop("method", {})
+    return config.build(Settings, {"model": str(model), **tree}), method_knobs
+
+
 def train(
     source: str | Path,
     *,
@@ -81,25 +90,20 @@ def train(
 
     With `out`, an unfinished run of the same order goes on, and a finished one is handed back.
     """
-    tree: dict[str, Any] = {}
-    for key, value in (knobs or {}).items():
-        config.insert(tree, key, value)
-    method_knobs = tree.pop("method", {})
-    settings = config.build(Settings, {"model": str(model), **tree})
+    settings, method_knobs = _settings(model, knobs)
     for name, value in (("data", str(source)), ("model", settings.model)):
         if not value.strip() or "\0" in value:
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     if isinstance(method, str):
-        method = choices.method(method, knobs=method_knobs, listen=listen)
+        ways = choices.candidates(method, knobs=method_knobs)
     elif method_knobs:
         raise UserError(
             "knobs of the method are given twice", where="method", fix="give them to its class, or name the method by a string"
         )
-    elif isinstance(method, type):
-        method = method()
+    else:
+        ways = [method() if isinstance(method, type) else method]
     place = Path(out) if out else None
-    folder = pipeline.train(source, settings=settings, method=method, test=test, out=place, listen=listen, stop=stop)
-    return Run(folder)
+    return Run(pipeline.train(source, settings=settings, ways=ways, test=test, out=place, listen=listen, stop=stop))
 
 
 def resume(
@@ -111,6 +115,31 @@ def resume(
 ) -> Run:
     """Go on with the unfinished run at `path`. `changes`: `knob=value` for what may change inside a run, such as `lr=1e-4`."""
     return Run(pipeline.resume(Path(path), changes=changes, listen=listen, stop=stop))
+
+
+def plan(
+    source: str | Path | None = None,
+    *,
+    model: str | Path = config.DEFAULT_MODEL,
+    method: AbstractMethod | type[AbstractMethod] | str = "all",
+    num_labels: int = 2,
+    knobs: Mapping[str, Any] | None = None,
+    looking: Callable[[str, int, int], None] = lambda way, number, total: None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> survey.Survey:
+    """What every way (or one) would cost, and which fits: from the model's config alone, nothing is loaded.
+
+    `knobs={"budget": "8GB"}`: memory that may be taken; without it, what this machine has free.
+    """
+    settings, method_knobs = _settings(model, knobs)
+    if isinstance(method, str):
+        kinds = methods.by_preference() if method in ("all", methods.AUTO) else [methods.kind(method)]
+        if len(kinds) > 1 and method_knobs:
+            raise UserError("knobs of a way want one way", where="method", fix="--method NAME, see `finewright methods`")
+        ways = [methods.make(kind.name(), method_knobs) for kind in kinds]
+    else:
+        ways = [method() if isinstance(method, type) else method]
+    return survey.take(source, ways=ways, settings=settings, num_labels=num_labels, looking=looking, progress=progress)
 
 
 def open_run(path: str | Path) -> Run:

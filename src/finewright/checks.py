@@ -62,6 +62,14 @@ def truncation(lengths: Sequence[int], *, limit: int, kept: Literal["start", "en
     return found
 
 
+def alike(ids: Sequence[Sequence[int]], rows: Sequence[Row], *, name: str) -> list[Finding]:
+    """Whether all texts of a split become the same tokens, so that nothing could be learnt."""
+    if len(rows) < 2 or len({row.text for row in rows}) < 2 or len(set(map(tuple, ids))) > 1:
+        return []
+    message = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
+    return [Finding("alike", "error", message, _places(rows[:1]), "another tokenizer, or a longer data.max_length")]
+
+
 def stop_on_errors(findings: Sequence[Finding]) -> None:
     """Raise a `UserError` that names every row of every error."""
     errors = [finding for finding in findings if finding.severity == "error"]

@@ -1,11 +1,11 @@
 """Knobs that were left open: a value for each, with its reason."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finewright import batches, hardware, methods
+from finewright import batches, hardware, methods, quantization
 from finewright.config import Settings, TrainKnobs
 from finewright.errors import UserError
 from finewright.methods.base import AbstractMethod
@@ -24,7 +24,8 @@ class Choices:
     made: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, knob: str, value: Any, reason: str) -> Any:
-        """Keep a choice and hand its value back."""
+        """Keep a choice and hand its value back; a later choice for the same knob takes the place of an earlier one."""
+        self.made = [choice for choice in self.made if choice["knob"] != knob]
         self.made.append({"knob": knob, "value": value, "reason": reason})
         return value
 
@@ -33,13 +34,17 @@ class Choices:
         return [f"{choice['knob']} = {choice['value']}: {choice['reason']}" for choice in self.made]
 
 
-def method(name: str, *, knobs: Mapping[str, Any], listen: Callable[[str], None]) -> AbstractMethod:
-    """The way called `name`; `auto` is the preferred one, said with its reason."""
+def candidates(name: str, *, knobs: Mapping[str, Any]) -> list[AbstractMethod]:
+    """The way called `name`; with `auto` every way that could be taken, the preferred one first.
+
+    Knobs of a way narrow `auto` down to the preferred one: others would not know them.
+    """
     if name != methods.AUTO:
-        return methods.make(name, knobs)
-    kind = methods.preferred()
-    listen(f"method = {kind.name()}: {kind.preference_reason}")
-    return methods.make(kind.name(), knobs)
+        return [methods.make(name, knobs)]
+    kinds = [kind for kind in methods.by_preference() if kind.weights != "random"]
+    if knobs:
+        return [methods.make(kinds[0].name(), knobs)]
+    return [kind() for kind in kinds if not kind.needs or not quantization.missing()]
 
 
 def precision(settings: Settings, *, machine: hardware.Hardware, choices: Choices) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright import cli_train
+from finewright import cli_export, cli_plan, cli_train
 from finewright.errors import UserError
 from finewright.stop import Interrupted
 
@@ -64,6 +64,8 @@ def train(
     text_column: Text = None,
     label_column: Label = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with knobs.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Memory that may be taken, such as 8GB. [default: what is free]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train even when the plan says that it does not fit.")] = False,
     assignments: Set = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an unfinished run; wants no DATA.")] = None,
     changes: Annotated[
@@ -80,7 +82,7 @@ def train(
 
     tree = knobs.read_toml(config) if config else {}
     given = {"model": model, "seed": seed, "train.epochs": epochs, "train.lr": lr}
-    given |= {"data.text_column": text_column, "data.label_column": label_column}
+    given |= {"data.text_column": text_column, "data.label_column": label_column, "budget": budget, "force": force or None}
     flags: dict[str, Any] = {}
     for key, value in given.items():
         if value is not None:
@@ -98,6 +100,10 @@ def train(
     finally:
         listener.close()
     cli_train.show(run, as_json=as_json)
+
+
+cli_plan.register(app)
+cli_export.register(app)
 
 
 @app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv")

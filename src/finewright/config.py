@@ -63,6 +63,12 @@ class TrainKnobs(Knobs):
     checkpoint_steps: int | None = knob(
         None, "optimizer steps between two checkpoints; by time when not given, see docs/reliability.md", low=1
     )
+    checkpoint_activations: Literal["auto", "on", "off"] = knob(
+        "auto", "compute a block's inner states again on the way back instead of keeping them; auto: when memory is short"
+    )
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = knob(
+        "adamw", "the last two keep their moments in 8 bits, through bitsandbytes"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = knob("auto", "dtype of the matrix products; auto asks the hardware")
     threads: int = knob(0, "CPU threads; 0: one per core", low=0, high=1024)
 
@@ -72,6 +78,8 @@ class Settings(Knobs):
 
     model: str = knob(DEFAULT_MODEL, "hub id or local folder of the pre-trained model")
     seed: int = knob(0, "seed of the order, the dropout and every new weight", low=0, high=2**31 - 1)
+    budget: str = knob("", "memory the run may take, such as 8GB; what this machine has free when not given")
+    force: bool = knob(False, "train even when the plan says that it does not fit")
     data: DataKnobs = Field(default_factory=DataKnobs)
     train: TrainKnobs = Field(default_factory=TrainKnobs)
 

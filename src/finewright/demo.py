@@ -44,7 +44,7 @@ class Outcome:
 
 def ways() -> list[type[AbstractMethod]]:
     """Every way that needs nothing beyond the plain installation, the preferred one first."""
-    return sorted((kind for kind in map(methods.kind, methods.names()) if not kind.needs), key=lambda kind: kind.preference)
+    return [kind for kind in methods.by_preference() if not kind.needs]
 
 
 def play(*, out: Path | None = None, knobs: dict[str, Any] | None = None, listen: Callable[[Any], None]) -> Outcome:

@@ -1,8 +1,11 @@
 """The loop over steps; yields events; knows no terminal and no file."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from finewright import optim
 from finewright.batches import Encoded, Step
@@ -74,6 +77,7 @@ class Recipe:
     clip_norm: float
     evaluate_every: int
     early_stopping: int
+    optimizer: optim.Kind = "adamw"
     check_first_loss: bool = True
 
     def looks_after(self, step: int) -> bool:
@@ -87,7 +91,7 @@ class Recipe:
 
 def begin(tuned: Tuned, recipe: Recipe) -> TrainState:
     """The state before the first update."""
-    return TrainState(tuned, optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay))
+    return TrainState(tuned, optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay, kind=recipe.optimizer))
 
 
 def fit(
@@ -99,11 +103,12 @@ def fit(
     evaluate: Callable[[], dict[str, Any]] | None,
     places: Sequence[str],
     state: TrainState | None = None,
+    watch: Callable[[int, torch.optim.Optimizer], AbstractContextManager[Any]] = lambda index, optimizer: nullcontext(),
 ) -> Iterator[Event]:
     """Train in place. `evaluate` measures the validation split (None: there is none); `places` names rows in error messages.
 
     Ties in validation accuracy are broken by the lower loss. `state`: goes on from there; it is true whenever an event is
-    handed out, so that whoever listens may save it.
+    handed out, so that whoever listens may save it. `watch`: what is opened around every update, by its number from 0.
     """
     state = state or begin(tuned, recipe)
     progress = state.progress
@@ -119,7 +124,7 @@ def fit(
         )
         rows = [places[row] for batch in step.batches for row in batch]
         update = Update(state, encoded, passes=step.batches, task=task, lr=lr, clip_norm=recipe.clip_norm)
-        while (result := update.made()) is None:
+        while (result := update.made(watch(index, state.optimizer))) is None:
             yield Halved(index + 1, update.halve())
         _refuse_non_finite(result, step=index + 1, lr=lr, places=rows)
         if index == 0 and recipe.check_first_loss:
@@ -139,6 +144,7 @@ def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, recipe: 
     """Measure the validation split; the random numbers of training are left alone."""
     progress = state.progress
     state.tuned.owner.eval()
+    state.optimizer.zero_grad(set_to_none=True)  # nobody needs the gradients while validation is scored
     with same_randomness(state.device):
         metrics = evaluate()
     found = Best(progress.step, recipe.steps[progress.step - 1].epochs_done, metrics)

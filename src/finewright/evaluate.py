@@ -15,7 +15,7 @@ from finewright.errors import ExitCode, UserError
 from finewright.tuned import Tuned
 
 EVALUATION_TOKENS = 4096
-"""Token budget of a pass without gradients."""
+"""Token budget of a pass without gradients, a prompt's tokens counted."""
 
 
 def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     tuned.owner.eval()
     with torch.inference_mode():
-        for rows in batches.by_length(encoded.lengths, budget=EVALUATION_TOKENS):
+        for rows in batches.by_length([length + tuned.prompt_tokens for length in encoded.lengths], budget=EVALUATION_TOKENS):
             batch = batches.collate(encoded, rows, device=str(device))
             scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout).float().cpu().numpy()
     return scores

@@ -27,8 +27,11 @@ def collect(
     method: AbstractMethod,
     device: str,
 ) -> dict[str, Any]:
-    """Everything a result depends on but the versions of the libraries. `settings`: with no knob left open."""
-    knobs = {name: value for name, value in flat(settings.model_dump()).items() if name not in (*FREE, "model")}
+    """Everything a result depends on but the versions of the libraries. `settings`: with no knob left open.
+
+    A budget only led to choices, which are among the settings.
+    """
+    knobs = {name: value for name, value in flat(settings.model_dump()).items() if name not in (*FREE, "model", "budget")}
     schedule = {name: knobs.pop(name) for name in [f"train.{short}" for short in CHANGEABLE]}
     weights = {"revision": source.revision} if source.revision else provenance.fingerprints(source.path)
     return {

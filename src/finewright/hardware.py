@@ -1,6 +1,5 @@
 """This machine: device, memory, the dtype it is fast in and why."""
 
-import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -83,6 +82,21 @@ def memory_bytes() -> int:
     return min([physical, *(int(limit) for limit in limits if limit.isdigit())])
 
 
+def free_bytes(device: str = "cpu") -> int:
+    """Memory that could be taken now: of the accelerator, else main memory that is free or given back when asked for."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    limit = memory_bytes()
+    used = [
+        _read(f"{group}/{name}") for group in _control_groups("memory") for name in ("memory.current", "memory.usage_in_bytes")
+    ]
+    available = int(found[1]) * 1024 if found else limit
+    return min([available, limit, *(limit - int(count) for count in used if count.isdigit() and limit > int(count))])
+
+
 def _control_groups(controller: str) -> Iterator[str]:
     """Folders of the control groups this process is in, version 2 and version 1, each with those above it.
 
@@ -98,12 +112,8 @@ def _control_groups(controller: str) -> Iterator[str]:
         yield from (f"{root}{path}" for path in (inner, *inner.parents) if path.name)
 
 
-def peak_memory_bytes(device: str = "cpu") -> int:
-    """Largest memory held since `forget_peak`, or ever: tensors on CUDA, else this process; 0 where nothing tells."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated()
+def peak_resident_bytes() -> int:
+    """Largest resident set of this process so far; 0 where the system does not tell."""
     if kept := _status_bytes("VmHWM"):
         return kept
     try:
@@ -112,25 +122,6 @@ def peak_memory_bytes(device: str = "cpu") -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def forget_peak(device: str = "cpu") -> None:
-    """Let the peak begin anew at what is held now; where the system cannot, it stays."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def memory_in_use_bytes(device: str = "cpu") -> int:
-    """Memory held now: tensors on CUDA, else this process; 0 where nothing tells."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.memory_allocated()
-    return _status_bytes("VmRSS")
 
 
 def _status_bytes(key: str) -> int:

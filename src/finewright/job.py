@@ -1,13 +1,12 @@
 """One training run in the making: what was chosen, prepared and measured so far."""
 
-import math
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from finewright import anatomy as anatomies
 from finewright import (
     batches,
     checks,
@@ -17,24 +16,26 @@ from finewright import (
     facts,
     hardware,
     hub,
+    memory,
     metrics,
     models,
     order,
-    planner,
-    rates,
     results,
+    shapes,
 )
+from finewright import forecast as forecasts
+from finewright import prospect as prospects
 from finewright.batches import Encoded
 from finewright.data import Dataset, Row
-from finewright.errors import UserError
 from finewright.events import Downloading
 from finewright.keeper import CADENCE
 from finewright.life import Life
+from finewright.methods.base import AbstractMethod
+from finewright.prospect import Splits
 from finewright.run import RunFolder
 from finewright.tasks import Classification, settle_head
 from finewright.tuned import Tuned
 
-Splits = dict[str, Encoded]
 PROBE_ROWS, PROBE_TOKENS = 32, 64
 
 
@@ -42,23 +43,20 @@ class Job:
     """State and bookkeeping of `pipeline.train`; each public method is one of its verbs."""
 
     source: hub.Source
-    shape: models.Base
-    sketch: Tuned
+    prospect: prospects.Prospect
     recipe: engine.Recipe
-    planned: planner.Plan
-    base: models.Base
+    base: shapes.Base
     tuned: Tuned
 
     def __init__(self, folder: RunFolder, *, asked: order.Order, life: Life, listen: Callable[[Any], None]) -> None:
         self.folder = folder
-        self.settings, self.method = asked.settings, asked.method
+        self.settings = asked.settings
         self.life = life
         self.listen = listen
         self.choices = choices.Choices()
         self.machine = hardware.detect()
         self.precision = "float32"
-        self.limit = 0
-        self.baseline_bytes, self.peak_bytes = 0, 0
+        self.meter = memory.Meter(self.machine.device)
         self.train_seconds = 0.0
         self.findings: list[checks.Finding] = []
 
@@ -79,21 +77,73 @@ class Job:
 
     def report(self, findings: Sequence[checks.Finding]) -> None:
         """Keep findings in checks.json, tell the warnings, stop on errors."""
+        findings = [finding for finding in findings if finding not in self.findings]  # with `auto` one looks again
         self.findings += findings
         self.folder.write_json(self.folder.checks, {"findings": [finding.as_json() for finding in self.findings]})
         checks.stop_on_errors(findings)
         self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
-    def look_at(self, source: hub.Source, *, labels: Sequence[str]) -> None:
-        """The model's shape and the way's sketch of it: enough to count, to cut texts and to plan, without weights."""
-        self.source = source
-        self.shape = models.shape(source, labels=labels)
-        self.sketch = planner.sketch(self.shape, self.method, precision=self.precision)
+    def choose_way(self, source: hub.Source, ways: Sequence[AbstractMethod], *, dataset: Dataset, task: Classification) -> Splits:
+        """Take the first of the ways that fits, before any weight is loaded; its plan goes into plan.json.
 
-    def prepare(self, base: models.Base, *, rows: Sequence[Row]) -> None:
+        Where none fits the run stops here, unless it is forced: then the first is taken.
+        """
+        self.source, peaks = source, {}
+        given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
+        for method in ways:
+            self.prospect = prospects.look(source, method, report=self.report, **given)
+            peaks[method.name()] = self.forecast.plan.peak_memory_bytes
+            if self.forecast.fits or self.settings.force:
+                break
+        if len(ways) > 1:
+            self.choices.note("method", self.method.name(), self.method.preference_reason or "the first way that fits")
+        self.choices.made += self.prospect.choices.made
+        self._settle_open_knobs()
+        self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.forecast.warnings))
+        if not self.folder.earlier:
+            self.folder.write_json(self.folder.plan, self.forecast.as_json())
+        self.tell(self.forecast.sentence())
+        if not self.forecast.fits:
+            shortage = forecasts.shortage(peaks, self.forecast.budget)
+            if not self.settings.force and not self.folder.earlier:  # what was begun goes on, in smaller passes if need be
+                raise shortage
+            self.tell(f"warning: {shortage.what}")
+        return self.prospect.splits
+
+    def _settle_open_knobs(self) -> None:
+        """What a later life must not choose anew, because then more or less memory may be free."""
+        if self.settings.train.checkpoint_activations == "auto" and not self.forecast.setup.checkpoint_activations:
+            self.choices.note("train.checkpoint_activations", "off", "it fits without")
+        if self.settings.train.checkpoint_steps is None:
+            self.choices.note("train.checkpoint_steps", "auto", CADENCE)
+
+    @property
+    def method(self) -> AbstractMethod:
+        """The way that was chosen."""
+        return self.prospect.method
+
+    @property
+    def forecast(self) -> forecasts.Forecast:
+        """What was decided and planned for it."""
+        return self.prospect.forecast
+
+    def load(self, *, labels: Sequence[str]) -> shapes.Base:
+        """The model with its weights, as the way wants them."""
+        method = self.method
+        return models.load(
+            self.source,
+            labels=labels,
+            random=method.weights == "random",
+            seed=self.settings.seed,
+            four_bit=method.quantization(),
+            bfloat16=self.precision == "bfloat16",
+            device=self.machine.device,
+        )
+
+    def prepare(self, base: shapes.Base, *, rows: Sequence[Row]) -> None:
         """Settle a fresh head on some training rows, then let the method make the network ready."""
         self.base = base
-        self.recipe = replace(self.recipe, check_first_loss=not base.kept_head)
+        self.recipe = replace(self.forecast.recipe, check_first_loss=not base.kept_head)
         self.tell(*base.notes)
         if not base.kept_head:
             self._settle_head(base, [row.text for row in rows[:PROBE_ROWS]])
@@ -101,12 +151,12 @@ class Job:
         if self.precision == "bfloat16":
             models.use_bfloat16(self.tuned)
         self.tuned.owner.to(self.machine.device)
+        forecasts.checkpoint_blocks(self.tuned, on=self.forecast.setup.checkpoint_activations)
         self.tell(*self.tuned.notes)
         assert self.tuned.num_head() > 0, "the head is trained in every way"
-        assert self.tuned.num_trainable() == self.planned.trainable_parameters, "the sketch is the network"
-        hardware.forget_peak(self.machine.device)  # loading reads a file into memory that the system can take back
+        assert self.tuned.num_trainable() == self.forecast.plan.trainable_parameters, "the sketch is the network"
 
-    def _settle_head(self, base: models.Base, texts: Sequence[str]) -> None:
+    def _settle_head(self, base: shapes.Base, texts: Sequence[str]) -> None:
         probe = batches.encode(base.origin.tokenizer, texts, limit=PROBE_TOKENS)
         batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
         factor = settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout)
@@ -114,85 +164,9 @@ class Job:
             num_labels = len(base.network.config.id2label)
             self.tell(f"head: random start scaled by {factor:.3f}, so that the first loss is near ln({num_labels})")
 
-    def encode(self, dataset: Dataset, *, task: Classification) -> Splits:
-        """Tokenise every split; over-long texts are cut, and that is said."""
-        longest = anatomies.longest_text(self.shape.network.config, self.shape.anatomy)
-        prompt_tokens = self.sketch.prompt_tokens
-        self.limit = choices.max_length(self.settings, longest=longest, prompt_tokens=prompt_tokens, choices=self.choices)
-        splits, findings = {}, []
-        for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
-            splits[name] = self._encode(rows, task=task)
-            places = [row.where for row in rows]
-            if len(rows) > 1 and len(set(map(tuple, splits[name].ids))) == 1 and len({row.text for row in rows}) > 1:
-                what = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
-                raise UserError(what, where=self.source.name, fix="another tokenizer, or a longer data.max_length")
-            kept = "end" if self.settings.data.keep_end else "start"
-            findings += checks.truncation(splits[name].lengths_uncut, limit=self.limit, kept=kept, places=places)
-        self.report(findings)
-        return splits
-
-    def _encode(self, rows: Sequence[Row], *, task: Classification) -> Encoded:
-        return batches.encode(
-            self.shape.origin.tokenizer,
-            [row.text for row in rows],
-            targets=[task.target(row.label) for row in rows],
-            limit=self.limit,
-            keep_end=self.settings.data.keep_end,
-        )
-
-    def decide(self, encoded: Encoded) -> None:
-        """Learning rate, budget, epochs: every update of the run, decided before the first."""
-        train, method = self.settings.train, self.method
-        lengths = [length + self.sketch.prompt_tokens for length in encoded.lengths]
-        lr, warnings = choices.lr(train, method=method, choices=self.choices)
-        budget = choices.batch_tokens(train, lengths=lengths, choices=self.choices)
-        per_epoch = batches.steps(lengths, budget=budget, accumulation=train.accumulation, seed=self.settings.seed, epochs=1)
-        epochs = choices.epochs(train, steps_per_epoch=len(per_epoch), choices=self.choices)
-        steps = batches.steps(
-            lengths,
-            budget=budget,
-            accumulation=train.accumulation,
-            seed=self.settings.seed,
-            epochs=epochs,
-            max_steps=train.max_steps,
-        )
-        steps = [replace(step, batches=batches.halved(step.batches, lengths, times=train.halvings)) for step in steps]
-        if train.checkpoint_steps is None:
-            self.choices.note("train.checkpoint_steps", "auto", CADENCE)
-        self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in warnings))
-        self.recipe = engine.Recipe(
-            steps=steps,
-            lr=lr,
-            warmup_fraction=train.warmup_fraction,
-            schedule=train.schedule,
-            weight_decay=train.weight_decay,
-            clip_norm=train.clip_norm,
-            evaluate_every=max(1, round(len(per_epoch) / train.evaluations_per_epoch)),
-            early_stopping=train.early_stopping,
-        )
-
-    def plan(self, splits: Splits, *, task: Classification) -> None:
-        """plan.json: what the run will cost; one that cannot fit stops here, before any weight is loaded."""
-        prompt, steps = self.sketch.prompt_tokens, self.recipe.steps
-        lengths, scored = ([length + prompt for length in splits[name].lengths] for name in ("train", "validation"))
-        workload = planner.Workload(task, lengths, steps, scored * math.ceil(len(steps) / self.recipe.evaluate_every), prompt)
-        speed = rates.measure(
-            device=self.machine.device,
-            tokens=min(sum(lengths[row] for rows in steps[0].batches for row in rows), 4096),
-            width=self.shape.network.config.hidden_size,
-        )
-        total, folder = self.shape.total_parameters, self.source.path
-        self.planned = planner.plan(
-            self.sketch, method=self.method, total_parameters=total, workload=workload, rates=speed, folder=folder
-        )
-        if not self.folder.earlier:
-            self.folder.write_json(self.folder.plan, self.planned.as_json())
-        self.tell(self.planned.sentence())
-        self.baseline_bytes = hardware.memory_in_use_bytes(self.machine.device)
-
-    def insist_same(self, dataset: Dataset, splits: Splits) -> None:
+    def insist_same(self, dataset: Dataset) -> None:
         """A run that goes on must be the one that was begun."""
-        settings = order.pinned(self.settings, self.choices.made)
+        settings, splits = order.pinned(self.settings, self.choices.made), self.prospect.splits
         found = facts.collect(
             source=self.source, dataset=dataset, splits=splits, settings=settings, method=self.method, device=self.machine.device
         )
@@ -208,16 +182,23 @@ class Job:
             "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
             "data_fingerprint": dataset.fingerprint,
             "labels": list(dataset.labels),
-            "max_length": self.limit,
+            "max_length": self.prospect.limit,
             "precision": self.precision,
         }
         self.life.begin(self.tuned, recipe=self.recipe, settings=self.settings, described=described)
 
+    def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
+        """Measure what an update takes, if it is one of those the plan was made of."""
+        if index in self.forecast.plan.telling_steps:
+            return self.meter.update(self.tuned.owner, optimizer)
+        return contextlib.nullcontext()
+
     def evaluation(self, encoded: Encoded, *, task: Classification) -> Callable[[], dict[str, Any]] | None:
-        """How the engine looks at the validation split; None when there is none."""
+        """How the engine looks at the validation split; None when there is none. The first look is measured."""
 
         def look() -> dict[str, Any]:
-            with self.life.stop.at_once():  # nothing changes while validation is scored
+            first = self.life.state.progress.best is None
+            with self.life.stop.at_once(), self.meter.look() if first else contextlib.nullcontext():  # nothing changes inside
                 return evaluate.measure(self.tuned, encoded, labels=task.labels)
 
         return look if encoded.ids else None
@@ -225,8 +206,7 @@ class Job:
     def hear(self, event: engine.Event) -> None:
         """Write what happened into the run and pass it on."""
         self.train_seconds = self.life.keeper.seconds
-        self.peak_bytes = hardware.peak_memory_bytes(self.machine.device) - self.baseline_bytes
-        self.peak_bytes = self.life.keeper.peak_bytes = max(self.peak_bytes, self.life.keeper.peak_bytes)
+        self.meter.peak_bytes = self.life.keeper.peak_bytes = max(self.meter.peak_bytes, self.life.keeper.peak_bytes)
         self.life.hear(event)
         self.listen(event)
         self.life.end_if_wished()
@@ -240,7 +220,7 @@ class Job:
     def predictor(self, task: Classification) -> evaluate.Predictor:
         """The trained model, to predict with."""
         tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.keep_end
-        return evaluate.Predictor(self.tuned, tokenizer, task.labels, self.limit, keep_end)
+        return evaluate.Predictor(self.tuned, tokenizer, task.labels, self.prospect.limit, keep_end)
 
     def probes(self, dataset: Dataset) -> list[str]:
         """Texts for the proof."""
@@ -270,8 +250,8 @@ class Job:
             "num_test": len(dataset.test),
             "trainable_parameters": self.tuned.num_trainable(),
             "head_parameters": self.tuned.num_head(),
-            "total_parameters": self.shape.total_parameters,
-            "trainable_fraction": self.tuned.num_trainable() / self.shape.total_parameters,
+            "total_parameters": self.prospect.shape.total_parameters,
+            "trainable_fraction": self.tuned.num_trainable() / self.prospect.shape.total_parameters,
             "epochs": steps[-1].epochs_done,
             "steps": progress.step,
             "best_step": progress.best.step if progress.best else progress.step,
@@ -280,9 +260,10 @@ class Job:
             "tokens_per_second": progress.num_tokens / self.train_seconds,
             **self.life.keeper.summary(),
             "padding_fraction": 0.0 if packed else batches.padding_fraction(steps, splits["train"].lengths),
-            "peak_memory_bytes": self.peak_bytes,
-            "planned_peak_memory_bytes": self.planned.peak_memory_bytes,
-            "planned_seconds": self.planned.seconds,
+            "peak_memory_bytes": self.meter.peak_bytes,
+            "peak_resident_bytes": hardware.peak_resident_bytes(),
+            "planned_peak_memory_bytes": self.forecast.plan.peak_memory_bytes,
+            "planned_seconds": self.forecast.plan.seconds,
             "metrics": measured,
             "artifact_bytes": results.artifact_bytes(self.folder.model),
             "files": results.fingerprints(self.folder.model),

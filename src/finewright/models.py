@@ -1,88 +1,54 @@
 """A model and its tokenizer: built with a head for the labels, or loaded again from what a run saved."""
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from finewright import anatomy as anatomies
-from finewright import attention, hub, provenance
+from finewright import hub, provenance, quantization
 from finewright.anatomy import Anatomy
 from finewright.errors import ExitCode, UserError
+from finewright.quantization import FourBit
+from finewright.shapes import (
+    Base,
+    config_of,
+    first_line,
+    num_parameters,
+    quiet,
+    random_network,
+    saved_config,
+    tokenizer_of,
+    use_packing,
+)
 from finewright.tuned import Origin, Tuned
 
-MOST_BLOCKS = 2048
-LEAST_WORDS = 16
-"""A tokenizer that knows fewer tokens than this, special ones aside, is what transformers makes up when there is none."""
 
+def load(
+    source: hub.Source,
+    *,
+    labels: Sequence[str],
+    random: bool = False,
+    seed: int = 0,
+    four_bit: FourBit | None = None,
+    bfloat16: bool = False,
+    device: str = "cpu",
+) -> Base:
+    """The network of `source` with a head for `labels`; `random`: the same shape with random weights.
 
-@dataclass(frozen=True)
-class Base:
-    """A pre-trained (or random) network with a classification head, before a way has touched it.
-
-    `new`: head modules the checkpoint did not bring. `kept_head`: the checkpoint's own head fits these labels.
+    `four_bit`: pack the matrices of the blocks while they are read, on `device`, for products in bfloat16 or float32.
     """
-
-    network: Any
-    anatomy: Anatomy
-    origin: Origin
-    new: tuple[str, ...]
-    kept_head: bool
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def total_parameters(self) -> int:
-        """Numbers in the network, its head included."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-
-def shape(source: hub.Source, *, labels: Sequence[str], tokenizer: bool = True) -> Base:
-    """The network without memory: names and shapes on the meta device, from its config alone; the head always fresh."""
-    with quiet(), torch.device("meta"):
-        config = _config(source, labels=labels)
-        anatomy = anatomies.of(config)
-        _refuse_absurd(config, where=str(source.path / "config.json"))
-        network, _ = _random(config)
-    network.config.use_cache = False
-    _use_packing(network, anatomy)
     with quiet():
-        origin = Origin(source.name, source.revision, _tokenizer(source.path, network) if tokenizer else None)
-    pooled = anatomy.pooler and not _stores_pooler(source.path)
-    return Base(network, anatomy, origin, new=(*anatomy.head, *((anatomy.pooler,) if pooled else ())), kept_head=False)
-
-
-def _refuse_absurd(config: Any, *, where: str) -> None:
-    """A config of a few bytes can claim more blocks than building them would ever end."""
-    for name in ("num_hidden_layers", "num_attention_heads"):
-        value = getattr(config, name, 1)
-        if not isinstance(value, int) or not 0 < value <= MOST_BLOCKS:
-            raise UserError(f"{name} is {value!r}, wanted 1 to {MOST_BLOCKS:,}", where=where, fix="another model folder")
-
-
-def _stores_pooler(folder: Path) -> bool:
-    """Whether the checkpoint brings the pooler; without weights at hand it is taken to."""
-    from safetensors import safe_open
-
-    names = []
-    for file in folder.glob("*.safetensors"):
-        with contextlib.suppress(OSError, SafetensorError), safe_open(file, framework="pt") as stored:
-            names += list(stored.keys())
-    return not names or any("pooler." in name for name in names)
-
-
-def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, seed: int = 0) -> Base:
-    """The network of `source` with a head for `labels`; `random`: the same shape with random weights."""
-    with quiet():
-        config = _config(source, labels=labels)
+        config = config_of(source, labels=labels)
         anatomy = anatomies.of(config)
         torch.manual_seed(seed)
-        network, missing = _random(config) if random else _pretrained(source, config)
-        tokenizer = _tokenizer(source.path, network)
+        network, missing = (
+            random_network(config)
+            if random
+            else _pretrained(source, config, _packing(anatomy, four_bit, bfloat16=bfloat16, device=device))
+        )
+        tokenizer = tokenizer_of(source.path, network)
     notes = []
     if config.pad_token_id is None:
         network.config.pad_token_id = _pad_id(tokenizer)
@@ -90,7 +56,7 @@ def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, see
         notes.append(f"padding: the model names no padding id; {pad} is saved for other programs, here none is used")
     network.config.use_cache = False
     network.name_or_path = source.name
-    notes += _use_packing(network, anatomy)
+    notes += use_packing(network, anatomy)
     if not len(network.get_submodule(anatomy.blocks)):
         raise UserError("the model has no blocks", where=str(source.path / "config.json"), fix="another model folder")
     _require_finite(network, source.name)
@@ -99,26 +65,37 @@ def load(source: hub.Source, *, labels: Sequence[str], random: bool = False, see
     if kept:
         notes.append("head: the checkpoint's own head has these labels and is kept")
     origin = Origin(name=source.name, revision=source.revision, tokenizer=tokenizer)
-    return Base(network=network, anatomy=anatomy, origin=origin, new=new, kept_head=kept, notes=notes)
+    total = num_parameters(network)
+    return Base(network, anatomy, origin, new=new, kept_head=kept, total_parameters=total, notes=notes)
 
 
-def reload(folder: Path, *, bfloat16: bool) -> tuple[Tuned, Any]:
-    """What a run saved, ready to predict: the network (an adapter on its base again) and the tokenizer."""
+def reload(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[Tuned, Any]:
+    """What a run saved, ready to predict: the network (an adapter on its base again) and the tokenizer.
+
+    `device`: where a base in four bits is packed.
+    """
     if not (folder / "config.json").is_file():
         raise UserError("no saved model here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
     with quiet():
         if (folder / "adapter_config.json").exists():
-            tuned = _reload_adapter(folder)
+            tuned = _reload_adapter(folder, bfloat16=bfloat16, device=device)
         else:
-            network = _from_pretrained(folder, _saved_config(folder))[0].requires_grad_(False)
+            network = _from_pretrained(folder, saved_config(folder))[0].requires_grad_(False)
             tuned = Tuned(network=network, owner=network, anatomy=anatomies.of(network.config))
-        tokenizer = _tokenizer(folder, tuned.network)
-    _use_packing(tuned.network, tuned.anatomy)
+        tokenizer = tokenizer_of(folder, tuned.network)
+    use_packing(tuned.network, tuned.anatomy)
     if bfloat16:
         use_bfloat16(tuned)
     tuned.owner.requires_grad_(False)
     tuned.owner.eval()
     return tuned, tokenizer
+
+
+def merged(folder: Path) -> tuple[Any, Any]:
+    """A saved adapter added into its base in full precision, however the base was packed in training; and the tokenizer."""
+    with quiet():
+        tuned = _reload_adapter(folder, bfloat16=False, device="cpu", packed=False)
+        return tuned.owner.merge_and_unload(), tokenizer_of(folder, tuned.network)
 
 
 def use_bfloat16(tuned: Tuned) -> None:
@@ -131,27 +108,9 @@ def use_bfloat16(tuned: Tuned) -> None:
 
     tuned.bfloat16 = True
     for module in tuned.network.get_submodule(tuned.anatomy.blocks).modules():
-        if isinstance(module, torch.nn.Linear | Conv1D) and not any(p.requires_grad for p in module.parameters()):
+        packed = isinstance(module, torch.nn.Linear) and not module.weight.is_floating_point()
+        if isinstance(module, torch.nn.Linear | Conv1D) and not packed and not any(p.requires_grad for p in module.parameters()):
             module.to(torch.bfloat16)
-
-
-def _config(source: hub.Source, *, labels: Sequence[str]) -> Any:
-    config = _saved_config(source.path)
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
-    return config
-
-
-def _saved_config(folder: Path) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a strange value raises whatever reads it first
-        reason = _first_line(error)
-        raise UserError(f"not a model config: {reason}", where=str(folder / "config.json"), fix="another model folder") from None
 
 
 def _require_finite(network: Any, name: str) -> None:
@@ -161,17 +120,16 @@ def _require_finite(network: Any, name: str) -> None:
         raise UserError(what, where=name, fix="another checkpoint", code=ExitCode.MISMATCH)
 
 
-def _random(config: Any) -> tuple[Any, list[str]]:
-    from transformers import AutoModelForSequenceClassification
+def _packing(anatomy: Anatomy, four_bit: FourBit | None, *, bfloat16: bool, device: str) -> dict[str, Any]:
+    """Only the blocks are packed: head and pooler are trained, embeddings are no products."""
+    if four_bit is None:
+        return {}
+    skip = [*anatomy.head, *([anatomy.pooler] if anatomy.pooler else [])]
+    return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
 
-    try:
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), []
-    except Exception as error:
-        raise UserError(f"not a model config: {_first_line(error)}", where="config.json", fix="another model folder") from None
 
-
-def _pretrained(source: hub.Source, config: Any) -> tuple[Any, list[str]]:
-    network, info = _from_pretrained(source.path, config)
+def _pretrained(source: hub.Source, config: Any, packing: dict[str, Any]) -> tuple[Any, list[str]]:
+    network, info = _from_pretrained(source.path, config, packing)
     anatomy = anatomies.of(config)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     for unset, fault in ((info["missing_keys"], "lacks"), (mismatched, "has other shapes for")):
@@ -186,11 +144,11 @@ def _pretrained(source: hub.Source, config: Any) -> tuple[Any, list[str]]:
     return network, sorted({*info["missing_keys"], *mismatched})
 
 
-def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
+def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForSequenceClassification
 
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
+        network, info = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -198,13 +156,17 @@ def _from_pretrained(folder: Path, config: Any) -> tuple[Any, dict[str, Any]]:
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **(packing or {}),
         )
     except Exception as error:  # a strange value raises whatever reads it first
-        reason = _first_line(error)
+        reason = first_line(error)
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
+    if packing:
+        quantization.settle(network, bfloat16=packing["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16)
+    return network, info
 
 
-def _reload_adapter(folder: Path) -> Tuned:
+def _reload_adapter(folder: Path, *, bfloat16: bool, device: str, packed: bool = True) -> Tuned:
     from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_model.safetensors").is_file():
@@ -215,9 +177,11 @@ def _reload_adapter(folder: Path) -> Tuned:
         raise _damaged(folder, error) from None
     source = hub.resolve(adapter.base_model_name_or_path, revision=adapter.revision or "")
     provenance.require_same(folder, source)
-    network = _from_pretrained(source.path, _saved_config(folder))[0].requires_grad_(False)
+    config = saved_config(folder)
+    anatomy = anatomies.of(config)
+    packing = _packing(anatomy, quantization.read(folder) if packed else None, bfloat16=bfloat16, device=device)
+    network = _from_pretrained(source.path, config, packing)[0].requires_grad_(False)
     network.name_or_path = source.name
-    anatomy = anatomies.of(network.config)
     try:
         # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.
         owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
@@ -228,34 +192,8 @@ def _reload_adapter(folder: Path) -> Tuned:
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
-    what = f"the saved adapter cannot be read: {_first_line(error)}"
+    what = f"the saved adapter cannot be read: {first_line(error)}"
     return UserError(what, where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
-
-
-def _tokenizer(folder: Path, network: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
-        reason = _first_line(error)
-        raise UserError(f"no tokenizer: {reason}", where=str(folder), fix="save the model's tokenizer into the folder") from None
-    if len(tokenizer) - len(set(tokenizer.all_special_ids)) < LEAST_WORDS:
-        what = f"no tokenizer: it knows {len(tokenizer)} tokens, so every text would look the same"
-        raise UserError(what, where=str(folder), fix="save the model's tokenizer into the folder")
-    num_rows = network.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > num_rows:
-        raise UserError(
-            f"the tokenizer knows {len(tokenizer)} tokens, the model has embeddings for {num_rows}",
-            where=str(folder),
-            fix="use the tokenizer the model was trained with",
-            code=ExitCode.MISMATCH,
-        )
-    return tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -263,36 +201,10 @@ def _pad_id(tokenizer: Any) -> int:
     return next(token_id for token_id in ids if token_id is not None)
 
 
-def _use_packing(network: Any, anatomy: Anatomy) -> list[str]:
-    if anatomy.unpackable:
-        return [f"batches are padded: {anatomy.model_type} cannot be packed, {anatomy.unpackable}"]
-    attention.register()
-    network.set_attn_implementation(attention.NAME)
-    return []
-
-
 def _same_labels(source: hub.Source, labels: Sequence[str]) -> bool:
-    names = _saved_config(source.path).id2label or {}
+    names = saved_config(source.path).id2label or {}
     return [names.get(index) for index in range(len(names))] == list(labels)
 
 
 def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:
     return any(key.startswith(f"{module}.") for key in keys for module in modules if module)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers and PEFT draw bars and print advice for their own users; ours get notes."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -1,22 +1,67 @@
 """Parameter groups, the optimizer, and the learning rate as a pure function of the step."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from finewright.errors import UserError
 from finewright.tuned import Tuned
 
 Schedule = Literal["linear", "cosine", "constant"]
+Kind = Literal["adamw", "adamw8bit", "paged_adamw8bit"]
+_SMALLEST_PACKED, _BLOCK = 4096, 256
+"""bitsandbytes keeps the state of smaller tensors in 32 bits; of larger ones, so many numbers share a scale."""
 
 
-def build(tuned: Tuned, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over what is trained; vectors (biases, norms) are not decayed."""
+def build(tuned: Tuned, *, lr: float, weight_decay: float, kind: Kind = "adamw") -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) over what is trained; vectors (biases, norms) are not decayed.
+
+    The 8-bit kinds keep both moments in 8 bits (Dettmers et al. 2021, arXiv:2110.02861); a paged one lets the driver move
+    them to main memory when the GPU is full.
+    """
+    groups = _groups(tuned, weight_decay=weight_decay)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, fused=True)
+    try:
+        import bitsandbytes
+    except ImportError:
+        fix = "pip install 'finewright[qlora]', or train.optimizer=adamw"
+        raise UserError(f"{kind} wants bitsandbytes, not installed here", where="train.optimizer", fix=fix) from None
+    make: Any = bitsandbytes.optim.AdamW8bit if kind == "adamw8bit" else bitsandbytes.optim.PagedAdamW8bit
+    return make(groups, lr=lr)
+
+
+def outline(tuned: Tuned, *, kind: Kind = "adamw") -> torch.optim.Optimizer:
+    """The optimizer as the plan runs it on tensors without numbers: the state it keeps has the real one's size."""
+    if kind == "adamw":
+        return build(tuned, lr=1.0, weight_decay=0.0)
+    return _Packed(_groups(tuned, weight_decay=0.0), {})
+
+
+class _Packed(torch.optim.Optimizer):
+    """Two moments in 8 bits with a scale per block; tensors of under 4,096 numbers in 32 bits, as bitsandbytes has it."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Make the state where there is none; the update itself works in place."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None or self.state[parameter]:
+                    continue
+                packed = parameter.numel() >= _SMALLEST_PACKED
+                for moment in ("state1", "state2"):
+                    kept = torch.empty_like(parameter, dtype=torch.uint8 if packed else torch.float32)
+                    self.state[parameter][moment] = kept
+                    if packed:
+                        self.state[parameter][f"{moment}_scales"] = parameter.new_empty(-(-parameter.numel() // _BLOCK))
+
+
+def _groups(tuned: Tuned, *, weight_decay: float) -> list[dict[str, Any]]:
     parameters = list(tuned.trainable().values())
     matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
     vectors = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+    return [group for group in groups if group["params"]]
 
 
 def lr_at(step: int, *, num_steps: int, peak: float, warmup_fraction: float, schedule: Schedule) -> float:

@@ -23,18 +23,27 @@ CHANGEABLE = (
     "threads",
 )
 """Knobs of `train` that `--change` may set inside a run; all others would make it another run."""
-FREE = ("train.checkpoint_steps",)
+FREE = ("train.checkpoint_steps", "force")
 """Knobs that no result depends on."""
+_AND = ", "
 
 
 @dataclass(frozen=True)
 class Order:
-    """`source`, `test`: where the data is, absolute for files. `settings`, `method`: as asked, open knobs still open."""
+    """`source`, `test`: where the data is, absolute for files. `settings`, `ways`: as asked, open knobs still open.
+
+    Of several `ways` the first that fits is taken; only the first has knobs that are not its defaults.
+    """
 
     source: str
     test: str | None
     settings: Settings
-    method: AbstractMethod
+    ways: tuple[AbstractMethod, ...]
+
+    @property
+    def way(self) -> str:
+        """The way's name, or that it is left open."""
+        return self.ways[0].name() if len(self.ways) == 1 else methods.AUTO
 
     def as_json(self) -> dict[str, Any]:
         """By name, JSON-ready."""
@@ -42,22 +51,23 @@ class Order:
             "source": self.source,
             "test": self.test,
             "settings": self.settings.model_dump(),
-            "method": self.method.name(),
-            "method_knobs": self.method.model_dump(mode="json"),
+            "method": _AND.join(way.name() for way in self.ways),
+            "method_knobs": self.ways[0].model_dump(mode="json"),
         }
 
 
-def make(source: str | Path, *, test: str | Path | None, settings: Settings, method: AbstractMethod) -> Order:
+def make(source: str | Path, *, test: str | Path | None, settings: Settings, ways: Sequence[AbstractMethod]) -> Order:
     """An order whose files are found again from any folder."""
-    return Order(_place(source), None if test is None else _place(test), settings, method)
+    return Order(_place(source), None if test is None else _place(test), settings, tuple(ways))
 
 
 def read(values: Mapping[str, Any], *, where: Path) -> Order:
     """What `as_json` made; a damaged one is a `UserError`."""
     try:
-        method = methods.make(values["method"], values["method_knobs"])
-        return Order(values["source"], values["test"], config.build(Settings, values["settings"]), method)
-    except (KeyError, TypeError) as error:
+        first, *others = values["method"].split(_AND)
+        ways = (methods.make(first, values["method_knobs"]), *(methods.make(name, {}) for name in others))
+        return Order(values["source"], values["test"], config.build(Settings, values["settings"]), ways)
+    except (KeyError, TypeError, AttributeError) as error:
         what = f"it does not say what the run was asked to do ({error})"
         raise UserError(what, where=str(where), fix="begin a new run", code=ExitCode.MISMATCH) from None
 
@@ -93,6 +103,8 @@ def resumed(kept: Mapping[str, Any], order: Order, assignments: Sequence[str]) -
     What was chosen, and changed, in earlier lives stays so. Knobs that would make it another run are a `UserError`.
     """
     order = replace(order, settings=pinned(order.settings, kept.get("choices", [])))
+    if "method" in kept:
+        order = replace(order, ways=(methods.make(kept["method"], kept["method_knobs"]),))
     for change in kept.get("changes", []):
         order = _with(order, {change["knob"].removeprefix("train."): change["to"]})
     wanted = {key.removeprefix("train."): value for key, value in flat(config.parse_assignments(assignments)).items()}

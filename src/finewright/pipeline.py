@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, data, disk, engine, hub, models, order, proof, results, run, tasks
+from finewright import checks, data, disk, engine, hub, order, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
 from finewright.life import Life
@@ -16,7 +16,7 @@ def train(
     source: str | Path,
     *,
     settings: Settings,
-    method: AbstractMethod,
+    ways: Sequence[AbstractMethod],
     test: str | Path | None = None,
     out: Path | None = None,
     listen: Callable[[Any], None] = lambda event: None,
@@ -27,8 +27,8 @@ def train(
     An unfinished run that was asked for the same goes on. `listen` hears sentences (`str`) about what was chosen and found,
     and the engine's events. `stop`: a wish to stop ends the work with `Interrupted`, what was done committed.
     """
-    asked = order.make(source, test=test, settings=settings, method=method)
-    name = f"{Path(str(source)).stem}-{method.name()}-seed{settings.seed}"
+    asked = order.make(source, test=test, settings=settings, ways=ways)
+    name = f"{Path(str(source)).stem}-{asked.way}-seed{settings.seed}"
     folder = run.create(out=out, name=name, differences=lambda kept: order.differences(kept, asked))
     return _live(folder, asked, (), listen=listen, stop=stop or Stop())
 
@@ -76,13 +76,10 @@ def _work(folder: run.RunFolder, asked: order.Order, *, life: Life, job: Job) ->
     job.report(checks.look(dataset))
 
     model = hub.resolve(job.settings.model, progress=job.downloading)
-    job.look_at(model, labels=dataset.labels)
-    splits = job.encode(dataset, task=task)
-    job.decide(splits["train"])
-    job.insist_same(dataset, splits)
-    job.plan(splits, task=task)
+    splits = job.choose_way(model, asked.ways, dataset=dataset, task=task)
+    job.insist_same(dataset)
 
-    base = models.load(model, labels=dataset.labels, random=job.method.weights == "random", seed=job.settings.seed)
+    base = job.load(labels=dataset.labels)
     job.prepare(base, rows=dataset.train)
     job.begin(dataset)
 
@@ -95,6 +92,7 @@ def _work(folder: run.RunFolder, asked: order.Order, *, life: Life, job: Job) ->
             evaluate=job.evaluation(splits["validation"], task=task),
             places=[row.where for row in dataset.train],
             state=life.state,
+            watch=job.watching,
         ):
             job.hear(event)
     job.take_best()

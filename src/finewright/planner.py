@@ -3,25 +3,24 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from finewright import batches, models, optim, tasks, trace
+from finewright import batches, memory, models, optim, repeats, tasks, trace
 from finewright.attention import Layout
 from finewright.batches import Batch, Step
 from finewright.evaluate import EVALUATION_TOKENS
 from finewright.layers import dense_state
 from finewright.methods.base import AbstractMethod
-from finewright.models import Base
 from finewright.rates import Rates
+from finewright.shapes import Base
 from finewright.step import train_step
 from finewright.tasks import Classification
 from finewright.tuned import Tuned
 
-PARTS = ("weights", "gradients", "optimizer")
-REST = "activations"
+HELD = ("weights", "gradients", "optimizer", "activations")
+REST = "other"
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
 
@@ -35,11 +34,15 @@ class Workload:
     steps: Sequence[Step]
     evaluated: Sequence[int]
     prompt_tokens: int = 0
+    optimizer: optim.Kind = "adamw"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One way's cost. `memory`: bytes by part at the moment of the peak; `flops`, `seconds`: of the whole training."""
+    """One way's cost. `memory`: bytes by part at the moment of the peak; `flops`, `seconds`: of the whole training.
+
+    `telling_steps`: numbers (from 0) of the steps that were traced for the peak.
+    """
 
     method: str
     trainable_parameters: int
@@ -51,6 +54,7 @@ class Plan:
     artifact_bytes: int
     precision: str
     steps: int
+    telling_steps: tuple[int, ...] = ()
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -59,10 +63,10 @@ class Plan:
 
     def sentence(self) -> str:
         """The plan in a line."""
-        parts = ", ".join(f"{name} {count / 1e6:,.0f}" for name, count in self.memory.items() if count)
+        parts = ", ".join(f"{name} {memory.in_words(count)}" for name, count in self.memory.items() if count >= 1e5)
         return (
             f"plan: {self.trainable_parameters:,} of {self.total_parameters:,} parameters trained, peak memory "
-            f"{self.peak_memory_bytes / 1e6:,.0f} MB ({parts}), about {self.seconds:.0f} s"
+            f"{memory.in_words(self.peak_memory_bytes)} ({parts}), about {self.seconds:.0f} s of training"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -70,44 +74,40 @@ class Plan:
         return {**asdict(self), "peak_memory_bytes": self.peak_memory_bytes}
 
 
-def sketch(base: Base, method: AbstractMethod, *, precision: str) -> Tuned:
+def sketch(base: Base, method: AbstractMethod, *, bfloat16: bool) -> Tuned:
     """The way's own network on the meta device: what is trained and in which shape, without memory."""
     with torch.device("meta"):
         tuned = method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
-    if precision == "bfloat16":
+    if bfloat16:
         models.use_bfloat16(tuned)
     return tuned
 
 
-def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workload: Workload, rates: Rates, folder: Path) -> Plan:
+def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workload: Workload, rates: Rates) -> Plan:
     """Trace the step that training will run, once for its largest batches and once for its usual one.
 
-    `tuned` is a sketch; `folder` holds the tokenizer's files, which are saved with the model.
+    `tuned` is a sketch.
     """
     trainable, head = tuned.num_trainable(), tuned.num_head()
-    artifact_bytes = _artifact_bytes(tuned, method=method, folder=folder)
+    artifact_bytes = _artifact_bytes(tuned, method=method)
     largest, usual = _telling_steps(workload)
-    peaks, work = [], trace.Work()
-    for step in {*largest, usual}:
-        traced = _trace(tuned, step, workload=workload)
-        peaks.append(traced.memory)
-        if step is usual:
-            work = traced.work
+    traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     scoring = _trace_scoring(tuned, workload=workload)
-    peaks.append(scoring.memory)
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
-    num_steps = len(workload.steps)
+    num_steps, one = len(workload.steps), traced[usual]
+    times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * num_steps
     return Plan(
         method=method.name(),
         trainable_parameters=trainable,
         head_parameters=head,
         total_parameters=total_parameters,
-        memory=max(peaks, key=lambda parts: sum(parts.values())),
-        flops=int(work.flops * num_steps + scoring.work.flops * share),
-        seconds=rates.seconds(work) * num_steps + rates.seconds(scoring.work) * share,
+        memory=max((one.memory for one in (*traced.values(), scoring)), key=lambda parts: sum(parts.values())),
+        flops=int(one.work.flops * times + scoring.work.flops * share),
+        seconds=rates.seconds(one.work) * times + rates.seconds(scoring.work) * share,
         artifact_bytes=artifact_bytes,
         precision="bfloat16" if tuned.bfloat16 else "float32",
         steps=num_steps,
+        telling_steps=tuple(sorted(largest)),
     )
 
 
@@ -118,59 +118,93 @@ class _Traced:
     num_tokens: int
 
 
-def _telling_steps(workload: Workload) -> tuple[set[Step], Step]:
-    """The steps with the most tokens and with the longest texts in one pass, and the one nearest to the mean."""
-    lengths = workload.lengths
+def _telling_steps(workload: Workload) -> tuple[set[int], int]:
+    """Numbers of the steps with the most tokens and with the longest texts in one pass, and of the one nearest to the mean."""
+    lengths, steps = workload.lengths, workload.steps
 
-    def tokens(step: Step) -> int:
-        return sum(lengths[row] for rows in step.batches for row in rows)
+    def at_once(index: int) -> int:
+        return max(sum(lengths[row] for row in rows) for rows in steps[index].batches)
 
-    def pairs(step: Step) -> int:
-        return max(sum(lengths[row] ** 2 for row in rows) for rows in step.batches)
+    def pairs(index: int) -> int:
+        return max(sum(lengths[row] ** 2 for row in rows) for rows in steps[index].batches)
 
-    steps = workload.steps
-    mean = sum(map(tokens, steps)) / len(steps)
-    return {max(steps, key=tokens), max(steps, key=pairs)}, min(steps, key=lambda step: abs(tokens(step) - mean))
+    numbers = range(len(steps))
+    counts = [_num_tokens(step, lengths) for step in steps]
+    mean = sum(counts) / len(steps)
+    return {max(numbers, key=at_once), max(numbers, key=pairs)}, min(numbers, key=lambda index: abs(counts[index] - mean))
+
+
+def _num_tokens(step: Step, lengths: Sequence[int]) -> int:
+    return sum(lengths[row] for rows in step.batches for row in rows)
+
+
+class _Marking:
+    """The task, telling when a forward pass is over: what lives then and is no part of the model waits for the way back."""
+
+    def __init__(self, task: Classification, ledger: trace.Ledger) -> None:
+        self.labels, self.waiting = task.labels, set[int]()
+        self._task, self._ledger = task, ledger
+
+    def losses(self, logits_NC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.waiting |= self._ledger.alive
+        return self._task.losses(logits_NC, targets_N)
 
 
 def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
-    """Two updates on fake tensors: the second one has the optimizer's state from its start."""
-    with trace.without_memory() as ledger:
-        _make_fake(tuned)
+    """One update on fake tensors, with the optimizer's state there from the start, as it is from the second update on."""
+    # Of many passes the two largest tell all: from the second on the gradients of those before are there.
+    passes = sorted(step.batches, key=lambda rows: sum(workload.lengths[row] for row in rows))[-2:]
+    with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
+        numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
         tuned.owner.train()
-        numbers: dict[str, set[int]] = {part: set() for part in PARTS}
-        numbers["weights"] = _numbers(ledger, [*tuned.owner.parameters(), *tuned.owner.buffers()])
+        ledger.begin_anew()
+        updates: list[int] = []
         for parameter in tuned.trainable().values():
             parameter.register_post_accumulate_grad_hook(lambda p: numbers["gradients"].add(ledger.number(p.grad)))
-        optimizer = optim.build(tuned, lr=1.0, weight_decay=0.0)
-        parts = [_fake_batch(rows, workload=workload) for rows in step.batches]
-        for _ in range(2):
-            work = trace.work_of(
-                ledger, lambda: train_step(tuned, parts, task=workload.task, optimizer=optimizer, lr=1.0, clip_norm=1.0)
-            )
-        states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
-        numbers["optimizer"] = _numbers(ledger, states)
-        memory = ledger.peak(numbers, rest=REST)
-    return _Traced(memory, work, sum(part.num_tokens for part in parts))
+        parts, task = [_fake_batch(rows, workload=workload) for rows in passes], _Marking(workload.task, ledger)
+        settings: dict[str, Any] = {"task": task, "optimizer": optimizer, "lr": 1.0, "clip_norm": 1.0}
+        optimizer.register_step_pre_hook(lambda *_: updates.append(ledger.mark()))
+        train_step(tuned, parts, **settings)
+        numbers["activations"] = task.waiting - numbers["weights"] - numbers["optimizer"] - numbers["gradients"]
+        again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
+        peak = ledger.peak(numbers, rest=REST, segments=again, more=more)
+        kept, all_numbers = tuned.num_trainable(), tuned.num_trainable() + repeats.num_missing_trainable(runs)
+        work = ledger.work_told(again).plus(ledger.work_since(updates[0]), times=all_numbers / kept - 1)
+        return _Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
 def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
-    """One pass without gradients, as evaluation makes it: the one with the most tokens."""
+    """One pass without gradients, as evaluation makes it: the one with the most tokens.
+
+    Between two steps the optimizer's state is there; the engine lets go of the gradients first.
+    """
     lengths = list(workload.evaluated) or list(workload.lengths[:1])
     rows = max(batches.by_length(lengths, budget=EVALUATION_TOKENS), key=lambda rows: sum(lengths[row] for row in rows))
-    with trace.without_memory() as ledger:
-        _make_fake(tuned)
+    with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
+        numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
         tuned.owner.eval()
-        weights = _numbers(ledger, [*tuned.owner.parameters(), *tuned.owner.buffers()])
+        ledger.begin_anew()
         layout = Layout(tuple(sorted(lengths[row] - workload.prompt_tokens for row in rows)))
-        ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
-        with torch.no_grad():
-            work = trace.work_of(ledger, lambda: tasks.logits(tuned, ids, layout))
-        memory = ledger.peak({**{part: set() for part in PARTS}, "weights": weights}, rest=REST)
-    # While validation is scored between two steps, gradients and the optimizer's state are still there.
-    trained = sum(p.numel() * p.element_size() for p in tuned.trainable().values())
-    memory |= {"gradients": trained, "optimizer": 2 * trained}
-    return _Traced(memory, work, sum(lengths[row] for row in rows))
+        with torch.inference_mode():
+            tasks.logits(tuned, torch.zeros(sum(layout.lengths), dtype=torch.long), layout)
+        again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
+        peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
+        return _Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
+
+
+def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:
+    """Fake weights and the optimizer's state, as they are between two updates; storages by kind."""
+    _make_fake(tuned)
+    numbers: dict[str, set[int]] = {part: set() for part in HELD}
+    numbers["weights"] = _numbers(ledger, [*tuned.owner.parameters(), *tuned.owner.buffers()])
+    optimizer = optim.outline(tuned, kind=workload.optimizer)
+    for parameter in tuned.trainable().values():
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    numbers["optimizer"] = _numbers(ledger, states)
+    return numbers, optimizer
 
 
 def _make_fake(tuned: Tuned) -> None:
@@ -189,11 +223,10 @@ def _numbers(ledger: trace.Ledger, tensors: Sequence[torch.Tensor]) -> set[int]:
     return {ledger.number(tensor) for tensor in tensors}
 
 
-def _artifact_bytes(tuned: Tuned, *, method: AbstractMethod, folder: Path) -> int:
-    """Size of the saved folder: weights in float32 and the tokenizer's files."""
+def _artifact_bytes(tuned: Tuned, *, method: AbstractMethod) -> int:
+    """Size of the saved weights: what was rounded to bfloat16 is saved so."""
     state = dense_state(tuned.owner) if method.saves == "adapter" else tuned.network.state_dict()
     if method.saves == "adapter":
         state = {name: state[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in tuned.trainable()}}
     tensors = [*state.values(), *tuned.start.values()]  # what starts from a part of the base is saved as a difference
-    files = [file for pattern in ("tokenizer*", "vocab*", "merges*") for file in folder.glob(pattern)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + sum(file.stat().st_size for file in files)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import disk, hardware, models, provenance
+from finewright import disk, hardware, provenance, shapes
 from finewright.errors import ExitCode, UserError
 from finewright.hub import Source
 from finewright.methods.base import AbstractMethod
@@ -54,7 +54,7 @@ ends in that id is read one token short there; Finewright goes by the text's len
 def save_model(folder: Path, *, tuned: Tuned, method: AbstractMethod, origin: Origin, source: Source) -> None:
     """Weights or adapter, config, tokenizer; for an adapter also which base it belongs to."""
     folder.mkdir(parents=True, exist_ok=True)
-    with models.quiet():
+    with shapes.quiet():
         method.save(tuned, folder)
     if origin.tokenizer.pad_token is None and origin.tokenizer.eos_token is not None:
         origin.tokenizer.pad_token = origin.tokenizer.eos_token

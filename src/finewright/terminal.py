@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from finewright.errors import ExitCode, UserError, is_out_of_memory
+from finewright.memory import in_words
 from finewright.run import RunFolder
 from finewright.stop import Interrupted, Stop
 
@@ -223,10 +225,19 @@ def result_table(result: dict[str, Any]) -> Table:
         table.add_row("macro F1", f"{measured['macro_f1']:.3f}")
         table.add_row("always the majority", f"{measured['majority_accuracy']:.3f}")
     speed = f"{result['examples_per_second']:.0f} texts, {result['tokens_per_second']:.0f} tokens a second"
-    table.add_row("training", f"{result['train_seconds']:.1f} s ({speed})")
-    table.add_row("peak memory", f"{result['peak_memory_bytes'] / 1e9:.2f} GB")
+    table.add_row("speed", speed)
+    table.add_row("peak memory", beside(result, "peak_memory_bytes", words=in_words))
+    table.add_row("time", beside(result, "train_seconds", planned="planned_seconds", words=lambda seconds: f"{seconds:.1f} s"))
     table.add_row("saved", f"{result['artifact_bytes'] / 1e6:.1f} MB, loaded again in a new process: scores equal")
     return table
+
+
+def beside(result: dict[str, Any], name: str, *, words: Callable[[float], str], planned: str = "") -> str:
+    """What was measured, and how far off the plan was."""
+    measured, wanted = result[name], result.get(planned or f"planned_{name}")
+    if not wanted or not measured:
+        return words(measured)
+    return f"{words(measured)} (planned {words(wanted)}, {wanted / measured - 1:+.0%})"
 
 
 def rows_table(headings: list[str], rows: list[list[str]]) -> Table:

@@ -6,7 +6,7 @@ The tensors are fake (shapes and dtypes, no numbers), so a model of any size is 
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,14 +20,17 @@ from torch.utils.flop_counter import FlopCounterMode
 ALIGNMENT = 64
 """Bytes an allocator rounds a tensor up to (CPU; CUDA's caching allocator uses 512)."""
 _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
+_CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
 
 
 @dataclass
 class Work:
-    """Operations of one traced piece of work. `matmul_flops` by dtype; `moved_bytes`: read and written by all others."""
+    """Operations of one traced piece of work. `matmul_flops` by dtype; `moved_bytes`: read and written by all others;
+    `curved_bytes`: those of them that an exponential or the like is computed for."""
 
     matmul_flops: Counter[str] = field(default_factory=Counter)
     moved_bytes: int = 0
+    curved_bytes: int = 0
     num_operations: int = 0
 
     @property
@@ -35,15 +38,44 @@ class Work:
         """Floating-point operations of the matrix products, a multiply-add counted as two."""
         return sum(self.matmul_flops.values())
 
+    def plus(self, other: "Work", times: float = 1) -> "Work":
+        """This work and `times` times the other one."""
+        flops = Counter(self.matmul_flops)
+        for dtype, count in other.matmul_flops.items():
+            flops[dtype] += round(times * count)
+        return Work(
+            flops,
+            self.moved_bytes + round(times * other.moved_bytes),
+            self.curved_bytes + round(times * other.curved_bytes),
+            self.num_operations + round(times * other.num_operations),
+        )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch between two marks that happens `times` more than it was traced.
+
+    Neighbours hand things on: between `approach` and `start` and between `stop` and `horizon` the stretches before and
+    after it, which are like it, let go of what is its own.
+    """
+
+    approach: int
+    start: int
+    stop: int
+    horizon: int
+    times: int
+
 
 class Ledger(TorchDispatchMode):
     """Counts storages that are alive, and what is done with them."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.alive: set[int] = set()
         self.sizes: list[int] = []
         self.events: list[tuple[int, int]] = []
         self.work = Work()
+        self._marks: list[tuple[int, Work]] = []
         self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._flops = FlopCounterMode(display=False)
 
@@ -66,8 +98,13 @@ class Ledger(TorchDispatchMode):
             number = self._numbers[storage] = len(self.sizes)
             self.sizes.append(math.ceil(storage.nbytes() / ALIGNMENT) * ALIGNMENT)
             self.events.append((1, number))
-            weakref.finalize(storage, self.events.append, (-1, number))
+            self.alive.add(number)
+            weakref.finalize(storage, self._end, number)
         return self._numbers[storage]
+
+    def _end(self, number: int) -> None:
+        self.events.append((-1, number))
+        self.alive.discard(number)
 
     def _count(self, func: Any, args: Any, kwargs: Any, made: Any, outputs: list[torch.Tensor]) -> None:
         name = func.overloadpacket.__name__
@@ -80,19 +117,102 @@ class Ledger(TorchDispatchMode):
             self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
             return
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        self.work.moved_bytes += sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
+        moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
+        if name.removesuffix("_backward").strip("_") in _CURVED:
+            self.work.curved_bytes += moved
+        else:
+            self.work.moved_bytes += moved
 
-    def peak(self, kinds: dict[str, set[int]], *, rest: str) -> dict[str, int]:
-        """Bytes by kind at the moment when the sum was largest; storages in none of `kinds` count as `rest`."""
+    def begin_anew(self) -> None:
+        """Forget what has been: peak and work are those of what is alive now and of what comes."""
+        self.events = [(1, number) for number in sorted(self.alive)]
+        self.work, self._marks = Work(), []
+
+    def mark(self) -> int:
+        """A place in the story to come back to."""
+        self._marks.append((len(self.events), Work().plus(self.work)))
+        return len(self._marks) - 1
+
+    def work_since(self, mark: int) -> Work:
+        """What was done since a mark."""
+        return self.work.plus(self._marks[mark][1], -1)
+
+    def work_told(self, segments: Sequence[Segment]) -> Work:
+        """All that was done, the segments as often as they happen."""
+        total = self.work
+        for segment in segments:
+            total = total.plus(self._marks[segment.stop][1], segment.times).plus(self._marks[segment.start][1], -segment.times)
+        return total
+
+    def peak(
+        self,
+        kinds: dict[str, set[int]],
+        *,
+        rest: str,
+        segments: Sequence[Segment] = (),
+        more: Sequence[tuple[int, str, int]] = (),
+    ) -> dict[str, int]:
+        """Bytes by kind at the moment when the sum was largest; storages in none of `kinds` count as `rest`.
+
+        `segments`: stretches that happen more often than they were traced. `more`: (storage, kind, times) that is held
+        beyond what was traced.
+        """
+        story = _Story([*kinds, rest])
         kind_of = {number: kind for kind, numbers in kinds.items() for number in numbers}
-        now = dict.fromkeys([*kinds, rest], 0)
-        best, total, most = dict(now), 0, -1
-        for sign, number in self.events:
-            now[kind_of.get(number, rest)] += sign * self.sizes[number]
-            total += sign * self.sizes[number]
-            if total > most:
-                most, best = total, dict(now)
-        return best
+        for number, kind, times in more:
+            story.add(kind, times * self.sizes[number])
+        # What is born in a stretch and let go of far from any, such as a gradient, is let go of as often as it was born.
+        born: dict[int, int] = {}
+        openings = {self._marks[segment.start][0] for segment in segments}
+        closings = {self._marks[segment.stop][0]: segment.times for segment in segments}
+        inside, near = {}, set[int]()
+        for one in segments:
+            inside |= dict.fromkeys(range(self._marks[one.start][0], self._marks[one.stop][0]), one.times)
+            near |= set(range(self._marks[one.approach][0], self._marks[one.horizon][0]))
+        for place, (sign, number) in enumerate([*self.events, (0, 0)]):
+            if place in closings:
+                story.tell_again(closings[place])
+            if place in openings:
+                story.open()
+            times = 1
+            if sign > 0 and place in inside:
+                born[number] = inside[place]
+            elif sign < 0 and place not in near:
+                times += born.get(number, 0)
+            story.add(kind_of.get(number, rest), times * sign * self.sizes[number] if sign else 0)
+        return story.best
+
+
+class _Story:
+    """Bytes by kind as time goes by, and the moment when their sum was largest."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.now = dict.fromkeys(kinds, 0)
+        self.best = dict(self.now)
+        self._at_open = dict(self.now)
+        self._best_since: dict[str, int] | None = None
+
+    def add(self, kind: str, count: int) -> None:
+        self.now[kind] += count
+        if sum(self.now.values()) > sum(self.best.values()):
+            self.best = dict(self.now)
+        if self._best_since is not None and sum(self.now.values()) > sum(self._best_since.values()):
+            self._best_since = dict(self.now)
+
+    def open(self) -> None:
+        """A stretch begins that may be told again."""
+        self._at_open, self._best_since = dict(self.now), dict(self.now)
+
+    def tell_again(self, times: int) -> None:
+        """The stretch since `open` happens `times` more: each adds what it left behind, so first or last is the largest."""
+        assert self._best_since is not None, "a stretch is opened before it is told again"
+        left = {kind: self.now[kind] - self._at_open[kind] for kind in self.now}
+        for number in (1, times):
+            moment = {kind: self._best_since[kind] + number * left[kind] for kind in self.now}
+            if sum(moment.values()) > sum(self.best.values()):
+                self.best = moment
+        self.now = {kind: self.now[kind] + times * left[kind] for kind in self.now}
+        self._best_since = None
 
 
 @contextmanager
@@ -101,14 +221,6 @@ def without_memory() -> Iterator[Ledger]:
     ledger = Ledger()
     with FakeTensorMode(), ledger:
         yield ledger
-
-
-def work_of(ledger: Ledger, run: Callable[[], Any]) -> Work:
-    """What `run` does, traced inside `without_memory`."""
-    before, ledger.work = ledger.work, Work()
-    run()
-    found, ledger.work = ledger.work, before
-    return found
 
 
 def give_shapes(module: torch.nn.Module) -> dict[int, torch.nn.Parameter]:

@@ -27,6 +27,7 @@ class Tuned:
     `notes`: what was decided on the way, for the user.
     `start`: first values of tensors whose difference to them is what is saved.
     `exact_reload`: whether the saved form is bit for bit what was trained; else equal to 1e-5.
+    `checkpointed`: blocks keep their input alone and compute the rest again on the way back.
     `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
     """
 
@@ -38,6 +39,7 @@ class Tuned:
     start: dict[str, torch.Tensor] = field(default_factory=dict)
     exact_reload: bool = True
     bfloat16: bool = False
+    checkpointed: bool = False
 
     @property
     def prompt_tokens(self) -> int:

@@ -2,6 +2,8 @@
 
 import gc
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
@@ -36,18 +38,22 @@ class Update:
         """Row indices of each forward pass as it is made."""
         return packing.halved(self._whole, self.encoded.lengths, times=self.state.progress.halvings)
 
-    def made(self) -> StepResult | None:
-        """The result, or None when memory ran out: then nothing was changed but random numbers drawn."""
+    def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
+        """The result, or None when memory ran out: then nothing was changed but random numbers drawn.
+
+        `watched`: what is opened around the work.
+        """
         try:
             device = str(self.state.device)
-            return train_step(
-                self.state.tuned,
-                [packing.collate(self.encoded, rows, device=device) for rows in self.passes],
-                task=self.task,
-                optimizer=self.state.optimizer,
-                lr=self.lr,
-                clip_norm=self.clip_norm,
-            )
+            parts = [packing.collate(self.encoded, rows, device=device) for rows in self.passes]
+            settings: dict[str, Any] = {
+                "task": self.task,
+                "optimizer": self.state.optimizer,
+                "lr": self.lr,
+                "clip_norm": self.clip_norm,
+            }
+            with watched:
+                return train_step(self.state.tuned, parts, **settings)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

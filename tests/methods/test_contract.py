@@ -96,4 +96,6 @@ def test_unknown_knob_offers_the_nearest():
 
 
 def test_auto_prefers_one_way_for_a_reason():
-    assert methods.preferred().preference_reason
+    first, second, *_ = methods.by_preference()
+    assert first.preference_reason
+    assert first.preference < second.preference

@@ -32,9 +32,9 @@ def make(name: str, knobs: Mapping[str, Any]) -> AbstractMethod:
     return build(kind(name), knobs, prefix="method")
 
 
-def preferred() -> type[AbstractMethod]:
-    """What `auto` stands for: the way that declares the lowest `preference`."""
-    return min((kind(name) for name in names()), key=lambda method: (method.preference, method.name()))
+def by_preference() -> list[type[AbstractMethod]]:
+    """Every way, the one that `auto` takes first when it fits at the head."""
+    return sorted(map(kind, names()), key=lambda method: (method.preference, method.name()))
 
 
 def table() -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from finewright.anatomy import Anatomy
 from finewright.config import Knobs, knob
 
 if TYPE_CHECKING:
+    from finewright.quantization import FourBit
     from finewright.tuned import Origin, Tuned
 
 __all__ = ["AbstractMethod", "freeze_all", "knob"]
@@ -27,8 +28,10 @@ class AbstractMethod(Knobs):
     """What the run starts from."""
     saves: ClassVar[Literal["model", "adapter"]] = "model"
     """A whole Hugging Face folder, or a PEFT adapter folder that names its base."""
+    mergeable: ClassVar[bool] = False
+    """Whether what was learnt can be added into the base's weights."""
     needs: ClassVar[str] = ""
-    """A package beyond the plain installation, empty when there is none."""
+    """The extra that brings what the plain installation lacks, empty when nothing is lacking."""
     preference: ClassVar[int] = 100
     """The lowest is what `auto` takes."""
     preference_reason: ClassVar[str] = ""
@@ -43,6 +46,10 @@ class AbstractMethod(Knobs):
     def name(cls) -> str:
         """What a user types: the name of the file."""
         return cls.__module__.rpartition(".")[2]
+
+    def quantization(self) -> "FourBit | None":
+        """How the frozen matrices are packed when the model is loaded; None: not at all."""
+        return None
 
     @abstractmethod
     def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":

@@ -1,0 +1,197 @@
+"""What training will look like before it starts: every update decided, its cost planned, its setup made to fit a budget."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from finewright import batches, choices, engine, hardware, memory, planner
+from finewright.config import Settings, TrainKnobs
+from finewright.errors import ExitCode, UserError
+from finewright.methods.base import AbstractMethod
+from finewright.planner import Plan, Workload
+from finewright.rates import Rates
+from finewright.tasks import Classification
+from finewright.tuned import Tuned
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Memory a run may take, and where the number comes from."""
+
+    num_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What memory is traded for time with; the texts of an update are the same in every setup of a run."""
+
+    batch_tokens: int
+    accumulation: int
+    checkpoint_activations: bool
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`recipe`: every update. `fits`: the plan's peak is within the budget. `choices`: what was chosen, with reasons."""
+
+    recipe: engine.Recipe
+    setup: Setup
+    plan: Plan
+    budget: Budget
+    choices: choices.Choices
+    warnings: list[str]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the budget."""
+        return self.plan.peak_memory_bytes <= self.budget.num_bytes
+
+    def sentence(self) -> str:
+        """The plan beside the budget."""
+        return f"{self.plan.sentence()}; {memory.in_words(self.budget.num_bytes)} {self.budget.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan with its setup, as plan.json and `plan --json` hold it."""
+        setup = {"batch_tokens": self.setup.batch_tokens, "accumulation": self.setup.accumulation}
+        setup |= {"checkpoint_activations": self.setup.checkpoint_activations}
+        return {**self.plan.as_json(), **setup, "fits": self.fits, "budget_bytes": self.budget.num_bytes}
+
+
+def shortage(peaks: Mapping[str, int], budget: Budget) -> UserError:
+    """Why nothing fits: what each way needs at its tightest."""
+    needed = ", ".join(f"{way} {memory.in_words(peak)}" for way, peak in peaks.items())
+    what = f"does not fit: needs {needed} at the tightest; {memory.in_words(budget.num_bytes)} {budget.reason}"
+    fix = "`finewright plan` shows what fits and what would; --force goes on all the same"
+    return UserError(what, where="plan", fix=fix, code=ExitCode.OUT_OF_MEMORY)
+
+
+def budget(settings: Settings, *, device: str) -> Budget:
+    """The budget asked for, or what the device has free now."""
+    if settings.budget:
+        return Budget(memory.parse_size(settings.budget), "as asked for")
+    free = hardware.free_bytes(device)
+    return Budget(free, f"free on this machine's {device}")
+
+
+def make(
+    tuned: Tuned,
+    *,
+    method: AbstractMethod,
+    settings: Settings,
+    task: Classification,
+    lengths: tuple[Sequence[int], Sequence[int]],
+    total_parameters: int,
+    rates: Callable[[int], Rates],
+    budget: Budget,
+) -> Forecast:
+    """Decide learning rate, epochs and every update; then the roomiest setup that fits, or the tightest if none does.
+
+    `tuned`: a sketch. `lengths`: tokens of each training and of each validation text, a prompt's not counted. `rates`: of
+    this machine for passes of so many tokens.
+    """
+    made, train = choices.Choices(), settings.train
+    training, scored = ([length + tuned.prompt_tokens for length in split] for split in lengths)
+    lr, warnings = choices.lr(train, method=method, choices=made)
+    tokens = choices.batch_tokens(train, lengths=training, choices=made)
+    first = Setup(tokens, train.accumulation, train.checkpoint_activations == "on")
+    per_epoch = len(_steps(training, first, settings=settings, epochs=1.0, limited=False))
+    epochs = choices.epochs(train, steps_per_epoch=per_epoch, choices=made)
+    recipe = _recipe(train, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
+    speed = rates(min(first.batch_tokens, sum(training)))
+
+    def cost(setup: Setup) -> Forecast:
+        steps = _steps(training, setup, settings=settings, epochs=epochs, limited=True)
+        rounds = math.ceil(len(steps) / recipe.evaluate_every)
+        work = Workload(task, training, steps, scored * rounds, tuned.prompt_tokens, train.optimizer)
+        checkpoint_blocks(tuned, on=setup.checkpoint_activations)
+        planned = planner.plan(tuned, method=method, total_parameters=total_parameters, workload=work, rates=speed)
+        return Forecast(replace(recipe, steps=steps), setup, planned, budget, made, warnings)
+
+    found = roomiest(_chains(first, longest=max(training), settings=settings), cost=cost)
+    _say_why(found, first=first)
+    return found
+
+
+def _recipe(train: TrainKnobs, *, lr: float, evaluate_every: int) -> engine.Recipe:
+    return engine.Recipe(
+        steps=(),
+        lr=lr,
+        warmup_fraction=train.warmup_fraction,
+        schedule=train.schedule,
+        weight_decay=train.weight_decay,
+        clip_norm=train.clip_norm,
+        evaluate_every=evaluate_every,
+        early_stopping=train.early_stopping,
+        optimizer=train.optimizer,
+    )
+
+
+def checkpoint_blocks(tuned: Tuned, *, on: bool) -> None:
+    """Let every block keep its input alone and compute the rest again on the way back (Chen et al. 2016, arXiv:1604.06174)."""
+    network, new = tuned.network, hasattr(tuned.network, "activation_checkpointing_enable")  # transformers 5.23 has a new name
+    if on:
+        enable = network.activation_checkpointing_enable if new else network.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    elif tuned.checkpointed:
+        (network.activation_checkpointing_disable if new else network.gradient_checkpointing_disable)()
+    tuned.checkpointed = on
+
+
+def _steps(lengths: Sequence[int], setup: Setup, *, settings: Settings, epochs: float, limited: bool) -> list[batches.Step]:
+    limit = settings.train.max_steps if limited else 0
+    options: dict[str, Any] = {"seed": settings.seed, "epochs": epochs, "max_steps": limit}
+    steps = batches.steps(lengths, budget=setup.batch_tokens, accumulation=setup.accumulation, **options)
+    times = settings.train.halvings
+    return [replace(step, batches=batches.halved(step.batches, lengths, times=times)) for step in steps] if times else steps
+
+
+def _chains(first: Setup, *, longest: int, settings: Settings) -> list[list[Setup]]:
+    """Setups from roomy to tight: ever smaller passes, and the same again with blocks computed twice, which costs more time."""
+    train, setup = settings.train, first
+    passes = [setup]
+    while train.batch_tokens is None and setup.batch_tokens > longest:
+        smaller = max(longest, setup.batch_tokens // 2)
+        setup = replace(setup, batch_tokens=smaller, accumulation=setup.accumulation * 2)
+        passes.append(setup)
+    if train.checkpoint_activations != "auto":
+        return [passes]
+    return [passes, [replace(one, checkpoint_activations=True) for one in passes]]
+
+
+def roomiest(chains: list[list[Setup]], *, cost: Callable[[Setup], Forecast]) -> Forecast:
+    """The first setup that fits; memory falls along a chain, so few are looked at. The tightest if none fits."""
+    found = cost(chains[0][0])
+    if found.fits:
+        return found
+    held = sum(found.plan.memory[part] for part in ("weights", "optimizer"))
+    if held > found.budget.num_bytes:
+        return cost(chains[-1][-1])  # no setup makes these smaller
+    for chain in chains:
+        tightest = cost(chain[-1])
+        if not tightest.fits:
+            found = tightest
+            continue
+        low, high, best = 0, len(chain) - 1, tightest  # chain[high] fits
+        while low < high:
+            middle = (low + high) // 2
+            tried = cost(chain[middle])
+            if tried.fits:
+                high, best = middle, tried
+            else:
+                low = middle + 1
+        return best
+    return found
+
+
+def _say_why(found: Forecast, *, first: Setup) -> None:
+    if found.setup == first:
+        return
+    why = f"so that the run fits {memory.in_words(found.budget.num_bytes)}"
+    for knob in ("batch_tokens", "accumulation", "checkpoint_activations"):
+        value = getattr(found.setup, knob)
+        if value != getattr(first, knob):
+            found.choices.note(
+                f"train.{knob}", "on" if value is True else value, why if found.fits else f"{why}, which it does not"
+            )

@@ -1,0 +1,103 @@
+"""How much memory work really takes: what the allocator hands out, counted while the work runs; and sizes in words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from finewright.errors import UserError
+
+_UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+
+
+def parse_size(text: str) -> int:
+    """`8GB` → 8,000,000,000 bytes, `8GiB` → 8,589,934,592; anything without a known unit is a `UserError`."""
+    found = _SIZE.fullmatch(text)
+    units = {unit.lower(): factor for unit, factor in _UNITS.items()}
+    if found and found[2].lower() in units and float(found[1]) > 0:
+        return int(float(found[1]) * units[found[2].lower()])
+    raise UserError(
+        f"wanted a size above zero with its unit, found {text!r}",
+        where="budget",
+        fix=f"for instance 8GB; units: {', '.join(_UNITS)}",
+    )
+
+
+def in_words(count: float) -> str:
+    """Bytes as a person says them: `7.95 GB`, `312 MB`."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if abs(count) >= size:
+            value = count / size
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def _held_bytes(owner: Any, optimizer: Any) -> int:
+    """Bytes of a network's weights and of its optimizer's state, shared tensors counted once."""
+    import torch
+
+    states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    tensors = [*owner.parameters(), *owner.buffers(), *states]
+    return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
+
+
+@dataclass
+class Reading:
+    """`peak_bytes`: the most that was held at once beyond what was held when the watch began; set when it ends."""
+
+    peak_bytes: int = 0
+
+
+@contextmanager
+def watch(device: str) -> Iterator[Reading]:
+    """Count what PyTorch's allocator hands out inside.
+
+    On a CPU the profiler's memory events are added up, which costs about as much again as the work itself: watch a few
+    steps, not all. What was held before and is given back inside is not counted, so a watch that begins between two steps
+    reads the step alone.
+    """
+    reading = Reading()
+    if device == "cuda":
+        import torch
+
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        yield reading
+        reading.peak_bytes = torch.cuda.max_memory_allocated() - before
+        return
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        yield reading
+    inner: Any = profiler.profiler
+    events = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
+    held = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        reading.peak_bytes = max(reading.peak_bytes, held)
+
+
+class Meter:
+    """The peak of a run, from the few updates and the one look at the validation split that are watched."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.peak_bytes = 0
+        self._held_bytes = 0
+
+    @contextmanager
+    def update(self, owner: Any, optimizer: Any) -> Iterator[None]:
+        """Watch an update of `owner`'s weights."""
+        self._held_bytes = _held_bytes(owner, optimizer)
+        with self.look():
+            yield
+        self._held_bytes = _held_bytes(owner, optimizer)
+
+    @contextmanager
+    def look(self) -> Iterator[None]:
+        """Watch work between updates, when weights and the optimizer's state are held."""
+        with watch(self.device) as reading:
+            yield
+        self.peak_bytes = max(self.peak_bytes, self._held_bytes + reading.peak_bytes)

@@ -1,0 +1,183 @@
+"""A model before its weights: its config, its tokenizer, and its shape on the meta device."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from finewright import anatomy as anatomies
+from finewright import attention, hub, quantization
+from finewright.anatomy import Anatomy
+from finewright.errors import ExitCode, UserError
+from finewright.quantization import FourBit
+from finewright.tuned import Origin
+
+MOST_BLOCKS, MOST_PARAMETERS = 512, 20 * 10**12
+"""Beyond these a config is taken for a mistake: about ten times what the largest published models have."""
+LEAST_WORDS = 16
+"""A tokenizer that knows fewer tokens than this, special ones aside, is what transformers makes up when there is none."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A pre-trained (or random) network with a classification head, before a way has touched it.
+
+    `new`: head modules the checkpoint did not bring. `kept_head`: the checkpoint's own head fits these labels.
+    `total_parameters`: numbers in the network, its head included, however they are packed.
+    """
+
+    network: Any
+    anatomy: Anatomy
+    origin: Origin
+    new: tuple[str, ...]
+    kept_head: bool
+    total_parameters: int
+    notes: list[str] = field(default_factory=list)
+
+
+def shape(
+    source: hub.Source, *, labels: Sequence[str], four_bit: FourBit | None = None, bfloat16: bool = False, tokenizer: bool = True
+) -> Base:
+    """The network without memory: names and shapes on the meta device, from its config alone; the head always fresh."""
+    with quiet(), torch.device("meta"):
+        config = config_of(source, labels=labels)
+        anatomy = anatomies.of(config)
+        _refuse_absurd(config, where=str(source.path / "config.json"))
+        network, _ = random_network(config)
+    network.config.use_cache = False
+    use_packing(network, anatomy)
+    total = num_parameters(network)
+    if total > MOST_PARAMETERS:
+        what = f"the config claims {total:,} numbers, more than {MOST_PARAMETERS:,}"
+        raise UserError(what, where=str(source.path / "config.json"), fix="another model folder")
+    if four_bit is not None:
+        with torch.device("meta"):
+            quantization.outline(network, blocks=anatomy.blocks, four_bit=four_bit, bfloat16=bfloat16)
+    with quiet():
+        origin = Origin(source.name, source.revision, tokenizer_of(source.path, network) if tokenizer else None)
+    pooled = anatomy.pooler and not _stores_pooler(source.path)
+    new = (*anatomy.head, *((anatomy.pooler,) if pooled else ()))
+    return Base(network, anatomy, origin, new=new, kept_head=False, total_parameters=total)
+
+
+def num_parameters(network: Any) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _refuse_absurd(config: Any, *, where: str) -> None:
+    """A config of a few bytes can claim more blocks than building them would ever end."""
+    for name in ("num_hidden_layers", "num_attention_heads"):
+        value = getattr(config, name, 1)
+        if not isinstance(value, int) or not 0 < value <= MOST_BLOCKS:
+            raise UserError(f"{name} is {value!r}, wanted 1 to {MOST_BLOCKS:,}", where=where, fix="another model folder")
+
+
+def _stores_pooler(folder: Path) -> bool:
+    """Whether the checkpoint brings the pooler; without weights at hand it is taken to."""
+    from safetensors import safe_open
+
+    names = []
+    for file in folder.glob("*.safetensors"):
+        with contextlib.suppress(OSError, SafetensorError), safe_open(file, framework="pt") as stored:
+            names += list(stored.keys())
+    return not names or any("pooler." in name for name in names)
+
+
+def config_of(source: hub.Source, *, labels: Sequence[str]) -> Any:
+    config = saved_config(source.path)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    return config
+
+
+def saved_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a strange value raises whatever reads it first
+        reason = first_line(error)
+        raise UserError(f"not a model config: {reason}", where=str(folder / "config.json"), fix="another model folder") from None
+
+
+def random_network(config: Any) -> tuple[Any, list[str]]:
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), []
+    except Exception as error:
+        raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
+
+
+def tokenizer_of(folder: Path, network: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        reason = first_line(error)
+        raise UserError(f"no tokenizer: {reason}", where=str(folder), fix="save the model's tokenizer into the folder") from None
+    if len(tokenizer) - len(set(tokenizer.all_special_ids)) < LEAST_WORDS:
+        what = f"no tokenizer: it knows {len(tokenizer)} tokens, so every text would look the same"
+        raise UserError(what, where=str(folder), fix="save the model's tokenizer into the folder")
+    num_rows = network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > num_rows:
+        raise UserError(
+            f"the tokenizer knows {len(tokenizer)} tokens, the model has embeddings for {num_rows}",
+            where=str(folder),
+            fix="use the tokenizer the model was trained with",
+            code=ExitCode.MISMATCH,
+        )
+    return tokenizer
+
+
+def tokenizer_if_any(folder: Path) -> Any | None:
+    """The tokenizer of a folder, None when it holds no file of one."""
+    if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
+        return None
+    with quiet():
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:
+            raise UserError(
+                f"no tokenizer: {first_line(error)}", where=str(folder), fix="save the model's tokenizer there"
+            ) from None
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def use_packing(network: Any, anatomy: Anatomy) -> list[str]:
+    if anatomy.unpackable:
+        return [f"batches are padded: {anatomy.model_type} cannot be packed, {anatomy.unpackable}"]
+    attention.register()
+    network.set_attn_implementation(attention.NAME)
+    return []
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """transformers and PEFT draw bars and print advice for their own users; ours get notes."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,194 @@
+"""Every way's cost under one budget, from the model's config and the data's lengths, before anything is downloaded or trained."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from finewright import (
+    anatomy,
+    batches,
+    choices,
+    data,
+    forecast,
+    hardware,
+    hub,
+    memory,
+    outlines,
+    planner,
+    quantization,
+    rates,
+    shapes,
+    tasks,
+)
+from finewright.config import Settings
+from finewright.errors import UserError
+from finewright.forecast import Budget, Forecast
+from finewright.methods.base import AbstractMethod
+
+ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
+CHARACTERS_PER_TOKEN = 4
+"""Of English text, a little below what the usual tokenizers reach, so that the guess is rather too long."""
+CUDA_CONTEXT_BYTES = 450_000_000
+"""What CUDA, cuBLAS and PyTorch's kernels take of a GPU before the first tensor; 0.3 to 0.6 GB by card and version."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way: its forecast, and what to change when it does not fit, in a sentence."""
+
+    method: AbstractMethod
+    forecast: Forecast
+    advice: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan by name."""
+        return {**self.forecast.as_json(), "advice": self.advice}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """`entries`: the recommended way first, then the others that fit, then those that do not. `reason`: why the first one."""
+
+    entries: list[Entry]
+    recommended: str
+    reason: str
+    budget: Budget
+    notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's object."""
+        return {
+            "plans": [entry.as_json() for entry in self.entries],
+            "recommended": self.recommended or None,
+            "reason": self.reason,
+            "budget_bytes": self.budget.num_bytes,
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Token counts of the training and the validation texts; `labels`: of the data, or made up."""
+
+    labels: tuple[str, ...]
+    training: list[int]
+    validation: list[int]
+
+
+def take(
+    source: str | Path | None,
+    *,
+    ways: Sequence[AbstractMethod],
+    settings: Settings,
+    num_labels: int = 2,
+    progress: hub.Progress | None = None,
+    looking: Callable[[str, int, int], None] = lambda way, number, total: None,
+) -> Survey:
+    """Plan every way of `ways`. Without data, texts and labels are assumed, and that is said in the notes.
+
+    `looking(way, number, total)` hears which way is being traced.
+    """
+    machine = hardware.detect()
+    budget = _budget(settings, device=machine.device)
+    bfloat16 = hardware.choose_precision(settings.train.precision, hardware=machine)[0] == "bfloat16"
+    notes: list[str] = []
+    model = _model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
+    texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
+    entries = []
+    for number, method in enumerate(ways, start=1):
+        looking(method.name(), number, len(ways))
+        made = _forecast(
+            method, model=model, texts=texts, settings=settings, budget=budget, bfloat16=bfloat16, device=machine.device
+        )
+        entries.append(Entry(method, made, _advice(made)))
+    entries.sort(key=lambda entry: (not entry.forecast.fits, entry.method.weights == "random", entry.method.preference))
+    recommended, reason = _recommend(entries)
+    return Survey(entries, recommended, reason, budget, notes)
+
+
+def _budget(settings: Settings, *, device: str) -> Budget:
+    """On a GPU some of a size that was asked for goes to CUDA itself."""
+    budget = forecast.budget(settings, device=device)
+    if device == "cuda" and settings.budget:
+        left = memory.in_words(CUDA_CONTEXT_BYTES)
+        return Budget(budget.num_bytes - CUDA_CONTEXT_BYTES, f"{settings.budget} as asked for, {left} of it left to CUDA itself")
+    return budget
+
+
+def _model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, notes: list[str]) -> hub.Source:
+    """Config and, for data, tokenizer: of a folder, the hub or its cache; else of a shape that is in the package."""
+    outline = None if Path(name).expanduser().is_dir() else outlines.find(name)
+    if outline is not None and not with_tokenizer:
+        return hub.Source(outline, name, "")
+    try:
+        return hub.resolve(name, weights=False, progress=progress)
+    except UserError:
+        if outline is None:
+            raise
+        notes.append(f"{name}: neither here nor reachable; its shape is in the package")
+        return hub.Source(outline, name, "")
+
+
+def _read(source: str | Path | None, *, model: hub.Source, settings: Settings, num_labels: int, notes: list[str]) -> _Texts:
+    limit = settings.data.max_length or choices.LONGEST_TEXT
+    if source is None:
+        length = settings.data.max_length or ASSUMED_TOKENS
+        notes.append(f"no data: {ASSUMED_ROWS:,} texts of {length} tokens and {num_labels} labels are assumed")
+        return _Texts(tuple(f"label {number}" for number in range(num_labels)), [length] * ASSUMED_ROWS, [])
+    dataset = data.read(source, knobs=settings.data)
+    splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation)]
+    tokenizer = shapes.tokenizer_if_any(model.path)
+    if tokenizer is None:
+        notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
+        lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
+    else:
+        lengths = [batches.encode(tokenizer, split, limit=limit).lengths for split in splits]
+    return _Texts(dataset.labels, *lengths)
+
+
+def _forecast(
+    method: AbstractMethod, *, model: hub.Source, texts: _Texts, settings: Settings, budget: Budget, bfloat16: bool, device: str
+) -> Forecast:
+    base = shapes.shape(model, labels=texts.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=False)
+    tuned = planner.sketch(base, method, bfloat16=bfloat16)
+    longest = anatomy.longest_text(base.network.config, base.anatomy)
+    limit = choices.max_length(settings, longest=longest, prompt_tokens=tuned.prompt_tokens, choices=choices.Choices())
+    training, validation = ([min(limit, length) for length in split] for split in (texts.training, texts.validation))
+    return forecast.make(
+        tuned,
+        method=method,
+        settings=settings,
+        task=tasks.Classification(texts.labels),
+        lengths=(training, validation),
+        total_parameters=base.total_parameters,
+        rates=partial(rates.measure, device=device, width=base.network.config.hidden_size),
+        budget=budget,
+    )
+
+
+def _advice(made: Forecast) -> str:
+    """What a way that does not fit would need."""
+    if made.fits:
+        return ""
+    needed = memory.in_words(made.plan.peak_memory_bytes)
+    held = sum(made.plan.memory[part] for part in ("weights", "gradients", "optimizer"))
+    if held > made.budget.num_bytes:
+        return f"needs {needed}: weights, gradients and optimizer alone take {memory.in_words(held)}, whatever the texts' length"
+    return f"needs {needed} at its tightest: a larger budget, or shorter texts (data.max_length)"
+
+
+def _recommend(entries: Sequence[Entry]) -> tuple[str, str]:
+    fitting = [entry for entry in entries if entry.forecast.fits and entry.method.weights != "random"]
+    if not fitting:
+        least = min(entries, key=lambda entry: entry.forecast.plan.peak_memory_bytes)
+        return "", f"no way fits; the least, {least.method.name()}, {least.advice or 'trains from random weights'}"
+    first = fitting[0]
+    why = first.method.preference_reason or "the first in the order of preference that fits"
+    preferred = [entry.method.name() for entry in entries if entry.method.preference < first.method.preference]
+    missed = f"; {', '.join(preferred)} would be preferred and does not fit" if preferred else ""
+    absent = quantization.missing() if first.method.needs else []
+    wants = f"; it wants {' and '.join(absent)}: {quantization.INSTALL}" if absent else ""
+    return first.method.name(), f"{why}{missed}{wants}"

@@ -1,0 +1,85 @@
+"""Low-rank updates beside weights in four bits."""
+
+import json
+
+import pytest
+import torch
+
+import tiny
+from finewright import api, methods
+
+pytest.importorskip("bitsandbytes")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    root = tmp_path_factory.mktemp("qlora")
+    tiny.folder(root / "gpt2")
+    knobs = {"train.max_steps": 6, "train.threads": 1, "train.evaluations_per_epoch": 3}
+    return root, api.train(tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", out=root / "run", knobs=knobs)
+
+
+def test_trainable_numbers_are_loras():
+    from finewright.anatomy import of
+
+    net = tiny.network("gpt2")
+    tuned = methods.make("qlora", {"rank": 4}).prepare(net, anatomy=of(net.config), head=("score",), origin=tiny.ORIGIN)
+    assert tuned.num_trainable() == 3 * 2 * 4 * (32 + 32) + 3 * 32
+
+
+def test_it_is_proven_in_a_new_process_and_predicts_again(finished):
+    _, run = finished
+    assert run.result.proof_difference == 0
+    assert run.result.trainable_parameters == 3 * 2 * 8 * (32 + 32) + 2 * 32
+    (first,) = run.predict(["where is my parcel"])
+    (again,) = api.open_run(run.path).predict(["where is my parcel"])
+    assert first == again
+
+
+def test_total_parameters_are_counted_before_packing(finished):
+    _, run = finished
+    assert run.result.total_parameters == 3 * 12_704 + (320 + 64) * 32 + 64 + 64
+
+
+def test_every_update_is_of_a_block_that_gets_a_gradient(finished):
+    """The repacking that bitsandbytes does in a look without gradients would stop the lower blocks."""
+    from safetensors.torch import load_file
+
+    _, run = finished
+    state = load_file(run.path / "model" / "adapter_model.safetensors")
+    moved = [name for name, tensor in state.items() if "lora_B" in name and tensor.abs().sum() > 0]
+    assert len(moved) == 3
+
+
+def test_plain_peft_loads_it_on_the_packed_base(finished):
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
+
+    root, run = finished
+    folder = run.path / "model"
+    kept = json.loads((folder / "quantization.json").read_text())
+    packing = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kept["kind"],
+        bnb_4bit_use_double_quant=kept["double"],
+        bnb_4bit_compute_dtype=torch.float32,
+        llm_int8_skip_modules=["score"],
+    )
+    base = AutoModelForSequenceClassification.from_pretrained(
+        root / "gpt2",
+        config=AutoConfig.from_pretrained(folder),
+        quantization_config=packing,
+        device_map={"": "cpu"},
+        dtype=torch.float32,
+    )
+    for module in base.modules():  # bitsandbytes repacks for prediction where a matrix has 64 columns; here they have 32
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    model = PeftModel.from_pretrained(base, folder).eval()
+    ids = torch.tensor([AutoTokenizer.from_pretrained(folder)("charged twice")["input_ids"]])
+    with torch.no_grad():
+        theirs = model(ids).logits.softmax(-1)[0]
+    (ours,) = run.predict(["charged twice"])
+    labels = model.config.id2label
+    rounded = 1e-5 if run.folder.read_json(run.folder.config)["precision"] == "float32" else 2e-2
+    assert [ours["probabilities"][labels[index]] for index in range(2)] == pytest.approx(theirs.tolist(), abs=rounded)

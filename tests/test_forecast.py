@@ -1,0 +1,73 @@
+"""Which setup is taken when memory is short."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from finewright.config import Settings, build
+from finewright.forecast import Budget, Setup, _chains, roomiest
+
+
+@dataclass
+class Cost:
+    setup: Setup
+    peak: int
+    budget: Budget
+
+    @property
+    def fits(self):
+        return self.peak <= self.budget.num_bytes
+
+    @property
+    def plan(self):
+        return self
+
+    @property
+    def memory(self):
+        return {"weights": 100, "optimizer": 0}
+
+
+def choose(limit, *, longest=100, **train):
+    seen = []
+
+    def cost(setup):
+        seen.append(setup)
+        return Cost(setup, 100 + setup.batch_tokens * (1 if setup.checkpoint_activations else 4), Budget(limit, ""))
+
+    settings = build(Settings, {"train": train})
+    first = Setup(settings.train.batch_tokens or 1600, 1, settings.train.checkpoint_activations == "on")
+    return roomiest(_chains(first, longest=longest, settings=settings), cost=cost).setup, seen
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [
+        (10_000, Setup(1600, 1, False)),
+        (6_499, Setup(800, 2, False)),
+        (1_700, Setup(400, 4, False)),
+        (500, Setup(100, 16, False)),
+        (499, Setup(200, 8, True)),
+        (200, Setup(100, 16, True)),
+        (150, Setup(100, 16, True)),
+    ],
+)
+def test_smaller_passes_come_before_computing_blocks_twice(limit, wanted):
+    setup, _ = choose(limit)
+    assert setup == wanted, "the last does not fit and is the tightest there is"
+
+
+def test_few_setups_are_looked_at():
+    _, seen = choose(1_700, longest=1)
+    assert len(seen) <= 7, "1600 down to 1 are eleven passes"
+
+
+def test_what_was_asked_for_stays():
+    assert choose(300, batch_tokens=400)[0] == Setup(400, 1, True)
+    assert choose(300, batch_tokens=400, checkpoint_activations="off")[0] == Setup(400, 1, False)
+    assert choose(10_000, checkpoint_activations="on")[0] == Setup(1600, 1, True)
+
+
+def test_weights_that_do_not_fit_are_not_tried_in_every_setup():
+    setup, seen = choose(99)
+    assert setup == Setup(100, 16, True)
+    assert len(seen) == 2

@@ -1,0 +1,53 @@
+"""Sizes in words, and memory as it is really taken."""
+
+import pytest
+import torch
+
+from finewright import memory
+from finewright.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("8GB", 8_000_000_000), ("8GiB", 8_589_934_592), (" 1.5 gb ", 1_500_000_000), ("700MB", 700_000_000)]
+)
+def test_a_size_has_a_unit(text, count):
+    assert memory.parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["8", "-1", "-1GB", "0GB", "", "GB", "8 apples", "nan GB", "1e9GB", "8GB8"])
+def test_anything_else_is_refused_with_what_was_found(text):
+    with pytest.raises(UserError, match="wanted a size above zero with its unit, found '" + text.replace("+", r"\+")):
+        memory.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(7.95e9, "7.95 GB"), (13.49e9, "13.5 GB"), (312e6, "312 MB"), (26e12, "26.0 TB"), (4_100, "4 kB")]
+)
+def test_sizes_are_said_short(count, words):
+    assert memory.in_words(count) == words
+
+
+def test_a_watch_reads_the_most_that_was_held_at_once():
+    kept = []
+    with memory.watch("cpu") as reading:
+        first = torch.zeros(250_000)
+        second = torch.zeros(500_000)
+        del first
+        kept.append(torch.zeros(100_000))
+        del second
+    assert abs(reading.peak_bytes - 3_000_000) < 10_000, "1 MB and 2 MB at once; then 2 MB and 0.4 MB"
+
+
+def test_a_meter_adds_what_was_held_before():
+    net = torch.nn.Linear(1000, 1000)
+    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
+    net(torch.ones(1, 1000)).sum().backward()
+    optimizer.step()
+    meter = memory.Meter("cpu")
+    with meter.update(net, optimizer):
+        held = torch.zeros(1_000_000)
+    weights = 4 * (1_000_000 + 1_000)
+    assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "weights, two moments, and what the update took"
+    with meter.look():
+        del held
+    assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "a smaller look changes nothing"

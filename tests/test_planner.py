@@ -1,0 +1,125 @@
+"""The plan against what training really does: counts exact, memory to a percent."""
+
+import pytest
+
+import tiny
+from finewright import api, data, forecast, hub, methods, outlines, planner, rates, run, shapes, tasks
+from finewright.config import Settings, build
+
+GPT2_SMALL = {
+    "full": 124_439_808,
+    "scratch": 124_439_808,
+    "freeze": 21_265_152,
+    "lora": 294_912,
+    "qlora": 294_912,
+    "prompt": 15_360,
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("planner")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv")
+    return root
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_trainable_numbers_of_gpt2_small_are_those_of_the_table(name):
+    method = methods.make(name, {})
+    source = hub.Source(outlines.find("gpt2"), "gpt2", "")
+    base = shapes.shape(source, labels=("a", "b"), four_bit=method.quantization(), tokenizer=False)
+    sketch = planner.sketch(base, method, bfloat16=False)
+    assert base.total_parameters == 124_439_808 + 768 * 2
+    assert sketch.num_trainable() == GPT2_SMALL[name] + 768 * 2
+    assert sketch.num_head() == 768 * 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", methods.names())
+def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
+    knobs = {"train.precision": precision, "train.max_steps": 4, "train.threads": 1, "train.batch_tokens": 60}
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", knobs=knobs)
+    result, plan = made.result, made.folder.read_json(made.folder.plan)
+    assert plan["peak_memory_bytes"] == result.planned_peak_memory_bytes == sum(plan["memory"].values())
+    assert plan["trainable_parameters"] == result.trainable_parameters
+    assert plan["total_parameters"] == result.total_parameters
+    # A tensor of a few bytes takes 64: what is tiny here is rounded much.
+    assert result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
+    assert plan["artifact_bytes"] == pytest.approx(result.artifact_bytes, rel=0.1)
+    assert result.planned_seconds > 0
+
+
+def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place):
+    settings = build(Settings, {"train": {"max_steps": 3}})
+    dataset = data.read(place / "tickets.csv", knobs=settings.data)
+    task = tasks.Classification(dataset.labels)
+    method = methods.make("full", {})
+    base = shapes.shape(hub.resolve(str(place / "gpt2")), labels=dataset.labels)
+    sketch = planner.sketch(base, method, bfloat16=False)
+    speed = rates.Rates({"float32": 1e9, "bfloat16": 1e9}, 1e9, 1e9, 1e-6)
+    peaks = {
+        forecast.make(
+            sketch,
+            method=method,
+            settings=settings,
+            task=task,
+            lengths=([8] * 30, [8] * 5),
+            total_parameters=base.total_parameters,
+            rates=lambda tokens: speed,
+            budget=forecast.Budget(10**12, "plenty"),
+        ).plan.peak_memory_bytes
+        for _ in range(3)
+    }
+    assert len(peaks) == 1
+
+
+def test_a_run_that_cannot_fit_stops_before_a_model_is_loaded(place, tmp_path, monkeypatch):
+    from finewright import models
+
+    monkeypatch.setattr(models, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    knobs = {"budget": "100kB"}
+    with pytest.raises(Exception, match=r"does not fit: needs full .* at the tightest; 100 kB as asked for") as caught:
+        api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs)
+    assert caught.value.code == 6
+    assert run.RunFolder(tmp_path / "run").plan.exists()
+
+
+def test_force_goes_on_all_the_same(place, tmp_path):
+    said = []
+    knobs = {"budget": "100kB", "force": True, "train.max_steps": 2, "train.threads": 1}
+    api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs, listen=said.append)
+    assert any(str(sentence).startswith("warning: does not fit") for sentence in said)
+
+
+def test_auto_takes_the_first_way_that_fits_and_says_so(place, tmp_path):
+    roomy = api.plan(place / "tickets.csv", model=place / "gpt2", method="full", knobs={"train.precision": "float32"})
+    need = roomy.entries[0].forecast.plan.peak_memory_bytes
+    said = []
+    knobs = {"budget": f"{need / 1e6:.3f}MB", "train.max_steps": 2, "train.threads": 1, "train.precision": "float32"}
+    made = api.train(place / "tickets.csv", model=place / "gpt2", out=tmp_path / "run", knobs=knobs, listen=said.append)
+    assert made.result.method == "lora"
+    assert any(str(sentence).startswith("method = lora: ") for sentence in said)
+
+
+def test_a_tight_budget_makes_smaller_passes_of_the_same_updates(place, tmp_path):
+    free = api.train(
+        place / "tickets.csv",
+        model=place / "gpt2",
+        method="full",
+        out=tmp_path / "free",
+        knobs={"train.max_steps": 3, "train.threads": 1},
+    )
+    # between the weights with their optimizer and the peak: what is left to shrink is the pass
+    plan = free.folder.read_json(free.folder.plan)
+    held = plan["memory"]["weights"] + plan["memory"]["optimizer"]
+    budget = held + (plan["peak_memory_bytes"] - held) * 2 // 3
+    said = []
+    knobs = {"budget": f"{budget / 1e3:.3f}kB", "train.max_steps": 3, "train.threads": 1}
+    tight = api.train(
+        place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "tight", knobs=knobs, listen=said.append
+    )
+    config = tight.folder.read_json(tight.folder.config)
+    chosen = {choice["knob"]: choice for choice in config["choices"]}
+    assert "so that the run fits" in chosen["train.batch_tokens"]["reason"] or "train.checkpoint_activations" in chosen
+    assert tight.result.peak_memory_bytes <= budget * 1.02

@@ -1,0 +1,111 @@
+"""Matrices in four bits: what is packed, what stays, and that learning goes on after a look at the validation split."""
+
+import json
+
+import pytest
+import torch
+
+import tiny
+from finewright import hub, models, quantization, tasks
+from finewright.attention import Layout
+from finewright.errors import UserError
+from finewright.quantization import FourBit
+from finewright.tuned import Tuned
+
+pytest.importorskip("bitsandbytes")
+LABELS = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return hub.resolve(str(tiny.folder(tmp_path_factory.mktemp("quantization") / "gpt2")))
+
+
+def load(source, *, bfloat16=False, four_bit=None):
+    return models.load(source, labels=LABELS, four_bit=four_bit or FourBit(), bfloat16=bfloat16)
+
+
+def scores(network, base):
+    ids = torch.arange(12) + 5
+    return tasks.logits(Tuned(network=network, owner=network, anatomy=base.anatomy), ids, Layout((5, 7)))
+
+
+def test_matrices_of_the_blocks_are_packed_and_nothing_else(source):
+    network = load(source).network
+    packed = {name for name, p in network.named_parameters() if p.dtype == torch.uint8}
+    matrices = {
+        f"transformer.h.{block}.{name}.weight"
+        for block in range(3)
+        for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    }
+    assert packed == matrices
+    assert network.score.weight.dtype == network.transformer.wte.weight.dtype == torch.float32
+
+
+def test_scores_move_a_little_and_are_not_lost(source):
+    base, plain = load(source), models.load(source, labels=LABELS)
+    base.network.score.weight.data.copy_(plain.network.score.weight)
+    with torch.no_grad():
+        far = (scores(base.network.eval(), base) - scores(plain.network.eval(), plain)).abs().max()
+    assert 0 < far < 0.3
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_gradients_pass_through_after_a_look_without_gradients(source, bfloat16):
+    base = load(source, bfloat16=bfloat16)
+    network = base.network
+    network.eval()
+    with torch.inference_mode():
+        scores(network, base)
+    network.train()
+    network.requires_grad_(False)
+    embeddings = network.transformer.wte.weight.requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        scores(network, base).sum().backward()
+    assert embeddings.grad is not None
+    assert embeddings.grad.abs().sum() > 0
+
+
+def test_packing_is_the_same_every_time(source):
+    first, second = (load(source).network.state_dict() for _ in range(2))
+    packed = [name for name in first if "attn" in name or "mlp" in name]
+    assert packed
+    assert all(torch.equal(first[name], second[name]) for name in packed)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_outline_keeps_as_many_bytes_as_the_real_one(source, double):
+    from finewright import shapes
+
+    four_bit = FourBit(double=double)
+    real = load(source, four_bit=four_bit).network
+    outline = shapes.shape(source, labels=LABELS, four_bit=four_bit).network
+
+    def num_bytes(module):
+        return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
+
+    kept = num_bytes(real)
+    for module in real.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None:
+            kept += state.absmax.nbytes + state.code.nbytes
+            kept += state.state2.absmax.nbytes + state.state2.code.nbytes if double else 0
+    assert num_bytes(outline) == pytest.approx(kept, rel=0.01)
+
+
+def test_how_it_was_packed_is_kept_and_a_damaged_note_is_refused(tmp_path):
+    assert quantization.read(tmp_path) is None
+    quantization.write(tmp_path, FourBit("fp4", False))
+    assert quantization.read(tmp_path) == FourBit("fp4", False)
+    for text in ("{", "[]", json.dumps({"kind": "nf3", "double": True}), json.dumps({"kind": "nf4"})):
+        (tmp_path / quantization.FILE).write_text(text)
+        with pytest.raises(UserError, match=r"quantization\.json: cannot be read"):
+            quantization.read(tmp_path)
+
+
+def test_what_is_missing_is_said_with_the_way_to_get_it(source, monkeypatch):
+    monkeypatch.setattr(quantization, "missing", lambda: ["bitsandbytes"])
+    with pytest.raises(
+        UserError, match=r"four-bit weights want bitsandbytes, not installed here\n  → pip install 'finewright\[qlora\]'"
+    ):
+        load(source)

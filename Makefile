@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup demo test check test-slow test-gpu test-network lock clean
+.PHONY: setup demo test check test-slow test-browser test-gpu test-network lock clean
 
 setup: $(VENV)/.ready
 
@@ -34,6 +34,9 @@ test-slow: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
 
 test-network: setup
 	$(BIN)/python -m pytest -m network

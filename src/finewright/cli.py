@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from finewright import cli_export, cli_plan, cli_train
+from finewright.cli_learn import app as learn
 from finewright.errors import UserError
 from finewright.stop import Interrupted
 
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(learn, name="learn")
 
 Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]

@@ -1,0 +1,22 @@
+"""A question put together from computed answers."""
+
+from collections.abc import Iterable, Sequence
+
+from finewright.course import Option, Question
+from finewright.yours import Finished
+
+Answer = tuple[str, str]
+"""An option's text and its explanation."""
+MOST_OPTIONS = 4
+
+
+def question(kind: str, about: Sequence[Finished], text: str, right: Answer, wrong: Iterable[Answer]) -> Question | None:
+    """A question about some runs, or nothing when fewer than two wrong answers differ from the right one."""
+    options = [Option(text=right[0], ok=True, why=right[1])]
+    for words, why in wrong:
+        if words not in [option.text for option in options] and len(options) < MOST_OPTIONS:
+            options.append(Option(text=words, why=why))
+    if len(options) < 3:
+        return None
+    key = f"runs/{kind}/{'+'.join(one.folder.path.name for one in about)}"
+    return Question(id=kind, question=text, options=options, key=key, lesson="your runs")

@@ -1,0 +1,7 @@
+"""The mean over all positions, padding included."""
+
+from solution import *
+
+
+def last_token(states, lengths):
+    return states.mean(1)

@@ -1,0 +1,11 @@
+"""Thaws everything again: LoRA and all numbers of the base at once."""
+
+import solution
+from solution import *
+
+
+def add_lora(model):
+    tuned = solution.add_lora(model)
+    for name, parameter in tuned.named_parameters():
+        parameter.requires_grad_("original_module" not in name)
+    return tuned

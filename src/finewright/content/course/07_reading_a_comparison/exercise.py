@@ -1,0 +1,55 @@
+"""Lesson 7: read a comparison honestly: how sure is an accuracy, and is one way better than another?
+
+Write the four functions. scipy may be used: `scipy.stats.binomtest` does most of the work.
+`finewright learn check 7` looks at them; `python learn/07_reading_a_comparison.py` then reads your own runs.
+"""
+
+
+def interval(num_right: int, num_rows: int) -> tuple[float, float]:
+    """The 95 % interval of an accuracy, by Wilson's method: it stays inside 0 to 1 and is right for few rows too."""
+    raise NotImplementedError
+
+
+def p_value(right_a: list[bool], right_b: list[bool]) -> float:
+    """How likely a difference at least this large is, up or down, if both ways are equally good.
+
+    Both lists say, for the same rows in the same order, whether a way was right. Rows on which both are right, or both
+    wrong, say nothing about which is better; on the others an equally good way wins half the time (McNemar's exact test).
+    1.0 when there is no such row.
+    """
+    raise NotImplementedError
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p-values made fit for looking at several of them at once, by Holm's method, in the given order.
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on; none may be smaller than one before it in that
+    order, and none is above 1.
+    """
+    raise NotImplementedError
+
+
+def better(right: dict[str, list[bool]], level: float = 0.05) -> list[tuple[str, str]]:
+    """Every pair (better, worse) of ways of which that can be said: its p-value after Holm over all pairs is below `level`.
+
+    right: a way's name, and for every row whether it was right. The pairs may come in any order.
+    """
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    import json
+    from pathlib import Path
+
+    right = {}
+    for path in sorted(Path("runs").glob("**/predictions.jsonl")):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        right[str(path.parent)] = [line["label"] == line["predicted"] for line in lines]
+    longest = max(map(len, right.values()), default=0)
+    right = {name: one for name, one in right.items() if len(one) == longest}
+    for name, one in right.items():
+        low, high = interval(sum(one), len(one))
+        print(f"{name}: {sum(one)} of {len(one)}, {sum(one) / len(one):.3f}, 95 % interval {low:.3f} to {high:.3f}")
+    for winner, loser in better(right):
+        print(f"{winner} is better than {loser}")
+    print("Of all other pairs these rows do not say which is better.")

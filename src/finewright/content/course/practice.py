@@ -1,0 +1,68 @@
+"""What the exercises need besides your own code: the small model, the messages, batches of them. Run an exercise as a
+script, `python learn/01_continue_training.py`, and it uses this file."""
+
+import csv
+import json
+import random
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+LONGEST = 64
+"""Tokens of a message that are read; one message in ten is longer."""
+HERE = Path(__file__).resolve().parent
+MINI = Path(str(files("finewright"))) / "content" / "mini"
+"""A small GPT-2, pre-trained, that comes with Finewright."""
+
+
+def tickets(split: str) -> list[tuple[str, str]]:
+    """(text, label) of every message of `train`, `validation` or `test`."""
+    with open(HERE / "tickets" / f"{split}.csv", encoding="utf-8", newline="") as file:
+        return [(row["text"], row["label"]) for row in csv.DictReader(file)]
+
+
+def labels() -> list[str]:
+    """The names of the labels, in alphabetical order."""
+    return sorted({label for _, label in tickets("train")})
+
+
+def batches(split: str, *, folder: Path = MINI, size: int = 16, seed: int = 0) -> list[dict[str, Tensor]]:
+    """Batches as transformers wants them: `input_ids` (B, T), padded on the right, `attention_mask` (B, T), `labels` (B,)."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    rows, names = tickets(split), labels()
+    random.Random(seed).shuffle(rows)
+    made = []
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        ids = [tokenizer(text)["input_ids"][:LONGEST] for text, _ in part]
+        longest = max(map(len, ids))
+        made.append(
+            {
+                "input_ids": torch.tensor([one + [tokenizer.eos_token_id] * (longest - len(one)) for one in ids]),
+                "attention_mask": torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids]),
+                "labels": torch.tensor([names.index(label) for _, label in part]),
+            }
+        )
+    return made
+
+
+@torch.no_grad()
+def accuracy(model: Any, validation: list[dict[str, Tensor]]) -> float:
+    """Share of the messages that a transformers classifier labels right."""
+    model.eval()
+    right = sum(int((model(**batch).logits.argmax(-1) == batch["labels"]).sum()) for batch in validation)
+    return right / sum(len(batch["labels"]) for batch in validation)
+
+
+def keep(exercise: str, *, title: str, headings: list[str], rows: list[list[Any]]) -> None:
+    """Print a table of numbers and keep it beside the exercise, where `finewright learn show` finds it."""
+    cells = [headings, *([f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    table = {"title": title, "headings": headings, "rows": cells[1:]}
+    (HERE / f"{Path(exercise).stem}.json").write_text(json.dumps(table, indent=2), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lives
-from finewright import checkpoint, disk, engine, evaluate, hardware, methods, pipeline, proof, results, stop
+from finewright import checkpoint, disk, engine, evaluate, hardware, methods, pipeline, proof, results, stop, update
 from finewright.errors import ExitCode, UserError
 
 WAY = "freeze"  # the quickest
@@ -342,3 +343,28 @@ def test_a_checkpoint_of_another_run_is_set_aside(place, tmp_path, whole):
     assert any("step-00000008 is not used: it is of another run (seed: 1 → 0" in str(line) for line in said)
     assert "goes on after step 5, from step-00000005" in said
     assert lives.made(folder) == whole
+
+
+def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(place, tmp_path, whole, monkeypatch):
+    """Weights that become no numbers after step 5: step 6 is not applied, and what is on disk is from before."""
+    honest, calls, out = update.train_step, [], tmp_path / "run"
+
+    def poisoned(tuned, parts, **options):
+        calls.append(parts)
+        if len(calls) == 6:
+            next(iter(tuned.trainable().values())).data.fill_(float("nan"))
+        return honest(tuned, parts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "train_step", poisoned)
+        with pytest.raises(UserError, match=r"step 6: loss nan, gradient norm nan at learning rate .* was not applied") as caught:
+            lives.train(place, out, way=WAY, checkpoint_steps=1)
+    assert caught.value.code == ExitCode.NON_FINITE
+    named = caught.value.where.split(", ")
+    assert len(named) == sum(len(part.rows) for part in calls[5])
+    assert all(re.fullmatch(r"tickets\.csv:\d+", place) for place in named)
+    kept = sorted(path.name for path in (out / "checkpoints").iterdir())
+    assert kept == ["step-00000004", "step-00000005"]
+    for path in out.glob("checkpoints/*/*.safetensors"):
+        assert all(torch.isfinite(tensor.float()).all() for tensor in load_file(path).values())
+    assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=3)) == whole

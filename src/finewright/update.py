@@ -36,7 +36,8 @@ class Update:
     @property
     def passes(self) -> tuple[tuple[int, ...], ...]:
         """Row indices of each forward pass as it is made."""
-        return packing.halved(self._whole, self.encoded.lengths, times=self.state.progress.halvings)
+        lengths = [length + self.state.tuned.prompt_tokens for length in self.encoded.lengths]  # as they were first cut
+        return packing.halved(self._whole, lengths, times=self.state.progress.halvings)
 
     def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
         """The result, or None when memory ran out: then nothing was changed but random numbers drawn.

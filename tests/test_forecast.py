@@ -24,7 +24,7 @@ class Cost:
 
     @property
     def memory(self):
-        return {"weights": 100, "optimizer": 0}
+        return {"weights": 100, "optimizer": 0, "activations": self.peak - 100}
 
 
 def choose(limit, *, longest=100, **train):
@@ -58,7 +58,7 @@ def test_smaller_passes_come_before_computing_blocks_twice(limit, wanted):
 
 def test_few_setups_are_looked_at():
     _, seen = choose(1_700, longest=1)
-    assert len(seen) <= 7, "1600 down to 1 are eleven passes"
+    assert len(seen) == 2, "1600 down to 1 are eleven passes; the first tells which one fits"
 
 
 def test_what_was_asked_for_stays():

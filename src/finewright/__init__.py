@@ -1,12 +1,15 @@
 """Fine-tune a pre-trained language model on your own labelled text."""
 
 import importlib
+import logging
 import os
 from typing import Any
 
 # PyTorch reads this when it is loaded. Its C++ side says on standard error what only its own developers need.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+# PEFT loads bitsandbytes, and that tells of an optional kernel it did without, whether or not anything is in four bits.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

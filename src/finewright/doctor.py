@@ -12,7 +12,10 @@ from finewright import hardware, hub, run
 from finewright.config import DEFAULT_MODEL
 
 GIB = 1 << 30
-_OPTIONAL = (("datasets", "data sets from the hub", "pip install 'finewright[hub]'"),)
+_OPTIONAL = (
+    ("datasets", "data sets from the hub", "pip install 'finewright[hub]'"),
+    ("bitsandbytes", "four-bit weights (qlora), optimizers in 8 bits", "pip install 'finewright[qlora]'"),
+)
 
 
 @dataclass(frozen=True)

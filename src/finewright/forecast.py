@@ -1,5 +1,6 @@
 """What training will look like before it starts: every update decided, its cost planned, its setup made to fit a budget."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -100,13 +101,16 @@ def make(
     epochs = choices.epochs(train, steps_per_epoch=per_epoch, choices=made)
     recipe = _recipe(train, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
     speed = rates(min(first.batch_tokens, sum(training)))
+    once = Workload(task, training, (), scored, tuned.prompt_tokens, train.optimizer)
+    scoring = planner.trace_scoring(tuned, workload=once)
 
     def cost(setup: Setup) -> Forecast:
         steps = _steps(training, setup, settings=settings, epochs=epochs, limited=True)
         rounds = math.ceil(len(steps) / recipe.evaluate_every)
-        work = Workload(task, training, steps, scored * rounds, tuned.prompt_tokens, train.optimizer)
+        work = replace(once, steps=steps, evaluated=scored * rounds)
         checkpoint_blocks(tuned, on=setup.checkpoint_activations)
-        planned = planner.plan(tuned, method=method, total_parameters=total_parameters, workload=work, rates=speed)
+        numbers: dict[str, Any] = {"total_parameters": total_parameters, "rates": speed, "scoring": scoring}
+        planned = planner.plan(tuned, method=method, workload=work, **numbers)
         return Forecast(replace(recipe, steps=steps), setup, planned, budget, made, warnings)
 
     found = roomiest(_chains(first, longest=max(training), settings=settings), cost=cost)
@@ -162,27 +166,41 @@ def _chains(first: Setup, *, longest: int, settings: Settings) -> list[list[Setu
 
 def roomiest(chains: list[list[Setup]], *, cost: Callable[[Setup], Forecast]) -> Forecast:
     """The first setup that fits; memory falls along a chain, so few are looked at. The tightest if none fits."""
+    cost = functools.cache(cost)
     found = cost(chains[0][0])
     if found.fits:
         return found
     held = sum(found.plan.memory[part] for part in ("weights", "optimizer"))
     if held > found.budget.num_bytes:
         return cost(chains[-1][-1])  # no setup makes these smaller
-    for chain in chains:
-        tightest = cost(chain[-1])
-        if not tightest.fits:
-            found = tightest
-            continue
-        low, high, best = 0, len(chain) - 1, tightest  # chain[high] fits
-        while low < high:
-            middle = (low + high) // 2
-            tried = cost(chain[middle])
-            if tried.fits:
-                high, best = middle, tried
-            else:
-                low = middle + 1
-        return best
+    for number, chain in enumerate(chains):
+        known = found if number == 0 else cost(chain[-1])
+        if number and not known.fits:
+            return known
+        if (fitting := _first_fitting(chain, known=known, cost=cost)) is not None:
+            return fitting
+    return cost(chains[-1][-1])
+
+
+def _first_fitting(chain: list[Setup], *, known: Forecast, cost: Callable[[Setup], Forecast]) -> Forecast | None:
+    """Memory grows nearly in proportion with the tokens of a pass, so one cost guesses the others; the guess is then traced."""
+    index = min(_guess(chain, known), len(chain) - 1)
+    while not (found := cost(chain[index])).fits:
+        if index == len(chain) - 1:
+            return None
+        index = min(max(index + 1, _guess(chain, found)), len(chain) - 1)
+    while index and _guess(chain, found) < index and (roomier := cost(chain[index - 1])).fits:
+        index, found = index - 1, roomier
     return found
+
+
+def _guess(chain: list[Setup], known: Forecast) -> int:
+    """The number of the first setup that fits if the passes' part of memory grows with their tokens; one too many if none."""
+    memory = known.plan.memory
+    passing = sum(memory.get(part, 0) for part in ("activations", "other"))
+    held, one = sum(memory.values()) - passing, passing / known.setup.batch_tokens
+    fits = (number for number, setup in enumerate(chain) if held + one * setup.batch_tokens <= known.budget.num_bytes)
+    return next(fits, len(chain))
 
 
 def _say_why(found: Forecast, *, first: Setup) -> None:

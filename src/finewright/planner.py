@@ -74,6 +74,15 @@ class Plan:
         return {**asdict(self), "peak_memory_bytes": self.peak_memory_bytes}
 
 
+@dataclass(frozen=True)
+class Traced:
+    """One piece of work: bytes by part at its peak, what is done, and for how many tokens."""
+
+    memory: dict[str, int]
+    work: trace.Work
+    num_tokens: int
+
+
 def sketch(base: Base, method: AbstractMethod, *, bfloat16: bool) -> Tuned:
     """The way's own network on the meta device: what is trained and in which shape, without memory."""
     with torch.device("meta"):
@@ -83,16 +92,17 @@ def sketch(base: Base, method: AbstractMethod, *, bfloat16: bool) -> Tuned:
     return tuned
 
 
-def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workload: Workload, rates: Rates) -> Plan:
+def plan(
+    tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workload: Workload, rates: Rates, scoring: Traced
+) -> Plan:
     """Trace the step that training will run, once for its largest batches and once for its usual one.
 
-    `tuned` is a sketch.
+    `tuned` is a sketch. `scoring`: of `trace_scoring`, the same for every setup of a way.
     """
     trainable, head = tuned.num_trainable(), tuned.num_head()
     artifact_bytes = _artifact_bytes(tuned, method=method)
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
-    scoring = _trace_scoring(tuned, workload=workload)
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
     num_steps, one = len(workload.steps), traced[usual]
     times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * num_steps
@@ -109,13 +119,6 @@ def plan(tuned: Tuned, *, method: AbstractMethod, total_parameters: int, workloa
         steps=num_steps,
         telling_steps=tuple(sorted(largest)),
     )
-
-
-@dataclass(frozen=True)
-class _Traced:
-    memory: dict[str, int]
-    work: trace.Work
-    num_tokens: int
 
 
 def _telling_steps(workload: Workload) -> tuple[set[int], int]:
@@ -150,7 +153,7 @@ class _Marking:
         return self._task.losses(logits_NC, targets_N)
 
 
-def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
+def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> Traced:
     """One update on fake tensors, with the optimizer's state there from the start, as it is from the second update on."""
     # Of many passes the two largest tell all: from the second on the gradients of those before are there.
     passes = sorted(step.batches, key=lambda rows: sum(workload.lengths[row] for row in rows))[-2:]
@@ -170,10 +173,10 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> _Traced:
         peak = ledger.peak(numbers, rest=REST, segments=again, more=more)
         kept, all_numbers = tuned.num_trainable(), tuned.num_trainable() + repeats.num_missing_trainable(runs)
         work = ledger.work_told(again).plus(ledger.work_since(updates[0]), times=all_numbers / kept - 1)
-        return _Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
+        return Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
-def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
+def trace_scoring(tuned: Tuned, *, workload: Workload) -> Traced:
     """One pass without gradients, as evaluation makes it: the one with the most tokens.
 
     Between two steps the optimizer's state is there; the engine lets go of the gradients first.
@@ -189,7 +192,7 @@ def _trace_scoring(tuned: Tuned, *, workload: Workload) -> _Traced:
             tasks.logits(tuned, torch.zeros(sum(layout.lengths), dtype=torch.long), layout)
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
         peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
-        return _Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
+        return Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
 
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +37,6 @@ def loading_options(four_bit: FourBit, *, bfloat16: bool, skip: list[str], devic
         raise UserError(f"four-bit weights want {' and '.join(absent)}, not installed here", fix=INSTALL)
     from transformers import BitsAndBytesConfig
 
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=four_bit.kind,

@@ -19,7 +19,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup
-	@$(BIN)/python scripts/first_run.py
+	@$(BIN)/finewright demo
 
 test: setup
 	$(BIN)/ruff format --check src tests benchmarks scripts

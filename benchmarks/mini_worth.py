@@ -25,7 +25,8 @@ def read_rows(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]
     splits: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
     for name, rows in splits.items():
         for path in sorted(folder.glob(f"{name}.*")):
-            rows += [{"text": record["text"], "label": record["label"]} for _, record in formats.read(path)]
+            records, _ = formats.read(path)
+            rows += [{key: str(record.values[key]) for key in ("text", "label")} for record in records]
     return splits["train"] + splits["validation"], splits["test"]
 
 

@@ -14,8 +14,10 @@ LEVELS = [
     {
         "anatomy",
         "attention",
+        "axes",
         "checkpoint",
         "course",
+        "crew",
         "events",
         "formats",
         "hardware",
@@ -24,30 +26,45 @@ LEVELS = [
         "judge_child",
         "layers",
         "logs",
+        "markup",
         "memory",
         "metrics",
         "outlines",
-        "plots",
         "progress",
         "quantization",
+        "twin",
     },
-    {"data", "lowrank", "provenance", "run", "trace", "tuned"},
-    {"batches", "checks", "methods", "optim", "rates", "repeats", "shapes", "state", "tasks"},
-    {"models", "order", "step", "yours"},
-    {"choices", "computed", "evaluate", "facts", "update", "yours_pictures"},
-    {"engine", "keeper", "lessons", "own_pairs", "own_scores", "planner", "proof", "results"},
-    {"exchange", "forecast", "life", "own_questions"},
-    {"prospect", "quiz", "survey"},
-    {"job", "learn_pages"},
-    {"doctor", "export", "learn_site", "pipeline"},
+    {"data", "lowrank", "plots", "provenance", "run", "statistics", "trace", "tuned"},
+    {"batches", "checks", "methods", "optim", "pages", "rates", "repeats", "shapes", "shared", "state", "tasks"},
+    {"models", "order", "roster", "search", "step", "yours"},
+    {"choices", "computed", "dossier", "evaluate", "facts", "update", "yours_pictures"},
+    {
+        "baselines",
+        "campaign",
+        "engine",
+        "keeper",
+        "lessons",
+        "own_pairs",
+        "own_scores",
+        "planner",
+        "proof",
+        "results",
+        "standings",
+    },
+    {"exchange", "figures", "forecast", "life", "own_questions", "tally", "verdict"},
+    {"prospect", "quiz", "survey", "tables"},
+    {"job", "learn_pages", "report"},
+    {"comparison", "doctor", "export", "learn_site", "pipeline"},
     {"api", "learn_web"},
-    {"demo"},
-    {"terminal"},
-    {"cli_export", "cli_plan", "cli_train", "terminal_learn"},
-    {"cli_learn"},
+    {"demo", "member"},
+    {"forks", "terminal"},
+    {"cli_export", "cli_plan", "cli_train", "scoreboard", "terminal_learn"},
+    {"cli_compare", "cli_learn"},
     {"cli"},
 ]
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets"}
+LONG = {"train", "_peft_config", "summary", "fit", "load", "compare"}
+"""Functions that may be longer: tables of contents and plain lists."""
+HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "optuna"}
 
 
 def room_of(path):
@@ -99,7 +116,14 @@ def test_files_and_functions_stay_small():
     for path in SOURCE.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 300, path.name
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name not in ("train", "_peft_config", "summary", "fit", "load"):
+            if isinstance(node, ast.FunctionDef) and node.name not in (
+                "train",
+                "_peft_config",
+                "summary",
+                "fit",
+                "load",
+                "compare",
+            ):
                 assert node.end_lineno - node.lineno <= 45, f"{path.name}: {node.name}"
 
 

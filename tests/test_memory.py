@@ -27,6 +27,11 @@ def test_sizes_are_said_short(count, words):
     assert memory.in_words(count) == words
 
 
+@pytest.mark.parametrize("count", [1, 999, 1_234_567_891, 8 * 10**9 + 7, 80_000_000_001])
+def test_exact_sizes_are_read_back(count):
+    assert memory.parse_size(memory.exactly(count)) == count
+
+
 def test_a_watch_reads_the_most_that_was_held_at_once():
     kept = []
     with memory.watch("cpu") as reading:

@@ -24,6 +24,11 @@ def test_runs_are_found_in_folders_of_runs_too(runs, tmp_path):
     assert yours.find(tmp_path / "nothing") == []
 
 
+def test_runs_of_a_comparison_are_found(runs, tmp_path):
+    shutil.copytree(runs, tmp_path / "compare-tickets-mini" / "runs")
+    assert len(yours.find(tmp_path)) == 5
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

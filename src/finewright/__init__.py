@@ -20,6 +20,8 @@ def __getattr__(name: str) -> Any:
     """The verbs, and the ways of fine-tuning by their class names; loaded when first asked for."""
     if name in _VERBS:
         return getattr(importlib.import_module("finewright.api"), name)
+    if name in ("Comparison", "compare"):
+        return getattr(importlib.import_module("finewright.comparison"), name)
     if name[0].isupper():
         methods = importlib.import_module("finewright.methods")
         for method in map(methods.kind, methods.names()):

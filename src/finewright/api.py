@@ -9,6 +9,7 @@ from finewright import choices, config, data, evaluate, methods, metrics, pipeli
 from finewright.config import DataKnobs, Settings
 from finewright.errors import ExitCode, UserError
 from finewright.methods.base import AbstractMethod
+from finewright.shared import Shared
 from finewright.stop import Stop
 
 
@@ -75,7 +76,7 @@ def _settings(model: str | Path, knobs: Mapping[str, Any] | None) -> tuple[Setti
     return config.build(Settings, {"model": str(model), **tree}), method_knobs
 
 
-def train(
+def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     source: str | Path,
     *,
     model: str | Path = config.DEFAULT_MODEL,
@@ -83,12 +84,14 @@ def train(
     test: str | Path | None = None,
     out: str | Path | None = None,
     knobs: Mapping[str, Any] | None = None,
+    shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
     stop: Stop | None = None,
 ) -> Run:
     """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`.
 
-    With `out`, an unfinished run of the same order goes on, and a finished one is handed back.
+    With `out`, an unfinished run of the same order goes on, and a finished one is handed back. `shared`: rows and token ids
+    that other runs of this process need too.
     """
     settings, method_knobs = _settings(model, knobs)
     for name, value in (("data", str(source)), ("model", settings.model)):
@@ -103,7 +106,8 @@ def train(
     else:
         ways = [method() if isinstance(method, type) else method]
     place = Path(out) if out else None
-    return Run(pipeline.train(source, settings=settings, ways=ways, test=test, out=place, listen=listen, stop=stop))
+    options: dict[str, Any] = {"shared": shared, "listen": listen, "stop": stop}
+    return Run(pipeline.train(source, settings=settings, ways=ways, test=test, out=place, **options))
 
 
 def resume(

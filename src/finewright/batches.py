@@ -52,14 +52,27 @@ class Step:
     batches: tuple[tuple[int, ...], ...]
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, targets: Sequence[int] = (), limit: int, keep_end: bool = False) -> Encoded:
+def encode(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    targets: Sequence[int] = (),
+    limit: int,
+    keep_end: bool = False,
+    known: dict[str, list[int]] | None = None,
+) -> Encoded:
     """Token ids of every text, those over `limit` cut at the end, or at the start with `keep_end`.
 
-    The tokenizer itself cuts, so special tokens such as [CLS] and [SEP] stay in place.
+    The tokenizer itself cuts, so special tokens such as [CLS] and [SEP] stay in place. `known`: uncut ids of texts that it
+    has seen already, which is added to.
     """
     if not texts:
         return Encoded([], [], [])
-    ids = tokenizer(list(texts), verbose=False)["input_ids"]
+    known = {} if known is None else known
+    new = list(dict.fromkeys(text for text in texts if text not in known))
+    if new:
+        known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
+    ids = [known[text] for text in texts]
     lengths = [len(one) for one in ids]
     long = [index for index, length in enumerate(lengths) if length > limit]
     if long:

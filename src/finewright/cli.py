@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright import cli_export, cli_plan, cli_train
+from finewright import cli_compare, cli_export, cli_plan, cli_train
 from finewright.cli_learn import app as learn
 from finewright.errors import UserError
 from finewright.stop import Interrupted
@@ -37,10 +37,10 @@ def demo(
     """Every way on the embedded data with the embedded model: two minutes, no network."""
     from finewright import config as knobs
     from finewright import demo as show
-    from finewright import terminal
+    from finewright import scoreboard, terminal
 
     console = Console(stderr=True)
-    listener = terminal.DemoListener(console)
+    listener = scoreboard.CompareListener(console)
     console.print(f"Model and data are inside the package: {show.DATA.name}, {len(show.ways())} ways.", highlight=False)
     try:
         outcome = show.play(out=out, knobs=knobs.parse_assignments(assignments or []), listen=listener)
@@ -49,7 +49,7 @@ def demo(
     if as_json:
         terminal.print_json(outcome.as_json())
         return
-    terminal.show_demo(outcome, Console())
+    scoreboard.show_demo(outcome, Console())
 
 
 @app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")
@@ -106,6 +106,7 @@ def train(
 
 
 cli_plan.register(app)
+cli_compare.register(app)
 cli_export.register(app)
 
 

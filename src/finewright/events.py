@@ -10,3 +10,30 @@ class Downloading:
     name: str
     done: int
     total: int
+
+
+@dataclass(frozen=True)
+class MemberBegan:
+    """A piece of a comparison's work starts."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class MemberStepped:
+    """How far a run of a comparison is."""
+
+    name: str
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class MemberEnded:
+    """`number` pieces of `total` are over. `message`: what came of it; `failed`: why it came to nothing."""
+
+    name: str
+    number: int
+    total: int
+    message: str
+    failed: bool

@@ -113,9 +113,16 @@ def make(
         planned = planner.plan(tuned, method=method, workload=work, **numbers)
         return Forecast(replace(recipe, steps=steps), setup, planned, budget, made, warnings)
 
-    found = roomiest(_chains(first, longest=max(training), settings=settings), cost=cost)
+    chains = _chains(first, longest=max(training), settings=settings)
+    if _weight_bytes(tuned) > budget.num_bytes:
+        chains = [chains[-1][-1:]]  # no setup makes the weights smaller
+    found = roomiest(chains, cost=cost)
     _say_why(found, first=first)
     return found
+
+
+def _weight_bytes(tuned: Tuned) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in tuned.owner.parameters())
 
 
 def _recipe(train: TrainKnobs, *, lr: float, evaluate_every: int) -> engine.Recipe:

@@ -83,13 +83,22 @@ class Job:
         checks.stop_on_errors(findings)
         self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
-    def choose_way(self, source: hub.Source, ways: Sequence[AbstractMethod], *, dataset: Dataset, task: Classification) -> Splits:
+    def choose_way(
+        self,
+        source: hub.Source,
+        ways: Sequence[AbstractMethod],
+        *,
+        dataset: Dataset,
+        task: Classification,
+        known: dict[str, list[int]],
+    ) -> Splits:
         """Take the first of the ways that fits, before any weight is loaded; its plan goes into plan.json.
 
-        Where none fits the run stops here, unless it is forced: then the first is taken.
+        Where none fits the run stops here, unless it is forced: then the first is taken. `known`: token ids of texts.
         """
         self.source, peaks = source, {}
         given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
+        given["known"] = known
         for method in ways:
             self.prospect = prospects.look(source, method, report=self.report, **given)
             peaks[method.name()] = self.forecast.plan.peak_memory_bytes

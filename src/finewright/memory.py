@@ -17,7 +17,7 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     units = {unit.lower(): factor for unit, factor in _UNITS.items()}
     if found and found[2].lower() in units and float(found[1]) > 0:
-        return int(float(found[1]) * units[found[2].lower()])
+        return round(float(found[1]) * units[found[2].lower()])
     raise UserError(
         f"wanted a size above zero with its unit, found {text!r}",
         where="budget",
@@ -32,6 +32,11 @@ def in_words(count: float) -> str:
             value = count / size
             return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
+
+
+def exactly(count: float) -> str:
+    """Bytes as `parse_size` reads them back."""
+    return f"{count / 1e3:.3f}kB"
 
 
 def _held_bytes(owner: Any, optimizer: Any) -> int:

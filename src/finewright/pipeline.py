@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, data, disk, engine, hub, order, proof, results, run, tasks
+from finewright import checks, disk, engine, hub, order, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
 from finewright.life import Life
 from finewright.methods.base import AbstractMethod
+from finewright.shared import Shared
 from finewright.stop import Interrupted, Stop
 
 
@@ -19,18 +20,20 @@ def train(
     ways: Sequence[AbstractMethod],
     test: str | Path | None = None,
     out: Path | None = None,
+    shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
     stop: Stop | None = None,
 ) -> run.RunFolder:
     """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
 
     An unfinished run that was asked for the same goes on. `listen` hears sentences (`str`) about what was chosen and found,
-    and the engine's events. `stop`: a wish to stop ends the work with `Interrupted`, what was done committed.
+    and the engine's events. `shared`: rows and token ids that other runs of this process need too. `stop`: a wish to stop
+    ends the work with `Interrupted`, what was done committed.
     """
     asked = order.make(source, test=test, settings=settings, ways=ways)
     name = f"{Path(str(source)).stem}-{asked.way}-seed{settings.seed}"
     folder = run.create(out=out, name=name, differences=lambda kept: order.differences(kept, asked))
-    return _live(folder, asked, (), listen=listen, stop=stop or Stop())
+    return _live(folder, asked, (), shared=shared or Shared(), listen=listen, stop=stop or Stop())
 
 
 def resume(
@@ -43,11 +46,17 @@ def resume(
     """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
     folder = run.reopen(path)
     asked = order.read(folder.earlier["order"], where=folder.config)
-    return _live(folder, asked, changes, listen=listen, stop=stop or Stop())
+    return _live(folder, asked, changes, shared=Shared(), listen=listen, stop=stop or Stop())
 
 
 def _live(
-    folder: run.RunFolder, asked: order.Order, changes: Sequence[str], *, listen: Callable[[Any], None], stop: Stop
+    folder: run.RunFolder,
+    asked: order.Order,
+    changes: Sequence[str],
+    *,
+    shared: Shared,
+    listen: Callable[[Any], None],
+    stop: Stop,
 ) -> run.RunFolder:
     """One life of a run: from where it stands to its end."""
     try:
@@ -58,7 +67,7 @@ def _live(
             folder.write_json(folder.config, {"order": asked.as_json(), "changes": []})
         asked, changed = order.resumed(folder.earlier, asked, changes)
         life = Life(folder, changes=changed, stop=stop, tell=listen)
-        _work(folder, asked, life=life, job=Job(folder, asked=asked, life=life, listen=listen))
+        _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, listen=listen))
         return folder
     except Interrupted as wish:
         wish.run = folder.path
@@ -67,16 +76,16 @@ def _live(
         folder.release()
 
 
-def _work(folder: run.RunFolder, asked: order.Order, *, life: Life, job: Job) -> None:
+def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Life, job: Job) -> None:
     job.choose_machine()
-    dataset = data.read(asked.source, knobs=job.settings.data, test=asked.test)
+    dataset = shared.read(asked.source, knobs=job.settings.data, test=asked.test)
     job.tell(*dataset.notes)
     labels = [row.label for row in dataset.train]
     task = tasks.infer(dataset.labels, training_labels=labels, class_weights=job.settings.train.class_weights)
     job.report(checks.look(dataset))
 
     model = hub.resolve(job.settings.model, progress=job.downloading)
-    splits = job.choose_way(model, asked.ways, dataset=dataset, task=task)
+    splits = job.choose_way(model, asked.ways, dataset=dataset, task=task, known=shared.ids(model.name))
     job.insist_same(dataset)
 
     base = job.load(labels=dataset.labels)

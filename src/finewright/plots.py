@@ -1,51 +1,252 @@
-"""Pictures of finished runs. Files come out; nothing is shown."""
+"""Charts as SVG: small enough for a phone, in the colours of the page around them, or on their own with colours of their own.
+
+Every series has a colour and a shape of its own, so that no colour is needed to tell them apart.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-INK, PAPER, TRAINED, BASELINE, LINE = "#1c2733", "#ffffff", "#1f6feb", "#c2410c", "#d5dbe1"
+from finewright.axes import Axis
+from finewright.markup import Safe, join, tag
+
+WIDTH, HEIGHT = 420.0, 270.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 112.0, 28.0, 40.0
+NUM_STYLES = 10
+_LABEL_GAP = 13.0
+_CHARACTER = 6.8
+"""Width of a letter, about."""
+
+COLORS = """
+:root { --ink: #1c2733; --muted: #5b6670; --line: #d9dee3; --paper: #ffffff;
+  --c0: #0b62c4; --c1: #b3440a; --c2: #0b7a53; --c3: #8a2f8f; --c4: #8a6100; --c5: #0f7490; --c6: #b3205a; --c7: #4d5c6b;
+  --c8: #4d5c6b; --c9: #4d5c6b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --muted: #a3b0bc; --line: #37424d; --paper: #12181f;
+  --c0: #6cb1ff; --c1: #ff9d66; --c2: #4fd0a0; --c3: #dd9be2; --c4: #e3b341; --c5: #5fcbe8; --c6: #ff8ab8; --c7: #a9b6c2;
+  --c8: #a9b6c2; --c9: #a9b6c2; } }
+"""
+STYLE = "\n".join(
+    [
+        "svg.chart { font: 12px system-ui, sans-serif; max-width: 100%; height: auto; }",
+        "svg.chart text { fill: var(--ink); }",
+        "svg.chart .small { fill: var(--muted); font-size: 11px; }",
+        "svg.chart .axis { stroke: var(--muted); stroke-width: 1; }",
+        "svg.chart .grid { stroke: var(--line); stroke-width: 1; }",
+        "svg.chart .guide { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 4 3; }",
+        "svg.chart .curve { fill: none; stroke-width: 2; }",
+        "svg.chart .faint { fill: none; stroke-width: 1; opacity: 0.8; }",
+        "svg.chart .whisker { stroke-width: 2; }",
+        "svg.chart .band { stroke: none; opacity: 0.13; }",
+        *(f"svg .s{index} {{ --c: var(--c{index}); }}" for index in range(NUM_STYLES)),
+        "svg .ink { stroke: var(--c); } svg .fill { fill: var(--c); } svg .hollow { fill: var(--paper); stroke: var(--c); }",
+        "svg.chart text { stroke: var(--paper); stroke-width: 3px; paint-order: stroke; stroke-linejoin: round; }",
+        "svg.chart text.name { fill: var(--c); }",
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One way on a chart. `interval`: 95 % of the accuracy. `baseline`: it started from random weights."""
+    """`interval`: of the vertical value. `style`: number of its colour and shape. `hollow`: a baseline."""
 
     name: str
-    trainable_fraction: float
-    accuracy: float
+    x: float
+    y: float
     interval: tuple[float, float]
-    baseline: bool
+    style: int
+    hollow: bool = False
 
 
-def accuracy_by_share(points: Sequence[Point], path: Path, *, title: str, majority: float) -> None:
-    """Accuracy against the share of the parameters that was trained, with intervals; the file's ending decides PNG or SVG."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class Series:
+    """A line; `band`: (x, low, high). `named`: whether its name stands at its end."""
 
-    figure = Figure(figsize=(8, 4.5), facecolor=PAPER, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xscale("log")
-    axes.grid(color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.axhline(majority, color=INK, linewidth=1, linestyle=":")
-    shares = [point.trainable_fraction for point in points]
-    axes.set_xlim(min(shares) / 2.5, max(shares) * 4)
-    axes.text(min(shares) / 2.3, majority, "always the most frequent label", va="bottom", fontsize=9, color=INK)
+    name: str
+    points: list[tuple[float, float]]
+    style: int
+    band: list[tuple[float, float, float]] | None = None
+    faint: bool = False
+    marked: bool = False
+    named: bool = True
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A dashed line across: `along` the axis on which `value` lies."""
+
+    value: float
+    label: str
+    along: Literal["x", "y"]
+
+
+def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = ()) -> Safe:
+    """Points with whiskers and their names; `about` says in words what is shown, for those who do not see it."""
+    marks = []
     for point in points:
-        color = BASELINE if point.baseline else TRAINED
-        low, high = point.interval
-        axes.plot([point.trainable_fraction] * 2, [low, high], color=color, linewidth=2, alpha=0.6)
-        axes.plot(point.trainable_fraction, point.accuracy, "o" if not point.baseline else "D", color=color, markersize=8)
-        label = f" {point.name}  {point.accuracy:.0%}"
-        axes.annotate(
-            label, (point.trainable_fraction, point.accuracy), (8, 0), textcoords="offset points", va="center", color=color
-        )
-    axes.set_ylim(0, 1)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4%}".rstrip("%").rstrip("0").rstrip(".") + " %")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("share of the parameters that is trained")
-    axes.set_ylabel("test accuracy, 95 % interval")
-    axes.set_title(title, loc="left", color=INK)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=150)
+        across, up = _across(x, point.x), _up(y, point.y)
+        low, high = (_up(y, value) for value in point.interval)
+        whisker = tag("line", x1=across, x2=across, y1=low, y2=high, class_="whisker ink")
+        hint = tag("title", f"{point.name}: {point.y:.1%} ({point.interval[0]:.1%} to {point.interval[1]:.1%})")
+        marks.append(tag("g", hint, whisker, _mark(across, up, point.style, hollow=point.hollow), class_=f"s{point.style}"))
+    for point, (across, up, anchor) in zip(points, _beside(points, x, y), strict=True):
+        written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
+        marks.append(tag("g", written, class_=f"s{point.style}"))
+    return _chart(x, y, about=about, inside=[*_guides(guides, x, y), *marks])
+
+
+def curves(
+    series: Sequence[Series], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = (), diagonal: bool = False
+) -> Safe:
+    """Lines with bands, each named at its end."""
+    inside = _guides(guides, x, y)
+    if diagonal:
+        corners = {"x1": _across(x, x.low), "y1": _up(y, y.low), "x2": _across(x, x.high), "y2": _up(y, y.high)}
+        inside.append(tag("line", class_="guide", **corners))
+    for one in series:
+        pieces = []
+        if one.band:
+            outline = [(at, low) for at, low, _ in one.band] + [(at, high) for at, _, high in reversed(one.band)]
+            pieces.append(tag("polygon", points=_places(outline, x, y), class_="band fill"))
+        pieces.append(tag("polyline", points=_places(one.points, x, y), class_=("faint" if one.faint else "curve") + " ink"))
+        if one.marked:
+            pieces += [_mark(_across(x, at), _up(y, value), one.style, hollow=one.hollow) for at, value in one.points]
+        inside.append(tag("g", *pieces, class_=f"s{one.style}"))
+    named = [one for one in series if one.named and one.points]
+    ends = [(WIDTH - RIGHT + 6, _up(y, one.points[-1][1]) + 4) for one in named]
+    for one, (across, up) in zip(named, _apart(ends), strict=True):
+        inside.append(tag("g", tag("text", one.name, x=across, y=up, class_="name"), class_=f"s{one.style}"))
+    return _chart(x, y, about=about, inside=inside)
+
+
+def standalone(chart: Safe, *, title: str) -> str:
+    """A chart as a file of its own."""
+    style = tag("style", Safe(COLORS + STYLE))
+    height = HEIGHT + 26
+    paper = tag("rect", x=0, y=-26, width=WIDTH, height=height, style="fill: var(--paper)")
+    heading = tag("text", title, x=LEFT - 30, y=-8, style="font: bold 13px system-ui, sans-serif; fill: var(--ink)")
+    opening, rest = chart.split(">", 1)
+    opening = opening.replace(f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}"', f'viewBox="0 -26 {WIDTH:.0f} {height:.0f}"')
+    opening = opening.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="800"', 1)
+    return f"{opening}>{style}{paper}{heading}{rest}\n"
+
+
+def mark(style: int, *, hollow: bool = False) -> Safe:
+    """A series' colour and shape, for tables."""
+    drawn = tag("g", _mark(8.0, 8.0, style, hollow=hollow), class_=f"s{style}")
+    return tag("svg", drawn, class_="mark", viewBox="0 0 16 16", width=14, height=14, aria_hidden="true")
+
+
+def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
+    frame = []
+    for value, written in y.ticks:
+        up = _up(y, value)
+        frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="grid"))
+        frame.append(tag("text", written, x=LEFT - 5, y=up + 4, text_anchor="end", class_="small"))
+    bottom = HEIGHT - BOTTOM
+    frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis"))
+    free = 0.0
+    for value, written in x.ticks:
+        across, half = _across(x, value), _CHARACTER * len(written) / 2
+        frame.append(tag("line", x1=across, x2=across, y1=bottom, y2=bottom + 4, class_="axis"))
+        if across - half >= free:  # a tick too near to the last one written stays without a word
+            frame.append(tag("text", written, x=across, y=bottom + 16, text_anchor="middle", class_="small"))
+            free = across + half + 6
+    frame.append(tag("text", x.title, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="small"))
+    frame.append(tag("text", y.title, x=4, y=12, class_="small"))
+    box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
+    return tag("svg", tag("title", about), *frame, join(inside), class_="chart", viewBox=box, role="img", aria_label=about)
+
+
+def _across(axis: Axis, value: float) -> float:
+    return LEFT + 8 + axis.share(value) * (WIDTH - RIGHT - LEFT - 16)
+
+
+def _up(axis: Axis, value: float) -> float:
+    return HEIGHT - BOTTOM - axis.share(value) * (HEIGHT - BOTTOM - TOP)
+
+
+def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
+    return " ".join(f"{_across(x, at):.1f},{_up(y, value):.1f}" for at, value in points)
+
+
+def _guides(guides: Sequence[Guide], x: Axis, y: Axis) -> list[Safe]:
+    """Every guide's line; names of lines that lie on each other are written once, side by side."""
+    drawn, level = [], sorted((guide for guide in guides if guide.along == "y"), key=lambda guide: guide.value)
+    names: list[tuple[float, str]] = []
+    for guide in level:
+        up = _up(y, guide.value)
+        drawn.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="guide"))
+        if names and names[-1][0] - up < _LABEL_GAP:
+            names[-1] = (names[-1][0], f"{names[-1][1]}, {guide.label}")
+        else:
+            names.append((up, guide.label))
+    drawn += [tag("text", label, x=LEFT + 4, y=up - 4, class_="small") for up, label in names]
+    for guide in (guide for guide in guides if guide.along == "x"):
+        across, side = _across(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
+        drawn.append(tag("line", x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="guide"))
+        at = across + (-4 if side == "end" else 4)
+        drawn.append(tag("text", guide.label, x=at, y=TOP + 10, text_anchor=side, class_="small"))
+    return drawn
+
+
+def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
+    """A circle, square, diamond or triangle."""
+    kind = "hollow" if hollow else "fill"
+    if style % 4 == 0:
+        return tag("circle", cx=x, cy=y, r=4.5, class_=kind)
+    corners = [
+        [],
+        [(-4, -4), (4, -4), (4, 4), (-4, 4)],
+        [(0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)],
+        [(0, -5), (5, 4), (-5, 4)],
+    ][style % 4]
+    return tag("polygon", points=" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners), class_=kind)
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+_PLACES = ((8, 4, "start"), (-8, 4, "end"), (7, -8, "start"), (7, 16, "start"), (-7, -8, "end"), (-7, 16, "end"))
+"""Where a name may stand beside its point, the best first."""
+
+
+def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float, str]]:
+    """(x, y, anchor) of every name: where it covers the least of the points, whiskers and names that are there."""
+    taken: list[Box] = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        low, high = (_up(y, value) for value in point.interval)
+        taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
+    found = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        tried = []
+        for rank, (right, down, anchor) in enumerate(_PLACES):
+            start = across + right - (_CHARACTER * len(point.name) if anchor == "end" else 0)
+            box = (start, up + down - 11, start + _CHARACTER * len(point.name), up + down + 3)
+            outside = max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, box[3] - HEIGHT + BOTTOM)
+            tried.append(
+                (sum(_overlap(box, other) for other in taken) + 20 * outside + rank, box, (across + right, up + down, anchor))
+            )
+        _, box, place = min(tried)
+        taken.append(box)
+        found.append(place)
+    return found
+
+
+def _overlap(one: Box, other: Box) -> float:
+    wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return wide * high if wide > 0 and high > 0 else 0.0
+
+
+def _apart(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Names at the ends of lines, moved down until they no longer lie on each other."""
+    moved = list(places)
+    order = sorted(range(len(places)), key=lambda index: places[index][1])
+    for position, index in enumerate(order):
+        across, up = moved[index]
+        for other in order[:position]:
+            up = max(up, moved[other][1] + _LABEL_GAP)
+        moved[index] = (across, up)
+    over = max((up for _, up in moved), default=0.0) - (HEIGHT - BOTTOM - 2)
+    return [(across, up - over) for across, up in moved] if over > 0 else moved

@@ -38,15 +38,19 @@ def look(
     dataset: Dataset,
     task: Classification,
     report: Callable[[list[Finding]], None],
+    known: dict[str, list[int]] | None = None,
 ) -> Prospect:
-    """Tokenise every split, decide every update, plan it. Over-long texts are cut, and `report` hears of it."""
+    """Tokenise every split, decide every update, plan it. Over-long texts are cut, and `report` hears of it.
+
+    `known`: token ids of texts that were tokenised before.
+    """
     bfloat16 = hardware.choose_precision(settings.train.precision, hardware=machine)[0] == "bfloat16"
     shape = shapes.shape(source, labels=task.labels, four_bit=method.quantization(), bfloat16=bfloat16)
     sketch = planner.sketch(shape, method, bfloat16=bfloat16)
     made = choices.Choices()
     longest = anatomies.longest_text(shape.network.config, shape.anatomy)
     limit = choices.max_length(settings, longest=longest, prompt_tokens=sketch.prompt_tokens, choices=made)
-    splits, findings = encode(shape.origin.tokenizer, dataset, task=task, settings=settings, limit=limit)
+    splits, findings = encode(shape.origin.tokenizer, dataset, task=task, settings=settings, limit=limit, known=known)
     report(findings)
     planned = forecast.make(
         sketch,
@@ -63,7 +67,13 @@ def look(
 
 
 def encode(
-    tokenizer: object, dataset: Dataset, *, task: Classification, settings: Settings, limit: int
+    tokenizer: object,
+    dataset: Dataset,
+    *,
+    task: Classification,
+    settings: Settings,
+    limit: int,
+    known: dict[str, list[int]] | None = None,
 ) -> tuple[Splits, list[Finding]]:
     """Token ids of every split, and what is to be said about them."""
     splits: Splits = {}
@@ -75,6 +85,7 @@ def encode(
             targets=[task.target(row.label) for row in rows],
             limit=limit,
             keep_end=settings.data.keep_end,
+            known=known,
         )
         findings += checks.alike(splits[name].ids, rows, name=name)
         kept = "end" if settings.data.keep_end else "start"

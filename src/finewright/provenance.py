@@ -10,6 +10,11 @@ from finewright.hub import Source
 FILE = "base.json"
 
 
+def identity(source: Source) -> dict[str, str]:
+    """What says that a model is still the same: its name, and its commit or the SHA-256 of every weight file."""
+    return {"name": source.name} | ({"revision": source.revision} if source.revision else fingerprints(source.path))
+
+
 def write(folder: Path, source: Source) -> None:
     """Keep the SHA-256 of every weight file of a base that has no commit to name it by."""
     if not source.revision:

@@ -171,46 +171,6 @@ class Listener:
         self.bar.stop()
 
 
-class DemoListener(Listener):
-    """One line a way; its sentences are in the run folders."""
-
-    def __call__(self, event: Any) -> None:
-        """Like a run, without the sentences that every way repeats."""
-        kind = type(event).__name__
-        if kind == "Began":
-            self.close()
-            self.steps = None
-            heading = f"{event.number} of {event.total}  [bold]{event.method.name()}[/bold]  {event.method.summary}"
-            self.console.print(heading, highlight=False)
-        elif kind in ("Stepped", "Stopped"):
-            super().__call__(event)
-
-
-def show_demo(outcome: Any, console: Console) -> None:
-    """The table, what it says, where everything is, and what to do next."""
-    rows = []
-    for one in outcome.runs:
-        result, test = one.result, one.result.metrics["test"]
-        low, high = test["accuracy_ci95"]
-        trained = f"{result.trainable_parameters:,} ({result.trainable_fraction:.2%})"
-        seconds, memory = f"{result.train_seconds:.0f}", f"{result.peak_memory_bytes / 1e6:.0f}"
-        rows.append([result.method, trained, f"{test['accuracy']:.1%}", f"{low:.1%} to {high:.1%}", seconds, memory])
-    headings = ["way", "trained parameters", "test accuracy", "95 % interval", "seconds", "peak MB"]
-    console.print(rows_table(headings, rows))
-    for sentence in outcome.verdict:
-        console.print(f"\n{sentence}", highlight=False)
-    console.print(f"\n{outcome.runs[0].result.method} says:", highlight=False)
-    predictions = [[line["label"], f"{line['probability']:.2f}", line["text"]] for line in outcome.predictions]
-    console.print(rows_table(["label", "probability", "message"], predictions))
-    console.print(
-        f"\n  picture  {outcome.picture}\n  runs     {outcome.folder}\n"
-        f"  yours    finewright train your.csv --model mini   (columns text and label)\n"
-        f"  or       finewright predict {outcome.runs[0].path} 'a message of yours'",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
 def result_table(result: dict[str, Any]) -> Table:
     """The summary of a run."""
     table = Table(show_header=False, box=None, padding=(0, 2))

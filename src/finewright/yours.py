@@ -152,7 +152,7 @@ class Finished:
 
 
 def find(root: Path) -> list[Finished]:
-    """Every finished run in `root` and in its folders of runs, newest first; a damaged one is passed over."""
+    """Every finished run in `root`, in its folders of runs and in comparisons, newest first; a damaged one is passed over."""
     folders = [folder for place in (root, *_subfolders(root)) for folder in run.list_runs(place) if folder.complete]
     folders.sort(key=lambda folder: folder.result.stat().st_mtime, reverse=True)
     return [one for one in map(_open, folders) if one]
@@ -160,7 +160,8 @@ def find(root: Path) -> list[Finished]:
 
 def _subfolders(root: Path) -> list[Path]:
     runs = {folder.path for folder in run.list_runs(root)}
-    return [path for path in sorted(root.glob("*")) if path.is_dir() and path not in runs]
+    places = [path for path in sorted(root.glob("*")) if path.is_dir() and path not in runs]
+    return [*places, *(path / "runs" for path in places)]  # a comparison has its runs in a folder of that name
 
 
 def _open(folder: RunFolder) -> Finished | None:

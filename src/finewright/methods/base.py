@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from finewright.anatomy import Anatomy
 from finewright.config import Knobs, knob
@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from finewright.quantization import FourBit
     from finewright.tuned import Origin, Tuned
 
-__all__ = ["AbstractMethod", "freeze_all", "knob"]
+__all__ = ["AbstractMethod", "Span", "freeze_all", "knob"]
+
+
+class Span(NamedTuple):
+    """Where a search may look for a number; `log`: evenly in its logarithm. Whole numbers if both ends are."""
+
+    low: float
+    high: float
+    log: bool = False
 
 
 class AbstractMethod(Knobs):
@@ -39,6 +47,9 @@ class AbstractMethod(Knobs):
     """Peak learning rate with AdamW; docs/learning_rates.md has the sources."""
     lr_range: ClassVar[tuple[float, float]]
     """Outside it the user is warned."""
+    search: ClassVar[dict[str, "Span | tuple[Any, ...]"]] = {}
+    """Main knobs by dotted name with where to look: a span, or the values to choose from; besides the learning rate, which
+    every way has, around its default."""
     card_note: ClassVar[str] = ""
     """A warning for the model card."""
 

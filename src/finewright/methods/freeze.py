@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from finewright.anatomy import Anatomy
 from finewright.errors import UserError
-from finewright.methods.base import AbstractMethod, freeze_all, knob
+from finewright.methods.base import AbstractMethod, Span, freeze_all, knob
 
 if TYPE_CHECKING:
     from finewright.tuned import Origin, Tuned
@@ -19,6 +19,7 @@ class Method(AbstractMethod):
     preference: ClassVar[int] = 30
     lr: ClassVar[float] = 3e-4
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 3e-3)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"method.share": Span(0.05, 0.8)}
 
     blocks: int | None = knob(None, "blocks at the top that are trained, with the final norm; 3, at most half of them", low=0)
     share: float = knob(

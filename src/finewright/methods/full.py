@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from finewright.anatomy import Anatomy
-from finewright.methods.base import AbstractMethod
+from finewright.methods.base import AbstractMethod, Span
 
 if TYPE_CHECKING:
     from finewright.tuned import Origin, Tuned
@@ -18,6 +18,7 @@ class Method(AbstractMethod):
     preference: ClassVar[int] = 20
     lr: ClassVar[float] = 1e-4
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"train.weight_decay": (0.0, 0.01, 0.1)}
 
     def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
         """Everything is trainable."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.anatomy import Anatomy
 from finewright.lowrank import LowRankKnobs, Start
-from finewright.methods.base import AbstractMethod, freeze_all, knob
+from finewright.methods.base import AbstractMethod, Span, freeze_all, knob
 
 if TYPE_CHECKING:
     from finewright.tuned import Origin, Tuned
@@ -22,6 +22,11 @@ class Method(AbstractMethod, LowRankKnobs):
     preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
     lr: ClassVar[float] = 1e-3
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {
+        "method.rank": (4, 8, 16, 32),
+        "method.alpha": (16.0, 32.0, 64.0),
+        "method.dropout": (0.0, 0.05, 0.1),
+    }
 
     init: Start = knob("default", "how the update starts")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.anatomy import Anatomy
 from finewright.errors import UserError
-from finewright.methods.base import AbstractMethod, freeze_all, knob
+from finewright.methods.base import AbstractMethod, Span, freeze_all, knob
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,10 @@ class Method(AbstractMethod):
     preference: ClassVar[int] = 40
     lr: ClassVar[float] = 3e-2
     lr_range: ClassVar[tuple[float, float]] = (1e-4, 1.0)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {
+        "method.tokens": (5, 10, 20, 40),
+        "method.init": ("vocabulary", "random"),
+    }
     card_note: ClassVar[str] = _CARD_NOTE
 
     tokens: int = knob(20, "length of the soft prompt in tokens", low=1, high=4096)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.anatomy import Anatomy
-from finewright.methods.base import AbstractMethod
+from finewright.methods.base import AbstractMethod, Span
 
 if TYPE_CHECKING:
     from finewright.tuned import Origin, Tuned
@@ -18,6 +18,7 @@ class Method(AbstractMethod):
     weights: ClassVar[Literal["pretrained", "random"]] = "random"
     lr: ClassVar[float] = 3e-4
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 5e-3)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"train.weight_decay": (0.0, 0.01, 0.1)}
 
     def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
         """Everything is trainable."""

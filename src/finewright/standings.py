@@ -1,0 +1,200 @@
+"""Finished members → every way with its accuracy, its uncertainty and its price; who can be told apart from whom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from finewright import methods, roster, statistics
+from finewright.dossier import Folder
+from finewright.errors import ExitCode, UserError
+from finewright.roster import BASELINES, Member, Spec
+from finewright.run import RunFolder
+from finewright.statistics import Pair, Predictions, Summary
+
+Kind = Literal["pretrained", "random", "baseline"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way (or baseline) on one size of the training set.
+
+    `results`: of each finished seed; `confidence`: probability of what was predicted, shape (seeds, rows). Without any
+    finished seed `predictions` is None and `reasons` says why.
+    """
+
+    name: str
+    kind: Kind
+    summary: str
+    size: str
+    runs: list[RunFolder]
+    results: list[dict[str, Any]]
+    predictions: Predictions | None
+    confidence: np.ndarray | None
+    reasons: list[str]
+    speed: float | None = None
+
+    @property
+    def num_train(self) -> int | None:
+        """Rows it was trained on."""
+        return self.results[0]["num_train"] if self.results else None
+
+    def mean(self, key: str) -> float | None:
+        """Mean of a number of the results over seeds; None where there is none."""
+        values = [result[key] for result in self.results if result.get(key) is not None]
+        return sum(values) / len(values) if values else None
+
+    def most(self, key: str) -> Any:
+        """The largest over seeds."""
+        return max((result[key] for result in self.results if result.get(key) is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Standings:
+    """`entries`: at the main size, the most accurate first, what was not measured last; `curve`: at every size."""
+
+    labels: tuple[str, ...]
+    entries: list[Entry]
+    curve: list[Entry]
+    summaries: dict[str, Summary]
+    curve_summaries: dict[tuple[str, str], Summary]
+    pairs: list[Pair]
+    one_class: str | None
+
+    @property
+    def measured(self) -> list[Entry]:
+        """Entries with results, the most accurate first."""
+        return [entry for entry in self.entries if entry.predictions is not None]
+
+    def pair(self, first: str, second: str) -> Pair:
+        """The tested pair, the difference seen from the first."""
+        for pair in self.pairs:
+            if (pair.first, pair.second) == (first, second):
+                return pair
+            if (pair.second, pair.first) == (first, second):
+                return Pair(first, second, -pair.difference, pair.p_value)
+        raise KeyError((first, second))
+
+
+def read(
+    spec: Spec, folder: Folder, *, labels: Sequence[str], reasons: Mapping[str, str], failures: Mapping[str, str]
+) -> Standings:
+    """Everything that is finished, measured on the same test rows."""
+    targets = _targets(folder, spec, labels=labels)
+    curve = []
+    for size in spec.train_sizes:
+        for name in spec.ways:
+            members = [Member(name, size, seed) for seed in spec.seeds]
+            curve.append(_way(members, folder, targets=targets, labels=labels, reasons=reasons, failures=failures))
+        curve += [_baseline(name, size, folder, targets=targets, labels=labels, failures=failures) for name in BASELINES]
+    main = [entry for entry in curve if entry.size == spec.main_size]
+    found = {entry.name: entry.predictions for entry in main if entry.predictions is not None}
+    summaries = statistics.summarise(found, num_labels=len(labels))
+    order = {name: -summary.accuracy for name, summary in summaries.items()}
+    main.sort(key=lambda entry: order.get(entry.name, 1.0))
+    present = {labels[target] for target in set(targets.tolist())}
+    return Standings(
+        labels=tuple(labels),
+        entries=main,
+        curve=curve,
+        summaries=summaries,
+        curve_summaries=_along(curve, num_labels=len(labels)),
+        pairs=statistics.pairs(found),
+        one_class=present.pop() if len(present) == 1 else None,
+    )
+
+
+def _along(curve: Sequence[Entry], *, num_labels: int) -> dict[tuple[str, str], Summary]:
+    """Summaries at every size, by (size, name)."""
+    found: dict[tuple[str, str], Summary] = {}
+    for size in dict.fromkeys(entry.size for entry in curve):
+        here = {entry.name: entry.predictions for entry in curve if entry.size == size and entry.predictions is not None}
+        summaries = statistics.summarise(here, num_labels=num_labels)
+        found |= {(size, name): summary for name, summary in summaries.items()}
+    return found
+
+
+def _targets(folder: Folder, spec: Spec, *, labels: Sequence[str]) -> np.ndarray:
+    place = RunFolder(folder.data(spec.main_size))
+    numbers = {label: index for index, label in enumerate(labels)}
+    return np.array([numbers[line["label"]] for line in place.read_lines(place.path / "test.jsonl")])
+
+
+def _way(
+    members: Sequence[Member],
+    folder: Folder,
+    *,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    reasons: Mapping[str, str],
+    failures: Mapping[str, str],
+) -> Entry:
+    name, size, kind = members[0].way, members[0].size, methods.kind(members[0].way)
+    told = [reasons[name]] if name in reasons else []
+    runs, results, chosen, confidence = [], [], [], []
+    for member in members if name not in reasons else ():
+        run = RunFolder(folder.run(member.name))
+        if not run.complete:
+            told.append(failures.get(member.name, f"seed {member.seed} was not finished"))
+            continue
+        predicted, sure = _predictions(run, targets=targets, labels=labels)
+        result = run.read_json(run.result)
+        runs.append(run)
+        results.append(result | {"best_seconds": best_seconds(run, result)})
+        chosen.append(predicted)
+        confidence.append(sure)
+    speed = folder.read_json(folder.speed(name))["texts_per_second"] if folder.speed(name).exists() else None
+    return Entry(
+        name=name,
+        kind="random" if kind.weights == "random" else "pretrained",
+        summary=kind.summary,
+        size=size,
+        runs=runs,
+        results=results,
+        predictions=Predictions(np.stack(chosen), targets) if chosen else None,
+        confidence=np.stack(confidence) if confidence else None,
+        reasons=list(dict.fromkeys(told)),
+        speed=speed,
+    )
+
+
+def _predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(class number, its probability) of every test row; a run on other rows is a `UserError`."""
+    numbers, lines = {label: index for index, label in enumerate(labels)}, run.read_lines(run.predictions)
+    if [numbers.get(line["label"]) for line in lines] != targets.tolist():
+        what = "this run was measured on other test rows than the comparison's"
+        raise UserError(what, where=str(run.path), fix="take it away and compare again", code=ExitCode.MISMATCH)
+    return np.array([numbers[line["predicted"]] for line in lines]), np.array([line["probability"] for line in lines])
+
+
+def best_seconds(run: RunFolder, result: Mapping[str, Any]) -> float | None:
+    """When the weights that were kept had been reached, between the two nearest times that were logged."""
+    if not run.timings.exists():
+        return None
+    lines = [(0, 0.0), *((line["step"], line["seconds"]) for line in run.read_lines(run.timings))]
+    steps, seconds = zip(*sorted(lines), strict=True)
+    return float(np.interp(result["best_step"], steps, seconds))
+
+
+def _baseline(
+    name: str, size: str, folder: Folder, *, targets: np.ndarray, labels: Sequence[str], failures: Mapping[str, str]
+) -> Entry:
+    path, numbers = folder.baseline(name), {label: index for index, label in enumerate(labels)}
+    made = folder.read_json(path)["sizes"][size] if path.exists() else None
+    return Entry(
+        name=name,
+        kind="baseline",
+        summary=roster.BASELINES[name],
+        size=size,
+        runs=[],
+        results=[made] if made else [],
+        predictions=_once([numbers[label] for label in made["predicted"]], targets) if made else None,
+        confidence=np.array([made["probability"]]) if made else None,
+        reasons=[] if made else [failures.get(name, "was not finished")],
+    )
+
+
+def _once(chosen: Sequence[int], targets: np.ndarray) -> Predictions:
+    """Of a baseline, which no seed could move."""
+    return Predictions(np.array([chosen]), targets, seeded=False)

@@ -1,0 +1,260 @@
+"""What a comparison does and does not do, with a crew that trains nothing."""
+
+import json
+
+import pytest
+
+import finewright
+import tiny
+from fake_crew import FakeCrew
+from finewright import campaign, memory
+from finewright.errors import ExitCode, UserError
+from finewright.events import MemberBegan, MemberEnded
+from finewright.run import RunFolder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("campaign")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv", count=120)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def crew(monkeypatch):
+    """A fresh one for every test."""
+
+    class Fresh(FakeCrew):
+        fail: dict = {}
+        asked: list = []
+
+    monkeypatch.setattr(campaign, "Crew", Fresh)
+    return Fresh
+
+
+def compare(place, out, *, source="tickets.csv", heard=None, **options):
+    listen = (lambda event: None) if heard is None else heard.append
+    options = {"methods": ["lora", "full"], "seeds": 2} | options
+    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, listen=listen, **options)
+
+
+def asked(crew, kind):
+    return [request["id"] for request in crew.asked if request["kind"] == kind]
+
+
+def test_every_way_size_and_seed_is_asked_for_once(place, tmp_path, crew):
+    done = compare(place, tmp_path / "c", train_sizes=(10, "all"))
+    wanted = {f"{way}-{size}-seed{seed}" for way in ("lora", "full", "scratch") for size in ("10", "all") for seed in (0, 1)}
+    assert sorted(asked(crew, "train")) == sorted(wanted)
+    assert sorted(asked(crew, "baseline")) == ["bag-of-words", "frozen-features", "majority"]
+    assert sorted(asked(crew, "speed")) == ["speed of full", "speed of lora", "speed of scratch"]
+    assert [line["method"] for line in done.methods[:2]] == ["full", "lora"]
+    assert {line["status"] for line in done.methods} == {"measured"}
+    assert done.results["seeds"] == [0, 1]
+
+
+def test_again_only_what_is_not_finished(place, tmp_path, crew):
+    crew.fail = {"lora-all-seed1": "step 1: loss nan", "majority": "no rows"}
+    heard = []
+    first = compare(place, tmp_path / "c", heard=heard)
+    ended = {event.name: event for event in heard if isinstance(event, MemberEnded)}
+    assert (ended["lora-all-seed1"].failed, ended["lora-all-seed1"].message) == (True, "step 1: loss nan")
+    assert ended["full-all-seed0"].message == "validation accuracy 0.500, 2 s"
+    assert sorted(event.number for event in ended.values()) == list(range(1, 10))
+    lines = {line["method"]: line for line in first.methods}
+    assert (lines["lora"]["status"], lines["lora"]["message"]) == ("partly measured", "step 1: loss nan")
+    assert (lines["majority"]["status"], lines["majority"]["message"]) == ("not measured", "no rows")
+    crew.fail, crew.asked = {}, []
+    (tmp_path / "c" / "runs" / "full-all-seed0" / "result.json").unlink()
+    second = compare(place, tmp_path / "c")
+    assert sorted(asked(crew, "train")) == ["full-all-seed0", "lora-all-seed1"]
+    assert asked(crew, "baseline") == ["majority"]
+    assert {line["status"] for line in second.methods} == {"measured"}
+    crew.asked = []
+    third = compare(place, tmp_path / "c")
+    assert crew.asked == [], "nothing is left to do"
+    assert third.results == second.results
+
+
+def test_ways_beyond_the_budget_are_listed_and_not_run(place, tmp_path, crew):
+    heard = []
+    done = compare(place, tmp_path / "c", heard=heard, budget="200MB")
+    lines = {line["method"]: line for line in done.methods}
+    reason = "does not fit: planned peak 500 MB, the budget has 200 MB"
+    assert lines["full"]["message"] == lines["scratch"]["message"] == reason
+    assert f"full is not run: {reason}" in heard
+    assert {name.split("-")[0] for name in asked(crew, "train")} == {"lora"}
+    assert done.results["budget_bytes"] == 200_000_000
+    assert "budget</text>" in done.page.read_text()
+    crew.asked = []
+    compare(place, tmp_path / "c", budget="1GB")
+    assert {name.split("-")[0] for name in asked(crew, "train")} == {"full", "scratch"}, "with more room the others follow"
+    crew.asked = []
+    assert compare(place, tmp_path / "c", budget="200MB").results["methods"][0]["method"] == "lora"
+    assert crew.asked == []
+
+
+def test_when_nothing_fits_it_is_an_error_and_a_page(place, tmp_path):
+    with pytest.raises(
+        UserError, match=r"no way could be measured:\n  lora: does not fit: planned peak 100 MB, the budget has 1\.00 MB"
+    ):
+        compare(place, tmp_path / "c", budget="1MB")
+    assert "Not measured" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_every_run_is_given_the_same_memory(place, tmp_path, crew):
+    compare(place, tmp_path / "a", methods=["lora"], budget="1GB")
+    trained = [request for request in crew.asked if request["kind"] == "train"]
+    assert {memory.parse_size(request["knobs"]["budget"]) for request in trained} == {10**9}
+    assert [request["budget_bytes"] for request in crew.asked if request["kind"] == "plan"] == [10**9]
+    crew.asked = []
+    compare(place, tmp_path / "b", methods=["lora"])
+    trained = [request for request in crew.asked if request["kind"] == "train"]
+    assert {memory.parse_size(request["knobs"]["budget"]) for request in trained} == {8 * 10**9}, "all that is free"
+    crew.asked = []
+    done = compare(place, tmp_path / "c", methods=["lora"], knobs={"budget": "200MB"})
+    assert done.results["budget_bytes"] == 2 * 10**8
+    assert "--budget 200MB" in done.results["command"]
+    assert "scratch" not in str(asked(crew, "train"))
+
+
+def test_what_does_not_fit_is_run_when_forced(place, tmp_path, crew):
+    done = compare(place, tmp_path / "c", budget="200MB", knobs={"force": True})
+    assert {line["status"] for line in done.methods} == {"measured"}
+    assert all(request["knobs"]["force"] for request in crew.asked if request["kind"] == "train")
+
+
+@pytest.mark.parametrize(("jobs", "threads"), [(1, 4), (3, 1), (4, 1)])
+def test_threads_are_shared_out(place, tmp_path, crew, jobs, threads):
+    heard = []
+    compare(place, tmp_path / "c", jobs=jobs, heard=heard)
+    assert f"jobs = {jobs}: as asked for; threads of each = {threads}" in heard
+    trains = [request for request in crew.asked if request["kind"] == "train"]
+    assert {request["knobs"]["train"]["threads"] for request in trains} == {threads}
+
+
+def test_jobs_are_chosen_by_cores_runs_and_memory_and_by_the_device(place, tmp_path, crew, monkeypatch):
+    heard = []
+    compare(place, tmp_path / "a", heard=heard)
+    assert "jobs = 4: 4 cores, 6 runs, room in memory for 6 of 1.00 GB; threads of each = 1" in heard
+    crew.device = "cuda"
+    compare(place, tmp_path / "b", heard=heard)
+    assert "jobs = 1: one cuda device; threads of each = 4" in heard
+    monkeypatch.setattr(campaign, "ROOM_PER_PROCESS_BYTES", 2_700_000_000)
+    crew.device = "cpu"
+    compare(place, tmp_path / "d", heard=heard)
+    assert "jobs = 2: 4 cores, 6 runs, room in memory for 2 of 3.20 GB; threads of each = 2" in heard
+
+
+def test_a_search_sees_no_test_rows_and_its_best_knobs_are_used(place, tmp_path, crew):
+    heard = []
+    done = compare(place, tmp_path / "c", heard=heard, search_trials=13, knobs={"lora.rank": 2})
+    assert "search: 12 trials, 4 for each of 3 ways, the first the defaults" in heard
+    trials = [request for request in crew.asked if request.get("light")]
+    assert len(trials) == 12
+    assert {request["data"] for request in trials} == {str(tmp_path / "c" / "splits" / "search")}
+    assert not (tmp_path / "c" / "splits" / "search" / "test.jsonl").exists()
+    assert all(request["knobs"]["data"]["test_fraction"] == 0 for request in trials)
+    assert all(
+        "rank" not in request["knobs"]["method"] or request["knobs"]["method"]["rank"] == 2
+        for request in trials
+        if request["method"] == "lora"
+    )
+    for way, record in done.results["search"].items():
+        rates = [trial["params"].get("train.lr", 0.0) for trial in record["trials"]]
+        assert (len(rates), rates[0]) == (4, 0.0)
+        used = [request for request in crew.asked if request["id"] == f"{way}-all-seed1"]
+        assert used[0]["knobs"]["train"]["lr"] == max(rates), "the fake crew likes high rates"
+    assert "The search" in done.page.read_text()
+
+
+def test_a_search_that_was_stopped_goes_on(place, tmp_path, crew, monkeypatch):
+    honest, count = FakeCrew._perform, []
+
+    def stopping(self, request):
+        count.append(1)
+        if request.get("light") and len(count) > 8:
+            raise SystemExit(130)
+        return honest(self, request)
+
+    monkeypatch.setattr(crew, "_perform", stopping)
+    with pytest.raises(SystemExit):
+        compare(place, tmp_path / "c", search_trials=12)
+    before = {request["id"] for request in crew.asked if request.get("light")}
+    monkeypatch.setattr(crew, "_perform", honest)
+    crew.asked = []
+    done = compare(place, tmp_path / "c", search_trials=12)
+    after = {request["id"] for request in crew.asked if request.get("light")}
+    assert before
+    assert not before & after
+    assert len(before | after) == 12
+    assert all(len(record["trials"]) == 4 for record in done.results["search"].values())
+
+
+def test_failed_trials_leave_the_defaults(place, tmp_path, crew):
+    crew.fail = {f"lora trial {index}": "out of memory" for index in range(1, 4)}
+    done = compare(place, tmp_path / "c", search_trials=12)
+    record = done.results["search"]["lora"]
+    assert [trial["accuracy"] for trial in record["trials"]] == [0.5, None, None, None]
+    assert record["best"]["params"] == {}
+
+
+def test_a_search_without_validation_rows_is_refused(place, tmp_path):
+    with pytest.raises(UserError, match="a search wants validation rows"):
+        compare(place, tmp_path / "c", search_trials=12, knobs={"data.validation_fraction": 0.0})
+
+
+def test_a_test_of_one_class_is_measured_and_said(place, tmp_path):
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"where is parcel {i}?,shipping\n" for i in range(30)))
+    done = compare(place, tmp_path / "c", test=tmp_path / "one.csv")
+    assert done.verdict.startswith("Every test row has the label 'shipping'")
+    assert any("every test row has the label 'shipping'" in finding["message"] for finding in done.results["findings"])
+    assert done.methods[0]["accuracy"] is not None
+
+
+def test_changed_data_is_refused_before_any_work(place, tmp_path, crew):
+    compare(place, tmp_path / "c")
+    rows = (place / "tickets.csv").read_text().replace("charged twice 1,", "charged thrice 1,")
+    (place / "changed.csv").write_text(rows)
+    crew.asked = []
+    with pytest.raises(UserError, match=r"- 1 of \w+: 'charged twice 1'[\s\S]*\+ 1 of \w+: 'charged thrice 1'") as caught:
+        compare(place, tmp_path / "c", source="changed.csv")
+    assert caught.value.code == ExitCode.MISMATCH
+    with pytest.raises(UserError, match=r"knobs\.train\.max_steps: not given → 7"):
+        compare(place, tmp_path / "c", knobs={"train.max_steps": 7})
+    assert crew.asked == []
+
+
+def test_the_folder_is_free_again_whatever_happens(place, tmp_path, crew, monkeypatch):
+    monkeypatch.setattr(crew, "ask", lambda self, request, **options: (_ for _ in ()).throw(UserError("stop")))
+    for _ in range(2):
+        with pytest.raises(UserError, match="stop"):
+            compare(place, tmp_path / "c")
+    free = RunFolder(tmp_path / "c")
+    free.lock()
+    free.release()
+
+
+def test_knobs_of_one_way_reach_it_alone(place, tmp_path, crew):
+    compare(place, tmp_path / "c", knobs={"lora.rank": 4, "full.train.lr": 1e-5, "train.epochs": 2, "seed": 5})
+    trains = {request["id"]: request["knobs"] for request in crew.asked if request["kind"] == "train"}
+    assert set(trains) == {f"{way}-all-seed{seed}" for way in ("lora", "full", "scratch") for seed in (5, 6)}
+    assert trains["lora-all-seed5"]["method"] == {"rank": 4}
+    assert trains["full-all-seed6"]["train"]["lr"] == 1e-5
+    assert "method" not in trains["full-all-seed5"]
+    assert all(knobs["train"]["epochs"] == 2 for knobs in trains.values())
+    assert "lr" not in trains["scratch-all-seed5"]["train"]
+
+
+def test_what_begins_is_told(place, tmp_path):
+    heard = []
+    compare(place, tmp_path / "c", heard=heard)
+    assert {event.name for event in heard if isinstance(event, MemberBegan)} >= {"majority", "lora-all-seed0"}
+
+
+def test_results_are_json_without_surprises(place, tmp_path):
+    done = compare(place, tmp_path / "c")
+    json.dumps(json.loads((tmp_path / "c" / "results.json").read_text()), allow_nan=False)
+    assert done.results["command"].startswith("finewright compare ")
+    assert done.results["data"]["rows"]["test"] == 18

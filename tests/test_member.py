@@ -1,0 +1,112 @@
+"""Pieces of a comparison's work, called here as their processes call them."""
+
+import json
+
+import pytest
+
+import tiny
+from finewright import member
+from finewright.config import DataKnobs, Settings, build
+from finewright.errors import ExitCode, UserError
+from finewright.run import RunFolder
+from finewright.shared import Shared
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("member")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv", count=60)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(member, "_shared", Shared())
+
+
+def heard():
+    events = []
+    return events, events.append
+
+
+def test_rows_and_token_ids_are_read_once(place, monkeypatch):
+    knobs = DataKnobs().model_dump()
+    request = {"model": str(place / "gpt2"), "data": [(str(place / "tickets.csv"), knobs)] * 2}
+    member.prepare(request)
+    dataset = member._shared.read(str(place / "tickets.csv"), knobs=DataKnobs())
+    known = member._shared.ids(str((place / "gpt2").resolve()))
+    assert set(known) == {row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
+    monkeypatch.setattr("finewright.data.read", None)
+    settings = build(Settings, {"model": str(place / "gpt2"), "train": {"max_steps": 3, "threads": 1}})
+    before = dict(known)
+    found = member.forecast(str(place / "tickets.csv"), settings=settings, name="lora", knobs={"rank": 2})
+    assert member._shared.ids(str((place / "gpt2").resolve())) == before
+    assert found["plan"]["trainable_parameters"] == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
+    assert found["plan"]["steps"] == 3
+
+
+def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
+    ways = {"freeze": {"method": {"blocks": 99}, "train": {"threads": 1}}, "lora": {"train": {"max_steps": 2, "threads": 1}}}
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways, "budget_bytes": 0}
+    events, tell = heard()
+    member.perform(request | {"out": str(tmp_path / "plans.json")}, tell)
+    answers = json.loads((tmp_path / "plans.json").read_text())
+    assert "wanted the top 99 blocks trained, the model has 3" in answers["ways"]["freeze"]["error"]
+    assert answers["ways"]["lora"]["plan"]["peak_memory_bytes"] > 0
+    assert [event["message"] for event in events] == ["lora"]
+    assert answers["device"] == "cpu"
+
+
+def test_setups_are_fitted_to_the_budget(place, tmp_path):
+    ways = {"lora": {"train": {"max_steps": 2, "threads": 1}}}
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways}
+    plans = []
+    for budget in (0, 1):
+        out = tmp_path / f"plans{budget}.json"
+        given = int(0.9 * plans[0]["peak_memory_bytes"]) if budget else 0
+        member.perform(request | {"budget_bytes": given, "out": str(out)}, lambda event: None)
+        plans.append(json.loads(out.read_text())["ways"]["lora"]["plan"])
+    assert plans[1]["peak_memory_bytes"] < plans[0]["peak_memory_bytes"]
+    assert plans[1]["budget_bytes"] == int(0.9 * plans[0]["peak_memory_bytes"])
+
+
+def test_a_way_whose_packages_are_missing_is_answered_with_what_brings_them(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("finewright.quantization.missing", lambda: ["bitsandbytes"])
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "budget_bytes": 0}
+    member.perform(request | {"ways": {"qlora": {}}, "out": str(tmp_path / "plans.json")}, lambda event: None)
+    answer = json.loads((tmp_path / "plans.json").read_text())["ways"]["qlora"]["error"]
+    assert "qlora wants bitsandbytes, not installed here" in answer
+    assert "pip install" in answer
+
+
+def test_only_what_a_run_left_is_taken_away(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    member._clear_unfinished(run)
+    run.path.mkdir()
+    member._clear_unfinished(run)
+    run.path.mkdir(exist_ok=True)
+    run.config.write_text("{}")
+    (run.checkpoints / "step-1").mkdir(parents=True)
+    (run.path / ".draft-result.json").write_text("{")
+    member._clear_unfinished(run)
+    assert not run.path.exists()
+    run.path.mkdir()
+    (run.path / "thesis.doc").write_text("x")
+    with pytest.raises(UserError, match=r"the folder has something else: thesis\.doc"):
+        member._clear_unfinished(run)
+    (run.path / "thesis.doc").unlink()
+    run.result.write_text("{}")
+    member._clear_unfinished(run)
+    assert run.complete, "a finished run stays"
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    run.path.mkdir()
+    run.lock()
+    run.config.write_text("{}")
+    with pytest.raises(UserError, match="locked by pid") as caught:
+        member._clear_unfinished(RunFolder(run.path))
+    assert caught.value.code == ExitCode.MISMATCH
+    run.release()

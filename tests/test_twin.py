@@ -1,0 +1,47 @@
+"""A copy of a process that was made while it was clean."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from finewright.errors import ExitCode, UserError
+from finewright.twin import Twin
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # pytest-xdist has threads
+known = []
+
+
+def work(request):
+    if request["kind"] == "fail":
+        raise ValueError("first line\nlast words")
+    if request["kind"] == "exit":
+        os._exit(3)
+    Path(request["out"]).write_text(f"{os.getpid()} {known}")
+
+
+def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, monkeypatch):
+    twin = Twin(work)
+    monkeypatch.setattr("test_twin.known", ["trained"])
+    twin({"kind": "write", "out": str(tmp_path / "out")})
+    twin.close()
+    pid, _, seen = (tmp_path / "out").read_text().partition(" ")
+    assert int(pid) != os.getpid()
+    assert seen == "[]"
+
+
+@pytest.mark.parametrize(("kind", "message"), [("fail", "last words"), ("exit", "ended without a word")])
+def test_what_it_could_not_do_is_a_fault(kind, message):
+    twin = Twin(work)
+    with pytest.raises(UserError, match=message) as caught:
+        twin({"kind": kind})
+    assert caught.value.code == ExitCode.MISMATCH
+    twin.close()
+
+
+def test_one_that_was_never_asked_ends():
+    twin = Twin(work)
+    child = twin._child
+    twin.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

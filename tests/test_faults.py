@@ -7,8 +7,9 @@ import shutil
 import pytest
 import torch
 
+import power
 from faults import Kill, Killed, Refuse, faulty, tree
-from finewright import checkpoint
+from finewright import checkpoint, disk
 from finewright.errors import ExitCode, UserError
 
 
@@ -115,3 +116,39 @@ def test_a_failed_sync_is_not_tried_again(tmp_path, before):
             assert not (root / "step-00000003").exists()
         require_nothing_lost(before, root)
     assert at > 6
+
+
+def newest_after(recorder, root):
+    """(number of calls made, newest commit that is found and whole) for every state that a cut of power may leave."""
+    for at, files in recorder.states():
+        power.put(files, root)
+        newest = checkpoint.newest(root, tell=lambda text: None)
+        if newest is not None:
+            assert torch.equal(newest.tensors("trained")["a"], groups(newest.step)["trained"]["a"])
+        yield at, newest.step if newest else None
+        shutil.rmtree(root)
+
+
+def recorded(before, recorder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "os", recorder)
+        save(before)
+    return recorder
+
+
+def test_the_power_fails_at_every_call_of_a_save(tmp_path, before):
+    """Of what was not synced any part may be there. The commit before is found, or the new one; once saved, the new one."""
+    recorder = recorded(before, power.Recorder(before))
+    found = list(newest_after(recorder, tmp_path / "after"))
+    assert {step for _, step in found} == {2, 3}
+    assert {step for at, step in found if at == recorder.calls} == {3}, "a save that returned is on the medium"
+    assert len(found) > 50
+
+
+def test_a_save_that_did_not_wait_for_the_medium_would_be_found_out(tmp_path, before):
+    class Careless(power.Recorder):
+        def _after_fsync(self, *_):
+            pass
+
+    recorder = recorded(before, Careless(before))
+    assert {step for at, step in newest_after(recorder, tmp_path / "after") if at == recorder.calls} != {3}

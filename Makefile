@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup demo test check test-slow test-browser test-gpu test-network lock clean
+.PHONY: setup demo test check test-faults test-nightly test-slow test-browser test-gpu test-network lock clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,12 @@ check: test
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+test-faults: setup
+	$(BIN)/python -m pytest -m faults
+
+test-nightly: setup
+	$(BIN)/python -m pytest -m "faults or nightly"
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -162,6 +163,9 @@ def test_doctor_speaks_json_too():
     ("words", "code", "message"),
     [
         (["train", "nothing.csv"], 3, "no such file"),
+        (["train"], 2, "wanted DATA to train on, or --resume RUN to go on"),
+        (["train", "{tickets}", "--resume", "{finished}"], 2, "nothing else can be given with it"),
+        (["train", "--resume", "nowhere"], 2, "no run here"),
         (["train", "{tickets}", "--method", "lorra"], 2, "did you mean 'lora'?"),
         (["train", "{tickets}", "--set", "method=5"], 2, "wanted the name of a way, found 5"),
         (["train", "{tickets}", "--set", "train.lrr=1"], 2, "did you mean 'lr'?"),
@@ -199,7 +203,7 @@ def test_control_characters_in_the_data_do_not_reach_the_terminal(finished):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
-    """In a process of its own, once it is at work."""
+    """In a process of its own, once it is at work: the step is saved, and the command that is offered goes on from it."""
     words = ["train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", "--set", "train.epochs=500"]
     child = subprocess.Popen(
         [sys.executable, "-m", "finewright.cli", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -209,8 +213,15 @@ def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
     child.send_signal(number)
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (code, "")
-    assert err.splitlines()[-1] == "stopped"
+    assert "stopping after this step; once more stops at once" in err
     assert "Traceback" not in err
+    step = max(int(path.name.removeprefix("step-")) for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    command = f"finewright train --resume {tmp_path / 'run'}"
+    assert err.splitlines()[-2:] == [f"stopped; step {step:,} is saved, this goes on from there:", f"  {command}"]
+    if number == signal.SIGTERM:
+        code, out, err = call(*shlex.split(command)[1:], "--change", f"max_steps={step + 3}", "--json")
+        assert (code, json.loads(out)["steps"], json.loads(out)["lives"]) == (0, step + 3, 2)
+        assert f"goes on after step {step:,}, from step-{step:08d}" in err
 
 
 @pytest.mark.parametrize(

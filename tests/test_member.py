@@ -88,7 +88,7 @@ def test_only_what_a_run_left_is_taken_away(tmp_path):
     run.path.mkdir(exist_ok=True)
     run.config.write_text("{}")
     (run.checkpoints / "step-1").mkdir(parents=True)
-    (run.path / ".result.json.partial").write_text("{")
+    (run.path / ".draft-result.json").write_text("{")
     member._clear_unfinished(run)
     assert not run.path.exists()
     run.path.mkdir()

@@ -15,7 +15,7 @@ def test_names_are_numbered_when_taken(tmp_path, monkeypatch):
     names = []
     for _ in range(3):
         folder = run.create(out=None, name="my data! (v2)/lora")
-        folder.write_json(folder.config, {})
+        folder.write_json(folder.result, {})
         names.append(folder.path.name)
         folder.release()
     assert names == ["my-data-v2-lora", "my-data-v2-lora-2", "my-data-v2-lora-3"]

@@ -13,7 +13,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 
-_VERBS = ("Run", "open_run", "plan", "predict", "train")
+_VERBS = ("Run", "open_run", "plan", "predict", "resume", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from finewright import choices, config, data, evaluate, methods, metrics, pipeline, run, survey
+from finewright import choices, config, data, evaluate, methods, metrics, pipeline, results, run, survey
 from finewright.config import DataKnobs, Settings
 from finewright.errors import ExitCode, UserError
 from finewright.methods.base import AbstractMethod
 from finewright.shared import Shared
+from finewright.stop import Stop
 
 
 class Run:
@@ -38,6 +39,7 @@ class Run:
     def predictor(self) -> evaluate.Predictor:
         """The saved model, loaded when first asked for."""
         if self._predictor is None:
+            results.require_whole(self.folder.model, getattr(self.result, "files", {}))
             self._predictor = evaluate.Predictor.load(
                 self.folder.model,
                 limit=self._config["max_length"],
@@ -74,7 +76,7 @@ def _settings(model: str | Path, knobs: Mapping[str, Any] | None) -> tuple[Setti
     return config.build(Settings, {"model": str(model), **tree}), method_knobs
 
 
-def train(
+def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     source: str | Path,
     *,
     model: str | Path = config.DEFAULT_MODEL,
@@ -84,10 +86,12 @@ def train(
     knobs: Mapping[str, Any] | None = None,
     shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
 ) -> Run:
     """Fine-tune `model` on labelled text. `knobs`: dotted or nested names, for instance `{"train.lr": 1e-4, "seed": 1}`.
 
-    `shared`: rows and token ids that other runs of this process need too.
+    With `out`, an unfinished run of the same order goes on, and a finished one is handed back. `shared`: rows and token ids
+    that other runs of this process need too.
     """
     settings, method_knobs = _settings(model, knobs)
     for name, value in (("data", str(source)), ("model", settings.model)):
@@ -102,8 +106,19 @@ def train(
     else:
         ways = [method() if isinstance(method, type) else method]
     place = Path(out) if out else None
-    folder = pipeline.train(source, settings=settings, ways=ways, test=test, out=place, shared=shared, listen=listen)
-    return Run(folder)
+    options: dict[str, Any] = {"shared": shared, "listen": listen, "stop": stop}
+    return Run(pipeline.train(source, settings=settings, ways=ways, test=test, out=place, **options))
+
+
+def resume(
+    path: str | Path,
+    *,
+    changes: Sequence[str] = (),
+    listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
+) -> Run:
+    """Go on with the unfinished run at `path`. `changes`: `knob=value` for what may change inside a run, such as `lr=1e-4`."""
+    return Run(pipeline.resume(Path(path), changes=changes, listen=listen, stop=stop))
 
 
 def plan(

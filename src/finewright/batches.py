@@ -1,5 +1,6 @@
 """Rows → packed batches by token budget, in an order that is a pure function of (seed, epoch)."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,23 @@ def steps(lengths: Sequence[int], *, budget: int, accumulation: int, seed: int, 
         used = groups[: max(1, round(share * len(groups)))]
         plan += [Step(epoch + (index + 1) / len(groups), group) for index, group in enumerate(used)]
     return plan[:max_steps] if max_steps else plan
+
+
+def halved(passes: Sequence[tuple[int, ...]], lengths: Sequence[int], *, times: int) -> tuple[tuple[int, ...], ...]:
+    """The same rows in smaller passes: each is cut in two of about the same tokens, `times` over; one row stays one."""
+    for _ in range(times):
+        passes = [half for rows in passes for half in _halves(rows, lengths)]
+    return tuple(passes)
+
+
+def _halves(rows: tuple[int, ...], lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    if len(rows) == 1:
+        yield rows
+        return
+    before = list(itertools.accumulate(lengths[row] for row in rows))
+    middle = min(range(1, len(rows)), key=lambda place: abs(before[place - 1] - before[-1] / 2))
+    yield rows[:middle]
+    yield rows[middle:]
 
 
 def by_length(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from finewright import cli_compare, cli_export, cli_plan
+from finewright import cli_compare, cli_export, cli_plan, cli_train
 from finewright.cli_learn import app as learn
 from finewright.errors import UserError
+from finewright.stop import Interrupted
 
 app = typer.Typer(
     name="finewright",
@@ -53,7 +54,9 @@ def demo(
 
 @app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")
 def train(
-    data: Annotated[str, typer.Argument(help="A file, a folder with train.*, validation.*, test.*, or a hub id.")],
+    data: Annotated[
+        str | None, typer.Argument(help="A file, a folder with train.*, validation.*, test.*, or a hub id.", show_default=False)
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Hub id or local folder. [default: openai-community/gpt2]")] = None,
     method: Annotated[str | None, typer.Option(help="A way of fine-tuning, see `finewright methods`. [default: auto]")] = None,
     test: Annotated[str | None, typer.Option(help="File with the test rows.")] = None,
@@ -67,9 +70,17 @@ def train(
     budget: Annotated[str | None, typer.Option(help="Memory that may be taken, such as 8GB. [default: what is free]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Train even when the plan says that it does not fit.")] = False,
     assignments: Set = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an unfinished run; wants no DATA.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--change", metavar="KNOB=VALUE", help="With --resume: lr, epochs and the like, recorded.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune on labelled text and prove the result."""
+    """Fine-tune on labelled text and prove the result. An unfinished run of the same command goes on."""
+    if resume is not None or data is None:
+        given = [data, model, method, test, out, seed, epochs, lr, text_column, label_column, config, assignments]
+        cli_train.show(cli_train.go_on(resume, given=given, changes=changes), as_json=as_json)
+        return
     from finewright import config as knobs
 
     tree = knobs.read_toml(config) if config else {}
@@ -87,22 +98,11 @@ def train(
     listener = terminal.Listener(console)
     console.print(f"[bold]training[/bold] {terminal.clean(data)}", highlight=False)
     try:
-        run = api.train(data, method=chosen, test=test, out=out, knobs={**tree, "method": method_knobs}, listen=listener)
+        tree = {**tree, "method": method_knobs}
+        run = api.train(data, method=chosen, test=test, out=out, knobs=tree, listen=listener, stop=terminal.STOP)
     finally:
         listener.close()
-    result = vars(run.result)
-    if as_json:
-        terminal.print_json({"run": str(run.path), **result})
-        return
-    from finewright import metrics
-
-    console.print(terminal.result_table(result))
-    measured = result["metrics"].get("test")
-    if measured and not metrics.better_than_majority(measured):
-        console.print(f"  no better than always saying the majority class ({measured['majority_accuracy']:.1%})")
-    console.print(
-        f"\n  run     {run.path}\n  next    finewright predict {run.path} 'a text of yours'", highlight=False, soft_wrap=True
-    )
+    cli_train.show(run, as_json=as_json)
 
 
 cli_plan.register(app)
@@ -289,6 +289,8 @@ def main() -> None:
     terminal.stop_on_signals()
     try:
         app()
+    except Interrupted as wish:
+        sys.exit(terminal.say_stopped(wish))
     except Exception as error:
         sys.exit(terminal.explain(error))
 

@@ -51,6 +51,7 @@ class TrainKnobs(Knobs):
     lr: float | None = knob(None, "peak learning rate; the way's own default when not given", low=1e-12, high=100)
     batch_tokens: int | None = knob(None, "tokens per forward pass; chosen from the text lengths when not given", low=1)
     accumulation: int = knob(1, "forward passes per optimizer step", low=1, high=4096)
+    halvings: int = knob(0, "how often each pass is cut in two: the same updates in less memory", low=0, high=20)
     warmup_fraction: float = knob(0.06, "share of the steps in which the learning rate rises", low=0, high=1)
     schedule: Literal["linear", "cosine", "constant"] = knob("linear", "how the learning rate falls after the warm-up")
     weight_decay: float = knob(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
@@ -63,6 +64,9 @@ class TrainKnobs(Knobs):
         "auto", "run frozen lower blocks once and keep what comes out of them; auto: when texts are read often enough to gain"
     )
     trunk_precision: Literal["float32", "bfloat16"] = knob("float32", "how it is kept; bfloat16: half the room, not exact")
+    checkpoint_steps: int | None = knob(
+        None, "optimizer steps between two checkpoints; by time when not given, see docs/reliability.md", low=1
+    )
     checkpoint_activations: Literal["auto", "on", "off"] = knob(
         "auto", "compute a block's inner states again on the way back instead of keeping them; auto: when memory is short"
     )

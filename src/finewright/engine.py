@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from finewright import batches as packing
 from finewright import optim
 from finewright.batches import Encoded, Step
 from finewright.errors import ExitCode, UserError
-from finewright.step import StepResult, train_step
+from finewright.state import Best, TrainState, same_randomness
+from finewright.step import StepResult
 from finewright.tasks import Classification
 from finewright.tuned import Tuned
+from finewright.update import Update
 
 WATCHED_STEPS = 3
 """Updates within which every trained tensor must have got a gradient that is not zero throughout."""
@@ -26,13 +27,22 @@ FIRST_LOSS_SLACK = 0.3
 
 @dataclass(frozen=True)
 class Stepped:
-    """An update was made. `step` counts from 1."""
+    """An update was made. `step` counts from 1. `looks`: validation is looked at next."""
 
     step: int
     num_steps: int
     epoch: float
     lr: float
     result: StepResult
+    looks: bool = False
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Memory ran out in an update: it is made again, with the same texts in `num_passes` passes."""
+
+    step: int
+    num_passes: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Stopped:
     early: bool
 
 
-Event = Stepped | Evaluated | Stopped
+Event = Stepped | Halved | Evaluated | Stopped
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,19 @@ class Recipe:
         """How often validation is scored when nothing stops the run early."""
         return math.ceil(len(self.steps) / self.evaluate_every)
 
+    def looks_after(self, step: int) -> bool:
+        """Whether validation is looked at after so many updates."""
+        return step > 0 and (step % self.evaluate_every == 0 or step == len(self.steps))
+
+    def gives_up(self, state: TrainState) -> bool:
+        """Whether validation has not improved for too long."""
+        return 0 < self.early_stopping <= state.progress.waited
+
+
+def begin(tuned: Tuned, recipe: Recipe) -> TrainState:
+    """The state before the first update."""
+    return TrainState(tuned, optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay, kind=recipe.optimizer))
+
 
 def fit(
     tuned: Tuned,
@@ -85,45 +108,58 @@ def fit(
     recipe: Recipe,
     evaluate: Callable[[], dict[str, Any]] | None,
     places: Sequence[str],
+    state: TrainState | None = None,
     watch: Callable[[int, torch.optim.Optimizer], AbstractContextManager[Any]] = lambda index, optimizer: nullcontext(),
 ) -> Iterator[Event]:
     """Train in place. `evaluate` measures the validation split (None: there is none); `places` names rows in error messages.
 
-    `watch`: what is opened around every update, by its number from 0.
-
-    Ties in validation accuracy are broken by the lower loss.
+    Ties in validation accuracy are broken by the lower loss. `state`: goes on from there; it is true whenever an event is
+    handed out, so that whoever listens may save it. `watch`: what is opened around every update, by its number from 0.
     """
-    optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay, kind=recipe.optimizer)
-    device = str(next(iter(tuned.trainable().values())).device)
-    guard = _GradientGuard(tuned)
-    num_steps, best, waited = len(recipe.steps), (-1.0, -math.inf), 0
-    for index, step in enumerate(recipe.steps):
+    state = state or begin(tuned, recipe)
+    progress = state.progress
+    guard = _GradientGuard(state)
+    num_steps = len(recipe.steps)
+    if evaluate and recipe.looks_after(progress.step) and progress.evaluated_step < progress.step:
+        yield _look(state, evaluate, recipe=recipe)
+    while progress.step < num_steps and not recipe.gives_up(state):
+        index, step = progress.step, recipe.steps[progress.step]
         tuned.train()
         lr = optim.lr_at(
             index, num_steps=num_steps, peak=recipe.lr, warmup_fraction=recipe.warmup_fraction, schedule=recipe.schedule
         )
-        parts = [packing.collate(encoded, rows, device=device) for rows in step.batches]
-        with watch(index, optimizer):
-            result = train_step(tuned, parts, task=task, optimizer=optimizer, lr=lr, clip_norm=recipe.clip_norm)
-        _refuse_non_finite(result, step=index + 1, lr=lr, places=[places[row] for part in parts for row in part.rows])
+        rows = [places[row] for batch in step.batches for row in batch]
+        update = Update(state, encoded, passes=step.batches, task=task, lr=lr, clip_norm=recipe.clip_norm)
+        while (result := update.made(watch(index, state.optimizer))) is None:
+            yield Halved(index + 1, update.halve())
+        _refuse_non_finite(result, step=index + 1, lr=lr, places=rows)
         if index == 0 and recipe.check_first_loss:
             _refuse_strange_start(result.loss, task=task)
         guard.look(index)
-        epoch = step.epochs_done
-        yield Stepped(step=index + 1, num_steps=num_steps, epoch=epoch, lr=lr, result=result)
-        if evaluate is None or ((index + 1) % recipe.evaluate_every and index + 1 != num_steps):
-            continue
-        tuned.owner.eval()
-        optimizer.zero_grad(set_to_none=True)  # nobody needs the gradients while validation is scored
+        progress.step += 1
+        progress.num_tokens += result.num_tokens
+        progress.num_rows += result.num_rows
+        looks = evaluate is not None and recipe.looks_after(progress.step)
+        yield Stepped(step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, looks=looks)
+        if evaluate and looks:
+            yield _look(state, evaluate, recipe=recipe)
+    yield Stopped(step=progress.step, early=progress.step < num_steps)
+
+
+def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, recipe: Recipe) -> Evaluated:
+    """Measure the validation split; the random numbers of training are left alone."""
+    progress = state.progress
+    state.tuned.owner.eval()
+    state.optimizer.zero_grad(set_to_none=True)  # nobody needs the gradients while validation is scored
+    with same_randomness(state.device):
         metrics = evaluate()
-        score = (metrics["accuracy"], -metrics["loss"])
-        improved = score > best
-        best, waited = (score, 0) if improved else (best, waited + 1)
-        yield Evaluated(step=index + 1, epoch=epoch, metrics=metrics, best=improved)
-        if recipe.early_stopping and waited >= recipe.early_stopping and index + 1 != num_steps:
-            yield Stopped(step=index + 1, early=True)
-            return
-    yield Stopped(step=num_steps, early=False)
+    found = Best(progress.step, recipe.steps[progress.step - 1].epochs_done, metrics)
+    improved = progress.best is None or found.score > progress.best.score
+    if improved:
+        progress.best = found
+    progress.waited = 0 if improved else progress.waited + 1
+    progress.evaluated_step = progress.step
+    return Evaluated(step=found.step, epoch=found.epoch, metrics=metrics, best=improved)
 
 
 def _refuse_non_finite(result: StepResult, *, step: int, lr: float, places: Sequence[str]) -> None:
@@ -152,8 +188,10 @@ def _refuse_strange_start(loss: float, *, task: Classification) -> None:
 class _GradientGuard:
     """Every trained tensor must be reached: connected at the first step, not all zero within a few."""
 
-    def __init__(self, tuned: Tuned) -> None:
-        self.waiting = tuned.trainable()
+    def __init__(self, state: TrainState) -> None:
+        self.progress = state.progress
+        unreached = state.progress.unreached
+        self.waiting = {name: p for name, p in state.tuned.trainable().items() if unreached is None or name in unreached}
 
     def look(self, index: int) -> None:
         """Raise `UserError` when a trained tensor gets no gradient."""
@@ -163,6 +201,7 @@ class _GradientGuard:
         if not dead:
             self.waiting = {name: p for name, p in self.waiting.items() if p.grad is not None and not p.grad.any()}
             dead = list(self.waiting) if index == WATCHED_STEPS - 1 else []
+        self.progress.unreached = list(self.waiting)
         if dead:
             raise UserError(
                 f"{len(dead)} trained tensors get no gradient, for instance {dead[0]}",

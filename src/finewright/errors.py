@@ -33,3 +33,10 @@ class UserError(Exception):
         place = f"{self.where}: " if self.where else ""
         way_out = f"\n  → {self.fix}" if self.fix else ""
         return f"{place}{self.what}{way_out}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: PyTorch raises several kinds, on a CPU a plain RuntimeError."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))

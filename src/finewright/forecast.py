@@ -161,7 +161,9 @@ def checkpoint_blocks(tuned: Tuned, *, on: bool) -> None:
 def _steps(lengths: Sequence[int], setup: Setup, *, settings: Settings, epochs: float, limited: bool) -> list[batches.Step]:
     limit = settings.train.max_steps if limited else 0
     options: dict[str, Any] = {"seed": settings.seed, "epochs": epochs, "max_steps": limit}
-    return batches.steps(lengths, budget=setup.batch_tokens, accumulation=setup.accumulation, **options)
+    steps = batches.steps(lengths, budget=setup.batch_tokens, accumulation=setup.accumulation, **options)
+    times = settings.train.halvings
+    return [replace(step, batches=batches.halved(step.batches, lengths, times=times)) for step in steps] if times else steps
 
 
 def _chains(first: Setup, *, longest: int, settings: Settings) -> list[list[Setup]]:

@@ -1,5 +1,6 @@
 """This machine: device, memory, the dtype it is fast in and why."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 PACKAGES = (
     "finewright",
@@ -137,6 +138,16 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def environment() -> dict[str, Any]:
+    """What the last bits of a result depend on beside the data and the knobs."""
+    import torch
+
+    flags = hashlib.sha256(" ".join(sorted(_cpu_flags())).encode()).hexdigest()[:12]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    processor = {"name": _cpu_name(), "flags": flags, "kernels": torch.backends.cpu.get_cpu_capability(), "device": device}
+    return {"versions": versions(), "processor": processor, "threads": torch.get_num_threads()}
 
 
 def git_state() -> str:

@@ -1,7 +1,6 @@
 """One training run in the making: what was chosen, prepared and measured so far."""
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,28 +9,31 @@ import torch
 
 from finewright import (
     batches,
-    checkpoint,
     checks,
     choices,
     engine,
     evaluate,
+    facts,
     hardware,
     hub,
     memory,
     metrics,
     models,
+    order,
     results,
     shapes,
 )
 from finewright import forecast as forecasts
 from finewright import prospect as prospects
 from finewright.batches import Encoded
-from finewright.config import Settings
 from finewright.data import Dataset, Row
 from finewright.events import Downloading
+from finewright.keeper import CADENCE
+from finewright.life import Life
 from finewright.methods.base import AbstractMethod
 from finewright.prospect import Splits
 from finewright.run import RunFolder
+from finewright.state import same_randomness
 from finewright.tasks import Classification
 from finewright.tuned import Tuned
 
@@ -45,17 +47,17 @@ class Job:
     base: shapes.Base
     tuned: Tuned
 
-    def __init__(self, folder: RunFolder, *, settings: Settings, listen: Callable[[Any], None]) -> None:
+    def __init__(self, folder: RunFolder, *, asked: order.Order, life: Life, listen: Callable[[Any], None]) -> None:
         self.folder = folder
-        self.settings = settings
+        self.settings = asked.settings
+        self.life = life
         self.listen = listen
         self.choices = choices.Choices()
         self.machine = hardware.detect()
         self.precision = "float32"
         self.meter = memory.Meter(self.machine.device)
-        self.best: engine.Evaluated | None = None
-        self.last_step, self.num_tokens, self.num_rows = 0, 0, 0
-        self.train_seconds, self.started = 0.0, time.monotonic()
+        self.train_seconds = 0.0
+        self.findings: list[checks.Finding] = []
 
     def tell(self, *sentences: str) -> None:
         """Pass sentences on to whoever listens."""
@@ -74,10 +76,9 @@ class Job:
 
     def report(self, findings: Sequence[checks.Finding]) -> None:
         """Keep findings in checks.json, tell the warnings, stop on errors."""
-        kept = self.folder.read_json(self.folder.checks)["findings"] if self.folder.checks.exists() else []
-        new = [finding.as_json() for finding in findings if finding.as_json() not in kept]  # with `auto` one looks again
-        findings = [finding for finding in findings if finding.as_json() in new]
-        self.folder.write_json(self.folder.checks, {"findings": [*kept, *new]})
+        findings = [finding for finding in findings if finding not in self.findings]  # with `auto` one looks again
+        self.findings += findings
+        self.folder.write_json(self.folder.checks, {"findings": [finding.as_json() for finding in self.findings]})
         checks.stop_on_errors(findings)
         self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
@@ -105,15 +106,24 @@ class Job:
         if len(ways) > 1:
             self.choices.note("method", self.method.name(), self.method.preference_reason or "the first way that fits")
         self.choices.made += self.prospect.choices.made
+        self._settle_open_knobs()
         self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.forecast.warnings))
-        self.folder.write_json(self.folder.plan, self.forecast.as_json())
+        if not self.folder.earlier:
+            self.folder.write_json(self.folder.plan, self.forecast.as_json())
         self.tell(self.forecast.sentence())
         if not self.forecast.fits:
             shortage = forecasts.shortage(peaks, self.forecast.budget)
-            if not self.settings.force:
+            if not self.settings.force and not self.folder.earlier:  # what was begun goes on, in smaller passes if need be
                 raise shortage
             self.tell(f"warning: {shortage.what}")
         return self.prospect.splits
+
+    def _settle_open_knobs(self) -> None:
+        """What a later life must not choose anew, because then more or less memory may be free."""
+        if self.settings.train.checkpoint_activations == "auto" and not self.forecast.setup.checkpoint_activations:
+            self.choices.note("train.checkpoint_activations", "off", "it fits without")
+        if self.settings.train.checkpoint_steps is None:
+            self.choices.note("train.checkpoint_steps", "auto", CADENCE)
 
     @property
     def method(self) -> AbstractMethod:
@@ -155,24 +165,33 @@ class Job:
         assert self.tuned.num_head() > 0, "the head is trained in every way"
         assert self.tuned.num_trainable() == self.forecast.plan.trainable_parameters, "the sketch is the network"
 
-    def write_config(self, dataset: Dataset) -> None:
-        """config.json: every resolved knob and the reason of each automatic one, before the first step."""
-        self.folder.write_json(
-            self.folder.config,
-            {
-                "settings": self.settings.model_dump(),
-                "method": self.method.name(),
-                "method_knobs": self.method.model_dump(),
-                "choices": self.choices.made,
-                "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
-                "data_fingerprint": dataset.fingerprint,
-                "labels": list(dataset.labels),
-                "max_length": self.prospect.limit,
-                "precision": self.precision,
-            },
+    def insist_same(self, dataset: Dataset) -> None:
+        """A run that goes on must be the one that was begun."""
+        settings, splits = order.pinned(self.settings, self.choices.made), self.prospect.splits
+        found = facts.collect(
+            source=self.source, dataset=dataset, splits=splits, settings=settings, method=self.method, device=self.machine.device
         )
-        torch.manual_seed(self.settings.seed)
-        self.started = time.monotonic()
+        self.life.insist_same(found, dataset=dataset)
+
+    def begin(self, dataset: Dataset) -> None:
+        """Ready for the first step, or the next one; config.json has every resolved knob and why automatic ones were chosen."""
+        described = {
+            "settings": self.settings.model_dump(),
+            "method": self.method.name(),
+            "method_knobs": self.method.model_dump(),
+            "choices": self.choices.made,
+            "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
+            "data_fingerprint": dataset.fingerprint,
+            "labels": list(dataset.labels),
+            "max_length": self.prospect.limit,
+            "precision": self.precision,
+        }
+        self.life.begin(self.tuned, recipe=self.recipe, settings=self.settings, described=described)
+
+    def fill(self, splits: Splits) -> None:
+        """Run the frozen lower blocks once over what is read again and again, where that is worth it."""
+        with same_randomness(self.life.state.device):
+            self.forecast.savings.fill(self.tuned, splits, ("train", "validation"))
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Measure what an update takes, if it is one of those the plan was made of."""
@@ -184,44 +203,25 @@ class Job:
         """How the engine looks at the validation split; None when there is none. The first look is measured."""
 
         def look() -> dict[str, Any]:
-            with self.meter.look() if self.best is None else contextlib.nullcontext():
+            first = self.life.state.progress.best is None
+            with self.life.stop.at_once(), self.meter.look() if first else contextlib.nullcontext():  # nothing changes inside
                 return evaluate.measure(self.tuned, encoded, labels=task.labels)
 
         return look if encoded.ids else None
 
     def hear(self, event: engine.Event) -> None:
         """Write what happened into the run and pass it on."""
-        self.train_seconds = time.monotonic() - self.started
-        if isinstance(event, engine.Stepped):
-            self._hear_step(event)
-        elif isinstance(event, engine.Evaluated):
-            flat = {key: event.metrics[key] for key in ("accuracy", "macro_f1", "loss")}
-            self.folder.append(self.folder.metrics, {"step": event.step, "epoch": event.epoch, "validation": flat})
-            if event.best:
-                self.best = event
-                checkpoint.save(self.folder.checkpoints, step=event.step, weights=self.tuned.trainable(), state=flat)
+        self.train_seconds = self.life.keeper.seconds
+        self.meter.peak_bytes = self.life.keeper.peak_bytes = max(self.meter.peak_bytes, self.life.keeper.peak_bytes)
+        self.life.hear(event)
         self.listen(event)
-
-    def _hear_step(self, event: engine.Stepped) -> None:
-        self.last_step = event.step
-        self.num_tokens += event.result.num_tokens
-        self.num_rows += event.result.num_rows
-        if event.step % self.settings.train.log_steps and event.step != event.num_steps:
-            return
-        result = event.result
-        line = {"step": event.step, "epoch": event.epoch, "loss": result.loss, "lr": event.lr, "grad_norm": result.grad_norm}
-        self.folder.append(self.folder.metrics, line)
-        self.folder.append(self.folder.timings, {"step": event.step, "seconds": self.train_seconds})
+        self.life.end_if_wished()
 
     def take_best(self) -> None:
         """Go back to the weights that did best on validation."""
-        if self.best is None or self.best.step == self.last_step:
-            return
-        weights = checkpoint.load_weights(self.folder.checkpoints / f"step-{self.best.step:08d}")
-        with torch.no_grad():
-            for name, parameter in self.tuned.trainable().items():
-                parameter.copy_(weights[name])
-        self.tell(f"kept the weights of step {self.best.step}, the best on validation")
+        step = self.life.keeper.take_best()
+        if step != self.life.state.progress.step:
+            self.tell(f"kept the weights of step {step}, the best on validation")
 
     def predictor(self, task: Classification) -> evaluate.Predictor:
         """The trained model in the form in which it predicts; it is not trained any more."""
@@ -235,7 +235,8 @@ class Job:
 
     def summary(self, dataset: Dataset, *, splits: Splits, task: Classification, proof_difference: float) -> dict[str, Any]:
         """result.json, with predictions.jsonl written on the way."""
-        measured: dict[str, Any] = {"validation": self.best.metrics} if self.best else {}
+        progress = self.life.state.progress
+        measured: dict[str, Any] = {"validation": progress.best.metrics} if progress.best else {}
         if dataset.test:
             shares = evaluate.probabilities(evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels)))
             lines = evaluate.prediction_lines(dataset.test, shares, labels=task.labels)
@@ -243,7 +244,7 @@ class Job:
             test = metrics.classification(shares, splits["test"].targets, labels=task.labels)
             test["worst_mistakes"] = evaluate.worst_mistakes(dataset.test, shares, labels=task.labels)
             measured["test"] = test
-        steps = self.recipe.steps[: self.last_step]
+        steps = self.recipe.steps[: progress.step]
         packed = not self.tuned.anatomy.unpackable
         return {
             "method": self.method.name(),
@@ -259,12 +260,13 @@ class Job:
             "total_parameters": self.prospect.shape.total_parameters,
             "trainable_fraction": self.forecast.plan.trainable_parameters / self.prospect.shape.total_parameters,
             "epochs": steps[-1].epochs_done,
-            "steps": self.last_step,
-            "best_step": self.best.step if self.best else self.last_step,
+            "steps": progress.step,
+            "best_step": progress.best.step if progress.best else progress.step,
             "train_seconds": self.train_seconds,
-            "examples_per_second": self.num_rows / self.train_seconds,
-            "tokens_per_second": self.num_tokens / self.train_seconds,
+            "examples_per_second": progress.num_rows / self.train_seconds,
+            "tokens_per_second": progress.num_tokens / self.train_seconds,
             "trunk_cached": self.forecast.savings.where is not None,
+            **self.life.keeper.summary(),
             "padding_fraction": 0.0 if packed else batches.padding_fraction(steps, splits["train"].lengths),
             "peak_memory_bytes": self.meter.peak_bytes,
             "peak_resident_bytes": hardware.peak_resident_bytes(),
@@ -272,6 +274,7 @@ class Job:
             "planned_seconds": self.forecast.plan.seconds,
             "metrics": measured,
             "artifact_bytes": results.artifact_bytes(self.folder.model),
+            "files": results.fingerprints(self.folder.model),
             "proof_difference": proof_difference,
             **results.describe_machine(self.machine),
         }

@@ -12,6 +12,7 @@ from finewright import (
     baselines,
     checks,
     config,
+    disk,
     hardware,
     hub,
     memory,
@@ -158,7 +159,7 @@ def _clear_unfinished(folder: RunFolder) -> None:
     """Take away what a run left that did not come to its end, and nothing else."""
     if not folder.path.is_dir() or folder.complete:
         return
-    names = {path.name for path in folder.path.iterdir() if not path.name.endswith(".partial")}
+    names = {path.name for path in folder.path.iterdir() if not path.name.startswith(disk.DRAFT)}
     if strange := sorted(names - _OWN_NAMES):
         what = f"a run should go here, and the folder has something else: {', '.join(strange[:3])}"
         raise UserError(what, where=str(folder.path), fix="take it away, or another --out")

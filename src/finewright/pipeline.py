@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, engine, hub, proof, results, run, tasks
+from finewright import checks, disk, engine, hub, order, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
+from finewright.life import Life
 from finewright.methods.base import AbstractMethod
 from finewright.shared import Shared
+from finewright.stop import Interrupted, Stop
 
 
 def train(
@@ -20,36 +22,78 @@ def train(
     out: Path | None = None,
     shared: Shared | None = None,
     listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
 ) -> run.RunFolder:
     """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
 
-    `listen` hears sentences (`str`) about what was chosen and found, and the engine's events. `shared`: rows and token ids
-    that other runs of this process need too.
+    An unfinished run that was asked for the same goes on. `listen` hears sentences (`str`) about what was chosen and found,
+    and the engine's events. `shared`: rows and token ids that other runs of this process need too. `stop`: a wish to stop
+    ends the work with `Interrupted`, what was done committed.
     """
-    shared = shared or Shared()
-    named = ways[0].name() if len(ways) == 1 else "auto"
-    folder = run.create(out=out, name=f"{Path(str(source)).stem}-{named}-seed{settings.seed}")
+    asked = order.make(source, test=test, settings=settings, ways=ways)
+    name = f"{Path(str(source)).stem}-{asked.way}-seed{settings.seed}"
+    folder = run.create(out=out, name=name, differences=lambda kept: order.differences(kept, asked))
+    return _live(folder, asked, (), shared=shared or Shared(), listen=listen, stop=stop or Stop())
+
+
+def resume(
+    path: Path,
+    *,
+    changes: Sequence[str] = (),
+    listen: Callable[[Any], None] = lambda event: None,
+    stop: Stop | None = None,
+) -> run.RunFolder:
+    """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
+    folder = run.reopen(path)
+    asked = order.read(folder.earlier["order"], where=folder.config)
+    return _live(folder, asked, changes, shared=Shared(), listen=listen, stop=stop or Stop())
+
+
+def _live(
+    folder: run.RunFolder,
+    asked: order.Order,
+    changes: Sequence[str],
+    *,
+    shared: Shared,
+    listen: Callable[[Any], None],
+    stop: Stop,
+) -> run.RunFolder:
+    """One life of a run: from where it stands to its end."""
     try:
-        job = Job(folder, settings=settings, listen=listen)
-        job.choose_machine()
+        if folder.complete:
+            listen("finished already: nothing is left to do")
+            return folder
+        if not folder.earlier:
+            folder.write_json(folder.config, {"order": asked.as_json(), "changes": []})
+        asked, changed = order.resumed(folder.earlier, asked, changes)
+        life = Life(folder, changes=changed, stop=stop, tell=listen)
+        _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, listen=listen))
+        return folder
+    except Interrupted as wish:
+        wish.run = folder.path
+        raise
+    finally:
+        folder.release()
 
-        dataset = shared.read(source, knobs=settings.data, test=test)
-        job.tell(*dataset.notes)
-        task = tasks.infer(
-            dataset.labels,
-            training_labels=[row.label for row in dataset.train],
-            class_weights=settings.train.class_weights,
-        )
-        job.report(checks.look(dataset))
 
-        model = hub.resolve(settings.model, progress=job.downloading)
-        splits = job.choose_way(model, ways, dataset=dataset, task=task, known=shared.ids(model.name))
+def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Life, job: Job) -> None:
+    job.choose_machine()
+    dataset = shared.read(asked.source, knobs=job.settings.data, test=asked.test)
+    job.tell(*dataset.notes)
+    labels = [row.label for row in dataset.train]
+    task = tasks.infer(dataset.labels, training_labels=labels, class_weights=job.settings.train.class_weights)
+    job.report(checks.look(dataset))
 
-        base = job.load(labels=dataset.labels)
-        job.prepare(base, rows=dataset.train)
-        job.write_config(dataset)
-        job.forecast.savings.fill(job.tuned, splits, ("train", "validation"))
+    model = hub.resolve(job.settings.model, progress=job.downloading)
+    splits = job.choose_way(model, asked.ways, dataset=dataset, task=task, known=shared.ids(model.name))
+    job.insist_same(dataset)
 
+    base = job.load(labels=dataset.labels)
+    job.prepare(base, rows=dataset.train)
+    job.begin(dataset)
+    job.fill(splits)
+
+    with life.stoppable():
         for event in engine.fit(
             job.tuned,
             splits["train"],
@@ -57,16 +101,15 @@ def train(
             recipe=job.recipe,
             evaluate=job.evaluation(splits["validation"], task=task),
             places=[row.where for row in dataset.train],
+            state=life.state,
             watch=job.watching,
         ):
             job.hear(event)
-        job.take_best()
+    job.take_best()
 
-        results.save_model(folder.model, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
-        difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
-        result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
-        results.write_card(folder.model, result=result, method=job.method, tuned=job.tuned, origin=base.origin)
-        folder.write_json(folder.result, result)  # last: now the run is complete
-        return folder
-    finally:
-        folder.release()
+    with disk.whole_folder(folder.model) as draft:
+        results.save_model(draft, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
+    difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
+    result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
+    results.write_card(folder.model, result=result, method=job.method, tuned=job.tuned, origin=base.origin)
+    folder.write_json(folder.result, result)  # last: now the run is complete

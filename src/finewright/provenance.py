@@ -12,13 +12,13 @@ FILE = "base.json"
 
 def identity(source: Source) -> dict[str, str]:
     """What says that a model is still the same: its name, and its commit or the SHA-256 of every weight file."""
-    return {"name": source.name} | ({"revision": source.revision} if source.revision else _fingerprints(source.path))
+    return {"name": source.name} | ({"revision": source.revision} if source.revision else fingerprints(source.path))
 
 
 def write(folder: Path, source: Source) -> None:
     """Keep the SHA-256 of every weight file of a base that has no commit to name it by."""
     if not source.revision:
-        (folder / FILE).write_text(json.dumps({"weights": _fingerprints(source.path)}, indent=2) + "\n", encoding="utf-8")
+        (folder / FILE).write_text(json.dumps({"weights": fingerprints(source.path)}, indent=2) + "\n", encoding="utf-8")
 
 
 def require_same(folder: Path, source: Source) -> None:
@@ -30,14 +30,15 @@ def require_same(folder: Path, source: Source) -> None:
         expected = json.loads(path.read_text(encoding="utf-8"))["weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot be read: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
-    found = _fingerprints(source.path)
+    found = fingerprints(source.path)
     changed = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
     if changed:
         what = f"the base model is not the one the adapter was trained on: {', '.join(changed)} differs"
         raise UserError(what, where=source.name, fix="bring the old weights back, or train again", code=ExitCode.MISMATCH)
 
 
-def _fingerprints(folder: Path) -> dict[str, str]:
+def fingerprints(folder: Path) -> dict[str, str]:
+    """SHA-256 of every weight file of a model's folder, by name."""
     digests = {}
     for path in sorted(folder.glob("*.safetensors")):
         with open(path, "rb") as handle:

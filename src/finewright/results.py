@@ -1,14 +1,17 @@
 """What a run leaves behind: the model folder with its card, the predictions, the summary."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import hardware, provenance, shapes
+from finewright import disk, hardware, provenance, shapes
+from finewright.errors import ExitCode, UserError
 from finewright.hub import Source
 from finewright.methods.base import AbstractMethod
 from finewright.tuned import Origin, Tuned
 
+_CARD_FILE = "README.md"
 _CARD = """{front}
 # {title}
 
@@ -95,7 +98,26 @@ def write_card(folder: Path, *, result: dict[str, Any], method: AbstractMethod, 
         loading=_LOADING_ADAPTER.format(base=origin.name if is_hub_id else "path/to/the/base") if adapter else _LOADING_MODEL,
         note="\n".join(notes),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    disk.write_whole(folder / _CARD_FILE, text)
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model folder but its card, by name."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name: _sha256(folder / name) for name in names if name != _CARD_FILE}
+
+
+def require_whole(folder: Path, files: Mapping[str, str]) -> None:
+    """Files of a model folder that are missing or not what was proven are a `UserError`: they would predict something else."""
+    damaged = [name for name, digest in files.items() if not (folder / name).is_file() or _sha256(folder / name) != digest]
+    if damaged:
+        what = f"{', '.join(damaged)}: missing, or not what was saved and proven"
+        raise UserError(what, where=str(folder), fix="bring it back, or train again", code=ExitCode.MISMATCH)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def artifact_bytes(folder: Path) -> int:

@@ -1,21 +1,25 @@
 """The run folder: create, lock, append a metric, finish, open, list. It owns every file name in it."""
 
-import fcntl
+import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from finewright import disk, logs
 from finewright.errors import ExitCode, UserError
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_LEFTOVERS = {_LOCK, "checks.json", "config.json", "plan.json"}
-"""What a run leaves that stopped before training: its folder may be used again."""
+_OURS = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
+_OURS |= {"predictions.jsonl", "result.json"}
+"""What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
+_NOTHING_BEGUN = {_LOCK, "config.json"}
 
 
 class RunFolder:
@@ -23,6 +27,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.earlier: dict[str, Any] = {}
+        """config.json of an earlier life of the run that this one goes on from; empty when it begins."""
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.checks = path / "checks.json"
@@ -41,16 +47,18 @@ class RunFolder:
 
     def lock(self) -> None:
         """Hold the run for this process; the kernel lets go of the lock when the process ends, however it ends."""
-        handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            holder = handle.read().strip() or "another process"
-            handle.close()
-            raise UserError(
-                f"locked by {holder}", where=str(self.path), fix="wait for it, or choose another --out", code=ExitCode.MISMATCH
-            ) from None
+        while True:
+            handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
+            if not disk.lock(handle.fileno()):
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                handle.close()
+                fix = "wait for it, or choose another --out"
+                raise UserError(f"locked by {holder}", where=str(self.path), fix=fix, code=ExitCode.MISMATCH)
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(handle.fileno()), os.stat(self.path / _LOCK)):
+                    break
+            handle.close()  # whoever had it removed the file in between
         handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         handle.flush()
@@ -58,34 +66,46 @@ class RunFolder:
 
     def release(self) -> None:
         """Let others have the run; a folder in which nothing was begun goes away."""
-        if self._lock:
-            self._lock.close()
-            self._lock = None
-            if {path.name for path in self.path.iterdir()} == {_LOCK}:
-                (self.path / _LOCK).unlink()
-                self.path.rmdir()
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            if {path.name for path in self.path.iterdir()} <= _NOTHING_BEGUN:
+                disk.remove(self.path)
+        self._lock.close()
+        self._lock = None
+
+    @property
+    def committed_step(self) -> int:
+        """Step of the newest checkpoint, 0 without one; whether it is whole is another question."""
+        steps = [re.fullmatch(r"step-(\d+)", path.name) for path in self.checkpoints.glob("step-*")]
+        return max((int(step[1]) for step in steps if step), default=0)
+
+    @property
+    def begun(self) -> bool:
+        """Whether training got as far as a checkpoint, be it damaged."""
+        return self.committed_step > 0 or any(self.checkpoints.glob(".bad-step-*"))
+
+    def clear(self) -> None:
+        """Remove what an earlier life left that got to no checkpoint."""
+        for path in sorted(self.path.iterdir()):
+            if path.name != _LOCK:
+                disk.remove(path)
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write a JSON file whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
-            json.dump(value, handle, indent=2, ensure_ascii=False, allow_nan=False)
-            handle.write("\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-
-    def append(self, path: Path, line: dict[str, Any]) -> None:
-        """Add one line to a JSON-lines file."""
-        with open(path, "a", encoding="utf-8", errors="backslashreplace") as handle:
-            handle.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        disk.write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
         """Write a JSON-lines file whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as handle:
-            handle.writelines(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-        os.replace(partial, path)
+        disk.write_whole(path, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
+
+    def append(self, path: Path, line: dict[str, Any]) -> None:
+        """Add one line to a JSON-lines file."""
+        logs.append(path, line)
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the run."""
+        return shutil.disk_usage(self.path).free
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
         """A JSON-lines file of this run; absent or broken is a `UserError`."""
@@ -118,21 +138,80 @@ def new_folder(*, out: Path | None, name: str) -> Path:
     return path
 
 
-def create(*, out: Path | None, name: str) -> RunFolder:
-    """A new, locked run folder: `out`, or `runs/<name>` with a number when that is taken. Made before anything heavy."""
-    path = out or _free(RUNS / (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"))
+def create(*, out: Path | None, name: str, differences: Callable[[dict[str, Any]], list[str]] = lambda order: []) -> RunFolder:
+    """A locked run folder, made before anything heavy: `out`, or `runs/<name>` with a number when that is taken.
+
+    An unfinished run goes on in its folder when its order is the same (`differences` finds none); its `earlier` is set then.
+    A finished one is handed back when `out` names it. Without `out`, folders that are locked, finished or of another order
+    are taken; with it they are a `UserError`.
+    """
+    if out is not None:
+        return _claim(out, differences)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
+    number = 1
+    while True:
+        path = RUNS / (safe if number == 1 else f"{safe}-{number}")
+        if not RunFolder(path).complete:
+            try:
+                return _claim(path, differences)
+            except UserError as taken:
+                if taken.code == ExitCode.USAGE and not path.exists():
+                    raise
+        number += 1
+
+
+def _claim(path: Path, differences: Callable[[dict[str, Any]], list[str]]) -> RunFolder:
+    folder = RunFolder(path)
     try:
-        if path.exists() and not (path.is_dir() and {item.name for item in path.iterdir()} <= _LEFTOVERS):
+        if path.exists() and not (path.is_dir() and _is_ours(path)):
             raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
         path.mkdir(parents=True, exist_ok=True)
-        folder = RunFolder(path)
         folder.lock()
-        folder.checks.unlink(missing_ok=True)
-        folder.config.unlink(missing_ok=True)
-        folder.plan.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
+    try:
+        _settle(folder, differences)
+    except BaseException:
+        folder.release()
+        raise
     return folder
+
+
+def _settle(folder: RunFolder, differences: Callable[[dict[str, Any]], list[str]]) -> None:
+    """Go on with what is in a locked folder, or clear it."""
+    if not folder.complete and not folder.begun:
+        folder.clear()
+        return
+    kept = folder.read_json(folder.config)
+    found = differences(kept.get("order", {}))
+    if found:
+        what = "the run that is here was asked for something else:\n" + "\n".join(f"  {line}" for line in found[:20])
+        fix = (
+            f"choose another --out; or `finewright train --resume {folder.path}`, with --change for what may change inside a run"
+        )
+        raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
+    folder.earlier = kept
+
+
+def reopen(path: Path) -> RunFolder:
+    """A run that was begun, locked, with `earlier` set; a folder that is none is a `UserError`."""
+    folder = RunFolder(path)
+    if not path.is_dir() or not folder.config.exists():
+        raise _no_run(path)
+    folder.lock()
+    try:
+        folder.earlier = folder.read_json(folder.config)
+        if "order" not in folder.earlier:
+            raise UserError("it does not say what was asked for", where=str(folder.config), code=ExitCode.MISMATCH)
+    except BaseException:
+        folder.release()
+        raise
+    return folder
+
+
+def _is_ours(path: Path) -> bool:
+    names = {item.name for item in path.iterdir()}
+    return not names or (_LOCK in names and all(name in _OURS or name.startswith(disk.DRAFT) for name in names))
 
 
 def _free(wanted: Path) -> Path:
@@ -147,13 +226,16 @@ def open_run(path: Path) -> RunFolder:
     """A complete run; a folder that is none, or a run that did not finish, is a `UserError`."""
     folder = RunFolder(path)
     if not _is_run(folder):
-        nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
-        raise UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
+        raise _no_run(path)
     if not folder.complete:
-        raise UserError(
-            "the run did not finish: it has no result.json", where=str(path), fix="train it again", code=ExitCode.MISMATCH
-        )
+        fix = f"finewright train --resume {path}"
+        raise UserError("the run did not finish: it has no result.json", where=str(path), fix=fix, code=ExitCode.MISMATCH)
     return folder
+
+
+def _no_run(path: Path) -> UserError:
+    nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
+    return UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
 
 
 def list_runs(root: Path) -> list[RunFolder]:

@@ -62,7 +62,7 @@ class Savings:
 
     def tell(self, choices: Choices, *, rows: int) -> None:
         """Note what was chosen; `rows`: as `apply` returned it."""
-        choices.note("train.trunk_cache", self.where or "off", self.reason)
+        choices.note("train.trunk_cache", "on" if self.where else "off", self.reason)
         if rows:
             choices.note("embeddings", f"{rows:,} rows", "the tokens that occur in training; the others stay as they are")
 

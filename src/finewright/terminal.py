@@ -1,8 +1,10 @@
 """How a run looks in a terminal: sentences, a progress bar with an estimate, tables. All of it on standard error."""
 
+import contextlib
 import errno
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -15,8 +17,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from finewright.errors import ExitCode, UserError
+from finewright.errors import ExitCode, UserError, is_out_of_memory
 from finewright.memory import in_words
+from finewright.run import RunFolder
+from finewright.stop import Interrupted, Stop
 
 _CONTROL = {code: None for code in [*range(32), 127, *range(128, 160)] if code not in (9, 10)}
 
@@ -42,16 +46,45 @@ def read_lines() -> list[str]:
     return [line.rstrip("\n") for line in sys.stdin if line.strip()]
 
 
-def stop_on_signals() -> None:
-    """Ctrl-C ends with 130, a termination with 143, and says so."""
+STOP = Stop()
+"""What signals wish."""
+_SHOW_CURSOR = "\x1b[?25h"
 
-    def stop(number: int, _: Any) -> None:
-        Console(stderr=True).print("stopped")
-        raise SystemExit(128 + number)
+
+def stop_on_signals() -> None:
+    """Ctrl-C, a termination, a lost terminal: the first waits for a step to end, the second does not wait."""
+
+    def heard(number: int, _: Any) -> None:
+        if STOP.wished:
+            _say_now("stopped at once\n", cursor=True)
+            os._exit(128 + number)
+        if STOP.patient:
+            _say_now("stopping after this step; once more stops at once\n")
+        STOP.wish(number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, heard)
+
+
+def _say_now(text: str, *, cursor: bool = False) -> None:
+    """Past every buffer: a signal may come while one is being filled."""
+    with contextlib.suppress(OSError):
+        os.write(2, ((_SHOW_CURSOR if cursor and os.isatty(2) else "") + text).encode())
+
+
+def say_stopped(wish: Interrupted) -> int:
+    """What became of the run and how it goes on; the exit code."""
+    run = RunFolder(wish.run) if wish.run else None
+    if run and run.committed_step:
+        command = f"finewright train --resume {shlex.quote(str(run.path))}"
+        text = f"stopped; step {run.committed_step:,} is saved, this goes on from there:\n  {command}"
+    else:
+        text = "stopped" + ("; nothing was saved yet, the same command begins again" if run else "")
+    with contextlib.suppress(OSError):
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
+    return 128 + wish.number
 
 
 def explain(error: Exception) -> int:
@@ -66,7 +99,7 @@ def explain(error: Exception) -> int:
     if os.environ.get("FINEWRIGHT_TRACEBACK"):
         console.print_exception()
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+    if is_out_of_memory(error):
         console.print("[red]error:[/red] out of memory → smaller --set train.batch_tokens=N, or --set data.max_length=N")
         return int(ExitCode.OUT_OF_MEMORY)
     first = clean(text.splitlines()[0])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from finewright import batches, kernels, store, tasks
+from finewright import batches, hardware, kernels, store, tasks
 from finewright.anatomy import block_index
 from finewright.batches import Encoded
 from finewright.tuned import Tuned
@@ -211,12 +211,17 @@ def _run(tuned: Tuned, encoded: Encoded, starts: np.ndarray) -> Iterator[tuple[i
 
 
 def _key(tuned: Tuned, encoded: Encoded, *, dtype: torch.dtype) -> str:
-    """Hash of all that the outcome depends on: tokens, weights, shape, and how the numbers are computed."""
+    """Hash of all that the outcome depends on: tokens, weights, shape, and how the numbers are computed.
+
+    Versions, processor and threads are part of it, so that a run comes out the same whether or not it found the outcome here.
+    """
     network, anatomy, trunk = tuned.network, tuned.anatomy, tuned.trunk
     shape = {name: value for name, value in network.config.to_dict().items() if name not in _NO_MATTER}
     device = network.get_input_embeddings().weight.device.type
-    computed = (torch.__version__, device, tuned.bfloat16, kernels.can_pack(torch.bfloat16 if tuned.bfloat16 else torch.float32))
-    parts: list[Any] = [_FORMAT, json.dumps(shape, sort_keys=True, default=str), repr((trunk.num_blocks, dtype, *computed))]
+    computed = {"environment": hardware.environment(), "device": device, "bfloat16": tuned.bfloat16}
+    computed["packed"] = kernels.can_pack(torch.bfloat16 if tuned.bfloat16 else torch.float32)
+    told = [shape, computed, trunk.num_blocks, str(dtype)]
+    parts: list[Any] = [_FORMAT, json.dumps(told, sort_keys=True, default=str)]
     parts += [np.array(encoded.lengths).data, encoded.flat().astype(np.int32).data]
     above = tuple(f"{name}." for name in (anatomy.final_norm, anatomy.pooler) if name)
     for name, tensor in sorted(network.state_dict().items()):

@@ -1,0 +1,130 @@
+"""Every change on disk that a run makes goes through these few calls, so that each can be counted, refused and replayed."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from finewright.errors import ExitCode, UserError
+
+Bytes = bytes | bytearray | memoryview
+DRAFT = ".draft-"
+"""How the name of something begins that is not whole yet."""
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[int]:
+    """A descriptor of a file that must not exist yet; what was written is on the medium when the block ends."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(descriptor: int, data: Bytes) -> None:
+    """All of `data`: the system may take a part at a time."""
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def append(path: Path, data: Bytes) -> None:
+    """Put `data` at the end of a file, which is made if need be; not yet on the medium."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def cut(path: Path, num_bytes: int) -> None:
+    """Shorten a file."""
+    os.truncate(path, num_bytes)
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the medium.
+
+    A failure is never tried again: after one the system may report success for data that is lost.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """A folder with those above it."""
+    os.makedirs(path, exist_ok=True)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Give another name, in one step; the name is on the medium when the call ends. An existing file gives way."""
+    os.rename(old, new)
+    sync(new.parent)
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder with all in it; no error when it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        if not path.is_dir() or path.is_symlink():
+            os.unlink(path)
+            return
+        for inside in sorted(path.iterdir()):
+            remove(inside)
+        os.rmdir(path)
+
+
+def lock(descriptor: int) -> bool:
+    """Whether this process has the file now; the kernel takes the lock back when the process ends, however it ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A text file that is there whole or not at all."""
+    draft = path.with_name(DRAFT + path.name)
+    with explained(path):
+        remove(draft)
+        with new_file(draft) as descriptor:
+            write(descriptor, text.encode("utf-8", "backslashreplace"))
+        rename(draft, path)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `path` when all of it is on the medium."""
+    draft, old = path.with_name(DRAFT + path.name), path.with_name(f"{DRAFT}old-{path.name}")
+    with explained(path):
+        remove(draft)
+        remove(old)
+        make_folder(draft)
+        yield draft
+        for inside in [*sorted(draft.rglob("*")), draft]:
+            sync(inside)
+        if path.exists():
+            rename(path, old)
+        rename(draft, path)
+        remove(old)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What the disk refuses is one message, with its own exit code."""
+    try:
+        yield
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        written_elsewhere = type(error).__name__ == "SafetensorError" and "os error" in reason  # Rust has errors of its own
+        if not isinstance(error, OSError) and not written_elsewhere:
+            raise
+        fix = "make room or mend the disk; then the same command goes on from the last checkpoint"
+        raise UserError(f"cannot write: {reason}", where=str(path), fix=fix, code=ExitCode.DISK) from None

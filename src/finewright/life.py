@@ -1,0 +1,107 @@
+"""One life of a run: the same run as in its earlier lives, gone on from where they got to, logged, committed, ended on wish."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from finewright import engine, facts, hardware
+from finewright.config import Settings
+from finewright.data import Dataset
+from finewright.keeper import Keeper
+from finewright.order import Change
+from finewright.run import RunFolder
+from finewright.state import TrainState
+from finewright.stop import Interrupted, Stop
+from finewright.tuned import Tuned
+
+
+class Life:
+    """From the facts of a run to the end of its training. `changes`: what `--change` asks for now."""
+
+    facts: dict[str, Any]
+    state: TrainState
+    keeper: Keeper
+
+    def __init__(self, folder: RunFolder, *, changes: Sequence[Change], stop: Stop, tell: Callable[[str], None]) -> None:
+        self.folder, self.stop, self.tell = folder, stop, tell
+        self.changes = [change.as_json() for change in changes]
+        self.log_steps = 1
+
+    def insist_same(self, found: dict[str, Any], *, dataset: Dataset) -> None:
+        """A run that goes on must be the one that was begun: what differs is told, before anything is loaded."""
+        self.facts = found
+        if kept := self.folder.earlier.get("facts"):
+            facts.require_same(kept, found, dataset=dataset, where=str(self.folder.path))
+
+    def begin(self, tuned: Tuned, *, recipe: engine.Recipe, settings: Settings, described: Mapping[str, Any]) -> None:
+        """The state before the first step, or that of the newest checkpoint; config.json says what will be done.
+
+        `described`: what config.json holds besides the order, the facts and the changes.
+        """
+        torch.manual_seed(settings.seed)
+        self.state = engine.begin(tuned, recipe)
+        self.log_steps = settings.train.log_steps
+        every_steps = settings.train.checkpoint_steps
+        self.keeper = Keeper(
+            self.folder, self.state, facts=self.facts, environment=hardware.environment(), every_steps=every_steps
+        )
+        earlier = self.folder.earlier
+        changes = [*earlier.get("changes", []), *self.changes]
+        self.keeper.changes = changes
+        if earlier:
+            self.keeper.restore(tell=self.tell)
+        self.keeper.require_room()
+        for change in self.changes:
+            change["step"] = self.state.progress.step
+            self.tell(f"changed: {change['knob']} {change['from']} → {change['to']}")
+        if self.changes or "facts" not in earlier:
+            kept = self.folder.read_json(self.folder.config)
+            choices = kept.get("choices", described["choices"])  # a later life finds most knobs settled
+            self.folder.write_json(
+                self.folder.config, {**kept, **described, "choices": choices, "facts": self.facts, "changes": changes}
+            )
+        self.keeper.start()
+
+    def hear(self, event: engine.Event) -> None:
+        """Log what happened; commit where it is time to."""
+        commit = self.stop.wished
+        if isinstance(event, engine.Stepped):
+            self._log_step(event)
+            commit = commit or (not event.looks and self.keeper.due())
+        elif isinstance(event, engine.Evaluated):
+            flat = {key: event.metrics[key] for key in ("accuracy", "macro_f1", "loss")}
+            self.folder.append(self.folder.metrics, {"step": event.step, "epoch": event.epoch, "validation": flat})
+            commit = commit or event.best or self.keeper.due()
+        elif isinstance(event, engine.Halved):
+            what = f"out of memory in step {event.step}: from here on the texts of an update go through in smaller passes"
+            self.tell(f"{what} ({event.num_passes} in this one); the updates stay the same")
+            return
+        else:
+            commit = True
+        if commit:
+            self.keeper.commit()
+
+    def _log_step(self, event: engine.Stepped) -> None:
+        if event.step % self.log_steps and event.step != event.num_steps:
+            return
+        result = event.result
+        line = {"step": event.step, "epoch": event.epoch, "loss": result.loss, "lr": event.lr, "grad_norm": result.grad_norm}
+        self.folder.append(self.folder.metrics, line)
+        self.folder.append(self.folder.timings, {"step": event.step, "seconds": self.keeper.seconds})
+
+    def end_if_wished(self) -> None:
+        """Between two events: what was done is committed, so a wish to stop can be granted."""
+        if self.stop.wished:
+            raise Interrupted(self.stop.number)
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Inside, a wish to stop waits for the end of a step; however it is granted, what was done is committed."""
+        try:
+            with self.stop.between_steps():
+                yield
+        except Interrupted:
+            self.keeper.commit()
+            raise

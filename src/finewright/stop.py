@@ -1,0 +1,56 @@
+"""A wish to stop: made by a signal or a person, heard where it does no harm."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Interrupted(SystemExit):
+    """Work stopped on wish. `number`: of the signal. `run`: the folder of the run that was at work."""
+
+    run: Path | None = None
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+class Stop:
+    """Whether a stop is wished for, and whether that may be acted on at once or only between two steps."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.patient = False
+
+    @property
+    def wished(self) -> bool:
+        """Whether somebody wants the work to end."""
+        return self.number != 0
+
+    def wish(self, number: int) -> None:
+        """What a signal's handler calls: remembered while steps are made, else work ends here and now."""
+        self.number = number
+        if not self.patient:
+            raise Interrupted(number)
+
+    @contextlib.contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Inside, a wish waits until somebody asks for it."""
+        with self._being(patient=True):
+            yield
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, nothing is half done that matters: a wish ends it; an earlier one does too."""
+        with self._being(patient=False):
+            if self.wished:
+                raise Interrupted(self.number)
+            yield
+
+    @contextlib.contextmanager
+    def _being(self, *, patient: bool) -> Iterator[None]:
+        before, self.patient = self.patient, patient
+        try:
+            yield
+        finally:
+            self.patient = before

@@ -1,0 +1,84 @@
+"""One update that fits into memory: made again in smaller passes as long as memory runs out."""
+
+import gc
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from finewright import batches as packing
+from finewright.batches import Encoded
+from finewright.errors import ExitCode, UserError, is_out_of_memory
+from finewright.state import TrainState, random_state, set_random_state
+from finewright.step import StepResult, train_step
+from finewright.tasks import Classification
+
+
+class Update:
+    """An update from the texts of `passes` (row indices of each forward pass), cut as often as the state says."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        encoded: Encoded,
+        *,
+        passes: Sequence[tuple[int, ...]],
+        task: Classification,
+        lr: float,
+        clip_norm: float,
+    ) -> None:
+        self.state, self.encoded, self.task = state, encoded, task
+        self.lr, self.clip_norm = lr, clip_norm
+        self._whole = passes
+        self._random = random_state(state.device)
+
+    @property
+    def passes(self) -> tuple[tuple[int, ...], ...]:
+        """Row indices of each forward pass as it is made."""
+        if not self.state.progress.halvings:
+            return tuple(self._whole)
+        lengths = [length + self.state.tuned.prompt_tokens for length in self.encoded.lengths]  # as they were first cut
+        return packing.halved(self._whole, lengths, times=self.state.progress.halvings)
+
+    def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
+        """The result, or None when memory ran out: then nothing was changed but random numbers drawn.
+
+        `watched`: what is opened around the work.
+        """
+        try:
+            device = str(self.state.device)
+            parts = [packing.collate(self.encoded, rows, device=device) for rows in self.passes]
+            settings: dict[str, Any] = {
+                "task": self.task,
+                "optimizer": self.state.optimizer,
+                "lr": self.lr,
+                "clip_norm": self.clip_norm,
+            }
+            with watched:
+                return train_step(self.state.tuned, parts, **settings)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        return None  # outside the block above: there the error still holds every tensor of the failed pass
+
+    def halve(self) -> int:
+        """Get ready to make it again in smaller passes with the same random numbers; their number.
+
+        Raises a `UserError` when every pass is of one text.
+        """
+        if all(len(rows) == 1 for rows in self.passes):
+            longest = max(len(self.encoded.ids[row]) for rows in self.passes for row in rows)
+            raise UserError(
+                f"out of memory with one text at a time, the longest of {longest} tokens",
+                where=f"step {self.state.progress.step + 1}",
+                fix="shorter texts (--set data.max_length=N), a way that trains less (`finewright methods`), or a smaller model",
+                code=ExitCode.OUT_OF_MEMORY,
+            )
+        self.state.progress.halvings += 1
+        self.state.optimizer.zero_grad(set_to_none=True)
+        set_random_state(self._random)
+        gc.collect()
+        if self.state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return len(self.passes)

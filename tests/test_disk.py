@@ -1,0 +1,112 @@
+"""Changes on disk: whole or not at all, on the medium when they say so, explained when they fail."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from finewright import disk
+from finewright.errors import ExitCode, UserError
+
+
+class Calls:
+    """What of `os` a room called, in order, with the real effect."""
+
+    def __init__(self):
+        self.made = []
+
+    def __getattr__(self, name):
+        honest = getattr(os, name)
+        if not callable(honest):
+            return honest
+
+        def called(*args, **kwargs):
+            self.made.append(name)
+            return honest(*args, **kwargs)
+
+        return called
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_whole_file_is_written_synced_renamed_and_its_name_synced(tmp_path, monkeypatch):
+    calls = Calls()
+    monkeypatch.setattr(disk, "os", calls)
+    disk.write_whole(tmp_path / "a.json", "text\udc80")
+    assert (tmp_path / "a.json").read_bytes() == rb"text\udc80"
+    order = [name for name in calls.made if name in ("write", "fsync", "rename")]
+    assert order == ["write", "fsync", "rename", "fsync"]
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_write_that_takes_a_part_at_a_time_writes_all(tmp_path, monkeypatch):
+    class Slow(Calls):
+        def write(self, descriptor, data):
+            return os.write(descriptor, bytes(data[:3]))
+
+    monkeypatch.setattr(disk, "os", Slow())
+    with disk.new_file(tmp_path / "a") as descriptor:
+        disk.write(descriptor, b"0123456789")
+    assert (tmp_path / "a").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(errno.ENOSPC, "No space left"), (errno.EIO, "Input/output"), (errno.EROFS, "Read-only")]
+)
+def test_what_the_disk_refuses_is_one_message_and_the_old_file_stays(tmp_path, monkeypatch, number, word):
+    disk.write_whole(tmp_path / "a.json", "old")
+
+    class Refusing(Calls):
+        def fsync(self, descriptor):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(disk, "os", Refusing())
+    with pytest.raises(UserError, match=word) as caught:
+        disk.write_whole(tmp_path / "a.json", "new")
+    assert caught.value.code == ExitCode.DISK
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_a_leftover_draft_does_not_block(tmp_path):
+    (tmp_path / ".draft-a").write_text("half")
+    disk.write_whole(tmp_path / "a", "whole")
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_whole_folder_takes_the_place_of_the_old_one(tmp_path):
+    for text in ("old", "new"):
+        with disk.whole_folder(tmp_path / "model") as draft:
+            (draft / text).write_text(text)
+    assert names(tmp_path / "model") == ["new"]
+    with pytest.raises(UserError), disk.whole_folder(tmp_path / "model") as draft:
+        (draft / "nowhere" / "half").write_text("x")
+    assert names(tmp_path / "model") == ["new"]
+
+
+def test_removing_takes_links_away_and_not_what_they_lead_to(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "link").symlink_to(tmp_path / "kept")
+    disk.remove(tmp_path / "gone")
+    disk.remove(tmp_path / "never there")
+    assert names(tmp_path) == ["kept"]
+    assert names(tmp_path / "kept") == ["file"]
+
+
+def test_a_lock_is_one_process_s_and_ends_with_it(tmp_path):
+    code = "import os,sys; from finewright import disk; sys.exit(disk.lock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)))"
+
+    def another():
+        return bool(subprocess.run([sys.executable, "-c", code, str(tmp_path / "l")], check=False).returncode)
+
+    assert another()
+    descriptor = os.open(tmp_path / "l", os.O_RDWR)
+    assert disk.lock(descriptor)
+    assert not another()
+    os.close(descriptor)
+    assert another()

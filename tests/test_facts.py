@@ -1,0 +1,124 @@
+"""What must be as it was, and how a difference is told."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+import tiny
+from finewright import batches, data, facts, hub, methods
+from finewright.config import DataKnobs, Settings
+from finewright.errors import ExitCode, UserError
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("facts")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv")
+    return root
+
+
+def read(path):
+    return data.read(path, knobs=DataKnobs())
+
+
+def collected(place, dataset=None, *, settings=None, method=None, ids=None, model="gpt2"):
+    dataset = dataset or read(place / "tickets.csv")
+    splits = {"train": batches.Encoded(ids or [[1, 2]], [2], [0])}
+    return facts.collect(
+        source=hub.resolve(str(place / model)),
+        dataset=dataset,
+        splits=splits,
+        settings=settings or Settings(),
+        method=method or methods.make("lora", {}),
+        device="cpu",
+    )
+
+
+def told(place, now, dataset=None):
+    dataset = dataset or read(place / "tickets.csv")
+    with pytest.raises(UserError) as caught:
+        facts.require_same(collected(place), now, dataset=dataset, where="runs/x")
+    assert caught.value.code == ExitCode.MISMATCH
+    return caught.value.what.splitlines()[1:]
+
+
+def test_the_same_is_the_same(place):
+    facts.require_same(collected(place), copy.deepcopy(collected(place)), dataset=read(place / "tickets.csv"), where="")
+
+
+def test_one_character_of_one_row_is_named(place):
+    dataset = read(place / "tickets.csv")
+    row = dataset.train[7]
+    dataset.train[7] = replace(row, text=row.text + "!")
+    assert told(place, collected(place, dataset), dataset) == [
+        f"  data: train has {len(dataset.train)} rows as before, the first other one is {row.where}"
+    ]
+
+
+def test_rows_more_and_less_and_in_another_order(place):
+    dataset = read(place / "tickets.csv")
+    dataset.test.append(dataset.test[0])
+    del dataset.validation[0]
+    dataset.train.reverse()
+    lines = told(place, collected(place, dataset), dataset)
+    assert any("test has 8 → 9 rows (+1)" in line for line in lines)
+    assert any("rows (-1), the first other one is tickets.csv:" in line for line in lines)
+    assert any(f"train has {len(dataset.train)} rows as before, the first other one is" in line for line in lines)
+
+
+def test_a_row_among_many_is_named_to_its_block():
+    rows = [data.Row(f"text {number}", "a", f"a.csv:{number + 2}") for number in range(5000)]
+    many = data.Dataset(rows, [], [], ("a",), "text", [], "")
+    before = {"data": {"train": facts._rows(rows), "validation": facts._rows([]), "test": facts._rows([])}}
+    rows[2501] = data.Row("other", "a", "a.csv:2503")
+    after = {"data": {**before["data"], "train": facts._rows(rows)}}
+    with pytest.raises(UserError, match=r"5,000 rows as before, the first other one is a\.csv:2502 to a\.csv:2506"):
+        facts.require_same(before, after, dataset=many, where="")
+
+
+def test_labels(place):
+    now = collected(place) | {"labels": ["billing", "refund"]}
+    assert told(place, now) == ["  labels: −'shipping', +'refund'"]
+
+
+def test_knobs_rank_seed_and_precision(place):
+    settings = Settings.model_validate({"seed": 3, "train": {"precision": "float32", "lr": 0.5}})
+    now = collected(place, settings=settings, method=methods.make("lora", {"rank": 4}))
+    assert sorted(told(place, now)) == ["  method.rank: 8 → 4", "  seed: 0 → 3", "  train.precision: 'auto' → 'float32'"]
+
+
+def test_another_tokenizer_is_told_only_when_nothing_else_explains_it(place):
+    assert told(place, collected(place, ids=[[1, 3]])) == ["  tokenizer: the same texts become other tokens"]
+    both = told(place, collected(place, ids=[[1, 3]], method=methods.make("lora", {"rank": 4})))
+    assert both == ["  method.rank: 8 → 4"]
+
+
+def test_other_weights_under_the_same_name(place):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tiny.folder(place / "other")
+    weights = load_file(place / "other" / "model.safetensors")
+    name = next(iter(weights))
+    weights[name] = weights[name] + torch.tensor(1e-3)
+    save_file(weights, place / "other" / "model.safetensors", metadata={"format": "pt"})
+    lines = told(place, collected(place, model="other"))
+    assert len(lines) == 1
+    assert "model: model.safetensors is another one (" in lines[0]
+
+
+def test_other_versions_are_a_notice():
+    then = {"versions": {"torch": "2.14.0", "python": "3.11"}, "threads": 2}
+    now = {"versions": {"torch": "2.15.0", "python": "3.11"}, "threads": 2}
+    assert facts.notices(then, then) == []
+    assert facts.notices(then, now) == ["the result will not be bit for bit that of an uninterrupted run: torch 2.14.0 → 2.15.0"]
+
+
+def test_another_schedule_wants_an_explanation():
+    then, now = {"train.lr": 0.1, "train.epochs": 3.0}, {"train.lr": 0.2, "train.epochs": 3.0}
+    facts.require_explained(then, now, [{"knob": "train.lr", "to": 0.2}], where="")
+    with pytest.raises(UserError, match=r"another schedule: train\.lr: 0\.1 → 0\.2") as caught:
+        facts.require_explained(then, now, [{"knob": "train.lr", "to": 0.3}], where="")
+    assert caught.value.fix == "--change lr=0.2"

@@ -1,0 +1,24 @@
+"""Model folders that mean harm: a plain refusal, or the harmless part loaded; no code run, nothing unpickled, no network."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+def test_no_hostile_folder_gets_anything_done(tmp_path):
+    paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, str(TESTS / "jail.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert len(found) >= 60
+    broken = [case for case in found if case["events"] or not case["outcome"].startswith(("refused: ", "loaded"))]
+    assert not broken, broken
+    refused = [case for case in found if case["outcome"].startswith("refused: ")]
+    assert all("\n" not in case["outcome"][:-1] for case in refused)
+    assert len(refused) > len(found) / 2

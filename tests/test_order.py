@@ -1,0 +1,65 @@
+"""What a run was asked to do."""
+
+from pathlib import Path
+
+import pytest
+
+from finewright import methods, order
+from finewright.config import Settings, build
+from finewright.errors import ExitCode, UserError
+
+
+def made(source="data.csv", *, way="lora", knobs=None, **settings):
+    return order.make(source, test=None, settings=build(Settings, settings), ways=[methods.make(way, knobs or {})])
+
+
+@pytest.mark.parametrize("way", methods.names())
+def test_an_order_is_json_and_back(way):
+    asked = made(way=way, train={"lr": 1e-4})
+    assert order.read(asked.as_json(), where=Path("x")) == asked
+    assert order.differences(asked.as_json(), asked) == []
+
+
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "data.csv").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    assert made().source == str(tmp_path / "data.csv")
+    assert made("some/hub-id").source == "some/hub-id"
+
+
+def test_differences_are_named_as_a_person_types_them():
+    kept = made(knobs={"rank": 4}, seed=1).as_json()
+    found = order.differences(kept, made(knobs={"rank": 8}, train={"checkpoint_steps": 5, "lr": 0.5}))
+    assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "train.lr: None → 0.5"]
+
+
+def test_a_damaged_order_is_one_message():
+    with pytest.raises(UserError, match="it does not say what the run was asked to do") as caught:
+        order.read({"source": "x"}, where=Path("config.json"))
+    assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_what_was_chosen_stays_chosen():
+    choices = [
+        {"knob": "train.lr", "value": 0.25, "reason": ""},
+        {"knob": "device", "value": "cpu", "reason": ""},
+        {"knob": "train.checkpoint_steps", "value": "auto", "reason": ""},
+        {"knob": "data.max_length", "value": 77, "reason": ""},
+        {"knob": "train.gone", "value": 1, "reason": ""},
+    ]
+    settings = order.pinned(Settings(), choices)
+    assert (settings.train.lr, settings.data.max_length, settings.train.checkpoint_steps) == (0.25, 77, None)
+
+
+def test_changes_are_made_on_top_of_earlier_ones():
+    kept = {"choices": [{"knob": "train.lr", "value": 0.25, "reason": ""}], "changes": [{"knob": "train.epochs", "to": 4.0}]}
+    asked, changed = order.resumed(kept, made(), ["lr=0.5", "train.epochs=4"])
+    assert (asked.settings.train.lr, asked.settings.train.epochs) == (0.5, 4.0)
+    assert [change.as_json() for change in changed] == [{"knob": "train.lr", "from": 0.25, "to": 0.5, "step": 0}]
+
+
+@pytest.mark.parametrize("change", ["seed=1", "method.rank=4", "data.max_length=9", "train.batch_tokens=8", "precision=float32"])
+def test_another_run_is_not_a_change(change):
+    with pytest.raises(UserError, match="cannot change inside a run") as caught:
+        order.resumed({}, made(), [change])
+    assert "evaluations_per_epoch" in caught.value.fix

@@ -1,0 +1,90 @@
+"""Memory that runs out: the same update in smaller passes, and in the end the same result as if it had been asked for."""
+
+import json
+
+import pytest
+import torch
+
+import lives
+from finewright import engine, methods, update
+from finewright.errors import ExitCode, UserError
+
+ERRORS = (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    with lives.quickly():
+        yield lives.place(tmp_path_factory.mktemp("update"))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Memory for so many texts in a pass."""
+
+    def set_limit(most, *, error=ERRORS[0]):
+        honest = update.train_step
+
+        def limited(tuned, parts, **options):
+            if max(len(part.rows) for part in parts) > most:
+                raise error
+            return honest(tuned, parts, **options)
+
+        monkeypatch.setattr(update, "train_step", limited)
+
+    return set_limit
+
+
+@pytest.mark.parametrize("way", [name for name in methods.names() if name != "scratch"])
+def test_the_result_is_that_of_a_run_that_was_asked_for_smaller_passes(place, tmp_path, monkeypatch, way):
+    honest, failures, said = update.train_step, [*ERRORS[:2]], []
+
+    def twice_too_much(tuned, parts, **options):
+        if failures:
+            torch.rand(7)  # what was drawn before memory ran out must not matter
+            raise failures.pop()
+        return honest(tuned, parts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "train_step", twice_too_much)
+        folder = lives.train(place, tmp_path / "short", way=way, listen=said.append)
+    told = [line for line in said if str(line).startswith("out of memory in step 1: ")]
+    assert len(told) == sum(isinstance(event, engine.Halved) for event in said) == 2
+    assert "the updates stay the same" in told[0]
+    assert json.loads(folder.result.read_text())["halvings"] == 2
+    asked = lives.train(place, tmp_path / "asked", way=way, halvings=2)
+    assert lives.made(folder) == lives.made(asked)
+
+
+def test_every_update_has_the_texts_it_would_have_had(place, tmp_path, small):
+    def rows(out, said):
+        lives.train(place, out, listen=said.append)
+        return [(event.step, event.result.num_rows) for event in said if isinstance(event, engine.Stepped)]
+
+    plenty = rows(tmp_path / "plenty", [])
+    small(9)
+    assert rows(tmp_path / "short", []) == plenty
+
+
+def test_smaller_passes_are_remembered_by_later_lives(place, tmp_path, small):
+    small(9)
+    whole = lives.made(lives.train(place, tmp_path / "whole", checkpoint_steps=3))
+    lives.cut_short(place, tmp_path / "cut", after=5, checkpoint_steps=3)
+    said = []
+    assert lives.made(lives.train(place, tmp_path / "cut", checkpoint_steps=3, listen=said.append)) == whole
+    assert not [event for event in said if isinstance(event, engine.Halved)]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_when_one_text_is_too_much_it_says_so(place, tmp_path, small, error):
+    small(0, error=error)
+    with pytest.raises(UserError, match=r"out of memory with one text at a time, the longest of \d+ tokens") as caught:
+        lives.train(place, tmp_path / "run")
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+    assert "data.max_length" in caught.value.fix
+
+
+def test_another_error_is_not_taken_for_memory(place, tmp_path, small):
+    small(0, error=RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        lives.train(place, tmp_path / "run")

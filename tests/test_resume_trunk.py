@@ -75,3 +75,13 @@ def test_without_room_for_what_was_kept_the_run_does_not_go_on_otherwise(place, 
     with pytest.raises(UserError, match=r"train\.trunk_cache: 'on' → 'off'") as caught:
         lives.train(place, tmp_path / "cut", **options)
     assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_a_store_that_cannot_be_written_is_one_message(place, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
+    monkeypatch.setattr(savings, "MEMORY_SHARE", 0.0)
+    with pytest.raises(UserError, match="cannot write") as caught:
+        lives.train(place, tmp_path / "run", way="freeze", knobs=WAYS["freeze"], max_steps=20)
+    assert caught.value.code == ExitCode.DISK
+    assert caught.value.where == str(tmp_path / "taken")

@@ -11,6 +11,7 @@ from finewright import (
     batches,
     checks,
     choices,
+    disk,
     engine,
     evaluate,
     facts,
@@ -22,6 +23,7 @@ from finewright import (
     order,
     results,
     shapes,
+    store,
 )
 from finewright import forecast as forecasts
 from finewright import prospect as prospects
@@ -190,7 +192,7 @@ class Job:
 
     def fill(self, splits: Splits) -> None:
         """Run the frozen lower blocks once over what is read again and again, where that is worth it."""
-        with same_randomness(self.life.state.device):
+        with same_randomness(self.life.state.device), disk.explained(store.root()):
             self.forecast.savings.fill(self.tuned, splits, ("train", "validation"))
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:

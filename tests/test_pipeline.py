@@ -183,7 +183,7 @@ def test_errors_in_the_data_stop_before_a_model_is_loaded(place, tmp_path):
 def test_a_non_finite_loss_stops_with_the_rows_named(place, tmp_path, monkeypatch):
     from finewright import tasks
 
-    def poisoned(network, *, anatomy, ids_T, layout):
+    def poisoned(network, **_):
         network.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")
         return 1.0
 
@@ -227,7 +227,7 @@ def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
 def test_a_first_loss_far_from_ln_classes_is_refused(place, tmp_path, monkeypatch):
     from finewright import tasks
 
-    def unsettled(network, *, anatomy, ids_T, layout):
+    def unsettled(network, **_):
         network.score.weight.data *= 500
         return 1.0
 
@@ -257,7 +257,7 @@ def test_keeping_what_frozen_blocks_make_of_the_texts_changes_nothing_but_the_ti
         assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), abs=1e-5)
         assert ours.get("validation", {}) == pytest.approx(theirs.get("validation", {}), abs=1e-5)
     assert kept["metrics"]["test"]["loss"] == pytest.approx(plain["metrics"]["test"]["loss"], abs=1e-5)
-    assert any("train.trunk_cache = memory: the lower 2 of 3 blocks run once" in str(line) for line in said["auto"])
+    assert any("train.trunk_cache = on: the lower 2 of 3 blocks run once" in str(line) for line in said["auto"])
     assert any("train.trunk_cache = off: as asked for" in str(line) for line in said["off"])
     plans = [json.loads(run.plan.read_text()) for run in runs.values()]
     assert plans[0]["memory"]["trunk"] > 0

@@ -64,6 +64,16 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     assert json.loads(folder.result.read_text())["lives"] == 4
 
 
+def test_packed_moments_come_back_too(place, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    options = {"way": "full", "optimizer": "adamw8bit", "checkpoint_steps": 4}
+    expected = lives.made(lives.train(place, tmp_path / "whole", **options))
+    lives.cut_short(place, tmp_path / "cut", after=5, **options)
+    state = load_file(tmp_path / "cut" / "checkpoints" / "step-00000005" / "state.safetensors")
+    assert any(tensor.dtype == torch.uint8 for name, tensor in state.items() if "/state1" in name)
+    assert lives.made(lives.train(place, tmp_path / "cut", **options)) == expected
+
+
 @pytest.mark.parametrize(
     ("where", "name", "call"),
     [

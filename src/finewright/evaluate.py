@@ -32,11 +32,14 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     return scores
 
 
-def settle_head(base: shapes.Base, texts: Sequence[str]) -> list[str]:
-    """Scale a fresh head so that it starts near ln(classes) on the first of these texts; what there is to tell."""
+def settle_head(base: shapes.Base, texts: Sequence[str], *, bfloat16: bool = False) -> list[str]:
+    """Scale a fresh head so that it starts near ln(classes) on the first of these texts; what there is to tell.
+
+    `bfloat16`: the matrices give it already.
+    """
     probe = batches.encode(base.origin.tokenizer, texts[:PROBE_ROWS], limit=PROBE_TOKENS)
     batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
-    factor = tasks.settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout)
+    factor = tasks.settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout, bfloat16=bfloat16)
     near = f"near ln({len(base.network.config.id2label)})"
     return [f"head: random start scaled by {factor:.3f}, so that the first loss is {near}"] if factor < 1 else []
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,6 +76,7 @@ class Job:
         self.choices.note("device", self.machine.device, self.machine.device_name)
         self.precision = choices.precision(self.settings, machine=self.machine, choices=self.choices)
         torch.set_num_threads(choices.threads(self.settings, machine=self.machine, choices=self.choices))
+        forecasts.budget(self.settings, device=self.machine.device)  # a malformed one is refused before anything is fetched
 
     def report(self, findings: Sequence[checks.Finding]) -> None:
         """Keep findings in checks.json, tell the warnings, stop on errors."""
@@ -97,16 +99,17 @@ class Job:
 
         Where none fits the run stops here, unless it is forced: then the first is taken. `known`: token ids of texts.
         """
-        self.source, peaks = source, {}
+        peaks = {}
         given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
-        given["known"] = known
+        self._look = partial(prospects.look, report=self.report, known=known, **given)
         for method in ways:
-            self.prospect = prospects.look(source, method, report=self.report, **given)
+            self.prospect = self._look(source, method)
             peaks[method.name()] = self.forecast.plan.peak_memory_bytes
             if self.forecast.fits or self.settings.force:
                 break
         if len(ways) > 1:
-            self.choices.note("method", self.method.name(), self.method.preference_reason or "the first way that fits")
+            reason = self.method.preference_reason or "the first way that fits"
+            self.choices.note("method", self.method.name(), reason if self.forecast.fits else "the last one looked at; none fits")
         self.choices.made += self.prospect.choices.made
         self._settle_open_knobs()
         self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.forecast.warnings))
@@ -119,6 +122,14 @@ class Job:
                 raise shortage
             self.tell(f"warning: {shortage.what}")
         return self.prospect.splits
+
+    def fetch(self) -> hub.Source:
+        """The model's weights, now that they are known to fit."""
+        before = shapes.stores_pooler(self.prospect.source.path)
+        self.source = hub.resolve(self.settings.model, progress=self.downloading)
+        if shapes.stores_pooler(self.source.path) != before:  # only the weights tell whether the pooler is among them
+            self.prospect = self._look(self.source, self.method)
+        return self.source
 
     def _settle_open_knobs(self) -> None:
         """What a later life must not choose anew, because then more or less memory may be free."""
@@ -156,7 +167,8 @@ class Job:
         self.recipe = replace(self.forecast.recipe, check_first_loss=not base.kept_head)
         self.tell(*base.notes)
         if not base.kept_head:
-            self.tell(*evaluate.settle_head(base, [row.text for row in rows]))
+            packed = self.method.quantization() is not None and self.precision == "bfloat16"
+            self.tell(*evaluate.settle_head(base, [row.text for row in rows], bfloat16=packed))
         self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
         if self.precision == "bfloat16":
             models.use_bfloat16(self.tuned)
@@ -193,7 +205,9 @@ class Job:
     def fill(self, splits: Splits) -> None:
         """Run the frozen lower blocks once over what is read again and again, where that is worth it."""
         with same_randomness(self.life.state.device), disk.explained(store.root()):
-            self.forecast.savings.fill(self.tuned, splits, ("train", "validation"))
+            self.meter.hold(self.tuned.owner, self.life.state.optimizer)
+            self.meter.kept_bytes = self.forecast.savings.memory_bytes
+            self.forecast.savings.fill(self.tuned, splits, ("train", "validation"), watch=self.meter.look)
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Measure what an update takes, if it is one of those the plan was made of."""
@@ -240,7 +254,9 @@ class Job:
         progress = self.life.state.progress
         measured: dict[str, Any] = {"validation": progress.best.metrics} if progress.best else {}
         if dataset.test:
-            shares = evaluate.probabilities(evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels)))
+            with self.meter.look():
+                scores = evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels))
+            shares = evaluate.probabilities(scores)
             lines = evaluate.prediction_lines(dataset.test, shares, labels=task.labels)
             self.folder.write_lines(self.folder.predictions, lines)
             test = metrics.classification(shares, splits["test"].targets, labels=task.labels)

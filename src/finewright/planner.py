@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import torch
 
@@ -22,6 +22,8 @@ from finewright.tuned import Tuned
 HELD = ("weights", "gradients", "optimizer", "activations")
 REST = "other"
 KEPT = "trunk"
+_Part = Literal["all", "above", "trunk"]
+"""Of a network: above the frozen lower blocks whose outcome is kept, or those blocks."""
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
 
@@ -199,37 +201,56 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> Traced:
         return Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
-def trace_scoring(tuned: Tuned, *, workload: Workload) -> Traced:
-    """One pass without gradients, as evaluation makes it: the one with the most tokens.
+def trace_scoring(tuned: Tuned, *, workload: Workload, splits: Sequence[Sequence[int]]) -> Traced:
+    """One pass without gradients, as evaluation makes it: the one with the most tokens; memory is that of the worst one.
 
-    Between two steps the optimizer's state is there; the engine lets go of the gradients first.
+    `splits`: lengths of the texts of every split that is scored, a prompt's tokens included; of the first one the outcome of
+    frozen lower blocks is there where it is kept at all. Between two steps the optimizer's state is there; the engine lets go
+    of the gradients first.
     """
-    return _trace_pass(tuned, list(workload.evaluated) or list(workload.lengths[:1]), workload=workload, whole=True)
+    splits = splits if any(splits) else [[], workload.lengths[:1]]
+    num_kept = 0 if tuned.trunk is None else 1
+    groups: list[tuple[Sequence[Sequence[int]], _Part]] = [(splits[:num_kept], "above"), (splits[num_kept:], "all")]
+    return _worst([one for some, part in groups for one in _trace_telling(tuned, some, workload=workload, part=part)])
 
 
 def trace_filling(tuned: Tuned, *, workload: Workload) -> Traced:
     """One pass of the frozen lower blocks alone; nothing where their outcome is not kept."""
     if tuned.trunk is None:
         return NOTHING
-    return _trace_pass(tuned, list(workload.filled), workload=workload, whole=False)
+    return _worst(_trace_telling(tuned, [workload.filled], workload=workload, part="trunk"))
 
 
-def _trace_pass(tuned: Tuned, lengths: list[int], *, workload: Workload, whole: bool) -> Traced:
-    rows = max(batches.by_length(lengths, budget=EVALUATION_TOKENS), key=lambda rows: sum(lengths[row] for row in rows))
+def _worst(traced: Sequence[Traced]) -> Traced:
+    """The first, with the memory of whichever takes most."""
+    return replace(traced[0], memory=max((one.memory for one in traced), key=lambda parts: sum(parts.values())))
+
+
+def _trace_telling(tuned: Tuned, splits: Sequence[Sequence[int]], *, workload: Workload, part: _Part) -> list[Traced]:
+    """The pass with the most tokens, and the one with the longest texts where that is another."""
+    passes = [[split[row] for row in rows] for split in splits for rows in batches.by_length(split, budget=EVALUATION_TOKENS)]
+    if not passes:
+        return []
+    most, worst = max(passes, key=sum), max(passes, key=lambda lengths: sum(length**2 for length in lengths))
+    telling = [most] if worst == most else [most, worst]
+    return [_trace_pass(tuned, lengths, workload=workload, part=part) for lengths in telling]
+
+
+def _trace_pass(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, part: _Part) -> Traced:
     with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
         numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
         tuned.owner.eval()
         ledger.begin_anew()
-        layout = Layout(tuple(sorted(lengths[row] - workload.prompt_tokens for row in rows)))
+        layout = Layout(tuple(sorted(length - workload.prompt_tokens for length in lengths)))
         ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
         with torch.inference_mode():
-            if whole:
-                tasks.logits(tuned, ids, layout, _fake_states(tuned, len(ids)))
-            else:
+            if part == "trunk":
                 tuned.trunk.run(tuned, ids, layout)
+            else:
+                tasks.logits(tuned, ids, layout, _fake_states(tuned, len(ids)) if part == "above" else None)
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
         peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
-        return Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
+        return Traced(peak, ledger.work_told(again), sum(lengths))
 
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:

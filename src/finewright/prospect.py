@@ -22,6 +22,7 @@ Splits = dict[str, Encoded]
 class Prospect:
     """`limit`: tokens of the longest text it reads. `choices`: what was left open, all with reasons."""
 
+    source: hub.Source
     method: AbstractMethod
     shape: shapes.Base
     splits: Splits
@@ -58,13 +59,13 @@ def look(
         method=method,
         settings=settings,
         task=task,
-        texts=Texts(splits["train"].lengths, splits["validation"].lengths, splits["train"].tokens()),
+        texts=Texts(*(splits[name].lengths for name in ("train", "validation", "test")), tokens=splits["train"].tokens()),
         total_parameters=shape.total_parameters,
         rates=partial(rates.measure, device=machine.device, width=shape.network.config.hidden_size),
         budget=forecast.budget(settings, device=machine.device),
     )
     made.made += planned.choices.made
-    return Prospect(method, shape, splits, limit, planned, made)
+    return Prospect(source, method, shape, splits, limit, planned, made)
 
 
 def encode(

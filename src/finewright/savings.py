@@ -1,6 +1,7 @@
 """Work that a run can do without, decided before its plan and done to the sketch and to the network alike."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,10 +22,11 @@ MEMORY_SHARE, DISK_SHARE = 0.25, 0.5
 
 @dataclass(frozen=True)
 class Texts:
-    """Tokens of each training and each validation text, a prompt's not counted; `tokens`: ids in training, None: not known."""
+    """Tokens of each text of every split, a prompt's not counted; `tokens`: ids in training, None: not known."""
 
     training: Sequence[int]
     validation: Sequence[int]
+    test: Sequence[int] = ()
     tokens: Sequence[int] | None = None
 
 
@@ -66,11 +68,11 @@ class Savings:
         if rows:
             choices.note("embeddings", f"{rows:,} rows", "the tokens that occur in training; the others stay as they are")
 
-    def fill(self, tuned: Tuned, splits: dict[str, Encoded], names: Sequence[str]) -> None:
-        """Run the trunk over these splits, once for the whole run."""
+    def fill(self, tuned: Tuned, splits: dict[str, Encoded], names: Sequence[str], *, watch: trunk.Watch = nullcontext) -> None:
+        """Run the trunk over these splits, once for the whole run. `watch`: what is opened around each split's largest pass."""
         for name in names:
             if self.where is not None and splits[name].ids:
-                kept = trunk.fill(tuned, splits[name], where=self.where, dtype=self.dtype)
+                kept = trunk.fill(tuned, splits[name], where=self.where, dtype=self.dtype, watch=watch)
                 splits[name] = replace(splits[name], kept=kept)
 
 

@@ -73,7 +73,7 @@ class TrainState:
         names = self._names()
         rest = {f"{_RANDOM}/{device}": state for device, state in random_state(self.device).items()}
         for index, entries in self.optimizer.state_dict()["state"].items():
-            for key, value in entries.items():
+            for key, value in _flat(entries):
                 is_number = not isinstance(value, torch.Tensor)
                 rest[f"{_OPTIMIZER}/{names[index]}/{key}{_NUMBER * is_number}"] = torch.tensor(value) if is_number else value
         return {TRAINED: {name: parameter.detach() for name, parameter in self.tuned.trainable().items()}, REST: rest}
@@ -104,6 +104,13 @@ class TrainState:
     def finite(self) -> bool:
         """Whether every trained number is one."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.tuned.trainable().values())
+
+
+def _flat(entries: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an optimizer keeps for a tensor. bitsandbytes hides its packed moments in a dict of their own, and takes them
+    back without it."""
+    for key, value in entries.items():
+        yield from _flat(value) if isinstance(value, dict) else [(key, value)]
 
 
 def set_weights(tuned: Tuned, weights: dict[str, torch.Tensor]) -> None:

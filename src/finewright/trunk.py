@@ -6,7 +6,8 @@ Shape suffixes: T tokens of a pass, H hidden size.
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ FILL_TOKENS = 4096
 _FORMAT, _FILE = "finewright trunk 1", "states.bin"
 _NO_MATTER = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "_name_or_path", "transformers_version")
 Where = Literal["memory", "file"]
+Watch = Callable[[], AbstractContextManager[Any]]
 
 
 def num_untouched(tuned: Tuned) -> int:
@@ -157,10 +159,11 @@ class States:
         return piece
 
 
-def fill(tuned: Tuned, encoded: Encoded, *, where: Where, dtype: torch.dtype) -> States:
+def fill(tuned: Tuned, encoded: Encoded, *, where: Where, dtype: torch.dtype, watch: Watch = nullcontext) -> States:
     """The trunk's outcome for a split, run now or found in the store from a run over the same tokens and weights.
 
-    In memory it is kept even if the store cannot be written; as a file that is an `OSError`.
+    In memory it is kept even if the store cannot be written; as a file that is an `OSError`. `watch`: what is opened around
+    the pass with the most tokens.
     """
     starts = np.concatenate([[0], np.cumsum(encoded.lengths)])
     states = States(starts, tuned.network.config.hidden_size, dtype, -1)
@@ -168,14 +171,14 @@ def fill(tuned: Tuned, encoded: Encoded, *, where: Where, dtype: torch.dtype) ->
     path = _found(key, states)
     if path is None and where == "memory":
         kept = torch.empty(int(starts[-1]), states.width, dtype=dtype)
-        for start, piece in _run(tuned, encoded, starts):
+        for start, piece in _run(tuned, encoded, starts, watch=watch):
             kept[start : start + len(piece)] = piece
         with contextlib.suppress(OSError), store.making("trunk", key) as place:
             _bytes(kept).tofile(place / _FILE)
         return replace(states, kept=kept)
     if path is None:
         with store.making("trunk", key) as place, open(place / _FILE, "wb") as file:
-            for start, piece in _run(tuned, encoded, starts):
+            for start, piece in _run(tuned, encoded, starts, watch=watch):
                 file.seek(start * states.row_bytes)
                 file.write(_bytes(piece.to(dtype)))
         path = _found(key, states)
@@ -198,13 +201,15 @@ def _found(key: str, states: States) -> Path | None:
     return path if whole else None
 
 
-def _run(tuned: Tuned, encoded: Encoded, starts: np.ndarray) -> Iterator[tuple[int, torch.Tensor]]:
+def _run(tuned: Tuned, encoded: Encoded, starts: np.ndarray, *, watch: Watch) -> Iterator[tuple[int, torch.Tensor]]:
     """(first token, states) of every text, each once, without dropout and gradients."""
     device = tuned.network.get_input_embeddings().weight.device
     tuned.owner.eval()
-    for rows in batches.by_length(encoded.lengths, budget=FILL_TOKENS):
+    passes, lengths = batches.by_length(encoded.lengths, budget=FILL_TOKENS), encoded.lengths
+    largest = max(passes, key=lambda rows: sum(lengths[row] for row in rows))
+    for rows in passes:
         batch = batches.collate(encoded, rows, device=str(device))
-        with torch.no_grad():
+        with torch.no_grad(), watch() if rows is largest else nullcontext():
             states_TH = tuned.trunk.run(tuned, batch.ids, batch.layout).cpu()
         for row, piece in zip(batch.rows, states_TH.split(list(batch.layout.lengths)), strict=True):
             yield int(starts[row]), piece

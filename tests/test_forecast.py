@@ -1,11 +1,12 @@
 """Which setup is taken when memory is short."""
 
+import random
 from dataclasses import dataclass
 
 import pytest
 
 from finewright.config import Settings, build
-from finewright.forecast import Budget, Setup, _chains, roomiest
+from finewright.forecast import Budget, Setup, _chains, _steps, roomiest
 
 
 @dataclass
@@ -32,7 +33,7 @@ def choose(limit, *, longest=100, **train):
 
     def cost(setup):
         seen.append(setup)
-        return Cost(setup, 100 + setup.batch_tokens * (1 if setup.checkpoint_activations else 4), Budget(limit, ""))
+        return Cost(setup, 100 + setup.pass_tokens * (1 if setup.checkpoint_activations else 4), Budget(limit, ""))
 
     settings = build(Settings, {"train": train})
     first = Setup(settings.train.batch_tokens or 1600, 1, settings.train.checkpoint_activations == "on")
@@ -43,12 +44,12 @@ def choose(limit, *, longest=100, **train):
     ("limit", "wanted"),
     [
         (10_000, Setup(1600, 1, False)),
-        (6_499, Setup(800, 2, False)),
-        (1_700, Setup(400, 4, False)),
-        (500, Setup(100, 16, False)),
-        (499, Setup(200, 8, True)),
-        (200, Setup(100, 16, True)),
-        (150, Setup(100, 16, True)),
+        (6_499, Setup(1600, 1, False, 1)),
+        (1_700, Setup(1600, 1, False, 2)),
+        (500, Setup(1600, 1, False, 4)),
+        (499, Setup(1600, 1, True, 3)),
+        (200, Setup(1600, 1, True, 4)),
+        (150, Setup(1600, 1, True, 4)),
     ],
 )
 def test_smaller_passes_come_before_computing_blocks_twice(limit, wanted):
@@ -69,5 +70,21 @@ def test_what_was_asked_for_stays():
 
 def test_weights_that_do_not_fit_are_not_tried_in_every_setup():
     setup, seen = choose(99)
-    assert setup == Setup(100, 16, True)
+    assert setup == Setup(1600, 1, True, 4)
     assert len(seen) == 2
+
+
+def test_smaller_passes_are_of_the_same_updates():
+    lengths = [random.Random(row).randint(20, 59) for row in range(300)] + [512]
+    settings = build(Settings, {})
+    roomy, *others = _chains(Setup(630, 1, False), longest=512, settings=settings)[0]
+    assert others, "the longest text is shorter than a pass"
+
+    def updates(setup):
+        made = _steps(lengths, setup, settings=settings, epochs=2, limited=True)
+        return [sorted(row for rows in step.batches for row in rows) for step in made], [step.epochs_done for step in made]
+
+    for setup in [*others, Setup(630, 1, False, 5)]:
+        assert updates(setup) == updates(roomy)
+    cut = _steps(lengths, Setup(630, 1, False, 5), settings=settings, epochs=1, limited=True)
+    assert max(len(rows) for step in cut for rows in step.batches) == 1

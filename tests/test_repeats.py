@@ -54,7 +54,7 @@ def cost(kind, name, knobs, *, accumulation, twice):
     lengths = [length + sketch.prompt_tokens for length in LENGTHS]
     steps = batches.steps(lengths, budget=90, accumulation=accumulation, seed=0, epochs=1)
     work = planner.Workload(tasks.Classification(("a", "b")), lengths, steps, lengths, sketch.prompt_tokens)
-    scoring = planner.trace_scoring(sketch, workload=work)
+    scoring = planner.trace_scoring(sketch, workload=work, splits=[lengths])
     return planner.plan(sketch, method=method, total_parameters=1, workload=work, rates=RATES, scoring=scoring)
 
 

@@ -145,6 +145,8 @@ def of(config: Any) -> Anatomy:
     if anatomy.head_kind == "features":  # RoBERTa counts positions from padding_idx + 1
         from dataclasses import replace
 
+        if not isinstance(config.pad_token_id, int):
+            raise UserError("positions are counted from pad_token_id, which is not there", where="config.json", fix="add it")
         return replace(anatomy, first_position=config.pad_token_id + 1)
     return anatomy
 

@@ -64,8 +64,8 @@ def _show(found: Any, *, console: Console) -> None:
         rows.append([cost.method, "yes" if made.fits else "no", *sizes, in_time(cost.seconds)])
         parts.append([cost.method, *(in_words(cost.memory[part]) for part in PARTS)])
         twice = ", blocks computed twice" if made.setup.checkpoint_activations else ""
-        passes = f"{made.setup.accumulation} passes" if made.setup.accumulation > 1 else "one pass"
-        setup = f"{passes} of {made.setup.batch_tokens:,} tokens an update{twice}, {cost.precision}"
+        passes = f"{made.setup.num_passes} passes" if made.setup.num_passes > 1 else "one pass"
+        setup = f"{passes} of {made.setup.pass_tokens:,} tokens an update{twice}, {cost.precision}"
         details.append(f"  {cost.method}: {entry.advice or setup}")
     headings = ["way", "fits", "peak memory", "trained", "share", "saved", "time"]
     console.print(terminal.rows_table(headings, rows))

@@ -1,6 +1,7 @@
 """An adapter merged into its base: one ordinary model folder, and what the merging changed, measured."""
 
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,39 +51,51 @@ def merge(run: RunFolder, *, out: Path | None = None) -> Merged:
         )
         raise UserError(f"{kind.name()} has nothing to merge: {whole}", where=str(run.path), fix=f"use {run.model}")
     target = out or run.path / "merged"
-    if target.exists():
-        raise UserError("there is something already", where=str(target), fix="choose another --out")
-    exact = quantization.read(run.model) is None
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    lines = run.read_lines(run.predictions) if run.predictions.exists() else []
+    if not lines:
+        raise UserError("the run has no test rows to measure the merging on", where=str(run.path), fix="train with a test split")
+    exact, part = quantization.read(run.model) is None, None
     try:
+        if target.exists():
+            raise UserError("there is something already", where=str(target), fix="choose another --out")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
         _write(run.model, part)
-        found = _compare(run, part, config=config, exact=exact)
+        merged = Merged(target, exact=exact, **_compare(run, part, lines, config=config, exact=exact))
+        (part / "README.md").write_text(_card(run, merged), encoding="utf-8")
+        part.chmod(0o755)
         part.rename(target)
     except OSError as error:
-        raise UserError(
-            f"cannot write: {error.strerror}", where=str(target), fix="choose another --out", code=ExitCode.DISK
-        ) from None
+        what = f"cannot write: {error.strerror}"
+        raise UserError(what, where=str(target), fix="choose another --out", code=ExitCode.DISK) from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return Merged(target, exact=exact, **found)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+    return merged
+
+
+def _card(run: RunFolder, merged: Merged) -> str:
+    """What the merged folder says of itself: where it comes from, and what merging changed."""
+    origin = "the full-precision base, other weights than it was trained on" if not merged.exact else "its base"
+    return (
+        f"# {merged.folder.name}\n\nThe adapter of the run `{run.path.name}`, merged into {origin}.\n\n"
+        f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
+        f"| accuracy before, after | {merged.accuracy_before:.1%}, {merged.accuracy_after:.1%} |\n"
+        f"| labels that changed | {merged.changed:,} |\n| largest change of a score | {merged.largest_difference:.2e} |\n"
+    )
 
 
 def _write(adapter: Path, folder: Path) -> None:
     network, tokenizer = models.merged(adapter)
-    folder.mkdir(parents=True)
     with shapes.quiet():
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
-def _compare(run: RunFolder, folder: Path, *, config: dict[str, Any], exact: bool) -> dict[str, Any]:
-    lines = run.read_lines(run.predictions) if run.predictions.exists() else []
-    if not lines:
-        raise UserError("the run has no test rows to measure the merging on", where=str(run.path), fix="train with a test split")
+def _compare(run: RunFolder, folder: Path, lines: list[dict[str, Any]], *, config: dict[str, Any], exact: bool) -> dict[str, Any]:
     texts, labels = [line["text"] for line in lines], [line["label"] for line in lines]
     given: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["keep_end"]}
-    half = config["precision"] == "bfloat16" and not exact  # four-bit products were trained in the run's own precision
+    half = config.get("precision") == "bfloat16" and not exact  # four-bit products were trained in the run's own precision
     before, after = Predictor.load(run.model, bfloat16=half, **given), Predictor.load(folder, bfloat16=False, **given)
     scores = [predictor.score(texts) for predictor in (before, after)]
     largest = float(np.abs(scores[0] - scores[1]).max())

@@ -15,6 +15,9 @@ from finewright.rates import Rates
 from finewright.tasks import Classification
 from finewright.tuned import Tuned
 
+CUDA_CONTEXT_BYTES = 450_000_000
+"""What CUDA, cuBLAS and PyTorch's kernels take of a GPU before the first tensor; 0.3 to 0.6 GB by card and version."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -26,11 +29,25 @@ class Budget:
 
 @dataclass(frozen=True)
 class Setup:
-    """What memory is traded for time with; the texts of an update are the same in every setup of a run."""
+    """What memory is traded for time with; the texts of an update are the same in every setup of a run.
+
+    An update is of `accumulation` passes of `batch_tokens`, each cut in two `halvings` times over.
+    """
 
     batch_tokens: int
     accumulation: int
     checkpoint_activations: bool
+    halvings: int = 0
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of one pass as it is made, about."""
+        return math.ceil(self.batch_tokens / 2**self.halvings)
+
+    @property
+    def num_passes(self) -> int:
+        """Passes that make an update, at most."""
+        return self.accumulation * 2**self.halvings
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,8 @@ class Forecast:
     def as_json(self) -> dict[str, Any]:
         """The plan with its setup, as plan.json and `plan --json` hold it."""
         setup = {"batch_tokens": self.setup.batch_tokens, "accumulation": self.setup.accumulation}
-        setup |= {"checkpoint_activations": self.setup.checkpoint_activations}
+        setup |= {"choices": self.choices.made}
+        setup |= {"halvings": self.setup.halvings, "checkpoint_activations": self.setup.checkpoint_activations}
         return {**self.plan.as_json(), **setup, "fits": self.fits, "budget_bytes": self.budget.num_bytes}
 
 
@@ -69,9 +87,16 @@ def shortage(peaks: Mapping[str, int], budget: Budget) -> UserError:
 
 
 def budget(settings: Settings, *, device: str) -> Budget:
-    """The budget asked for, or what the device has free now."""
+    """The budget asked for, or what the device has free now. On a GPU some of what is asked for goes to CUDA itself."""
     if settings.budget:
-        return Budget(memory.parse_size(settings.budget), "as asked for")
+        asked, reason = memory.parse_size(settings.budget), "as asked for"
+        if device != "cuda":
+            return Budget(asked, reason)
+        taken = memory.in_words(CUDA_CONTEXT_BYTES)
+        if asked <= CUDA_CONTEXT_BYTES:
+            what = f"{settings.budget} is no more than CUDA itself takes of a GPU, about {taken}"
+            raise UserError(what, where="budget", fix="a larger one")
+        return Budget(asked - CUDA_CONTEXT_BYTES, f"{reason}, {taken} of it left to CUDA itself")
     free = hardware.free_bytes(device)
     return Budget(free, f"free on this machine's {device}")
 
@@ -82,27 +107,27 @@ def make(
     method: AbstractMethod,
     settings: Settings,
     task: Classification,
-    lengths: tuple[Sequence[int], Sequence[int]],
+    lengths: tuple[Sequence[int], Sequence[int], Sequence[int]],
     total_parameters: int,
     rates: Callable[[int], Rates],
     budget: Budget,
 ) -> Forecast:
     """Decide learning rate, epochs and every update; then the roomiest setup that fits, or the tightest if none does.
 
-    `tuned`: a sketch. `lengths`: tokens of each training and of each validation text, a prompt's not counted. `rates`: of
-    this machine for passes of so many tokens.
+    `tuned`: a sketch. `lengths`: tokens of each training, validation and test text, a prompt's not counted. `rates`: of this
+    machine for passes of so many tokens.
     """
     made, train = choices.Choices(), settings.train
-    training, scored = ([length + tuned.prompt_tokens for length in split] for split in lengths)
+    training, scored, test = ([length + tuned.prompt_tokens for length in split] for split in lengths)
     lr, warnings = choices.lr(train, method=method, choices=made)
     tokens = choices.batch_tokens(train, lengths=training, choices=made)
-    first = Setup(tokens, train.accumulation, train.checkpoint_activations == "on")
+    first = Setup(tokens, train.accumulation, train.checkpoint_activations == "on", train.halvings)
     per_epoch = len(_steps(training, first, settings=settings, epochs=1.0, limited=False))
     epochs = choices.epochs(train, steps_per_epoch=per_epoch, choices=made)
     recipe = _recipe(train, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
     speed = rates(min(first.batch_tokens, sum(training)))
     once = Workload(task, training, (), scored, tuned.prompt_tokens, train.optimizer)
-    scoring = planner.trace_scoring(tuned, workload=once)
+    scoring = planner.trace_scoring(tuned, workload=once, splits=[scored, test])
 
     def cost(setup: Setup) -> Forecast:
         steps = _steps(training, setup, settings=settings, epochs=epochs, limited=True)
@@ -154,7 +179,7 @@ def _steps(lengths: Sequence[int], setup: Setup, *, settings: Settings, epochs: 
     limit = settings.train.max_steps if limited else 0
     options: dict[str, Any] = {"seed": settings.seed, "epochs": epochs, "max_steps": limit}
     steps = batches.steps(lengths, budget=setup.batch_tokens, accumulation=setup.accumulation, **options)
-    times = settings.train.halvings
+    times = setup.halvings
     return [replace(step, batches=batches.halved(step.batches, lengths, times=times)) for step in steps] if times else steps
 
 
@@ -162,9 +187,8 @@ def _chains(first: Setup, *, longest: int, settings: Settings) -> list[list[Setu
     """Setups from roomy to tight: ever smaller passes, and the same again with blocks computed twice, which costs more time."""
     train, setup = settings.train, first
     passes = [setup]
-    while train.batch_tokens is None and setup.batch_tokens > longest:
-        smaller = max(longest, setup.batch_tokens // 2)
-        setup = replace(setup, batch_tokens=smaller, accumulation=setup.accumulation * 2)
+    while train.batch_tokens is None and setup.pass_tokens > longest:
+        setup = replace(setup, halvings=setup.halvings + 1)
         passes.append(setup)
     if train.checkpoint_activations != "auto":
         return [passes]
@@ -205,8 +229,8 @@ def _guess(chain: list[Setup], known: Forecast) -> int:
     """The number of the first setup that fits if the passes' part of memory grows with their tokens; one too many if none."""
     memory = known.plan.memory
     passing = sum(memory.get(part, 0) for part in ("activations", "other"))
-    held, one = sum(memory.values()) - passing, passing / known.setup.batch_tokens
-    fits = (number for number, setup in enumerate(chain) if held + one * setup.batch_tokens <= known.budget.num_bytes)
+    held, one = sum(memory.values()) - passing, passing / known.setup.pass_tokens
+    fits = (number for number, setup in enumerate(chain) if held + one * setup.pass_tokens <= known.budget.num_bytes)
     return next(fits, len(chain))
 
 
@@ -214,7 +238,7 @@ def _say_why(found: Forecast, *, first: Setup) -> None:
     if found.setup == first:
         return
     why = f"so that the run fits {memory.in_words(found.budget.num_bytes)}"
-    for knob in ("batch_tokens", "accumulation", "checkpoint_activations"):
+    for knob in ("halvings", "checkpoint_activations"):
         value = getattr(found.setup, knob)
         if value != getattr(first, knob):
             found.choices.note(

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,6 +75,7 @@ class Job:
         self.choices.note("device", self.machine.device, self.machine.device_name)
         self.precision = choices.precision(self.settings, machine=self.machine, choices=self.choices)
         torch.set_num_threads(choices.threads(self.settings, machine=self.machine, choices=self.choices))
+        forecasts.budget(self.settings, device=self.machine.device)  # a malformed one is refused before anything is fetched
 
     def report(self, findings: Sequence[checks.Finding]) -> None:
         """Keep findings in checks.json, tell the warnings, stop on errors."""
@@ -96,16 +98,17 @@ class Job:
 
         Where none fits the run stops here, unless it is forced: then the first is taken. `known`: token ids of texts.
         """
-        self.source, peaks = source, {}
+        peaks = {}
         given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
-        given["known"] = known
+        self._look = partial(prospects.look, report=self.report, known=known, **given)
         for method in ways:
-            self.prospect = prospects.look(source, method, report=self.report, **given)
+            self.prospect = self._look(source, method)
             peaks[method.name()] = self.forecast.plan.peak_memory_bytes
             if self.forecast.fits or self.settings.force:
                 break
         if len(ways) > 1:
-            self.choices.note("method", self.method.name(), self.method.preference_reason or "the first way that fits")
+            reason = self.method.preference_reason or "the first way that fits"
+            self.choices.note("method", self.method.name(), reason if self.forecast.fits else "the last one looked at; none fits")
         self.choices.made += self.prospect.choices.made
         self._settle_open_knobs()
         self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.forecast.warnings))
@@ -118,6 +121,14 @@ class Job:
                 raise shortage
             self.tell(f"warning: {shortage.what}")
         return self.prospect.splits
+
+    def fetch(self) -> hub.Source:
+        """The model's weights, now that they are known to fit."""
+        before = shapes.stores_pooler(self.prospect.source.path)
+        self.source = hub.resolve(self.settings.model, progress=self.downloading)
+        if shapes.stores_pooler(self.source.path) != before:  # only the weights tell whether the pooler is among them
+            self.prospect = self._look(self.source, self.method)
+        return self.source
 
     def _settle_open_knobs(self) -> None:
         """What a later life must not choose anew, because then more or less memory may be free."""
@@ -168,7 +179,8 @@ class Job:
     def _settle_head(self, base: shapes.Base, texts: Sequence[str]) -> None:
         probe = batches.encode(base.origin.tokenizer, texts, limit=PROBE_TOKENS)
         batch = batches.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
-        factor = settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout)
+        packed = self.method.quantization() is not None and self.precision == "bfloat16"
+        factor = settle_head(base.network, anatomy=base.anatomy, ids_T=batch.ids, layout=batch.layout, bfloat16=packed)
         if factor < 1:
             num_labels = len(base.network.config.id2label)
             self.tell(f"head: random start scaled by {factor:.3f}, so that the first loss is near ln({num_labels})")
@@ -240,7 +252,9 @@ class Job:
         progress = self.life.state.progress
         measured: dict[str, Any] = {"validation": progress.best.metrics} if progress.best else {}
         if dataset.test:
-            shares = evaluate.probabilities(evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels)))
+            with self.meter.look():
+                scores = evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels))
+            shares = evaluate.probabilities(scores)
             lines = evaluate.prediction_lines(dataset.test, shares, labels=task.labels)
             self.folder.write_lines(self.folder.predictions, lines)
             test = metrics.classification(shares, splits["test"].targets, labels=task.labels)

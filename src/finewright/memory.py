@@ -9,6 +9,7 @@ from typing import Any
 from finewright.errors import UserError
 
 _UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_MOST_BYTES = 1e18
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -16,10 +17,10 @@ def parse_size(text: str) -> int:
     """`8GB` → 8,000,000,000 bytes, `8GiB` → 8,589,934,592; anything without a known unit is a `UserError`."""
     found = _SIZE.fullmatch(text)
     units = {unit.lower(): factor for unit, factor in _UNITS.items()}
-    if found and found[2].lower() in units and float(found[1]) > 0:
-        return round(float(found[1]) * units[found[2].lower()])
+    if found and found[2].lower() in units and 1 <= (size := float(found[1]) * units[found[2].lower()]) < _MOST_BYTES:
+        return round(size)
     raise UserError(
-        f"wanted a size above zero with its unit, found {text!r}",
+        f"wanted a size above zero with its unit, found {text[:40]!r}",
         where="budget",
         fix=f"for instance 8GB; units: {', '.join(_UNITS)}",
     )
@@ -39,12 +40,21 @@ def exactly(count: float) -> str:
     return f"{count / 1e3:.3f}kB"
 
 
+def _scales(parameter: Any) -> Iterator[Any]:
+    """What bitsandbytes keeps beside a packed matrix, where no list of parameters or buffers shows it."""
+    state = getattr(parameter, "quant_state", None)
+    while state is not None:
+        yield from (tensor for tensor in (state.absmax, state.code, state.offset) if tensor is not None)
+        state = state.state2
+
+
 def _held_bytes(owner: Any, optimizer: Any) -> int:
     """Bytes of a network's weights and of its optimizer's state, shared tensors counted once."""
     import torch
 
     states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
-    tensors = [*owner.parameters(), *owner.buffers(), *states]
+    parameters = list(owner.parameters())
+    tensors = [*parameters, *owner.buffers(), *states, *(tensor for one in parameters for tensor in _scales(one))]
     return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
 
 

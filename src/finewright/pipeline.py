@@ -84,8 +84,9 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
     task = tasks.infer(dataset.labels, training_labels=labels, class_weights=job.settings.train.class_weights)
     job.report(checks.look(dataset))
 
-    model = hub.resolve(job.settings.model, progress=job.downloading)
-    splits = job.choose_way(model, asked.ways, dataset=dataset, task=task, known=shared.ids(model.name))
+    sketched = hub.resolve(job.settings.model, weights=False, progress=job.downloading)
+    splits = job.choose_way(sketched, asked.ways, dataset=dataset, task=task, known=shared.ids(sketched.name))
+    model = job.fetch()
     job.insist_same(dataset)
 
     base = job.load(labels=dataset.labels)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -176,23 +176,33 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> Traced:
         return Traced(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
-def trace_scoring(tuned: Tuned, *, workload: Workload) -> Traced:
-    """One pass without gradients, as evaluation makes it: the one with the most tokens.
+def trace_scoring(tuned: Tuned, *, workload: Workload, splits: Sequence[Sequence[int]]) -> Traced:
+    """One pass without gradients, as evaluation makes it: the one with the most tokens; memory is that of the worst one.
 
-    Between two steps the optimizer's state is there; the engine lets go of the gradients first.
+    `splits`: lengths of the texts of every split that is scored, a prompt's tokens included. Between two steps the
+    optimizer's state is there; the engine lets go of the gradients first.
     """
-    lengths = list(workload.evaluated) or list(workload.lengths[:1])
-    rows = max(batches.by_length(lengths, budget=EVALUATION_TOKENS), key=lambda rows: sum(lengths[row] for row in rows))
+    splits = [split for split in splits if split] or [workload.lengths[:1]]
+    passes = [[split[row] for row in rows] for split in splits for rows in batches.by_length(split, budget=EVALUATION_TOKENS)]
+    most, worst = max(passes, key=sum), max(passes, key=lambda lengths: sum(length**2 for length in lengths))
+    first = _trace_pass(tuned, most, workload=workload)
+    if worst == most:
+        return first
+    other = _trace_pass(tuned, worst, workload=workload)
+    return replace(first, memory=max(first.memory, other.memory, key=lambda parts: sum(parts.values())))
+
+
+def _trace_pass(tuned: Tuned, lengths: Sequence[int], *, workload: Workload) -> Traced:
     with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
         numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
         tuned.owner.eval()
         ledger.begin_anew()
-        layout = Layout(tuple(sorted(lengths[row] - workload.prompt_tokens for row in rows)))
+        layout = Layout(tuple(sorted(length - workload.prompt_tokens for length in lengths)))
         with torch.inference_mode():
             tasks.logits(tuned, torch.zeros(sum(layout.lengths), dtype=torch.long), layout)
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
         peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
-        return Traced(peak, ledger.work_told(again), sum(lengths[row] for row in rows))
+        return Traced(peak, ledger.work_told(again), sum(lengths))
 
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:

@@ -21,6 +21,7 @@ Splits = dict[str, Encoded]
 class Prospect:
     """`limit`: tokens of the longest text it reads. `choices`: what was left open, all with reasons."""
 
+    source: hub.Source
     method: AbstractMethod
     shape: shapes.Base
     splits: Splits
@@ -57,13 +58,13 @@ def look(
         method=method,
         settings=settings,
         task=task,
-        lengths=(splits["train"].lengths, splits["validation"].lengths),
+        lengths=(splits["train"].lengths, splits["validation"].lengths, splits["test"].lengths),
         total_parameters=shape.total_parameters,
         rates=partial(rates.measure, device=machine.device, width=shape.network.config.hidden_size),
         budget=forecast.budget(settings, device=machine.device),
     )
     made.made += planned.choices.made
-    return Prospect(method, shape, splits, limit, planned, made)
+    return Prospect(source, method, shape, splits, limit, planned, made)
 
 
 def encode(

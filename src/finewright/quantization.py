@@ -79,9 +79,10 @@ def outline(network: Any, *, blocks: str, four_bit: FourBit, bfloat16: bool) -> 
             setattr(root.get_submodule(parent), leaf, PackedOutline(module, four_bit=four_bit, bfloat16=bfloat16))
 
 
-def write(folder: Path, four_bit: FourBit) -> None:
-    """Keep beside an adapter how its base was packed."""
-    (folder / FILE).write_text(json.dumps(asdict(four_bit), indent=2) + "\n", encoding="utf-8")
+def write(folder: Path, four_bit: FourBit, *, skip: list[str], bfloat16: bool) -> None:
+    """Keep beside an adapter how its base was packed: all that transformers has to be told to pack it so again."""
+    how = {**asdict(four_bit), "skip_modules": skip, "compute_dtype": "bfloat16" if bfloat16 else "float32"}
+    (folder / FILE).write_text(json.dumps(how, indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> FourBit | None:

@@ -45,6 +45,27 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """
 
+_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained (`pip install bitsandbytes accelerate`; label
+names are in `config.json` beside the adapter):
+
+```python
+import json, torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, BitsAndBytesConfig
+config = AutoConfig.from_pretrained("path/to/this/folder")
+how = json.load(open("path/to/this/folder/quantization.json"))
+packing = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type=how["kind"],
+    bnb_4bit_use_double_quant=how["double"],
+    bnb_4bit_compute_dtype=getattr(torch, how["compute_dtype"]),
+    llm_int8_skip_modules=how["skip_modules"],
+)
+base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config, quantization_config=packing, device_map="auto")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+```
+"""
+
 _PAD_NOTE = """
 transformers finds the last token of a padded batch as the last id that is not the padding id ({pad}). A text that itself
 ends in that id is read one token short there; Finewright goes by the text's length.
@@ -79,6 +100,7 @@ def write_card(folder: Path, *, result: dict[str, Any], method: AbstractMethod, 
     test = result["metrics"].get("test")
     low, high = test["accuracy_ci95"] if test else (0.0, 0.0)
     notes = [method.card_note] if method.card_note else []
+    loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER if adapter else _LOADING_MODEL
     if tuned.anatomy.pool == "last":
         notes.append(_PAD_NOTE.format(pad=tuned.network.config.pad_token_id))
     text = _CARD.format(
@@ -95,7 +117,7 @@ def write_card(folder: Path, *, result: dict[str, Any], method: AbstractMethod, 
         accuracy=f"{test['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, {test['num_rows']} rows)"
         if test
         else "no test",
-        loading=_LOADING_ADAPTER.format(base=origin.name if is_hub_id else "path/to/the/base") if adapter else _LOADING_MODEL,
+        loading=loading.replace("{base}", origin.name if is_hub_id else "path/to/the/base"),
         note="\n".join(notes),
     )
     disk.write_whole(folder / _CARD_FILE, text)

@@ -60,7 +60,7 @@ def shape(
             quantization.outline(network, blocks=anatomy.blocks, four_bit=four_bit, bfloat16=bfloat16)
     with quiet():
         origin = Origin(source.name, source.revision, tokenizer_of(source.path, network) if tokenizer else None)
-    pooled = anatomy.pooler and not _stores_pooler(source.path)
+    pooled = anatomy.pooler and not stores_pooler(source.path)
     new = (*anatomy.head, *((anatomy.pooler,) if pooled else ()))
     return Base(network, anatomy, origin, new=new, kept_head=False, total_parameters=total)
 
@@ -75,9 +75,16 @@ def _refuse_absurd(config: Any, *, where: str) -> None:
         value = getattr(config, name, 1)
         if not isinstance(value, int) or not 0 < value <= MOST_BLOCKS:
             raise UserError(f"{name} is {value!r}, wanted 1 to {MOST_BLOCKS:,}", where=where, fix="another model folder")
+    for name in ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings"):
+        value = getattr(config, name, None)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f"{name} is {value!r}, wanted 1 or more", where=where, fix="another model folder")
+    heads, shared = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
+    if shared and heads % shared:
+        raise UserError(f"{heads} attention heads cannot share {shared} of keys", where=where, fix="another model folder")
 
 
-def _stores_pooler(folder: Path) -> bool:
+def stores_pooler(folder: Path) -> bool:
     """Whether the checkpoint brings the pooler; without weights at hand it is taken to."""
     from safetensors import safe_open
 

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from finewright import (
     anatomy,
     batches,
@@ -31,8 +33,6 @@ from finewright.methods.base import AbstractMethod
 ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
 CHARACTERS_PER_TOKEN = 4
 """Of English text, a little below what the usual tokenizers reach, so that the guess is rather too long."""
-CUDA_CONTEXT_BYTES = 450_000_000
-"""What CUDA, cuBLAS and PyTorch's kernels take of a GPU before the first tensor; 0.3 to 0.6 GB by card and version."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,12 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Texts:
-    """Token counts of the training and the validation texts; `labels`: of the data, or made up."""
+    """Token counts of the texts of every split; `labels`: of the data, or made up."""
 
     labels: tuple[str, ...]
     training: list[int]
     validation: list[int]
+    test: list[int]
 
 
 def take(
@@ -92,9 +93,10 @@ def take(
     `looking(way, number, total)` hears which way is being traced.
     """
     machine = hardware.detect()
-    budget = _budget(settings, device=machine.device)
-    bfloat16 = hardware.choose_precision(settings.train.precision, hardware=machine)[0] == "bfloat16"
-    notes: list[str] = []
+    budget = forecast.budget(settings, device=machine.device)
+    precision, why = hardware.choose_precision(settings.train.precision, hardware=machine)
+    bfloat16, notes = precision == "bfloat16", [f"precision {precision}: {why}"]
+    torch.set_num_threads(choices.threads(settings, machine=machine, choices=choices.Choices()))
     model = _model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
     texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
     entries = []
@@ -103,19 +105,10 @@ def take(
         made = _forecast(
             method, model=model, texts=texts, settings=settings, budget=budget, bfloat16=bfloat16, device=machine.device
         )
-        entries.append(Entry(method, made, _advice(made)))
+        entries.append(Entry(method, made, _advice(made, settings=settings)))
     entries.sort(key=lambda entry: (not entry.forecast.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     return Survey(entries, recommended, reason, budget, notes)
-
-
-def _budget(settings: Settings, *, device: str) -> Budget:
-    """On a GPU some of a size that was asked for goes to CUDA itself."""
-    budget = forecast.budget(settings, device=device)
-    if device == "cuda" and settings.budget:
-        left = memory.in_words(CUDA_CONTEXT_BYTES)
-        return Budget(budget.num_bytes - CUDA_CONTEXT_BYTES, f"{settings.budget} as asked for, {left} of it left to CUDA itself")
-    return budget
 
 
 def _model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, notes: list[str]) -> hub.Source:
@@ -136,10 +129,13 @@ def _read(source: str | Path | None, *, model: hub.Source, settings: Settings, n
     limit = settings.data.max_length or choices.LONGEST_TEXT
     if source is None:
         length = settings.data.max_length or ASSUMED_TOKENS
-        notes.append(f"no data: {ASSUMED_ROWS:,} texts of {length} tokens and {num_labels} labels are assumed")
-        return _Texts(tuple(f"label {number}" for number in range(num_labels)), [length] * ASSUMED_ROWS, [])
+        notes.append(
+            f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a way reads, are assumed"
+        )
+        held_out = [length] * (ASSUMED_ROWS // 10)
+        return _Texts(tuple(f"label {number}" for number in range(num_labels)), [length] * ASSUMED_ROWS, held_out, held_out)
     dataset = data.read(source, knobs=settings.data)
-    splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation)]
+    splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
     tokenizer = shapes.tokenizer_if_any(model.path)
     if tokenizer is None:
         notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
@@ -156,20 +152,20 @@ def _forecast(
     tuned = planner.sketch(base, method, bfloat16=bfloat16)
     longest = anatomy.longest_text(base.network.config, base.anatomy)
     limit = choices.max_length(settings, longest=longest, prompt_tokens=tuned.prompt_tokens, choices=choices.Choices())
-    training, validation = ([min(limit, length) for length in split] for split in (texts.training, texts.validation))
+    splits = [[min(limit, length) for length in split] for split in (texts.training, texts.validation, texts.test)]
     return forecast.make(
         tuned,
         method=method,
         settings=settings,
         task=tasks.Classification(texts.labels),
-        lengths=(training, validation),
+        lengths=(splits[0], splits[1], splits[2]),
         total_parameters=base.total_parameters,
         rates=partial(rates.measure, device=device, width=base.network.config.hidden_size),
         budget=budget,
     )
 
 
-def _advice(made: Forecast) -> str:
+def _advice(made: Forecast, *, settings: Settings) -> str:
     """What a way that does not fit would need."""
     if made.fits:
         return ""
@@ -177,14 +173,20 @@ def _advice(made: Forecast) -> str:
     held = sum(made.plan.memory[part] for part in ("weights", "gradients", "optimizer"))
     if held > made.budget.num_bytes:
         return f"needs {needed}: weights, gradients and optimizer alone take {memory.in_words(held)}, whatever the texts' length"
+    pinned = [] if settings.train.batch_tokens is None else ["train.batch_tokens"]
+    pinned += ["train.checkpoint_activations"] if settings.train.checkpoint_activations == "off" else []
+    if pinned:
+        return f"needs {needed} as asked for: leave {' and '.join(pinned)} open"
     return f"needs {needed} at its tightest: a larger budget, or shorter texts (data.max_length)"
 
 
 def _recommend(entries: Sequence[Entry]) -> tuple[str, str]:
     fitting = [entry for entry in entries if entry.forecast.fits and entry.method.weights != "random"]
     if not fitting:
+        if entries[0].forecast.fits:
+            return "", f"{entries[0].method.name()} fits; it starts from random weights, so it is no way to be recommended"
         least = min(entries, key=lambda entry: entry.forecast.plan.peak_memory_bytes)
-        return "", f"no way fits; the least, {least.method.name()}, {least.advice or 'trains from random weights'}"
+        return "", f"no way fits; the least, {least.method.name()}, {least.advice}"
     first = fitting[0]
     why = first.method.preference_reason or "the first in the order of preference that fits"
     preferred = [entry.method.name() for entry in entries if entry.method.preference < first.method.preference]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.anatomy import Anatomy
+from finewright.errors import UserError
 from finewright.lowrank import LowRankKnobs
 from finewright.methods.base import AbstractMethod, freeze_all, knob
 
@@ -43,6 +44,9 @@ class Method(AbstractMethod, LowRankKnobs):
         from finewright import lowrank
         from finewright.tuned import Tuned
 
+        if self.dora:
+            what = "DoRA needs the norm of every frozen matrix at every step, and would unpack it from four bits each time"
+            raise UserError(what, where="method.dora", fix="leave it off, or take lora with it")
         freeze_all(network, head=head)
         base = (origin.name, origin.revision)
         owner = lowrank.wrap(network, knobs=self, anatomy=anatomy, head=head, base=base, start="default")
@@ -53,4 +57,6 @@ class Method(AbstractMethod, LowRankKnobs):
         from finewright import lowrank, quantization
 
         lowrank.save(tuned.owner, folder, knobs=self, start={})
-        quantization.write(folder, self.quantization())
+        anatomy = tuned.anatomy
+        skip = [*anatomy.head, *([anatomy.pooler] if anatomy.pooler else [])]
+        quantization.write(folder, self.quantization(), skip=skip, bfloat16=tuned.bfloat16)

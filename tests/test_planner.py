@@ -50,6 +50,18 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
     assert result.planned_seconds > 0
 
 
+@pytest.mark.parametrize("name", ["freeze", "lora"])
+def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, name, monkeypatch):
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "store"))
+    knobs = {"train.max_steps": 24, "train.threads": 1, "train.batch_tokens": 60, "train.precision": "float32"}
+    knobs |= {"method.blocks": 1, "train.trunk_cache": "on"}
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", knobs=knobs)
+    plan = made.folder.read_json(made.folder.plan)
+    assert plan["memory"]["trunk"] > 0
+    assert plan["peak_memory_bytes"] == sum(plan["memory"].values())
+    assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
+
+
 def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place):
     settings = build(Settings, {"train": {"max_steps": 3}})
     dataset = data.read(place / "tickets.csv", knobs=settings.data)

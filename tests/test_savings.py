@@ -26,7 +26,7 @@ def sketch(name="freeze", **knobs):
 
 def choose(tuned, *, epochs=3, memory_bytes=1 << 30, **knobs):
     steps = batches.steps([10] * 20, budget=50, accumulation=1, seed=0, epochs=epochs)
-    texts = savings.Texts([10] * 20, [10] * 5, SPLITS["train"].tokens())
+    texts = savings.Texts([10] * 20, [10] * 5, tokens=SPLITS["train"].tokens())
     plain = {"warmup_fraction": 0, "schedule": "linear", "weight_decay": 0, "clip_norm": 1, "early_stopping": 0}
     recipe = engine.Recipe(steps, lr=1e-3, evaluate_every=len(steps) // epochs, **plain)
     return savings.choose(tuned, train=TrainKnobs(**knobs), memory_bytes=memory_bytes, texts=texts, recipe=recipe)

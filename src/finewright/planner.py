@@ -30,7 +30,7 @@ _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 @dataclass(frozen=True)
 class Workload:
     """What a run has to do. `lengths`: tokens of each training text, a prompt's included; `evaluated`: of all texts that are
-    scored without training, each as often as it is. `filled`: of the texts that the frozen lower blocks are run over once;
+    scored without training, each as often as it is. `filled`: of the splits that the frozen lower blocks are run over once;
     `kept_bytes`: memory for what comes out.
     """
 
@@ -40,7 +40,7 @@ class Workload:
     evaluated: Sequence[int]
     prompt_tokens: int = 0
     optimizer: optim.Kind = "adamw"
-    filled: Sequence[int] = ()
+    filled: Sequence[Sequence[int]] = ()
     kept_bytes: int = 0
 
 
@@ -121,7 +121,7 @@ def plan(
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
-    fills = sum(workload.filled) / max(1, filling.num_tokens)
+    fills = sum(map(sum, workload.filled)) / max(1, filling.num_tokens)
     num_steps, one = len(workload.steps), traced[usual]
     times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * num_steps
     return Plan(
@@ -218,7 +218,7 @@ def trace_filling(tuned: Tuned, *, workload: Workload) -> Traced:
     """One pass of the frozen lower blocks alone; nothing where their outcome is not kept."""
     if tuned.trunk is None:
         return NOTHING
-    return _worst(_trace_telling(tuned, [workload.filled], workload=workload, part="trunk"))
+    return _worst(_trace_telling(tuned, workload.filled, workload=workload, part="trunk"))
 
 
 def _worst(traced: Sequence[Traced]) -> Traced:
@@ -228,12 +228,12 @@ def _worst(traced: Sequence[Traced]) -> Traced:
 
 def _trace_telling(tuned: Tuned, splits: Sequence[Sequence[int]], *, workload: Workload, part: _Part) -> list[Traced]:
     """The pass with the most tokens, and the one with the longest texts where that is another."""
-    passes = [[split[row] for row in rows] for split in splits for rows in batches.by_length(split, budget=EVALUATION_TOKENS)]
+    some = [split for split in splits if split]
+    passes = [[split[row] for row in rows] for split in some for rows in batches.by_length(split, budget=EVALUATION_TOKENS)]
     if not passes:
         return []
     most, worst = max(passes, key=sum), max(passes, key=lambda lengths: sum(length**2 for length in lengths))
-    telling = [most] if worst == most else [most, worst]
-    return [_trace_pass(tuned, lengths, workload=workload, part=part) for lengths in telling]
+    return [_trace_pass(tuned, one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])]
 
 
 def _trace_pass(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, part: _Part) -> Traced:
@@ -250,6 +250,8 @@ def _trace_pass(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, par
                 tasks.logits(tuned, ids, layout, _fake_states(tuned, len(ids)) if part == "above" else None)
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
         peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
+        if part == "trunk":
+            peak["optimizer"] = 0  # before the first update there is none of its state
         return Traced(peak, ledger.work_told(again), sum(lengths))
 
 

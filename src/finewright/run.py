@@ -68,11 +68,13 @@ class RunFolder:
         """Let others have the run; a folder in which nothing was begun goes away."""
         if self._lock is None:
             return
-        with contextlib.suppress(OSError):
-            if {path.name for path in self.path.iterdir()} <= _NOTHING_BEGUN:
-                disk.remove(self.path)
-        self._lock.close()
-        self._lock = None
+        try:
+            with contextlib.suppress(OSError):
+                if {path.name for path in self.path.iterdir()} <= _NOTHING_BEGUN:
+                    disk.remove(self.path)
+        finally:
+            self._lock.close()
+            self._lock = None
 
     @property
     def committed_step(self) -> int:

@@ -49,9 +49,9 @@ class Savings:
         """Memory that is kept from the plan's activations and weights."""
         return self.kept_bytes if self.where == "memory" else 0
 
-    def filled(self, texts: Texts) -> list[int]:
-        """Tokens of the texts that the trunk is run over once; none where its outcome is not kept."""
-        return [*texts.training, *texts.validation] if self.where else []
+    def filled(self, texts: Texts) -> list[Sequence[int]]:
+        """Tokens of each text of the splits that the trunk is run over once; none where its outcome is not kept."""
+        return [split for split in (texts.training, texts.validation) if split] if self.where else []
 
     def apply(self, tuned: Tuned, *, device: str) -> int:
         """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""

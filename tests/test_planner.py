@@ -76,7 +76,7 @@ def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place):
             method=method,
             settings=settings,
             task=task,
-            texts=savings.Texts([8] * 30, [8] * 5),
+            texts=savings.Texts([8] * 30, [8] * 5, [8] * 5),
             total_parameters=base.total_parameters,
             rates=lambda tokens: speed,
             budget=forecast.Budget(10**12, "plenty"),

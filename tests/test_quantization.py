@@ -95,7 +95,9 @@ def test_the_outline_keeps_as_many_bytes_as_the_real_one(source, double):
 
 def test_how_it_was_packed_is_kept_and_a_damaged_note_is_refused(tmp_path):
     assert quantization.read(tmp_path) is None
-    quantization.write(tmp_path, FourBit("fp4", False))
+    quantization.write(tmp_path, FourBit("fp4", False), skip=["score"], bfloat16=True)
+    told = json.loads((tmp_path / quantization.FILE).read_text())
+    assert (told["skip_modules"], told["compute_dtype"]) == (["score"], "bfloat16")
     assert quantization.read(tmp_path) == FourBit("fp4", False)
     for text in ("{", "[]", json.dumps({"kind": "nf3", "double": True}), json.dumps({"kind": "nf4"})):
         (tmp_path / quantization.FILE).write_text(text)

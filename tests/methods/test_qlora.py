@@ -62,8 +62,8 @@ def test_plain_peft_loads_it_on_the_packed_base(finished):
         load_in_4bit=True,
         bnb_4bit_quant_type=kept["kind"],
         bnb_4bit_use_double_quant=kept["double"],
-        bnb_4bit_compute_dtype=torch.float32,
-        llm_int8_skip_modules=["score"],
+        bnb_4bit_compute_dtype=getattr(torch, kept["compute_dtype"]),
+        llm_int8_skip_modules=kept["skip_modules"],
     )
     base = AutoModelForSequenceClassification.from_pretrained(
         root / "gpt2",
@@ -83,3 +83,27 @@ def test_plain_peft_loads_it_on_the_packed_base(finished):
     labels = model.config.id2label
     rounded = 1e-5 if run.folder.read_json(run.folder.config)["precision"] == "float32" else 2e-2
     assert [ours["probabilities"][labels[index]] for index in range(2)] == pytest.approx(theirs.tolist(), abs=rounded)
+
+
+def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
+    from finewright import api
+    from finewright.errors import UserError
+
+    tiny.folder(tmp_path / "gpt2")
+    knobs = {"method.dora": True}
+    with pytest.raises(UserError, match=r"method\.dora: DoRA needs the norm"):
+        api.plan(model=tmp_path / "gpt2", method="qlora", knobs=knobs)
+
+
+def test_measured_memory_counts_the_scales(tmp_path):
+    from finewright import api
+
+    tiny.folder(tmp_path / "gpt2")
+    tiny.tickets(tmp_path / "tickets.csv")
+    peaks = []
+    for double in (True, False):
+        knobs = {"method.double_quant": double, "train.max_steps": 2, "train.threads": 1, "train.batch_tokens": 60}
+        out = tmp_path / f"run-{double}"
+        run = api.train(tmp_path / "tickets.csv", model=tmp_path / "gpt2", method="qlora", out=out, knobs=knobs)
+        peaks.append(run.result.peak_memory_bytes)
+    assert peaks[0] != peaks[1]

@@ -72,3 +72,17 @@ def test_frozen_matrices_of_an_adapter_are_packed_and_a_gpus_are_not():
     packable = fast.kernels.can_pack(torch.bfloat16)
     assert hasattr(block.mlp.c_fc, "packed") == packable
     assert not hasattr(block.attn.c_attn.lora_A["default"], "packed")
+
+
+def test_a_large_network_is_not_held_twice(monkeypatch):
+    monkeypatch.setattr(fast, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32 - 1)
+    tuned = prepared("gpt2", "freeze")
+    fast.apply(tuned)
+    assert not any(hasattr(module, "packed") for module in tuned.network.modules())
+    monkeypatch.setattr(fast, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32)
+    tuned.network.requires_grad_(False)
+    fast.apply(tuned)
+    packable = fast.kernels.can_pack(torch.float32)
+    assert hasattr(tuned.network.transformer.h[0].mlp.c_fc, "packed") == packable
+    fast.apply(tuned)
+    assert sum(map(fast.kernels.num_numbers, tuned.network.transformer.h.modules())) == 3 * 12 * 32 * 32

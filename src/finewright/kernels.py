@@ -145,6 +145,11 @@ def pack(module: Any) -> None:
     module.__class__ = _PACKED[type(module)]
 
 
+def num_numbers(module: Any) -> int:
+    """Of a plain matrix, packed or not; 0 for all other modules."""
+    return int(module.weight.numel()) if type(module) in (*_PACKED, *_PACKED.values()) else 0
+
+
 def is_packable(module: Any) -> bool:
     """Whether a module is a plain matrix that is not trained, in a dtype whose packed product this machine has."""
     if type(module) not in _PACKED or any(parameter.requires_grad for parameter in module.parameters()):

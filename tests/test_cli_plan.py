@@ -8,13 +8,14 @@ import tiny
 from test_cli import call
 
 
-def test_seven_billion_on_eight_gigabytes_takes_four_bits():
-    code, out, _ = call("plan", "--model", "llama-2-7b", "--budget", "8GB", "--max-length", "512", "--json")
+def test_json_is_one_object_with_the_way_that_fits():
+    words = ["--method", "qlora", "--budget", "1GB", "--max-length", "64"]
+    code, out, _ = call("plan", "--model", "gpt2", *words, "--json")
     assert code == 0
     plan = json.loads(out)
-    fits = {way["method"]: way["fits"] for way in plan["plans"]}
-    assert fits == {"lora": False, "qlora": True, "freeze": False, "full": False, "prompt": False, "scratch": False}
+    assert [(way["method"], way["fits"]) for way in plan["plans"]] == [("qlora", True)]
     assert plan["recommended"] == "qlora"
+    assert plan["budget_bytes"] == 10**9
 
 
 def test_one_way_of_a_folder_with_data(tmp_path):

@@ -144,6 +144,7 @@ def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_pa
     assert not ended(again)
 
 
+@pytest.mark.slow
 def test_after_a_kill_finished_members_are_kept(place, tmp_path):
     words = ["compare", place / "tickets.csv", "--model", place / "gpt2", "--methods", "lora", "--seeds", "1", "--jobs", "1"]
     words += ["--out", tmp_path / "c", *(word for key, value in FAST.items() for word in ("--set", f"{key}={value}"))]

@@ -23,7 +23,7 @@ def killed(kills, *, seed):
 
 
 def test_killed_a_few_times():
-    killed(8, seed=1)
+    killed(4, seed=1)
 
 
 @pytest.mark.faults

@@ -61,11 +61,11 @@ def refused(place, tmp_path, whole, *, parts, for_ever):
 
 
 def test_killed_at_some_calls_of_a_life(place, tmp_path, whole):
-    killed(place, tmp_path, whole, parts=6)
+    killed(place, tmp_path, whole, parts=2)
 
 
 def test_out_of_room_from_some_call_on(place, tmp_path, whole):
-    refused(place, tmp_path, whole, parts=6, for_ever=True)
+    refused(place, tmp_path, whole, parts=2, for_ever=True)
 
 
 @pytest.mark.faults

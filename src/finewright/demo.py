@@ -1,4 +1,4 @@
-"""The embedded model on the embedded data, every way: what one learns from it in about two minutes."""
+"""The embedded model on the embedded data, every way: what one learns from it in about five minutes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

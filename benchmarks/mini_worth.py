@@ -14,6 +14,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from finewright_runs import read_lines
+
 WAYS = ("full", "lora", "scratch")
 VALIDATION_ROWS = 300
 
@@ -41,7 +43,7 @@ def draw(folder: Path, *, size: int, seed: int, into: Path) -> None:
 def measure(arguments: argparse.Namespace) -> None:
     import finewright
 
-    done = {tuple(json.loads(line)[key] for key in ("data", "size", "seed", "method")) for line in lines(arguments.out)}
+    done = {tuple(line[key] for key in ("data", "size", "seed", "method")) for line in read_lines(arguments.out)}
     for seed in range(arguments.seeds):
         for data in arguments.data:
             for size in map(int, arguments.sizes.split(",")):
@@ -60,12 +62,8 @@ def measure(arguments: argparse.Namespace) -> None:
                         handle.write(json.dumps({**found, "train_seconds": seconds}) + "\n")
 
 
-def lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
 def table(path: Path) -> None:
-    found = [json.loads(line) for line in lines(path)]
+    found = read_lines(path)
     print("| data | rows | " + " | ".join(WAYS) + " | full − scratch | lora − scratch | seeds |")
     print("|---|---|" + "---|" * (len(WAYS) + 3))
     for data, size in sorted({(line["data"], line["size"]) for line in found}):

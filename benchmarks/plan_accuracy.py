@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from finewright_runs import read_lines
+
 CONTENT = Path(__file__).resolve().parent.parent / "src" / "finewright" / "content"
 LLAMA = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6, "num_attention_heads": 8}
 
@@ -41,7 +43,7 @@ def measure(arguments: argparse.Namespace) -> None:
     import finewright
     from finewright import methods
 
-    done = {tuple(line[key] for key in ("model", "method", "tokens")) for line in lines(arguments.out)}
+    done = {tuple(line[key] for key in ("model", "method", "tokens")) for line in read_lines(arguments.out)}
     wanted = arguments.methods.split(",") if arguments.methods else methods.names()
     with tempfile.TemporaryDirectory() as place:
         for name in arguments.models.split(","):
@@ -61,15 +63,11 @@ def measure(arguments: argparse.Namespace) -> None:
                         handle.write(json.dumps(found) + "\n")
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def table(path: Path) -> None:
     print("| model | way | tokens a pass | memory planned | measured | error | seconds planned | measured | error |")
     print("|---|---|---|---|---|---|---|---|---|")
     errors: dict[str, list[tuple[float, str]]] = {"memory": [], "time": []}
-    found = lines(path)
+    found = read_lines(path)
     for line in found:
         place = f"{line['model']} {line['method']} {line['tokens']}"
         memory = line["planned_peak_memory_bytes"] / line["peak_memory_bytes"] - 1

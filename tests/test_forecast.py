@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from finewright.config import Settings, build
-from finewright.forecast import Budget, Setup, _chains, _steps, roomiest
+from finewright.forecast import Budget, Setup, _chains, _cut, _updates, roomiest
 
 
 @dataclass
@@ -81,10 +81,11 @@ def test_smaller_passes_are_of_the_same_updates():
     assert others, "the longest text is shorter than a pass"
 
     def updates(setup):
-        made = _steps(lengths, setup, settings=settings, epochs=2, limited=True)
+        made = _cut(_updates(lengths, setup, seed=settings.seed, epochs=2), lengths, setup)
         return [sorted(row for rows in step.batches for row in rows) for step in made], [step.epochs_done for step in made]
 
     for setup in [*others, Setup(630, 1, False, 5)]:
         assert updates(setup) == updates(roomy)
-    cut = _steps(lengths, Setup(630, 1, False, 5), settings=settings, epochs=1, limited=True)
+    single = Setup(630, 1, False, 5)
+    cut = _cut(_updates(lengths, single, seed=settings.seed, epochs=1), lengths, single)
     assert max(len(rows) for step in cut for rows in step.batches) == 1

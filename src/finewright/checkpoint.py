@@ -112,7 +112,7 @@ def newest(
             fault = fault_of(found.facts)
         if found is not None and not fault:
             return found
-        aside = _free_name(root / f"{_DAMAGED}{path.name}")
+        aside = disk.free_name(root / f"{_DAMAGED}{path.name}")
         with contextlib.suppress(OSError):
             disk.rename(path, aside)
         tell(f"checkpoint {path.name} is not used: {fault} (kept as {aside.name})")
@@ -227,14 +227,6 @@ def _pieces(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as handle:
         while piece := handle.read(_CHUNK):
             yield piece
-
-
-def _free_name(wanted: Path) -> Path:
-    path, number = wanted, 1
-    while path.exists():
-        number += 1
-        path = wanted.with_name(f"{wanted.name}-{number}")
-    return path
 
 
 def _cannot_save(error: OSError, target: Path) -> UserError:

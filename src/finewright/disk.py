@@ -80,6 +80,15 @@ def remove(path: Path) -> None:
         os.rmdir(path)
 
 
+def free_name(wanted: Path) -> Path:
+    """`wanted`, or that name with the lowest number from 2 on that nothing has yet."""
+    path, number = wanted, 1
+    while path.exists():
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path
+
+
 def lock(descriptor: int) -> bool:
     """Whether this process has the file now; the kernel takes the lock back when the process ends, however it ends."""
     try:

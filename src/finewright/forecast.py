@@ -129,24 +129,22 @@ def make(
     lr, warnings = choices.lr(train, method=method, choices=made)
     tokens = choices.batch_tokens(train, lengths=training, choices=made)
     first = Setup(tokens, train.accumulation, train.checkpoint_activations == "on", train.halvings)
-    per_epoch = len(_steps(training, first, settings=settings, epochs=1.0, limited=False))
+    per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
     epochs = choices.epochs(train, steps_per_epoch=per_epoch, choices=made)
-    recipe = _recipe(train, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
-    speed = rates(min(first.batch_tokens, sum(training)))
-    whole = replace(recipe, steps=_steps(training, first, settings=settings, epochs=epochs, limited=True))
-    saved = work_savings.choose(tuned, train=train, texts=texts, recipe=whole, memory_bytes=budget.num_bytes)
+    updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=train.max_steps)
+    recipe = _recipe(train, updates, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
+    saved = work_savings.choose(tuned, train=train, texts=texts, recipe=recipe, memory_bytes=budget.num_bytes)
     saved.tell(made, rows=saved.apply(tuned, device=budget.device))
-    once = Workload(task, training, (), scored, tuned.prompt_tokens, train.optimizer, saved.filled(texts), saved.memory_bytes)
-    scoring = planner.trace_scoring(tuned, workload=once, splits=[scored, test])
-    passes = {"scoring": scoring, "filling": planner.trace_filling(tuned, workload=once)}
+    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes}
+    once = Workload(task, training, updates, scored * recipe.num_evaluations, tuned.prompt_tokens, train.optimizer, **kept)
+    numbers: dict[str, Any] = {"total_parameters": total_parameters, "rates": rates(min(tokens, sum(training)))}
+    numbers["scoring"] = planner.trace_scoring(tuned, workload=once, splits=[scored, test])
+    numbers["filling"] = planner.trace_filling(tuned, workload=once)
 
     def cost(setup: Setup) -> Forecast:
-        steps = _steps(training, setup, settings=settings, epochs=epochs, limited=True)
-        rounds = math.ceil(len(steps) / recipe.evaluate_every)
-        work = replace(once, steps=steps, evaluated=scored * rounds)
+        steps = _cut(updates, training, setup)
         checkpoint_blocks(tuned, on=setup.checkpoint_activations)
-        numbers: dict[str, Any] = {"total_parameters": total_parameters, "rates": speed, **passes}
-        planned = planner.plan(tuned, method=method, workload=work, **numbers)
+        planned = planner.plan(tuned, method=method, workload=replace(once, steps=steps), **numbers)
         return Forecast(replace(recipe, steps=steps), setup, planned, budget, made, warnings, saved)
 
     chains = _chains(first, longest=max(training), settings=settings)
@@ -160,9 +158,9 @@ def _weight_bytes(tuned: Tuned) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in tuned.owner.parameters())
 
 
-def _recipe(train: TrainKnobs, *, lr: float, evaluate_every: int) -> engine.Recipe:
+def _recipe(train: TrainKnobs, steps: Sequence[batches.Step], *, lr: float, evaluate_every: int) -> engine.Recipe:
     return engine.Recipe(
-        steps=(),
+        steps=steps,
         lr=lr,
         warmup_fraction=train.warmup_fraction,
         schedule=train.schedule,
@@ -185,12 +183,16 @@ def checkpoint_blocks(tuned: Tuned, *, on: bool) -> None:
     tuned.checkpointed = on
 
 
-def _steps(lengths: Sequence[int], setup: Setup, *, settings: Settings, epochs: float, limited: bool) -> list[batches.Step]:
-    limit = settings.train.max_steps if limited else 0
-    options: dict[str, Any] = {"seed": settings.seed, "epochs": epochs, "max_steps": limit}
-    steps = batches.steps(lengths, budget=setup.batch_tokens, accumulation=setup.accumulation, **options)
+def _updates(lengths: Sequence[int], first: Setup, *, seed: int, epochs: float, max_steps: int = 0) -> list[batches.Step]:
+    """The texts of every update, in the passes that `first` would make before any is cut in two."""
+    options: dict[str, Any] = {"seed": seed, "epochs": epochs, "max_steps": max_steps}
+    return batches.steps(lengths, budget=first.batch_tokens, accumulation=first.accumulation, **options)
+
+
+def _cut(updates: list[batches.Step], lengths: Sequence[int], setup: Setup) -> list[batches.Step]:
+    """The same updates in the passes of a setup."""
     times = setup.halvings
-    return [replace(step, batches=batches.halved(step.batches, lengths, times=times)) for step in steps] if times else steps
+    return [replace(step, batches=batches.halved(step.batches, lengths, times=times)) for step in updates] if times else updates
 
 
 def _chains(first: Setup, *, longest: int, settings: Settings) -> list[list[Setup]]:

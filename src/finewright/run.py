@@ -130,7 +130,7 @@ class RunFolder:
 
 def new_folder(*, out: Path | None, name: str) -> Path:
     """An empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
-    path = out or _free(RUNS / name)
+    path = out or disk.free_name(RUNS / name)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -214,14 +214,6 @@ def reopen(path: Path) -> RunFolder:
 def _is_ours(path: Path) -> bool:
     names = {item.name for item in path.iterdir()}
     return not names or (_LOCK in names and all(name in _OURS or name.startswith(disk.DRAFT) for name in names))
-
-
-def _free(wanted: Path) -> Path:
-    path, number = wanted, 1
-    while path.exists():
-        number += 1
-        path = wanted.with_name(f"{wanted.name}-{number}")
-    return path
 
 
 def open_run(path: Path) -> RunFolder:

@@ -70,17 +70,6 @@ class Survey:
         }
 
 
-@dataclass(frozen=True)
-class _Texts:
-    """Token counts of the texts of every split; `labels`: of the data, or made up. `tokens`: in training."""
-
-    labels: tuple[str, ...]
-    training: list[int]
-    validation: list[int]
-    test: list[int]
-    tokens: list[int] | None = None
-
-
 def take(
     source: str | Path | None,
     *,
@@ -100,12 +89,19 @@ def take(
     bfloat16, notes = precision == "bfloat16", [f"precision {precision}: {why}"]
     torch.set_num_threads(choices.threads(settings, machine=machine, choices=choices.Choices()))
     model = _model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
-    texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
+    labels, texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
     entries = []
     for number, method in enumerate(ways, start=1):
         looking(method.name(), number, len(ways))
         made = _forecast(
-            method, model=model, texts=texts, settings=settings, budget=budget, bfloat16=bfloat16, device=machine.device
+            method,
+            model=model,
+            task=tasks.Classification(labels),
+            texts=texts,
+            settings=settings,
+            budget=budget,
+            bfloat16=bfloat16,
+            device=machine.device,
         )
         entries.append(Entry(method, made, _advice(made, settings=settings)))
     entries.sort(key=lambda entry: (not entry.forecast.fits, entry.method.weights == "random", entry.method.preference))
@@ -127,7 +123,10 @@ def _model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, no
         return hub.Source(outline, name, "")
 
 
-def _read(source: str | Path | None, *, model: hub.Source, settings: Settings, num_labels: int, notes: list[str]) -> _Texts:
+def _read(
+    source: str | Path | None, *, model: hub.Source, settings: Settings, num_labels: int, notes: list[str]
+) -> tuple[tuple[str, ...], Texts]:
+    """(labels of the data, or made up; tokens of its texts, or assumed)"""
     limit = settings.data.max_length or choices.LONGEST_TEXT
     if source is None:
         length = settings.data.max_length or ASSUMED_TOKENS
@@ -135,7 +134,7 @@ def _read(source: str | Path | None, *, model: hub.Source, settings: Settings, n
             f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a way reads, are assumed"
         )
         held_out = [length] * (ASSUMED_ROWS // 10)
-        return _Texts(tuple(f"label {number}" for number in range(num_labels)), [length] * ASSUMED_ROWS, held_out, held_out)
+        return tuple(f"label {number}" for number in range(num_labels)), Texts([length] * ASSUMED_ROWS, held_out, held_out)
     dataset = data.read(source, knobs=settings.data)
     splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
     tokenizer = shapes.tokenizer_if_any(model.path)
@@ -144,14 +143,22 @@ def _read(source: str | Path | None, *, model: hub.Source, settings: Settings, n
         lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
     else:
         encoded = [batches.encode(tokenizer, split, limit=limit, keep=True) for split in splits]
-        return _Texts(dataset.labels, *(one.lengths for one in encoded), tokens=encoded[0].tokens())
-    return _Texts(dataset.labels, *lengths)
+        return dataset.labels, Texts(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
+    return dataset.labels, Texts(*lengths)
 
 
 def _forecast(
-    method: AbstractMethod, *, model: hub.Source, texts: _Texts, settings: Settings, budget: Budget, bfloat16: bool, device: str
+    method: AbstractMethod,
+    *,
+    model: hub.Source,
+    task: tasks.Classification,
+    texts: Texts,
+    settings: Settings,
+    budget: Budget,
+    bfloat16: bool,
+    device: str,
 ) -> Forecast:
-    base = shapes.shape(model, labels=texts.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=False)
+    base = shapes.shape(model, labels=task.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=False)
     tuned = planner.sketch(base, method, bfloat16=bfloat16)
     longest = anatomy.longest_text(base.network.config, base.anatomy)
     limit = choices.max_length(settings, longest=longest, prompt_tokens=tuned.prompt_tokens, choices=choices.Choices())
@@ -160,7 +167,7 @@ def _forecast(
         tuned,
         method=method,
         settings=settings,
-        task=tasks.Classification(texts.labels),
+        task=task,
         texts=Texts(splits[0], splits[1], splits[2], texts.tokens),
         total_parameters=base.total_parameters,
         rates=partial(rates.measure, device=device, width=base.network.config.hidden_size),

@@ -1,6 +1,7 @@
 """What the embedded model's pre-training is worth: `full` and `lora` from it against `scratch`, with few and more rows.
 
-    python benchmarks/mini_worth.py --data DIR [--data DIR] --out FILE.jsonl [--model DIR] [--seeds 5] [--sizes 200,1000]
+    python benchmarks/mini_worth.py --data DIR [--data DIR] --out FILE.jsonl [--model DIR] [--seeds 5] [--first-seed 0]
+                                    [--sizes 200,1000]
     python benchmarks/mini_worth.py --table FILE.jsonl
 
 A seed draws the training rows, and 300 others for validation, from the training and validation files together; every way
@@ -44,7 +45,7 @@ def measure(arguments: argparse.Namespace) -> None:
     import finewright
 
     done = {tuple(line[key] for key in ("data", "size", "seed", "method")) for line in read_lines(arguments.out)}
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.seeds):
         for data in arguments.data:
             for size in map(int, arguments.sizes.split(",")):
                 for method in WAYS:
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--sizes", default="200,1000")
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()

@@ -8,4 +8,21 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side; spinning threads 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["FINEWRIGHT_CACHE"] = tempfile.mkdtemp(prefix="finewright-tests-")
 
+import pytest  # noqa: E402
+
 import finewright  # noqa: E402, F401  before torch, as for a user: it tells torch's C++ side to be quiet
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_proofs(tmp_path_factory):
+    """Proofs come from forks of one clean process instead of a new interpreter each; tests/test_proof.py asks a new one."""
+    import gc
+
+    from finewright import proof
+    from prover import Prover
+
+    gc.freeze()  # what is imported by now is for ever: collecting walks past it, a third of a tiny run's time
+    prover = Prover(tmp_path_factory.mktemp("prover") / "log.txt")
+    with proof.answered_by(prover):
+        yield
+    prover.close()

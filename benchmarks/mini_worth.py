@@ -5,7 +5,8 @@
     python benchmarks/mini_worth.py --table FILE.jsonl
 
 A seed draws the training rows, and 300 others for validation, from the training and validation files together; every way
-gets the same ones. The test file is whole. Defaults of each way, one thread. Runs already in FILE are skipped.
+gets the same ones. The test file is whole. Each way at its default rate for any model (`mini` suggests higher ones for itself), one
+thread. Runs already in FILE are skipped.
 """
 
 import argparse
@@ -35,7 +36,10 @@ def read_rows(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]
 
 def draw(folder: Path, *, size: int, seed: int, into: Path) -> None:
     rows, test = read_rows(folder)
-    random.Random(seed).shuffle(rows)
+    dice, labels = random.Random(seed), {row["label"] for row in rows}
+    dice.shuffle(rows)
+    while {row["label"] for row in rows[:size]} != labels:  # a rare label may be missing in so few rows: draw again
+        dice.shuffle(rows)
     validation = rows[size : size + VALIDATION_ROWS]
     for name, split in (("train", rows[:size]), ("validation", validation), ("test", test)):
         (into / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in split), encoding="utf-8")
@@ -43,6 +47,7 @@ def draw(folder: Path, *, size: int, seed: int, into: Path) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     import finewright
+    from finewright import methods
 
     done = {tuple(line[key] for key in ("data", "size", "seed", "method")) for line in read_lines(arguments.out)}
     for seed in range(arguments.first_seed, arguments.seeds):
@@ -55,7 +60,7 @@ def measure(arguments: argparse.Namespace) -> None:
                         rows, out = Path(place) / data.name, Path(place) / "run"
                         rows.mkdir()
                         draw(data, size=size, seed=seed, into=rows)
-                        knobs = {"seed": seed, "train.threads": 1}
+                        knobs = {"seed": seed, "train.threads": 1, "train.lr": methods.kind(method).lr}
                         run = finewright.train(rows, model=arguments.model, method=method, out=out, knobs=knobs)
                         accuracy, seconds = run.result.metrics["test"]["accuracy"], run.result.train_seconds
                     found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": accuracy}

@@ -1,10 +1,14 @@
-"""Tokens per CPU-second of one thread in training: Finewright beside Hugging Face Trainer + PEFT, by turns in one run.
+"""Tokens per CPU-second of one thread, in training and predicting: Finewright beside Hugging Face, by turns in one run.
 
-    python benchmarks/speed.py [--rounds 3] [--steps 6] [--way lora ...] [--out FILE.json]
+    python benchmarks/speed.py [--rounds 3] [--steps 6] [--way lora …] [--out FILE.json]
 
 GPT-2 small with random weights (speed does not depend on their values) on texts of random tokens whose lengths are spread like
 those of short messages. One child process per cell and round, one thread: machines are shared, so CPU seconds of one thread can
 be compared and wall time cannot. Tokens are real ones: neither padding nor a prompt's. The first update is not counted.
+
+`trainer best` is bfloat16, batches of like lengths, no dropout. `predict` scores the embedded messages, tokenising included,
+beside the `text-classification` pipeline with batches of 16. The share of the peak is useful arithmetic (the products that
+the way cannot do without, on every real token) over the bfloat16 rate of a 512 × 768 × 3,072 product in the same process.
 """
 
 import argparse
@@ -18,7 +22,12 @@ import time
 from pathlib import Path
 
 WAYS = {"lora": {}, "full": {}, "freeze": {"blocks": 3}, "prompt": {}}
-FINEWRIGHT, TRAINER, TRAINER_BF16 = "finewright", "trainer", "trainer bf16"
+PREDICT = "predict"
+FINEWRIGHT = "finewright"
+TRAINERS = ("trainer", "trainer bf16", "trainer best")
+PIPELINES = ("pipeline", "pipeline bf16", "pipeline bf16 sorted")
+FLOPS = {"lora": 340e6, "full": 510e6, "freeze": 255e6, "prompt": 340e6, PREDICT: 170e6}
+"""Useful arithmetic per token: 85 M weights in the blocks, times 2 forward, 2 for the states' gradients, 2 for the weights'."""
 ROWS, NUM_TEXTS, VOCABULARY, LABELS = 16, 1000, 50257, 6
 MEDIAN_TOKENS, SPREAD, MOST_TOKENS = 24, 0.55, 128
 
@@ -33,12 +42,27 @@ def texts() -> list[list[int]]:
     return [(random.zipf(1.3, length) % VOCABULARY).tolist() for length in lengths]
 
 
-def network():
+def network(*, dropout: float = 0.1):
     import torch
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
     torch.manual_seed(0)
-    return GPT2ForSequenceClassification(GPT2Config(num_labels=LABELS, pad_token_id=0, use_cache=False))
+    rates = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
+    return GPT2ForSequenceClassification(GPT2Config(num_labels=LABELS, pad_token_id=0, use_cache=False, **rates))
+
+
+def matmul_rate() -> float:
+    """FLOP per CPU-second of a bfloat16 product of this network's size; the best of several."""
+    import torch
+
+    states, weight = torch.randn(512, 768, dtype=torch.bfloat16), torch.randn(3072, 768, dtype=torch.bfloat16)
+    found = []
+    for _ in range(20):
+        began = time.process_time()
+        for _ in range(5):
+            torch.nn.functional.linear(states, weight)
+        found.append(5 * 2 * 512 * 768 * 3072 / (time.process_time() - began))
+    return max(found[2:])
 
 
 def finewright(way: str, num_steps: int) -> dict:
@@ -86,15 +110,16 @@ def finewright(way: str, num_steps: int) -> dict:
     return told | ({"filling_cpu_seconds": filling, "filled_tokens": sum(encoded.lengths)} if saved.where else {})
 
 
-def trainer(way: str, num_steps: int, *, bf16: bool) -> dict:
-    """Trainer with its usual settings, PEFT for the ways that it has."""
+def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
+    """Trainer with its usual settings or its best, PEFT for the ways that it has."""
     import torch
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    net, ids = network(), texts()
+    dropout = 0.0 if best else 0.1
+    net, ids = network(dropout=dropout), texts()
     if way == "lora":
-        net = get_peft_model(net, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=32, lora_dropout=0.1))
+        net = get_peft_model(net, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=32, lora_dropout=dropout))
     if way == "prompt":
         net = get_peft_model(net, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20))
     if way == "freeze":
@@ -128,12 +153,47 @@ def trainer(way: str, num_steps: int, *, bf16: bool) -> dict:
             report_to="none",
             disable_tqdm=True,
             logging_steps=100_000,
+            train_sampling_strategy="group_by_length" if best else "random",
             remove_unused_columns=False,
         )
         rows = [{"input_ids": one, "labels": number % LABELS} for number, one in enumerate(ids)]
         Trainer(net, settings, train_dataset=rows, data_collator=collate, callbacks=[Clock()]).train()
     counted = done[1 : num_steps + 1]  # a batch or two more may have been fetched ahead
     return {"tokens": sum(counted), "cpu_seconds": marks[-1] - marks[0], "precision": "bfloat16" if bf16 else "float32"}
+
+
+def predict(who: str) -> dict:
+    """The test messages scored twice; the second time counts."""
+    import torch
+    from transformers import AutoTokenizer, pipeline
+
+    from finewright import evaluate, formats, hardware, hub
+
+    records, _ = formats.read(Path(hub.__file__).parent / "content" / "tickets" / "test.csv")
+    messages = [str(record.values["text"]) for record in records]
+    bf16 = "bf16" in who or (who == FINEWRIGHT and hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16")
+    with tempfile.TemporaryDirectory() as place:
+        tokenizer = AutoTokenizer.from_pretrained(Path(hub.__file__).parent / "content" / "mini")
+        tokenizer.pad_token = tokenizer.eos_token
+        net = network()
+        net.config.pad_token_id = tokenizer.pad_token_id
+        net.save_pretrained(place)
+        tokenizer.save_pretrained(place)
+        if who == FINEWRIGHT:
+            score = evaluate.Predictor.load(Path(place), limit=512, keep_end=False, bfloat16=bf16).score
+        else:
+            kind = torch.bfloat16 if bf16 else torch.float32
+            made = pipeline("text-classification", model=place, dtype=kind, device="cpu", batch_size=16, top_k=None)
+
+            def score(messages: list[str]) -> object:
+                return made(sorted(messages, key=len) if "sorted" in who else messages)
+
+        score(messages)
+        began = time.process_time()
+        score(messages)
+        seconds = time.process_time() - began
+    tokens = sum(map(len, tokenizer(messages)["input_ids"]))
+    return {"tokens": tokens, "cpu_seconds": seconds, "precision": "bfloat16" if bf16 else "float32"}
 
 
 def cell(who: str, way: str, num_steps: int) -> dict:
@@ -143,29 +203,39 @@ def cell(who: str, way: str, num_steps: int) -> dict:
     import torch
 
     torch.set_num_threads(1)
-    told = finewright(way, num_steps) if who == FINEWRIGHT else trainer(way, num_steps, bf16=who == TRAINER_BF16)
+    if way == PREDICT:
+        told = predict(who)
+    elif who == FINEWRIGHT:
+        told = finewright(way, num_steps)
+    else:
+        told = trainer(way, num_steps, bf16=who != TRAINERS[0], best=who == TRAINERS[2])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"who": who, "way": way, **told, "rate": told["tokens"] / told["cpu_seconds"], "peak_resident_bytes": peak}
+    told |= {"rate": told["tokens"] / told["cpu_seconds"], "peak_resident_bytes": peak}
+    return {"who": who, "way": way, **told, "share": told["rate"] * FLOPS[way] / matmul_rate()}
 
 
 def show(cells: list[dict]) -> None:
     """Medians and spread, with how many times the Trainer's rate ours is."""
-    rates = {}
+    groups: dict[tuple[str, str], list[dict]] = {}
     for one in cells:
-        rates.setdefault((one["way"], one["who"]), []).append(one["rate"])
-    print("| way | who | tokens per CPU-second: median (least–most) | Finewright is |")
-    print("|---|---|---|---|")
-    for (way, who), found in rates.items():
-        ours = statistics.median(rates[way, FINEWRIGHT]) if (way, FINEWRIGHT) in rates else None
-        times = "" if who == FINEWRIGHT or ours is None else f"{ours / statistics.median(found):.1f} ×"
-        print(f"| {way} | {who} | {statistics.median(found):.0f} ({min(found):.0f}–{max(found):.0f}) | {times} |")
+        groups.setdefault((one["way"], one["who"]), []).append(one)
+    print("| way | who | tokens per CPU-second: median (least–most) | Finewright is | share of the matmul peak | resident MB |")
+    print("|---|---|---|---|---|---|")
+    for (way, who), found in groups.items():
+        rates = [one["rate"] for one in found]
+        ours = statistics.median(one["rate"] for one in groups[way, FINEWRIGHT])
+        times = "" if who == FINEWRIGHT else f"{ours / statistics.median(rates):.2f} ×"
+        share = statistics.median(one["share"] for one in found)
+        peak = statistics.median(one["peak_resident_bytes"] for one in found) / 1e6
+        spread = f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"
+        print(f"| {way} | {who} | {spread} | {times} | {share:.0%} | {peak:,.0f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--way", action="append", choices=list(WAYS))
+    parser.add_argument("--way", action="append", choices=[*WAYS, PREDICT])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -178,8 +248,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         for number in range(arguments.rounds):
-            for way in arguments.way or WAYS:
-                for who in (FINEWRIGHT, TRAINER, TRAINER_BF16):
+            for way in arguments.way or [*WAYS, PREDICT]:
+                for who in (FINEWRIGHT, *(PIPELINES if way == PREDICT else TRAINERS)):
                     command = [sys.executable, __file__, "--steps", str(arguments.steps), "--cell", who, way]
                     own = {**environment, "FINEWRIGHT_CACHE": f"{store}/{number}"}  # nothing kept from an earlier round
                     told = subprocess.run(command, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout

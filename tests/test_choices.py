@@ -1,5 +1,7 @@
 """Automatic choices and their reasons."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from finewright import choices, methods
@@ -40,6 +42,25 @@ def test_the_longest_text_leaves_room_for_the_prompt():
     asked = build(Settings, {"data": {"max_length": 2000}})
     assert choices.max_length(asked, longest=1024, prompt_tokens=0, choices=made) == 1024
     assert "2000 was asked for, the model has room for 1024" in made.sentences()[-1]
+
+
+@pytest.mark.parametrize(
+    ("suggestion", "taken"),
+    [
+        ({"learning_rates": {"full": 6e-4, "lora": 1e-9}}, {"full": 6e-4}),
+        ({"learning_rates": {"full": "6e-4", "lora": True}}, {}),
+        ({"learning_rates": [6e-4]}, {}),
+        ({}, {}),
+        (6e-4, {}),
+    ],
+)
+def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
+    config = SimpleNamespace(finewright=suggestion)
+    for name in ("full", "lora"):
+        method, made = methods.make(name, {}), Choices()
+        assert choices.lr(TrainKnobs(), method=method, choices=made, config=config) == (taken.get(name, method.lr), [])
+        assert ("config.json suggests" in made.sentences()[0]) == (name in taken)
+        assert choices.lr(TrainKnobs(lr=2e-4), method=method, choices=made, config=config) == (2e-4, [])
 
 
 def test_a_rate_outside_the_range_is_warned_about_with_the_range():

@@ -76,14 +76,28 @@ def max_length(settings: Settings, *, longest: int, prompt_tokens: int, choices:
     return settings.data.max_length
 
 
-def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices) -> tuple[float, list[str]]:
-    """Peak learning rate, and a warning when it lies far outside the way's range."""
+def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices, config: Any = None) -> tuple[float, list[str]]:
+    """Peak learning rate, and a warning when it lies far outside the way's range.
+
+    A model's `config` may suggest rates that were measured for it: `"finewright": {"learning_rates": {way: rate}}`.
+    """
+    if train.lr is None and (suggested := _suggested_lr(config, method)):
+        return choices.note("train.lr", suggested, "what the model's config.json suggests for this way"), []
     if train.lr is None:
         return choices.note("train.lr", method.lr, f"the default of {method.name()}, docs/learning_rates.md"), []
     low, high = method.lr_range
     if low <= train.lr <= high:
         return train.lr, []
     return train.lr, [f"learning rate {train.lr:g} is far outside {method.name()}'s usual range, {low:g} to {high:g}"]
+
+
+def _suggested_lr(config: Any, method: AbstractMethod) -> float | None:
+    """One that is a number inside the way's range; a config can hold anything."""
+    rates = getattr(config, "finewright", None)
+    rates = rates.get("learning_rates") if isinstance(rates, dict) else None
+    rate = rates.get(method.name()) if isinstance(rates, dict) else None
+    low, high = method.lr_range
+    return rate if isinstance(rate, float) and low <= rate <= high else None
 
 
 def batch_tokens(train: TrainKnobs, *, lengths: Sequence[int], choices: Choices) -> int:

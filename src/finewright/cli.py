@@ -34,7 +34,7 @@ def demo(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Every way on the embedded data with the embedded model: some five minutes on two cores, no network."""
+    """Every way on the embedded data with the embedded model: some two minutes on two cores, no network."""
     from finewright import config as knobs
     from finewright import demo as show
     from finewright import scoreboard, terminal

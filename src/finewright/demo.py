@@ -1,4 +1,4 @@
-"""The embedded model on the embedded data, every way: what one learns from it in about five minutes."""
+"""The embedded model on the embedded data, every way: what one learns from it in about two minutes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ MESSAGES = (
     "The parcel says delivered but my porch is empty, can you find out where it went?",
     "you took the money twice for the same tent, please sort it",
 )
+_KNOBS = {"train.epochs": 2}
+"""Passes over the data; at the rates that the embedded model suggests for itself more of them bring little."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def play(*, out: Path | None = None, knobs: dict[str, Any] | None = None, listen
     """Compare every way on the same rows with one seed, then predict with the preferred one."""
     folder = run.new_folder(out=out, name="demo")
     named = [kind.name() for kind in ways()]
-    found = comparison.compare(DATA, model=hub.EMBEDDED, methods=named, seeds=1, out=folder, knobs=knobs, listen=listen)
+    options: dict[str, Any] = {"methods": named, "seeds": 1, "knobs": _KNOBS | (knobs or {})}
+    found = comparison.compare(DATA, model=hub.EMBEDDED, out=folder, listen=listen, **options)
     trained = {line["method"]: line["runs"] for line in found.methods if line["runs"]}
     preferred = next(name for name in named if name in trained)
     chosen = api.open_run(folder / trained[preferred][0])

@@ -126,7 +126,7 @@ def make(
     made, train = choices.Choices(), settings.train
     splits = (texts.training, texts.validation, texts.test)
     training, scored, test = ([length + tuned.prompt_tokens for length in split] for split in splits)
-    lr, warnings = choices.lr(train, method=method, choices=made)
+    lr, warnings = choices.lr(train, method=method, choices=made, config=tuned.network.config)
     tokens = choices.batch_tokens(train, lengths=training, choices=made)
     first = Setup(tokens, train.accumulation, train.checkpoint_activations == "on", train.halvings)
     per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))

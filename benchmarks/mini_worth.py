@@ -5,8 +5,8 @@
     python benchmarks/mini_worth.py --table FILE.jsonl
 
 A seed draws the training rows, and 300 others for validation, from the training and validation files together; every way
-gets the same ones. The test file is whole. Each way at its default rate for any model (`mini` suggests higher ones for itself), one
-thread. Runs already in FILE are skipped.
+gets the same ones. The test file is whole. Each way has its default rate for any model (`mini` suggests higher ones for
+itself) and one thread. Runs already in FILE are skipped.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     findings = _look(dataset, listen=listen)
     if spec.search and not dataset.validation:
         raise UserError("a search wants validation rows", where="--search", fix="--set data.validation_fraction=0.1")
-    base = hub.resolve(spec.model, progress=lambda name, done, total: listen(Downloading(name, done, total)))
+    fetch = partial(hub.resolve, spec.model, progress=lambda name, done, total: listen(Downloading(name, done, total)))
+    base = fetch(weights=False)
     folder = Folder(Path(out) if out else RUNS / f"compare-{_stem(spec.data)}-{_stem(spec.model)}")
     folder.open()
     campaign = Campaign(spec, folder, dataset, budget_bytes=budget_bytes, listen=listen)
@@ -107,10 +109,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         if not campaign.is_finished():
             campaign.start()
             campaign.plan(jobs=jobs)
-            if spec.search:
-                campaign.search()
-            campaign.train()
-            campaign.measure_speeds()
+            if campaign.ways:
+                fetch()  # the weights, now that there is something to train
+                _run(campaign)
         table = standings.read(spec, folder, labels=dataset.labels, reasons=campaign.reasons, failures=campaign.failures)
         results = _results(campaign, table, findings=findings, model=provenance.identity(base), budget=budget)
         _write(folder, table, results)
@@ -119,6 +120,13 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         folder.close()
     _require_one(table, folder)
     return Comparison(folder)
+
+
+def _run(campaign: Campaign) -> None:
+    if campaign.spec.search:
+        campaign.search()
+    campaign.train()
+    campaign.measure_speeds()
 
 
 def _require_one(table: standings.Standings, folder: Folder) -> None:

@@ -79,7 +79,7 @@ def max_length(settings: Settings, *, longest: int, prompt_tokens: int, choices:
 def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices) -> tuple[float, list[str]]:
     """Peak learning rate, and a warning when it lies far outside the way's range."""
     if train.lr is None:
-        return choices.note("train.lr", method.lr, f"the default of {method.name()}, docs/learning_rates.md"), []
+        return choices.note("train.lr", method.lr, "the way's own default, docs/learning_rates.md"), []
     low, high = method.lr_range
     if low <= train.lr <= high:
         return train.lr, []

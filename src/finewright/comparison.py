@@ -73,7 +73,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     seeds: int = 3,
     train_sizes: Sequence[int | str] = (ALL,),
     search_trials: int = 0,
-    budget: str = "",
+    budget: str | None = None,
     test: str | Path | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
@@ -91,8 +91,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     The same call again goes on where it stopped; with other data or settings it is a `UserError`. Intervals and tests:
     see `finewright.statistics`; with one seed they are over the test rows alone.
     """
-    budget = budget or str((knobs or {}).get("budget", ""))
-    budget_bytes = memory.parse_size(budget) if budget else 0
+    budget = (knobs or {}).get("budget") if budget is None else budget
+    budget_bytes = 0 if budget is None else memory.parse_size(str(budget))
     asked = _asked(source, test=test, model=model, methods=methods, seeds=seeds, trials=search_trials, knobs=knobs)
     dataset = data.read(asked.data, knobs=config.build(Settings, asked.knobs).data, test=asked.test)
     spec = replace(asked, train_sizes=roster.choose_sizes(train_sizes, dataset=dataset))
@@ -190,7 +190,7 @@ def _begin(folder: Folder, wanted: dict[str, Any], *, spec: Spec, dataset: Datas
 
 
 def _results(
-    campaign: Campaign, table: standings.Standings, *, findings: list[dict[str, Any]], model: dict[str, str], budget: str
+    campaign: Campaign, table: standings.Standings, *, findings: list[dict[str, Any]], model: dict[str, str], budget: str | None
 ) -> dict[str, Any]:
     """What results.json holds."""
     spec, folder, dataset = campaign.spec, campaign.folder, campaign.dataset

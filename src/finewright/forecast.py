@@ -95,7 +95,7 @@ def shortage(peaks: Mapping[str, int], budget: Budget) -> UserError:
 
 def budget(settings: Settings, *, device: str) -> Budget:
     """The budget asked for, or what the device has free now. On a GPU some of what is asked for goes to CUDA itself."""
-    if settings.budget:
+    if settings.budget is not None:
         asked, reason = memory.parse_size(settings.budget), "as asked for"
         if device != "cuda":
             return Budget(asked, reason, device)

@@ -7,7 +7,7 @@ import pytest
 import finewright
 import tiny
 from fake_crew import FakeCrew
-from finewright import campaign, memory
+from finewright import campaign, hub, memory
 from finewright.errors import ExitCode, UserError
 from finewright.events import MemberBegan, MemberEnded
 from finewright.run import RunFolder
@@ -101,6 +101,23 @@ def test_when_nothing_fits_it_is_an_error_and_a_page(place, tmp_path):
     ):
         compare(place, tmp_path / "c", budget="1MB")
     assert "Not measured" in (tmp_path / "c" / "report.html").read_text()
+
+
+def test_weights_are_fetched_when_something_is_to_be_trained(place, tmp_path, crew, monkeypatch):
+    asked_for, resolve = [], hub.resolve
+
+    def watched(name, *, weights=True, **options):
+        asked_for.append(("weights" if weights else "config", asked(crew, "plan")))
+        return resolve(name, weights=weights, **options)
+
+    monkeypatch.setattr(hub, "resolve", watched)
+    with pytest.raises(UserError, match="no way could be measured"):
+        compare(place, tmp_path / "none", budget="1MB")
+    assert asked_for == [("config", [])]
+    asked_for.clear()
+    crew.asked.clear()
+    compare(place, tmp_path / "some")
+    assert asked_for == [("config", []), ("weights", ["plan"])]
 
 
 def test_every_run_is_given_the_same_memory(place, tmp_path, crew):

@@ -32,6 +32,20 @@ def test_json_is_one_object(place):
     assert json.loads(out)["changed"] == 0
 
 
+def test_the_base_that_was_taken_and_the_other_are_both_told(place):
+    pytest.importorskip("bitsandbytes")
+    words = ["--model", place / "gpt2", "--method", "qlora", "--out", place / "qlora"]
+    assert call("train", place / "tickets.csv", *words, *FAST)[0] == 0
+    code, out, _ = call("export", place / "qlora")
+    assert code == 0
+    assert "base              dequantised: it changes the scores least" in out
+    assert "the full base instead:" in out
+    assert out.count("differ by at most") == 2
+    code, out, err = call("export", place / "lora", "--base", "dequantised", "--out", place / "none")
+    assert (code, out) == (2, "")
+    assert "there is no other" in err
+
+
 @pytest.mark.parametrize("run", ["full", "absent"])
 def test_what_cannot_be_merged_is_one_message(place, run):
     code, out, err = call("export", place / run)

@@ -1,10 +1,12 @@
 """`finewright plan` as a person types it."""
 
 import json
+import re
 
 import pytest
 
 import tiny
+from finewright import cli_plan
 from test_cli import call
 
 
@@ -25,10 +27,45 @@ def test_one_way_of_a_folder_with_data(tmp_path):
     assert code == 0
     assert "where the memory goes" in out
     assert "take lora" in out
+    for line in (
+        r"train\.lr = 0\.001: the way's own default, docs/learning_rates\.md",
+        r"train\.epochs = \d+: \d+ steps an epoch, \d+ in all",
+        r"train\.batch_tokens = \d+: 16 texts of \d+ tokens on average",
+        r"evaluation\.batch_tokens = 4,096: ",
+    ):
+        assert re.search(line, out), line
     assert "freeze" not in out
 
 
-@pytest.mark.parametrize("budget", ["8", "-1", "-8GB", "8XB", "0GB", "lots", "1e3GB"])
+def test_reasons_that_ways_share_are_told_once():
+    def made(lr, epochs):
+        return [
+            {"knob": "train.lr", "value": lr, "reason": "its own"},
+            {"knob": "train.batch_tokens", "value": 1600, "reason": "16 texts"},
+            {"knob": "train.epochs", "value": epochs, "reason": f"{epochs} are enough"},
+        ]
+
+    lines = cli_plan.chosen([("a", made(1e-3, 3)), ("b", made(5e-5, 4)), ("c", made(1e-3, 3)[:2])])
+    assert lines == [
+        "train.lr = 0.001 (a, c); 5e-05 (b): its own",
+        "train.batch_tokens = 1,600: 16 texts",
+        "train.epochs = 3 (a): 3 are enough",
+        "train.epochs = 4 (b): 4 are enough",
+    ]
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_an_empty_budget_is_refused_by_the_other_commands_too(tmp_path, command):
+    tiny.folder(tmp_path / "gpt2")
+    tiny.tickets(tmp_path / "tickets.csv")
+    words = ["--model", tmp_path / "gpt2", "--out", tmp_path / "out", "--budget", ""]
+    code, out, err = call(command, tmp_path / "tickets.csv", *words)
+    assert (code, out) == (2, "")
+    assert "budget: wanted a size above zero with its unit, found ''" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("budget", ["", " ", "8", "-1", "-8GB", "8XB", "0GB", "lots", "1e3GB"])
 def test_a_budget_without_sense_is_one_line(budget):
     code, out, err = call("plan", "--model", "gpt2", "--budget", budget)
     assert (code, out) == (2, "")

@@ -131,3 +131,11 @@ def test_without_a_disk_it_is_tokenised_every_time(tokenizer, monkeypatch, tmp_p
     (tmp_path / "taken").write_text("")
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
     assert len(encode(tokenizer, keep=True)[0]) == len(TEXTS)
+
+
+def test_where_ids_are_kept_is_told_when_they_are(tokenizer, tmp_path):
+    told = encoding.told(tokenizer, [50, 9, 10])
+    assert told.startswith(f"60 texts in {tmp_path / 'cache'}: from 10 on")
+    assert told.endswith("at most 21.5 GB and 25% of the disk's room")
+    assert encoding.told(tokenizer, [9, 9]) == ""
+    assert encoding.told(object(), [50]) == ""

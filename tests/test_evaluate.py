@@ -5,8 +5,10 @@ import pytest
 import torch
 
 import tiny
-from finewright import batches, evaluate
+from finewright import batches, evaluate, hub, models, tasks
 from finewright.data import Row
+from finewright.quantization import FourBit
+from finewright.tuned import Tuned
 
 LABELS = ("a", "b", "c")
 
@@ -40,3 +42,28 @@ def test_worst_mistakes_are_wrong_rows_by_how_little_the_right_label_got():
 def test_prediction_lines_hold_text_label_and_how_sure():
     lines = evaluate.prediction_lines(ROWS, SHARES, labels=LABELS)
     assert lines[0] == {"text": "one", "label": "a", "predicted": "a", "probability": 0.9, "where": "t.csv:2"}
+
+
+@pytest.mark.parametrize("kind", ["bloom", "gpt2", "llama"])
+def test_a_fresh_head_over_packed_matrices_is_settled_in_bfloat16(tmp_path, kind):
+    """They give bfloat16; BLOOM adds their outcome to states by an operation that wants one dtype."""
+    pytest.importorskip("bitsandbytes")
+    source = hub.resolve(str(tiny.folder(tmp_path / kind, kind=kind)))
+    base = models.load(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
+    base.network.score.weight.data *= 1000
+    texts = ["where is my parcel", "charged twice", "please send the invoice"]
+    (told,) = evaluate.settle_head(base, texts, bfloat16=True)
+    assert told.startswith("head: random start scaled by 0.0")
+    tuned = Tuned(network=base.network, owner=base.network, anatomy=base.anatomy, bfloat16=True)
+    encoded = batches.encode(base.origin.tokenizer, texts, limit=64)
+    spread = evaluate.score(tuned, encoded, num_labels=3).std(axis=1, ddof=1).max()
+    assert spread == pytest.approx(tasks.HEAD_SPREAD, rel=0.02)
+
+
+def test_bloom_cannot_be_probed_in_float32_over_packed_matrices_of_bfloat16(tmp_path):
+    """What the precision of the probe is for; if this passes one day, the probe needs no precision any more."""
+    pytest.importorskip("bitsandbytes")
+    source = hub.resolve(str(tiny.folder(tmp_path / "bloom", kind="bloom")))
+    base = models.load(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
+    with pytest.raises(RuntimeError, match="dtype"):
+        evaluate.settle_head(base, ["where is my parcel"], bfloat16=False)

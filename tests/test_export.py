@@ -27,8 +27,9 @@ def test_a_full_precision_merge_changes_nothing_but_rounding(place, knobs):
     run = train(place, "lora", **knobs)
     found = export.merge(run)
     assert found.exact
-    assert found.largest_difference < 1e-4
-    assert (found.changed, found.accuracy_before) == (0, found.accuracy_after)
+    assert (found.change.base, found.other, found.reason) == ("full", None, "the base it was trained on")
+    assert found.change.largest_difference < 1e-4
+    assert (found.change.changed, found.accuracy_before) == (0, found.change.accuracy_after)
     assert sorted(path.name for path in found.folder.glob("*.safetensors")) == ["model.safetensors"]
 
 
@@ -42,12 +43,79 @@ def test_plain_transformers_loads_the_merged_model(place):
     assert classify(line["text"])[0]["label"] == line["predicted"]
 
 
-def test_a_quantised_merge_says_what_it_costs(place):
+@pytest.mark.parametrize(
+    ("knobs", "bound"),
+    [
+        ({"train.precision": "float32"}, 1e-5),
+        ({"train.precision": "float32", "method.double_quant": False}, 1e-5),
+        ({"train.precision": "bfloat16"}, 0.05),
+    ],
+    ids=["double", "single", "bfloat16"],
+)
+def test_merged_into_the_weights_it_was_trained_on_a_quantised_adapter_scores_as_before(place, knobs, bound):
     pytest.importorskip("bitsandbytes")
-    found = export.merge(train(place, "qlora"))
-    assert not found.exact
-    assert found.largest_difference > 1e-3, "another base than the one it was trained on"
-    assert found.num_rows == 8
+    run = train(place, "qlora", **knobs)
+    found = export.merge(run)
+    assert found.change.base == "dequantised", found
+    assert (found.exact, found.reason) == (True, "it changes the scores least")
+    assert found.change.largest_difference < bound
+    assert found.other.base == "full"
+    assert found.other.largest_difference > max(0.01, 2 * found.change.largest_difference), "other weights: the choice matters"
+    assert (found.num_rows, found.change.accuracy_after) == (8, found.accuracy_before)
+    assert "its base dequantised" in (found.folder / "README.md").read_text()
+    assert found.as_json()["other"]["largest_difference"] == found.other.largest_difference
+
+
+def test_plain_transformers_loads_a_dequantised_merge(place):
+    pytest.importorskip("bitsandbytes")
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    run = train(place, "qlora", seed=1, **{"train.precision": "float32"})
+    found = export.merge(run, out=place / "dequantised", base="dequantised")
+    assert found.reason == "as asked for"
+    assert "quantization_config" not in (found.folder / "config.json").read_text()
+    network = AutoModelForSequenceClassification.from_pretrained(found.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(found.folder)
+    text = run.read_lines(run.predictions)[0]["text"]
+    with torch.no_grad():
+        plain = network(**tokenizer(text, return_tensors="pt")).logits[0].softmax(0)
+    ours = api.open_run(run.path).predict([text])[0]["probabilities"]
+    assert plain.tolist() == pytest.approx(list(ours.values()), abs=1e-5)
+
+
+def test_the_published_base_is_taken_where_it_is_asked_for_and_says_what_it_costs(place):
+    pytest.importorskip("bitsandbytes")
+    found = export.merge(train(place, "qlora", seed=2), base="full")
+    assert (found.change.base, found.exact, found.other.base) == ("full", False, "dequantised")
+    assert found.change.largest_difference > 0.01, "another base than the one it was trained on"
+    assert "other weights than the four-bit ones" in (found.folder / "README.md").read_text()
+
+
+def test_a_large_model_is_merged_once_into_the_weights_it_was_trained_on(place, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    monkeypatch.setattr(export, "CHEAP_BYTES", 1000)
+    run = train(place, "qlora", seed=3)
+    found = export.merge(run)
+    assert (found.change.base, found.other) == ("dequantised", None)
+    assert "the weights it was trained on" in found.reason
+    assert export.merge(run, base="full", out=place / "full-base").change.base == "full"
+
+
+def test_a_wrongly_dequantised_base_is_noticed(place, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    run = train(place, "qlora", seed=4)
+    monkeypatch.setattr("finewright.quantization.dequantise", lambda packed, into: None)
+    with pytest.raises(UserError, match="scores of the merged model differ by"):
+        export.merge(run)
+    assert not (run.path / "merged").exists()
+
+
+def test_a_base_that_is_not_there_is_refused(place):
+    run = train(place, "lora", seed=5)
+    with pytest.raises(UserError, match="lora was trained on the full-precision base: there is no other"):
+        export.merge(run, base="dequantised")
+    with pytest.raises(UserError, match="wanted dequantised or full, found 'half'"):
+        export.merge(run, base="half")
 
 
 @pytest.mark.parametrize(("name", "message"), [("prompt", "before the text"), ("full", "whole already")])
@@ -69,8 +137,8 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(place, monkeypatch):
         export.merge(run)
     true = models.merged
 
-    def wrong(folder):
-        network, tokenizer = true(folder)
+    def wrong(folder, **options):
+        network, tokenizer = true(folder, **options)
         network.score.weight.data *= 2
         return network, tokenizer
 

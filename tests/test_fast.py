@@ -5,7 +5,7 @@ import torch
 
 import tiny
 from finewright import anatomy as anatomies
-from finewright import fast, methods, models, tasks
+from finewright import fast, memory, methods, models, tasks
 from finewright.attention import Layout
 
 LENGTHS = (2, 4, 4, 7)
@@ -86,3 +86,26 @@ def test_a_large_network_is_not_held_twice(monkeypatch):
     assert hasattr(tuned.network.transformer.h[0].mlp.c_fc, "packed") == packable
     fast.apply(tuned)
     assert sum(map(fast.kernels.num_numbers, tuned.network.transformer.h.modules())) == 3 * 12 * 32 * 32
+
+
+def sketched(kind, name):
+    with torch.device("meta"):
+        tuned = prepared(kind, name)
+    fast.apply(tuned)
+    return {what: (value, reason) for what, value, reason in fast.told(tuned, device="cpu")}
+
+
+def test_what_is_done_for_speed_is_told_with_its_reason_and_nothing_else(monkeypatch):
+    parts = "the last block only where the head reads; activations and dropout in one pass over memory"
+    assert sketched("gpt2", "full") == {"fast.parts": (parts, "it computes the same with less work")}
+    assert sketched("llama", "full")["fast.parts"][0] == "the last block only where the head reads"
+    assert sketched("bloom", "full").get("fast.parts", ("",))[0].startswith("dropout in one pass")
+    monkeypatch.setattr(fast.kernels, "can_pack", lambda dtype: True)
+    value, reason = sketched("gpt2", "lora")["fast.copies"]
+    numbers = 3 * (32 * 96 + 32 * 32 + 2 * 32 * 128)
+    assert (value, reason.split(" of ")[0]) == ("on", memory.in_words(4 * numbers))
+    assert "up to 300 million numbers" in reason
+    monkeypatch.setattr(fast, "MOST_PACKED_NUMBERS", 1000)
+    value, reason = sketched("gpt2", "lora")["fast.copies"]
+    assert value == "off"
+    assert "would be too much" in reason

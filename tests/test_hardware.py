@@ -88,6 +88,34 @@ def test_control_groups_bound_cores_and_memory(monkeypatch, files):
     assert measure(cores=64, bytes="max") == (16, unlimited)
 
 
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        (
+            {"memory.max": "1000000", "memory.current": "900000", "memory.stat": "file 700000\ninactive_file 600000\nanon 1"},
+            700_000,
+        ),
+        ({"memory.max": "1000000", "memory.current": "900000"}, 100_000),
+        ({"memory.max": "1000000", "memory.current": "500000", "memory.stat": "inactive_file 600000"}, 999_999),
+        (
+            {
+                "memory/memory.limit_in_bytes": "1000000",
+                "memory/memory.usage_in_bytes": "900000",
+                "memory/memory.stat": "inactive_file 7\ntotal_cache 500000\ntotal_inactive_file 400000",
+            },
+            500_000,
+        ),
+    ],
+    ids=["v2", "v2-silent", "v2-behind", "v1"],
+)
+def test_files_that_the_kernel_would_let_go_of_count_as_free(tmp_path, monkeypatch, files, free):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(hardware, "_control_groups", lambda controller: [str(tmp_path), str(tmp_path / controller)])
+    assert hardware.free_bytes() == free
+
+
 def test_a_share_of_one_core_is_one_core(monkeypatch):
     files = {"/sys/fs/cgroup/cpu.max": "50000 100000"}
     monkeypatch.setattr(hardware, "_read", lambda path: files.get(path, ""))

@@ -1,6 +1,7 @@
 """Pieces of a comparison's work, called here as their processes call them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,6 +45,16 @@ def test_rows_and_token_ids_are_read_once(place, monkeypatch):
     assert member._shared.ids(str((place / "gpt2").resolve())) == before
     assert found["plan"]["trainable_parameters"] == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
     assert found["plan"]["steps"] == 3
+
+
+def test_planning_wants_no_weights(place, tmp_path):
+    shutil.copytree(place / "gpt2", tmp_path / "shape", ignore=shutil.ignore_patterns("*.safetensors"))
+    request = {"model": str(tmp_path / "shape"), "data": [(str(place / "tickets.csv"), DataKnobs().model_dump())]}
+    member.prepare(request)
+    ways = {"lora": {"train": {"max_steps": 2, "threads": 1}}}
+    request = {"kind": "plan", "model": str(tmp_path / "shape"), "data": str(place / "tickets.csv"), "ways": ways}
+    member.perform(request | {"budget_bytes": 0, "out": str(tmp_path / "plans.json")}, lambda event: None)
+    assert json.loads((tmp_path / "plans.json").read_text())["ways"]["lora"]["plan"]["steps"] == 2
 
 
 def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):

@@ -73,6 +73,28 @@ def test_packing_is_the_same_every_time(source):
     assert all(torch.equal(first[name], second[name]) for name in packed)
 
 
+@pytest.mark.parametrize("four_bit", [FourBit(), FourBit("fp4", False)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_dequantised_weights_are_those_that_packed_products_use(tmp_path, kind, dtype, four_bit):
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny.folder(tmp_path / kind, kind=kind)
+    AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).save_pretrained(folder)
+    found = hub.resolve(str(folder))
+    packed, dense = load(found, four_bit=four_bit).network, models.load(found, labels=LABELS).network
+    before = {name: weight.clone() for name, weight in dense.state_dict().items()}
+    quantization.dequantise(packed, into=dense)
+    changed = {name for name, weight in dense.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed == {name for name, p in packed.named_parameters() if p.dtype == torch.uint8}
+    for name in sorted(changed):
+        path = name.removesuffix(".weight")
+        states = torch.randn(7, packed.get_submodule(path).in_features)
+        with torch.no_grad():
+            expected, ours = packed.get_submodule(path)(states), dense.get_submodule(path)(states)
+        torch.testing.assert_close(ours, expected, atol=2e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("double", [False, True])
 def test_the_outline_keeps_as_many_bytes_as_the_real_one(source, double):
     from finewright import shapes

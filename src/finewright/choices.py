@@ -84,7 +84,7 @@ def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices, config: A
     if train.lr is None and (suggested := _suggested_lr(config, method)):
         return choices.note("train.lr", suggested, "what the model's config.json suggests for this way"), []
     if train.lr is None:
-        return choices.note("train.lr", method.lr, f"the default of {method.name()}, docs/learning_rates.md"), []
+        return choices.note("train.lr", method.lr, "the way's own default, docs/learning_rates.md"), []
     low, high = method.lr_range
     if low <= train.lr <= high:
         return train.lr, []

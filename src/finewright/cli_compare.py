@@ -14,7 +14,9 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Runs of every way, each with its own seed.")] = 3,
     train_sizes: Annotated[str, typer.Option(help="Training rows, parted by commas, such as 50,200,all.")] = "all",
     search: Annotated[int, typer.Option(help="Trials over knobs on validation, in all; 0: none.")] = 0,
-    budget: Annotated[str, typer.Option(help="Memory a run may take, such as 8GB; ways beyond it are listed, not run.")] = "",
+    budget: Annotated[
+        str | None, typer.Option(help="Memory a run may take, such as 8GB; ways beyond it are listed, not run.")
+    ] = None,
     test: Annotated[str | None, typer.Option(help="File with the test rows.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the comparison. [default: runs/compare-DATA-MODEL]")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: as cores and memory allow]")] = None,

@@ -1,7 +1,7 @@
 """The command that hands a finished model on."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,14 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option(help="Where the merged model goes. [default: RUN/merged]")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dequantised|full",
+            help="After training in four bits: merge into those weights written out, or into the published ones. "
+            "[default: what changes the scores least]",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output.")] = False,
 ) -> None:
     """Merge a run's adapter into its base, and say what that changed on the test rows."""
@@ -22,20 +30,29 @@ def export(
     from finewright import run as runs
     from finewright import terminal
 
-    merged = room.merge(runs.open_run(run), out=out)
+    chosen: Any = base
+    merged = room.merge(runs.open_run(run), out=out, base=chosen)
     if as_json:
         terminal.print_json(merged.as_json())
         return
     console = Console()
-    console.print(f"  merged model      {merged.folder}", highlight=False, soft_wrap=True)
-    console.print(f"  scores            differ by at most {merged.largest_difference:.2e}", highlight=False)
-    console.print(f"  labels            {merged.changed} of {merged.num_rows:,} test rows changed", highlight=False)
-    before, after = merged.accuracy_before, merged.accuracy_after
-    console.print(
-        f"  test accuracy     {before:.1%} before, {after:.1%} after ({100 * (after - before):+.1f} points)", highlight=False
-    )
-    if not merged.exact:
-        console.print(
-            "  The adapter was trained on a base in four bits; in the full-precision base it meets other weights.",
-            highlight=False,
-        )
+    lines = [f"merged model      {merged.folder}"]
+    if merged.quantised:
+        lines.append(f"base              {merged.change.base}: {merged.reason}")
+    lines += _lines(merged, merged.change)
+    if merged.other is not None:
+        lines += [f"the {merged.other.base} base instead:", *_lines(merged, merged.other)]
+    if merged.quantised and not merged.exact:
+        lines.append("The adapter was trained on a base in four bits; in the full-precision base it meets other weights.")
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+
+
+def _lines(merged: Any, change: Any) -> list[str]:
+    """What merging into one base changed."""
+    before, after = merged.accuracy_before, change.accuracy_after
+    return [
+        f"scores            differ by at most {change.largest_difference:.2e}",
+        f"labels            {change.changed} of {merged.num_rows:,} test rows changed",
+        f"test accuracy     {before:.1%} before, {after:.1%} after ({100 * (after - before):+.1f} points)",
+    ]

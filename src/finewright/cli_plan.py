@@ -1,6 +1,7 @@
 """The commands about cost: what a run would take."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -74,10 +75,32 @@ def _show(found: Any, *, console: Console) -> None:
     console.print()
     for line in details:
         console.print(line, highlight=False, soft_wrap=True)
+    console.print("\n  what was left open, and why it is so", highlight=False)
+    for line in chosen([(entry.forecast.plan.method, entry.forecast.choices.made) for entry in found.entries]):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
     if found.recommended:
         console.print(f"\n  take [bold]{found.recommended}[/bold]: {found.reason}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\n  {found.reason}", highlight=False, soft_wrap=True)
+
+
+def chosen(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
+    """`knob = value: reason` for what was left open, ways of the same reason together; `made`: every way's choices."""
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for way, choices in made:
+        for choice in choices:
+            ways = groups.setdefault((choice["knob"], choice["reason"]), {}).setdefault(_value(choice["value"]), [])
+            ways.append(way)
+    lines = []
+    for (knob, reason), values in sorted(groups.items(), key=lambda group: [key[0] for key in groups].index(group[0][0])):
+        some = sum(map(len, values.values())) < len(made) or len(values) > 1
+        shown = "; ".join(f"{value} ({', '.join(ways)})" if some else value for value, ways in values.items())
+        lines.append(f"{knob} = {shown}: {reason}")
+    return lines
+
+
+def _value(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def in_time(seconds: float) -> str:

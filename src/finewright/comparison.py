@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     seeds: int = 3,
     train_sizes: Sequence[int | str] = (ALL,),
     search_trials: int = 0,
-    budget: str = "",
+    budget: str | None = None,
     test: str | Path | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
@@ -90,15 +91,16 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     The same call again goes on where it stopped; with other data or settings it is a `UserError`. Intervals and tests:
     see `finewright.statistics`; with one seed they are over the test rows alone.
     """
-    budget = budget or str((knobs or {}).get("budget", ""))
-    budget_bytes = memory.parse_size(budget) if budget else 0
+    budget = (knobs or {}).get("budget") if budget is None else budget
+    budget_bytes = 0 if budget is None else memory.parse_size(str(budget))
     asked = _asked(source, test=test, model=model, methods=methods, seeds=seeds, trials=search_trials, knobs=knobs)
     dataset = data.read(asked.data, knobs=config.build(Settings, asked.knobs).data, test=asked.test)
     spec = replace(asked, train_sizes=roster.choose_sizes(train_sizes, dataset=dataset))
     findings = _look(dataset, listen=listen)
     if spec.search and not dataset.validation:
         raise UserError("a search wants validation rows", where="--search", fix="--set data.validation_fraction=0.1")
-    base = hub.resolve(spec.model, progress=lambda name, done, total: listen(Downloading(name, done, total)))
+    fetch = partial(hub.resolve, spec.model, progress=lambda name, done, total: listen(Downloading(name, done, total)))
+    base = fetch(weights=False)
     folder = Folder(Path(out) if out else RUNS / f"compare-{_stem(spec.data)}-{_stem(spec.model)}")
     folder.open()
     campaign = Campaign(spec, folder, dataset, budget_bytes=budget_bytes, listen=listen)
@@ -107,10 +109,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         if not campaign.is_finished():
             campaign.start()
             campaign.plan(jobs=jobs)
-            if spec.search:
-                campaign.search()
-            campaign.train()
-            campaign.measure_speeds()
+            if campaign.ways:
+                fetch()  # the weights, now that there is something to train
+                _run(campaign)
         table = standings.read(spec, folder, labels=dataset.labels, reasons=campaign.reasons, failures=campaign.failures)
         results = _results(campaign, table, findings=findings, model=provenance.identity(base), budget=budget)
         _write(folder, table, results)
@@ -119,6 +120,13 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         folder.close()
     _require_one(table, folder)
     return Comparison(folder)
+
+
+def _run(campaign: Campaign) -> None:
+    if campaign.spec.search:
+        campaign.search()
+    campaign.train()
+    campaign.measure_speeds()
 
 
 def _require_one(table: standings.Standings, folder: Folder) -> None:
@@ -182,7 +190,7 @@ def _begin(folder: Folder, wanted: dict[str, Any], *, spec: Spec, dataset: Datas
 
 
 def _results(
-    campaign: Campaign, table: standings.Standings, *, findings: list[dict[str, Any]], model: dict[str, str], budget: str
+    campaign: Campaign, table: standings.Standings, *, findings: list[dict[str, Any]], model: dict[str, str], budget: str | None
 ) -> dict[str, Any]:
     """What results.json holds."""
     spec, folder, dataset = campaign.spec, campaign.folder, campaign.dataset

@@ -82,7 +82,7 @@ class Settings(Knobs):
 
     model: str = knob(DEFAULT_MODEL, "hub id or local folder of the pre-trained model")
     seed: int = knob(0, "seed of the order, the dropout and every new weight", low=0, high=2**31 - 1)
-    budget: str = knob("", "memory the run may take, such as 8GB; what this machine has free when not given")
+    budget: str | None = knob(None, "memory the run may take, such as 8GB; what this machine has free when not given")
     force: bool = knob(False, "train even when the plan says that it does not fit")
     data: DataKnobs = Field(default_factory=DataKnobs)
     train: TrainKnobs = Field(default_factory=TrainKnobs)

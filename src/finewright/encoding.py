@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from finewright import store
+from finewright import memory, store
 
 TEXTS_AT_ONCE = 4096
 """Enough for the tokenizer to keep every core busy, few enough that its own notes about each token do not fill memory."""
@@ -66,6 +66,15 @@ def encode(  # noqa: PLR0913  a tokenizer, its texts, and what to do with them
                 for name, array in zip(_FILES, found, strict=True):
                     array.tofile(place / name)
     return TokenRows(found[0], found[1]), found[2]
+
+
+def told(tokenizer: Any, counts: Sequence[int]) -> str:
+    """Where the ids of splits of so many texts are kept and why; empty where they are not."""
+    kept = sum(count for count in counts if count >= WORTH_KEEPING)
+    if not kept or getattr(tokenizer, "backend_tokenizer", None) is None:
+        return ""
+    bound = f"at most {memory.in_words(store.MOST_BYTES)} and {store.MOST_SHARE:.0%} of the disk's room"
+    return f"{kept:,} texts in {store.root()}: from {WORTH_KEEPING:,} on they are found faster than made again; {bound}"
 
 
 def _pieces(

@@ -1,70 +1,119 @@
-"""An adapter merged into its base: one ordinary model folder, and what the merging changed, measured."""
+"""An adapter merged into its base: one ordinary model folder, and what the merging changed, measured.
+
+An adapter that was trained on a base in four bits can go into one of two: the base as it was published, or dequantised, which
+are the numbers that the four bits stand for and that the adapter was trained on.
+"""
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from finewright import evaluate, methods, models, quantization, shapes
+from finewright import evaluate, memory, methods, models, quantization, shapes
 from finewright.errors import ExitCode, UserError
 from finewright.evaluate import Predictor
 from finewright.run import RunFolder
 
-
-@dataclass(frozen=True)
-class Merged:
-    """What merging changed, on the run's test rows. `largest_difference`: of a score; `changed`: labels that are now others.
-
-    `exact`: the base was in full precision when the adapter was trained, so that nothing but rounding may differ.
-    """
-
-    folder: Path
-    num_rows: int
-    largest_difference: float
-    changed: int
-    accuracy_before: float
-    accuracy_after: float
-    exact: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """Every number by name."""
-        return {**asdict(self), "folder": str(self.folder)}
-
-
+BaseKind = Literal["dequantised", "full"]
+BASES: tuple[BaseKind, ...] = ("dequantised", "full")
+CHEAP_BYTES = 2_000_000_000
+"""A merged model up to this size is made of both bases and measured, whichever was asked for."""
 EXACT = 1e-3
 """Largest difference of a float32 score that rounding explains, relative to the largest score."""
 
 
-def merge(run: RunFolder, *, out: Path | None = None) -> Merged:
+@dataclass(frozen=True)
+class Change:
+    """What merging into a base changed, on the run's test rows. `largest_difference`: of a score; `changed`: other labels."""
+
+    base: BaseKind
+    largest_difference: float
+    changed: int
+    accuracy_after: float
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`change`: of the base that was taken, for this `reason`; `other`: of the one that was not, where it was measured.
+
+    `exact`: it is the base the adapter was trained on, so that nothing but rounding may differ. `quantised`: there were two.
+    """
+
+    folder: Path
+    num_rows: int
+    accuracy_before: float
+    change: Change
+    other: Change | None
+    reason: str
+    exact: bool
+    quantised: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Every number by name."""
+        told = {key: value for key, value in asdict(self).items() if key != "change"}
+        return {**told, **asdict(self.change), "folder": str(self.folder)}
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """The run's test rows and its own scores for them. `exact_scores`: in float32, which a merged model must reproduce."""
+
+    texts: Sequence[str]
+    targets: Sequence[str]
+    labels: tuple[str, ...]
+    scores: np.ndarray
+    exact_scores: np.ndarray
+    reading: dict[str, Any]
+
+    def accuracy(self, scores: np.ndarray) -> float:
+        """Share of right labels."""
+        picks = evaluate.probabilities(scores).argmax(axis=1)
+        return float(np.mean([self.labels[pick] == target for pick, target in zip(picks, self.targets, strict=True)]))
+
+    def look(self, folder: Path, *, base: BaseKind, exact: bool) -> Change:
+        """What a merged model changed; one that ought to be the run's own and is not is a `UserError`."""
+        scores = Predictor.load(folder, bfloat16=False, **self.reading).score(self.texts)
+        strayed = float(np.abs(self.exact_scores - scores).max())
+        bound = EXACT * max(1.0, float(np.abs(self.exact_scores).max()))
+        if exact and not strayed <= bound:
+            what = f"scores of the merged model differ by {strayed:.2e} from the adapter's (allowed: {bound:.0e})"
+            raise UserError(what, fix="please report this with the command", code=ExitCode.MISMATCH)
+        before, after = (evaluate.probabilities(one).argmax(axis=1) for one in (self.scores, scores))
+        largest = float(np.abs(self.scores - scores).max())
+        return Change(base, largest, int((before != after).sum()), self.accuracy(scores))
+
+
+def merge(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = None) -> Merged:
     """Write the merged model to `out` (`RUN/merged`), then load it again and compare it with the run on its test rows.
 
-    A way that cannot be merged, an `out` in use, or a merged model that is not the run's are `UserError`s.
+    `base`: what it is merged into when the run's base was in four bits; without it, whichever changes the scores least. A way
+    that cannot be merged, an `out` in use, or a merged model that is not the run's are `UserError`s.
     """
-    config = run.read_json(run.config)
-    kind = methods.kind(config["method"])
-    if not kind.mergeable:
-        whole = (
-            "its model folder is whole already" if kind.saves == "model" else "its vectors stand before the text, not in a weight"
-        )
-        raise UserError(f"{kind.name()} has nothing to merge: {whole}", where=str(run.path), fix=f"use {run.model}")
+    quantised = _require_mergeable(run, base=base)
     target = out or run.path / "merged"
     lines = run.read_lines(run.predictions) if run.predictions.exists() else []
     if not lines:
         raise UserError("the run has no test rows to measure the merging on", where=str(run.path), fix="train with a test split")
-    exact, part = quantization.read(run.model) is None, None
+    part = None
     try:
         if target.exists():
             raise UserError("there is something already", where=str(target), fix="choose another --out")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
-        _write(run.model, part)
-        merged = Merged(target, exact=exact, **_compare(run, part, lines, config=config, exact=exact))
-        (part / "README.md").write_text(_card(run, merged), encoding="utf-8")
-        part.chmod(0o755)
-        part.rename(target)
+        judge, changes = _judge(run, lines, quantised=quantised), []
+        for kind in _worth_making(run, base=base, quantised=quantised):
+            _write(run.model, part / kind, dequantised=kind == "dequantised")
+            changes.append(judge.look(part / kind, base=kind, exact=kind == "dequantised" or not quantised))
+        taken, reason = _choose(changes, base=base, quantised=quantised)
+        other = next((change for change in changes if change is not taken), None)
+        exact, before = taken.base == "dequantised" or not quantised, judge.accuracy(judge.scores)
+        merged = Merged(target, len(lines), before, taken, other, reason, exact, quantised)
+        (part / taken.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
+        (part / taken.base).rename(target)
     except OSError as error:
         what = f"cannot write: {error.strerror}"
         raise UserError(what, where=str(target), fix="choose another --out", code=ExitCode.DISK) from None
@@ -74,43 +123,75 @@ def merge(run: RunFolder, *, out: Path | None = None) -> Merged:
     return merged
 
 
+def _require_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:
+    """Whether the run's base was in four bits; a way without anything to merge, or a base it does not have, is refused."""
+    kind = methods.kind(run.read_json(run.config)["method"])
+    if not kind.mergeable:
+        whole = (
+            "its model folder is whole already" if kind.saves == "model" else "its vectors stand before the text, not in a weight"
+        )
+        raise UserError(f"{kind.name()} has nothing to merge: {whole}", where=str(run.path), fix=f"use {run.model}")
+    if base is not None and base not in BASES:
+        raise UserError(f"wanted {' or '.join(BASES)}, found {base!r}", where="base", fix="leave it out: the better one is taken")
+    quantised = quantization.read(run.model) is not None
+    if base == "dequantised" and not quantised:
+        what = f"{kind.name()} was trained on the full-precision base: there is no other"
+        raise UserError(what, where="base", fix="leave --base out")
+    return quantised
+
+
+def _worth_making(run: RunFolder, *, base: BaseKind | None, quantised: bool) -> list[BaseKind]:
+    """Both bases where there are two and the merged models are small; else the one asked for, or the one trained on."""
+    if not quantised:
+        return ["full"]
+    num_bytes = 4 * run.read_json(run.result)["total_parameters"]
+    return list(BASES) if num_bytes <= CHEAP_BYTES else [base or "dequantised"]
+
+
+def _choose(changes: Sequence[Change], *, base: BaseKind | None, quantised: bool) -> tuple[Change, str]:
+    """What is kept, and why."""
+    if not quantised:
+        return changes[0], "the base it was trained on"
+    if base is not None:
+        return next(change for change in changes if change.base == base), "as asked for"
+    best = min(changes, key=lambda change: change.largest_difference)
+    if len(changes) > 1:
+        return best, "it changes the scores least"
+    size = memory.in_words(CHEAP_BYTES)
+    return best, f"the weights it was trained on; over {size} the other is not made to be measured"
+
+
 def _card(run: RunFolder, merged: Merged) -> str:
     """What the merged folder says of itself: where it comes from, and what merging changed."""
-    origin = "the full-precision base, other weights than it was trained on" if not merged.exact else "its base"
+    origin = "its base"
+    if merged.quantised:
+        origin = (
+            "its base dequantised: the four-bit weights that it was trained on, written out in full"
+            if merged.exact
+            else "the full-precision base, other weights than the four-bit ones it was trained on"
+        )
+    change, after = merged.change, f"{merged.change.accuracy_after:.1%}"
     return (
         f"# {merged.folder.name}\n\nThe adapter of the run `{run.path.name}`, merged into {origin}.\n\n"
         f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
-        f"| accuracy before, after | {merged.accuracy_before:.1%}, {merged.accuracy_after:.1%} |\n"
-        f"| labels that changed | {merged.changed:,} |\n| largest change of a score | {merged.largest_difference:.2e} |\n"
+        f"| accuracy before, after | {merged.accuracy_before:.1%}, {after} |\n"
+        f"| labels that changed | {change.changed:,} |\n| largest change of a score | {change.largest_difference:.2e} |\n"
     )
 
 
-def _write(adapter: Path, folder: Path) -> None:
-    network, tokenizer = models.merged(adapter)
+def _write(adapter: Path, folder: Path, *, dequantised: bool) -> None:
+    network, tokenizer = models.merged(adapter, dequantised=dequantised)
     with shapes.quiet():
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
-def _compare(run: RunFolder, folder: Path, lines: list[dict[str, Any]], *, config: dict[str, Any], exact: bool) -> dict[str, Any]:
-    texts, labels = [line["text"] for line in lines], [line["label"] for line in lines]
-    given: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["keep_end"]}
-    half = config.get("precision") == "bfloat16" and not exact  # four-bit products were trained in the run's own precision
-    before, after = Predictor.load(run.model, bfloat16=half, **given), Predictor.load(folder, bfloat16=False, **given)
-    scores = [predictor.score(texts) for predictor in (before, after)]
-    largest = float(np.abs(scores[0] - scores[1]).max())
-    bound = EXACT * max(1.0, float(np.abs(scores[0]).max()))
-    if exact and not largest <= bound:
-        what = f"scores of the merged model differ by {largest:.2e} from the adapter's (allowed: {bound:.0e})"
-        raise UserError(what, where=str(run.model), fix="please report this with the command", code=ExitCode.MISMATCH)
-    chosen = [evaluate.probabilities(one).argmax(axis=1) for one in scores]
-    right = [
-        float(np.mean([before.labels[pick] == label for pick, label in zip(picks, labels, strict=True)])) for picks in chosen
-    ]
-    return {
-        "num_rows": len(texts),
-        "largest_difference": largest,
-        "changed": int((chosen[0] != chosen[1]).sum()),
-        "accuracy_before": right[0],
-        "accuracy_after": right[1],
-    }
+def _judge(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> _Judge:
+    config = run.read_json(run.config)
+    texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
+    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["keep_end"]}
+    exact = Predictor.load(run.model, bfloat16=False, **reading)
+    exact_scores = scores = exact.score(texts)
+    if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
+        scores = Predictor.load(run.model, bfloat16=True, **reading).score(texts)
+    return _Judge(texts, targets, exact.labels, scores, exact_scores, reading)

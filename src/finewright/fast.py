@@ -4,8 +4,13 @@ The same is done to the network that is trained, to its sketch without memory, a
 plan is that of the step that runs, and scores after loading are those before saving, bit for bit.
 """
 
-from finewright import kernels, narrow
+from torch import nn
+
+from finewright import kernels, memory, narrow
 from finewright.tuned import Tuned
+
+Told = tuple[str, str, str]
+"""What was chosen, its value, the reason."""
 
 MOST_PACKED_NUMBERS = 300_000_000
 """In the matrices of all blocks; with more of them a second copy of the frozen ones would take the memory that matters."""
@@ -25,3 +30,26 @@ def apply(tuned: Tuned, *, device: str = "cpu") -> None:
     if device == "cpu" and sum(map(kernels.num_numbers, blocks.modules())) <= MOST_PACKED_NUMBERS:
         for module in filter(kernels.is_packable, blocks.modules()):
             kernels.pack(module)
+
+
+def told(tuned: Tuned, *, device: str) -> list[Told]:
+    """What `apply` did to this sketch, with reasons; nothing of what it has no place for."""
+    lines: list[Told] = []
+    parts = ["the last block only where the head reads"] if tuned.last_block is not None else []
+    kinds = {type(module) for module in tuned.network.modules()}
+    one_pass = [name for name, kind in (("activations", nn.GELU), ("dropout", kernels.Dropout)) if kind in kinds]
+    parts += [f"{' and '.join(one_pass)} in one pass over memory"] if one_pass else []
+    if parts:
+        lines.append(("fast.parts", "; ".join(parts), "it computes the same with less work"))
+    matrices = list(tuned.network.get_submodule(tuned.anatomy.blocks).modules())
+    copied = [module.weight for module in matrices if kernels.is_packable(module)]
+    if device == "cpu" and copied:
+        numbers = sum(map(kernels.num_numbers, matrices))
+        size = memory.in_words(sum(weight.numel() * weight.element_size() for weight in copied))
+        again, most = f"{size} of frozen matrices once more", f"{MOST_PACKED_NUMBERS / 1e6:,.0f} million numbers"
+        if numbers <= MOST_PACKED_NUMBERS:
+            lines.append(("fast.copies", "on", f"{again}, in the order the processor reads; for blocks of up to {most}"))
+        else:
+            reason = f"{again} would be too much: the blocks have {numbers / 1e6:,.0f} million numbers, over {most}"
+            lines.append(("fast.copies", "off", reason))
+    return lines

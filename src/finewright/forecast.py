@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from finewright import batches, choices, engine, hardware, memory, planner
+from finewright import batches, choices, engine, fast, hardware, memory, planner
 from finewright import savings as work_savings
 from finewright.config import Settings, TrainKnobs
 from finewright.errors import ExitCode, UserError
+from finewright.evaluate import EVALUATION_TOKENS
 from finewright.methods.base import AbstractMethod
 from finewright.planner import Plan, Workload
 from finewright.rates import Rates
@@ -95,7 +96,7 @@ def shortage(peaks: Mapping[str, int], budget: Budget) -> UserError:
 
 def budget(settings: Settings, *, device: str) -> Budget:
     """The budget asked for, or what the device has free now. On a GPU some of what is asked for goes to CUDA itself."""
-    if settings.budget:
+    if settings.budget is not None:
         asked, reason = memory.parse_size(settings.budget), "as asked for"
         if device != "cuda":
             return Budget(asked, reason, device)
@@ -134,7 +135,9 @@ def make(
     updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=train.max_steps)
     recipe = _recipe(train, updates, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
     saved = work_savings.choose(tuned, train=train, texts=texts, recipe=recipe, memory_bytes=budget.num_bytes)
-    saved.tell(made, rows=saved.apply(tuned, device=budget.device))
+    saved.tell(made, rows=saved.apply(tuned, device=budget.device), faster=fast.told(tuned, device=budget.device))
+    if texts.validation or texts.test:
+        made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "a pass without gradients keeps no states for a way back")
     kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes}
     once = Workload(task, training, updates, scored * recipe.num_evaluations, tuned.prompt_tokens, train.optimizer, **kept)
     numbers: dict[str, Any] = {"total_parameters": total_parameters, "rates": rates(min(tokens, sum(training)))}

@@ -90,11 +90,22 @@ def free_bytes(device: str = "cpu") -> int:
         return torch.cuda.mem_get_info()[0]
     found = re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     limit = memory_bytes()
-    used = [
-        _read(f"{group}/{name}") for group in _control_groups("memory") for name in ("memory.current", "memory.usage_in_bytes")
-    ]
     available = int(found[1]) * 1024 if found else limit
-    return min([available, limit, *(limit - int(count) for count in used if count.isdigit() and limit > int(count))])
+    used = filter(None, map(_group_bytes, _control_groups("memory")))
+    return min([available, limit, *(limit - count for count in used if count < limit)])
+
+
+def _group_bytes(group: str) -> int:
+    """Memory that a control group holds and would not give back; 0: it does not tell.
+
+    Its count has the files that were read or written lately (the page cache); the kernel lets go of the inactive ones as soon
+    as memory is asked for, so they count as free.
+    """
+    for name, inactive in (("memory.current", "inactive_file"), ("memory.usage_in_bytes", "total_inactive_file")):
+        if (count := _read(f"{group}/{name}")).isdigit():
+            told = re.search(rf"^{inactive} (\d+)$", _read(f"{group}/memory.stat"), re.MULTILINE)
+            return max(1, int(count) - (int(told[1]) if told else 0))
+    return 0
 
 
 def _control_groups(controller: str) -> Iterator[str]:

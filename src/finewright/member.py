@@ -57,7 +57,7 @@ def prepare(request: dict[str, Any]) -> None:
     """Load what runs need, read every folder of `data` and tokenise every text, for all that come after."""
     for module in _NEEDED:
         importlib.import_module(module)
-    source = hub.resolve(request["model"])
+    source = hub.resolve(request["model"], weights=False)
     known = _shared.ids(source.name)
     for folder, knobs in request["data"]:
         dataset = _shared.read(folder, knobs=DataKnobs(**knobs))
@@ -119,7 +119,7 @@ def forecast(source: str, *, settings: Settings, name: str, knobs: dict[str, Any
     dataset, findings = _shared.read(source, knobs=settings.data), []
     labels = [row.label for row in dataset.train]
     task = tasks.infer(dataset.labels, training_labels=labels, class_weights=settings.train.class_weights)
-    model = hub.resolve(settings.model)
+    model = hub.resolve(settings.model, weights=False)
     given: dict[str, Any] = {"settings": settings, "machine": machine, "dataset": dataset, "task": task}
     found = prospect.look(model, method, report=findings.extend, known=_shared.ids(model.name), **given)
     findings += checks.look(dataset)

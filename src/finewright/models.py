@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -92,10 +92,12 @@ def reload(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[Tuned,
     return tuned, tokenizer
 
 
-def merged(folder: Path) -> tuple[Any, Any]:
-    """A saved adapter added into its base in full precision, however the base was packed in training; and the tokenizer."""
+def merged(folder: Path, *, dequantised: bool) -> tuple[Any, Any]:
+    """A saved adapter added into its base, and the tokenizer. However the base was packed in training, it is in full precision;
+    `dequantised`: with the weights that the packed one stands for.
+    """
     with quiet():
-        tuned = _reload_adapter(folder, bfloat16=False, device="cpu", packed=False)
+        tuned = _reload_adapter(folder, bfloat16=False, device="cpu", base="dequantised" if dequantised else "full")
         return tuned.owner.merge_and_unload(), tokenizer_of(folder, tuned.network)
 
 
@@ -167,7 +169,9 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
     return network, info
 
 
-def _reload_adapter(folder: Path, *, bfloat16: bool, device: str, packed: bool = True) -> Tuned:
+def _reload_adapter(
+    folder: Path, *, bfloat16: bool, device: str, base: Literal["as trained", "full", "dequantised"] = "as trained"
+) -> Tuned:
     from peft import PeftConfig, PeftModel
 
     if not (folder / "adapter_model.safetensors").is_file():
@@ -180,8 +184,10 @@ def _reload_adapter(folder: Path, *, bfloat16: bool, device: str, packed: bool =
     provenance.require_same(folder, source)
     config = saved_config(folder)
     anatomy = anatomies.of(config)
-    packing = _packing(anatomy, quantization.read(folder) if packed else None, bfloat16=bfloat16, device=device)
-    network = _from_pretrained(source.path, config, packing)[0].requires_grad_(False)
+    packing = _packing(anatomy, quantization.read(folder), bfloat16=bfloat16, device=device)
+    network = _from_pretrained(source.path, config, packing if base == "as trained" else {})[0].requires_grad_(False)
+    if base == "dequantised":
+        quantization.dequantise(_from_pretrained(source.path, config, packing)[0], into=network)
     network.name_or_path = source.name
     try:
         # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.

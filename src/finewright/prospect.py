@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from finewright import anatomy as anatomies
-from finewright import batches, checks, choices, forecast, hardware, hub, planner, rates, shapes
+from finewright import batches, checks, choices, encoding, forecast, hardware, hub, planner, rates, shapes
 from finewright.batches import Encoded
 from finewright.checks import Finding
 from finewright.config import Settings
@@ -54,6 +54,8 @@ def look(
     limit = choices.max_length(settings, longest=longest, prompt_tokens=sketch.prompt_tokens, choices=made)
     splits, findings = encode(shape.origin.tokenizer, dataset, task=task, settings=settings, limit=limit, known=known)
     report(findings)
+    if kept := encoding.told(shape.origin.tokenizer, [len(split.ids) for split in splits.values()]):
+        made.note("token_ids", "kept on disk", kept)
     planned = forecast.make(
         sketch,
         method=method,

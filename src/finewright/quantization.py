@@ -1,5 +1,6 @@
 """Frozen matrices in four bits (NF4; Dettmers et al. 2023, arXiv:2305.14314), through bitsandbytes; and their outline."""
 
+import copy
 import importlib.util
 import json
 from dataclasses import asdict, dataclass
@@ -66,6 +67,25 @@ def settle(network: Any, *, bfloat16: bool) -> None:
 
 def _to_bfloat16(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (inputs[0].to(torch.bfloat16), *inputs[1:])
+
+
+def dequantise(packed: Any, *, into: Any) -> None:
+    """Give the plain matrices of `into` the numbers that the packed ones of the same network stand for, in float32.
+
+    A packed matrix remembers the dtype of the checkpoint and would be rounded to it; products in float32 are made without that
+    rounding, and so is this.
+    """
+    from bitsandbytes.functional import dequantize_4bit
+    from transformers.pytorch_utils import Conv1D
+
+    for name, module in packed.named_modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is None:
+            continue
+        exact = copy.copy(state)
+        exact.dtype = torch.float32
+        weight, plain = dequantize_4bit(module.weight.data, exact), into.get_submodule(name)
+        plain.weight.data.copy_(weight.T if isinstance(plain, Conv1D) else weight)
 
 
 def outline(network: Any, *, blocks: str, four_bit: FourBit, bfloat16: bool) -> None:

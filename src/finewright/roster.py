@@ -43,7 +43,7 @@ class Spec:
         """The largest training set: what tables and tests are about."""
         return self.train_sizes[-1]
 
-    def command(self, *, budget: str, out: Path) -> str:
+    def command(self, *, budget: str | None, out: Path) -> str:
         """The command that makes this comparison, as one would type it."""
         words = ["finewright", "compare", self.data, "--model", self.model, "--methods", ",".join(self.ways)]
         words += ["--seeds", str(len(self.seeds)), "--train-sizes", ",".join(self.train_sizes)]

@@ -14,6 +14,7 @@ from finewright import (
     batches,
     choices,
     data,
+    encoding,
     forecast,
     hardware,
     hub,
@@ -143,6 +144,8 @@ def _read(
         lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
     else:
         encoded = [batches.encode(tokenizer, split, limit=limit, keep=True) for split in splits]
+        if kept := encoding.told(tokenizer, [len(split) for split in splits]):
+            notes.append(f"token ids kept on disk: {kept}")
         return dataset.labels, Texts(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
     return dataset.labels, Texts(*lengths)
 

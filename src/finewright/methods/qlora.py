@@ -27,7 +27,8 @@ class Method(AbstractMethod, LowRankKnobs):
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
     card_note: ClassVar[str] = (
         "The adapter was trained on the base in four bits (`quantization.json` says how) and scores exactly so on that base "
-        "only. On the base in full precision, or merged into it, scores move; measure before you rely on them."
+        "only. On the base in full precision, or merged into it, scores move; measure before you rely on them. `finewright "
+        "export` merges it into the four-bit weights written out in full, where they stay."
     )
 
     quant_type: Literal["nf4", "fp4"] = knob("nf4", "the 16 values of a frozen weight")

@@ -1,0 +1,137 @@
+"""One run in the making: which way is taken, what is told, what stops it."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+import tiny
+from finewright import choices, data, forecast, hub, job, methods, order, planner, run, tasks
+from finewright.checks import Finding
+from finewright.config import Settings, build
+from finewright.errors import ExitCode, UserError
+from finewright.life import Life
+from finewright.stop import Stop
+
+BUDGET = forecast.Budget(1000, "as asked for")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("job")
+    tiny.tickets(root / "tickets.csv", count=40)
+    return root
+
+
+@pytest.fixture
+def begin(place, tmp_path):
+    """A job in a fresh run folder, and all that it says."""
+    folders = []
+
+    def make(*names, **knobs):
+        heard, ways = [], [methods.make(name, {}) for name in names or ("lora",)]
+        asked = order.make(place / "tickets.csv", test=None, settings=build(Settings, knobs), ways=ways)
+        folder = run.create(out=tmp_path / f"run{len(folders)}", name="x")
+        folders.append(folder)
+        life = Life(folder, changes=(), stop=Stop(), tell=heard.append)
+        return job.Job(folder, asked=asked, life=life, listen=heard.append), ways, heard
+
+    yield make
+    for folder in folders:
+        folder.release()
+
+
+def planned(monkeypatch, peaks):
+    """Plans with these peaks in the place of traced ones."""
+    looked = []
+
+    def look(source, method, **given):
+        name = method.name()
+        looked.append(name)
+        plan = planner.Plan(name, 10, 2, 100, {"weights": peaks[name]}, 1, 1.0, 1, "float32", 1)
+        setup = forecast.Setup(100, 1, checkpoint_activations=False)
+        made = forecast.Forecast(None, setup, plan, BUDGET, choices.Choices(), [], None)
+        return SimpleNamespace(method=method, forecast=made, choices=made.choices, splits={}, source=source)
+
+    monkeypatch.setattr(job.prospects, "look", look)
+    return looked
+
+
+def choose(made, ways):
+    return made.choose_way(hub.Source(None, "x", ""), ways, dataset=None, task=None, known={})
+
+
+def test_the_first_way_that_fits_is_taken_and_the_others_are_not_looked_at(begin, monkeypatch):
+    looked = planned(monkeypatch, {"lora": 2000, "qlora": 900, "full": 800})
+    made, ways, heard = begin("lora", "qlora", "full")
+    choose(made, ways)
+    assert looked == ["lora", "qlora"]
+    assert made.method.name() == "qlora"
+    assert any(sentence.startswith("method = qlora: ") for sentence in heard)
+    assert json.loads(made.folder.plan.read_text())["method"] == "qlora"
+
+
+def test_when_nothing_fits_the_run_stops_with_what_each_way_needs(begin, monkeypatch):
+    planned(monkeypatch, {"lora": 2000, "full": 3000})
+    made, ways, _ = begin("lora", "full")
+    with pytest.raises(UserError, match="needs lora 2 kB, full 3 kB at the tightest; 1 kB as asked for") as caught:
+        choose(made, ways)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+
+
+def test_forced_the_first_goes_on_with_a_warning(begin, monkeypatch):
+    looked = planned(monkeypatch, {"lora": 2000, "full": 3000})
+    made, ways, heard = begin("lora", "full", force=True)
+    choose(made, ways)
+    assert (looked, made.method.name()) == (["lora"], "lora")
+    assert any(sentence.startswith("warning: does not fit: needs lora 2 kB") for sentence in heard)
+
+
+def test_what_a_later_life_must_not_choose_anew_is_settled(begin, monkeypatch):
+    planned(monkeypatch, {"lora": 1})
+    made, ways, _ = begin()
+    choose(made, ways)
+    settled = {choice["knob"]: choice["value"] for choice in made.choices.made}
+    assert settled == {"train.checkpoint_activations": "off", "train.checkpoint_steps": "auto"}
+    made, ways, _ = begin(train={"checkpoint_activations": "off", "checkpoint_steps": 5})
+    choose(made, ways)
+    assert made.choices.made == []
+
+
+def test_a_finding_is_told_once_and_kept_and_an_error_stops(begin):
+    made, _, heard = begin()
+    cut = Finding("truncated", "warning", "3 texts are cut", (), "more tokens")
+    made.report([cut])
+    made.report([cut])
+    assert heard == ["warning: 3 texts are cut → more tokens"]
+    with pytest.raises(UserError, match="nothing is left"):
+        made.report([Finding("none", "error", "nothing is left", (), "other rows")])
+    kept = json.loads(made.folder.checks.read_text())["findings"]
+    assert [finding["code"] for finding in kept] == ["truncated", "none"]
+
+
+def test_a_malformed_budget_is_refused_before_anything_is_looked_for(begin):
+    made, _, _ = begin(budget="8")
+    with pytest.raises(UserError, match="wanted a size above zero with its unit, found '8'"):
+        made.choose_machine()
+
+
+@pytest.mark.parametrize("kind", ["bloom", "gpt2"])
+def test_a_fresh_head_is_settled_in_the_precision_of_packed_products(place, begin, kind):
+    """BLOOM's packed products give bfloat16 and its sums insist on one dtype: in float32 the probe would not even run."""
+    pytest.importorskip("bitsandbytes")
+    folder = tiny.folder(place / kind, kind=kind)
+    knobs = {"model": str(folder), "train": {"precision": "bfloat16", "max_steps": 2, "threads": 1}}
+    made, ways, heard = begin("qlora", **knobs)
+    made.choose_machine()
+    dataset = data.read(place / "tickets.csv", knobs=made.settings.data)
+    task = tasks.infer(dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none")
+    made.choose_way(hub.resolve(str(folder)), ways, dataset=dataset, task=task, known={})
+    made.fetch()
+    base = made.load(labels=dataset.labels)
+    head = base.network.get_submodule(base.anatomy.head[-1])
+    head.weight.data *= 1000
+    made.prepare(base, rows=dataset.train)
+    assert any("random start scaled by" in str(sentence) for sentence in heard)
+    assert made.tuned.bfloat16
+    assert any("score" in name for name in made.tuned.trainable()), "the head is trained"

@@ -1,0 +1,62 @@
+"""Work into seconds, and how the machine's rates are measured."""
+
+from collections import Counter
+
+import pytest
+
+from finewright import rates
+from finewright.rates import Rates
+from finewright.trace import Work
+
+RATES = Rates({"float32": 100.0, "bfloat16": 400.0}, bytes_per_second=10.0, curved_bytes_per_second=2.0, operation_seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("work", "seconds"),
+    [
+        (Work(), 0.0),
+        (Work(Counter({"float32": 200})), 2.0),
+        (Work(Counter({"float32": 200, "bfloat16": 200})), 2.5),
+        (Work(Counter({"float64": 200})), 2.0),
+        (Work(moved_bytes=30), 3.0),
+        (Work(curved_bytes=30), 15.0),
+        (Work(num_operations=6), 3.0),
+        (Work(Counter({"float32": 100}), 10, 2, 2), 4.0),
+    ],
+    ids=["nothing", "products", "two dtypes", "unknown dtype as the slowest", "moved", "curved", "operations", "sum"],
+)
+def test_seconds_are_the_sum_of_the_parts(work, seconds):
+    assert RATES.seconds(work) == pytest.approx(seconds)
+
+
+def test_rates_are_of_the_shapes_asked_for(monkeypatch):
+    shapes = []
+
+    def half_a_second(run, *, device):
+        shapes.append(tuple(run().shape))
+        return 0.5
+
+    monkeypatch.setattr(rates, "_seconds", half_a_second)
+    found = rates.measure.__wrapped__(16, device="cpu", width=8)
+    assert shapes == [(16, 32), (16, 32), (16, 32), (16, 32), (8,)]
+    assert found.flops_per_second == {"float32": 2 * 16 * 8 * 32 / 0.5, "bfloat16": 2 * 16 * 8 * 32 / 0.5}
+    assert found.bytes_per_second == found.curved_bytes_per_second == 2 * 16 * 32 * 4 / 0.5
+    assert found.operation_seconds == 0.5
+    shapes.clear()
+    rates.measure.__wrapped__(100_000, device="cpu", width=8)
+    assert shapes[0] == (rates.LARGEST_TOKENS, 32), "of long passes a part is measured"
+    shapes.clear()
+    monkeypatch.setattr(rates, "LARGEST_PRODUCT_FLOPS", 2 * 16 * 64 * 40)
+    rates.measure.__wrapped__(16, device="cpu", width=64)
+    assert shapes[0] == (16, 40), "and of wide matrices"
+
+
+def test_the_least_of_several_times_counts_and_the_first_does_not(monkeypatch):
+    now, takes = [0.0], [0.001, 0.05, 0.03, 0.04, 0.2, 0.01]
+
+    def run():
+        now[0] += takes.pop(0)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    assert rates._seconds(run, device="cpu") == pytest.approx(0.03)
+    assert takes == [0.01], f"it stops after {rates.SECONDS_PER_RATE} s"

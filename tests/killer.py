@@ -31,7 +31,7 @@ MOST_KILLS = 4
 
 
 @contextlib.contextmanager
-def _unwatched(device: str) -> Iterator[memory.Reading]:
+def unwatched(device: str) -> Iterator[memory.Reading]:
     """The profiler has threads, which a fork does not take along."""
     yield memory.Reading()
 
@@ -111,7 +111,7 @@ def torment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
 def main() -> None:
     """The command."""
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    memory.watch = _unwatched
+    memory.watch = unwatched
     with tempfile.TemporaryDirectory() as place, lives.quickly():
         told = torment(Path(place), kills=kills, seed=seed)
     print(json.dumps({"seed": seed, **told}))

@@ -1,4 +1,4 @@
-"""The control of `killer.py`: the same random kills on Hugging Face `Trainer` (with PEFT for lora), resumed as its documentation says.
+"""The control of `killer.py`: the same random kills on Hugging Face `Trainer` (PEFT for lora), resumed as documented.
 
     python tests/trainer_killer.py KILLS [SEED]
 

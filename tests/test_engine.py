@@ -158,6 +158,7 @@ def resident_bytes():
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_two_thousand_steps_and_thirty_runs_take_no_more_memory():
     """Less than 1 MB for every hundred steps, after the first hundreds in which caches fill."""

@@ -24,7 +24,8 @@ class Prover:
         self._crew = self._crew or self._start()
         self._asked += 1
         try:
-            self._crew.ask({"id": str(self._asked), "kind": "proof", **request})
+            folder = os.path.abspath(request["folder"])  # tests change the working folder, that process stays in its own
+            self._crew.ask({"id": str(self._asked), "kind": "proof", **request, "folder": folder})
         except UserError as error:
             what = f"the saved model cannot be loaded again: {error.what}"
             raise UserError(what, where=request["folder"], code=ExitCode.MISMATCH) from None

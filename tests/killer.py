@@ -31,12 +31,12 @@ MOST_KILLS = 4
 
 
 @contextlib.contextmanager
-def _unwatched(device: str) -> Iterator[memory.Reading]:
+def unwatched(device: str) -> Iterator[memory.Reading]:
     """The profiler has threads, which a fork does not take along."""
     yield memory.Reading()
 
 
-def _life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
+def life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
     """Exit code of a forked life, None when it was killed after `seconds`."""
     child = os.fork()
     if child == 0:
@@ -73,7 +73,7 @@ class Torment:
         whole, again = (RunFolder(self.root / f"{name}-{way}") for name in ("whole", "again"))
         self.train(whole.path, way=way, checkpoint_steps=None)
         began = time.monotonic()
-        assert _life(lambda: self.train(again.path, way=way, checkpoint_steps=1), seconds=None) == 0
+        assert life(lambda: self.train(again.path, way=way, checkpoint_steps=1), seconds=None) == 0
         self.seconds[way] = time.monotonic() - began
         self.expected[way] = lives.made(whole)
         assert lives.made(again) == self.expected[way]
@@ -84,7 +84,7 @@ class Torment:
         work = functools.partial(self.train, folder.path, way=way, checkpoint_steps=self.dice.choice([1, 2, 3, None]))
         before, code = 0, None
         for number in range(kills + 1):
-            code = _life(work, seconds=None if number == kills else self.dice.uniform(0, self.seconds[way]))
+            code = life(work, seconds=None if number == kills else self.dice.uniform(0, self.seconds[way]))
             if code is not None:
                 break
             reached = folder.committed_step
@@ -111,7 +111,7 @@ def torment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
 def main() -> None:
     """The command."""
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    memory.watch = _unwatched
+    memory.watch = unwatched
     with tempfile.TemporaryDirectory() as place, lives.quickly():
         told = torment(Path(place), kills=kills, seed=seed)
     print(json.dumps({"seed": seed, **told}))

@@ -1,10 +1,16 @@
 """The loop: events, order, when it looks and when it stops."""
 
+import gc
+import resource
+from collections import Counter
+from pathlib import Path
+
 import pytest
+import torch
 
 import tiny
 from finewright import batches, engine
-from finewright.errors import UserError
+from finewright.errors import ExitCode, UserError
 from finewright.tasks import Classification
 
 TASK = Classification(("a", "b", "c"))
@@ -87,3 +93,81 @@ def test_training_puts_dropout_on_and_looking_puts_it_off():
             assert tuned.owner.training
     assert modes
     assert not any(modes)
+
+
+def refused(tuned, **changes):
+    """The message of a training that must end with the first step."""
+    with pytest.raises(UserError, match="step 1: loss nan|step 1: loss inf|gradient norm nan") as caught:
+        list(engine.fit(tuned, ENCODED, task=TASK, recipe=recipe(lr=1e-3, **changes), evaluate=None, places=PLACES))
+    assert caught.value.code == ExitCode.NON_FINITE
+    assert "--resume RUN --change lr=0.0005" in caught.value.fix
+    return caught.value
+
+
+def one_update():
+    """All eight rows in two passes of one update."""
+    return batches.steps(LENGTHS, budget=20, accumulation=9, seed=0, epochs=1)
+
+
+def test_the_row_at_fault_is_named_and_no_other():
+    """One row has a token that no other has, and what the token stands for is no number."""
+    tuned = tiny.tuned("gpt2")
+    counts = Counter(token for ids in ENCODED.ids for token in set(ids))
+    token = next(token for token in ENCODED.ids[5] if counts[token] == 1)
+    tuned.network.transformer.wte.weight.data[token] = float("nan")
+    found = refused(tuned, steps=one_update())
+    assert found.where == "a.csv:7"
+    assert "of its 8 rows these give no number even alone" in found.what
+    assert "mend or remove them" in found.fix
+
+
+def test_when_every_row_is_at_fault_it_is_the_weights():
+    tuned = tiny.tuned("gpt2")
+    tuned.network.score.weight.data[0, 0] = float("nan")
+    found = refused(tuned, steps=one_update())
+    assert "each of its 8 rows gives no number even alone, so the weights are at fault" in found.what
+    assert sorted(found.where.split(", ")) == PLACES
+
+
+def test_when_no_row_is_at_fault_alone_that_is_said():
+    """Every loss is a number, the gradient is not."""
+    tuned = tiny.tuned("gpt2")
+    tuned.network.score.weight.register_hook(lambda gradient: gradient * float("nan"))
+    found = refused(tuned, steps=one_update())
+    assert "none of its 8 rows does that alone" in found.what
+    assert sorted(found.where.split(", ")) == PLACES
+
+
+def live_tensors():
+    gc.collect()
+    return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+
+
+def test_a_step_leaves_nothing_behind():
+    """As many tensors after step 40 as after step 8: nothing piles up in a long run."""
+    plan = batches.steps(LENGTHS, budget=10, accumulation=1, seed=0, epochs=20, max_steps=40)
+    counted = {}
+    for event in engine.fit(tiny.tuned("gpt2"), ENCODED, task=TASK, recipe=recipe(steps=plan), evaluate=None, places=PLACES):
+        if isinstance(event, engine.Stepped) and event.step in (8, 40):
+            counted[event.step] = live_tensors()
+    assert counted[40] == counted[8]
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_two_thousand_steps_and_thirty_runs_take_no_more_memory():
+    """Less than 1 MB for every hundred steps, after the first hundreds in which caches fill."""
+    resident = {}
+    for run in range(31):
+        steps = 2000 if run == 30 else 20
+        plan = batches.steps(LENGTHS, budget=10, accumulation=1, seed=run, epochs=1000, max_steps=steps)
+        for event in engine.fit(tiny.tuned("gpt2"), ENCODED, task=TASK, recipe=recipe(steps=plan), evaluate=None, places=PLACES):
+            if isinstance(event, engine.Stepped) and event.step in (20, 500, 2000):
+                resident[run, event.step] = resident_bytes()
+    assert resident[30, 2000] - resident[30, 500] < 15e6
+    assert resident[29, 20] - resident[9, 20] < 20e6

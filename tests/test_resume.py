@@ -378,3 +378,20 @@ def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(pl
     for path in out.glob("checkpoints/*/*.safetensors"):
         assert all(torch.isfinite(tensor.float()).all() for tensor in load_file(path).values())
     assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=3)) == whole
+
+
+def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, tmp_path, monkeypatch):
+    """Numbers that are none in the first step: the same run with a lower learning rate, from its beginning."""
+    honest, out = update.train_step, tmp_path / "run"
+
+    def poisoned(tuned, parts, **options):
+        tuned.owner.get_parameter(next(iter(tuned.trainable()))).data.fill_(float("nan"))
+        return honest(tuned, parts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "train_step", poisoned)
+        with pytest.raises(UserError, match="step 1: loss nan") as caught:
+            lives.train(place, out, way=WAY)
+    (change,) = re.findall(r"--resume RUN --change (lr=\S+)`", caught.value.fix)
+    folder = pipeline.resume(out, changes=[change])
+    assert json.loads(folder.result.read_text())["changes"][0]["to"] == 0.00015

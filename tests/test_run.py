@@ -1,6 +1,9 @@
 """The run folder."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -81,3 +84,72 @@ def test_a_folder_in_which_nothing_was_begun_goes_away_and_leftovers_do_not_bloc
     again = run.create(out=tmp_path / "a", name="")
     assert not again.checks.exists()
     again.release()
+
+
+def pair(path):
+    """Two new processes want one run at the same moment: [(process, exit code it said)], the winner still at work."""
+    start, go = os.pipe()
+    told, tell = os.pipe()
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            os.close(go)
+            os.read(start, 1)  # returns when the other end is closed: for both at once
+            code = 0
+            try:
+                folder = run.create(out=path, name="")
+                folder.write_json(folder.checks, {})
+            except UserError as error:
+                code = int(error.code)
+            os.write(tell, f"{os.getpid()} {code}\n".encode())
+            if code == 0:
+                signal.pause()
+            os._exit(0)
+        children.append(child)
+    for end in (start, go):
+        os.close(end)
+    os.close(tell)
+    said = b""
+    while said.count(b"\n") < 2:
+        said += os.read(told, 100)
+    os.close(told)
+    return sorted((int(code), int(child)) for child, code in (line.split() for line in said.splitlines()))
+
+
+def exactly_one_wins(tmp_path, *, pairs):
+    for number in range(pairs):
+        path = tmp_path / f"run{number}"
+        if number % 2:
+            path.mkdir()
+        (first, winner), (second, loser) = pair(path)
+        assert (first, second) == (0, ExitCode.MISMATCH)
+        with pytest.raises(UserError, match=f"locked by pid {winner} on "):
+            run.create(out=path, name="")
+        os.kill(winner, signal.SIGKILL)
+        for child in (winner, loser):
+            os.waitpid(child, 0)
+        run.create(out=path, name="").release()  # at once: no lock is left of a process that was killed
+
+
+def test_of_two_that_begin_at_once_exactly_one_wins(tmp_path):
+    exactly_one_wins(tmp_path, pairs=10)
+
+
+@pytest.mark.faults
+def test_of_fifty_pairs_exactly_one_wins(tmp_path):
+    exactly_one_wins(tmp_path, pairs=50)
+
+
+def test_nothing_is_written_for_a_folder_that_was_removed_or_replaced(tmp_path):
+    folder = run.create(out=tmp_path / "a", name="")
+    folder.write_json(folder.checks, {})
+    shutil.rmtree(folder.path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".lock").write_text("of another")
+    for write in (folder.write_json, folder.append, folder.write_lines):
+        with pytest.raises(UserError, match="the run's folder was removed or replaced") as caught:
+            write(folder.metrics, {})
+        assert caught.value.code == ExitCode.DISK
+    assert [path.name for path in folder.path.iterdir()] == [".lock"]
+    folder.release()

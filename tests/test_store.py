@@ -1,6 +1,9 @@
 """Entries appear whole or not at all."""
 
+import itertools
 import os
+import random
+import signal
 import time
 
 import pytest
@@ -85,3 +88,50 @@ def test_where_it_lies(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert store.root() == tmp_path / "xdg" / "finewright"
     assert store.free_bytes() > 0
+
+
+PAGES = [f"{index}\n" * 20_000 for index in range(3)]
+
+
+def makes_and_reads(number):
+    """What one process does: every entry is made or found, and read whole at the end; it never returns."""
+    for index in itertools.cycle(range(len(PAGES))):
+        place = store.find("kind", f"k{number}-{index}")
+        if place is None:
+            with store.making("kind", f"k{number}-{index}") as place:
+                for part in ("a", "b"):
+                    (place / part).write_text(PAGES[index])
+        elif {file.name: file.read_text() for file in place.iterdir()} != {"a": PAGES[index], "b": PAGES[index]}:
+            os._exit(1)
+        elif index == len(PAGES) - 1:
+            os._exit(0)
+
+
+def made_side_by_side(*, processes, rounds, seed):
+    """Processes that make and read the same entries while half of them are killed: how many entries there are."""
+    dice, seen = random.Random(seed), 0
+    for number in range(rounds):
+        children = []
+        for _ in range(processes):
+            child = os.fork()
+            if child == 0:
+                makes_and_reads(number)
+            children.append(child)
+        doomed = children[: processes // 2]
+        for child in doomed:
+            time.sleep(dice.uniform(0, 0.01))
+            os.kill(child, signal.SIGKILL)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        assert set(codes[len(doomed) :]) == {0}, "whoever is not killed finds or makes every entry, and reads it whole"
+        assert set(codes) <= {0, -signal.SIGKILL}
+        seen += len(list((store.root() / "kind").glob(f"k{number}-*")))
+    return seen
+
+
+def test_many_that_share_it_never_read_a_part():
+    assert made_side_by_side(processes=4, rounds=4, seed=1) == 4 * 3
+
+
+@pytest.mark.faults
+def test_eight_that_share_it_for_twenty_rounds():
+    assert made_side_by_side(processes=8, rounds=20, seed=2) == 20 * 3

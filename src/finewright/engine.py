@@ -128,11 +128,11 @@ def fit(
         lr = optim.lr_at(
             index, num_steps=num_steps, peak=recipe.lr, warmup_fraction=recipe.warmup_fraction, schedule=recipe.schedule
         )
-        rows = [places[row] for batch in step.batches for row in batch]
         update = Update(state, encoded, passes=step.batches, task=task, lr=lr, clip_norm=recipe.clip_norm)
         while (result := update.made(watch(index, state.optimizer))) is None:
             yield Halved(index + 1, update.halve())
-        _refuse_non_finite(result, step=index + 1, lr=lr, places=rows)
+        if not result.applied:
+            raise _non_finite(result, update, step=index + 1, lr=lr, peak=recipe.lr, places=places)
         if index == 0 and recipe.check_first_loss:
             _refuse_strange_start(result.loss, task=task)
         guard.look(index)
@@ -162,15 +162,24 @@ def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, recipe: 
     return Evaluated(step=found.step, epoch=found.epoch, metrics=metrics, best=improved)
 
 
-def _refuse_non_finite(result: StepResult, *, step: int, lr: float, places: Sequence[str]) -> None:
-    if result.applied:
-        return
-    raise UserError(
-        f"step {step}: loss {result.loss}, gradient norm {result.grad_norm} at learning rate {lr:.2e}; the step was not applied",
-        where=", ".join(places[:50]),
-        fix="lower the learning rate (--lr), or look at these rows",
-        code=ExitCode.NON_FINITE,
+def _non_finite(result: StepResult, update: Update, *, step: int, lr: float, peak: float, places: Sequence[str]) -> UserError:
+    """Which rows are at fault: those that have no loss alone; where that is none of them or all, it is not the rows."""
+    rows, alone = update.rows, update.at_fault()
+    what = (
+        f"step {step}: loss {result.loss}, gradient norm {result.grad_norm} at learning rate {lr:.2e}; the step was not applied; "
     )
+    slower = f"`finewright train --resume RUN --change lr={peak / 2:g}` goes on from the last checkpoint, more slowly"
+    if 0 < len(alone) < len(rows):
+        what += f"of its {len(rows)} rows these give no number even alone"
+        fix = f"look at these rows: mend or remove them and begin a new run; or {slower}"
+    elif alone:
+        what += f"each of its {len(rows)} rows gives no number even alone, so the weights are at fault"
+        fix = f"lower the learning rate: {slower}"
+    else:
+        what += f"none of its {len(rows)} rows does that alone"
+        fix = f"lower the learning rate: {slower}; or look at these rows"
+    named = [places[row] for row in (alone or rows)]
+    return UserError(what, where=", ".join(named[:50]), fix=fix, code=ExitCode.NON_FINITE)
 
 
 def _refuse_strange_start(loss: float, *, task: Classification) -> None:

@@ -84,6 +84,7 @@ class Keeper:
     def commit(self) -> None:
         """Save the state, unless it is saved; numbers that are none are a `UserError` and never on disk."""
         progress, best = self.state.progress, self.state.progress.best
+        self.folder.require_there()
         if self.newest and self.newest.step == progress.step:
             return
         if not self.state.finite():

@@ -1,5 +1,7 @@
 """One life of a run: the same run as in its earlier lives, gone on from where they got to, logged, committed, ended on wish."""
 
+import statistics
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +18,10 @@ from finewright.state import TrainState
 from finewright.stop import Interrupted, Stop
 from finewright.tuned import Tuned
 
+LEAP = 10.0
+"""A gradient so many times as long as the median of the last ones is said, once in a life."""
+REMEMBERED, LEAST_REMEMBERED = 100, 20
+
 
 class Life:
     """From the facts of a run to the end of its training. `changes`: what `--change` asks for now."""
@@ -28,6 +34,8 @@ class Life:
         self.folder, self.stop, self.tell = folder, stop, tell
         self.changes = [change.as_json() for change in changes]
         self.log_steps = 1
+        self._norms: deque[float] = deque(maxlen=REMEMBERED)
+        self._leapt = False
 
     def insist_same(self, found: dict[str, Any], *, dataset: Dataset) -> None:
         """A run that goes on must be the one that was begun: what differs is told, before anything is loaded."""
@@ -69,6 +77,7 @@ class Life:
         commit = self.stop.wished
         if isinstance(event, engine.Stepped):
             self._log_step(event)
+            self._say_leap(event)
             commit = commit or (not event.looks and self.keeper.due())
         elif isinstance(event, engine.Evaluated):
             flat = {key: event.metrics[key] for key in ("accuracy", "macro_f1", "loss")}
@@ -90,6 +99,14 @@ class Life:
         line = {"step": event.step, "epoch": event.epoch, "loss": result.loss, "lr": event.lr, "grad_norm": result.grad_norm}
         self.folder.append(self.folder.metrics, line)
         self.folder.append(self.folder.timings, {"step": event.step, "seconds": self.keeper.seconds})
+
+    def _say_leap(self, event: engine.Stepped) -> None:
+        norm, known = event.result.grad_norm, self._norms
+        if not self._leapt and len(known) >= LEAST_REMEMBERED and norm > LEAP * (usual := statistics.median(known)):
+            self._leapt = True
+            what = f"the gradient of step {event.step} is {norm:.3g} long, the median of the last {len(known)} is {usual:.3g}"
+            self.tell(f"warning: {what}; it was clipped as train.clip_norm says; a lower learning rate is calmer")
+        known.append(norm)
 
     def end_if_wished(self) -> None:
         """Between two events: what was done is committed, so a wish to stop can be granted."""

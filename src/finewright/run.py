@@ -76,6 +76,17 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def require_there(self) -> None:
+        """Nothing is written for a folder that is locked no longer, because it was removed, moved or replaced meanwhile:
+        what came out of it would be a part of a run under the name of a whole one."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / _LOCK)):
+                return
+        fix = "put it back, then the same command goes on from its last checkpoint; without it the run begins anew"
+        raise UserError("the run's folder was removed or replaced", where=str(self.path), fix=fix, code=ExitCode.DISK)
+
     @property
     def committed_step(self) -> int:
         """Step of the newest checkpoint, 0 without one; whether it is whole is another question."""
@@ -95,14 +106,17 @@ class RunFolder:
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write a JSON file whole or not at all."""
+        self.require_there()
         disk.write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
         """Write a JSON-lines file whole or not at all."""
+        self.require_there()
         disk.write_whole(path, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
 
     def append(self, path: Path, line: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
+        self.require_there()
         logs.append(path, line)
 
     def free_bytes(self) -> int:

@@ -126,6 +126,15 @@ class Listener:
         self.spoke_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
+        """Show it. When the terminal is gone, or whoever read has enough, work goes on unseen."""
+        try:
+            self._show(event)
+        except (OSError, SystemExit) as gone:  # rich makes a closed pipe an exit
+            if isinstance(gone, Interrupted):
+                raise
+            self.console.quiet = True
+
+    def _show(self, event: Any) -> None:
         """Sentences are printed; events are told apart by their kind's name, so that the engine stays unloaded here."""
         kind = type(event).__name__
         if isinstance(event, str):
@@ -167,8 +176,9 @@ class Listener:
 
     def close(self) -> None:
         """Take the bars away."""
-        self.downloads.stop()
-        self.bar.stop()
+        with contextlib.suppress(OSError):
+            self.downloads.stop()
+            self.bar.stop()
 
 
 def result_table(result: dict[str, Any]) -> Table:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from finewright import batches as packing
+from finewright import tasks
 from finewright.batches import Encoded
 from finewright.errors import ExitCode, UserError, is_out_of_memory
-from finewright.state import TrainState, random_state, set_random_state
+from finewright.state import TrainState, random_state, same_randomness, set_random_state
 from finewright.step import StepResult, train_step
 from finewright.tasks import Classification
 
@@ -32,6 +33,11 @@ class Update:
         self.lr, self.clip_norm = lr, clip_norm
         self._whole = passes
         self._random = random_state(state.device)
+
+    @property
+    def rows(self) -> list[int]:
+        """All rows of the update."""
+        return [row for rows in self._whole for row in rows]
 
     @property
     def passes(self) -> tuple[tuple[int, ...], ...]:
@@ -82,3 +88,17 @@ class Update:
         if self.state.device.type == "cuda":
             torch.cuda.empty_cache()
         return len(self.passes)
+
+    def at_fault(self) -> list[int]:
+        """Rows whose loss is no number even when they are scored alone, without dropout."""
+        tuned, device = self.state.tuned, str(self.state.device)
+        self.state.optimizer.zero_grad(set_to_none=True)
+        tuned.owner.eval()
+        found = []
+        with torch.no_grad(), same_randomness(self.state.device):
+            for row in self.rows:
+                batch = packing.collate(self.encoded, [row], device=device)
+                losses, _ = self.task.losses(tasks.logits(tuned, batch.ids, batch.layout, batch.states), batch.targets)
+                if not bool(torch.isfinite(losses).all()):
+                    found.append(row)
+        return found

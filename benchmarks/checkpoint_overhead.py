@@ -1,0 +1,146 @@
+"""What reliability costs at its default cadence, beside the updates: GPT-2 small with random weights on the embedded rows.
+
+    python benchmarks/checkpoint_overhead.py [--methods lora,full] [--seconds 900] [--tokens N] [--threads 1] [--model gpt2]
+
+Trains for that long from its first update on, with everything as it is by default, then stops, and prints one JSON object for
+each way, in wall-clock seconds (a save waits for the disk, which processor time would not show):
+
+- `updates`: the updates themselves; validation and planning are not counted anywhere;
+- `saves`: commits by what they were for (`cadence`, `best`, `end`): hashing, writing, syncing, sealing logs, the search for
+  numbers that are none;
+- `per_step`: lines of the logs, the guards over gradients, the random numbers that are kept to repeat an update;
+- `verifying`: finding the newest checkpoint and checking every byte of it, once in a life;
+- `share_measured`: all but `verifying` as a share of the updates of this run, its last commit (because of the stop) aside;
+- `share_at_cadence`: what a long run comes to: the steps' share, and a save every max(60 s, 50 saves' time);
+- `share_with_best`: that, and a save for every look at validation, as if each did better than all before.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from plan_accuracy import CONTENT, build
+
+
+class Stopwatch:
+    """Seconds of every call of some functions, by a name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.event: Any = None
+
+    @contextlib.contextmanager
+    def over(self, where: Any, name: str, label: Callable[[], str]) -> Iterator[None]:
+        """Inside, calls of the function are timed."""
+        honest = getattr(where, name)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return honest(*args, **options)
+            finally:
+                self.seconds[label()].append(time.perf_counter() - began)
+
+        with mock.patch.object(where, name, timed):
+            yield
+
+    @contextlib.contextmanager
+    def over_a_run(self) -> Iterator[None]:
+        """Everything that is counted."""
+        from finewright import engine, keeper, life, run, update
+
+        heard = life.Life.hear
+
+        def hear(self_: Any, event: Any) -> None:
+            self.event = event
+            heard(self_, event)
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.object(life.Life, "hear", hear))
+            for where, name, label in (
+                (update.Update, "made", "updates"),
+                (update.Update, "__init__", "per_step"),
+                (engine._GradientGuard, "look", "per_step"),
+                (run.RunFolder, "append", "per_step"),
+                (engine, "_look", "looks"),
+            ):
+                stack.enter_context(self.over(where, name, lambda label=label: label))
+            stack.enter_context(self.over(keeper.Keeper, "commit", self._commit))
+            yield
+
+    def _commit(self) -> str:
+        return {"Stepped": "cadence", "Evaluated": "best"}.get(type(self.event).__name__, "end")
+
+
+def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One way's line."""
+    import finewright
+    from finewright import checkpoint, keeper
+    from finewright.stop import Interrupted, Stop
+
+    watch, wish, began = Stopwatch(), Stop(), 0.0
+
+    def listen(event: Any) -> None:
+        nonlocal began
+        began = began or (time.monotonic() if type(event).__name__ == "Stepped" else 0.0)
+        if began and time.monotonic() - began > arguments.seconds:
+            wish.number = 15
+
+    knobs = {"train.threads": arguments.threads, "train.early_stopping": 0, "train.epochs": 1000}
+    knobs |= {"train.batch_tokens": arguments.tokens} if arguments.tokens else {}
+    with watch.over_a_run(), contextlib.suppress(Interrupted):
+        finewright.train(CONTENT / "tickets", model=model, method=method, out=out, knobs=knobs, listen=listen, stop=wish)
+    found = time.perf_counter()
+    newest = checkpoint.newest(out / "checkpoints", tell=print)
+    verifying = time.perf_counter() - found
+    assert newest is not None
+    return {"method": method, **told(watch, least=keeper.LEAST_SECONDS, most=keeper.MOST_SHARE), "verifying": verifying} | {
+        "checkpoint_bytes": sum(file.stat().st_size for file in newest.path.iterdir())
+    }
+
+
+def told(watch: Stopwatch, *, least: float, most: float) -> dict[str, Any]:
+    """The shares from what was timed; the last commit came from the stop."""
+    kinds = {kind: [one for one in watch.seconds[kind] if one > 1e-4] for kind in ("cadence", "best", "end")}
+    every = [one for kind in kinds.values() for one in kind]
+    last = kinds["cadence"][-1] if kinds["cadence"] else 0.0
+    updates, per_step, save = sum(watch.seconds["updates"]), sum(watch.seconds["per_step"]), statistics.median(every)
+    at_cadence = per_step / updates + save / max(least, save / most)
+    steps, looks = len(watch.seconds["updates"]), len(watch.seconds["looks"])
+    return {
+        "steps": steps,
+        "looks": looks,
+        "updates": updates,
+        "per_step": per_step,
+        "saves": {kind: {"number": len(times), "seconds": sum(times)} for kind, times in kinds.items()},
+        "one_save": save,
+        "share_measured": (per_step + sum(every) - last) / updates,
+        "share_at_cadence": at_cadence,
+        "share_with_best": at_cadence + looks * save / updates,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", default="lora,full")
+    parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--tokens", type=int, default=None)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--model", default="gpt2", help="a shape of the catalogue, or mini")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        model = build(arguments.model, Path(place))
+        for method in arguments.methods.split(","):
+            print(json.dumps(measure(model, method, Path(place) / method, arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

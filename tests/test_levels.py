@@ -50,6 +50,7 @@ LEVELS = [
         "shared",
         "state",
         "tasks",
+        "traced",
         "vocabulary",
     },
     {"models", "order", "roster", "search", "step", "trunk", "yours"},

@@ -62,7 +62,8 @@ def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, na
     assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
 
 
-def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place):
+def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place, monkeypatch):
+    monkeypatch.setattr(planner, "once", lambda tuned, what, make: make())  # nothing kept from the time before
     settings = build(Settings, {"train": {"max_steps": 3}})
     dataset = data.read(place / "tickets.csv", knobs=settings.data)
     task = tasks.Classification(dataset.labels)

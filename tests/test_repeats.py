@@ -25,6 +25,11 @@ CELLS = [
 NUM_BLOCKS = 7
 
 
+@pytest.fixture(autouse=True)
+def _always_traced(monkeypatch):
+    monkeypatch.setattr(planner, "once", lambda tuned, what, make: make())
+
+
 def deep_sketch(kind, method, *, num_blocks=NUM_BLOCKS):
     config = tiny.CONFIGS[kind]()
     config.num_labels, config.pad_token_id, config.num_hidden_layers = 2, 0, num_blocks

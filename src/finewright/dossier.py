@@ -70,6 +70,10 @@ class Folder:
         """The splits without the test rows."""
         return self.path / "splits" / "search"
 
+    def plan(self, way: str) -> Path:
+        """What planning a way came to, until all of them are in `plans`."""
+        return self.path / f"plan-{way}.json"
+
     def run(self, member: str) -> Path:
         """A member's run folder."""
         return self.path / "runs" / member

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import checks, disk, engine, hub, order, proof, results, run, tasks
+from finewright import checks, disk, engine, hub, memory, order, proof, results, run, tasks
 from finewright.config import Settings
 from finewright.job import Job
 from finewright.life import Life
@@ -94,7 +94,7 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
     job.begin(dataset)
     job.fill(splits)
 
-    with life.stoppable():
+    with life.stoppable(), memory.settled():
         for event in engine.fit(
             job.tuned,
             splits["train"],

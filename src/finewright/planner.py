@@ -17,6 +17,7 @@ from finewright.rates import Rates
 from finewright.shapes import Base
 from finewright.step import train_step
 from finewright.tasks import Classification
+from finewright.traced import Traced, once
 from finewright.tuned import Tuned
 
 HELD = ("weights", "gradients", "optimizer", "activations")
@@ -79,15 +80,6 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Every number by name."""
         return {**asdict(self), "peak_memory_bytes": self.peak_memory_bytes}
-
-
-@dataclass(frozen=True)
-class Traced:
-    """One piece of work: bytes by part at its peak, what is done, and for how many tokens."""
-
-    memory: dict[str, int]
-    work: trace.Work
-    num_tokens: int
 
 
 NOTHING = Traced({REST: 0}, trace.Work(), 0)
@@ -181,6 +173,12 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> Traced:
     """One update on fake tensors, with the optimizer's state there from the start, as it is from the second update on."""
     # Of many passes the two largest tell all: from the second on the gradients of those before are there.
     passes = sorted(step.batches, key=lambda rows: sum(workload.lengths[row] for row in rows))[-2:]
+    what = ["update", workload.optimizer, workload.prompt_tokens, repr(workload.task)]
+    what += [[workload.lengths[row] for row in rows] for rows in passes]
+    return once(tuned, what, lambda: _trace_update(tuned, passes, workload=workload))
+
+
+def _trace_update(tuned: Tuned, passes: Sequence[Sequence[int]], *, workload: Workload) -> Traced:
     with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
         numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
         tuned.train()
@@ -192,7 +190,7 @@ def _trace(tuned: Tuned, step: Step, *, workload: Workload) -> Traced:
         settings: dict[str, Any] = {"task": task, "optimizer": optimizer, "lr": 1.0, "clip_norm": 1.0}
         optimizer.register_step_pre_hook(lambda *_: updates.append(ledger.mark()))
         train_step(tuned, parts, **settings)
-        numbers["activations"] = task.waiting - numbers["weights"] - numbers["optimizer"] - numbers["gradients"]
+        numbers["activations"] = task.waiting - set().union(*(numbers[part] for part in HELD if part != "activations"))
         again, more = repeats.segments(runs), repeats.missing_numbers(runs, ledger, optimizer)
         peak = ledger.peak(numbers, rest=REST, segments=again, more=more)
         kept = sum(parameter.numel() for parameter in tuned.trainable().values())
@@ -232,11 +230,16 @@ def _trace_telling(tuned: Tuned, splits: Sequence[Sequence[int]], *, workload: W
     passes = [[split[row] for row in rows] for split in some for rows in batches.by_length(split, budget=EVALUATION_TOKENS)]
     if not passes:
         return []
-    most, worst = max(passes, key=sum), max(passes, key=lambda lengths: sum(length**2 for length in lengths))
+    most, worst = max(passes, key=sum), max(passes, key=lambda some: sum(length**2 for length in some))
     return [_trace_pass(tuned, one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])]
 
 
 def _trace_pass(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, part: _Part) -> Traced:
+    what = ["pass", workload.optimizer, workload.prompt_tokens, part, list(lengths)]
+    return once(tuned, what, lambda: _trace_scored(tuned, lengths, workload=workload, part=part))
+
+
+def _trace_scored(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, part: _Part) -> Traced:
     with trace.without_memory() as ledger, repeats.shortened(tuned) as runs, repeats.marked(tuned, runs, ledger):
         numbers, optimizer = _at_rest(tuned, ledger, workload=workload)
         tuned.owner.eval()
@@ -259,14 +262,14 @@ def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple
     """Fake weights and the optimizer's state, as they are between two updates; storages by kind."""
     _make_fake(tuned)
     numbers: dict[str, set[int]] = {part: set() for part in HELD}
-    numbers["weights"] = _numbers(ledger, [*tuned.owner.parameters(), *tuned.owner.buffers()])
+    numbers["weights"] = set(map(ledger.number, [*tuned.owner.parameters(), *tuned.owner.buffers()]))
     optimizer = optim.outline(tuned, kind=workload.optimizer)
     for parameter in tuned.trainable().values():
         parameter.grad = torch.empty_like(parameter)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
-    numbers["optimizer"] = _numbers(ledger, states)
+    numbers["optimizer"] = set(map(ledger.number, states))
     return numbers, optimizer
 
 
@@ -285,10 +288,6 @@ def _fake_batch(tuned: Tuned, rows: Sequence[int], *, workload: Workload) -> Bat
     layout = Layout(tuple(sorted(workload.lengths[row] - workload.prompt_tokens for row in rows)))
     ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
     return Batch(tuple(rows), ids, layout, torch.zeros(len(rows), dtype=torch.long), _fake_states(tuned, len(ids)))
-
-
-def _numbers(ledger: trace.Ledger, tensors: Sequence[torch.Tensor]) -> set[int]:
-    return {ledger.number(tensor) for tensor in tensors}
 
 
 def _artifact_bytes(tuned: Tuned, *, method: AbstractMethod) -> int:

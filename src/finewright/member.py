@@ -31,7 +31,7 @@ from finewright.twin import Twin
 
 Tell = Callable[[dict[str, Any]], None]
 
-MOST_TEXTS = 512
+MOST_TEXTS = 128
 """Texts that the speed of predicting is measured on."""
 _SECONDS_BETWEEN_WORDS = 0.5
 _OWN_NAMES = {

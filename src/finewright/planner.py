@@ -23,6 +23,8 @@ from finewright.tuned import Tuned
 HELD = ("weights", "gradients", "optimizer", "activations")
 REST = "other"
 KEPT = "trunk"
+NEAR = 0.1
+"""Share of the mean step's tokens that the step standing for all may differ by."""
 _Part = Literal["all", "above", "trunk"]
 """Of a network: above the frozen lower blocks whose outcome is kept, or those blocks."""
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
@@ -138,19 +140,17 @@ def _largest(traced: Sequence[Traced], *, kept_bytes: int) -> dict[str, int]:
 
 
 def _telling_steps(workload: Workload) -> tuple[set[int], int]:
-    """Numbers of the steps with the most tokens and with the longest texts in one pass, and of the one nearest to the mean."""
+    """Numbers of the steps with the most tokens and with the longest texts in one pass, and of one that is as most are."""
     lengths, steps = workload.lengths, workload.steps
+    numbers, counts = range(len(steps)), [_num_tokens(step, lengths) for step in steps]
 
-    def at_once(index: int) -> int:
-        return max(sum(lengths[row] for row in rows) for rows in steps[index].batches)
+    def largest(power: int) -> int:
+        return max(numbers, key=lambda index: max(sum(lengths[row] ** power for row in rows) for rows in steps[index].batches))
 
-    def pairs(index: int) -> int:
-        return max(sum(lengths[row] ** 2 for row in rows) for rows in steps[index].batches)
-
-    numbers = range(len(steps))
-    counts = [_num_tokens(step, lengths) for step in steps]
     mean = sum(counts) / len(steps)
-    return {max(numbers, key=at_once), max(numbers, key=pairs)}, min(numbers, key=lambda index: abs(counts[index] - mean))
+    usual, most = min(numbers, key=lambda index: abs(counts[index] - mean)), largest(1)
+    # one with about as many tokens tells as much, and is traced anyway
+    return {most, largest(2)}, most if abs(counts[most] - mean) <= NEAR * mean else usual
 
 
 def _num_tokens(step: Step, lengths: Sequence[int]) -> int:

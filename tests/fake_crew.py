@@ -42,13 +42,18 @@ class FakeCrew:
         if request["id"] in self.fail:
             return {"id": request["id"], "event": "failed", "message": self.fail[request["id"]], "code": 2}
         if request["kind"] != "prepare":
-            {"plan": self._plan, "train": _train, "baseline": _baseline, "speed": _speed}[request["kind"]](request)
+            {"machine": self._machine, "plan": self._plan, "train": _train, "baseline": _baseline, "speed": _speed}[
+                request["kind"]
+            ](request)
         return {"id": request["id"], "event": "done"}
 
+    def _machine(self, request):
+        write(request["out"], {"device": self.device, "cpu_count": 4, "memory_bytes": 8e9})
+
     def _plan(self, request):
-        ways = {way: {"plan": {"peak_memory_bytes": PEAKS[way]}, "choices": []} for way in request["ways"]}
-        answers = {"device": self.device, "cpu_count": 4, "memory_bytes": 8e9, "findings": [], "ways": ways}
-        write(request["out"], answers)
+        way = request["way"]
+        ways = {way: {"plan": {"peak_memory_bytes": PEAKS[way]}, "choices": []}}
+        write(request["out"], {"findings": [], "ways": ways})
 
 
 def write(path, value):

@@ -75,7 +75,7 @@ def test_features_are_the_frozen_networks_states(kind, place):
     """Against one text at a time; bloom's batches are padded."""
     dataset = data.read(place / "t.csv", knobs=DataKnobs())
     source, known = hub.resolve(str(place / kind)), {}
-    settings = build(Settings, {"model": str(place / kind)})
+    settings = build(Settings, {"model": str(place / kind), "train": {"precision": "float32"}})
     kinds = baselines._frozen(dataset, source=source, settings=settings, known=known)
     base = models.load(source, labels=dataset.labels)
     tuned = Tuned(network=base.network.eval(), owner=base.network, anatomy=base.anatomy)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import tiny
-from finewright import member
+from finewright import hardware, member, memory
 from finewright.config import DataKnobs, Settings, build
 from finewright.errors import ExitCode, UserError
 from finewright.run import RunFolder
@@ -51,44 +51,48 @@ def test_planning_wants_no_weights(place, tmp_path):
     shutil.copytree(place / "gpt2", tmp_path / "shape", ignore=shutil.ignore_patterns("*.safetensors"))
     request = {"model": str(tmp_path / "shape"), "data": [(str(place / "tickets.csv"), DataKnobs().model_dump())]}
     member.prepare(request)
-    ways = {"lora": {"train": {"max_steps": 2, "threads": 1}}}
-    request = {"kind": "plan", "model": str(tmp_path / "shape"), "data": str(place / "tickets.csv"), "ways": ways}
-    member.perform(request | {"budget_bytes": 0, "out": str(tmp_path / "plans.json")}, lambda event: None)
-    assert json.loads((tmp_path / "plans.json").read_text())["ways"]["lora"]["plan"]["steps"] == 2
+    out = tmp_path / "plan.json"
+    request = {"kind": "plan", "model": str(tmp_path / "shape"), "data": str(place / "tickets.csv"), "out": str(out)}
+    member.perform(request | {"way": "lora", "knobs": QUICK}, lambda event: None)
+    assert json.loads(out.read_text())["ways"]["lora"]["plan"]["steps"] == 2
+
+
+QUICK = {"train": {"max_steps": 2, "threads": 1}}
+
+
+def planned(place, out, way, knobs):
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv")}
+    member.perform(request | {"way": way, "knobs": knobs, "out": str(out)}, lambda event: None)
+    return json.loads(out.read_text())["ways"][way]
 
 
 def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
-    ways = {"freeze": {"method": {"blocks": 99}, "train": {"threads": 1}}, "lora": {"train": {"max_steps": 2, "threads": 1}}}
-    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways, "budget_bytes": 0}
-    events, tell = heard()
-    member.perform(request | {"out": str(tmp_path / "plans.json")}, tell)
-    answers = json.loads((tmp_path / "plans.json").read_text())
-    assert "wanted the top 99 blocks trained, the model has 3" in answers["ways"]["freeze"]["error"]
-    assert answers["ways"]["lora"]["plan"]["peak_memory_bytes"] > 0
-    assert [event["message"] for event in events] == ["lora"]
-    assert answers["device"] == "cpu"
+    found = planned(place, tmp_path / "a.json", "freeze", {"method": {"blocks": 99}, "train": {"threads": 1}})
+    assert "wanted the top 99 blocks trained, the model has 3" in found["error"]
+    assert planned(place, tmp_path / "b.json", "lora", QUICK)["plan"]["peak_memory_bytes"] > 0
 
 
 def test_setups_are_fitted_to_the_budget(place, tmp_path):
-    ways = {"lora": {"train": {"max_steps": 2, "threads": 1}}}
-    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "ways": ways}
-    plans = []
-    for budget in (0, 1):
-        out = tmp_path / f"plans{budget}.json"
-        given = int(0.9 * plans[0]["peak_memory_bytes"]) if budget else 0
-        member.perform(request | {"budget_bytes": given, "out": str(out)}, lambda event: None)
-        plans.append(json.loads(out.read_text())["ways"]["lora"]["plan"])
-    assert plans[1]["peak_memory_bytes"] < plans[0]["peak_memory_bytes"]
-    assert plans[1]["budget_bytes"] == int(0.9 * plans[0]["peak_memory_bytes"])
+    roomy = planned(place, tmp_path / "a.json", "lora", QUICK)["plan"]
+    given = int(0.9 * roomy["peak_memory_bytes"])
+    tight = planned(place, tmp_path / "b.json", "lora", QUICK | {"budget": memory.exactly(given)})["plan"]
+    assert tight["peak_memory_bytes"] < roomy["peak_memory_bytes"]
+    assert tight["budget_bytes"] == given
 
 
 def test_a_way_whose_packages_are_missing_is_answered_with_what_brings_them(place, tmp_path, monkeypatch):
     monkeypatch.setattr("finewright.quantization.missing", lambda: ["bitsandbytes"])
-    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "budget_bytes": 0}
-    member.perform(request | {"ways": {"qlora": {}}, "out": str(tmp_path / "plans.json")}, lambda event: None)
-    answer = json.loads((tmp_path / "plans.json").read_text())["ways"]["qlora"]["error"]
+    answer = planned(place, tmp_path / "a.json", "qlora", {})["error"]
     assert "qlora wants bitsandbytes, not installed here" in answer
     assert "pip install" in answer
+
+
+def test_the_machine_says_what_it_has(tmp_path):
+    member.perform({"kind": "machine", "out": str(tmp_path / "machine.json")}, lambda event: None)
+    found = json.loads((tmp_path / "machine.json").read_text())
+    assert found["device"] == hardware.detect().device
+    assert found["cpu_count"] >= 1
+    assert found["memory_bytes"] > 10**8
 
 
 def test_only_what_a_run_left_is_taken_away(tmp_path):

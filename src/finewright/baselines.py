@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from finewright import anatomy as anatomies
-from finewright import attention, batches, choices, hub, metrics, models, tasks
+from finewright import attention, batches, choices, hardware, hub, metrics, models, tasks
 from finewright.config import Settings
 from finewright.data import Dataset, Row
 from finewright.errors import UserError
@@ -167,6 +167,8 @@ def _frozen(
     texts = list(dict.fromkeys(row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows))
     base = models.load(source, labels=dataset.labels)
     tuned = Tuned(network=base.network.eval(), owner=base.network, anatomy=base.anatomy)
+    if hardware.choose_precision(settings.train.precision, hardware=hardware.detect())[0] == "bfloat16":  # as the ways do
+        models.use_bfloat16(tuned)
     longest = anatomies.longest_text(base.network.config, base.anatomy)
     limit = choices.max_length(settings, longest=longest, prompt_tokens=0, choices=choices.Choices())
     encoded = batches.encode(base.origin.tokenizer, texts, limit=limit, keep_end=settings.data.keep_end, known=known)

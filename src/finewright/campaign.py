@@ -92,13 +92,11 @@ class Campaign:
     def plan(self, *, jobs: int | None) -> None:
         """What every way costs on the largest training set; which ways fit; how many pieces of work go side by side."""
         assert self.crew is not None
-        first, *others = self.spec.ways
-        self.crew.ask(self._planning(first, budget_bytes=self.budget_bytes))
-        self.plans = self._planned(first)
+        self.crew.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
+        self.plans = self.folder.read_json(self.folder.machine) | {"findings": [], "ways": {}}
         side_by_side = self.plans["cpu_count"] if self.plans["device"] == "cpu" else 1
-        lanes = [_single(self._planning(way, budget_bytes=int(self.limit_bytes))) for way in others]
-        self.crew.work(lanes, jobs=side_by_side, hear=self._note_failure)
-        for found in map(self._planned, others):
+        self.crew.work([_single(self._planning(way)) for way in self.spec.ways], jobs=side_by_side, hear=self._note_failure)
+        for found in map(self._planned, self.spec.ways):
             self.plans["ways"] |= found["ways"]
             self.plans["findings"] += [one for one in found["findings"] if one not in self.plans["findings"]]
         self._judge()
@@ -106,13 +104,12 @@ class Campaign:
             self.listen(f"{way} is not run: {reason}")
         self._choose_jobs(jobs)
         self.folder.write_json(self.folder.plans, {**self.plans, "jobs": self.jobs, "threads": self.threads})
-        for way in self.spec.ways:
-            self.folder.plan(way).unlink(missing_ok=True)
+        for path in (self.folder.machine, *map(self.folder.plan, self.spec.ways)):
+            path.unlink(missing_ok=True)
 
-    def _planning(self, way: str, *, budget_bytes: int) -> Request:
-        request = {"id": f"plan of {way}", "kind": "plan", "model": self.spec.model, "ways": {way: self.knobs(way)}}
-        request |= {"data": str(self.folder.data(self.spec.main_size)), "budget_bytes": budget_bytes}
-        return request | {"out": str(self.folder.plan(way))}
+    def _planning(self, way: str) -> Request:
+        request = {"id": f"plan of {way}", "kind": "plan", "model": self.spec.model, "way": way, "knobs": self.knobs(way)}
+        return request | {"data": str(self.folder.data(self.spec.main_size)), "out": str(self.folder.plan(way))}
 
     def _planned(self, way: str) -> dict[str, Any]:
         """What planning a way came to: its plan, or why there is none."""

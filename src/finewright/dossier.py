@@ -24,6 +24,7 @@ class Folder:
         self.path = path
         self.spec = path / "compare.json"
         self.plans = path / "plans.json"
+        self.machine = path / "machine.json"
         self.searched = path / "search.json"
         self.results = path / "results.json"
         self.page = path / "report.html"

@@ -15,7 +15,6 @@ from finewright import (
     disk,
     hardware,
     hub,
-    memory,
     methods,
     proof,
     prospect,
@@ -71,6 +70,7 @@ def prepare(request: dict[str, Any]) -> None:
 def perform(request: dict[str, Any], tell: Tell) -> None:
     """Do what is asked; what comes of it is in files when this returns."""
     kinds: dict[str, Callable[[dict[str, Any], Tell], None]] = {
+        "machine": _machine,
         "plan": _plan,
         "train": _train,
         "baseline": _baseline,
@@ -84,28 +84,26 @@ def _settings(request: dict[str, Any], knobs: dict[str, Any]) -> Settings:
     return config.build(Settings, {"model": request["model"], **tree})
 
 
-def _plan(request: dict[str, Any], tell: Tell) -> None:
-    """What every way of `ways` would cost; a way that cannot be planned is answered with the reason.
-
-    Without a budget all that is free now is one, so that the setups of later runs do not hang on what runs beside them.
-    """
+def _machine(request: dict[str, Any], tell: Tell) -> None:
+    """Where the work will run, and what is free there."""
     machine = hardware.detect()
-    answers: dict[str, Any] = {"device": machine.device, "cpu_count": machine.cpu_count}
-    answers["memory_bytes"] = hardware.free_bytes(machine.device)
-    budget = memory.exactly(request["budget_bytes"] or answers["memory_bytes"])
-    answers["findings"], answers["ways"] = [], {}
-    for name, knobs in request["ways"].items():
-        try:
-            settings = _settings(request, knobs | {"budget": budget})
-            cost = forecast(request["data"], settings=settings, name=name, knobs=knobs.get("method", {}))
-        except UserError as error:
-            answers["ways"][name] = {"error": str(error)}
-            continue
-        answers["ways"][name] = {"plan": cost["plan"], "choices": cost["choices"]}
-        answers["findings"] += [finding for finding in cost["findings"] if finding not in answers["findings"]]
-        tell({"event": "planned", "message": name})
+    answer = {"device": machine.device, "cpu_count": machine.cpu_count, "memory_bytes": hardware.free_bytes(machine.device)}
     path = Path(request["out"])
-    RunFolder(path.parent).write_json(path, answers)
+    RunFolder(path.parent).write_json(path, answer)
+
+
+def _plan(request: dict[str, Any], tell: Tell) -> None:
+    """What a way would cost with the memory that its knobs give it; one that cannot be planned is answered with the reason."""
+    name, knobs = request["way"], request["knobs"]
+    answer: dict[str, Any] = {"ways": {}, "findings": []}
+    try:
+        cost = forecast(request["data"], settings=_settings(request, knobs), name=name, knobs=knobs.get("method", {}))
+        answer["ways"][name] = {"plan": cost["plan"], "choices": cost["choices"]}
+        answer["findings"] = cost["findings"]
+    except UserError as error:
+        answer["ways"][name] = {"error": str(error)}
+    path = Path(request["out"])
+    RunFolder(path.parent).write_json(path, answer)
 
 
 def forecast(source: str, *, settings: Settings, name: str, knobs: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Sizes in words, and memory as it is really taken."""
 
+import gc
+
 import pytest
 import torch
 
@@ -56,3 +58,16 @@ def test_a_meter_adds_what_was_held_before():
     with meter.look():
         del held
     assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "a smaller look changes nothing"
+
+
+def test_what_was_there_is_passed_over_inside_and_looked_at_again_afterwards():
+    gc.unfreeze()  # as it is outside the tests
+    try:
+        with memory.settled():
+            assert gc.get_freeze_count() > 1000
+        assert gc.get_freeze_count() == 0, "a program that goes on would keep every model for ever"
+    finally:
+        gc.freeze()
+    with memory.settled():
+        pass
+    assert gc.get_freeze_count() > 1000, "who froze it before wants it so"

@@ -68,6 +68,11 @@ def test_ties_go_to_the_lower_loss_then_to_the_earlier():
     assert Record(trials).best == trials[1]
 
 
+def test_it_looks_around_the_rate_that_would_be_taken():
+    around = search.ranges(LORA, fixed=set(), lr=5e-3)["train.lr"]
+    assert (around.low, around.high) == pytest.approx((1e-3, 1e-2)), "within the way's range"
+
+
 def test_what_the_user_fixed_is_not_searched(tmp_path):
     _, asked = run(tmp_path, number=3, fixed=["train.lr", "method.rank"], judge=lambda params: 0.5)
     assert all(not {"train.lr", "method.rank"} & set(params) for _, params in asked)

@@ -64,6 +64,17 @@ def test_entries_used_longest_ago_go_first(monkeypatch):
     assert {place.name for place in (store.root() / "kind").iterdir()} == {"old", "newest"}
 
 
+def test_of_one_kind_only_so_many_stay(monkeypatch):
+    monkeypatch.setattr(store, "MOST_ENTRIES", 2)
+    put("another", kind="other")
+    os.utime(store.root() / "other" / "another", (0, 0))
+    for number, key in enumerate("abc"):
+        put(key)
+        os.utime(store.root() / "kind" / key, (number + 1, number + 1))
+    assert {place.name for place in (store.root() / "kind").iterdir()} == {"b", "c"}
+    assert store.find("other", "another") is not None
+
+
 def test_the_newest_entry_stays_however_large(monkeypatch):
     monkeypatch.setattr(store, "MOST_BYTES", 10)
     put("large", b"x" * 100)

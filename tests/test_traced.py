@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import tiny
-from finewright import store, trace, traced
+from finewright import kernels, store, trace, traced
 
 WHAT = ["pass", "adamw", 0, "all", [3, 5]]
 FOUND = traced.Traced({"weights": 100, "other": 7}, trace.Work(Counter({"float32": 12}), 3, 2, 1), 8)
@@ -40,6 +41,11 @@ CHANGES = {
     "checkpointed": lambda tuned: setattr(tuned, "checkpointed", True),
     "bfloat16": lambda tuned: setattr(tuned, "bfloat16", True),
     "still": lambda tuned: setattr(tuned, "still_blocks", 1),
+    "attention": lambda tuned: setattr(tuned.network.config, "_attn_implementation", "eager"),
+    "another module of the same name": lambda tuned: setattr(tuned.network.transformer, "drop", kernels.Dropout(0.1)),
+    "packed": lambda tuned: setattr(tuned.network.transformer.h[0].mlp.c_fc, "packed_bytes", 64),
+    "buffer": lambda tuned: tuned.network.score.register_buffer("scale", torch.zeros(1)),
+    "kept": lambda tuned: setattr(tuned, "trunk", SimpleNamespace(holds=lambda block: block is tuned.network.transformer.h[0])),
     "narrow": lambda tuned: setattr(tuned, "last_block", object()),
 }
 

@@ -94,7 +94,9 @@ class Campaign:
         assert self.crew is not None
         self.crew.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
         self.plans = self.folder.read_json(self.folder.machine) | {"findings": [], "ways": {}}
-        side_by_side = self.plans["cpu_count"] if self.plans["device"] == "cpu" else 1
+        cores = self.plans["cpu_count"]
+        side_by_side = min(cores, jobs or cores) if self.plans["device"] == "cpu" else 1
+        self.threads = max(1, cores // side_by_side)
         self.crew.work([_single(self._planning(way)) for way in self.spec.ways], jobs=side_by_side, hear=self._note_failure)
         for found in map(self._planned, self.spec.ways):
             self.plans["ways"] |= found["ways"]
@@ -182,7 +184,8 @@ class Campaign:
     def _trials(self, way: str, *, number: int) -> Lane:
         kind, tree = methods.kind(way), config.merge(self.spec.knobs, self.spec.way_knobs.get(way, {}))
         place = self.folder.trial(way, 0).parent
-        asking = search.trials(kind, number=number, folder=place, fixed=set(roster.dotted(tree)), seed=self.spec.seeds[0])
+        options = {"fixed": set(roster.dotted(tree)), "seed": self.spec.seeds[0], "lr": self._chosen(way, "train.lr")}
+        asking = search.trials(kind, number=number, folder=place, **options)
         try:
             index, params = next(asking)
             while True:
@@ -192,6 +195,10 @@ class Campaign:
                 index, params = asking.send(_outcome(run, params))
         except StopIteration as stop:
             self.found[way] = stop.value
+
+    def _chosen(self, way: str, knob: str) -> Any:
+        """What planning chose for a knob that was left open."""
+        return next((one["value"] for one in self.plans["ways"][way].get("choices", []) if one["knob"] == knob), None)
 
     def _trial(self, way: str, index: int, params: dict[str, Any]) -> Request:
         knobs = config.merge(self.knobs(way, test=False), search.nested(params)) | {"seed": self.spec.seeds[0]}

@@ -15,7 +15,10 @@ MESSAGES = (
     "you took the money twice for the same tent, please sort it",
 )
 _KNOBS = {"train.epochs": 2}
-"""Passes over the data; at the rates that the embedded model suggests for itself more of them bring little."""
+_SHORT = (
+    "two passes over the messages for every way, to be done in two minutes: from random weights far more would come of eight, "
+    "see docs/learning_rates.md"
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def play(*, out: Path | None = None, knobs: dict[str, Any] | None = None, listen
     folder = run.new_folder(out=out, name="demo")
     named = [kind.name() for kind in ways()]
     options: dict[str, Any] = {"methods": named, "seeds": 1, "knobs": _KNOBS | (knobs or {})}
+    listen(_SHORT)
     found = comparison.compare(DATA, model=hub.EMBEDDED, out=folder, listen=listen, **options)
     trained = {line["method"]: line["runs"] for line in found.methods if line["runs"]}
     preferred = next(name for name in named if name in trained)

@@ -61,15 +61,15 @@ def share_out(trials: int, ways: int) -> int:
     return trials // ways
 
 
-def ranges(kind: type[AbstractMethod], *, fixed: set[str]) -> dict[str, Any]:
-    """Where to look for each knob, by dotted name; what the user fixed is left out."""
-    low, high = kind.lr_range
-    found = {"train.lr": Span(max(low, kind.lr / LR_FACTOR), min(high, kind.lr * LR_FACTOR), log=True), **kind.search}
+def ranges(kind: type[AbstractMethod], *, fixed: set[str], lr: float | None = None) -> dict[str, Any]:
+    """Where to look for each knob, by dotted name; what the user fixed is left out. `lr`: what is taken without a search."""
+    (low, high), middle = kind.lr_range, lr or kind.lr
+    found = {"train.lr": Span(max(low, middle / LR_FACTOR), min(high, middle * LR_FACTOR), log=True), **kind.search}
     return {knob: where for knob, where in found.items() if knob not in fixed}
 
 
 def trials(
-    kind: type[AbstractMethod], *, number: int, folder: Path, fixed: set[str], seed: int = 0
+    kind: type[AbstractMethod], *, number: int, folder: Path, fixed: set[str], seed: int = 0, lr: float | None = None
 ) -> Generator[tuple[int, Params], Trial, Record]:
     """Yields (trial's number, knobs) and is sent what came of it, until there are `number`; returns all of them.
 
@@ -81,7 +81,7 @@ def trials(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
     study = _study(folder / "journal.log", name=kind.name())
-    spaces = ranges(kind, fixed=fixed)
+    spaces = ranges(kind, fixed=fixed, lr=lr)
     record = Record()
     kept = study.user_attrs.get("defaults")
     record.trials.append(Trial(**kept) if kept else (yield 0, {}))

@@ -17,6 +17,8 @@ MOST_BYTES = 20 << 30
 """Entries beyond it are removed, those used longest ago first."""
 MOST_SHARE = 0.25
 """Of the disk's free space and what is kept already."""
+MOST_ENTRIES = 1000
+"""Of one kind: every new entry looks at all of them."""
 _UNFINISHED, _STALE_SECONDS = ".unfinished-", 24 * 3600
 
 
@@ -89,9 +91,9 @@ def trim(*, keep: Path) -> None:
                 shutil.rmtree(entry, ignore_errors=True)
     total = sum(size for _, _, size in entries)
     bound = min(MOST_BYTES, int(MOST_SHARE * (free_bytes() + total)))
+    alike = [entry for _, entry, _ in sorted(entries) if entry.parent == keep.parent]
+    many = set(alike[: max(0, len(alike) - MOST_ENTRIES)])
     for _, entry, size in sorted(entries):
-        if total <= bound:
-            return
-        if entry != keep:
+        if entry != keep and (total > bound or entry in many):
             shutil.rmtree(entry, ignore_errors=True)
             total -= size

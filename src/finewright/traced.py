@@ -57,7 +57,8 @@ def _structure(tuned: Tuned) -> str:
     blocks = tuned.network.get_submodule(tuned.anatomy.blocks)
     state = {
         "config": repr(config),
-        "modules": [(name, type(part).__qualname__, part.extra_repr()) for name, part in tuned.owner.named_modules()],
+        "attention": tuned.network.config._attn_implementation,
+        "modules": [_part(name, one) for name, one in tuned.owner.named_modules()],
         "parameters": [_outline(name, one) for name, one in tuned.owner.named_parameters(remove_duplicate=False)],
         "buffers": [_outline(name, one) for name, one in tuned.owner.named_buffers(remove_duplicate=False)],
         "prompt": None if tuned.prompt is None else _outline("prompt", tuned.prompt),
@@ -69,6 +70,11 @@ def _structure(tuned: Tuned) -> str:
         "anatomy": repr(tuned.anatomy),
     }
     return json.dumps(state, default=str)
+
+
+def _part(name: str, module: Any) -> tuple[Any, ...]:
+    kind = type(module)
+    return name, f"{kind.__module__}.{kind.__qualname__}", module.extra_repr(), getattr(module, "packed_bytes", 0)
 
 
 def _outline(name: str, tensor: Any) -> tuple[Any, ...]:

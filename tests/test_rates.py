@@ -32,14 +32,22 @@ def test_seconds_are_the_sum_of_the_parts(work, seconds):
 def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     shapes = []
 
-    def half_a_second(run, *, device):
-        shapes.append(tuple(run().shape))
+    def half_a_second(runs, *, device):
+        shapes.append(tuple(runs[0]().shape))
         return 0.5
 
     monkeypatch.setattr(rates, "_seconds", half_a_second)
     found = rates.measure.__wrapped__(16, device="cpu", width=8)
-    assert shapes == [(16, 32), (16, 32), (16, 32), (16, 32), (8,)]
-    assert found.flops_per_second == {"float32": 2 * 16 * 8 * 32 / 0.5, "bfloat16": 2 * 16 * 8 * 32 / 0.5}
+    count, length, head = rates.BATCH
+    small = (count, length, length)
+    assert shapes == [(16, 32), (16, 32), small, small, (16, 32), (16, 32), (8,)]
+    large, many = 2 * 16 * 8 * 32 / 0.5, 2 * count * length * length * head / 0.5
+    assert found.flops_per_second == {
+        "float32": large,
+        "bfloat16": large,
+        "float32 batched": many,
+        "bfloat16 batched": many,
+    }
     assert found.bytes_per_second == found.curved_bytes_per_second == 2 * 16 * 32 * 4 / 0.5
     assert found.operation_seconds == 0.5
     shapes.clear()
@@ -51,12 +59,19 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     assert shapes[0] == (16, 40), "and of wide matrices"
 
 
-def test_the_least_of_several_times_counts_and_the_first_does_not(monkeypatch):
-    now, takes = [0.0], [0.001, 0.05, 0.03, 0.04, 0.2, 0.01]
+def test_states_are_many_enough_to_leave_the_caches_and_never_too_many():
+    ring = rates._ring(256, 1024, device="cpu")
+    assert 4 * 256 * 1024 * len(ring) >= min(rates.BEYOND_CACHES_BYTES, rates.MOST_STATES * 4 * 256 * 1024)
+    assert len(rates._ring(1, 1, device="cpu")) == rates.MOST_STATES
+    assert len({state.data_ptr() for state in ring}) == len(ring)
+
+
+def test_the_median_of_several_times_counts_and_the_first_round_does_not(monkeypatch):
+    now, takes = [0.0], [0.001, 0.05, 0.03, 0.2, 0.01]
 
     def run():
         now[0] += takes.pop(0)
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    assert rates._seconds(run, device="cpu") == pytest.approx(0.03)
+    assert rates._seconds([run], device="cpu") == pytest.approx(0.05), "of 0.05, 0.03 and 0.2"
     assert takes == [0.01], f"it stops after {rates.SECONDS_PER_RATE} s"

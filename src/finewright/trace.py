@@ -19,13 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 ALIGNMENT = 64
 """Bytes an allocator rounds a tensor up to (CPU; CUDA's caching allocator uses 512)."""
+BATCHED = " batched"
+"""After the dtype: many small products at once, such as attention's, which are much slower than one large one."""
 _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
 _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
 
 
 @dataclass
 class Work:
-    """Operations of one traced piece of work. `matmul_flops` by dtype; `moved_bytes`: read and written by all others;
+    """Operations of one traced piece of work. `matmul_flops` by dtype, BATCHED ones apart; `moved_bytes`: read and written;
     `curved_bytes`: those of them that an exponential or the like is computed for."""
 
     matmul_flops: Counter[str] = field(default_factory=Counter)
@@ -113,13 +115,14 @@ class Ledger(TorchDispatchMode):
         if name in _VIEWS or name.startswith("_unsafe_view"):
             return
         self.work.num_operations += 1
-        count = self._flops.flop_registry.get(func.overloadpacket)
-        if count is not None:
-            dtype = str(outputs[0].dtype).removeprefix("torch.")
-            self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
-            return
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
+        count = self._flops.flop_registry.get(func.overloadpacket)
+        if count is not None:
+            dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name == "bmm" else "")
+            self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
+            self.work.moved_bytes += moved  # a thin product, such as an adapter's, waits for memory
+            return
         if name.removesuffix("_backward").strip("_") in _CURVED:
             self.work.curved_bytes += moved
         else:

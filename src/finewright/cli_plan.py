@@ -37,7 +37,7 @@ def plan(
         if value is not None:
             config.insert(tree, key, value)
     name = str(tree.pop("model", config.DEFAULT_MODEL))
-    console = Console(stderr=True)
+    console = terminal.ErrorConsole()
     with console.status("reading the config") as status:
 
         def looking(way: str, number: int, total: int) -> None:

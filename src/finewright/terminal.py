@@ -40,10 +40,10 @@ class ErrorConsole(Console):
         """The reader has enough. What rich does here by itself ends the program and takes standard output along."""
         self._fall_silent()
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """The end of every print, where it is written."""
         try:
-            super().__exit__(*raised)
+            super().__exit__(exc_type, exc_value, traceback)
         except OSError:
             self._fall_silent()
 

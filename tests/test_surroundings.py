@@ -121,6 +121,19 @@ def test_a_folder_that_vanishes_after_the_last_step_leaves_no_half_run(place, tm
     assert not RunFolder(moved).complete
 
 
+def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place, tmp_path, monkeypatch):
+    out, honest = tmp_path / "run", pipeline.Job.take_best
+
+    def remove(job):
+        honest(job)
+        shutil.rmtree(out)
+
+    monkeypatch.setattr(pipeline.Job, "take_best", remove)
+    with pytest.raises(UserError, match="the run's folder was removed or replaced"):
+        lives.train(place, out, way=WAY, checkpoint_steps=3)
+    assert not out.exists()
+
+
 @pytest.mark.faults
 def test_a_folder_that_is_put_back_goes_on(place, tmp_path, whole):
     out, aside = tmp_path / "run", tmp_path / "aside"

@@ -108,6 +108,7 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
             job.hear(event)
     job.take_best()
 
+    folder.require_there()
     with disk.whole_folder(folder.model) as draft:
         results.save_model(draft, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
     difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))

@@ -1,11 +1,13 @@
 """The table of contents: what `train` does, in order."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from finewright import checks, disk, engine, hub, memory, order, proof, results, run, tasks
 from finewright.config import Settings
+from finewright.errors import UserError
 from finewright.job import Job
 from finewright.life import Life
 from finewright.methods.base import AbstractMethod
@@ -71,6 +73,9 @@ def _live(
         return folder
     except Interrupted as wish:
         wish.run = folder.path
+        raise
+    except UserError as error:
+        error.fix = error.fix.replace(engine.RESUME, engine.RESUME.replace("RUN", shlex.quote(str(folder.path))))
         raise
     finally:
         folder.release()

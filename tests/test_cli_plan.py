@@ -54,6 +54,21 @@ def test_reasons_that_ways_share_are_told_once():
     ]
 
 
+def test_no_knob_is_looked_for_among_all_others():
+    compared = []
+
+    class Knob(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            compared.append(other)
+            return str(self) == str(other)
+
+    made = [{"knob": Knob(f"train.knob{number}"), "value": 1, "reason": ""} for number in range(100)]
+    assert len(cli_plan.chosen([("a", made), ("b", made)])) == 100
+    assert len(compared) < 500, "a few for each of the choices, not each with each"
+
+
 @pytest.mark.parametrize("command", ["train", "compare"])
 def test_an_empty_budget_is_refused_by_the_other_commands_too(tmp_path, command):
     tiny.folder(tmp_path / "gpt2")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,28 @@ def test_a_finished_comparison_starts_no_process(whole, place, monkeypatch):
     before = (done.path / "results.json").read_text()
     again = compare(place, place / "whole", seeds=2, train_sizes=("8", "all"))
     assert json.loads(before) == again.results
+
+
+def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp_path, monkeypatch):
+    """A hub's model may change between its config and its weights."""
+    honest, told = comparison.hub.resolve, []
+
+    def resolve(name, *, weights=True, **options):
+        return replace(honest(name, weights=weights, **options), revision="second" if weights else "first")
+
+    def results(campaign, table, *, model, **options):
+        told.append(model["revision"])
+        raise UserError("that is enough")
+
+    monkeypatch.setattr(comparison.hub, "resolve", resolve)
+    monkeypatch.setattr(comparison, "_results", results)
+    monkeypatch.setattr(comparison, "_run", lambda campaign: None)
+    monkeypatch.setattr(comparison.standings, "read", lambda *args, **options: None)
+    for name in ("start", "plan"):
+        monkeypatch.setattr(campaign.Campaign, name, lambda self, **options: None)
+    with pytest.raises(UserError, match="that is enough"):
+        compare(place, tmp_path / "out")
+    assert told == ["second"]
 
 
 @pytest.mark.slow

@@ -135,6 +135,7 @@ def test_when_no_row_is_at_fault_alone_that_is_said():
     tuned.network.score.weight.register_hook(lambda gradient: gradient * float("nan"))
     found = refused(tuned, steps=one_update())
     assert "none of its 8 rows does that alone" in found.what
+    assert "tries again from the last checkpoint, more slowly; where that ends here too" in found.fix, "it is not known to help"
     assert sorted(found.where.split(", ")) == PLACES
 
 

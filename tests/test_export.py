@@ -105,9 +105,34 @@ def test_a_wrongly_dequantised_base_is_noticed(place, monkeypatch):
     pytest.importorskip("bitsandbytes")
     run = train(place, "qlora", seed=4)
     monkeypatch.setattr("finewright.quantization.dequantise", lambda packed, into: None)
-    with pytest.raises(UserError, match="scores of the merged model differ by"):
+    with pytest.raises(UserError, match="scores of the merged model differ by") as caught:
         export.merge(run)
+    assert caught.value.where == str(run.model)
     assert not (run.path / "merged").exists()
+    found = export.merge(run, base="full")
+    assert (found.change.base, found.other) == ("full", None), "the wrong one was only made to be compared"
+    assert found.reason.startswith("as asked for; the dequantised base could not be compared: ")
+    assert "scores of the merged model differ by" in found.reason
+    assert found.folder == run.path / "merged"
+    assert (found.folder / "model.safetensors").exists()
+
+
+def test_a_base_that_cannot_be_made_hinders_only_whom_it_is_for(place, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    run, true = train(place, "qlora", seed=6), models.merged
+
+    def short(folder, *, dequantised):
+        if not dequantised:
+            raise MemoryError
+        return true(folder, dequantised=dequantised)
+
+    monkeypatch.setattr(models, "merged", short)
+    found = export.merge(run, base="dequantised", out=place / "other-short")
+    assert (found.change.base, found.other) == ("dequantised", None)
+    assert found.reason == "as asked for; the full base could not be compared: MemoryError()"
+    for base in ("full", None):
+        with pytest.raises(MemoryError):
+            export.merge(run, base=base, out=place / "short")
 
 
 def test_a_base_that_is_not_there_is_refused(place):

@@ -96,7 +96,7 @@ def test_control_groups_bound_cores_and_memory(monkeypatch, files):
             700_000,
         ),
         ({"memory.max": "1000000", "memory.current": "900000"}, 100_000),
-        ({"memory.max": "1000000", "memory.current": "500000", "memory.stat": "inactive_file 600000"}, 999_999),
+        ({"memory.max": "1000000", "memory.current": "500000", "memory.stat": "inactive_file 600000"}, 1_000_000),
         (
             {
                 "memory/memory.limit_in_bytes": "1000000",
@@ -113,6 +113,32 @@ def test_files_that_the_kernel_would_let_go_of_count_as_free(tmp_path, monkeypat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{text}\n")
     monkeypatch.setattr(hardware, "_control_groups", lambda controller: [str(tmp_path), str(tmp_path / controller)])
+    assert hardware.free_bytes() == free
+
+
+def group(limit, used, *, inactive=0):
+    """What the files of a control group say."""
+    return {"memory.max": str(limit), "memory.current": str(used), "memory.stat": f"inactive_file {inactive}"}
+
+
+@pytest.mark.parametrize(
+    ("own", "parent", "free"),
+    [
+        (group(8_000_000, 8_000_000), {}, 0),
+        (group(8_000_000, 8_500_000), {}, 0),
+        (group(8_000_000, 1_000_000), group(64_000_000, 63_900_000), 100_000),
+        (group(8_000_000, 1_000_000), group(64_000_000, 7_900_000), 7_000_000),
+        (group(8_000_000, 1_000_000), group("max", 63_900_000), 7_000_000),
+        (group("max", 1_000_000), group(64_000_000, 63_900_000, inactive=400_000), 500_000),
+        (group("max", 1_000_000), group("max", 63_900_000), 1_000 * 1024),
+    ],
+    ids=["own full", "own over", "parent full", "both with room", "own limit alone", "parent's limit alone", "no limit"],
+)
+def test_every_group_leaves_its_own_limit_less_what_it_holds(monkeypatch, own, parent, free):
+    files = {"/proc/self/cgroup": "0::/job/step", "/proc/meminfo": "MemAvailable:   1000 kB" if free == 1_024_000 else ""}
+    files |= {f"/sys/fs/cgroup/job/step/{name}": text for name, text in own.items()}
+    files |= {f"/sys/fs/cgroup/job/{name}": text for name, text in parent.items()}
+    monkeypatch.setattr(hardware, "_read", lambda path: files.get(path, ""))
     assert hardware.free_bytes() == free
 
 

@@ -8,9 +8,10 @@ from finewright.step import StepResult
 from finewright.stop import Stop
 
 
-def said_of(tmp_path, norms):
+def said_of(tmp_path, norms, *, clip_norm=0.0):
     said = []
     one = life.Life(RunFolder(tmp_path), changes=(), stop=Stop(), tell=said.append)
+    one.clip_norm = clip_norm
     for step, norm in enumerate(norms, 1):
         result = StepResult(loss=1.0, grad_norm=norm, num_tokens=1, num_rows=1, applied=True)
         one._say_leap(engine.Stepped(step=step, num_steps=len(norms), epoch=1.0, lr=1e-3, result=result))
@@ -25,3 +26,12 @@ def test_a_gradient_ten_times_as_long_as_usual_is_said_once(tmp_path):
 @pytest.mark.parametrize("norms", [[2.0] * 30 + [19.0], [2.0] * 10 + [50.0]], ids=["not so much longer", "too early to tell"])
 def test_others_are_not(tmp_path, norms):
     assert said_of(tmp_path, norms) == []
+
+
+@pytest.mark.parametrize(
+    ("clip_norm", "told"), [(1.0, True), (0.0, False), (30.0, False)], ids=["clipped", "off", "short enough"]
+)
+def test_it_was_clipped_is_said_when_it_was(tmp_path, clip_norm, told):
+    (found,) = said_of(tmp_path, [2.0] * 30 + [21.0], clip_norm=clip_norm)
+    assert ("clipped to train.clip_norm = 1" in found) == ("clipped" in found) == told
+    assert found.endswith("a lower learning rate is calmer")

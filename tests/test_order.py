@@ -33,6 +33,14 @@ def test_differences_are_named_as_a_person_types_them():
     assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "train.lr: None → 0.5"]
 
 
+def test_a_run_begun_when_no_budget_was_an_empty_text_goes_on():
+    kept = made().as_json()
+    kept["settings"]["budget"] = ""
+    assert order.read(kept, where=Path("x")) == made()
+    assert order.differences(kept, made()) == []
+    assert order.differences(made().as_json(), made(budget="")) == ["budget: None → ''"], "given now it stays what it is"
+
+
 def test_a_damaged_order_is_one_message():
     with pytest.raises(UserError, match="it does not say what the run was asked to do") as caught:
         order.read({"source": "x"}, where=Path("config.json"))

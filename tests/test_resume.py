@@ -392,6 +392,6 @@ def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, t
         patch.setattr(update, "train_step", poisoned)
         with pytest.raises(UserError, match="step 1: loss nan") as caught:
             lives.train(place, out, way=WAY)
-    (change,) = re.findall(r"--resume RUN --change (lr=\S+)`", caught.value.fix)
+    (change,) = re.findall(rf"`finewright train --resume {re.escape(str(out))} --change (lr=\S+)`", caught.value.fix)
     folder = pipeline.resume(out, changes=[change])
     assert json.loads(folder.result.read_text())["changes"][0]["to"] == 0.00015

@@ -121,6 +121,19 @@ def test_a_folder_that_vanishes_after_the_last_step_leaves_no_half_run(place, tm
     assert not RunFolder(moved).complete
 
 
+def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place, tmp_path, monkeypatch):
+    out, honest = tmp_path / "run", pipeline.Job.take_best
+
+    def remove(job):
+        honest(job)
+        shutil.rmtree(out)
+
+    monkeypatch.setattr(pipeline.Job, "take_best", remove)
+    with pytest.raises(UserError, match="the run's folder was removed or replaced"):
+        lives.train(place, out, way=WAY, checkpoint_steps=3)
+    assert not out.exists()
+
+
 @pytest.mark.faults
 def test_a_folder_that_is_put_back_goes_on(place, tmp_path, whole):
     out, aside = tmp_path / "run", tmp_path / "aside"
@@ -215,8 +228,26 @@ def test_who_reads_the_output_may_stop_reading(place, tmp_path):
     os.close(writes)
     os.read(reads, 1)
     os.close(reads)
-    os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert RunFolder(out).complete
+
+
+def test_who_reads_the_errors_may_stop_reading_and_the_object_still_comes_whole(place, tmp_path):
+    out, told = tmp_path / "run", tmp_path / "told.json"
+    reads, writes = os.pipe()
+
+    def work():
+        os.close(reads)
+        os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(writes, 2)
+        command(place, out, "--set", "train.max_steps=12", "--json")
+
+    child = forked(work)
+    os.close(writes)
+    os.read(reads, 1)
+    os.close(reads)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert json.loads(told.read_text())["run"] == str(out)
 
 
 # P14

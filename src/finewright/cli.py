@@ -39,7 +39,7 @@ def demo(
     from finewright import demo as show
     from finewright import scoreboard, terminal
 
-    console = Console(stderr=True)
+    console = terminal.ErrorConsole()
     listener = scoreboard.CompareListener(console)
     console.print(f"Model and data are inside the package: {show.DATA.name}, {len(show.ways())} ways.", highlight=False)
     try:
@@ -92,9 +92,9 @@ def train(
             knobs.insert(flags, key, value)
     tree = knobs.merge(knobs.merge(tree, knobs.parse_assignments(assignments or [])), flags)
     chosen, method_knobs = _method_of(tree, flag=method)
-    console = Console(stderr=True)
     from finewright import api, terminal
 
+    console = terminal.ErrorConsole()
     listener = terminal.Listener(console)
     console.print(f"[bold]training[/bold] {terminal.clean(data)}", highlight=False)
     try:

@@ -38,7 +38,7 @@ def compare(
     for key, column in (("data.text_column", text_column), ("data.label_column", label_column)):
         if column is not None:
             knobs.insert(tree, key, column)
-    console = Console(stderr=True)
+    console = terminal.ErrorConsole()
     listener = scoreboard.CompareListener(console)
     console.print(f"[bold]comparing[/bold] {terminal.clean(data)}", highlight=False)
     try:

@@ -1,10 +1,13 @@
 """The command that hands a finished model on."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from finewright.export import BaseKind, Change, Merged
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +33,7 @@ def export(
     from finewright import run as runs
     from finewright import terminal
 
-    chosen: Any = base
+    chosen = cast("BaseKind | None", base)  # what it may be is told by the room, with the way out
     merged = room.merge(runs.open_run(run), out=out, base=chosen)
     if as_json:
         terminal.print_json(merged.as_json())
@@ -48,7 +51,7 @@ def export(
         console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
-def _lines(merged: Any, change: Any) -> list[str]:
+def _lines(merged: "Merged", change: "Change") -> list[str]:
     """What merging into one base changed."""
     before, after = merged.accuracy_before, change.accuracy_after
     return [

@@ -39,10 +39,10 @@ def learn(
     if not web:
         _show_overview(desk, as_json=False)
         return
-    from finewright import learn_web
+    from finewright import learn_web, terminal
 
     server = learn_web.Server(desk, port=port)
-    console = Console(stderr=True)
+    console = terminal.ErrorConsole()
     console.print(f"The course is at {server.address}\nCtrl-C ends it.", highlight=False, soft_wrap=True)
     if browser:
         import webbrowser
@@ -102,7 +102,7 @@ def check(ctx: typer.Context, number: Number, course: CourseFolder = None, trust
 
     desk = _desk(ctx, course=course, trust=trust)
     lesson = desk.course.lesson(number)
-    with Console(stderr=True).status("checking, about ten seconds"):
+    with terminal.ErrorConsole().status("checking, about ten seconds"):
         verdict = desk.check(lesson)
     says = desk.says(lesson, verdict.wrong)
     if as_json:
@@ -164,7 +164,7 @@ def quiz(
 
     desk = _desk(ctx, course=course, runs=runs)
     state = desk.progress.read()
-    console = Console(stderr=as_json)
+    console = terminal.ErrorConsole() if as_json else Console()
     _tell(state.notes)
     questions = asking.pool(desk.course, runs=desk.runs, number=number)
     wanted = count or (len(questions) if number is not None else asking.USUAL_COUNT)
@@ -253,7 +253,7 @@ def import_(
     passed: list[Any] = [None] * len(collected)
     if recheck:
         desk.require_trust(desk.course.lessons[0])
-        with Console(stderr=True).status("judging what was handed in"):
+        with terminal.ErrorConsole().status("judging what was handed in"):
             passed = exchange.recheck(collected, desk.course)
     lines = [exchange.line(results, here) for results, here in zip(collected, passed, strict=True)]
     if as_json:
@@ -289,5 +289,7 @@ def _line(desk: Any, number: int) -> dict[str, Any]:
 
 
 def _tell(notes: list[str]) -> None:
+    from finewright import terminal
+
     for note in notes:
-        Console(stderr=True).print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)
+        terminal.ErrorConsole().print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)

@@ -37,7 +37,7 @@ def plan(
         if value is not None:
             config.insert(tree, key, value)
     name = str(tree.pop("model", config.DEFAULT_MODEL))
-    console = Console(stderr=True)
+    console = terminal.ErrorConsole()
     with console.status("reading the config") as status:
 
         def looking(way: str, number: int, total: int) -> None:
@@ -86,16 +86,17 @@ def _show(found: Any, *, console: Console) -> None:
 
 def chosen(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
     """`knob = value: reason` for what was left open, ways of the same reason together; `made`: every way's choices."""
-    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    knobs: dict[str, dict[str, dict[str, list[str]]]] = {}
     for way, choices in made:
         for choice in choices:
-            ways = groups.setdefault((choice["knob"], choice["reason"]), {}).setdefault(_value(choice["value"]), [])
-            ways.append(way)
+            reasons = knobs.setdefault(choice["knob"], {})
+            reasons.setdefault(choice["reason"], {}).setdefault(_value(choice["value"]), []).append(way)
     lines = []
-    for (knob, reason), values in sorted(groups.items(), key=lambda group: [key[0] for key in groups].index(group[0][0])):
-        some = sum(map(len, values.values())) < len(made) or len(values) > 1
-        shown = "; ".join(f"{value} ({', '.join(ways)})" if some else value for value, ways in values.items())
-        lines.append(f"{knob} = {shown}: {reason}")
+    for knob, reasons in knobs.items():
+        for reason, values in reasons.items():
+            some = sum(map(len, values.values())) < len(made) or len(values) > 1
+            shown = "; ".join(f"{value} ({', '.join(ways)})" if some else value for value, ways in values.items())
+            lines.append(f"{knob} = {shown}: {reason}")
     return lines
 
 

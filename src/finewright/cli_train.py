@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from finewright.errors import UserError
 
 
@@ -20,7 +18,7 @@ def go_on(run: Path | None, *, given: Sequence[Any], changes: Sequence[str] | No
         )
     from finewright import api, terminal
 
-    console = Console(stderr=True)
+    console = terminal.ErrorConsole()
     listener = terminal.Listener(console)
     console.print(f"[bold]going on[/bold] with {terminal.clean(str(run))}", highlight=False)
     try:
@@ -33,7 +31,7 @@ def show(run: Any, *, as_json: bool) -> None:
     """A finished run: the table of its result and what to do next."""
     from finewright import metrics, terminal
 
-    console, result = Console(stderr=True), vars(run.result)
+    console, result = terminal.ErrorConsole(), vars(run.result)
     if as_json:
         terminal.print_json({"run": str(run.path), **result})
         return

@@ -110,7 +110,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
             campaign.start()
             campaign.plan(jobs=jobs)
             if campaign.ways:
-                fetch()  # the weights, now that there is something to train
+                base = fetch()  # the weights, now that there is something to train; they are what was compared
                 _run(campaign)
         table = standings.read(spec, folder, labels=dataset.labels, reasons=campaign.reasons, failures=campaign.failures)
         results = _results(campaign, table, findings=findings, model=provenance.identity(base), budget=budget)

@@ -20,6 +20,8 @@ from finewright.update import Update
 WATCHED_STEPS = 3
 """Updates within which every trained tensor must have got a gradient that is not zero throughout."""
 
+RESUME = "finewright train --resume RUN "
+"""How a message begins the command that goes on with the run; which folder that is, whoever has one puts in."""
 
 FIRST_LOSS_SLACK = 0.3
 """How far the first loss may lie from ln(classes), as a share of it."""
@@ -168,7 +170,7 @@ def _non_finite(result: StepResult, update: Update, *, step: int, lr: float, pea
     what = (
         f"step {step}: loss {result.loss}, gradient norm {result.grad_norm} at learning rate {lr:.2e}; the step was not applied; "
     )
-    slower = f"`finewright train --resume RUN --change lr={peak / 2:g}` goes on from the last checkpoint, more slowly"
+    slower = f"`{RESUME}--change lr={peak / 2:g}` goes on from the last checkpoint, more slowly"
     if 0 < len(alone) < len(rows):
         what += f"of its {len(rows)} rows these give no number even alone"
         fix = f"look at these rows: mend or remove them and begin a new run; or {slower}"
@@ -177,7 +179,8 @@ def _non_finite(result: StepResult, update: Update, *, step: int, lr: float, pea
         fix = f"lower the learning rate: {slower}"
     else:
         what += f"none of its {len(rows)} rows does that alone"
-        fix = f"lower the learning rate: {slower}; or look at these rows"
+        again = f"`{RESUME}--change lr={peak / 2:g}` tries again from the last checkpoint, more slowly"
+        fix = f"{again}; where that ends here too, look at these rows, or begin a new run at a lower learning rate"
     named = [places[row] for row in (alone or rows)]
     return UserError(what, where=", ".join(named[:50]), fix=fix, code=ExitCode.NON_FINITE)
 

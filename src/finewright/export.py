@@ -60,8 +60,9 @@ class Merged:
 
 @dataclass(frozen=True)
 class _Judge:
-    """The run's test rows and its own scores for them. `exact_scores`: in float32, which a merged model must reproduce."""
+    """A run's test rows and its own scores for them. `exact_scores`: in float32, which a merged model must reproduce."""
 
+    run: RunFolder
     texts: Sequence[str]
     targets: Sequence[str]
     labels: tuple[str, ...]
@@ -74,6 +75,11 @@ class _Judge:
         picks = evaluate.probabilities(scores).argmax(axis=1)
         return float(np.mean([self.labels[pick] == target for pick, target in zip(picks, self.targets, strict=True)]))
 
+    def made(self, folder: Path, *, base: BaseKind, exact: bool) -> Change:
+        """Merge into one base, and look at it."""
+        _write(self.run.model, folder, dequantised=base == "dequantised")
+        return self.look(folder, base=base, exact=exact)
+
     def look(self, folder: Path, *, base: BaseKind, exact: bool) -> Change:
         """What a merged model changed; one that ought to be the run's own and is not is a `UserError`."""
         scores = Predictor.load(folder, bfloat16=False, **self.reading).score(self.texts)
@@ -81,7 +87,8 @@ class _Judge:
         bound = EXACT * max(1.0, float(np.abs(self.exact_scores).max()))
         if exact and not strayed <= bound:
             what = f"scores of the merged model differ by {strayed:.2e} from the adapter's (allowed: {bound:.0e})"
-            raise UserError(what, fix="please report this with the command", code=ExitCode.MISMATCH)
+            fix = "please report this with the command"
+            raise UserError(what, where=str(self.run.model), fix=fix, code=ExitCode.MISMATCH)
         before, after = (evaluate.probabilities(one).argmax(axis=1) for one in (self.scores, scores))
         largest = float(np.abs(self.scores - scores).max())
         return Change(base, largest, int((before != after).sum()), self.accuracy(scores))
@@ -91,7 +98,8 @@ def merge(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = No
     """Write the merged model to `out` (`RUN/merged`), then load it again and compare it with the run on its test rows.
 
     `base`: what it is merged into when the run's base was in four bits; without it, whichever changes the scores least. A way
-    that cannot be merged, an `out` in use, or a merged model that is not the run's are `UserError`s.
+    that cannot be merged, an `out` in use, or a merged model that is not the run's are `UserError`s. Where a base is asked for
+    and the other one, made for comparison, goes wrong, there is no `other` and the reason says so.
     """
     quantised = _require_mergeable(run, base=base)
     target = out or run.path / "merged"
@@ -104,11 +112,17 @@ def merge(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = No
             raise UserError("there is something already", where=str(target), fix="choose another --out")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
-        judge, changes = _judge(run, lines, quantised=quantised), []
+        judge, changes, failed = _judge(run, lines, quantised=quantised), [], ""
         for kind in _worth_making(run, base=base, quantised=quantised):
-            _write(run.model, part / kind, dequantised=kind == "dequantised")
-            changes.append(judge.look(part / kind, base=kind, exact=kind == "dequantised" or not quantised))
+            try:
+                changes.append(judge.made(part / kind, base=kind, exact=kind == "dequantised" or not quantised))
+            except Exception as error:
+                if base in (None, kind):
+                    raise
+                failed = f"; the {kind} base could not be compared: {str(error).splitlines()[0] if str(error) else error!r}"
+                shutil.rmtree(part / kind, ignore_errors=True)  # what is asked for may need the room
         taken, reason = _choose(changes, base=base, quantised=quantised)
+        reason += failed
         other = next((change for change in changes if change is not taken), None)
         exact, before = taken.base == "dequantised" or not quantised, judge.accuracy(judge.scores)
         merged = Merged(target, len(lines), before, taken, other, reason, exact, quantised)
@@ -194,4 +208,4 @@ def _judge(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> _
     exact_scores = scores = exact.score(texts)
     if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
         scores = Predictor.load(run.model, bfloat16=True, **reading).score(texts)
-    return _Judge(texts, targets, exact.labels, scores, exact_scores, reading)
+    return _Judge(run, texts, targets, exact.labels, scores, exact_scores, reading)

@@ -78,8 +78,7 @@ def cpu_count() -> int:
 def memory_bytes() -> int:
     """RAM this process may use: physical, or the least limit of its control groups if that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [_read(f"{group}/{name}") for group in _control_groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
-    return min([physical, *(int(limit) for limit in limits if limit.isdigit())])
+    return min([physical, *(limit for _, limit in _memory_limits())])
 
 
 def free_bytes(device: str = "cpu") -> int:
@@ -91,12 +90,11 @@ def free_bytes(device: str = "cpu") -> int:
     found = re.search(r"^MemAvailable:\s+(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     limit = memory_bytes()
     available = int(found[1]) * 1024 if found else limit
-    used = filter(None, map(_group_bytes, _control_groups("memory")))
-    return min([available, limit, *(limit - count for count in used if count < limit)])
+    return min([available, limit, *(max(0, own - _group_bytes(group)) for group, own in _memory_limits())])
 
 
 def _group_bytes(group: str) -> int:
-    """Memory that a control group holds and would not give back; 0: it does not tell.
+    """Memory that a control group holds and would not give back; 0 where it does not tell.
 
     Its count has the files that were read or written lately (the page cache); the kernel lets go of the inactive ones as soon
     as memory is asked for, so they count as free.
@@ -104,8 +102,16 @@ def _group_bytes(group: str) -> int:
     for name, inactive in (("memory.current", "inactive_file"), ("memory.usage_in_bytes", "total_inactive_file")):
         if (count := _read(f"{group}/{name}")).isdigit():
             told = re.search(rf"^{inactive} (\d+)$", _read(f"{group}/memory.stat"), re.MULTILINE)
-            return max(1, int(count) - (int(told[1]) if told else 0))
+            return max(0, int(count) - (int(told[1]) if told else 0))
     return 0
+
+
+def _memory_limits() -> Iterator[tuple[str, int]]:
+    """The control groups that have a limit of their own, each with it: every one of them holds, and each has its own count."""
+    for group in _control_groups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if (limit := _read(f"{group}/{name}")).isdigit():
+                yield group, int(limit)
 
 
 def _control_groups(controller: str) -> Iterator[str]:

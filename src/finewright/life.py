@@ -34,6 +34,7 @@ class Life:
         self.folder, self.stop, self.tell = folder, stop, tell
         self.changes = [change.as_json() for change in changes]
         self.log_steps = 1
+        self.clip_norm = 0.0
         self._norms: deque[float] = deque(maxlen=REMEMBERED)
         self._leapt = False
 
@@ -50,7 +51,7 @@ class Life:
         """
         torch.manual_seed(settings.seed)
         self.state = engine.begin(tuned, recipe)
-        self.log_steps = settings.train.log_steps
+        self.log_steps, self.clip_norm = settings.train.log_steps, recipe.clip_norm
         every_steps = settings.train.checkpoint_steps
         self.keeper = Keeper(
             self.folder, self.state, facts=self.facts, environment=hardware.environment(), every_steps=every_steps
@@ -105,7 +106,8 @@ class Life:
         if not self._leapt and len(known) >= LEAST_REMEMBERED and norm > LEAP * (usual := statistics.median(known)):
             self._leapt = True
             what = f"the gradient of step {event.step} is {norm:.3g} long, the median of the last {len(known)} is {usual:.3g}"
-            self.tell(f"warning: {what}; it was clipped as train.clip_norm says; a lower learning rate is calmer")
+            clipped = f"it was clipped to train.clip_norm = {self.clip_norm:g}; " if norm > self.clip_norm > 0 else ""
+            self.tell(f"warning: {what}; {clipped}a lower learning rate is calmer")
         known.append(norm)
 
     def end_if_wished(self) -> None:

@@ -66,7 +66,8 @@ def read(values: Mapping[str, Any], *, where: Path) -> Order:
     try:
         first, *others = values["method"].split(_AND)
         ways = (methods.make(first, values["method_knobs"]), *(methods.make(name, {}) for name in others))
-        return Order(values["source"], values["test"], config.build(Settings, values["settings"]), ways)
+        asked = {**values["settings"], "budget": values["settings"].get("budget") or None}  # none was once written as ""
+        return Order(values["source"], values["test"], config.build(Settings, asked), ways)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"it does not say what the run was asked to do ({error})"
         raise UserError(what, where=str(where), fix="begin a new run", code=ExitCode.MISMATCH) from None

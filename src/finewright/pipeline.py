@@ -1,11 +1,13 @@
 """The table of contents: what `train` does, in order."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from finewright import checks, disk, engine, hub, memory, order, proof, results, run, tasks
 from finewright.config import Settings
+from finewright.errors import UserError
 from finewright.job import Job
 from finewright.life import Life
 from finewright.methods.base import AbstractMethod
@@ -72,6 +74,9 @@ def _live(
     except Interrupted as wish:
         wish.run = folder.path
         raise
+    except UserError as error:
+        error.fix = error.fix.replace(engine.RESUME, engine.RESUME.replace("RUN", shlex.quote(str(folder.path))))
+        raise
     finally:
         folder.release()
 
@@ -108,6 +113,7 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
             job.hear(event)
     job.take_best()
 
+    folder.require_there()
     with disk.whole_folder(folder.model) as draft:
         results.save_model(draft, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
     difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))

@@ -30,6 +30,31 @@ def clean(text: str) -> str:
     return escape(text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode())
 
 
+class ErrorConsole(Console):
+    """Standard error. When nobody reads it any more, or its terminal is gone, it falls silent and the work goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """The reader has enough. What rich does here by itself ends the program and takes standard output along."""
+        self._fall_silent()
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        """The end of every print, where it is written."""
+        try:
+            super().__exit__(exc_type, exc_value, traceback)
+        except OSError:
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        self.quiet = True
+        with contextlib.suppress(OSError, ValueError):  # else what is left in the buffer would fail again, at the very end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
+
+
 def print_json(value: Any) -> None:
     """One object on standard output: whole or not at all."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
@@ -82,14 +107,13 @@ def say_stopped(wish: Interrupted) -> int:
         text = f"stopped; step {run.committed_step:,} is saved, this goes on from there:\n  {command}"
     else:
         text = "stopped" + ("; nothing was saved yet, the same command begins again" if run else "")
-    with contextlib.suppress(OSError):
-        Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=False)
+    ErrorConsole().print(text, highlight=False, soft_wrap=True, markup=False)
     return 128 + wish.number
 
 
 def explain(error: Exception) -> int:
     """Say what went wrong in one message, be it the user's, the machine's or ours; the exit code."""
-    console = Console(stderr=True)
+    console = ErrorConsole()
     if isinstance(error, UserError):
         console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)
         return int(error.code)
@@ -126,15 +150,6 @@ class Listener:
         self.spoke_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
-        """Show it. When the terminal is gone, or whoever read has enough, work goes on unseen."""
-        try:
-            self._show(event)
-        except (OSError, SystemExit) as gone:  # rich makes a closed pipe an exit
-            if isinstance(gone, Interrupted):
-                raise
-            self.console.quiet = True
-
-    def _show(self, event: Any) -> None:
         """Sentences are printed; events are told apart by their kind's name, so that the engine stays unloaded here."""
         kind = type(event).__name__
         if isinstance(event, str):
@@ -176,9 +191,8 @@ class Listener:
 
     def close(self) -> None:
         """Take the bars away."""
-        with contextlib.suppress(OSError):
-            self.downloads.stop()
-            self.bar.stop()
+        self.downloads.stop()
+        self.bar.stop()
 
 
 def result_table(result: dict[str, Any]) -> Table:

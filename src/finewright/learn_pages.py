@@ -69,7 +69,7 @@ def overview(desk: Desk, lines: Sequence[dict[str, Any]]) -> str:
         items.append(
             f'<li><div class="top"><h2><a href="/lessons/{line["name"]}">{line["number"]}. {escape(line["title"])}</a></h2>'
             f'<span class="state{" passed" if state == "passed" else ""}">{STATES[state]}</span></div>'
-            f'<p>{escape(line["summary"])} <span class="soft">{line["minutes"]} minutes</span></p></li>'
+            f'<p>{escape(line["summary"])} <span class="soft">{line["minutes"]}&nbsp;minutes</span></p></li>'
         )
     course = "" if desk.course.embedded else f'<p class="soft">The course {escape(desk.course.name)}.</p>'
     return f'<h1>Fine-tuning, with your own hands</h1>{course}<ol class="lessons">{"".join(items)}</ol>'
@@ -132,8 +132,8 @@ def _own(one: Lesson, own: Yours) -> str:
         parts.append(f"<h3>{escape(own.kept.says)}, by your own code</h3>{table(own.kept, own.kept.says)}")
     if own.makes:
         begin = "Also to see here:" if own.table else "Not on this machine yet. Make it in a terminal:"
-        lines = "\n".join(f"{make.command}   # {make.note}" if make.note else make.command for make in own.makes)
-        parts.append(f'<p>{begin}</p><pre tabindex="0"><code>{escape(lines)}</code></pre>')
+        lines = "\n\n".join(f"# {make.note}\n{make.command}" if make.note else make.command for make in own.makes)
+        parts.append(f'<p>{begin}</p><pre class="wrap"><code>{escape(lines)}</code></pre>')
     return "".join(parts)
 
 

@@ -1,5 +1,6 @@
 """The course as HTML pages. Whatever comes from outside is escaped; there is no script and no style inside a page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -14,6 +15,9 @@ from finewright.quiz import Answered, Round
 from finewright.yours import Table
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+_PICTURE_ALONE = re.compile(r"<p>(<img [^>]*>)</p>")
+_REGION = 'tabindex="0" role="region" aria-label'
+"""What is wider than a phone scrolls inside its own frame, by keyboard too."""
 _PLACES = (("/", "Lessons"), ("/quiz", "Quiz"), ("/progress", "Progress"))
 STATES = {"passed": "✓ passed", "not yet": "not yet", "started": "started", "new": "new", "to read": "to read"}
 
@@ -105,7 +109,8 @@ def markdown(text: str, one: Lesson) -> str:
         token.children = [_local_picture(child, one) for child in token.children] if token.children else token.children
     html = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     html = html.replace("<pre>", '<pre tabindex="0">')
-    html = html.replace("<table>", '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>')
+    html = _PICTURE_ALONE.sub(rf'<div class="scroll" {_REGION}="Picture">\1</div>', html)
+    html = html.replace("<table>", f'<div class="scroll" {_REGION}="Table"><table>')
     return html.replace("</table>", "</table></div>")
 
 
@@ -124,8 +129,9 @@ def _own(one: Lesson, own: Yours) -> str:
     if own.table:
         source = f"/figures/{one.name}"
         parts.append(
-            f'<figure><picture><source srcset="{source}/dark.png" media="(prefers-color-scheme: dark)">'
-            f'<img src="{source}/light.png" width="1200" height="675" alt="{escape(own.table.says)}"></picture>'
+            f'<figure><div class="scroll" {_REGION}="Picture of your own runs"><picture>'
+            f'<source srcset="{source}/dark.png" media="(prefers-color-scheme: dark)">'
+            f'<img src="{source}/light.png" width="1200" height="675" alt="{escape(own.table.says)}"></picture></div>'
             f"<figcaption>Your own runs. {escape(own.table.says)}</figcaption></figure>{table(own.table, 'Your own runs')}"
         )
     if own.kept:
@@ -142,8 +148,7 @@ def table(one: Table, name: str) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in one.headings)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in one.rows)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="scroll" {_REGION}="{escape(name)}"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -254,7 +259,7 @@ def _why(option: Option, *, chosen: bool) -> str:
     words = f"{'Right' if option.ok else 'Wrong'}{', your answer' if chosen else ''}: "
     return (
         f'<li class="{kind}{" chosen" if chosen else ""}"><p><strong>{words}</strong>{escape(option.text)}</p>'
-        f'<p class="soft">{escape(option.why)}</p></li>'
+        f'<p class="soft">{escape(option.why.removeprefix("Right. "))}</p></li>'
     )
 
 

@@ -1,12 +1,17 @@
-"""Standard error that nobody reads any more: the work goes on, and what is wanted on standard output comes whole."""
+"""What a listener says without a terminal, and standard error that nobody reads any more: the work goes on, and what is
+wanted on standard output comes whole."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 import finewright
 from finewright import terminal
@@ -59,3 +64,25 @@ def test_a_console_whose_reader_left_is_silent(monkeypatch):
 def test_every_command_speaks_through_that_console():
     for path in Path(finewright.__file__).parent.glob("*.py"):
         assert "Console(stderr" not in path.read_text(), path.name
+
+
+@dataclass
+class Stepped:
+    """As the engine's, told apart by its name."""
+
+    step: int
+    num_steps: int = 130
+    result: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(loss=1.5))
+
+
+def test_the_time_that_is_left_counts_from_the_first_step_of_this_life(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=200)
+    listener = terminal.Listener(console)
+    for step, seconds in ((101, 20), (111, 20)):  # a run that goes on after a hundred steps
+        now[0] += seconds
+        listener(Stepped(step))
+    first, second = console.file.getvalue().splitlines()
+    assert first.strip() == "step 101/130  loss 1.500"  # nothing is known of its pace yet
+    assert second.endswith("about 38 s left")  # 20 s for ten steps, nineteen to go

@@ -86,13 +86,37 @@ def test_numbers_come_from_the_runs(runs):
     assert share["lora"][1:3] == ["50,000", "0.71%"]
     memory = {row[0]: row for row in yours.table("memory", group).rows}
     assert memory["full"][1:] == ["28.0", "28.0", "56.0", "52.0", "500", "510"]
+    curves = {row[0]: row for row in yours.table("curves", group).rows}
+    assert curves["lora"][1:5] == ["1.05", "0.50", "0.15 to 0.20", "85.0%"]  # a validation loss that rises is seen
     assert {one.label for one in group if one.from_random} == {"scratch"}
 
 
 def test_commands_of_missing_runs_are_named(runs):
     lesson = Course().lesson(3)
     group = yours.together(yours.find(runs))
-    assert yours.missing(lesson, group) == []
+    assert yours.missing(lesson, group, group) == []
     without = [one for one in group if one.result.method != "scratch"]
-    assert [make.method for make in yours.missing(lesson, without)] == ["scratch"]
-    assert len(yours.missing(lesson, [])) == 2
+    assert [make.method for make in yours.missing(lesson, without, group)] == ["scratch"]
+    assert len(yours.missing(lesson, [], [])) == 2
+
+
+def test_a_command_is_missing_until_its_own_run_is_there(tmp_path):
+    first = made_runs.finished(tmp_path, "freeze", name="freeze-top-1")
+    config = json.loads((first / "config.json").read_text())
+    (first / "config.json").write_text(json.dumps(config | {"method_knobs": {"blocks": 1}}))
+    made_runs.finished(tmp_path, "full")
+    everything = yours.find(tmp_path)
+    [other] = yours.missing(Course().lesson(5), yours.together(everything), everything)
+    assert other.knobs == {"blocks": 3}
+
+
+def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):
+    made_runs.finished(tmp_path, "full")
+    everything = yours.find(tmp_path)
+    assert "finewright demo" in [make.command for make in yours.missing(Course().lesson(2), everything, everything)]
+    for name in ("demo-2", "compare-tickets-mini"):
+        made_runs.finished(tmp_path / name / "runs", "lora")
+    everything = yours.find(tmp_path)
+    assert yours.missing(Course().lesson(2), everything, everything) == []
+    assert yours.missing(Course().lesson(7), everything, everything) == []
+    assert {make.command.split()[1] for make in yours.missing(Course().lesson(6), everything, everything)} == {"plan"}

@@ -1,5 +1,6 @@
 """The course as HTML pages. Whatever comes from outside is escaped; there is no script and no style inside a page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -14,6 +15,9 @@ from finewright.quiz import Answered, Round
 from finewright.yours import Table
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+_PICTURE_ALONE = re.compile(r"<p>(<img [^>]*>)</p>")
+_REGION = 'tabindex="0" role="region" aria-label'
+"""What is wider than a phone scrolls inside its own frame, by keyboard too."""
 _PLACES = (("/", "Lessons"), ("/quiz", "Quiz"), ("/progress", "Progress"))
 STATES = {"passed": "✓ passed", "not yet": "not yet", "started": "started", "new": "new", "to read": "to read"}
 
@@ -69,7 +73,7 @@ def overview(desk: Desk, lines: Sequence[dict[str, Any]]) -> str:
         items.append(
             f'<li><div class="top"><h2><a href="/lessons/{line["name"]}">{line["number"]}. {escape(line["title"])}</a></h2>'
             f'<span class="state{" passed" if state == "passed" else ""}">{STATES[state]}</span></div>'
-            f'<p>{escape(line["summary"])} <span class="soft">{line["minutes"]} minutes</span></p></li>'
+            f'<p>{escape(line["summary"])} <span class="soft">{line["minutes"]}&nbsp;minutes</span></p></li>'
         )
     course = "" if desk.course.embedded else f'<p class="soft">The course {escape(desk.course.name)}.</p>'
     return f'<h1>Fine-tuning, with your own hands</h1>{course}<ol class="lessons">{"".join(items)}</ol>'
@@ -105,7 +109,8 @@ def markdown(text: str, one: Lesson) -> str:
         token.children = [_local_picture(child, one) for child in token.children] if token.children else token.children
     html = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     html = html.replace("<pre>", '<pre tabindex="0">')
-    html = html.replace("<table>", '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>')
+    html = _PICTURE_ALONE.sub(rf'<div class="scroll" {_REGION}="Picture">\1</div>', html)
+    html = html.replace("<table>", f'<div class="scroll" {_REGION}="Table"><table>')
     return html.replace("</table>", "</table></div>")
 
 
@@ -124,16 +129,17 @@ def _own(one: Lesson, own: Yours) -> str:
     if own.table:
         source = f"/figures/{one.name}"
         parts.append(
-            f'<figure><picture><source srcset="{source}/dark.png" media="(prefers-color-scheme: dark)">'
-            f'<img src="{source}/light.png" width="1200" height="675" alt="{escape(own.table.says)}"></picture>'
+            f'<figure><div class="scroll" {_REGION}="Picture of your own runs"><picture>'
+            f'<source srcset="{source}/dark.png" media="(prefers-color-scheme: dark)">'
+            f'<img src="{source}/light.png" width="1200" height="675" alt="{escape(own.table.says)}"></picture></div>'
             f"<figcaption>Your own runs. {escape(own.table.says)}</figcaption></figure>{table(own.table, 'Your own runs')}"
         )
     if own.kept:
         parts.append(f"<h3>{escape(own.kept.says)}, by your own code</h3>{table(own.kept, own.kept.says)}")
     if own.makes:
         begin = "Also to see here:" if own.table else "Not on this machine yet. Make it in a terminal:"
-        lines = "\n".join(f"{make.command}   # {make.note}" if make.note else make.command for make in own.makes)
-        parts.append(f'<p>{begin}</p><pre tabindex="0"><code>{escape(lines)}</code></pre>')
+        lines = "\n\n".join(f"# {make.note}\n{make.command}" if make.note else make.command for make in own.makes)
+        parts.append(f'<p>{begin}</p><pre class="wrap"><code>{escape(lines)}</code></pre>')
     return "".join(parts)
 
 
@@ -142,8 +148,7 @@ def table(one: Table, name: str) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in one.headings)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in one.rows)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="scroll" {_REGION}="{escape(name)}"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -254,7 +259,7 @@ def _why(option: Option, *, chosen: bool) -> str:
     words = f"{'Right' if option.ok else 'Wrong'}{', your answer' if chosen else ''}: "
     return (
         f'<li class="{kind}{" chosen" if chosen else ""}"><p><strong>{words}</strong>{escape(option.text)}</p>'
-        f'<p class="soft">{escape(option.why)}</p></li>'
+        f'<p class="soft">{escape(option.why.removeprefix("Right. "))}</p></li>'
     )
 
 

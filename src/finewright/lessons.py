@@ -217,9 +217,17 @@ class Desk:
     def yours(self, lesson: Lesson) -> Yours:
         """The learner's own numbers for a lesson, as far as they are there."""
         about = lesson.about
-        found = yours.together(yours.find(self.runs), ways=about.methods) if about.figure != "none" else []
+        everything = yours.find(self.runs)
+        found = yours.together(everything, ways=about.methods) if about.figure != "none" else []
         table = yours.table(about.figure, found) if found else None
-        return Yours(found, table, self._kept(lesson), yours.missing(lesson, found))
+        return Yours(found, table, self._kept(lesson), self._before(lesson, yours.missing(lesson, found, everything)))
+
+    def _before(self, lesson: Lesson, makes: list[Make]) -> list[Make]:
+        """Commands, and before them the one that brings the messages that they read, as long as they are not there."""
+        reads = any(str(WORK / "tickets") in make.command for make in makes)
+        if not reads or (self.root / "tickets").is_dir() or self.file(lesson).exists():
+            return makes
+        return [Make(command=f"finewright learn start {lesson.number}", note="first: it brings the messages"), *makes]
 
     def _kept(self, lesson: Lesson) -> Table | None:
         """The table that the learner's own script left beside the exercise."""

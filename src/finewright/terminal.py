@@ -182,12 +182,14 @@ class Listener:
             self.downloads.stop()
             self.bar.start()
             self.steps = self.bar.add_task("  training", total=event.num_steps, detail=detail)
-            self.began_at = time.monotonic()
+            self.began_at, self.first_step = time.monotonic(), event.step  # not 1 in a run that goes on
         self.bar.update(self.steps, completed=event.step, detail=detail)
         if not self.console.is_terminal and time.monotonic() - self.spoke_at > 10:
             self.spoke_at = time.monotonic()
-            left = (self.spoke_at - self.began_at) / max(1, event.step - 1) * (event.num_steps - event.step)
-            self.console.print(f"  {detail}  about {left:.0f} s left", highlight=False)
+            if passed := event.step - self.first_step:
+                left = (self.spoke_at - self.began_at) / passed * (event.num_steps - event.step)
+                detail += f"  about {left:.0f} s left"
+            self.console.print(f"  {detail}", highlight=False)
 
     def close(self) -> None:
         """Take the bars away."""

@@ -82,8 +82,9 @@ def _table(console: Console, table: Table) -> None:
 
 
 def _command(console: Console, make: Make) -> None:
-    note = f"   ({clean(make.note)})" if make.note else ""
-    console.print(f"    {clean(make.command)}{note}", highlight=False, soft_wrap=True)
+    if make.note:
+        console.print(f"    # {clean(make.note)}", highlight=False, soft_wrap=True)
+    console.print(f"    {clean(make.command)}", highlight=False, soft_wrap=True)
 
 
 def started(console: Console, written: Sequence[Path], one: Lesson) -> None:

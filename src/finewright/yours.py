@@ -230,12 +230,19 @@ class Table:
     says: str
 
 
-def missing(lesson: Lesson, runs: Sequence[Finished]) -> list[Make]:
-    """Commands of the lesson whose run is not there yet."""
-    found = {one.result.method for one in runs}
-    if not runs:
-        return list(lesson.about.make)
-    return [make for make in lesson.about.make if make.method and make.method not in found]
+def missing(lesson: Lesson, shown: Sequence[Finished], everything: Sequence[Finished]) -> list[Make]:
+    """Commands of the lesson whose runs are not there yet. `shown`: the runs that the lesson shows; `everything`: all there are.
+
+    Another way's run, or the same way's with other knobs, is no trace of a command: a learner who did lesson 1 has not seen
+    the others' commands.
+    """
+    return [make for make in lesson.about.make if not _is_made(make, shown, everything)]
+
+
+def _is_made(make: Make, shown: Sequence[Finished], everything: Sequence[Finished]) -> bool:
+    if make.leaves:
+        return any(one.folder.path.parent.parent.name.startswith(make.leaves) for one in everything)
+    return any(make.method == one.result.method and make.knobs.items() <= one.config.method_knobs.items() for one in shown)
 
 
 def table(figure: Figure, runs: Sequence[Finished]) -> Table:
@@ -260,12 +267,13 @@ def _share(runs: Sequence[Finished]) -> Table:
 def _curves(runs: Sequence[Finished]) -> Table:
     rows = []
     for one in runs:
-        losses, looks = one.losses, one.validations
+        losses, best, held_out = one.losses, "", ""
         first, last = (f"{losses[0][1]:.2f}", f"{losses[-1][1]:.2f}") if losses else ("", "")
-        best = f"{max(look[1] for look in looks):.1%}" if looks else ""
-        rows.append([one.label, first, last, best, _accuracy(one)[0]])
-    headings = ["way", "first loss", "last loss", "best validation", f"{runs[0].split} accuracy"]
-    says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[3]}" for row in rows)
+        if looks := one.validations:
+            best, held_out = f"{max(look[1] for look in looks):.1%}", f"{looks[0][2]:.2f} to {looks[-1][2]:.2f}"
+        rows.append([one.label, first, last, held_out, best, _accuracy(one)[0]])
+    headings = ["way", "first loss", "last loss", "validation loss", "best validation", f"{runs[0].split} accuracy"]
+    says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[4]}" for row in rows)
     return Table(headings, rows, says)
 
 

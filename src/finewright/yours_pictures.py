@@ -9,6 +9,7 @@ from finewright.course import Figure
 from finewright.yours import MEMORY_PARTS, Finished
 
 SIZE_INCHES = (8.0, 4.5)
+MARGIN_INCHES = 0.12
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which people who see colours otherwise can tell apart; marks differ too."""
@@ -32,6 +33,7 @@ def draw(figure: Figure, runs: Sequence[Finished], path: Path, *, dark: bool = F
 
     dress = DARK if dark else LIGHT
     canvas = Canvas(figsize=SIZE_INCHES, facecolor=dress.paper, layout="constrained")
+    canvas.set_layout_engine("constrained", w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES)
     kinds: dict[str, Callable[[Any, Sequence[Finished], Dress], None]]
     kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
     kinds[figure](canvas, runs, dress)
@@ -69,15 +71,17 @@ def _legend(canvas: Any, axes: Any, dress: Dress) -> None:
 
 
 def _curves(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
-    left = _axes(canvas, dress, 1, 2, 1, title="training loss")
+    left = _axes(canvas, dress, 1, 2, 1, title="training loss; marks: validation loss")
     right = _axes(canvas, dress, 1, 2, 2, title="validation accuracy")
     for number, one in enumerate(runs):
         color, mark = _look(number)
         style = "--" if one.from_random else "-"
         if one.losses:
             left.plot(*zip(*one.losses, strict=True), style, color=color, linewidth=2, label=one.label)
-        if looks := [(step, accuracy) for step, accuracy, _ in one.validations]:
-            right.plot(*zip(*looks, strict=True), style, color=color, marker=mark, linewidth=2, label=one.label)
+        if one.validations:
+            steps, accuracies, losses = zip(*one.validations, strict=True)
+            right.plot(steps, accuracies, style, color=color, marker=mark, linewidth=2, label=one.label)
+            left.plot(steps, losses, ":", color=color, marker=mark, markersize=8)
     majority = next((one.result.metrics.validation.majority_accuracy for one in runs if one.result.metrics.validation), None)
     if majority is not None:
         right.axhline(majority, color=dress.ink, linewidth=1, linestyle=":", label="always the majority")
@@ -85,6 +89,7 @@ def _curves(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
     right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     for axes in (left, right):
         axes.set_xlabel("step")
+        axes.set_xlim(left=0)
     _legend(canvas, right if right.get_legend_handles_labels()[0] else left, dress)
 
 
@@ -99,8 +104,8 @@ def _share(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
         axes.plot(one.share, one.measured.accuracy, mark, color=color, markerfacecolor=hollow, markersize=9, label=one.label)
     axes.axhline(runs[0].measured.majority_accuracy, color=dress.ink, linewidth=1, linestyle=":", label="always the majority")
     axes.set_ylim(0, 1)
-    shares = [one.share for one in runs]
-    axes.set_xlim(min(shares) / 2, max(max(shares) * 2, min(shares) * 8))
+    axes.set_xlim(min(0.05, *(one.share / 2 for one in runs)), 1.6)  # two marks at least, and nothing is beyond 100 %
+    axes.minorticks_off()
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of the parameters that is trained, each mark ten times the one before")

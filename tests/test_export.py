@@ -27,7 +27,7 @@ def test_a_full_precision_merge_changes_nothing_but_rounding(place, knobs):
     run = train(place, "lora", **knobs)
     found = export.merge(run)
     assert found.exact
-    assert (found.change.base, found.other, found.reason) == ("full", None, "the base it was trained on")
+    assert (found.change.base, found.other, found.reason) == ("published", None, "the base it was trained on")
     assert found.change.largest_difference < 1e-4
     assert (found.change.changed, found.accuracy_before) == (0, found.change.accuracy_after)
     assert sorted(path.name for path in found.folder.glob("*.safetensors")) == ["model.safetensors"]
@@ -59,7 +59,7 @@ def test_merged_into_the_weights_it_was_trained_on_a_quantised_adapter_scores_as
     assert found.change.base == "dequantised", found
     assert (found.exact, found.reason) == (True, "it changes the scores least")
     assert found.change.largest_difference < bound
-    assert found.other.base == "full"
+    assert found.other.base == "published"
     assert found.other.largest_difference > max(0.01, 2 * found.change.largest_difference), "other weights: the choice matters"
     assert (found.num_rows, found.change.accuracy_after) == (8, found.accuracy_before)
     assert "its base dequantised" in (found.folder / "README.md").read_text()
@@ -85,8 +85,8 @@ def test_plain_transformers_loads_a_dequantised_merge(place):
 
 def test_the_published_base_is_taken_where_it_is_asked_for_and_says_what_it_costs(place):
     pytest.importorskip("bitsandbytes")
-    found = export.merge(train(place, "qlora", seed=2), base="full")
-    assert (found.change.base, found.exact, found.other.base) == ("full", False, "dequantised")
+    found = export.merge(train(place, "qlora", seed=2), base="published")
+    assert (found.change.base, found.exact, found.other.base) == ("published", False, "dequantised")
     assert found.change.largest_difference > 0.01, "another base than the one it was trained on"
     assert "other weights than the four-bit ones" in (found.folder / "README.md").read_text()
 
@@ -98,7 +98,7 @@ def test_a_large_model_is_merged_once_into_the_weights_it_was_trained_on(place, 
     found = export.merge(run)
     assert (found.change.base, found.other) == ("dequantised", None)
     assert "the weights it was trained on" in found.reason
-    assert export.merge(run, base="full", out=place / "full-base").change.base == "full"
+    assert export.merge(run, base="published", out=place / "published-base").change.base == "published"
 
 
 def test_a_wrongly_dequantised_base_is_noticed(place, monkeypatch):
@@ -109,8 +109,8 @@ def test_a_wrongly_dequantised_base_is_noticed(place, monkeypatch):
         export.merge(run)
     assert caught.value.where == str(run.model)
     assert not (run.path / "merged").exists()
-    found = export.merge(run, base="full")
-    assert (found.change.base, found.other) == ("full", None), "the wrong one was only made to be compared"
+    found = export.merge(run, base="published")
+    assert (found.change.base, found.other) == ("published", None), "the wrong one was only made to be compared"
     assert found.reason.startswith("as asked for; the dequantised base could not be compared: ")
     assert "scores of the merged model differ by" in found.reason
     assert found.folder == run.path / "merged"
@@ -130,7 +130,7 @@ def test_a_base_that_cannot_be_made_hinders_only_whom_it_is_for(place, monkeypat
     found = export.merge(run, base="dequantised", out=place / "other-short")
     assert (found.change.base, found.other) == ("dequantised", None)
     assert found.reason == "as asked for; the full base could not be compared: MemoryError()"
-    for base in ("full", None):
+    for base in ("published", None):
         with pytest.raises(MemoryError):
             export.merge(run, base=base, out=place / "short")
 

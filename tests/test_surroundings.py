@@ -199,7 +199,7 @@ def test_a_terminal_that_is_closed_ends_the_run_after_a_step_that_is_saved(place
             os.dup2(theirs, descriptor)
         os.close(ours)
         os.close(theirs)
-        command(place, out, "--set", "train.epochs=500")
+        command(place, out, "--set", "train.epochs=500", "--set", "train.early_stopping=0")
 
     child = forked(work)
     os.close(theirs)

@@ -21,7 +21,7 @@ def export(
     base: Annotated[
         str | None,
         typer.Option(
-            metavar="dequantised|full",
+            metavar="dequantised|published",
             help="After training in four bits: merge into those weights written out, or into the published ones. "
             "[default: what changes the scores least]",
         ),

@@ -18,8 +18,8 @@ from finewright.errors import ExitCode, UserError
 from finewright.evaluate import Predictor
 from finewright.run import RunFolder
 
-BaseKind = Literal["dequantised", "full"]
-BASES: tuple[BaseKind, ...] = ("dequantised", "full")
+BaseKind = Literal["dequantised", "published"]
+BASES: tuple[BaseKind, ...] = ("dequantised", "published")
 CHEAP_BYTES = 2_000_000_000
 """A merged model up to this size is made of both bases and measured, whichever was asked for."""
 EXACT = 1e-3
@@ -157,7 +157,7 @@ def _require_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:
 def _worth_making(run: RunFolder, *, base: BaseKind | None, quantised: bool) -> list[BaseKind]:
     """Both bases where there are two and the merged models are small; else the one asked for, or the one trained on."""
     if not quantised:
-        return ["full"]
+        return ["published"]
     num_bytes = 4 * run.read_json(run.result)["total_parameters"]
     return list(BASES) if num_bytes <= CHEAP_BYTES else [base or "dequantised"]
 

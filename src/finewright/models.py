@@ -97,7 +97,7 @@ def merged(folder: Path, *, dequantised: bool) -> tuple[Any, Any]:
     `dequantised`: with the weights that the packed one stands for.
     """
     with quiet():
-        tuned = _reload_adapter(folder, bfloat16=False, device="cpu", base="dequantised" if dequantised else "full")
+        tuned = _reload_adapter(folder, bfloat16=False, device="cpu", base="dequantised" if dequantised else "published")
         return tuned.owner.merge_and_unload(), tokenizer_of(folder, tuned.network)
 
 
@@ -170,7 +170,7 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
 
 
 def _reload_adapter(
-    folder: Path, *, bfloat16: bool, device: str, base: Literal["as trained", "full", "dequantised"] = "as trained"
+    folder: Path, *, bfloat16: bool, device: str, base: Literal["as trained", "published", "dequantised"] = "as trained"
 ) -> Tuned:
     from peft import PeftConfig, PeftModel
 

@@ -61,7 +61,7 @@ def _structure(tuned: Tuned) -> str:
         "modules": [_part(name, one) for name, one in tuned.owner.named_modules()],
         "parameters": [_outline(name, one) for name, one in tuned.owner.named_parameters(remove_duplicate=False)],
         "buffers": [_outline(name, one) for name, one in tuned.owner.named_buffers(remove_duplicate=False)],
-        "prompt": None if tuned.prompt is None else _outline("prompt", tuned.prompt),
+        "before": None if tuned.prompt is None else _outline("before the text", tuned.prompt),
         "kept": [tuned.trunk is not None and bool(tuned.trunk.holds(block)) for block in blocks],
         "still": tuned.still_blocks,
         "narrow": tuned.last_block is not None,

@@ -39,7 +39,7 @@ def test_the_base_that_was_taken_and_the_other_are_both_told(place):
     code, out, _ = call("export", place / "qlora")
     assert code == 0
     assert "base              dequantised: it changes the scores least" in out
-    assert "the full base instead:" in out
+    assert "the published base instead:" in out
     assert out.count("differ by at most") == 2
     code, out, err = call("export", place / "lora", "--base", "dequantised", "--out", place / "none")
     assert (code, out) == (2, "")

@@ -129,7 +129,7 @@ def test_a_base_that_cannot_be_made_hinders_only_whom_it_is_for(place, monkeypat
     monkeypatch.setattr(models, "merged", short)
     found = export.merge(run, base="dequantised", out=place / "other-short")
     assert (found.change.base, found.other) == ("dequantised", None)
-    assert found.reason == "as asked for; the full base could not be compared: MemoryError()"
+    assert found.reason == "as asked for; the published base could not be compared: MemoryError()"
     for base in ("published", None):
         with pytest.raises(MemoryError):
             export.merge(run, base=base, out=place / "short")
@@ -139,7 +139,7 @@ def test_a_base_that_is_not_there_is_refused(place):
     run = train(place, "lora", seed=5)
     with pytest.raises(UserError, match="lora was trained on the full-precision base: there is no other"):
         export.merge(run, base="dequantised")
-    with pytest.raises(UserError, match="wanted dequantised or full, found 'half'"):
+    with pytest.raises(UserError, match="wanted dequantised or published, found 'half'"):
         export.merge(run, base="half")
 
 

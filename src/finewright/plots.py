@@ -92,7 +92,7 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Se
     for point, (across, up, anchor) in zip(points, _beside(points, x, y), strict=True):
         written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
         marks.append(tag("g", written, class_=f"s{point.style}"))
-    return _chart(x, y, about=about, inside=[*_guides(guides, x, y), *marks])
+    return _chart(x, y, about=about, inside=[*_guides(guides, x, y, points), *marks])
 
 
 def curves(
@@ -170,8 +170,8 @@ def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
     return " ".join(f"{_across(x, at):.1f},{_up(y, value):.1f}" for at, value in points)
 
 
-def _guides(guides: Sequence[Guide], x: Axis, y: Axis) -> list[Safe]:
-    """Every guide's line; names of lines that lie on each other are written once, side by side."""
+def _guides(guides: Sequence[Guide], x: Axis, y: Axis, points: Sequence[Point] = ()) -> list[Safe]:
+    """Every guide's line; names of lines that lie on each other are written once, side by side, beside `points`."""
     drawn, level = [], sorted((guide for guide in guides if guide.along == "y"), key=lambda guide: guide.value)
     names: list[tuple[float, str]] = []
     for guide in level:
@@ -181,13 +181,23 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis) -> list[Safe]:
             names[-1] = (names[-1][0], f"{names[-1][1]}, {guide.label}")
         else:
             names.append((up, guide.label))
-    drawn += [tag("text", label, x=LEFT + 4, y=up - 4, class_="small") for up, label in names]
+    drawn += [tag("text", label, x=_free(up, label, points, x, y), y=up - 4, class_="small") for up, label in names]
     for guide in (guide for guide in guides if guide.along == "x"):
         across, side = _across(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
         drawn.append(tag("line", x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="guide"))
         at = across + (-4 if side == "end" else 4)
         drawn.append(tag("text", guide.label, x=at, y=TOP + 10, text_anchor=side, class_="small"))
     return drawn
+
+
+def _free(up: float, label: str, points: Sequence[Point], x: Axis, y: Axis) -> float:
+    """Where a line's name covers the least of the points and what is written beside them, the left end if it can be."""
+    wide, taken = _CHARACTER * len(label), _boxes(points, x, y)
+    for point in points:
+        across, height = _across(x, point.x), _up(y, point.y)
+        taken.append((across + 8, height - 8, across + 8 + _CHARACTER * len(point.name), height + 8))
+    starts = [LEFT + 4 + step * (WIDTH - RIGHT - LEFT - wide - 8) / 8 for step in range(9)]
+    return min(starts, key=lambda start: (sum(_overlap((start, up - 15, start + wide, up), box) for box in taken), start))
 
 
 def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
@@ -212,12 +222,7 @@ _PLACES = ((8, 4, "start"), (-8, 4, "end"), (7, -8, "start"), (7, 16, "start"), 
 
 def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float, str]]:
     """(x, y, anchor) of every name: where it covers the least of the points, whiskers and names that are there."""
-    taken: list[Box] = []
-    for point in points:
-        across, up = _across(x, point.x), _up(y, point.y)
-        low, high = (_up(y, value) for value in point.interval)
-        taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
-    found = []
+    taken, found = _boxes(points, x, y), []
     for point in points:
         across, up = _across(x, point.x), _up(y, point.y)
         tried = []
@@ -232,6 +237,16 @@ def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, floa
         taken.append(box)
         found.append(place)
     return found
+
+
+def _boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
+    """What points and their whiskers cover."""
+    taken: list[Box] = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        low, high = (_up(y, value) for value in point.interval)
+        taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
+    return taken
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -35,6 +35,22 @@ def test_a_point_lies_where_its_numbers_say_with_its_whisker():
     assert parsed(svg).attrib["aria-label"] == "a chart"
 
 
+def test_the_name_of_a_line_makes_room_for_points_and_their_names():
+    points = [Point("prompt", 11.0, 0.76, (0.7, 0.8), 3), Point("lora", 30.0, 0.76, (0.7, 0.8), 2)]
+    line = Guide(0.75, "frozen-features", "y")
+    alone = texts(plots.scatter([], x=ROWS, y=PERCENT, about="", guides=[line]))["frozen-features"]
+    beside = texts(plots.scatter(points, x=ROWS, y=PERCENT, about="", guides=[line]))
+    assert float(alone["x"]) == plots.LEFT + 4, "at the left where nothing is in the way"
+    name, (left, down) = "frozen-features", (float(beside["frozen-features"][key]) for key in ("x", "y"))
+    mine = (left, down - 11, left + plots._CHARACTER * len(name), down + 3)
+    assert all(plots._overlap(mine, box) == 0 for box in plots._boxes(points, ROWS, PERCENT))
+    for point in points:
+        at = beside[point.name]
+        start = float(at["x"]) - (plots._CHARACTER * len(point.name) if at["text-anchor"] == "end" else 0)
+        box = (start, float(at["y"]) - 11, start + plots._CHARACTER * len(point.name), float(at["y"]) + 3)
+        assert plots._overlap(mine, box) == 0, point.name
+
+
 def test_names_beside_points_do_not_lie_on_each_other():
     points = [Point(f"way{index}", 100.0 * 1.05**index, 0.75 + 0.02 * index, (0.7, 0.9), index) for index in range(5)]
     found = texts(plots.scatter(points, x=ROWS, y=PERCENT, about=""))

@@ -181,7 +181,9 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, points: Sequence[Point] =
             names[-1] = (names[-1][0], f"{names[-1][1]}, {guide.label}")
         else:
             names.append((up, guide.label))
-    drawn += [tag("text", label, x=_free(up, label, points, x, y), y=up - 4, class_="small") for up, label in names]
+    for up, label in names:
+        across, base = _free(up, label, points, x, y)
+        drawn.append(tag("text", label, x=across, y=base, class_="small"))
     for guide in (guide for guide in guides if guide.along == "x"):
         across, side = _across(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
         drawn.append(tag("line", x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="guide"))
@@ -190,14 +192,15 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, points: Sequence[Point] =
     return drawn
 
 
-def _free(up: float, label: str, points: Sequence[Point], x: Axis, y: Axis) -> float:
-    """Where a line's name covers the least of the points and what is written beside them, the left end if it can be."""
+def _free(up: float, label: str, points: Sequence[Point], x: Axis, y: Axis) -> tuple[float, float]:
+    """Where a line's name covers the least of the points and of their names: at the left above it if it can be, or below."""
     wide, taken = _CHARACTER * len(label), _boxes(points, x, y)
-    for point in points:
-        across, height = _across(x, point.x), _up(y, point.y)
-        taken.append((across + 8, height - 8, across + 8 + _CHARACTER * len(point.name), height + 8))
-    starts = [LEFT + 4 + step * (WIDTH - RIGHT - LEFT - wide - 8) / 8 for step in range(9)]
-    return min(starts, key=lambda start: (sum(_overlap((start, up - 15, start + wide, up), box) for box in taken), start))
+    for point, (across, height, anchor) in zip(points, _beside(points, x, y), strict=True):
+        left = across - (_CHARACTER * len(point.name) if anchor == "end" else 0)
+        taken.append((left, height - 11, left + _CHARACTER * len(point.name), height + 3))
+    places = [(LEFT + 4 + step * (WIDTH - RIGHT - LEFT - wide - 8) / 8, up + down) for down in (-4, 13) for step in range(9)]
+    covers = [sum(_overlap((at, base - 11, at + wide, base + 3), box) for box in taken) for at, base in places]
+    return places[covers.index(min(covers))]
 
 
 def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:

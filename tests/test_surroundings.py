@@ -193,6 +193,7 @@ def test_a_terminal_that_is_closed_ends_the_run_after_a_step_that_is_saved(place
     ours, theirs = pty.openpty()
 
     def work():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup has it ignored, by all that follow
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
         for descriptor in (0, 1, 2):

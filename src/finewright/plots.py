@@ -80,6 +80,10 @@ class Guide:
     along: Literal["x", "y"]
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
 def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = ()) -> Safe:
     """Points with whiskers and their names; `about` says in words what is shown, for those who do not see it."""
     marks = []
@@ -89,10 +93,12 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Se
         whisker = tag("line", x1=across, x2=across, y1=low, y2=high, class_="whisker ink")
         hint = tag("title", f"{point.name}: {point.y:.1%} ({point.interval[0]:.1%} to {point.interval[1]:.1%})")
         marks.append(tag("g", hint, whisker, _mark(across, up, point.style, hollow=point.hollow), class_=f"s{point.style}"))
+    taken = _boxes(points, x, y)
     for point, (across, up, anchor) in zip(points, _beside(points, x, y), strict=True):
+        taken.append(_name_box(point.name, across, up, anchor))
         written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
         marks.append(tag("g", written, class_=f"s{point.style}"))
-    return _chart(x, y, about=about, inside=[*_guides(guides, x, y, points), *marks])
+    return _chart(x, y, about=about, inside=[*_guides(guides, x, y, taken), *marks])
 
 
 def curves(
@@ -170,8 +176,8 @@ def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
     return " ".join(f"{_across(x, at):.1f},{_up(y, value):.1f}" for at, value in points)
 
 
-def _guides(guides: Sequence[Guide], x: Axis, y: Axis, points: Sequence[Point] = ()) -> list[Safe]:
-    """Every guide's line; names of lines that lie on each other are written once, side by side, beside `points`."""
+def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()) -> list[Safe]:
+    """Every guide's line; names of lines that lie on each other are written once, side by side, beside what is `taken`."""
     drawn, level = [], sorted((guide for guide in guides if guide.along == "y"), key=lambda guide: guide.value)
     names: list[tuple[float, str]] = []
     for guide in level:
@@ -182,7 +188,7 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, points: Sequence[Point] =
         else:
             names.append((up, guide.label))
     for up, label in names:
-        across, base = _free(up, label, points, x, y)
+        across, base = _free(up, label, taken)
         drawn.append(tag("text", label, x=across, y=base, class_="small"))
     for guide in (guide for guide in guides if guide.along == "x"):
         across, side = _across(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
@@ -192,14 +198,11 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, points: Sequence[Point] =
     return drawn
 
 
-def _free(up: float, label: str, points: Sequence[Point], x: Axis, y: Axis) -> tuple[float, float]:
-    """Where a line's name covers the least of the points and of their names: at the left above it if it can be, or below."""
-    wide, taken = _CHARACTER * len(label), _boxes(points, x, y)
-    for point, (across, height, anchor) in zip(points, _beside(points, x, y), strict=True):
-        left = across - (_CHARACTER * len(point.name) if anchor == "end" else 0)
-        taken.append((left, height - 11, left + _CHARACTER * len(point.name), height + 3))
-    places = [(LEFT + 4 + step * (WIDTH - RIGHT - LEFT - wide - 8) / 8, up + down) for down in (-4, 13) for step in range(9)]
-    covers = [sum(_overlap((at, base - 11, at + wide, base + 3), box) for box in taken) for at, base in places]
+def _free(up: float, label: str, taken: Sequence[Box]) -> tuple[float, float]:
+    """Where a line's name covers the least of what is taken: at the left above the line if it can be, or below."""
+    room = WIDTH - RIGHT - LEFT - _CHARACTER * len(label) - 8
+    places = [(LEFT + 4 + step * room / 8, up + down) for down in (-4, 13) for step in range(9)]
+    covers = [sum(_overlap(_name_box(label, at, base, "start"), box) for box in taken) for at, base in places]
     return places[covers.index(min(covers))]
 
 
@@ -217,8 +220,6 @@ def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
     return tag("polygon", points=" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners), class_=kind)
 
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 _PLACES = ((8, 4, "start"), (-8, 4, "end"), (7, -8, "start"), (7, 16, "start"), (-7, -8, "end"), (-7, 16, "end"))
 """Where a name may stand beside its point, the best first."""
 
@@ -230,8 +231,7 @@ def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, floa
         across, up = _across(x, point.x), _up(y, point.y)
         tried = []
         for rank, (right, down, anchor) in enumerate(_PLACES):
-            start = across + right - (_CHARACTER * len(point.name) if anchor == "end" else 0)
-            box = (start, up + down - 11, start + _CHARACTER * len(point.name), up + down + 3)
+            box = _name_box(point.name, across + right, up + down, anchor)
             outside = max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, box[3] - HEIGHT + BOTTOM)
             tried.append(
                 (sum(_overlap(box, other) for other in taken) + 20 * outside + rank, box, (across + right, up + down, anchor))
@@ -240,6 +240,12 @@ def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, floa
         taken.append(box)
         found.append(place)
     return found
+
+
+def _name_box(name: str, across: float, up: float, anchor: str) -> Box:
+    """What a name covers that is written there."""
+    left = across - (_CHARACTER * len(name) if anchor == "end" else 0)
+    return left, up - 11, left + _CHARACTER * len(name), up + 3
 
 
 def _boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:

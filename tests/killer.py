@@ -7,6 +7,7 @@ Everything is imported once; each life is a fork that a SIGKILL ends. Prints one
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,23 @@ def life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
     return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def hunted(work: Callable[[], Any], *, instants: Iterable[float], told: dict[str, int], reached: Callable[[], int]) -> int | None:
+    """Exit code of a run's last life, after lives that are killed at these instants; all of it counted in `told`."""
+    before, code = 0, None
+    for seconds in itertools.chain(instants, [None]):
+        code = life(work, seconds=seconds)
+        if code is not None:
+            break
+        step = reached()
+        told["kills"] += 1
+        told["stepped_back"] += step < before
+        told["gone_on" if step else "begun_again"] += 1
+        before = step
+    told["runs"] += 1
+    told["lost"] += code != 0
+    return code
+
+
 class Torment:
     """Kills one run after the other and counts."""
 
@@ -82,18 +100,8 @@ class Torment:
         """One run, killed at most so often, then left to finish."""
         folder, told = RunFolder(self.root / "run"), self.told
         work = functools.partial(self.train, folder.path, way=way, checkpoint_steps=self.dice.choice([1, 2, 3, None]))
-        before, code = 0, None
-        for number in range(kills + 1):
-            code = life(work, seconds=None if number == kills else self.dice.uniform(0, self.seconds[way]))
-            if code is not None:
-                break
-            reached = folder.committed_step
-            told["kills"] += 1
-            told["stepped_back"] += reached < before
-            told["gone_on" if reached else "begun_again"] += 1
-            before = reached
-        told["runs"] += 1
-        told["lost"] += code != 0
+        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as lives begin
+        code = hunted(work, instants=instants, told=told, reached=lambda: folder.committed_step)
         told["different"] += code == 0 and lives.made(folder) != self.expected[way]
         shutil.rmtree(folder.path)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import lives
-from killer import MOST_KILLS, life
+from killer import MOST_KILLS, hunted, life
 
 WAYS = ("lora", "full")
 STEPS, BATCH_ROWS, ACCUMULATION, KEPT = 12, 4, 2, 2
@@ -104,6 +104,12 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(out.glob("lives/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
 
+def committed_step(out: Path) -> int:
+    """Of the newest checkpoint, 0 without one."""
+    found = checkpoints(out)
+    return int(found[-1].name.split("-")[1]) if found else 0
+
+
 class Control:
     """Kills one run after the other and counts."""
 
@@ -140,18 +146,8 @@ class Control:
         """One run, killed at most so often, then left to finish."""
         out, told = self.root / "run", self.told
         work = functools.partial(self.work, out, way=way, save_steps=self.dice.choice([1, 2, 3, NEVER]))
-        before, code = 0, None
-        for number in range(kills + 1):
-            code = life(work, seconds=None if number == kills else self.dice.uniform(0, self.seconds[way]))
-            if code is not None:
-                break
-            reached = int(checkpoints(out)[-1].name.split("-")[1]) if checkpoints(out) else 0
-            told["kills"] += 1
-            told["stepped_back"] += reached < before
-            told["gone_on" if reached else "begun_again"] += 1
-            before = reached
-        told["runs"] += 1
-        told["lost"] += code != 0
+        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as lives begin
+        code = hunted(work, instants=instants, told=told, reached=lambda: committed_step(out))
         told["different"] += code == 0 and weights(out) != self.expected[way]
         if code != 0:
             self.help_on(out, work, way=way)

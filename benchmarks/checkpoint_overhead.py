@@ -11,7 +11,7 @@ each way, in wall-clock seconds (a save waits for the disk, which processor time
 - `per_step`: lines of the logs, the guards over gradients, the random numbers that are kept to repeat an update;
 - `verifying`: finding the newest checkpoint and checking every byte of it, once in a life;
 - `share_measured`: all but `verifying` as a share of the updates of this run, its last commit (because of the stop) aside;
-- `share_at_cadence`: what a long run comes to: the steps' share, and a save every max(60 s, 50 saves' time);
+- `share_at_cadence`: what a long run comes to: the steps' share, and a save every max(60 s, 67 saves' time);
 - `share_with_best`: that, and a save for every look at validation, as if each did better than all before.
 """
 

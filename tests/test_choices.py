@@ -63,6 +63,25 @@ def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
         assert choices.lr(TrainKnobs(lr=2e-4), method=method, choices=made, config=config) == (2e-4, [])
 
 
+@pytest.mark.parametrize(
+    ("way", "width", "taken"),
+    [
+        ("lora", 768, 1e-3),
+        ("lora", 4096, 1.9e-4),
+        ("full", 4096, 1.9e-5),
+        ("full", 384, 2e-4),
+        ("freeze", 64, 6e-4),
+        ("full", 1_000_000, 1e-6),
+        ("prompt", 4096, 3e-2),
+        ("scratch", 4096, 3e-4),
+    ],
+)
+def test_wider_networks_get_lower_rates(way, width, taken):
+    method, made = methods.make(way, {}), Choices()
+    assert choices.lr(TrainKnobs(), method=method, choices=made, config=SimpleNamespace(hidden_size=width)) == (taken, [])
+    assert (f"this network's is {width}" in made.sentences()[0]) == (taken != method.lr)
+
+
 def test_a_rate_outside_the_range_is_warned_about_with_the_range():
     method = methods.make("full", {})
     assert choices.lr(TrainKnobs(), method=method, choices=Choices()) == (method.lr, [])

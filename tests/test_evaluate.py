@@ -7,6 +7,7 @@ import torch
 import tiny
 from finewright import batches, evaluate, hub, models, tasks
 from finewright.data import Row
+from finewright.errors import ExitCode, UserError
 from finewright.quantization import FourBit
 from finewright.tuned import Tuned
 
@@ -20,6 +21,27 @@ def test_scores_come_in_the_order_given_whatever_the_batches(monkeypatch):
     for budget in (1, 14, 1000):
         monkeypatch.setattr(evaluate, "EVALUATION_TOKENS", budget)
         np.testing.assert_allclose(evaluate.score(tuned, encoded, num_labels=3), alone, atol=1e-5)
+
+
+def test_a_pass_that_is_too_much_is_made_in_two(monkeypatch):
+    tuned, ids = tiny.tuned("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
+    encoded, honest = batches.Encoded(ids, [len(one) for one in ids], []), tasks.logits
+    expected, sizes = evaluate.score(tuned, encoded, num_labels=3), []
+
+    def limited(tuned, ids_T, layout, states):
+        if len(layout.lengths) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(layout.lengths))
+        return honest(tuned, ids_T, layout, states)
+
+    monkeypatch.setattr(tasks, "logits", limited)
+    most = 2
+    np.testing.assert_allclose(evaluate.score(tuned, encoded, num_labels=3), expected, atol=1e-5)
+    assert (max(sizes), sum(sizes)) == (2, 6)
+    most = 0
+    with pytest.raises(UserError, match="one text of 12 tokens") as caught:
+        evaluate.score(tuned, encoded, num_labels=3)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow():

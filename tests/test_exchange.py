@@ -32,7 +32,7 @@ def handed_in(desk, learner="Ada L."):
 def test_results_go_there_and_back(desk):
     path = handed_in(desk)
     assert path.name == "results-Ada-L.json"
-    [results] = exchange.collect([path])
+    [results], _ = exchange.collect([path])
     line = exchange.line(results)
     assert (line["learner"], line["passed"], line["answers_right"], line["answers"]) == ("Ada L.", [6, 7], 2, 3)
     with pytest.raises(UserError, match="there is a file already"):
@@ -41,7 +41,7 @@ def test_results_go_there_and_back(desk):
 
 def test_rechecking_finds_what_really_passes(desk):
     handed_in(desk)
-    collected = exchange.collect([desk.root / "results-Ada-L.json"])
+    collected, _ = exchange.collect([desk.root / "results-Ada-L.json"])
     [passed] = exchange.recheck(collected, Course())
     assert passed == {7: True}, "lesson 6 was claimed and no file handed in"
     collected[0].lessons[6].source = "def interval(a, b): return (0, 1)"
@@ -52,7 +52,14 @@ def test_a_folder_of_results_by_name(desk, tmp_path):
     for name in ("Zoe", "ada", "Bo"):
         results = exchange.gather(desk, desk.progress.read(), learner=name)
         exchange.write(results, tmp_path / "in" / f"{name}.json")
-    assert [one.learner for one in exchange.collect([tmp_path / "in"])] == ["ada", "Bo", "Zoe"]
+    (tmp_path / "in" / "progress.json").write_text('{"format": "finewright-progress"}')
+    (tmp_path / "in" / "table.json").write_text("[]")
+    found, others = exchange.collect([tmp_path / "in"])
+    assert [one.learner for one in found] == ["ada", "Bo", "Zoe"]
+    assert [path.name for path in others] == ["progress.json", "table.json"]
+    (tmp_path / "in" / "torn.json").write_text('{"format": "fine')
+    with pytest.raises(UserError, match=r"torn\.json"):
+        exchange.collect([tmp_path / "in"])
 
 
 @pytest.mark.parametrize(
@@ -86,4 +93,4 @@ def test_a_lesson_named_like_a_path_is_not_written(desk, tmp_path):
     read = json.loads(handed_in(desk).read_text())
     read["lessons"] = [{"number": 1, "name": "../../evil", "source": "x"}]
     (tmp_path / "x.json").write_text(json.dumps(read))
-    assert exchange.recheck(exchange.collect([tmp_path / "x.json"]), Course()) == [{}]
+    assert exchange.recheck(exchange.collect([tmp_path / "x.json"])[0], Course()) == [{}]

@@ -79,6 +79,7 @@ LEVELS = [
     {"cli_export", "cli_plan", "cli_train", "scoreboard", "terminal_learn"},
     {"cli_compare", "cli_learn"},
     {"cli"},
+    {"__main__"},
 ]
 LONG = {"train", "_peft_config", "summary", "fit", "load", "compare"}
 """Functions that may be longer: tables of contents and plain lists."""

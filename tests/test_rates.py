@@ -8,7 +8,9 @@ from finewright import rates
 from finewright.rates import Rates
 from finewright.trace import Work
 
-RATES = Rates({"float32": 100.0, "bfloat16": 400.0}, bytes_per_second=10.0, curved_bytes_per_second=2.0, operation_seconds=0.5)
+RATES = Rates(
+    {"float32": 100.0, "bfloat16": 400.0}, bytes_per_second=10.0, curved_per_second=2.0, operation_seconds=0.5, shape_seconds=0.25
+)
 
 
 @pytest.mark.parametrize(
@@ -19,11 +21,12 @@ RATES = Rates({"float32": 100.0, "bfloat16": 400.0}, bytes_per_second=10.0, curv
         (Work(Counter({"float32": 200, "bfloat16": 200})), 2.5),
         (Work(Counter({"float64": 200})), 2.0),
         (Work(moved_bytes=30), 3.0),
-        (Work(curved_bytes=30), 15.0),
+        (Work(curved_numbers=30), 15.0),
         (Work(num_operations=6), 3.0),
+        (Work(num_shapes=4), 1.0),
         (Work(Counter({"float32": 100}), 10, 2, 2), 4.0),
     ],
-    ids=["nothing", "products", "two dtypes", "unknown dtype as the slowest", "moved", "curved", "operations", "sum"],
+    ids=["nothing", "products", "two dtypes", "unknown dtype as the slowest", "moved", "curved", "operations", "shapes", "sum"],
 )
 def test_seconds_are_the_sum_of_the_parts(work, seconds):
     assert RATES.seconds(work) == pytest.approx(seconds)
@@ -33,14 +36,14 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     shapes = []
 
     def half_a_second(runs, *, device):
-        shapes.append(tuple(runs[0]().shape))
+        shapes.append(tuple(runs[-1]().shape))
         return 0.5
 
     monkeypatch.setattr(rates, "_seconds", half_a_second)
     found = rates.measure.__wrapped__(16, device="cpu", width=8)
     count, length, head = rates.BATCH
     small = (count, length, length)
-    assert shapes == [(16, 32), (16, 32), small, small, (16, 32), (16, 32), (8,)]
+    assert shapes == [(8,), (16, 8), (16, 8), small, small, (16, 32), (16, 32)], "products on their way back last"
     large, many = 2 * 16 * 8 * 32 / 0.5, 2 * count * length * length * head / 0.5
     assert found.flops_per_second == {
         "float32": large,
@@ -48,15 +51,28 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
         "float32 batched": many,
         "bfloat16 batched": many,
     }
-    assert found.bytes_per_second == found.curved_bytes_per_second == 2 * 16 * 32 * 4 / 0.5
-    assert found.operation_seconds == 0.5
+    assert found.bytes_per_second == 8 * found.curved_per_second == 2 * 16 * 32 * 4 / 0.5
+    assert found.operation_seconds == 0.5 / (2 * rates.CHAIN)
+    assert 0 <= found.shape_seconds < 1
     shapes.clear()
     rates.measure.__wrapped__(100_000, device="cpu", width=8)
-    assert shapes[0] == (rates.LARGEST_TOKENS, 32), "of long passes a part is measured"
+    assert shapes[1] == (rates.LARGEST_TOKENS, 8), "of long passes a part is measured"
     shapes.clear()
-    monkeypatch.setattr(rates, "LARGEST_PRODUCT_FLOPS", 2 * 16 * 64 * 40)
+    monkeypatch.setattr(rates, "LARGEST_STATE", 16 * 40)
     rates.measure.__wrapped__(16, device="cpu", width=64)
-    assert shapes[0] == (16, 40), "and of wide matrices"
+    assert shapes[-1] == (16, 40), "and of wide states"
+
+
+def test_the_first_product_of_a_shape_costs_what_it_takes_longer(monkeypatch):
+    shapes, takes = [], [9.0, 2.0, 5.0, 2.0, 4.0, 2.0, 1.0, 2.0, 7.0, 2.0]
+
+    def once(run, *, device):
+        shapes.append(run().shape[0])
+        return takes.pop(0), run()
+
+    monkeypatch.setattr(rates, "_once", once)
+    assert rates._shape_seconds(16, device="cpu", width=8) == 3.0, "the median of 7, 3, 2, -1 and 5"
+    assert shapes == [21, 21, 20, 20, 19, 19, 18, 18, 17, 17], "each number of rows is new once"
 
 
 def test_states_are_many_enough_to_leave_the_caches_and_never_too_many():

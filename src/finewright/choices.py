@@ -13,6 +13,8 @@ from finewright.methods.base import AbstractMethod
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
 LONGEST_TEXT = 512
+MOST_FASTER = 2.0
+"""How many times the default a narrow network's learning rate may be; nothing narrower was measured."""
 LEAST_ROOM = 8
 """Fewest tokens of a text that are worth training on beside a prompt."""
 
@@ -84,11 +86,24 @@ def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices, config: A
     if train.lr is None and (suggested := _suggested_lr(config, method)):
         return choices.note("train.lr", suggested, "what the model's config.json suggests for this way"), []
     if train.lr is None:
-        return choices.note("train.lr", method.lr, "the way's own default, docs/learning_rates.md"), []
+        return choices.note("train.lr", *_usual_lr(config, method)), []
     low, high = method.lr_range
     if low <= train.lr <= high:
         return train.lr, []
     return train.lr, [f"learning rate {train.lr:g} is far outside {method.name()}'s usual range, {low:g} to {high:g}"]
+
+
+def _usual_lr(config: Any, method: AbstractMethod) -> tuple[float, str]:
+    """The way's default and why: in inverse proportion to the network's width (Yang et al. 2022, arXiv:2203.03466)."""
+    width = getattr(config, "hidden_size", None)
+    if not method.lr_width or not isinstance(width, int) or width == method.lr_width:
+        return method.lr, "the way's own default, docs/learning_rates.md"
+    (low, high), factor = method.lr_range, min(method.lr_width / max(1, width), MOST_FASTER)
+    usual = float(f"{min(max(method.lr * factor, low), high):.1e}")
+    return (
+        usual,
+        f"the way's {method.lr:g} is for a width of {method.lr_width}, this network's is {width}; docs/learning_rates.md",
+    )
 
 
 def _suggested_lr(config: Any, method: AbstractMethod) -> float | None:

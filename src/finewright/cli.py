@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from finewright import cli_compare, cli_export, cli_plan, cli_train
 from finewright.cli_learn import app as learn
@@ -49,7 +48,7 @@ def demo(
     if as_json:
         terminal.print_json(outcome.as_json())
         return
-    scoreboard.show_demo(outcome, Console())
+    scoreboard.show_demo(outcome, terminal.OutputConsole())
 
 
 @app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")
@@ -127,7 +126,7 @@ def evaluate(
     if as_json:
         terminal.print_json(measured)
         return
-    console = Console()
+    console = terminal.OutputConsole()
     low, high = measured["accuracy_ci95"]
     console.print(f"accuracy {measured['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
     console.print(
@@ -161,7 +160,7 @@ def predict(
         terminal.print_json({"predictions": predictions})
         return
     rows = [[line["label"], f"{line['probability']:.3f}", line["text"]] for line in predictions]
-    Console().print(terminal.rows_table(["label", "probability", "text"], rows))
+    terminal.OutputConsole().print(terminal.rows_table(["label", "probability", "text"], rows))
 
 
 @app.command(epilog="Example: finewright runs show runs/tickets-lora-seed0")
@@ -183,17 +182,17 @@ def runs(
         if as_json:
             terminal.print_json(result)
         else:
-            Console().print(terminal.result_table(result))
+            terminal.OutputConsole().print(terminal.result_table(result))
             choices = folder.read_json(folder.config)["choices"]
             rows = [[choice["knob"], str(choice["value"]), choice["reason"]] for choice in choices]
-            Console().print(terminal.rows_table(["chosen", "value", "because"], rows))
+            terminal.OutputConsole().print(terminal.rows_table(["chosen", "value", "because"], rows))
         return
     found = [_run_line(folder) for folder in folders.list_runs(root)]
     if as_json:
         terminal.print_json({"runs": found})
         return
     rows = [[line["run"], line["state"], line["method"], line["model"], line["accuracy"], line["seconds"]] for line in found]
-    Console().print(terminal.rows_table(["run", "state", "method", "model", "test accuracy", "seconds"], rows))
+    terminal.OutputConsole().print(terminal.rows_table(["run", "state", "method", "model", "test accuracy", "seconds"], rows))
 
 
 @app.command(epilog="Example: finewright methods --json")
@@ -206,12 +205,13 @@ def methods(as_json: Json = False) -> None:
     if as_json:
         terminal.print_json({"methods": table})
         return
+    console = terminal.OutputConsole()
     for way in table:
-        Console().print(f"[bold]{way['method']}[/bold]  {way['summary']}; learning rate {way['lr']:g}", highlight=False)
-        rows = [[knob["knob"], knob["default"], knob["help"]] for knob in way["knobs"]]
-        if rows:
-            Console().print(terminal.rows_table(["  knob", "default", ""], [["  " + row[0], *row[1:]] for row in rows]))
-    Console().print("\nSet one with --set, for instance --set method.rank=16. Every other knob: finewright knobs")
+        width = f" for a width of {way['lr_width']}" if way["lr_width"] else ""
+        console.print(f"[bold]{way['method']}[/bold]  {way['summary']}; learning rate {way['lr']:g}{width}", highlight=False)
+        if rows := [["  " + knob["knob"], knob["default"], knob["help"]] for knob in way["knobs"]]:
+            console.print(terminal.rows_table(["  knob", "default", ""], rows))
+    console.print("\nSet one with --set, for instance --set method.rank=16. Every other knob: finewright knobs")
 
 
 @app.command(epilog="Example: finewright knobs")
@@ -224,7 +224,7 @@ def knobs(as_json: Json = False) -> None:
     if as_json:
         terminal.print_json({"knobs": [{"knob": name, "default": default, "help": text} for name, default, text in rows]})
         return
-    Console().print(terminal.rows_table(["knob", "default", ""], [list(row) for row in rows]))
+    terminal.OutputConsole().print(terminal.rows_table(["knob", "default", ""], [list(row) for row in rows]))
 
 
 @app.command(epilog="Example: finewright doctor")
@@ -238,7 +238,7 @@ def doctor(as_json: Json = False) -> None:
         terminal.print_json({"diagnoses": [vars(line) for line in found]})
         return
     rows = [[line.status, line.name, line.detail + (f" → {line.fix}" if line.fix else "")] for line in found]
-    Console().print(terminal.rows_table(["", "", ""], rows))
+    terminal.OutputConsole().print(terminal.rows_table(["", "", ""], rows))
 
 
 def _data_knobs(assignments: list[str] | None, **columns: str | None) -> Any:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 
 def compare(
@@ -61,7 +60,7 @@ def compare(
     if as_json:
         terminal.print_json(found.results)
         return
-    shown = Console()
+    shown = terminal.OutputConsole()
     scoreboard.show(found.results, shown)
     shown.print(f"\n  page    {found.page}\n  runs    {found.path / 'runs'}", highlight=False, soft_wrap=True)
 

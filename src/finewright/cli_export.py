@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
     from finewright.export import BaseKind, Change, Merged
@@ -38,7 +37,7 @@ def export(
     if as_json:
         terminal.print_json(merged.as_json())
         return
-    console = Console()
+    console = terminal.OutputConsole()
     lines = [f"merged model      {merged.folder}"]
     if merged.quantised:
         lines.append(f"base              {merged.change.base}: {merged.reason}")

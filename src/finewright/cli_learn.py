@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 app = typer.Typer(
     help="A course with exercises that check themselves, and questions about your own runs.",
@@ -65,7 +64,7 @@ def show(ctx: typer.Context, number: Number, course: CourseFolder = None, runs: 
     desk = _desk(ctx, course=course, runs=runs)
     lesson = desk.course.lesson(number)
     if not as_json:
-        terminal_learn.lesson(Console(), desk, lesson)
+        terminal_learn.lesson(terminal.OutputConsole(), desk, lesson)
         return
     own = desk.yours(lesson)
     tables = {name: vars(one) if one else None for name, one in (("yours", own.table), ("kept", own.kept))}
@@ -92,7 +91,7 @@ def start(
     if as_json:
         terminal.print_json({"lesson": number, "file": str(desk.file(lesson)), "written": [str(path) for path in written]})
         return
-    terminal_learn.started(Console(), written, lesson)
+    terminal_learn.started(terminal.OutputConsole(), written, lesson)
 
 
 @app.command(epilog="Example: finewright learn check 4")
@@ -108,7 +107,7 @@ def check(ctx: typer.Context, number: Number, course: CourseFolder = None, trust
     if as_json:
         terminal.print_json({"lesson": number, "file": str(desk.file(lesson)), **verdict.as_json(), "says": says})
     else:
-        terminal_learn.verdict(Console(), verdict, lesson, file=desk.file(lesson), says=says)
+        terminal_learn.verdict(terminal.OutputConsole(), verdict, lesson, file=desk.file(lesson), says=says)
     if not verdict.passed:
         raise typer.Exit(1)
 
@@ -124,7 +123,7 @@ def hint(ctx: typer.Context, number: Number, course: CourseFolder = None, as_jso
     if as_json:
         terminal.print_json({"lesson": number, **vars(step)})
         return
-    terminal_learn.hint(Console(), step, lesson)
+    terminal_learn.hint(terminal.OutputConsole(), step, lesson)
 
 
 @app.command(epilog="Example: finewright learn solution 4")
@@ -143,7 +142,7 @@ def solution(
     if as_json:
         terminal.print_json({"lesson": number, "solution": text})
         return
-    terminal_learn.code(Console(), text)
+    terminal_learn.code(terminal.OutputConsole(), text)
 
 
 @app.command(epilog="Example: finewright learn quiz")
@@ -164,7 +163,7 @@ def quiz(
 
     desk = _desk(ctx, course=course, runs=runs)
     state = desk.progress.read()
-    console = terminal.ErrorConsole() if as_json else Console()
+    console = terminal.ErrorConsole() if as_json else terminal.OutputConsole()
     _tell(state.notes)
     questions = asking.pool(desk.course, runs=desk.runs, number=number)
     wanted = count or (len(questions) if number is not None else asking.USUAL_COUNT)
@@ -192,7 +191,7 @@ def questions(
     if as_json:
         terminal.print_json({"questions": [one.as_json() for one in found]})
         return
-    terminal_learn.questions(Console(), found)
+    terminal_learn.questions(terminal.OutputConsole(), found)
 
 
 @app.command(epilog="Example: finewright learn progress")
@@ -209,7 +208,7 @@ def progress(ctx: typer.Context, course: CourseFolder = None, as_json: Json = Fa
     if as_json:
         terminal.print_json({"lessons": desk.overview(state), **summary})
         return
-    terminal_learn.summary(Console(), desk.overview(state), summary)
+    terminal_learn.summary(terminal.OutputConsole(), desk.overview(state), summary)
 
 
 @app.command(epilog="Example: finewright learn export --name 'Ada L.'")
@@ -231,7 +230,7 @@ def export(
     if as_json:
         terminal.print_json({"file": str(path), **exchange.line(results)})
         return
-    Console().print(f"  wrote    {path}", highlight=False, soft_wrap=True)
+    terminal.OutputConsole().print(f"  wrote    {path}", highlight=False, soft_wrap=True)
 
 
 @app.command("import", epilog="Example: finewright learn import handed-in/")
@@ -249,7 +248,9 @@ def import_(
     from finewright import exchange, terminal, terminal_learn
 
     desk = _desk(ctx, course=course, trust=trust)
-    collected = exchange.collect(places)
+    collected, others = exchange.collect(places)
+    if others:
+        _tell([f"no learner's results, left out: {', '.join(map(str, others))}"])
     passed: list[Any] = [None] * len(collected)
     if recheck:
         desk.require_trust(desk.course.lessons[0])
@@ -259,7 +260,7 @@ def import_(
     if as_json:
         terminal.print_json({"learners": lines})
         return
-    terminal_learn.collected(Console(), lines)
+    terminal_learn.collected(terminal.OutputConsole(), lines)
 
 
 def _desk(ctx: typer.Context, *, course: Path | None = None, trust: bool = False, runs: Path = RUNS) -> Any:
@@ -281,7 +282,7 @@ def _show_overview(desk: Any, *, as_json: bool) -> None:
         terminal.print_json({"lessons": lines})
         return
     following = desk.next_lesson(state)
-    terminal_learn.overview(Console(), lines, next_number=following.number if following else None)
+    terminal_learn.overview(terminal.OutputConsole(), lines, next_number=following.number if following else None)
 
 
 def _line(desk: Any, number: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from finewright import batches, fast, metrics, models, shapes, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
-from finewright.errors import ExitCode, UserError
+from finewright.errors import ExitCode, UserError, is_out_of_memory
 from finewright.tuned import Tuned
 
 PROBE_ROWS, PROBE_TOKENS = 32, 64
@@ -21,15 +21,38 @@ EVALUATION_TOKENS = 4096
 
 
 def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
-    """Class scores of every text in the given order, float32, shape (N, C). Texts of like length share a pass."""
-    device = tuned.network.get_input_embeddings().weight.device
+    """Class scores of every text in the given order, float32, shape (N, C). Texts of like length share a pass.
+
+    Where memory runs out a pass is made again in two. A `UserError` when one text alone is too much.
+    """
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
+    lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
+    waiting = batches.by_length(lengths, budget=EVALUATION_TOKENS)
     tuned.owner.eval()
-    with torch.inference_mode():
-        for rows in batches.by_length([length + tuned.prompt_tokens for length in encoded.lengths], budget=EVALUATION_TOKENS):
-            batch = batches.collate(encoded, rows, device=str(device))
-            scores[list(batch.rows)] = tasks.logits(tuned, batch.ids, batch.layout, batch.states).float().cpu().numpy()
+    while waiting:
+        rows = waiting.pop()
+        found = _score_pass(tuned, encoded, rows)
+        if found is not None:
+            scores[list(found[0])] = found[1]
+        elif len(rows) > 1:
+            waiting += batches.halved([rows], lengths, times=1)
+        else:
+            what = f"out of memory while scoring one text of {lengths[rows[0]]} tokens"
+            raise UserError(what, fix="shorter texts, or a smaller model", code=ExitCode.OUT_OF_MEMORY)
     return scores
+
+
+def _score_pass(tuned: Tuned, encoded: Encoded, rows: Sequence[int]) -> tuple[Sequence[int], np.ndarray] | None:
+    """Rows as they were packed, and their scores; None when memory ran out."""
+    device = tuned.network.get_input_embeddings().weight.device
+    try:
+        with torch.inference_mode():
+            batch = batches.collate(encoded, rows, device=str(device))
+            return batch.rows, tasks.logits(tuned, batch.ids, batch.layout, batch.states).float().cpu().numpy()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return None  # outside the block above: there the error still holds every tensor of the failed pass
 
 
 def settle_head(base: shapes.Base, texts: Sequence[str], *, bfloat16: bool = False) -> list[str]:

@@ -101,26 +101,39 @@ def write(results: Results, path: Path) -> Path:
     return path
 
 
-def collect(places: Sequence[Path]) -> list[Results]:
-    """Results from files and from folders of files, by learner; a file that holds none is a `UserError` with its name."""
-    files = [file for place in places for file in (sorted(place.glob("*.json")) if place.is_dir() else [place])]
-    if not files:
+def collect(places: Sequence[Path]) -> tuple[list[Results], list[Path]]:
+    """Results from files and from folders of files, by learner; and which files of the folders are something else, by their
+    format. One that is named and holds no results, or that cannot be read, is a `UserError` with its name."""
+    found, others = [], []
+    for place in places:
+        for path in sorted(place.glob("*.json")) if place.is_dir() else [place]:
+            read = _read(path)
+            if place.is_dir() and not (isinstance(read, dict) and read.get("format") == FORMAT):
+                others.append(path)
+            else:
+                found.append(_parse(path, read))
+    if not found:
         raise UserError("no results here", where=", ".join(map(str, places)), fix="files made by finewright learn export")
-    return sorted((_read(file) for file in files), key=lambda one: (one.course, one.learner.casefold()))
+    return sorted(found, key=lambda one: (one.course, one.learner.casefold())), others
 
 
-def _read(path: Path) -> Results:
+def _read(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise ValueError(f"larger than {LARGEST_FILE_BYTES >> 20} MB")
-        results = Results.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        if results.format != FORMAT:
-            raise ValueError(f"format is {results.format!r}")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_results(path, str(error)) from None
+
+
+def _parse(path: Path, read: Any) -> Results:
+    try:
+        results = Results.model_validate(read)
     except ValidationError as error:
         fault = error.errors()[0]
         raise _no_results(path, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _no_results(path, str(error)) from None
+    if results.format != FORMAT:
+        raise _no_results(path, f"format is {results.format!r}")
     return results
 
 

@@ -200,6 +200,7 @@ class Job:
             "max_length": self.prospect.limit,
             "precision": self.precision,
         }
+        metrics.load_libraries()
         self.life.begin(self.tuned, recipe=self.recipe, settings=self.settings, described=described)
 
     def fill(self, splits: Splits) -> None:

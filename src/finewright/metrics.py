@@ -1,5 +1,6 @@
 """Metrics of classification with their uncertainty."""
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,12 @@ from typing import Any
 import numpy as np
 
 NUM_CALIBRATION_BINS = 15
+
+
+def load_libraries() -> None:
+    """What `classification` needs, now: it takes a second or more, which the first look at validation would seem to take."""
+    importlib.import_module("scipy.stats")
+    importlib.import_module("sklearn.metrics")
 
 
 def wilson(successes: float, trials: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -4,35 +4,41 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import torch
 
 from finewright.trace import BATCHED, Work
 
 SECONDS_PER_RATE = 0.15
-LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS = 512, 4_000_000_000
+LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS, LARGEST_STATE = 512, 1_500_000_000, 4_000_000
 BATCH = (64, 32, 64)
 """Products of attention measured at once, tokens of a text, width of a head."""
-BEYOND_CACHES_BYTES, MOST_STATES = 64_000_000, 32
+BEYOND_CACHES_BYTES, MOST_STATES, MOST_WEIGHTS = 64_000_000, 32, 4
+NEW_SHAPES = 5
+CHAIN = 20
+"""Operations one after the other, whose fixed cost is measured."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """`flops_per_second` of matrix products by dtype; `bytes_per_second` of copies and sums, `curved_bytes_per_second` of
-    exponentials and the like; `operation_seconds`: fixed cost of any."""
+    """`flops_per_second` of matrix products by dtype; `bytes_per_second` of copies and sums, `curved_per_second`: exponentials
+    and the like; `operation_seconds`: fixed cost of any operation, what autograd does for it included; `shape_seconds`: of the
+    first product of a shape, for which oneDNN writes code."""
 
     flops_per_second: dict[str, float]
     bytes_per_second: float
-    curved_bytes_per_second: float
+    curved_per_second: float
     operation_seconds: float
+    shape_seconds: float = 0.0
 
     def seconds(self, work: Work) -> float:
         """Time for some work: the sum of its parts, since a CPU does one after the other."""
         slowest = min(self.flops_per_second.values())
         products = sum(count / self.flops_per_second.get(dtype, slowest) for dtype, count in work.matmul_flops.items())
-        moved = work.moved_bytes / self.bytes_per_second + work.curved_bytes / self.curved_bytes_per_second
-        return products + moved + work.num_operations * self.operation_seconds
+        others = work.moved_bytes / self.bytes_per_second + work.curved_numbers / self.curved_per_second
+        return products + others + work.num_operations * self.operation_seconds + work.num_shapes * self.shape_seconds
 
 
 @cache
@@ -42,52 +48,90 @@ def measure(tokens: int, *, device: str, width: int) -> Rates:
     Of large shapes a part is measured, large enough to be as fast as the whole.
     """
     tokens = min(tokens, LARGEST_TOKENS)
+    operation = _operation_seconds(device)
     with torch.inference_mode():
         products = {name: _product_rate(name, device=device, tokens=tokens, width=width) for name in ("float32", "bfloat16")}
         products |= {name + BATCHED: _batched_rate(name, device=device) for name in products}
         states = _ring(tokens, 4 * width, device=device)
-        gelu, num_bytes = torch.nn.functional.gelu, 2 * states[0].numel() * states[0].element_size()
-        moved = num_bytes / _seconds([lambda state=state: state.mul(0.5) for state in states], device=device)
-        curved = num_bytes / _seconds([lambda state=state: gelu(state, approximate="tanh") for state in states], device=device)
-        few = torch.zeros(8, device=device)
-        operation = _seconds([lambda: few.add(1.0)], device=device)
-    return Rates(products, moved, curved, operation)
+        gelu, number = torch.nn.functional.gelu, states[0].numel()
+        moved = 2 * number * states[0].element_size() / _seconds([lambda one=one: one.mul(0.5) for one in states], device=device)
+        curved = number / _seconds([lambda one=one: gelu(one, approximate="tanh") for one in states], device=device)
+        shape = _shape_seconds(tokens, device=device, width=width)
+    return Rates(products, moved, curved, operation, shape)
+
+
+def _operation_seconds(device: str) -> float:
+    """Of one on next to no numbers, on the way there or back, with a view beside each as networks have them."""
+    few = torch.zeros(8, device=device, requires_grad=True)
+
+    def chain() -> torch.Tensor:
+        now = few
+        for _ in range(CHAIN):
+            now = now.mul(1.0).view(8)
+        return torch.autograd.grad(now.sum(), few)[0]
+
+    return _seconds([chain], device=device) / (2 * CHAIN)
 
 
 def _ring(rows: int, columns: int, *, device: str) -> list[torch.Tensor]:
     """So many states that the processor's caches do not hold them: a network's states are not met again soon either."""
+    columns = max(1, min(columns, LARGEST_STATE // rows))
     number = max(2, min(MOST_STATES, -(-BEYOND_CACHES_BYTES // (4 * rows * columns))))
-    return [torch.randn(rows, columns, device=device) for _ in range(number)]
+    return [_some(rows, columns, device=device) for _ in range(number)]
+
+
+def _some(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Ordinary numbers; drawing random ones would take longer than what is measured."""
+    return torch.full(shape, 0.3, device=device, dtype=dtype)
 
 
 def _product_rate(name: str, *, device: str, tokens: int, width: int) -> float:
-    rows = min(4 * width, max(width // 4, LARGEST_PRODUCT_FLOPS // (2 * tokens * width)))
-    states = torch.randn(tokens, width, device=device).to(getattr(torch, name))
-    weight = torch.randn(rows, width, device=device).to(getattr(torch, name))
-    return 2 * tokens * width * rows / _seconds([lambda: torch.nn.functional.linear(states, weight)], device=device)
+    """Of products with a weight on the way there and on the way back."""
+    rows = min(4 * width, max(min(width // 4, LARGEST_TOKENS), LARGEST_PRODUCT_FLOPS // (2 * tokens * width)))
+    some = partial(_some, device=device, dtype=getattr(torch, name))
+    runs: list[Callable[[], torch.Tensor]] = []
+    for _ in range(MOST_WEIGHTS):
+        weight = some(rows, width)
+        runs += [partial(torch.nn.functional.linear, some(tokens, width), weight), partial(torch.mm, some(tokens, rows), weight)]
+    return 2 * tokens * width * rows / _seconds(runs, device=device)
+
+
+def _shape_seconds(tokens: int, *, device: str, width: int) -> float:
+    """How much longer a product takes when none of as many rows came before it."""
+    weight = _some(width, width, device=device, dtype=torch.bfloat16)
+    longer = []
+    for more in range(NEW_SHAPES):
+        states = _some(tokens + NEW_SHAPES - more, width, device=device, dtype=torch.bfloat16)
+        first, again = (_once(partial(torch.nn.functional.linear, states, weight), device=device) for _ in range(2))
+        longer.append(first[0] - again[0])
+    return max(0.0, statistics.median(longer))
 
 
 def _batched_rate(name: str, *, device: str) -> float:
     """Of attention over short texts."""
     count, length, head = BATCH
-    some = torch.randn(count, length, head, device=device).to(getattr(torch, name))
+    some = _some(count, length, head, device=device, dtype=getattr(torch, name))
     return 2 * count * length * length * head / _seconds([lambda: torch.bmm(some, some.transpose(1, 2))], device=device)
 
 
 def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
     """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it."""
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    kept, found = [run() for run in runs], []
-    wait()
+    kept: list[Any] = [run() for run in runs[:2]] + [None] * len(runs[2:])
+    found: list[float] = []
     until = time.perf_counter() + SECONDS_PER_RATE
     while not found or time.perf_counter() < until:
         for place, run in enumerate(runs):
-            began = time.perf_counter()
-            kept[place] = run()
-            wait()
-            found.append(time.perf_counter() - began)
+            seconds, kept[place] = _once(run, device=device)
+            found.append(seconds)
     return statistics.median(found)
+
+
+def _once(run: Callable[[], torch.Tensor], *, device: str) -> tuple[float, torch.Tensor]:
+    """Seconds until the work of a call is done, and what came of it."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    made = run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, made

@@ -55,6 +55,14 @@ class ErrorConsole(Console):
             os.close(nowhere)
 
 
+class OutputConsole(Console):
+    """Standard output. Whoever stops reading it has enough: that is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        """What rich does here by itself is exit code 1."""
+        raise BrokenPipeError
+
+
 def print_json(value: Any) -> None:
     """One object on standard output: whole or not at all."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()

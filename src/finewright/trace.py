@@ -28,12 +28,14 @@ _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "
 @dataclass
 class Work:
     """Operations of one traced piece of work. `matmul_flops` by dtype, BATCHED ones apart; `moved_bytes`: read and written;
-    `curved_bytes`: those of them that an exponential or the like is computed for."""
+    `curved_numbers`: how many an exponential or the like is computed for, which takes as long in any dtype; `num_shapes`: of
+    products, each new to the library that computes them."""
 
     matmul_flops: Counter[str] = field(default_factory=Counter)
     moved_bytes: int = 0
-    curved_bytes: int = 0
+    curved_numbers: int = 0
     num_operations: int = 0
+    num_shapes: int = 0
 
     @property
     def flops(self) -> int:
@@ -48,8 +50,9 @@ class Work:
         return Work(
             flops,
             self.moved_bytes + round(times * other.moved_bytes),
-            self.curved_bytes + round(times * other.curved_bytes),
+            self.curved_numbers + round(times * other.curved_numbers),
             self.num_operations + round(times * other.num_operations),
+            self.num_shapes + round(times * other.num_shapes),
         )
 
 
@@ -77,6 +80,7 @@ class Ledger(TorchDispatchMode):
         self.sizes: list[int] = []
         self.events: list[tuple[int, int]] = []
         self.work = Work()
+        self._shapes: set[tuple[Any, ...]] = set()
         self._marks: list[tuple[int, Work]] = []
         self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._flops = FlopCounterMode(display=False)
@@ -122,16 +126,19 @@ class Ledger(TorchDispatchMode):
             dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name == "bmm" else "")
             self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
             self.work.moved_bytes += moved  # a thin product, such as an adapter's, waits for memory
+            shapes = (name, *(tensor.shape for tensor in inputs))
+            self.work.num_shapes += name != "bmm" and shapes not in self._shapes
+            self._shapes.add(shapes)
             return
         if name.removesuffix("_backward").strip("_") in _CURVED:
-            self.work.curved_bytes += moved
+            self.work.curved_numbers += outputs[0].numel()
         else:
             self.work.moved_bytes += moved
 
     def begin_anew(self) -> None:
         """Forget what has been: peak and work are those of what is alive now and of what comes."""
         self.events = [(1, number) for number in sorted(self.alive)]
-        self.work, self._marks = Work(), []
+        self.work, self._marks, self._shapes = Work(), [], set()
 
     def mark(self) -> int:
         """A place in the story to come back to."""

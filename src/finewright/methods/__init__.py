@@ -43,5 +43,6 @@ def table() -> list[dict[str, Any]]:
     for name in names():
         way = kind(name)
         knobs = [{"knob": knob, "default": default, "help": text} for knob, default, text in describe(way, prefix="method.")]
-        rows.append({"method": name, "summary": way.summary, "lr": way.lr, "lr_range": list(way.lr_range), "knobs": knobs})
+        rates = {"lr": way.lr, "lr_width": way.lr_width or None, "lr_range": list(way.lr_range)}
+        rows.append({"method": name, "summary": way.summary, **rates, "knobs": knobs})
     return rows

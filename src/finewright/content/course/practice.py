@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer
+from transformers.utils import logging
+
+logging.set_verbosity_error()  # that a head starts at random is no news here
+logging.disable_progress_bar()
 
 LONGEST = 64
 """Tokens of a message that are read; one message in ten is longer."""

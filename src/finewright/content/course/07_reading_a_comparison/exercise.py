@@ -41,15 +41,17 @@ if __name__ == "__main__":
     import json
     from pathlib import Path
 
+    places = [path.parent for path in Path("runs").glob("*/results.json")]  # of comparisons; the newest is read
+    place = max(places, key=lambda path: path.stat().st_mtime, default=Path("runs/demo"))
     right = {}
-    for path in sorted(Path("runs").glob("**/predictions.jsonl")):
+    for path in sorted(place.glob("runs/*/predictions.jsonl")):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        right[str(path.parent)] = [line["label"] == line["predicted"] for line in lines]
-    longest = max(map(len, right.values()), default=0)
-    right = {name: one for name, one in right.items() if len(one) == longest}
+        right[path.parent.name] = [line["label"] == line["predicted"] for line in lines]
+    print(f"{len(right)} runs of {place}")
     for name, one in right.items():
         low, high = interval(sum(one), len(one))
         print(f"{name}: {sum(one)} of {len(one)}, {sum(one) / len(one):.3f}, 95 % interval {low:.3f} to {high:.3f}")
-    for winner, loser in better(right):
-        print(f"{winner} is better than {loser}")
+    pairs = better(right)
+    for winner in dict.fromkeys(one for one, _ in pairs):
+        print(f"{winner} is better than {', '.join(loser for one, loser in pairs if one == winner)}")
     print("Of all other pairs these rows do not say which is better.")

@@ -1,0 +1,23 @@
+"""The command's first moment: signals are heard before all else is loaded, which takes a while."""
+
+import os
+import signal
+from typing import Any
+
+
+def main() -> None:
+    """Run a command. Until it listens for signals itself, one of them ends the program with its code and without a traceback."""
+
+    def heard(number: int, _: Any) -> None:
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, heard)
+    from finewright import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -34,11 +34,13 @@ def prepare(method: str, model: str, num_labels: int):
         return AutoModelForSequenceClassification.from_config(config)
     network = AutoModelForSequenceClassification.from_pretrained(model, config=config)
     if method == "freeze":
-        blocks = network.base_model.encoder.layer
-        for frozen in [network.base_model.embeddings, *blocks[: len(blocks) // 2]]:
+        body = network.base_model
+        gpt2 = config.model_type == "gpt2"
+        blocks, embeddings = (body.h, [body.wte, body.wpe]) if gpt2 else (body.encoder.layer, [body.embeddings])
+        for frozen in [*embeddings, *blocks[: len(blocks) // 2]]:
             frozen.requires_grad_(False)
     if method == "lora":
-        target = ["query", "value"]
+        target = ["c_attn"] if config.model_type == "gpt2" else ["query", "value"]
         return get_peft_model(
             network, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=32, lora_dropout=0.1, target_modules=target)
         )

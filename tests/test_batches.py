@@ -86,3 +86,13 @@ def test_collate_sorts_by_length_and_keeps_targets_with_their_rows():
 def test_padding_share_is_counted_over_positions():
     plan = [batches.Step(1.0, ((0, 1),))]
     assert batches.padding_fraction(plan, [2, 4]) == pytest.approx(0.25)
+
+
+def test_passes_of_a_size_that_none_of_the_latest_had():
+    def steps(*sizes):
+        return [batches.Step(float(place), ((size - 1,),)) for place, size in enumerate(sizes)]
+
+    lengths = [1, 2, 3, 4]
+    assert batches.num_new_sizes(steps(4, 4, 4), lengths, remembered=1) == 1
+    assert batches.num_new_sizes(steps(4, 3, 4, 2), lengths, remembered=2) == 3
+    assert batches.num_new_sizes(steps(4, 3, 4, 2), lengths, remembered=1) == 4, "the first was forgotten"

@@ -70,7 +70,7 @@ def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place, monk
     method = methods.make("full", {})
     base = shapes.shape(hub.resolve(str(place / "gpt2")), labels=dataset.labels)
     sketch = planner.sketch(base, method, bfloat16=False)
-    speed = rates.Rates({"float32": 1e9, "bfloat16": 1e9}, 1e9, 1e9, 1e-6)
+    speed = rates.Rates({"float32": 1e9, "bfloat16": 1e9}, 1e9, 1e9, 1e-6, 1e-4)
     peaks = {
         forecast.make(
             sketch,

@@ -12,7 +12,7 @@ from finewright.rates import Rates
 from finewright.shapes import Base
 
 LENGTHS = [30, 20, 20, 10, 40, 3] * 2
-RATES = Rates({"float32": 1e11, "bfloat16": 2e11}, 1e10, 5e9, 1e-6)
+RATES = Rates({"float32": 1e11, "bfloat16": 2e11}, 1e10, 5e9, 1e-6, 1e-4)
 CELLS = [
     ("lora", {}, False),
     ("lora", {"blocks": 6}, True),

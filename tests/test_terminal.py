@@ -4,6 +4,8 @@ wanted on standard output comes whole."""
 import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -63,7 +65,39 @@ def test_a_console_whose_reader_left_is_silent(monkeypatch):
 
 def test_every_command_speaks_through_that_console():
     for path in Path(finewright.__file__).parent.glob("*.py"):
-        assert "Console(stderr" not in path.read_text(), path.name
+        text = path.read_text()
+        assert "Console(stderr" not in text, path.name
+        assert not re.search(r"(?<![\w.])Console\(\)", text), f"{path.name}: its reader may leave, see OutputConsole"
+
+
+@pytest.mark.parametrize(("words", "code"), [("methods", 0), ("methods --json", 0), ("learn check 1", 1), ("show nowhere", 2)])
+def test_a_reader_who_leaves_does_not_change_how_a_command_ends(tmp_path, words, code):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "finewright"]
+    if words.startswith("learn"):
+        subprocess.run([*command, "learn", "start", "1"], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run([*command, *words.split()], cwd=tmp_path, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, "Traceback" in done.stderr, "Exception ignored" in done.stderr) == (code, False, False), done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no list of the signals that a process hears")
+def test_a_signal_before_all_is_loaded_ends_it_with_its_code(tmp_path):
+    slow = tmp_path / "typer.py"
+    slow.write_text("import time; time.sleep(60)")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    child = subprocess.Popen([sys.executable, "-m", "finewright"], env=environment, stderr=subprocess.PIPE, text=True)
+    while not _hears(child.pid, signal.SIGTERM):
+        time.sleep(0.01)
+    child.terminate()
+    assert child.communicate()[1] == ""
+    assert child.returncode == 128 + signal.SIGTERM
+
+
+def _hears(process, number):
+    status = Path(f"/proc/{process}/status").read_text()
+    return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (number - 1) & 1)
 
 
 @dataclass

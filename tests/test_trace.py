@@ -48,3 +48,18 @@ def test_work_can_be_added_and_taken_away():
     twice = one.plus(one)
     assert (twice.flops, twice.moved_bytes, twice.num_operations) == (10, 6, 2)
     assert twice.plus(one, -2).flops == 0
+
+
+def test_shapes_of_products_are_counted_once_and_curved_numbers_by_how_many_they_are():
+    with trace.without_memory() as ledger:
+        states, weight = (torch.empty(6, 4, dtype=torch.bfloat16) for _ in range(2))
+        for _ in range(2):
+            torch.nn.functional.linear(states, weight)
+        torch.nn.functional.linear(states[:5], weight)
+        torch.bmm(states.view(3, 2, 4), states.view(3, 4, 2))
+        torch.nn.functional.linear(states.float(), weight.float())
+        assert ledger.work.num_shapes == 2, "of bfloat16, batched ones aside"
+        ledger.begin_anew()
+        torch.nn.functional.linear(states, weight)
+        torch.nn.functional.gelu(states)
+        assert (ledger.work.num_shapes, ledger.work.curved_numbers) == (1, 24)

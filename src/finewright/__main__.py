@@ -1,8 +1,9 @@
 """The command's first moment: signals are heard before all else is loaded, which takes a while."""
 
 import os
-import signal
 from typing import Any
+
+from finewright import stop
 
 
 def main() -> None:
@@ -11,9 +12,7 @@ def main() -> None:
     def heard(number: int, _: Any) -> None:
         os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, heard)
+    stop.on_signals(heard)
     from finewright import cli
 
     cli.main()

@@ -151,6 +151,17 @@ def _halves(rows: tuple[int, ...], lengths: Sequence[int]) -> Iterator[tuple[int
     yield rows[middle:]
 
 
+def num_new_sizes(steps: Sequence[Step], lengths: Sequence[int], *, remembered: int) -> int:
+    """How many passes have as many tokens as none of the `remembered` passes before them."""
+    last: dict[int, int] = {}
+    num_new = 0
+    for place, rows in enumerate(rows for step in steps for rows in step.batches):
+        tokens = sum(lengths[row] for row in rows)
+        num_new += tokens not in last or place - last[tokens] > remembered
+        last[tokens] = place
+    return num_new
+
+
 def by_length(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
     """Batches for evaluation, where order does not matter: neighbours in length share a batch."""
     return list(_cut(sort_by_length(lengths), lengths, budget=budget))

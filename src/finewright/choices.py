@@ -13,8 +13,8 @@ from finewright.methods.base import AbstractMethod
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
 LONGEST_TEXT = 512
-MOST_FASTER = 2.0
-"""How many times the default a narrow network's learning rate may be; nothing narrower was measured."""
+MOST_LR_FACTOR = 2.0
+"""How many times its default a way's learning rate may be in a narrow network; more was measured for `mini` alone."""
 LEAST_ROOM = 8
 """Fewest tokens of a text that are worth training on beside a prompt."""
 
@@ -98,12 +98,10 @@ def _usual_lr(config: Any, method: AbstractMethod) -> tuple[float, str]:
     width = getattr(config, "hidden_size", None)
     if not method.lr_width or not isinstance(width, int) or width == method.lr_width:
         return method.lr, "the way's own default, docs/learning_rates.md"
-    (low, high), factor = method.lr_range, min(method.lr_width / max(1, width), MOST_FASTER)
+    (low, high), factor = method.lr_range, min(method.lr_width / max(1, width), MOST_LR_FACTOR)
     usual = float(f"{min(max(method.lr * factor, low), high):.1e}")
-    return (
-        usual,
-        f"the way's {method.lr:g} is for a width of {method.lr_width}, this network's is {width}; docs/learning_rates.md",
-    )
+    why = f"the way's {method.lr:g} is for a width of {method.lr_width}, this network's is {width}"
+    return usual, f"{why}; never more than {MOST_LR_FACTOR:g} times as much, docs/learning_rates.md"
 
 
 def _suggested_lr(config: Any, method: AbstractMethod) -> float | None:

@@ -250,7 +250,7 @@ def import_(
     desk = _desk(ctx, course=course, trust=trust)
     collected, others = exchange.collect(places)
     if others:
-        _tell([f"no learner's results, left out: {', '.join(map(str, others))}"])
+        _tell([f"left out, not a learner's results: {', '.join(map(str, others))}"])
     passed: list[Any] = [None] * len(collected)
     if recheck:
         desk.require_trust(desk.course.lessons[0])

@@ -23,7 +23,7 @@ EVALUATION_TOKENS = 4096
 def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     """Class scores of every text in the given order, float32, shape (N, C). Texts of like length share a pass.
 
-    Where memory runs out a pass is made again in two. A `UserError` when one text alone is too much.
+    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one text alone is too much.
     """
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
@@ -35,10 +35,11 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
         if found is not None:
             scores[list(found[0])] = found[1]
         elif len(rows) > 1:
-            waiting += batches.halved([rows], lengths, times=1)
+            waiting = list(batches.halved([*waiting, rows], lengths, times=1))
         else:
-            what = f"out of memory while scoring one text of {lengths[rows[0]]} tokens"
-            raise UserError(what, fix="shorter texts, or a smaller model", code=ExitCode.OUT_OF_MEMORY)
+            what = f"out of memory while scoring one text of {encoded.lengths[rows[0]]} tokens"
+            fix = "shorter texts (--set data.max_length=N in training), or a smaller model"
+            raise UserError(what, fix=fix, code=ExitCode.OUT_OF_MEMORY)
     return scores
 
 

@@ -102,8 +102,8 @@ def write(results: Results, path: Path) -> Path:
 
 
 def collect(places: Sequence[Path]) -> tuple[list[Results], list[Path]]:
-    """Results from files and from folders of files, by learner; and which files of the folders are something else, by their
-    format. One that is named and holds no results, or that cannot be read, is a `UserError` with its name."""
+    """Results from files and from folders of files, by learner. In a folder, files of another format are left out and handed
+    back; a file named directly must hold results, and every file must be readable, else a `UserError` has its name."""
     found, others = [], []
     for place in places:
         for path in sorted(place.glob("*.json")) if place.is_dir() else [place]:

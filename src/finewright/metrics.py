@@ -11,7 +11,7 @@ NUM_CALIBRATION_BINS = 15
 
 
 def load_libraries() -> None:
-    """What `classification` needs, now: it takes a second or more, which the first look at validation would seem to take."""
+    """Of `classification`, now: it takes a second or more, and the first evaluation's time shall be its own."""
     importlib.import_module("scipy.stats")
     importlib.import_module("sklearn.metrics")
 

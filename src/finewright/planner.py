@@ -13,7 +13,7 @@ from finewright.batches import Batch, Step
 from finewright.evaluate import EVALUATION_TOKENS
 from finewright.layers import dense_state
 from finewright.methods.base import AbstractMethod
-from finewright.rates import Rates
+from finewright.rates import SHAPES_KEPT, Rates
 from finewright.shapes import Base
 from finewright.step import train_step
 from finewright.tasks import Classification
@@ -110,25 +110,27 @@ def plan(
 
     `tuned` is a sketch. `scoring`, `filling`: of `trace_scoring` and `trace_filling`, the same for every setup of a way.
     """
-    trainable, head = tuned.num_trainable(), tuned.num_head()
     artifact_bytes = _artifact_bytes(tuned, method=method)
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
     fills = sum(map(sum, workload.filled)) / max(1, filling.num_tokens)
-    num_steps, one = len(workload.steps), traced[usual]
-    times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * num_steps
+    one = traced[usual]
+    times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * len(workload.steps)
+    shapes = one.work.num_shapes // min(2, len(workload.steps[usual].batches))  # of one pass: at most two were traced
+    new = shapes * batches.num_new_sizes(workload.steps, workload.lengths, remembered=SHAPES_KEPT // max(1, shapes))
+    seconds = rates.seconds(one.work) * times + rates.seconds(scoring.work) * share + rates.seconds(filling.work) * fills
     return Plan(
         method=method.name(),
-        trainable_parameters=trainable,
-        head_parameters=head,
+        trainable_parameters=tuned.num_trainable(),
+        head_parameters=tuned.num_head(),
         total_parameters=total_parameters,
         memory=_largest([*traced.values(), scoring, filling], kept_bytes=workload.kept_bytes),
         flops=int(one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
-        seconds=rates.seconds(one.work) * times + rates.seconds(scoring.work) * share + rates.seconds(filling.work) * fills,
+        seconds=seconds + rates.shape_seconds * (new + scoring.work.num_shapes + filling.work.num_shapes),
         artifact_bytes=artifact_bytes,
         precision="bfloat16" if tuned.bfloat16 else "float32",
-        steps=num_steps,
+        steps=len(workload.steps),
         telling_steps=tuple(sorted(largest)),
     )
 

@@ -1,5 +1,6 @@
 """How fast this machine is: matrix products, memory, and the cost of one operation; measured in about a second."""
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,12 +12,17 @@ import torch
 
 from finewright.trace import BATCHED, Work
 
-SECONDS_PER_RATE = 0.15
+SECONDS_PER_RATE = 0.1
 LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS, LARGEST_STATE = 512, 1_500_000_000, 4_000_000
+"""Rows, floating-point operations and numbers (16 MB) of what is measured: larger ones are no faster, and take long."""
 BATCH = (64, 32, 64)
 """Products of attention measured at once, tokens of a text, width of a head."""
-BEYOND_CACHES_BYTES, MOST_STATES, MOST_WEIGHTS = 64_000_000, 32, 4
-NEW_SHAPES = 5
+BEYOND_CACHES_BYTES, MOST_STATES, NUM_WEIGHTS = 64_000_000, 32, 4
+"""As in a network, where the next product has other states and another weight, which come from memory."""
+NEW_SHAPES, NEW_ROWS, NEW_WIDTH = 5, 331, 256
+"""Products of shapes that did not come before, few enough numbers to be quick on any processor."""
+SHAPES_KEPT = 1024
+"""Products that oneDNN remembers the code of, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise."""
 CHAIN = 20
 """Operations one after the other, whose fixed cost is measured."""
 
@@ -24,30 +30,33 @@ CHAIN = 20
 @dataclass(frozen=True)
 class Rates:
     """`flops_per_second` of matrix products by dtype; `bytes_per_second` of copies and sums, `curved_per_second`: exponentials
-    and the like; `operation_seconds`: fixed cost of any operation, what autograd does for it included; `shape_seconds`: of the
-    first product of a shape, for which oneDNN writes code."""
+    and the like. `operation_seconds`: fixed cost of any operation, what autograd does for it included. `shape_seconds`: what a
+    bfloat16 product takes longer when none of its shape came before; who knows how often that is adds it."""
 
     flops_per_second: dict[str, float]
     bytes_per_second: float
     curved_per_second: float
     operation_seconds: float
-    shape_seconds: float = 0.0
+    shape_seconds: float
 
     def seconds(self, work: Work) -> float:
         """Time for some work: the sum of its parts, since a CPU does one after the other."""
         slowest = min(self.flops_per_second.values())
         products = sum(count / self.flops_per_second.get(dtype, slowest) for dtype, count in work.matmul_flops.items())
         others = work.moved_bytes / self.bytes_per_second + work.curved_numbers / self.curved_per_second
-        return products + others + work.num_operations * self.operation_seconds + work.num_shapes * self.shape_seconds
+        return products + others + work.num_operations * self.operation_seconds
 
 
-@cache
 def measure(tokens: int, *, device: str, width: int) -> Rates:
     """Rates at the shapes that training will have: `tokens` rows, matrices of `width` to four times `width`.
 
     Of large shapes a part is measured, large enough to be as fast as the whole.
     """
-    tokens = min(tokens, LARGEST_TOKENS)
+    return _measure(min(tokens, LARGEST_TOKENS), device=device, width=width)
+
+
+@cache
+def _measure(tokens: int, *, device: str, width: int) -> Rates:
     operation = _operation_seconds(device)
     with torch.inference_mode():
         products = {name: _product_rate(name, device=device, tokens=tokens, width=width) for name in ("float32", "bfloat16")}
@@ -56,8 +65,7 @@ def measure(tokens: int, *, device: str, width: int) -> Rates:
         gelu, number = torch.nn.functional.gelu, states[0].numel()
         moved = 2 * number * states[0].element_size() / _seconds([lambda one=one: one.mul(0.5) for one in states], device=device)
         curved = number / _seconds([lambda one=one: gelu(one, approximate="tanh") for one in states], device=device)
-        shape = _shape_seconds(tokens, device=device, width=width)
-    return Rates(products, moved, curved, operation, shape)
+        return Rates(products, moved, curved, operation, _shape_seconds(device))
 
 
 def _operation_seconds(device: str) -> float:
@@ -86,23 +94,25 @@ def _some(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> torch
 
 
 def _product_rate(name: str, *, device: str, tokens: int, width: int) -> float:
-    """Of products with a weight on the way there and on the way back."""
+    """Of products with a weight, as many on the way there as on the way back."""
     rows = min(4 * width, max(min(width // 4, LARGEST_TOKENS), LARGEST_PRODUCT_FLOPS // (2 * tokens * width)))
     some = partial(_some, device=device, dtype=getattr(torch, name))
-    runs: list[Callable[[], torch.Tensor]] = []
-    for _ in range(MOST_WEIGHTS):
-        weight = some(rows, width)
-        runs += [partial(torch.nn.functional.linear, some(tokens, width), weight), partial(torch.mm, some(tokens, rows), weight)]
-    return 2 * tokens * width * rows / _seconds(runs, device=device)
+    there: list[Callable[[], torch.Tensor]] = []
+    back: list[Callable[[], torch.Tensor]] = []
+    for weight in (some(rows, width) for _ in range(NUM_WEIGHTS)):
+        there.append(partial(torch.nn.functional.linear, some(tokens, width), weight))
+        back.append(partial(torch.mm, some(tokens, rows), weight))
+    return 4 * tokens * width * rows / (_seconds(there, device=device) + _seconds(back, device=device))
 
 
-def _shape_seconds(tokens: int, *, device: str, width: int) -> float:
-    """How much longer a product takes when none of as many rows came before it."""
-    weight = _some(width, width, device=device, dtype=torch.bfloat16)
+@cache
+def _shape_seconds(device: str) -> float:
+    """How much longer a product takes when none of as many rows came before it; once in a process, for it is over then."""
+    weight = _some(NEW_WIDTH, NEW_WIDTH, device=device, dtype=torch.bfloat16)
     longer = []
     for more in range(NEW_SHAPES):
-        states = _some(tokens + NEW_SHAPES - more, width, device=device, dtype=torch.bfloat16)
-        first, again = (_once(partial(torch.nn.functional.linear, states, weight), device=device) for _ in range(2))
+        states = _some(NEW_ROWS + more, NEW_WIDTH, device=device, dtype=torch.bfloat16)
+        first, again = (_timed(partial(torch.nn.functional.linear, states, weight), device=device) for _ in range(2))
         longer.append(first[0] - again[0])
     return max(0.0, statistics.median(longer))
 
@@ -116,17 +126,18 @@ def _batched_rate(name: str, *, device: str) -> float:
 
 def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
     """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it."""
-    kept: list[Any] = [run() for run in runs[:2]] + [None] * len(runs[2:])
+    kept: list[Any] = [runs[0](), *runs[1:]]
     found: list[float] = []
     until = time.perf_counter() + SECONDS_PER_RATE
-    while not found or time.perf_counter() < until:
-        for place, run in enumerate(runs):
-            seconds, kept[place] = _once(run, device=device)
-            found.append(seconds)
+    for place in itertools.cycle(range(len(runs))):
+        seconds, kept[place] = _timed(runs[place], device=device)
+        found.append(seconds)
+        if time.perf_counter() >= until:
+            break
     return statistics.median(found)
 
 
-def _once(run: Callable[[], torch.Tensor], *, device: str) -> tuple[float, torch.Tensor]:
+def _timed(run: Callable[[], torch.Tensor], *, device: str) -> tuple[float, torch.Tensor]:
     """Seconds until the work of a call is done, and what came of it."""
     if device == "cuda":
         torch.cuda.synchronize()

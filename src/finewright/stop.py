@@ -1,8 +1,17 @@
 """A wish to stop: made by a signal or a person, heard where it does no harm."""
 
 import contextlib
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+
+def on_signals(heard: Callable[[int, Any], None]) -> None:
+    """Ctrl-C, a termination, a lost terminal: all are heard, the last one unless whoever began us has it ignored, as nohup does."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, heard)
 
 
 class Interrupted(SystemExit):

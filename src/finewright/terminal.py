@@ -1,11 +1,10 @@
-"""How a run looks in a terminal: sentences, a progress bar with an estimate, tables. All of it on standard error."""
+"""How a run looks in a terminal: sentences and a progress bar with an estimate on standard error, results on standard output."""
 
 import contextlib
 import errno
 import json
 import os
 import shlex
-import signal
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from rich.table import Table
 from finewright.errors import ExitCode, UserError, is_out_of_memory
 from finewright.memory import in_words
 from finewright.run import RunFolder
-from finewright.stop import Interrupted, Stop
+from finewright.stop import Interrupted, Stop, on_signals
 
 _CONTROL = {code: None for code in [*range(32), 127, *range(128, 160)] if code not in (9, 10)}
 
@@ -30,15 +29,27 @@ def clean(text: str) -> str:
     return escape(text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode())
 
 
-class ErrorConsole(Console):
-    """Standard error. When nobody reads it any more, or its terminal is gone, it falls silent and the work goes on."""
+class _Console(Console):
+    """When its reader leaves it falls silent and the work goes on; rich by itself would end the program with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """The reader has enough."""
+        self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        self.quiet = True
+        to_nowhere(self.file)
+
+
+class OutputConsole(_Console):
+    """Standard output."""
+
+
+class ErrorConsole(_Console):
+    """Standard error, whose terminal may also be gone."""
 
     def __init__(self) -> None:
         super().__init__(stderr=True)
-
-    def on_broken_pipe(self) -> None:
-        """The reader has enough. What rich does here by itself ends the program and takes standard output along."""
-        self._fall_silent()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """The end of every print, where it is written."""
@@ -47,29 +58,25 @@ class ErrorConsole(Console):
         except OSError:
             self._fall_silent()
 
-    def _fall_silent(self) -> None:
-        self.quiet = True
-        with contextlib.suppress(OSError, ValueError):  # else what is left in the buffer would fail again, at the very end
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.file.fileno())
-            os.close(nowhere)
 
-
-class OutputConsole(Console):
-    """Standard output. Whoever stops reading it has enough: that is no failure."""
-
-    def on_broken_pipe(self) -> None:
-        """What rich does here by itself is exit code 1."""
-        raise BrokenPipeError
+def to_nowhere(file: Any) -> None:
+    """What is left in its buffer would fail again, at the very end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
 
 
 def print_json(value: Any) -> None:
-    """One object on standard output: whole or not at all."""
+    """One object on standard output: whole or not at all. A reader who left does not change how the command ends."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
     if sys.stdout is None:
         raise UserError("standard output is closed", fix="give it somewhere to go")
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
 
 
 def read_lines() -> list[str]:
@@ -96,9 +103,7 @@ def stop_on_signals() -> None:
         STOP.wish(number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, heard)
+        on_signals(heard)
 
 
 def _say_now(text: str, *, cursor: bool = False) -> None:
@@ -125,9 +130,6 @@ def explain(error: Exception) -> int:
     if isinstance(error, UserError):
         console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)
         return int(error.code)
-    if isinstance(error, BrokenPipeError):  # whoever read our output has enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  so that nothing is flushed into the closed pipe at exit
-        return 0
     if os.environ.get("FINEWRIGHT_TRACEBACK"):
         console.print_exception()
     text = f"{type(error).__name__}: {error}"

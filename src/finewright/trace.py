@@ -28,8 +28,8 @@ _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "
 @dataclass
 class Work:
     """Operations of one traced piece of work. `matmul_flops` by dtype, BATCHED ones apart; `moved_bytes`: read and written;
-    `curved_numbers`: how many an exponential or the like is computed for, which takes as long in any dtype; `num_shapes`: of
-    products, each new to the library that computes them."""
+    `curved_numbers`: how many an exponential or the like is computed for, which takes as long in any dtype. `num_shapes`:
+    different shapes of bfloat16 products; for each of them oneDNN writes code when it comes for the first time."""
 
     matmul_flops: Counter[str] = field(default_factory=Counter)
     moved_bytes: int = 0
@@ -126,14 +126,17 @@ class Ledger(TorchDispatchMode):
             dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name == "bmm" else "")
             self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
             self.work.moved_bytes += moved  # a thin product, such as an adapter's, waits for memory
-            shapes = (name, *(tensor.shape for tensor in inputs))
-            self.work.num_shapes += name != "bmm" and shapes not in self._shapes
-            self._shapes.add(shapes)
+            self._see_shape(name, dtype, *(tensor.shape for tensor in inputs))
             return
         if name.removesuffix("_backward").strip("_") in _CURVED:
-            self.work.curved_numbers += outputs[0].numel()
+            self.work.curved_numbers += max(tensor.numel() for tensor in [*inputs, *outputs])
         else:
             self.work.moved_bytes += moved
+
+    def _see_shape(self, name: str, dtype: str, *shapes: torch.Size) -> None:
+        if dtype == "bfloat16" and (name, *shapes) not in self._shapes:
+            self._shapes.add((name, *shapes))
+            self.work.num_shapes += 1
 
     def begin_anew(self) -> None:
         """Forget what has been: peak and work are those of what is alive now and of what comes."""

@@ -43,6 +43,6 @@ def table() -> list[dict[str, Any]]:
     for name in names():
         way = kind(name)
         knobs = [{"knob": knob, "default": default, "help": text} for knob, default, text in describe(way, prefix="method.")]
-        rates = {"lr": way.lr, "lr_width": way.lr_width or None, "lr_range": list(way.lr_range)}
+        rates = {"lr": way.lr, "lr_width": way.lr_width, "lr_range": list(way.lr_range)}
         rows.append({"method": name, "summary": way.summary, **rates, "knobs": knobs})
     return rows

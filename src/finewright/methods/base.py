@@ -45,8 +45,8 @@ class AbstractMethod(Knobs):
     preference_reason: ClassVar[str] = ""
     lr: ClassVar[float]
     """Peak learning rate with AdamW; docs/learning_rates.md has the sources."""
-    lr_width: ClassVar[int] = 0
-    """Width of the networks that `lr` is for: the wider, the lower, in proportion. 0: `lr` is for every width."""
+    lr_width: ClassVar[int | None] = None
+    """Width of the networks that `lr` is for: the wider, the lower, in proportion. None: `lr` is for every width."""
     lr_range: ClassVar[tuple[float, float]]
     """Outside it the user is warned."""
     search: ClassVar[dict[str, "Span | tuple[Any, ...]"]] = {}

@@ -18,7 +18,7 @@ class Method(AbstractMethod):
     python_name: ClassVar[str] = "Freeze"
     preference: ClassVar[int] = 30
     lr: ClassVar[float] = 3e-4
-    lr_width: ClassVar[int] = 768
+    lr_width: ClassVar[int | None] = 768
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 3e-3)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"method.share": Span(0.05, 0.8)}
 

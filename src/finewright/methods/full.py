@@ -17,7 +17,7 @@ class Method(AbstractMethod):
     python_name: ClassVar[str] = "Full"
     preference: ClassVar[int] = 20
     lr: ClassVar[float] = 1e-4
-    lr_width: ClassVar[int] = 768
+    lr_width: ClassVar[int | None] = 768
     lr_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"train.weight_decay": (0.0, 0.01, 0.1)}
 

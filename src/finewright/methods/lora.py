@@ -21,7 +21,7 @@ class Method(AbstractMethod, LowRankKnobs):
     preference: ClassVar[int] = 10
     preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
     lr: ClassVar[float] = 1e-3
-    lr_width: ClassVar[int] = 768
+    lr_width: ClassVar[int | None] = 768
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {
         "method.rank": (4, 8, 16, 32),

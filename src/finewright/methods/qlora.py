@@ -24,7 +24,7 @@ class Method(AbstractMethod, LowRankKnobs):
     preference: ClassVar[int] = 15
     preference_reason: ClassVar[str] = "its frozen weights take a quarter of the room of 16-bit ones, for slower steps"
     lr: ClassVar[float] = 1e-3
-    lr_width: ClassVar[int] = 768
+    lr_width: ClassVar[int | None] = 768
     lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
     card_note: ClassVar[str] = (
         "The adapter was trained on the base in four bits (`quantization.json` says how) and scores exactly so on that base "

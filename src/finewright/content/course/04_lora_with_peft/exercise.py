@@ -80,7 +80,7 @@ if __name__ == "__main__":
     folder = "openai-community/gpt2" if "gpt2" in sys.argv else practice.MINI
     batches, validation = practice.batches("train", folder=folder) * 2, practice.batches("validation", folder=folder, size=64)
     rows = []
-    lora_lr, full_lr = (1e-3, 1e-4) if "gpt2" in sys.argv else (3e-3, 3e-4)  # a small network bears larger steps
+    lora_lr, full_lr = (1e-3, 1e-4) if "gpt2" in sys.argv else (3e-3, 3e-4)  # a small network stands higher learning rates
     for name, model, lr in (("LoRA", add_lora(fresh()), lora_lr), ("all numbers", fresh(), full_lr)):
         train(model, batches, lr)
         numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,184 @@
+"""CPU-seconds until validation is as good as Hugging Face Trainer + PEFT ever gets in as many epochs, on the same rows.
+
+    python benchmarks/time_to_accuracy.py --model DIR --data DIR [--data DIR] --out FILE.jsonl [--methods lora,full,…]
+    python benchmarks/time_to_accuracy.py --table FILE.jsonl
+
+A data folder has train and validation files, such as `finewright compare` leaves in its `splits`. One child process for each
+run, one thread, in turn: Finewright with its defaults, then the Trainer (bf16, 16 rows a batch) for as many epochs, twice: with
+its usual learning rates, and with the rate that Finewright took, which makes it a better Trainer than most people have. Both
+look at validation twice an epoch; their clocks run from the first batch on (Finewright's from before the frozen blocks are run
+over the texts), looks at validation included. Rows already in FILE are skipped.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from finewright_runs import read_lines
+from trainer_baseline import BATCH_ROWS, LEARNING_RATES, MAX_LENGTH, prepare
+
+WHO = ("finewright", "trainer", "trainer, the same rate")
+Look = tuple[float, float]
+"""CPU-seconds so far, accuracy on validation."""
+
+
+def ours(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Finewright's looks at validation."""
+    import finewright
+    from finewright.job import Job
+
+    began: list[float] = []
+    looks: list[Look] = []
+    fill = Job.fill
+
+    def timed(job: Job, splits: Any) -> None:
+        began.append(time.process_time())
+        fill(job, splits)
+
+    def listen(event: Any) -> None:
+        if type(event).__name__ == "Evaluated":
+            looks.append((time.process_time() - began[0], event.metrics["accuracy"]))
+
+    knobs = {"train.threads": 1, "train.early_stopping": 0, "train.evaluations_per_epoch": 2}
+    with tempfile.TemporaryDirectory() as place, mock.patch.object(Job, "fill", timed):
+        done = finewright.train(
+            arguments.data[0], model=arguments.model, method=arguments.method, out=f"{place}/run", knobs=knobs, listen=listen
+        )
+        chosen = json.loads(Path(place, "run", "config.json").read_text())["choices"]
+    lr = next(choice["value"] for choice in chosen if choice["knob"] == "train.lr")
+    return {"looks": looks, "epochs": done.result.epochs, "lr": lr}
+
+
+def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The Trainer's looks at validation."""
+    import torch
+    from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+    from finewright import data
+    from finewright.config import DataKnobs
+    from finewright.hub import resolve
+
+    torch.set_num_threads(1)
+    set_seed(0)
+    dataset, model = data.read(arguments.data[0], knobs=DataKnobs()), str(resolve(arguments.model).path)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    network = prepare(arguments.method, model, len(dataset.labels))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        network.config.pad_token_id = tokenizer.pad_token_id
+
+    def encode(rows: Any) -> list[dict[str, Any]]:
+        ids = tokenizer([row.text for row in rows], truncation=True, max_length=MAX_LENGTH)
+        numbers = [dataset.labels.index(row.label) for row in rows]
+        return [{key: ids[key][index] for key in ids} | {"labels": number} for index, number in enumerate(numbers)]
+
+    looks: list[Look] = []
+
+    class Clock(TrainerCallback):
+        def on_evaluate(self, *_: Any, metrics: dict[str, float], **more: Any) -> None:
+            looks.append((time.process_time() - began, metrics["eval_accuracy"]))
+
+    with tempfile.TemporaryDirectory() as place:
+        settings = TrainingArguments(
+            place,
+            num_train_epochs=arguments.epochs,
+            per_device_train_batch_size=BATCH_ROWS,
+            per_device_eval_batch_size=64,
+            learning_rate=arguments.lr,
+            warmup_ratio=0.06,
+            bf16=True,
+            use_cpu=True,
+            eval_strategy="steps",
+            eval_steps=max(1, round(len(dataset.train) / BATCH_ROWS / 2)),
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_steps=100_000,
+        )
+        trainer = Trainer(
+            network,
+            settings,
+            train_dataset=encode(dataset.train),
+            eval_dataset=encode(dataset.validation),
+            data_collator=DataCollatorWithPadding(tokenizer),
+            callbacks=[Clock()],
+            compute_metrics=lambda outcome: {"accuracy": float((outcome.predictions.argmax(-1) == outcome.label_ids).mean())},
+        )
+        began = time.process_time()
+        trainer.train()
+    return {"looks": looks, "epochs": arguments.epochs, "lr": arguments.lr}
+
+
+def until(looks: list[Look], accuracy: float) -> float | None:
+    """CPU-seconds of the first look that is as good; None: none was."""
+    return next((seconds for seconds, found in looks if found >= accuracy), None)
+
+
+def table(lines: list[dict[str, Any]]) -> None:
+    """For each way: the Trainer's best and when it had it, when we had as much, and how many times sooner."""
+    print("| data | way | Trainer's rate | its best | after CPU s | Finewright as good after | sooner | Finewright's best |")
+    print("|---|---|---|---|---|---|---|---|")
+    for mine in (line for line in lines if line["who"] == WHO[0]):
+        for line in lines:
+            if line["who"] == WHO[0] or (line["data"], line["method"]) != (mine["data"], mine["method"]):
+                continue
+            best = max(accuracy for _, accuracy in line["looks"])
+            after, soon = until(line["looks"], best), until(mine["looks"], best)
+            found = f"{soon:.1f} s | {after / soon:.1f} ×" if after and soon else "never | "
+            own = max(accuracy for _, accuracy in mine["looks"])
+            print(f"| {line['data']} | {line['method']} | {line['lr']:g} | {best:.3f} | {after:.1f} | {found} | {own:.3f} |")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model")
+    parser.add_argument("--data", action="append")
+    parser.add_argument("--methods", default="lora,full,freeze,prompt")
+    parser.add_argument("--out")
+    parser.add_argument("--table", type=Path)
+    for name in ("--name", "--method", "--who"):  # of a child
+        parser.add_argument(name)
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--lr", type=float)
+    arguments = parser.parse_args()
+    if arguments.table:
+        table(read_lines(arguments.table))
+        return
+    out = Path(arguments.out)
+    if arguments.who:
+        found = (ours if arguments.who == WHO[0] else theirs)(arguments)
+        with out.open("a") as file:
+            file.write(json.dumps({"data": arguments.name, "method": arguments.method, "who": arguments.who, **found}) + "\n")
+        return
+    for data in arguments.data:
+        for method in arguments.methods.split(","):
+            for who in WHO:
+                _in_child(arguments, data=data, method=method, who=who, out=out)
+
+
+def _in_child(arguments: argparse.Namespace, *, data: str, method: str, who: str, out: Path) -> None:
+    path = Path(data)
+    name = path.parent.parent.name if path.parent.name == "splits" else path.name
+    known = {line["who"]: line for line in read_lines(out) if (line["data"], line["method"]) == (name, method)}
+    if who in known:
+        return
+    command = [sys.executable, __file__, "--model", arguments.model, "--data", data, "--out", arguments.out]
+    command += ["--name", name, "--method", method, "--who", who]
+    if who != WHO[0]:
+        lr = LEARNING_RATES[method] if who == WHO[1] else known[WHO[0]]["lr"]
+        command += ["--epochs", str(known[WHO[0]]["epochs"]), "--lr", str(lr)]
+    with tempfile.TemporaryDirectory() as nothing_kept:  # what another run left in the cache would be time saved
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "FINEWRIGHT_CACHE": nothing_kept}
+        subprocess.run(command, env=environment, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,8 @@ EVALUATION_TOKENS = 4096
 def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     """Class scores of every text in the given order, float32, shape (N, C). Texts of like length share a pass.
 
-    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one text alone is too much.
+    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one
+    text alone is too much.
     """
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     lengths = [length + tuned.prompt_tokens for length in encoded.lengths]

@@ -110,13 +110,12 @@ def plan(
 
     `tuned` is a sketch. `scoring`, `filling`: of `trace_scoring` and `trace_filling`, the same for every setup of a way.
     """
-    artifact_bytes = _artifact_bytes(tuned, method=method)
+    artifact_bytes = _artifact_bytes(tuned, method=method)  # before the sketch is made fake
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
     fills = sum(map(sum, workload.filled)) / max(1, filling.num_tokens)
-    one = traced[usual]
-    times = _num_tokens(workload.steps[usual], workload.lengths) / one.num_tokens * len(workload.steps)
+    times = _num_tokens(workload.steps[usual], workload.lengths) / (one := traced[usual]).num_tokens * len(workload.steps)
     shapes = one.work.num_shapes // min(2, len(workload.steps[usual].batches))  # of one pass: at most two were traced
     new = shapes * batches.num_new_sizes(workload.steps, workload.lengths, remembered=SHAPES_KEPT // max(1, shapes))
     seconds = rates.seconds(one.work) * times + rates.seconds(scoring.work) * share + rates.seconds(filling.work) * fills

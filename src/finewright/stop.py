@@ -8,7 +8,7 @@ from typing import Any
 
 
 def on_signals(heard: Callable[[int, Any], None]) -> None:
-    """Ctrl-C, a termination, a lost terminal: all are heard, the last one unless whoever began us has it ignored, as nohup does."""
+    """Ctrl-C, a termination, a lost terminal: all are heard, the last one unless it is ignored already, as under nohup."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, heard)

@@ -189,7 +189,7 @@ def test_the_schedule_changes_only_on_request_and_that_is_kept(place, tmp_path):
     assert caught.value.code == ExitCode.MISMATCH
     assert "--change" in caught.value.fix
     folder = pipeline.resume(out, changes=["lr=1e-5", "max_steps=14"], listen=said.append)
-    assert "changed: train.lr 0.0003 → 1e-05" in said
+    assert "changed: train.lr 0.0006 → 1e-05" in said
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
     assert rates[5] > 1e-5 >= rates[6]
@@ -297,7 +297,7 @@ def edited_rate(place, out):
         (other_weights, r"model: model\.safetensors is another one \("),
         (other_tokenizer, "tokenizer: the same texts become other tokens"),
         (edited_config, r"seed: 0 → 4"),
-        (edited_rate, r"train\.lr: 0\.0003 → 0\.5"),
+        (edited_rate, r"train\.lr: 0\.0006 → 0\.5"),
     ],
 )
 def test_what_changed_at_rest_is_refused_before_a_step(place, tmp_path, change, message):
@@ -394,4 +394,4 @@ def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, t
             lives.train(place, out, way=WAY)
     (change,) = re.findall(rf"`finewright train --resume {re.escape(str(out))} --change (lr=\S+)`", caught.value.fix)
     folder = pipeline.resume(out, changes=[change])
-    assert json.loads(folder.result.read_text())["changes"][0]["to"] == 0.00015
+    assert json.loads(folder.result.read_text())["changes"][0]["to"] == 0.0003

@@ -22,7 +22,7 @@ from typing import Any
 from unittest import mock
 
 from finewright_runs import read_lines
-from trainer_baseline import BATCH_ROWS, LEARNING_RATES, MAX_LENGTH, prepare
+from trainer_baseline import BATCH_ROWS, LEARNING_RATES, encode, make_trainer, prepare
 
 WHO = ("finewright", "trainer", "trainer, the same rate")
 Look = tuple[float, float]
@@ -59,7 +59,7 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     """The Trainer's looks at validation."""
     import torch
-    from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments, set_seed
+    from transformers import AutoTokenizer, TrainerCallback, set_seed
 
     from finewright import data
     from finewright.config import DataKnobs
@@ -74,10 +74,8 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
         tokenizer.pad_token = tokenizer.eos_token
         network.config.pad_token_id = tokenizer.pad_token_id
 
-    def encode(rows: Any) -> list[dict[str, Any]]:
-        ids = tokenizer([row.text for row in rows], truncation=True, max_length=MAX_LENGTH)
-        numbers = [dataset.labels.index(row.label) for row in rows]
-        return [{key: ids[key][index] for key in ids} | {"labels": number} for index, number in enumerate(numbers)]
+    def encoded(rows: Any) -> list[dict[str, Any]]:
+        return encode(tokenizer, [row.text for row in rows], [row.label for row in rows], labels=dataset.labels)
 
     looks: list[Look] = []
 
@@ -86,30 +84,19 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
             looks.append((time.process_time() - began, metrics["eval_accuracy"]))
 
     with tempfile.TemporaryDirectory() as place:
-        settings = TrainingArguments(
+        trainer = make_trainer(
+            network,
             place,
+            tokenizer=tokenizer,
+            training=encoded(dataset.train),
+            validation=encoded(dataset.validation),
+            callbacks=[Clock()],
             num_train_epochs=arguments.epochs,
-            per_device_train_batch_size=BATCH_ROWS,
-            per_device_eval_batch_size=64,
             learning_rate=arguments.lr,
-            warmup_ratio=0.06,
-            bf16=True,
-            use_cpu=True,
+            warmup_steps=0.06,  # below one: of all steps
             eval_strategy="steps",
             eval_steps=max(1, round(len(dataset.train) / BATCH_ROWS / 2)),
             save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=100_000,
-        )
-        trainer = Trainer(
-            network,
-            settings,
-            train_dataset=encode(dataset.train),
-            eval_dataset=encode(dataset.validation),
-            data_collator=DataCollatorWithPadding(tokenizer),
-            callbacks=[Clock()],
-            compute_metrics=lambda outcome: {"accuracy": float((outcome.predictions.argmax(-1) == outcome.label_ids).mean())},
         )
         began = time.process_time()
         trainer.train()

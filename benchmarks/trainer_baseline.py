@@ -49,11 +49,33 @@ def prepare(method: str, model: str, num_labels: int):
     return network
 
 
+def encode(tokenizer, texts: list[str], chosen: list[str], *, labels: list[str]) -> list[dict]:
+    ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)
+    return [{key: ids[key][index] for key in ids} | {"labels": labels.index(label)} for index, label in enumerate(chosen)]
+
+
+def make_trainer(network, place: str, *, tokenizer, training: list[dict], validation: list[dict], callbacks=(), **settings):
+    """A Trainer on a CPU in bfloat16 that says nothing; accuracy is what it measures."""
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    settings |= {"per_device_train_batch_size": BATCH_ROWS, "per_device_eval_batch_size": 64, "bf16": True, "use_cpu": True}
+    settings |= {"report_to": "none", "disable_tqdm": True, "logging_steps": 100_000}
+    return Trainer(
+        network,
+        TrainingArguments(place, **settings),
+        train_dataset=training,
+        eval_dataset=validation,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        callbacks=list(callbacks),
+        compute_metrics=lambda outcome: {"accuracy": float((outcome.predictions.argmax(-1) == outcome.label_ids).mean())},
+    )
+
+
 def run(arguments: argparse.Namespace) -> dict:
     import numpy as np
     import torch
     from sklearn.metrics import f1_score
-    from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
+    from transformers import AutoTokenizer, set_seed
 
     from finewright.data import stratified_split
 
@@ -65,45 +87,32 @@ def run(arguments: argparse.Namespace) -> dict:
     kept, held = stratified_split([row["label"] for row in rows], 0.1, seed=0)
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
 
-    def encode(part: list[dict]) -> list[dict]:
-        ids = tokenizer([row["text"] for row in part], truncation=True, max_length=MAX_LENGTH)
-        numbers = [labels.index(row["label"]) for row in part]
-        return [{key: ids[key][index] for key in ids} | {"labels": number} for index, number in enumerate(numbers)]
+    def encoded(part: list[dict]) -> list[dict]:
+        return encode(tokenizer, [row["text"] for row in part], [row["label"] for row in part], labels=labels)
 
     network = prepare(method, arguments.model, len(labels))
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
     with tempfile.TemporaryDirectory() as place:
-        settings = TrainingArguments(
+        trainer = make_trainer(
+            network,
             place,
+            tokenizer=tokenizer,
+            training=encoded([rows[index] for index in kept]),
+            validation=encoded([rows[index] for index in held]),
             num_train_epochs=NUM_EPOCHS,
-            per_device_train_batch_size=BATCH_ROWS,
-            per_device_eval_batch_size=64,
             learning_rate=LEARNING_RATES[method],
-            bf16=True,
-            use_cpu=True,
             seed=arguments.seed,
             eval_strategy="epoch",
             save_strategy="epoch",
             save_total_limit=1,
             load_best_model_at_end=True,
             metric_for_best_model="accuracy",
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=100_000,
-        )
-        trainer = Trainer(
-            network,
-            settings,
-            train_dataset=encode([rows[index] for index in kept]),
-            eval_dataset=encode([rows[index] for index in held]),
-            data_collator=DataCollatorWithPadding(tokenizer),
-            compute_metrics=lambda outcome: {"accuracy": float((outcome.predictions.argmax(-1) == outcome.label_ids).mean())},
         )
         cpu, wall = time.process_time(), time.perf_counter()
         trainer.train()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        outcome = trainer.predict(encode(test))
+        outcome = trainer.predict(encoded(test))
     chosen = outcome.predictions.argmax(-1)
     return {
         "data": data.name,

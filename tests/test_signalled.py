@@ -3,7 +3,6 @@
 import os
 import pty
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import hearing
 import lives
 from finewright.run import RunFolder
 
@@ -34,7 +34,7 @@ class Life:
         os.close(theirs)
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
-        while not self._listens() and self.process.poll() is None:
+        while not hearing.hears(self.process.pid, signal.SIGTERM) and self.process.poll() is None:
             time.sleep(0.001)
         self.began = time.monotonic()
 
@@ -44,11 +44,6 @@ class Life:
                 self.parts.append(part)
         except OSError:  # how a terminal says that nobody is on its other side any more
             pass
-
-    def _listens(self) -> bool:
-        """Before that the interpreter itself is being loaded."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (signal.SIGTERM - 1) & 1)
 
     def signal(self, number: int) -> None:
         if self.process.poll() is None:
@@ -65,6 +60,7 @@ class Life:
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no list of the signals that a process hears")
 def test_forty_signals_at_random_times(tmp_path):
     root, dice = lives.place(tmp_path), random.Random(0)
     code, said, whole = Life(root, root / "whole", terminal=False).end()
@@ -84,11 +80,14 @@ def test_forty_signals_at_random_times(tmp_path):
             code, said, _ = life.end()
             heard += code != 0
             assert "Traceback" not in said, said
+            if code < 0:  # no handler is left when a finished program leaves the interpreter; a shell says 128 and the number too
+                assert folder.complete, (code, said)
+                code = 128 - code
             assert code in (0, *(128 + number for number in numbers)), (numbers, said)
             assert folder.committed_step >= before, said
-            if code == 0:
+            if folder.complete:
                 break
         else:
             code, said, _ = Life(root, folder.path, terminal=False).end()
-        assert code == 0, said
+            assert code == 0, said
         assert lives.made(folder) == expected

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 import finewright
+import hearing
 from finewright import terminal
 
 TALK = """
@@ -30,6 +31,15 @@ terminal.print_json({{"whole": True}})
 """
 
 
+@pytest.fixture
+def unread():
+    """A pipe that nobody reads any more."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    yield writes
+    os.close(writes)
+
+
 def talked(code, *, errors):
     """Exit code and standard output of a process that speaks on `errors`."""
     outcome = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=errors, check=False)
@@ -37,11 +47,8 @@ def talked(code, *, errors):
 
 
 @pytest.mark.parametrize(("room", "name"), [("terminal", "Listener"), ("scoreboard", "CompareListener")])
-def test_a_reader_who_leaves_takes_nothing_along(room, name):
-    reads, writes = os.pipe()
-    os.close(reads)
-    code, out = talked(TALK.format(room=room, name=name), errors=writes)
-    os.close(writes)
+def test_a_reader_who_leaves_takes_nothing_along(unread, room, name):
+    code, out = talked(TALK.format(room=room, name=name), errors=unread)
     assert json.loads(out) == {"whole": True}
     assert code == 0, "nothing that was left unsaid fails at the very end either"
 
@@ -53,10 +60,8 @@ def test_a_place_that_takes_no_more_takes_nothing_along():
     assert (code, json.loads(out)) == (0, {"whole": True})
 
 
-def test_a_console_whose_reader_left_is_silent(monkeypatch):
-    reads, writes = os.pipe()
-    os.close(reads)
-    with open(writes, "w") as errors:
+def test_a_console_whose_reader_left_is_silent(unread, monkeypatch):
+    with open(os.dup(unread), "w") as errors:
         monkeypatch.setattr(sys, "stderr", errors)
         console = terminal.ErrorConsole()
         console.print("x" * 100)
@@ -72,14 +77,11 @@ def test_every_command_speaks_through_that_console():
 
 
 @pytest.mark.parametrize(("words", "code"), [("methods", 0), ("methods --json", 0), ("learn check 1", 1), ("show nowhere", 2)])
-def test_a_reader_who_leaves_does_not_change_how_a_command_ends(tmp_path, words, code):
-    reads, writes = os.pipe()
-    os.close(reads)
+def test_a_reader_who_leaves_does_not_change_how_a_command_ends(unread, tmp_path, words, code):
     command = [sys.executable, "-m", "finewright"]
     if words.startswith("learn"):
         subprocess.run([*command, "learn", "start", "1"], cwd=tmp_path, check=True, capture_output=True)
-    done = subprocess.run([*command, *words.split()], cwd=tmp_path, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
-    os.close(writes)
+    done = subprocess.run([*command, *words.split()], cwd=tmp_path, stdout=unread, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr, "Exception ignored" in done.stderr) == (code, False, False), done.stderr
 
 
@@ -89,16 +91,11 @@ def test_a_signal_before_all_is_loaded_ends_it_with_its_code(tmp_path):
     slow.write_text("import time; time.sleep(60)")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     child = subprocess.Popen([sys.executable, "-m", "finewright"], env=environment, stderr=subprocess.PIPE, text=True)
-    while not _hears(child.pid, signal.SIGTERM):
+    while not hearing.hears(child.pid, signal.SIGTERM):
         time.sleep(0.01)
     child.terminate()
     assert child.communicate()[1] == ""
     assert child.returncode == 128 + signal.SIGTERM
-
-
-def _hears(process, number):
-    status = Path(f"/proc/{process}/status").read_text()
-    return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (number - 1) & 1)
 
 
 @dataclass

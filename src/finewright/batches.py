@@ -71,6 +71,10 @@ class Step:
     epochs_done: float
     batches: tuple[tuple[int, ...], ...]
 
+    def pass_tokens(self, lengths: Sequence[int]) -> list[int]:
+        """Tokens of each pass, from the lengths of all texts."""
+        return [sum(lengths[row] for row in rows) for rows in self.batches]
+
 
 def encode(
     tokenizer: Any,
@@ -155,8 +159,7 @@ def num_new_sizes(steps: Sequence[Step], lengths: Sequence[int], *, remembered: 
     """How many passes have as many tokens as none of the `remembered` passes before them."""
     last: dict[int, int] = {}
     num_new = 0
-    for place, rows in enumerate(rows for step in steps for rows in step.batches):
-        tokens = sum(lengths[row] for row in rows)
+    for place, tokens in enumerate(tokens for step in steps for tokens in step.pass_tokens(lengths)):
         num_new += tokens not in last or place - last[tokens] > remembered
         last[tokens] = place
     return num_new

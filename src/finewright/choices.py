@@ -83,8 +83,6 @@ def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices, config: A
 
     A model's `config` may suggest rates that were measured for it: `"finewright": {"learning_rates": {way: rate}}`.
     """
-    if train.lr is None and (suggested := _suggested_lr(config, method)):
-        return choices.note("train.lr", suggested, "what the model's config.json suggests for this way"), []
     if train.lr is None:
         return choices.note("train.lr", *_usual_lr(config, method)), []
     low, high = method.lr_range
@@ -94,7 +92,10 @@ def lr(train: TrainKnobs, *, method: AbstractMethod, choices: Choices, config: A
 
 
 def _usual_lr(config: Any, method: AbstractMethod) -> tuple[float, str]:
-    """The way's default and why: in inverse proportion to the network's width (Yang et al. 2022, arXiv:2203.03466)."""
+    """What the model suggests, or the way's default in inverse proportion to the network's width (Yang et al. 2022,
+    arXiv:2203.03466); and why."""
+    if suggested := _suggested_lr(config, method):
+        return suggested, "what the model's config.json suggests for this way"
     width = getattr(config, "hidden_size", None)
     if not method.lr_width or not isinstance(width, int) or width == method.lr_width:
         return method.lr, "the way's own default, docs/learning_rates.md"

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from finewright import batches, fast, metrics, models, shapes, tasks
+from finewright import batches, fast, memory, metrics, models, shapes, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
-from finewright.errors import ExitCode, UserError, is_out_of_memory
+from finewright.errors import ExitCode, UserError
 from finewright.tuned import Tuned
 
 PROBE_ROWS, PROBE_TOKENS = 32, 64
@@ -26,15 +27,17 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one
     text alone is too much.
     """
+    device = str(tuned.network.get_input_embeddings().weight.device)
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
     waiting = batches.by_length(lengths, budget=EVALUATION_TOKENS)
     tuned.owner.eval()
     while waiting:
         rows = waiting.pop()
-        found = _score_pass(tuned, encoded, rows)
+        batch = batches.collate(encoded, rows, device=device)
+        found = memory.attempt(partial(_score_batch, tuned, batch))
         if found is not None:
-            scores[list(found[0])] = found[1]
+            scores[list(batch.rows)] = found
         elif len(rows) > 1:
             waiting = list(batches.halved([*waiting, rows], lengths, times=1))
         else:
@@ -44,17 +47,9 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     return scores
 
 
-def _score_pass(tuned: Tuned, encoded: Encoded, rows: Sequence[int]) -> tuple[Sequence[int], np.ndarray] | None:
-    """Rows as they were packed, and their scores; None when memory ran out."""
-    device = tuned.network.get_input_embeddings().weight.device
-    try:
-        with torch.inference_mode():
-            batch = batches.collate(encoded, rows, device=str(device))
-            return batch.rows, tasks.logits(tuned, batch.ids, batch.layout, batch.states).float().cpu().numpy()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    return None  # outside the block above: there the error still holds every tensor of the failed pass
+@torch.inference_mode()
+def _score_batch(tuned: Tuned, batch: batches.Batch) -> np.ndarray:
+    return tasks.logits(tuned, batch.ids, batch.layout, batch.states).float().cpu().numpy()
 
 
 def settle_head(base: shapes.Base, texts: Sequence[str], *, bfloat16: bool = False) -> list[str]:

@@ -2,12 +2,14 @@
 
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from finewright.errors import UserError
+from finewright.errors import UserError, is_out_of_memory
+
+T = TypeVar("T")
 
 _UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MOST_BYTES = 1e18
@@ -39,6 +41,16 @@ def in_words(count: float) -> str:
 def exactly(count: float) -> str:
     """Bytes as `parse_size` reads them back."""
     return f"{count / 1e3:.3f}kB"
+
+
+def attempt(work: Callable[[], T]) -> T | None:
+    """What comes of the work; None when memory ran out, and then nothing that it made is held any more."""
+    try:
+        return work()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return None  # outside the block above: there the error still holds every tensor of the failed work
 
 
 def _scales(parameter: Any) -> Iterator[Any]:

@@ -115,8 +115,9 @@ def plan(
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     share = sum(workload.evaluated) / max(1, scoring.num_tokens)
     fills = sum(map(sum, workload.filled)) / max(1, filling.num_tokens)
-    times = _num_tokens(workload.steps[usual], workload.lengths) / (one := traced[usual]).num_tokens * len(workload.steps)
-    shapes = one.work.num_shapes // min(2, len(workload.steps[usual].batches))  # of one pass: at most two were traced
+    one, tokens = traced[usual], workload.steps[usual].pass_tokens(workload.lengths)
+    times = sum(tokens) / one.num_tokens * len(workload.steps)
+    shapes = one.work.num_shapes // min(2, len(tokens))  # of one pass: at most two were traced
     new = shapes * batches.num_new_sizes(workload.steps, workload.lengths, remembered=SHAPES_KEPT // max(1, shapes))
     seconds = rates.seconds(one.work) * times + rates.seconds(scoring.work) * share + rates.seconds(filling.work) * fills
     return Plan(
@@ -143,7 +144,7 @@ def _largest(traced: Sequence[Traced], *, kept_bytes: int) -> dict[str, int]:
 def _telling_steps(workload: Workload) -> tuple[set[int], int]:
     """Numbers of the steps with the most tokens and with the longest texts in one pass, and of one that is as most are."""
     lengths, steps = workload.lengths, workload.steps
-    numbers, counts = range(len(steps)), [_num_tokens(step, lengths) for step in steps]
+    numbers, counts = range(len(steps)), [sum(step.pass_tokens(lengths)) for step in steps]
 
     def largest(power: int) -> int:
         return max(numbers, key=lambda index: max(sum(lengths[row] ** power for row in rows) for rows in steps[index].batches))
@@ -152,10 +153,6 @@ def _telling_steps(workload: Workload) -> tuple[set[int], int]:
     usual, most = min(numbers, key=lambda index: abs(counts[index] - mean)), largest(1)
     # one with about as many tokens tells as much, and is traced anyway
     return {most, largest(2)}, most if abs(counts[most] - mean) <= NEAR * mean else usual
-
-
-def _num_tokens(step: Step, lengths: Sequence[int]) -> int:
-    return sum(lengths[row] for rows in step.batches for row in rows)
 
 
 class _Marking:

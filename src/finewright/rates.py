@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 import torch
 
@@ -126,7 +125,7 @@ def _batched_rate(name: str, *, device: str) -> float:
 
 def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
     """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it."""
-    kept: list[Any] = [runs[0](), *runs[1:]]
+    kept = {0: runs[0]()}
     found: list[float] = []
     until = time.perf_counter() + SECONDS_PER_RATE
     for place in itertools.cycle(range(len(runs))):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from finewright import batches as packing
-from finewright import tasks
+from finewright import memory, tasks
 from finewright.batches import Encoded
-from finewright.errors import ExitCode, UserError, is_out_of_memory
+from finewright.errors import ExitCode, UserError
 from finewright.state import TrainState, random_state, same_randomness, set_random_state
 from finewright.step import StepResult, train_step
 from finewright.tasks import Classification
@@ -52,7 +52,8 @@ class Update:
 
         `watched`: what is opened around the work.
         """
-        try:
+
+        def make() -> StepResult:
             device = str(self.state.device)
             parts = [packing.collate(self.encoded, rows, device=device) for rows in self.passes]
             settings: dict[str, Any] = {
@@ -63,10 +64,8 @@ class Update:
             }
             with watched:
                 return train_step(self.state.tuned, parts, **settings)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        return None  # outside the block above: there the error still holds every tensor of the failed pass
+
+        return memory.attempt(make)
 
     def halve(self) -> int:
         """Get ready to make it again in smaller passes with the same random numbers; their number.

@@ -189,7 +189,7 @@ def _is_drawable(one: Finished) -> bool:
 def together(runs: Sequence[Finished], *, ways: Sequence[str] = ()) -> list[Finished]:
     """Runs that may be compared: same model, same data. Of several such sets the one with the most ways, then the newest.
 
-    `ways`: only these count. Of runs that nothing tells apart the newest; at most a dozen, the newest.
+    `ways`: only these count. At most a dozen, the newest.
     """
     groups: dict[tuple[str, str, str], list[Finished]] = defaultdict(list)
     for one in runs:
@@ -198,20 +198,20 @@ def together(runs: Sequence[Finished], *, ways: Sequence[str] = ()) -> list[Fini
     if not groups:
         return []
     chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}))
-    apart: dict[str, Finished] = {}
-    for one in chosen:
-        apart.setdefault(f"{one.result.method} {sorted(_facts(one).items())}", one)
-    return labelled(list(apart.values())[:MOST_RUNS])
+    return labelled(chosen[:MOST_RUNS])
 
 
 def labelled(runs: Sequence[Finished]) -> list[Finished]:
     """The runs with labels: the way, and what differs among runs of the same way."""
     named = []
     for one in runs:
-        facts = [_facts(other) for other in runs if other.result.method == one.result.method]
+        same = [other for other in runs if other.result.method == one.result.method]
+        facts = [_facts(other) for other in same]
+        differing = [key for key in facts[0] if any(other.get(key) != facts[0][key] for other in facts)]
         mine = _facts(one)
-        differing = [key for key in mine if mine[key] is not None and any(other.get(key) != mine[key] for other in facts)]
-        label = f"{one.result.method} {', '.join(f'{key} {mine[key]}' for key in differing)}".strip()
+        more = ", ".join(f"{key} {mine[key]}" for key in differing if mine.get(key) is not None)
+        twice = len({tuple(str(fact.get(key)) for key in differing) for fact in facts}) < len(same)
+        label = " ".join(part for part in (one.result.method, more, f"({one.folder.path.name})" if twice else "") if part)
         named.append(Finished(one.folder, one.result, one.config, one.plan, one.lines, label))
     return named
 

@@ -51,9 +51,9 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
         done = finewright.train(
             arguments.data[0], model=arguments.model, method=arguments.method, out=f"{place}/run", knobs=knobs, listen=listen
         )
-        chosen = json.loads(Path(place, "run", "config.json").read_text())["choices"]
+        chosen, epochs = json.loads(Path(place, "run", "config.json").read_text())["choices"], done.result.epochs
     lr = next(choice["value"] for choice in chosen if choice["knob"] == "train.lr")
-    return {"looks": looks, "epochs": done.result.epochs, "lr": lr}
+    return {"looks": looks, "epochs": epochs, "lr": lr}
 
 
 def theirs(arguments: argparse.Namespace) -> dict[str, Any]:

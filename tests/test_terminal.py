@@ -118,3 +118,35 @@ def test_the_time_that_is_left_counts_from_the_first_step_of_this_life(monkeypat
     first, second = console.file.getvalue().splitlines()
     assert first.strip() == "step 101/130  loss 1.500"  # nothing is known of its pace yet
     assert second.endswith("about 38 s left")  # 20 s for ten steps, nineteen to go
+
+
+DESTROYED = """
+import os, signal, sys, time
+from finewright import cli, terminal
+
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+def work():
+    Held()
+    time.sleep(30)
+    print("it went on")
+
+cli.app = work
+cli.main()
+"""
+
+
+def test_a_signal_inside_a_destructor_is_not_lost():
+    """Python drops what is raised there, and would print a traceback of it."""
+    done = subprocess.run([sys.executable, "-c", DESTROYED], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped\n")
+
+
+def test_other_faults_of_destructors_are_still_told():
+    words = DESTROYED.replace("os.kill(os.getpid(), signal.SIGTERM)", "raise ValueError('odd')").replace("time.sleep(30)", "")
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "it went on\n")
+    assert "ValueError: odd" in done.stderr

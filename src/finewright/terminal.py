@@ -88,6 +88,8 @@ def read_lines() -> list[str]:
 
 STOP = Stop()
 """What signals wish."""
+AGAIN_S = 0.02
+"""Until a signal that was lost is sent once more: the destructor is over by then."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -104,6 +106,22 @@ def stop_on_signals() -> None:
 
     if threading.current_thread() is threading.main_thread():
         on_signals(heard)
+        sys.unraisablehook = _hearing_again(sys.unraisablehook)
+
+
+def _hearing_again(report: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A signal may come while Python is inside a destructor, where what is raised is dropped: then it is sent once more."""
+
+    def dropped(what: Any) -> None:
+        if not isinstance(what.exc_value, Interrupted):
+            report(what)
+            return
+        STOP.number = 0  # else the same wish would count as a second one, which does not wait
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), what.exc_value.number))
+        again.daemon = True
+        again.start()
+
+    return dropped
 
 
 def _say_now(text: str, *, cursor: bool = False) -> None:

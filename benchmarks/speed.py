@@ -38,12 +38,12 @@ NUM_MESSAGES = 96
 MEDIAN_TOKENS, SPREAD, MOST_TOKENS = 24, 0.55, 128
 
 
-def texts() -> list[list[int]]:
+def texts(num_texts: int = NUM_TEXTS) -> list[list[int]]:
     """Token ids of every text, the same in every process."""
     import numpy as np
 
     random = np.random.default_rng(0)
-    lengths = np.clip(np.round(MEDIAN_TOKENS * np.exp(SPREAD * random.standard_normal(NUM_TEXTS))), 3, MOST_TOKENS).astype(int)
+    lengths = np.clip(np.round(MEDIAN_TOKENS * np.exp(SPREAD * random.standard_normal(num_texts))), 3, MOST_TOKENS).astype(int)
     # ids as frequent as words are: most of the vocabulary never occurs in so few texts
     return [(random.zipf(1.3, length) % VOCABULARY).tolist() for length in lengths]
 
@@ -72,48 +72,10 @@ def matmul_rate() -> float:
 
 
 def finewright(way: str, num_steps: int) -> dict:
-    """The engine's own steps, prepared as `train` prepares them; with kept states, running the frozen blocks is told apart."""
-    import torch
+    """The engine's own steps on this benchmark's texts."""
+    import engine_steps
 
-    from finewright import anatomy, attention, batches, engine, hardware, methods, models, optim, savings, step
-    from finewright.config import TrainKnobs
-    from finewright.tasks import Classification
-    from finewright.tuned import Origin
-
-    attention.register()
-    net, ids = network(), texts()
-    net.set_attn_implementation(attention.NAME)
-    shape = anatomy.of(net.config)
-    encoded = batches.Encoded(ids, [len(one) for one in ids], [row % LABELS for row in range(NUM_TEXTS)])
-    tuned = methods.make(way, WAYS[way]).prepare(net, anatomy=shape, head=shape.head, origin=Origin("gpt2", "", None))
-    if hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16":
-        models.use_bfloat16(tuned)
-    budget, _ = batches.choose_budget([length + tuned.prompt_tokens for length in encoded.lengths])
-    lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
-    steps = batches.steps(lengths, budget=budget, accumulation=1, seed=0, epochs=3)
-    plain = {"warmup_fraction": 0.0, "schedule": "constant", "weight_decay": 0.01, "clip_norm": 1.0, "early_stopping": 0}
-    recipe = engine.Recipe(steps, lr=1e-4, evaluate_every=len(steps), **plain)
-    known = savings.Texts(encoded.lengths, [], encoded.tokens())
-    saved = savings.choose(tuned, train=TrainKnobs(), texts=known, recipe=recipe, memory_bytes=hardware.free_bytes("cpu"))
-    saved.apply(tuned, device="cpu")
-    splits, filling = {"train": encoded}, time.process_time()
-    saved.fill(tuned, splits, ("train",))
-    filling = time.process_time() - filling
-    optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    task, done, marks = Classification(tuple(map(str, range(LABELS)))), [], []
-    torch.manual_seed(0)
-    for one in steps[: num_steps + 1]:
-        tuned.train()
-        parts = [batches.collate(splits["train"], rows) for rows in one.batches]
-        step.train_step(tuned, parts, task=task, optimizer=optimizer, lr=recipe.lr, clip_norm=recipe.clip_norm)
-        marks.append(time.process_time())
-        done.append(sum(encoded.lengths[row] for rows in one.batches for row in rows))
-    told = {
-        "tokens": sum(done[1:]),
-        "cpu_seconds": marks[-1] - marks[0],
-        "precision": "bfloat16" if tuned.bfloat16 else "float32",
-    }
-    return told | ({"filling_cpu_seconds": filling, "filled_tokens": sum(encoded.lengths)} if saved.where else {})
+    return engine_steps.measure(network(), texts(), method=way, knobs=WAYS[way], num_labels=LABELS, num_steps=num_steps)
 
 
 def _alike(ids: list[list[int]]) -> list[list[int]]:

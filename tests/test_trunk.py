@@ -9,6 +9,7 @@ import tiny
 from finewright import anatomy as anatomies
 from finewright import batches, fast, kernels, methods, models, optim, store, trunk
 from finewright.attention import Layout
+from finewright.errors import ExitCode, UserError
 from finewright.step import train_step
 from finewright.tasks import Classification, logits
 
@@ -99,6 +100,26 @@ def test_a_file_serves_the_same_as_memory():
     for rows in ([0], [6, 1, 1], [5, 4, 3, 2]):
         assert torch.equal(in_memory.kept.rows(rows), in_file.kept.rows(rows))
         assert len(in_file.kept.rows(rows)) == sum(LENGTHS[row] for row in rows)
+
+
+def test_where_memory_runs_out_the_frozen_blocks_run_over_fewer_texts_at_a_time(monkeypatch):
+    expected, honest, most, sizes = fill(prepared(cached=True)), trunk.Trunk.run, 2, []
+
+    def limited(self, tuned, ids_T, layout):
+        if len(layout.lengths) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(layout.lengths))
+        return honest(self, tuned, ids_T, layout)
+
+    monkeypatch.setattr(trunk.Trunk, "run", limited)
+    monkeypatch.setattr(store, "find", lambda *_: None)
+    found = fill(prepared(cached=True))
+    assert (max(sizes), sum(sizes)) == (2, len(LENGTHS))
+    torch.testing.assert_close(found.kept.rows(range(7)), expected.kept.rows(range(7)))
+    most = 0
+    with pytest.raises(UserError, match="running the frozen blocks over one text of 9 tokens") as caught:
+        fill(prepared(cached=True))
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
 def runs_of_the_trunk(tuned, rows, **options):

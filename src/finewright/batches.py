@@ -2,17 +2,20 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from finewright import encoding
+from finewright import encoding, memory
 from finewright.attention import Layout, sort_by_length
 from finewright.encoding import TokenRows
+from finewright.errors import ExitCode, UserError
 
+T = TypeVar("T")
 ROWS_PER_STEP = 16
 """What the automatic token budget holds on average: the usual batch of published fine-tuning recipes."""
 
@@ -168,6 +171,28 @@ def num_new_sizes(steps: Sequence[Step], lengths: Sequence[int], *, remembered: 
 def by_length(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
     """Batches for evaluation, where order does not matter: neighbours in length share a batch."""
     return list(_cut(sort_by_length(lengths), lengths, budget=budget))
+
+
+def run_all(
+    passes: Sequence[tuple[int, ...]], lengths: Sequence[int], run: Callable[[tuple[int, ...]], T], *, doing: str
+) -> Iterator[T]:
+    """What `run` makes of the rows of every pass, the last pass first.
+
+    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one text
+    alone is too much; `doing` says what was done with it.
+    """
+    waiting = list(passes)
+    while waiting:
+        rows = waiting.pop()
+        made = memory.attempt(partial(run, rows))
+        if made is not None:
+            yield made
+        elif len(rows) > 1:
+            waiting = list(halved([*waiting, rows], lengths, times=1))
+        else:
+            what = f"out of memory while {doing} one text of {lengths[rows[0]]} tokens"
+            fix = "shorter texts (--set data.max_length=N in training), or a smaller model"
+            raise UserError(what, fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
 def collate(encoded: Encoded, rows: Sequence[int], *, device: str = "cpu") -> Batch:

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from finewright import batches, fast, memory, metrics, models, shapes, tasks
+from finewright import batches, fast, metrics, models, shapes, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
 from finewright.errors import ExitCode, UserError
@@ -30,20 +29,14 @@ def score(tuned: Tuned, encoded: Encoded, *, num_labels: int) -> np.ndarray:
     device = str(tuned.network.get_input_embeddings().weight.device)
     scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
-    waiting = batches.by_length(lengths, budget=EVALUATION_TOKENS)
     tuned.owner.eval()
-    while waiting:
-        rows = waiting.pop()
+
+    def run(rows: Sequence[int]) -> tuple[Sequence[int], np.ndarray]:
         batch = batches.collate(encoded, rows, device=device)
-        found = memory.attempt(partial(_score_batch, tuned, batch))
-        if found is not None:
-            scores[list(batch.rows)] = found
-        elif len(rows) > 1:
-            waiting = list(batches.halved([*waiting, rows], lengths, times=1))
-        else:
-            what = f"out of memory while scoring one text of {encoded.lengths[rows[0]]} tokens"
-            fix = "shorter texts (--set data.max_length=N in training), or a smaller model"
-            raise UserError(what, fix=fix, code=ExitCode.OUT_OF_MEMORY)
+        return batch.rows, _score_batch(tuned, batch)
+
+    for rows, found in batches.run_all(batches.by_length(lengths, budget=EVALUATION_TOKENS), lengths, run, doing="scoring"):
+        scores[list(rows)] = found
     return scores
 
 

@@ -202,15 +202,18 @@ def _found(key: str, states: States) -> Path | None:
 
 
 def _run(tuned: Tuned, encoded: Encoded, starts: np.ndarray, *, watch: Watch) -> Iterator[tuple[int, torch.Tensor]]:
-    """(first token, states) of every text, each once, without dropout and gradients."""
+    """(first token, states) of every text, each once, without dropout and gradients; in smaller passes where memory runs out."""
     device = tuned.network.get_input_embeddings().weight.device
     tuned.owner.eval()
     passes, lengths = batches.by_length(encoded.lengths, budget=FILL_TOKENS), encoded.lengths
     largest = max(passes, key=lambda rows: sum(lengths[row] for row in rows))
-    for rows in passes:
+
+    def run(rows: tuple[int, ...]) -> tuple[batches.Batch, torch.Tensor]:
         batch = batches.collate(encoded, rows, device=str(device))
         with torch.no_grad(), watch() if rows is largest else nullcontext():
-            states_TH = tuned.trunk.run(tuned, batch.ids, batch.layout).cpu()
+            return batch, tuned.trunk.run(tuned, batch.ids, batch.layout).cpu()
+
+    for batch, states_TH in batches.run_all(passes, lengths, run, doing="running the frozen blocks over"):
         for row, piece in zip(batch.rows, states_TH.split(list(batch.layout.lengths)), strict=True):
             yield int(starts[row]), piece
 

@@ -1,0 +1,63 @@
+"""The engine's own steps, prepared as `train` prepares them, and nothing else of a run: what the benchmarks of speed count."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from finewright import anatomy, attention, batches, engine, hardware, methods, models, optim, savings, step
+from finewright.config import TrainKnobs
+from finewright.tasks import Classification
+from finewright.tuned import Origin
+
+EPOCHS = 3
+LR = 1e-4
+PLAIN: dict[str, Any] = {
+    "warmup_fraction": 0.0,
+    "schedule": "constant",
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "early_stopping": 0,
+}
+
+
+def measure(
+    net: Any, ids: Sequence[Sequence[int]], *, method: str, knobs: dict[str, Any], num_labels: int, num_steps: int
+) -> dict[str, Any]:
+    """Tokens and CPU-seconds of `num_steps` updates after the first, and of running frozen blocks once where that is kept."""
+    began = time.process_time()
+    attention.register()
+    net.set_attn_implementation(attention.NAME)
+    shape = anatomy.of(net.config)
+    encoded = batches.Encoded(ids, [len(one) for one in ids], [row % num_labels for row in range(len(ids))])
+    tuned = methods.make(method, knobs).prepare(net, anatomy=shape, head=shape.head, origin=Origin("made here", "", None))
+    if hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16":
+        models.use_bfloat16(tuned)
+    lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
+    budget, _ = batches.choose_budget(lengths)
+    steps = batches.steps(lengths, budget=budget, accumulation=1, seed=0, epochs=EPOCHS)
+    recipe = engine.Recipe(steps, lr=LR, evaluate_every=len(steps), **PLAIN)
+    known = savings.Texts(encoded.lengths, [], tokens=encoded.tokens())
+    saved = savings.choose(tuned, train=TrainKnobs(), texts=known, recipe=recipe, memory_bytes=hardware.free_bytes("cpu"))
+    saved.apply(tuned, device="cpu")
+    optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    ready = time.process_time()
+    splits = {"train": encoded}
+    saved.fill(tuned, splits, ("train",))
+    filled = time.process_time()
+    task, done, marks = Classification(tuple(map(str, range(num_labels)))), [], []
+    torch.manual_seed(0)
+    for one in steps[: num_steps + 1]:
+        tuned.train()
+        parts = [batches.collate(splits["train"], rows) for rows in one.batches]
+        step.train_step(tuned, parts, task=task, optimizer=optimizer, lr=recipe.lr, clip_norm=recipe.clip_norm)
+        marks.append(time.process_time())
+        done.append(sum(encoded.lengths[row] for rows in one.batches for row in rows))
+    told = {
+        "tokens": sum(done[1:]),
+        "cpu_seconds": marks[-1] - marks[0],
+        "preparing_cpu_seconds": ready - began,
+        "precision": "bfloat16" if tuned.bfloat16 else "float32",
+    }
+    return told | ({"filling_cpu_seconds": filled - ready, "filled_tokens": sum(encoded.lengths)} if saved.where else {})

@@ -26,7 +26,7 @@ def dropout(states: torch.Tensor, share: float) -> torch.Tensor:
     count = states.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
     kept = bits.view(torch.int16)[:count].view(states.shape) >= dropped - _STEPS // 2
-    return states * kept.to(states.dtype) * (_STEPS / (_STEPS - dropped))
+    return states * kept.to(states.dtype).mul_(_STEPS / (_STEPS - dropped))  # scaled first: one pass less there, one less back
 
 
 class Dropout(nn.Dropout):

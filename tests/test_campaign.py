@@ -135,8 +135,8 @@ def test_a_comparison_that_goes_on_gives_its_runs_what_the_first_start_chose(pla
     (again,) = [request for request in crew.asked if request["kind"] == "train"]
     assert again["knobs"] == before["lora-all-seed1"]
     assert asked(crew, "plan") == asked(crew, "machine") == []
-    assert "jobs = 4: as at the first start; threads of each = 1" in heard
-    assert not any("--jobs" in note for note in done.results["notes"])
+    assert "jobs = 4: as at the first start; threads of each = 1; memory of each = 8.00 GB" in heard
+    assert not any("Begun with" in note for note in done.results["notes"])
     assert "--jobs" not in done.results["command"]
 
 
@@ -145,8 +145,8 @@ def test_a_comparison_that_goes_on_with_other_jobs_says_so(place, tmp_path, crew
     compare(place, tmp_path / "c", jobs=4)
     crew.fail, crew.asked, heard = {}, [], []
     done = compare(place, tmp_path / "c", jobs=2, heard=heard)
-    assert "jobs = 2: as asked for, begun with 4; threads of each = 1" in heard
-    note = "Begun with --jobs 4, gone on with --jobs 2, each run with 1 of the threads all along"
+    assert "jobs = 2: as asked for, begun with 4; threads of each = 1; memory of each = 8.00 GB" in heard
+    note = "Begun with 4 runs side by side (--jobs), gone on with 2, each with 1 of the threads all along"
     assert any(line.startswith(note) for line in done.results["notes"])
     assert note in done.page.read_text()
     assert "--jobs 2" in done.results["command"]
@@ -165,7 +165,7 @@ def test_what_could_not_be_planned_is_planned_again_with_what_is_left(place, tmp
     assert asked(crew, "train") == ["full-all-seed0", "full-all-seed1"]
 
 
-def test_an_interrupted_comparison_says_that_the_same_command_goes_on(place, tmp_path, crew, monkeypatch):
+def test_an_interrupted_comparison_says_with_which_command_it_goes_on(place, tmp_path, crew, monkeypatch):
     """Ctrl-C reaches the command while its crew works."""
     monkeypatch.setattr(terminal.STOP, "number", 0)
 
@@ -180,7 +180,7 @@ def test_an_interrupted_comparison_says_that_the_same_command_goes_on(place, tmp
     code, out, err = call(*words, "--out", tmp_path / "c")
     assert (code, out) == (130, "")
     assert "stopping: runs under way save their step" in err
-    said = err.index("stopped; what was done is kept, the same command goes on:")
+    said = err.index("stopped; what was done is kept, the same comparison goes on with:")
     monkeypatch.setattr(terminal.STOP, "number", 0)
     monkeypatch.setattr(crew, "_perform", honest)
     again = shlex.split(err[said:].splitlines()[1])

@@ -102,15 +102,13 @@ class Provision:
         if before and before != jobs:
             self.kept["jobs_before"] = [*self.kept.get("jobs_before", []), before]
         self.kept |= {"jobs": jobs, "asked_jobs": self.asked_jobs or asked_before}
-        return f"jobs = {jobs}: {reason}; threads of each = {self.threads}"
+        memory = f"; memory of each = {in_words(self.limit_bytes)}" if before else ""
+        return f"jobs = {jobs}: {reason}; threads of each = {self.threads}{memory}"
 
     def notes(self) -> list[str]:
         """What a reader of seconds and memory must know."""
         before = list(dict.fromkeys(jobs for jobs in self.kept.get("jobs_before", []) if jobs != self.jobs))
         if not before:
             return []
-        counted = " and ".join(map(str, before))
-        what = (
-            f"Begun with --jobs {counted}, gone on with --jobs {self.jobs}, each run with {self.threads} of the threads all along"
-        )
-        return [f"{what}: seconds and memory are of runs with that many side by side."]
+        what = f"Begun with {' and '.join(map(str, before))} runs side by side (--jobs), gone on with {self.jobs}"
+        return [f"{what}, each with {self.threads} of the threads all along: seconds and memory are of runs of both kinds."]

@@ -15,7 +15,8 @@ MOST_LABELS = 12
 HOW = [
     "Accuracy and macro F1 are means over seeds. Their 95 % intervals resample the test rows (the same for all ways) and the "
     "seeds (of each way apart) 10,000 times: the multi-bootstrap of Sellam et al. 2021 (arXiv:2106.16163), percentile "
-    "intervals. Few seeds show too little of their spread, (S - 1) / S of it; it is stretched accordingly.",
+    "intervals. Few seeds show too little of their spread, (S - 1) / S of it; it is stretched accordingly. Macro F1 is the mean "
+    "over the labels that occur in the test rows or among the predictions.",
     "Pairs are tested by the difference of their accuracies on the same rows, over its standard error from rows and from "
     "seeds, by Student's t. A way's spread over seeds is its own, but no less than the mean of all ways. With one seed each "
     "it is McNemar's exact test. All pairs are corrected together (Holm 1979), for the best is only known after looking. "

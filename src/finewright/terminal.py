@@ -137,7 +137,7 @@ def say_stopped(wish: Interrupted) -> int:
         command = f"finewright train --resume {shlex.quote(str(run.path))}"
         text = f"stopped; step {run.committed_step:,} is saved, this goes on from there:\n  {command}"
     elif wish.again:
-        text = f"stopped; what was done is kept, the same command goes on:\n  {wish.again}"
+        text = f"stopped; what was done is kept, the same comparison goes on with:\n  {wish.again}"
     else:
         text = "stopped" + ("; nothing was saved yet, the same command begins again" if run else "")
     ErrorConsole().print(text, highlight=False, soft_wrap=True, markup=False)

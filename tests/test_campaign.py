@@ -1,16 +1,22 @@
 """What a comparison does and does not do, with a crew that trains nothing."""
 
 import json
+import os
+import shlex
+import signal
 
 import pytest
 
 import finewright
 import tiny
-from fake_crew import FakeCrew
-from finewright import campaign, hub, memory
+from fake_crew import FakeCrew, write
+from finewright import campaign, hub, memory, provision, terminal
 from finewright.errors import ExitCode, UserError
 from finewright.events import MemberBegan, MemberEnded
 from finewright.run import RunFolder
+from test_cli import call
+
+MACHINE = {"device": "cpu", "cpu_count": 4, "memory_bytes": 8e9}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,93 @@ def test_ways_beyond_the_budget_are_listed_and_not_run(place, tmp_path, crew):
     assert crew.asked == []
 
 
+def test_another_budget_is_planned_for_and_judged_by_its_own_plans(place, tmp_path, crew, monkeypatch):
+    """The fake plan needs as much as it may take, so that plans of one limit say nothing about another."""
+
+    def greedy(self, request):
+        peak = min(500e6, memory.parse_size(request["knobs"]["budget"]))
+        ways = {request["way"]: {"plan": {"peak_memory_bytes": peak}, "choices": []}}
+        write(request["out"], {"findings": [], "ways": ways})
+
+    monkeypatch.setattr(crew, "_plan", greedy)
+    compare(place, tmp_path / "c", budget="1GB", methods=["lora"], seeds=1)
+    crew.asked = []
+    done = compare(place, tmp_path / "c", budget="200MB", methods=["lora"], seeds=1)
+    planned = [request["knobs"]["budget"] for request in crew.asked if request["kind"] == "plan"]
+    assert planned == [memory.exactly(2 * 10**8)] * 2
+    assert asked(crew, "train") == [], "finished runs are kept"
+    assert {line["status"] for line in done.methods} == {"measured"}, "by the old plans nothing would fit"
+    (note,) = [note for note in done.results["notes"] if "another limit" in note]
+    assert note.endswith("lora-all-seed0, scratch-all-seed0.")
+    crew.asked = []
+    back = compare(place, tmp_path / "c", budget="1GB", methods=["lora"], seeds=1)
+    assert crew.asked == [], "what was planned for a limit is known"
+    assert not any("another limit" in note for note in back.results["notes"])
+
+
+def test_a_comparison_that_goes_on_gives_its_runs_what_the_first_start_chose(place, tmp_path, crew, monkeypatch):
+    crew.fail = {"lora-all-seed1": "ended by signal 9 (SIGKILL)"}
+    compare(place, tmp_path / "c")
+    before = {request["id"]: request["knobs"] for request in crew.asked if request["kind"] == "train"}
+    crew.fail, crew.asked, heard = {}, [], []
+    monkeypatch.setattr(crew, "_machine", lambda self, request: write(request["out"], {**MACHINE, "memory_bytes": 1e9}))
+    done = compare(place, tmp_path / "c", heard=heard)
+    (again,) = [request for request in crew.asked if request["kind"] == "train"]
+    assert again["knobs"] == before["lora-all-seed1"]
+    assert asked(crew, "plan") == asked(crew, "machine") == []
+    assert "jobs = 4: as at the first start; threads of each = 1; memory of each = 8.00 GB" in heard
+    assert not any("Begun with" in note for note in done.results["notes"])
+    assert "--jobs" not in done.results["command"]
+
+
+def test_a_comparison_that_goes_on_with_other_jobs_says_so(place, tmp_path, crew):
+    crew.fail = {"lora-all-seed1": "ended by signal 9 (SIGKILL)"}
+    compare(place, tmp_path / "c", jobs=4)
+    crew.fail, crew.asked, heard = {}, [], []
+    done = compare(place, tmp_path / "c", jobs=2, heard=heard)
+    assert "jobs = 2: as asked for, begun with 4; threads of each = 1; memory of each = 8.00 GB" in heard
+    note = "Begun with 4 runs side by side (--jobs), gone on with 2, each with 1 of the threads all along"
+    assert any(line.startswith(note) for line in done.results["notes"])
+    assert note in done.page.read_text()
+    assert "--jobs 2" in done.results["command"]
+    heard.clear()
+    again = compare(place, tmp_path / "c", jobs=3, heard=heard)
+    assert again.results == done.results
+    assert "nothing is left to run: --jobs 3 changes nothing, it was --jobs 2" in heard
+
+
+def test_what_could_not_be_planned_is_planned_again_with_what_is_left(place, tmp_path, crew):
+    crew.fail = {"plan of full": "ended by signal 11 (SIGSEGV)", "majority": "no rows"}
+    compare(place, tmp_path / "c")
+    crew.fail, crew.asked = {}, []
+    compare(place, tmp_path / "c")
+    assert asked(crew, "plan") == ["plan of full"]
+    assert asked(crew, "train") == ["full-all-seed0", "full-all-seed1"]
+
+
+def test_an_interrupted_comparison_says_with_which_command_it_goes_on(place, tmp_path, crew, monkeypatch):
+    """Ctrl-C reaches the command while its crew works."""
+    monkeypatch.setattr(terminal.STOP, "number", 0)
+
+    def interrupted(self, request):
+        if request["kind"] == "train":
+            os.kill(os.getpid(), signal.SIGINT)
+        return honest(self, request)
+
+    honest = FakeCrew._perform
+    monkeypatch.setattr(crew, "_perform", interrupted)
+    words = ["compare", place / "tickets.csv", "--model", place / "gpt2", "--methods", "lora", "--seeds", "1"]
+    code, out, err = call(*words, "--out", tmp_path / "c")
+    assert (code, out) == (130, "")
+    assert "stopping: runs under way save their step" in err
+    said = err.index("stopped; what was done is kept, the same comparison goes on with:")
+    monkeypatch.setattr(terminal.STOP, "number", 0)
+    monkeypatch.setattr(crew, "_perform", honest)
+    again = shlex.split(err[said:].splitlines()[1])
+    assert again[:3] == ["finewright", "compare", str(place / "tickets.csv")]
+    assert call(*again[1:])[0] == 0
+
+
 def test_when_nothing_fits_it_is_an_error_and_a_page(place, tmp_path):
     with pytest.raises(
         UserError, match=r"no way could be measured:\n  lora: does not fit: planned peak 100 MB, the budget has 1\.00 MB"
@@ -168,7 +261,7 @@ def test_jobs_are_chosen_by_cores_runs_and_memory_and_by_the_device(place, tmp_p
     crew.device = "cuda"
     compare(place, tmp_path / "b", heard=heard)
     assert "jobs = 1: one cuda device; threads of each = 4" in heard
-    monkeypatch.setattr(campaign, "ROOM_PER_PROCESS_BYTES", 2_700_000_000)
+    monkeypatch.setattr(provision, "ROOM_PER_PROCESS_BYTES", 2_700_000_000)
     crew.device = "cpu"
     compare(place, tmp_path / "d", heard=heard)
     assert "jobs = 2: 4 cores, 6 runs, room in memory for 2 of 3.20 GB; threads of each = 2" in heard
@@ -217,6 +310,32 @@ def test_a_search_that_was_stopped_goes_on(place, tmp_path, crew, monkeypatch):
     assert not before & after
     assert len(before | after) == 12
     assert all(len(record["trials"]) == 4 for record in done.results["search"].values())
+
+
+def test_ways_that_did_not_fit_are_searched_when_they_do(place, tmp_path, crew):
+    compare(place, tmp_path / "c", search_trials=6, budget="200MB")
+    assert {name.split()[0] for name in asked(crew, "train") if "trial" in name} == {"lora"}
+    crew.asked, heard = [], []
+    done = compare(place, tmp_path / "c", search_trials=6, budget="1GB", heard=heard)
+    trials = [name for name in asked(crew, "train") if "trial" in name]
+    assert {name.split()[0] for name in trials} == {"full", "scratch"}
+    found = done.results["search"]
+    assert {way: len(record["trials"]) for way, record in found.items()} == {"lora": 6, "full": 6, "scratch": 6}
+    assert "search: 12 trials, 6 for each of 2 ways, as many as the others had" in heard
+    used = next(request["knobs"] for request in crew.asked if request["id"] == "full-all-seed0")
+    assert used["train"]["lr"] == max(trial["params"].get("train.lr", 0) for trial in found["full"]["trials"])
+    crew.asked = []
+    assert compare(place, tmp_path / "c", search_trials=6, budget="1GB").results == done.results
+    assert crew.asked == []
+
+
+def test_runs_with_the_defaults_do_not_stand_beside_searched_ones(place, tmp_path, crew):
+    compare(place, tmp_path / "c", search_trials=9)
+    kept = json.loads((tmp_path / "c" / "search.json").read_text())
+    (tmp_path / "c" / "search.json").write_text(json.dumps({"lora": kept["lora"]}))
+    with pytest.raises(UserError, match="full-all-seed0, .*: trained before the knobs of this way were searched") as caught:
+        compare(place, tmp_path / "c", search_trials=9)
+    assert caught.value.code == ExitCode.MISMATCH
 
 
 def test_failed_trials_leave_the_defaults(place, tmp_path, crew):

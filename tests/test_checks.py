@@ -73,13 +73,25 @@ def test_a_finding_goes_into_json():
 def test_duplicates_within_and_across_splits():
     seen = found(train=[*GOOD, ("First  0", "a")], test=[("FIRST 0", "a"), ("new", "b")])
     assert seen["duplicates"].rows == ("train.csv:14",)
-    assert "1 test rows (50.0%) have a text that is also in train" in seen["leak"].message
+    assert "1 test row (50.0%) has a text that is also in train" in seen["leak"].message
     assert seen["leak"].rows == ("test.csv:2",)
+
+
+def test_one_is_said_as_one():
+    seen = found(train=[*GOOD, ("First  0", "a"), ("once", "A")], test=[("fifth", "a"), ("sixth", "z")])
+    assert seen["duplicates"].message.startswith("1 row of train repeats a text")
+    assert seen["unseen_label"].message == "1 test row has a label that never occurs in training: 'z'"
+    assert seen["single_row"].message == "1 label has one training row: A"
+    assert "'A' (1 row)" in seen["twin_labels"].message
+    (none,) = checks.truncation([0, 3], limit=5, kept="start", places=["t.csv:2", "t.csv:3"])
+    assert none.message == "1 text has no token: nothing of it would reach the model"
+    (cut,) = checks.truncation([9, 3], limit=5, kept="start", places=["t.csv:2", "t.csv:3"])
+    assert cut.message == "t.csv: 1 of 2 texts (50.0%) is longer than 5 tokens"
 
 
 def test_a_text_shared_by_validation_and_test():
     leak = found(validation=[("third", "a"), ("fourth", "b")], test=[("Third", "a"), ("fifth", "b"), ("sixth", "b"), ("7", "a")])
-    assert leak["leak"].message == "1 test rows (25.0%) have a text that is also in validation"
+    assert leak["leak"].message == "1 test row (25.0%) has a text that is also in validation"
     assert leak["leak"].rows == ("test.csv:2",)
 
 

@@ -1,8 +1,10 @@
 """The command, as a person types it; what it calls is tested elsewhere."""
 
 import json
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -41,6 +43,30 @@ def test_every_flag_arrives(asked, tmp_path):
     assert "jobs = 2" in err
     for said in ("accuracy", "├", "Pre-training was worth", "page"):
         assert said in out, said
+
+
+@pytest.mark.parametrize(
+    "column", ["2024", "true", "1.5", "[a]", '"quoted"', " two words ", "7 o'clock = \n", "label", "1979-05-27", "é\t"]
+)
+def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, column):
+    """What was given to `compare` by name comes back from the command that the page shows."""
+    knobs = {"data.text_column": column, "data.label_column": None, "train": {"epochs": 2, "lr": 1e-5}, "seed": 3, "force": True}
+    knobs |= {"lora.rank": 4, "lora.target": ["query", "value"], "freeze.train.lr": 1e-4}
+    given = {"test": tmp_path / "x.csv", "model": "mini", "methods": ["lora", "freeze"], "seeds": 2, "trials": 8, "knobs": knobs}
+    spec = replace(comparison._asked("t 1.csv", **given), train_sizes=("50", "all"))
+    assert call(*shlex.split(spec.command(budget="8GB", out=tmp_path / "c", jobs=2))[1:])[0] == 0
+    names = {
+        "test": "test",
+        "model": "model",
+        "methods": "methods",
+        "seeds": "seeds",
+        "trials": "search_trials",
+        "knobs": "knobs",
+    }
+    again = comparison._asked(asked["source"], **{name: asked[flag] for name, flag in names.items()})
+    spec.knobs["data"].pop("label_column")  # left open, which says nothing
+    assert replace(again, train_sizes=tuple(asked["train_sizes"])) == spec
+    assert (asked["budget"], asked["out"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
 
 
 def test_defaults_are_all_ways_and_three_seeds(asked):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 import finewright
+import lives
 import tiny
 from finewright import campaign, comparison
 from finewright.errors import UserError
-from finewright.events import MemberBegan, MemberEnded
+from finewright.events import MemberBegan, MemberEnded, MemberStepped
+from finewright.run import RunFolder
 
 FAST = {"train.max_steps": 6, "train.batch_tokens": 120, "train.precision": "float32", "train.threads": 1}
 BLOCKED, UNFINISHED = "lora-all-seed1", "scratch-8-seed0"
@@ -176,6 +179,7 @@ def test_after_a_kill_finished_members_are_kept(place, tmp_path):
     first = tmp_path / "c" / "runs" / "lora-all-seed0" / "result.json"
     while not first.exists() and child.poll() is None:
         time.sleep(0.05)
+    assert child.poll() is None, "it was still at work"
     child.send_signal(signal.SIGKILL)
     child.wait()
     before, heard = first.stat().st_mtime_ns, []
@@ -184,6 +188,34 @@ def test_after_a_kill_finished_members_are_kept(place, tmp_path):
     assert "lora-all-seed0" not in ended(heard)
     assert not any(event.failed for event in ended(heard).values())
     assert {line["status"] for line in done.methods} == {"measured"}
+
+
+@pytest.mark.slow
+def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
+    """Bit for bit what the same member comes to when nobody kills it."""
+    knobs = {"train.max_steps": 300, "train.checkpoint_steps": 3}
+    name, killed = "lora-all-seed0", []
+    run, whole = RunFolder(tmp_path / "c" / "runs" / name), RunFolder(tmp_path / "whole" / "runs" / name)
+
+    def kill(event):
+        if isinstance(event, MemberStepped) and event.name == name and not killed and run.committed_step:
+            killed.append(int(re.match(r"pid (\d+)", (run.path / ".lock").read_text())[1]))
+            os.kill(killed[0], signal.SIGKILL)
+        heard.append(event)
+
+    heard = []
+    options = {"methods": ["lora"], "jobs": 1, "seeds": 1, "knobs": FAST | knobs, "listen": kill}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **options)
+    assert "ended by signal 9" in next(line["message"] for line in first.methods if line["method"] == "lora")
+    reached = run.committed_step
+    assert 0 < reached < 300
+    heard.clear()
+    done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **options)
+    assert f"{name}: goes on after step {reached}" in heard
+    assert set(ended(heard)) == {name}
+    assert {line["status"] for line in done.methods} == {"measured"}
+    compare(place, tmp_path / "whole", jobs=1, knobs=knobs)
+    assert lives.made(run) == lives.made(whole)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
 """Pieces of a comparison's work, called here as their processes call them."""
 
 import json
+import os
 import shutil
+import signal
+import threading
+from contextlib import contextmanager
 
 import pytest
 
+import killer
+import lives
 import tiny
-from finewright import hardware, member, memory
+from finewright import hardware, member, memory, methods, proof
 from finewright.config import DataKnobs, Settings, build
 from finewright.errors import ExitCode, UserError
 from finewright.run import RunFolder
 from finewright.shared import Shared
+from finewright.stop import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -95,33 +102,171 @@ def test_the_machine_says_what_it_has(tmp_path):
     assert found["memory_bytes"] > 10**8
 
 
-def test_only_what_a_run_left_is_taken_away(tmp_path):
+STEPS = {"max_steps": 8, "batch_tokens": 120, "precision": "float32", "threads": 1, "log_steps": 1, "checkpoint_steps": 2}
+
+
+class Here:
+    """What stands for the twin of a run where forking would be no clean copy: the one that all tests ask."""
+
+    def __init__(self, work):
+        self.ask = proof._answer_elsewhere
+
+    def __call__(self, request):
+        self.ask(request)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet():
+    """The profiler has threads, which a fork does not take along."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "watch", killer.unwatched)
+        patch.setattr(member, "Twin", Here)
+        yield
+
+
+def trained(place, out, *, tell=lambda event: None, **changes):
+    request = {"id": "m", "kind": "train", "model": str(place / "gpt2"), "method": "lora", "out": str(out)}
+    knobs = {"train": STEPS | changes}
+    member.perform(request | {"knobs": knobs, "data": str(place / "tickets.csv")}, tell)
+
+
+@contextmanager
+def signalled(number, *, after):
+    """Inside, this process gets a signal once so many updates are made."""
+    honest = member._Speaker.hear
+
+    def hear(self, event):
+        honest(self, event)
+        if getattr(event, "step", 0) == after and type(event).__name__ == "Stepped":
+            os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(member._Speaker, "hear", hear)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(place):
+    """(a whole run, one whose process was killed after five steps)."""
+    trained(place, place / "whole")
+
+    def work():
+        with signalled(signal.SIGKILL, after=5):
+            trained(place, place / "killed")
+
+    assert killer.life(work, seconds=None) is None
+    return RunFolder(place / "whole"), RunFolder(place / "killed")
+
+
+@pytest.fixture
+def killed(runs, tmp_path):
+    return RunFolder(shutil.copytree(runs[1].path, tmp_path / "killed"))
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_with_its_learning_rate(place, runs, killed, monkeypatch):
+    """The default rate is another one by now."""
+    assert killed.committed_step == 4
+    monkeypatch.setattr(methods.kind("lora"), "lr", 7e-4)
+    events, tell = heard()
+    trained(place, killed.path, tell=tell)
+    assert [event["message"] for event in events if event["event"] == "said"] == ["goes on after step 4"]
+    assert lives.made(killed) == lives.made(runs[0])
+
+
+def damage(killed):
+    killed.config.write_bytes(killed.config.read_bytes()[:200])
+
+
+def change(killed):
+    asked = json.loads(killed.config.read_text())
+    asked["order"]["settings"]["budget"] = "3GB"
+    killed.config.write_text(json.dumps(asked))
+
+
+def other_facts(killed):
+    asked = json.loads(killed.config.read_text())
+    asked["facts"]["device"] = "cuda"
+    killed.config.write_text(json.dumps(asked))
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (damage, "not readable: "),
+        (change, "the run that is here was asked for something else:\n  budget: '3GB' → None"),
+        (other_facts, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_begun_anew(place, runs, killed, how, why):
+    how(killed)
+    events, tell = heard()
+    trained(place, killed.path, tell=tell)
+    (said,) = [event["message"] for event in events if event["event"] == "said"]
+    assert said.startswith(f"cannot go on and begins anew: {why}")
+    assert lives.made(killed) == lives.made(runs[0])
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(place, runs, killed):
+    for file in killed.checkpoints.glob("*/trained.safetensors"):
+        file.write_bytes(b"")
+    trained(place, killed.path)
+    result, files = lives.made(killed), lives.made(runs[0])
+    assert result == files
+
+
+def test_a_termination_lets_the_step_end_and_saves_it(place, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted), signalled(signal.SIGTERM, after=5):
+        trained(place, tmp_path / "r")
+    assert RunFolder(tmp_path / "r").committed_step == 5
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_goes_wrong_in_a_run_that_goes_on_is_told_and_its_folder_stays(place, killed, monkeypatch):
+    def fails(*args, **options):
+        raise UserError("scores differ", code=ExitCode.MISMATCH)
+
+    monkeypatch.setattr(proof, "prove", fails)
+    with pytest.raises(UserError, match="scores differ"):
+        trained(place, killed.path)
+    assert killed.committed_step == 8
+
+
+def test_only_a_run_is_gone_on_with(tmp_path):
     run = RunFolder(tmp_path / "r")
-    member._clear_unfinished(run)
+    assert not member._was_begun(run)
     run.path.mkdir()
-    member._clear_unfinished(run)
-    run.path.mkdir(exist_ok=True)
-    run.config.write_text("{}")
-    (run.checkpoints / "step-1").mkdir(parents=True)
+    assert not member._was_begun(run)
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
     (run.path / ".draft-result.json").write_text("{")
-    member._clear_unfinished(run)
-    assert not run.path.exists()
-    run.path.mkdir()
+    assert member._was_begun(run)
     (run.path / "thesis.doc").write_text("x")
     with pytest.raises(UserError, match=r"the folder has something else: thesis\.doc"):
-        member._clear_unfinished(run)
+        member._was_begun(run)
     (run.path / "thesis.doc").unlink()
     run.result.write_text("{}")
-    member._clear_unfinished(run)
-    assert run.complete, "a finished run stays"
+    assert not member._was_begun(run), "a finished run stays"
 
 
-def test_a_run_that_another_process_is_at_is_left_alone(tmp_path):
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "r")
-    run.path.mkdir()
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
     run.lock()
-    run.config.write_text("{}")
-    with pytest.raises(UserError, match="locked by pid") as caught:
-        member._clear_unfinished(RunFolder(run.path))
-    assert caught.value.code == ExitCode.MISMATCH
+    monkeypatch.setattr(member, "_SECONDS_FOR_A_STEP", 0.0)
+    for look in (member._was_begun, member._clear):
+        with pytest.raises(UserError, match="locked by pid") as caught:
+            look(RunFolder(run.path))
+        assert caught.value.code == ExitCode.MISMATCH
     run.release()
+    assert run.begun
+
+
+def test_a_process_that_still_saves_its_step_is_waited_for(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
+    run.lock()
+    threading.Timer(0.15, run.release).start()
+    assert member._was_begun(RunFolder(run.path))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from finewright import metrics
 
@@ -34,7 +35,7 @@ def test_everything_by_hand():
     assert measured["loss"] == pytest.approx(-(math.log(0.7) + math.log(0.8) + math.log(0.3) + math.log(0.2)) / 4)
     assert measured["majority_accuracy"] == 0.5
     assert measured["confusion"] == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert measured["macro_f1"] == pytest.approx((0.5 + 0.5 + 0) / 3)
+    assert measured["macro_f1"] == pytest.approx((0.5 + 0.5) / 2), "nothing is known of c"
     assert measured["per_class"]["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "num_rows": 2}
     assert measured["calibration_error"] == pytest.approx((0.3 + 0.2 + 0.6 + 0.5) / 4)
 
@@ -66,7 +67,7 @@ def test_labels_that_never_occur_keep_their_place():
     assert measured["confusion"] == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
     assert measured["per_class"]["z"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "num_rows": 1}
     assert measured["per_class"]["never"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "num_rows": 0}
-    assert measured["macro_f1"] == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    assert measured["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert measured["majority_accuracy"] == pytest.approx(2 / 3)
 
 
@@ -90,6 +91,7 @@ def test_what_holds_for_every_split(split):
     assert confusion.trace() / num_rows == pytest.approx(measured["accuracy"])
     assert confusion.sum(axis=1).tolist() == [measured["per_class"][label]["num_rows"] for label in labels]
     assert confusion.sum(axis=1).max() / num_rows == pytest.approx(measured["majority_accuracy"])
+    assert measured["macro_f1"] == pytest.approx(f1_score(targets, shares.argmax(axis=1), average="macro", zero_division=0))
     assert 0 <= measured["calibration_error"] <= 1
     assert measured["loss"] == pytest.approx(float(np.mean([-math.log(row[t]) for row, t in zip(shares, targets, strict=True)])))
     turned = metrics.classification(shares[::-1], targets[::-1], labels=labels)

@@ -92,10 +92,12 @@ def test_the_command_makes_the_same_again():
     spec = Spec(
         "t 1.csv", "x.csv", "mini", ("lora", "scratch"), (3, 4), ("50", "all"), 8, knobs, {"lora": {"method": {"rank": 4}}}
     )
-    words = shlex.split(spec.command(budget="8GB", out="runs/c"))
+    words = shlex.split(spec.command(budget="8GB", out="runs/c", jobs=2))
     assert words[:5] == ["finewright", "compare", "t 1.csv", "--model", "mini"]
     pairs = dict(zip(words[5::2], words[6::2], strict=True))
     assert (pairs["--seeds"], pairs["--search"], pairs["--budget"], pairs["--test"]) == ("2", "8", "8GB", "x.csv")
+    assert pairs["--jobs"] == "2"
+    assert "--jobs" not in spec.command(budget="8GB", out="runs/c")
     settings = [word for word, before in zip(words[1:], words, strict=False) if before == "--set"]
     assert settings == ["train.max_steps=5", "data.text_column=a b", "lora.rank=4", "seed=3"]
 

@@ -108,6 +108,26 @@ def test_numbers_for_machines(folder):
     assert (last["accuracy"], last["status"]) == (None, "not measured")
 
 
+def test_numbers_for_machines_are_those_of_the_pictures(tmp_path):
+    table = made.standing(made.usual(tmp_path))
+    lines = {line["method"]: line for line in tally.methods(table, Folder(tmp_path))}
+    json.dumps(list(lines.values()), allow_nan=False)
+    lora, words = lines["lora"], lines["bag-of-words"]
+    assert np.array(lora["confusion"]).sum() == 200
+    assert np.trace(lora["confusion"]) / 200 == pytest.approx(lora["accuracy"])
+    assert lora["calibration"] == [(pytest.approx(0.8), pytest.approx(lora["accuracy"]))]
+    assert (lora["calibration_error"], words["calibration_error"]) == (pytest.approx(0.1), pytest.approx(0.05))
+    assert len(lora["training"]) == 2
+    assert lora["training"][0] == {
+        "loss": [(1.0, 0.1), (2.0, 0.05), (3.0, 1 / 30)],
+        "validation_accuracy": [(1.0, 0.6), (2.0, 0.7), (3.0, 0.8)],
+    }
+    assert words["training"] == []
+    for line in tally.curve(table):
+        low, high = line["macro_f1_ci95"]
+        assert low <= line["macro_f1"] <= high
+
+
 def test_rows_that_divide_the_ways(folder):
     table = read(folder)
     both = tally.disagreements(table, folder, SPEC)

@@ -18,8 +18,22 @@ def few(monkeypatch):
 def test_macro_f1_is_scikit_learns():
     rng = np.random.default_rng(0)
     chosen, targets = rng.integers(0, 4, 50), rng.integers(0, 3, 50)
-    expected = f1_score(targets, chosen, labels=range(5), average="macro", zero_division=0)
+    expected = f1_score(targets, chosen, average="macro", zero_division=0)
     assert statistics.macro_f1(chosen, targets, num_labels=5) == pytest.approx(expected)
+
+
+def test_the_interval_of_macro_f1_holds_its_value_where_labels_are_missing(few):
+    """A test of one class among six; and forty labels of which resamples lack many."""
+    one = Predictions(np.array([[0] * 27 + [1] * 3, [0] * 30]), np.zeros(30, dtype=int))
+    right = Predictions(np.zeros((1, 30), dtype=int), np.zeros(30, dtype=int))
+    rng = np.random.default_rng(0)
+    targets = np.arange(120) % 40
+    many = Predictions(np.where(rng.random((2, 120)) < 0.7, targets, rng.integers(0, 40, (2, 120))), targets)
+    for way, expected in ((one, (27 / 57 + 1) / 2), (right, 1.0), (many, None)):
+        summary = statistics.summarise({"a": way}, num_labels=50)["a"]
+        low, high = summary.macro_f1_ci95
+        assert low <= summary.macro_f1 <= high
+        assert expected is None or summary.macro_f1 == pytest.approx(expected)
 
 
 def test_means_are_over_seeds_and_the_interval_holds_them(few):

@@ -49,6 +49,49 @@ def test_of_two_makers_one_wins_and_neither_fails():
     assert len(list((store.root() / "kind").iterdir())) == 1
 
 
+def test_whoever_makes_an_entry_and_dies_lets_go_of_it():
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with store.alone("kind", "k1"):
+            os.write(writes, b".")
+            time.sleep(60)
+        os._exit(0)
+    os.read(reads, 1)
+    told = []
+
+    def waiting():
+        told.append("waits")
+        os.kill(child, signal.SIGKILL)
+
+    with store.alone("kind", "k1", waiting=waiting):
+        assert told == ["waits"]
+        with store.alone("kind", "k2", waiting=lambda: pytest.fail("another entry")):
+            pass
+    os.waitpid(child, 0)
+    os.close(reads)
+    os.close(writes)
+    assert list((store.root() / "kind").iterdir()) == []
+
+
+def test_where_no_lock_can_be_nobody_waits(monkeypatch, tmp_path):
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
+    with store.alone("kind", "k1"), store.alone("kind", "k1", waiting=lambda: pytest.fail("waits")):
+        pass
+
+
+def test_a_lock_that_was_left_goes_with_what_is_stale():
+    with store.alone("kind", "k1"):
+        lock = next((store.root() / "kind").iterdir())
+        os.utime(lock, (0, 0))
+        put("k2")
+        assert not lock.exists()
+        told = []
+        with store.alone("kind", "k1", waiting=lambda: told.append(1)):
+            assert told == [], "its name is another file's by now"
+
+
 def test_parts_of_a_key_do_not_run_into_each_other():
     assert store.key(["ab", "c"]) != store.key(["a", "bc"])
     assert store.key([b"ab"]) == store.key(["ab"]) == store.key([memoryview(b"ab")])

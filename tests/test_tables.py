@@ -19,7 +19,7 @@ def test_the_confusion_matrix_counts_rows_and_averages_seeds():
     entry = made.entry("lora", 0.5, seeds=2, rows=4)
     entry.predictions.targets[:] = [0, 0, 1, 1]
     entry.predictions.chosen[:] = [[0, 1, 1, 1], [0, 0, 1, 0]]
-    assert tables.confusion(entry, num_labels=2).tolist() == [[1.5, 0.5], [0.5, 1.5]]
+    assert entry.confusion(num_labels=2).tolist() == [[1.5, 0.5], [0.5, 1.5]]
 
 
 def test_signs():

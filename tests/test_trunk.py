@@ -1,5 +1,6 @@
 """Frozen lower blocks run once: the same numbers as running them at every pass."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -135,6 +136,36 @@ def test_runs_over_the_same_tokens_and_weights_share_what_was_computed():
     assert runs_of_the_trunk(prepared(cached=True), encoded()) == 0
     assert runs_of_the_trunk(prepared(cached=True), encoded(), where="file") == 0
     assert runs_of_the_trunk(prepared(cached=True, name="lora", blocks=1), encoded()) == 0, "another way, the same frozen blocks"
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
+    """The first is held up until the second says that it waits."""
+    honest, runs, said, waiting = trunk._run, [], [], threading.Event()
+
+    def slow(*arguments, **options):
+        runs.append(1)
+        assert waiting.wait(30), "the second computes it too"
+        yield from honest(*arguments, **options)
+
+    def tell(sentence):
+        said.append(sentence)
+        waiting.set()
+
+    monkeypatch.setattr(trunk, "_run", slow)
+    networks, rows, found = [prepared(cached=True) for _ in range(2)], encoded(), {}
+
+    def work(number):
+        found[number] = trunk.fill(networks[number], rows, where=where, dtype=torch.float32, tell=tell)
+
+    both = [threading.Thread(target=work, args=[number]) for number in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert (len(runs), said) == (1, [trunk.WAITS])
+    assert torch.equal(found[0].rows(range(7)), found[1].rows(range(7)))
+    assert [place.name[0] for place in (store.root() / "trunk").iterdir()] != ["."], "no lock is left"
 
 
 def test_other_tokens_weights_blocks_or_numbers_are_another_entry():

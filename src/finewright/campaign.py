@@ -7,31 +7,28 @@ from finewright import config, memory, methods, roster, search
 from finewright.crew import Crew, Event, Lane, Request
 from finewright.data import Dataset
 from finewright.dossier import Folder
+from finewright.errors import ExitCode, UserError
 from finewright.events import MemberBegan, MemberEnded, MemberStepped
-from finewright.memory import in_words
+from finewright.provision import Provision
 from finewright.roster import Member, Spec
 from finewright.run import RunFolder
-
-ROOM_PER_PROCESS_BYTES = 500_000_000
-"""What a process takes beside its plan: Python, PyTorch's code, the data."""
-SAFE_SHARE = 0.8
-"""Of the memory, which others use too."""
+from finewright.search import Record
 
 
 class Campaign:
     """State of `comparison.compare`; each public method is one of its verbs."""
 
-    def __init__(self, spec: Spec, folder: Folder, dataset: Dataset, *, budget_bytes: int, listen: Callable[[Any], None]) -> None:
+    provision: Provision
+
+    def __init__(self, spec: Spec, folder: Folder, dataset: Dataset, *, listen: Callable[[Any], None]) -> None:
         self.spec, self.folder, self.dataset = spec, folder, dataset
-        self.budget_bytes = budget_bytes
         self.listen = listen
-        self.plans: dict[str, Any] = {}
         self.reasons: dict[str, str] = {}
         """Why a way is not run, by its name."""
         self.failures: dict[str, str] = {}
         """Why a piece of work came to nothing, by its name."""
-        self.found: dict[str, search.Record] = {}
-        self.jobs, self.threads = 1, 0
+        self.found: dict[str, Record] = {}
+        self._planning_threads = 0
         self.crew: Crew | None = None
         self._number, self._total = 0, 0
 
@@ -40,30 +37,20 @@ class Campaign:
         """Those that can be run."""
         return [way for way in self.spec.ways if way not in self.reasons]
 
-    @property
-    def limit_bytes(self) -> int:
-        """Memory that each run may take: the budget or, without one, what was free when the ways were planned; 0: unknown."""
-        return self.budget_bytes or self.plans.get("memory_bytes", 0)
-
-    @property
-    def findings(self) -> list[dict[str, Any]]:
-        """What planning found about the texts: those that are cut."""
-        return self.plans.get("findings", [])
-
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do since the last time."""
-        if not self.folder.plans.exists() or (self.spec.search and not self.folder.searched.exists()):
+    def is_finished(self, *, budget_bytes: int, jobs: int | None) -> bool:
+        """Whether nothing is left to do since the last time. `budget_bytes`: memory that a run may take, 0: what is free."""
+        self.provision = Provision(self.folder, budget_bytes=budget_bytes, asked_jobs=jobs)
+        if not self.provision.covers(self.spec.ways):
             return False
-        self.plans = self.folder.read_json(self.folder.plans)
-        self._judge()
+        self.reasons = self._judged()
         paths = [self.folder.baseline(name) for name in roster.BASELINES] + [self.folder.speed(way) for way in self.ways]
         paths += [RunFolder(self.folder.run(member.name)).result for member in self.members()]
-        if not all(path.exists() for path in paths):
-            self.reasons = {}
+        kept = self._searched() if self.spec.search else {}
+        if not all(path.exists() for path in paths) or (self.spec.search and not all(way in kept for way in self.ways)):
             return False
-        self.jobs, self.threads = self.plans["jobs"], self.plans["threads"]
-        if self.spec.search:
-            self.search()
+        self.found = kept
+        if jobs and jobs != self.provision.jobs:
+            self.listen(f"nothing is left to run: --jobs {jobs} changes nothing, it was --jobs {self.provision.jobs}")
         return True
 
     def start(self) -> None:
@@ -85,29 +72,37 @@ class Campaign:
         if way in self.found and (best := self.found[way].best):
             tree = config.merge(tree, search.nested(best.params))
         tree = config.merge(tree, {"data": roster.member_data_knobs(self.spec, self.dataset, test=test)})
-        tree |= {"budget": memory.exactly(self.limit_bytes)} if self.limit_bytes else {}
-        given = tree.get("train", {}).get("threads", 0)
-        return config.merge(tree, {"train": {"threads": given or self.threads}})
+        limit = self.provision.limit_bytes
+        tree |= {"budget": memory.exactly(limit)} if limit else {}
+        threads = tree.get("train", {}).get("threads", 0) or self.provision.threads or self._planning_threads
+        return config.merge(tree, {"train": {"threads": threads}})
 
-    def plan(self, *, jobs: int | None) -> None:
-        """What every way costs on the largest training set; which ways fit; how many pieces of work go side by side."""
+    def plan(self) -> None:
+        """What every way costs on the largest training set; which ways fit; how many pieces of work go side by side.
+
+        What the first start chose and planned holds for later ones: a plan made anew, when more or less memory may be free,
+        would give the runs that are left other setups than those that are done.
+        """
         assert self.crew is not None
-        self.crew.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
-        self.plans = self.folder.read_json(self.folder.machine) | {"findings": [], "ways": {}}
-        cores = self.plans["cpu_count"]
-        side_by_side = min(cores, jobs or cores) if self.plans["device"] == "cpu" else 1
-        self.threads = max(1, cores // side_by_side)
-        self.crew.work([_single(self._planning(way)) for way in self.spec.ways], jobs=side_by_side, hear=self._note_failure)
-        for found in map(self._planned, self.spec.ways):
-            self.plans["ways"] |= found["ways"]
-            self.plans["findings"] += [one for one in found["findings"] if one not in self.plans["findings"]]
-        self._judge()
+        if "memory_bytes" not in self.provision.kept:
+            self.crew.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
+            self.provision.note_machine(self.folder.read_json(self.folder.machine))
+        ways, cores = self.provision.unplanned(self.spec.ways), self.provision.kept["cpu_count"]
+        side_by_side = min(cores, self.provision.asked_jobs or cores) if self.provision.kept["device"] == "cpu" else 1
+        self._planning_threads = max(1, cores // side_by_side)
+        self.crew.work([_single(self._planning(way)) for way in ways], jobs=side_by_side, hear=self._note_failure)
+        for way in ways:
+            self.provision.add(self._planned(way))
+        self.reasons = self._judged()
         for way, reason in self.reasons.items():
             self.listen(f"{way} is not run: {reason}")
-        self._choose_jobs(jobs)
-        self.folder.write_json(self.folder.plans, {**self.plans, "jobs": self.jobs, "threads": self.threads})
+        self.listen(self.provision.choose_jobs(self.ways, num_members=len(self.members())))
+        self.provision.write()
         for path in (self.folder.machine, *map(self.folder.plan, self.spec.ways)):
             path.unlink(missing_ok=True)
+
+    def _judged(self) -> dict[str, str]:
+        return self.provision.reasons(self.spec.ways, forced=self.spec.knobs.get("force", False))
 
     def _planning(self, way: str) -> Request:
         request = {"id": f"plan of {way}", "kind": "plan", "model": self.spec.model, "way": way, "knobs": self.knobs(way)}
@@ -119,43 +114,30 @@ class Campaign:
             return {"ways": {way: {"error": self.failures.pop(f"plan of {way}")}}, "findings": []}
         return self.folder.read_json(self.folder.plan(way))
 
-    def _judge(self) -> None:
-        """Which ways cannot be planned, or need more than they may take at their tightest."""
-        limit, forced = self.limit_bytes, self.spec.knobs.get("force", False)
-        has = "the budget has" if self.budget_bytes else "free on this machine are"
-        for way, answer in self.plans["ways"].items():
-            if "error" in answer:
-                self.reasons[way] = answer["error"]
-            elif (peak := answer["plan"]["peak_memory_bytes"]) > limit and not forced:
-                self.reasons[way] = f"does not fit: planned peak {in_words(peak)}, {has} {in_words(limit)}"
-
-    def _choose_jobs(self, jobs: int | None) -> None:
-        """Side by side as far as cores and memory go; on an accelerator one after the other."""
-        members = len(self.members())
-        cores, memory = self.plans["cpu_count"], self.plans["memory_bytes"]
-        peaks = [answer["plan"]["peak_memory_bytes"] for way, answer in self.plans["ways"].items() if way in self.ways]
-        each = max(peaks, default=0) + ROOM_PER_PROCESS_BYTES
-        room = max(1, int(SAFE_SHARE * memory / each))
-        if jobs:
-            self.jobs, reason = jobs, "as asked for"
-        elif self.plans["device"] != "cpu":
-            self.jobs, reason = 1, f"one {self.plans['device']} device"
-        else:
-            self.jobs = max(1, min(cores, room, members))
-            reason = f"{cores} cores, {members} runs, room in memory for {room} of {in_words(each)}"
-        self.threads = max(1, cores // self.jobs)
-        self.listen(f"jobs = {self.jobs}: {reason}; threads of each = {self.threads}")
-
     def train(self) -> None:
         """Every baseline and every member that is not finished yet; one that fails leaves the others alone."""
         asked = [self._baseline(name) for name in roster.BASELINES if not self.folder.baseline(name).exists()]
-        asked += [self._member(member) for member in self.members() if not RunFolder(self.folder.run(member.name)).complete]
+        asked += [self._member(member) for member in self.members() if not self._complete(member)]
         self._total, self._number = len(asked), 0
         self._work([_single(request) for request in asked])
 
     def members(self) -> list[Member]:
         """Every run of the ways that can be run."""
         return roster.members(self.spec, self.ways)
+
+    def _complete(self, member: Member) -> bool:
+        return RunFolder(self.folder.run(member.name)).complete
+
+    def notes(self) -> list[str]:
+        """What a reader must know of runs that were not made alike."""
+        limit, other = self.provision.limit_bytes, []
+        for member in filter(self._complete, self.members()):
+            run = RunFolder(self.folder.run(member.name))
+            budget = run.read_json(run.config)["settings"].get("budget")
+            if budget and memory.parse_size(budget) != limit:
+                other.append(member.name)
+        told = [f"Made within another limit of memory, with the setup for it: {', '.join(other)}."] if other else []
+        return self.provision.notes() + told
 
     def _baseline(self, name: str) -> Request:
         places = {size: str(self.folder.data(size)) for size in self.spec.train_sizes}
@@ -168,18 +150,35 @@ class Campaign:
         return request | {"data": str(self.folder.data(member.size)), "out": str(self.folder.run(member.name))}
 
     def search(self) -> None:
-        """The same number of trials for every way, on validation; the best knobs of each are used from here on."""
-        if self.folder.searched.exists():
-            kept = self.folder.read_json(self.folder.searched)
-            self.found = {way: search.Record.from_json(kept[way]) for way in self.spec.ways if way in kept}
+        """The same number of trials for every way, on validation; the best knobs of each are used from here on.
+
+        Ways that did not fit when the others were searched get as many trials as those had.
+        """
+        self.found = self._searched()
+        ways = [way for way in self.ways if way not in self.found]
+        if not ways:
             return
-        number = search.share_out(self.spec.search, len(self.ways))
-        self.listen(
-            f"search: {number * len(self.ways)} trials, {number} for each of {len(self.ways)} ways, the first the defaults"
-        )
-        self._total, self._number = number * len(self.ways), 0
-        self._work([self._trials(way, number=number) for way in self.ways])
+        self._require_untrained(ways)
+        number, which = search.share_out(self.spec.search, len(ways)), "the first the defaults"
+        if self.found:
+            number, which = max(len(record.trials) for record in self.found.values()), "as many as the others had"
+        self.listen(f"search: {number * len(ways)} trials, {number} for each of {len(ways)} ways, {which}")
+        self._total, self._number = number * len(ways), 0
+        self._work([self._trials(way, number=number) for way in ways])
         self.folder.write_json(self.folder.searched, {way: record.as_json() for way, record in self.found.items()})
+
+    def _searched(self) -> dict[str, Record]:
+        """What an earlier start found."""
+        kept = self.folder.read_json(self.folder.searched) if self.folder.searched.exists() else {}
+        return {way: search.Record.from_json(kept[way]) for way in self.spec.ways if way in kept}
+
+    def _require_untrained(self, ways: Sequence[str]) -> None:
+        """Runs with the defaults must not stand beside runs with searched knobs."""
+        done = [member.name for member in self.members() if member.way in ways and self._complete(member)]
+        if done:
+            what = f"{', '.join(done[:3])}: trained before the knobs of this way were searched"
+            fix = "take these runs away and compare again"
+            raise UserError(what, where=str(self.folder.path / "runs"), fix=fix, code=ExitCode.MISMATCH)
 
     def _trials(self, way: str, *, number: int) -> Lane:
         kind, tree = methods.kind(way), config.merge(self.spec.knobs, self.spec.way_knobs.get(way, {}))
@@ -198,7 +197,7 @@ class Campaign:
 
     def _chosen(self, way: str, knob: str) -> Any:
         """What planning chose for a knob that was left open."""
-        return next((one["value"] for one in self.plans["ways"][way].get("choices", []) if one["knob"] == knob), None)
+        return next((one["value"] for one in self.provision.plans["ways"][way].get("choices", []) if one["knob"] == knob), None)
 
     def _trial(self, way: str, index: int, params: dict[str, Any]) -> Request:
         knobs = config.merge(self.knobs(way, test=False), search.nested(params)) | {"seed": self.spec.seeds[0]}
@@ -209,8 +208,8 @@ class Campaign:
         """How fast a run of each way predicts; one after the other, with nothing beside it."""
         asked = []
         for way in self.ways:
-            done = [member.name for member in self.members() if member.way == way and member.size == self.spec.main_size]
-            done = [name for name in done if RunFolder(self.folder.run(name)).complete]
+            mine = [member for member in self.members() if member.way == way and member.size == self.spec.main_size]
+            done = [member.name for member in mine if self._complete(member)]
             if done and not self.folder.speed(way).exists():
                 request = {"id": f"speed of {way}", "kind": "speed", "run": str(self.folder.run(done[0]))}
                 asked.append(request | {"threads": 0, "out": str(self.folder.speed(way))})
@@ -221,7 +220,7 @@ class Campaign:
     def _work(self, lanes: Sequence[Lane]) -> None:
         if lanes:
             assert self.crew is not None
-            self.crew.work([self._announced(lane) for lane in lanes], jobs=self.jobs, hear=self._hear)
+            self.crew.work([self._announced(lane) for lane in lanes], jobs=self.provision.jobs, hear=self._hear)
 
     def _announced(self, lane: Lane) -> Lane:
         """The same lane; its beginnings are told."""
@@ -238,6 +237,9 @@ class Campaign:
         name = event["id"]
         if event["event"] == "stepped":
             self.listen(MemberStepped(name, event["step"], event["num_steps"]))
+            return
+        if event["event"] == "said":
+            self.listen(f"{name}: {event['message']}")
             return
         self._note_failure(event)
         if event["event"] in ("done", "failed"):

@@ -51,11 +51,13 @@ def truncation(lengths: Sequence[int], *, limit: int, kept: Literal["start", "en
     none = tuple(place for length, place in zip(lengths, places, strict=True) if length == 0)
     found = []
     if none:
-        message = f"{len(none)} texts have no token: nothing of them would reach the model"
+        message = "1 text has no token: nothing of it" if len(none) == 1 else f"{len(none)} texts have no token: nothing of them"
+        message += " would reach the model"
         found.append(Finding("no_tokens", "error", message, none, "mend these rows, or another tokenizer"))
     if cut:
         file = places[0].split(":")[0]
-        message = f"{file}: {len(cut):,} of {len(lengths):,} texts ({len(cut) / len(lengths):.1%}) are longer than {limit} tokens"
+        share = f"{len(cut):,} of {counted(len(lengths), 'text')} ({len(cut) / len(lengths):.1%})"
+        message = f"{file}: {share} {'is' if len(cut) == 1 else 'are'} longer than {limit} tokens"
         end = "the end is cut off" if kept == "start" else "the start is cut off"
         fix = f"{end}; --set data.max_length=N keeps more, --set data.keep_end={str(kept == 'start').lower()} the other end"
         found.append(Finding("truncated", "warning", message, cut, fix))
@@ -86,6 +88,11 @@ def stop_on_errors(findings: Sequence[Finding]) -> None:
     raise UserError("\n".join(lines), fix="; ".join(finding.fix for finding in errors), code=ExitCode.BAD_DATA)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _places(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(row.where for row in rows)
 
@@ -110,13 +117,15 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
         unseen = [row for row in rows if row.label not in known]
         if unseen:
             names = ", ".join(_with_nearest(label, dataset.labels) for label in sorted({row.label for row in unseen}))
-            message = f"{len(unseen):,} {name} rows have labels that never occur in training: {names}"
+            have = "has a label that never occurs" if len(unseen) == 1 else "have labels that never occur"
+            message = f"{counted(len(unseen), f'{name} row')} {have} in training: {names}"
             fix = "add training rows for them, or leave them out with --set data.ignore_unseen=true"
             yield Finding("unseen_label", "error", message, _places(unseen), fix)
     counts = Counter(row.label for row in dataset.train)
     single = [row for row in dataset.train if counts[row.label] == 1]
     if single:
-        message = f"{len(single)} labels have one training row: {', '.join(sorted(row.label for row in single)[:10])}"
+        have = f"{counted(len(single), 'label')} {'has' if len(single) == 1 else 'have'}"
+        message = f"{have} one training row: {', '.join(sorted(row.label for row in single)[:10])}"
         yield Finding("single_row", "warning", message, _places(single), "add rows, or merge labels")
 
 
@@ -147,14 +156,16 @@ def _duplicates(splits: dict[str, list[Row]]) -> Iterator[Finding]:
     for name, group in groups.items():
         again = [row for rows in group.values() for row in rows[1:]]
         if again:
-            message = f"{len(again):,} rows of {name} repeat a text of the same split (case and spaces aside)"
-            yield Finding("duplicates", "warning", message, _places(again), "remove them: they count twice")
+            repeat = f"{counted(len(again), 'row')} of {name} {'repeats' if len(again) == 1 else 'repeat'}"
+            message = f"{repeat} a text of the same split (case and spaces aside)"
+            yield Finding("duplicates", "warning", message, _places(again), "remove what repeats: it counts twice")
     for source, name in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = [row for text, rows in groups[name].items() if text in groups[source] for row in rows]
         if shared:
-            message = f"{len(shared):,} {name} rows ({len(shared) / len(splits[name]):.1%}) have a text that is also in {source}"
+            share = f"{counted(len(shared), f'{name} row')} ({len(shared) / len(splits[name]):.1%})"
+            message = f"{share} {'has' if len(shared) == 1 else 'have'} a text that is also in {source}"
             why = "learnt by heart" if source == "train" else "already used to choose the best step"
-            fix = f"remove them from {name}: it looks better than it is, they are {why}"
+            fix = f"remove from {name} what is {why}: it looks better than it is"
             yield Finding("leak", "warning", message, _places(shared), fix)
     both: dict[str, list[Row]] = defaultdict(list)
     for group in groups.values():
@@ -174,7 +185,8 @@ def _twin_labels(dataset: Dataset) -> Iterator[Finding]:
     for group in twins.values():
         if len(group) > 1:
             rarer = set(group) - {max(group, key=lambda label: counts[label])}
-            message = f"labels that look like one: {', '.join(f'{label!r} ({counts[label]:,} rows)' for label in group)}"
+            named = (f"{label!r} ({counted(counts[label], 'row')})" for label in group)
+            message = f"labels that look like one: {', '.join(named)}"
             rows = [row for row in dataset.train if row.label in rarer]
             yield Finding("twin_labels", "warning", message, _places(rows), "write them alike if they mean the same")
 
@@ -197,7 +209,7 @@ def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
         if elsewhere / len(others) < LEAK_ELSEWHERE:
             message = (
                 f"the label {label!r} stands in {len(inside):,} of its {len(own):,} training texts"
-                f" and in {elsewhere:,} of the {len(others):,} others"
+                f" and in {elsewhere:,} of the {counted(len(others), 'other')}"
             )
             fix = "take it out of the texts if it will not be there later: the model would only learn to look for it"
             yield Finding("label_in_text", "warning", message, _places(inside), fix)

@@ -33,6 +33,7 @@ from finewright.errors import ExitCode, UserError
 from finewright.events import Downloading
 from finewright.roster import ALL, Spec
 from finewright.run import RUNS
+from finewright.stop import Interrupted
 
 FORMAT = 1
 
@@ -103,18 +104,22 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     base = fetch(weights=False)
     folder = Folder(Path(out) if out else RUNS / f"compare-{_stem(spec.data)}-{_stem(spec.model)}")
     folder.open()
-    campaign = Campaign(spec, folder, dataset, budget_bytes=budget_bytes, listen=listen)
+    campaign = Campaign(spec, folder, dataset, listen=listen)
     try:
         _begin(folder, dossier.fixed(spec, dataset, model=provenance.identity(base)), spec=spec, dataset=dataset)
-        if not campaign.is_finished():
+        if not campaign.is_finished(budget_bytes=budget_bytes, jobs=jobs):
             campaign.start()
-            campaign.plan(jobs=jobs)
+            campaign.plan()
             if campaign.ways:
                 base = fetch()  # the weights, now that there is something to train; they are what was compared
                 _run(campaign)
         table = standings.read(spec, folder, labels=dataset.labels, reasons=campaign.reasons, failures=campaign.failures)
         results = _results(campaign, table, findings=findings, model=provenance.identity(base), budget=budget)
         _write(folder, table, results)
+    except Interrupted as wish:
+        wish.again = spec.command(budget=budget, out=folder.path, jobs=jobs)
+        listen("stopping: runs under way save their step")
+        raise
     finally:
         campaign.close()
         folder.close()
@@ -193,7 +198,7 @@ def _results(
     campaign: Campaign, table: standings.Standings, *, findings: list[dict[str, Any]], model: dict[str, str], budget: str | None
 ) -> dict[str, Any]:
     """What results.json holds."""
-    spec, folder, dataset = campaign.spec, campaign.folder, campaign.dataset
+    spec, folder, dataset, given = campaign.spec, campaign.folder, campaign.dataset, campaign.provision
     sentences = verdict.sentences(table)
     first = next((entry.results[0] for entry in table.measured if entry.kind != "baseline"), {})
     rows = {name: len(getattr(dataset, name)) for name in dossier.SPLITS}
@@ -211,13 +216,13 @@ def _results(
         "search": {way: record.as_json() for way, record in campaign.found.items()},
         "data": {"source": spec.data, "name": _stem(spec.data), "rows": rows, "labels": list(dataset.labels)},
         "model": model,
-        "budget_bytes": campaign.budget_bytes,
-        "jobs": campaign.jobs,
-        "threads": campaign.threads,
-        "notes": tally.notes(table, spec, jobs=campaign.jobs, threads=campaign.threads),
-        "findings": [*findings, *(one for one in campaign.findings if one["code"] not in told)],
+        "budget_bytes": given.budget_bytes,
+        "jobs": given.jobs,
+        "threads": given.threads,
+        "notes": tally.notes(table, spec, jobs=given.jobs, threads=given.threads) + campaign.notes(),
+        "findings": [*findings, *(one for one in given.plans["findings"] if one["code"] not in told)],
         **tally.disagreements(table, folder, spec),
-        "command": spec.command(budget=budget, out=folder.path),
+        "command": spec.command(budget=budget, out=folder.path, jobs=given.kept.get("asked_jobs")),
         "versions": first.get("versions", {}),
         "hardware": first.get("hardware", {}),
     }

@@ -19,7 +19,7 @@ from finewright.errors import ExitCode, UserError
 Request = dict[str, Any]
 """`id`, `kind`, and what that kind of work wants."""
 Event = dict[str, Any]
-"""`id`, `event` (`stepped`, `done` or `failed`), and what is to be said about it."""
+"""`id`, `event` (`stepped`, `said`, `done` or `failed`), and what is to be said about it."""
 Lane = Generator[Request, Event, None]
 """Pieces of work one after the other: it yields a request and is sent the event that ended it."""
 

@@ -89,10 +89,13 @@ def free_name(wanted: Path) -> Path:
     return path
 
 
-def lock(descriptor: int) -> bool:
-    """Whether this process has the file now; the kernel takes the lock back when the process ends, however it ends."""
+def lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Whether this process has the file now; the kernel takes the lock back when the process ends, however it ends.
+
+    `wait`: until whoever has it lets go; then it is had unless the disk knows no locks.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True

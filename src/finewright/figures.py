@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from finewright import axes, methods, plots
 from finewright.markup import Safe
 from finewright.plots import Guide, Point, Series
 from finewright.roster import BASELINES, MAJORITY
 from finewright.standings import Entry, Standings
 
-NUM_BINS = 10
-LEAST_IN_BIN = 5
-"""Rows that a point of a calibration curve wants behind it."""
 _WAY_STYLES = 7
 
 
@@ -90,12 +85,10 @@ def training_curves(standings: Standings) -> list[tuple[str, Safe]]:
     """Loss on training batches and accuracy on validation against the passes over the data; a line for every seed."""
     losses, accuracies = [], []
     for entry in standings.measured:
-        for number, run in enumerate(entry.runs):
-            lines = run.read_lines(run.metrics)
+        for number, learnt in enumerate(entry.training()):
             options: dict[str, Any] = {"faint": len(entry.runs) > 1, "named": number == 0}
-            loss = [(line["epoch"], line["loss"]) for line in lines if "loss" in line]
-            seen = [(line["epoch"], line["validation"]["accuracy"]) for line in lines if "validation" in line]
-            losses += [Series(entry.name, _smooth(loss), style(entry.name), **options)] if loss else []
+            loss, seen = learnt.smooth_loss(), learnt.accuracy
+            losses += [Series(entry.name, loss, style(entry.name), **options)] if loss else []
             accuracies += [Series(entry.name, seen, style(entry.name), marked=len(seen) == 1, **options)] if seen else []
     charts = []
     for title, series in (("loss on training batches, smoothed", losses), ("accuracy on validation", accuracies)):
@@ -110,22 +103,11 @@ def training_curves(standings: Standings) -> list[tuple[str, Safe]]:
     return charts
 
 
-def _smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Running mean that gives a new value a weight of 0.3."""
-    smoothed, mean = [], points[0][1]
-    for at, value in points:
-        mean += 0.3 * (value - mean)
-        smoothed.append((at, mean))
-    return smoothed
-
-
 def calibration(standings: Standings) -> Safe | None:
     """How often a prediction is right against how sure the way was; all seeds together."""
     series = []
     for entry in standings.measured:
-        if entry.name == MAJORITY or entry.confidence is None or entry.predictions is None:
-            continue
-        points = calibration_points(entry.confidence.ravel(), entry.predictions.right.ravel())
+        points = entry.calibration() if entry.name != MAJORITY else []
         if points:
             hollow = entry.kind == "baseline"
             series.append(Series(entry.name, points, style(entry.name), marked=True, faint=hollow, hollow=hollow))
@@ -134,13 +116,6 @@ def calibration(standings: Standings) -> Safe | None:
     x = axes.percent("how sure it was")
     about = f"How often {', '.join(one.name for one in series)} are right against how sure they are; the dashed line is perfect"
     return plots.curves(series, x=x, y=axes.percent("how often it was right"), about=about, diagonal=True)
-
-
-def calibration_points(sure: np.ndarray, right: np.ndarray) -> list[tuple[float, float]]:
-    """(mean probability, share that is right) of equally wide bins with enough rows."""
-    bins = np.minimum((sure * NUM_BINS).astype(int), NUM_BINS - 1)
-    kept = [index for index in range(NUM_BINS) if (bins == index).sum() >= LEAST_IN_BIN]
-    return [(float(sure[bins == index].mean()), float(right[bins == index].mean())) for index in kept]
 
 
 def _point(standings: Standings, entry: Entry, x: float) -> Point:

@@ -208,7 +208,7 @@ class Job:
         with same_randomness(self.life.state.device), disk.explained(store.root()):
             self.meter.hold(self.tuned.owner, self.life.state.optimizer)
             self.meter.kept_bytes = self.forecast.savings.memory_bytes
-            self.forecast.savings.fill(self.tuned, splits, ("train", "validation"), watch=self.meter.look)
+            self.forecast.savings.fill(self.tuned, splits, ("train", "validation"), watch=self.meter.look, tell=self.listen)
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Measure what an update takes, if it is one of those the plan was made of."""

@@ -1,9 +1,12 @@
 """One piece of a comparison's work, in a process of its own: plans, a run, a baseline, a measure of speed."""
 
+import contextlib
 import importlib
 import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,21 @@ from finewright import (
     quantization,
     shapes,
     tasks,
+    trunk,
 )
 from finewright.config import DataKnobs, Settings
-from finewright.errors import UserError
+from finewright.errors import ExitCode, UserError
+from finewright.roster import TIMED_TEXTS
 from finewright.run import RunFolder
 from finewright.shared import Shared
+from finewright.stop import Stop
 from finewright.twin import Twin
 
 Tell = Callable[[dict[str, Any]], None]
 
-MOST_TEXTS = 128
-"""Texts that the speed of predicting is measured on."""
 _SECONDS_BETWEEN_WORDS = 0.5
+_SECONDS_FOR_A_STEP = 25.0
+"""A little more than the patience with processes that are ended."""
 _OWN_NAMES = {
     ".lock",
     "config.json",
@@ -129,23 +135,24 @@ def forecast(source: str, *, settings: Settings, name: str, knobs: dict[str, Any
 
 
 def _train(request: dict[str, Any], tell: Tell) -> None:
-    """An ordinary run folder; one that was not finished is begun anew. `light`: only its numbers are kept."""
+    """An ordinary run folder; one that was begun goes on, or begins anew where it cannot. `light`: only its numbers are kept."""
     twin = Twin(proof.answer)  # first of all: it must know nothing of what is trained here
     folder = RunFolder(Path(request["out"]))
-    _clear_unfinished(folder)
-    spoke_at = 0.0
-
-    def hear(event: Any) -> None:
-        nonlocal spoke_at
-        kind = type(event).__name__
-        if kind == "Stepped" and time.monotonic() - spoke_at >= _SECONDS_BETWEEN_WORDS:
-            spoke_at = time.monotonic()
-            tell({"event": "stepped", "step": event.step, "num_steps": event.num_steps})
-
     options = {"model": request["model"], "method": request["method"], "knobs": request["knobs"]}
     try:
-        with proof.answered_by(twin):
-            api.train(request["data"], out=folder.path, shared=_shared, listen=hear, **options)
+        speaker = _Speaker(tell, goes_on=_was_begun(folder))
+        with proof.answered_by(twin), _stoppable() as stop:
+            train = partial(
+                api.train, request["data"], out=folder.path, shared=_shared, listen=speaker.hear, stop=stop, **options
+            )
+            try:
+                train()
+            except UserError as error:
+                if error.code != ExitCode.MISMATCH or not speaker.goes_on or speaker.stepped:
+                    raise
+                tell({"event": "said", "message": f"cannot go on and begins anew: {error.what}"})
+                _clear(folder)
+                train()
     finally:
         twin.close()
     if request.get("light"):
@@ -153,18 +160,69 @@ def _train(request: dict[str, Any], tell: Tell) -> None:
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
-def _clear_unfinished(folder: RunFolder) -> None:
-    """Take away what a run left that did not come to its end, and nothing else."""
+class _Speaker:
+    """Passes on how far a run is. `goes_on`: it was begun in an earlier life."""
+
+    def __init__(self, tell: Tell, *, goes_on: bool) -> None:
+        self.tell, self.goes_on, self.stepped = tell, goes_on, False
+        self._spoke_at = 0.0
+
+    def hear(self, event: Any) -> None:
+        """An event of the run, or a sentence; of these only that it waits."""
+        if event == trunk.WAITS:
+            self.tell({"event": "said", "message": event})
+        if type(event).__name__ != "Stepped":
+            return
+        if self.goes_on and not self.stepped and event.step > 1:
+            self.tell({"event": "said", "message": f"goes on after step {event.step - 1:,}"})
+        self.stepped = True
+        if time.monotonic() - self._spoke_at >= _SECONDS_BETWEEN_WORDS:
+            self._spoke_at = time.monotonic()
+            self.tell({"event": "stepped", "step": event.step, "num_steps": event.num_steps})
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[Stop]:
+    """Inside, a termination lets the step end and saves it: so it is that whoever asked for the work ends it."""
+    stop = Stop()
+    before = signal.signal(signal.SIGTERM, lambda number, _: stop.wish(number))
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _was_begun(folder: RunFolder) -> bool:
+    """Whether an unfinished run here got to a checkpoint; what is no run's, or is at work, is a `UserError`."""
     if not folder.path.is_dir() or folder.complete:
-        return
+        return False
     names = {path.name for path in folder.path.iterdir() if not path.name.startswith(disk.DRAFT)}
     if strange := sorted(names - _OWN_NAMES):
         what = f"a run should go here, and the folder has something else: {', '.join(strange[:3])}"
         raise UserError(what, where=str(folder.path), fix="take it away, or another --out")
-    folder.lock()  # refused while another process is at work here
+    _lock(folder)
+    begun = folder.begun
     folder.release()
-    if folder.path.exists():  # an empty one goes away with its lock
-        shutil.rmtree(folder.path)
+    return begun
+
+
+def _lock(folder: RunFolder) -> None:
+    """Hold it; a process of a comparison that was killed may need a moment to save its step and end."""
+    until = time.monotonic() + _SECONDS_FOR_A_STEP
+    while True:
+        try:
+            return folder.lock()
+        except UserError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+def _clear(folder: RunFolder) -> None:
+    """Take away a run of ours."""
+    folder.lock()  # refused while another process is at work here
+    shutil.rmtree(folder.path)
+    folder.release()
 
 
 def _baseline(request: dict[str, Any], tell: Tell) -> None:
@@ -181,7 +239,7 @@ def _baseline(request: dict[str, Any], tell: Tell) -> None:
 def _speed(request: dict[str, Any], tell: Tell) -> None:
     """Texts a second that a finished run predicts, tokenising included; the second pass counts."""
     run = api.open_run(request["run"])
-    texts = [line["text"] for line in run.folder.read_lines(run.folder.predictions)][:MOST_TEXTS]
+    texts = [line["text"] for line in run.folder.read_lines(run.folder.predictions)][:TIMED_TEXTS]
     import torch
 
     if request["threads"]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 NUM_CALIBRATION_BINS = 15
+NUM_SHOWN_BINS, LEAST_IN_BIN = 10, 5
+"""Of a calibration curve that is drawn; rows that a point of it wants behind it."""
 
 
 def load_libraries() -> None:
@@ -37,11 +39,18 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray, *, num_bin
     return float(sum(gaps))
 
 
+def calibration_points(sure: np.ndarray, right: np.ndarray) -> list[tuple[float, float]]:
+    """(mean probability, share that is right) of equally wide bins with enough rows."""
+    bins = np.minimum((sure * NUM_SHOWN_BINS).astype(int), NUM_SHOWN_BINS - 1)
+    kept = [index for index in range(NUM_SHOWN_BINS) if (bins == index).sum() >= LEAST_IN_BIN]
+    return [(float(sure[bins == index].mean()), float(right[bins == index].mean())) for index in kept]
+
+
 def classification(probabilities: np.ndarray, targets: Sequence[int] | np.ndarray, *, labels: Sequence[str]) -> dict[str, Any]:
     """Metrics of a split as plain numbers; probabilities (N, C), targets (N,). An empty split is a `ValueError`.
 
-    Averages over classes count every label, one that never occurs and is never predicted with 0, as scikit-learn
-    does with `zero_division=0`. `loss` is the mean negative log likelihood in nats.
+    Macro F1 is the mean over the labels that occur in these rows or among their predictions, scikit-learn's default; one of
+    them that is never right counts 0. `per_class` has every label. `loss` is the mean negative log likelihood in nats.
     """
     if len(targets) == 0:
         raise ValueError("no rows to measure")
@@ -57,7 +66,7 @@ def classification(probabilities: np.ndarray, targets: Sequence[int] | np.ndarra
         "num_rows": len(targets),
         "accuracy": num_right / len(targets),
         "accuracy_ci95": list(wilson(num_right, len(targets))),
-        "macro_f1": float(np.mean(f1)),
+        "macro_f1": float(np.mean(f1[np.union1d(targets, chosen)])),
         "loss": float(-np.log(likelihood).mean()),
         "calibration_error": calibration_error(probabilities, targets),
         "majority_accuracy": float(np.bincount(targets).max() / len(targets)),

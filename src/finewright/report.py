@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import figures, tables
+from finewright import figures, metrics, tables
 from finewright.pages import Block, Cell, Code, Document, Figure, Fold, Section, Table
-from finewright.standings import Entry, Standings
+from finewright.roster import TIMED_TEXTS
+from finewright.standings import Standings
 
 MOST_LABELS = 12
 """Of a confusion matrix that is shown whole; of a larger one the most frequent confusions."""
@@ -14,7 +15,8 @@ MOST_LABELS = 12
 HOW = [
     "Accuracy and macro F1 are means over seeds. Their 95 % intervals resample the test rows (the same for all ways) and the "
     "seeds (of each way apart) 10,000 times: the multi-bootstrap of Sellam et al. 2021 (arXiv:2106.16163), percentile "
-    "intervals. Few seeds show too little of their spread, (S - 1) / S of it; it is stretched accordingly.",
+    "intervals. Few seeds show too little of their spread, (S - 1) / S of it; it is stretched accordingly. Macro F1 is the mean "
+    "over the labels that occur in the test rows or among the predictions.",
     "Pairs are tested by the difference of their accuracies on the same rows, over its standard error from rows and from "
     "seeds, by Student's t. A way's spread over seeds is its own, but no less than the mean of all ways. With one seed each "
     "it is McNemar's exact test. All pairs are corrected together (Holm 1979), for the best is only known after looking. "
@@ -23,6 +25,7 @@ HOW = [
     "scored once, by what was chosen.",
     "Seconds are wall clock and include the looks at validation. Memory is what training takes beyond the program itself; "
     "planned is from tracing the training step before any weight is loaded.",
+    f"Texts a second when predicting are measured alone, after all runs, with all threads, on up to {TIMED_TEXTS} test texts.",
     "Bag-of-words and frozen-features are logistic regressions; their result does not depend on a seed.",
 ]
 
@@ -82,7 +85,8 @@ def _charts(standings: Standings, results: Mapping[str, Any]) -> list[Block]:
 def _training(standings: Standings) -> list[Block]:
     told = "a line for every seed."
     drawn = [Figure(chart, f"{title.capitalize()}; {told}") for title, chart in figures.training_curves(standings)]
-    return [drawn] if drawn else []
+    table = tables.training(standings)
+    return [*([drawn] if drawn else []), *([table] if table else [])]
 
 
 def _confusions(standings: Standings) -> list[Block]:
@@ -93,11 +97,6 @@ def _confusions(standings: Standings) -> list[Block]:
             table = tables.matrix(entry, standings.labels) if whole else tables.most_confused(entry, standings.labels)
             blocks.append(Fold(entry.name, [table], open=not blocks))
     return blocks
-
-
-def _mean_calibration_error(entry: Entry) -> float:
-    tests = [result["metrics"].get("test", result["metrics"]) for result in entry.results]
-    return sum(test["calibration_error"] for test in tests) / len(tests)
 
 
 def _findings(findings: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -121,8 +120,8 @@ def _calibration(standings: Standings) -> list[Block]:
     if chart is None:
         return []
     caption = "Of predictions that were equally sure, how many are right. "
-    caption += f"Groups of fewer than {figures.LEAST_IN_BIN} rows are left out."
-    errors = {entry.name: _mean_calibration_error(entry) for entry in standings.measured}
-    rows: list[list[str | Cell]] = [[tables.named(entry), f"{errors[entry.name]:.3f}"] for entry in standings.measured]
+    caption += f"Groups of fewer than {metrics.LEAST_IN_BIN} rows are left out."
+    errors = [(entry, entry.calibration_error()) for entry in standings.measured]
+    rows: list[list[str | Cell]] = [[tables.named(entry), f"{error:.3f}"] for entry, error in errors if error is not None]
     table = Table("Expected calibration error on the test rows (0 is perfect), mean over seeds.", ["way", "error"], rows)
     return [Figure(chart, caption), table]

@@ -22,6 +22,8 @@ BASELINES = {
     FEATURES: "logistic regression on what the frozen model makes of a text",
 }
 """What is always there and trains no weight of the model."""
+TIMED_TEXTS = 128
+"""At most so many texts are what the speed of predicting is measured on."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,19 @@ class Spec:
         """The largest training set: what tables and tests are about."""
         return self.train_sizes[-1]
 
-    def command(self, *, budget: str | None, out: Path) -> str:
+    def command(self, *, budget: str | None, out: Path, jobs: int | None = None) -> str:
         """The command that makes this comparison, as one would type it."""
         words = ["finewright", "compare", self.data, "--model", self.model, "--methods", ",".join(self.ways)]
         words += ["--seeds", str(len(self.seeds)), "--train-sizes", ",".join(self.train_sizes)]
         words += ["--test", self.test] if self.test else []
         words += ["--search", str(self.search)] if self.search else []
         words += ["--budget", budget] if budget else []
+        words += ["--jobs", str(jobs)] if jobs else []
         words += ["--out", str(out)]
         knobs = dotted(self.knobs) | {f"{way}.{key}": value for way, tree in self.way_knobs.items() for key, value in _flat(tree)}
         knobs |= {"seed": self.seeds[0]} if self.seeds[0] else {}
-        return shlex.join(words + [part for key, value in knobs.items() for part in ("--set", f"{key}={_typed(value)}")])
+        given = [f"{key}={_typed(value)}" for key, value in knobs.items() if value is not None]  # None: left open
+        return shlex.join(words + [part for knob in given for part in ("--set", knob)])
 
 
 def _flat(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -61,7 +65,10 @@ def _flat(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """As it comes back from `config.parse_assignments`; a text that would come back as something else is quoted."""
+    if isinstance(value, str) and config.parse_assignments([f"key={value}"])["key"] == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def dotted(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:

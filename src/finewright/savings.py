@@ -1,6 +1,6 @@
 """Work that a run can do without, decided before its plan and done to the sketch and to the network alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -70,11 +70,20 @@ class Savings:
         for line in faster:
             choices.note(*line)
 
-    def fill(self, tuned: Tuned, splits: dict[str, Encoded], names: Sequence[str], *, watch: trunk.Watch = nullcontext) -> None:
-        """Run the trunk over these splits, once for the whole run. `watch`: what is opened around each split's largest pass."""
+    def fill(
+        self,
+        tuned: Tuned,
+        splits: dict[str, Encoded],
+        names: Sequence[str],
+        *,
+        watch: trunk.Watch = nullcontext,
+        tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """Run the trunk over these splits, once for the whole run. `watch`: what is opened around each split's largest pass.
+        `tell`: hears when another run at the same work is waited for."""
         for name in names:
             if self.where is not None and splits[name].ids:
-                kept = trunk.fill(tuned, splits[name], where=self.where, dtype=self.dtype, watch=watch)
+                kept = trunk.fill(tuned, splits[name], where=self.where, dtype=self.dtype, watch=watch, tell=tell)
                 splits[name] = replace(splits[name], kept=kept)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from finewright import methods, roster, statistics
+from finewright import methods, metrics, roster, statistics
 from finewright.dossier import Folder
 from finewright.errors import ExitCode, UserError
 from finewright.roster import BASELINES, Member, Spec
@@ -14,6 +14,25 @@ from finewright.run import RunFolder
 from finewright.statistics import Pair, Predictions, Summary
 
 Kind = Literal["pretrained", "random", "baseline"]
+Curve = list[tuple[float, float]]
+"""Points (x, y); of training, x is passes over the training rows."""
+_NEW_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was seen while a run was trained: loss on training batches and accuracy on validation."""
+
+    loss: Curve
+    accuracy: Curve
+
+    def smooth_loss(self) -> Curve:
+        """Running mean in which a new value has a weight of 0.3."""
+        smoothed, mean = [], self.loss[0][1] if self.loss else 0.0
+        for at, value in self.loss:
+            mean += _NEW_SHARE * (value - mean)
+            smoothed.append((at, mean))
+        return smoothed
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,37 @@ class Entry:
         """Mean of a number of the results over seeds; None where there is none."""
         values = [result[key] for result in self.results if result.get(key) is not None]
         return sum(values) / len(values) if values else None
+
+    def training(self) -> list[Learnt]:
+        """Of every run that has its log."""
+        found = []
+        for run in self.runs:
+            if not run.metrics.exists():
+                continue
+            lines = run.read_lines(run.metrics)
+            loss = [(line["epoch"], line["loss"]) for line in lines if "loss" in line]
+            seen = [(line["epoch"], line["validation"]["accuracy"]) for line in lines if "validation" in line]
+            found.append(Learnt(loss, seen))
+        return found
+
+    def confusion(self, *, num_labels: int) -> np.ndarray:
+        """Test rows by label and predicted label, mean over seeds, shape (labels, labels)."""
+        assert self.predictions is not None
+        counts = np.zeros((num_labels, num_labels))
+        for chosen in self.predictions.chosen:
+            np.add.at(counts, (self.predictions.targets, chosen), 1)
+        return counts / len(self.predictions.chosen)
+
+    def calibration(self) -> Curve:
+        """(mean probability, share that is right) of rows that were about equally sure, all seeds together."""
+        if self.confidence is None or self.predictions is None:
+            return []
+        return metrics.calibration_points(self.confidence.ravel(), self.predictions.right.ravel())
+
+    def calibration_error(self) -> float | None:
+        """Expected calibration error on the test rows, mean over seeds."""
+        tests = [result["metrics"].get("test", result["metrics"]) for result in self.results if "metrics" in result]
+        return sum(test["calibration_error"] for test in tests) / len(tests) if tests else None
 
     def most(self, key: str) -> Any:
         """The largest over seeds."""

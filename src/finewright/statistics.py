@@ -64,6 +64,8 @@ class Summary:
 def summarise(ways: Mapping[str, Predictions], *, num_labels: int, seed: int = 0) -> dict[str, Summary]:
     """Every way's summary, from the same resamples of rows.
 
+    Macro F1 follows one rule in the value and in every resample: the mean over the labels that are there, see `macro_f1`. With
+    the whole set's labels as divisor, a rare label that a resample lacks would count 0 and pull the interval below the value.
     An interval of the accuracy that resampling cannot open, because every row came out alike, is Wilson's over rows.
     """
     if not ways:
@@ -83,10 +85,9 @@ def summarise(ways: Mapping[str, Predictions], *, num_labels: int, seed: int = 0
 
 
 def macro_f1(chosen: np.ndarray, targets: np.ndarray, *, num_labels: int) -> float:
-    """Mean F1 over all labels; one that never occurs and is never predicted counts 0."""
-    counts = _counts(chosen, targets, num_labels)
+    """Mean F1 over the labels that occur in these rows or among their predictions, as `metrics.classification` has it."""
     weights = np.ones((1, len(targets)), dtype=np.float32)
-    return float(_f1(counts, weights)[0].sum() / num_labels)
+    return float(_macro_f1(_counts(chosen, targets, num_labels), weights)[0])
 
 
 def _resample(
@@ -100,7 +101,7 @@ def _resample(
         weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=BLOCK).astype(np.float32)
         for name, way in ways.items():
             accuracies = way.right.astype(np.float32) @ weights.T / num_rows
-            f1s = np.stack([_mean_present(one, weights) for one in counts[name]])
+            f1s = np.stack([_macro_f1(one, weights) for one in counts[name]])
             parts[name].append((accuracies, f1s))
     whole = {}
     for name, found in parts.items():
@@ -116,16 +117,10 @@ def _counts(chosen: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[n
     return (predicted & wanted).astype(np.float32), predicted.astype(np.float32) + wanted.astype(np.float32)
 
 
-def _f1(counts: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """F1 of every label in every resample, and whether the label is there at all; shape (resamples, labels)."""
-    both, either = weights @ counts[0], weights @ counts[1]
-    return 2 * both / np.maximum(either, 1), either > 0
-
-
-def _mean_present(counts: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Macro F1 of every resample, over the labels that the resample has."""
-    f1, present = _f1(counts, weights)
-    return f1.sum(axis=1) / present.sum(axis=1)
+def _macro_f1(counts: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Macro F1 of every resample, over the labels that the resample has; `weights` (resamples, rows)."""
+    both, either = weights @ counts[0], weights @ counts[1]  # (resamples, labels)
+    return (2 * both / np.maximum(either, 1)).sum(axis=1) / (either > 0).sum(axis=1)
 
 
 def _over_seeds(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ def on_signals(heard: Callable[[int, Any], None]) -> None:
 
 
 class Interrupted(SystemExit):
-    """Work stopped on wish. `number`: of the signal. `run`: the folder of the run that was at work."""
+    """Work stopped on wish. `number`: of the signal. `run`: the folder of the run that was at work. `again`: the command that
+    goes on with a comparison."""
 
     run: Path | None = None
+    again: str = ""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)

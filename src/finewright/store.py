@@ -1,7 +1,8 @@
 """What takes long to make and depends on nothing but its inputs: kept on disk under the hash of those inputs.
 
 An entry is a folder that appears whole or not at all: it is written under another name and renamed. Whoever finds it may rely
-on it; whoever makes it at the same time as somebody else ends up with either copy, which are the same.
+on it; whoever makes it at the same time as somebody else ends up with either copy, which are the same. `alone` spares the second
+the work.
 """
 
 import contextlib
@@ -10,8 +11,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from finewright import disk
 
 MOST_BYTES = 20 << 30
 """Entries beyond it are removed, those used longest ago first."""
@@ -71,6 +74,54 @@ def making(kind: str, key: str) -> Iterator[Path]:
     trim(keep=shelf / key)
 
 
+@contextlib.contextmanager
+def alone(kind: str, key: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Inside, nobody else who asks for it makes this entry: look once more whether it is there by now.
+
+    Whoever comes second is told by `waiting` and waits until the first is done or its process has ended. Where there can be no
+    lock, as in a store that cannot be written, nobody waits.
+    """
+    path = root() / kind / f"{_UNFINISHED}{key}.lock"
+    descriptor = _hold(path, waiting)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()  # before it is let go: who gets it next sees that it is gone, and makes its own
+            os.close(descriptor)
+
+
+def _hold(path: Path, waiting: Callable[[], None]) -> int | None:
+    """A descriptor that locks the file of this name; None where that cannot be."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return None
+        try:
+            held = disk.lock(descriptor)
+            if not held:
+                waiting()
+                held = disk.lock(descriptor, wait=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if held and _is_still(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+        if not held:
+            return None
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the name is that file's, and not gone or another's by now."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
+
+
 def free_bytes() -> int:
     """Space on the disk of the store."""
     place = root()
@@ -88,7 +139,7 @@ def trim(*, keep: Path) -> None:
             if not entry.name.startswith(_UNFINISHED):
                 entries.append((used, entry, sum(file.stat().st_size for file in entry.iterdir())))
             elif time.time() - used > _STALE_SECONDS:
-                shutil.rmtree(entry, ignore_errors=True)
+                disk.remove(entry)
     total = sum(size for _, _, size in entries)
     bound = min(MOST_BYTES, int(MOST_SHARE * (free_bytes() + total)))
     alike = [entry for _, entry, _ in sorted(entries) if entry.parent == keep.parent]

@@ -12,6 +12,8 @@ from finewright.standings import Entry, Standings
 MOST_ROWS = 20
 MOST_CONFUSIONS = 10
 MOST_CHARACTERS = 300
+TRAINING_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of a run: where its loss and accuracy are told."""
 
 
 def accuracies(standings: Standings, lines: Mapping[str, Any]) -> Table:
@@ -71,9 +73,37 @@ def curve(standings: Standings) -> Table:
     return Table("Test accuracy by training rows, with 95 % intervals.", ["way", *(f"{size} rows" for size in sizes)], rows)
 
 
+def training(standings: Standings) -> Table | None:
+    """Loss and validation accuracy on the way; None where no run was watched."""
+    rows: list[list[str | Cell]] = []
+    for entry in standings.measured:
+        seen = [learnt for learnt in entry.training() if learnt.loss]
+        if not seen:
+            continue
+        cells = []
+        for share in TRAINING_SHARES:
+            loss = [_by_then(learnt.smooth_loss(), share * learnt.loss[-1][0]) for learnt in seen]
+            accuracy = [_by_then(learnt.accuracy, share * learnt.loss[-1][0]) for learnt in seen]
+            cells.append(f"{_mean(loss, '{:.3f}')} / {_mean(accuracy, '{:.1%}')}")
+        rows.append([named(entry), *cells])
+    if not rows:
+        return None
+    caption = "Loss on training batches (smoothed) / accuracy on validation, as last seen by then; mean over seeds."
+    return Table(caption, ["way", *(f"{share:.0%} of the passes" for share in TRAINING_SHARES)], rows)
+
+
+def _by_then(curve: Sequence[tuple[float, float]], at: float) -> float | None:
+    return next((value for place, value in reversed(curve) if place <= at + 1e-9), None)
+
+
+def _mean(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return _number(sum(known) / len(known) if known else None, form)
+
+
 def matrix(entry: Entry, labels: Sequence[str]) -> Table:
     """The whole confusion matrix of a way, shaded by the share of the row."""
-    counts = confusion(entry, num_labels=len(labels))
+    counts = entry.confusion(num_labels=len(labels))
     rows: list[list[str | Cell]] = []
     for label, line in zip(labels, counts, strict=True):
         total = max(line.sum(), 1e-9)
@@ -84,21 +114,12 @@ def matrix(entry: Entry, labels: Sequence[str]) -> Table:
 
 def most_confused(entry: Entry, labels: Sequence[str]) -> Table:
     """The most frequent confusions of a way with many labels."""
-    counts = confusion(entry, num_labels=len(labels))
+    counts = entry.confusion(num_labels=len(labels))
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
     places = [divmod(int(index), len(labels)) for index in order]
     rows: list[list[str | Cell]] = [[labels[i], labels[j], f"{counts[i, j]:.4g}"] for i, j in places if counts[i, j] > 0]
     return Table(f"{entry.name}: what it confuses most.", ["label", "predicted", "rows"], rows)
-
-
-def confusion(entry: Entry, *, num_labels: int) -> np.ndarray:
-    """Test rows by label and predicted label, mean over seeds, shape (labels, labels)."""
-    assert entry.predictions is not None
-    counts = np.zeros((num_labels, num_labels))
-    for chosen in entry.predictions.chosen:
-        np.add.at(counts, (entry.predictions.targets, chosen), 1)
-    return counts / len(entry.predictions.chosen)
 
 
 def disagreements(results: Mapping[str, Any]) -> list[Block]:

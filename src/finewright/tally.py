@@ -45,9 +45,21 @@ def _line(standings: Standings, entry: Entry, *, best: str | None, folder: Folde
         "trainable_fraction": first.get("trainable_fraction"),
         "predict_texts_per_second": entry.speed,
         "chosen": first.get("chosen"),
+        **_pictures(entry, num_labels=len(standings.labels)),
         "runs": [str(run.path.relative_to(folder.path)) for run in entry.runs],
     }
     return line | {key: entry.mean(key) for key in _MEASURED} | {key: entry.most(key) for key in _LARGEST}
+
+
+def _pictures(entry: Entry, *, num_labels: int) -> dict[str, Any]:
+    """What the page draws: rows by label (down) and predicted label, points (mean probability, share that is right), and for
+    every run points (passes over the training rows, value)."""
+    return {
+        "confusion": entry.confusion(num_labels=num_labels).tolist() if entry.predictions else None,
+        "calibration": entry.calibration(),
+        "calibration_error": entry.calibration_error(),
+        "training": [{"loss": one.loss, "validation_accuracy": one.accuracy} for one in entry.training()],
+    }
 
 
 def curve(standings: Standings) -> list[dict[str, Any]]:
@@ -56,7 +68,8 @@ def curve(standings: Standings) -> list[dict[str, Any]]:
     for entry in standings.curve:
         summary = standings.curve_summaries.get((entry.size, entry.name))
         if summary:
-            numbers = {"accuracy": summary.accuracy, "accuracy_ci95": list(summary.accuracy_ci95), "macro_f1": summary.macro_f1}
+            numbers = {"accuracy": summary.accuracy, "accuracy_ci95": list(summary.accuracy_ci95)}
+            numbers |= {"macro_f1": summary.macro_f1, "macro_f1_ci95": list(summary.macro_f1_ci95)}
             lines.append({"method": entry.name, "size": entry.size, "num_train": entry.num_train, **numbers})
     return lines
 

@@ -131,11 +131,13 @@ def _say_now(text: str, *, cursor: bool = False) -> None:
 
 
 def say_stopped(wish: Interrupted) -> int:
-    """What became of the run and how it goes on; the exit code."""
+    """What became of the run or comparison and how it goes on; the exit code."""
     run = RunFolder(wish.run) if wish.run else None
     if run and run.committed_step:
         command = f"finewright train --resume {shlex.quote(str(run.path))}"
         text = f"stopped; step {run.committed_step:,} is saved, this goes on from there:\n  {command}"
+    elif wish.again:
+        text = f"stopped; what was done is kept, the same comparison goes on with:\n  {wish.again}"
     else:
         text = "stopped" + ("; nothing was saved yet, the same command begins again" if run else "")
     ErrorConsole().print(text, highlight=False, soft_wrap=True, markup=False)

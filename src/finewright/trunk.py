@@ -23,6 +23,7 @@ from finewright.tuned import Tuned
 
 FILL_TOKENS = 4096
 """Token budget of a pass that fills the cache."""
+WAITS = "waits: another run is running the same frozen blocks over the same texts, its outcome will do for this one"
 _FORMAT, _FILE = "finewright trunk 1", "states.bin"
 _NO_MATTER = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "_name_or_path", "transformers_version")
 Where = Literal["memory", "file"]
@@ -159,34 +160,53 @@ class States:
         return piece
 
 
-def fill(tuned: Tuned, encoded: Encoded, *, where: Where, dtype: torch.dtype, watch: Watch = nullcontext) -> States:
+def fill(
+    tuned: Tuned,
+    encoded: Encoded,
+    *,
+    where: Where,
+    dtype: torch.dtype,
+    watch: Watch = nullcontext,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> States:
     """The trunk's outcome for a split, run now or found in the store from a run over the same tokens and weights.
 
     In memory it is kept even if the store cannot be written; as a file that is an `OSError`. `watch`: what is opened around
-    the pass with the most tokens.
+    the pass with the most tokens. `tell`: hears WAITS when another process is at the same work; that is waited for.
     """
     starts = np.concatenate([[0], np.cumsum(encoded.lengths)])
     states = States(starts, tuned.network.config.hidden_size, dtype, -1)
     key = _key(tuned, encoded, dtype=dtype)
-    path = _found(key, states)
-    if path is None and where == "memory":
-        kept = torch.empty(int(starts[-1]), states.width, dtype=dtype)
-        for start, piece in _run(tuned, encoded, starts, watch=watch):
-            kept[start : start + len(piece)] = piece
-        with contextlib.suppress(OSError), store.making("trunk", key) as place:
-            _bytes(kept).tofile(place / _FILE)
+    path, kept = _found(key, states), None
+    if path is None:
+        with store.alone("trunk", key, waiting=lambda: tell(WAITS)):
+            path = _found(key, states)
+            if path is None:
+                kept = _make(tuned, encoded, states, key=key, where=where, watch=watch)
+                path = _found(key, states)
+    if kept is not None:
         return replace(states, kept=kept)
     if path is None:
-        with store.making("trunk", key) as place, open(place / _FILE, "wb") as file:
-            for start, piece in _run(tuned, encoded, starts, watch=watch):
-                file.seek(start * states.row_bytes)
-                file.write(_bytes(piece.to(dtype)))
-        path = _found(key, states)
-        if path is None:
-            raise FileNotFoundError(store.root())
+        raise FileNotFoundError(store.root())
     if where == "file":
         return replace(states, kept=os.open(path, os.O_RDONLY))
     return replace(states, kept=torch.from_numpy(np.fromfile(path, dtype=np.uint8)).view(dtype).view(-1, states.width))
+
+
+def _make(tuned: Tuned, encoded: Encoded, states: States, *, key: str, where: Where, watch: Watch) -> torch.Tensor | None:
+    """Run the trunk and put its outcome into the store; in memory it is handed back too."""
+    if where == "memory":
+        kept = torch.empty(int(states.starts[-1]), states.width, dtype=states.dtype)
+        for start, piece in _run(tuned, encoded, states.starts, watch=watch):
+            kept[start : start + len(piece)] = piece
+        with contextlib.suppress(OSError), store.making("trunk", key) as place:
+            _bytes(kept).tofile(place / _FILE)
+        return kept
+    with store.making("trunk", key) as place, open(place / _FILE, "wb") as file:
+        for start, piece in _run(tuned, encoded, states.starts, watch=watch):
+            file.seek(start * states.row_bytes)
+            file.write(_bytes(piece.to(states.dtype)))
+    return None
 
 
 def _bytes(tensor: torch.Tensor) -> Any:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import made_runs
+from finewright import judge
 from finewright.course import Course
 from finewright.progress import Progress
 from test_cli import call
@@ -129,6 +130,40 @@ def test_a_damaged_progress_file_is_said_once_and_work_goes_on(place):
     assert "warning: learn/progress.json was damaged: 4 entries could be read" in err.replace("\n", " ")
     assert "due today" in out
     assert "warning" not in learn("progress")[2]
+
+
+AFTER_DAMAGE = (
+    "list", "list --json", "show 7 --json", "start 7", "start 7 --json", "check 7 --json", "hint 7", "hint 7 --json",
+    "solution 7", "solution 7 --give-up --json", "quiz 7", "quiz 7 --json", "progress", "progress --json", "export --name A",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", AFTER_DAMAGE)
+def test_every_command_that_mends_the_progress_file_says_so_once(place, words, monkeypatch):
+    """Also one that ends with an error, as a solution that is not to be seen yet."""
+    monkeypatch.setattr(judge, "judge", lambda jobs, **_: [judge.Verdict()] * len(jobs))
+    (place / "learn").mkdir()
+    if words.startswith("check"):
+        shutil.copy(SEVEN.exercise, place / "learn" / f"{SEVEN.name}.py")
+    (place / "learn" / "progress.json").write_text("{")
+    _, out, err = learn(*words.split(), given="a\n" * 5)
+    assert err.replace("\n", " ").count("warning: learn/progress.json was damaged") == 1
+    assert "damaged" not in out
+    assert "warning" not in learn("progress")[2]
+
+
+def test_damage_in_the_middle_of_a_round_is_said(place):
+    class Answers(io.StringIO):
+        def readline(self):
+            path = place / "learn" / "progress.json"
+            if path.exists():
+                path.write_text("{")
+            return "a\n"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", Answers())
+        _, _, err = call("learn", "quiz", "7", "--count", "2")
+    assert "was damaged" in err
 
 
 def test_handing_in_and_collecting(place):

@@ -228,6 +228,27 @@ def test_an_exercise_from_start_to_solution(server, visitor):
     assert "✓ passed" in visitor.ask("GET", path)[1]
 
 
+@pytest.mark.parametrize("path", ["/", "/progress", "/lessons/06_memory"])
+def test_a_damaged_progress_file_is_said_on_whichever_page_comes_next_and_once(server, visitor, path):
+    (server.desk_root / "learn").mkdir(exist_ok=True)
+    (server.desk_root / "learn" / "progress.json").write_text("{")
+    assert visitor.ask("GET", path)[1].count("progress.json was damaged") == 1
+    assert "was damaged" not in visitor.ask("GET", path)[1]
+
+
+def test_damage_that_a_form_finds_is_said_on_the_page_after_it(server, visitor):
+    for path, form, after in (
+        ("/lessons/06_memory/hint", {}, "/lessons/06_memory"),
+        ("/lessons/06_memory/solution", {}, "/lessons/06_memory"),
+        ("/quiz/begin", {"lesson": "6"}, "/quiz"),
+        ("/quiz/answer", {"number": "1", "choice": "0"}, "/quiz"),
+    ):
+        (server.desk_root / "learn").mkdir(exist_ok=True)
+        (server.desk_root / "learn" / "progress.json").write_text("{")
+        visitor.ask("POST", path, form=form)
+        assert visitor.ask("GET", after)[1].count("progress.json was damaged") == 1, path
+
+
 def test_a_round_of_questions(visitor):
     assert visitor.ask("POST", "/quiz/begin", form={"lesson": "4"})[0] == 303
     for number in range(1, 6):

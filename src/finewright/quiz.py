@@ -90,7 +90,6 @@ class Round:
         self._missed: list[Question] = []
         self.num_first = len(questions)
         self.answers: list[Answered] = []
-        self.notes: list[str] = []
 
     @property
     def current(self) -> Question | None:
@@ -125,7 +124,6 @@ class Round:
         if not answered.again:
             with self._progress.change() as state:
                 remember(state.question(question.key), right=answered.ok, today=today or datetime.date.today())
-                self.notes += state.notes
             if not answered.ok:
                 self._missed.append(question)
         self._waiting.pop(0)

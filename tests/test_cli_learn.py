@@ -174,6 +174,10 @@ def test_handing_in_and_collecting(place):
     assert "Ada [b]L.[/b]" in out
     [line] = json.loads(learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json")[1])["learners"]
     assert (line["passed"], line["passed_here"]) == ([], [])
+    made_course(place)
+    code, out, err = learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json", "--course", "mine", "--trust")
+    assert json.loads(out)["learners"][0]["passed_here"] is None
+    assert "not judged, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
     code, out, err = learn("import", "learn/progress.json")
     assert (code, out) == (3, "")
     assert "not a learner's results" in err

@@ -254,6 +254,9 @@ def import_(
         desk.require_trust(desk.course.lessons[0])
         with terminal.ErrorConsole().status("judging what was handed in"):
             passed = exchange.recheck(collected, desk.course)
+        other = [f"{one.learner} ({one.course})" for one, here in zip(collected, passed, strict=True) if here is None]
+        if other:
+            _tell([f"not judged, as they are of another course than {desk.course.name}: {', '.join(other)}"])
     lines = [exchange.line(results, here) for results, here in zip(collected, passed, strict=True)]
     if as_json:
         terminal.print_json({"learners": lines})

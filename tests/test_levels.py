@@ -63,6 +63,7 @@ LEVELS = [
         "lessons",
         "own_pairs",
         "own_scores",
+        "own_training",
         "planner",
         "proof",
         "results",

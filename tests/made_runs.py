@@ -60,6 +60,8 @@ def finished(root: Path, method: str = "lora", *, name: str = "", accuracy: floa
     ):
         (folder / file).write_text(json.dumps(value))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"n_embd": 256}')
     rows = [
         {"text": f"text {i}", "label": a, "predicted": b, "probability": 0.8}
         for i, (a, b) in enumerate(zip(truth, said, strict=True))

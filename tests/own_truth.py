@@ -23,6 +23,7 @@ class Raw:
         self.config = json.loads((folder / "config.json").read_text())
         self.memory = json.loads((folder / "plan.json").read_text())["memory"]
         self.lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        self.width = json.loads((folder / "model" / "config.json").read_text())["n_embd"]
         rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
         self.pairs = [(row["label"], row["predicted"]) for row in rows]
         self.right = [a == b for a, b in self.pairs]
@@ -155,7 +156,7 @@ def told_apart(a, b):
 ONE = {
     "trained-share": lambda run, _: f"{100 * run.trainable_parameters / run.total_parameters:.3f}%",
     "frozen-count": frozen_count,
-    "head-size": lambda run, _: f"3 labels x {run.head_parameters // 3:,} numbers a token's state has",
+    "head-size": lambda run, _: f"3 labels x {run.width:,} numbers a token's state has",
     "own-first-loss": lambda run, _: f"about {-math.log(1 / len(run.labels)):.2f}",
     "plan-and-measured": plan_and_measured,
     "largest-part": largest_part,

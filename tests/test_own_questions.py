@@ -48,6 +48,7 @@ def test_another_run_has_other_answers(tmp_path):
         tmp_path / "b", "lora", accuracy=0.7, seed=2, trainable_parameters=80_000, head_parameters=999,
         total_parameters=9_000_000, artifact_bytes=777_000, num_train=500, steps=200, best_step=126,
     )  # fmt: skip
+    (tmp_path / "b" / "lora-2" / "model" / "config.json").write_text('{"hidden_size": 333}')
     first, second = asked(tmp_path / "a"), asked(tmp_path / "b")
     computed = (
         "trained-share",
@@ -146,6 +147,18 @@ def test_every_answer_about_one_run_alone(tmp_path, method):
     assert len(found) >= ONE_RUN
     for kind, one in found.items():
         assert one.right.text == own_truth.answer(one, tmp_path), kind
+
+
+@pytest.mark.parametrize("config", ['{"n_embd": 255}', '{"n_embd": "x"}', "{}", "[]", "{", None])
+def test_a_head_that_is_more_than_one_row_a_label_is_not_asked_about(tmp_path, config):
+    """A bias makes 3 x 255 + 3 of it, which three divides as well."""
+    run = made_runs.finished(tmp_path)
+    assert "head-size" in asked(tmp_path)
+    if config is None:
+        (run / "model" / "config.json").unlink()
+    else:
+        (run / "model" / "config.json").write_text(config)
+    assert "head-size" not in asked(tmp_path)
 
 
 def test_what_lora_adds_is_no_part_of_the_model(tmp_path):

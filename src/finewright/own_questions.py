@@ -8,12 +8,14 @@ from pydantic import ValidationError
 
 from finewright.computed import adds, counts_agree, question
 from finewright.course import Question
+from finewright.errors import UserError
 from finewright.own_pairs import GROUP_KINDS
 from finewright.own_scores import SCORE_KINDS
 from finewright.own_training import TRAINING_KINDS
 from finewright.yours import MEMORY_PARTS, Finished
 
 T = TypeVar("T")
+WIDTH_NAMES = ("hidden_size", "n_embd", "dim", "d_model")
 
 
 def make(runs: Sequence[Finished]) -> list[Question]:
@@ -82,8 +84,8 @@ def _frozen_count(one: Finished) -> Question | None:
 
 def _head_size(one: Finished) -> Question | None:
     r, num_labels = one.result, len(one.config.labels)
-    width, rest = divmod(r.head_parameters, num_labels)
-    if rest or not width:
+    width = _width(one)
+    if r.head_parameters != num_labels * width:
         return None  # this head has a bias or more than one layer
     return question(
         "head-size",
@@ -102,6 +104,15 @@ def _head_size(one: Finished) -> Question | None:
             (f"{num_labels} labels x {num_labels} labels", f"That would be {num_labels**2:,}: the size of the confusion table."),
         ],
     )
+
+
+def _width(one: Finished) -> int:
+    """Of a token's state, as the saved model's config has it under one of the names in use; 0: it does not say."""
+    try:
+        config = one.folder.read_json(one.folder.model / "config.json")
+        return next((width for name in WIDTH_NAMES if isinstance(width := config.get(name), int)), 0)
+    except (UserError, OSError, AttributeError):
+        return 0
 
 
 def _first_loss(one: Finished) -> Question | None:

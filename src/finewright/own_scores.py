@@ -183,7 +183,7 @@ def _half_as_wide(one: Finished) -> Question | None:
         "How many would make it about half as wide?",
         (f"{4 * n:,}", "The width goes with one over the square root of their number."),
         [
-            (f"{2 * n:,}", "With twice as many it is narrower by 1.4 only."),
+            (f"{2 * n:,}", "Twice as many make it narrower by a factor of 1.4 only."),
             (f"{n // 2:,}", "With fewer messages it becomes wider."),
             (f"{16 * n:,}", "With 16 times as many it would be a quarter as wide."),
         ],

@@ -40,6 +40,7 @@ def page(request, browser, server):
     size, scheme = request.param
     context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
     opened = context.new_page()
+    opened.set_default_timeout(20_000)
     said = []
     opened.on("console", lambda message: said.append(message.text))
     opened.on("pageerror", lambda error: said.append(str(error)))
@@ -87,15 +88,19 @@ def test_accessibility_of_every_page(page, server):
         assert violations(page, axe) == [], path
 
 
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
 def worked_on(page, server):
     """The states of a page that a learner brings about, one after the other, by name."""
     page.goto(url(server, SEVEN))
-    page.click("text=Check")
+    press(page, "Check")
     page.wait_for_selector("text=What the check found", timeout=120_000)
-    page.click("text=A hint")
+    press(page, "A hint")
     page.wait_for_selector("text=Hint ")
     yield "a failed check with a hint"
-    page.click("text=Give up and show the solution")
+    press(page, "Give up and show the solution")
     page.wait_for_selector("text=One way to write it")
     yield "an open solution"
     (server.learner.progress.path).write_text("{")
@@ -110,16 +115,16 @@ def a_round(page, server):
     right = {one.question: one.right.text for one in server.learner.course.lesson(6).questions}
     for wish in (True, False):
         page.goto(url(server, "/lessons/06_memory"))
-        page.click("text=Questions on this lesson")
+        press(page, "Questions on this lesson")
         while (question := page.wait_for_selector("legend").inner_text()) not in right:
             page.check("input[name=choice] >> nth=0")
-            page.click("text=Answer")
-            page.click("text=Next question")
+            press(page, "Answer")
+            press(page, "Next question")
         yield "a question"
         options = page.locator("label.option")
         fitting = [place for place in range(options.count()) if (options.nth(place).inner_text() == right[question]) == wish]
         options.nth(fitting[0]).click()
-        page.click("text=Answer")
+        press(page, "Answer")
         page.wait_for_selector("p.says.right" if wish else "p.says:not(.right)")
         yield "an answer that is right" if wish else "an answer that is wrong"
 

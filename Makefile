@@ -42,7 +42,7 @@ test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
 
 test-browser: setup
-	$(BIN)/python -m pytest -m browser
+	FINEWRIGHT_BROWSER=required $(BIN)/python -m pytest -m browser
 
 test-network: setup
 	$(BIN)/python -m pytest -m network

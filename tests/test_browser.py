@@ -1,19 +1,15 @@
 """The page in a real browser: nothing is asked for, nothing complains, nothing is wider than a phone, all can read it.
 
-Playwright and a Chromium are needed. With FINEWRIGHT_AXE, the path of axe-core's axe.min.js, accessibility is checked too.
+CONTRIBUTING says what is needed for it.
 """
-
-import os
-import shutil
-from pathlib import Path
 
 import pytest
 
+import chromium
 import made
 from finewright import pages, plots, report
 
 pytestmark = pytest.mark.browser
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 SIZES = {"phone": (360, 780), "desktop": (1280, 900)}
 
 
@@ -29,18 +25,14 @@ def page_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found")
-    with playwright.sync_playwright() as library:
-        found = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium.opened() as found:
         yield found
-        found.close()
 
 
-def open_page(browser, file, *, size="desktop", scheme="light"):
+def open_page(browser, file, *, size="desktop", scheme="light", bypass_csp=False):
+    """`bypass_csp`: the page's own policy is lifted, for a script that is not the page's."""
     width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True)
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=bypass_csp)
     page, heard = context.new_page(), []
     page.on("console", lambda message: heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(str(error)))
@@ -86,12 +78,11 @@ def test_in_print_it_is_light_and_everything_is_unfolded(browser, page_file):
 
 
 def test_accessibility(browser, page_file):
-    if not (axe := os.environ.get("FINEWRIGHT_AXE")):
-        pytest.skip("FINEWRIGHT_AXE does not name axe.min.js")
+    axe = chromium.axe_script()
     for scheme in ("light", "dark"):
-        page, _ = open_page(browser, page_file, size="phone", scheme=scheme)
+        page, _ = open_page(browser, page_file, size="phone", scheme=scheme, bypass_csp=True)
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-        page.evaluate(Path(axe).read_text() + ";0")
+        page.evaluate(axe + ";0")
         violations = page.evaluate("axe.run()")["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in violations] == []
 

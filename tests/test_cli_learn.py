@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import made_runs
+from finewright import judge
 from finewright.course import Course
 from finewright.progress import Progress
 from test_cli import call
@@ -102,7 +103,8 @@ def test_questions_as_json(place):
     for one in more:
         assert sum(option["ok"] for option in one["options"]) == 1
         assert all(option["text"] and option["why"] for option in one["options"])
-    assert len(json.loads(learn("questions", "4", "--json")[1])["questions"]) == 5
+    fourth = json.loads(learn("questions", "4", "--json")[1])["questions"]
+    assert [one["key"].startswith("runs/") for one in fourth] == [False] * 5 + [True] * 2
     assert questions[0]["question"] in learn("questions", "1")[1]
 
 
@@ -131,6 +133,40 @@ def test_a_damaged_progress_file_is_said_once_and_work_goes_on(place):
     assert "warning" not in learn("progress")[2]
 
 
+AFTER_DAMAGE = (
+    "list", "list --json", "show 7 --json", "start 7", "start 7 --json", "check 7 --json", "hint 7", "hint 7 --json",
+    "solution 7", "solution 7 --give-up --json", "quiz 7", "quiz 7 --json", "progress", "progress --json", "export --name A",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", AFTER_DAMAGE)
+def test_every_command_that_mends_the_progress_file_says_so_once(place, words, monkeypatch):
+    """Also one that ends with an error, as a solution that is not to be seen yet."""
+    monkeypatch.setattr(judge, "judge", lambda jobs, **_: [judge.Verdict()] * len(jobs))
+    (place / "learn").mkdir()
+    if words.startswith("check"):
+        shutil.copy(SEVEN.exercise, place / "learn" / f"{SEVEN.name}.py")
+    (place / "learn" / "progress.json").write_text("{")
+    _, out, err = learn(*words.split(), given="a\n" * 5)
+    assert err.replace("\n", " ").count("warning: learn/progress.json was damaged") == 1
+    assert "damaged" not in out
+    assert "warning" not in learn("progress")[2]
+
+
+def test_damage_in_the_middle_of_a_round_is_said(place):
+    class Answers(io.StringIO):
+        def readline(self):
+            path = place / "learn" / "progress.json"
+            if path.exists():
+                path.write_text("{")
+            return "a\n"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", Answers())
+        _, _, err = call("learn", "quiz", "7", "--count", "2")
+    assert "was damaged" in err
+
+
 def test_handing_in_and_collecting(place):
     learn("start", "7")
     assert learn("export", "--name", "Ada [b]L.[/b]")[0] == 0
@@ -139,6 +175,10 @@ def test_handing_in_and_collecting(place):
     assert "Ada [b]L.[/b]" in out
     [line] = json.loads(learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json")[1])["learners"]
     assert (line["passed"], line["passed_here"]) == ([], [])
+    made_course(place)
+    code, out, err = learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json", "--course", "mine", "--trust")
+    assert json.loads(out)["learners"][0]["passed_here"] is None
+    assert "not judged, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
     code, out, err = learn("import", "learn/progress.json")
     assert (code, out) == (3, "")
     assert "not a learner's results" in err

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finewright import exchange
+from finewright import exchange, judge
 from finewright.course import Course
 from finewright.errors import UserError
 from finewright.lessons import Desk
@@ -46,6 +46,49 @@ def test_rechecking_finds_what_really_passes(desk):
     assert passed == {7: True}, "lesson 6 was claimed and no file handed in"
     collected[0].lessons[6].source = "def interval(a, b): return (0, 1)"
     assert exchange.recheck(collected, Course()) == [{7: False}]
+
+
+def made_course(folder):
+    """One lesson whose exercise wants a file that the course's exercises share."""
+    lesson = folder / "01_a"
+    lesson.mkdir(parents=True)
+    (lesson / "lesson.toml").write_text('title = "T"\nsummary = "S"\nminutes = 1\n')
+    (lesson / "lesson.md").write_text("Text.\n")
+    (lesson / "hints.toml").write_text('steps = ["one"]\n')
+    (lesson / "exercise.py").write_text("import shared\nX = shared.X\n")
+    (lesson / "check.py").write_text('def check(learner, expect):\n    expect.equal("X", learner.X, 42)\n')
+    (folder / "shared.py").write_text("X = 42\n")
+    return Course(folder)
+
+
+def test_rechecking_brings_along_what_the_exercises_share(tmp_path):
+    course = made_course(tmp_path / "mine")
+    desk = Desk(course=course.folder, work=tmp_path / "learn", trust=True)
+    desk.start(course.lesson(1))
+    assert desk.check(course.lesson(1)).passed
+    results = exchange.gather(desk, desk.progress.read(), learner="Ada")
+    assert exchange.recheck([results], course) == [{1: True}]
+
+
+def test_rechecking_puts_practice_and_tickets_beside_the_file(desk, monkeypatch):
+    seen = []
+
+    def look(jobs, **_):
+        folder = jobs[0].file.parent
+        seen.extend(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return [judge.Verdict()]
+
+    monkeypatch.setattr(judge, "judge", look)
+    exchange.recheck([exchange.gather(desk, desk.progress.read(), learner="Ada")], Course())
+    assert {"practice.py", "tickets/train.csv", "tickets/validation.csv", "07_reading_a_comparison.py"} <= set(seen)
+
+
+def test_results_of_another_course_are_not_judged_by_this_ones_checks(desk, tmp_path):
+    results = exchange.gather(desk, desk.progress.read(), learner="Ada")
+    other = results.model_copy(update={"course": "other"})
+    passed = exchange.recheck([other], made_course(tmp_path / "mine"))
+    assert passed == [None]
+    assert exchange.line(other, passed[0])["passed_here"] is None
 
 
 def test_a_folder_of_results_by_name(desk, tmp_path):

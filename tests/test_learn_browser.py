@@ -1,12 +1,10 @@
-"""The course's page in a real browser: `make test-browser`. Set AXE_CORE to axe.min.js and its rules are asked too."""
+"""The course's page in a real browser; CONTRIBUTING says what is needed for it."""
 
 import json
-import os
-import shutil
-from pathlib import Path
 
 import pytest
 
+import chromium
 import made_runs
 from finewright import learn_web
 from finewright.course import Course
@@ -19,14 +17,8 @@ RULES = "axe.run(document, {resultTypes: ['violations']}).then(r => JSON.stringi
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with chromium.opened() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +28,7 @@ def server(tmp_path_factory):
     desk = Desk(work=root / "learn", runs=root / "runs")
     desk.start(desk.course.lesson(7))
     one = learn_web.Server(desk)
+    one.learner = desk
     one.start()
     yield one
     one.stop()
@@ -47,6 +40,7 @@ def page(request, browser, server):
     size, scheme = request.param
     context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
     opened = context.new_page()
+    opened.set_default_timeout(20_000)
     said = []
     opened.on("console", lambda message: said.append(message.text))
     opened.on("pageerror", lambda error: said.append(str(error)))
@@ -58,21 +52,92 @@ def page(request, browser, server):
     assert said == []
 
 
-def look(page, path, server):
-    page.goto(f"http://127.0.0.1:{server.port}{path}")
+def url(server, path):
+    return f"http://127.0.0.1:{server.port}{path}"
+
+
+def look(page, path):
+    """Nothing is wider than the window and every picture is there."""
     assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), path
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)"), path
-    if axe := os.environ.get("AXE_CORE"):
-        session = page.context.new_cdp_session(page)  # past the page's own policy, which lets no foreign script in
-        session.send("Runtime.evaluate", {"expression": Path(axe).read_text()})
-        asked = {"expression": RULES, "awaitPromise": True, "returnByValue": True}
-        found = json.loads(session.send("Runtime.evaluate", asked)["result"]["value"])
-        assert [rule for rule, impact in found if impact in ("serious", "critical", "moderate")] == [], path
+
+
+def violations(page, axe):
+    """What axe finds on the page as it stands, past the page's own policy, which lets no foreign script in."""
+    session = page.context.new_cdp_session(page)
+    session.send("Runtime.evaluate", {"expression": axe})
+    asked = {"expression": RULES, "awaitPromise": True, "returnByValue": True}
+    found = json.loads(session.send("Runtime.evaluate", asked)["result"]["value"])
+    return [rule for rule, impact in found if impact in ("serious", "critical", "moderate")]
+
+
+PATHS = ("/", "/quiz", "/progress", *(f"/lessons/{lesson.name}" for lesson in Course().lessons))
+SEVEN = "/lessons/07_reading_a_comparison"
 
 
 def test_every_page(page, server):
-    for path in ("/", "/quiz", "/progress", *(f"/lessons/{lesson.name}" for lesson in Course().lessons)):
-        look(page, path, server)
+    for path in PATHS:
+        page.goto(url(server, path))
+        look(page, path)
+
+
+def test_accessibility_of_every_page(page, server):
+    axe = chromium.axe_script()
+    for path in PATHS:
+        page.goto(url(server, path))
+        assert violations(page, axe) == [], path
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def worked_on(page, server):
+    """The states of a page that a learner brings about, one after the other, by name."""
+    page.goto(url(server, SEVEN))
+    press(page, "Check")
+    page.wait_for_selector("text=What the check found", timeout=120_000)
+    press(page, "A hint")
+    page.wait_for_selector("text=Hint ")
+    yield "a failed check with a hint"
+    press(page, "Give up and show the solution")
+    page.wait_for_selector("text=One way to write it")
+    yield "an open solution"
+    (server.learner.progress.path).write_text("{")
+    page.goto(url(server, SEVEN))
+    page.wait_for_selector("[role=alert]")
+    yield "a note about what is wrong"
+    yield from a_round(page, server)
+
+
+def a_round(page, server):
+    """Both kinds of answers: what is right is looked up in the course."""
+    right = {one.question: one.right.text for one in server.learner.course.lesson(6).questions}
+    for wish in (True, False):
+        page.goto(url(server, "/lessons/06_memory"))
+        press(page, "Questions on this lesson")
+        while (question := page.wait_for_selector("legend").inner_text()) not in right:
+            page.check("input[name=choice] >> nth=0")
+            press(page, "Answer")
+            press(page, "Next question")
+        yield "a question"
+        options = page.locator("label.option")
+        fitting = [place for place in range(options.count()) if (options.nth(place).inner_text() == right[question]) == wish]
+        options.nth(fitting[0]).click()
+        press(page, "Answer")
+        page.wait_for_selector("p.says.right" if wish else "p.says:not(.right)")
+        yield "an answer that is right" if wish else "an answer that is wrong"
+
+
+def test_every_state_of_a_page(page, server):
+    seen = [state for state in worked_on(page, server) if look(page, state) is None]
+    assert len(seen) == 7
+
+
+def test_accessibility_of_every_state(page, server):
+    axe = chromium.axe_script()
+    for state in worked_on(page, server):
+        assert violations(page, axe) == [], state
 
 
 def test_by_keyboard_from_the_list_through_a_round(page, server):
@@ -80,7 +145,7 @@ def test_by_keyboard_from_the_list_through_a_round(page, server):
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    page.goto(f"http://127.0.0.1:{server.port}/quiz")
+    page.goto(url(server, "/quiz"))
     page.focus("button.main")
     page.keyboard.press("Enter")
     page.wait_for_selector("fieldset")
@@ -94,7 +159,7 @@ def test_by_keyboard_from_the_list_through_a_round(page, server):
 
 
 def test_a_check_says_that_it_runs_and_where_the_result_is(page, server):
-    page.goto(f"http://127.0.0.1:{server.port}/lessons/07_reading_a_comparison")
+    page.goto(url(server, SEVEN))
     page.evaluate(
         "new MutationObserver(() => sessionStorage.setItem('busy', document.getElementById('busy').textContent))"
         ".observe(document.getElementById('busy'), {childList: true})"

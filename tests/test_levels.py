@@ -10,7 +10,7 @@ import finewright
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
     {"__init__", "errors"},
-    {"config", "disk", "expect", "kernels", "stop"},
+    {"config", "disk", "expect", "inline", "kernels", "stop"},
     {
         "anatomy",
         "attention",
@@ -62,6 +62,7 @@ LEVELS = [
         "lessons",
         "own_pairs",
         "own_scores",
+        "own_training",
         "planner",
         "proof",
         "provision",

@@ -7,10 +7,11 @@ import random
 import pytest
 
 import made_runs
+import own_truth
 from finewright import own_questions, yours
 from finewright.metrics import paired_p_value, wilson
 
-ONE_RUN = 12
+ONE_RUN = 17
 """Kinds that one finished run is enough for, at least."""
 
 
@@ -26,7 +27,7 @@ def questions(tmp_path_factory):
 
 
 def test_there_are_enough_of_them(questions, tmp_path):
-    assert len(questions) >= 18
+    assert len(questions) >= 28
     made_runs.finished(tmp_path)
     assert len(asked(tmp_path)) >= ONE_RUN
     assert asked(tmp_path / "none") == {}
@@ -47,6 +48,7 @@ def test_another_run_has_other_answers(tmp_path):
         tmp_path / "b", "lora", accuracy=0.7, seed=2, trainable_parameters=80_000, head_parameters=999,
         total_parameters=9_000_000, artifact_bytes=777_000, num_train=500, steps=200, best_step=126,
     )  # fmt: skip
+    (tmp_path / "b" / "lora-2" / "model" / "config.json").write_text('{"hidden_size": 333}')
     first, second = asked(tmp_path / "a"), asked(tmp_path / "b")
     computed = (
         "trained-share",
@@ -128,19 +130,71 @@ def test_side_by_side(questions):
     assert questions["pretraining-worth"].right.text.startswith("+")
 
 
-def test_strange_numbers_make_no_question_and_no_error(tmp_path):
-    """Whatever the numbers are, a question is right or is not asked."""
-    rng = random.Random(0)
-    for turn in range(25):
-        root = tmp_path / str(turn)
-        odd = [0, 1, 2, 3, 10**12, 768]
+def test_every_answer_is_what_the_files_say(tmp_path):
+    """Worked out anew, without the package, for every kind there is."""
+    made_runs.several(tmp_path)
+    found = asked(tmp_path)
+    assert set(found) == own_truth.KINDS
+    assert {kind: one.right.text for kind, one in found.items()} == {
+        kind: own_truth.answer(one, tmp_path) for kind, one in found.items()
+    }
+
+
+@pytest.mark.parametrize("method", ["lora", "full", "scratch", "freeze", "prompt"])
+def test_every_answer_about_one_run_alone(tmp_path, method):
+    made_runs.finished(tmp_path, method, accuracy=0.7)
+    found = asked(tmp_path)
+    assert len(found) >= ONE_RUN
+    for kind, one in found.items():
+        assert one.right.text == own_truth.answer(one, tmp_path), kind
+
+
+@pytest.mark.parametrize("config", ['{"n_embd": 255}', '{"n_embd": "x"}', "{}", "[]", "{", None])
+def test_a_head_that_is_more_than_one_row_a_label_is_not_asked_about(tmp_path, config):
+    """A bias makes 3 x 255 + 3 of it, which three divides as well."""
+    run = made_runs.finished(tmp_path)
+    assert "head-size" in asked(tmp_path)
+    if config is None:
+        (run / "model" / "config.json").unlink()
+    else:
+        (run / "model" / "config.json").write_text(config)
+    assert "head-size" not in asked(tmp_path)
+
+
+def test_what_lora_adds_is_no_part_of_the_model(tmp_path):
+    run = made_runs.finished(tmp_path, "lora")
+    result = json.loads((run / "result.json").read_text())
+    found = asked(tmp_path)["frozen-count"]
+    assert found.right.text == f"{result['total_parameters'] - result['head_parameters']:,}"
+    assert "49,232 were added and 768 are the head" in found.right.why
+
+
+@pytest.mark.parametrize("turn", range(25))
+def test_whatever_the_numbers_are_a_question_is_right_or_is_not_asked(tmp_path, turn):
+    rng = random.Random(turn)
+    odd = [0, 1, 2, 3, 63, 10**12, 768]
+    for method in rng.sample(["lora", "full", "scratch", "prompt"], rng.randint(1, 4)):
         changes = {
             "trainable_parameters": rng.choice(odd), "head_parameters": rng.choice(odd), "total_parameters": rng.choice(odd[1:]),
             "artifact_bytes": rng.choice(odd), "steps": rng.choice(odd[1:]), "best_step": rng.choice(odd),
-            "epochs": rng.choice((0.01, 9.0)),
+            "epochs": rng.choice((0.01, 9.0)), "train_seconds": rng.choice((1e-6, 0.5, 1e7)),
             "planned_peak_memory_bytes": rng.choice(odd), "peak_memory_bytes": rng.choice(odd), "num_train": rng.choice(odd[1:]),
         }  # fmt: skip
-        for method in rng.sample(["lora", "full", "scratch", "prompt"], rng.randint(1, 4)):
-            made_runs.finished(root, method, accuracy=rng.choice((0.0, 0.5, 1.0)), **changes)
-        for one in asked(root).values():
-            assert sum(option.ok for option in one.options) == 1
+        made_runs.finished(tmp_path, method, accuracy=rng.choice((0.0, 0.5, 1.0)), **changes)
+    for kind, one in asked(tmp_path).items():
+        assert sum(option.ok for option in one.options) == 1
+        assert one.right.text == own_truth.answer(one, tmp_path), kind
+
+
+@pytest.mark.parametrize("changes", [{"trainable_parameters": 8_000_000}, {"head_parameters": 60_000}])
+def test_counts_that_contradict_each_other_are_not_asked_about(tmp_path, changes):
+    made_runs.finished(tmp_path, **changes)
+    assert not {"trained-share", "frozen-count", "adam-averages"} & set(asked(tmp_path))
+
+
+def test_a_step_that_was_not_the_best_is_not_called_so(tmp_path):
+    run = made_runs.finished(tmp_path)
+    assert "kept-step" in asked(tmp_path)
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"best_step": 126}))
+    assert "kept-step" not in asked(tmp_path)

@@ -26,7 +26,7 @@ def test_what_is_changed_is_read_again(tmp_path):
     state = progress.read()
     assert state.lessons["finewright/03_lesson"] == LessonEntry(attempts=4)
     assert state.questions["finewright/03_lesson/q"] == QuestionEntry(box=4)
-    assert state.notes == []
+    assert progress.take_notes() == []
     assert {path.name for path in (tmp_path / "learn").iterdir()} == {"progress.json", ".progress.lock"}
 
 
@@ -56,11 +56,11 @@ def test_a_file_cut_short_is_set_aside_and_what_is_whole_is_kept(tmp_path):
     progress.path.write_text(cut)
     state = progress.read()
     assert set(state.lessons) == {f"finewright/{number:02}_lesson" for number in range(4)}
-    [note] = state.notes
+    [note] = progress.take_notes()
     assert "was damaged: 4 entries could be read" in note
     assert (tmp_path / "progress.damaged-1.json").read_text() == cut
     again = progress.read()
-    assert (again.lessons, again.notes) == (state.lessons, [])
+    assert (again.lessons, progress.take_notes()) == (state.lessons, [])
     progress.path.write_text("")
     assert progress.read().lessons == {}
     assert (tmp_path / "progress.damaged-2.json").exists()
@@ -89,9 +89,19 @@ def test_no_damage_raises_or_invents_anything(tmp_path, place, length, noise):
 )  # fmt: skip
 def test_strange_files_are_set_aside(tmp_path, text):
     (tmp_path / "progress.json").write_text(text)
-    state = Progress(tmp_path).read()
+    progress = Progress(tmp_path)
+    state = progress.read()
     assert (state.lessons, state.questions) == ({}, {})
-    assert len(state.notes) == 1
+    assert len(progress.take_notes()) == 1
+
+
+def test_damage_found_while_changing_is_told_too_and_once(tmp_path):
+    progress = filled(tmp_path)
+    progress.path.write_text("{")
+    with progress.change() as state:
+        state.lesson("x").attempts = 1
+    assert "was damaged" in progress.take_notes()[0]
+    assert progress.take_notes() == []
 
 
 def test_a_newer_format_is_not_damage(tmp_path):

@@ -96,4 +96,27 @@ def test_a_third_of_all_questions_comes_from_the_learners_runs(tmp_path):
     own = [one for one in questions if one.key.startswith("runs/")]
     assert len(own) >= len(questions) / 3
     assert quiz.pool(course, runs=tmp_path / "none") == course.questions
-    assert quiz.pool(course, runs=tmp_path, number=4) == course.lesson(4).questions
+    assert quiz.pool(course, runs=tmp_path / "none", number=4) == course.lesson(4).questions
+
+
+def test_a_third_comes_from_one_run_alone(tmp_path):
+    made_runs.finished(tmp_path)
+    questions = quiz.pool(Course(), runs=tmp_path)
+    own = [one for one in questions if one.key.startswith("runs/")]
+    assert len(own) >= 17
+    assert len(own) >= len(questions) / 3
+
+
+def test_a_lessons_questions_hold_those_about_own_runs_that_belong_to_it(tmp_path):
+    made_runs.several(tmp_path)
+    course = Course()
+    fourth = quiz.pool(course, runs=tmp_path, number=4)
+    assert fourth[: len(course.lesson(4).questions)] == course.lesson(4).questions
+    assert [one.id for one in fourth[len(course.lesson(4).questions) :]] == ["trained-share", "file-size"]
+
+
+def test_every_kind_belongs_to_a_lesson_and_every_name_is_a_kind(tmp_path):
+    made_runs.several(tmp_path)
+    course = Course()
+    made_kinds = {one.id for one in quiz.pool(course, runs=tmp_path) if one.key.startswith("runs/")}
+    assert made_kinds == {kind for lesson in course.lessons for kind in lesson.about.own}

@@ -163,8 +163,8 @@ def quiz(
 
     desk = _desk(ctx, course=course, runs=runs)
     state = desk.progress.read()
+    _tell(desk.progress.take_notes())  # before the questions, which would push it out of sight
     console = terminal.ErrorConsole() if as_json else terminal.OutputConsole()
-    _tell(state.notes)
     questions = asking.pool(desk.course, runs=desk.runs, number=number)
     wanted = count or (len(questions) if number is not None else asking.USUAL_COUNT)
     chosen = asking.choose(questions, state, count=wanted, today=datetime.date.today(), seed=seed)
@@ -203,7 +203,6 @@ def progress(ctx: typer.Context, course: CourseFolder = None, as_json: Json = Fa
 
     desk = _desk(ctx, course=course)
     state = desk.progress.read()
-    _tell(state.notes)
     summary = desk.summary(state, today=datetime.date.today())
     if as_json:
         terminal.print_json({"lessons": desk.overview(state), **summary})
@@ -224,7 +223,6 @@ def export(
 
     desk = _desk(ctx, course=course)
     state = desk.progress.read()
-    _tell(state.notes)
     results = exchange.gather(desk, state, learner=name)
     path = exchange.write(results, out or exchange.usual_path(desk, name))
     if as_json:
@@ -256,6 +254,9 @@ def import_(
         desk.require_trust(desk.course.lessons[0])
         with terminal.ErrorConsole().status("judging what was handed in"):
             passed = exchange.recheck(collected, desk.course)
+        other = [f"{one.learner} ({one.course})" for one, here in zip(collected, passed, strict=True) if here is None]
+        if other:
+            _tell([f"not judged, as they are of another course than {desk.course.name}: {', '.join(other)}"])
     lines = [exchange.line(results, here) for results, here in zip(collected, passed, strict=True)]
     if as_json:
         terminal.print_json({"learners": lines})
@@ -264,19 +265,21 @@ def import_(
 
 
 def _desk(ctx: typer.Context, *, course: Path | None = None, trust: bool = False, runs: Path = RUNS) -> Any:
-    """The options of a command, and those that stand before it."""
+    """The options of a command, and those that stand before it. What is found out about the progress file is told at the
+    latest when the command ends, however it ends."""
     from finewright.lessons import Desk
 
     given = ctx.obj
     runs = runs if runs != RUNS else given["runs"]
-    return Desk(course=course or given["course"], runs=runs, trust=trust or given["trust"])
+    desk = Desk(course=course or given["course"], runs=runs, trust=trust or given["trust"])
+    ctx.call_on_close(lambda: _tell(desk.progress.take_notes()))
+    return desk
 
 
 def _show_overview(desk: Any, *, as_json: bool) -> None:
     from finewright import terminal, terminal_learn
 
     state = desk.progress.read()
-    _tell(state.notes)
     lines = desk.overview(state)
     if as_json:
         terminal.print_json({"lessons": lines})

@@ -2,12 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 
+from finewright import methods
 from finewright.course import Option, Question
-from finewright.yours import Finished
+from finewright.errors import UserError
+from finewright.yours import Finished, Result
 
 Answer = tuple[str, str]
 """An option's text and its explanation."""
 MOST_OPTIONS = 4
+
+
+def counts_agree(result: Result) -> bool:
+    """Whether the head is a part of what was trained, and that no more than the whole model."""
+    return result.head_parameters <= result.trainable_parameters <= result.total_parameters
+
+
+def adds(one: Finished) -> bool:
+    """Whether what was trained, but for the head, stands beside the model's own numbers; a way not known here adds none."""
+    try:
+        return methods.kind(one.result.method).saves == "adapter"
+    except UserError:
+        return False
 
 
 def question(kind: str, about: Sequence[Finished], text: str, right: Answer, wrong: Iterable[Answer]) -> Question | None:

@@ -93,6 +93,8 @@ class About(_Part):
     methods: list[str] = []
     """Only runs of these ways belong to the lesson; empty: all."""
     make: list[Make] = []
+    own: list[str] = []
+    """Kinds of questions about the learner's own runs that belong to the lesson, by their id."""
     seconds: int = Field(120, ge=1, le=3600)
     """The longest that a check may take, imports included."""
     memory_mb: int = Field(4096, ge=64)

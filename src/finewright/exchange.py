@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from finewright import __version__, judge
 from finewright.course import Course, Lesson
 from finewright.errors import ExitCode, UserError
-from finewright.lessons import Desk
+from finewright.lessons import Desk, bring_along
 from finewright.progress import State
 
 FORMAT = "finewright-learn-results"
@@ -141,23 +141,26 @@ def _no_results(path: Path, why: str) -> UserError:
     return UserError(f"not a learner's results: {why}", where=str(path), fix="leave it out", code=ExitCode.BAD_DATA)
 
 
-def recheck(collected: Sequence[Results], course: Course) -> list[dict[int, bool]]:
-    """For each learner, which exercises pass when their files are judged here. This runs the learners' code."""
-    found: list[dict[int, bool]] = []
-    for results in collected:
-        passed: dict[int, bool] = {}
-        with tempfile.TemporaryDirectory(prefix="finewright-collect-") as place:
-            for handed_in in results.lessons:
-                lesson = next((one for one in course.lessons if one.name == handed_in.name and one.has_exercise), None)
-                if lesson is None or not handed_in.source:
-                    continue
-                file = Path(place) / f"{lesson.name}.py"
-                file.write_text(handed_in.source, encoding="utf-8")
-                about = lesson.about
-                [verdict] = judge.judge([judge.Job(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
-                passed[lesson.number] = verdict.passed
-        found.append(passed)
-    return found
+def recheck(collected: Sequence[Results], course: Course) -> list[dict[int, bool] | None]:
+    """For each learner, which exercises pass when their files are judged here, with the course's shared files beside them;
+    None for results of another course, whose lessons may have the same names. This runs the learners' code."""
+    return [_judged(results, course) if results.course == course.name else None for results in collected]
+
+
+def _judged(results: Results, course: Course) -> dict[int, bool]:
+    passed: dict[int, bool] = {}
+    with tempfile.TemporaryDirectory(prefix="finewright-collect-") as place:
+        bring_along(course, Path(place))
+        for handed_in in results.lessons:
+            lesson = next((one for one in course.lessons if one.name == handed_in.name and one.has_exercise), None)
+            if lesson is None or not handed_in.source:
+                continue
+            file = Path(place) / f"{lesson.name}.py"
+            file.write_text(handed_in.source, encoding="utf-8")
+            about = lesson.about
+            [verdict] = judge.judge([judge.Job(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
+            passed[lesson.number] = verdict.passed
+    return passed
 
 
 def line(results: Results, passed_here: dict[int, bool] | None = None) -> dict[str, Any]:

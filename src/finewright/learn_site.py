@@ -105,7 +105,7 @@ class Site:
         return self._nothing()
 
     def _page(self, title: str, body: str, place: str, *, status: HTTPStatus = HTTPStatus.OK) -> Reply:
-        notes, self._notes = self._notes, []
+        notes, self._notes = [*self._desk.progress.take_notes(), *self._notes], []
         return Reply.html(learn_pages.page(title, body, place=place, notes=notes), status=status)
 
     def _nothing(self) -> Reply:
@@ -114,7 +114,6 @@ class Site:
 
     def _overview(self) -> Reply:
         state = self._desk.progress.read()
-        self._notes += state.notes
         return self._page("Lessons", learn_pages.overview(self._desk, self._desk.overview(state)), "/")
 
     def _lesson(self, one: Lesson) -> Reply:
@@ -171,7 +170,6 @@ class Site:
         lesson = next((one for one in self._desk.course.lessons if str(one.number) == wanted), None)
         questions = quiz.pool(self._desk.course, runs=self._desk.runs, number=lesson.number if lesson else None)
         state, today = self._desk.progress.read(), datetime.date.today()
-        self._notes += state.notes
         count = len(questions) if lesson else quiz.USUAL_COUNT
         with self._changing:
             chosen = quiz.choose(questions, state, count=count, today=today)
@@ -197,6 +195,5 @@ class Site:
 
     def _progress(self) -> Reply:
         state = self._desk.progress.read()
-        self._notes += state.notes
         counts = self._desk.summary(state, today=datetime.date.today())
         return self._page("Progress", learn_pages.progress(self._desk.overview(state), counts), "/progress")

@@ -139,7 +139,7 @@ class Desk:
                 written.append(_put_aside(target))
             shutil.copyfile(lesson.exercise, target)
             written.append(target)
-            written += self._bring_along()
+            written += bring_along(self.course, self.work)
         except OSError as error:
             raise UserError(f"cannot write here: {error.strerror}", where=str(self.work), fix="go to another folder") from None
         with self.progress.change() as state:
@@ -147,19 +147,6 @@ class Desk:
             entry.started = entry.started or _now()
             entry.wrong, entry.hints = "", 0
         return written
-
-    def _bring_along(self) -> list[Path]:
-        """Files that the exercises share, and the tickets."""
-        brought = []
-        shared = [(path, self.work / path.name) for path in sorted(self.course.folder.glob("*.py"))]
-        if self.course.embedded:
-            shared += [(path, self.work / "tickets" / path.name) for path in sorted(courses.TICKETS.glob("*.csv"))]
-        for source, target in shared:
-            if not target.exists():
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(source, target)
-                brought.append(target)
-        return brought
 
     def check(self, lesson: Lesson) -> Verdict:
         """Judge the learner's file and remember what came of it."""
@@ -253,6 +240,20 @@ class Desk:
     def _require_exercise(self, lesson: Lesson) -> None:
         if not lesson.has_exercise:
             raise UserError(f"lesson {lesson.number} has no exercise", fix=f"finewright learn show {lesson.number}")
+
+
+def bring_along(course: Course, folder: Path) -> list[Path]:
+    """Files that the exercises share, and the tickets, as far as they are not in the folder yet; those that were brought."""
+    brought = []
+    shared = [(path, folder / path.name) for path in sorted(course.folder.glob("*.py"))]
+    if course.embedded:
+        shared += [(path, folder / "tickets" / path.name) for path in sorted(courses.TICKETS.glob("*.csv"))]
+    for source, target in shared:
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            brought.append(target)
+    return brought
 
 
 def _put_aside(path: Path) -> Path:

@@ -6,13 +6,16 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from finewright.computed import question
+from finewright.computed import adds, counts_agree, question
 from finewright.course import Question
+from finewright.errors import UserError
 from finewright.own_pairs import GROUP_KINDS
 from finewright.own_scores import SCORE_KINDS
+from finewright.own_training import TRAINING_KINDS
 from finewright.yours import MEMORY_PARTS, Finished
 
 T = TypeVar("T")
+WIDTH_NAMES = ("hidden_size", "n_embd", "dim", "d_model")
 
 
 def make(runs: Sequence[Finished]) -> list[Question]:
@@ -20,7 +23,7 @@ def make(runs: Sequence[Finished]) -> list[Question]:
     if not runs:
         return []
     made = []
-    for number, kind in enumerate((*RUN_KINDS, *SCORE_KINDS)):
+    for number, kind in enumerate((*RUN_KINDS, *TRAINING_KINDS, *SCORE_KINDS)):
         turned = [*runs[number % len(runs) :], *runs[: number % len(runs)]]
         made.append(next((asked for asked in (_ask(kind, one) for one in turned) if asked), None))
     made += [_ask(group_kind, runs) for group_kind in GROUP_KINDS]
@@ -36,16 +39,18 @@ def _ask(kind: Callable[[T], Question | None], about: T) -> Question | None:
 
 def _trained_share(one: Finished) -> Question | None:
     r = one.result
+    if not counts_agree(r):
+        return None
     adapted = r.trainable_parameters - r.head_parameters
     total = r.total_parameters
     return question(
         "trained-share",
         [one],
-        f"Your run {one.name} ({one.label}): which share of the model's parameters was trained, the head included?",
+        f"Your run {one.name} ({one.label}): how many numbers were trained, the head included, as a share of the model's?",
         (f"{one.share:.3%}", f"{r.trainable_parameters:,} of {total:,}."),
         [
             (f"{r.head_parameters / total:.3%}", f"That is the head alone: {r.head_parameters:,} numbers."),
-            (f"{1 - one.share:.3%}", "That is the share that stayed frozen."),
+            (f"{1 - one.share:.3%}", "That is what is left of 100 %."),
             (f"{min(1.0, 10 * one.share):.3%}", f"Ten times too much, or all of it: trained were {r.trainable_parameters:,}."),
             (f"{adapted / total / 10:.3%}", f"Too little: beside the head {adapted:,} numbers were trained."),
             (f"{one.share / 2:.3%}", "Half of what was trained."),
@@ -54,15 +59,21 @@ def _trained_share(one: Finished) -> Question | None:
 
 
 def _frozen_count(one: Finished) -> Question | None:
+    """Of a way that adds numbers, all of the model stays but the head."""
     r = one.result
-    frozen = r.total_parameters - r.trainable_parameters
+    if not counts_agree(r):
+        return None
+    frozen = r.total_parameters - (r.head_parameters if adds(one) else r.trainable_parameters)
     says = f"{r.total_parameters:,} in all, {r.trainable_parameters:,} trained"
+    if adds(one):
+        says += f", of which {r.trainable_parameters - r.head_parameters:,} were added and {r.head_parameters:,} are the head"
     return question(
         "frozen-count",
         [one],
         f"How many of the model's parameters stayed as they were in {one.name} ({one.label})?",
-        (f"{max(0, frozen):,}", f"{says}."),
+        (f"{frozen:,}", f"{says}."),
         [
+            (f"{r.total_parameters - r.trainable_parameters:,}", f"The added numbers are no part of the model: {says}."),
             (f"{r.trainable_parameters:,}", "That many were trained."),
             (f"{r.total_parameters:,}", "That is the whole model; something was trained in every way, the head at least."),
             (f"{r.head_parameters:,}", "That is the head, which is always trained."),
@@ -73,8 +84,8 @@ def _frozen_count(one: Finished) -> Question | None:
 
 def _head_size(one: Finished) -> Question | None:
     r, num_labels = one.result, len(one.config.labels)
-    width, rest = divmod(r.head_parameters, num_labels)
-    if rest:
+    width = _width(one)
+    if r.head_parameters != num_labels * width:
         return None  # this head has a bias or more than one layer
     return question(
         "head-size",
@@ -93,6 +104,15 @@ def _head_size(one: Finished) -> Question | None:
             (f"{num_labels} labels x {num_labels} labels", f"That would be {num_labels**2:,}: the size of the confusion table."),
         ],
     )
+
+
+def _width(one: Finished) -> int:
+    """Of a token's state, as the saved model's config has it under one of the names in use; 0: it does not say."""
+    try:
+        config = one.folder.read_json(one.folder.model / "config.json")
+        return next((width for name in WIDTH_NAMES if isinstance(width := config.get(name), int)), 0)
+    except (UserError, OSError, AttributeError):
+        return 0
 
 
 def _first_loss(one: Finished) -> Question | None:
@@ -167,7 +187,7 @@ def _file_size(one: Finished) -> Question | None:
 def _kept_step(one: Finished) -> Question | None:
     looks = {step: accuracy for step, accuracy, _ in one.validations}
     best = one.result.best_step
-    if best not in looks or len(looks) < 2:
+    if best not in looks or len(looks) < 2 or looks[best] < max(looks.values()):
         return None
     others = [
         (f"step {step:,}", f"There it was {looks[step]:.1%} on validation.")

@@ -49,11 +49,10 @@ class QuestionEntry(_Entry):
 
 @dataclass
 class State:
-    """Everything that is remembered, by key; `notes`: what the learner must hear about the file."""
+    """Everything that is remembered, by key."""
 
     lessons: dict[str, LessonEntry] = field(default_factory=dict)
     questions: dict[str, QuestionEntry] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
     def lesson(self, key: str) -> LessonEntry:
         """The entry of a lesson, made when there is none."""
@@ -70,9 +69,15 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / FILE
+        self._unsaid: list[str] = []
+
+    def take_notes(self) -> list[str]:
+        """What the learner must hear about the file, from reading as from changing it; each note is handed out once."""
+        notes, self._unsaid = self._unsaid, []
+        return notes
 
     def read(self) -> State:
-        """What the file says. A damaged one is set aside, and what can be read of it is kept; `notes` tell."""
+        """What the file says. A damaged one is set aside, and what can be read of it is kept; `take_notes` tells."""
         if not self.path.exists():
             return State()
         with self._lock():
@@ -101,7 +106,7 @@ class Progress:
         if not whole:
             aside = self._set_aside()
             num = len(state.lessons) + len(state.questions)
-            state.notes.append(f"{self.path} was damaged: {num} entries could be read and are kept, the old file is now {aside}")
+            self._unsaid.append(f"{self.path} was damaged: {num} entries could be read and are kept, the old file is now {aside}")
             self._write(state)
         return state
 

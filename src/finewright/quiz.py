@@ -20,10 +20,12 @@ USUAL_COUNT = 12
 
 
 def pool(course: Course, *, runs: Path, number: int | None = None) -> list[Question]:
-    """Every question there is: the written ones, and for the whole course those made from the learner's runs."""
-    if number is not None:
-        return course.lesson(number).questions
-    return [*course.questions, *own_questions.make(yours.together(yours.find(runs)))]
+    """Every question there is, the written ones and those made from the learner's runs; of one lesson those that belong to it."""
+    lesson = course.lesson(number) if number is not None else None
+    own = own_questions.make(yours.together(yours.find(runs)))
+    if lesson is None:
+        return [*course.questions, *own]
+    return [*lesson.questions, *(one for one in own if one.id in lesson.about.own)]
 
 
 def choose(questions: Sequence[Question], state: State, *, count: int, today: datetime.date, seed: int = 0) -> list[Question]:
@@ -90,7 +92,6 @@ class Round:
         self._missed: list[Question] = []
         self.num_first = len(questions)
         self.answers: list[Answered] = []
-        self.notes: list[str] = []
 
     @property
     def current(self) -> Question | None:
@@ -125,7 +126,6 @@ class Round:
         if not answered.again:
             with self._progress.change() as state:
                 remember(state.question(question.key), right=answered.ok, today=today or datetime.date.today())
-                self.notes += state.notes
             if not answered.ok:
                 self._missed.append(question)
         self._waiting.pop(0)

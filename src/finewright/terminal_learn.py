@@ -1,5 +1,8 @@
-"""How the course looks in a terminal: lessons as text, verdicts, questions. Pictures are named as files."""
+"""How the course looks in a terminal: lessons as text, verdicts, questions. Pictures of the learner's own runs are shown
+where the terminal can and named as files everywhere; a lesson's drawings, which are SVG, are named only."""
 
+import contextlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.syntax import Syntax
 
+from finewright import inline
 from finewright.course import Lesson, Make, Question
 from finewright.judge import Verdict
 from finewright.lessons import YOURS_MARK, Desk, Hint
@@ -58,11 +62,11 @@ def lesson(console: Console, desk: Desk, one: Lesson) -> None:
 
 
 def yours(console: Console, desk: Desk, one: Lesson) -> None:
-    """Tables and the picture's path, or the commands that make them."""
+    """Tables, the picture and its path, or the commands that make them."""
     found = desk.yours(one)
     if found.table:
         _table(console, found.table)
-        console.print(f"  picture  {desk.picture(one, found)}", highlight=False, soft_wrap=True)
+        _picture(console, desk.picture(one, found))
     if found.kept:
         console.print(f"\n  [bold]{clean(found.kept.says)}[/bold], by your own code", highlight=False)
         _table(console, found.kept)
@@ -72,6 +76,16 @@ def yours(console: Console, desk: Desk, one: Lesson) -> None:
         for make in found.makes:
             _command(console, make)
     console.print()
+
+
+def _picture(console: Console, path: Path | None) -> None:
+    """Past rich, which would take the picture for text to be wrapped. FORCE_COLOR makes no terminal of a file."""
+    speaks = inline.protocol(os.environ) if console.file.isatty() else None
+    if path and speaks:
+        with contextlib.suppress(OSError):  # whatever is wrong with the terminal, the next print hears of it
+            console.file.write(inline.escape(path.read_bytes(), speaks, columns=min(_WIDTH, console.width)) + "\n")
+            console.file.flush()
+    console.print(f"  picture  {path}", highlight=False, soft_wrap=True)
 
 
 def _table(console: Console, table: Table) -> None:

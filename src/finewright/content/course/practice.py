@@ -4,6 +4,7 @@ script, `python learn/01_continue_training.py`, and it uses this file."""
 import csv
 import json
 import random
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,19 +35,29 @@ def labels() -> list[str]:
     return sorted({label for _, label in tickets("train")})
 
 
-def batches(split: str, *, folder: Path = MINI, size: int = 16, seed: int = 0) -> list[dict[str, Tensor]]:
+@cache
+def tokenizer(model: Path | str = MINI) -> Any:
+    """The model's tokenizer; `mini`'s, and a sentence about it, where that one cannot be had."""
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except OSError:
+        print(f"No tokenizer of {model} without the hub: mini's cuts the texts up, which only random weights do not mind.")
+        return AutoTokenizer.from_pretrained(MINI)
+
+
+def batches(split: str, *, folder: Path | str = MINI, size: int = 16, seed: int = 0) -> list[dict[str, Tensor]]:
     """Batches as transformers wants them: `input_ids` (B, T), padded on the right, `attention_mask` (B, T), `labels` (B,)."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    cut = tokenizer(folder)
     rows, names = tickets(split), labels()
     random.Random(seed).shuffle(rows)
     made = []
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        ids = [tokenizer(text)["input_ids"][:LONGEST] for text, _ in part]
+        ids = [cut(text)["input_ids"][:LONGEST] for text, _ in part]
         longest = max(map(len, ids))
         made.append(
             {
-                "input_ids": torch.tensor([one + [tokenizer.eos_token_id] * (longest - len(one)) for one in ids]),
+                "input_ids": torch.tensor([one + [cut.eos_token_id] * (longest - len(one)) for one in ids]),
                 "attention_mask": torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in ids]),
                 "labels": torch.tensor([names.index(label) for _, label in part]),
             }

@@ -69,15 +69,17 @@ if __name__ == "__main__":
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) - 768 * num_labels
     print(f"GPT-2 small: {trained:,} of 124,439,808 numbers, {trained / 124_439_808:.3%}; by hand {count_by_hand(768, 8, 12)}")
 
+    folder = "openai-community/gpt2" if "gpt2" in sys.argv else practice.MINI
+
     def fresh() -> Any:
         torch.manual_seed(0)
         if "gpt2" in sys.argv:
-            return load_gpt2(num_labels)
-        small = AutoModelForSequenceClassification.from_pretrained(practice.MINI, num_labels=num_labels, dtype=torch.float32)
-        small.config.pad_token_id = small.config.eos_token_id
-        return small
+            made = load_gpt2(num_labels)
+        else:
+            made = AutoModelForSequenceClassification.from_pretrained(practice.MINI, num_labels=num_labels, dtype=torch.float32)
+        made.config.pad_token_id = practice.tokenizer(folder).eos_token_id  # what the batches are padded with
+        return made
 
-    folder = "openai-community/gpt2" if "gpt2" in sys.argv else practice.MINI
     batches, validation = practice.batches("train", folder=folder) * 2, practice.batches("validation", folder=folder, size=64)
     rows = []
     lora_lr, full_lr = (1e-3, 1e-4) if "gpt2" in sys.argv else (3e-3, 3e-4)  # a small network stands higher learning rates

@@ -18,6 +18,7 @@ from finewright.shapes import (
     num_parameters,
     quiet,
     random_network,
+    refuse_hollow,
     saved_config,
     tokenizer_of,
     use_packing,
@@ -150,6 +151,7 @@ def _pretrained(source: hub.Source, config: Any, packing: dict[str, Any]) -> tup
 def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForSequenceClassification
 
+    refuse_hollow(config, folder)
     try:
         network, info = AutoModelForSequenceClassification.from_pretrained(
             folder,

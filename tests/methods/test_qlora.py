@@ -106,4 +106,4 @@ def test_measured_memory_counts_the_scales(tmp_path):
         out = tmp_path / f"run-{double}"
         run = api.train(tmp_path / "tickets.csv", model=tmp_path / "gpt2", method="qlora", out=out, knobs=knobs)
         peaks.append(run.result.peak_memory_bytes)
-    assert peaks[0] != peaks[1]
+    assert peaks[0] < peaks[1], "scales that are packed themselves take less"

@@ -145,3 +145,34 @@ def test_what_a_run_saved_is_read_as_warily_as_any_model(saved, tmp_path, name, 
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         models.reload(tmp_path / name, bfloat16=False)
+
+
+def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_path):
+    """This one would never end."""
+    shutil.copytree(saved / "lora", tmp_path / "lora")
+    path = tmp_path / "lora" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": "(.*.*)*x"}))
+    with pytest.raises(UserError, match="it names its places by a pattern"):
+        models.reload(tmp_path / "lora", bfloat16=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "part"),
+    [
+        ("full", "model.safetensors", "score"),
+        ("full", "model.safetensors", "mlp.c_fc.bias"),
+        ("lora", "adapter_model.safetensors", "score"),
+        ("lora", "adapter_model.safetensors", "lora_A"),
+    ],
+)
+def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file, part):
+    """Random numbers would stand there, and nobody would be told."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(saved / name, tmp_path / name)
+    models.reload(tmp_path / name, bfloat16=False)
+    state = load_file(tmp_path / name / file)
+    del state[next(key for key in state if part in key)]
+    save_file(state, tmp_path / name / file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"the saved model cannot be read: .*{part}"):
+        models.reload(tmp_path / name, bfloat16=False)

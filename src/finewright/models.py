@@ -175,7 +175,16 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
     if packing:
         quantization.settle(network, bfloat16=packing["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16)
+    _own_memory(network)
     return network, info
+
+
+def _own_memory(network: Any) -> None:
+    """Safetensors are mapped from their file: written over in place it would change the weights at work, cut off it would kill
+    the process."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point() and tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _reload_adapter(

@@ -65,6 +65,24 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     assert json.loads(folder.result.read_text())["lives"] == 4
 
 
+def test_stopping_early_comes_at_the_same_step(place, tmp_path):
+    """Cut after every single step, so that how long nothing has improved must outlive each life."""
+    options = {"way": WAY, "early_stopping": 2, "evaluations_per_epoch": 4, "max_steps": 40, "checkpoint_steps": 100}
+    ends = []
+
+    def listen(event):
+        if isinstance(event, engine.Stopped):
+            ends.append(event)
+
+    expected = lives.made(lives.train(place, tmp_path / "whole", listen=listen, **options))
+    assert ends[0].early
+    assert 2 < ends[0].step < 40
+    for step in range(1, ends[0].step + 1):
+        lives.cut_short(place, tmp_path / "cut", after=step, **options)
+    assert lives.made(lives.train(place, tmp_path / "cut", listen=listen, **options)) == expected
+    assert ends[1] == ends[0]
+
+
 def test_packed_moments_come_back_too(place, tmp_path):
     pytest.importorskip("bitsandbytes")
     options = {"way": "full", "optimizer": "adamw8bit", "checkpoint_steps": 4}

@@ -192,7 +192,7 @@ def test_a_first_step_that_is_dropped_leaves_nothing(place, tmp_path, monkeypatc
         patch.setattr(torch.Tensor, "backward", endless)
         with pytest.raises(stop.Interrupted):
             lives.train(place, out, wish=wish, way=WAY)
-    assert not RunFolder(out).begun
+    assert not list(out.glob("checkpoints/*"))
     assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=3)) == whole
 
 

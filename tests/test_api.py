@@ -62,15 +62,16 @@ def test_a_model_folder_that_is_not_what_was_proven_does_not_predict(run, tmp_pa
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_model_that_is_loaded_does_not_change_with_its_folder(run, tmp_path, method):
-    """Overwritten or cut off in place, as by a careless copy: what predicts is in memory of its own."""
-    root = run.path.parent
-    out = root / f"loaded-{method}"
-    made = finewright.train(root / "t.csv", model=str(root / "gpt2"), method=method, out=out, knobs=FAST)
+    """Overwritten or cut off in place, as by a careless copy, an adapter's base too: what predicts is in memory of its own."""
+    shutil.copytree(run.path.parent / "gpt2", tmp_path / "gpt2")
+    data, model = run.path.parent / "t.csv", str(tmp_path / "gpt2")
+    made = finewright.train(data, model=model, method=method, out=tmp_path / "run", knobs=FAST)
     before = made.predict(["where is my parcel?"])
-    for path in (*made.folder.model.glob("*.safetensors"),):
+    files = list(tmp_path.rglob("*.safetensors"))
+    for path in files:
         with open(path, "r+b") as handle:
             handle.write(bytes(path.stat().st_size))
     assert made.predict(["where is my parcel?"]) == before
-    for path in made.folder.model.glob("*.safetensors"):
+    for path in files:
         os.truncate(path, 0)
     assert made.predict(["where is my parcel?"]) == before

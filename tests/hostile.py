@@ -164,15 +164,22 @@ def models() -> Iterator[tuple[str, Spoil]]:
         edit("config.json", quantization_config={"quant_method": "evil", "load": "evil.py"}),
     )
     yield "a template that asks for more", _write("chat_template.jinja", b"{{ ''.__class__.__mro__[1].__subclasses__() }}")
-    bombs = {"n_embd": 1 << 40, "n_layer": 10**9, "n_head": -1, "vocab_size": 1 << 50, "n_positions": 1 << 50, "n_inner": -5}
-    for name, value in bombs.items():
-        yield f"a config with {name} {value}", edit("config.json", **{name: value})
+    yield from configs()
     for value in (float("nan"), "32", [32], None, {}, True):
         yield f"a config with n_embd {value!r}", edit("config.json", n_embd=value)
     yield "a config of 100,000 brackets", _write("config.json", b"[" * 100_000)
     yield "a config that is a list", _write("config.json", b"[]")
     yield "a config that is no JSON", _write("config.json", b"\xff\xfe\0")
     yield from _tokenizers()
+
+
+def configs() -> Iterator[tuple[str, Spoil]]:
+    """Configs of a few bytes that claim more than any model has."""
+    bombs = {"n_embd": 1 << 40, "n_layer": 10**9, "n_head": -1, "vocab_size": 1 << 50, "n_positions": 1 << 50, "n_inner": -5}
+    for name, value in bombs.items():
+        yield f"a config with {name} {value}", edit("config.json", **{name: value})
+    yield "a config that lists a billion layers as it is read", edit("config.json", model_type="qwen2", num_hidden_layers=10**9)
+    yield "a config with 10^11 words and the weights of a few", edit("config.json", vocab_size=10**11)
 
 
 def _tokenizers() -> Iterator[tuple[str, Spoil]]:

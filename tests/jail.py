@@ -5,6 +5,7 @@
 One of EVERY so many is tried. PLACE gets the folders. Prints one JSON object: every folder with what became of it.
 """
 
+import ctypes
 import json
 import os
 import pickle
@@ -20,10 +21,12 @@ from typing import Any
 
 import hostile
 import tiny
-from finewright import evaluate, hub, models, shapes
-from finewright.errors import UserError
+from finewright import evaluate, hardware, hub, models, shapes
+from finewright.errors import UserError, is_out_of_memory
 
-MOST_SECONDS, MOST_BYTES = 60, 12 << 30
+MOST_SECONDS, MOST_BYTES = 20, 1 << 30
+"""Of the processor's time, and of address space beyond what loading the good folders has taken."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = (
     "pickle.find_class",
     "os.system",
@@ -34,6 +37,7 @@ FORBIDDEN = (
     "socket.connect",
     "socket.bind",
     "socket.getaddrinfo",
+    "ctypes.dlopen",
 )
 events: list[str] = []
 watched: list[Path] = []
@@ -49,7 +53,7 @@ def hook(event: str, args: tuple[Any, ...]) -> None:
         wanted = str(args[0]) in ("modeling_evil", "tokenization_evil", "configuration_evil", "evil") or str(args[1]).startswith(
             folder
         )
-    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+    if event == "open" and (args[2] & _WRITES if args[1] is None else set(args[1]) & set("wax+")):
         wanted = True
     if wanted:
         events.append(f"{event} {str(args)[:200]}")
@@ -64,7 +68,7 @@ def load_model(folder: Path) -> None:
     models.load(source, labels=["a", "b"])
 
 
-def load_adapter(folder: Path) -> None:
+def load_saved(folder: Path) -> None:
     """What `predict`, `evaluate` and `export` do with the folder that a run saved."""
     evaluate.Predictor.load(folder, limit=32, keep_end=False, bfloat16=False).score(["where is my parcel"])
 
@@ -75,20 +79,35 @@ def attempt(load: Any, folder: Path) -> str:
     def late(*_: Any) -> None:
         raise TimeoutError
 
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(MOST_SECONDS)
+    signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
     try:
         watched.append(folder)
         load(folder)
     except UserError as error:
-        return f"refused: {error.what}"
+        fault = next((type(one).__name__ for one in chain(error) if is_out_of_memory(one) or isinstance(one, TimeoutError)), "")
+        return f"{fault} said as: {error.what}" if fault else f"refused: {error.what}"
     except BaseException as error:
-        signal.alarm(0)
         return f"{type(error).__name__}: {traceback.format_exc(limit=-4)[-1500:]}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         watched.clear()
-        signal.alarm(0)
     return "loaded"
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it was made of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def grab(_: Path) -> None:
+    """Twice what is allowed, told as a person would be told."""
+    try:
+        bytearray(2 * MOST_BYTES)
+    except MemoryError:
+        raise UserError("not a model config") from None
 
 
 @contextmanager
@@ -102,23 +121,36 @@ def working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def main() -> None:
-    """The command."""
-    place = Path(sys.argv[1])
-    good, adapter = tiny.folder(place / "good"), place / "adapter"
-    _save_adapter(good, adapter)
-    assert attempt(load_model, good) == attempt(load_adapter, adapter) == "loaded", (attempt(load_adapter, adapter), events)
-    events.clear()
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+def close_the_doors(good: Path) -> None:
+    """From here on what a folder does is watched and its memory bounded; each of these is seen, or nothing is proven."""
+    bound = hardware._status_bytes("VmSize") + MOST_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     sys.addaudithook(hook)
-    for forbidden in (lambda folder: pickle.loads(hostile.PICKLES["plain"]), lambda folder: (folder / "x").write_text("")):
+    assert attempt(grab, good).startswith("MemoryError said as: "), "memory that runs out is no refusal"
+    for forbidden in (
+        lambda folder: pickle.loads(hostile.PICKLES["plain"]),
+        lambda folder: (folder / "x").write_text(""),
+        lambda folder: os.open(folder / "x", os.O_WRONLY | os.O_CREAT),
+        lambda folder: ctypes.CDLL(str(folder / "evil.so")),
+    ):
         attempt(forbidden, good)
         assert len(events) == 1, "the hook sees what it is there for"
         events.clear()
+
+
+def main() -> None:
+    """The command."""
+    place = Path(sys.argv[1])
+    good = tiny.folder(place / "good")
+    saved = {name: _save(good, place / name, way=name) for name in ("lora", "full")}
+    first = [attempt(load_model, good), *(attempt(load_saved, folder) for folder in saved.values())]
+    assert set(first) == {"loaded"}, (first, events)
+    close_the_doors(good)
     cases = [("model", load_model, good, *case) for case in hostile.models()]
-    cases += [("adapter", load_adapter, adapter, *case) for case in hostile.adapters()]
+    cases += [("adapter", load_saved, saved["lora"], *case) for case in hostile.adapters()]
+    cases += [(f"saved by {name}", load_saved, folder, *case) for name, folder in saved.items() for case in hostile.configs()]
     cases = cases[:: int(sys.argv[2])]
-    found = []
+    found, before = [], hardware.peak_resident_bytes()
     for number, (kind, load, origin, what, spoil) in enumerate(cases):
         folder = place / f"case-{number}"
         shutil.copytree(origin, folder)
@@ -129,18 +161,19 @@ def main() -> None:
         found.append({"kind": kind, "what": what, "outcome": outcome, "events": [*events, *marked]})
         events.clear()
         shutil.rmtree(folder)
-    print(json.dumps(found))
+    print(json.dumps({"cases": found, "peak_bytes": hardware.peak_resident_bytes() - before}))
 
 
-def _save_adapter(good: Path, adapter: Path) -> None:
+def _save(good: Path, folder: Path, *, way: str) -> Path:
     from finewright import results
     from finewright.methods import make
 
     source = hub.resolve(str(good))
     base = models.load(source, labels=["a", "b"])
-    method = make("lora", {})
+    method = make(way, {})
     tuned = method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
-    results.save_model(adapter, tuned=tuned, method=method, origin=base.origin, source=source)
+    results.save_model(folder, tuned=tuned, method=method, origin=base.origin, source=source)
+    return folder
 
 
 if __name__ == "__main__":

@@ -85,9 +85,8 @@ class Recorder:
         return called
 
     def _after_open(self, descriptor: int, path: Path, flags: int, *_: Any) -> None:
-        if flags & os.O_CREAT:
-            node = Node(is_folder=False)
-            self._change("name", node, new=path)
+        if flags & os.O_CREAT and path.name not in self.now[id(self._find(path.parent))]:
+            self._change("name", Node(is_folder=False), new=path)
         self.descriptors[descriptor] = self._find(path)
 
     def _after_write(self, count: int, descriptor: int, data: Any) -> None:
@@ -104,10 +103,14 @@ class Recorder:
                 change.synced = self.calls
 
     def _after_makedirs(self, _: Any, path: Path, *__: Any) -> None:
-        node = Node(is_folder=True)
-        self.nodes[id(node)] = node
-        self.now[id(node)] = {}
-        self._change("name", node, new=path)
+        if path == self.root:
+            return
+        self._after_makedirs(None, path.parent)
+        if path.name not in self.now[id(self._find(path.parent))]:
+            node = Node(is_folder=True)
+            self.nodes[id(node)] = node
+            self.now[id(node)] = {}
+            self._change("name", node, new=path)
 
     def _after_rename(self, _: Any, old: Path, new: Path) -> None:
         self._change("rename", self._find(old), old=old, new=new)

@@ -1,10 +1,13 @@
 """The same from Python."""
 
+import os
+import shutil
+
 import pytest
 
 import finewright
 import tiny
-from finewright.errors import UserError
+from finewright.errors import ExitCode, UserError
 
 FAST = {"train.max_steps": 5, "train.batch_tokens": 120, "train.threads": 1}
 
@@ -41,3 +44,34 @@ def test_ways_are_classes_with_checked_knobs():
 def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
     with pytest.raises(UserError, match=r"train\.lrr: unknown knob; did you mean 'lr'"):
         finewright.train("t.csv", model="x", knobs={"train.lrr": 1})
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_model_folder_that_is_not_what_was_proven_does_not_predict(run, tmp_path, damage):
+    shutil.copytree(run.path, tmp_path / "run")
+    path = next((tmp_path / "run" / "model").glob("*.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    if damage == "flipped":
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path.name}: missing, or not what was saved and proven") as caught:
+        finewright.predict(tmp_path / "run", ["where is my parcel?"])
+    assert caught.value.code == ExitCode.MISMATCH
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_model_that_is_loaded_does_not_change_with_its_folder(run, tmp_path, method):
+    """Overwritten or cut off in place, as by a careless copy, an adapter's base too: what predicts is in memory of its own."""
+    shutil.copytree(run.path.parent / "gpt2", tmp_path / "gpt2")
+    data, model = run.path.parent / "t.csv", str(tmp_path / "gpt2")
+    made = finewright.train(data, model=model, method=method, out=tmp_path / "run", knobs=FAST)
+    before = made.predict(["where is my parcel?"])
+    files = list(tmp_path.rglob("*.safetensors"))
+    for path in files:
+        with open(path, "r+b") as handle:
+            handle.write(bytes(path.stat().st_size))
+    assert made.predict(["where is my parcel?"]) == before
+    for path in files:
+        os.truncate(path, 0)
+    assert made.predict(["where is my parcel?"]) == before

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import tiny
-from finewright import cli, methods
+from finewright import api, cli, cli_train, methods
 
 FAST = ["--set", "train.max_steps=12", "--set", "train.batch_tokens=120", "--set", "train.threads=1"]
 
@@ -68,6 +69,14 @@ def test_train_says_what_it_chose_and_what_came_of_it(place, tmp_path):
         f"finewright predict {tmp_path / 'run'}",
     ):
         assert said in err, said
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(0.4, True), (0.9, False)], ids=["no better", "better"])
+def test_a_result_no_better_than_the_majority_is_said(finished, capsys, low, is_said):
+    result = vars(api.open_run(finished).result)
+    result["metrics"]["test"] |= {"accuracy_ci95": [low, 1.0], "majority_accuracy": 0.5}
+    cli_train.show(SimpleNamespace(result=SimpleNamespace(**result), path=finished), as_json=False)
+    assert ("no better than always saying the majority class (50.0%)" in capsys.readouterr().err) == is_said
 
 
 def test_json_is_one_clean_object(place, tmp_path):
@@ -166,6 +175,9 @@ def test_doctor_speaks_json_too():
         (["train"], 2, "wanted DATA to train on, or --resume RUN to go on"),
         (["train", "{tickets}", "--resume", "{finished}"], 2, "nothing else can be given with it"),
         (["train", "--resume", "nowhere"], 2, "no run here"),
+        (["train", "{tickets}", "--change", "lr=1"], 2, "--change lr=1 wants the run to change"),
+        (["train", "--resume", "{finished}", "--budget", "8GB"], 2, "nothing else can be given with it"),
+        (["train", "--resume", "{finished}", "--force"], 2, "nothing else can be given with it"),
         (["train", "{tickets}", "--method", "lorra"], 2, "did you mean 'lora'?"),
         (["train", "{tickets}", "--set", "method=5"], 2, "wanted the name of a way, found 5"),
         (["train", "{tickets}", "--set", "train.lrr=1"], 2, "did you mean 'lr'?"),

@@ -1,6 +1,7 @@
 """Changes on disk: whole or not at all, on the medium when they say so, explained when they fail."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -110,3 +111,47 @@ def test_a_lock_is_one_process_s_and_ends_with_it(tmp_path):
     assert not another()
     os.close(descriptor)
     assert another()
+
+
+def test_what_is_new_is_named_on_the_medium_and_what_is_there_is_not_asked_about(tmp_path, monkeypatch):
+    synced, honest = [], disk.sync
+    monkeypatch.setattr(disk, "sync", lambda path: synced.append(path) or honest(path))
+    disk.make_folder(tmp_path / "runs" / "mine")
+    disk.append(tmp_path / "runs" / "mine" / "log", b"1")
+    assert synced == [tmp_path, tmp_path / "runs", tmp_path / "runs" / "mine"]
+    disk.make_folder(tmp_path / "runs" / "mine")
+    disk.append(tmp_path / "runs" / "mine" / "log", b"2")
+    assert len(synced) == 3
+
+
+def test_a_file_system_without_locks_is_no_other_process(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with open(tmp_path / "l", "w") as handle, pytest.raises(OSError, match="No locks available"):
+        disk.lock(handle.fileno())
+
+
+@pytest.mark.parametrize("kind", [Exception, RuntimeError, OSError])
+def test_what_a_library_in_another_language_is_refused_is_the_disk_s_fault_too(kind):
+    """The tokenizers' own error is a bare Exception."""
+    with pytest.raises(UserError, match="cannot write: No space left on device") as caught, disk.explained(disk.Path("x")):
+        raise kind("No space left on device (os error 28)")
+    assert caught.value.code == ExitCode.DISK
+
+
+def test_a_full_disk_under_the_tokenizer_is_the_disk_s_fault(tmp_path):
+    """The real library on a device that is always full."""
+    from tokenizers import Tokenizer, models
+
+    with pytest.raises(UserError) as caught, disk.explained(tmp_path):
+        Tokenizer(models.BPE()).save("/dev/full")
+    assert caught.value.code == ExitCode.DISK
+
+
+def test_other_errors_and_what_is_explained_already_stay_what_they_are():
+    for error in (ValueError("x"), UserError("no such thing (os error 2)", code=ExitCode.BAD_DATA)):
+        with pytest.raises(type(error)) as caught, disk.explained(disk.Path("x")):
+            raise error
+        assert caught.value is error

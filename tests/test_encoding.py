@@ -117,10 +117,11 @@ def test_few_texts_and_texts_to_predict_leave_no_trace(tokenizer):
     assert not (store.root() / "tokens").exists()
 
 
-def test_a_damaged_entry_is_made_anew(tokenizer, monkeypatch):
+@pytest.mark.parametrize("damage", [lambda old: old[:-4], lambda old: bytes([old[0] ^ 1]) + old[1:]], ids=["cut", "a bit"])
+def test_a_damaged_entry_is_made_anew(tokenizer, monkeypatch, damage):
     first, _ = encode(tokenizer, keep=True)
     file = next(store.root().glob("tokens/*/ids.bin"))
-    file.write_bytes(file.read_bytes()[:-4])
+    file.write_bytes(damage(file.read_bytes()))
     calls = counted(tokenizer, monkeypatch)
     again, _ = encode(tokenizer, keep=True)
     assert calls

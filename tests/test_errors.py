@@ -1,6 +1,8 @@
 """Errors that teach."""
 
-from finewright.errors import ExitCode, UserError
+import pytest
+
+from finewright.errors import ExitCode, UserError, is_out_of_memory
 
 
 def test_place_fault_and_way_out():
@@ -19,3 +21,17 @@ def test_exit_codes_are_the_published_ones():
         "OUT_OF_MEMORY": 6,
         "DISK": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "is_memory"),
+    [
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes", True),
+        ("CUDA error: out of memory\nCUDA kernel errors might be reported later", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_memory_that_ran_out_is_told_from_other_faults(words, is_memory):
+    assert is_out_of_memory(RuntimeError(words)) == is_memory

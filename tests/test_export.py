@@ -1,11 +1,14 @@
 """Merging an adapter: one ordinary model, and the change it makes measured on the test rows."""
 
+import errno
+import os
+
 import pytest
 import torch
 
 import tiny
-from finewright import api, export, methods, models
-from finewright.errors import UserError
+from finewright import api, disk, export, methods, models
+from finewright.errors import ExitCode, UserError
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +174,30 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(place, monkeypatch):
     with pytest.raises(UserError, match="scores of the merged model differ by"):
         export.merge(run, out=place / "wrong")
     assert not list(place.glob("*wrong*"))
+
+
+def test_an_adapter_with_a_flipped_bit_is_not_merged(place):
+    """It would be compared with itself and found the same."""
+    run = train(place, "lora", seed=7)
+    path = run.model / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors: missing, or not what was saved and proven"):
+        export.merge(run)
+
+
+def test_a_disk_that_refuses_the_merged_model_is_one_message(place, monkeypatch):
+    run, synced = train(place, "lora", seed=8), []
+
+    def refuse(path):
+        synced.append(path.name)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(disk, "sync", refuse)
+    with pytest.raises(UserError, match="cannot write: Input/output error") as caught:
+        export.merge(run)
+    assert (caught.value.code, caught.value.fix) == (ExitCode.DISK, "make room, or choose another --out")
+    assert synced, "what is renamed is on the medium before"
+    assert not (run.path / "merged").exists()
+    assert not list(run.path.glob(f"{disk.DRAFT}*"))

@@ -122,3 +122,21 @@ def test_another_schedule_wants_an_explanation():
     with pytest.raises(UserError, match=r"another schedule: train\.lr: 0\.1 → 0\.2") as caught:
         facts.require_explained(then, now, [{"knob": "train.lr", "to": 0.3}], where="")
     assert caught.value.fix == "--change lr=0.2"
+
+
+def test_a_knob_that_there_was_not_then_had_its_default(place):
+    """The next release brings a knob: a run of before goes on, unless the knob is asked to be something else."""
+    now = collected(place)
+    then = copy.deepcopy(now)
+    del then["knobs"]["train.batch_tokens"], then["knobs"]["data.keep_end"], then["method_knobs"]["rank"]
+    assert facts.differences(then, now) == []
+    now["knobs"]["train.batch_tokens"] = 7
+    assert facts.differences(then, now) == [], "left open it is chosen: nobody can say that it was another"
+    now["knobs"]["data.keep_end"], now["method_knobs"]["rank"] = True, 3
+    assert sorted(facts.differences(then, now)) == ["data.keep_end: False → True", "method.rank: 8 → 3"]
+
+
+def test_a_schedule_knob_that_there_was_not_then_had_its_default():
+    facts.require_explained({}, {"train.schedule": Settings().train.schedule, "train.lr": 0.1}, [], where="")
+    with pytest.raises(UserError, match=r"train\.schedule: '\w+' → 'other'"):
+        facts.require_explained({}, {"train.schedule": "other"}, [], where="")

@@ -9,7 +9,7 @@ import torch
 
 import power
 from faults import Kill, Killed, Refuse, faulty, tree
-from finewright import checkpoint, disk
+from finewright import checkpoint, disk, logs, run
 from finewright.errors import ExitCode, UserError
 
 
@@ -129,10 +129,10 @@ def newest_after(recorder, root):
         shutil.rmtree(root)
 
 
-def recorded(before, recorder):
+def recorded(before, recorder, work=save):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(disk, "os", recorder)
-        save(before)
+        work(before)
     return recorder
 
 
@@ -143,6 +143,34 @@ def test_the_power_fails_at_every_call_of_a_save(tmp_path, before):
     assert {step for _, step in found} == {2, 3}
     assert {step for at, step in found if at == recorder.calls} == {3}, "a save that returned is on the medium"
     assert len(found) > 50
+
+
+def begin_and_commit(place):
+    """A run from its very folder on: its order, a line of its log, a commit that knows how long the log was."""
+    folder = run.create(out=place / "runs" / "mine", name="")
+    folder.write_json(folder.config, {"order": {}})
+    folder.append(folder.metrics, {"step": 1})
+    sealed = logs.seal(folder.metrics)
+    checkpoint.save(folder.checkpoints, step=1, groups=groups(1), facts={"log": sealed})
+    folder.release()
+
+
+def test_the_power_fails_in_a_new_run(tmp_path):
+    """What was committed is found by way of all the folders above it, and the log is not shorter than the commit says."""
+    (tmp_path / "before").mkdir()
+    recorder, ends = recorded(tmp_path / "before", power.Recorder(tmp_path / "before"), begin_and_commit), 0
+    for at, files in recorder.states():
+        power.put(files, tmp_path / "after")
+        folder = run.RunFolder(tmp_path / "after" / "runs" / "mine")
+        found = checkpoint.newest(folder.checkpoints, tell=lambda text: None)
+        if at == recorder.calls:
+            ends += 1
+            assert found is not None
+            assert folder.config.exists()
+        if found is not None:
+            assert logs.fault(folder.metrics, found.facts["log"]) == ""
+        shutil.rmtree(tmp_path / "after")
+    assert ends > 0
 
 
 def test_a_save_that_did_not_wait_for_the_medium_would_be_found_out(tmp_path, before):

@@ -1,5 +1,6 @@
 """The machine."""
 
+import importlib.util
 import os
 import subprocess
 
@@ -158,6 +159,8 @@ def test_peak_memory_grows_with_what_is_held():
 def test_versions_are_of_what_is_installed():
     found = hardware.versions()
     assert {"python", "torch", "transformers", "peft", "finewright"} <= set(found)
+    for package in ("bitsandbytes", "accelerate"):  # results in four bits, and eight-bit moments, depend on them
+        assert (package in found) == (importlib.util.find_spec(package) is not None)
 
 
 def test_git_state_is_of_the_current_folder(tmp_path, monkeypatch):

@@ -109,5 +109,13 @@ def test_a_commit_of_another_run_is_never_used(folder):
 def test_a_disk_too_small_is_refused_before_the_first_step(folder, monkeypatch):
     monkeypatch.setattr(type(folder), "free_bytes", lambda self: 1000)
     with pytest.raises(UserError, match=r"checkpoints and result take up to \d+ MB, 0 MB are free") as caught:
-        kept(folder).require_room()
+        kept(folder).require_room(result_bytes=0)
     assert caught.value.code == ExitCode.DISK
+
+
+def test_the_result_wants_room_too(folder, monkeypatch):
+    """A way that trains little may still leave a whole model."""
+    monkeypatch.setattr(type(folder), "free_bytes", lambda self: 10**9)
+    kept(folder).require_room(result_bytes=5 * 10**8)
+    with pytest.raises(UserError, match=r"take up to 2,0\d\d MB"):
+        kept(folder).require_room(result_bytes=2 * 10**9)

@@ -1,12 +1,13 @@
 """Loading, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 import tiny
-from finewright import hub, models
+from finewright import hub, methods, models, results
 from finewright.errors import UserError
 
 LABELS = ("a", "b", "c")
@@ -113,3 +114,65 @@ def test_code_beside_the_weights_is_not_run(gpt2, tmp_path):
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Config: pass\nclass Model: pass\n")
     load(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture(scope="module")
+def saved(gpt2, tmp_path_factory):
+    """A whole model and an adapter, as runs leave them."""
+    root, source = tmp_path_factory.mktemp("saved"), hub.resolve(str(gpt2))
+    for name in ("full", "lora"):
+        base = load(gpt2)
+        method = methods.make(name, {})
+        tuned = method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
+        results.save_model(root / name, tuned=tuned, method=method, origin=base.origin, source=source)
+    return root
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_layer": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
+        ({"model_type": "qwen2", "num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
+        ({"n_head": -1}, "num_attention_heads is -1, wanted 1 to 512"),
+        ({"vocab_size": 10**11}, r"the config claims 3,200,000,\d+,\d+ numbers, the weights beside it are [\d,]+ bytes"),
+    ],
+    ids=str,
+)
+def test_what_a_run_saved_is_read_as_warily_as_any_model(saved, tmp_path, name, change, message):
+    shutil.copytree(saved / name, tmp_path / name)
+    path = tmp_path / name / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        models.reload(tmp_path / name, bfloat16=False)
+
+
+def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_path):
+    """This one would never end."""
+    shutil.copytree(saved / "lora", tmp_path / "lora")
+    path = tmp_path / "lora" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": "(.*.*)*x"}))
+    with pytest.raises(UserError, match="it names its places by a pattern"):
+        models.reload(tmp_path / "lora", bfloat16=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "part"),
+    [
+        ("full", "model.safetensors", "score"),
+        ("full", "model.safetensors", "mlp.c_fc.bias"),
+        ("lora", "adapter_model.safetensors", "score"),
+        ("lora", "adapter_model.safetensors", "lora_A"),
+    ],
+)
+def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file, part):
+    """Random numbers would stand there, and nobody would be told."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(saved / name, tmp_path / name)
+    models.reload(tmp_path / name, bfloat16=False)
+    state = load_file(tmp_path / name / file)
+    del state[next(key for key in state if part in key)]
+    save_file(state, tmp_path / name / file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"the saved model cannot be read: .*{part}"):
+        models.reload(tmp_path / name, bfloat16=False)

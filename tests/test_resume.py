@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import lives
 from finewright import checkpoint, disk, engine, evaluate, hardware, methods, pipeline, proof, results, stop, update
 from finewright.errors import ExitCode, UserError
+from finewright.run import RunFolder
 
 WAY = "freeze"  # the quickest
 
@@ -62,6 +63,24 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     assert "goes on after step 8, from step-00000008" in said
     assert lives.made(folder) == expected
     assert json.loads(folder.result.read_text())["lives"] == 4
+
+
+def test_stopping_early_comes_at_the_same_step(place, tmp_path):
+    """Cut after every single step, so that how long nothing has improved must outlive each life."""
+    options = {"way": WAY, "early_stopping": 2, "evaluations_per_epoch": 4, "max_steps": 40, "checkpoint_steps": 100}
+    ends = []
+
+    def listen(event):
+        if isinstance(event, engine.Stopped):
+            ends.append(event)
+
+    expected = lives.made(lives.train(place, tmp_path / "whole", listen=listen, **options))
+    assert ends[0].early
+    assert 2 < ends[0].step < 40
+    for step in range(1, ends[0].step + 1):
+        lives.cut_short(place, tmp_path / "cut", after=step, **options)
+    assert lives.made(lives.train(place, tmp_path / "cut", listen=listen, **options)) == expected
+    assert ends[1] == ends[0]
 
 
 def test_packed_moments_come_back_too(place, tmp_path):
@@ -116,6 +135,64 @@ def test_a_wish_during_an_evaluation_is_granted_at_once(place, tmp_path, monkeyp
         with pytest.raises(stop.Interrupted) as caught:
             lives.train(place, out, wish=wish, way=WAY, checkpoint_steps=3)
     assert (caught.value.code, caught.value.run) == (143, out)
+    assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=3)) == whole
+
+
+def test_a_step_that_a_wish_cannot_wait_for_is_dropped_as_if_it_had_never_begun(place, tmp_path, monkeypatch):
+    """In the second pass of an accumulated update, with dropout: the update before is committed, random numbers and all."""
+    options = {"way": WAY, "accumulation": 2, "checkpoint_steps": 100, "evaluations_per_epoch": 1}
+    expected = lives.made(lives.train(place, tmp_path / "whole", **options))
+    wish, honest, calls = stop.Stop(), torch.Tensor.backward, []
+
+    def endless(tensor, *args, **more):
+        calls.append(tensor)
+        if len(calls) == 4:
+            wish.wish(15)
+            wish.overdue()
+            pytest.fail("it went on")
+        return honest(tensor, *args, **more)
+
+    out = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", endless)
+        with pytest.raises(stop.Interrupted):
+            lives.train(place, out, wish=wish, **options)
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000001"]
+    assert lives.made(lives.train(place, out, **options)) == expected
+
+
+def test_once_the_weights_begin_to_change_a_step_comes_to_its_end(place, tmp_path, monkeypatch, whole):
+    wish, honest, calls = stop.Stop(), torch.optim.AdamW.step, []
+
+    def slow(self, *args, **more):
+        calls.append(self)
+        if len(calls) == 5:
+            wish.wish(15)
+            wish.overdue()
+        return honest(self, *args, **more)
+
+    out = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", slow)
+        with pytest.raises(stop.Interrupted):
+            lives.train(place, out, wish=wish, way=WAY, checkpoint_steps=100)
+    assert RunFolder(out).committed_step == 5
+    assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=100)) == whole
+
+
+def test_a_first_step_that_is_dropped_leaves_nothing(place, tmp_path, monkeypatch, whole):
+    wish = stop.Stop()
+
+    def endless(*_, **__):
+        wish.wish(2)
+        wish.overdue()
+
+    out = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", endless)
+        with pytest.raises(stop.Interrupted):
+            lives.train(place, out, wish=wish, way=WAY)
+    assert not list(out.glob("checkpoints/*"))
     assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=3)) == whole
 
 

@@ -1,5 +1,7 @@
 """The run folder."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ import sys
 import pytest
 
 from finewright import run
+from finewright.disk import DRAFT
 from finewright.errors import ExitCode, UserError
 
 
@@ -153,3 +156,59 @@ def test_nothing_is_written_for_a_folder_that_was_removed_or_replaced(tmp_path):
         assert caught.value.code == ExitCode.DISK
     assert [path.name for path in folder.path.iterdir()] == [".lock"]
     folder.release()
+
+
+def finished(path):
+    folder = run.create(out=path, name="")
+    for file in (folder.config, folder.checks, folder.result):
+        folder.write_json(file, {"order": {}})
+    folder.release()
+    return folder
+
+
+def test_what_an_export_leaves_does_not_make_it_a_strange_folder(tmp_path):
+    folder = finished(tmp_path / "a")
+    (folder.path / "merged").mkdir()
+    (folder.path / f"{DRAFT}merged-x").mkdir()
+    again = run.create(out=folder.path, name="")
+    assert again.complete
+    again.release()
+
+
+@pytest.mark.parametrize("name", [".lock", "config.json"])
+def test_a_run_that_cannot_be_written_or_read_is_the_disk_s_fault(tmp_path, name):
+    """A folder in a file's place stops root too."""
+    folder = finished(tmp_path / "a")
+    (folder.path / name).unlink()
+    (folder.path / name).mkdir()
+    with pytest.raises(UserError, match="cannot (read|write) here: Is a directory") as caught:
+        run.reopen(folder.path)
+    assert caught.value.code == ExitCode.DISK
+
+
+def test_leftovers_that_cannot_be_removed_are_the_disk_s_fault(tmp_path, monkeypatch):
+    folder = run.create(out=tmp_path / "a", name="")
+    folder.write_json(folder.checks, {})
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(run.disk, "remove", refuse)
+    with pytest.raises(UserError, match="Permission denied") as caught:
+        folder.clear()
+    assert caught.value.code == ExitCode.DISK
+    folder.release()
+
+
+@pytest.mark.parametrize("out", ["a", None], ids=["named", "unnamed"])
+def test_a_disk_that_cannot_lock_is_said_once(tmp_path, monkeypatch, out):
+    """It is no other process, and the next name would not help."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(run, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match="cannot lock the run for this process: No locks available") as caught:
+        run.create(out=out and tmp_path / out, name="a")
+    assert caught.value.code == ExitCode.DISK

@@ -21,3 +21,20 @@ def test_a_wish_is_granted_at_once_or_waits():
 
 def test_it_is_no_error_that_somebody_could_swallow():
     assert not issubclass(Interrupted, Exception)
+
+
+def test_a_wish_that_is_overdue_drops_what_leaves_no_trace_and_nothing_else():
+    stop = Stop()
+    stop.overdue()
+    with stop.between_steps():
+        stop.wish(15)
+        stop.overdue()
+        with stop.dropping() as keep:
+            keep()
+            stop.overdue()
+        with pytest.raises(Interrupted) as caught, stop.dropping():
+            stop.overdue()
+        assert caught.value.code == 143
+        stop.overdue()
+    with stop.dropping():
+        stop.overdue()

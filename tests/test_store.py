@@ -99,11 +99,11 @@ def test_parts_of_a_key_do_not_run_into_each_other():
 
 def test_entries_used_longest_ago_go_first(monkeypatch):
     for number, key in enumerate(("old", "used", "new")):
-        put(key, b"x" * 100)
+        put(key, b"x" * 1000)
         os.utime(store.root() / "kind" / key, (number + 1, number + 1))
-    monkeypatch.setattr(store, "MOST_BYTES", 250)
+    monkeypatch.setattr(store, "MOST_BYTES", 2500)
     store.find("kind", "old")
-    put("newest", b"x" * 100)
+    put("newest", b"x" * 1000)
     assert {place.name for place in (store.root() / "kind").iterdir()} == {"old", "newest"}
 
 
@@ -155,7 +155,7 @@ def makes_and_reads(number):
             with store.making("kind", f"k{number}-{index}") as place:
                 for part in ("a", "b"):
                     (place / part).write_text(PAGES[index])
-        elif {file.name: file.read_text() for file in place.iterdir()} != {"a": PAGES[index], "b": PAGES[index]}:
+        elif {part: (place / part).read_text() for part in ("a", "b")} != {"a": PAGES[index], "b": PAGES[index]}:
             os._exit(1)
         elif index == len(PAGES) - 1:
             os._exit(0)
@@ -189,3 +189,27 @@ def test_many_that_share_it_never_read_a_part():
 @pytest.mark.faults
 def test_eight_that_share_it_for_twenty_rounds():
     assert made_side_by_side(processes=8, rounds=20, seed=2) == 20 * 3
+
+
+@pytest.mark.parametrize("name", ["file", store._SEAL])
+def test_an_entry_with_a_flipped_bit_is_removed_and_made_anew(name):
+    put("k1")
+    path = store.root() / "kind" / "k1" / name
+    content = bytearray(path.read_bytes())
+    content[1] ^= 1
+    path.write_bytes(content)
+    assert store.find("kind", "k1") is None
+    assert not path.parent.exists(), "else it would stand in the way of the new one"
+    put("k1")
+    assert store.find("kind", "k1") is not None
+
+
+def test_an_entry_that_belongs_to_somebody_else_is_left_alone(monkeypatch):
+    put("k1")
+
+    def refuse(path):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.find("kind", "k1") is None
+    assert (store.root() / "kind" / "k1").exists()

@@ -14,6 +14,7 @@ import termios
 import time
 
 import pytest
+import torch
 
 import killer
 import lives
@@ -182,6 +183,36 @@ def test_a_run_that_is_killed_after_every_checkpoint_needs_one_life_more_than_it
             steps.append(RunFolder(out).committed_step)
             assert steps[-1] > steps[-2]
     assert lives.made(lives.train(place, out, way=WAY, checkpoint_steps=6)) == whole
+
+
+# P11
+
+
+def test_a_step_that_lasts_longer_than_a_supervisor_waits_is_dropped(place, tmp_path, monkeypatch):
+    """The program itself, asked to end in the middle of a pass that would take ten minutes."""
+    out, told, honest, calls = tmp_path / "run", tmp_path / "told", torch.Tensor.backward, []
+
+    def endless(tensor, *args, **more):
+        calls.append(tensor)
+        if len(calls) == 4:
+            (tmp_path / "stuck").write_text("")
+            time.sleep(600)
+        return honest(tensor, *args, **more)
+
+    def work():
+        monkeypatch.setattr(torch.Tensor, "backward", endless)
+        monkeypatch.setattr(terminal, "GRACE_S", 0.2)
+        os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT), 2)
+        command(place, out, "--set", "train.max_steps=12")
+
+    child = forked(work)
+    waited_for(tmp_path / "stuck", child)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
+    assert told.read_text().splitlines()[-2:] == [
+        "stopped; step 3 is saved, this goes on from there:",
+        f"  finewright train --resume {out}",
+    ]
 
 
 # P13

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import tiny
-from finewright import api, methods, quantization
+from finewright import api, hardware, methods, quantization
 from finewright.errors import UserError
 
 SMALL = {"data.max_length": 64, "train.precision": "bfloat16"}
@@ -112,10 +112,11 @@ def test_a_budget_that_is_none_is_one_message(budget):
 def test_a_small_config_that_claims_terabytes_costs_nothing(tmp_path, change, message):
     config = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 100, "n_positions": 64}
     (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
-    began = time.process_time()
+    began, before = time.process_time(), hardware.peak_resident_bytes()
     with pytest.raises(UserError, match=message):
         api.plan(model=tmp_path, method="full", knobs=SMALL)
     assert time.process_time() - began < 60, "it stops; how fast is not the matter here"
+    assert hardware.peak_resident_bytes() - before < 200e6, "nothing of what it claims was asked for"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"model_type": 3}', "null", '{"a": ' * 2000])

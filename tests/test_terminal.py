@@ -150,3 +150,34 @@ def test_other_faults_of_destructors_are_still_told():
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "it went on\n")
     assert "ValueError: odd" in done.stderr
+
+
+OVERDUE = """
+import os, signal, sys, time
+from finewright import terminal
+
+class Destroyed:
+    def __del__(self):
+        while not self.begun or time.monotonic() < self.begun + {grace} + 0.3:
+            pass
+
+terminal.GRACE_S = {grace}
+terminal.stop_on_signals()
+try:
+    with terminal.STOP.between_steps(), terminal.STOP.dropping() as keep:
+        os.kill(os.getpid(), signal.SIGTERM)
+        one = Destroyed()
+        one.begun = time.monotonic()
+        del one
+        time.sleep(30)
+except terminal.Interrupted as wish:
+    sys.exit(terminal.say_stopped(wish))
+"""
+
+
+def test_a_wish_that_is_overdue_inside_a_destructor_is_not_lost_either():
+    done = subprocess.run(
+        [sys.executable, "-c", OVERDUE.format(grace=0.1)], capture_output=True, text=True, timeout=60, check=False
+    )
+    waits = "stopping after this step; once more stops at once\n"
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", f"{waits}stopped\n")

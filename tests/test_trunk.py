@@ -193,6 +193,18 @@ def test_a_cut_off_file_is_made_anew(tmp_path):
     assert torch.equal(fill(tuned).kept.rows([0]), whole)
 
 
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_a_flipped_bit_in_what_is_kept_is_never_trained_on(where):
+    tuned = prepared(cached=True)
+    whole = fill(tuned, where=where).kept.rows([0])
+    file = next(store.root().glob("trunk/*/states.bin"))
+    content = bytearray(file.read_bytes())
+    content[1] ^= 1
+    file.write_bytes(content)
+    assert torch.equal(fill(tuned, where=where).kept.rows([0]), whole)
+    assert runs_of_the_trunk(tuned, encoded(), where=where) == 0, "what was made anew is kept"
+
+
 def test_memory_does_without_a_disk_and_a_file_does_not(monkeypatch, tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))

@@ -76,9 +76,9 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fine-tune on labelled text and prove the result. An unfinished run of the same command goes on."""
-    if resume is not None or data is None:
-        given = [data, model, method, test, out, seed, epochs, lr, text_column, label_column, config, assignments]
-        cli_train.show(cli_train.go_on(resume, given=given, changes=changes), as_json=as_json)
+    if resume is not None or data is None or changes:
+        given = [data, model, method, test, out, seed, epochs, lr, text_column, label_column, config, assignments, budget]
+        cli_train.show(cli_train.go_on(resume, given=[*given, force or None], changes=changes), as_json=as_json)
         return
     from finewright import config as knobs
 

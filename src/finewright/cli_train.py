@@ -9,6 +9,8 @@ from finewright.errors import UserError
 
 def go_on(run: Path | None, *, given: Sequence[Any], changes: Sequence[str] | None) -> Any:
     """The finished run. `given`: what else stands in the command; a run knows its own data and knobs."""
+    if run is None and changes:
+        raise UserError(f"--change {changes[0]} wants the run to change", where="--change", fix="--resume RUN in place of DATA")
     if run is None:
         raise UserError("wanted DATA to train on, or --resume RUN to go on", fix="finewright train tickets.csv")
     if any(value is not None for value in given):

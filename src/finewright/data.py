@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finewright import formats
+from finewright import formats, steady
 from finewright.config import DataKnobs
 from finewright.errors import UserError
 from finewright.formats import Record
@@ -70,16 +70,19 @@ def read(source: str | Path, *, knobs: DataKnobs, test: str | Path | None = None
 def read_rows(source: str | Path, *, knobs: DataKnobs) -> tuple[list[Row], list[str]]:
     """Labelled rows of one file, and notes."""
     path = existing(source)
-    records, notes = formats.read(path)
+    with steady.reading(path):
+        records, notes = formats.read(path)
     return _label_rows(records, knobs=knobs, file=path.name, notes=notes), notes
 
 
 def read_texts(source: str | Path, *, knobs: DataKnobs) -> list[str]:
     """Texts of one file, without labels; a `.txt` or a file of an unknown kind is one text a line, blank lines aside."""
     path = existing(source)
-    if formats.suffix(path) in ("", ".txt"):
-        return [line for line in re.split(r"\r\n|\r|\n", formats.read_text(path)) if line.strip()]
-    records, notes = formats.read(path)
+    plain = formats.suffix(path) in ("", ".txt")
+    with steady.reading(path):
+        text, (records, notes) = (formats.read_text(path), ([], [])) if plain else ("", formats.read(path))
+    if plain:
+        return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
     column = _column(records, TEXT_NAMES, wanted=knobs.text_column, kind="text", file=path.name, notes=notes)
     read = [(record.where, *_text(record.values.get(column))) for record in records]
     faults = [f"{where}: {fault}" for where, _, fault in read if fault]

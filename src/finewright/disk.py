@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from finewright.errors import ExitCode, UserError
 Bytes = bytes | bytearray | memoryview
 DRAFT = ".draft-"
 """How the name of something begins that is not whole yet."""
+_RUST = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust tell what the system refused, in errors of kinds of their own."""
 
 
 @contextlib.contextmanager
@@ -32,12 +35,15 @@ def write(descriptor: int, data: Bytes) -> None:
 
 
 def append(path: Path, data: Bytes) -> None:
-    """Put `data` at the end of a file, which is made if need be; not yet on the medium."""
+    """Put `data` at the end of a file, which is made if need be: then its name is on the medium, the data not yet."""
+    new = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         write(descriptor, data)
     finally:
         os.close(descriptor)
+    if new:
+        sync(path.parent)
 
 
 def cut(path: Path, num_bytes: int) -> None:
@@ -58,9 +64,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_all(folder: Path) -> None:
+    """The same for a folder and all in it."""
+    for inside in [*sorted(folder.rglob("*")), folder]:
+        sync(inside)
+
+
 def make_folder(path: Path) -> None:
-    """A folder with those above it."""
+    """A folder with those above it; the names of all that are new are on the medium when the call ends."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
     os.makedirs(path, exist_ok=True)
+    for folder in reversed(new):
+        sync(folder.parent)
 
 
 def rename(old: Path, new: Path) -> None:
@@ -92,11 +107,12 @@ def free_name(wanted: Path) -> Path:
 def lock(descriptor: int, *, wait: bool = False) -> bool:
     """Whether this process has the file now; the kernel takes the lock back when the process ends, however it ends.
 
-    `wait`: until whoever has it lets go; then it is had unless the disk knows no locks.
+    `wait`: until whoever has it lets go. Raises `OSError` where the file system cannot lock, which is not the same as
+    being too late.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 
@@ -120,8 +136,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         remove(old)
         make_folder(draft)
         yield draft
-        for inside in [*sorted(draft.rglob("*")), draft]:
-            sync(inside)
+        sync_all(draft)
         if path.exists():
             rename(path, old)
         rename(draft, path)
@@ -129,14 +144,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """What the disk refuses is one message, with its own exit code."""
+def explained(
+    path: Path, *, fix: str = "make room or mend the disk; then the same command goes on from the last checkpoint"
+) -> Iterator[None]:
+    """What the disk refuses is one message, with its own exit code, whichever kind of error tells it."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        written_elsewhere = type(error).__name__ == "SafetensorError" and "os error" in reason  # Rust has errors of its own
-        if not isinstance(error, OSError) and not written_elsewhere:
+        told = _RUST.search(str(error))
+        if not isinstance(error, OSError) and told is None:
             raise
-        fix = "make room or mend the disk; then the same command goes on from the last checkpoint"
+        reason = getattr(error, "strerror", None) or (os.strerror(int(told[1])) if told else str(error))
         raise UserError(f"cannot write: {reason}", where=str(path), fix=fix, code=ExitCode.DISK) from None

@@ -14,6 +14,10 @@ class ExitCode(IntEnum):
     DISK = 7
 
 
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""How plain errors say it: the allocator of the CPU, of a Mac, CUDA outside PyTorch's own allocator, and its libraries."""
+
+
 class UserError(Exception):
     """Something the user can put right.
 
@@ -39,4 +43,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: PyTorch raises several kinds, on a CPU a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "not enough memory" in str(error))
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

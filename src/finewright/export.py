@@ -4,16 +4,17 @@ An adapter that was trained on a base in four bits can go into one of two: the b
 are the numbers that the four bits stand for and that the adapter was trained on.
 """
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from finewright import evaluate, memory, methods, models, quantization, shapes
+from finewright import disk, evaluate, memory, methods, models, quantization, results, shapes
 from finewright.errors import ExitCode, UserError
 from finewright.evaluate import Predictor
 from finewright.run import RunFolder
@@ -102,16 +103,12 @@ def merge(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = No
     and the other one, made for comparison, goes wrong, there is no `other` and the reason says so.
     """
     quantised = _require_mergeable(run, base=base)
+    results.require_whole(run.model, run.read_json(run.result).get("files", {}))
     target = out or run.path / "merged"
     lines = run.read_lines(run.predictions) if run.predictions.exists() else []
     if not lines:
         raise UserError("the run has no test rows to measure the merging on", where=str(run.path), fix="train with a test split")
-    part = None
-    try:
-        if target.exists():
-            raise UserError("there is something already", where=str(target), fix="choose another --out")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
+    with disk.explained(target, fix="make room, or choose another --out"), _draft(target) as part:
         judge, changes, failed = _judge(run, lines, quantised=quantised), [], ""
         for kind in _worth_making(run, base=base, quantised=quantised):
             try:
@@ -127,14 +124,22 @@ def merge(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = No
         exact, before = taken.base == "dequantised" or not quantised, judge.accuracy(judge.scores)
         merged = Merged(target, len(lines), before, taken, other, reason, exact, quantised)
         (part / taken.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
-        (part / taken.base).rename(target)
-    except OSError as error:
-        what = f"cannot write: {error.strerror}"
-        raise UserError(what, where=str(target), fix="choose another --out", code=ExitCode.DISK) from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+        disk.sync_all(part / taken.base)
+        disk.rename(part / taken.base, target)
     return merged
+
+
+@contextlib.contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """A folder beside `target` for what may become it; it goes away with what is left in it."""
+    if target.exists():
+        raise UserError("there is something already", where=str(target), fix="choose another --out")
+    disk.make_folder(target.parent)
+    part = Path(tempfile.mkdtemp(prefix=f"{disk.DRAFT}{target.name[:40]}-", dir=target.parent))
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _require_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:

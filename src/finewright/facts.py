@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from finewright import hub, provenance
+from finewright import hub, methods, provenance
 from finewright.batches import Encoded
 from finewright.config import Settings
 from finewright.data import Dataset, Row
@@ -76,12 +76,28 @@ def require_same(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Da
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`what: then → now` for everything but data and schedule."""
-    old, new = flat(_plain(then)), flat(_plain(now))
+    """`what: then → now` for everything but data and schedule. A knob that there was not then had its default."""
+    new = flat(_plain(now))
+    old = flat(_plain(then))
+    if any(name not in old for name in new):
+        old = _completed(old, new, _defaults(method=str(then.get("method"))))
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if "tokens" in changed and (len(changed) > 1 or then["data"] != now["data"]):
         changed.remove("tokens")  # follows from the others
     return [_difference(name, old.get(name), new.get(name)) for name in changed]
+
+
+def _completed(then: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`then` with the knobs that its version did not have: each was as it is when nobody sets it. Where that means that the
+    program chooses, what it chose now cannot be held against the run."""
+    new = {name: value for name, value in now.items() if name not in then and name in defaults}
+    return {**then, **{name: value if defaults[name] is None else defaults[name] for name, value in new.items()}}
+
+
+def _defaults(*, method: str) -> dict[str, Any]:
+    """Every knob's default, by its name among the facts."""
+    own = methods.make(method, {}).model_dump(mode="json") if method in methods.names() else {}
+    return flat({"knobs": Settings().model_dump(), "method_knobs": own})
 
 
 def brief(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,6 +165,7 @@ def require_explained(
 ) -> None:
     """A schedule other than a checkpoint's is a `UserError`, unless each knob's value was asked for with `--change`."""
     asked = {change["knob"]: change["to"] for change in changes}
+    then = _completed(then, now, flat(Settings().model_dump()))
     strange = [name for name, value in now.items() if then.get(name) != value and asked.get(name) != value]
     if strange:
         what = "; ".join(f"{name}: {then.get(name)!r} → {now[name]!r}" for name in strange)

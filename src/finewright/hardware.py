@@ -23,6 +23,8 @@ PACKAGES = (
     "huggingface_hub",
     "numpy",
     "scikit-learn",
+    "bitsandbytes",
+    "accelerate",
 )
 _FAST_FLAGS = ("amx_bf16", "avx512_bf16")
 

@@ -201,7 +201,8 @@ class Job:
             "precision": self.precision,
         }
         metrics.load_libraries()
-        self.life.begin(self.tuned, recipe=self.recipe, settings=self.settings, described=described)
+        known = {"described": described, "result_bytes": self.forecast.plan.artifact_bytes}
+        self.life.begin(self.tuned, recipe=self.recipe, settings=self.settings, **known)
 
     def fill(self, splits: Splits) -> None:
         """Run the frozen lower blocks once over what is read again and again, where that is worth it."""
@@ -211,10 +212,10 @@ class Job:
             self.forecast.savings.fill(self.tuned, splits, ("train", "validation"), watch=self.meter.look, tell=self.listen)
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
-        """Measure what an update takes, if it is one of those the plan was made of."""
-        if index in self.forecast.plan.telling_steps:
-            return self.meter.update(self.tuned.owner, optimizer)
-        return contextlib.nullcontext()
+        """Around an update: what it takes is measured, if it is one of those the plan was made of."""
+        told = index in self.forecast.plan.telling_steps
+        watched = self.meter.update(self.tuned.owner, optimizer) if told else contextlib.nullcontext()
+        return self.life.updating(optimizer, watched)
 
     def evaluation(self, encoded: Encoded, *, task: Classification) -> Callable[[], dict[str, Any]] | None:
         """How the engine looks at the validation split; None when there is none. The first look is measured."""

@@ -93,6 +93,7 @@ class Keeper:
         began = self.clock()
         with disk.explained(self.folder.path):
             known = self._facts()
+            disk.sync(self.folder.path)  # a life that was killed may not have waited for the names in it
         self.newest = checkpoint.save(
             self.folder.checkpoints,
             step=progress.step,
@@ -118,10 +119,10 @@ class Keeper:
         set_weights(self.state.tuned, place.tensors(group))
         return best.step
 
-    def require_room(self) -> None:
-        """Refuse a run whose checkpoints will not fit on the disk."""
+    def require_room(self, *, result_bytes: int) -> None:
+        """Refuse a run whose checkpoints, and the result beside them, will not fit on the disk."""
         trained = checkpoint.size_bytes({TRAINED: self.state.tensors()[TRAINED]})
-        needed = (checkpoint.KEPT + 1) * 4 * trained + trained  # weights, two moments, the best ones; and the result
+        needed = (checkpoint.KEPT + 1) * 4 * trained + result_bytes  # weights, two moments, the best ones
         free = self.folder.free_bytes() + sum(file.stat().st_size for file in self.folder.checkpoints.glob("*/*"))
         if free < needed:
             what = f"checkpoints and result take up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"

@@ -3,7 +3,7 @@
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from finewright.data import Dataset
 from finewright.keeper import Keeper
 from finewright.order import Change
 from finewright.run import RunFolder
-from finewright.state import TrainState
+from finewright.state import TrainState, random_state, set_random_state
 from finewright.stop import Interrupted, Stop
 from finewright.tuned import Tuned
 
@@ -44,10 +44,13 @@ class Life:
         if kept := self.folder.earlier.get("facts"):
             facts.require_same(kept, found, dataset=dataset, where=str(self.folder.path))
 
-    def begin(self, tuned: Tuned, *, recipe: engine.Recipe, settings: Settings, described: Mapping[str, Any]) -> None:
+    def begin(
+        self, tuned: Tuned, *, recipe: engine.Recipe, settings: Settings, described: Mapping[str, Any], result_bytes: int
+    ) -> None:
         """The state before the first step, or that of the newest checkpoint; config.json says what will be done.
 
-        `described`: what config.json holds besides the order, the facts and the changes.
+        `described`: what config.json holds besides the order, the facts and the changes. `result_bytes`: size of what the run
+        will leave.
         """
         torch.manual_seed(settings.seed)
         self.state = engine.begin(tuned, recipe)
@@ -61,7 +64,7 @@ class Life:
         self.keeper.changes = changes
         if earlier:
             self.keeper.restore(tell=self.tell)
-        self.keeper.require_room()
+        self.keeper.require_room(result_bytes=result_bytes)
         for change in self.changes:
             change["step"] = self.state.progress.step
             self.tell(f"changed: {change['knob']} {change['from']} → {change['to']}")
@@ -122,5 +125,27 @@ class Life:
             with self.stop.between_steps():
                 yield
         except Interrupted:
-            self.keeper.commit()
+            if self.state.progress.step:
+                self.keeper.commit()
             raise
+
+    @contextmanager
+    def updating(self, optimizer: torch.optim.Optimizer, watched: AbstractContextManager[None]) -> Iterator[None]:
+        """Around an update. Until the optimizer begins, one that a wish to stop cannot wait for is dropped: the weights are
+        still those of the update before, and the random numbers become so."""
+        kept = random_state(self.state.device)
+        try:
+            with self.stop.dropping() as keep, _before_step(optimizer, keep), watched:
+                yield
+        except Interrupted:
+            set_random_state(kept)
+            raise
+
+
+@contextmanager
+def _before_step(optimizer: torch.optim.Optimizer, call: Callable[..., None]) -> Iterator[None]:
+    hook = optimizer.register_step_pre_hook(call)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,5 +1,6 @@
 """A model and its tokenizer: built with a head for the labels, or loaded again from what a run saved."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,15 @@ from finewright.shapes import (
     num_parameters,
     quiet,
     random_network,
+    refuse_hollow,
     saved_config,
     tokenizer_of,
     use_packing,
 )
 from finewright.tuned import Origin, Tuned
+
+_NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
+"""Names of modules, the dot between them written plainly or, where PEFT reads a pattern, as one."""
 
 
 def load(
@@ -80,7 +85,10 @@ def reload(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[Tuned,
         if (folder / "adapter_config.json").exists():
             tuned = _reload_adapter(folder, bfloat16=bfloat16, device=device)
         else:
-            network = _from_pretrained(folder, saved_config(folder))[0].requires_grad_(False)
+            network, info = _from_pretrained(folder, saved_config(folder))
+            strange = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
+            _require_all(folder, strange)
+            network.requires_grad_(False)
             tuned = Tuned(network=network, owner=network, anatomy=anatomies.of(network.config))
         tokenizer = tokenizer_of(folder, tuned.network)
     use_packing(tuned.network, tuned.anatomy)
@@ -150,6 +158,7 @@ def _pretrained(source: hub.Source, config: Any, packing: dict[str, Any]) -> tup
 def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForSequenceClassification
 
+    refuse_hollow(config, folder)
     try:
         network, info = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -166,13 +175,23 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
     if packing:
         quantization.settle(network, bfloat16=packing["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16)
+    _own_memory(network)
     return network, info
+
+
+def _own_memory(network: Any) -> None:
+    """Safetensors are mapped from their file: written over in place it would change the weights at work, cut off it would kill
+    the process."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point() and tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _reload_adapter(
     folder: Path, *, bfloat16: bool, device: str, base: Literal["as trained", "published", "dequantised"] = "as trained"
 ) -> Tuned:
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError("the adapter has no weights", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
@@ -180,6 +199,7 @@ def _reload_adapter(
         adapter: Any = PeftConfig.from_pretrained(str(folder))
     except Exception as error:
         raise _damaged(folder, error) from None
+    _refuse_patterns(folder, adapter)
     source = hub.resolve(adapter.base_model_name_or_path, revision=adapter.revision or "")
     provenance.require_same(folder, source)
     config = saved_config(folder)
@@ -192,14 +212,34 @@ def _reload_adapter(
     try:
         # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.
         owner: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
+        with safe_open(folder / "adapter_model.safetensors", framework="pt") as stored:
+            names = set(stored.keys())
     except Exception as error:
         raise _damaged(folder, error) from None
+    _require_all(folder, names ^ set(get_peft_model_state_dict(owner, save_embedding_layers=False)))
     prompt = owner.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
     return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
 
 
+def _require_all(folder: Path, strange: set[str]) -> None:
+    """Tensors that a saved model lacks would be random numbers, and those that are left over belong to another one."""
+    if strange:
+        what = f"{len(strange)} tensors are missing, left over or of other shapes, for instance {min(strange)}"
+        raise _damaged(folder, ValueError(what))
+
+
+def _refuse_patterns(folder: Path, adapter: Any) -> None:
+    """Where an adapter goes is told by names. PEFT would also take regular expressions, and some of those never end."""
+    told = [getattr(adapter, name, None) for name in ("target_modules", "exclude_modules", "layers_pattern")]
+    told = [value if isinstance(value, str) else "".join(map(str, value or ())) for value in told]
+    told += [str(key) for name in ("rank_pattern", "alpha_pattern") for key in getattr(adapter, name, None) or ()]
+    strange = [value for value in told if not _NAMES.fullmatch(value)]
+    if strange:
+        raise _damaged(folder, ValueError(f"it names its places by a pattern, {strange[0][:60]!r}"))
+
+
 def _damaged(folder: Path, error: Exception) -> UserError:
-    what = f"the saved adapter cannot be read: {first_line(error)}"
+    what = f"the saved model cannot be read: {first_line(error)}"
     return UserError(what, where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
 
 

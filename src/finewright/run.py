@@ -17,7 +17,7 @@ from finewright.errors import ExitCode, UserError
 RUNS = Path("runs")
 _LOCK = ".lock"
 _OURS = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
-_OURS |= {"predictions.jsonl", "result.json"}
+_OURS |= {"predictions.jsonl", "result.json", "merged"}
 """What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
 _NOTHING_BEGUN = {_LOCK, "config.json"}
 
@@ -49,7 +49,7 @@ class RunFolder:
         """Hold the run for this process; the kernel lets go of the lock when the process ends, however it ends."""
         while True:
             handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
-            if not disk.lock(handle.fileno()):
+            if not self._taken(handle):
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
                 handle.close()
@@ -63,6 +63,16 @@ class RunFolder:
         handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         handle.flush()
         self._lock = handle
+
+    def _taken(self, handle: IO[str]) -> bool:
+        """Whether the lock is ours now; a file system that has no locks is a `UserError`, not another process."""
+        try:
+            return disk.lock(handle.fileno())
+        except OSError as error:
+            handle.close()
+            what = f"the file system cannot lock the run for this process: {error.strerror}"
+            fix = "choose an --out on a disk of this machine"
+            raise UserError(what, where=str(self.path), fix=fix, code=ExitCode.DISK) from None
 
     def release(self) -> None:
         """Let others have the run; a folder in which nothing was begun goes away."""
@@ -100,9 +110,10 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier life left that got to no checkpoint."""
-        for path in sorted(self.path.iterdir()):
-            if path.name != _LOCK:
-                disk.remove(path)
+        with disk.explained(self.path):
+            for path in sorted(self.path.iterdir()):
+                if path.name != _LOCK:
+                    disk.remove(path)
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write a JSON file whole or not at all."""
@@ -131,13 +142,15 @@ class RunFolder:
             raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
 
     def read_json(self, path: Path) -> Any:
-        """A JSON file of this run; absent or broken is a `UserError`."""
+        """A JSON file of this run; absent, unreadable or broken is a `UserError`."""
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(
                 f"the run has no {path.name}", where=str(self.path), fix="train it again", code=ExitCode.MISMATCH
             ) from None
+        except OSError as error:
+            raise _unusable(error, path, "read") from None
         except ValueError as error:
             raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
 
@@ -146,7 +159,7 @@ def new_folder(*, out: Path | None, name: str) -> Path:
     """An empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
     path = out or disk.free_name(RUNS / name)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path)
         if any(path.iterdir()):
             raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
     except OSError as error:
@@ -171,8 +184,8 @@ def create(*, out: Path | None, name: str, differences: Callable[[dict[str, Any]
             try:
                 return _claim(path, differences)
             except UserError as taken:
-                if taken.code == ExitCode.USAGE and not path.exists():
-                    raise
+                if taken.code == ExitCode.DISK or (taken.code == ExitCode.USAGE and not path.exists()):
+                    raise  # the next name would fare no better
         number += 1
 
 
@@ -181,7 +194,7 @@ def _claim(path: Path, differences: Callable[[dict[str, Any]], list[str]]) -> Ru
     try:
         if path.exists() and not (path.is_dir() and _is_ours(path)):
             raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
-        path.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path)
         folder.lock()
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
@@ -212,9 +225,12 @@ def _settle(folder: RunFolder, differences: Callable[[dict[str, Any]], list[str]
 def reopen(path: Path) -> RunFolder:
     """A run that was begun, locked, with `earlier` set; a folder that is none is a `UserError`."""
     folder = RunFolder(path)
-    if not path.is_dir() or not folder.config.exists():
-        raise _no_run(path)
-    folder.lock()
+    try:
+        if not path.is_dir() or not folder.config.exists():
+            raise _no_run(path)
+        folder.lock()
+    except OSError as error:
+        raise _unusable(error, path, "write") from None
     try:
         folder.earlier = folder.read_json(folder.config)
         if "order" not in folder.earlier:
@@ -239,6 +255,11 @@ def open_run(path: Path) -> RunFolder:
         fix = f"finewright train --resume {path}"
         raise UserError("the run did not finish: it has no result.json", where=str(path), fix=fix, code=ExitCode.MISMATCH)
     return folder
+
+
+def _unusable(error: OSError, path: Path, doing: str) -> UserError:
+    fix = "let this user read and write it, or mend the disk; then the same command goes on"
+    return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)
 
 
 def _no_run(path: Path) -> UserError:

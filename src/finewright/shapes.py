@@ -1,9 +1,11 @@
 """A model before its weights: its config, its tokenizer, and its shape on the meta device."""
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from finewright.tuned import Origin
 
 MOST_BLOCKS, MOST_PARAMETERS = 512, 20 * 10**12
 """Beyond these a config is taken for a mistake: about ten times what the largest published models have."""
+MOST_UNSTORED = 10**8
+"""Numbers a network may have beyond what its weight files could hold: a head for many labels, which no checkpoint brings."""
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 LEAST_WORDS = 16
 """A tokenizer that knows fewer tokens than this, special ones aside, is what transformers makes up when there is none."""
 
@@ -47,7 +52,6 @@ def shape(
     with quiet(), torch.device("meta"):
         config = config_of(source, labels=labels)
         anatomy = anatomies.of(config)
-        _refuse_absurd(config, where=str(source.path / "config.json"))
         network, _ = random_network(config)
     network.config.use_cache = False
     use_packing(network, anatomy)
@@ -79,9 +83,23 @@ def _refuse_absurd(config: Any, *, where: str) -> None:
         value = getattr(config, name, None)
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UserError(f"{name} is {value!r}, wanted 1 or more", where=where, fix="another model folder")
-    heads, shared = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
+    heads, shared = getattr(config, "num_attention_heads", 1), getattr(config, "num_key_value_heads", None)
     if shared and heads % shared:
         raise UserError(f"{heads} attention heads cannot share {shared} of keys", where=where, fix="another model folder")
+
+
+def refuse_hollow(config: Any, folder: Path) -> None:
+    """A config that claims many more numbers than lie beside it is a `UserError`, before memory is asked for them.
+
+    Nothing stores a number in less than half a byte.
+    """
+    with quiet(), torch.device("meta"):
+        claimed = num_parameters(random_network(config)[0])
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if claimed > 2 * stored + MOST_UNSTORED:
+        what = f"the config claims {claimed:,} numbers, the weights beside it are {stored:,} bytes"
+        fix = "bring back the config that belongs to the weights"
+        raise UserError(what, where=str(folder), fix=fix, code=ExitCode.MISMATCH)
 
 
 def stores_pooler(folder: Path) -> bool:
@@ -105,13 +123,28 @@ def config_of(source: hub.Source, *, labels: Sequence[str]) -> Any:
 
 
 def saved_config(folder: Path) -> Any:
+    """The config of a folder, whoever wrote it; one that claims what no model has is a `UserError`."""
     from transformers import AutoConfig
 
+    where = str(folder / "config.json")
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        json.loads((folder / "config.json").read_bytes(), object_hook=partial(_refuse_many_layers, where=where))
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:  # a strange value raises whatever reads it first
-        reason = first_line(error)
-        raise UserError(f"not a model config: {reason}", where=str(folder / "config.json"), fix="another model folder") from None
+        raise UserError(f"not a model config: {first_line(error)}", where=where, fix="another model folder") from None
+    _refuse_absurd(config, where=where)
+    return config
+
+
+def _refuse_many_layers(written: dict[str, Any], *, where: str) -> None:
+    """Before transformers sees it: some of its configs make a list as long as this number when they are read."""
+    for name in _LAYERS:
+        value = written.get(name)
+        if isinstance(value, int | float) and value > MOST_BLOCKS:
+            what = f"num_hidden_layers is {value!r}, wanted 1 to {MOST_BLOCKS:,}"
+            raise UserError(what, where=where, fix="another model folder")
 
 
 def random_network(config: Any) -> tuple[Any, list[str]]:

@@ -32,6 +32,7 @@ class Stop:
     def __init__(self) -> None:
         self.number = 0
         self.patient = False
+        self.droppable = False
 
     @property
     def wished(self) -> bool:
@@ -43,6 +44,25 @@ class Stop:
         self.number = number
         if not self.patient:
             raise Interrupted(number)
+
+    def overdue(self) -> None:
+        """What an alarm calls when a wish has waited long enough: what is half done is dropped, if that leaves no trace."""
+        if self.wished and self.patient and self.droppable:
+            self.droppable = False
+            raise Interrupted(self.number)
+
+    @contextlib.contextmanager
+    def dropping(self) -> Iterator[Callable[..., None]]:
+        """Inside, a wish that is overdue drops the work, until what is handed out is called: then it must come to its end."""
+
+        def keep(*_: Any) -> None:
+            self.droppable = False
+
+        self.droppable = True
+        try:
+            yield keep
+        finally:
+            self.droppable = False
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ the work.
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ MOST_SHARE = 0.25
 """Of the disk's free space and what is kept already."""
 MOST_ENTRIES = 1000
 """Of one kind: every new entry looks at all of them."""
+_SEAL = "SHA256.json"
+"""Digests of an entry's files, by name."""
 _UNFINISHED, _STALE_SECONDS = ".unfinished-", 24 * 3600
 
 
@@ -43,13 +46,27 @@ def key(parts: Iterable[bytes | memoryview | str]) -> str:
 
 
 def find(kind: str, key: str) -> Path | None:
-    """The folder of an entry, marked as used now; None when there is none."""
+    """The folder of an entry, marked as used now; None when there is none. One that is not what was made is removed."""
     place = root() / kind / key
     try:
         os.utime(place)
     except OSError:
         return None
-    return place
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads((place / _SEAL).read_text(encoding="utf-8")) == _digests(place):
+            return place
+    shutil.rmtree(place, ignore_errors=True)
+    return None
+
+
+def _digests(place: Path) -> dict[str, str]:
+    """SHA-256 of every file of an entry, read a piece at a time."""
+    found = {}
+    for file in sorted(place.iterdir()):
+        if file.name != _SEAL:
+            with open(file, "rb") as handle:
+                found[file.name] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return found
 
 
 @contextlib.contextmanager
@@ -63,6 +80,7 @@ def making(kind: str, key: str) -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=shelf))
     try:
         yield place
+        (place / _SEAL).write_text(json.dumps(_digests(place)), encoding="utf-8")
         for file in place.iterdir():
             descriptor = os.open(file, os.O_RDONLY)
             os.fsync(descriptor)
@@ -104,15 +122,16 @@ def _hold(path: Path, waiting: Callable[[], None]) -> int | None:
             held = disk.lock(descriptor)
             if not held:
                 waiting()
-                held = disk.lock(descriptor, wait=True)
+                disk.lock(descriptor, wait=True)
+        except OSError:  # a disk that knows no locks: then it is done without
+            os.close(descriptor)
+            return None
         except BaseException:
             os.close(descriptor)
             raise
-        if held and _is_still(path, descriptor):
+        if _is_still(path, descriptor):
             return descriptor
         os.close(descriptor)
-        if not held:
-            return None
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -90,6 +91,8 @@ STOP = Stop()
 """What signals wish."""
 AGAIN_S = 0.02
 """Until a signal that was lost is sent once more: the destructor is over by then."""
+GRACE_S = 25.0
+"""How long a wish to stop waits for a step to end: batch systems kill 30 s after they asked. Then the step is dropped."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -102,6 +105,8 @@ def stop_on_signals() -> None:
             os._exit(128 + number)
         if STOP.patient:
             _say_now("stopping after this step; once more stops at once\n")
+            signal.signal(signal.SIGALRM, lambda *_: STOP.overdue())
+            signal.setitimer(signal.ITIMER_REAL, GRACE_S, 1.0)  # again and again: the first may come where nothing can be dropped
         STOP.wish(number)
 
     if threading.current_thread() is threading.main_thread():
@@ -115,6 +120,9 @@ def _hearing_again(report: Callable[[Any], None]) -> Callable[[Any], None]:
     def dropped(what: Any) -> None:
         if not isinstance(what.exc_value, Interrupted):
             report(what)
+            return
+        if STOP.patient:
+            STOP.droppable = True  # the alarm comes again by itself
             return
         STOP.number = 0  # else the same wish would count as a second one, which does not wait
         again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), what.exc_value.number))
@@ -132,6 +140,7 @@ def _say_now(text: str, *, cursor: bool = False) -> None:
 
 def say_stopped(wish: Interrupted) -> int:
     """What became of the run or comparison and how it goes on; the exit code."""
+    signal.setitimer(signal.ITIMER_REAL, 0)  # at the interpreter's very end an alarm would have a code of its own
     run = RunFolder(wish.run) if wish.run else None
     if run and run.committed_step:
         command = f"finewright train --resume {shlex.quote(str(run.path))}"
@@ -146,6 +155,7 @@ def say_stopped(wish: Interrupted) -> int:
 
 def explain(error: Exception) -> int:
     """Say what went wrong in one message, be it the user's, the machine's or ours; the exit code."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
     console = ErrorConsole()
     if isinstance(error, UserError):
         console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)

@@ -1,12 +1,14 @@
 """Low-rank updates beside weights in four bits."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import tiny
-from finewright import api, methods
+from finewright import api, hub, memory, methods, models
+from finewright.quantization import FourBit
 
 pytest.importorskip("bitsandbytes")
 
@@ -95,15 +97,15 @@ def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
         api.plan(model=tmp_path / "gpt2", method="qlora", knobs=knobs)
 
 
-def test_measured_memory_counts_the_scales(tmp_path):
-    from finewright import api
-
-    tiny.folder(tmp_path / "gpt2")
-    tiny.tickets(tmp_path / "tickets.csv")
-    peaks = []
-    for double in (True, False):
-        knobs = {"method.double_quant": double, "train.max_steps": 2, "train.threads": 1, "train.batch_tokens": 60}
-        out = tmp_path / f"run-{double}"
-        run = api.train(tmp_path / "tickets.csv", model=tmp_path / "gpt2", method="qlora", out=out, knobs=knobs)
-        peaks.append(run.result.peak_memory_bytes)
-    assert peaks[0] != peaks[1]
+@pytest.mark.parametrize("double", [True, False], ids=["packed", "plain"])
+def test_measured_memory_counts_the_scales(tmp_path, double):
+    """To the byte: no list of parameters or buffers shows them."""
+    source = hub.resolve(str(tiny.folder(tmp_path / "gpt2")))
+    network = models.load(source, labels=["a", "b"], four_bit=FourBit(double=double)).network
+    listed = {tensor.data_ptr(): tensor.nbytes for tensor in (*network.parameters(), *network.buffers())}
+    states = [parameter.quant_state for parameter in network.parameters() if hasattr(parameter, "quant_state")]
+    scales = [tensor for state in states for tensor in (state.absmax, state.code)]
+    scales += [tensor for state in states if state.nested for tensor in (state.offset, state.state2.absmax, state.state2.code)]
+    hidden = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in scales}
+    assert len(states) == 3 * 4
+    assert memory._held_bytes(network, SimpleNamespace(state={})) == sum(listed.values()) + sum(hidden.values())

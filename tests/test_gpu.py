@@ -1,0 +1,29 @@
+"""On a CUDA device, where there is one."""
+
+import json
+
+import pytest
+import torch
+
+import lives
+from finewright import pipeline
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+
+
+@pytest.mark.parametrize("way", ["freeze", "lora", "full"])
+def test_a_run_that_is_cut_goes_on(tmp_path, way):
+    """The steps before the cut stay as they were; those after it may differ in their last digits, as on any GPU."""
+    said = []
+    with lives.quickly():
+        place = lives.place(tmp_path)
+        whole = lives.train(place, tmp_path / "whole", way=way)
+        lives.cut_short(place, tmp_path / "cut", after=5, way=way)
+        before = (tmp_path / "cut" / "metrics.jsonl").read_bytes()
+        folder = pipeline.resume(tmp_path / "cut", listen=said.append)
+    assert "goes on after step 5, from step-00000005" in said
+    assert folder.metrics.read_bytes().startswith(before)
+    losses = [[line["loss"] for line in one.read_lines(one.metrics) if "loss" in line] for one in (whole, folder)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    result = json.loads(folder.result.read_text())
+    assert (result["hardware"]["device"], result["lives"]) == ("cuda", 2)

@@ -10,7 +10,7 @@ import finewright
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
     {"__init__", "errors"},
-    {"config", "disk", "expect", "kernels", "stop"},
+    {"config", "disk", "duplicates", "expect", "kernels", "stop", "textfile"},
     {
         "anatomy",
         "attention",

@@ -1,5 +1,6 @@
 """Frozen lower blocks run once: the same numbers as running them at every pass."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -223,3 +224,15 @@ def test_a_pass_that_fails_leaves_the_network_whole():
         logits(tuned, torch.tensor([1, 2]), Layout((2,)), torch.zeros(2, 31))
     assert list(tuned.network.transformer.h) == before
     assert set(tuned.network.state_dict()) == set(prepared().network.state_dict())
+
+
+def test_the_file_is_closed_with_the_last_who_has_the_states():
+    rows = fill(prepared(blocks=1, cached=True), where="file")
+    descriptor = rows.kept.kept
+    os.fstat(descriptor)
+    again = replace(rows, targets=[])
+    del rows
+    assert len(again.kept.rows([0, 1])) == sum(LENGTHS[:2])
+    del again
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

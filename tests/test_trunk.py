@@ -236,3 +236,18 @@ def test_the_file_is_closed_with_the_last_who_has_the_states():
     del again
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+def test_with_frozen_weights_in_bfloat16_the_cache_changes_nothing(kind):
+    knobs = {"blocks": 1, "bfloat16": True}
+    losses, weights = train(prepared(kind, **knobs), encoded())
+    tuned = prepared(kind, cached=True, **knobs)
+    cached_losses, cached_weights = train(tuned, fill(tuned))
+    assert cached_losses == pytest.approx(losses, abs=1e-6)
+    for key, weight in weights.items():
+        torch.testing.assert_close(cached_weights[key], weight, atol=1e-5, rtol=0, msg=key)
+    exact, _ = train(prepared(kind, blocks=1), encoded())
+    assert losses != exact, "the weights were in float32"
+    half = prepared(kind, cached=True, **knobs)
+    assert train(half, fill(half, dtype=torch.bfloat16))[0] == pytest.approx(losses, abs=0.02), "states of 8 bits of precision"

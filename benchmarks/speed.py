@@ -267,7 +267,8 @@ def show(cells: list[dict]) -> None:
     for line in dict.fromkeys(f"left out: {one['who']} ({one['skipped']})" for one in cells if "skipped" in one):
         print(line)
     told = next(iter(groups.values()), [{"seconds": "cpu_seconds", "threads": 1}])[0]
-    unit = f"{'CPU-second' if told['seconds'] == 'cpu_seconds' else 'second of wall clock'}, {told['threads']} threads"
+    kind, threads = "CPU-second" if told["seconds"] == "cpu_seconds" else "second of wall clock", told["threads"]
+    unit = f"{kind}, {threads} thread{'s' * (threads > 1)}"
     print(f"| way | who | tokens per {unit}: median (least–most) | Finewright is | of the peak: plain | needed | resident MB |")
     print("|---|---|---|---|---|---|---|")
     for (way, who), found in groups.items():

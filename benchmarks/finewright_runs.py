@@ -5,7 +5,7 @@
 
 One child process per run, one thread. Runs already in FILE are skipped. Both clocks run over all of training: ours from before
 the frozen blocks are run over the texts to the last look at validation, the Trainer's over `train()`. Memory is the most that
-each process was resident with; `planned for` is what our plan speaks of, the allocator's peak in training alone.
+each process was resident with; `tensors` is the peak of the tensors in training alone, which our plan speaks of.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def table(ours: Path, theirs: Path) -> None:
     """Accuracy as mean and range over seeds, cost as the median, ours beside the Trainer's."""
-    print("| data | way | accuracy | Trainer | trained | CPU s | Trainer | resident MB | Trainer | planned for, MB |")
+    print("| data | way | accuracy | Trainer | trained | CPU s | Trainer | resident MB | Trainer | tensors, MB |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     lines = [read_lines(ours), read_lines(theirs)]
     for data, method in dict.fromkeys((line["data"], line["method"]) for line in lines[0]):

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright_runs import clock, read_lines
-from trainer_baseline import BATCH_ROWS, LEARNING_RATES, MAX_LENGTH, encode, make_trainer, prepare
+from trainer_baseline import BATCH_ROWS, LEARNING_RATES, MAX_LENGTH, encode, give_padding, make_trainer, prepare
 
 LOOKS = 4
 """At validation in an epoch."""
@@ -69,9 +69,7 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     dataset, model = data.read(arguments.data[0], knobs=DataKnobs()), str(resolve(arguments.model).path)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = prepare(arguments.method, model, len(dataset.labels))
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-        network.config.pad_token_id = tokenizer.pad_token_id
+    give_padding(tokenizer, network)
 
     def encoded(rows: Any) -> list[dict[str, Any]]:
         return encode(tokenizer, [row.text for row in rows], [row.label for row in rows], labels=dataset.labels)

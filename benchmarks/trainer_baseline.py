@@ -51,6 +51,13 @@ def prepare(method: str, model: str, num_labels: int):
     return network
 
 
+def give_padding(tokenizer, network) -> None:
+    """Decoders have no padding token; the Trainer cannot do without one."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        network.config.pad_token_id = tokenizer.pad_token_id
+
+
 def encode(tokenizer, texts: list[str], chosen: list[str], *, labels: list[str]) -> list[dict]:
     ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)
     return [{key: ids[key][index] for key in ids} | {"labels": labels.index(label)} for index, label in enumerate(chosen)]
@@ -93,6 +100,7 @@ def run(arguments: argparse.Namespace) -> dict:
         return encode(tokenizer, [row["text"] for row in part], [row["label"] for row in part], labels=labels)
 
     network = prepare(method, arguments.model, len(labels))
+    give_padding(tokenizer, network)
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
     with tempfile.TemporaryDirectory() as place:

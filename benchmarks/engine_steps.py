@@ -4,10 +4,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from finewright import anatomy, attention, batches, engine, hardware, methods, models, optim, savings, step
 from finewright.config import TrainKnobs
+from finewright.encoding import TokenRows
 from finewright.tasks import Classification
 from finewright.tuned import Origin
 
@@ -23,14 +25,24 @@ PLAIN: dict[str, Any] = {
 
 
 def measure(
-    net: Any, ids: Sequence[Sequence[int]], *, method: str, knobs: dict[str, Any], num_labels: int, num_steps: int
+    net: Any,
+    ids: Sequence[Sequence[int]] | TokenRows,
+    *,
+    method: str,
+    knobs: dict[str, Any],
+    num_labels: int,
+    num_steps: int,
+    least_seconds: float = 0.0,
 ) -> dict[str, Any]:
-    """Tokens and CPU-seconds of `num_steps` updates after the first, and of running frozen blocks once where that is kept."""
-    began = time.process_time()
+    """Tokens, CPU-seconds and wall seconds of updates after the first, and of running frozen blocks once where that is kept.
+
+    There are `num_steps` updates, and more until `least_seconds` of CPU time have passed. In lists: of each update.
+    """
+    began = _now()
     attention.register()
     net.set_attn_implementation(attention.NAME)
     shape = anatomy.of(net.config)
-    encoded = batches.Encoded(ids, [len(one) for one in ids], [row % num_labels for row in range(len(ids))])
+    encoded = batches.Encoded(ids, (), [row % num_labels for row in range(len(ids))])
     tuned = methods.make(method, knobs).prepare(net, anatomy=shape, head=shape.head, origin=Origin("made here", "", None))
     if hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16":
         models.use_bfloat16(tuned)
@@ -42,22 +54,36 @@ def measure(
     saved = savings.choose(tuned, train=TrainKnobs(), texts=known, recipe=recipe, memory_bytes=hardware.free_bytes("cpu"))
     saved.apply(tuned, device="cpu")
     optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
-    ready = time.process_time()
+    ready = _now()
     splits = {"train": encoded}
     saved.fill(tuned, splits, ("train",))
-    filled = time.process_time()
+    filled = _now()
     task, done, marks = Classification(tuple(map(str, range(num_labels)))), [], []
     torch.manual_seed(0)
-    for one in steps[: num_steps + 1]:
+    for number, one in enumerate(steps):
+        if number > num_steps and marks[-1][0] - marks[0][0] >= least_seconds:
+            break
         tuned.train()
         parts = [batches.collate(splits["train"], rows) for rows in one.batches]
         step.train_step(tuned, parts, task=task, optimizer=optimizer, lr=recipe.lr, clip_norm=recipe.clip_norm)
-        marks.append(time.process_time())
-        done.append(sum(encoded.lengths[row] for rows in one.batches for row in rows))
+        marks.append(_now())
+        done.append(sum(len(encoded.ids[row]) for rows in one.batches for row in rows))
+    cpu, wall = np.diff(np.array(marks), axis=0).T.tolist()
     told = {
         "tokens": sum(done[1:]),
-        "cpu_seconds": marks[-1] - marks[0],
-        "preparing_cpu_seconds": ready - began,
+        "cpu_seconds": sum(cpu),
+        "wall_seconds": sum(wall),
+        "step_tokens": done[1:],
+        "step_cpu_seconds": cpu,
+        "preparing_cpu_seconds": ready[0] - began[0],
         "precision": "bfloat16" if tuned.bfloat16 else "float32",
     }
-    return told | ({"filling_cpu_seconds": filled - ready, "filled_tokens": sum(encoded.lengths)} if saved.where else {})
+    if not saved.where:
+        return told
+    filling = {"filling_cpu_seconds": filled[0] - ready[0], "filling_wall_seconds": filled[1] - ready[1]}
+    return told | filling | {"filled_tokens": sum(encoded.lengths)}
+
+
+def _now() -> tuple[float, float]:
+    """CPU-seconds and seconds."""
+    return time.process_time(), time.perf_counter()

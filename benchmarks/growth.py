@@ -1,13 +1,16 @@
-"""How cost grows: with rows, length of the texts, classes and model; and a million rows read, checked, tokenised and packed.
+"""How cost grows: with rows, length of the texts, classes and model; and a million rows read, checked, tokenised and planned.
 
-    python benchmarks/growth.py [--axis rows --axis length …] [--method lora] [--steps 4] [--out FILE.json]
+    python benchmarks/growth.py [--axis rows --axis length …] [--method lora] [--steps 4] [--seconds 5] [--out FILE.json]
 
-One child process per cell, one thread, CPU-seconds. `theory` is what the arithmetic of the products says against the axis's
-first cell: flat in rows, nearly so in classes, a little more with longer texts for attention, and in step with the numbers in
-the blocks for another model. The million rows are the embedded messages, each with a number of its own.
+One child process per cell, one thread, CPU-seconds: of so many updates, and of more until the seconds are over; the median
+and the middle half of them. `theory` is what the arithmetic of the products says against the axis's first cell: flat in rows,
+nearly so in classes, a little more with longer texts for attention, and in step with the numbers in the blocks for another
+model. The million rows are the embedded messages, each with a number of its own, on their way through the rooms that a run
+takes before its first update.
 """
 
 import argparse
+import csv
 import json
 import os
 import resource
@@ -15,8 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 AXES: dict[str, tuple[int, ...]] = {
     "rows": (1_000, 10_000, 100_000),
@@ -24,10 +29,13 @@ AXES: dict[str, tuple[int, ...]] = {
     "classes": (2, 10, 100, 1_000),
     "model": (128, 256, 512, 768),
     "million": (1_000_000,),
+    "million-csv": (1_000_000,),
 }
 BLOCKS = {128: 4, 256: 6, 512: 8, 768: 12}
 """Of a network of each width; the last is GPT-2 small."""
 WIDTH, LABELS, NUM_TEXTS, VOCABULARY = 768, 6, 1_000, 50257
+SMALL_VOCABULARY = 8_192
+"""Of the narrowest network, which has 2 M numbers with it."""
 CONTENT = Path(__file__).resolve().parent.parent / "src" / "finewright" / "content"
 
 
@@ -36,99 +44,140 @@ def resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def train(axis: str, size: int, *, method: str, num_steps: int) -> dict[str, Any]:
+def texts(axis: str, size: int, *, vocabulary: int) -> Any:
+    """Random tokens, as frequent as words are, in one array: memory is not to grow with lists that a run would not have."""
+    import numpy as np
+    import speed
+
+    from finewright.encoding import TokenRows
+
+    random, num_texts = np.random.default_rng(0), size if axis == "rows" else NUM_TEXTS
+    spread = np.exp(speed.SPREAD * random.standard_normal(num_texts))
+    lengths = np.clip(np.round(speed.MEDIAN_TOKENS * spread), 3, speed.MOST_TOKENS).astype(np.int32)
+    if axis == "length":
+        lengths = np.full(num_texts, size, dtype=np.int32)
+    elif axis == "classes":
+        lengths = np.repeat(lengths, 2)  # of each class a text
+    flat = np.empty(lengths.sum(), dtype=np.int32)
+    for start in range(0, len(flat), 1 << 20):
+        part = flat[start : start + (1 << 20)]
+        part[:] = random.zipf(1.3, len(part)) % vocabulary
+    return TokenRows(flat, lengths)
+
+
+def train(axis: str, size: int, *, method: str, num_steps: int, least_seconds: float) -> dict[str, Any]:
     """Some updates of a network with random weights on texts of random tokens."""
     import engine_steps
     import numpy as np
-    import speed
     import torch
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     width, labels = size if axis == "model" else WIDTH, size if axis == "classes" else LABELS
-    shape = {"n_embd": width, "n_layer": BLOCKS[width], "n_head": width // 64, "num_labels": labels}
-    net = GPT2ForSequenceClassification(GPT2Config(**shape, pad_token_id=0, use_cache=False))
-    ids = speed.texts(size if axis == "rows" else NUM_TEXTS)
-    if axis == "length":
-        ids = (np.random.default_rng(0).zipf(1.3, (NUM_TEXTS, size)) % VOCABULARY).tolist()
-    elif axis == "classes":
-        ids = [one for one in ids for _ in range(2)]  # of each class a text
-    weights = sum(p.numel() for p in net.transformer.h.parameters())
+    vocabulary = SMALL_VOCABULARY if width == min(BLOCKS) else VOCABULARY
+    shape = {"n_embd": width, "n_layer": BLOCKS[width], "n_head": width // 64, "num_labels": labels, "vocab_size": vocabulary}
+    net = GPT2ForSequenceClassification(GPT2Config(**shape, bos_token_id=0, eos_token_id=0, pad_token_id=0, use_cache=False))
+    ids = texts(axis, size, vocabulary=vocabulary)
+    numbers, weights = (sum(p.numel() for p in part.parameters()) for part in (net, net.transformer.h))
     before = resident_bytes()
-    told = engine_steps.measure(net, ids, method=method, knobs={}, num_labels=labels, num_steps=num_steps)
-    length = sum(len(one) ** 2 for one in ids) / sum(map(len, ids))  # tokens that a token sees, on average
+    counts = {"num_labels": labels, "num_steps": num_steps, "least_seconds": least_seconds}
+    told = engine_steps.measure(net, ids, method=method, knobs={}, **counts)
+    sizes = ids.lengths.astype(np.int64)
+    length = float((sizes**2).sum() / sizes.sum())  # tokens that a token sees, on average
     products = 2 * weights + 4 * BLOCKS[width] * width * length
-    return told | {"flops": products, "resident_bytes": resident_bytes(), "before_bytes": before}
+    steps = np.array(told.pop("step_cpu_seconds")) / np.array(told.pop("step_tokens")) * 1e6
+    low, middle, high = np.percentile(steps, [25, 50, 75]).tolist()
+    rates = {"us_per_token": middle, "us_per_token_middle_half": [low, high], "steps": len(steps), "parameters": numbers}
+    return told | rates | {"flops": products, "resident_bytes": resident_bytes(), "before_bytes": before}
 
 
-def million(num_rows: int) -> dict[str, Any]:
-    """Text to packed batches, each part on its own clock."""
-    from transformers import AutoTokenizer
+def write(file: Path, num_rows: int) -> None:
+    """The embedded messages over and over, each with a number of its own."""
+    from finewright import formats
 
-    from finewright import batches, checks, data, formats
-    from finewright.config import DataKnobs
-
-    tokenizer = AutoTokenizer.from_pretrained(CONTENT / "mini")
     records, _ = formats.read(CONTENT / "tickets" / "train.csv")
     rows = [(str(record.values["text"]), str(record.values["label"])) for record in records]
-    tokenizer(rows[0][0])
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        if file.suffix == ".csv":
+            writer.writerow(("text", "label"))
+        for number in range(num_rows):
+            text, label = rows[number % len(rows)]
+            if file.suffix == ".csv":
+                writer.writerow((f"{text} {number}", label))
+            else:
+                handle.write(json.dumps({"text": f"{text} {number}", "label": label}, ensure_ascii=False) + "\n")
+
+
+def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
+    """From a file to the plan of every update and the facts of a run, as `train` does it, each part on its own clock."""
+    from finewright import checks, data, facts, hardware, hub, methods, prospect, tasks
+    from finewright.config import Settings
+
+    seconds: dict[str, float] = {}
+    resident: dict[str, int] = {}
+
+    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*words: Any, **options: Any) -> Any:
+            began = time.process_time()
+            made = work(*words, **options)
+            seconds[part] = time.process_time() - began
+            resident[part] = resident_bytes()
+            return made
+
+        return do
+
+    settings, source, way = Settings(), hub.resolve("mini"), methods.make(method, {})
     with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "million.jsonl"
-        with file.open("w", encoding="utf-8") as handle:
-            for number in range(num_rows):
-                text, label = rows[number % len(rows)]
-                handle.write(json.dumps({"text": f"{text} {number}", "label": label}) + "\n")
-        del records, rows
-        before, marks = resident_bytes(), [time.process_time()]
-        dataset = data.read(file, knobs=DataKnobs())
-        marks.append(time.process_time())
-        checks.look(dataset)
-        marks.append(time.process_time())
-        task = {label: number for number, label in enumerate(dataset.labels)}
-        splits = (dataset.train, dataset.validation, dataset.test)
-        encoded = [
-            batches.encode(tokenizer, [row.text for row in split], targets=[task[row.label] for row in split], limit=512)
-            for split in splits
-        ]
-        marks.append(time.process_time())
-        lengths = encoded[0].lengths
-        batches.steps(lengths, budget=batches.choose_budget(lengths)[0], accumulation=1, seed=0, epochs=1)
-        marks.append(time.process_time())
-        num_bytes = file.stat().st_size
-    parts = [later - earlier for earlier, later in zip(marks, marks[1:], strict=False)]
-    named = dict(zip(("reading", "checking", "tokenising", "packing"), parts, strict=True))
-    told = {
-        "tokens": sum(sum(one.lengths) for one in encoded),
-        "cpu_seconds": sum(parts),
-        "parts": named,
-        "file_bytes": num_bytes,
+        file = Path(place) / name
+        write(file, num_rows)
+        before, num_bytes = resident_bytes(), file.stat().st_size
+        dataset = timed("reading", data.read)(file, knobs=settings.data)
+        timed("checking", checks.look)(dataset)
+        task = tasks.infer(dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none")
+        told = {"settings": settings, "machine": hardware.detect(), "dataset": dataset, "task": task}
+        with mock.patch.object(prospect, "encode", timed("tokenising", prospect.encode)):
+            found = timed("planning", prospect.look)(source, way, **told, report=checks.stop_on_errors)
+        known = {"source": source, "dataset": dataset, "settings": settings, "method": way, "device": "cpu"}
+        timed("hashing", facts.collect)(splits=found.splits, **known)
+    seconds["planning"] -= seconds["tokenising"]
+    sizes = {"tokens": sum(sum(one.lengths) for one in found.splits.values()), "file_bytes": num_bytes}
+    sizes |= {"before_bytes": before, "resident_bytes": resident_bytes(), "updates": len(found.forecast.recipe.steps)}
+    total = sum(seconds.values())
+    return sizes | {
+        "cpu_seconds": total,
+        "parts": seconds,
+        "resident_by_part": resident,
+        "us_per_token": total / sizes["tokens"] * 1e6,
     }
-    return told | {"resident_bytes": resident_bytes(), "before_bytes": before}
 
 
-def cell(axis: str, size: int, *, method: str, num_steps: int) -> dict[str, Any]:
+def cell(axis: str, size: int, *, method: str, num_steps: int, least_seconds: float) -> dict[str, Any]:
     """One measurement, in this process."""
-    told = million(size) if axis == "million" else train(axis, size, method=method, num_steps=num_steps)
-    return {"axis": axis, "size": size, **told, "us_per_token": told["cpu_seconds"] / told["tokens"] * 1e6}
+    if axis.startswith("million"):
+        return {"axis": axis, "size": size, **million(size, name=f"rows.{'csv' if 'csv' in axis else 'jsonl'}", method=method)}
+    return {"axis": axis, "size": size, **train(axis, size, method=method, num_steps=num_steps, least_seconds=least_seconds)}
 
 
 def show(cells: list[dict[str, Any]]) -> None:
     """Each axis against its first cell, and the million rows by part."""
-    print("| axis | size | µs a token | against the first | theory | preparing, s | resident MB |")
+    print("| axis | size | µs a token: median (middle half, updates) | against the first | theory | preparing, s | resident MB |")
     print("|---|---|---|---|---|---|---|")
-    for one in (one for one in cells if one["axis"] != "million"):
+    for one in (one for one in cells if not one["axis"].startswith("million")):
         first = next(other for other in cells if other["axis"] == one["axis"])
         times, theory = one["us_per_token"] / first["us_per_token"], one["flops"] / first["flops"]
         preparing, resident = one["preparing_cpu_seconds"], one["resident_bytes"] / 1e6
-        line = f"{one['us_per_token']:,.0f} | {times:.2f} × | {theory:.2f} × | {preparing:.1f} | {resident:,.0f}"
-        print(f"| {one['axis']} | {one['size']:,} | {line} |")
-    for one in (one for one in cells if one["axis"] == "million"):
+        low, high = one["us_per_token_middle_half"]
+        spread = f"{one['us_per_token']:,.0f} ({low:,.0f}–{high:,.0f}, {one['steps']})"
+        size = f"{one['size']:,}" + (f" ({one['parameters'] / 1e6:,.0f} M)" if one["axis"] == "model" else "")
+        print(f"| {one['axis']} | {size} | {spread} | {times:.2f} × | {theory:.2f} × | {preparing:.1f} | {resident:,.0f} |")
+    for one in (one for one in cells if one["axis"].startswith("million")):
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in one["parts"].items())
-        memory = (one["resident_bytes"] - one["before_bytes"]) / 1e9
-        rate = one["tokens"] / one["cpu_seconds"]
-        print(f"\n{one['size']:,} rows, {one['file_bytes'] / 1e6:,.0f} MB, {one['tokens']:,} tokens: {parts};")
-        print(f"{rate:,.0f} tokens per CPU-second, {memory:.2f} GB of memory beyond what the program takes")
+        rate, kind = one["tokens"] / one["cpu_seconds"], one["axis"].removeprefix("million-") if "-" in one["axis"] else "jsonl"
+        print(f"\n{one['size']:,} rows of {kind}, {one['file_bytes'] / 1e6:,.0f} MB, {one['tokens']:,} tokens: {parts};")
+        total, before = one["resident_bytes"] / 1e9, one["before_bytes"] / 1e9
+        print(f"{rate:,.0f} tokens per CPU-second, {total:.2f} GB of memory in all, {before:.2f} GB of it before the first row")
 
 
 def main() -> None:
@@ -137,12 +186,14 @@ def main() -> None:
     parser.add_argument("--axis", action="append", choices=list(AXES))
     parser.add_argument("--method", default="lora")
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
         axis, size = arguments.cell
-        print(json.dumps(cell(axis, int(size), method=arguments.method, num_steps=arguments.steps)))
+        counts = {"num_steps": arguments.steps, "least_seconds": arguments.seconds}
+        print(json.dumps(cell(axis, int(size), method=arguments.method, **counts)))
         return
     from finewright import hardware
 
@@ -151,7 +202,8 @@ def main() -> None:
         own = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "FINEWRIGHT_CACHE": store}
         for axis in arguments.axis or AXES:
             for size in AXES[axis]:
-                words = ["--method", arguments.method, "--steps", str(arguments.steps), "--cell", axis, str(size)]
+                words = ["--method", arguments.method, "--steps", str(arguments.steps), "--seconds", str(arguments.seconds)]
+                words += ["--cell", axis, str(size)]
                 told = subprocess.run([sys.executable, __file__, *words], env=own, check=True, stdout=subprocess.PIPE, text=True)
                 cells.append(json.loads(told.stdout.splitlines()[-1]))
                 print(json.dumps(cells[-1]), file=sys.stderr, flush=True)

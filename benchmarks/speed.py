@@ -1,26 +1,32 @@
-"""Tokens per CPU-second of one thread, in training and predicting: Finewright beside Hugging Face, by turns in one run.
+"""Tokens per second in training and predicting: Finewright beside Hugging Face, by turns in one run.
 
-    python benchmarks/speed.py [--rounds 3] [--steps 6] [--way lora …] [--out FILE.json]
+    python benchmarks/speed.py [--rounds 3] [--steps 6] [--threads N] [--way lora …] [--out FILE.json]
 
 GPT-2 small with random weights (speed does not depend on their values) on texts of random tokens whose lengths are spread like
-those of short messages. One child process per cell and round, one thread: machines are shared, so CPU seconds of one thread can
-be compared and wall time cannot. Tokens are real ones: neither padding nor a prompt's. The first update is not counted.
+those of short messages. One child process per cell and round. With one thread seconds are CPU-seconds, since machines are
+shared and wall time cannot be compared there; with more they are wall seconds, for a quiet machine. Tokens are real ones:
+neither padding nor a prompt's. The first update is not counted. A peer that is not installed is left out, which is said.
 
 `trainer best` is bfloat16, batches of like lengths in random order, no dropout. With `freeze` what the frozen blocks make
 of the texts is kept: the rate is that from the second pass over the data on, and a row of its own adds the first one.
 `predict` scores the embedded messages, tokenising included, beside the `text-classification` pipeline with batches of 16.
-The share of the peak is useful arithmetic (the products that the way cannot do without, on every real token) over the
-bfloat16 rate of a 512 × 768 × 3,072 product in the same process.
+
+Two shares of the peak, which is the bfloat16 rate of a 512 × 768 × 3,072 product in the same process. `plain`: every weight of
+every block on every real token. `needed`: what the way cannot do without; of the last block keys and values of every token and
+the rest for one token a text, no gradient below the lowest weight that learns, and attention's own products.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 WAYS = {"lora": {}, "full": {}, "freeze": {"blocks": 3}, "prompt": {}}
@@ -28,10 +34,7 @@ PREDICT = "predict"
 FINEWRIGHT = "finewright"
 TRAINERS = ("trainer", "trainer bf16", "trainer best")
 PIPELINES = ("pipeline", "pipeline bf16", "pipeline bf16 sorted")
-FLOPS = {"lora": 340e6, "full": 510e6, "freeze": 255e6, "prompt": 340e6, PREDICT: 170e6}
-"""Useful arithmetic per token: 85 M weights in the blocks, times 2 forward, 2 for the states' gradients, 2 for the weights'."""
-KEPT_FLOPS = 128e6
-"""The same of `freeze` when only the three trained blocks run."""
+WIDTH, BLOCKS = 768, 12
 PASSES = 3
 ROWS, NUM_TEXTS, VOCABULARY, LABELS = 16, 1000, 50257, 6
 NUM_MESSAGES = 96
@@ -57,18 +60,67 @@ def network(*, dropout: float = 0.1):
     return GPT2ForSequenceClassification(GPT2Config(num_labels=LABELS, pad_token_id=0, use_cache=False, **rates))
 
 
-def matmul_rate() -> float:
-    """FLOP per CPU-second of a bfloat16 product of this network's size; the best of several."""
+def matmul_rate(clock: Callable[[], float]) -> float:
+    """FLOP per second of a bfloat16 product of this network's size; the best of several."""
     import torch
 
     states, weight = torch.randn(512, 768, dtype=torch.bfloat16), torch.randn(3072, 768, dtype=torch.bfloat16)
     found = []
     for _ in range(20):
-        began = time.process_time()
+        began = clock()
         for _ in range(5):
             torch.nn.functional.linear(states, weight)
-        found.append(5 * 2 * 512 * 768 * 3072 / (time.process_time() - began))
+        found.append(5 * 2 * 512 * 768 * 3072 / (clock() - began))
     return max(found[2:])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Tokens of a text on average, and tokens that a token sees in its own text on average."""
+
+    mean: float
+    seen: float
+
+    @classmethod
+    def of(cls, lengths: Sequence[int]) -> "Texts":
+        return cls(sum(lengths) / len(lengths), sum(length**2 for length in lengths) / sum(lengths))
+
+
+def filling_flops(way: str, texts: Texts) -> dict[str, float]:
+    """For each token, of the forward pass of the blocks that do not learn."""
+    below = BLOCKS - _num_learning(way)
+    return {"plain": 2.0 * below * 12 * WIDTH**2, "needed": 2.0 * below * (12 * WIDTH**2 + 2 * WIDTH * texts.seen)}
+
+
+def learning_flops(way: str, texts: Texts) -> dict[str, float]:
+    """For each token, of the blocks above: forward, for the states' gradients, and for the weights' where they learn."""
+    num, products = _num_learning(way), 3 if way in ("full", "freeze") else 2
+    weights, attention = 12 * WIDTH**2, 2 * WIDTH * texts.seen
+    # of the last block keys and values are for all tokens; query, output and MLP for the one that is read
+    needed = ((num - 1) * weights + (2 + 10 / texts.mean) * WIDTH**2) * products
+    needed += ((num - 1) * attention + 2 * WIDTH) * 3  # both operands of attention's products have a gradient
+    if way in ("lora", "freeze"):
+        needed -= 3 * WIDTH**2  # below the lowest query, key and value nothing learns
+    return {"plain": 2.0 * num * weights * products, "needed": 2.0 * needed}
+
+
+def predict_flops(texts: Texts) -> dict[str, float]:
+    """For each token of a forward pass that is read at one token a text."""
+    weights, attention = 12 * WIDTH**2, 2 * WIDTH * texts.seen
+    needed = (BLOCKS - 1) * (weights + attention) + (2 + 10 / texts.mean) * WIDTH**2 + 2 * WIDTH
+    return {"plain": 2.0 * BLOCKS * weights, "needed": 2.0 * needed}
+
+
+def _num_learning(way: str) -> int:
+    return WAYS[way].get("blocks", BLOCKS)
+
+
+def flops(way: str, texts: Texts, *, filled: float) -> dict[str, float]:
+    """Per token, the blocks that do not learn `filled` times."""
+    if way == PREDICT:
+        return predict_flops(texts)
+    below, above = filling_flops(way, texts), learning_flops(way, texts)
+    return {kind: above[kind] + filled * below[kind] for kind in above}
 
 
 def finewright(way: str, num_steps: int) -> dict:
@@ -118,7 +170,7 @@ def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: object, **__: object) -> None:
-            marks.append(time.process_time())
+            marks.append((time.process_time(), time.perf_counter()))
 
     with tempfile.TemporaryDirectory() as place:
         settings = TrainingArguments(
@@ -138,7 +190,8 @@ def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
         rows = [{"input_ids": one, "labels": number % LABELS} for number, one in enumerate(ids)]
         Trainer(net, settings, train_dataset=rows, data_collator=collate, callbacks=[Clock()]).train()
     counted = done[1 : num_steps + 1]  # a batch or two more may have been fetched ahead
-    return {"tokens": sum(counted), "cpu_seconds": marks[-1] - marks[0], "precision": "bfloat16" if bf16 else "float32"}
+    cpu, wall = (end - start for start, end in zip(marks[0], marks[-1], strict=True))
+    return {"tokens": sum(counted), "cpu_seconds": cpu, "wall_seconds": wall, "precision": "bfloat16" if bf16 else "float32"}
 
 
 def predict(who: str) -> dict:
@@ -168,93 +221,119 @@ def predict(who: str) -> dict:
                 return made(sorted(messages, key=len) if "sorted" in who else messages)
 
         score(messages)
-        began = time.process_time()
+        cpu, wall = time.process_time(), time.perf_counter()
         score(messages)
-        seconds = time.process_time() - began
-    tokens = sum(map(len, tokenizer(messages)["input_ids"]))
-    return {"tokens": tokens, "cpu_seconds": seconds, "precision": "bfloat16" if bf16 else "float32"}
+        told = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+    lengths = [len(ids) for ids in tokenizer(messages)["input_ids"]]
+    return told | {"tokens": sum(lengths), "lengths": lengths, "precision": "bfloat16" if bf16 else "float32"}
 
 
-def cell(who: str, way: str, num_steps: int) -> dict:
-    """One measurement, in this process."""
-    import resource
-
+def cell(who: str, way: str, *, num_steps: int, threads: int) -> dict:
+    """One measurement, in this process; `skipped` where a peer is not installed."""
     import torch
 
-    torch.set_num_threads(1)
-    if way == PREDICT:
-        told = predict(who)
-    elif who == FINEWRIGHT:
-        told = finewright(way, num_steps)
-    else:
-        told = trainer(way, num_steps, bf16=who != TRAINERS[0], best=who == TRAINERS[2])
+    torch.set_num_threads(threads)
+    try:
+        told = _measured(who, way, num_steps=num_steps)
+    except ImportError as error:
+        if who == FINEWRIGHT:
+            raise
+        return {"who": who, "way": way, "skipped": str(error).strip().splitlines()[0]}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    told |= {"rate": told["tokens"] / told["cpu_seconds"], "peak_resident_bytes": peak}
-    flops = KEPT_FLOPS if "filling_cpu_seconds" in told else FLOPS[way]
-    return {"who": who, "way": way, **told, "share": told["rate"] * flops / matmul_rate()}
+    seconds, clock = ("cpu_seconds", time.process_time) if threads == 1 else ("wall_seconds", time.perf_counter)
+    spread = Texts.of(told.pop("lengths", None) or [len(one) for one in texts()])
+    told |= {"rate": told["tokens"] / told[seconds], "seconds": seconds, "threads": threads, "peak_resident_bytes": peak}
+    told |= {"matmul_rate": matmul_rate(clock), "flops": flops(way, spread, filled="filling_cpu_seconds" not in told)}
+    if "filling_cpu_seconds" in told:
+        told["passes_flops"] = flops(way, spread, filled=1 / PASSES)
+    return {"who": who, "way": way, **told}
+
+
+def _measured(who: str, way: str, *, num_steps: int) -> dict:
+    if way == PREDICT:
+        return predict(who)
+    if who == FINEWRIGHT:
+        return finewright(way, num_steps)
+    return trainer(way, num_steps, bf16=who != TRAINERS[0], best=who == TRAINERS[2])
 
 
 def show(cells: list[dict]) -> None:
     """Medians and spread, with how many times the Trainer's rate ours is."""
     groups: dict[tuple[str, str], list[dict]] = {}
-    for one in cells:
+    for one in (one for one in cells if "skipped" not in one):
         groups.setdefault((one["way"], one["who"]), []).append(one)
         if "filling_cpu_seconds" in one:
             groups.setdefault((one["way"], f"{one['who']}, {PASSES} passes"), []).append(_with_filling(one))
-    print("| way | who | tokens per CPU-second: median (least–most) | Finewright is | share of the matmul peak | resident MB |")
-    print("|---|---|---|---|---|---|")
+    for line in dict.fromkeys(f"left out: {one['who']} ({one['skipped']})" for one in cells if "skipped" in one):
+        print(line)
+    told = next(iter(groups.values()), [{"seconds": "cpu_seconds", "threads": 1}])[0]
+    kind, threads = "CPU-second" if told["seconds"] == "cpu_seconds" else "second of wall clock", told["threads"]
+    unit = f"{kind}, {threads} thread{'s' * (threads > 1)}"
+    print(f"| way | who | tokens per {unit}: median (least–most) | Finewright is | of the peak: plain | needed | resident MB |")
+    print("|---|---|---|---|---|---|---|")
     for (way, who), found in groups.items():
         rates = [one["rate"] for one in found]
         own = [cells for (one, name), cells in groups.items() if one == way and FINEWRIGHT in name]
         ours = [statistics.median(cell["rate"] for cell in cells) for cells in own]
         times = "" if FINEWRIGHT in who else ", ".join(f"{one / statistics.median(rates):.2f} ×" for one in ours)
-        share = statistics.median(one["share"] for one in found)
+        shares = " | ".join(f"{_share(found, kind):.0%}" for kind in ("plain", "needed"))
         peak = statistics.median(one["peak_resident_bytes"] for one in found) / 1e6
         spread = f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"
-        print(f"| {way} | {who} | {spread} | {times} | {share:.0%} | {peak:,.0f} |")
+        print(f"| {way} | {who} | {spread} | {times} | {shares} | {peak:,.0f} |")
+
+
+def _share(found: list[dict], kind: str) -> float:
+    return statistics.median(one["rate"] * one["flops"][kind] / one["matmul_rate"] for one in found)
 
 
 def _with_filling(one: dict) -> dict:
     """The rate over several passes, the first of which runs the frozen blocks too."""
     tokens = PASSES * one["filled_tokens"]
-    return one | {"rate": tokens / (one["filling_cpu_seconds"] + tokens / one["rate"])}
+    rate = tokens / (one[f"filling_{one['seconds']}"] + tokens / one["rate"])
+    return one | {"rate": rate, "flops": one["passes_flops"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--way", action="append", choices=[*WAYS, PREDICT])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="a file of --out to print again")
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
-        print(json.dumps(cell(*arguments.cell, arguments.steps)))
+        print(json.dumps(cell(*arguments.cell, num_steps=arguments.steps, threads=arguments.threads)))
         return
     if arguments.table:
         show(json.loads(arguments.table.read_text())["cells"])
         return
     from finewright import hardware
 
-    cells: list[dict] = []
+    environment, cells = hardware.environment(), list[dict]()
     with tempfile.TemporaryDirectory() as store:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         for number in range(arguments.rounds):
             for way in arguments.way or [*WAYS, PREDICT]:
                 for who in (FINEWRIGHT, *(PIPELINES if way == PREDICT else TRAINERS)):
-                    command = [sys.executable, __file__, "--steps", str(arguments.steps), "--cell", who, way]
-                    own = {**environment, "FINEWRIGHT_CACHE": f"{store}/{number}"}  # nothing kept from an earlier round
-                    told = subprocess.run(command, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
-                    cells.append(json.loads(told.splitlines()[-1]))
-                    print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
+                    cells.append(_in_child(who, way, arguments, store=f"{store}/{number}"))
+                    if arguments.out:
+                        arguments.out.write_text(json.dumps({"environment": environment, "cells": cells}, indent=1))
     lengths = sorted(map(len, texts()))
     print(f"{NUM_TEXTS} texts, mean {statistics.mean(lengths):.1f} tokens, 95 % below {lengths[int(0.95 * NUM_TEXTS)]}")
-    environment = hardware.environment()
     print(json.dumps(environment))
     show(cells)
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"environment": environment, "cells": cells}, indent=1))
+
+
+def _in_child(who: str, way: str, arguments: argparse.Namespace, *, store: str) -> dict:
+    """`store`: a cache of its own for each round, so that nothing is kept from an earlier one."""
+    threads = str(arguments.threads)
+    own = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "FINEWRIGHT_CACHE": store}
+    command = [sys.executable, __file__, "--steps", str(arguments.steps), "--threads", threads, "--cell", who, way]
+    outcome = subprocess.run(command, env={**os.environ, **own}, check=True, stdout=subprocess.PIPE, text=True)
+    told = json.loads(outcome.stdout.splitlines()[-1])
+    print(json.dumps(told), file=sys.stderr, flush=True)
+    return told
 
 
 if __name__ == "__main__":

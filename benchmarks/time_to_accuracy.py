@@ -1,29 +1,34 @@
 """CPU-seconds until validation is as good as Hugging Face Trainer + PEFT ever gets in as many epochs, on the same rows.
 
-    python benchmarks/time_to_accuracy.py --model DIR --data DIR [--data DIR] --out FILE.jsonl [--methods lora,full,…]
+    python benchmarks/time_to_accuracy.py --model DIR --data DIR [--data DIR] --out FILE.jsonl [--methods lora,full,…] [--seeds N]
     python benchmarks/time_to_accuracy.py --table FILE.jsonl
 
 A data folder has train and validation files, such as `finewright compare` leaves in its `splits`. One child process for each
 run, one thread, in turn: Finewright with its defaults, then the Trainer (bf16, 16 rows a batch) for as many epochs, twice: with
 its usual learning rates, and with the rate that Finewright took, which makes it a better Trainer than most people have. Both
-look at validation twice an epoch; their clocks run from the first batch on (Finewright's from before the frozen blocks are run
-over the texts), looks at validation included. Rows already in FILE are skipped.
+cut texts at the same length and look at validation four times an epoch; their clocks run from the first batch on (Finewright's
+from before the frozen blocks are run over the texts), looks at validation included. Rows already in FILE are skipped. Of several
+seeds the table has the median.
 """
 
 import argparse
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from finewright_runs import read_lines
-from trainer_baseline import BATCH_ROWS, LEARNING_RATES, encode, make_trainer, prepare
+from finewright_runs import clock, read_lines
+from trainer_baseline import BATCH_ROWS, LEARNING_RATES, MAX_LENGTH, encode, give_padding, make_trainer, prepare
 
+LOOKS = 4
+"""At validation in an epoch."""
+KEY = ("model", "data", "method", "seed")
 WHO = ("finewright", "trainer", "trainer, the same rate")
 Look = tuple[float, float]
 """CPU-seconds so far, accuracy on validation."""
@@ -32,22 +37,16 @@ Look = tuple[float, float]
 def ours(arguments: argparse.Namespace) -> dict[str, Any]:
     """Finewright's looks at validation."""
     import finewright
-    from finewright.job import Job
 
-    began: list[float] = []
     looks: list[Look] = []
-    fill = Job.fill
-
-    def timed(job: Job, splits: Any) -> None:
-        began.append(time.process_time())
-        fill(job, splits)
 
     def listen(event: Any) -> None:
         if type(event).__name__ == "Evaluated":
             looks.append((time.process_time() - began[0], event.metrics["accuracy"]))
 
-    knobs = {"train.threads": 1, "train.early_stopping": 0, "train.evaluations_per_epoch": 2}
-    with tempfile.TemporaryDirectory() as place, mock.patch.object(Job, "fill", timed):
+    knobs = {"train.threads": 1, "train.early_stopping": 0, "train.evaluations_per_epoch": LOOKS}
+    knobs |= {"seed": arguments.seed, "data.max_length": MAX_LENGTH}
+    with tempfile.TemporaryDirectory() as place, clock() as began:
         done = finewright.train(
             arguments.data[0], model=arguments.model, method=arguments.method, out=f"{place}/run", knobs=knobs, listen=listen
         )
@@ -66,13 +65,11 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     from finewright.hub import resolve
 
     torch.set_num_threads(1)
-    set_seed(0)
+    set_seed(arguments.seed)
     dataset, model = data.read(arguments.data[0], knobs=DataKnobs()), str(resolve(arguments.model).path)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = prepare(arguments.method, model, len(dataset.labels))
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-        network.config.pad_token_id = tokenizer.pad_token_id
+    give_padding(tokenizer, network)
 
     def encoded(rows: Any) -> list[dict[str, Any]]:
         return encode(tokenizer, [row.text for row in rows], [row.label for row in rows], labels=dataset.labels)
@@ -93,9 +90,10 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
             callbacks=[Clock()],
             num_train_epochs=arguments.epochs,
             learning_rate=arguments.lr,
+            seed=arguments.seed,
             warmup_steps=0.06,  # below one: of all steps
             eval_strategy="steps",
-            eval_steps=max(1, round(len(dataset.train) / BATCH_ROWS / 2)),
+            eval_steps=max(1, round(len(dataset.train) / BATCH_ROWS / LOOKS)),
             save_strategy="no",
         )
         began = time.process_time()
@@ -103,24 +101,34 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"looks": looks, "epochs": arguments.epochs, "lr": arguments.lr}
 
 
-def until(looks: list[Look], accuracy: float) -> float | None:
-    """CPU-seconds of the first look that is as good; None: none was."""
-    return next((seconds for seconds, found in looks if found >= accuracy), None)
+def until(looks: list[Look], accuracy: float) -> float:
+    """CPU-seconds of the first look that is as good; infinite: none was."""
+    return next((seconds for seconds, found in looks if found >= accuracy), math.inf)
+
+
+def against(mine: dict[str, Any], line: dict[str, Any]) -> tuple[float, float, float, float, float]:
+    """The Trainer's best, when it had it, when we had as much, how many times sooner (0: never), our best."""
+    best, own = (max(accuracy for _, accuracy in one["looks"]) for one in (line, mine))
+    after, soon = until(line["looks"], best), until(mine["looks"], best)
+    return best, after, soon, after / soon, own
 
 
 def table(lines: list[dict[str, Any]]) -> None:
-    """For each way: the Trainer's best and when it had it, when we had as much, and how many times sooner."""
-    print("| data | way | Trainer's rate | its best | after CPU s | Finewright as good after | sooner | Finewright's best |")
-    print("|---|---|---|---|---|---|---|---|")
-    for mine in (line for line in lines if line["who"] == WHO[0]):
-        for line in lines:
-            if line["who"] == WHO[0] or (line["data"], line["method"]) != (mine["data"], mine["method"]):
-                continue
-            best = max(accuracy for _, accuracy in line["looks"])
-            after, soon = until(line["looks"], best), until(mine["looks"], best)
-            found = f"{soon:.1f} s | {after / soon:.1f} ×" if after and soon else "never | "
-            own = max(accuracy for _, accuracy in mine["looks"])
-            print(f"| {line['data']} | {line['method']} | {line['lr']:g} | {best:.3f} | {after:.1f} | {found} | {own:.3f} |")
+    """For each way the medians over seeds: the Trainer's best and when it had it, when we had as much, how many times sooner."""
+    mine = {tuple(line[key] for key in KEY): line for line in lines if line["who"] == WHO[0]}
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for line in lines:
+        if line["who"] != WHO[0] and tuple(line[key] for key in KEY) in mine:
+            groups.setdefault(tuple(line[key] for key in (*KEY[:-1], "who")), []).append(line)
+    head = "model | data | way | seeds | Trainer's rate | its best | after CPU s | Finewright as good after | sooner"
+    print(f"| {head} | Finewright's best |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for (model, data, method, _), some in groups.items():
+        pairs = [against(mine[tuple(line[key] for key in KEY)], line) for line in some]
+        best, after, soon, sooner, own = (statistics.median(column) for column in zip(*pairs, strict=True))
+        found = "never | " if math.isinf(soon) else f"{soon:.1f} s | {sooner:.1f} ×"
+        rate = statistics.median(line["lr"] for line in some)
+        print(f"| {model} | {data} | {method} | {len(some)} | {rate:g} | {best:.3f} | {after:.1f} | {found} | {own:.3f} |")
 
 
 def main() -> None:
@@ -130,11 +138,13 @@ def main() -> None:
     parser.add_argument("--data", action="append")
     parser.add_argument("--methods", default="lora,full,freeze,prompt")
     parser.add_argument("--out")
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--table", type=Path)
     for name in ("--name", "--method", "--who"):  # of a child
         parser.add_argument(name)
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.table:
         table(read_lines(arguments.table))
@@ -143,22 +153,30 @@ def main() -> None:
     if arguments.who:
         found = (ours if arguments.who == WHO[0] else theirs)(arguments)
         with out.open("a") as file:
-            file.write(json.dumps({"data": arguments.name, "method": arguments.method, "who": arguments.who, **found}) + "\n")
+            said = {"model": model_name(arguments.model), "data": arguments.name, "method": arguments.method}
+            file.write(json.dumps(said | {"seed": arguments.seed, "who": arguments.who, **found}) + "\n")
         return
-    for data in arguments.data:
-        for method in arguments.methods.split(","):
-            for who in WHO:
-                _in_child(arguments, data=data, method=method, who=who, out=out)
+    for seed in range(arguments.seeds):
+        for data in arguments.data:
+            for method in arguments.methods.split(","):
+                for who in WHO:
+                    _in_child(arguments, data=data, method=method, seed=seed, who=who, out=out)
 
 
-def _in_child(arguments: argparse.Namespace, *, data: str, method: str, who: str, out: Path) -> None:
+def model_name(model: str) -> str:
+    """The last part of a folder's or a hub's name."""
+    return Path(model).name
+
+
+def _in_child(arguments: argparse.Namespace, *, data: str, method: str, seed: int, who: str, out: Path) -> None:
     path = Path(data)
     name = path.parent.parent.name if path.parent.name == "splits" else path.name
-    known = {line["who"]: line for line in read_lines(out) if (line["data"], line["method"]) == (name, method)}
+    key = (model_name(arguments.model), name, method, seed)
+    known = {line["who"]: line for line in read_lines(out) if tuple(line.get(part) for part in KEY) == key}
     if who in known:
         return
     command = [sys.executable, __file__, "--model", arguments.model, "--data", data, "--out", arguments.out]
-    command += ["--name", name, "--method", method, "--who", who]
+    command += ["--name", name, "--method", method, "--who", who, "--seed", str(seed)]
     if who != WHO[0]:
         lr = LEARNING_RATES[method] if who == WHO[1] else known[WHO[0]]["lr"]
         command += ["--epochs", str(known[WHO[0]]["epochs"]), "--lr", str(lr)]

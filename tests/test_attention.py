@@ -85,3 +85,29 @@ def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
     expected = reference(*long, [prefix + length for length in lengths], causal=True, window=window)
     texts = [expected[:, start : start + length] for start, length in zip((3, 7, 14), lengths, strict=True)]
     torch.testing.assert_close(ours, torch.cat([expected[:, :prefix], *texts], dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_dropout_drops_shares_of_attention_and_weighs_the_others_more(prefix):
+    """With values of one one each the outcome is the shares themselves, so the mask that was drawn can be read."""
+    lengths, heads, rate = (1, 3, 3), 2, 0.25
+    num_tokens, longest = prefix + sum(lengths), prefix + max(lengths)
+    layout = Layout(lengths).prefixed(prefix) if prefix else Layout(lengths)
+    query, key, value = (torch.randn(1, heads, num_tokens, longest) for _ in range(3))
+    places = torch.cat([torch.arange(prefix), layout.positions[prefix:]])
+    ones = torch.nn.functional.one_hot(places, longest).float().expand(1, heads, -1, -1)
+
+    def attended(values, dropout):
+        torch.manual_seed(1)
+        return packed_attention(Causal(), query, key, values, None, layout=layout, dropout=dropout)[0][0]
+
+    shares, dropped = attended(ones, 0.0), attended(ones, rate)
+    drawn = dropped[shares > 0] / shares[shares > 0]
+    assert 0 < int((drawn == 0).sum()) < len(drawn) / 2
+    torch.testing.assert_close(drawn, (drawn != 0) / (1 - rate), atol=1e-5, rtol=0)
+    starts, outcome = [prefix + sum(lengths[:number]) for number in range(len(lengths))], attended(value, rate)
+    before = value[0, :, :prefix]
+    for start, length in [(0, prefix), *zip(starts, lengths, strict=True)]:
+        own = torch.cat([before, value[0, :, start : start + length]], dim=1) if start else value[0, :, start : start + length]
+        weights = dropped[start : start + length].transpose(0, 1)[:, :, : own.shape[1]]
+        torch.testing.assert_close(outcome[start : start + length].transpose(0, 1), weights @ own, atol=1e-5, rtol=1e-5)

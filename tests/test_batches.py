@@ -1,5 +1,10 @@
 """Batches."""
 
+import math
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,3 +101,43 @@ def test_passes_of_a_size_that_none_of_the_latest_had():
     assert batches.num_new_sizes(steps(4, 4, 4), lengths, remembered=1) == 1
     assert batches.num_new_sizes(steps(4, 3, 4, 2), lengths, remembered=2) == 3
     assert batches.num_new_sizes(steps(4, 3, 4, 2), lengths, remembered=1) == 4, "the first was forgotten"
+
+
+def plain_steps(lengths, *, budget, accumulation, seed, epochs):
+    """As they are meant, one row after the other."""
+    plan = []
+    for epoch in range(math.ceil(epochs)):
+        passes = []
+        for row in np.random.default_rng([seed, epoch]).permutation(len(lengths)).tolist():
+            if not passes or sum(lengths[one] for one in passes[-1]) + lengths[row] > budget:
+                passes.append(())
+            passes[-1] += (row,)
+        groups = [tuple(passes[start : start + accumulation]) for start in range(0, len(passes), accumulation)]
+        used = groups[: max(1, round(min(1.0, epochs - epoch) * len(groups)))]
+        plan += [batches.Step(epoch + (index + 1) / len(groups), group) for index, group in enumerate(used)]
+    return plan
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 90), st.integers(1, 4), st.sampled_from([0.2, 1, 2.5]))
+def test_steps_are_what_going_through_the_rows_makes(lengths, budget, accumulation, epochs):
+    options = {"budget": budget, "accumulation": accumulation, "seed": 3, "epochs": epochs}
+    made, wanted = batches.steps(lengths, **options), plain_steps(lengths, **options)
+    assert list(made) == wanted
+    assert list(made[1:-1]) == wanted[1:-1]
+    assert list(made[:2][-1:]) == wanted[:2][-1:]
+    assert list(batches.steps(lengths, max_steps=3, **options)) == wanted[:3]
+    cut = [replace(step, batches=batches.halved(step.batches, lengths, times=2)) for step in wanted]
+    assert list(made.halved(lengths, times=2)) == cut
+    with pytest.raises(IndexError):
+        made[len(wanted)]
+    assert all(type(row) is int for step in made for rows in step.batches for row in rows)
+
+
+def test_many_epochs_take_few_bytes_a_row():
+    lengths = [20] * 20_000
+    tracemalloc.start()
+    made = batches.steps(lengths, budget=320, accumulation=1, seed=0, epochs=10)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(made) == 10 * 20_000 / 16
+    assert kept < 10 * 20_000 * 6

@@ -196,3 +196,19 @@ def test_errors_stop_with_every_row_named_and_the_rest_counted():
     assert "and 10 more" in text
     assert "harmless" not in text
     checks.stop_on_errors(findings[1:])
+
+
+def test_only_texts_that_may_occur_twice_are_held_by_their_text(monkeypatch):
+    seen = []
+    monkeypatch.setattr(checks, "normalised", lambda text: seen.append(text) or text.casefold())
+    findings = found(train=[*GOOD, ("First 3", "a"), ("FIFTH", "b")])
+    assert set(findings) == {"duplicates", "leak", "two_labels"}
+    assert sorted(seen) == ["FIFTH", "First 3", "fifth", "first 3"]
+
+
+def test_numbers_that_are_equal_by_chance_change_nothing(monkeypatch):
+    parts = {"train": [*GOOD, ("b", "a"), ("a", "a"), ("A", "b"), ("B", "a")], "validation": [("a", "a"), ("z", "b")]}
+    wanted = found(**parts)
+    monkeypatch.setattr(checks, "perhaps_again", lambda texts: [list(range(len(some))) for some in texts])
+    assert found(**parts) == wanted
+    assert wanted["duplicates"].rows == ("train.csv:17", "train.csv:16"), "in the order of the first of each text"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewright import data
+from finewright import data, duplicates, formats
 from finewright.config import DataKnobs
 from finewright.errors import ExitCode, UserError
 
@@ -52,7 +52,7 @@ def test_missing_splits_are_held_out_and_said(tmp_path):
 def test_one_text_is_never_torn_over_our_own_splits(tmp_path):
     rows = [{"text": f"Same  TEXT {index % 20}" if index % 2 else f"same text {index % 20}", "label": "a"} for index in range(60)]
     dataset = data.read(jsonl(tmp_path / "a.jsonl", rows + many(40)), knobs=DataKnobs(test_fraction=0.4))
-    parts = [{data.normalised(row.text) for row in part} for part in (dataset.train, dataset.validation, dataset.test)]
+    parts = [{duplicates.normalised(row.text) for row in part} for part in (dataset.train, dataset.validation, dataset.test)]
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert any("went back to it" in note for note in dataset.notes)
@@ -357,3 +357,23 @@ def test_texts_come_from_a_regular_file(tmp_path):
         data.read_texts(tmp_path / "pipe", knobs=KNOBS)
     with pytest.raises(UserError, match="not a regular file"):
         data.read_texts(tmp_path, knobs=KNOBS)
+
+
+def test_rows_of_a_label_share_its_name_and_rows_of_a_file_their_columns(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"text": f"text {index}", "label": "some label"} for index in range(3)])
+    rows, _ = data.read_rows(path, knobs=KNOBS)
+    assert rows[0].label is rows[1].label is rows[2].label
+    first, second, _ = (list(record.values) for record in formats.read(path)[0])
+    assert all(one is other for one, other in zip(first, second, strict=True))
+
+
+def test_columns_that_nobody_wants_are_not_read_from_parquet(tmp_path):
+    ends = pyarrow.py_buffer((0).to_bytes(4, "little") + (1).to_bytes(4, "little"))
+    broken = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, ends, pyarrow.py_buffer(b"\xff")])
+    table = pyarrow.table({"label": ["a"], "other": broken, " text": ["x"]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    rows, _ = data.read_rows(tmp_path / "a.parquet", knobs=KNOBS)
+    assert [(row.text, row.label) for row in rows] == [("x", "a")]
+    assert data.read_texts(tmp_path / "a.parquet", knobs=KNOBS) == ["x"]
+    with pytest.raises(UserError, match="not readable as Parquet"):
+        data.read_rows(tmp_path / "a.parquet", knobs=DataKnobs(text_column="sentence"))

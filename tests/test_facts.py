@@ -1,12 +1,15 @@
 """What must be as it was, and how a difference is told."""
 
 import copy
+import hashlib
+import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tiny
-from finewright import batches, data, facts, hub, methods
+from finewright import batches, data, encoding, facts, hub, methods
 from finewright.config import DataKnobs, Settings
 from finewright.errors import ExitCode, UserError
 
@@ -140,3 +143,19 @@ def test_a_schedule_knob_that_there_was_not_then_had_its_default():
     facts.require_explained({}, {"train.schedule": Settings().train.schedule, "train.lr": 0.1}, [], where="")
     with pytest.raises(UserError, match=r"train\.schedule: '\w+' → 'other'"):
         facts.require_explained({}, {"train.schedule": "other"}, [], where="")
+
+
+def test_tokens_and_rows_are_hashed_a_part_at_a_time_with_the_same_outcome(place, monkeypatch):
+    ids = [[1, 2, 3], [4], [5, 6, 7, 8]]
+    split = batches.Encoded(encoding.TokenRows(np.arange(1, 9, dtype=np.int32), np.array([3, 1, 4], dtype=np.int32)), [], [])
+    whole = (np.array([3, 1, 4], dtype=np.int64), np.arange(1, 9, dtype=np.int64))
+    wanted = b"".join(hashlib.sha256(array.tobytes()).digest() for array in whole)
+    for at_once in (1, 3, 8, 100):
+        monkeypatch.setattr(facts, "_AT_ONCE", at_once)
+        assert facts._tokens(split) == facts._tokens(batches.Encoded(ids, [], [])) == wanted
+    rows = [data.Row(f"{'x' * 1000} {index}", "a", "") for index in range(2000)]
+    tracemalloc.start()
+    facts._rows(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500_000, "a block of them is written down once more, not all"

@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from finewright import formats
+from finewright import formats, textfile
 from finewright.errors import ExitCode, UserError
 
 ROWS = [{"text": "Grüße, “world”\nsecond line", "label": "a"}, {"text": "x,y;z", "label": "b"}]
@@ -207,7 +207,7 @@ def test_only_regular_files_are_opened(tmp_path):
 
 
 def test_a_bomb_stops_at_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(textfile, "MOST_BYTES", 1 << 20)
     assert "GiB of text" in refused(write(tmp_path / "a.csv.gz", gzip.compress(b"x" * (2 << 20))))
 
 

@@ -12,7 +12,7 @@ import finewright
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
     {"__init__", "errors"},
-    {"config", "disk", "expect", "inline", "kernels", "stop"},
+    {"config", "disk", "duplicates", "expect", "inline", "kernels", "stop", "textfile"},
     {
         "anatomy",
         "attention",

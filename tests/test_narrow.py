@@ -5,7 +5,7 @@ import torch
 
 import tiny
 from finewright import anatomy as anatomies
-from finewright import methods, narrow, tasks
+from finewright import methods, models, narrow, tasks
 from finewright.attention import Layout
 
 PACKABLE = [kind for kind in tiny.CONFIGS if not anatomies.of(tiny.CONFIGS[kind]()).unpackable]
@@ -109,3 +109,20 @@ def test_blocks_that_are_computed_twice_are_cut_twice(kind):
     torch.testing.assert_close(checkpointed_scores, scores, atol=1e-6, rtol=1e-6)
     for name, gradient in gradients.items():
         torch.testing.assert_close(checkpointed_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(("kind", "way"), [case for case in CASES if case[0] in ("gpt2", "llama", "bert")])
+def test_with_frozen_weights_in_bfloat16_too(kind, way):
+    def half():
+        tuned = prepared(kind, way)
+        models.use_bfloat16(tuned)
+        return tuned
+
+    scores, gradients = scores_and_gradients(half())
+    tuned = half()
+    tuned.last_block = narrow.install(tuned.network, anatomy=tuned.anatomy)
+    narrow_scores, narrow_gradients = scores_and_gradients(tuned)
+    assert not torch.equal(scores, scores_and_gradients(prepared(kind, way))[0]), "the products were in float32"
+    torch.testing.assert_close(narrow_scores, scores, atol=1e-6, rtol=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(narrow_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 import tiny
 from finewright import optim
@@ -33,3 +34,23 @@ def test_vectors_are_not_decayed():
     assert all(p.ndim == 2 for p in decayed["params"])
     assert all(p.ndim == 1 for p in plain["params"])
     assert optimizer.defaults["fused"]
+
+
+def test_the_fused_optimizer_makes_the_updates_of_the_plain_one():
+    ours, theirs = tiny.tuned("gpt2"), tiny.tuned("gpt2")
+    fused = optim.build(ours, lr=1e-2, weight_decay=0.1)
+    groups = [group | {"params": list(group["params"])} for group in optim.build(theirs, lr=1e-2, weight_decay=0.1).param_groups]
+    kept = [{key: group[key] for key in ("params", "weight_decay")} for group in groups]
+    plain = torch.optim.AdamW(kept, lr=1e-2, fused=False, foreach=False)
+    generator, before = torch.Generator().manual_seed(0), [p.detach().clone() for p in theirs.trainable().values()]
+    for step in range(10):
+        for one, other in zip(ours.trainable().values(), theirs.trainable().values(), strict=True):
+            gradient = torch.randn(one.shape, generator=generator) * 10.0 ** (step % 4 - 3)
+            one.grad, other.grad = gradient, gradient.clone()
+        for optimizer in (fused, plain):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-2 / (step + 1)
+            optimizer.step()
+    for (name, one), other, first in zip(ours.trainable().items(), theirs.trainable().values(), before, strict=True):
+        assert not torch.allclose(other, first, atol=1e-3), name
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5, msg=name)

@@ -98,3 +98,14 @@ def test_the_network_has_all_its_blocks_again(name):
 def test_few_blocks_are_all_traced():
     with repeats.shortened(deep_sketch("gpt2", methods.make("full", {}), num_blocks=5)) as runs:
         assert runs == []
+
+
+def test_what_is_scored_several_times_costs_several_times():
+    method = methods.make("lora", {})
+    sketch = deep_sketch("gpt2", method)
+    steps = batches.steps(LENGTHS, budget=90, accumulation=1, seed=0, epochs=1)
+    often = planner.Workload(tasks.Classification(("a", "b")), LENGTHS, steps, LENGTHS * 3)
+    times = planner.Workload(tasks.Classification(("a", "b")), LENGTHS, steps, LENGTHS, evaluations=3)
+    scoring = planner.trace_scoring(sketch, workload=often, splits=[LENGTHS])
+    told = {"method": method, "total_parameters": 1, "rates": RATES, "scoring": scoring}
+    assert planner.plan(sketch, workload=often, **told) == planner.plan(sketch, workload=times, **told)

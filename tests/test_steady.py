@@ -2,7 +2,7 @@
 
 import pytest
 
-from finewright import data, formats
+from finewright import data, textfile
 from finewright.config import DataKnobs
 from finewright.errors import ExitCode, UserError
 
@@ -10,7 +10,7 @@ from finewright.errors import ExitCode, UserError
 @pytest.mark.parametrize("more", [b"another,b\n", b'"half a li'], ids=["a row", "half a row"])
 @pytest.mark.parametrize("read", [data.read_rows, data.read_texts])
 def test_a_file_that_grows_meanwhile_is_refused(tmp_path, monkeypatch, read, more):
-    path, honest = tmp_path / "a.csv", formats._unpack
+    path, honest = tmp_path / "a.csv", textfile._raw_lines
     path.write_bytes(b"text,label\none,a\n")
     assert read(path, knobs=DataKnobs())
 
@@ -19,22 +19,21 @@ def test_a_file_that_grows_meanwhile_is_refused(tmp_path, monkeypatch, read, mor
             handle.write(more)
         return honest(file)
 
-    monkeypatch.setattr(formats, "_unpack", interfered)
+    monkeypatch.setattr(textfile, "_raw_lines", interfered)
     with pytest.raises(UserError, match=r"a\.csv: the file changed while it was read") as caught:
         read(path, knobs=DataKnobs())
     assert caught.value.code == ExitCode.BAD_DATA
 
 
 def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
-    path, honest = tmp_path / "a.txt", formats._unpack
+    path, honest = tmp_path / "a.txt", textfile._raw_lines
     path.write_text("one\n")
     (tmp_path / "b.txt").write_text("two\n")
 
     def interfered(file):
-        read = honest(file)
+        yield from honest(file)
         (tmp_path / "b.txt").replace(file)
-        return read
 
-    monkeypatch.setattr(formats, "_unpack", interfered)
+    monkeypatch.setattr(textfile, "_raw_lines", interfered)
     with pytest.raises(UserError, match="the file changed while it was read"):
         data.read_texts(path, knobs=DataKnobs())

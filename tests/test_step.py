@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import tiny
+from finewright import anatomy as anatomies
 from finewright import batches, methods, models
 from finewright.step import train_step
 from finewright.tasks import Classification
@@ -89,3 +90,26 @@ def test_bfloat16_keeps_trained_weights_and_scores_in_float32_and_moves_the_head
         one_step(tuned, [range(6)], lr=1e-5)
     assert (head != before).float().mean() > 0.95
     assert tiny.scores(tuned, tiny.texts([4])).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("way", ["full", "lora"])
+def test_several_passes_in_bfloat16_are_one(kind, way):
+    def gradients(groups, *, bfloat16=True):
+        net = tiny.network(kind)
+        anatomy = anatomies.of(net.config)
+        torch.manual_seed(3)
+        knobs = {"dropout": 0.0} if way == "lora" else {}
+        tuned = methods.make(way, knobs).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+        if bfloat16:
+            models.use_bfloat16(tuned)
+        loss = one_step(tuned, groups, lr=0.0).loss
+        return loss, {name: p.grad for name, p in tuned.trainable().items() if p.grad is not None}
+
+    loss, whole = gradients([range(6)])
+    parted_loss, parted = gradients([[0, 1], [2, 3, 4], [5]])
+    exact_loss, _ = gradients([range(6)], bfloat16=False)
+    assert loss != exact_loss, "the products were in float32"
+    assert parted_loss == pytest.approx(loss, abs=1e-6)
+    for name, gradient in whole.items():
+        assert float((parted[name] - gradient).norm()) <= 0.01 * float(gradient.norm()), name

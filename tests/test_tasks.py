@@ -101,3 +101,17 @@ def test_an_encoders_prompt_sees_the_text_and_is_never_shared():
     assert tasks._shares_prefix(tiny.tuned("gpt2").anatomy)
     assert not tasks._shares_prefix(tiny.tuned("bert").anatomy)
     assert not tasks._shares_prefix(tiny.tuned("bloom").anatomy)
+
+
+def test_targets_are_the_places_of_the_labels():
+    class Label(str):
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Label.compared += 1
+            return str.__eq__(self, other)
+
+    labels = tuple(Label(f"label {number}") for number in range(100))
+    assert Classification(labels).targets(f"label {number}" for number in (99, 0, 50)) == [99, 0, 50]
+    assert Label.compared < 50, "they are looked up, not gone through"

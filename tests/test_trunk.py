@@ -1,5 +1,6 @@
 """Frozen lower blocks run once: the same numbers as running them at every pass."""
 
+import os
 import threading
 from dataclasses import replace
 
@@ -266,3 +267,30 @@ def test_a_pass_that_fails_leaves_the_network_whole():
         logits(tuned, torch.tensor([1, 2]), Layout((2,)), torch.zeros(2, 31))
     assert list(tuned.network.transformer.h) == before
     assert set(tuned.network.state_dict()) == set(prepared().network.state_dict())
+
+
+def test_the_file_is_closed_with_the_last_who_has_the_states():
+    rows = fill(prepared(blocks=1, cached=True), where="file")
+    descriptor = rows.kept.kept
+    os.fstat(descriptor)
+    again = replace(rows, targets=[])
+    del rows
+    assert len(again.kept.rows([0, 1])) == sum(LENGTHS[:2])
+    del again
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+def test_with_frozen_weights_in_bfloat16_the_cache_changes_nothing(kind):
+    knobs = {"blocks": 1, "bfloat16": True}
+    losses, weights = train(prepared(kind, **knobs), encoded())
+    tuned = prepared(kind, cached=True, **knobs)
+    cached_losses, cached_weights = train(tuned, fill(tuned))
+    assert cached_losses == pytest.approx(losses, abs=1e-6)
+    for key, weight in weights.items():
+        torch.testing.assert_close(cached_weights[key], weight, atol=1e-5, rtol=0, msg=key)
+    exact, _ = train(prepared(kind, blocks=1), encoded())
+    assert losses != exact, "the weights were in float32"
+    half = prepared(kind, cached=True, **knobs)
+    assert train(half, fill(half, dtype=torch.bfloat16))[0] == pytest.approx(losses, abs=0.02), "states of 8 bits of precision"

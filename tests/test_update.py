@@ -1,12 +1,13 @@
 """Memory that runs out: the same update in smaller passes, and in the end the same result as if it had been asked for."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import lives
-from finewright import engine, methods, update
+from finewright import batches, engine, methods, update
 from finewright.errors import ExitCode, UserError
 
 ERRORS = (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError())
@@ -88,3 +89,15 @@ def test_another_error_is_not_taken_for_memory(place, tmp_path, small):
     small(0, error=RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         lives.train(place, tmp_path / "run")
+
+
+def test_smaller_passes_want_the_lengths_of_their_own_rows_alone(monkeypatch):
+    def all_rows(_):
+        raise AssertionError("the lengths of all rows were looked up")
+
+    monkeypatch.setattr(batches.Encoded, "lengths", property(all_rows))
+    encoded = batches.Encoded([[1] * length for length in (9, 2, 2, 3, 1)], [], [0] * 5)
+    tuned, progress = SimpleNamespace(prompt_tokens=4), SimpleNamespace(halvings=1)
+    state = SimpleNamespace(device=torch.device("cpu"), tuned=tuned, progress=progress)
+    made = update.Update(state, encoded, passes=((1, 2, 0), (4, 3)), task=None, lr=1.0, clip_norm=1.0)
+    assert made.passes == ((1, 2), (0,), (4,), (3,))

@@ -1,11 +1,12 @@
 """Rows → packed batches by token budget, in an order that is a pure function of (seed, epoch)."""
 
+import bisect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from finewright.encoding import TokenRows
 from finewright.errors import ExitCode, UserError
 
 T = TypeVar("T")
+Lengths = Sequence[int] | Mapping[int, int]
+"""Tokens of each row, of all rows or of those that matter."""
 ROWS_PER_STEP = 16
 """What the automatic token budget holds on average: the usual batch of published fine-tuning recipes."""
 
@@ -112,43 +115,99 @@ def epoch_batches(lengths: Sequence[int], *, budget: int, seed: int, epoch: int)
 
     Every row occurs once. Rows are grouped by chance alone, never by length: a batch is an honest sample.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
-    return list(_cut(order.tolist(), lengths, budget=budget))
+    order = _shuffled(len(lengths), seed=seed, epoch=epoch)
+    return _passes(order, _cuts(np.asarray(lengths, dtype=np.int64)[order], budget=budget))
 
 
-def _cut(order: Sequence[int], lengths: Sequence[int], *, budget: int) -> Iterator[tuple[int, ...]]:
-    rows: list[int] = []
-    used = 0
-    for row in order:
-        if rows and used + lengths[row] > budget:
-            yield tuple(rows)
-            rows, used = [], 0
-        rows.append(row)
-        used += lengths[row]
-    if rows:
-        yield tuple(rows)
+def _shuffled(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(num_rows).astype(np.int32)
 
 
-def steps(lengths: Sequence[int], *, budget: int, accumulation: int, seed: int, epochs: float, max_steps: int = 0) -> list[Step]:
+def _cuts(lengths: np.ndarray, *, budget: int) -> np.ndarray:
+    """Where each pass begins in texts of these lengths, and their number: cut where the next text would pass the budget."""
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    cuts = [0]
+    while cuts[-1] < len(lengths):
+        start = cuts[-1]
+        cuts.append(max(start + 1, int(np.searchsorted(before, before[start] + budget, side="right")) - 1))
+    return np.array(cuts, dtype=np.int32)
+
+
+def _passes(order: np.ndarray, cuts: np.ndarray) -> list[tuple[int, ...]]:
+    places = (cuts - cuts[:1]).tolist()
+    rows = order[cuts[0] : cuts[-1]].tolist()
+    return [tuple(rows[start:end]) for start, end in itertools.pairwise(places)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    """`order`: all rows. `cuts`: where each pass begins, and the end. `updates`: each one's first pass, and the end."""
+
+    number: int
+    order: np.ndarray
+    cuts: np.ndarray
+    updates: np.ndarray
+
+    def step(self, index: int) -> Step:
+        passes = _passes(self.order, self.cuts[self.updates[index] : self.updates[index + 1] + 1])
+        return Step(self.number + (index + 1) / (len(self.updates) - 1), tuple(passes))
+
+    def halved(self, lengths: Sequence[int], *, times: int) -> "_Epoch":
+        """Halves keep their rows in order, so only cuts are added."""
+        parts = [halved([rows], lengths, times=times) for rows in _passes(self.order, self.cuts)]
+        firsts = np.cumsum([0, *map(len, parts)])
+        cuts = np.cumsum([0, *(len(rows) for part in parts for rows in part)])
+        return _Epoch(self.number, self.order, cuts.astype(np.int32), firsts[self.updates].astype(np.int32))
+
+
+class Steps(Sequence[Step]):
+    """Updates in order, each made when it is asked for: many epochs of many rows take a few bytes a row and epoch."""
+
+    def __init__(self, epochs: Sequence[_Epoch], starts: Sequence[int], numbers: range) -> None:
+        self._epochs, self._starts, self._numbers = epochs, starts, numbers
+
+    def __len__(self) -> int:
+        """How many updates."""
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Steps": ...
+    def __getitem__(self, index: int | slice) -> "Step | Steps":
+        """One update, or some of them."""
+        if isinstance(index, slice):
+            return Steps(self._epochs, self._starts, self._numbers[index])
+        number = self._numbers[index]
+        epoch = bisect.bisect_right(self._starts, number) - 1
+        return self._epochs[epoch].step(number - self._starts[epoch])
+
+    def halved(self, lengths: Sequence[int], *, times: int) -> "Steps":
+        """The same updates in smaller passes, as `halved` makes them."""
+        return Steps([epoch.halved(lengths, times=times) for epoch in self._epochs], self._starts, self._numbers)
+
+
+def steps(lengths: Sequence[int], *, budget: int, accumulation: int, seed: int, epochs: float, max_steps: int = 0) -> Steps:
     """Every update of a training run, in order. A fraction of an epoch takes that share of its updates."""
-    plan: list[Step] = []
-    for epoch in range(math.ceil(epochs)):
-        batches = epoch_batches(lengths, budget=budget, seed=seed, epoch=epoch)
-        groups = [tuple(batches[start : start + accumulation]) for start in range(0, len(batches), accumulation)]
-        share = min(1.0, epochs - epoch)
-        used = groups[: max(1, round(share * len(groups)))]
-        plan += [Step(epoch + (index + 1) / len(groups), group) for index, group in enumerate(used)]
-    return plan[:max_steps] if max_steps else plan
+    made, starts, sizes = [], [0], np.asarray(lengths, dtype=np.int64)
+    for number in range(math.ceil(epochs)):
+        order = _shuffled(len(sizes), seed=seed, epoch=number)
+        cuts = _cuts(sizes[order], budget=budget)
+        updates = np.array([*range(0, len(cuts) - 1, accumulation), len(cuts) - 1], dtype=np.int32)
+        made.append(_Epoch(number, order, cuts, updates))
+        num_updates, share = len(updates) - 1, min(1.0, epochs - number)
+        starts.append(starts[-1] + min(num_updates, max(1, round(share * num_updates))))
+    return Steps(made, starts, range(min(starts[-1], max_steps) if max_steps else starts[-1]))
 
 
-def halved(passes: Sequence[tuple[int, ...]], lengths: Sequence[int], *, times: int) -> tuple[tuple[int, ...], ...]:
+def halved(passes: Sequence[tuple[int, ...]], lengths: Lengths, *, times: int) -> tuple[tuple[int, ...], ...]:
     """The same rows in smaller passes: each is cut in two of about the same tokens, `times` over; one row stays one."""
     for _ in range(times):
         passes = [half for rows in passes for half in _halves(rows, lengths)]
     return tuple(passes)
 
 
-def _halves(rows: tuple[int, ...], lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
+def _halves(rows: tuple[int, ...], lengths: Lengths) -> Iterator[tuple[int, ...]]:
     if len(rows) == 1:
         yield rows
         return
@@ -170,7 +229,8 @@ def num_new_sizes(steps: Sequence[Step], lengths: Sequence[int], *, remembered: 
 
 def by_length(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
     """Batches for evaluation, where order does not matter: neighbours in length share a batch."""
-    return list(_cut(sort_by_length(lengths), lengths, budget=budget))
+    order = np.asarray(sort_by_length(lengths), dtype=np.int64)
+    return _passes(order, _cuts(np.asarray(lengths, dtype=np.int64)[order], budget=budget))
 
 
 def run_all(

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from finewright.data import Dataset, Row, normalised
+from finewright.data import Dataset, Row
+from finewright.duplicates import normalised, perhaps_again
 from finewright.errors import ExitCode, UserError
 
 MOST_ROWS = 50
@@ -152,7 +153,8 @@ def _split_sizes(splits: dict[str, list[Row]]) -> Iterator[Finding]:
 
 
 def _duplicates(splits: dict[str, list[Row]]) -> Iterator[Finding]:
-    groups = {name: _by_text(rows) for name, rows in splits.items()}
+    places = perhaps_again([[row.text for row in rows] for rows in splits.values()])
+    groups = {name: _by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
     for name, group in groups.items():
         again = [row for rows in group.values() for row in rows[1:]]
         if again:

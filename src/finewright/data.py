@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finewright import formats, steady
+from finewright import duplicates, formats, steady, textfile
 from finewright.config import DataKnobs
 from finewright.errors import UserError
 from finewright.formats import Record
@@ -70,19 +70,19 @@ def read(source: str | Path, *, knobs: DataKnobs, test: str | Path | None = None
 def read_rows(source: str | Path, *, knobs: DataKnobs) -> tuple[list[Row], list[str]]:
     """Labelled rows of one file, and notes."""
     path = existing(source)
+    wanted = (knobs.text_column or TEXT_NAMES[0], knobs.label_column or LABEL_NAMES[0])
     with steady.reading(path):
-        records, notes = formats.read(path)
+        records, notes = formats.read(path, wanted=wanted)
     return _label_rows(records, knobs=knobs, file=path.name, notes=notes), notes
 
 
 def read_texts(source: str | Path, *, knobs: DataKnobs) -> list[str]:
     """Texts of one file, without labels; a `.txt` or a file of an unknown kind is one text a line, blank lines aside."""
     path = existing(source)
-    plain = formats.suffix(path) in ("", ".txt")
     with steady.reading(path):
-        text, (records, notes) = (formats.read_text(path), ([], [])) if plain else ("", formats.read(path))
-    if plain:
-        return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+        if formats.suffix(path) in ("", ".txt"):
+            return [line.rstrip("\r\n") for line in textfile.parted(textfile.lines(path)) if line.strip()]
+        records, notes = formats.read(path, wanted=(knobs.text_column or TEXT_NAMES[0],))
     column = _column(records, TEXT_NAMES, wanted=knobs.text_column, kind="text", file=path.name, notes=notes)
     read = [(record.where, *_text(record.values.get(column))) for record in records]
     faults = [f"{where}: {fault}" for where, _, fault in read if fault]
@@ -110,17 +110,12 @@ def stratified_split(labels: Sequence[str], fraction: float, *, seed: int) -> tu
 def hold_out(rows: list[Row], fraction: float, *, seed: int, name: str) -> tuple[list[Row], list[Row], str]:
     """(kept, held out, what was done); a text that stands in both parts goes back to the kept ones."""
     kept, held = stratified_split([row.label for row in rows], fraction, seed=seed)
-    known = {normalised(rows[index].text) for index in kept}
-    back = {index for index in held if normalised(rows[index].text) in known}
+    again = duplicates.also_in([rows[index].text for index in held], [rows[index].text for index in kept])
+    back = {held[place] for place in again}
     held = [index for index in held if index not in back]
     said = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
     said += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], said
-
-
-def normalised(text: str) -> str:
-    """What two texts share when they are the same but for case and white space."""
-    return " ".join(text.casefold().split())
 
 
 def existing(source: str | Path) -> Path:
@@ -200,13 +195,14 @@ def _label_rows(records: list[Record], *, knobs: DataKnobs, file: str, notes: li
         raise formats.bad(f"the column {text_column!r} cannot be both text and label", file, "--text-column, --label-column")
     values = [record.values.get(label_column) for record in records]
     rows, faults = [], []
+    names: dict[str, str] = {}  # one string for all rows of a label
     for record, value in zip(records, values, strict=True):
         text, text_fault = _text(record.values.get(text_column))
         label, label_fault = _label(value)
         if text_fault or label_fault:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
-            rows.append(Row(text, label, record.where))
+            rows.append(Row(text, names.setdefault(label, label), record.where))
     if faults and not knobs.drop_bad:
         raise formats.together(faults, "mend these rows, or leave them out with --set data.drop_bad=true")
     if faults:

@@ -17,6 +17,8 @@ from finewright.order import CHANGEABLE, FREE, flat
 MOST_BLOCKS = 1000
 """Rows are hashed in so many blocks: up to so many rows, a changed one is named exactly."""
 _SHOWN = 60
+_AT_ONCE = 1 << 20
+"""Tokens that are hashed at once, as wide as they were when they were first hashed."""
 
 
 def collect(
@@ -54,15 +56,20 @@ def _digest(data: bytes) -> str:
 
 def _tokens(split: Encoded) -> bytes:
     """Hashes of how long each text of a split is in tokens, and of the tokens."""
-    arrays = np.array(split.lengths, dtype=np.int64), split.flat().astype(np.int64)
-    return b"".join(hashlib.sha256(array.data).digest() for array in arrays)
+    digests = []
+    for numbers in (np.array(split.lengths, dtype=np.int64), split.flat()):
+        digest = hashlib.sha256()
+        for start in range(0, len(numbers), _AT_ONCE):
+            digest.update(numbers[start : start + _AT_ONCE].astype(np.int64).data)
+        digests.append(digest.digest())
+    return b"".join(digests)
 
 
 def _rows(rows: Sequence[Row]) -> dict[str, Any]:
     """Number of rows and a hash of each block of them, in order."""
     size = max(1, -(-len(rows) // MOST_BLOCKS))
-    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    texts = ["".join(f"{len(row.text)}:{row.text}{len(row.label)}:{row.label}" for row in block) for block in blocks]
+    blocks = (rows[start : start + size] for start in range(0, len(rows), size))
+    texts = ("".join(f"{len(row.text)}:{row.text}{len(row.label)}:{row.label}" for row in block) for block in blocks)
     return {"rows": len(rows), "block_rows": size, "blocks": [_digest(text.encode())[:16] for text in texts]}
 
 

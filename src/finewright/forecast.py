@@ -138,8 +138,8 @@ def make(
     saved.tell(made, rows=saved.apply(tuned, device=budget.device), faster=fast.told(tuned, device=budget.device))
     if texts.validation or texts.test:
         made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "a pass without gradients keeps no states for a way back")
-    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes}
-    once = Workload(task, training, updates, scored * recipe.num_evaluations, tuned.prompt_tokens, train.optimizer, **kept)
+    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "evaluations": recipe.num_evaluations}
+    once = Workload(task, training, updates, scored, tuned.prompt_tokens, train.optimizer, **kept)
     numbers: dict[str, Any] = {"total_parameters": total_parameters, "rates": rates(min(tokens, sum(training)))}
     numbers["scoring"] = planner.trace_scoring(tuned, workload=once, splits=[scored, test])
     numbers["filling"] = planner.trace_filling(tuned, workload=once)
@@ -186,16 +186,15 @@ def checkpoint_blocks(tuned: Tuned, *, on: bool) -> None:
     tuned.checkpointed = on
 
 
-def _updates(lengths: Sequence[int], first: Setup, *, seed: int, epochs: float, max_steps: int = 0) -> list[batches.Step]:
+def _updates(lengths: Sequence[int], first: Setup, *, seed: int, epochs: float, max_steps: int = 0) -> batches.Steps:
     """The texts of every update, in the passes that `first` would make before any is cut in two."""
     options: dict[str, Any] = {"seed": seed, "epochs": epochs, "max_steps": max_steps}
     return batches.steps(lengths, budget=first.batch_tokens, accumulation=first.accumulation, **options)
 
 
-def _cut(updates: list[batches.Step], lengths: Sequence[int], setup: Setup) -> list[batches.Step]:
+def _cut(updates: batches.Steps, lengths: Sequence[int], setup: Setup) -> batches.Steps:
     """The same updates in the passes of a setup."""
-    times = setup.halvings
-    return [replace(step, batches=batches.halved(step.batches, lengths, times=times)) for step in updates] if times else updates
+    return updates.halved(lengths, times=setup.halvings) if setup.halvings else updates
 
 
 def _chains(first: Setup, *, longest: int, settings: Settings) -> list[list[Setup]]:

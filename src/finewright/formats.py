@@ -1,37 +1,26 @@
 """One file → records: CSV, TSV, JSON lines, JSON, Parquet, and gzip of the text ones. Errors name the line."""
 
 import csv
-import gzip
-import io
 import itertools
 import json
 import re
-import stat
-import zlib
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finewright import textfile
 from finewright.errors import ExitCode, UserError
+from finewright.textfile import bad
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet")
 MOST_ERRORS = 20
-MOST_BYTES = 4 << 30
-"""Largest text after unpacking; what is larger is taken for a mistake or a gzip bomb."""
 _LONGEST_FIELD = 64 << 20
 _LONG_FIELD_LINES = 20
 """A quoted field of more lines is looked at: a long text, or rows that a stray quote swallowed?"""
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_MAGIC = {
-    b"PK\x03\x04": "a zip archive (xlsx is one)",
-    b"\x89PNG": "a PNG picture",
-    b"PAR1": "Parquet",
-    b"\x1f\x8b": "gzip",
-    b"%PDF": "a PDF",
-    b"\xd0\xcf\x11\xe0": "an old Office file",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +38,26 @@ def suffix(path: Path) -> str:
     return found if found in SUFFIXES else ""
 
 
-def read(path: Path) -> tuple[list[Record], list[str]]:
-    """All rows of a file and notes for the user; what cannot be read is one `UserError` with up to 20 places."""
-    _require_regular(path)
+def read(path: Path, *, wanted: Collection[str] = ()) -> tuple[list[Record], list[str]]:
+    """All rows of a file and notes for the user; what cannot be read is one `UserError` with up to 20 places.
+
+    `wanted`: columns that are enough where they all are there; a format kept by columns then leaves the others out.
+    """
+    textfile.require_regular(path)
     kind = suffix(path)
     if kind == ".parquet":
-        return _read_parquet(path), []
+        return _read_parquet(path, wanted=wanted), []
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json}
     if kind not in readers:
         what = "a .txt file has texts, no labels" if kind else f"cannot tell the format of {path.name}"
         raise bad(what, path, f"name a table with one of {', '.join((*readers, '.parquet'))}, or a text one of them with .gz")
-    return readers[kind](read_text(path), path)
-
-
-def bad(what: str, where: Path | str, fix: str) -> UserError:
-    """A fault in the data."""
-    return UserError(what, where=str(where), fix=fix, code=ExitCode.BAD_DATA)
+    lines = textfile.lines(path)
+    try:
+        return readers[kind](lines, path)
+    except UserError as error:
+        fault = error
+    textfile.exhaust(lines)  # a fault in the bytes is told before one in the table, wherever it stands
+    raise fault
 
 
 def together(faults: list[str], fix: str) -> UserError:
@@ -73,65 +66,11 @@ def together(faults: list[str], fix: str) -> UserError:
     return UserError("\n".join(faults[:MOST_ERRORS]) + rest, fix=fix, code=ExitCode.BAD_DATA)
 
 
-def read_text(path: Path) -> str:
-    """The text of a regular file, unpacked and decoded: UTF-8, or UTF-16 with its mark."""
-    _require_regular(path)
-    raw = _unpack(path)
-    for magic, name in _MAGIC.items():
-        if raw.startswith(magic):
-            raise bad(f"this is {name}, not text", path, "save the table as CSV or JSON lines, or give the file its right name")
-    encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    if encoding != "utf-16" and raw[:200].count(0) * 4 > len(raw[:200]):
-        fix = f"iconv -f UTF-16LE -t UTF-8 {path.name} > utf8-{path.name}"
-        raise bad("NUL characters; it looks like UTF-16 without its mark", f"{path.name}:1", fix)
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise _not_decodable(error, path, encoding=encoding) from None
-    if "\x00" in text:
-        line = text.count("\n", 0, text.index("\x00")) + 1
-        raise bad("a NUL character", f"{path.name}:{line}", "remove it; text has none")
-    return text
-
-
-def _not_decodable(error: UnicodeDecodeError, path: Path, *, encoding: str) -> UserError:
-    raw, start = error.object, error.start  # without the mark, which `utf-8-sig` takes off first
-    where = f"{path.name}:{raw.count(10, 0, start) + 1}"
-    column = start - raw.rfind(b"\n", 0, start)
-    if encoding == "utf-16" or "unexpected end" in error.reason:
-        what = f"the text ends inside a character, at byte {column} of the line: the file looks cut off"
-        return bad(what, where, "copy or export it again")
-    what = f"byte 0x{raw[start]:02X} at column {column} is not UTF-8; it looks like Windows-1252"
-    return bad(what, where, f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}")
-
-
-def _require_regular(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise bad(f"cannot be opened: {error.strerror}", path, "check the path") from None
-    if not stat.S_ISREG(mode):
-        raise bad("not a regular file", path, "give a file with rows")
-
-
-def _unpack(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as handle:
-            packed = handle.read(2) == b"\x1f\x8b" and path.name.lower().endswith(".gz")
-        with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
-            raw = handle.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise bad(f"cannot be read: {getattr(error, 'strerror', None) or error}", path, "check the file") from None
-    if len(raw) > MOST_BYTES:
-        raise bad(f"more than {MOST_BYTES / (1 << 30):.3g} GiB of text", path, "split the file, or use Parquet")
-    return raw
-
-
-def _read_csv(text: str, path: Path) -> tuple[list[Record], list[str]]:
-    delimiter = _delimiter(text, path)
+def _read_csv(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
+    delimiter, lines = _delimiter(textfile.parted(lines), path)
     header: list[str] = []
     records, faults = [], []
-    for first, last, row, fault in _csv_rows(text, delimiter):
+    for first, last, row, fault in _csv_rows(lines, delimiter):
         if row and not header:
             header = _header(row, f"{path.name}:{first}")
             continue
@@ -140,7 +79,7 @@ def _read_csv(text: str, path: Path) -> tuple[list[Record], list[str]]:
         elif last - first > _LONG_FIELD_LINES and _swallows_rows(row, delimiter):
             fault = "the lines inside look like rows"
         if fault:
-            line, quote = _quote(text, delimiter, first, last) if last > first and len(faults) < MOST_ERRORS else (first, "")
+            line, quote = _quote(path, delimiter, first, last) if last > first and len(faults) < MOST_ERRORS else (first, "")
             faults.append(f"{path.name}:{line}: {quote or fault}{f'; {fault}' if quote and row else ''}")
         elif row:
             records.append(Record(f"{path.name}:{first}", dict(zip(header, row, strict=True))))
@@ -151,10 +90,10 @@ def _read_csv(text: str, path: Path) -> tuple[list[Record], list[str]]:
     return records, [f"{path.name}: columns are parted by {delimiter!r}"] if suffix(path) == ".csv" and delimiter != "," else []
 
 
-def _csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, int, list[str], str]]:
+def _csv_rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, int, list[str], str]]:
     """(first line, last line, fields, fault) of each row; a fault is the end."""
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in reader:
@@ -174,11 +113,17 @@ def _header(row: list[str], where: str) -> list[str]:
     return names
 
 
-def _delimiter(text: str, path: Path) -> str:
+def _delimiter(lines: Iterator[str], path: Path) -> tuple[str, Iterator[str]]:
+    """What parts the columns, and all lines again."""
     if suffix(path) == ".tsv":
-        return "\t"
-    header = re.sub(r'"[^"]*"', "", (re.search(r"[^\r\n]+", text) or [""])[0])
-    return max(",;\t|", key=header.count)
+        return "\t", lines
+    first: list[str] = []
+    for line in lines:
+        first.append(line)
+        if line.rstrip("\r\n"):
+            break
+    header = re.sub(r'"[^"]*"', "", "".join(first[-1:]))
+    return max(",;\t|", key=header.count), itertools.chain(first, lines)
 
 
 def _swallows_rows(row: list[str], delimiter: str) -> bool:
@@ -189,9 +134,9 @@ def _swallows_rows(row: list[str], delimiter: str) -> bool:
     return False
 
 
-def _quote(text: str, delimiter: str, first: int, last: int) -> tuple[int, str]:
+def _quote(path: Path, delimiter: str, first: int, last: int) -> tuple[int, str]:
     """(line, what is known) of the quoted field to blame for a faulty row: the first broken one, or the longest."""
-    row = "".join(itertools.islice(io.StringIO(text, newline=""), first - 1, last))
+    row = "".join(itertools.islice(textfile.parted(textfile.lines(path)), first - 1, last))
     fields = list(re.finditer(rf'(?:^|{re.escape(delimiter)})("[^"]*(?:""[^"]*)*)("?)', row))
     broken = [field for field in fields if not field[2] or row[field.end() : field.end() + 1] not in ("", delimiter, "\r", "\n")]
     field = broken[0] if broken else max(fields, key=lambda found: len(found[1]), default=None)
@@ -204,16 +149,15 @@ def _quote(text: str, delimiter: str, first: int, last: int) -> tuple[int, str]:
     return opens, f"a quote that opens here closes in line {closes}{', and text follows it' if broken else ''}"
 
 
-def _read_jsonl(text: str, path: Path) -> tuple[list[Record], list[str]]:
-    if text.lstrip().startswith("["):
-        raise bad("this is one JSON array, not one object a line", f"{path.name}:1", "give the file a name that ends in .json")
-    lines = text.rstrip().split("\n")
+def _read_jsonl(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
     records, faults = [], []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line, is_cut in _full_lines(lines):
+        if not records and not faults and line.lstrip().startswith("["):
+            raise bad(
+                "this is one JSON array, not one object a line", f"{path.name}:1", "give the file a name that ends in .json"
+            )
         value, fault, _ = _parse(line)
-        if fault and number == len(lines) and not text.endswith("\n"):
+        if fault and is_cut:
             fault += "; the file looks cut off"
         if not fault and not isinstance(value, dict):
             fault = f'wanted an object such as {{"text": …, "label": …}}, found {type(value).__name__}'
@@ -226,7 +170,20 @@ def _read_jsonl(text: str, path: Path) -> tuple[list[Record], list[str]]:
     return records, []
 
 
-def _read_json(text: str, path: Path) -> tuple[list[Record], list[str]]:
+def _full_lines(lines: Iterator[str]) -> Iterator[tuple[int, str, bool]]:
+    """(number, line, whether the text breaks off there) of the lines that are not blank; the last has no space at its end."""
+    last, full, line = 0, "", ""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            if last:
+                yield last, full, False
+            last, full = number, line.removesuffix("\n")
+    if last:
+        yield last, full.rstrip(), not line.endswith("\n")
+
+
+def _read_json(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
+    text = "".join(lines)
     start = re.match(r'\s*(\{\s*"data"\s*:\s*)?\[\s*', text)
     if not start:
         value, fault, _ = _parse(text)
@@ -259,7 +216,7 @@ def _items(text: str, position: int, path: Path, *, close: re.Pattern[str]) -> I
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
+    value = {sys.intern(name): value for name, value in pairs}  # one name for the rows of a whole file
     if len(value) != len(pairs):
         name = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key {name!r} occurs twice")
@@ -285,16 +242,19 @@ def _parse(text: str, *, at: int | None = None) -> tuple[Any, str, int]:
         return None, "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0], at or 0
 
 
-def _read_parquet(path: Path) -> list[Record]:
+def _read_parquet(path: Path, *, wanted: Collection[str]) -> list[Record]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(path).read()
-        names = _header(table.column_names, str(path))
+        file = pyarrow.parquet.ParquetFile(path)
+        given = file.schema_arrow.names
+        names = _header(given, str(path))
+        enough = [column for column, name in zip(given, names, strict=True) if name in wanted]
+        table = file.read(columns=enough if enough and len(enough) == len({*wanted}) else None)
         is_time = pyarrow.types.is_temporal  # Python has no nanoseconds
         columns = [(column.cast("string") if is_time(column.type) else column).to_pylist() for column in table.columns]
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise bad(f"not readable as Parquet: {str(error).splitlines()[0]}", path, "check the file") from None
-    rows = zip(*columns, strict=True)
-    return [Record(f"{path.name}: row {number}", dict(zip(names, row, strict=True))) for number, row in enumerate(rows, start=1)]
+    named, rows = _header(table.column_names, str(path)), zip(*columns, strict=True)
+    return [Record(f"{path.name}: row {number}", dict(zip(named, row, strict=True))) for number, row in enumerate(rows, start=1)]

@@ -33,7 +33,7 @@ _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 @dataclass(frozen=True)
 class Workload:
     """What a run has to do. `lengths`: tokens of each training text, a prompt's included; `evaluated`: of all texts that are
-    scored without training, each as often as it is. `filled`: of the splits that the frozen lower blocks are run over once;
+    scored without training, `evaluations` times. `filled`: of the splits that the frozen lower blocks are run over once;
     `kept_bytes`: memory for what comes out.
     """
 
@@ -45,6 +45,7 @@ class Workload:
     optimizer: optim.Kind = "adamw"
     filled: Sequence[Sequence[int]] = ()
     kept_bytes: int = 0
+    evaluations: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def plan(
     artifact_bytes = _artifact_bytes(tuned, method=method)  # before the sketch is made fake
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
-    share = sum(workload.evaluated) / max(1, scoring.num_tokens)
+    share = sum(workload.evaluated) * workload.evaluations / max(1, scoring.num_tokens)
     fills = sum(map(sum, workload.filled)) / max(1, filling.num_tokens)
     one, tokens = traced[usual], workload.steps[usual].pass_tokens(workload.lengths)
     times = sum(tokens) / one.num_tokens * len(workload.steps)

@@ -86,7 +86,7 @@ def encode(
         splits[name] = batches.encode(
             tokenizer,
             [row.text for row in rows],
-            targets=[task.target(row.label) for row in rows],
+            targets=task.targets(row.label for row in rows),
             limit=limit,
             keep_end=settings.data.keep_end,
             keep=True,

@@ -6,7 +6,7 @@ Shape suffixes: T tokens of all texts of a batch, N texts, L tokens of the longe
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +33,10 @@ class Classification:
         """Loss of a head that knows nothing: ln(classes), in nats."""
         return math.log(len(self.labels))
 
-    def target(self, label: str) -> int:
-        """Class number of a label."""
-        return self.labels.index(label)
+    def targets(self, labels: Iterable[str]) -> list[int]:
+        """Class number of each label."""
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        return [numbers[label] for label in labels]
 
     def losses(self, logits_NC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropy and weight of every text, both of shape (N,)."""

@@ -6,6 +6,7 @@ Shape suffixes: T tokens of a pass, H hidden size.
 import contextlib
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -128,13 +129,18 @@ class Trunk:
 class States:
     """What came out of the trunk for every token of a split. `starts`: first token of every row, and the end; shape (N + 1,).
 
-    `kept`: (all tokens, H) in memory, or the descriptor of the file that holds them in this order.
+    `kept`: (all tokens, H) in memory, or the descriptor of the file that holds them in this order; -1 before they are made.
     """
 
     starts: np.ndarray
     width: int
     dtype: torch.dtype
     kept: torch.Tensor | int
+
+    def __post_init__(self) -> None:
+        """The descriptor is open as long as somebody has the states."""
+        if isinstance(self.kept, int) and self.kept >= 0:
+            weakref.finalize(self, os.close, self.kept)
 
     @property
     def row_bytes(self) -> int:

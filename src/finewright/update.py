@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -44,8 +45,12 @@ class Update:
         """Row indices of each forward pass as it is made."""
         if not self.state.progress.halvings:
             return tuple(self._whole)
-        lengths = [length + self.state.tuned.prompt_tokens for length in self.encoded.lengths]  # as they were first cut
-        return packing.halved(self._whole, lengths, times=self.state.progress.halvings)
+        return packing.halved(self._whole, self._lengths, times=self.state.progress.halvings)
+
+    @cached_property
+    def _lengths(self) -> dict[int, int]:
+        """Tokens of the update's texts as they were first cut."""
+        return {row: len(self.encoded.ids[row]) + self.state.tuned.prompt_tokens for row in self.rows}
 
     def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
         """The result, or None when memory ran out: then nothing was changed but random numbers drawn.

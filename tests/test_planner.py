@@ -78,7 +78,7 @@ def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place, monk
             settings=settings,
             task=task,
             texts=savings.Texts([8] * 30, [8] * 5, [8] * 5),
-            total_parameters=base.total_parameters,
+            base=base,
             rates=lambda tokens: speed,
             budget=forecast.Budget(10**12, "plenty"),
         ).plan.peak_memory_bytes

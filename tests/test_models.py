@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from finewright import hub, models
-from finewright.errors import UserError
+from finewright.errors import ExitCode, UserError
 
 LABELS = ("a", "b", "c")
 
@@ -113,3 +113,15 @@ def test_code_beside_the_weights_is_not_run(gpt2, tmp_path):
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Config: pass\nclass Model: pass\n")
     load(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_memory_that_runs_out_while_weights_are_read_is_no_damaged_checkpoint(gpt2, monkeypatch):
+    import transformers
+
+    def runs_out(*given, **options):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", runs_out)
+    with pytest.raises(UserError, match="out of memory while reading the weights") as caught:
+        load(gpt2)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY

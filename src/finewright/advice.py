@@ -4,7 +4,7 @@ import bisect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from finewright import forecast, memory, methods, planner
+from finewright import forecast, memory, methods, planner, savings
 from finewright.config import Settings
 from finewright.forecast import Forecast
 from finewright.methods.base import AbstractMethod
@@ -12,6 +12,8 @@ from finewright.methods.base import AbstractMethod
 Look = Callable[[AbstractMethod, Settings], Forecast]
 _HELD = ("weights", "gradients", "optimizer")
 _PACKED = "adamw8bit"
+_OPEN_BLOCKS = 3
+"""As many blocks as are trained at most where their number is left open."""
 
 
 def give(
@@ -41,9 +43,11 @@ def _needs(made: Forecast) -> str:
 
 
 def _budget(made: Forecast) -> str:
-    """What is kept in a file under this budget may be kept in memory under a larger one."""
-    filed = made.savings.kept_bytes if made.savings.where == "file" else 0
-    return f"a budget of {forecast.asked_for(made.plan.peak_memory_bytes + filed, device=made.budget.device)}"
+    """What is kept in a file under this budget would be kept in memory under one that has a large enough share for it."""
+    needed = made.plan.peak_memory_bytes
+    if made.savings.where == "file" and made.savings.kept_bytes <= savings.MEMORY_SHARE * needed:
+        needed += made.savings.kept_bytes
+    return f"a budget of {forecast.asked_for(needed, device=made.budget.device)}"
 
 
 def _opened(settings: Settings) -> Iterator[str]:
@@ -79,7 +83,8 @@ def _most_blocks(method: AbstractMethod, knobs: dict[str, Any], *, settings: Set
         return not needs[blocks]
 
     wanted = knobs.get("blocks", 0)
-    if wanted < 2 or too_many(1):
+    wanted = _OPEN_BLOCKS if wanted is None else wanted
+    if wanted < 2 or knobs.get("share") or too_many(1):
         return None
     most = 1 + bisect.bisect_left(range(2, wanted), True, key=too_many)
     return most, needs[most]

@@ -72,7 +72,7 @@ def _show(found: Any, *, console: Console) -> None:
         setup = f"{passes} of {made.setup.pass_tokens:,} tokens an update{twice}, {cost.precision}"
         details.append(f"  {cost.method}: {entry.advice or setup}")
     headings = ["way", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]
-    console.print(terminal.rows_table(headings, rows, gap=1))
+    console.print(terminal.rows_table(*_narrowed(headings, rows, width=console.width), gap=1))
     console.print("\n  where the memory goes at the peak", highlight=False)
     console.print(terminal.rows_table(["way", *shown], parts, gap=1))
     console.print()
@@ -85,6 +85,16 @@ def _show(found: Any, *, console: Console) -> None:
         console.print(f"\n  take [bold]{found.recommended}[/bold]: {found.reason}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\n  {found.reason}", highlight=False, soft_wrap=True)
+
+
+def _narrowed(headings: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:
+    """The columns that a terminal has room for: those that others tell, or fewer people ask for, go first; none is folded."""
+    for name in ("share", "saved", "FLOPs", "trained", "time"):
+        if sum(2 + max(map(len, column)) for column in zip(headings, *rows, strict=True)) <= width:
+            break
+        place = headings.index(name)
+        headings, *rows = ([*row[:place], *row[place + 1 :]] for row in (headings, *rows))
+    return headings, rows
 
 
 def chosen(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:

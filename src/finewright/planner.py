@@ -266,7 +266,7 @@ def _trace_scored(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, p
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:
     """Fake weights and the optimizer's state, as they are between two updates; storages by kind."""
-    made = trace.give_shapes(tuned.owner)
+    made = trace.give_shapes(tuned.owner, ledger)
     if tuned.prompt is not None:
         tuned.prompt = made[id(tuned.prompt)]
     numbers: dict[str, set[int]] = {part: set() for part in HELD}

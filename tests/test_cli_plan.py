@@ -1,12 +1,14 @@
 """`finewright plan` as a person types it."""
 
+import io
 import json
 import re
 
 import pytest
+from rich.console import Console
 
 import tiny
-from finewright import cli_plan
+from finewright import api, cli_plan
 from test_cli import call
 
 
@@ -35,6 +37,31 @@ def test_one_way_of_a_folder_with_data(tmp_path):
     ):
         assert re.search(line, out), line
     assert "freeze" not in out
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(8.1e8, "1 G"), (3.2e11, "320 G"), (3.15e12, "3.1 T"), (4.26e17, "426 P"), (2.5e18, "2.5 E")]
+)
+def test_operations_are_said_short(count, words):
+    assert cli_plan.in_flops(count) == words
+
+
+def test_the_tables_stay_readable_in_a_narrow_terminal():
+    found = api.plan(model="gpt2", method="prompt", knobs={"data.max_length": 16, "budget": "100MB"})
+    shown = {}
+    for width in (120, 80, 60, 40):
+        console = Console(width=width, file=io.StringIO())
+        cli_plan._show(found, console=console)
+        lines = console.file.getvalue().splitlines()
+        (headings,) = (line for line in lines if "peak memory" in line)
+        (row,) = (line for line in lines if line.split()[:2] in (["prompt", "no"], ["prompt", "yes"]))
+        assert max(len(headings.rstrip()), len(row.rstrip())) <= width, "neither is folded"
+        shown[width] = set(headings.replace("peak memory", "peak").split())
+        assert "trunk" not in "".join(line for line in lines if "gradients" in line), "no plan has one"
+    assert shown[120] == {"way", "fits", "peak", "trained", "share", "saved", "FLOPs", "time"}
+    assert shown[80] == shown[120]
+    assert shown[40] < shown[60] < shown[80]
+    assert {"way", "fits", "peak"} <= shown[40]
 
 
 def test_reasons_that_ways_share_are_told_once():

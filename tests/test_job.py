@@ -79,12 +79,33 @@ def test_when_nothing_fits_the_run_stops_with_what_each_way_needs(begin, monkeyp
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
-def test_forced_the_first_goes_on_with_a_warning(begin, monkeypatch):
+def test_forced_the_preferred_way_goes_on_with_a_warning_when_none_fits(begin, monkeypatch):
     looked = planned(monkeypatch, {"lora": 2000, "full": 3000})
     made, ways, heard = begin("lora", "full", force=True)
     choose(made, ways)
-    assert (looked, made.method.name()) == (["lora"], "lora")
-    assert any(sentence.startswith("warning: does not fit: needs lora 2 kB") for sentence in heard)
+    assert (looked, made.method.name()) == (["lora", "full"], "lora")
+    assert "method = lora: the preferred one; none fits" in heard
+    assert any(sentence.startswith("warning: does not fit: needs lora 2 kB, full 3 kB") for sentence in heard)
+    assert json.loads(made.folder.plan.read_text())["method"] == "lora"
+
+
+def test_forced_a_later_way_that_fits_is_taken_all_the_same(begin, monkeypatch):
+    planned(monkeypatch, {"lora": 2000, "full": 800})
+    made, ways, heard = begin("lora", "full", force=True)
+    choose(made, ways)
+    assert made.method.name() == "full"
+    assert not [sentence for sentence in heard if sentence.startswith("warning")]
+
+
+def test_a_way_that_wants_what_is_not_installed_is_named_where_it_would_have_come_first(begin, monkeypatch):
+    monkeypatch.setattr(choices.quantization, "missing", lambda: ["bitsandbytes"])
+    told = "qlora was not looked at, though it might fit: it wants bitsandbytes, not installed here"
+    for peaks, taken, said in (({"lora": 2000, "full": 800}, "full", 1), ({"lora": 800, "full": 800}, "lora", 0)):
+        planned(monkeypatch, peaks)
+        made, ways, heard = begin("lora", "full")
+        choose(made, ways)
+        assert made.method.name() == taken
+        assert sum(sentence.startswith(told) for sentence in heard) == said
 
 
 def test_what_a_later_life_must_not_choose_anew_is_settled(begin, monkeypatch):

@@ -29,6 +29,12 @@ def test_sizes_are_said_short(count, words):
     assert memory.in_words(count) == words
 
 
+@pytest.mark.parametrize("count", [1, 4_100, 7.951e9, 13.41e9, 312.2e6, 9.999e9, 99.96e9, 119.4e9, 26.01e12])
+def test_a_size_that_is_enough_is_never_rounded_down(count):
+    words = memory.in_words(count, at_least=True)
+    assert count <= memory.parse_size(words) <= 1.02 * count + 1000
+
+
 @pytest.mark.parametrize("count", [1, 999, 1_234_567_891, 8 * 10**9 + 7, 80_000_000_001])
 def test_exact_sizes_are_read_back(count):
     assert memory.parse_size(memory.exactly(count)) == count
@@ -71,3 +77,14 @@ def test_what_was_there_is_passed_over_inside_and_looked_at_again_afterwards():
     with memory.settled():
         pass
     assert gc.get_freeze_count() > 1000, "who froze it before wants it so"
+
+
+def test_a_second_try_is_not_made_where_it_would_do_harm():
+    def runs_out():
+        raise MemoryError
+
+    with pytest.raises(UserError, match="too much"):
+        memory.insist(runs_out, otherwise=UserError("too much"))
+    with pytest.raises(ZeroDivisionError):
+        memory.insist(lambda: 1 // 0, otherwise=UserError("too much"))
+    memory.insist(lambda: None, otherwise=UserError("too much"))

@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from finewright import hub, methods, models, results
-from finewright.errors import UserError
+from finewright.errors import ExitCode, UserError
 
 LABELS = ("a", "b", "c")
 
@@ -176,3 +176,15 @@ def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file,
     save_file(state, tmp_path / name / file, metadata={"format": "pt"})
     with pytest.raises(UserError, match=rf"the saved model cannot be read: .*{part}"):
         models.reload(tmp_path / name, bfloat16=False)
+
+
+def test_memory_that_runs_out_while_weights_are_read_is_no_damaged_checkpoint(gpt2, monkeypatch):
+    import transformers
+
+    def runs_out(*given, **options):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", runs_out)
+    with pytest.raises(UserError, match="out of memory while reading the weights") as caught:
+        load(gpt2)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY

@@ -1,5 +1,6 @@
 """Optimizer and learning rate."""
 
+import itertools
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 import tiny
 from finewright import optim
+from finewright.state import _flat
 
 
 def curve(schedule, *, num_steps=10, warmup=0.2):
@@ -54,3 +56,59 @@ def test_the_fused_optimizer_makes_the_updates_of_the_plain_one():
     for (name, one), other, first in zip(ours.trainable().items(), theirs.trainable().values(), before, strict=True):
         assert not torch.allclose(other, first, atol=1e-3), name
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def trained(kind, *, made_before):
+    """Weights and the optimizer's state after three updates, on gradients of a fixed seed."""
+    tuned = tiny.tuned("gpt2")
+    tuned.network.add_module("wide", torch.nn.Linear(96, 64))  # over 4,096 numbers: packed in 8 bits
+    torch.nn.init.ones_(tuned.network.wide.weight)
+    torch.nn.init.ones_(tuned.network.wide.bias)
+    optimizer = optim.build(tuned, lr=1e-3, weight_decay=0.1, kind=kind)
+    if made_before:
+        optim.make_state(optimizer)
+        optim.make_state(optimizer)  # what is there stays
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for parameter in tuned.trainable().values():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    state = [list(_flat(optimizer.state[parameter])) for parameter in tuned.trainable().values()]
+    return list(tuned.trainable().values()), state
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
+def test_state_made_before_the_first_update_is_the_one_it_would_make(kind):
+    if kind != "adamw":
+        pytest.importorskip("bitsandbytes")
+    (weights, state), (lazily, made) = trained(kind, made_before=True), trained(kind, made_before=False)
+    assert all(map(torch.equal, weights, lazily))
+    assert [[key for key, _ in one] for one in state] == [[key for key, _ in one] for one in made]
+    for (_, ours), (_, theirs) in zip(itertools.chain(*state), itertools.chain(*made), strict=True):
+        if isinstance(ours, torch.Tensor):
+            assert (ours.dtype, ours.device) == (theirs.dtype, theirs.device)
+            assert torch.equal(ours, theirs)
+        else:
+            assert ours == theirs
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
+def test_memory_that_runs_out_leaves_no_half_state(kind, monkeypatch):
+    if kind != "adamw":
+        pytest.importorskip("bitsandbytes")
+    optimizer = optim.build(tiny.tuned("gpt2"), lr=1e-3, weight_decay=0.1, kind=kind)
+    honest, made = torch.zeros_like, []
+
+    def second_is_too_much(*arguments, **options):
+        made.append(arguments)
+        if len(made) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return honest(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros_like", second_is_too_much)
+        with pytest.raises(torch.OutOfMemoryError):
+            optim.make_state(optimizer)
+    assert not any(optimizer.state.values())
+    optim.make_state(optimizer)
+    assert all(len(optimizer.state[one]) >= 3 for group in optimizer.param_groups for one in group["params"])

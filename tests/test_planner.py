@@ -3,7 +3,7 @@
 import pytest
 
 import tiny
-from finewright import api, data, forecast, hub, methods, outlines, planner, rates, run, savings, shapes, tasks
+from finewright import api, data, fast, forecast, hub, methods, outlines, planner, rates, run, savings, shapes, tasks
 from finewright.config import Settings, build
 
 GPT2_SMALL = {
@@ -50,6 +50,37 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
     assert result.planned_seconds > 0
 
 
+@pytest.mark.parametrize("change", [{"train.optimizer": "adamw8bit"}, {"train.checkpoint_activations": "on"}], ids=str)
+def test_planned_memory_is_the_allocators_with_what_saves_memory(place, tmp_path, change):
+    if "train.optimizer" in change:
+        pytest.importorskip("bitsandbytes")
+    knobs = {"train.precision": "float32", "train.max_steps": 3, "train.threads": 1, "train.batch_tokens": 60, **change}
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs)
+    plan = made.folder.read_json(made.folder.plan)
+    assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
+
+
+@pytest.fixture
+def heavy(tmp_path, monkeypatch):
+    """Weights that take more than anything that is done with them; no second copy of the frozen ones."""
+    from transformers import GPT2Config
+
+    shape = {"vocab_size": 320, "n_positions": 64, "n_embd": 256, "n_layer": 3, "n_head": 4}
+    monkeypatch.setitem(tiny.CONFIGS, "gpt2", lambda: GPT2Config(**shape, bos_token_id=0, eos_token_id=0))
+    monkeypatch.setattr(fast, "MOST_PACKED_NUMBERS", 0)
+    return tiny.folder(tmp_path / "heavy")
+
+
+def test_loading_is_planned_and_measured_where_it_takes_most(place, heavy, tmp_path):
+    knobs = {"train.precision": "bfloat16", "train.max_steps": 2, "train.threads": 1, "train.batch_tokens": 20}
+    knobs |= {"data.max_length": 8}
+    made = api.train(place / "tickets.csv", model=heavy, method="lora", out=tmp_path / "run", knobs=knobs)
+    plan = made.folder.read_json(made.folder.plan)
+    assert plan["memory"]["loading"] > 0.3 * plan["peak_memory_bytes"]
+    assert plan["peak_memory_bytes"] >= 4 * plan["total_parameters"]
+    assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.02)
+
+
 @pytest.mark.parametrize("name", ["freeze", "lora"])
 def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, name, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "store"))
@@ -78,7 +109,7 @@ def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place, monk
             settings=settings,
             task=task,
             texts=savings.Texts([8] * 30, [8] * 5, [8] * 5),
-            total_parameters=base.total_parameters,
+            base=base,
             rates=lambda tokens: speed,
             budget=forecast.Budget(10**12, "plenty"),
         ).plan.peak_memory_bytes

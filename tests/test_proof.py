@@ -1,10 +1,15 @@
 """What was saved is what was trained, asked of a new interpreter (the other tests ask a fork of a clean process)."""
 
+import io
+import signal
+from types import SimpleNamespace
+
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import lives
-from finewright import evaluate, proof
+from finewright import engine, evaluate, optim, pipeline, proof
 from finewright.errors import ExitCode, UserError
 
 TEXTS = ["where is my parcel", "i was charged twice", "the tent leaks"]
@@ -38,3 +43,70 @@ def test_a_file_that_cannot_be_loaded_is_said_with_the_last_words(folder):
     ):
         proof.prove(trained, folder.model, TEXTS)
     assert caught.value.code == ExitCode.MISMATCH
+
+
+REQUEST = {"folder": "saved", "texts": TEXTS, "limit": 9, "keep_end": False, "bfloat16": True, "threads": 1, "out": "out"}
+
+
+@pytest.mark.parametrize(
+    ("code", "ends_with"), [(6, ExitCode.OUT_OF_MEMORY), (-signal.SIGKILL, ExitCode.OUT_OF_MEMORY), (1, ExitCode.MISMATCH)]
+)
+def test_memory_that_ran_out_in_the_other_process_is_told_from_a_model_that_is_damaged(monkeypatch, code, ends_with):
+    monkeypatch.setattr(proof.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr="last words"))
+    with pytest.raises(UserError, match="cannot be loaded again: last words") as caught:
+        proof._in_new_interpreter(REQUEST)
+    assert caught.value.code == ends_with
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), MemoryError(), UserError("one text", code=ExitCode.OUT_OF_MEMORY)], ids=repr
+)
+def test_the_other_process_ends_with_the_code_of_memory(monkeypatch, error):
+    def answer(request):
+        raise error
+
+    monkeypatch.setattr(proof, "answer", answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    with pytest.raises(SystemExit) as caught:
+        proof.main()
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+
+
+def test_the_proof_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path):
+    """Where a base in four bits is packed decides its last bits."""
+    asked = []
+    net = SimpleNamespace(config=SimpleNamespace(id2label={0: "a"}))
+    owner = SimpleNamespace(to=lambda device: asked.append(("moved", device)))
+
+    def reload(folder, **how):
+        asked.append(how)
+        return SimpleNamespace(network=net, owner=owner), None
+
+    monkeypatch.setattr(evaluate.models, "reload", reload)
+    monkeypatch.setattr(evaluate.Predictor, "score", lambda self, texts: torch.zeros(1, 1).numpy())
+    proof.answer({**REQUEST, "device": "cuda:0", "threads": torch.get_num_threads(), "out": str(tmp_path / "out")})
+    assert asked == [{"bfloat16": True, "device": "cuda:0"}, ("moved", "cuda:0")]
+
+
+def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_from_there(tmp_path, monkeypatch):
+    built, left, said, honest, elsewhere = [], [], [], optim.build, proof._in_new_process
+    monkeypatch.setattr(optim, "build", lambda *given, **how: built.append(honest(*given, **how)) or built[-1])
+
+    def no_room(request):
+        parameters = [one for group in built[-1].param_groups for one in group["params"]]
+        left.append((len(built[-1].state), [one for one in parameters if one.grad is not None]))
+        raise UserError("killed", code=ExitCode.OUT_OF_MEMORY)
+
+    with lives.quickly():
+        place = lives.place(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(proof, "_in_new_process", elsewhere)
+            patch.setattr(proof, "_answer_elsewhere", no_room)
+            with pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught:
+                lives.train(place, tmp_path / "run", max_steps=2)
+        assert caught.value.code == ExitCode.OUT_OF_MEMORY
+        assert f"`finewright train --resume {tmp_path / 'run'}` tries the proof again" in caught.value.fix
+        assert left == [(0, [])], "gradients and the optimizer's state are let go before"
+        folder = pipeline.resume(tmp_path / "run", listen=said.append)
+    assert folder.complete
+    assert not [event for event in said if isinstance(event, engine.Stepped)]

@@ -434,7 +434,7 @@ def test_a_checkpoint_of_another_run_is_set_aside(place, tmp_path, whole):
 
 def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(place, tmp_path, whole, monkeypatch):
     """Weights that become no numbers after step 5: step 6 is not applied, and what is on disk is from before."""
-    honest, calls, out = update.train_step, [], tmp_path / "run"
+    honest, calls, out = update.gradients, [], tmp_path / "run"
 
     def poisoned(tuned, parts, **options):
         calls.append(parts)
@@ -443,7 +443,7 @@ def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(pl
         return honest(tuned, parts, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(update, "train_step", poisoned)
+        patch.setattr(update, "gradients", poisoned)
         with pytest.raises(UserError, match=r"step 6: loss nan, gradient norm nan at learning rate .* was not applied") as caught:
             lives.train(place, out, way=WAY, checkpoint_steps=1)
     assert caught.value.code == ExitCode.NON_FINITE
@@ -459,14 +459,14 @@ def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(pl
 
 def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, tmp_path, monkeypatch):
     """Numbers that are none in the first step: the same run with a lower learning rate, from its beginning."""
-    honest, out = update.train_step, tmp_path / "run"
+    honest, out = update.gradients, tmp_path / "run"
 
     def poisoned(tuned, parts, **options):
         tuned.owner.get_parameter(next(iter(tuned.trainable()))).data.fill_(float("nan"))
         return honest(tuned, parts, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(update, "train_step", poisoned)
+        patch.setattr(update, "gradients", poisoned)
         with pytest.raises(UserError, match="step 1: loss nan") as caught:
             lives.train(place, out, way=WAY)
     (change,) = re.findall(rf"`finewright train --resume {re.escape(str(out))} --change (lr=\S+)`", caught.value.fix)

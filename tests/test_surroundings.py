@@ -408,13 +408,13 @@ def test_a_run_that_the_system_killed_for_memory_can_go_on_in_smaller_passes(pla
     last = after(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
     work = functools.partial(lives.train, place, out, way=WAY, checkpoint_steps=2, listen=last)
     assert killer.life(lambda: (setattr(memory, "watch", killer.unwatched), work()), seconds=60) is None
-    honest, passes = update.train_step, []
+    honest, passes = update.gradients, []
 
     def counted(tuned, parts, **options):
         passes.append(len(parts))
         return honest(tuned, parts, **options)
 
-    monkeypatch.setattr(update, "train_step", counted)
+    monkeypatch.setattr(update, "gradients", counted)
     folder = pipeline.resume(out, changes=["halvings=1"])
     assert passes == [2] * 8
     assert json.loads(folder.result.read_text())["changes"][0]["knob"] == "train.halvings"

@@ -1,8 +1,10 @@
 """Counting what would be alive and what would be done, on tensors without memory."""
 
+import pytest
 import torch
 
-from finewright import trace
+import tiny
+from finewright import attention, tasks, trace
 
 
 def test_the_peak_is_the_most_that_is_alive_at_once():
@@ -63,3 +65,28 @@ def test_shapes_of_products_are_counted_once_and_curved_numbers_by_how_many_they
         torch.nn.functional.linear(states, weight)
         torch.nn.functional.gelu(states)
         assert (ledger.work.num_shapes, ledger.work.curved_numbers) == (1, 24)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "scoring"])
+def test_the_short_way_tells_what_the_long_one_does(kind, training, monkeypatch):
+    """Sizes and lives of all storages, work and shapes: whoever asks FakeTensorMode about every operation finds the same."""
+
+    def told():
+        with torch.device("meta"):
+            tuned = tiny.tuned(kind)
+        tuned.bfloat16 = kind == "llama"
+        with trace.without_memory() as ledger:
+            trace.give_shapes(tuned.owner, ledger)
+            ledger.begin_anew()
+            ids, layout = torch.zeros(12, dtype=torch.long), attention.Layout((3, 4, 5))
+            with torch.inference_mode(not training):
+                scores = tasks.logits(tuned, ids, layout)
+            if training:
+                scores.sum().backward()
+            lives = [(sign, ledger.sizes[number]) for sign, number in ledger.events]
+            return lives, vars(ledger.work), scores.shape, scores.stride(), scores.dtype
+
+    short = told()
+    monkeypatch.setattr(trace, "_ASKED_SHORTLY", frozenset())
+    assert told() == short

@@ -1,6 +1,7 @@
 """A copy of a process that was made while it was clean."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ def work(request):
         raise ValueError("first line\nlast words")
     if request["kind"] == "exit":
         os._exit(3)
+    if request["kind"] == "memory":
+        raise MemoryError("none left")
+    if request["kind"] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     Path(request["out"]).write_text(f"{os.getpid()} {known}")
 
 
@@ -30,12 +35,20 @@ def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, mo
     assert seen == "[]"
 
 
-@pytest.mark.parametrize(("kind", "message"), [("fail", "last words"), ("exit", "ended without a word")])
-def test_what_it_could_not_do_is_a_fault(kind, message):
+@pytest.mark.parametrize(
+    ("kind", "message", "code"),
+    [
+        ("fail", "^last words$", ExitCode.MISMATCH),
+        ("exit", "ended without a word", ExitCode.MISMATCH),
+        ("memory", "^none left$", ExitCode.OUT_OF_MEMORY),
+        ("killed", "ended without a word", ExitCode.OUT_OF_MEMORY),
+    ],
+)
+def test_what_it_could_not_do_is_a_fault(kind, message, code):
     twin = Twin(work)
     with pytest.raises(UserError, match=message) as caught:
         twin({"kind": kind})
-    assert caught.value.code == ExitCode.MISMATCH
+    assert caught.value.code == code
     twin.close()
 
 

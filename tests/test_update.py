@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lives
-from finewright import batches, engine, methods, update
+from finewright import batches, engine, methods, optim, update
 from finewright.errors import ExitCode, UserError
 
 ERRORS = (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError())
@@ -24,21 +24,21 @@ def small(monkeypatch):
     """Memory for so many texts in a pass."""
 
     def set_limit(most, *, error=ERRORS[0]):
-        honest = update.train_step
+        honest = update.gradients
 
         def limited(tuned, parts, **options):
             if max(len(part.rows) for part in parts) > most:
                 raise error
             return honest(tuned, parts, **options)
 
-        monkeypatch.setattr(update, "train_step", limited)
+        monkeypatch.setattr(update, "gradients", limited)
 
     return set_limit
 
 
 @pytest.mark.parametrize("way", [name for name in methods.names() if name != "scratch"])
 def test_the_result_is_that_of_a_run_that_was_asked_for_smaller_passes(place, tmp_path, monkeypatch, way):
-    honest, failures, said = update.train_step, [*ERRORS[:2]], []
+    honest, failures, said = update.gradients, [*ERRORS[:2]], []
 
     def twice_too_much(tuned, parts, **options):
         if failures:
@@ -47,7 +47,7 @@ def test_the_result_is_that_of_a_run_that_was_asked_for_smaller_passes(place, tm
         return honest(tuned, parts, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(update, "train_step", twice_too_much)
+        patch.setattr(update, "gradients", twice_too_much)
         folder = lives.train(place, tmp_path / "short", way=way, listen=said.append)
     told = [line for line in said if str(line).startswith("out of memory in step 1: ")]
     assert len(told) == sum(isinstance(event, engine.Halved) for event in said) == 2
@@ -101,3 +101,46 @@ def test_smaller_passes_want_the_lengths_of_their_own_rows_alone(monkeypatch):
     state = SimpleNamespace(device=torch.device("cpu"), tuned=tuned, progress=progress)
     made = update.Update(state, encoded, passes=((1, 2, 0), (4, 3)), task=None, lr=1.0, clip_norm=1.0)
     assert made.passes == ((1, 2), (0,), (4,), (3,))
+
+
+def test_no_memory_for_the_optimizers_state_ends_the_run_before_any_weight_is_changed(place, tmp_path, monkeypatch):
+    honest, out, said, made = optim._moments, tmp_path / "run", [], []
+
+    def second_is_too_much(parameter):
+        made.append(parameter)
+        if len(made) == 2:
+            raise ERRORS[1]
+        return honest(parameter)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optim, "_moments", second_is_too_much)
+        with pytest.raises(UserError, match=r"making room for the optimizer's state of [\d,]+ trained numbers") as caught:
+            lives.train(place, out, listen=said.append)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+    assert "adamw8bit" in caught.value.fix
+    assert not [event for event in said if isinstance(event, engine.Halved | engine.Stepped)]
+    assert lives.made(lives.train(place, out)) == lives.made(lives.train(place, tmp_path / "whole"))
+
+
+def test_an_update_that_broke_off_among_the_weights_is_never_made_again(place, tmp_path, monkeypatch):
+    """A second try would change those twice that were changed already."""
+    honest, out, said, tries = torch.optim.AdamW.step, tmp_path / "run", [], []
+
+    def breaks_off(optimizer, *arguments):
+        tries.append(optimizer)
+        if len(tries) == 3:
+            next(iter(optimizer.state)).data.add_(1.0)
+            raise ERRORS[0]
+        return honest(optimizer, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", breaks_off)
+        with pytest.raises(UserError, match="step 3: out of memory while the weights were being changed") as caught:
+            lives.train(place, out, checkpoint_steps=1, listen=said.append)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+    assert f"`finewright train --resume {out}` goes on" in caught.value.fix
+    assert len(tries) == 3
+    assert not [event for event in said if isinstance(event, engine.Halved)]
+    assert max(path.name for path in (out / "checkpoints").iterdir()) == "step-00000002"
+    whole = lives.train(place, tmp_path / "whole", checkpoint_steps=1)
+    assert lives.made(lives.train(place, out, checkpoint_steps=1)) == lives.made(whole)

@@ -49,6 +49,19 @@ def candidates(name: str, *, knobs: Mapping[str, Any]) -> list[AbstractMethod]:
     return [kind() for kind in kinds if not kind.needs or not quantization.missing()]
 
 
+def left_out(*, preferred_to: AbstractMethod | None) -> list[str]:
+    """Sentences about ways that `auto` would rather have looked at and that want what is not installed.
+
+    `preferred_to`: the way that was taken; None: none of those that were looked at fits.
+    """
+    if not (absent := quantization.missing()):
+        return []
+    kinds = [kind for kind in methods.by_preference() if kind.needs and kind.weights != "random"]
+    kinds = [kind for kind in kinds if preferred_to is None or kind.preference < preferred_to.preference]
+    wants = f"it wants {' and '.join(absent)}, not installed here ({quantization.INSTALL})"
+    return [f"{kind.name()} was not looked at, though it might fit: {wants}" for kind in kinds]
+
+
 def precision(settings: Settings, *, machine: hardware.Hardware, choices: Choices) -> str:
     """float32 or bfloat16."""
     value, reason = hardware.choose_precision(settings.train.precision, hardware=machine)

@@ -9,7 +9,9 @@ from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
-PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
+PARTS = ("weights", "gradients", "optimizer", "activations", "other")
+SELDOM = ("trunk", "loading")
+"""Parts that few plans have; a column for one that none has would only make the table wider."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +30,7 @@ def plan(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Say what training would cost, what fits, and which way to take; nothing is downloaded but a config."""
+    """Say what training would cost, what fits, and which way to take; of a model only config and tokenizer are fetched."""
     from finewright import api, config, terminal
 
     tree = config.parse_assignments(assignments or [])
@@ -58,20 +60,21 @@ def _show(found: Any, *, console: Console) -> None:
         console.print(f"  {terminal.clean(note)}", highlight=False, soft_wrap=True)
     console.print(f"  budget {in_words(found.budget.num_bytes)}: {found.budget.reason}", highlight=False, soft_wrap=True)
     rows, parts, details = [], [], []
+    shown = [*PARTS, *(part for part in SELDOM if any(entry.forecast.plan.memory.get(part) for entry in found.entries))]
     for entry in found.entries:
         made, cost = entry.forecast, entry.forecast.plan
         share = f"{cost.trainable_parameters / cost.total_parameters:.3%}"
         sizes = [in_words(cost.peak_memory_bytes), f"{cost.trainable_parameters:,}", share, in_words(cost.artifact_bytes)]
-        rows.append([cost.method, "yes" if made.fits else "no", *sizes, in_time(cost.seconds)])
-        parts.append([cost.method, *(in_words(cost.memory.get(part, 0)) for part in PARTS)])
+        rows.append([cost.method, "yes" if made.fits else "no", *sizes, in_flops(cost.flops), in_time(cost.seconds)])
+        parts.append([cost.method, *(in_words(cost.memory.get(part, 0)) for part in shown)])
         twice = ", blocks computed twice" if made.setup.checkpoint_activations else ""
         passes = f"{made.setup.num_passes} passes" if made.setup.num_passes > 1 else "one pass"
         setup = f"{passes} of {made.setup.pass_tokens:,} tokens an update{twice}, {cost.precision}"
         details.append(f"  {cost.method}: {entry.advice or setup}")
-    headings = ["way", "fits", "peak memory", "trained", "share", "saved", "time"]
-    console.print(terminal.rows_table(headings, rows))
+    headings = ["way", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]
+    console.print(terminal.rows_table(*_narrowed(headings, rows, width=console.width), gap=1))
     console.print("\n  where the memory goes at the peak", highlight=False)
-    console.print(terminal.rows_table(["way", *PARTS], parts))
+    console.print(terminal.rows_table(["way", *shown], parts, gap=1))
     console.print()
     for line in details:
         console.print(line, highlight=False, soft_wrap=True)
@@ -82,6 +85,16 @@ def _show(found: Any, *, console: Console) -> None:
         console.print(f"\n  take [bold]{found.recommended}[/bold]: {found.reason}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\n  {found.reason}", highlight=False, soft_wrap=True)
+
+
+def _narrowed(headings: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:
+    """The columns that a terminal has room for: those that others tell, or fewer people ask for, go first; none is folded."""
+    for name in ("share", "saved", "FLOPs", "trained", "time"):
+        if sum(2 + max(map(len, column)) for column in zip(headings, *rows, strict=True)) <= width:
+            break
+        place = headings.index(name)
+        headings, *rows = ([*row[:place], *row[place + 1 :]] for row in (headings, *rows))
+    return headings, rows
 
 
 def chosen(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
@@ -102,6 +115,14 @@ def chosen(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]
 
 def _value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_flops(count: float) -> str:
+    """Floating-point operations with one unit: `812 G`, `3.1 P`."""
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12)):
+        if count >= size:
+            return f"{count / size:,.0f} {unit}" if count >= 100 * size else f"{count / size:.1f} {unit}"
+    return f"{count / 1e9:.0f} G"
 
 
 def in_time(seconds: float) -> str:

@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from finewright import optim
+from finewright import memory, optim
 from finewright.batches import Encoded, Step
-from finewright.errors import ExitCode, UserError
+from finewright.errors import RESUME, ExitCode, UserError
 from finewright.state import Best, TrainState, same_randomness
 from finewright.step import StepResult
 from finewright.tasks import Classification
@@ -19,9 +20,6 @@ from finewright.update import Update
 
 WATCHED_STEPS = 3
 """Updates within which every trained tensor must have got a gradient that is not zero throughout."""
-
-RESUME = "finewright train --resume RUN "
-"""How a message begins the command that goes on with the run; which folder that is, whoever has one puts in."""
 
 FIRST_LOSS_SLACK = 0.3
 """How far the first loss may lie from ln(classes), as a share of it."""
@@ -122,6 +120,8 @@ def fit(
     progress = state.progress
     guard = _GradientGuard(state)
     num_steps = len(recipe.steps)
+    if progress.step < num_steps:
+        memory.insist(partial(optim.make_state, state.optimizer), otherwise=_no_room_for_state(state))
     if evaluate and recipe.looks_after(progress.step) and progress.evaluated_step < progress.step:
         yield _look(state, evaluate, recipe=recipe)
     while progress.step < num_steps and not recipe.gives_up(state):
@@ -148,6 +148,14 @@ def fit(
     yield Stopped(step=progress.step, early=progress.step < num_steps)
 
 
+def _no_room_for_state(state: TrainState) -> UserError:
+    """What is kept beside every trained number does not fit, and no weight was changed yet."""
+    numbers = sum(parameter.numel() for parameter in state.tuned.trainable().values())
+    what = f"out of memory while making room for the optimizer's state of {numbers:,} trained numbers"
+    fix = "--set train.optimizer=adamw8bit, a way that trains less (`finewright methods`), or a smaller model"
+    return UserError(what, where=f"before step {state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
+
+
 def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, recipe: Recipe) -> Evaluated:
     """Measure the validation split; the random numbers of training are left alone."""
     progress = state.progress
@@ -170,7 +178,7 @@ def _non_finite(result: StepResult, update: Update, *, step: int, lr: float, pea
     what = (
         f"step {step}: loss {result.loss}, gradient norm {result.grad_norm} at learning rate {lr:.2e}; the step was not applied; "
     )
-    slower = f"`{RESUME}--change lr={peak / 2:g}` goes on from the last checkpoint, more slowly"
+    slower = f"`{RESUME} --change lr={peak / 2:g}` goes on from the last checkpoint, more slowly"
     if 0 < len(alone) < len(rows):
         what += f"of its {len(rows)} rows these give no number even alone"
         fix = f"look at these rows: mend or remove them and begin a new run; or {slower}"
@@ -179,7 +187,7 @@ def _non_finite(result: StepResult, update: Update, *, step: int, lr: float, pea
         fix = f"lower the learning rate: {slower}"
     else:
         what += f"none of its {len(rows)} rows does that alone"
-        again = f"`{RESUME}--change lr={peak / 2:g}` tries again from the last checkpoint, more slowly"
+        again = f"`{RESUME} --change lr={peak / 2:g}` tries again from the last checkpoint, more slowly"
         fix = f"{again}; where that ends here too, look at these rows, or begin a new run at a lower learning rate"
     named = [places[row] for row in (alone or rows)]
     return UserError(what, where=", ".join(named[:50]), fix=fix, code=ExitCode.NON_FINITE)

@@ -2,6 +2,9 @@
 
 from enum import IntEnum
 
+RESUME = "finewright train --resume RUN"
+"""How a message names the command that goes on with the run; which folder that is, whoever has one puts in."""
+
 
 class ExitCode(IntEnum):
     """Exit codes of the `finewright` command."""
@@ -37,6 +40,13 @@ class UserError(Exception):
         place = f"{self.where}: " if self.where else ""
         way_out = f"\n  → {self.fix}" if self.fix else ""
         return f"{place}{self.what}{way_out}"
+
+
+def code_of(error: BaseException) -> ExitCode:
+    """What kind of end an error makes of work in another process; MISMATCH where it does not say."""
+    if isinstance(error, UserError):
+        return error.code
+    return ExitCode.OUT_OF_MEMORY if is_out_of_memory(error) else ExitCode.MISMATCH
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -115,6 +115,14 @@ def worst_mistakes(rows: Sequence[Row], shares: np.ndarray, *, labels: Sequence[
     return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
 
 
+def tested(tuned: Tuned, rows: Sequence[Row], encoded: Encoded, *, labels: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """(metrics of a labelled split with its worst mistakes, a line for every row)"""
+    shares = probabilities(score(tuned, encoded, num_labels=len(labels)))
+    measured = metrics.classification(shares, encoded.targets, labels=labels)
+    measured["worst_mistakes"] = worst_mistakes(rows, shares, labels=labels)
+    return measured, prediction_lines(rows, shares, labels=labels)
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A saved model with its tokenizer, ready for texts. `limit`: tokens of the longest text it reads."""
@@ -126,9 +134,10 @@ class Predictor:
     keep_end: bool
 
     @classmethod
-    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool) -> "Predictor":
-        """From the `model/` folder of a run."""
-        tuned, tokenizer = models.reload(folder, bfloat16=bfloat16)
+    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, device: str = "cpu") -> "Predictor":
+        """From the `model/` folder of a run, ready on `device`."""
+        tuned, tokenizer = models.reload(folder, bfloat16=bfloat16, device=device)
+        tuned.owner.to(device)
         names = tuned.network.config.id2label
         return cls(tuned, tokenizer, tuple(names[index] for index in range(len(names))), limit, keep_end)
 

@@ -15,6 +15,7 @@ from finewright.methods.base import AbstractMethod
 from finewright.planner import Plan, Workload
 from finewright.rates import Rates
 from finewright.savings import Savings, Texts
+from finewright.shapes import Base
 from finewright.tasks import Classification
 from finewright.tuned import Tuned
 
@@ -94,6 +95,11 @@ def shortage(peaks: Mapping[str, int], budget: Budget) -> UserError:
     return UserError(what, where="plan", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
+def asked_for(num_bytes: int, *, device: str) -> str:
+    """The budget, in words, under which a run may take so many bytes."""
+    return memory.in_words(num_bytes + (CUDA_CONTEXT_BYTES if device == "cuda" else 0), at_least=True)
+
+
 def budget(settings: Settings, *, device: str) -> Budget:
     """The budget asked for, or what the device has free now. On a GPU some of what is asked for goes to CUDA itself."""
     if settings.budget is not None:
@@ -116,13 +122,13 @@ def make(
     settings: Settings,
     task: Classification,
     texts: Texts,
-    total_parameters: int,
+    base: Base,
     rates: Callable[[int], Rates],
     budget: Budget,
 ) -> Forecast:
     """Decide learning rate, epochs and every update; then the roomiest setup that fits, or the tightest if none does.
 
-    `tuned`: a sketch. `rates`: of this machine for passes of so many tokens.
+    `tuned`: a sketch, made of `base`. `rates`: of this machine for passes of so many tokens.
     """
     made, train = choices.Choices(), settings.train
     splits = (texts.training, texts.validation, texts.test)
@@ -136,11 +142,11 @@ def make(
     recipe = _recipe(train, updates, lr=lr, evaluate_every=max(1, round(per_epoch / train.evaluations_per_epoch)))
     saved = work_savings.choose(tuned, train=train, texts=texts, recipe=recipe, memory_bytes=budget.num_bytes)
     saved.tell(made, rows=saved.apply(tuned, device=budget.device), faster=fast.told(tuned, device=budget.device))
-    if texts.validation or texts.test:
-        made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "a pass without gradients keeps no states for a way back")
-    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "evaluations": recipe.num_evaluations}
+    _note_evaluation(made, texts)
+    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
+    kept["evaluations"] = recipe.num_evaluations
     once = Workload(task, training, updates, scored, tuned.prompt_tokens, train.optimizer, **kept)
-    numbers: dict[str, Any] = {"total_parameters": total_parameters, "rates": rates(min(tokens, sum(training)))}
+    numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
     numbers["scoring"] = planner.trace_scoring(tuned, workload=once, splits=[scored, test])
     numbers["filling"] = planner.trace_filling(tuned, workload=once)
 
@@ -151,10 +157,20 @@ def make(
         return Forecast(replace(recipe, steps=steps), setup, planned, budget, made, warnings, saved)
 
     chains = _chains(first, longest=max(training), settings=settings)
-    hopeless = _weight_bytes(tuned) > budget.num_bytes  # no setup makes the weights smaller
+    hopeless = max(_weight_bytes(tuned), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
     found = roomiest([chains[-1][-1:]] if hopeless else chains, cost=cost)
     _say_why(found, first=first)
     return found
+
+
+def _note_evaluation(made: choices.Choices, texts: Texts) -> None:
+    if texts.validation or texts.test:
+        made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "a pass without gradients keeps no states for a way back")
+
+
+def _loaded_bytes(base: Base, budget: Budget) -> int:
+    """A GPU gets weights that were read into main memory and rounded there, or as they are packed."""
+    return 0 if budget.device == "cuda" else base.loaded_bytes
 
 
 def _weight_bytes(tuned: Tuned) -> int:
@@ -215,7 +231,7 @@ def roomiest(chains: list[list[Setup]], *, cost: Callable[[Setup], Forecast]) ->
     found = cost(chains[0][0])
     if found.fits:
         return found
-    held = sum(found.plan.memory[part] for part in ("weights", "optimizer"))
+    held = sum(found.plan.memory.get(part, 0) for part in ("weights", "optimizer", planner.LOADING))
     if held > found.budget.num_bytes:
         return cost(chains[-1][-1])  # no setup makes these smaller
     for number, chain in enumerate(chains):

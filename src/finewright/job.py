@@ -99,24 +99,21 @@ class Job:
 
         Where none fits the run stops here, unless it is forced: then the first is taken. `known`: token ids of texts.
         """
-        peaks = {}
         given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
         self._look = partial(prospects.look, report=self.report, known=known, **given)
-        for method in ways:
-            self.prospect = self._look(source, method)
-            peaks[method.name()] = self.forecast.plan.peak_memory_bytes
-            if self.forecast.fits or self.settings.force:
-                break
+        self.prospect, peaks = prospects.first_fitting(ways, look=partial(self._look, source))
+        fits = self.forecast.fits
         if len(ways) > 1:
             reason = self.method.preference_reason or "the first way that fits"
-            self.choices.note("method", self.method.name(), reason if self.forecast.fits else "the last one looked at; none fits")
+            self.choices.note("method", self.method.name(), reason if fits else "the preferred one; none fits")
+            self.tell(*choices.left_out(preferred_to=self.method if fits else None))
         self.choices.made += self.prospect.choices.made
         self._settle_open_knobs()
         self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.forecast.warnings))
         if not self.folder.earlier:
             self.folder.write_json(self.folder.plan, self.forecast.as_json())
         self.tell(self.forecast.sentence())
-        if not self.forecast.fits:
+        if not fits:
             shortage = forecasts.shortage(peaks, self.forecast.budget)
             if not self.settings.force and not self.folder.earlier:  # what was begun goes on, in smaller passes if need be
                 raise shortage
@@ -164,6 +161,7 @@ class Job:
     def prepare(self, base: shapes.Base, *, rows: Sequence[Row]) -> None:
         """Settle a fresh head on some training rows, then let the method make the network ready."""
         self.base = base
+        self.meter.loaded(base.loaded_bytes)
         self.recipe = replace(self.forecast.recipe, check_first_loss=not base.kept_head)
         self.tell(*base.notes)
         if not base.kept_head:
@@ -247,23 +245,25 @@ class Job:
         tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.keep_end
         return evaluate.Predictor(self.tuned, tokenizer, task.labels, self.prospect.limit, keep_end)
 
-    def probes(self, dataset: Dataset) -> list[str]:
-        """Texts for the proof."""
-        return [row.text for row in results.first_rows(dataset.test, dataset.validation, dataset.train)]
-
-    def summary(self, dataset: Dataset, *, splits: Splits, task: Classification, proof_difference: float) -> dict[str, Any]:
-        """result.json, with predictions.jsonl written on the way."""
-        progress = self.life.state.progress
-        measured: dict[str, Any] = {"validation": progress.best.metrics} if progress.best else {}
+    def test(self, dataset: Dataset, *, splits: Splits, task: Classification) -> dict[str, Any]:
+        """Metrics by split; predictions.jsonl is written on the way."""
+        best = self.life.state.progress.best
+        measured: dict[str, Any] = {"validation": best.metrics} if best else {}
         if dataset.test:
             with self.meter.look():
-                scores = evaluate.score(self.tuned, splits["test"], num_labels=len(task.labels))
-            shares = evaluate.probabilities(scores)
-            lines = evaluate.prediction_lines(dataset.test, shares, labels=task.labels)
+                measured["test"], lines = evaluate.tested(self.tuned, dataset.test, splits["test"], labels=task.labels)
             self.folder.write_lines(self.folder.predictions, lines)
-            test = metrics.classification(shares, splits["test"].targets, labels=task.labels)
-            test["worst_mistakes"] = evaluate.worst_mistakes(dataset.test, shares, labels=task.labels)
-            measured["test"] = test
+        return measured
+
+    def let_go(self, splits: Splits) -> None:
+        """Give back what only training needs: the proof holds the model once more beside this one."""
+        self.life.state.let_go()
+        splits |= {name: replace(split, kept=None) for name, split in splits.items()}
+        memory.give_back(self.machine.device)
+
+    def summary(self, dataset: Dataset, *, splits: Splits, measured: dict[str, Any], proof_difference: float) -> dict[str, Any]:
+        """result.json."""
+        progress = self.life.state.progress
         steps = self.recipe.steps[: progress.step]
         packed = not self.tuned.anatomy.unpackable
         return {

@@ -1,6 +1,7 @@
 """How much memory work really takes: what the allocator hands out, counted while the work runs; and sizes in words."""
 
 import gc
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,13 +30,15 @@ def parse_size(text: str) -> int:
     )
 
 
-def in_words(count: float) -> str:
-    """Bytes as a person says them: `7.95 GB`, `312 MB`."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if abs(count) >= size:
+def in_words(count: float, *, at_least: bool = False) -> str:
+    """Bytes as a person says them: `7.95 GB`, `312 MB`. `at_least`: never fewer than there are."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(count) >= size or unit == "kB":
             value = count / size
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+            digits = 0 if value >= 100 or unit == "kB" else 2 if value < 10 else 1
+            value = math.ceil(value * 10**digits) / 10**digits if at_least else value
+            return f"{value:,.{digits}f} {unit}"
+    raise AssertionError("every count has a unit")
 
 
 def exactly(count: float) -> str:
@@ -53,6 +56,12 @@ def attempt(work: Callable[[], T]) -> T | None:
     return None  # outside the block above: there the error still holds every tensor of the failed work
 
 
+def insist(work: Callable[[], Any], *, otherwise: UserError) -> None:
+    """Do work that must not be tried twice; `otherwise` is raised when memory runs out in it."""
+    if attempt(lambda: (work(),)) is None:
+        raise otherwise
+
+
 def _scales(parameter: Any) -> Iterator[Any]:
     """What bitsandbytes keeps beside a packed matrix, where no list of parameters or buffers shows it."""
     state = getattr(parameter, "quant_state", None)
@@ -61,11 +70,21 @@ def _scales(parameter: Any) -> Iterator[Any]:
         state = state.state2
 
 
-def _held_bytes(owner: Any, optimizer: Any) -> int:
+def give_back(device: str) -> None:
+    """Let go of what nobody holds any more, so that others can have it."""
+    gc.collect()
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def held_bytes(owner: Any, optimizer: Any = None) -> int:
     """Bytes of a network's weights and of its optimizer's state, shared tensors counted once, and packed copies."""
     import torch
 
-    states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    kept = () if optimizer is None else optimizer.state.values()
+    states = [value for state in kept for value in state.values() if isinstance(value, torch.Tensor)]
     parameters = list(owner.parameters())
     tensors = [*parameters, *owner.buffers(), *states, *(tensor for one in parameters for tensor in _scales(one))]
     packed = sum(getattr(module, "packed_bytes", 0) for module in owner.modules())
@@ -136,15 +155,20 @@ class Meter:
 
     def hold(self, owner: Any, optimizer: Any) -> None:
         """Count `owner`'s weights and the optimizer's state as held from now on."""
-        self._held_bytes = _held_bytes(owner, optimizer)
+        self._held_bytes = held_bytes(owner, optimizer)
+
+    def loaded(self, num_bytes: int) -> None:
+        """So much was held when the weights had been read; a GPU gets them later, rounded."""
+        if self.device != "cuda":
+            self.peak_bytes = max(self.peak_bytes, num_bytes)
 
     @contextmanager
     def update(self, owner: Any, optimizer: Any) -> Iterator[None]:
         """Watch an update of `owner`'s weights."""
-        self._held_bytes = _held_bytes(owner, optimizer)
+        self._held_bytes = held_bytes(owner, optimizer)
         with self.look():
             yield
-        self._held_bytes = _held_bytes(owner, optimizer)
+        self._held_bytes = held_bytes(owner, optimizer)
 
     @contextmanager
     def look(self) -> Iterator[None]:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 
 from finewright import anatomy as anatomies
-from finewright import fast, hub, provenance, quantization
+from finewright import fast, hub, memory, provenance, quantization
 from finewright.anatomy import Anatomy
-from finewright.errors import ExitCode, UserError
+from finewright.errors import ExitCode, UserError, is_out_of_memory
 from finewright.quantization import FourBit
 from finewright.shapes import (
     Base,
@@ -70,8 +70,8 @@ def load(
     if kept:
         notes.append("head: the checkpoint's own head has these labels and is kept")
     origin = Origin(name=source.name, revision=source.revision, tokenizer=tokenizer)
-    total = num_parameters(network)
-    return Base(network, anatomy, origin, new=new, kept_head=kept, total_parameters=total, notes=notes)
+    total, loaded = num_parameters(network), memory.held_bytes(network)
+    return Base(network, anatomy, origin, new=new, kept_head=kept, total_parameters=total, loaded_bytes=loaded, notes=notes)
 
 
 def reload(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[Tuned, Any]:
@@ -171,6 +171,8 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
             **(packing or {}),
         )
     except Exception as error:  # a strange value raises whatever reads it first
+        if is_out_of_memory(error):
+            raise _no_room(folder) from None
         reason = first_line(error)
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
     if packing:
@@ -215,7 +217,7 @@ def _reload_adapter(
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as stored:
             names = set(stored.keys())
     except Exception as error:
-        raise _damaged(folder, error) from None
+        raise _no_room(folder) if is_out_of_memory(error) else _damaged(folder, error) from None
     _require_all(folder, names ^ set(get_peft_model_state_dict(owner, save_embedding_layers=False)))
     prompt = owner.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
     return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
@@ -236,6 +238,11 @@ def _refuse_patterns(folder: Path, adapter: Any) -> None:
     strange = [value for value in told if not _NAMES.fullmatch(value)]
     if strange:
         raise _damaged(folder, ValueError(f"it names its places by a pattern, {strange[0][:60]!r}"))
+
+
+def _no_room(folder: Path) -> UserError:
+    fix = "free some memory, or take a smaller model; `finewright plan` says what loading takes"
+    return UserError("out of memory while reading the weights", where=str(folder), fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:

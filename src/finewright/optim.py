@@ -39,21 +39,47 @@ def outline(tuned: Tuned, *, kind: Kind = "adamw") -> torch.optim.Optimizer:
     return _Packed(_groups(tuned, weight_decay=0.0), {})
 
 
+def make_state(optimizer: torch.optim.Optimizer) -> None:
+    """Make the state of every tensor that has none: the very one that its first update would make.
+
+    Made before any work, memory that runs out here has changed nothing; in the first update some weights would be changed
+    already. No tensor is left with half a state.
+    """
+    for group_index, group in enumerate(optimizer.param_groups):
+        for index, parameter in enumerate(group["params"]):
+            if optimizer.state.get(parameter):
+                continue
+            if isinstance(optimizer, torch.optim.AdamW):
+                optimizer.state[parameter] = _moments(parameter)
+                continue
+            packing: Any = optimizer
+            try:
+                packing.init_state(group, parameter, group_index, index)
+            except BaseException:
+                optimizer.state.pop(parameter, None)
+                raise
+
+
+def _moments(parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the fused AdamW keeps of a tensor."""
+    steps = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return {"step": steps, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+
+
 class _Packed(torch.optim.Optimizer):
     """Two moments in 8 bits with a scale per block; tensors of under 4,096 numbers in 32 bits, as bitsandbytes has it."""
 
+    def init_state(self, group: dict[str, Any], parameter: torch.Tensor, group_index: int, index: int) -> None:
+        """Make the state of one tensor, under bitsandbytes' own name for it."""
+        packed = parameter.numel() >= _SMALLEST_PACKED
+        for moment in ("state1", "state2"):
+            kept = torch.empty_like(parameter, dtype=torch.uint8 if packed else torch.float32)
+            self.state[parameter][moment] = kept
+            if packed:
+                self.state[parameter][f"{moment}_scales"] = parameter.new_empty(-(-parameter.numel() // _BLOCK))
+
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Make the state where there is none; the update itself works in place."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None or self.state[parameter]:
-                    continue
-                packed = parameter.numel() >= _SMALLEST_PACKED
-                for moment in ("state1", "state2"):
-                    kept = torch.empty_like(parameter, dtype=torch.uint8 if packed else torch.float32)
-                    self.state[parameter][moment] = kept
-                    if packed:
-                        self.state[parameter][f"{moment}_scales"] = parameter.new_empty(-(-parameter.numel() // _BLOCK))
+        """Nothing: the update works in place, in the state that is there."""
 
 
 def _groups(tuned: Tuned, *, weight_decay: float) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from finewright import checks, disk, engine, hub, memory, order, proof, results, run, tasks
 from finewright.config import Settings
-from finewright.errors import UserError
+from finewright.errors import RESUME, UserError
 from finewright.job import Job
 from finewright.life import Life
 from finewright.methods.base import AbstractMethod
@@ -75,7 +75,7 @@ def _live(
         wish.run = folder.path
         raise
     except UserError as error:
-        error.fix = error.fix.replace(engine.RESUME, engine.RESUME.replace("RUN", shlex.quote(str(folder.path))))
+        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
         raise
     finally:
         folder.release()
@@ -116,7 +116,10 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
     folder.require_there()
     with disk.whole_folder(folder.model) as draft:
         results.save_model(draft, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
-    difference = proof.prove(job.predictor(task), folder.model, job.probes(dataset))
-    result = job.summary(dataset, splits=splits, task=task, proof_difference=difference)
+    predictor = job.predictor(task)
+    measured = job.test(dataset, splits=splits, task=task)
+    job.let_go(splits)
+    difference = proof.prove(predictor, folder.model, results.probes(dataset))
+    result = job.summary(dataset, splits=splits, measured=measured, proof_difference=difference)
     results.write_card(folder.model, result=result, method=job.method, tuned=job.tuned, origin=base.origin)
     folder.write_json(folder.result, result)  # last: now the run is complete

@@ -23,6 +23,8 @@ from finewright.tuned import Tuned
 HELD = ("weights", "gradients", "optimizer", "activations")
 REST = "other"
 KEPT = "trunk"
+LOADING = "loading"
+"""What weights take beyond their size in training when they have just been read: all in float32, none rounded yet."""
 NEAR = 0.1
 """Share of the mean step's tokens that the step standing for all may differ by."""
 _Part = Literal["all", "above", "trunk"]
@@ -34,7 +36,8 @@ _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 class Workload:
     """What a run has to do. `lengths`: tokens of each training text, a prompt's included; `evaluated`: of all texts that are
     scored without training, `evaluations` times. `filled`: of the splits that the frozen lower blocks are run over once;
-    `kept_bytes`: memory for what comes out.
+    `kept_bytes`: memory for what comes out. `loaded_bytes`: of the weights when they have been read, 0 where that is in other
+    memory than training.
     """
 
     task: Classification
@@ -46,6 +49,7 @@ class Workload:
     filled: Sequence[Sequence[int]] = ()
     kept_bytes: int = 0
     evaluations: int = 1
+    loaded_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def plan(
         trainable_parameters=tuned.num_trainable(),
         head_parameters=tuned.num_head(),
         total_parameters=total_parameters,
-        memory=_largest([*traced.values(), scoring, filling], kept_bytes=workload.kept_bytes),
+        memory=_largest([*traced.values(), scoring, filling], workload=workload),
         flops=int(one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
         seconds=seconds + rates.shape_seconds * (new + scoring.work.num_shapes + filling.work.num_shapes),
         artifact_bytes=artifact_bytes,
@@ -136,10 +140,14 @@ def plan(
     )
 
 
-def _largest(traced: Sequence[Traced], *, kept_bytes: int) -> dict[str, int]:
-    """The memory of whatever takes most, and what is kept of the frozen blocks besides."""
+def _largest(traced: Sequence[Traced], *, workload: Workload) -> dict[str, int]:
+    """The memory of whatever takes most: work, with what is kept of the frozen blocks besides, or loading before it."""
     peak = max((one.memory for one in traced), key=lambda parts: sum(parts.values()))
-    return peak | ({KEPT: kept_bytes} if kept_bytes else {})
+    peak = peak | ({KEPT: workload.kept_bytes} if workload.kept_bytes else {})
+    if workload.loaded_bytes <= sum(peak.values()):
+        return peak
+    weights = peak["weights"]
+    return dict.fromkeys([*HELD, REST], 0) | {"weights": weights, LOADING: workload.loaded_bytes - weights}
 
 
 def _telling_steps(workload: Workload) -> tuple[set[int], int]:
@@ -259,23 +267,16 @@ def _trace_scored(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, p
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:
     """Fake weights and the optimizer's state, as they are between two updates; storages by kind."""
-    _make_fake(tuned)
+    made = trace.give_shapes(tuned.owner, ledger)
+    if tuned.prompt is not None:
+        tuned.prompt = made[id(tuned.prompt)]
     numbers: dict[str, set[int]] = {part: set() for part in HELD}
     numbers["weights"] = set(map(ledger.number, [*tuned.owner.parameters(), *tuned.owner.buffers()]))
     optimizer = optim.outline(tuned, kind=workload.optimizer)
-    for parameter in tuned.trainable().values():
-        parameter.grad = torch.empty_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optim.make_state(optimizer)
     states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
     numbers["optimizer"] = set(map(ledger.number, states))
     return numbers, optimizer
-
-
-def _make_fake(tuned: Tuned) -> None:
-    made = trace.give_shapes(tuned.owner)
-    if tuned.prompt is not None:
-        tuned.prompt = made[id(tuned.prompt)]
 
 
 def _fake_states(tuned: Tuned, num_tokens: int) -> torch.Tensor | None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finewright import evaluate
-from finewright.errors import ExitCode, UserError
+from finewright.errors import RESUME, ExitCode, UserError, code_of
 
 NUM_PROBES = 32
 TOLERANCE = 1e-5
@@ -26,6 +27,7 @@ def prove(trained: evaluate.Predictor, folder: Path, texts: Sequence[str]) -> fl
     """Largest difference between the scores of the trained model and of what a new process loads from `folder`.
 
     Anything but 0 (or TOLERANCE where the way saves a conversion) is a `UserError`: the run must not be called finished.
+    The process holds the model once more, beside the trained one; that there is no room for it is a `UserError` of its own.
     """
     probes = list(texts)[:NUM_PROBES]
     ours = trained.score(probes)
@@ -57,8 +59,17 @@ def _in_new_process(trained: evaluate.Predictor, folder: Path, probes: Sequence[
             "device": str(trained.tuned.network.device),
             "out": str(out),
         }
-        _answer_elsewhere(request)
+        try:
+            _answer_elsewhere(request)
+        except UserError as error:
+            raise _no_room(folder) if error.code == ExitCode.OUT_OF_MEMORY else error from None
         return load_file(out)["scores"].numpy()
+
+
+def _no_room(folder: Path) -> UserError:
+    what = "the model is trained and saved, but memory ran out while it was loaded once more to prove it"
+    fix = f"free some memory, then `{RESUME}` tries the proof again; nothing is trained anew"
+    return UserError(what, where=str(folder), fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
 def _in_new_interpreter(request: dict[str, Any]) -> None:
@@ -70,7 +81,9 @@ def _in_new_interpreter(request: dict[str, Any]) -> None:
     child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"the saved model cannot be loaded again: {last}", where=request["folder"], code=ExitCode.MISMATCH)
+        killed = child.returncode == -signal.SIGKILL  # as systems do that have no memory left
+        code = ExitCode.OUT_OF_MEMORY if killed or child.returncode == ExitCode.OUT_OF_MEMORY else ExitCode.MISMATCH
+        raise UserError(f"the saved model cannot be loaded again: {last}", where=request["folder"], code=code)
 
 
 _answer_elsewhere: Callable[[dict[str, Any]], None] = _in_new_interpreter
@@ -90,12 +103,20 @@ def answered_by(process: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 def answer(request: dict[str, Any]) -> None:
     """Load the model of a request and write its scores."""
     torch.set_num_threads(request["threads"])
-    predictor = evaluate.Predictor.load(
-        Path(request["folder"]), limit=request["limit"], keep_end=request["keep_end"], bfloat16=request["bfloat16"]
-    )
-    predictor.tuned.owner.to(request["device"])
+    how = {name: request[name] for name in ("limit", "keep_end", "bfloat16", "device")}
+    predictor = evaluate.Predictor.load(Path(request["folder"]), **how)
     save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
 
 
+def main() -> None:
+    """Answer the request on standard input; the exit code tells memory that ran out from everything else."""
+    try:
+        answer(json.load(sys.stdin))
+    except Exception as error:
+        if code_of(error) != ExitCode.OUT_OF_MEMORY:
+            raise
+        sys.exit(ExitCode.OUT_OF_MEMORY)
+
+
 if __name__ == "__main__":
-    answer(json.load(sys.stdin))
+    main()

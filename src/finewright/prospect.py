@@ -1,6 +1,6 @@
 """A way looked at before any weight is loaded: its shape, the texts as it will read them, every update and what it costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,12 +62,26 @@ def look(
         settings=settings,
         task=task,
         texts=Texts(*(splits[name].lengths for name in ("train", "validation", "test")), tokens=splits["train"].tokens()),
-        total_parameters=shape.total_parameters,
+        base=shape,
         rates=partial(rates.measure, device=machine.device, width=shape.network.config.hidden_size),
         budget=forecast.budget(settings, device=machine.device),
     )
     made.made += planned.choices.made
     return Prospect(source, method, shape, splits, limit, planned, made)
+
+
+def first_fitting(
+    ways: Sequence[AbstractMethod], *, look: Callable[[AbstractMethod], Prospect]
+) -> tuple[Prospect, dict[str, int]]:
+    """(the first of the ways that fits, or the very first when none does; planned peaks of those looked at, in bytes)"""
+    found, peaks = [], {}
+    for method in ways:
+        one = look(method)
+        peaks[method.name()] = one.forecast.plan.peak_memory_bytes
+        if one.forecast.fits:
+            return one, peaks
+        found = found or [one]
+    return found[0], peaks
 
 
 def encode(

@@ -1,11 +1,12 @@
 """What a run leaves behind: the model folder with its card, the predictions, the summary."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from finewright import disk, hardware, provenance, shapes
+from finewright.data import Dataset
 from finewright.errors import ExitCode, UserError
 from finewright.hub import Source
 from finewright.methods.base import AbstractMethod
@@ -161,6 +162,6 @@ def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:
     }
 
 
-def first_rows(*splits: Sequence[Any]) -> Sequence[Any]:
-    """The first split that has rows."""
-    return next((split for split in splits if split), [])
+def probes(dataset: Dataset) -> list[str]:
+    """Texts for the proof: of the first split that has rows."""
+    return [row.text for row in dataset.test or dataset.validation or dataset.train]

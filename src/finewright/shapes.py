@@ -33,7 +33,8 @@ class Base:
     """A pre-trained (or random) network with a classification head, before a way has touched it.
 
     `new`: head modules the checkpoint did not bring. `kept_head`: the checkpoint's own head fits these labels.
-    `total_parameters`: numbers in the network, its head included, however they are packed.
+    `total_parameters`: numbers in the network, its head included, however they are packed. `loaded_bytes`: of all its tensors
+    as they are read, before a way rounds or adds any.
     """
 
     network: Any
@@ -42,6 +43,7 @@ class Base:
     new: tuple[str, ...]
     kept_head: bool
     total_parameters: int
+    loaded_bytes: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -66,7 +68,8 @@ def shape(
         origin = Origin(source.name, source.revision, tokenizer_of(source.path, network) if tokenizer else None)
     pooled = anatomy.pooler and not stores_pooler(source.path)
     new = (*anatomy.head, *((anatomy.pooler,) if pooled else ()))
-    return Base(network, anatomy, origin, new=new, kept_head=False, total_parameters=total)
+    loaded = sum(tensor.numel() * tensor.element_size() for tensor in [*network.parameters(), *network.buffers()])
+    return Base(network, anatomy, origin, new=new, kept_head=False, total_parameters=total, loaded_bytes=loaded)
 
 
 def num_parameters(network: Any) -> int:

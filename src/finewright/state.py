@@ -101,6 +101,11 @@ class TrainState:
         names = {id(parameter): name for name, parameter in self.tuned.trainable().items()}
         return [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
 
+    def let_go(self) -> None:
+        """Drop gradients and the optimizer's state: training is over, and what was committed has it."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+
     def finite(self) -> bool:
         """Whether every trained number is one."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.tuned.trainable().values())

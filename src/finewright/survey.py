@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from finewright import (
+    advice,
     anatomy,
     batches,
     choices,
@@ -88,23 +89,19 @@ def take(
     budget = forecast.budget(settings, device=machine.device)
     precision, why = hardware.choose_precision(settings.train.precision, hardware=machine)
     bfloat16, notes = precision == "bfloat16", [f"precision {precision}: {why}"]
+    if settings.budget is not None and machine.device != "cuda":
+        taken = memory.in_words(hardware.peak_resident_bytes())
+        notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
     torch.set_num_threads(choices.threads(settings, machine=machine, choices=choices.Choices()))
     model = _model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
     labels, texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
-    entries = []
+    given: dict[str, Any] = {"model": model, "task": tasks.Classification(labels), "texts": texts, "budget": budget}
+    look = partial(_forecast, **given, bfloat16=bfloat16, device=machine.device)
+    made: list[tuple[AbstractMethod, Forecast]] = []
     for number, method in enumerate(ways, start=1):
         looking(method.name(), number, len(ways))
-        made = _forecast(
-            method,
-            model=model,
-            task=tasks.Classification(labels),
-            texts=texts,
-            settings=settings,
-            budget=budget,
-            bfloat16=bfloat16,
-            device=machine.device,
-        )
-        entries.append(Entry(method, made, _advice(made, settings=settings)))
+        made.append((method, look(method, settings)))
+    entries = [Entry(way, one, advice.give(way, one, settings=settings, others=made, look=look)) for way, one in made]
     entries.sort(key=lambda entry: (not entry.forecast.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     return Survey(entries, recommended, reason, budget, notes)
@@ -152,11 +149,11 @@ def _read(
 
 def _forecast(
     method: AbstractMethod,
+    settings: Settings,
     *,
     model: hub.Source,
     task: tasks.Classification,
     texts: Texts,
-    settings: Settings,
     budget: Budget,
     bfloat16: bool,
     device: str,
@@ -172,25 +169,10 @@ def _forecast(
         settings=settings,
         task=task,
         texts=Texts(splits[0], splits[1], splits[2], texts.tokens),
-        total_parameters=base.total_parameters,
+        base=base,
         rates=partial(rates.measure, device=device, width=base.network.config.hidden_size),
         budget=budget,
     )
-
-
-def _advice(made: Forecast, *, settings: Settings) -> str:
-    """What a way that does not fit would need."""
-    if made.fits:
-        return ""
-    needed = memory.in_words(made.plan.peak_memory_bytes)
-    held = sum(made.plan.memory[part] for part in ("weights", "gradients", "optimizer"))
-    if held > made.budget.num_bytes:
-        return f"needs {needed}: weights, gradients and optimizer alone take {memory.in_words(held)}, whatever the texts' length"
-    pinned = [] if settings.train.batch_tokens is None else ["train.batch_tokens"]
-    pinned += ["train.checkpoint_activations"] if settings.train.checkpoint_activations == "off" else []
-    if pinned:
-        return f"needs {needed} as asked for: leave {' and '.join(pinned)} open"
-    return f"needs {needed} at its tightest: a larger budget, or shorter texts (data.max_length)"
 
 
 def _recommend(entries: Sequence[Entry]) -> tuple[str, str]:

@@ -266,9 +266,9 @@ def beside(result: dict[str, Any], name: str, *, words: Callable[[float], str], 
     return f"{words(measured)} (planned {words(wanted)}, {wanted / measured - 1:+.0%})"
 
 
-def rows_table(headings: list[str], rows: list[list[str]]) -> Table:
-    """A plain table."""
-    table = Table(box=None, padding=(0, 2), header_style="bold")
+def rows_table(headings: list[str], rows: list[list[str]], *, gap: int = 2) -> Table:
+    """A plain table. `gap`: spaces on both sides of a column."""
+    table = Table(box=None, padding=(0, gap), header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:

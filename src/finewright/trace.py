@@ -4,6 +4,7 @@ The tensors are fake (shapes and dtypes, no numbers), so a model of any size is 
 """
 
 import math
+import operator
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 ALIGNMENT = 64
@@ -23,6 +23,15 @@ BATCHED = " batched"
 """After the dtype: many small products at once, such as attention's, which are much slower than one large one."""
 _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
 _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
+_PLAIN = """view.default transpose.int t.default expand.default permute.default slice.Tensor select.int unsqueeze.default
+split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default clone.default
+_to_copy.default to.dtype zeros_like.default cat.default mm.default bmm.default addmm.default linear.default add.Tensor
+sub.Tensor mul.Tensor mul_.Tensor div.Tensor sum.dim_IntList gelu.default gelu_backward.default silu.default softmax.int
+_softmax.default _softmax_backward_data.default layer_norm.default native_layer_norm.default
+native_layer_norm_backward.default"""
+_ASKED_SHORTLY = frozenset(operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split())
+"""Operations on tensors alone whose shape PyTorch's own kernels for the meta device tell: nothing else has to be looked at."""
+_CPU = torch.device("cpu")
 
 
 @dataclass
@@ -72,10 +81,11 @@ class Segment:
 
 
 class Ledger(TorchDispatchMode):
-    """Counts storages that are alive, and what is done with them."""
+    """Counts storages that are alive, and what is done with them. `fakes`: the mode that makes tensors without memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, fakes: FakeTensorMode) -> None:
         super().__init__()
+        self._fakes = fakes
         self.alive: set[int] = set()
         self.sizes: list[int] = []
         self.events: list[tuple[int, int]] = []
@@ -85,6 +95,11 @@ class Ledger(TorchDispatchMode):
         self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._flops = FlopCounterMode(display=False)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and shutting the compiler out takes longer than answering most questions."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and look at what it made."""
         if func is torch.ops.prim.device.default:  # every second question, and no work
@@ -92,12 +107,32 @@ class Ledger(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
             return True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 1
-        made = func(*args, **kwargs)
-        outputs = [leaf for leaf in tree_leaves(made) if isinstance(leaf, torch.Tensor)]
+        inputs = [*_tensors(args), *_tensors(kwargs.values())]
+        made = self._run(func, args, kwargs, inputs)
+        outputs = [*_tensors((made,))]
         for tensor in outputs:
             self.number(tensor)
-        self._count(func, args, kwargs, made, outputs)
+        self._count(func, args, kwargs, made, inputs, outputs)
         return made
+
+    def _run(self, func: Any, args: Any, kwargs: Any, inputs: list[torch.Tensor]) -> Any:
+        """What an operation makes. Most are asked about on a short way; FakeTensorMode takes ten times as long."""
+        if func not in _ASKED_SHORTLY or kwargs.get("device") is not None or not all(type(one) is FakeTensor for one in inputs):
+            return func(*args, **kwargs)
+        with in_kernel_invocation_manager(self._fakes):
+            made = func(*args, **kwargs)
+        return self._faked(made)
+
+    def _faked(self, made: Any) -> Any:
+        if isinstance(made, (tuple, list)):
+            return type(made)(map(self._faked, made))
+        return FakeTensor(self._fakes, made, _CPU) if type(made) is torch.Tensor else made
+
+    def fake(self, like: torch.Tensor) -> torch.Tensor:
+        """A tensor without memory of another one's shape and dtype."""
+        with in_kernel_invocation_manager(self._fakes):
+            made = torch.empty(like.shape, dtype=like.dtype, device="meta")
+        return self._faked(made)
 
     def number(self, tensor: torch.Tensor) -> int:
         """The number of a tensor's storage; a storage seen for the first time is alive from now on."""
@@ -114,12 +149,11 @@ class Ledger(TorchDispatchMode):
         self.events.append((-1, number))
         self.alive.discard(number)
 
-    def _count(self, func: Any, args: Any, kwargs: Any, made: Any, outputs: list[torch.Tensor]) -> None:
+    def _count(self, func: Any, args: Any, kwargs: Any, made: Any, inputs: Any, outputs: Any) -> None:
         name = func.overloadpacket.__name__
         if name in _VIEWS or name.startswith("_unsafe_view"):
             return
         self.work.num_operations += 1
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
         count = self._flops.flop_registry.get(func.overloadpacket)
         if count is not None:
@@ -198,6 +232,15 @@ class Ledger(TorchDispatchMode):
         return story.best
 
 
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    """All tensors in what an operation takes or gives: values, and lists of values."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
+
+
 class _Story:
     """Bytes by kind as time goes by, and the moment when their sum was largest."""
 
@@ -233,26 +276,24 @@ class _Story:
 @contextmanager
 def without_memory() -> Iterator[Ledger]:
     """Inside, every new tensor is fake and every operation is counted."""
-    ledger = Ledger()
-    with FakeTensorMode(), ledger:
+    with FakeTensorMode() as fakes, Ledger(fakes) as ledger:
         yield ledger
 
 
-def give_shapes(module: torch.nn.Module) -> dict[int, torch.nn.Parameter]:
+def give_shapes(module: torch.nn.Module, ledger: Ledger) -> dict[int, torch.nn.Parameter]:
     """Put fake tensors in the place of a module's meta tensors, shared ones shared; old parameters' ids → new ones.
 
-    Called inside `without_memory`. The module is built and prepared on the meta device, because PyTorch cannot cast or
-    move a module whose parameters are fake.
+    Called inside `without_memory`, which gave the ledger. The module is built and prepared on the meta device, because PyTorch
+    cannot cast or move a module whose parameters are fake.
     """
     made: dict[int, Any] = {}
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None and id(parameter) not in made:
-                fake = torch.empty(parameter.shape, dtype=parameter.dtype)
-                made[id(parameter)] = torch.nn.Parameter(fake, requires_grad=parameter.requires_grad)
+                made[id(parameter)] = torch.nn.Parameter(ledger.fake(parameter), requires_grad=parameter.requires_grad)
             if parameter is not None:
                 part._parameters[name] = made[id(parameter)]
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+                part._buffers[name] = ledger.fake(buffer)
     return made

@@ -3,10 +3,11 @@
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
-from finewright.errors import ExitCode, UserError
+from finewright.errors import ExitCode, UserError, code_of
 
 _DONE = "done"
 
@@ -33,8 +34,20 @@ class Twin:
         self._ask = -1
         with os.fdopen(self._answers, encoding="utf-8", closefd=False) as pipe:
             answer = pipe.read()
-        if answer != _DONE:
-            raise UserError(answer or "the process that was asked ended without a word", code=ExitCode.MISMATCH)
+        if answer == _DONE:
+            return
+        if not answer:
+            raise UserError("the process that was asked ended without a word", code=self._silent_end())
+        code, _, words = answer.partition(" ")
+        raise UserError(words, code=ExitCode(int(code)))
+
+    def _silent_end(self) -> ExitCode:
+        """Systems that have no memory left kill a process, which then says nothing."""
+        with contextlib.suppress(ChildProcessError):
+            status = os.waitpid(self._child, 0)[1]
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+                return ExitCode.OUT_OF_MEMORY
+        return ExitCode.MISMATCH
 
     def close(self) -> None:
         """Let go of it: one that was never asked ends too."""
@@ -54,7 +67,7 @@ def _live(work: Callable[[dict[str, Any]], None], asked: int, answer: int) -> No
             work(json.loads(request))
         said = _DONE
     except BaseException as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        said = f"{int(code_of(error))} {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
     finally:
         with contextlib.suppress(OSError):
             os.write(answer, said.encode("utf-8", "backslashreplace")[:4000])

@@ -1,9 +1,8 @@
 """One update that fits into memory: made again in smaller passes as long as memory runs out."""
 
-import gc
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property
+from contextlib import AbstractContextManager, suppress
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -11,10 +10,14 @@ import torch
 from finewright import batches as packing
 from finewright import memory, tasks
 from finewright.batches import Encoded
-from finewright.errors import ExitCode, UserError
+from finewright.errors import RESUME, ExitCode, UserError
 from finewright.state import TrainState, random_state, same_randomness, set_random_state
-from finewright.step import StepResult, train_step
+from finewright.step import StepResult, apply, gradients
 from finewright.tasks import Classification
+
+
+class _TooMuch(Exception):
+    """Memory ran out: what is opened around the work hears that it failed."""
 
 
 class Update:
@@ -53,24 +56,30 @@ class Update:
         return {row: len(self.encoded.ids[row]) + self.state.tuned.prompt_tokens for row in self.rows}
 
     def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
-        """The result, or None when memory ran out: then nothing was changed but random numbers drawn.
+        """The result, or None when memory ran out before a weight was changed: only random numbers were drawn then.
 
-        `watched`: what is opened around the work.
+        Memory that runs out while weights are changed is a `UserError`: made again, the update would change some of them
+        twice. `watched`: what is opened around the work.
         """
+        device = str(self.state.device)
+        parts = memory.attempt(lambda: [packing.collate(self.encoded, rows, device=device) for rows in self.passes])
+        if parts is None:
+            return None
+        settings: dict[str, Any] = {"task": self.task, "optimizer": self.state.optimizer, "clip_norm": self.clip_norm}
+        with suppress(_TooMuch), watched:
+            result = memory.attempt(partial(gradients, self.state.tuned, parts, **settings))
+            if result is None:
+                raise _TooMuch
+            if result.applied:
+                memory.insist(partial(apply, self.state.optimizer, lr=self.lr), otherwise=self._broken_off())
+            return result
+        return None
 
-        def make() -> StepResult:
-            device = str(self.state.device)
-            parts = [packing.collate(self.encoded, rows, device=device) for rows in self.passes]
-            settings: dict[str, Any] = {
-                "task": self.task,
-                "optimizer": self.state.optimizer,
-                "lr": self.lr,
-                "clip_norm": self.clip_norm,
-            }
-            with watched:
-                return train_step(self.state.tuned, parts, **settings)
-
-        return memory.attempt(make)
+    def _broken_off(self) -> UserError:
+        what = "out of memory while the weights were being changed; nothing of this step is kept"
+        fix = f"free some memory, then `{RESUME}` goes on from the last checkpoint; --set train.optimizer=adamw8bit, or a "
+        fix += "way that trains less (`finewright methods`), needs less in a new run"
+        return UserError(what, where=f"step {self.state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
     def halve(self) -> int:
         """Get ready to make it again in smaller passes with the same random numbers; their number.
@@ -88,9 +97,7 @@ class Update:
         self.state.progress.halvings += 1
         self.state.optimizer.zero_grad(set_to_none=True)
         set_random_state(self._random)
-        gc.collect()
-        if self.state.device.type == "cuda":
-            torch.cuda.empty_cache()
+        memory.give_back(self.state.device.type)
         return len(self.passes)
 
     def at_fault(self) -> list[int]:

@@ -1,0 +1,107 @@
+"""What to change so that a way that does not fit would: every change that is named was planned, and fits."""
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from finewright import forecast, memory, methods, planner, savings
+from finewright.config import Settings
+from finewright.forecast import Forecast
+from finewright.methods.base import AbstractMethod
+
+Look = Callable[[AbstractMethod, Settings], Forecast]
+_HELD = ("weights", "gradients", "optimizer")
+_PACKED = "adamw8bit"
+_OPEN_BLOCKS = 3
+"""As many blocks as are trained at most where their number is left open."""
+
+
+def give(
+    method: AbstractMethod,
+    made: Forecast,
+    *,
+    settings: Settings,
+    others: Sequence[tuple[AbstractMethod, Forecast]],
+    look: Look,
+) -> str:
+    """In a sentence; nothing for a way that fits. `others`: what was planned besides; `look`: plans anything."""
+    if made.fits:
+        return ""
+    ways_out = [*_opened(settings), *_changed(method, made, settings=settings, look=look)]
+    ways_out += _other_ways(method, settings=settings, others=others, look=look)
+    return f"{_needs(made)}; what would do: {', or '.join([*ways_out, _budget(made)])}"
+
+
+def _needs(made: Forecast) -> str:
+    needed, parts = memory.in_words(made.plan.peak_memory_bytes), made.plan.memory
+    if parts.get(planner.LOADING):
+        return f"needs {needed} when the weights have been read and none is rounded yet"
+    held = sum(parts[part] for part in _HELD)
+    if held > made.budget.num_bytes:
+        return f"needs {needed}: weights, gradients and optimizer alone take {memory.in_words(held)}, whatever the texts' length"
+    return f"needs {needed} at its tightest"
+
+
+def _budget(made: Forecast) -> str:
+    """What is kept in a file under this budget would be kept in memory under one that has a large enough share for it."""
+    needed = made.plan.peak_memory_bytes
+    if made.savings.where == "file" and made.savings.kept_bytes <= savings.MEMORY_SHARE * needed:
+        needed += made.savings.kept_bytes
+    return f"a budget of {forecast.asked_for(needed, device=made.budget.device)}"
+
+
+def _opened(settings: Settings) -> Iterator[str]:
+    """Knobs that keep the plan from its tightest setup."""
+    if settings.train.batch_tokens is not None:
+        yield "train.batch_tokens left open"
+    if settings.train.checkpoint_activations == "off":
+        yield "train.checkpoint_activations left open"
+
+
+def _changed(method: AbstractMethod, made: Forecast, *, settings: Settings, look: Look) -> Iterator[str]:
+    """Changes of this way alone; none is planned where its weights are too much for any of them."""
+    plan, limit = made.plan, made.budget.num_bytes
+    weights = plan.memory["weights"] + plan.memory.get(planner.LOADING, 0)
+    if settings.train.optimizer == "adamw" and weights <= limit and (told := _if_fits(look(method, _packed(settings)))):
+        yield f"train.optimizer={_PACKED} ({told})"
+    knobs = method.model_dump()
+    rounded = 2 * plan.trainable_parameters if plan.precision == "bfloat16" else 0
+    if weights - rounded <= limit and (found := _most_blocks(method, knobs, settings=settings, look=look)):
+        yield f"method.blocks={found[0]} ({found[1]})"
+
+
+def _packed(settings: Settings) -> Settings:
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"optimizer": _PACKED})})
+
+
+def _most_blocks(method: AbstractMethod, knobs: dict[str, Any], *, settings: Settings, look: Look) -> tuple[int, str] | None:
+    """(most trained blocks that fit, what they need); the more blocks, the more memory, so few numbers are tried."""
+    needs: dict[int, str] = {}
+
+    def too_many(blocks: int) -> bool:
+        needs[blocks] = _if_fits(look(methods.make(method.name(), {**knobs, "blocks": blocks}), settings))
+        return not needs[blocks]
+
+    wanted = knobs.get("blocks", 0)
+    wanted = _OPEN_BLOCKS if wanted is None else wanted
+    if wanted < 2 or knobs.get("share") or too_many(1):
+        return None
+    most = 1 + bisect.bisect_left(range(2, wanted), True, key=too_many)
+    return most, needs[most]
+
+
+def _other_ways(
+    method: AbstractMethod, *, settings: Settings, others: Sequence[tuple[AbstractMethod, Forecast]], look: Look
+) -> Iterator[str]:
+    """The preferred one of those that fit; where none was planned that packs the weights, that is planned too."""
+    trained = [(other, one) for other, one in others if other.weights != "random" and other is not method]
+    if method.quantization() is None and not any(other.quantization() for other, _ in trained):
+        packed = [kind() for kind in methods.by_preference() if kind().quantization()]
+        trained += [(one, look(one, settings)) for one in packed]
+    fitting = sorted((other.preference, other.name(), one) for other, one in trained if one.fits)
+    for _, name, one in fitting[:1]:
+        yield f"{name} ({_if_fits(one)})"
+
+
+def _if_fits(made: Forecast) -> str:
+    return memory.in_words(made.plan.peak_memory_bytes) if made.fits else ""

@@ -1,0 +1,108 @@
+"""What each trick gives alone: the engine's own steps with it switched off, beside the steps with everything on.
+
+    python benchmarks/ablation.py [--rounds 2] [--steps 4] [--way lora …] [--out FILE.json]
+
+Texts and network of `speed.py`, one thread, CPU-seconds, one child process per cell, by turns. A figure above 1 says how many
+times slower a step is without the trick. Packing itself cannot be switched off; `speed.py` has the Trainer's padding beside it.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+ALL = "everything on"
+WAYS = ("lora", "full", "freeze", "prompt")
+
+
+def switches() -> dict[str, list[Any]]:
+    """Name of a trick → what is put in the place of what."""
+    import functools
+
+    import torch
+
+    import finewright.config as config
+    from finewright import hardware, kernels, narrow, vocabulary
+
+    slow_adam = functools.partial(torch.optim.AdamW)
+    return {
+        ALL: [],
+        "bfloat16": [mock.patch.object(hardware, "choose_precision", return_value=("float32", ""))],
+        "frozen matrices packed": [mock.patch.object(kernels, "can_pack", return_value=False)],
+        "last block only where it is read": [mock.patch.object(narrow, "install", return_value=None)],
+        "activations and dropout in one pass": [mock.patch.object(kernels, "fuse", return_value=None)],
+        "embeddings only where used": [mock.patch.object(vocabulary, "restrict", return_value=0)],
+        "fused optimizer": [
+            mock.patch.object(torch.optim, "AdamW", lambda groups, **given: slow_adam(groups, **{**given, "fused": False}))
+        ],
+        "frozen blocks run once": [
+            mock.patch("engine_steps.TrainKnobs", functools.partial(config.TrainKnobs, trunk_cache="off"))
+        ],
+    }
+
+
+def cell(name: str, way: str, num_steps: int) -> dict[str, Any]:
+    """One measurement, in this process."""
+    import engine_steps
+    import speed
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.ExitStack() as stack:
+        for patch in switches()[name]:
+            stack.enter_context(patch)
+        given = {"knobs": speed.WAYS[way], "num_labels": speed.LABELS, "num_steps": num_steps, "least_seconds": 3.0}
+        told = engine_steps.measure(speed.network(), speed.texts(), method=way, **given)
+    return {"without": name, "way": way, "rate": told["tokens"] / told["cpu_seconds"]}
+
+
+def show(cells: list[dict[str, Any]]) -> None:
+    """Per trick and way: how many times slower without it."""
+    rates: dict[tuple[str, str], list[float]] = {}
+    for one in cells:
+        rates.setdefault((one["without"], one["way"]), []).append(one["rate"])
+    ways = list(dict.fromkeys(one["way"] for one in cells))
+    print("| without | " + " | ".join(ways) + " |\n|---|" + "---|" * len(ways))
+    for name in dict.fromkeys(one["without"] for one in cells):
+        medians = [(statistics.median(rates[ALL, way]), statistics.median(rates[name, way])) for way in ways]
+        told = [f"{all_on:,.0f} tokens/s" if name == ALL else f"{all_on / less:.2f} ×" for all_on, less in medians]
+        print(f"| {name} | " + " | ".join(told) + " |")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--way", action="append", choices=WAYS)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.cell:
+        print(json.dumps(cell(*arguments.cell, arguments.steps)))
+        return
+    cells: list[dict[str, Any]] = []
+    names = list(switches())
+    for _ in range(arguments.rounds):
+        for way in arguments.way or WAYS:
+            for name in names:
+                with tempfile.TemporaryDirectory() as store:  # nothing kept from another cell
+                    command = [sys.executable, __file__, "--steps", str(arguments.steps), "--cell", name, way]
+                    own = {**os.environ, "OMP_NUM_THREADS": "1", "FINEWRIGHT_CACHE": store}
+                    told = subprocess.run(command, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
+                cells.append(json.loads(told.splitlines()[-1]))
+                print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
+                if arguments.out:
+                    arguments.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
+    show(cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -57,7 +57,9 @@ def test_planned_memory_is_the_allocators_with_what_saves_memory(place, tmp_path
     knobs = {"train.precision": "float32", "train.max_steps": 3, "train.threads": 1, "train.batch_tokens": 60, **change}
     made = api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs)
     plan = made.folder.read_json(made.folder.plan)
-    assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
+    # Some 50 kB that were there before a watch are let go of inside it, more or less of them by what ran before in this process;
+    # moments in 32 bits would be 234 kB more.
+    assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], abs=64_000)
 
 
 @pytest.fixture

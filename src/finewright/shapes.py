@@ -135,6 +135,8 @@ def saved_config(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UserError:
         raise
+    except json.JSONDecodeError as error:
+        raise UserError(f"not a model config, not even JSON: {error}", where=where, fix="another model folder") from None
     except Exception as error:  # a strange value raises whatever reads it first
         raise UserError(f"not a model config: {first_line(error)}", where=where, fix="another model folder") from None
     _refuse_absurd(config, where=where)

@@ -108,4 +108,4 @@ def test_measured_memory_counts_the_scales(tmp_path, double):
     scales += [tensor for state in states if state.nested for tensor in (state.offset, state.state2.absmax, state.state2.code)]
     hidden = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in scales}
     assert len(states) == 3 * 4
-    assert memory._held_bytes(network, SimpleNamespace(state={})) == sum(listed.values()) + sum(hidden.values())
+    assert memory.held_bytes(network, SimpleNamespace(state={})) == sum(listed.values()) + sum(hidden.values())

@@ -46,7 +46,11 @@ class Raw:
     @property
     def interval(self) -> tuple[float, float]:
         """Where (p - share)² = z² p (1 - p) / n: Wilson's bounds as the roots of that equation."""
-        n, share = len(self.right), sum(self.right) / len(self.right)
+        return self.bounds(len(self.right))
+
+    def bounds(self, n: int) -> tuple[float, float]:
+        """With so many rows of which the same share is right."""
+        share = self.accuracy
         a, b, c = 1 + Z95**2 / n, -(2 * share + Z95**2 / n), share**2
         root = math.sqrt(max(0.0, b * b - 4 * a * c))
         return (-b - root) / (2 * a), (-b + root) / (2 * a)
@@ -102,7 +106,13 @@ def validation_loss(run, _):
 
 def step_seconds(run, _):
     seconds = run.train_seconds / run.steps
-    return f"about {1000 * seconds:,.3g} ms" if seconds < 1 else f"about {seconds:,.1f} s"
+    return f"about {1000 * seconds:,.3g} ms" if seconds < 0.9995 else f"about {seconds:,.1f} s"
+
+
+def adam_averages(run, _):
+    size = 2 * 4 * run.trainable_parameters
+    assert abs(run.memory["optimizer"] / size - 1) <= 0.1
+    return f"{size / 1e6:,.3f} MB"
 
 
 def own_majority(run, _):
@@ -136,7 +146,16 @@ def said_label(run, question):
 
 
 def macro_f1(run, _):
-    return f"{sum(run.f1.values()) / len(run.f1):.3f}"
+    there = [f1 for label, f1 in run.f1.items() if run.true[label] + run.said[label]]
+    return f"{sum(there) / len(there):.3f}"
+
+
+def half_interval(run, _):
+    one, two, four = (run.bounds(times * len(run.pairs)) for times in (1, 2, 4))
+    width = one[1] - one[0]
+    assert abs((four[1] - four[0]) / width - 0.5) <= 0.05
+    assert (two[1] - two[0]) / width > 0.6
+    return f"{4 * len(run.pairs):,}"
 
 
 def pretraining_worth(tuned, random):
@@ -167,7 +186,7 @@ ONE = {
     "loss-fall": loss_fall,
     "validation-loss": validation_loss,
     "step-seconds": step_seconds,
-    "adam-averages": lambda run, _: f"{2 * 4 * run.trainable_parameters / 1e6:,.3f} MB",
+    "adam-averages": adam_averages,
     "own-majority": own_majority,
     "wrong-rows": lambda run, _: f"{len(run.right) - sum(run.right):,}",
     "own-interval": own_interval,
@@ -177,7 +196,7 @@ ONE = {
     "largest-label": lambda run, _: run.true.most_common(1)[0][0],
     "found-of-label": found_of_label,
     "said-label": said_label,
-    "half-interval": lambda run, _: f"{4 * len(run.pairs):,}",
+    "half-interval": half_interval,
     "one-message": lambda run, _: f"{100 / len(run.pairs):.3f} points",
 }
 """By kind: what is right for the run that the question is about, and the question."""

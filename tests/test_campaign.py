@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+from operator import itemgetter
 
 import pytest
 
@@ -146,14 +147,14 @@ def test_a_comparison_that_goes_on_with_other_jobs_says_so(place, tmp_path, crew
     crew.fail, crew.asked, heard = {}, [], []
     done = compare(place, tmp_path / "c", jobs=2, heard=heard)
     assert "jobs = 2: as asked for, begun with 4; threads of each = 1; memory of each = 8.00 GB" in heard
-    note = "Begun with 4 runs side by side (--jobs), gone on with 2, each with 1 of the threads all along"
+    note = "Begun with 4 runs side by side, gone on with 2 (--jobs), each with 1 of the threads all along"
     assert any(line.startswith(note) for line in done.results["notes"])
     assert note in done.page.read_text()
     assert "--jobs 2" in done.results["command"]
     heard.clear()
     again = compare(place, tmp_path / "c", jobs=3, heard=heard)
     assert again.results == done.results
-    assert "nothing is left to run: --jobs 3 changes nothing, it was --jobs 2" in heard
+    assert "nothing is left to run: --jobs 3 changes nothing, it was jobs = 2" in heard
 
 
 def test_what_could_not_be_planned_is_planned_again_with_what_is_left(place, tmp_path, crew):
@@ -163,6 +164,32 @@ def test_what_could_not_be_planned_is_planned_again_with_what_is_left(place, tmp
     compare(place, tmp_path / "c")
     assert asked(crew, "plan") == ["plan of full"]
     assert asked(crew, "train") == ["full-all-seed0", "full-all-seed1"]
+
+
+def test_what_could_not_be_planned_is_planned_again_when_all_else_is_finished(place, tmp_path, crew):
+    """As after installing what a way wants."""
+    crew.fail = {"plan of full": "full wants a package, not installed here"}
+    compare(place, tmp_path / "c")
+    crew.asked = []
+    done = compare(place, tmp_path / "c")
+    assert [name for name in map(itemgetter("id"), crew.asked) if name != "data"] == ["plan of full"]
+    lines = {line["method"]: line for line in done.methods}
+    assert lines["full"]["message"] == "full wants a package, not installed here"
+    crew.fail, crew.asked = {}, []
+    done = compare(place, tmp_path / "c")
+    assert asked(crew, "train") == ["full-all-seed0", "full-all-seed1"]
+    assert {line["status"] for line in done.methods} == {"measured"}
+
+
+def test_a_start_in_which_nothing_fits_settles_neither_jobs_nor_threads(place, tmp_path, crew):
+    heard = []
+    with pytest.raises(UserError, match="no way could be measured"):
+        compare(place, tmp_path / "c", budget="1MB", jobs=3, heard=heard)
+    assert not [line for line in heard if "jobs" in line]
+    done = compare(place, tmp_path / "c", budget="1GB", heard=heard)
+    assert "jobs = 4: 4 cores, 6 runs, room in memory for 6 of 1.00 GB; threads of each = 1" in heard
+    assert not any("Begun with" in note for note in done.results["notes"])
+    assert {request["knobs"]["train"]["threads"] for request in crew.asked if request["kind"] == "train"} == {1}
 
 
 def test_an_interrupted_comparison_says_with_which_command_it_goes_on(place, tmp_path, crew, monkeypatch):

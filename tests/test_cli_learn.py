@@ -173,11 +173,14 @@ def test_handing_in_and_collecting(place):
     code, out, _ = learn("import", "learn/results-Ada-b-L-b.json")
     assert code == 0
     assert "Ada [b]L.[/b]" in out
+    unchecked = json.loads(learn("import", "learn/results-Ada-b-L-b.json", "--json")[1])
+    assert (unchecked["rechecked"], unchecked["learners"][0]["passed_here"]) == (False, None)
     [line] = json.loads(learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json")[1])["learners"]
     assert (line["passed"], line["passed_here"]) == ([], [])
     made_course(place)
     code, out, err = learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json", "--course", "mine", "--trust")
-    assert json.loads(out)["learners"][0]["passed_here"] is None
+    found = json.loads(out)
+    assert (found["rechecked"], found["learners"][0]["passed_here"]) == (True, None), "of another course"
     assert "not judged, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
     code, out, err = learn("import", "learn/progress.json")
     assert (code, out) == (3, "")

@@ -1,18 +1,21 @@
 """Pieces of a comparison's work, called here as their processes call them."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 import killer
 import lives
 import tiny
-from finewright import hardware, member, memory, methods, proof
+from finewright import disk, hardware, member, memory, methods, proof, stop
 from finewright.config import DataKnobs, Settings, build
 from finewright.errors import ExitCode, UserError
 from finewright.run import RunFolder
@@ -225,6 +228,33 @@ def test_a_termination_lets_the_step_end_and_saves_it(place, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_step_that_a_termination_cannot_wait_for_is_dropped_and_the_one_before_saved(place, runs, tmp_path, monkeypatch):
+    """In its sixth backward pass."""
+    honest, calls = torch.Tensor.backward, []
+
+    def endless(tensor, *args, **options):
+        calls.append(tensor)
+        if len(calls) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                time.sleep(0.01)
+        return honest(tensor, *args, **options)
+
+    monkeypatch.setattr(member, "_SECONDS_FOR_A_STEP", 0.05)
+    monkeypatch.setattr(torch.Tensor, "backward", endless)
+    with pytest.raises(Interrupted):
+        trained(place, tmp_path / "r")
+    assert RunFolder(tmp_path / "r").committed_step == 5
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    trained(place, tmp_path / "r")
+    assert lives.made(RunFolder(tmp_path / "r")) == lives.made(runs[0])
+
+
+def test_whoever_waits_for_an_end_waits_longer_than_it_may_take():
+    assert member._SECONDS_FOR_A_STEP < stop.PATIENCE_S < member._SECONDS_FOR_AN_END
+
+
 def test_what_goes_wrong_in_a_run_that_goes_on_is_told_and_its_folder_stays(place, killed, monkeypatch):
     def fails(*args, **options):
         raise UserError("scores differ", code=ExitCode.MISMATCH)
@@ -255,7 +285,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "r")
     (run.checkpoints / "step-00000001").mkdir(parents=True)
     run.lock()
-    monkeypatch.setattr(member, "_SECONDS_FOR_A_STEP", 0.0)
+    monkeypatch.setattr(member, "_SECONDS_FOR_AN_END", 0.0)
     for look in (member._was_begun, member._clear):
         with pytest.raises(UserError, match="locked by pid") as caught:
             look(RunFolder(run.path))
@@ -270,3 +300,19 @@ def test_a_process_that_still_saves_its_step_is_waited_for(tmp_path):
     run.lock()
     threading.Timer(0.15, run.release).start()
     assert member._was_begun(RunFolder(run.path))
+
+
+def test_where_nothing_can_be_locked_nothing_is_waited_for(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "r")
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
+    calls = []
+
+    def refused(number):
+        calls.append(number)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(disk, "lock", refused)
+    monkeypatch.setattr(member, "_SECONDS_FOR_AN_END", 0.3)
+    with pytest.raises(UserError, match="cannot lock the run for this process: No locks available"):
+        member._was_begun(run)
+    assert len(calls) == 1

@@ -198,3 +198,44 @@ def test_a_step_that_was_not_the_best_is_not_called_so(tmp_path):
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"best_step": 126}))
     assert "kept-step" not in asked(tmp_path)
+
+
+@pytest.mark.parametrize(("optimizer", "is_asked"), [(8 * 7_000_000, True), (45_880_000, False), (2 * 7_000_000, False)])
+def test_averages_are_asked_about_where_the_plan_has_as_many(tmp_path, optimizer, is_asked):
+    """Not where an embedding's unused rows have none, nor where they have 8 bits."""
+    run = made_runs.finished(tmp_path, "full")
+    plan = json.loads((run / "plan.json").read_text())
+    plan["memory"]["optimizer"] = optimizer
+    (run / "plan.json").write_text(json.dumps(plan))
+    assert ("adam-averages" in asked(tmp_path)) == is_asked
+
+
+def test_macro_f1_leaves_out_a_label_that_neither_occurs_nor_is_said(tmp_path):
+    run = made_runs.finished(tmp_path, accuracy=0.8)
+    result = json.loads((run / "result.json").read_text())
+    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    pairs = [(row["label"], row["predicted"]) for row in rows if "billing" not in (row["label"], row["predicted"])]
+    truth, said = [list(column) for column in zip(*pairs, strict=True)]
+    result["metrics"] = {"test": made_runs.measured([a == b for a, b in pairs], truth, said)}
+    (run / "result.json").write_text(json.dumps(result))
+    lines = [json.dumps(row) for row in rows if "billing" not in (row["label"], row["predicted"])]
+    (run / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    one = asked(tmp_path)["macro-f1"]
+    assert one.right.text == f"{result['metrics']['test']['macro_f1']:.3f}" == own_truth.answer(one, tmp_path)
+    assert "label by label: returns" in one.question
+
+
+@pytest.mark.parametrize(("num_wrong", "is_asked"), [(0, False), (1, False), (24, True), (119, False), (120, False)])
+def test_half_an_interval_is_asked_about_where_its_rule_holds(tmp_path, num_wrong, is_asked):
+    run = made_runs.finished(tmp_path)
+    result = json.loads((run / "result.json").read_text())
+    test = result["metrics"]["test"]
+    test |= {"accuracy": 1 - num_wrong / 120, "accuracy_ci95": wilson(120 - num_wrong, 120)}
+    (run / "result.json").write_text(json.dumps(result))
+    assert ("half-interval" in asked(tmp_path)) == is_asked
+
+
+def test_nearly_a_second_is_no_power_of_ten(tmp_path):
+    made_runs.finished(tmp_path, train_seconds=0.9997 * 126)
+    one = asked(tmp_path)["step-seconds"]
+    assert one.right.text == "about 1.0 s" == own_truth.answer(one, tmp_path)

@@ -41,7 +41,7 @@ def test_within_another_limit_no_more_go_side_by_side_than_have_room(folder):
     wide, said = start(folder, budget=6 * 10**9, peak=5e9)
     assert said == "jobs = 1: room in memory for 1 of 5.50 GB; threads of each = 1; memory of each = 6.00 GB"
     (note,) = wide.notes()
-    assert note.startswith("Begun with 4 runs side by side (--jobs), gone on with 1, each with 1 of the threads all along")
+    assert note.startswith("Begun with 4 runs side by side, gone on with 1, each with 1 of the threads all along")
     assert start(folder, budget=2 * 10**9)[0].jobs == 1
 
 
@@ -50,6 +50,26 @@ def test_jobs_that_were_asked_for_stay(folder):
     again, said = start(folder)
     assert said.startswith("jobs = 8: as at the first start")
     assert again.kept["asked_jobs"] == 8
+
+
+def test_jobs_are_told_in_the_order_they_had(folder):
+    start(folder, jobs=2)
+    start(folder, jobs=1)
+    (note,) = start(folder, jobs=2)[0].notes()
+    assert note.startswith("Begun with 2 runs side by side, gone on with 1, then 2 (--jobs), each with 2 of the threads")
+
+
+def test_what_does_not_fit_what_was_free_is_told_with_the_way_out(folder):
+    made, _ = start(folder, peak=9e9)
+    assert made.reasons(["lora"], forced=False) == {
+        "lora": "does not fit: planned peak 9.00 GB, 8.00 GB were free at the first start; --budget N plans anew"
+    }
+
+
+def test_looking_changes_nothing(folder):
+    made = Provision(folder, budget_bytes=0, asked_jobs=None)
+    assert (made.plans, made.covers(["lora"]), made.unplanned(["lora"])) == ({"ways": {}, "findings": []}, False, ["lora"])
+    assert made.kept == {}
 
 
 def test_each_limit_is_judged_by_its_own_plans(folder):

@@ -115,6 +115,16 @@ def test_a_lessons_questions_hold_those_about_own_runs_that_belong_to_it(tmp_pat
     assert [one.id for one in fourth[len(course.lesson(4).questions) :]] == ["trained-share", "file-size"]
 
 
+def test_a_lesson_asks_about_runs_of_its_ways(tmp_path):
+    made_runs.several(tmp_path)
+    course = Course()
+    for lesson in course.lessons:
+        own = [one for one in quiz.pool(course, runs=tmp_path, number=lesson.number) if one.key.startswith("runs/")]
+        about = {name.split("-")[0] for one in own for name in one.key.split("/")[2].split("+")}
+        assert about <= set(lesson.about.methods or about), lesson.number
+        assert {one.id for one in own} == set(lesson.about.own), lesson.number
+
+
 def test_every_kind_belongs_to_a_lesson_and_every_name_is_a_kind(tmp_path):
     made_runs.several(tmp_path)
     course = Course()

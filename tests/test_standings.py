@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import made
-from finewright import standings, tally
+from finewright import figures, standings, tables, tally
 from finewright.dossier import Folder
 from finewright.errors import ExitCode, UserError
 from finewright.roster import Spec
@@ -106,6 +106,17 @@ def test_numbers_for_machines(folder):
     assert first["accuracy_ci95"][0] <= first["accuracy"] <= first["accuracy_ci95"][1]
     assert lines[2]["difference_to_best"] == -0.5
     assert (last["accuracy"], last["status"]) == (None, "not measured")
+
+
+def test_logs_are_read_once_for_all_that_show_them(tmp_path, monkeypatch):
+    table, read = made.standing(made.usual(tmp_path)), []
+    honest = RunFolder.read_lines
+    monkeypatch.setattr(RunFolder, "read_lines", lambda self, path: read.append(path) or honest(self, path))
+    tally.methods(table, Folder(tmp_path))
+    figures.training_curves(table)
+    tables.training(table)
+    assert read
+    assert len(read) == len(set(read))
 
 
 def test_numbers_for_machines_are_those_of_the_pictures(tmp_path):

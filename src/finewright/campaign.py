@@ -50,7 +50,7 @@ class Campaign:
             return False
         self.found = kept
         if jobs and jobs != self.provision.jobs:
-            self.listen(f"nothing is left to run: --jobs {jobs} changes nothing, it was --jobs {self.provision.jobs}")
+            self.listen(f"nothing is left to run: --jobs {jobs} changes nothing, it was jobs = {self.provision.jobs}")
         return True
 
     def start(self) -> None:
@@ -96,7 +96,8 @@ class Campaign:
         self.reasons = self._judged()
         for way, reason in self.reasons.items():
             self.listen(f"{way} is not run: {reason}")
-        self.listen(self.provision.choose_jobs(self.ways, num_members=len(self.members())))
+        if members := self.members():  # with none there is nothing to choose by, and the first choice stays
+            self.listen(self.provision.choose_jobs(self.ways, num_members=len(members)))
         self.provision.write()
         for path in (self.folder.machine, *map(self.folder.plan, self.spec.ways)):
             path.unlink(missing_ok=True)

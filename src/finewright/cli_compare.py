@@ -12,7 +12,7 @@ def compare(
     methods: Annotated[str | None, typer.Option(help="Ways, parted by commas. [default: all]")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of every way, each with its own seed.")] = 3,
     train_sizes: Annotated[str, typer.Option(help="Training rows, parted by commas, such as 50,200,all.")] = "all",
-    search: Annotated[int, typer.Option(help="Trials over knobs on validation, in all; 0: none.")] = 0,
+    search: Annotated[int, typer.Option(help="Trials over knobs on validation, in all for the ways that fit; 0: none.")] = 0,
     budget: Annotated[
         str | None, typer.Option(help="Memory a run may take, such as 8GB; ways beyond it are listed, not run.")
     ] = None,

@@ -259,7 +259,7 @@ def import_(
             _tell([f"not judged, as they are of another course than {desk.course.name}: {', '.join(other)}"])
     lines = [exchange.line(results, here) for results, here in zip(collected, passed, strict=True)]
     if as_json:
-        terminal.print_json({"learners": lines})
+        terminal.print_json({"rechecked": recheck, "learners": lines})
         return
     terminal_learn.collected(terminal.OutputConsole(), lines)
 

@@ -86,7 +86,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     `methods`: names of ways, all when not given; training from scratch and three baselines that train no weight of the
     model are always there. `knobs`: shared ones by dotted names, and those of one way under its name (`lora.rank`,
     `lora.train.lr`). `train_sizes`: numbers of training rows, nested and stratified, or `all`. `search_trials`: so many
-    trials in all, the same number for every way, on the validation rows. `budget`: memory, such as 8GB; ways that do not
+    trials in all, the same number for every way that fits, on validation. `budget`: memory, such as 8GB; ways that do not
     fit are listed with the plan's reason.
 
     The same call again goes on where it stopped; with other data or settings it is a `UserError`. Intervals and tests:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright.errors import ExitCode, UserError
+from finewright.stop import PATIENCE_S
 
 Request = dict[str, Any]
 """`id`, `kind`, and what that kind of work wants."""
@@ -87,7 +88,7 @@ class Crew:
         with contextlib.suppress(BrokenPipeError):
             self._server.stdin.close()
         try:
-            self._server.wait(timeout=30)
+            self._server.wait(timeout=PATIENCE_S + 10)
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()

@@ -85,7 +85,7 @@ def training_curves(standings: Standings) -> list[tuple[str, Safe]]:
     """Loss on training batches and accuracy on validation against the passes over the data; a line for every seed."""
     losses, accuracies = [], []
     for entry in standings.measured:
-        for number, learnt in enumerate(entry.training()):
+        for number, learnt in enumerate(entry.training):
             options: dict[str, Any] = {"faint": len(entry.runs) > 1, "named": number == 0}
             loss, seen = learnt.smooth_loss(), learnt.accuracy
             losses += [Series(entry.name, loss, style(entry.name), **options)] if loss else []

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from finewright.errors import UserError
+from finewright.stop import PATIENCE_S
 
 _POLL_SECONDS = 0.1
-_PATIENCE_SECONDS = 20.0
-"""How long work may go on after it was asked to end."""
 _MOST_BYTES = 4000
 """Of a line: under 4,096 bytes it enters a pipe whole, however many processes write into it (POSIX)."""
 
@@ -42,7 +41,7 @@ def serve(perform: Callable[[dict[str, Any], Tell], None], prepare: Callable[[di
     for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGTERM)
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until = time.monotonic() + PATIENCE_S
     while children and time.monotonic() < until:
         _reap(children, events)
         time.sleep(_POLL_SECONDS / 2)

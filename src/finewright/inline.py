@@ -16,21 +16,26 @@ _PROGRAMS: dict[str, Protocol] = {"iTerm.app": "iterm2", "WezTerm": "iterm2", "g
 _TERMS: dict[str, Protocol] = {"xterm-kitty": "kitty", "xterm-ghostty": "kitty", "wezterm": "iterm2"}
 _MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")
 _MULTIPLEXED_TERMS = ("screen", "tmux")
+_OTHERS = ("XTERM_VERSION", "VTE_VERSION", "KONSOLE_VERSION")
+"""Of terminals that call themselves xterm and show no pictures."""
 
 
 def protocol(environ: Mapping[str, str]) -> Protocol | None:
     """What the terminal says it speaks; None when it says nothing, or when a multiplexer would swallow pictures.
 
-    The innermost program counts: a terminal that was started from kitty inherits KITTY_WINDOW_ID.
+    The innermost program counts. Every terminal sets TERM; TERM_PROGRAM and KITTY_WINDOW_ID a terminal may have inherited from
+    the one that it was started from, so they count only where TERM names none of those that are known.
     """
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
-    if any(environ.get(name) for name in _MULTIPLEXERS) or term.startswith(_MULTIPLEXED_TERMS) or term == "dumb":
+    multiplexed = any(environ.get(name) for name in _MULTIPLEXERS) or program in _MULTIPLEXED_TERMS
+    if multiplexed or term.startswith(_MULTIPLEXED_TERMS) or term == "dumb":
         return None
-    if program:
-        return _PROGRAMS.get(program)
     if term in _TERMS:
         return _TERMS[term]
-    return "kitty" if environ.get("KITTY_WINDOW_ID") else None
+    if program:
+        return _PROGRAMS.get(program)
+    other = not term.startswith("xterm") or any(environ.get(name) for name in _OTHERS)
+    return "kitty" if environ.get("KITTY_WINDOW_ID") and not other else None
 
 
 def escape(png: bytes, protocol: Protocol, *, columns: int) -> str:

@@ -31,14 +31,16 @@ from finewright.errors import ExitCode, UserError
 from finewright.roster import TIMED_TEXTS
 from finewright.run import RunFolder
 from finewright.shared import Shared
-from finewright.stop import Stop
+from finewright.stop import PATIENCE_S, Stop
 from finewright.twin import Twin
 
 Tell = Callable[[dict[str, Any]], None]
 
 _SECONDS_BETWEEN_WORDS = 0.5
-_SECONDS_FOR_A_STEP = 25.0
-"""A little more than the patience with processes that are ended."""
+_SECONDS_FOR_A_STEP = PATIENCE_S - 5
+"""How long a termination waits for a step to end; what is left is for saving the one before."""
+_SECONDS_FOR_AN_END = PATIENCE_S + 5
+"""By then a process that was asked to end is gone."""
 _OWN_NAMES = {
     ".lock",
     "config.json",
@@ -183,13 +185,26 @@ class _Speaker:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[Stop]:
-    """Inside, a termination lets the step end and saves it: so it is that whoever asked for the work ends it."""
+    """Inside, a termination lets the step end and saves it: so it is that whoever asked for the work ends it.
+
+    A step that takes too long is dropped and the one before saved.
+    """
     stop = Stop()
-    before = signal.signal(signal.SIGTERM, lambda number, _: stop.wish(number))
+
+    def heard(number: int, _: Any) -> None:
+        signal.setitimer(
+            signal.ITIMER_REAL, _SECONDS_FOR_A_STEP, 1.0
+        )  # again and again: it may come where nothing can be dropped
+        stop.wish(number)
+
+    handlers = {signal.SIGTERM: heard, signal.SIGALRM: lambda *_: stop.overdue()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _was_begun(folder: RunFolder) -> bool:
@@ -208,12 +223,12 @@ def _was_begun(folder: RunFolder) -> bool:
 
 def _lock(folder: RunFolder) -> None:
     """Hold it; a process of a comparison that was killed may need a moment to save its step and end."""
-    until = time.monotonic() + _SECONDS_FOR_A_STEP
+    until = time.monotonic() + _SECONDS_FOR_AN_END
     while True:
         try:
             return folder.lock()
-        except UserError:
-            if time.monotonic() > until:
+        except UserError as error:
+            if error.code != ExitCode.MISMATCH or time.monotonic() > until:
                 raise
             time.sleep(0.1)
 

@@ -9,6 +9,8 @@ from finewright.yours import Finished
 
 MOST_LISTED = 12
 """Labels in one question."""
+HALF, CLEARLY_WIDER = (0.45, 0.55), 0.65
+"""Of an interval's width: what is called half of it, and what nobody would."""
 
 
 def _wrong_rows(one: Finished) -> Question | None:
@@ -93,9 +95,14 @@ def _confused(one: Finished) -> Question | None:
 
 
 def _macro_f1(one: Finished) -> Question | None:
-    m = one.measured
-    scores = {name: label.f1 for name, label in m.per_class.items()}
-    mean = sum(scores.values()) / len(scores)
+    """Over the labels that occur or were said, as the result has it."""
+    if not (read := _table(one)):
+        return None
+    m, (names, table) = one.measured, read
+    count = {name: sum(table[place]) + sum(row[place] for row in table) for place, name in enumerate(names)}
+    scores = {name: label.f1 for name, label in m.per_class.items() if count[name]}
+    if abs(sum(scores.values()) / len(scores) - m.macro_f1) > 0.0005:
+        return None  # the result counts in another way
     by_rows = sum(label.f1 * label.num_rows for label in m.per_class.values()) / m.num_rows
     listed = ", ".join(f"{name} {f1:.3f}" for name, f1 in [*scores.items()][:MOST_LISTED])
     more = ", ..." if len(scores) > MOST_LISTED else ""
@@ -109,7 +116,7 @@ def _macro_f1(one: Finished) -> Question | None:
         (f"{max(scores.values()):.3f}", "That is the F1 of the easiest label alone."),
         (f"{m.accuracy:.3f}", "That is the accuracy: the share of all messages that is right."),
     ]
-    return question("macro-f1", [one], text, (f"{mean:.3f}", f"The plain mean over {len(scores)} labels."), wrong)
+    return question("macro-f1", [one], text, (f"{m.macro_f1:.3f}", f"The plain mean over {len(scores)} labels."), wrong)
 
 
 def _largest_label(one: Finished) -> Question | None:
@@ -174,8 +181,12 @@ def _said(one: Finished) -> Question | None:
 
 
 def _half_as_wide(one: Finished) -> Question | None:
+    """Not where nearly all or nearly none are right: there the width goes with one over the number itself."""
     n = one.measured.num_rows
     low, high = one.measured.accuracy_ci95
+    twice, four_times = (_width(one.measured.accuracy, times * n) / _width(one.measured.accuracy, n) for times in (2, 4))
+    if not HALF[0] <= four_times <= HALF[1] or twice < CLEARLY_WIDER:
+        return None
     return question(
         "half-interval",
         [one],
@@ -188,6 +199,11 @@ def _half_as_wide(one: Finished) -> Question | None:
             (f"{16 * n:,}", "With 16 times as many it would be a quarter as wide."),
         ],
     )
+
+
+def _width(accuracy: float, num_rows: int) -> float:
+    low, high = wilson(accuracy * num_rows, num_rows)
+    return high - low
 
 
 def _one_message(one: Finished) -> Question | None:

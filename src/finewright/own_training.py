@@ -8,6 +8,8 @@ from finewright.yours import Finished
 
 SAME_LOSS = 0.01
 """Losses whose ratio is nearer to 1 than this are said to have stayed."""
+NEAR = 0.1
+"""Of the plan's own number for what a question works out by a rule."""
 
 
 def _loss_fall(one: Finished) -> Question | None:
@@ -46,7 +48,7 @@ def _step_seconds(one: Finished) -> Question | None:
     r = one.result
 
     def words(seconds: float) -> str:
-        return f"about {1000 * seconds:,.3g} ms" if seconds < 1 else f"about {seconds:,.1f} s"
+        return f"about {1000 * seconds:,.3g} ms" if seconds < 0.9995 else f"about {seconds:,.1f} s"
 
     each = r.train_seconds / r.steps
     return question(
@@ -63,14 +65,15 @@ def _step_seconds(one: Finished) -> Question | None:
 
 
 def _averages(one: Finished) -> Question | None:
+    """Where the plan has no more and no less: rows of an embedding that no text has are not averaged, 8 bits are fewer."""
     r = one.result
-    if not counts_agree(r):
+    trained = r.trainable_parameters
+    if not counts_agree(r) or abs(one.plan.get("optimizer", 0) - 8 * trained) > NEAR * 8 * trained:
         return None
 
     def words(num_bytes: float) -> str:
         return f"{num_bytes / 1e6:,.3f} MB"
 
-    trained = r.trainable_parameters
     return question(
         "adam-averages",
         [one],

@@ -49,11 +49,11 @@ class Provision:
     @property
     def plans(self) -> dict[str, Any]:
         """`ways`: the plan of each within the limit, or its error; `findings`: what planning found about the texts."""
-        return self.kept.setdefault("limits", {}).setdefault(str(self.limit_bytes), {"ways": {}, "findings": []})
+        return self.kept.get("limits", {}).get(str(self.limit_bytes), {"ways": {}, "findings": []})
 
     def covers(self, ways: Collection[str]) -> bool:
-        """Whether all of them were looked at within this limit, and jobs settled."""
-        return "limits" in self.kept and all(way in self.plans["ways"] for way in ways)
+        """Whether all of them have a plan within this limit."""
+        return "limits" in self.kept and not self.unplanned(ways)
 
     def unplanned(self, ways: Collection[str]) -> list[str]:
         """Those without a plan within this limit; what could not be planned is tried again, its cause may be mended."""
@@ -61,19 +61,21 @@ class Provision:
 
     def add(self, found: Mapping[str, Any]) -> None:
         """What planning a way came to."""
-        self.plans["ways"] |= found["ways"]
-        self.plans["findings"] += [one for one in found["findings"] if one not in self.plans["findings"]]
+        plans = self.kept.setdefault("limits", {}).setdefault(str(self.limit_bytes), self.plans)
+        plans["ways"] |= found["ways"]
+        plans["findings"] += [one for one in found["findings"] if one not in plans["findings"]]
 
     def reasons(self, ways: Collection[str], *, forced: bool) -> dict[str, str]:
         """Why a way is not run: it cannot be planned, or needs more than it may take at its tightest."""
-        has = "the budget has" if self.budget_bytes else "free on this machine are"
+        limit = in_words(self.limit_bytes)
+        has = f"the budget has {limit}" if self.budget_bytes else f"{limit} were free at the first start; --budget N plans anew"
         found = {}
         for way in ways:
             answer = self.plans["ways"][way]
             if "error" in answer:
                 found[way] = answer["error"]
             elif (peak := answer["plan"]["peak_memory_bytes"]) > self.limit_bytes and not forced:
-                found[way] = f"does not fit: planned peak {in_words(peak)}, {has} {in_words(self.limit_bytes)}"
+                found[way] = f"does not fit: planned peak {in_words(peak)}, {has}"
         return found
 
     def choose_jobs(self, ways: Collection[str], *, num_members: int) -> str:
@@ -107,8 +109,9 @@ class Provision:
 
     def notes(self) -> list[str]:
         """What a reader of seconds and memory must know."""
-        before = list(dict.fromkeys(jobs for jobs in self.kept.get("jobs_before", []) if jobs != self.jobs))
+        before = self.kept.get("jobs_before", [])
         if not before:
             return []
-        what = f"Begun with {' and '.join(map(str, before))} runs side by side (--jobs), gone on with {self.jobs}"
-        return [f"{what}, each with {self.threads} of the threads all along: seconds and memory are of runs of both kinds."]
+        then = ", then ".join(map(str, [*before[1:], self.jobs])) + (" (--jobs)" if self.kept.get("asked_jobs") else "")
+        what = f"Begun with {before[0]} runs side by side, gone on with {then}"
+        return [f"{what}, each with {self.threads} of the threads all along: seconds and memory are of runs of each kind."]

@@ -20,9 +20,11 @@ USUAL_COUNT = 12
 
 
 def pool(course: Course, *, runs: Path, number: int | None = None) -> list[Question]:
-    """Every question there is, the written ones and those made from the learner's runs; of one lesson those that belong to it."""
+    """Every question there is, the written ones and those made from the learner's runs; of one lesson those that belong to it,
+    about runs of its ways."""
     lesson = course.lesson(number) if number is not None else None
-    own = own_questions.make(yours.together(yours.find(runs)))
+    ways = lesson.about.methods if lesson else ()
+    own = own_questions.make(yours.together(yours.find(runs), ways=ways))
     if lesson is None:
         return [*course.questions, *own]
     return [*lesson.questions, *(one for one in own if one.id in lesson.about.own)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -64,8 +65,9 @@ class Entry:
         values = [result[key] for result in self.results if result.get(key) is not None]
         return sum(values) / len(values) if values else None
 
+    @cached_property
     def training(self) -> list[Learnt]:
-        """Of every run that has its log."""
+        """Of every run that has its log; read once for all that show it."""
         found = []
         for run in self.runs:
             if not run.metrics.exists():

@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+PATIENCE_S = 20.0
+"""How long a piece of a comparison's work may go on after it was asked to end; then it is killed. Before that it drops a step
+that does not end; who waits for it waits longer."""
+
 
 def on_signals(heard: Callable[[int, Any], None]) -> None:
     """Ctrl-C, a termination, a lost terminal: all are heard, the last one unless it is ignored already, as under nohup."""

@@ -77,7 +77,7 @@ def training(standings: Standings) -> Table | None:
     """Loss and validation accuracy on the way; None where no run was watched."""
     rows: list[list[str | Cell]] = []
     for entry in standings.measured:
-        seen = [learnt for learnt in entry.training() if learnt.loss]
+        seen = [learnt for learnt in entry.training if learnt.loss]
         if not seen:
             continue
         cells = []

@@ -58,7 +58,7 @@ def _pictures(entry: Entry, *, num_labels: int) -> dict[str, Any]:
         "confusion": entry.confusion(num_labels=num_labels).tolist() if entry.predictions else None,
         "calibration": entry.calibration(),
         "calibration_error": entry.calibration_error(),
-        "training": [{"loss": one.loss, "validation_accuracy": one.accuracy} for one in entry.training()],
+        "training": [{"loss": one.loss, "validation_accuracy": one.accuracy} for one in entry.training],
     }
 
 

@@ -205,7 +205,8 @@ class Job:
     def fill(self, splits: Splits) -> None:
         """Run the frozen lower blocks once over what is read again and again, where that is worth it."""
         with same_randomness(self.life.state.device), disk.explained(store.root()):
-            self.meter.hold(self.tuned.owner, self.life.state.optimizer, kept_bytes=self.forecast.savings.memory_bytes)
+            self.meter.hold(self.tuned.owner, self.life.state.optimizer)
+            self.meter.kept_bytes = self.forecast.savings.memory_bytes
             self.forecast.savings.fill(self.tuned, splits, ("train", "validation"), watch=self.meter.look, tell=self.listen)
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
@@ -255,9 +256,8 @@ class Job:
         return measured
 
     def let_go(self, splits: Splits) -> None:
-        """Give back what only training needs: scoring has no use for it, and the proof holds the model once more."""
+        """Give back what only training needs: the proof holds the model once more beside this one."""
         self.life.state.let_go()
-        self.meter.hold(self.tuned.owner, self.life.state.optimizer)
         splits |= {name: replace(split, kept=None) for name, split in splits.items()}
         memory.give_back(self.machine.device)
 

@@ -144,7 +144,7 @@ def settled() -> Iterator[None]:
 class Meter:
     """The peak of a run, from the few updates and the one look at the validation split that are watched.
 
-    `kept_bytes`: what is held besides as long as it trains.
+    `kept_bytes`: what is held besides for the whole run.
     """
 
     def __init__(self, device: str) -> None:
@@ -153,9 +153,9 @@ class Meter:
         self.kept_bytes = 0
         self._held_bytes = 0
 
-    def hold(self, owner: Any, optimizer: Any, *, kept_bytes: int = 0) -> None:
-        """Count `owner`'s weights, the optimizer's state and `kept_bytes` besides as held from now on."""
-        self._held_bytes, self.kept_bytes = held_bytes(owner, optimizer), kept_bytes
+    def hold(self, owner: Any, optimizer: Any) -> None:
+        """Count `owner`'s weights and the optimizer's state as held from now on."""
+        self._held_bytes = held_bytes(owner, optimizer)
 
     def loaded(self, num_bytes: int) -> None:
         """So much was held when the weights had been read; a GPU gets them later, rounded."""

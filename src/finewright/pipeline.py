@@ -117,8 +117,8 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
     with disk.whole_folder(folder.model) as draft:
         results.save_model(draft, tuned=job.tuned, method=job.method, origin=base.origin, source=model)
     predictor = job.predictor(task)
-    job.let_go(splits)
     measured = job.test(dataset, splits=splits, task=task)
+    job.let_go(splits)
     difference = proof.prove(predictor, folder.model, results.probes(dataset))
     result = job.summary(dataset, splits=splits, measured=measured, proof_difference=difference)
     results.write_card(folder.model, result=result, method=job.method, tuned=job.tuned, origin=base.origin)

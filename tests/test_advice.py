@@ -53,12 +53,15 @@ def test_a_packed_way_that_was_not_asked_about_is_looked_at():
     assert looked == ["qlora"]
 
 
-def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_room():
+@pytest.mark.parametrize(("package", "wanted"), [(object(), ""), (None, "; wants bitsandbytes, not installed here: pip install")])
+def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_room(monkeypatch, package, wanted):
+    monkeypatch.setattr(advice.importlib.util, "find_spec", lambda name: package)
+
     def look(method, settings):
         return planned(weights=500, optimizer=200 if settings.train.optimizer == "adamw8bit" else 2000)
 
     told = give(way("full"), planned(weights=500, optimizer=2000), look=look)
-    assert "train.optimizer=adamw8bit (1 kB)" in told
+    assert f"train.optimizer=adamw8bit (1 kB{wanted or ')'}" in told
     assert "adamw8bit" not in give(way("full"), planned(weights=2000, optimizer=2000), look=look)
 
 

@@ -1,5 +1,6 @@
 """Changes on disk: whole or not at all, on the medium when they say so, explained when they fail."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -70,6 +71,27 @@ def test_what_the_disk_refuses_is_one_message_and_the_old_file_stays(tmp_path, m
         disk.write_whole(tmp_path / "a.json", "new")
     assert caught.value.code == ExitCode.DISK
     assert (tmp_path / "a.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "synced"),
+    [(0, ["full"]), (errno.ENOTSUP, ["full", "plain"]), (errno.EIO, ["full"])],
+    ids=["full", "none", "broken"],
+)
+def test_on_a_mac_the_drive_is_told_to_flush_too(tmp_path, monkeypatch, refusal, synced):
+    asked = []
+
+    def full(descriptor, command):
+        asked.append("full")
+        if refusal:
+            raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("plain"))
+    with pytest.raises(OSError, match="error") if refusal == errno.EIO else contextlib.nullcontext():
+        disk.sync(tmp_path)
+    assert asked == synced
 
 
 def test_a_leftover_draft_does_not_block(tmp_path):

@@ -198,6 +198,14 @@ def test_at_most_twenty_faults_are_shown_and_the_rest_counted(tmp_path):
     assert "and 10 more, 30 in all" in text
 
 
+def test_the_quote_to_blame_is_looked_for_in_the_first_faults_only(tmp_path, monkeypatch):
+    reads, honest = [], textfile.lines
+    monkeypatch.setattr(textfile, "lines", lambda path: reads.append(path) or honest(path))
+    text = refused(write(tmp_path / "a.csv", "text,label\n" + 'x,"a\nb",c\n' * 30))
+    assert (text.count("a quote that opens here"), text.count("a.csv:"), len(reads)) == (5, 20, 6)
+    assert "a.csv:12: 3 fields, the header has 2" in text
+
+
 def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
     assert "not a regular file" in refused(tmp_path / "a.csv")

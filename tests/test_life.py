@@ -1,11 +1,13 @@
 """What a life says about its steps."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from finewright import engine, life
 from finewright.run import RunFolder
 from finewright.step import StepResult
-from finewright.stop import Stop
+from finewright.stop import Interrupted, Stop
 
 
 def said_of(tmp_path, norms, *, clip_norm=0.0):
@@ -35,3 +37,12 @@ def test_it_was_clipped_is_said_when_it_was(tmp_path, clip_norm, told):
     (found,) = said_of(tmp_path, [2.0] * 30 + [21.0], clip_norm=clip_norm)
     assert ("clipped to train.clip_norm = 1" in found) == ("clipped" in found) == told
     assert found.endswith("a lower learning rate is calmer")
+
+
+def test_a_wish_after_the_last_event_is_granted_too(tmp_path):
+    one = life.Life(RunFolder(tmp_path), changes=(), stop=Stop(), tell=print)
+    one.state, one.keeper, commits = SimpleNamespace(progress=SimpleNamespace(step=3)), SimpleNamespace(), []
+    one.keeper.commit = lambda: commits.append("saved")
+    with pytest.raises(Interrupted) as caught, one.stoppable():
+        one.stop.wish(2)
+    assert (caught.value.number, commits) == (2, ["saved"])

@@ -23,13 +23,16 @@ def test_anything_else_is_refused_with_what_was_found(text):
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(7.95e9, "7.95 GB"), (13.49e9, "13.5 GB"), (312e6, "312 MB"), (26e12, "26.0 TB"), (4_100, "4 kB")]
+    ("count", "words"),
+    [(7.95e9, "7.95 GB"), (13.49e9, "13.5 GB"), (312e6, "312 MB"), (26e12, "26.0 TB"), (4_100, "4 kB"), (999.6e6, "1.00 GB")],
 )
 def test_sizes_are_said_short(count, words):
     assert memory.in_words(count) == words
 
 
-@pytest.mark.parametrize("count", [1, 4_100, 7.951e9, 13.41e9, 312.2e6, 9.999e9, 99.96e9, 119.4e9, 26.01e12])
+@pytest.mark.parametrize(
+    "count", [1, 4_100, 7.951e9, 13.41e9, 312.2e6, 9.999e9, 99.96e9, 119.4e9, 26.01e12, 999e6, 999.2e6, 999.2e9, 1234e12]
+)
 def test_a_size_that_is_enough_is_never_rounded_down(count):
     words = memory.in_words(count, at_least=True)
     assert count <= memory.parse_size(words) <= 1.02 * count + 1000

@@ -122,8 +122,16 @@ def test_early_stopping(place, tmp_path):
     assert sum(isinstance(event, engine.Evaluated) for event in events) == 3
 
 
-def test_without_validation_the_last_weights_are_kept(place, tmp_path):
+def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypatch):
+    honest, gradients = evaluate.tested, []
+
+    def tested(tuned, *given, **options):
+        gradients.extend(name for name, one in tuned.owner.named_parameters() if one.grad is not None)
+        return honest(tuned, *given, **options)
+
+    monkeypatch.setattr(evaluate, "tested", tested)
     folder = go(place, tmp_path / "run", data={"validation_fraction": 0.0})
+    assert not gradients, "those of the last update are let go before the test"
     result = json.loads(folder.result.read_text())
     assert result["num_validation"] == 0
     assert result["best_step"] == result["steps"] == 12

@@ -1,6 +1,7 @@
 """What was saved is what was trained, asked of a new interpreter (the other tests ask a fork of a clean process)."""
 
 import io
+import re
 import signal
 from types import SimpleNamespace
 
@@ -49,11 +50,20 @@ REQUEST = {"folder": "saved", "texts": TEXTS, "limit": 9, "keep_end": False, "bf
 
 
 @pytest.mark.parametrize(
-    ("code", "ends_with"), [(6, ExitCode.OUT_OF_MEMORY), (-signal.SIGKILL, ExitCode.OUT_OF_MEMORY), (1, ExitCode.MISMATCH)]
+    ("code", "words", "ends_with"),
+    [
+        (6, "last words", ExitCode.OUT_OF_MEMORY),
+        (-signal.SIGKILL, "last words", ExitCode.OUT_OF_MEMORY),
+        (1, "MemoryError", ExitCode.OUT_OF_MEMORY),
+        (-signal.SIGABRT, "  what():  std::bad_alloc", ExitCode.OUT_OF_MEMORY),
+        (-signal.SIGABRT, "  what():  a fault", ExitCode.MISMATCH),
+        (7, "last words", ExitCode.DISK),
+        (1, "last words", ExitCode.MISMATCH),
+    ],
 )
-def test_memory_that_ran_out_in_the_other_process_is_told_from_a_model_that_is_damaged(monkeypatch, code, ends_with):
-    monkeypatch.setattr(proof.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr="last words"))
-    with pytest.raises(UserError, match="cannot be loaded again: last words") as caught:
+def test_memory_that_ran_out_in_the_other_process_is_told_from_a_model_that_is_damaged(monkeypatch, code, words, ends_with):
+    monkeypatch.setattr(proof.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr=f"first\n{words}\n"))
+    with pytest.raises(UserError, match=f"cannot be loaded again: {re.escape(words)}") as caught:
         proof._in_new_interpreter(REQUEST)
     assert caught.value.code == ends_with
 
@@ -70,6 +80,17 @@ def test_the_other_process_ends_with_the_code_of_memory(monkeypatch, error):
     with pytest.raises(SystemExit) as caught:
         proof.main()
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
+
+
+def test_of_what_can_be_repaired_the_other_process_says_the_cause_last(monkeypatch, capsys):
+    def answer(request):
+        raise UserError("no weights here", where="saved", fix="train it again", code=ExitCode.MISMATCH)
+
+    monkeypatch.setattr(proof, "answer", answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    with pytest.raises(SystemExit) as caught:
+        proof.main()
+    assert (caught.value.code, capsys.readouterr().err) == (ExitCode.MISMATCH, "no weights here\n")
 
 
 def test_the_proof_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from finewright import run
+from finewright import disk, run
 from finewright.disk import DRAFT
 from finewright.errors import ExitCode, UserError
 
@@ -212,3 +212,17 @@ def test_a_disk_that_cannot_lock_is_said_once(tmp_path, monkeypatch, out):
     with pytest.raises(UserError, match="cannot lock the run for this process: No locks available") as caught:
         run.create(out=out and tmp_path / out, name="a")
     assert caught.value.code == ExitCode.DISK
+
+
+def test_a_folder_that_another_process_takes_away_meanwhile_is_made_again(tmp_path, monkeypatch):
+    path, honest, calls = tmp_path / "run", disk.make_folder, []
+
+    def taken_away(folder):
+        honest(folder)
+        calls.append(folder)
+        if len(calls) == 1:
+            folder.rmdir()
+
+    monkeypatch.setattr(disk, "make_folder", taken_away)
+    run.create(out=path, name="").release()
+    assert calls == [path, path]

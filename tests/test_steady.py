@@ -2,9 +2,10 @@
 
 import pytest
 
-from finewright import data, textfile
+from finewright import data, steady, textfile
 from finewright.config import DataKnobs
 from finewright.errors import ExitCode, UserError
+from finewright.stop import Interrupted
 
 
 @pytest.mark.parametrize("more", [b"another,b\n", b'"half a li'], ids=["a row", "half a row"])
@@ -37,3 +38,16 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(textfile, "_raw_lines", interfered)
     with pytest.raises(UserError, match="the file changed while it was read"):
         data.read_texts(path, knobs=DataKnobs())
+
+
+def test_a_wish_to_stop_is_not_told_as_a_change(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n")
+
+    def read():
+        with steady.reading(path):
+            path.write_text("text,label\none,a\n")
+            raise Interrupted(2)
+
+    with pytest.raises(Interrupted):
+        read()

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import tiny
-from finewright import api, hardware, methods, quantization
+from finewright import api, hardware, methods, quantization, survey
 from finewright.errors import UserError
 
 SMALL = {"data.max_length": 64, "train.precision": "bfloat16"}
@@ -114,6 +114,20 @@ def test_a_recommended_way_that_wants_a_package_says_which(monkeypatch):
     monkeypatch.setattr(quantization, "missing", lambda: ["bitsandbytes"])
     found = api.plan(model="gpt2", method="qlora", knobs=SMALL)
     assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")
+
+
+def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
+    honest = survey._forecast
+
+    def forecast(method, settings, **given):
+        if method.quantization() or settings.train.optimizer != "adamw":
+            raise UserError("not for this model")
+        return honest(method, settings, **given)
+
+    monkeypatch.setattr(survey, "_forecast", forecast)
+    (entry,) = api.plan(model="gpt2", method="prompt", knobs={**SMALL, "budget": "1GB", "data.max_length": 1024}).entries
+    assert not entry.forecast.fits
+    assert re.search(r"needs .*; what would do: a budget of ", entry.advice)
 
 
 @pytest.mark.parametrize("budget", ["8", "-1", "8 apples", "1e400GB"])

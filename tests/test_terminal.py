@@ -181,3 +181,24 @@ def test_a_wish_that_is_overdue_inside_a_destructor_is_not_lost_either():
     )
     waits = "stopping after this step; once more stops at once\n"
     assert (done.returncode, done.stdout, done.stderr) == (143, "", f"{waits}stopped\n")
+
+
+ARMED = """
+import atexit, os, signal
+from finewright import cli, terminal
+
+def work():
+    with terminal.STOP.between_steps():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getitimer(signal.ITIMER_REAL)[0]
+
+atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)))
+cli.app = work
+cli.main()
+"""
+
+
+def test_however_a_command_ends_no_alarm_is_left():
+    """When Python takes its handlers away one would end the process."""
+    done = subprocess.run([sys.executable, "-c", ARMED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "(0.0, 0.0)\n")

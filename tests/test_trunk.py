@@ -139,6 +139,13 @@ def test_runs_over_the_same_tokens_and_weights_share_what_was_computed():
     assert runs_of_the_trunk(prepared(cached=True, name="lora", blocks=1), encoded()) == 0, "another way, the same frozen blocks"
 
 
+def test_what_was_just_computed_is_not_read_again(monkeypatch):
+    looks, honest = [], trunk.store.find
+    monkeypatch.setattr(trunk.store, "find", lambda *given: looks.append(given) or honest(*given))
+    fill(prepared(cached=True))
+    assert len(looks) == 2  # before and after waiting for others
+
+
 @pytest.mark.parametrize("where", ["memory", "file"])
 def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
     """The first is held up until the second says that it waits."""

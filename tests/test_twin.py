@@ -16,6 +16,10 @@ known = []
 def work(request):
     if request["kind"] == "fail":
         raise ValueError("first line\nlast words")
+    if request["kind"] == "refuse":
+        raise UserError("the cause", where="some/folder", fix="train it again", code=ExitCode.DISK)
+    if request["kind"] == "long":
+        raise ValueError("x" + 4000 * "é")  # what fits in the answer ends inside a character
     if request["kind"] == "exit":
         os._exit(3)
     if request["kind"] == "memory":
@@ -39,6 +43,8 @@ def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, mo
     ("kind", "message", "code"),
     [
         ("fail", "^last words$", ExitCode.MISMATCH),
+        ("refuse", "^the cause$", ExitCode.DISK),
+        ("long", "^xéé+", ExitCode.MISMATCH),
         ("exit", "ended without a word", ExitCode.MISMATCH),
         ("memory", "^none left$", ExitCode.OUT_OF_MEMORY),
         ("killed", "ended without a word", ExitCode.OUT_OF_MEMORY),
@@ -49,6 +55,16 @@ def test_what_it_could_not_do_is_a_fault(kind, message, code):
     with pytest.raises(UserError, match=message) as caught:
         twin({"kind": kind})
     assert caught.value.code == code
+    twin.close()
+
+
+def test_one_that_is_gone_before_it_is_asked_is_a_fault_too():
+    twin = Twin(work)
+    os.kill(twin._child, signal.SIGKILL)
+    os.waitid(os.P_PID, twin._child, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(UserError, match="ended without a word") as caught:
+        twin({"kind": "write", "text": "x" * (1 << 17)})
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
     twin.close()
 
 

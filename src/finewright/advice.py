@@ -1,6 +1,7 @@
 """What to change so that a way that does not fit would: every change that is named was planned, and fits."""
 
 import bisect
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from finewright.config import Settings
 from finewright.forecast import Forecast
 from finewright.methods.base import AbstractMethod
 
-Look = Callable[[AbstractMethod, Settings], Forecast]
+Look = Callable[[AbstractMethod, Settings], Forecast | None]
 _HELD = ("weights", "gradients", "optimizer")
 _PACKED = "adamw8bit"
 _OPEN_BLOCKS = 3
@@ -24,7 +25,8 @@ def give(
     others: Sequence[tuple[AbstractMethod, Forecast]],
     look: Look,
 ) -> str:
-    """In a sentence; nothing for a way that fits. `others`: what was planned besides; `look`: plans anything."""
+    """In a sentence; nothing for a way that fits. `others`: what was planned besides; `look`: plans anything, and gives
+    nothing where a way cannot be had for this model."""
     if made.fits:
         return ""
     ways_out = [*_opened(settings), *_changed(method, made, settings=settings, look=look)]
@@ -63,11 +65,16 @@ def _changed(method: AbstractMethod, made: Forecast, *, settings: Settings, look
     plan, limit = made.plan, made.budget.num_bytes
     weights = plan.memory["weights"] + plan.memory.get(planner.LOADING, 0)
     if settings.train.optimizer == "adamw" and weights <= limit and (told := _if_fits(look(method, _packed(settings)))):
-        yield f"train.optimizer={_PACKED} ({told})"
+        yield f"train.optimizer={_PACKED} ({told}{_wanting()})"
     knobs = method.model_dump()
     rounded = 2 * plan.trainable_parameters if plan.precision == "bfloat16" else 0
     if weights - rounded <= limit and (found := _most_blocks(method, knobs, settings=settings, look=look)):
         yield f"method.blocks={found[0]} ({found[1]})"
+
+
+def _wanting() -> str:
+    there = importlib.util.find_spec("bitsandbytes") is not None
+    return "" if there else "; wants bitsandbytes, not installed here: pip install 'finewright[qlora]'"
 
 
 def _packed(settings: Settings) -> Settings:
@@ -97,11 +104,11 @@ def _other_ways(
     trained = [(other, one) for other, one in others if other.weights != "random" and other is not method]
     if method.quantization() is None and not any(other.quantization() for other, _ in trained):
         packed = [kind() for kind in methods.by_preference() if kind().quantization()]
-        trained += [(one, look(one, settings)) for one in packed]
+        trained += [(one, found) for one in packed if (found := look(one, settings)) is not None]
     fitting = sorted((other.preference, other.name(), one) for other, one in trained if one.fits)
     for _, name, one in fitting[:1]:
         yield f"{name} ({_if_fits(one)})"
 
 
-def _if_fits(made: Forecast) -> str:
-    return memory.in_words(made.plan.peak_memory_bytes) if made.fits else ""
+def _if_fits(made: Forecast | None) -> str:
+    return memory.in_words(made.plan.peak_memory_bytes) if made is not None and made.fits else ""

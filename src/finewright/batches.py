@@ -110,15 +110,6 @@ def choose_budget(lengths: Sequence[int], *, prompt_tokens: int = 0) -> tuple[in
     return budget, why if budget > longest else f"the longest text has {longest} tokens"
 
 
-def epoch_batches(lengths: Sequence[int], *, budget: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """Row indices of each forward pass of an epoch: a seeded shuffle, cut wherever the next text would pass the budget.
-
-    Every row occurs once. Rows are grouped by chance alone, never by length: a batch is an honest sample.
-    """
-    order = _shuffled(len(lengths), seed=seed, epoch=epoch)
-    return _passes(order, _cuts(np.asarray(lengths, dtype=np.int64)[order], budget=budget))
-
-
 def _shuffled(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_rows).astype(np.int32)
 
@@ -188,7 +179,11 @@ class Steps(Sequence[Step]):
 
 
 def steps(lengths: Sequence[int], *, budget: int, accumulation: int, seed: int, epochs: float, max_steps: int = 0) -> Steps:
-    """Every update of a training run, in order. A fraction of an epoch takes that share of its updates."""
+    """Every update of a training run, in order. A fraction of an epoch takes that share of its updates.
+
+    In an epoch every row occurs once: a shuffle by seed and epoch, cut wherever the next text would pass the budget. Rows are
+    grouped by chance alone, never by length: a batch is an honest sample.
+    """
     made, starts, sizes = [], [0], np.asarray(lengths, dtype=np.int64)
     for number in range(math.ceil(epochs)):
         order = _shuffled(len(sizes), seed=seed, epoch=number)

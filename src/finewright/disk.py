@@ -1,6 +1,7 @@
 """Every change on disk that a run makes goes through these few calls, so that each can be counted, refused and replayed."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -12,6 +13,8 @@ from finewright.errors import ExitCode, UserError
 Bytes = bytes | bytearray | memoryview
 DRAFT = ".draft-"
 """How the name of something begins that is not whole yet."""
+_NOT_HERE = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
+"""How file systems say that they do not have a call."""
 _RUST = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust tell what the system refused, in errors of kinds of their own."""
 
@@ -22,7 +25,7 @@ def new_file(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         yield descriptor
-        os.fsync(descriptor)
+        _flush(descriptor)
     finally:
         os.close(descriptor)
 
@@ -59,9 +62,22 @@ def sync(path: Path) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    """On a Mac `fsync` leaves the data in the drive's own cache; another call does not, but not every file system has it."""
+    whole = getattr(fcntl, "F_FULLFSYNC", None)
+    if whole is not None:
+        try:
+            fcntl.fcntl(descriptor, whole)
+            return
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+    os.fsync(descriptor)
 
 
 def sync_all(folder: Path) -> None:

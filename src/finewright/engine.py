@@ -145,6 +145,7 @@ def fit(
         yield Stepped(step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, looks=looks)
         if evaluate and looks:
             yield _look(state, evaluate, recipe=recipe)
+    state.optimizer.zero_grad(set_to_none=True)  # nor while the test is scored, with or without validation
     yield Stopped(step=progress.step, early=progress.step < num_steps)
 
 

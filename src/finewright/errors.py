@@ -49,6 +49,13 @@ def code_of(error: BaseException) -> ExitCode:
     return ExitCode.OUT_OF_MEMORY if is_out_of_memory(error) else ExitCode.MISMATCH
 
 
+def last_words(error: BaseException) -> str:
+    """One line that says what went wrong: what a `UserError` says comes before its way out, other errors end with it."""
+    if isinstance(error, UserError):
+        return " ".join(error.what.split("\n"))
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: PyTorch raises several kinds, on a CPU a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

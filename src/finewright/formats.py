@@ -17,6 +17,8 @@ from finewright.textfile import bad
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".parquet")
 MOST_ERRORS = 20
+_MOST_QUOTED = 5
+"""For so many faulty rows of several lines the quote to blame is looked for: each reads the file again from its start."""
 _LONGEST_FIELD = 64 << 20
 _LONG_FIELD_LINES = 20
 """A quoted field of more lines is looked at: a long text, or rows that a stray quote swallowed?"""
@@ -69,7 +71,7 @@ def together(faults: list[str], fix: str) -> UserError:
 def _read_csv(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
     delimiter, lines = _delimiter(textfile.parted(lines), path)
     header: list[str] = []
-    records, faults = [], []
+    records, faults, num_quoted = [], [], 0
     for first, last, row, fault in _csv_rows(lines, delimiter):
         if row and not header:
             header = _header(row, f"{path.name}:{first}")
@@ -79,7 +81,10 @@ def _read_csv(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]
         elif last - first > _LONG_FIELD_LINES and _swallows_rows(row, delimiter):
             fault = "the lines inside look like rows"
         if fault:
-            line, quote = _quote(path, delimiter, first, last) if last > first and len(faults) < MOST_ERRORS else (first, "")
+            line, quote = first, ""
+            if last > first and num_quoted < _MOST_QUOTED:
+                num_quoted += 1
+                line, quote = _quote(path, delimiter, first, last)
             faults.append(f"{path.name}:{line}: {quote or fault}{f'; {fault}' if quote and row else ''}")
         elif row:
             records.append(Record(f"{path.name}:{first}", dict(zip(header, row, strict=True))))
@@ -256,5 +261,7 @@ def _read_parquet(path: Path, *, wanted: Collection[str]) -> list[Record]:
         columns = [(column.cast("string") if is_time(column.type) else column).to_pylist() for column in table.columns]
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise bad(f"not readable as Parquet: {str(error).splitlines()[0]}", path, "check the file") from None
-    named, rows = _header(table.column_names, str(path)), zip(*columns, strict=True)
-    return [Record(f"{path.name}: row {number}", dict(zip(named, row, strict=True))) for number, row in enumerate(rows, start=1)]
+    by_column = dict(zip(given, names, strict=True))
+    named = [by_column[column] for column in table.column_names]
+    rows = enumerate(zip(*columns, strict=True), start=1)
+    return [Record(f"{path.name}: row {number}", dict(zip(named, row, strict=True))) for number, row in rows]

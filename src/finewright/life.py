@@ -124,6 +124,7 @@ class Life:
         try:
             with self.stop.between_steps():
                 yield
+            self.end_if_wished()  # it may have come after the last event
         except Interrupted:
             if self.state.progress.step:
                 self.keeper.commit()

@@ -31,13 +31,13 @@ def parse_size(text: str) -> int:
 
 
 def in_words(count: float, *, at_least: bool = False) -> str:
-    """Bytes as a person says them: `7.95 GB`, `312 MB`. `at_least`: never fewer than there are."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(count) >= size or unit == "kB":
-            value = count / size
-            digits = 0 if value >= 100 or unit == "kB" else 2 if value < 10 else 1
-            value = math.ceil(value * 10**digits) / 10**digits if at_least else value
-            return f"{value:,.{digits}f} {unit}"
+    """Bytes as a person says them: `7.95 GB`, `312 MB`. `at_least`: never fewer than there are, and as `parse_size` reads it."""
+    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12)):
+        value = count / size
+        digits = 0 if value >= 100 or unit == "kB" else 2 if value < 10 else 1
+        value = math.ceil(value * 10**digits) / 10**digits if at_least else round(value, digits)
+        if abs(value) < 1000 or unit == "TB":
+            return f"{value:{'' if at_least else ','}.{digits}f} {unit}"
     raise AssertionError("every count has a unit")
 
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finewright import evaluate
-from finewright.errors import RESUME, ExitCode, UserError, code_of
+from finewright.errors import RESUME, ExitCode, UserError, code_of, last_words
 
 NUM_PROBES = 32
 TOLERANCE = 1e-5
@@ -81,9 +81,17 @@ def _in_new_interpreter(request: dict[str, Any]) -> None:
     child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        killed = child.returncode == -signal.SIGKILL  # as systems do that have no memory left
-        code = ExitCode.OUT_OF_MEMORY if killed or child.returncode == ExitCode.OUT_OF_MEMORY else ExitCode.MISMATCH
+        code = _kind_of_end(child.returncode, last)
         raise UserError(f"the saved model cannot be loaded again: {last}", where=request["folder"], code=code)
+
+
+def _kind_of_end(code: int, last: str) -> ExitCode:
+    """Memory can run out before `main` is there to say so, while PyTorch is loaded."""
+    killed = code == -signal.SIGKILL  # as systems do that have no memory left
+    aborted = code == -signal.SIGABRT and "bad_alloc" in last  # C++ that nobody caught
+    if killed or aborted or last.startswith("MemoryError"):
+        return ExitCode.OUT_OF_MEMORY
+    return ExitCode(code) if code in [*ExitCode] else ExitCode.MISMATCH
 
 
 _answer_elsewhere: Callable[[dict[str, Any]], None] = _in_new_interpreter
@@ -109,9 +117,15 @@ def answer(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Answer the request on standard input; the exit code tells memory that ran out from everything else."""
+    """Answer the request on standard input; the exit code tells memory that ran out from everything else.
+
+    What is said of a `UserError` is one line, as whoever asked takes the last one.
+    """
     try:
         answer(json.load(sys.stdin))
+    except UserError as error:
+        sys.stderr.write(f"{last_words(error)}\n")
+        sys.exit(error.code)
     except Exception as error:
         if code_of(error) != ExitCode.OUT_OF_MEMORY:
             raise

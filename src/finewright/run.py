@@ -194,8 +194,7 @@ def _claim(path: Path, differences: Callable[[dict[str, Any]], list[str]]) -> Ru
     try:
         if path.exists() and not (path.is_dir() and _is_ours(path)):
             raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
-        disk.make_folder(path)
-        folder.lock()
+        _make_and_lock(folder)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
     try:
@@ -204,6 +203,18 @@ def _claim(path: Path, differences: Callable[[dict[str, Any]], list[str]]) -> Ru
         folder.release()
         raise
     return folder
+
+
+def _make_and_lock(folder: RunFolder) -> None:
+    while True:
+        disk.make_folder(folder.path)
+        try:
+            folder.lock()
+            return
+        except FileNotFoundError:
+            if folder.path.exists():
+                raise
+            # another process, in whose run nothing was begun, took its folder away in between
 
 
 def _settle(folder: RunFolder, differences: Callable[[dict[str, Any]], list[str]]) -> None:

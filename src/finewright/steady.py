@@ -17,10 +17,16 @@ def reading(path: Path) -> Iterator[None]:
     before = _state(path)
     try:
         yield
-    finally:
-        if _state(path) != before:
-            fix = "wait until nothing writes to it, then the same command again"
-            raise UserError("the file changed while it was read", where=str(path), fix=fix, code=ExitCode.BAD_DATA) from None
+    except UserError:
+        _require_same(path, before)
+        raise
+    _require_same(path, before)
+
+
+def _require_same(path: Path, before: tuple[int, ...]) -> None:
+    if _state(path) != before:
+        fix = "wait until nothing writes to it, then the same command again"
+        raise UserError("the file changed while it was read", where=str(path), fix=fix, code=ExitCode.BAD_DATA) from None
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Every way's cost under one budget, from the model's config and the data's lengths, before anything is downloaded or trained."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -101,10 +102,20 @@ def take(
     for number, method in enumerate(ways, start=1):
         looking(method.name(), number, len(ways))
         made.append((method, look(method, settings)))
-    entries = [Entry(way, one, advice.give(way, one, settings=settings, others=made, look=look)) for way, one in made]
+    asked_besides = partial(_if_possible, look)
+    entries = [Entry(way, one, advice.give(way, one, settings=settings, others=made, look=asked_besides)) for way, one in made]
     entries.sort(key=lambda entry: (not entry.forecast.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     return Survey(entries, recommended, reason, budget, notes)
+
+
+def _if_possible(
+    look: Callable[[AbstractMethod, Settings], Forecast], method: AbstractMethod, settings: Settings
+) -> Forecast | None:
+    """A forecast that nobody asked for: that it cannot be made is no reason to give none of the others."""
+    with contextlib.suppress(UserError):
+        return look(method, settings)
+    return None
 
 
 def _model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, notes: list[str]) -> hub.Source:

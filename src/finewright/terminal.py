@@ -1,5 +1,6 @@
 """How a run looks in a terminal: sentences and a progress bar with an estimate on standard error, results on standard output."""
 
+import atexit
 import contextlib
 import errno
 import json
@@ -106,6 +107,8 @@ def stop_on_signals() -> None:
         if STOP.patient:
             _say_now("stopping after this step; once more stops at once\n")
             signal.signal(signal.SIGALRM, lambda *_: STOP.overdue())
+            # At the interpreter's very end, when no handler is left, an alarm would end the process with a code of its own.
+            atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
             signal.setitimer(signal.ITIMER_REAL, GRACE_S, 1.0)  # again and again: the first may come where nothing can be dropped
         STOP.wish(number)
 
@@ -140,7 +143,6 @@ def _say_now(text: str, *, cursor: bool = False) -> None:
 
 def say_stopped(wish: Interrupted) -> int:
     """What became of the run or comparison and how it goes on; the exit code."""
-    signal.setitimer(signal.ITIMER_REAL, 0)  # at the interpreter's very end an alarm would have a code of its own
     run = RunFolder(wish.run) if wish.run else None
     if run and run.committed_step:
         command = f"finewright train --resume {shlex.quote(str(run.path))}"
@@ -155,7 +157,6 @@ def say_stopped(wish: Interrupted) -> int:
 
 def explain(error: Exception) -> int:
     """Say what went wrong in one message, be it the user's, the machine's or ours; the exit code."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
     console = ErrorConsole()
     if isinstance(error, UserError):
         console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)

@@ -189,7 +189,7 @@ def fill(
             path = _found(key, states)
             if path is None:
                 kept = _make(tuned, encoded, states, key=key, where=where, watch=watch)
-                path = _found(key, states)
+                path = None if kept is not None else _found(key, states)  # which reads and hashes all of it again
     if kept is not None:
         return replace(states, kept=kept)
     if path is None:

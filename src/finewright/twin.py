@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from finewright.errors import ExitCode, UserError, code_of
+from finewright.errors import ExitCode, UserError, code_of, last_words
 
 _DONE = "done"
 
@@ -28,11 +28,14 @@ class Twin:
 
     def __call__(self, request: dict[str, Any]) -> None:
         """Have it done, and wait; that it could not be done is a `UserError` with its last words."""
-        with os.fdopen(self._ask, "w", encoding="utf-8", closefd=False) as pipe:
+        with (
+            contextlib.suppress(BrokenPipeError),  # it is gone already: below it is told how it ended
+            os.fdopen(self._ask, "w", encoding="utf-8", closefd=False) as pipe,
+        ):
             json.dump(request, pipe)
         os.close(self._ask)
         self._ask = -1
-        with os.fdopen(self._answers, encoding="utf-8", closefd=False) as pipe:
+        with os.fdopen(self._answers, encoding="utf-8", errors="replace", closefd=False) as pipe:
             answer = pipe.read()
         if answer == _DONE:
             return
@@ -67,7 +70,7 @@ def _live(work: Callable[[dict[str, Any]], None], asked: int, answer: int) -> No
             work(json.loads(request))
         said = _DONE
     except BaseException as error:
-        said = f"{int(code_of(error))} {(str(error).strip() or type(error).__name__).splitlines()[-1]}"
+        said = f"{int(code_of(error))} {last_words(error)}"
     finally:
         with contextlib.suppress(OSError):
             os.write(answer, said.encode("utf-8", "backslashreplace")[:4000])

@@ -15,7 +15,15 @@ def test_gpt2_trains_tokens_times_hidden():
     assert prepared("prompt", tokens=20).num_trainable() == 20 * 32 + 32 * 3
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta"])
+@pytest.mark.parametrize("kind", tiny.CONFIGS)
+def test_every_architecture_takes_it(kind):
+    tuned = prepared("prompt", kind=kind, tokens=5)
+    assert tuned.prompt.shape == (5, 32)
+    config = tuned.owner.peft_config["default"]
+    assert (config.token_dim, config.num_layers, config.num_attention_heads) == (32, 3, 4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta", "distilbert"])
 def test_plain_peft_agrees_for_one_unpadded_text(kind, tmp_path):
     tuned = prepared("prompt", kind=kind, tokens=5)
     step(tuned, times=3)

@@ -53,6 +53,10 @@ class Method(AbstractMethod):
             base_model_name_or_path=origin.name,
             revision=origin.revision or None,
             modules_to_save=list(head),
+            # told, as PEFT looks for names of its own, which not every config has (DistilBERT's `dim`)
+            token_dim=network.get_input_embeddings().weight.shape[1],
+            num_layers=network.config.num_hidden_layers,
+            num_attention_heads=network.config.num_attention_heads,
         )
         freeze_all(network, head=head)
         owner = wrap_adapter(network, config)

@@ -44,13 +44,13 @@ def as_csv(delimiter):
         ("a.json", json.dumps(ROWS)),
         ("a.json", json.dumps({"data": ROWS})),
         ("a.json", json.dumps(ROWS, indent=2)),
-        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
-        ("a.tsv.gz", gzip.compress(as_csv("\t").encode())),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
+        ("a.tsv.gz", gzip.compress(as_csv("\t").encode(), mtime=0)),
         ("A.CSV", as_csv("|")),
         ("a.csv", "\n\n" + as_csv("\t")),
         ("a.jsonl", "\r\n".join(map(json.dumps, ROWS))),
-        ("a.csv.gz", gzip.compress(as_csv(",").encode())),
-        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
+        ("a.csv.gz", gzip.compress(as_csv(",").encode(), mtime=0)),
+        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode(), mtime=0)),
     ],
 )
 def test_every_format_brings_the_same_rows(tmp_path, name, content):
@@ -134,7 +134,7 @@ def test_parquet_with_two_columns_of_one_name_or_broken_text(tmp_path):
 
 
 def test_a_gzip_with_a_flipped_byte(tmp_path):
-    packed = gzip.compress("".join(f"text {index * 7919},a\n" for index in range(999)).encode())
+    packed = gzip.compress("".join(f"text {index * 7919},a\n" for index in range(999)).encode(), mtime=0)
     for place in range(20, len(packed), 97):
         flipped = bytearray(packed)
         flipped[place] ^= 0xFF
@@ -152,8 +152,8 @@ def test_a_gzip_with_a_flipped_byte(tmp_path):
         ("a.csv", b"text,label\nx\x00,a\n", "a.csv:2: a NUL character"),
         ("a.csv", b"PK\x03\x04zzz", "this is a zip archive"),
         ("a.csv", b"\x89PNG\r\n", "this is a PNG picture"),
-        ("a.csv", gzip.compress(b"text,label\n"), "this is gzip, not text"),
-        ("a.csv.gz", gzip.compress(as_csv(",").encode())[:-9], "cannot be read"),
+        ("a.csv", gzip.compress(b"text,label\n", mtime=0), "this is gzip, not text"),
+        ("a.csv.gz", gzip.compress(as_csv(",").encode(), mtime=0)[:-9], "cannot be read"),
         ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": \n', "a.jsonl:2: Expecting value"),
         ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y", "lab', "a.jsonl:2: .*the file looks cut off"),
         ("a.csv", 'text,label\nx,a\ny,"a"b\n', "a.csv:3: text follows a closing quote"),
@@ -216,7 +216,7 @@ def test_only_regular_files_are_opened(tmp_path):
 
 def test_a_bomb_stops_at_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(textfile, "MOST_BYTES", 1 << 20)
-    assert "GiB of text" in refused(write(tmp_path / "a.csv.gz", gzip.compress(b"x" * (2 << 20))))
+    assert "GiB of text" in refused(write(tmp_path / "a.csv.gz", gzip.compress(b"x" * (2 << 20), mtime=0)))
 
 
 def test_a_ten_megabyte_field(tmp_path):

@@ -9,14 +9,13 @@ times slower a step is without the trick. Packing itself cannot be switched off;
 import argparse
 import contextlib
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import children
 
 ALL = "everything on"
 WAYS = ("lora", "full", "freeze", "prompt")
@@ -95,11 +94,8 @@ def main() -> None:
         for way in arguments.way or WAYS:
             for name in names:
                 with tempfile.TemporaryDirectory() as store:  # nothing kept from another cell
-                    command = [sys.executable, __file__, "--steps", str(arguments.steps), "--cell", name, way]
-                    own = {**os.environ, "OMP_NUM_THREADS": "1", "FINEWRIGHT_CACHE": store}
-                    told = subprocess.run(command, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
-                cells.append(json.loads(told.splitlines()[-1]))
-                print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
+                    words = ["--steps", str(arguments.steps), "--cell", name, way]
+                    cells.append(children.cell(__file__, words, store=store))
                 if arguments.out:
                     arguments.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
     show(cells)

@@ -12,16 +12,15 @@ takes before its first update.
 import argparse
 import csv
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import children
 
 AXES: dict[str, tuple[int, ...]] = {
     "rows": (1_000, 10_000, 100_000),
@@ -199,14 +198,11 @@ def main() -> None:
 
     cells: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as store:
-        own = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "FINEWRIGHT_CACHE": store}
         for axis in arguments.axis or AXES:
             for size in AXES[axis]:
                 words = ["--method", arguments.method, "--steps", str(arguments.steps), "--seconds", str(arguments.seconds)]
                 words += ["--cell", axis, str(size)]
-                told = subprocess.run([sys.executable, __file__, *words], env=own, check=True, stdout=subprocess.PIPE, text=True)
-                cells.append(json.loads(told.stdout.splitlines()[-1]))
-                print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
+                cells.append(children.cell(__file__, words, store=store))
     environment = hardware.environment()
     print(json.dumps(environment))
     show(cells)

@@ -18,16 +18,15 @@ the rest for one token a text, no gradient below the lowest weight that learns, 
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import children
 
 WAYS = {"lora": {}, "full": {}, "freeze": {"blocks": 3}, "prompt": {}}
 PREDICT = "predict"
@@ -327,13 +326,8 @@ def main() -> None:
 
 def _in_child(who: str, way: str, arguments: argparse.Namespace, *, store: str) -> dict:
     """`store`: a cache of its own for each round, so that nothing is kept from an earlier one."""
-    threads = str(arguments.threads)
-    own = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "FINEWRIGHT_CACHE": store}
-    command = [sys.executable, __file__, "--steps", str(arguments.steps), "--threads", threads, "--cell", who, way]
-    outcome = subprocess.run(command, env={**os.environ, **own}, check=True, stdout=subprocess.PIPE, text=True)
-    told = json.loads(outcome.stdout.splitlines()[-1])
-    print(json.dumps(told), file=sys.stderr, flush=True)
-    return told
+    words = ["--steps", str(arguments.steps), "--threads", str(arguments.threads), "--cell", who, way]
+    return children.cell(__file__, words, store=store, threads=arguments.threads)
 
 
 if __name__ == "__main__":

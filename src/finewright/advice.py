@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from finewright import forecast, memory, methods, planner, savings
+from finewright import forecast, memory, methods, planner, quantization, savings
 from finewright.config import Settings
 from finewright.forecast import Forecast
 from finewright.methods.base import AbstractMethod
@@ -74,7 +74,7 @@ def _changed(method: AbstractMethod, made: Forecast, *, settings: Settings, look
 
 def _wanting() -> str:
     there = importlib.util.find_spec("bitsandbytes") is not None
-    return "" if there else "; wants bitsandbytes, not installed here: pip install 'finewright[qlora]'"
+    return "" if there else f"; wants bitsandbytes, not installed here: {quantization.INSTALL}"
 
 
 def _packed(settings: Settings) -> Settings:

@@ -175,8 +175,7 @@ def _file_fault(path: Path, expected: Mapping[str, Any]) -> str:
         size = path.stat().st_size
         if size != expected["bytes"]:
             return f"{path.name} has {size:,} bytes, {expected['bytes']:,} were saved"
-        with open(path, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        digest = disk.sha256(path)
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
     return "" if digest == expected["sha256"] else f"{path.name} is not what was saved"

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -84,6 +85,12 @@ def sync_all(folder: Path) -> None:
     """The same for a folder and all in it."""
     for inside in [*sorted(folder.rglob("*")), folder]:
         sync(inside)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file, read a piece at a time."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def make_folder(path: Path) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
+from finewright import disk
 from finewright.errors import ExitCode, UserError
 
 EMBEDDED = "mini"
@@ -234,9 +234,7 @@ def _damaged(snapshot: Path, *, wanted: list[str]) -> list[Path]:
         seal = [(state := link.stat()).st_size, state.st_mtime_ns]
         if known.get(promised) == seal:
             continue
-        with open(link, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        if digest == promised:
+        if disk.sha256(link) == promised:
             known[promised] = seal
             _write_seals(seals, known)
         else:

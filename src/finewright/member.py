@@ -192,13 +192,11 @@ def _stoppable() -> Iterator[Stop]:
     stop = Stop()
 
     def heard(number: int, _: Any) -> None:
-        signal.setitimer(
-            signal.ITIMER_REAL, _SECONDS_FOR_A_STEP, 1.0
-        )  # again and again: it may come where nothing can be dropped
+        stop.wait_at_most(_SECONDS_FOR_A_STEP)
         stop.wish(number)
 
-    handlers = {signal.SIGTERM: heard, signal.SIGALRM: lambda *_: stop.overdue()}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    signal.signal(signal.SIGTERM, heard)
     try:
         yield stop
     finally:

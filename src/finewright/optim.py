@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from finewright import quantization
 from finewright.errors import UserError
 from finewright.tuned import Tuned
 
@@ -26,7 +27,7 @@ def build(tuned: Tuned, *, lr: float, weight_decay: float, kind: Kind = "adamw")
     try:
         import bitsandbytes
     except ImportError:
-        fix = "pip install 'finewright[qlora]', or train.optimizer=adamw"
+        fix = f"{quantization.INSTALL}, or train.optimizer=adamw"
         raise UserError(f"{kind} wants bitsandbytes, not installed here", where="train.optimizer", fix=fix) from None
     make: Any = bitsandbytes.optim.AdamW8bit if kind == "adamw8bit" else bitsandbytes.optim.PagedAdamW8bit
     return make(groups, lr=lr)

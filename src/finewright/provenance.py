@@ -1,9 +1,9 @@
 """Which base an adapter was trained on: written beside it, and checked when it is loaded again."""
 
-import hashlib
 import json
 from pathlib import Path
 
+from finewright import disk
 from finewright.errors import ExitCode, UserError
 from finewright.hub import Source
 
@@ -39,8 +39,4 @@ def require_same(folder: Path, source: Source) -> None:
 
 def fingerprints(folder: Path) -> dict[str, str]:
     """SHA-256 of every weight file of a model's folder, by name."""
-    digests = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as handle:
-            digests[path.name] = hashlib.file_digest(handle, "sha256").hexdigest()
-    return digests
+    return {path.name: disk.sha256(path) for path in sorted(folder.glob("*.safetensors"))}

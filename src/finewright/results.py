@@ -1,6 +1,5 @@
 """What a run leaves behind: the model folder with its card, the predictions, the summary."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -127,20 +126,15 @@ def write_card(folder: Path, *, result: dict[str, Any], method: AbstractMethod, 
 def fingerprints(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a model folder but its card, by name."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name: _sha256(folder / name) for name in names if name != _CARD_FILE}
+    return {name: disk.sha256(folder / name) for name in names if name != _CARD_FILE}
 
 
 def require_whole(folder: Path, files: Mapping[str, str]) -> None:
     """Files of a model folder that are missing or not what was proven are a `UserError`: they would predict something else."""
-    damaged = [name for name, digest in files.items() if not (folder / name).is_file() or _sha256(folder / name) != digest]
+    damaged = [name for name, digest in files.items() if not (folder / name).is_file() or disk.sha256(folder / name) != digest]
     if damaged:
         what = f"{', '.join(damaged)}: missing, or not what was saved and proven"
         raise UserError(what, where=str(folder), fix="bring it back, or train again", code=ExitCode.MISMATCH)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def artifact_bytes(folder: Path) -> int:

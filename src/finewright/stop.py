@@ -55,6 +55,11 @@ class Stop:
             self.droppable = False
             raise Interrupted(self.number)
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Set that alarm, again and again each second after: it may come where nothing can be dropped. For the main thread."""
+        signal.signal(signal.SIGALRM, lambda *_: self.overdue())
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+
     @contextlib.contextmanager
     def dropping(self) -> Iterator[Callable[..., None]]:
         """Inside, a wish that is overdue drops the work, until what is handed out is called: then it must come to its end."""

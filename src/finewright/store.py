@@ -60,13 +60,8 @@ def find(kind: str, key: str) -> Path | None:
 
 
 def _digests(place: Path) -> dict[str, str]:
-    """SHA-256 of every file of an entry, read a piece at a time."""
-    found = {}
-    for file in sorted(place.iterdir()):
-        if file.name != _SEAL:
-            with open(file, "rb") as handle:
-                found[file.name] = hashlib.file_digest(handle, "sha256").hexdigest()
-    return found
+    """SHA-256 of every file of an entry."""
+    return {file.name: disk.sha256(file) for file in sorted(place.iterdir()) if file.name != _SEAL}
 
 
 @contextlib.contextmanager
@@ -81,10 +76,7 @@ def making(kind: str, key: str) -> Iterator[Path]:
     try:
         yield place
         (place / _SEAL).write_text(json.dumps(_digests(place)), encoding="utf-8")
-        for file in place.iterdir():
-            descriptor = os.open(file, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        disk.sync_all(place)
         with contextlib.suppress(OSError):  # somebody else was faster: theirs is the same
             place.rename(shelf / key)
     finally:

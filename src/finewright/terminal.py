@@ -106,10 +106,9 @@ def stop_on_signals() -> None:
             os._exit(128 + number)
         if STOP.patient:
             _say_now("stopping after this step; once more stops at once\n")
-            signal.signal(signal.SIGALRM, lambda *_: STOP.overdue())
             # At the interpreter's very end, when no handler is left, an alarm would end the process with a code of its own.
             atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
-            signal.setitimer(signal.ITIMER_REAL, GRACE_S, 1.0)  # again and again: the first may come where nothing can be dropped
+            STOP.wait_at_most(GRACE_S)
         STOP.wish(number)
 
     if threading.current_thread() is threading.main_thread():

@@ -11,8 +11,8 @@ import finewright
 
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
-    {"__init__", "errors"},
-    {"config", "disk", "duplicates", "expect", "inline", "kernels", "stop", "textfile"},
+    {"__init__", "errors", "kernels"},
+    {"config", "disk", "duplicates", "expect", "inline", "stop", "textfile", "tiles"},
     {
         "anatomy",
         "attention",

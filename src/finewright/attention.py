@@ -12,9 +12,13 @@ from typing import Any
 
 import torch
 
+from finewright import tiles
 from finewright.kernels import dropout as drop
+from finewright.tiles import Sight
 
 NAME = "finewright_packed"
+LONG = 64
+"""Keys from which on a text is looked at in tiles; for shorter ones computing scores twice costs more than keeping them."""
 NARROW = "finewright_narrow"
 """Attribute of an attention module that is asked by one token of each text only; see `narrow`."""
 
@@ -62,22 +66,16 @@ class Layout:
         """The same texts behind one prefix of `by` tokens."""
         return Layout(self.lengths, prefix=by)
 
-    def mask(self, length: int, prefix: int, *, causal: bool, window: int | None, device: torch.device) -> torch.Tensor | None:
+    def mask(self, length: int, prefix: int, *, sight: Sight, device: torch.device) -> torch.Tensor | None:
         """What is added to the scores of a text that sees `prefix` tokens before its own, shape (L, P + L).
 
         -inf where a token may not look; None when all may. Kept, because every block asks for the same.
         """
-        key = (length, prefix, causal, window, device)
+        key = (length, prefix, sight, device)
         if key not in self.masks:
-            self.masks[key] = _mask(length, prefix, window=window, device=device) if causal else None
+            made = tiles.mask_of(length, prefix, window=sight.window, device=device) if sight.causal else None
+            self.masks[key] = made
         return self.masks[key]
-
-
-def _mask(length: int, prefix: int, *, window: int | None, device: torch.device) -> torch.Tensor:
-    blocked = torch.ones(length, prefix + length, dtype=torch.bool, device=device).triu(prefix + 1)
-    if window is not None:  # a query sees its own token and the window - 1 before it
-        blocked |= torch.ones_like(blocked).tril(prefix - window)
-    return torch.zeros(blocked.shape, device=device).masked_fill(blocked, float("-inf"))
 
 
 def packed_attention(  # noqa: PLR0913  the signature is transformers' own
@@ -99,11 +97,10 @@ def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     num_repeats = query.shape[1] // key.shape[1]
     if num_repeats > 1:  # grouped-query attention
         key, value = key.repeat_interleave(num_repeats, dim=1), value.repeat_interleave(num_repeats, dim=1)
-    causal = bool(getattr(module, "is_causal", False))
+    sight = Sight(bool(getattr(module, "is_causal", False)), sliding_window)
     narrow = getattr(module, NARROW, None)
     reads = narrow.reads if narrow is not None and narrow.active else None
-    options = {"causal": causal, "window": sliding_window, "scale": scale, "dropout": dropout}
-    attended = _by_groups(query[0], key[0], value[0], layout, reads=reads, **options)
+    attended = _by_groups(query[0], key[0], value[0], layout, reads=reads, sight=sight, scale=scale, dropout=dropout)
     if narrow is None or reads is None:
         return attended, None
     narrow.attended = attended
@@ -117,8 +114,7 @@ def _by_groups(  # noqa: PLR0913  one attention's options
     layout: Layout,
     *,
     reads: str | None,
-    causal: bool,
-    window: int | None,
+    sight: Sight,
     scale: float,
     dropout: float,
 ) -> torch.Tensor:
@@ -126,24 +122,28 @@ def _by_groups(  # noqa: PLR0913  one attention's options
 
     For short texts on a CPU this is several times faster than a masked or fused kernel over the whole row.
     """
-    device, dtype = query_ATD.device, value_ATD.dtype
+    device, dtype, prefix = query_ATD.device, value_ATD.dtype, layout.prefix
     # oneDNN compiles a bfloat16 product for every new shape, and every length is one
     working = torch.float32 if device.type == "cpu" else dtype
-    sizes = [layout.prefix, *(count * length for count, length in layout.groups)]
+    sizes = [prefix, *(count * length for count, length in layout.groups)]
     pieces = [x.split(sizes, dim=1) for x in (query_ATD, key_ATD, value_ATD)]
-    prefix = [piece[0].to(working) for piece in pieces] if layout.prefix else None
+    before = [piece[0].to(working) for piece in pieces] if prefix else None
     outputs = []
     with torch.autocast(device.type, enabled=False):
-        if prefix is not None and reads is None:
-            mask = layout.mask(layout.prefix, 0, causal=causal, window=window, device=device)
-            outputs.append(_attend(prefix[0], prefix[1], prefix[2], mask, scale=scale, dropout=dropout))
+        if before is not None and reads is None:
+            mask = layout.mask(prefix, 0, sight=sight, device=device)
+            outputs.append(_attend(before[0], before[1], before[2], mask, scale=scale, dropout=dropout))
         for number, (count, length) in enumerate(layout.groups, start=1):
-            q, k, v = (_texts(piece[number], count, length, dtype=working) for piece in pieces)
-            mask = layout.mask(length, layout.prefix, causal=causal, window=window, device=device)
-            if reads is not None:
-                row = 0 if reads == "first" else length - 1
-                q, mask = q[:, row : row + 1], None if mask is None else mask[row : row + 1]
-            attended_BRD = _attend(q, k, v, mask, scale=scale, dropout=dropout, prefix=prefix)
+            states = [_texts(piece[number], count, length, dtype=working) for piece in pieces]
+            if reads is None and prefix + length >= LONG:
+                seen = states if before is None else [states[0], *map(_behind, before[1:], states[1:])]
+                attended_BRD = tiles.attend(*seen, sight=sight, scale=scale, dropout=dropout)
+            else:
+                mask = layout.mask(length, prefix, sight=sight, device=device)
+                if reads is not None:
+                    row = 0 if reads == "first" else length - 1
+                    states[0], mask = states[0][:, row : row + 1], None if mask is None else mask[row : row + 1]
+                attended_BRD = _attend(*states, mask, scale=scale, dropout=dropout, prefix=before)
             outputs.append(attended_BRD.view(query_ATD.shape[0], -1, query_ATD.shape[2]))
     return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype)
 
@@ -152,6 +152,12 @@ def _texts(states_ATD: torch.Tensor, count: int, length: int, *, dtype: torch.dt
     """The texts of one length, each head of each text for itself, shape (A · count, length, D)."""
     parted = states_ATD.unflatten(1, (count, length)).to(dtype, memory_format=torch.contiguous_format)
     return parted.reshape(-1, length, states_ATD.shape[2])
+
+
+def _behind(prefix_APD: torch.Tensor, states_BLD: torch.Tensor) -> torch.Tensor:
+    """Every text's states with the shared prefix's before them, (B, P + L, D)."""
+    num_texts = len(states_BLD) // len(prefix_APD)
+    return torch.cat([prefix_APD.repeat_interleave(num_texts, dim=0), states_BLD], dim=1)
 
 
 def _attend(  # noqa: PLR0913  three states and how they meet

@@ -17,7 +17,7 @@ from finewright.kernels import dropout as drop
 from finewright.tiles import Sight
 
 NAME = "finewright_packed"
-LONG = 64
+LONG = 128
 """Keys from which on a text is looked at in tiles; for shorter ones computing scores twice costs more than keeping them."""
 NARROW = "finewright_narrow"
 """Attribute of an attention module that is asked by one token of each text only; see `narrow`."""

@@ -40,7 +40,8 @@ class Drawn:
         count = like.numel()
         bits = torch.empty(-(-count // 4), dtype=torch.int64, device=self._device)
         bits.random_(-(1 << 63), None, generator=self._source)
-        return (bits.view(torch.int16)[:count].view(like.shape) >= self._dropped - _STEPS // 2).to(like.dtype)
+        least, kept = self._dropped - _STEPS // 2, torch.empty(like.shape, dtype=like.dtype, device=self._device)
+        return torch.ge(bits.view(torch.int16)[:count].view(like.shape), least, out=kept)  # by way of booleans: 7 times slower
 
 
 def _generator(device: torch.device) -> torch.Generator:

@@ -2,10 +2,17 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from finewright import attention
 from finewright.attention import Layout, packed_attention
+
+
+@pytest.fixture(autouse=True, params=[1, 1_000_000], ids=["in tiles", "whole"])
+def long(request, monkeypatch):
+    """Everything once as long texts are attended to and once as short ones are."""
+    monkeypatch.setattr(attention, "LONG", request.param)
 
 
 class Causal(torch.nn.Module):
@@ -31,7 +38,7 @@ def reference(query, key, value, lengths, *, causal, window=None):
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.booleans())
 def test_equals_pytorch_one_text_at_a_time(lengths, causal):
     lengths = sorted(lengths)

@@ -41,6 +41,18 @@ def test_gradients_pass_where_states_passed():
     assert torch.equal(states.grad, dropped.detach())
 
 
+def test_what_was_drawn_can_be_drawn_again_without_the_common_generator():
+    torch.manual_seed(4)
+    drawn = kernels.Drawn(0.3, torch.device("cpu"))
+    first = [drawn.kept(torch.empty(size)) for size in (5, 1001)]
+    state, again = torch.get_rng_state(), drawn.again()
+    assert all(map(torch.equal, first, [again.kept(torch.empty(size)) for size in (5, 1001)]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert set(first[1].tolist()) == {0.0, 1.0}
+    assert first[1].mean().item() == pytest.approx(0.7, abs=0.06)
+    assert drawn.weight == pytest.approx(1 / 0.7, rel=1e-4)
+
+
 def test_dropout_rests_in_evaluation_and_at_zero():
     layer = kernels.Dropout(0.5)
     states = torch.randn(8, 8)

@@ -11,7 +11,7 @@ import finewright
 
 SOURCE = Path(finewright.__file__).parent
 LEVELS = [
-    {"__init__", "errors", "kernels"},
+    {"__init__", "errors", "kernels", "standin", "story"},
     {"config", "disk", "duplicates", "expect", "inline", "stop", "textfile", "tiles"},
     {
         "anatomy",

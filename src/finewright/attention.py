@@ -134,16 +134,17 @@ def _by_groups(  # noqa: PLR0913  one attention's options
             mask = layout.mask(prefix, 0, sight=sight, device=device)
             outputs.append(_attend(before[0], before[1], before[2], mask, scale=scale, dropout=dropout))
         for number, (count, length) in enumerate(layout.groups, start=1):
-            states = [_texts(piece[number], count, length, dtype=working) for piece in pieces]
+            q, k, v = (_texts(piece[number], count, length, dtype=working) for piece in pieces)
             if reads is None and prefix + length >= LONG:
-                seen = states if before is None else [states[0], *map(_behind, before[1:], states[1:])]
-                attended_BRD = tiles.attend(*seen, sight=sight, scale=scale, dropout=dropout)
+                if before is not None:
+                    k, v = _behind(before[1], k), _behind(before[2], v)
+                attended_BRD = tiles.attend(q, k, v, sight=sight, scale=scale, dropout=dropout)
             else:
                 mask = layout.mask(length, prefix, sight=sight, device=device)
                 if reads is not None:
                     row = 0 if reads == "first" else length - 1
-                    states[0], mask = states[0][:, row : row + 1], None if mask is None else mask[row : row + 1]
-                attended_BRD = _attend(*states, mask, scale=scale, dropout=dropout, prefix=before)
+                    q, mask = q[:, row : row + 1], None if mask is None else mask[row : row + 1]
+                attended_BRD = _attend(q, k, v, mask, scale=scale, dropout=dropout, prefix=before)
             outputs.append(attended_BRD.view(query_ATD.shape[0], -1, query_ATD.shape[2]))
     return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype)
 

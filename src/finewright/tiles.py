@@ -6,13 +6,15 @@ arXiv:2205.14135, sections 3.1 and B.4, here in products of PyTorch).
 Shape suffixes: B heads of texts of one length, R tokens of each that ask, K tokens that each sees, D width of a head.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 import torch
 
+from finewright import standin
 from finewright.kernels import Drawn
 
 ROWS = {"cpu": 64, "cuda": 512}
@@ -46,6 +48,10 @@ class _Tile:
         """Its own of what is seen."""
         return states_BKD[self.heads, self.keys]
 
+    def num_scores(self) -> int:
+        """Rows times keys of all heads."""
+        return prod(one.stop - one.start for one in (self.heads, self.rows, self.keys))
+
 
 def attend(
     query_BRD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor, *, sight: Sight, scale: float, dropout: float
@@ -61,31 +67,19 @@ class _Attention(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.sight, ctx.scale, ctx.drawn = sight, scale, Drawn(dropout, query.device)
-        seen = torch.empty_like(query)
-        for tile in _tiles(query, key, sight):
-            shares = _shares(tile, query, key, scale=scale).to(value.dtype)
-            if ctx.drawn.drops:
-                shares.mul_(ctx.drawn.kept(shares))
-            tile.asking(seen).copy_(torch.bmm(shares, tile.seen(value)))
+        seen = query.new_empty(*query.shape[:2], value.shape[2])
+        for tile in standin.each(_tiles(query, key, sight), size=_Tile.num_scores):
+            tile.asking(seen).copy_(_seen(tile, query, key, value, scale=scale, drawn=ctx.drawn))
         return seen.mul_(ctx.drawn.weight) if ctx.drawn.drops else seen
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (query, key, value), drawn = ctx.saved_tensors, ctx.drawn.again()
+        states, drawn = ctx.saved_tensors, ctx.drawn.again()
         given = gradients[0] * drawn.weight if drawn.drops else gradients[0]
-        back_query, back_key, back_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for tile in _tiles(query, key, ctx.sight):
-            shares, mine = _shares(tile, query, key, scale=ctx.scale), tile.asking(given)
-            back_shares, used = torch.bmm(mine, tile.seen(value).transpose(1, 2)), shares.to(given.dtype)
-            if drawn.drops:
-                kept = drawn.kept(used)
-                back_shares.mul_(kept)
-                used = kept.mul_(used)
-            tile.seen(back_value).baddbmm_(used.transpose(1, 2), mine)
-            back = torch.ops.aten._softmax_backward_data(back_shares.float(), shares, 2, torch.float32).to(given.dtype)
-            tile.asking(back_query).copy_(torch.bmm(back, tile.seen(key)))
-            tile.seen(back_key).baddbmm_(back.transpose(1, 2), tile.asking(query), alpha=ctx.scale)
-        return back_query.mul_(ctx.scale), back_key, back_value, None, None, None
+        back = [torch.zeros_like(one) for one in states]
+        for tile in standin.each(_tiles(states[0], states[1], ctx.sight), size=_Tile.num_scores):
+            _look_back(tile, given, states, back, scale=ctx.scale, drawn=drawn)
+        return back[0].mul_(ctx.scale), back[1], back[2], None, None, None
 
 
 def _shares(tile: _Tile, query_BRD: torch.Tensor, key_BKD: torch.Tensor, *, scale: float) -> torch.Tensor:
@@ -95,21 +89,59 @@ def _shares(tile: _Tile, query_BRD: torch.Tensor, key_BKD: torch.Tensor, *, scal
     return scores.softmax(dim=-1, dtype=torch.float32)
 
 
-def _tiles(query_BRD: torch.Tensor, key_BKD: torch.Tensor, sight: Sight) -> Iterator[_Tile]:
+def _seen(  # noqa: PLR0913  three states and how they meet
+    tile: _Tile, query_BRD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor, *, scale: float, drawn: Drawn
+) -> torch.Tensor:
+    """What a tile's rows see, before it is weighed for what was dropped."""
+    shares = _shares(tile, query_BRD, key_BKD, scale=scale).to(value_BKD.dtype)
+    if drawn.drops:
+        shares.mul_(drawn.kept(shares))
+    return torch.bmm(shares, tile.seen(value_BKD))
+
+
+def _look_back(  # noqa: PLR0913  as `_seen`, and where what comes back is put
+    tile: _Tile,
+    given_BRD: torch.Tensor,
+    states: Sequence[torch.Tensor],
+    back: Sequence[torch.Tensor],
+    *,
+    scale: float,
+    drawn: Drawn,
+) -> None:
+    """Add a tile's gradients of queries (not yet scaled), keys and values to `back`."""
+    query_BRD, key_BKD, value_BKD = states
+    shares, given = _shares(tile, query_BRD, key_BKD, scale=scale), tile.asking(given_BRD)
+    back_shares, used = torch.bmm(given, tile.seen(value_BKD).transpose(1, 2)), shares.to(given.dtype)
+    if drawn.drops:
+        kept = drawn.kept(used)
+        back_shares.mul_(kept)
+        used = kept.mul_(used)
+    _add(tile.seen(back[2]), used.transpose(1, 2), given)
+    back_scores = torch.ops.aten._softmax_backward_data(back_shares.float(), shares, 2, torch.float32).to(given.dtype)
+    _add(tile.asking(back[0]), back_scores, tile.seen(key_BKD))
+    _add(tile.seen(back[1]), back_scores.transpose(1, 2), tile.asking(query_BRD), scale=scale)
+
+
+def _add(to: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, scale: float = 1.0) -> None:
+    """Add a product in place."""
+    torch.baddbmm(to, left, right, alpha=scale, out=to)
+
+
+def _tiles(query_BRD: torch.Tensor, key_BKD: torch.Tensor, sight: Sight) -> list[_Tile]:
     (num_heads, num_rows, _), num_keys, device = query_BRD.shape, key_BKD.shape[1], query_BRD.device
-    high = ROWS.get(device.type, ROWS["cuda"])
-    wide = max(1, NUMBERS.get(device.type, NUMBERS["cuda"]) // (min(high, num_rows) * num_keys))
-    masks: dict[tuple[int, int], torch.Tensor] = {}
+    high = min(num_rows, ROWS.get(device.type, ROWS["cuda"]))
+    wide = max(1, NUMBERS.get(device.type, NUMBERS["cuda"]) // (high * num_keys))
+    most = num_keys - 1  # no row has more keys before its own
+    whole = mask_of(high, most, window=sight.window, device=device).to(query_BRD.dtype) if sight.causal else None
+    tiles = []
     for head, row in product(range(0, num_heads, wide), range(0, num_rows, high)):
         rows, keys, mask = slice(row, min(row + high, num_rows)), slice(0, num_keys), None
-        if sight.causal:
+        if whole is not None:
             before = num_keys - num_rows + row  # keys before the first row's own
             keys = slice(0 if sight.window is None else max(0, before + 1 - sight.window), before + rows.stop - row)
-            shape = (rows.stop - row, before - keys.start)
-            if shape not in masks:
-                masks[shape] = mask_of(*shape, window=sight.window, device=device).to(query_BRD.dtype)
-            mask = masks[shape]
-        yield _Tile(slice(head, head + wide), rows, keys, mask)
+            mask = whole[: rows.stop - row, most - before + keys.start : most + rows.stop - row]
+        tiles.append(_Tile(slice(head, min(head + wide, num_heads)), rows, keys, mask))
+    return tiles
 
 
 def mask_of(num_rows: int, before: int, *, window: int | None, device: torch.device) -> torch.Tensor:

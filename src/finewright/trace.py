@@ -7,7 +7,7 @@ import math
 import operator
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from finewright import standin
+from finewright.story import Story
 
 ALIGNMENT = 64
 """Bytes an allocator rounds a tensor up to (CPU; CUDA's caching allocator uses 512)."""
@@ -157,7 +160,7 @@ class Ledger(TorchDispatchMode):
         moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
         count = self._flops.flop_registry.get(func.overloadpacket)
         if count is not None:
-            dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name == "bmm" else "")
+            dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name in ("bmm", "baddbmm") else "")
             self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
             self.work.moved_bytes += moved  # a thin product, such as an adapter's, waits for memory
             self._see_shape(name, dtype, *(tensor.shape for tensor in inputs))
@@ -186,6 +189,17 @@ class Ledger(TorchDispatchMode):
         """What was done since a mark."""
         return self.work.plus(self._marks[mark][1], -1)
 
+    def stretch(self) -> Callable[[float], None]:
+        """Begins here; told afterwards how many more times it happens. Shapes of products are not met more often by that."""
+        before = Work().plus(self.work)
+
+        def again(times: float) -> None:
+            since = self.work.plus(before, -1)
+            since.num_shapes = 0
+            self.work = self.work.plus(since, times)
+
+        return again
+
     def work_told(self, segments: Sequence[Segment]) -> Work:
         """All that was done, the segments as often as they happen."""
         total = self.work
@@ -206,7 +220,7 @@ class Ledger(TorchDispatchMode):
         `segments`: stretches that happen more often than they were traced. `more`: (storage, kind, times) that is held
         beyond what was traced.
         """
-        story = _Story([*kinds, rest])
+        story = Story([*kinds, rest])
         kind_of = {number: kind for kind, numbers in kinds.items() for number in numbers}
         for number, kind, times in more:
             story.add(kind, times * self.sizes[number])
@@ -241,42 +255,10 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-class _Story:
-    """Bytes by kind as time goes by, and the moment when their sum was largest."""
-
-    def __init__(self, kinds: Sequence[str]) -> None:
-        self.now = dict.fromkeys(kinds, 0)
-        self.best = dict(self.now)
-        self._at_open = dict(self.now)
-        self._best_since: dict[str, int] | None = None
-
-    def add(self, kind: str, count: int) -> None:
-        self.now[kind] += count
-        if sum(self.now.values()) > sum(self.best.values()):
-            self.best = dict(self.now)
-        if self._best_since is not None and sum(self.now.values()) > sum(self._best_since.values()):
-            self._best_since = dict(self.now)
-
-    def open(self) -> None:
-        """A stretch begins that may be told again."""
-        self._at_open, self._best_since = dict(self.now), dict(self.now)
-
-    def tell_again(self, times: int) -> None:
-        """The stretch since `open` happens `times` more: each adds what it left behind, so first or last is the largest."""
-        assert self._best_since is not None, "a stretch is opened before it is told again"
-        left = {kind: self.now[kind] - self._at_open[kind] for kind in self.now}
-        for number in (1, times):
-            moment = {kind: self._best_since[kind] + number * left[kind] for kind in self.now}
-            if sum(moment.values()) > sum(self.best.values()):
-                self.best = moment
-        self.now = {kind: self.now[kind] + times * left[kind] for kind in self.now}
-        self._best_since = None
-
-
 @contextmanager
 def without_memory() -> Iterator[Ledger]:
     """Inside, every new tensor is fake and every operation is counted."""
-    with FakeTensorMode() as fakes, Ledger(fakes) as ledger:
+    with FakeTensorMode() as fakes, Ledger(fakes) as ledger, standin.tracing(ledger.stretch):
         yield ledger
 
 

@@ -115,13 +115,13 @@ def watch(device: str) -> Iterator[Reading]:
         yield reading
         reading.peak_bytes = torch.cuda.max_memory_allocated() - before
         return
-    from torch.profiler import ProfilerActivity, profile
+    from torch.autograd.profiler import profile  # torch.profiler's wraps it and loads PyTorch's compiler, for up to a second
 
     gc.collect()  # else an earlier network may be let go of inside, which the profiler takes for an error and says
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(profile_memory=True) as profiler:
         yield reading
-    inner: Any = profiler.profiler
-    events = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
+    inner: Any = profiler.kineto_results
+    events = [event for event in inner.events() if event.name() == "[memory]"]
     held = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()

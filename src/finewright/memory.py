@@ -118,10 +118,10 @@ def watch(device: str) -> Iterator[Reading]:
     from torch.autograd.profiler import profile  # torch.profiler's wraps it and loads PyTorch's compiler, for up to a second
 
     gc.collect()  # else an earlier network may be let go of inside, which the profiler takes for an error and says
-    with profile(profile_memory=True) as profiler:
+    profiler: Any = profile(profile_memory=True)
+    with profiler:
         yield reading
-    inner: Any = profiler.kineto_results
-    events = [event for event in inner.events() if event.name() == "[memory]"]
+    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     held = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()

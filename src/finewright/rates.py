@@ -1,4 +1,4 @@
-"""How fast this machine is: matrix products, memory, and the cost of one operation; measured in about a second."""
+"""How fast this machine is: matrix products, memory, and the cost of one operation; measured in half a second."""
 
 import itertools
 import statistics

@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from finewright.outcomes import MAKE_ANEW, Outcomes
+
 ALIGNMENT = 64
 """Bytes an allocator rounds a tensor up to (CPU; CUDA's caching allocator uses 512)."""
 BATCHED = " batched"
@@ -24,12 +26,8 @@ BATCHED = " batched"
 _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
 _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
 _PLAIN = """view.default transpose.int t.default expand.default permute.default slice.Tensor select.int unsqueeze.default
-split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default clone.default
-_to_copy.default to.dtype zeros_like.default cat.default mm.default bmm.default addmm.default linear.default add.Tensor
-sub.Tensor mul.Tensor mul_.Tensor div.Tensor sum.dim_IntList gelu.default gelu_backward.default silu.default softmax.int
-_softmax.default _softmax_backward_data.default layer_norm.default native_layer_norm.default
-native_layer_norm_backward.default"""
-_ASKED_SHORTLY = frozenset(operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split())
+split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default to.dtype mul_.Tensor"""
+_ASKED_SHORTLY = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
 """Operations on tensors alone whose shape PyTorch's own kernels for the meta device tell: nothing else has to be looked at."""
 # without gradients a linear layer stays whole, and PyTorch knows the flops of what it is taken apart into only
 _FLOPS = {**flop_registry, torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0]}
@@ -87,7 +85,7 @@ class Ledger(TorchDispatchMode):
 
     def __init__(self, fakes: FakeTensorMode) -> None:
         super().__init__()
-        self._fakes = fakes
+        self._fakes, self._outcomes = fakes, Outcomes()
         self.alive: set[int] = set()
         self.sizes: list[int] = []
         self.events: list[tuple[int, int]] = []
@@ -121,7 +119,7 @@ class Ledger(TorchDispatchMode):
         if func not in _ASKED_SHORTLY or kwargs.get("device") is not None or not all(type(one) is FakeTensor for one in inputs):
             return func(*args, **kwargs)
         with in_kernel_invocation_manager(self._fakes):
-            made = func(*args, **kwargs)
+            made = self._outcomes.of(func, args, kwargs)
         return self._faked(made)
 
     def _faked(self, made: Any) -> Any:

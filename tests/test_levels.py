@@ -31,6 +31,7 @@ LEVELS = [
         "markup",
         "memory",
         "metrics",
+        "outcomes",
         "outlines",
         "progress",
         "quantization",

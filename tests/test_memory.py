@@ -1,6 +1,7 @@
 """Sizes in words, and memory as it is really taken."""
 
 import gc
+import sys
 
 import pytest
 import torch
@@ -52,6 +53,33 @@ def test_a_watch_reads_the_most_that_was_held_at_once():
         kept.append(torch.zeros(100_000))
         del second
     assert abs(reading.peak_bytes - 3_000_000) < 10_000, "1 MB and 2 MB at once; then 2 MB and 0.4 MB"
+
+
+def test_a_watch_does_without_the_compiler(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch._inductor.config", None)  # whoever loads it fails
+    with memory.watch("cpu") as reading:
+        assert len(torch.zeros(1000)) == 1000
+    assert reading.peak_bytes >= 4000
+
+
+def test_a_watch_records_memory_alone(monkeypatch):
+    honest, found = torch.autograd._disable_profiler, []
+    monkeypatch.setattr(torch.autograd, "_disable_profiler", lambda: found.append(honest()) or found[0])
+    with memory.watch("cpu") as reading:
+        made = torch.ones(1000) @ torch.ones(1000, 50)
+    assert len(made) == 50
+    assert reading.peak_bytes == 4000 + 200_000 + 200
+    names = [event.name() for event in found[0].events()]
+    assert len(names) == 5, "three tensors, of which two are given back"
+    assert set(names) == {"[memory]"}, "what each operation takes is not asked, and would take longer than a small one"
+
+
+def test_a_watch_ends_with_what_fails_inside():
+    with pytest.raises(ValueError, match="broken"), memory.watch("cpu"):
+        raise ValueError("broken")
+    with memory.watch("cpu") as reading:
+        held = torch.zeros(1000)
+    assert reading.peak_bytes == held.nbytes
 
 
 def test_a_meter_adds_what_was_held_before():

@@ -8,9 +8,10 @@ from safetensors.torch import load_file, save_file
 
 import finewright
 import tiny
-from finewright import engine, evaluate, methods, proof
+from finewright import engine, evaluate, memory, methods, metrics, proof
 from finewright.config import Settings, build
 from finewright.errors import ExitCode, UserError
+from finewright.keeper import Keeper
 from finewright.pipeline import train
 
 FAST = {"max_steps": 12, "batch_tokens": 120, "precision": "float32", "threads": 1}
@@ -120,6 +121,20 @@ def test_early_stopping(place, tmp_path):
     stopped = next(event for event in events if isinstance(event, engine.Stopped))
     assert stopped.early
     assert sum(isinstance(event, engine.Evaluated) for event in events) == 3
+
+
+def test_what_is_done_once_for_the_program_is_no_time_of_training(place, tmp_path, monkeypatch):
+    told = []
+
+    def tell(owner, name, word):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, **options: (told.append(word), real(*given, **options))[1])
+
+    tell(metrics, "load_libraries", "libraries")
+    tell(memory, "settled", "garbage")
+    tell(Keeper, "start", "clock")
+    go(place, tmp_path / "run", listen=lambda event: isinstance(event, engine.Stepped) and told.append("step"), max_steps=1)
+    assert told == ["libraries", "garbage", "clock", "step"]
 
 
 def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypatch):

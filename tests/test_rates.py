@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+import torch
 
 from finewright import rates
 from finewright.rates import Rates
@@ -54,7 +55,8 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     count, length, head = rates.BATCH
     small = (count, length, length)
     there, back = (16, 32), (16, 8)
-    assert shapes == [(8,), there, back, there, back, small, small, (16, 32), (16, 32)]
+    few = (1, sum(rates.FEW_TEXTS), rates.FEW_WIDTH)
+    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32)]
     large, many = 2 * 16 * 8 * 32 / 0.5, 2 * count * length * length * head / 0.5
     assert found.flops_per_second == {
         "float32": large,
@@ -63,7 +65,7 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
         "bfloat16 batched": many,
     }
     assert found.bytes_per_second == 8 * found.curved_per_second == 2 * 16 * 32 * 4 / 0.5
-    assert found.operation_seconds == 0.5 / (2 * rates.CHAIN)
+    assert 0.5 / 500 < found.operation_seconds < 0.5 / 50, "the block's is that of each of its many operations"
     assert 0 <= found.shape_seconds < 1
     shapes.clear()
     monkeypatch.setattr(rates, "LARGEST_PRODUCT_FLOPS", 2 * 16 * 64 * 40)
@@ -99,12 +101,36 @@ def test_states_are_many_enough_to_leave_the_caches_and_never_too_many():
     assert len({state.data_ptr() for state in ring}) == len(ring)
 
 
-def test_the_median_of_several_times_counts_and_the_first_does_not(monkeypatch):
-    now, takes = [0.0], [0.001, 0.04, 0.03, 0.2, 0.01]
+def test_the_median_of_several_times_counts_and_the_first_turn_does_not(monkeypatch):
+    now, takes = [0.0], [1.0, 1.0, 0.012, 0.009, 0.06, 0.01]
 
     def run():
         now[0] += takes.pop(0)
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    assert rates._seconds([run, run], device="cpu") == pytest.approx(0.04), "of 0.04, 0.03 and 0.2"
+    assert rates._seconds([run, run], device="cpu") == pytest.approx(0.012), "of 0.012, 0.009 and 0.06"
     assert takes == [0.01], f"it stops after {rates.SECONDS_PER_RATE} s"
+
+
+def test_fixed_costs_are_of_one_thread_and_draw_no_random_numbers(monkeypatch):
+    threads, used = torch.get_num_threads(), []
+    monkeypatch.setattr(rates, "_seconds", lambda runs, *, device: used.append(torch.get_num_threads()) or 1.0)
+    try:
+        torch.set_num_threads(2)
+        before = torch.random.get_rng_state()
+        rates._operation_seconds("cpu")
+        assert (used, torch.get_num_threads()) == ([1], 2), "a run's own threads are back afterwards"
+        assert torch.equal(torch.random.get_rng_state(), before)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_operation_costs_what_a_block_takes_divided_as_a_plan_counts_it(monkeypatch):
+    """Two blocks one after the other are twice as many operations, and each of them still costs as much."""
+    monkeypatch.setattr(rates, "_seconds", lambda runs, *, device: 1.0)
+    one = rates._operation_seconds("cpu")
+    forward = rates._Block.forward
+    monkeypatch.setattr(
+        rates._Block, "forward", lambda self, states, layout: forward(self, forward(self, states, layout), layout)
+    )
+    assert one / rates._operation_seconds("cpu") == pytest.approx(2, rel=0.05)

@@ -67,6 +67,19 @@ def test_shapes_of_products_are_counted_once_and_curved_numbers_by_how_many_they
         assert (ledger.work.num_shapes, ledger.work.curved_numbers) == (1, 24)
 
 
+def test_a_linear_layer_is_a_product_with_gradients_and_without():
+    """In inference mode PyTorch does not take it apart, and its own counter passes over it."""
+    for dtype, shapes in ((torch.float32, 0), (torch.bfloat16, 1)):
+        with trace.without_memory() as ledger:
+            layer, states = torch.nn.Linear(4, 7, dtype=dtype), torch.empty(2, 3, 4, dtype=dtype)
+            for mode in (torch.enable_grad, torch.inference_mode):
+                ledger.begin_anew()
+                with mode():
+                    layer(states)
+                assert ledger.work.flops == 2 * (2 * 3) * 4 * 7
+                assert ledger.work.num_shapes == shapes
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "scoring"])
 def test_the_short_way_tells_what_the_long_one_does(kind, training, monkeypatch):

@@ -176,6 +176,7 @@ class Job:
         self.tell(*self.tuned.notes)
         assert self.tuned.num_head() > 0, "the head is trained in every way"
         assert self.tuned.num_trainable() == self.forecast.plan.trainable_parameters, "the sketch is the network"
+        metrics.load_libraries()
 
     def insist_same(self, dataset: Dataset) -> None:
         """A run that goes on must be the one that was begun."""
@@ -198,7 +199,6 @@ class Job:
             "max_length": self.prospect.limit,
             "precision": self.precision,
         }
-        metrics.load_libraries()
         known = {"described": described, "result_bytes": self.forecast.plan.artifact_bytes}
         self.life.begin(self.tuned, recipe=self.recipe, settings=self.settings, **known)
 

@@ -102,7 +102,7 @@ class Reading:
 def watch(device: str) -> Iterator[Reading]:
     """Count what PyTorch's allocator hands out inside.
 
-    On a CPU the profiler's memory events are added up, which costs about as much again as the work itself: watch a few
+    On a CPU the profiler's memory events are added up, which costs up to half as much again as the work itself: watch a few
     steps, not all. What was held before and is given back inside is not counted, so a watch that begins between two steps
     reads the step alone.
     """
@@ -115,17 +115,32 @@ def watch(device: str) -> Iterator[Reading]:
         yield reading
         reading.peak_bytes = torch.cuda.max_memory_allocated() - before
         return
-    from torch.profiler import ProfilerActivity, profile
-
     gc.collect()  # else an earlier network may be let go of inside, which the profiler takes for an error and says
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _memory_events() as told:
         yield reading
-    inner: Any = profiler.profiler
-    events = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
     held = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
+    for event in sorted(told, key=lambda event: event.start_ns()):
         held += event.nbytes()
         reading.peak_bytes = max(reading.peak_bytes, held)
+
+
+@contextmanager
+def _memory_events() -> Iterator[list[Any]]:
+    """What the profiler saw of memory; there when the watch is over. What `torch.profiler` offers would record every operation,
+    which takes as long as a small network's, and load PyTorch's compiler first, for up to a second."""
+    from torch._C._profiler import RecordScope
+    from torch.autograd import _disable_profiler, _enable_profiler, _prepare_profiler
+    from torch.autograd.profiler import profile
+
+    asked: Any = profile(profile_memory=True)
+    told: list[Any] = []
+    enable: Any = _enable_profiler  # PyTorch's own outline of it leaves out the kinds of operations
+    _prepare_profiler(asked.config(), asked.kineto_activities)
+    enable(asked.config(), asked.kineto_activities, {RecordScope.STATIC_RUNTIME_OP})  # of which there are none here
+    try:
+        yield told
+    finally:
+        told += [event for event in _disable_profiler().events() if event.name() == "[memory]"]
 
 
 @contextmanager

@@ -96,21 +96,21 @@ def _work(folder: run.RunFolder, asked: order.Order, *, shared: Shared, life: Li
 
     base = job.load(labels=dataset.labels)
     job.prepare(base, rows=dataset.train)
-    job.begin(dataset)
-    job.fill(splits)
-
-    with life.stoppable(), memory.settled():
-        for event in engine.fit(
-            job.tuned,
-            splits["train"],
-            task=task,
-            recipe=job.recipe,
-            evaluate=job.evaluation(splits["validation"], task=task),
-            places=[row.where for row in dataset.train],
-            state=life.state,
-            watch=job.watching,
-        ):
-            job.hear(event)
+    with memory.settled():  # before the clock of training begins
+        job.begin(dataset)
+        job.fill(splits)
+        with life.stoppable():
+            for event in engine.fit(
+                job.tuned,
+                splits["train"],
+                task=task,
+                recipe=job.recipe,
+                evaluate=job.evaluation(splits["validation"], task=task),
+                places=[row.where for row in dataset.train],
+                state=life.state,
+                watch=job.watching,
+            ):
+                job.hear(event)
     job.take_best()
 
     folder.require_there()

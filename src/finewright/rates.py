@@ -1,4 +1,4 @@
-"""How fast this machine is: matrix products, memory, and the cost of one operation; measured in about a second."""
+"""How fast this machine is: matrix products, memory, and the cost of one operation; measured in half a second."""
 
 import itertools
 import statistics
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from finewright.trace import BATCHED, Work
+from finewright import attention, kernels
+from finewright.trace import BATCHED, Ledger, Work
 
-SECONDS_PER_RATE = 0.1
-LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS, LARGEST_STATE = 512, 1_500_000_000, 4_000_000
-"""Rows, floating-point operations and numbers (16 MB) of what is measured: larger ones are no faster, and take long."""
+SECONDS_PER_RATE = 0.03
+LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS, LARGEST_STATE = 512, 500_000_000, 1_000_000
+"""Rows, floating-point operations and numbers (4 MB) of what is measured: larger ones are no faster, and take long."""
 BATCH = (64, 32, 64)
 """Products of attention measured at once, tokens of a text, width of a head."""
 BEYOND_CACHES_BYTES, MOST_STATES, NUM_WEIGHTS = 64_000_000, 32, 4
@@ -22,8 +24,8 @@ NEW_SHAPES, NEW_ROWS, NEW_WIDTH = 5, 331, 256
 """Products of shapes that did not come before, few enough numbers to be quick on any processor."""
 SHAPES_KEPT = 1024
 """Products that oneDNN remembers the code of, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise."""
-CHAIN = 20
-"""Operations one after the other, whose fixed cost is measured."""
+FEW_TEXTS, FEW_WIDTH, FEW_HEADS = (1, 2, 3), 16, 2
+"""Tokens of each text and numbers of each: next to none, so that a block takes what its operations cost at least."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +63,55 @@ def _measure(tokens: int, *, device: str, width: int) -> Rates:
         products = {name: _product_rate(name, device=device, tokens=tokens, width=width) for name in ("float32", "bfloat16")}
         products |= {name + BATCHED: _batched_rate(name, device=device) for name in products}
         states = _ring(tokens, 4 * width, device=device)
-        gelu, number = torch.nn.functional.gelu, states[0].numel()
-        moved = 2 * number * states[0].element_size() / _seconds([lambda one=one: one.mul(0.5) for one in states], device=device)
-        curved = number / _seconds([lambda one=one: gelu(one, approximate="tanh") for one in states], device=device)
+        pairs, number = list(zip(states[::2], states[1::2], strict=False)), states[0].numel()
+        # into memory that is there: to get it from the system takes five times as long, and steps after the first do without
+        sums = [partial(torch.mul, one, 0.5, out=other) for one, other in pairs]
+        curves = [partial(torch.ops.aten.gelu.out, one, approximate="tanh", out=other) for one, other in pairs]
+        moved = 2 * number * states[0].element_size() / _seconds(sums, device=device)
+        curved = number / _seconds(curves, device=device)
         return Rates(products, moved, curved, operation, _shape_seconds(device))
 
 
+class _Block(torch.nn.Module):
+    """What networks have many of: frozen matrices, attention over several lengths, states added; made of the parts that run."""
+
+    is_causal = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        linear, width = torch.nn.Linear, FEW_WIDTH
+        self.before = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, 3 * width))
+        self.after = linear(width, width)
+        self.above = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, width), torch.nn.GELU(), linear(width, width))
+        self.requires_grad_(requires_grad=False)
+        for module in filter(kernels.is_packable, self.modules()):
+            kernels.pack(module)
+
+    def forward(self, states: torch.Tensor, layout: attention.Layout) -> torch.Tensor:
+        q, k, v = (one.unflatten(-1, (FEW_HEADS, -1)).transpose(1, 2) for one in self.before(states).chunk(3, dim=-1))
+        attended, _ = attention.packed_attention(self, q, k, v, None, layout=layout)
+        states = states + self.after(attended.flatten(2))
+        return states + self.above(states)
+
+
 def _operation_seconds(device: str) -> float:
-    """Of one on next to no numbers, on the way there or back, with a view beside each as networks have them."""
-    few = torch.zeros(8, device=device, requires_grad=True)
+    """Of one on next to no numbers, with what Python, autograd and views do around it, on the way there and back."""
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        block, layout = _Block(), attention.Layout(FEW_TEXTS)
+        few = torch.zeros(1, sum(FEW_TEXTS), FEW_WIDTH, requires_grad=True)
 
-    def chain() -> torch.Tensor:
-        now = few
-        for _ in range(CHAIN):
-            now = now.mul(1.0).view(8)
-        return torch.autograd.grad(now.sum(), few)[0]
+    def there_and_back() -> torch.Tensor:
+        return torch.autograd.grad(block(few, layout).sum(), few)[0]
 
-    return _seconds([chain], device=device) / (2 * CHAIN)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with so few numbers several would do nothing but wait for each other
+    try:
+        there_and_back()  # masks are made once for all blocks
+        with Ledger(FakeTensorMode()) as ledger:  # the numbers are real: it counts as a plan does, no more
+            there_and_back()
+        return _seconds([there_and_back], device=device) / ledger.work.num_operations
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _ring(rows: int, columns: int, *, device: str) -> list[torch.Tensor]:
@@ -124,8 +158,11 @@ def _batched_rate(name: str, *, device: str) -> float:
 
 
 def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
-    """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it."""
-    kept = {0: runs[0]()}
+    """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it.
+
+    The first turn does not count: it compiles, and gets memory for what it makes.
+    """
+    kept = [run() for run in runs]
     found: list[float] = []
     until = time.perf_counter() + SECONDS_PER_RATE
     for place in itertools.cycle(range(len(runs))):

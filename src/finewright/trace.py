@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
+
+from finewright.outcomes import MAKE_ANEW, Outcomes
 
 from finewright import standin
 from finewright.story import Story
@@ -27,13 +29,11 @@ BATCHED = " batched"
 _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
 _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
 _PLAIN = """view.default transpose.int t.default expand.default permute.default slice.Tensor select.int unsqueeze.default
-split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default clone.default
-_to_copy.default to.dtype zeros_like.default cat.default mm.default bmm.default addmm.default linear.default add.Tensor
-sub.Tensor mul.Tensor mul_.Tensor div.Tensor sum.dim_IntList gelu.default gelu_backward.default silu.default softmax.int
-_softmax.default _softmax_backward_data.default layer_norm.default native_layer_norm.default
-native_layer_norm_backward.default"""
-_ASKED_SHORTLY = frozenset(operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split())
+split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default to.dtype mul_.Tensor"""
+_ASKED_SHORTLY = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
 """Operations on tensors alone whose shape PyTorch's own kernels for the meta device tell: nothing else has to be looked at."""
+# without gradients a linear layer stays whole, and PyTorch knows the flops of what it is taken apart into only
+_FLOPS = {**flop_registry, torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0]}
 _CPU = torch.device("cpu")
 
 
@@ -88,7 +88,7 @@ class Ledger(TorchDispatchMode):
 
     def __init__(self, fakes: FakeTensorMode) -> None:
         super().__init__()
-        self._fakes = fakes
+        self._fakes, self._outcomes = fakes, Outcomes()
         self.alive: set[int] = set()
         self.sizes: list[int] = []
         self.events: list[tuple[int, int]] = []
@@ -96,7 +96,6 @@ class Ledger(TorchDispatchMode):
         self._shapes: set[tuple[Any, ...]] = set()
         self._marks: list[tuple[int, Work]] = []
         self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._flops = FlopCounterMode(display=False)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -123,7 +122,7 @@ class Ledger(TorchDispatchMode):
         if func not in _ASKED_SHORTLY or kwargs.get("device") is not None or not all(type(one) is FakeTensor for one in inputs):
             return func(*args, **kwargs)
         with in_kernel_invocation_manager(self._fakes):
-            made = func(*args, **kwargs)
+            made = self._outcomes.of(func, args, kwargs)
         return self._faked(made)
 
     def _faked(self, made: Any) -> Any:
@@ -158,7 +157,7 @@ class Ledger(TorchDispatchMode):
             return
         self.work.num_operations += 1
         moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
-        count = self._flops.flop_registry.get(func.overloadpacket)
+        count = _FLOPS.get(func.overloadpacket)
         if count is not None:
             dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name in ("bmm", "baddbmm") else "")
             self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)

@@ -125,7 +125,7 @@ def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
         return honest(method, settings, **given)
 
     monkeypatch.setattr(survey, "_forecast", forecast)
-    (entry,) = api.plan(model="gpt2", method="prompt", knobs={**SMALL, "budget": "1GB", "data.max_length": 1024}).entries
+    (entry,) = api.plan(model="gpt2", method="prompt", knobs={**SMALL, "budget": "600MB", "data.max_length": 1024}).entries
     assert not entry.forecast.fits
     assert re.search(r"needs .*; what would do: a budget of ", entry.advice)
 

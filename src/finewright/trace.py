@@ -17,9 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from finewright.outcomes import MAKE_ANEW, Outcomes
-
 from finewright import standin
+from finewright.outcomes import MAKE_ANEW, Outcomes
 from finewright.story import Story
 
 ALIGNMENT = 64

@@ -202,3 +202,10 @@ def test_however_a_command_ends_no_alarm_is_left():
     """When Python takes its handlers away one would end the process."""
     done = subprocess.run([sys.executable, "-c", ARMED], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "(0.0, 0.0)\n")
+
+
+def test_saving_is_told_apart_because_the_plan_leaves_it_out():
+    took = {"train_seconds": 20.0, "planned_seconds": 15.0}
+    assert terminal.time_in_words({**took, "saving_seconds": 4.0}) == "16.0 s (planned 15.0 s, -6%), and 4.0 s of saving"
+    assert terminal.time_in_words({**took, "saving_seconds": 0.1}) == "19.9 s (planned 15.0 s, -25%)"
+    assert terminal.time_in_words({"train_seconds": 20.0}) == "20.0 s"

@@ -253,14 +253,22 @@ def result_table(result: dict[str, Any]) -> Table:
     speed = f"{result['examples_per_second']:.0f} texts, {result['tokens_per_second']:.0f} tokens a second"
     table.add_row("speed", speed)
     table.add_row("peak memory", beside(result, "peak_memory_bytes", words=in_words))
-    table.add_row("time", beside(result, "train_seconds", planned="planned_seconds", words=lambda seconds: f"{seconds:.1f} s"))
+    table.add_row("time", time_in_words(result))
     table.add_row("saved", f"{result['artifact_bytes'] / 1e6:.1f} MB, loaded again in a new process: scores equal")
     return table
 
 
-def beside(result: dict[str, Any], name: str, *, words: Callable[[float], str], planned: str = "") -> str:
+def time_in_words(result: dict[str, Any]) -> str:
+    """Seconds of training. What saving takes depends on the disk and is not planned: the plan is held against the rest."""
+    took, saving = result["train_seconds"], result.get("saving_seconds", 0.0)
+    known = {"seconds": took - saving, "planned_seconds": result.get("planned_seconds")}
+    told = beside(known, "seconds", words=lambda seconds: f"{seconds:.1f} s")
+    return told if saving < 0.01 * took else f"{told}, and {saving:.1f} s of saving"
+
+
+def beside(result: dict[str, Any], name: str, *, words: Callable[[float], str]) -> str:
     """What was measured, and how far off the plan was."""
-    measured, wanted = result[name], result.get(planned or f"planned_{name}")
+    measured, wanted = result[name], result.get(f"planned_{name}")
     if not wanted or not measured:
         return words(measured)
     return f"{words(measured)} (planned {words(wanted)}, {wanted / measured - 1:+.0%})"

@@ -119,3 +119,19 @@ def test_a_second_try_is_not_made_where_it_would_do_harm():
     with pytest.raises(ZeroDivisionError):
         memory.insist(lambda: 1 // 0, otherwise=UserError("too much"))
     memory.insist(lambda: None, otherwise=UserError("too much"))
+
+
+def test_an_update_after_another_is_read_as_high_as_the_first():
+    torch.manual_seed(0)
+    network = torch.nn.Linear(300, 300)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    found = []
+    for _ in range(3):
+        meter = memory.Meter("cpu")
+        with meter.update(network, optimizer):
+            optimizer.zero_grad(set_to_none=True)
+            network(torch.ones(2, 300)).sum().backward()
+            optimizer.step()
+        found.append(meter.peak_bytes)
+    assert found[0] >= 2 * 4 * 300 * 301, "weights and gradients"
+    assert found[1:] == found[:1] * 2

@@ -1,9 +1,28 @@
 """The plan against what training really does: counts exact, memory to a percent."""
 
+import json
+import shutil
+
 import pytest
 
 import tiny
-from finewright import api, data, fast, forecast, hub, methods, outlines, planner, rates, run, savings, shapes, tasks
+from finewright import (
+    api,
+    attention,
+    data,
+    fast,
+    forecast,
+    hub,
+    methods,
+    outlines,
+    planner,
+    rates,
+    run,
+    savings,
+    shapes,
+    tasks,
+    tiles,
+)
 from finewright.config import Settings, build
 
 GPT2_SMALL = {
@@ -48,6 +67,29 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
     assert result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
     assert plan["artifact_bytes"] == pytest.approx(result.artifact_bytes, rel=0.1)
     assert result.planned_seconds > 0
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "prompt"])
+def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(place, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(attention, "LONG", 1)
+    monkeypatch.setitem(tiles.ROWS, "cpu", 4)
+    config = json.loads((shutil.copytree(place / "gpt2", tmp_path / "gpt2") / "config.json").read_text())
+    # The generator's state, 5 kB for every product of attention that drops, would be seen in a network as small as this.
+    (tmp_path / "gpt2" / "config.json").write_text(json.dumps(config | {"attn_pdrop": 0.0}))
+    knobs = {"train.max_steps": 3, "train.threads": 1, "train.batch_tokens": 60}
+    made = api.train(place / "tickets.csv", model=tmp_path / "gpt2", method=name, out=tmp_path / "run", knobs=knobs)
+    plan = made.folder.read_json(made.folder.plan)
+    assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
+
+
+def test_tokens_of_a_shared_prompt_do_not_make_a_pass_larger(monkeypatch):
+    seen = []
+    monkeypatch.setattr(planner, "_trace_pass", lambda tuned, lengths, **_: seen.append(lengths))
+    workload = planner.Workload(tasks.Classification(("a", "b")), [], [], [], prompt_tokens=20)
+    split = [22] * 186 + [60] * 68 + [100] * 21  # three passes; the first has the most tokens only when prompts count
+    planner._trace_telling(None, [split], workload=workload, part="all")
+    assert seen == [[60] * 68]
+    assert workload.row_tokens([22, 60]) == 42
 
 
 @pytest.mark.parametrize("change", [{"train.optimizer": "adamw8bit"}, {"train.checkpoint_activations": "on"}], ids=str)

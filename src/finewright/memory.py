@@ -179,7 +179,8 @@ class Meter:
 
     @contextmanager
     def update(self, owner: Any, optimizer: Any) -> Iterator[None]:
-        """Watch an update of `owner`'s weights."""
+        """Watch an update of `owner`'s weights, from where it has let go of the gradients of the one before."""
+        optimizer.zero_grad(set_to_none=True)  # given back inside they would be taken off what the update itself needs
         self._held_bytes = held_bytes(owner, optimizer)
         with self.look():
             yield

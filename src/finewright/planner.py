@@ -1,6 +1,5 @@
 """What a run will cost: parameters, peak memory by part, work and time; from the model's config and the texts' lengths."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -11,7 +10,6 @@ from finewright import batches, memory, models, optim, repeats, tasks, trace
 from finewright.attention import Layout
 from finewright.batches import Batch, Step
 from finewright.evaluate import EVALUATION_TOKENS
-from finewright.layers import dense_state
 from finewright.methods.base import AbstractMethod
 from finewright.rates import SHAPES_KEPT, Rates
 from finewright.shapes import Base
@@ -29,7 +27,6 @@ NEAR = 0.1
 """Share of the mean step's tokens that the step standing for all may differ by."""
 _Part = Literal["all", "above", "trunk"]
 """Of a network: above the frozen lower blocks whose outcome is kept, or those blocks."""
-_PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,10 @@ class Workload:
     kept_bytes: int = 0
     evaluations: int = 1
     loaded_bytes: int = 0
+
+    def row_tokens(self, lengths: Sequence[int]) -> int:
+        """Tokens of the row that such texts are packed into: of a prompt, which all share, none."""
+        return sum(lengths) - self.prompt_tokens * len(lengths)
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ def plan(
 
     `tuned` is a sketch. `scoring`, `filling`: of `trace_scoring` and `trace_filling`, the same for every setup of a way.
     """
-    artifact_bytes = _artifact_bytes(tuned, method=method)  # before the sketch is made fake
+    artifact_bytes = tuned.saved_bytes(method.saves)  # before the sketch is made fake
     largest, usual = _telling_steps(workload)
     traced = {index: _trace(tuned, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
-    share = sum(workload.evaluated) * workload.evaluations / max(1, scoring.num_tokens)
-    fills = sum(map(sum, workload.filled)) / max(1, filling.num_tokens)
+    share = workload.row_tokens(workload.evaluated) * workload.evaluations / max(1, scoring.num_tokens)
+    fills = sum(map(workload.row_tokens, workload.filled)) / max(1, filling.num_tokens)
     one, tokens = traced[usual], workload.steps[usual].pass_tokens(workload.lengths)
     times = sum(tokens) / one.num_tokens * len(workload.steps)
     shapes = one.work.num_shapes // min(2, len(tokens))  # of one pass: at most two were traced
@@ -237,7 +238,7 @@ def _trace_telling(tuned: Tuned, splits: Sequence[Sequence[int]], *, workload: W
     passes = [[split[row] for row in rows] for split in some for rows in batches.by_length(split, budget=EVALUATION_TOKENS)]
     if not passes:
         return []
-    most, worst = max(passes, key=sum), max(passes, key=lambda some: sum(length**2 for length in some))
+    most, worst = max(passes, key=workload.row_tokens), max(passes, key=lambda some: sum(length**2 for length in some))
     return [_trace_pass(tuned, one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])]
 
 
@@ -262,7 +263,7 @@ def _trace_scored(tuned: Tuned, lengths: Sequence[int], *, workload: Workload, p
         peak = {**ledger.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
         if part == "trunk":
             peak["optimizer"] = 0  # before the first update there is none of its state
-        return Traced(peak, ledger.work_told(again), sum(lengths))
+        return Traced(peak, ledger.work_told(again), workload.row_tokens(lengths))
 
 
 def _at_rest(tuned: Tuned, ledger: trace.Ledger, *, workload: Workload) -> tuple[dict[str, set[int]], torch.optim.Optimizer]:
@@ -288,12 +289,3 @@ def _fake_batch(tuned: Tuned, rows: Sequence[int], *, workload: Workload) -> Bat
     layout = Layout(tuple(sorted(workload.lengths[row] - workload.prompt_tokens for row in rows)))
     ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
     return Batch(tuple(rows), ids, layout, torch.zeros(len(rows), dtype=torch.long), _fake_states(tuned, len(ids)))
-
-
-def _artifact_bytes(tuned: Tuned, *, method: AbstractMethod) -> int:
-    """Size of the saved weights: what was rounded to bfloat16 is saved so."""
-    state = dense_state(tuned.owner) if method.saves == "adapter" else tuned.network.state_dict()
-    if method.saves == "adapter":
-        state = {name: state[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in tuned.trainable()}}
-    tensors = [*state.values(), *tuned.start.values()]  # what starts from a part of the base is saved as a difference
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

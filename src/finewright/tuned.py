@@ -1,12 +1,16 @@
 """A classification network made ready by a way of fine-tuning."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from finewright.anatomy import Anatomy
+from finewright.layers import dense_state
 from finewright.narrow import LastBlock
+
+_PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,11 @@ class Tuned:
         """How many of the trained numbers are the head's."""
         heads = [self.network.get_submodule(name) for name in self.anatomy.head]
         return sum(p.numel() for head in heads for p in head.parameters() if p.requires_grad)
+
+    def saved_bytes(self, saves: str) -> int:
+        """Size of the saved weights, of the network or (`saves` is `adapter`) of what is trained: in the dtypes they have."""
+        state = dense_state(self.owner) if saves == "adapter" else self.network.state_dict()
+        if saves == "adapter":
+            state = {name: state[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in self.trainable()}}
+        tensors = [*state.values(), *self.start.values()]  # what starts from a part of the base is saved as a difference
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

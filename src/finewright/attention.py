@@ -135,7 +135,7 @@ def _by_groups(  # noqa: PLR0913  one attention's options
             outputs.append(_attend(before[0], before[1], before[2], mask, scale=scale, dropout=dropout))
         for number, (count, length) in enumerate(layout.groups, start=1):
             q, k, v = (_texts(piece[number], count, length, dtype=working) for piece in pieces)
-            if reads is None and prefix + length >= LONG:
+            if reads is None and prefix + length >= LONG and device.type in tiles.ROWS:
                 if before is not None:
                     k, v = _behind(before[1], k), _behind(before[2], v)
                 attended_BRD = tiles.attend(q, k, v, sight=sight, scale=scale, dropout=dropout)

@@ -102,6 +102,19 @@ def test_texts_are_looked_at_in_tiles_only_where_dropout_can_be_drawn_again(monk
     packed_attention(Causal(), row, row, row, None, layout=Layout((1, 5)), dropout=0.1)
 
 
+def test_short_texts_behind_a_long_prefix_are_short(monkeypatch):
+    """A copy of the prefix's keys and values for each of them would be larger than their scores."""
+    monkeypatch.setattr(attention, "LONG", 5)
+    looked = []
+    honest = tiles.attend
+    monkeypatch.setattr(
+        tiles, "attend", lambda query, *given, **options: looked.append(query.shape[1]) or honest(query, *given, **options)
+    )
+    row = torch.randn(1, 2, 7 + 9, 4)
+    packed_attention(Causal(), row, row, row, None, layout=Layout((4, 5)).prefixed(7))
+    assert looked == [5]
+
+
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_dropout_drops_shares_of_attention_and_weighs_the_others_more(prefix):
     """With values of one one each the outcome is the shares themselves, so the mask that was drawn can be read."""

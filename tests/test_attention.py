@@ -5,7 +5,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finewright import attention
+from finewright import attention, tiles
 from finewright.attention import Layout, packed_attention
 
 
@@ -92,6 +92,27 @@ def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
     expected = reference(*long, [prefix + length for length in lengths], causal=True, window=window)
     texts = [expected[:, start : start + length] for start, length in zip((3, 7, 14), lengths, strict=True)]
     torch.testing.assert_close(ours, torch.cat([expected[:, :prefix], *texts], dim=1), atol=1e-5, rtol=0)
+
+
+def test_texts_are_looked_at_in_tiles_only_where_dropout_can_be_drawn_again(monkeypatch):
+    row = torch.randn(1, 2, 6, 4)
+    monkeypatch.setattr(attention, "LONG", 1)
+    monkeypatch.delitem(tiles.ROWS, "cpu")  # as on any device that is not known, such as Apple's
+    monkeypatch.setattr(tiles, "attend", lambda *_, **__: pytest.fail("in tiles"))
+    packed_attention(Causal(), row, row, row, None, layout=Layout((1, 5)), dropout=0.1)
+
+
+def test_short_texts_behind_a_long_prefix_are_short(monkeypatch):
+    """A copy of the prefix's keys and values for each of them would be larger than their scores."""
+    monkeypatch.setattr(attention, "LONG", 5)
+    looked = []
+    honest = tiles.attend
+    monkeypatch.setattr(
+        tiles, "attend", lambda query, *given, **options: looked.append(query.shape[1]) or honest(query, *given, **options)
+    )
+    row = torch.randn(1, 2, 7 + 9, 4)
+    packed_attention(Causal(), row, row, row, None, layout=Layout((4, 5)).prefixed(7))
+    assert looked == [5]
 
 
 @pytest.mark.parametrize("prefix", [0, 2])

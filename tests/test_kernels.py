@@ -53,6 +53,13 @@ def test_what_was_drawn_can_be_drawn_again_without_the_common_generator():
     assert drawn.weight == pytest.approx(1 / 0.7, rel=1e-4)
 
 
+@pytest.mark.parametrize("share", [0.999999, 1.0])
+def test_where_all_is_dropped_nothing_stays(share):
+    drawn = kernels.Drawn(share, torch.device("cpu"))
+    assert not drawn.kept(torch.empty(7, 3)).any()
+    assert not drawn.again().kept(torch.empty(7, 3)).any()
+
+
 def test_dropout_rests_in_evaluation_and_at_zero():
     layer = kernels.Dropout(0.5)
     states = torch.randn(8, 8)

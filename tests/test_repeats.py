@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny
-from finewright import batches, forecast, methods, planner, quantization, repeats, tasks
+from finewright import attention, batches, forecast, methods, planner, quantization, repeats, standin, tasks, tiles
 from finewright.anatomy import of
 from finewright.rates import Rates
 from finewright.shapes import Base
@@ -77,6 +77,20 @@ def test_memory_and_work_are_those_of_the_whole_depth(monkeypatch, name, knobs, 
     assert short.memory == full.memory
     assert short.flops == full.flops
     assert short.seconds == pytest.approx(full.seconds, rel=0.03), "clipping is not scaled block by block"
+
+
+def test_a_tile_that_stands_for_all_inside_a_block_that_does(monkeypatch):
+    monkeypatch.setattr(attention, "LONG", 12)
+    monkeypatch.setitem(tiles.ROWS, "cpu", 8)
+    monkeypatch.setitem(tiles.NUMBERS, "cpu", 8 * 40 * 2)
+    short = cost("gpt2", "lora", {}, accumulation=1, twice=True)
+    monkeypatch.setattr(repeats, "shortened", whole)
+    full = cost("gpt2", "lora", {}, accumulation=1, twice=True)
+    assert (short.memory, short.flops) == (full.memory, full.flops)
+    monkeypatch.setattr(standin, "each", lambda pieces, size: iter(pieces))
+    every = cost("gpt2", "lora", {}, accumulation=1, twice=True)
+    assert short.memory == every.memory
+    assert short.flops == pytest.approx(every.flops, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])

@@ -18,7 +18,8 @@ from finewright.tiles import Sight
 
 NAME = "finewright_packed"
 LONG = 128
-"""Keys from which on a text is looked at in tiles; for shorter ones computing scores twice costs more than keeping them."""
+"""Tokens of its own from which on a text is looked at in tiles. For shorter ones computing scores twice costs more than keeping
+them, and behind a long prefix so do the prefix's keys and values, which tiles want beside each text's own."""
 NARROW = "finewright_narrow"
 """Attribute of an attention module that is asked by one token of each text only; see `narrow`."""
 
@@ -135,7 +136,7 @@ def _by_groups(  # noqa: PLR0913  one attention's options
             outputs.append(_attend(before[0], before[1], before[2], mask, scale=scale, dropout=dropout))
         for number, (count, length) in enumerate(layout.groups, start=1):
             q, k, v = (_texts(piece[number], count, length, dtype=working) for piece in pieces)
-            if reads is None and prefix + length >= LONG:
+            if reads is None and length >= LONG and device.type in tiles.ROWS:
                 if before is not None:
                     k, v = _behind(before[1], k), _behind(before[2], v)
                 attended_BRD = tiles.attend(q, k, v, sight=sight, scale=scale, dropout=dropout)

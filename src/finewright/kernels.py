@@ -41,6 +41,8 @@ class Drawn:
         bits = torch.empty(-(-count // 4), dtype=torch.int64, device=self._device)
         bits.random_(-(1 << 63), None, generator=self._source)
         least, kept = self._dropped - _STEPS // 2, torch.empty(like.shape, dtype=like.dtype, device=self._device)
+        if self._dropped == _STEPS:  # a number that 16 bits do not hold: it would be taken for the least of all
+            return kept.zero_()
         return torch.ge(bits.view(torch.int16)[:count].view(like.shape), least, out=kept)  # by way of booleans: 7 times slower
 
 

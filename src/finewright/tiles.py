@@ -18,7 +18,8 @@ from finewright import standin
 from finewright.kernels import Drawn
 
 ROWS = {"cpu": 64, "cuda": 512}
-"""Tokens of a tile that ask: of a causal text what lies beyond them is not computed."""
+"""Tokens of a tile that ask, by device: of a causal text what lies beyond them is not computed. What dropout drops can be drawn
+again on these devices; on others texts are not looked at in tiles."""
 NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 26}
 """Scores of a tile, about: 1 MB in a core's own cache; a GPU wants larger products."""
 
@@ -129,8 +130,8 @@ def _add(to: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, scale: fl
 
 def _tiles(query_BRD: torch.Tensor, key_BKD: torch.Tensor, sight: Sight) -> list[_Tile]:
     (num_heads, num_rows, _), num_keys, device = query_BRD.shape, key_BKD.shape[1], query_BRD.device
-    high = min(num_rows, ROWS.get(device.type, ROWS["cuda"]))
-    wide = max(1, NUMBERS.get(device.type, NUMBERS["cuda"]) // (high * num_keys))
+    high = min(num_rows, ROWS[device.type])
+    wide = max(1, NUMBERS[device.type] // (high * num_keys))
     most = num_keys - 1  # no row has more keys before its own
     whole = mask_of(high, most, window=sight.window, device=device).to(query_BRD.dtype) if sight.causal else None
     tiles = []

@@ -25,7 +25,7 @@ from finewright.tuned import Tuned
 FILL_TOKENS = 4096
 """Token budget of a pass that fills the cache."""
 WAITS = "waits: another run is running the same frozen blocks over the same texts, its outcome will do for this one"
-_FORMAT, _FILE = "finewright trunk 1", "states.bin"
+_FORMAT, _FILE = "finewright trunk 2", "states.bin"
 _NO_MATTER = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "_name_or_path", "transformers_version")
 Where = Literal["memory", "file"]
 Watch = Callable[[], AbstractContextManager[Any]]

@@ -135,3 +135,19 @@ def test_an_update_after_another_is_read_as_high_as_the_first():
         found.append(meter.peak_bytes)
     assert found[0] >= 2 * 4 * 300 * 301, "weights and gradients"
     assert found[1:] == found[:1] * 2
+
+
+def test_where_pytorch_records_otherwise_the_public_profiler_finds_the_same_peak(monkeypatch):
+    def peak():
+        with memory.watch("cpu") as reading:
+            torch.empty(1000).mul(2.0)
+        return reading.peak_bytes
+
+    expected = peak()
+    assert expected >= 8000
+
+    def changed():
+        raise TypeError
+
+    monkeypatch.setattr(memory, "_begin_recording", changed)
+    assert peak() == expected

@@ -126,21 +126,40 @@ def watch(device: str) -> Iterator[Reading]:
 
 @contextmanager
 def _memory_events() -> Iterator[list[Any]]:
-    """What the profiler saw of memory; there when the watch is over. What `torch.profiler` offers would record every operation,
-    which takes as long as a small network's, and load PyTorch's compiler first, for up to a second."""
+    """What the profiler saw of memory; there when the watch is over."""
+    told: list[Any] = []
+    try:
+        end = _begin_recording()
+    except (ImportError, AttributeError, TypeError):  # what is private in PyTorch may be another in another version
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            yield told
+        inner: Any = profiler.profiler
+        told += _of_memory(inner.kineto_results)
+        return
+    try:
+        yield told
+    finally:
+        told += _of_memory(end())
+
+
+def _begin_recording() -> Callable[[], Any]:
+    """Record memory alone. What `torch.profiler` offers would record every operation, which takes as long as a small network's,
+    and load PyTorch's compiler first, for up to a second."""
     from torch._C._profiler import RecordScope
     from torch.autograd import _disable_profiler, _enable_profiler, _prepare_profiler
     from torch.autograd.profiler import profile
 
     asked: Any = profile(profile_memory=True)
-    told: list[Any] = []
     enable: Any = _enable_profiler  # PyTorch's own outline of it leaves out the kinds of operations
     _prepare_profiler(asked.config(), asked.kineto_activities)
     enable(asked.config(), asked.kineto_activities, {RecordScope.STATIC_RUNTIME_OP})  # of which there are none here
-    try:
-        yield told
-    finally:
-        told += [event for event in _disable_profiler().events() if event.name() == "[memory]"]
+    return _disable_profiler
+
+
+def _of_memory(recorded: Any) -> list[Any]:
+    return [event for event in recorded.events() if event.name() == "[memory]"]
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from finewright.kernels import Drawn
 ROWS = {"cpu": 64, "cuda": 512}
 """Tokens of a tile that ask, by device: of a causal text what lies beyond them is not computed. What dropout drops can be drawn
 again on these devices; on others texts are not looked at in tiles."""
-NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 26}
-"""Scores of a tile, about: 1 MB in a core's own cache; a GPU wants larger products."""
+NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Scores of a tile, about: 1 MB in a core's own cache; a GPU wants larger products (a quarter of a GB on the way back)."""
 
 
 @dataclass(frozen=True)

@@ -189,10 +189,10 @@ class Ledger(TorchDispatchMode):
 
     def stretch(self) -> Callable[[float], None]:
         """Begins here; told afterwards how many more times it happens. Shapes of products are not met more often by that."""
-        before = Work().plus(self.work)
+        begun = self.mark()
 
         def again(times: float) -> None:
-            since = self.work.plus(before, -1)
+            since = self.work_since(begun)
             since.num_shapes = 0
             self.work = self.work.plus(since, times)
 

@@ -86,8 +86,10 @@ class Tuned:
 
     def saved_bytes(self, saves: str) -> int:
         """Size of the saved weights, of the network or (`saves` is `adapter`) of what is trained: in the dtypes they have."""
-        state = dense_state(self.owner) if saves == "adapter" else self.network.state_dict()
         if saves == "adapter":
-            state = {name: state[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in self.trainable()}}
+            dense = dense_state(self.owner)
+            state = {name: dense[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in self.trainable()}}
+        else:
+            state = self.network.state_dict()
         tensors = [*state.values(), *self.start.values()]  # what starts from a part of the base is saved as a difference
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -39,7 +39,7 @@ LEVELS = [
         "store",
         "twin",
     },
-    {"data", "encoding", "lowrank", "narrow", "plots", "provenance", "run", "statistics", "trace"},
+    {"data", "encoding", "flash", "lowrank", "narrow", "plots", "provenance", "run", "statistics", "trace"},
     {"tuned"},
     {
         "batches",

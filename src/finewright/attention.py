@@ -6,9 +6,9 @@ B = A · N, R texts' tokens that ask (all L of them, or one).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -28,12 +28,13 @@ NARROW = "finewright_narrow"
 class Layout:
     """Where each text of a packed row begins and ends. Texts stand in ascending order of length.
 
-    `prefix`: tokens at the start of the row that every text sees as if they stood before it; no text's own.
+    `prefix`: tokens at the start of the row that every text sees as if they stood before it; no text's own. `kept`: what every
+    block asks for alike, made once.
     """
 
     lengths: tuple[int, ...]
     prefix: int = 0
-    masks: dict[Any, torch.Tensor | None] = field(default_factory=dict, compare=False, repr=False)
+    kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         assert list(self.lengths) == sorted(self.lengths), "texts of a packed row stand in order of length"
@@ -70,45 +71,36 @@ class Layout:
     def mask(self, length: int, prefix: int, *, sight: Sight, device: torch.device) -> torch.Tensor | None:
         """What is added to the scores of a text that sees `prefix` tokens before its own, shape (L, P + L).
 
-        -inf where a token may not look; None when all may. Kept, because every block asks for the same.
+        -inf where a token may not look; None when all may.
         """
         key = (length, prefix, sight, device)
-        if key not in self.masks:
+        if key not in self.kept:
             made = tiles.mask_of(length, prefix, window=sight.window, device=device) if sight.causal else None
-            self.masks[key] = made
-        return self.masks[key]
+            self.kept[key] = made
+        return self.kept[key]  # type: ignore[no-any-return]
 
 
-def packed_attention(  # noqa: PLR0913  the signature is transformers' own
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    layout: Layout | None = None,
-    sliding_window: int | None = None,
-    **_: Any,  # transformers hands every attention function its own extras
-) -> tuple[torch.Tensor, None]:
-    """Attention inside each text only; query (1, A, T, D) → (1, T, A, D)."""
-    assert layout is not None, "packed attention needs the layout of its row"
-    assert query.shape[0] == 1, "packed attention wants one row"
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    num_repeats = query.shape[1] // key.shape[1]
-    if num_repeats > 1:  # grouped-query attention
-        key, value = key.repeat_interleave(num_repeats, dim=1), value.repeat_interleave(num_repeats, dim=1)
-    sight = Sight(bool(getattr(module, "is_causal", False)), sliding_window)
-    narrow = getattr(module, NARROW, None)
-    reads = narrow.reads if narrow is not None and narrow.active else None
-    attended = _by_groups(query[0], key[0], value[0], layout, reads=reads, sight=sight, scale=scale, dropout=dropout)
-    if narrow is None or reads is None:
-        return attended, None
-    narrow.attended = attended
-    return attended.new_zeros(1, 1, 1, 1).expand(1, query.shape[2], *attended.shape[2:]), None
+class Attend(Protocol):
+    """How the texts of a row are attended to: query (A, T, D), keys and values of as many heads or fewer → (1, T, A, D).
+
+    `reads`: only the `first` or `last` token of each text asks, (1, N, A, D).
+    """
+
+    def __call__(  # noqa: D102, PLR0913  one attention's options
+        self,
+        query_ATD: torch.Tensor,
+        key_ATD: torch.Tensor,
+        value_ATD: torch.Tensor,
+        layout: Layout,
+        *,
+        reads: str | None,
+        sight: Sight,
+        scale: float,
+        dropout: float,
+    ) -> torch.Tensor: ...
 
 
-def _by_groups(  # noqa: PLR0913  one attention's options
+def by_groups(  # noqa: PLR0913  one attention's options
     query_ATD: torch.Tensor,
     key_ATD: torch.Tensor,
     value_ATD: torch.Tensor,
@@ -119,11 +111,14 @@ def _by_groups(  # noqa: PLR0913  one attention's options
     scale: float,
     dropout: float,
 ) -> torch.Tensor:
-    """One batched product per distinct length; `reads`: only the `first` or `last` token of each text asks.
+    """`Attend`, one batched product per distinct length.
 
     For short texts on a CPU this is several times faster than a masked or fused kernel over the whole row.
     """
     device, dtype, prefix = query_ATD.device, value_ATD.dtype, layout.prefix
+    num_repeats = len(query_ATD) // len(key_ATD)
+    if num_repeats > 1:  # grouped-query attention
+        key_ATD, value_ATD = (states.repeat_interleave(num_repeats, dim=0) for states in (key_ATD, value_ATD))
     # oneDNN compiles a bfloat16 product for every new shape, and every length is one
     working = torch.float32 if device.type == "cpu" else dtype
     sizes = [prefix, *(count * length for count, length in layout.groups)]
@@ -148,6 +143,33 @@ def _by_groups(  # noqa: PLR0913  one attention's options
                 attended_BRD = _attend(q, k, v, mask, scale=scale, dropout=dropout, prefix=before)
             outputs.append(attended_BRD.view(query_ATD.shape[0], -1, query_ATD.shape[2]))
     return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype)
+
+
+def packed_attention(  # noqa: PLR0913  the signature is transformers' own
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    layout: Layout | None = None,
+    sliding_window: int | None = None,
+    attend: Attend = by_groups,
+    **_: Any,  # transformers hands every attention function its own extras
+) -> tuple[torch.Tensor, None]:
+    """Attention inside each text only; query (1, A, T, D) → (1, T, A, D)."""
+    assert layout is not None, "packed attention needs the layout of its row"
+    assert query.shape[0] == 1, "packed attention wants one row"
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    sight = Sight(bool(getattr(module, "is_causal", False)), sliding_window)
+    narrow = getattr(module, NARROW, None)
+    reads = narrow.reads if narrow is not None and narrow.active else None
+    attended = attend(query[0], key[0], value[0], layout, reads=reads, sight=sight, scale=scale, dropout=dropout)
+    if narrow is None or reads is None:
+        return attended, None
+    narrow.attended = attended
+    return attended.new_zeros(1, 1, 1, 1).expand(1, query.shape[2], *attended.shape[2:]), None
 
 
 def _texts(states_ATD: torch.Tensor, count: int, length: int, *, dtype: torch.dtype) -> torch.Tensor:
@@ -193,13 +215,13 @@ def _no_mask(*_: Any, **__: Any) -> None:
     """The layout says who sees whom; a mask over the whole row would be T × T for nothing."""
 
 
-def register() -> None:
-    """Make `NAME` known to transformers; calling it again changes nothing."""
+def register(name: str = NAME, attend: Attend = by_groups) -> None:
+    """Make a way of attending known to transformers under a name; calling it again changes nothing."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
-    AttentionInterface.register(NAME, packed_attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
+    AttentionInterface.register(name, partial(packed_attention, attend=attend))
+    AttentionMaskInterface.register(name, _no_mask)
 
 
 def sort_by_length(lengths: Sequence[int]) -> list[int]:

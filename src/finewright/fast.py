@@ -6,7 +6,7 @@ plan is that of the step that runs, and scores after loading are those before sa
 
 from torch import nn
 
-from finewright import kernels, memory, narrow
+from finewright import attention, flash, kernels, memory, narrow
 from finewright.tuned import Tuned
 
 Told = tuple[str, str, str]
@@ -17,7 +17,8 @@ MOST_PACKED_NUMBERS = 300_000_000
 
 
 def apply(tuned: Tuned, *, device: str = "cpu") -> None:
-    """The last block where the head reads only, activations and dropout in one pass, products with frozen matrices packed.
+    """The last block where the head reads only, activations and dropout in one pass; on a CPU products with frozen matrices
+    packed, on a GPU attention in one kernel.
 
     May be called again when more was frozen. `device`: where the network will run; a sketch lies nowhere.
     """
@@ -30,6 +31,23 @@ def apply(tuned: Tuned, *, device: str = "cpu") -> None:
     if device == "cpu" and sum(map(kernels.num_numbers, blocks.modules())) <= MOST_PACKED_NUMBERS:
         for module in filter(kernels.is_packable, blocks.modules()):
             kernels.pack(module)
+    if device == "cuda" and _in_length_groups(tuned) and not (_why_not_at_once(tuned)):
+        flash.register()
+        network.set_attn_implementation(flash.NAME)
+
+
+def _in_length_groups(tuned: Tuned) -> bool:
+    """Whether the texts of a row are attended to length by length."""
+    return bool(tuned.network.config._attn_implementation == attention.NAME)
+
+
+def _why_not_at_once(tuned: Tuned) -> str:
+    """Why a GPU cannot attend to all texts of a row in one kernel; empty when it can."""
+    config = tuned.network.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if not tuned.bfloat16:
+        return "the kernel for all texts at once is for bfloat16"
+    return "" if flash.works(width) else f"the kernel for all texts at once is not there for heads of {width}, or was not right when tried"
 
 
 def told(tuned: Tuned, *, device: str) -> list[Told]:
@@ -41,6 +59,10 @@ def told(tuned: Tuned, *, device: str) -> list[Told]:
     parts += [f"{' and '.join(one_pass)} in one pass over memory"] if one_pass else []
     if parts:
         lines.append(("fast.parts", "; ".join(parts), "it computes the same with less work"))
+    if device == "cuda" and tuned.network.config._attn_implementation == flash.NAME:
+        lines.append(("fast.attention", "one kernel", "all texts of a row at once; it was tried and is right here"))
+    elif device == "cuda" and _in_length_groups(tuned):
+        lines.append(("fast.attention", "length by length", _why_not_at_once(tuned)))
     matrices = list(tuned.network.get_submodule(tuned.anatomy.blocks).modules())
     copied = [module.weight for module in matrices if kernels.is_packable(module)]
     if device == "cpu" and copied:

@@ -31,8 +31,24 @@ _PLAIN = """view.default transpose.int t.default expand.default permute.default 
 split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default to.dtype mul_.Tensor"""
 _ASKED_SHORTLY = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
 """Operations on tensors alone whose shape PyTorch's own kernels for the meta device tell: nothing else has to be looked at."""
+_ATTENTION, _ATTENTION_BACK = torch.ops.aten._flash_attention_forward, torch.ops.aten._flash_attention_backward
+
+
+def _attention_flops(query: Any, key: Any, value: Any, ends: Any, *more: Any, products: int = 2, **_: Any) -> int:
+    """Of many texts in one kernel. Tensors without numbers do not tell where texts end: each counts as of the mean length."""
+    (_, _, _, _, causal), (num_asking, num_heads, width) = more[:5], query.shape
+    seen = key.shape[0] / (len(ends) - 1) / (2 if causal else 1)
+    return round(2 * products * num_asking * seen * num_heads * width)
+
+
 # without gradients a linear layer stays whole, and PyTorch knows the flops of what it is taken apart into only
-_FLOPS = {**flop_registry, torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0]}
+_FLOPS = {
+    **flop_registry,
+    torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0],
+    _ATTENTION: _attention_flops,
+    _ATTENTION_BACK: lambda given, query, key, value, seen, sums, *more, **_: _attention_flops(query, key, value, *more, products=5),
+}
+_BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, _ATTENTION, _ATTENTION_BACK)
 _CPU = torch.device("cpu")
 
 
@@ -158,7 +174,7 @@ class Ledger(TorchDispatchMode):
         moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
         count = _FLOPS.get(func.overloadpacket)
         if count is not None:
-            dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if name in ("bmm", "baddbmm") else "")
+            dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if func.overloadpacket in _BATCHED else "")
             self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
             self.work.moved_bytes += moved  # a thin product, such as an adapter's, waits for memory
             self._see_shape(name, dtype, *(tensor.shape for tensor in inputs))

@@ -1,0 +1,169 @@
+"""Attention in one kernel: the same as length by length. The operator is a GPU's; here it runs from its definition."""
+
+from functools import partial
+
+import pytest
+import torch
+
+import flash_kernel
+import tiny
+from finewright import anatomy as anatomies
+from finewright import attention, fast, flash, methods, models, tasks, trace
+from finewright.attention import Layout
+from finewright.tiles import Sight
+
+LENGTHS = (1, 3, 3, 8)
+SIGHTS = [Sight(causal=False), Sight(causal=True), Sight(causal=True, window=2)]
+
+
+@pytest.fixture
+def kernel():
+    """The operator on a CPU, and no verdict about it from before."""
+    flash.works.cache_clear()
+    with flash_kernel.on_a_cpu():
+        yield
+    flash.works.cache_clear()
+
+
+@pytest.fixture
+def on_a_gpu(kernel, monkeypatch):
+    """What is tried on a GPU is tried on the CPU."""
+    monkeypatch.setattr(flash, "works", partial(flash.works, device="cpu"))
+
+
+def there_and_back(how, layout, *, dtype=torch.bfloat16, **given):
+    drawn = torch.Generator().manual_seed(5)
+    rows = layout.prefix + sum(layout.lengths)
+    states = [torch.randn(heads, rows, 16, generator=drawn).to(dtype).requires_grad_() for heads in (4, 2, 2)]
+    made = how(*states, layout, **{"reads": None, "sight": Sight(causal=True), "scale": 0.25, "dropout": 0.0, **given})
+    weights = torch.randn(made.shape, generator=drawn)
+    return [made.float(), *(one.float() for one in torch.autograd.grad((made * weights).sum(), states))]
+
+
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+@pytest.mark.parametrize("reads", [None, "first", "last"])
+@pytest.mark.parametrize("prefix", [0, 5])
+@pytest.mark.usefixtures("kernel")
+def test_outcome_and_gradients_are_those_of_length_by_length(sight, reads, prefix):
+    if prefix and not sight.causal:
+        pytest.skip("a prefix is what causal texts share")
+    layout = Layout(LENGTHS, prefix=prefix)
+    found, wanted = (there_and_back(how, layout, reads=reads, sight=sight) for how in (flash.attend, attention.by_groups))
+    assert found[0].shape == wanted[0].shape
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=0.04, rtol=0.02)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_states_in_float32_go_length_by_length():
+    found, wanted = (there_and_back(how, Layout(LENGTHS), dtype=torch.float32) for how in (flash.attend, attention.by_groups))
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_kernel_that_is_right_is_taken():
+    assert flash.works(16, device="cpu")
+    assert not flash.works(20, device="cpu")
+    assert not flash.works(264, device="cpu")
+
+
+def _otherwise(**change):
+    """The operator with some of what it is given changed."""
+
+    def there(*values, **options):
+        given = dict(zip((*range(7), "dropout", "causal", "debug"), values, strict=True)) | options
+        given |= {key: make(given.get(key)) for key, make in change.items()}
+        return flash_kernel.forward(*(given.pop(key) for key in (*range(7), "dropout", "causal", "debug")), **given)
+
+    return there
+
+
+WRONG = {
+    "sees what comes later": _otherwise(causal=lambda _: False),
+    "sees beyond its window": _otherwise(window_size_left=lambda _: None),
+    "another scale": _otherwise(scale=lambda scale: 1.3 * scale),
+    "drops nothing": _otherwise(dropout=lambda _: 0.0),
+    "drops something else on the way back": lambda *values, **options: (
+        *(made := flash_kernel.forward(*values, **options))[:2],
+        made[2] + 1 if values[7] else made[2],
+        *made[3:],
+    ),
+}
+
+
+@pytest.mark.parametrize("there", WRONG.values(), ids=WRONG)
+def test_a_kernel_that_is_wrong_is_not(there):
+    flash.works.cache_clear()
+    with flash_kernel.on_a_cpu(there):
+        assert not flash.works(16, device="cpu")
+    flash.works.cache_clear()
+
+
+def test_where_there_is_no_kernel_there_is_none():
+    flash.works.cache_clear()
+    assert not flash.works(16, device="cpu")
+    assert torch.cuda.is_available() or not flash.works(16)
+
+
+def prepared(kind, name, *, device="cuda", bfloat16=True):
+    net = tiny.network(kind)
+    anatomy = anatomies.of(net.config)
+    torch.manual_seed(3)
+    tuned = methods.make(name, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+    if bfloat16:
+        models.use_bfloat16(tuned)
+    fast.apply(tuned, device=device)
+    tuned.owner.eval()
+    return tuned
+
+
+def scores_and_gradients(tuned):
+    ids = torch.tensor([token for one in tiny.texts(list(LENGTHS)) for token in one])
+    scores = tasks.logits(tuned, ids, Layout(LENGTHS))
+    scores.pow(2).sum().backward()
+    return [scores.detach(), *(parameter.grad for parameter in tuned.trainable().values())]
+
+
+@pytest.mark.parametrize("name", ["freeze", "lora", "full", "prompt"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "qwen3", "gpt_neox", "bert"])
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_network_scores_and_learns_the_same(kind, name):
+    tuned = prepared(kind, name)
+    assert tuned.network.config._attn_implementation == flash.NAME
+    plain = prepared(kind, name)
+    plain.network.set_attn_implementation(attention.NAME)
+    for one, other in zip(scores_and_gradients(tuned), scores_and_gradients(plain), strict=True):
+        spread = float(other.abs().max())
+        torch.testing.assert_close(one, other, atol=0.05 * spread + 1e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_it_is_told_and_so_is_why_not(monkeypatch):
+    assert "one kernel" in dict(line[:2] for line in fast.told(prepared("gpt2", "lora"), device="cuda")).values()
+    plain = prepared("gpt2", "lora", bfloat16=False)
+    assert ("fast.attention", "length by length", "the kernel for all texts at once is for bfloat16") in fast.told(plain, device="cuda")
+    monkeypatch.setattr(flash, "works", lambda width: False)
+    refused = {line[0]: line for line in fast.told(prepared("gpt2", "lora"), device="cuda")}["fast.attention"]
+    assert refused[1] == "length by length" and "heads of 8" in refused[2]
+    for tuned, device in ((prepared("gpt2", "lora", device="cpu"), "cpu"), (prepared("bloom", "lora"), "cuda")):
+        assert "fast.attention" not in {line[0] for line in fast.told(tuned, device=device)}
+
+
+def traced(how, lengths):
+    """Work and peak of attention there and back, of tensors without memory."""
+    with trace.without_memory() as ledger:
+        states = [torch.empty(12, sum(lengths), 64, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
+        given = {"reads": None, "sight": Sight(causal=True), "scale": 0.1, "dropout": 0.1}
+        how(*states, Layout(lengths), **given).sum().backward()
+        return ledger.work, sum(ledger.peak({}, rest="all").values())
+
+
+def test_a_plan_knows_what_it_takes():
+    """Seven products for every pair of tokens that see each other, and no memory for what each takes of each."""
+    work, peak = traced(flash.attend, (512,) * 4)
+    assert dict(work.matmul_flops) == {"bfloat16 batched": 7 * 2 * 4 * 12 * 512 * 512 * 64 // 2}
+    states = 4 * 512 * 12 * 64 * 2
+    assert peak < 12 * states
+    groups, more = traced(attention.by_groups, (512,) * 4)
+    assert more > 1.2 * peak
+    assert groups.num_operations > 3 * work.num_operations

@@ -24,7 +24,9 @@ def _shares(query_RAD, key_KAD, *, causal, scale, window):
     return scores.masked_fill(~seen, float("-inf")).softmax(-1)
 
 
-def _texts(query, key, value, ends_q, ends_k, longest, dropout, causal, seed, scale, window):
+def _texts(  # noqa: PLR0913, PLR0917  as the operator
+    query, key, value, ends_q, ends_k, longest, dropout, causal, seed, scale, window
+):
     """Of each text: where it lies among what asks and what is seen, its states, its shares, and by what those are multiplied."""
     assert (ends_q.dtype, ends_k.dtype) == (torch.int32, torch.int32)
     assert longest == tuple(int(ends.diff().max()) for ends in (ends_q, ends_k))

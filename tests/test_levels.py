@@ -44,6 +44,7 @@ LEVELS = [
     {
         "batches",
         "checks",
+        "compiling",
         "fast",
         "methods",
         "optim",

@@ -74,6 +74,9 @@ class TrainKnobs(Knobs):
         "adamw", "the last two keep their moments in 8 bits, through bitsandbytes"
     )
     precision: Literal["auto", "float32", "bfloat16"] = knob("auto", "dtype of the matrix products; auto asks the hardware")
+    compile: Literal["off", "on"] = knob(
+        "off", "compile what is between attention and attention; a start of 20 s or more, for GPUs"
+    )
     threads: int = knob(0, "CPU threads; 0: one per core", low=0, high=1024)
 
 

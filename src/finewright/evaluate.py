@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from finewright import batches, fast, metrics, models, shapes, tasks
+from finewright import batches, compiling, fast, metrics, models, shapes, tasks
 from finewright.batches import Encoded
 from finewright.data import Row
 from finewright.errors import ExitCode, UserError
@@ -62,6 +62,7 @@ def settle(tuned: Tuned, *, device: str = "cpu") -> None:
 
     A whole model is frozen like any other then; an adapter's own matrices stay as they were trained.
     """
+    compiling.end(tuned)
     if tuned.owner is tuned.network:
         tuned.network.requires_grad_(False)
     if tuned.bfloat16:

@@ -47,7 +47,11 @@ def _why_not_at_once(tuned: Tuned) -> str:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if not tuned.bfloat16:
         return "the kernel for all texts at once is for bfloat16"
-    return "" if flash.works(width) else f"the kernel for all texts at once is not there for heads of {width}, or was not right when tried"
+    return (
+        ""
+        if flash.works(width)
+        else f"the kernel for all texts at once is not there for heads of {width}, or was not right when tried"
+    )
 
 
 def told(tuned: Tuned, *, device: str) -> list[Told]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -108,7 +109,7 @@ def works(width: int, *, device: str = "cuda") -> bool:
     if width not in WIDTHS:
         return False
     try:
-        with torch.random.fork_rng(devices=[device] if device == "cuda" else []):
+        with torch.inference_mode(mode=False), torch.enable_grad(), torch.random.fork_rng(devices=[device] * (device == "cuda")):
             return all(_right(width, device)) and _drops_alike(width, device)
     except (AttributeError, AssertionError, NotImplementedError, RuntimeError, TypeError):
         return False
@@ -122,13 +123,15 @@ def _right(width: int, device: str) -> Iterator[bool]:
     for sight, reads, prefix in cases:
         layout = Layout(TRIED_LENGTHS, prefix=prefix)
         states = _states(layout, width, device)
-        given = {"reads": reads, "sight": sight, "scale": width**-0.5, "dropout": 0.0}
-        plainly = by_groups(*(one.float() for one in states), layout, **given)
+        given: dict[str, Any] = {"layout": layout, "reads": reads, "sight": sight, "scale": width**-0.5, "dropout": 0.0}
+        plainly = by_groups(*(one.float() for one in states), **given)
         weights = torch.linspace(-1, 1, plainly.numel(), device=device).view_as(plainly)
         wanted = [plainly, *torch.autograd.grad((plainly * weights).sum(), states)]
-        at_once = attend(*states, layout, **given)
+        at_once = attend(*states, **given)
         found = [at_once, *torch.autograd.grad((at_once * weights).sum(), states)]
-        yield all(torch.allclose(one.float(), two.float(), atol=SLACK, rtol=SLACK) for one, two in zip(found, wanted, strict=True))
+        yield all(
+            torch.allclose(one.float(), two.float(), atol=SLACK, rtol=SLACK) for one, two in zip(found, wanted, strict=True)
+        )
 
 
 def _drops_alike(width: int, device: str) -> bool:
@@ -140,7 +143,7 @@ def _drops_alike(width: int, device: str) -> bool:
     given = {"reads": None, "sight": Sight(causal=False), "scale": width**-0.5, "dropout": TRIED_SHARE}
     seen = attend(query, key, value, layout, **given).float()
     back, seen = torch.autograd.grad(seen.sum(), value)[0].float(), seen.detach()
-    as_asked = 0 < float(seen.std()) and abs(float(seen.mean()) - 1) < TRIED_SHARE / 2
+    as_asked = float(seen.std()) > 0 and abs(float(seen.mean()) - 1) < TRIED_SHARE / 2
     return as_asked and bool(seen.sum().isclose(back.sum(), rtol=SLACK))
 
 

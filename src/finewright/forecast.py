@@ -75,6 +75,12 @@ class Forecast:
         """Whether the peak is within the budget."""
         return self.plan.peak_memory_bytes <= self.budget.num_bytes
 
+    def apply(self, tuned: Tuned, *, device: str) -> None:
+        """Bring a prepared network where it will run, in the form that was planned."""
+        self.savings.apply(tuned, device=device)
+        tuned.owner.to(device)
+        checkpoint_blocks(tuned, on=self.setup.checkpoint_activations)
+
     def sentence(self) -> str:
         """The plan beside the budget."""
         return f"{self.plan.sentence()}; {memory.in_words(self.budget.num_bytes)} {self.budget.reason}"

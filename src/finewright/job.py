@@ -12,6 +12,7 @@ from finewright import (
     batches,
     checks,
     choices,
+    compiling,
     disk,
     engine,
     evaluate,
@@ -170,10 +171,8 @@ class Job:
         self.tuned = self.method.prepare(base.network, anatomy=base.anatomy, head=base.new, origin=base.origin)
         if self.precision == "bfloat16":
             models.use_bfloat16(self.tuned)
-        self.forecast.savings.apply(self.tuned, device=self.machine.device)
-        self.tuned.owner.to(self.machine.device)
-        forecasts.checkpoint_blocks(self.tuned, on=self.forecast.setup.checkpoint_activations)
-        self.tell(*self.tuned.notes)
+        self.forecast.apply(self.tuned, device=self.machine.device)
+        self.tell(*self.tuned.notes, *(compiling.begin(self.tuned) if self.settings.train.compile == "on" else ()))
         assert self.tuned.num_head() > 0, "the head is trained in every way"
         assert self.tuned.num_trainable() == self.forecast.plan.trainable_parameters, "the sketch is the network"
         metrics.load_libraries()

@@ -46,7 +46,9 @@ _FLOPS = {
     **flop_registry,
     torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0],
     _ATTENTION: _attention_flops,
-    _ATTENTION_BACK: lambda given, query, key, value, seen, sums, *more, **_: _attention_flops(query, key, value, *more, products=5),
+    _ATTENTION_BACK: lambda given, query, key, value, seen, sums, *more, **_: _attention_flops(
+        query, key, value, *more, products=5
+    ),
 }
 _BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, _ATTENTION, _ATTENTION_BACK)
 _CPU = torch.device("cpu")

@@ -1,0 +1,111 @@
+"""Compiled parts compute what the plain ones do, and are gone when the run ends. The compiler's last stage is left out here:
+it wants a compiler for C++ or a GPU."""
+
+import json
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+import lives
+import tiny
+from finewright import anatomy as anatomies
+from finewright import compiling, fast, forecast, kernels, methods, models, tasks
+from finewright.attention import Layout
+from finewright.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks for it
+LENGTHS = (2, 4, 4, 7)
+
+
+@pytest.fixture(autouse=True)
+def without_its_last_stage(monkeypatch):
+    monkeypatch.setattr(compiling, "BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def prepared(kind, name, *, device="cuda"):
+    net = tiny.network(kind)
+    anatomy = anatomies.of(net.config)
+    torch.manual_seed(3)
+    tuned = methods.make(name, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
+    models.use_bfloat16(tuned)
+    fast.apply(tuned, device=device)
+    tuned.owner.eval()
+    return tuned
+
+
+def scores_and_gradients(tuned, lengths=LENGTHS):
+    ids = torch.tensor([token for one in tiny.texts(list(lengths)) for token in one])
+    tuned.owner.zero_grad()
+    scores = tasks.logits(tuned, ids, Layout(lengths))
+    scores.pow(2).sum().backward()
+    return [scores.detach(), *(parameter.grad.clone() for parameter in tuned.trainable().values())]
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["kept", "computed twice"])
+@pytest.mark.parametrize("name", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+def test_a_network_scores_and_learns_the_same(kind, name, twice):
+    plain, tuned = prepared(kind, name), prepared(kind, name)
+    forecast.checkpoint_blocks(tuned, on=twice)
+    tuned.owner.train(twice)  # blocks are computed twice in training only
+    plain.owner.train(twice)
+    for module in (*plain.owner.modules(), *tuned.owner.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    compiling.begin(tuned)
+    for lengths in (LENGTHS, (3, 5, 6)):
+        for one, other in zip(scores_and_gradients(tuned, lengths), scores_and_gradients(plain, lengths), strict=True):
+            torch.testing.assert_close(one, other, atol=2e-2 * float(other.abs().max()) + 1e-6, rtol=0)
+    assert counters["stats"]["unique_graphs"] > 0, "something was compiled"
+    assert not counters["graph_break"], "nothing fell apart"
+
+
+def test_the_same_code_serves_rows_of_every_length():
+    tuned = prepared("gpt2", "lora")
+    compiling.begin(tuned)
+    scores_and_gradients(tuned, (2, 3))
+    graphs = counters["stats"]["unique_graphs"]
+    for length in range(4, 14):
+        scores_and_gradients(tuned, (2, length))
+    assert counters["stats"]["unique_graphs"] == graphs
+
+
+def test_attention_and_packed_products_stay_out_of_it():
+    tuned = prepared("gpt2", "lora")
+    blocks = tuned.network.transformer.h
+    expected = [part for block in blocks[:-1] for part in (block.ln_1, block.ln_2, block.mlp)]
+    assert set(map(id, compiling.parts(tuned))) == set(map(id, expected))
+    fast.apply(tuned)
+    if kernels.can_pack(torch.bfloat16):
+        assert {type(part).__name__ for part in compiling.parts(tuned)} == {"LayerNorm"}
+
+
+def test_afterwards_the_plain_modules_run():
+    tuned = prepared("gpt2", "full")
+    compiling.begin(tuned)
+    assert any(module._compiled_call_impl for module in tuned.network.modules())
+    compiling.end(tuned)
+    assert not any(module._compiled_call_impl for module in tuned.network.modules())
+
+
+def test_where_nothing_can_be_compiled_the_error_says_so(monkeypatch):
+    monkeypatch.setattr(compiling, "BACKEND", "no such thing")
+    with pytest.raises(UserError, match=r"PyTorch cannot compile here") as caught:
+        compiling.begin(prepared("gpt2", "full"))
+    assert caught.value.where == "train.compile"
+
+
+def test_a_run_with_compiled_parts_is_proven_like_any_other(tmp_path):
+    with lives.quickly():
+        place = lives.place(tmp_path)
+        plain = lives.train(place, tmp_path / "plain", way="full")
+        found = lives.train(place, tmp_path / "compiled", way="full", compile="on")
+    assert counters["stats"]["unique_graphs"] > 0
+    assert json.loads(found.result.read_text())["proof_difference"] == 0
+    losses = [[line["loss"] for line in one.read_lines(one.metrics) if "loss" in line] for one in (found, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

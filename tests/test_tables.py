@@ -1,5 +1,7 @@
 """The tables of the page, by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 import made
@@ -29,3 +31,12 @@ def test_signs():
 def test_what_ways_say_of_a_row_is_grouped_with_the_right_ones_first():
     line = {"label": "returns", "predicted": {"lora": "billing", "full": "returns", "freeze": "billing", "scratch": "defect"}}
     assert tables._said(line) == "✓ full; billing: lora, freeze; defect: scratch"
+
+
+def test_seconds_of_a_plan_stand_beside_those_it_was_made_for():
+    """Saving checkpoints is not in a plan."""
+    entry = made.entry("lora", 0.5)
+    entry.results[0] |= {"train_seconds": 3.1, "saving_seconds": 1.0, "planned_seconds": 2.1}
+    (table,) = tables.plans(SimpleNamespace(measured=[entry]))
+    assert table.rows[0][-3:] == ["2.1", "2.1", "0%"]
+    assert "saving" in table.caption

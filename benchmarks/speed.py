@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import children
 
@@ -59,17 +60,21 @@ def network(*, dropout: float = 0.1):
     return GPT2ForSequenceClassification(GPT2Config(num_labels=LABELS, pad_token_id=0, use_cache=False, **rates))
 
 
-def matmul_rate(clock: Callable[[], float]) -> float:
-    """FLOP per second of a bfloat16 product of this network's size; the best of several."""
+def matmul_rate(
+    clock: Callable[[], float], *, sizes: tuple[int, int, int] = (512, WIDTH, 4 * WIDTH), device: str = "cpu"
+) -> float:
+    """FLOP per second of a bfloat16 product, of this network's size where no other is given; the best of several."""
     import torch
 
-    states, weight = torch.randn(512, 768, dtype=torch.bfloat16), torch.randn(3072, 768, dtype=torch.bfloat16)
+    rows, inputs, outputs = sizes
+    states = torch.randn(rows, inputs, dtype=torch.bfloat16, device=device)
+    weight = torch.randn(outputs, inputs, dtype=torch.bfloat16, device=device)
     found = []
     for _ in range(20):
         began = clock()
         for _ in range(5):
             torch.nn.functional.linear(states, weight)
-        found.append(5 * 2 * 512 * 768 * 3072 / (clock() - began))
+        found.append(5 * 2 * rows * inputs * outputs / (clock() - began))
     return max(found[2:])
 
 
@@ -129,25 +134,28 @@ def finewright(way: str, num_steps: int) -> dict:
     return engine_steps.measure(network(), texts(), method=way, knobs=WAYS[way], num_labels=LABELS, num_steps=num_steps)
 
 
-def _alike(ids: list[list[int]]) -> list[list[int]]:
+def _alike(ids: list[list[int]], *, rows: int = ROWS) -> list[list[int]]:
     """In batches of like lengths, as `group_by_length` makes them, but in random order: it begins with the longest, and few
     steps are counted."""
     import random
 
     ordered = sorted(ids, key=len)
-    groups = [ordered[start : start + ROWS] for start in range(0, len(ordered), ROWS)]
+    groups = [ordered[start : start + rows] for start in range(0, len(ordered), rows)]
     random.Random(0).shuffle(groups)
     return [one for group in groups for one in group]
 
 
 def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
     """Trainer with its usual settings or its best, PEFT for the ways that it has."""
-    import torch
-    from peft import LoraConfig, PromptTuningConfig, get_peft_model
-    from transformers import Trainer, TrainerCallback, TrainingArguments
-
     dropout = 0.0 if best else 0.1
-    net, ids = network(dropout=dropout), _alike(texts()) if best else texts()
+    net = peer(network(dropout=dropout), way, dropout=dropout)
+    return trainer_steps(net, texts(), num_steps, bf16=bf16, alike=best)
+
+
+def peer(net: Any, way: str, *, dropout: float) -> Any:
+    """The network as PEFT or plain freezing makes it ready for a way."""
+    from peft import LoraConfig, PromptTuningConfig, get_peft_model
+
     if way == "lora":
         net = get_peft_model(net, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=32, lora_dropout=dropout))
     if way == "prompt":
@@ -155,6 +163,25 @@ def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
     if way == "freeze":
         for frozen in [net.transformer.wte, net.transformer.wpe, *net.transformer.h[: -WAYS[way]["blocks"]]]:
             frozen.requires_grad_(False)
+    return net
+
+
+def trainer_steps(
+    net: Any,
+    ids: list[list[int]],
+    num_steps: int,
+    *,
+    bf16: bool,
+    alike: bool,
+    rows: int = ROWS,
+    device: str = "cpu",
+    heard: Callable[[int], None] = lambda number: None,
+) -> dict:
+    """Trainer's updates after the first. `alike`: texts of like lengths in one batch. `rows`: texts of an update. `heard` is
+    called with 0 before the first update and with its number after each one."""
+    import torch
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
     done, marks = [], []
 
     def collate(rows: list[dict]) -> dict:
@@ -168,29 +195,36 @@ def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
         return {"input_ids": padded, "attention_mask": mask, "labels": torch.tensor([row["labels"] for row in rows])}
 
     class Clock(TrainerCallback):
+        def on_train_begin(self, *_: object, **__: object) -> None:
+            heard(0)
+
         def on_step_end(self, *_: object, **__: object) -> None:
+            heard(len(marks) + 1)
             marks.append((time.process_time(), time.perf_counter()))
 
     with tempfile.TemporaryDirectory() as place:
         settings = TrainingArguments(
             place,
             max_steps=num_steps + 1,
-            per_device_train_batch_size=ROWS,
+            per_device_train_batch_size=rows,
             learning_rate=1e-4,
             bf16=bf16,
-            use_cpu=True,
+            use_cpu=device == "cpu",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
             logging_steps=100_000,
-            train_sampling_strategy="sequential" if best else "random",
+            logging_nan_inf_filter=device == "cpu",  # a GPU would be waited for at every update
+            train_sampling_strategy="sequential" if alike else "random",
             remove_unused_columns=False,
         )
-        rows = [{"input_ids": one, "labels": number % LABELS} for number, one in enumerate(ids)]
-        Trainer(net, settings, train_dataset=rows, data_collator=collate, callbacks=[Clock()]).train()
+        ids = _alike(ids, rows=rows) if alike else ids
+        examples = [{"input_ids": one, "labels": number % LABELS} for number, one in enumerate(ids)]
+        Trainer(net, settings, train_dataset=examples, data_collator=collate, callbacks=[Clock()]).train()
     counted = done[1 : num_steps + 1]  # a batch or two more may have been fetched ahead
     cpu, wall = (end - start for start, end in zip(marks[0], marks[-1], strict=True))
-    return {"tokens": sum(counted), "cpu_seconds": cpu, "wall_seconds": wall, "precision": "bfloat16" if bf16 else "float32"}
+    told = {"tokens": sum(counted), "cpu_seconds": cpu, "wall_seconds": wall, "step_tokens": counted}
+    return told | {"precision": "bfloat16" if bf16 else "float32"}
 
 
 def predict(who: str) -> dict:

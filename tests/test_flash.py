@@ -71,11 +71,24 @@ def _otherwise(**change):
     """The operator with some of what it is given changed."""
 
     def there(*values, **options):
-        given = dict(zip((*range(7), "dropout", "causal", "debug"), values, strict=True)) | options
+        *states, dropout, causal, debug = values
+        given = {"dropout": dropout, "causal": causal, **options}
         given |= {key: make(given.get(key)) for key, make in change.items()}
-        return flash_kernel.forward(*(given.pop(key) for key in (*range(7), "dropout", "causal", "debug")), **given)
+        return flash_kernel.forward(*states, given.pop("dropout"), given.pop("causal"), debug, **given)
 
     return there
+
+
+def _forgetful(*values, **options):
+    """It says that it began to draw somewhere else than it did."""
+    attended, sums, seed, *others = flash_kernel.forward(*values, **options)
+    return attended, sums, seed.to(torch.int64).add(1).to(seed.dtype), *others
+
+
+def _rounding(*values, **options):
+    """It drops nothing, but shares are rounded as a GPU's are, and sums of them are not quite 1."""
+    attended, *others = _otherwise(dropout=lambda _: 0.0)(*values, **options)
+    return attended + 0.004 * torch.randn(attended.shape).sign().to(attended.dtype), *others
 
 
 WRONG = {
@@ -83,11 +96,8 @@ WRONG = {
     "sees beyond its window": _otherwise(window_size_left=lambda _: None),
     "another scale": _otherwise(scale=lambda scale: 1.3 * scale),
     "drops nothing": _otherwise(dropout=lambda _: 0.0),
-    "drops something else on the way back": lambda *values, **options: (
-        *(made := flash_kernel.forward(*values, **options))[:2],
-        made[2] + 1 if values[7] else made[2],
-        *made[3:],
-    ),
+    "drops nothing, and rounds": _rounding,
+    "drops something else on the way back": _forgetful,
 }
 
 
@@ -95,6 +105,7 @@ WRONG = {
 def test_a_kernel_that_is_wrong_is_not(there):
     flash.works.cache_clear()
     with flash_kernel.on_a_cpu(there):
+        assert not all([*flash._right(16, "cpu"), flash._drops_alike(16, "cpu")]), "it runs, and is seen to be wrong"
         assert not flash.works(16, device="cpu")
     flash.works.cache_clear()
 

@@ -100,6 +100,23 @@ def test_where_nothing_can_be_compiled_the_error_says_so(monkeypatch):
     assert caught.value.where == "train.compile"
 
 
+@pytest.mark.parametrize("message", ["", "no such thing\nand where it was looked for"])
+def test_of_the_compilers_words_the_first_line_is_told_if_there_are_any(monkeypatch, message):
+    def refuse(*_, **__):
+        raise AssertionError(message)
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    with pytest.raises(UserError) as caught:
+        compiling.begin(prepared("gpt2", "full"))
+    assert caught.value.what == f"PyTorch cannot compile here ({message.partition(chr(10))[0] or 'AssertionError'})"
+
+
+def test_where_no_part_is_plain_it_says_so(monkeypatch):
+    monkeypatch.setattr(compiling, "parts", lambda tuned: iter(()))
+    (told,) = compiling.begin(prepared("gpt2", "full"))
+    assert told.startswith("train.compile: nothing is compiled")
+
+
 def test_a_run_with_compiled_parts_is_proven_like_any_other(tmp_path):
     with lives.quickly():
         place = lives.place(tmp_path)

@@ -163,11 +163,11 @@ def test_it_is_told_and_so_is_why_not(monkeypatch):
         assert "fast.attention" not in {line[0] for line in fast.told(tuned, device=device)}
 
 
-def traced(how, lengths):
+def traced(how, lengths, **change):
     """Work and peak of attention there and back, of tensors without memory."""
     with trace.without_memory() as ledger:
         states = [torch.empty(12, sum(lengths), 64, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
-        given = {"reads": None, "sight": Sight(causal=True), "scale": 0.1, "dropout": 0.1}
+        given = {"reads": None, "sight": Sight(causal=True), "scale": 0.1, "dropout": 0.1} | change
         how(*states, Layout(lengths), **given).sum().backward()
         return ledger.work, sum(ledger.peak({}, rest="all").values())
 
@@ -181,3 +181,11 @@ def test_a_plan_knows_what_it_takes():
     groups, more = traced(attention.by_groups, (512,) * 4)
     assert more > 1.2 * peak
     assert groups.num_operations > 3 * work.num_operations
+
+
+def test_a_token_that_asks_alone_sees_all_of_its_text():
+    asked = {
+        whole: traced(flash.attend, (512,) * 4, reads="last", sight=Sight(causal=not whole))[0].flops for whole in (True, False)
+    }
+    assert asked[True] == 7 * 2 * 4 * 12 * 512 * 64
+    assert asked[False] == pytest.approx(asked[True], rel=2e-3)

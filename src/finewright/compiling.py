@@ -38,7 +38,7 @@ def begin(tuned: Tuned) -> list[str]:
     """Compile when first run, for rows of any length; what there is to tell. A `UserError` where nothing can be compiled here."""
     chosen = list(parts(tuned))
     if not chosen:
-        return ["train.compile: nothing of this network is compiled, its products are packed for the processor"]
+        return ["train.compile: nothing is compiled, all that could be is packed, has hooks, or runs for few tokens only"]
     _try(next(tuned.network.parameters()).device)
     for part in chosen:
         part.compile(backend=BACKEND, dynamic=True)
@@ -49,7 +49,8 @@ def _try(device: torch.device) -> None:
     try:
         torch.compile(lambda states: states.tanh() + 1, backend=BACKEND)(torch.zeros(3, device=device))
     except Exception as error:  # the compiler's own errors have no common name
-        what = f"PyTorch cannot compile here ({str(error).strip().splitlines()[0]})"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        what = f"PyTorch cannot compile here ({reason})"
         raise UserError(what, where="train.compile", fix="leave it off: the run computes the same") from None
 
 

@@ -31,7 +31,7 @@ def apply(tuned: Tuned, *, device: str = "cpu") -> None:
     if device == "cpu" and sum(map(kernels.num_numbers, blocks.modules())) <= MOST_PACKED_NUMBERS:
         for module in filter(kernels.is_packable, blocks.modules()):
             kernels.pack(module)
-    if device == "cuda" and _in_length_groups(tuned) and not (_why_not_at_once(tuned)):
+    if device == "cuda" and _in_length_groups(tuned) and not _why_not_at_once(tuned):
         flash.register()
         network.set_attn_implementation(flash.NAME)
 
@@ -47,11 +47,9 @@ def _why_not_at_once(tuned: Tuned) -> str:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if not tuned.bfloat16:
         return "the kernel for all texts at once is for bfloat16"
-    return (
-        ""
-        if flash.works(width)
-        else f"the kernel for all texts at once is not there for heads of {width}, or was not right when tried"
-    )
+    if not flash.works(width):
+        return f"the kernel for all texts at once is not there for heads of {width}, or was not right when tried"
+    return ""
 
 
 def told(tuned: Tuned, *, device: str) -> list[Told]:

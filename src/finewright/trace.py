@@ -35,10 +35,13 @@ _ATTENTION, _ATTENTION_BACK = torch.ops.aten._flash_attention_forward, torch.ops
 
 
 def _attention_flops(query: Any, key: Any, value: Any, ends: Any, *more: Any, products: int = 2, **_: Any) -> int:
-    """Of many texts in one kernel. Tensors without numbers do not tell where texts end: each counts as of the mean length."""
+    """Of many texts in one kernel. Tensors without numbers do not tell where texts end: each counts as of the mean length.
+
+    The tokens that ask are the last ones of their text: a causal one does not see, on average, half of them.
+    """
     (_, _, _, _, causal), (num_asking, num_heads, width) = more[:5], query.shape
-    seen = key.shape[0] / (len(ends) - 1) / (2 if causal else 1)
-    return round(2 * products * num_asking * seen * num_heads * width)
+    num_seen = (key.shape[0] - (num_asking / 2 if causal else 0)) / (len(ends) - 1)
+    return round(2 * products * num_asking * num_seen * num_heads * width)
 
 
 # without gradients a linear layer stays whole, and PyTorch knows the flops of what it is taken apart into only

@@ -51,7 +51,7 @@ def _try(device: torch.device) -> None:
     except Exception as error:  # the compiler's own errors have no common name
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         what = f"PyTorch cannot compile here ({reason})"
-        raise UserError(what, where="train.compile", fix="leave it off: the run computes the same") from None
+        raise UserError(what, where="train.compile", fix="leave it off, inside a run with --change compile=off") from None
 
 
 def end(tuned: Tuned) -> None:

@@ -21,6 +21,7 @@ CHANGEABLE = (
     "log_steps",
     "halvings",
     "threads",
+    "compile",
 )
 """Knobs of `train` that `--change` may set inside a run; all others would make it another run."""
 FREE = ("train.checkpoint_steps", "force")

@@ -1,6 +1,6 @@
 """What lies between attention and attention, compiled by PyTorch: fewer passes over memory, after a slow start.
 
-For GPUs. On a CPU products with packed matrices stay out of it, and what is left gains nothing (`docs/speed.md`).
+For GPUs. On a CPU products with packed matrices stay out of it, and what is left gains nothing (`docs/log.md`).
 """
 
 from collections.abc import Iterator

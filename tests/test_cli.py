@@ -76,7 +76,9 @@ def test_a_result_no_better_than_the_majority_is_said(finished, capsys, low, is_
     result = vars(api.open_run(finished).result)
     result["metrics"]["test"] |= {"accuracy_ci95": [low, 1.0], "majority_accuracy": 0.5}
     cli_train.show(SimpleNamespace(result=SimpleNamespace(**result), path=finished), as_json=False)
-    assert ("no better than always saying the majority class (50.0%)" in capsys.readouterr().err) == is_said
+    said = capsys.readouterr().err
+    assert ("no better than always saying the majority class (50.0%)" in said) == is_said
+    assert ("half the learning rate (--lr)" in said) == is_said
 
 
 def test_json_is_one_clean_object(place, tmp_path):

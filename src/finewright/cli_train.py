@@ -40,7 +40,10 @@ def show(run: Any, *, as_json: bool) -> None:
     console.print(terminal.result_table(result))
     measured = result["metrics"].get("test")
     if measured and not metrics.better_than_majority(measured):
-        console.print(f"  no better than always saying the majority class ({measured['majority_accuracy']:.1%})")
+        console.print(
+            f"  no better than always saying the majority class ({measured['majority_accuracy']:.1%});", highlight=False
+        )
+        console.print("  half the learning rate (--lr), more passes (--epochs) or more rows may get it away from there")
     console.print(
         f"\n  run     {run.path}\n  next    finewright predict {run.path} 'a text of yours'", highlight=False, soft_wrap=True
     )

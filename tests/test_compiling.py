@@ -9,8 +9,7 @@ from torch._dynamo.utils import counters
 
 import lives
 import tiny
-from finewright import anatomy as anatomies
-from finewright import compiling, fast, forecast, kernels, methods, models, tasks
+from finewright import compiling, fast, forecast, kernels, tasks
 from finewright.attention import Layout
 from finewright.errors import UserError
 
@@ -28,11 +27,7 @@ def without_its_last_stage(monkeypatch):
 
 
 def prepared(kind, name, *, device="cuda"):
-    net = tiny.network(kind)
-    anatomy = anatomies.of(net.config)
-    torch.manual_seed(3)
-    tuned = methods.make(name, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
-    models.use_bfloat16(tuned)
+    tuned = tiny.prepared(kind, name, bfloat16=True)
     fast.apply(tuned, device=device)
     tuned.owner.eval()
     return tuned

@@ -4,21 +4,10 @@ import pytest
 import torch
 
 import tiny
-from finewright import anatomy as anatomies
-from finewright import fast, memory, methods, models, tasks
+from finewright import fast, memory, methods, tasks
 from finewright.attention import Layout
 
 LENGTHS = (2, 4, 4, 7)
-
-
-def prepared(kind, name, *, bfloat16=False):
-    net = tiny.network(kind)
-    anatomy = anatomies.of(net.config)
-    torch.manual_seed(3)
-    tuned = methods.make(name, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
-    if bfloat16:
-        models.use_bfloat16(tuned)
-    return tuned
 
 
 def scores_and_gradients(tuned):
@@ -32,8 +21,8 @@ def scores_and_gradients(tuned):
 @pytest.mark.parametrize("name", methods.names())
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox", "bert", "bloom"])
 def test_scores_and_gradients_are_those_of_the_plain_path(kind, name):
-    scores, gradients = scores_and_gradients(prepared(kind, name))
-    tuned = prepared(kind, name)
+    scores, gradients = scores_and_gradients(tiny.prepared(kind, name))
+    tuned = tiny.prepared(kind, name)
     fast.apply(tuned)
     fast_scores, fast_gradients = scores_and_gradients(tuned)
     torch.testing.assert_close(fast_scores, scores, atol=2e-6, rtol=1e-6)
@@ -43,9 +32,9 @@ def test_scores_and_gradients_are_those_of_the_plain_path(kind, name):
 
 @pytest.mark.parametrize("name", ["lora", "full"])
 def test_in_bfloat16_scores_stay_within_its_rounding(name):
-    scores, _ = scores_and_gradients(prepared("gpt2", name))
-    plain, _ = scores_and_gradients(prepared("gpt2", name, bfloat16=True))
-    tuned = prepared("gpt2", name, bfloat16=True)
+    scores, _ = scores_and_gradients(tiny.prepared("gpt2", name))
+    plain, _ = scores_and_gradients(tiny.prepared("gpt2", name, bfloat16=True))
+    tuned = tiny.prepared("gpt2", name, bfloat16=True)
     fast.apply(tuned)
     ours, _ = scores_and_gradients(tuned)
     rounding = float((plain - scores).abs().max())
@@ -54,7 +43,7 @@ def test_in_bfloat16_scores_stay_within_its_rounding(name):
 
 @pytest.mark.parametrize("name", methods.names())
 def test_what_is_saved_and_what_is_trained_stay_as_they_were(name):
-    plain, tuned = prepared("gpt2", name), prepared("gpt2", name)
+    plain, tuned = tiny.prepared("gpt2", name), tiny.prepared("gpt2", name)
     fast.apply(tuned)
     fast.apply(tuned)  # again, as at the end of training
     assert tuned.trainable().keys() == plain.trainable().keys()
@@ -64,7 +53,7 @@ def test_what_is_saved_and_what_is_trained_stay_as_they_were(name):
 
 
 def test_frozen_matrices_of_an_adapter_are_packed_and_a_gpus_are_not():
-    tuned = prepared("gpt2", "lora", bfloat16=True)
+    tuned = tiny.prepared("gpt2", "lora", bfloat16=True)
     fast.apply(tuned, device="cuda")
     block = tuned.network.transformer.h[0]
     assert not hasattr(block.mlp.c_fc, "packed")
@@ -76,7 +65,7 @@ def test_frozen_matrices_of_an_adapter_are_packed_and_a_gpus_are_not():
 
 def test_a_large_network_is_not_held_twice(monkeypatch):
     monkeypatch.setattr(fast, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32 - 1)
-    tuned = prepared("gpt2", "freeze")
+    tuned = tiny.prepared("gpt2", "freeze")
     fast.apply(tuned)
     assert not any(hasattr(module, "packed") for module in tuned.network.modules())
     monkeypatch.setattr(fast, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32)
@@ -90,7 +79,7 @@ def test_a_large_network_is_not_held_twice(monkeypatch):
 
 def sketched(kind, name):
     with torch.device("meta"):
-        tuned = prepared(kind, name)
+        tuned = tiny.prepared(kind, name)
     fast.apply(tuned)
     return {what: (value, reason) for what, value, reason in fast.told(tuned, device="cpu")}
 

@@ -7,9 +7,8 @@ import torch
 
 import flash_kernel
 import tiny
-from finewright import anatomy as anatomies
-from finewright import attention, fast, flash, methods, models, tasks, trace
-from finewright.attention import Layout
+from finewright import attention, fast, flash, tasks, trace
+from finewright.attention import Asked, Layout
 from finewright.tiles import Sight
 
 LENGTHS = (1, 3, 3, 8)
@@ -35,7 +34,7 @@ def there_and_back(how, layout, *, dtype=torch.bfloat16, **given):
     drawn = torch.Generator().manual_seed(5)
     rows = layout.prefix + sum(layout.lengths)
     states = [torch.randn(heads, rows, 16, generator=drawn).to(dtype).requires_grad_() for heads in (4, 2, 2)]
-    made = how(*states, layout, **{"reads": None, "sight": Sight(causal=True), "scale": 0.25, "dropout": 0.0, **given})
+    made = how(*states, layout, Asked(**{"reads": None, "sight": Sight(causal=True), "scale": 0.25, "dropout": 0.0, **given}))
     weights = torch.randn(made.shape, generator=drawn)
     return [made.float(), *(one.float() for one in torch.autograd.grad((made * weights).sum(), states))]
 
@@ -117,12 +116,7 @@ def test_where_there_is_no_kernel_there_is_none():
 
 
 def prepared(kind, name, *, device="cuda", bfloat16=True):
-    net = tiny.network(kind)
-    anatomy = anatomies.of(net.config)
-    torch.manual_seed(3)
-    tuned = methods.make(name, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=tiny.ORIGIN)
-    if bfloat16:
-        models.use_bfloat16(tuned)
+    tuned = tiny.prepared(kind, name, bfloat16=bfloat16)
     fast.apply(tuned, device=device)
     tuned.owner.eval()
     return tuned
@@ -168,7 +162,7 @@ def traced(how, lengths, **change):
     with trace.without_memory() as ledger:
         states = [torch.empty(12, sum(lengths), 64, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
         given = {"reads": None, "sight": Sight(causal=True), "scale": 0.1, "dropout": 0.1} | change
-        how(*states, Layout(lengths), **given).sum().backward()
+        how(*states, Layout(lengths), Asked(**given)).sum().backward()
         return ledger.work, sum(ledger.peak({}, rest="all").values())
 
 

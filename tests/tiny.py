@@ -117,6 +117,19 @@ def tuned(kind: str, **options: Any) -> Tuned:
     return Tuned(network=net, owner=net, anatomy=anatomies.of(net.config))
 
 
+def prepared(kind: str, way: str, *, bfloat16: bool = False) -> Tuned:
+    """The network as a way makes it ready."""
+    from finewright import methods, models
+
+    net = network(kind)
+    anatomy = anatomies.of(net.config)
+    torch.manual_seed(3)
+    tuned = methods.make(way, {}).prepare(net, anatomy=anatomy, head=anatomy.head, origin=ORIGIN)
+    if bfloat16:
+        models.use_bfloat16(tuned)
+    return tuned
+
+
 def texts(lengths: list[int], *, seed: int = 0) -> list[list[int]]:
     """Random token ids; no id is special, so the padding id occurs inside texts too."""
     generator = torch.Generator().manual_seed(seed)

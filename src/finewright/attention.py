@@ -4,11 +4,11 @@ Shape suffixes: T tokens of the row, N texts, L tokens of one text, P tokens of 
 B = A · N, R texts' tokens that ask (all L of them, or one).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -80,42 +80,30 @@ class Layout:
         return self.kept[key]  # type: ignore[no-any-return]
 
 
-class Attend(Protocol):
-    """How the texts of a row are attended to: query (A, T, D), keys and values of as many heads or fewer → (1, T, A, D).
+@dataclass(frozen=True)
+class Asked:
+    """How a row is looked at. `reads`: only the `first` or `last` token of each text asks; None: all do. `dropout`: share."""
 
-    `reads`: only the `first` or `last` token of each text asks, (1, N, A, D).
-    """
-
-    def __call__(  # noqa: D102, PLR0913  one attention's options
-        self,
-        query_ATD: torch.Tensor,
-        key_ATD: torch.Tensor,
-        value_ATD: torch.Tensor,
-        layout: Layout,
-        *,
-        reads: str | None,
-        sight: Sight,
-        scale: float,
-        dropout: float,
-    ) -> torch.Tensor: ...
+    reads: str | None
+    sight: Sight
+    scale: float
+    dropout: float
 
 
-def by_groups(  # noqa: PLR0913  one attention's options
-    query_ATD: torch.Tensor,
-    key_ATD: torch.Tensor,
-    value_ATD: torch.Tensor,
-    layout: Layout,
-    *,
-    reads: str | None,
-    sight: Sight,
-    scale: float,
-    dropout: float,
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Layout, Asked], torch.Tensor]
+"""Attends to the texts of a row: query (A, T, D), keys and values of as many heads or fewer → (1, T, A, D), or (1, N, A, D) where
+one token of each text asks."""
+
+
+def by_groups(
+    query_ATD: torch.Tensor, key_ATD: torch.Tensor, value_ATD: torch.Tensor, layout: Layout, asked: Asked
 ) -> torch.Tensor:
     """`Attend`, one batched product per distinct length.
 
     For short texts on a CPU this is several times faster than a masked or fused kernel over the whole row.
     """
     device, dtype, prefix = query_ATD.device, value_ATD.dtype, layout.prefix
+    reads, sight, scale, dropout = asked.reads, asked.sight, asked.scale, asked.dropout
     num_repeats = len(query_ATD) // len(key_ATD)
     if num_repeats > 1:  # grouped-query attention
         key_ATD, value_ATD = (states.repeat_interleave(num_repeats, dim=0) for states in (key_ATD, value_ATD))
@@ -165,7 +153,7 @@ def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     sight = Sight(bool(getattr(module, "is_causal", False)), sliding_window)
     narrow = getattr(module, NARROW, None)
     reads = narrow.reads if narrow is not None and narrow.active else None
-    attended = attend(query[0], key[0], value[0], layout, reads=reads, sight=sight, scale=scale, dropout=dropout)
+    attended = attend(query[0], key[0], value[0], layout, Asked(reads, sight, scale, dropout))
     if narrow is None or reads is None:
         return attended, None
     narrow.attended = attended

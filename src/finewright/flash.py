@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from typing import Any
 
 import torch
 
 from finewright import attention
-from finewright.attention import Layout, by_groups
+from finewright.attention import Asked, Layout, by_groups
 from finewright.tiles import Sight
 
 NAME = "finewright_at_once"
@@ -41,21 +40,12 @@ class _Spans:
     longest_seen: int
 
 
-def attend(  # noqa: PLR0913  one attention's options
-    query_ATD: torch.Tensor,
-    key_ATD: torch.Tensor,
-    value_ATD: torch.Tensor,
-    layout: Layout,
-    *,
-    reads: str | None,
-    sight: Sight,
-    scale: float,
-    dropout: float,
-) -> torch.Tensor:
+def attend(query_ATD: torch.Tensor, key_ATD: torch.Tensor, value_ATD: torch.Tensor, layout: Layout, asked: Asked) -> torch.Tensor:
     """`attention.Attend`, one kernel; states in a dtype that it does not take go length by length."""
+    reads, sight = asked.reads, asked.sight
     ahead = reads == "first" and sight.causal  # the kernel lets the tokens that ask be the last ones of their text
     if value_ATD.dtype not in DTYPES or ahead:
-        return by_groups(query_ATD, key_ATD, value_ATD, layout, reads=reads, sight=sight, scale=scale, dropout=dropout)
+        return by_groups(query_ATD, key_ATD, value_ATD, layout, asked)
     key = (NAME, reads, query_ATD.device)
     if key not in layout.kept:
         layout.kept[key] = _spans(layout, reads, query_ATD.device)
@@ -73,10 +63,10 @@ def attend(  # noqa: PLR0913  one attention's options
         spans.ends_seen,
         spans.longest_asking,
         spans.longest_seen,
-        dropout,
+        asked.dropout,
         sight.causal,
         False,  # noqa: FBT003  no mask to look at
-        scale=scale,
+        scale=asked.scale,
         **window,
     )[0]
     return attended_RAD.unsqueeze(0)
@@ -123,11 +113,12 @@ def _right(width: int, device: str) -> Iterator[bool]:
     for sight, reads, prefix in cases:
         layout = Layout(TRIED_LENGTHS, prefix=prefix)
         states = _states(layout, width, device)
-        given: dict[str, Any] = {"layout": layout, "reads": reads, "sight": sight, "scale": width**-0.5, "dropout": 0.0}
-        plainly = by_groups(*(one.float() for one in states), **given)
+        query, key, value = states
+        asked = Asked(reads, sight, scale=width**-0.5, dropout=0.0)
+        plainly = by_groups(query.float(), key.float(), value.float(), layout, asked)
         weights = torch.linspace(-1, 1, plainly.numel(), device=device).view_as(plainly)
         wanted = [plainly, *torch.autograd.grad((plainly * weights).sum(), states)]
-        at_once = attend(*states, **given)
+        at_once = attend(query, key, value, layout, asked)
         found = [at_once, *torch.autograd.grad((at_once * weights).sum(), states)]
         yield all(
             torch.allclose(one.float(), two.float(), atol=SLACK, rtol=SLACK) for one, two in zip(found, wanted, strict=True)
@@ -141,8 +132,8 @@ def _drops_alike(width: int, device: str) -> bool:
     query, key, value = _states(layout, width, device)
     with torch.no_grad():
         value.fill_(1)
-    given = {"reads": None, "sight": Sight(causal=False), "scale": width**-0.5, "dropout": TRIED_SHARE}
-    seen_TAD = attend(query, key, value, layout, **given)[0].float()
+    asked = Asked(None, Sight(causal=False), scale=width**-0.5, dropout=TRIED_SHARE)
+    seen_TAD = attend(query, key, value, layout, asked)[0].float()
     signs_TAD = torch.randn(seen_TAD.shape, generator=torch.Generator().manual_seed(width)).sign().to(device)
     out_TAD = seen_TAD * signs_TAD
     back = torch.autograd.grad(out_TAD.sum(), value)[0].float().sum(1)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from plan_accuracy import CONTENT, build
+from plan_accuracy import TICKETS, build
 
 
 class Stopwatch:
@@ -97,7 +97,7 @@ def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -
     knobs = {"train.threads": arguments.threads, "train.early_stopping": 0, "train.epochs": 1000}
     knobs |= {"train.batch_tokens": arguments.tokens} if arguments.tokens else {}
     with watch.over_a_run(), contextlib.suppress(Interrupted):
-        finewright.train(CONTENT / "tickets", model=model, method=method, out=out, knobs=knobs, listen=listen, stop=wish)
+        finewright.train(TICKETS, model=model, method=method, out=out, knobs=knobs, listen=listen, stop=wish)
     found = time.perf_counter()
     newest = checkpoint.newest(out / "checkpoints", tell=print)
     verifying = time.perf_counter() - found

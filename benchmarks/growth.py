@@ -35,7 +35,6 @@ BLOCKS = {128: 4, 256: 6, 512: 8, 768: 12}
 WIDTH, LABELS, NUM_TEXTS, VOCABULARY = 768, 6, 1_000, 50257
 SMALL_VOCABULARY = 8_192
 """Of the narrowest network, which has 2 M numbers with it."""
-CONTENT = Path(__file__).resolve().parent.parent / "src" / "finewright" / "content"
 
 
 def resident_bytes() -> int:
@@ -93,9 +92,9 @@ def train(axis: str, size: int, *, method: str, num_steps: int, least_seconds: f
 
 def write(file: Path, num_rows: int) -> None:
     """The embedded messages over and over, each with a number of its own."""
-    from finewright import formats
+    from finewright import assets, formats
 
-    records, _ = formats.read(CONTENT / "tickets" / "train.csv")
+    records, _ = formats.read(assets.TICKETS / "train.csv")
     rows = [(str(record.values["text"]), str(record.values["label"])) for record in records]
     with file.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)

@@ -16,7 +16,8 @@ from typing import Any
 
 from finewright_runs import read_lines
 
-CONTENT = Path(__file__).resolve().parent.parent / "src" / "finewright" / "content"
+from finewright.assets import CONFIGS, MODELS, TICKETS
+
 KEYS = ("peak_memory_bytes", "planned_peak_memory_bytes", "train_seconds", "saving_seconds", "planned_seconds")
 LLAMA = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6, "num_attention_heads": 8}
 
@@ -29,11 +30,11 @@ def build(name: str, place: Path) -> str:
     if name == "mini":
         return name
     folder = place / name
-    tokenizer = AutoTokenizer.from_pretrained(CONTENT / "mini")
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / "mini")
     config: Any = (
         LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=1024, **LLAMA)
         if name == "llama-6"
-        else AutoConfig.from_pretrained(CONTENT / "shapes" / name)
+        else AutoConfig.from_pretrained(CONFIGS / name)
     )
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
@@ -56,7 +57,7 @@ def measure(arguments: argparse.Namespace) -> None:
                         continue
                     knobs = {"train.max_steps": arguments.steps, "train.threads": 1, "train.batch_tokens": tokens}
                     out = Path(place) / f"{name}-{method}-{tokens}"
-                    run = finewright.train(CONTENT / "tickets", model=model, method=method, out=out, knobs=knobs)
+                    run = finewright.train(TICKETS, model=model, method=method, out=out, knobs=knobs)
                     found = {"model": name, "method": method, "tokens": tokens, "trained": run.result.trainable_parameters}
                     for key in KEYS:
                         found[key] = getattr(run.result, key)

@@ -232,13 +232,13 @@ def predict(who: str) -> dict:
     import torch
     from transformers import AutoTokenizer, pipeline
 
-    from finewright import evaluate, formats, hardware, hub
+    from finewright import assets, evaluate, formats, hardware
 
-    records, _ = formats.read(Path(hub.__file__).parent / "content" / "tickets" / "test.csv")
+    records, _ = formats.read(assets.TICKETS / "test.csv")
     messages = [str(record.values["text"]) for record in records[:NUM_MESSAGES]]
     bf16 = "bf16" in who or (who == FINEWRIGHT and hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16")
     with tempfile.TemporaryDirectory() as place:
-        tokenizer = AutoTokenizer.from_pretrained(Path(hub.__file__).parent / "content" / "mini")
+        tokenizer = AutoTokenizer.from_pretrained(assets.MODELS / "mini")
         tokenizer.pad_token = tokenizer.eos_token
         net = network()
         net.config.pad_token_id = tokenizer.pad_token_id

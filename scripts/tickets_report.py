@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
 SPLITS = ("train", "validation", "test")
-DEFAULT = Path(__file__).resolve().parent.parent / "src/finewright/content/tickets"
+DEFAULT = Path(__file__).resolve().parent.parent / "src/finewright/assets/data/tickets"
 
 
 def read(path: Path) -> list[tuple[str, str]]:

@@ -34,5 +34,5 @@ def test_a_hub_id_finds_the_same_shape_and_an_unknown_name_none():
     assert outlines.find("meta-llama/Llama-2-7b-hf") == outlines.find("llama-2-7b")
     assert outlines.find("openai-community/gpt2") == outlines.find("gpt2")
     assert outlines.find("nobody/nothing") is None
-    assert outlines.find("../shapes/gpt2") is None
+    assert outlines.find("../configs/gpt2") is None
     assert outlines.find("") is None

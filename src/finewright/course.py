@@ -9,11 +9,12 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from finewright import assets
 from finewright.errors import ExitCode, UserError
 
-EMBEDDED = Path(__file__).parent / "content" / "course"
+EMBEDDED = assets.COURSE
 EMBEDDED_NAME = "finewright"
-TICKETS = Path(__file__).parent / "content" / "tickets"
+TICKETS = assets.TICKETS
 _FOLDER = re.compile(r"(\d\d)_([a-z][a-z0-9_]*)")
 _COURSE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _PICTURES = (".svg", ".png", ".jpg", ".jpeg")

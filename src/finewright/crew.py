@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
+from finewright import assets
 from finewright.errors import ExitCode, UserError
 from finewright.stop import PATIENCE_S
 
@@ -33,7 +34,7 @@ class Crew:
     """The loaded process and what it is at. `log`: where its standard error goes, Python's own words about a crash too."""
 
     def __init__(self, log: Path) -> None:
-        package = str(Path(__file__).resolve().parent.parent)  # this very package, and nothing from the current folder
+        package = str(assets.PACKAGE.parent)  # this very package, and nothing from the current folder
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, **_SURROUNDINGS, "PYTHONPATH": os.pathsep.join(paths)}
         self.log = log

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finewright import api, comparison, hub, methods, run
+from finewright import api, assets, comparison, hub, methods, run
 from finewright.comparison import Comparison
 from finewright.methods.base import AbstractMethod
 
-DATA = Path(__file__).parent / "content" / "tickets"
+DATA = assets.TICKETS
 MESSAGES = (
     "The parcel says delivered but my porch is empty, can you find out where it went?",
     "you took the money twice for the same tent, please sort it",

@@ -14,11 +14,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from finewright import disk
+from finewright import assets, disk
 from finewright.errors import ExitCode, UserError
 
 EMBEDDED = "mini"
-_EMBEDDED_FOLDER = Path(__file__).parent / "content" / EMBEDDED
+_EMBEDDED_FOLDER = assets.MODELS / EMBEDDED
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 _SHAPE = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"]
 _UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]

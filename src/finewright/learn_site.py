@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
-from finewright import learn_pages, quiz
+from finewright import assets, learn_pages, quiz
 from finewright.course import Lesson
 from finewright.errors import UserError
 from finewright.judge import Verdict
 from finewright.lessons import Desk, Hint
 from finewright.quiz import Answered, Round
 
-STATIC = Path(__file__).parent / "content" / "web"
+STATIC = assets.WEB
 _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

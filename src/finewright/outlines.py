@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "content" / "shapes"
+from finewright import assets
+
+_FOLDER = assets.CONFIGS
 _HUB_NAMES = {
     "openai-community/gpt2": "gpt2",
     "openai-community/gpt2-medium": "gpt2-medium",

@@ -4,13 +4,12 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from string import Template
 
-from finewright import plots
+from finewright import assets, plots
 from finewright.markup import Safe, tag
 
-_TEMPLATE = Path(__file__).parent / "content" / "report"
+_TEMPLATE = assets.REPORT
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from finewright import evaluate
+from finewright import assets, evaluate
 from finewright.errors import RESUME, ExitCode, UserError, code_of, last_words
 
 NUM_PROBES = 32
@@ -74,7 +74,7 @@ def _no_room(folder: Path) -> UserError:
 
 def _in_new_interpreter(request: dict[str, Any]) -> None:
     """A process that starts from nothing."""
-    package = str(Path(__file__).resolve().parent.parent)  # this very package, and nothing from the current folder
+    package = str(assets.PACKAGE.parent)  # this very package, and nothing from the current folder
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-P", "-m", "finewright.proof"]

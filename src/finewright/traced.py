@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from finewright import store, trace
+from finewright import assets, store, trace
 from finewright.tuned import Tuned
 
 _KIND, _FILE = "traced", "traced.json"
@@ -42,7 +41,7 @@ def once(tuned: Tuned, what: list[Any], make: Callable[[], Traced]) -> Traced:
 def _code() -> str:
     """Everything that decides how a network is traced besides itself."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(assets.PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     versions = {}
     for name in _VERSIONED:

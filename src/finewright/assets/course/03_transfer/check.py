@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
-MINI = Path(__file__).resolve().parents[2] / "mini"
+MINI = Path(__file__).resolve().parents[2] / "models" / "mini"
 NUM_LABELS, VOCABULARY = 3, 40
 
 

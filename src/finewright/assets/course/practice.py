@@ -20,7 +20,7 @@ logging.disable_progress_bar()
 LONGEST = 64
 """Tokens of a message that are read; one message in ten is longer."""
 HERE = Path(__file__).resolve().parent
-MINI = Path(str(files("finewright"))) / "content" / "mini"
+MINI = Path(str(files("finewright"))) / "assets" / "models" / "mini"
 """A small GPT-2, pre-trained, that comes with Finewright."""
 
 

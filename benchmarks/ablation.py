@@ -27,8 +27,8 @@ def switches() -> dict[str, list[Any]]:
 
     import torch
 
-    import finewright.config as config
-    from finewright import hardware, kernels, narrow, vocabulary
+    from finewright.core import config, hardware
+    from finewright.models import kernels, last_layer, trimmed_embedding
 
     class Unfused(torch.optim.AdamW):  # a class: what makes an optimizer's state asks of which one it is
         def __init__(self, groups: Any, **given: Any) -> None:
@@ -38,12 +38,12 @@ def switches() -> dict[str, list[Any]]:
         ALL: [],
         "bfloat16": [mock.patch.object(hardware, "choose_precision", return_value=("float32", ""))],
         "frozen matrices packed": [mock.patch.object(kernels, "can_pack", return_value=False)],
-        "last block only where it is read": [mock.patch.object(narrow, "install", return_value=None)],
+        "last block only where it is read": [mock.patch.object(last_layer, "install_pooled_last_layer", return_value=None)],
         "activations and dropout in one pass": [mock.patch.object(kernels, "fuse", return_value=None)],
-        "embeddings only where used": [mock.patch.object(vocabulary, "restrict", return_value=0)],
+        "embeddings only where used": [mock.patch.object(trimmed_embedding, "trim_embedding", return_value=0)],
         "fused optimizer": [mock.patch.object(torch.optim, "AdamW", Unfused)],
         "frozen blocks run once": [
-            mock.patch("engine_steps.TrainKnobs", functools.partial(config.TrainKnobs, trunk_cache="off"))
+            mock.patch("engine_steps.TrainKnobs", functools.partial(config.TrainingConfig, frozen_layer_cache="off"))
         ],
     }
 

@@ -55,25 +55,26 @@ class Stopwatch:
     @contextlib.contextmanager
     def over_a_run(self) -> Iterator[None]:
         """Everything that is counted."""
-        from finewright import engine, keeper, life, run, update
+        from finewright.runs import checkpoint_manager, folder, session
+        from finewright.training import loop, step
 
-        heard = life.Life.hear
+        heard = session.Session.hear
 
         def hear(self_: Any, event: Any) -> None:
             self.event = event
             heard(self_, event)
 
         with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.object(life.Life, "hear", hear))
+            stack.enter_context(mock.patch.object(session.Session, "hear", hear))
             for where, name, label in (
-                (update.Update, "made", "updates"),
-                (update.Update, "__init__", "per_step"),
-                (engine._GradientGuard, "look", "per_step"),
-                (run.RunFolder, "append", "per_step"),
-                (engine, "_look", "looks"),
+                (step.UpdateAttempt, "made", "updates"),
+                (step.UpdateAttempt, "__init__", "per_step"),
+                (loop._GradientGuard, "look", "per_step"),
+                (folder.RunFolder, "append", "per_step"),
+                (loop, "_look", "looks"),
             ):
                 stack.enter_context(self.over(where, name, lambda label=label: label))
-            stack.enter_context(self.over(keeper.Keeper, "commit", self._commit))
+            stack.enter_context(self.over(checkpoint_manager.CheckpointManager, "commit", self._commit))
             yield
 
     def _commit(self) -> str:
@@ -83,10 +84,10 @@ class Stopwatch:
 def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """One way's line."""
     import finewright
-    from finewright import checkpoint, keeper
-    from finewright.stop import Interrupted, Stop
+    from finewright.core.interrupts import Interrupted, StopRequest
+    from finewright.runs import checkpoint, checkpoint_manager
 
-    watch, wish, began = Stopwatch(), Stop(), 0.0
+    watch, wish, began = Stopwatch(), StopRequest(), 0.0
 
     def listen(event: Any) -> None:
         nonlocal began
@@ -94,17 +95,19 @@ def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -
         if began and time.monotonic() - began > arguments.seconds:
             wish.number = 15
 
-    knobs = {"train.threads": arguments.threads, "train.early_stopping": 0, "train.epochs": 1000}
-    knobs |= {"train.batch_tokens": arguments.tokens} if arguments.tokens else {}
+    knobs = {"training.num_threads": arguments.threads, "training.early_stopping_patience": 0, "training.epochs": 1000}
+    knobs |= {"training.tokens_per_micro_batch": arguments.tokens} if arguments.tokens else {}
     with watch.over_a_run(), contextlib.suppress(Interrupted):
         finewright.train(TICKETS, model=model, method=method, out=out, knobs=knobs, listen=listen, stop=wish)
     found = time.perf_counter()
-    newest = checkpoint.newest(out / "checkpoints", tell=print)
+    newest = checkpoint.load_latest(out / "checkpoints", tell=print)
     verifying = time.perf_counter() - found
     assert newest is not None
-    return {"method": method, **told(watch, least=keeper.LEAST_SECONDS, most=keeper.MOST_SHARE), "verifying": verifying} | {
-        "checkpoint_bytes": sum(file.stat().st_size for file in newest.path.iterdir())
-    }
+    return {
+        "method": method,
+        **told(watch, least=checkpoint_manager.LEAST_SECONDS, most=checkpoint_manager.MOST_SHARE),
+        "verifying": verifying,
+    } | {"checkpoint_bytes": sum(file.stat().st_size for file in newest.path.iterdir())}
 
 
 def told(watch: Stopwatch, *, least: float, most: float) -> dict[str, Any]:

@@ -7,20 +7,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from finewright import anatomy, attention, batches, compiling, engine, hardware, methods, models, optim, savings, step
-from finewright.config import TrainKnobs
-from finewright.encoding import TokenRows
-from finewright.tasks import Classification
-from finewright.tuned import Origin
+from finewright import methods
+from finewright.core import hardware
+from finewright.core.config import TrainingConfig
+from finewright.data import packing
+from finewright.data.tokenization import TokenRows
+from finewright.models import acceleration, architectures, prepared
+from finewright.models.attention import packed
+from finewright.models.prepared import BaseModelRef
+from finewright.planning import optimizations
+from finewright.tasks.text_classification import TextClassification
+from finewright.training import loop, step
+from finewright.training import optimizer as optimizer_module
 
 EPOCHS = 3
 LR = 1e-4
 PLAIN: dict[str, Any] = {
-    "warmup_fraction": 0.0,
+    "warmup_ratio": 0.0,
     "schedule": "constant",
     "weight_decay": 0.01,
-    "clip_norm": 1.0,
-    "early_stopping": 0,
+    "max_grad_norm": 1.0,
+    "early_stopping_patience": 0,
 }
 
 
@@ -48,41 +55,45 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     works on after a call returns, so who counts its seconds waits there.
     """
     began = _now()
-    attention.register()
-    net.set_attn_implementation(attention.NAME)
-    shape = anatomy.of(net.config)
-    encoded = batches.Encoded(ids, (), [row % num_labels for row in range(len(ids))])
-    tuned = methods.make(method, knobs).prepare(net, anatomy=shape, head=shape.head, origin=Origin("made here", "", None))
+    packed.register()
+    net.set_attn_implementation(packed.NAME)
+    shape = architectures.architecture_of(net.config)
+    encoded = packing.EncodedSplit(ids, (), [row % num_labels for row in range(len(ids))])
+    prepared_model = methods.build_method(method, knobs).prepare(
+        net, architecture=shape, head=shape.head, origin=BaseModelRef("made here", "", None)
+    )
     if hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16":
-        models.use_bfloat16(tuned)
-    lengths = [length + tuned.prompt_tokens for length in encoded.lengths]
-    budget, _ = batches.choose_budget(lengths)
+        prepared.use_bfloat16(prepared_model)
+    lengths = [length + prepared_model.prompt_tokens for length in encoded.lengths]
+    budget, _ = packing.auto_tokens_per_batch(lengths)
     if rows_per_step:
         budget = max(rows_per_step * sum(lengths) // len(lengths), *lengths)
-    steps = batches.steps(lengths, budget=budget, accumulation=1, seed=0, epochs=EPOCHS)
-    recipe = engine.Recipe(steps, lr=LR, evaluate_every=len(steps), **PLAIN)
-    known = savings.Texts(encoded.lengths, [], tokens=encoded.tokens())
-    saved = savings.choose(tuned, train=TrainKnobs(), texts=known, recipe=recipe, memory_bytes=hardware.free_bytes(device))
-    saved.apply(tuned, device=device)
-    tuned.owner.to(device)
+    steps = packing.schedule_updates(lengths, budget=budget, gradient_accumulation_steps=1, seed=0, epochs=EPOCHS)
+    recipe = loop.TrainingSchedule(steps, lr=LR, evaluate_every=len(steps), **PLAIN)
+    known = optimizations.SplitLengths(encoded.lengths, [], tokens=encoded.tokens())
+    saved = optimizations.choose_optimizations(
+        prepared_model, train=TrainingConfig(), texts=known, recipe=recipe, memory_bytes=hardware.free_bytes(device)
+    )
+    saved.apply(prepared_model, device=device)
+    prepared_model.trainable_module.to(device)
     if not at_once:
-        net.set_attn_implementation(attention.NAME)
+        net.set_attn_implementation(packed.NAME)
     if compiled:
-        compiling.begin(tuned)
-    optimizer = optim.build(tuned, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        acceleration.start_compiling(prepared_model)
+    optimizer = optimizer_module.build_optimizer(prepared_model, lr=recipe.lr, weight_decay=recipe.weight_decay)
     ready = _now()
     splits = {"train": encoded}
-    saved.fill(tuned, splits, ("train",))
+    saved.fill(prepared_model, splits, ("train",))
     filled = _now()
-    task, done, marks = Classification(tuple(map(str, range(num_labels)))), [], []
+    task, done, marks = TextClassification(tuple(map(str, range(num_labels)))), [], []
     torch.manual_seed(0)
     heard(0)
     for number, one in enumerate(steps):
         if number > num_steps and marks[-1][0] - marks[0][0] >= least_seconds:
             break
-        tuned.train()
-        parts = [batches.collate(splits["train"], rows, device=device) for rows in one.batches]
-        step.train_step(tuned, parts, task=task, optimizer=optimizer, lr=recipe.lr, clip_norm=recipe.clip_norm)
+        prepared_model.train()
+        parts = [packing.collate(splits["train"], rows, device=device) for rows in one.batches]
+        step.train_step(prepared_model, parts, task=task, optimizer=optimizer, lr=recipe.lr, max_grad_norm=recipe.max_grad_norm)
         heard(number + 1)
         marks.append(_now())
         done.append(sum(len(encoded.ids[row]) for rows in one.batches for row in rows))
@@ -94,7 +105,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
         "step_tokens": done[1:],
         "step_cpu_seconds": cpu,
         "preparing_cpu_seconds": ready[0] - began[0],
-        "precision": "bfloat16" if tuned.bfloat16 else "float32",
+        "precision": "bfloat16" if prepared_model.bfloat16 else "float32",
     }
     if not saved.where:
         return told

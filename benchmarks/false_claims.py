@@ -9,8 +9,8 @@ import argparse
 import numpy as np
 from scipy.optimize import brentq
 
-from finewright import statistics
-from finewright.statistics import Predictions
+from finewright.comparison import statistics
+from finewright.comparison.statistics import Predictions
 
 ROWS, WAYS = 300, 5
 EASE, OWN = 1.5, 0.75
@@ -49,8 +49,8 @@ def main() -> None:
         worse = [ability(0.5, spread=spreads[0]), *equal[1:]]
         for seeds in (1, 2, 3, 5):
             rng = np.random.default_rng(seeds)
-            alike = [statistics.pairs(play(rng, able=equal, spreads=spreads, seeds=seeds)) for _ in range(trials)]
-            apart = [statistics.pairs(play(rng, able=worse, spreads=spreads, seeds=seeds)) for _ in range(trials)]
+            alike = [statistics.compare_pairs(play(rng, able=equal, spreads=spreads, seeds=seeds)) for _ in range(trials)]
+            apart = [statistics.compare_pairs(play(rng, able=worse, spreads=spreads, seeds=seeds)) for _ in range(trials)]
             false = np.mean([any(pair.told_apart for pair in pairs) for pairs in alike])
             found = np.mean([pair.told_apart for pairs in apart for pair in pairs if 0 in (pair.first, pair.second)])
             print(f"| {name} | {seeds} | {false:.1%} | {found:.1%} |", flush=True)

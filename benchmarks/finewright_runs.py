@@ -30,7 +30,7 @@ def read_lines(path: Path) -> list[dict]:
 @contextlib.contextmanager
 def clock() -> Iterator[list[float]]:
     """Inside, the list gets the process's CPU-seconds when training begins, frozen blocks included."""
-    from finewright.job import Job
+    from finewright.runs.stages import Job
 
     began: list[float] = []
     fill = Job.fill
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
     data = Path(arguments.data[0])
     out = Path(arguments.runs or tempfile.mkdtemp()) / f"{data.name}-{arguments.method}-{arguments.seed}"
-    knobs = {"seed": arguments.seed, "train.threads": 1}
+    knobs = {"seed": arguments.seed, "training.num_threads": 1}
     with clock() as began:
         done = finewright.train(data, model=arguments.model, method=arguments.method, out=out, knobs=knobs, listen=listen)
     result = done.result
@@ -122,7 +122,7 @@ def main() -> None:
     done = {(line["data"], line["method"], line["seed"]) for line in read_lines(out)}
     for seed in range(arguments.seeds):
         for data in arguments.data:
-            for method in methods.names():
+            for method in methods.method_names():
                 if (Path(data).name, method, seed) in done:
                     continue
                 command = [sys.executable, __file__, "--model", arguments.model, "--data", data, "--out", arguments.out]

@@ -39,7 +39,7 @@ from typing import Any
 import children
 import speed
 
-from finewright.errors import UserError, is_out_of_memory
+from finewright.core.errors import UserError, is_out_of_memory
 
 FINEWRIGHT: dict[str, dict[str, bool]] = {"finewright": {}, "by length": {"at_once": False}, "compiled": {"compiled": True}}
 TRAINER, TRAINER_BF16_BASE = "trainer", "trainer bf16 base"
@@ -141,7 +141,7 @@ class Clock:
                 torch.cuda.reset_peak_memory_stats()
             self._memory_bytes = torch.cuda.max_memory_allocated()
         else:
-            from finewright import hardware
+            from finewright.core import hardware
 
             self._memory_bytes = hardware.peak_resident_bytes()
 
@@ -164,9 +164,9 @@ class Clock:
 def flops(net: Any, way: str, lengths: list[int]) -> float:
     """For each token of an update: products with the weights of every block (forward, the states' gradients, and the weights'
     where they learn), and attention's own, forward and two back, with the tokens up to this one."""
-    from finewright import anatomy
+    from finewright.models import architectures
 
-    blocks = net.get_submodule(anatomy.of(net.config).blocks)
+    blocks = net.get_submodule(architectures.architecture_of(net.config).blocks)
     weights = sum(parameter.numel() for parameter in blocks.parameters() if parameter.ndim == 2)
     seen = speed.Texts.of(lengths).seen / 2  # half of a text lies before a token, on average
     attention = 2 * len(blocks) * net.config.hidden_size * seen
@@ -355,9 +355,9 @@ def _as_child(arguments: argparse.Namespace) -> None:
     os.environ |= {"TORCHINDUCTOR_CACHE_DIR": str(store / "inductor"), "TRITON_CACHE_DIR": str(store / "triton")}
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     if arguments.tiny:
-        from finewright import compiling
+        from finewright.models import acceleration
 
-        compiling.BACKEND = "aot_eager"  # the compiler's last stage wants a GPU or a compiler for C++
+        acceleration.BACKEND = "aot_eager"  # the compiler's last stage wants a GPU or a compiler for C++
     scale = Scale(arguments.tiny)
     print(json.dumps({"cells": [cell(tuple(name), scale=scale, num_steps=arguments.steps) for name in arguments.cell]}))
 
@@ -398,7 +398,7 @@ def main() -> None:
 
     if not (arguments.tiny or torch.cuda.is_available()):
         parser.exit(1, f"{parser.prog}: error: no CUDA GPU that PyTorch {torch.__version__} can use; --tiny needs none\n")
-    from finewright import hardware
+    from finewright.core import hardware
 
     environment, cells = hardware.environment(), list[dict[str, Any]]()
     asked = [names(arguments)] if arguments.tiny else [[name] for name in names(arguments)]

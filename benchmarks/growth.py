@@ -47,7 +47,7 @@ def texts(axis: str, size: int, *, vocabulary: int) -> Any:
     import numpy as np
     import speed
 
-    from finewright.encoding import TokenRows
+    from finewright.data.tokenization import TokenRows
 
     random, num_texts = np.random.default_rng(0), size if axis == "rows" else NUM_TEXTS
     spread = np.exp(speed.SPREAD * random.standard_normal(num_texts))
@@ -92,9 +92,10 @@ def train(axis: str, size: int, *, method: str, num_steps: int, least_seconds: f
 
 def write(file: Path, num_rows: int) -> None:
     """The embedded messages over and over, each with a number of its own."""
-    from finewright import assets, formats
+    from finewright.core import assets
+    from finewright.data import readers
 
-    records, _ = formats.read(assets.TICKETS / "train.csv")
+    records, _ = readers.read_records(assets.TICKETS / "train.csv")
     rows = [(str(record.values["text"]), str(record.values["label"])) for record in records]
     with file.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
@@ -110,8 +111,15 @@ def write(file: Path, num_rows: int) -> None:
 
 def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
     """From a file to the plan of every update and the facts of a run, as `train` does it, each part on its own clock."""
-    from finewright import checks, data, facts, hardware, hub, methods, prospect, tasks
-    from finewright.config import Settings
+    from finewright import methods
+    from finewright.core import hardware
+    from finewright.core.config import RunConfig
+    from finewright.data import checks
+    from finewright.data import dataset as dataset_module
+    from finewright.models import hub
+    from finewright.planning import method_plan
+    from finewright.runs import fingerprint
+    from finewright.tasks import text_classification
 
     seconds: dict[str, float] = {}
     resident: dict[str, int] = {}
@@ -126,19 +134,21 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
 
         return do
 
-    settings, source, way = Settings(), hub.resolve("mini"), methods.make(method, {})
+    settings, source, way = RunConfig(), hub.resolve_model("mini"), methods.build_method(method, {})
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / name
         write(file, num_rows)
         before, num_bytes = resident_bytes(), file.stat().st_size
-        dataset = timed("reading", data.read)(file, knobs=settings.data)
-        timed("checking", checks.look)(dataset)
-        task = tasks.infer(dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none")
+        dataset = timed("reading", dataset_module.read_dataset)(file, knobs=settings.data)
+        timed("checking", checks.check_dataset)(dataset)
+        task = text_classification.infer_task(
+            dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
+        )
         told = {"settings": settings, "machine": hardware.detect(), "dataset": dataset, "task": task}
-        with mock.patch.object(prospect, "encode", timed("tokenising", prospect.encode)):
-            found = timed("planning", prospect.look)(source, way, **told, report=checks.stop_on_errors)
+        with mock.patch.object(method_plan, "encode_splits", timed("tokenising", method_plan.encode_splits)):
+            found = timed("planning", method_plan.plan_method)(source, way, **told, report=checks.raise_on_errors)
         known = {"source": source, "dataset": dataset, "settings": settings, "method": way, "device": "cpu"}
-        timed("hashing", facts.collect)(splits=found.splits, **known)
+        timed("hashing", fingerprint.make_fingerprint)(splits=found.splits, **known)
     seconds["planning"] -= seconds["tokenising"]
     sizes = {"tokens": sum(sum(one.lengths) for one in found.splits.values()), "file_bytes": num_bytes}
     sizes |= {"before_bytes": before, "resident_bytes": resident_bytes(), "updates": len(found.forecast.recipe.steps)}
@@ -193,7 +203,7 @@ def main() -> None:
         counts = {"num_steps": arguments.steps, "least_seconds": arguments.seconds}
         print(json.dumps(cell(axis, int(size), method=arguments.method, **counts)))
         return
-    from finewright import hardware
+    from finewright.core import hardware
 
     cells: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as store:

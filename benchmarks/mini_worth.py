@@ -24,12 +24,12 @@ VALIDATION_ROWS = 300
 
 def read_rows(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """(all rows that may be trained on, the test rows)"""
-    from finewright import formats
+    from finewright.data import readers
 
     splits: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
     for name, rows in splits.items():
         for path in sorted(folder.glob(f"{name}.*")):
-            records, _ = formats.read(path)
+            records, _ = readers.read_records(path)
             rows += [{key: str(record.values[key]) for key in ("text", "label")} for record in records]
     return splits["train"] + splits["validation"], splits["test"]
 
@@ -60,7 +60,11 @@ def measure(arguments: argparse.Namespace) -> None:
                         rows, out = Path(place) / data.name, Path(place) / "run"
                         rows.mkdir()
                         draw(data, size=size, seed=seed, into=rows)
-                        knobs = {"seed": seed, "train.threads": 1, "train.lr": methods.kind(method).lr}
+                        knobs = {
+                            "seed": seed,
+                            "training.num_threads": 1,
+                            "training.learning_rate": methods.get_method(method).learning_rate,
+                        }
                         run = finewright.train(rows, model=arguments.model, method=method, out=out, knobs=knobs)
                         accuracy, seconds = run.result.metrics["test"]["accuracy"], run.result.train_seconds
                     found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": accuracy}

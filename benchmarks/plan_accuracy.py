@@ -16,7 +16,7 @@ from typing import Any
 
 from finewright_runs import read_lines
 
-from finewright.assets import CONFIGS, MODELS, TICKETS
+from finewright.core.assets import CONFIGS, MODELS, TICKETS
 
 KEYS = ("peak_memory_bytes", "planned_peak_memory_bytes", "train_seconds", "saving_seconds", "planned_seconds")
 LLAMA = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6, "num_attention_heads": 8}
@@ -47,7 +47,7 @@ def measure(arguments: argparse.Namespace) -> None:
     from finewright import methods
 
     done = {tuple(line[key] for key in ("model", "method", "tokens")) for line in read_lines(arguments.out)}
-    wanted = arguments.methods.split(",") if arguments.methods else methods.names()
+    wanted = arguments.methods.split(",") if arguments.methods else methods.method_names()
     with tempfile.TemporaryDirectory() as place:
         for name in arguments.models.split(","):
             model = build(name, Path(place))
@@ -55,7 +55,11 @@ def measure(arguments: argparse.Namespace) -> None:
                 for method in wanted:
                     if (name, method, tokens) in done:
                         continue
-                    knobs = {"train.max_steps": arguments.steps, "train.threads": 1, "train.batch_tokens": tokens}
+                    knobs = {
+                        "training.max_steps": arguments.steps,
+                        "training.num_threads": 1,
+                        "training.tokens_per_micro_batch": tokens,
+                    }
                     out = Path(place) / f"{name}-{method}-{tokens}"
                     run = finewright.train(TICKETS, model=model, method=method, out=out, knobs=knobs)
                     found = {"model": name, "method": method, "tokens": tokens, "trained": run.result.trainable_parameters}

@@ -17,9 +17,9 @@ import tempfile
 import time
 
 IMPORTED = (
-    "finewright.survey",
-    "finewright.lowrank",
-    "finewright.layers",
+    "finewright.planning.report",
+    "finewright.models.adapters.lora",
+    "finewright.models.adapters.sliced",
     "peft",
     "torch._dynamo",
     "torch._subclasses.fake_tensor",
@@ -37,7 +37,7 @@ def inside(model: str, *, method: str, budget: str) -> float:
     for name in IMPORTED:
         importlib.import_module(name)
     began = time.perf_counter()
-    found = api.plan(model=model, method=method, knobs={"budget": budget})
+    found = api.plan(model=model, method=method, knobs={"memory_budget": budget})
     seconds = time.perf_counter() - began
     assert found.entries, "nothing was planned"
     return seconds
@@ -47,7 +47,7 @@ def whole(model: str, *, method: str, budget: str, cache: str) -> float:
     """Seconds of the command in a process of its own."""
     words = ["plan", "--model", model, "--method", method, "--budget", budget, "--json"]
     began = time.perf_counter()
-    outcome = _run(["-m", "finewright.cli", *words], cache=cache)
+    outcome = _run(["-m", "finewright.cli.main", *words], cache=cache)
     seconds = time.perf_counter() - began
     assert json.loads(outcome)["plans"], "nothing was planned"
     return seconds
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--inside", metavar="MODEL", help="plan this one here and print the seconds")
     arguments = parser.parse_args()
-    given = {"method": arguments.method, "budget": arguments.budget}
+    given = {"method": arguments.method, "memory_budget": arguments.budget}
     if arguments.inside:
         print(inside(arguments.inside, **given))
         return

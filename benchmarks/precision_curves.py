@@ -32,8 +32,13 @@ def run(arguments: argparse.Namespace, method: str, precision: str, seed: int) -
         if type(event).__name__ == "Stepped":
             losses.append(event.result.loss)
 
-    knobs = {"seed": seed, "train.precision": precision, "train.max_steps": arguments.steps, "train.early_stopping": 0}
-    knobs |= {"train.epochs": arguments.epochs, "train.threads": 1}
+    knobs = {
+        "seed": seed,
+        "training.precision": precision,
+        "training.max_steps": arguments.steps,
+        "training.early_stopping_patience": 0,
+    }
+    knobs |= {"training.epochs": arguments.epochs, "training.num_threads": 1}
     with tempfile.TemporaryDirectory() as place:
         done = finewright.train(
             arguments.data, model=arguments.model, method=method, out=f"{place}/run", knobs=knobs, listen=listen

@@ -232,9 +232,11 @@ def predict(who: str) -> dict:
     import torch
     from transformers import AutoTokenizer, pipeline
 
-    from finewright import assets, evaluate, formats, hardware
+    from finewright.core import assets, hardware
+    from finewright.data import readers
+    from finewright.inference import predictor
 
-    records, _ = formats.read(assets.TICKETS / "test.csv")
+    records, _ = readers.read_records(assets.TICKETS / "test.csv")
     messages = [str(record.values["text"]) for record in records[:NUM_MESSAGES]]
     bf16 = "bf16" in who or (who == FINEWRIGHT and hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16")
     with tempfile.TemporaryDirectory() as place:
@@ -245,7 +247,7 @@ def predict(who: str) -> dict:
         net.save_pretrained(place)
         tokenizer.save_pretrained(place)
         if who == FINEWRIGHT:
-            score = evaluate.Predictor.load(Path(place), limit=512, keep_end=False, bfloat16=bf16).score
+            score = predictor.Predictor.load(Path(place), limit=512, keep_end=False, bfloat16=bf16).score
         else:
             kind = torch.bfloat16 if bf16 else torch.float32
             made = pipeline("text-classification", model=place, dtype=kind, device="cpu", batch_size=16, top_k=None)
@@ -342,7 +344,7 @@ def main() -> None:
     if arguments.table:
         show(json.loads(arguments.table.read_text())["cells"])
         return
-    from finewright import hardware
+    from finewright.core import hardware
 
     environment, cells = hardware.environment(), list[dict]()
     with tempfile.TemporaryDirectory() as store:

@@ -44,14 +44,14 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
         if type(event).__name__ == "Evaluated":
             looks.append((time.process_time() - began[0], event.metrics["accuracy"]))
 
-    knobs = {"train.threads": 1, "train.early_stopping": 0, "train.evaluations_per_epoch": LOOKS}
+    knobs = {"training.num_threads": 1, "training.early_stopping_patience": 0, "training.evals_per_epoch": LOOKS}
     knobs |= {"seed": arguments.seed, "data.max_length": MAX_LENGTH}
     with tempfile.TemporaryDirectory() as place, clock() as began:
         done = finewright.train(
             arguments.data[0], model=arguments.model, method=arguments.method, out=f"{place}/run", knobs=knobs, listen=listen
         )
         chosen, epochs = json.loads(Path(place, "run", "config.json").read_text())["choices"], done.result.epochs
-    lr = next(choice["value"] for choice in chosen if choice["knob"] == "train.lr")
+    lr = next(choice["value"] for choice in chosen if choice["knob"] == "training.learning_rate")
     return {"looks": looks, "epochs": epochs, "lr": lr}
 
 
@@ -60,13 +60,13 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
     from transformers import AutoTokenizer, TrainerCallback, set_seed
 
-    from finewright import data
-    from finewright.config import DataKnobs
-    from finewright.hub import resolve
+    from finewright.core.config import DataConfig
+    from finewright.data import dataset as dataset_module
+    from finewright.models.hub import resolve_model
 
     torch.set_num_threads(1)
     set_seed(arguments.seed)
-    dataset, model = data.read(arguments.data[0], knobs=DataKnobs()), str(resolve(arguments.model).path)
+    dataset, model = dataset_module.read_dataset(arguments.data[0], knobs=DataConfig()), str(resolve_model(arguments.model).path)
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = prepare(arguments.method, model, len(dataset.labels))
     give_padding(tokenizer, network)

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from sklearn.metrics import f1_score
     from transformers import AutoTokenizer, set_seed
 
-    from finewright.data import stratified_split
+    from finewright.data.splits import stratified_split
 
     torch.set_num_threads(1)
     set_seed(arguments.seed)

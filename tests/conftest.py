@@ -18,11 +18,11 @@ def _quick_proofs(tmp_path_factory):
     """Proofs come from forks of one clean process instead of a new interpreter each; tests/test_proof.py asks a new one."""
     import gc
 
-    from finewright import proof
-    from prover import Prover
+    from finewright.runs import verify
+    from support.prover import Prover
 
     gc.freeze()  # what is imported by now is for ever: collecting walks past it, a third of a tiny run's time
     prover = Prover(tmp_path_factory.mktemp("prover") / "log.txt")
-    with proof.answered_by(prover):
+    with verify.verifying_with(prover):
         yield
     prover.close()

@@ -6,16 +6,16 @@ import shutil
 import pytest
 
 import finewright
-import tiny
-from finewright.errors import ExitCode, UserError
+from finewright.core.errors import ExitCode, UserError
+from support import tiny
 
-FAST = {"train.max_steps": 5, "train.batch_tokens": 120, "train.threads": 1}
+FAST = {"training.max_steps": 5, "training.tokens_per_micro_batch": 120, "training.num_threads": 1}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("api")
-    method = finewright.LoRA(rank=4, alpha=8, target=("query", "value"))
+    method = finewright.LoRA(rank=4, alpha=8, target_modules=("query", "value"))
     model = str(tiny.folder(root / "gpt2"))
     return finewright.train(tiny.tickets(root / "t.csv"), model=model, method=method, out=root / "run", knobs=FAST)
 

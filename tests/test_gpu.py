@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-import lives
-from finewright import pipeline
+from finewright.runs import pipeline
+from support import lives
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-from test_hub import ask
+from support.hub_client import ask
 
 pytestmark = pytest.mark.network
 HUB, NAME = "https://huggingface.co", "openai-community/gpt2"

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-from finewright import batches, hub, models
-from finewright.tuned import Tuned
+from finewright.data import packing
+from finewright.models import hub, loading
+from finewright.models.prepared import PreparedModel
+from support import tiny
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
 TEXTS = [
@@ -23,11 +24,11 @@ TEXTS = [
 def test_a_text_scores_the_same_alone_in_a_batch_and_in_transformers(name):
     if not (SHARED / name).is_dir():
         pytest.skip(f"{name} is not beside the project")
-    base = models.load(hub.resolve(str(SHARED / name)), labels=("a", "b", "c"))
-    tuned = Tuned(network=base.network.eval(), owner=base.network, anatomy=base.anatomy)
-    ids = batches.encode(base.origin.tokenizer, TEXTS, limit=64).ids.tolist()
-    together = tiny.scores(tuned, ids)
-    alone = torch.cat([tiny.scores(tuned, [one]) for one in ids])
+    base = loading.load_model(hub.resolve_model(str(SHARED / name)), labels=("a", "b", "c"))
+    prepared_model = PreparedModel(network=base.network.eval(), trainable_module=base.network, architecture=base.architecture)
+    ids = packing.encode_texts(base.origin.tokenizer, TEXTS, limit=64).ids.tolist()
+    together = tiny.scores(prepared_model, ids)
+    alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     base.network.set_attn_implementation("eager")
     for index, one in enumerate(ids):

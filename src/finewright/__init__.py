@@ -21,10 +21,10 @@ def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return getattr(importlib.import_module("finewright.api"), name)
     if name in ("Comparison", "compare"):
-        return getattr(importlib.import_module("finewright.comparison"), name)
+        return getattr(importlib.import_module("finewright.comparison.compare"), name)
     if name[0].isupper():
         methods = importlib.import_module("finewright.methods")
-        for method in map(methods.kind, methods.names()):
-            if method.python_name == name:
+        for method in map(methods.get_method, methods.method_names()):
+            if method.__name__ == name:
                 return method
     raise AttributeError(f"module 'finewright' has no attribute {name!r}")

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from finewright import stop
+from finewright.core import interrupts
 
 
 def main() -> None:
@@ -12,10 +12,10 @@ def main() -> None:
     def heard(number: int, _: Any) -> None:
         os._exit(128 + number)
 
-    stop.on_signals(heard)
-    from finewright import cli
+    interrupts.handle_signals(heard)
+    from finewright.cli import main as program
 
-    cli.main()
+    program.main()
 
 
 if __name__ == "__main__":

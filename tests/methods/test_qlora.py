@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import tiny
-from finewright import api, hub, memory, methods, models
-from finewright.quantization import FourBit
+from finewright import api, methods
+from finewright.models import hub, loading, size
+from finewright.models.quantization import FourBit
+from finewright.runs import run as run_module
+from support import tiny
 
 pytest.importorskip("bitsandbytes")
 
@@ -17,16 +19,18 @@ pytest.importorskip("bitsandbytes")
 def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("qlora")
     tiny.folder(root / "gpt2")
-    knobs = {"train.max_steps": 6, "train.threads": 1, "train.evaluations_per_epoch": 3}
+    knobs = {"training.max_steps": 6, "training.num_threads": 1, "training.evals_per_epoch": 3}
     return root, api.train(tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", out=root / "run", knobs=knobs)
 
 
 def test_trainable_numbers_are_loras():
-    from finewright.anatomy import of
+    from finewright.models.architectures import architecture_of
 
     net = tiny.network("gpt2")
-    tuned = methods.make("qlora", {"rank": 4}).prepare(net, anatomy=of(net.config), head=("score",), origin=tiny.ORIGIN)
-    assert tuned.num_trainable() == 3 * 2 * 4 * (32 + 32) + 3 * 32
+    prepared_model = methods.build_method("qlora", {"rank": 4}).prepare(
+        net, architecture=architecture_of(net.config), head=("score",), origin=tiny.ORIGIN
+    )
+    assert prepared_model.num_trainable() == 3 * 2 * 4 * (32 + 32) + 3 * 32
 
 
 def test_it_is_proven_in_a_new_process_and_predicts_again(finished):
@@ -34,7 +38,7 @@ def test_it_is_proven_in_a_new_process_and_predicts_again(finished):
     assert run.result.proof_difference == 0
     assert run.result.trainable_parameters == 3 * 2 * 8 * (32 + 32) + 2 * 32
     (first,) = run.predict(["where is my parcel"])
-    (again,) = api.open_run(run.path).predict(["where is my parcel"])
+    (again,) = run_module.open_run(run.path).predict(["where is my parcel"])
     assert first == again
 
 
@@ -89,7 +93,7 @@ def test_plain_peft_loads_it_on_the_packed_base(finished):
 
 def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
     from finewright import api
-    from finewright.errors import UserError
+    from finewright.core.errors import UserError
 
     tiny.folder(tmp_path / "gpt2")
     knobs = {"method.dora": True}
@@ -100,12 +104,12 @@ def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
 @pytest.mark.parametrize("double", [True, False], ids=["packed", "plain"])
 def test_measured_memory_counts_the_scales(tmp_path, double):
     """To the byte: no list of parameters or buffers shows them."""
-    source = hub.resolve(str(tiny.folder(tmp_path / "gpt2")))
-    network = models.load(source, labels=["a", "b"], four_bit=FourBit(double=double)).network
+    source = hub.resolve_model(str(tiny.folder(tmp_path / "gpt2")))
+    network = loading.load_model(source, labels=["a", "b"], four_bit=FourBit(double=double)).network
     listed = {tensor.data_ptr(): tensor.nbytes for tensor in (*network.parameters(), *network.buffers())}
     states = [parameter.quant_state for parameter in network.parameters() if hasattr(parameter, "quant_state")]
     scales = [tensor for state in states for tensor in (state.absmax, state.code)]
     scales += [tensor for state in states if state.nested for tensor in (state.offset, state.state2.absmax, state.state2.code)]
     hidden = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in scales}
     assert len(states) == 3 * 4
-    assert memory.held_bytes(network, SimpleNamespace(state={})) == sum(listed.values()) + sum(hidden.values())
+    assert size.held_bytes(network, SimpleNamespace(state={})) == sum(listed.values()) + sum(hidden.values())

@@ -4,14 +4,15 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from finewright.anatomy import Anatomy
-from finewright.config import Knobs, knob
+from finewright.core.config import Options
+from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.quantization import FourBit
-    from finewright.tuned import Origin, Tuned
+    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.quantization import FourBit
 
-__all__ = ["AbstractMethod", "Span", "freeze_all", "knob"]
+
+__all__ = ["Method", "Span", "freeze_all"]
 
 
 class Span(NamedTuple):
@@ -22,7 +23,7 @@ class Span(NamedTuple):
     log: bool = False
 
 
-class AbstractMethod(Knobs):
+class Method(Options):
     """A way of fine-tuning: its facts (class variables), its knobs (fields), `prepare` and `save`.
 
     Subclasses are final and live in `methods/<name>.py` under the class name `Method`.
@@ -30,8 +31,6 @@ class AbstractMethod(Knobs):
 
     summary: ClassVar[str]
     """One line for `finewright methods`."""
-    python_name: ClassVar[str]
-    """Its name as a class, `finewright.<python_name>`."""
     weights: ClassVar[Literal["pretrained", "random"]] = "pretrained"
     """What the run starts from."""
     saves: ClassVar[Literal["model", "adapter"]] = "model"
@@ -43,11 +42,11 @@ class AbstractMethod(Knobs):
     preference: ClassVar[int] = 100
     """The lowest is what `auto` takes."""
     preference_reason: ClassVar[str] = ""
-    lr: ClassVar[float]
+    learning_rate: ClassVar[float]
     """Peak learning rate with AdamW; docs/learning_rates.md has the sources."""
-    lr_width: ClassVar[int | None] = None
+    learning_rate_width: ClassVar[int | None] = None
     """Width of the networks that `lr` is for: the wider, the lower, in proportion. None: `lr` is for every width."""
-    lr_range: ClassVar[tuple[float, float]]
+    learning_rate_range: ClassVar[tuple[float, float]]
     """Outside it the user is warned."""
     search: ClassVar[dict[str, "Span | tuple[Any, ...]"]] = {}
     """Main knobs by dotted name with where to look: a span, or the values to choose from; besides the learning rate, which
@@ -65,11 +64,13 @@ class AbstractMethod(Knobs):
         return None
 
     @abstractmethod
-    def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
+    def prepare(
+        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
+    ) -> "PreparedModel":
         """Freeze, replace or add parameters in place; the modules named in `head` stay trainable in every way."""
 
     @abstractmethod
-    def save(self, tuned: "Tuned", folder: Path) -> None:
+    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write the result in the ecosystem's own format."""
 
 

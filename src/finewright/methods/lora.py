@@ -3,50 +3,57 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from finewright.anatomy import Anatomy
-from finewright.lowrank import LowRankKnobs, Start
-from finewright.methods.base import AbstractMethod, Span, freeze_all, knob
+from finewright.core.config import option
+from finewright.methods.base import Method, Span, freeze_all
+from finewright.models.adapters.lora import InitialFactors, LoraOptions
+from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.tuned import Origin, Tuned
+    from finewright.models.prepared import BaseModelRef, PreparedModel
 
 
-class Method(AbstractMethod, LowRankKnobs):
+class LoRA(Method, LoraOptions):
     """LoRA (Hu et al. 2021, arXiv:2106.09685), through PEFT."""
 
     summary: ClassVar[str] = "low-rank updates beside frozen weights"
-    python_name: ClassVar[str] = "LoRA"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     mergeable: ClassVar[bool] = True
     preference: ClassVar[int] = 10
     preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
-    lr: ClassVar[float] = 1e-3
-    lr_width: ClassVar[int | None] = 768
-    lr_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
+    learning_rate: ClassVar[float] = 1e-3
+    learning_rate_width: ClassVar[int | None] = 768
+    learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {
         "method.rank": (4, 8, 16, 32),
         "method.alpha": (16.0, 32.0, 64.0),
         "method.dropout": (0.0, 0.05, 0.1),
     }
 
-    init: Start = knob("default", "how the update starts")
+    init_weights: InitialFactors = option("default", "how the update starts")
 
-    def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
+    def prepare(
+        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
+    ) -> "PreparedModel":
         """PEFT's layers on the targets; slices of a fused projection are cut out of PEFT's layer."""
-        from finewright import lowrank
-        from finewright.tuned import Tuned
+        from finewright.models.adapters import lora
+        from finewright.models.prepared import PreparedModel
 
         freeze_all(network, head=head)
         base = (origin.name, origin.revision)
-        owner = lowrank.wrap(network, knobs=self, anatomy=anatomy, head=head, base=base, start=self.init)
-        tuned = Tuned(network=network, owner=owner, anatomy=anatomy)
-        if self.init in ("pissa", "olora"):  # the start takes a part out of the frozen weights; a plain base needs it back
-            tuned.start = {name: tensor.clone() for name, tensor in lowrank.factors(owner)}
-            tuned.exact_reload = False
-        return tuned
+        trainable_module = lora.wrap_lora(
+            network, knobs=self, architecture=architecture, head=head, base=base, start=self.init_weights
+        )
+        prepared_model = PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture)
+        if self.init_weights in (
+            "pissa",
+            "olora",
+        ):  # the start takes a part out of the frozen weights; a plain base needs it back
+            prepared_model.start = {name: tensor.clone() for name, tensor in lora.adapter_factors(trainable_module)}
+            prepared_model.exact_reload = False
+        return prepared_model
 
-    def save(self, tuned: "Tuned", folder: Path) -> None:
+    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """A PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""
-        from finewright import lowrank
+        from finewright.models.adapters import lora
 
-        lowrank.save(tuned.owner, folder, knobs=self, start=tuned.start)
+        lora.save_adapter(prepared_model.trainable_module, folder, knobs=self, start=prepared_model.start)

@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from finewright.anatomy import Anatomy
-from finewright.errors import UserError
-from finewright.methods.base import AbstractMethod, Span, freeze_all, knob
+from finewright.core.config import option
+from finewright.core.errors import UserError
+from finewright.methods.base import Method, Span, freeze_all
+from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
     import torch
 
-    from finewright.tuned import Origin, Tuned
+    from finewright.models.prepared import BaseModelRef, PreparedModel
+
 
 _CARD_NOTE = (
     "Plain PEFT agrees with this adapter for one text without padding. In a padded batch it does not: it pools the last "
@@ -19,36 +21,37 @@ _CARD_NOTE = (
 )
 
 
-class Method(AbstractMethod):
+class PromptTuning(Method):
     """Prompt tuning (Lester et al. 2021, arXiv:2104.08691)."""
 
     summary: ClassVar[str] = "learnt vectors before every text, the model frozen"
-    python_name: ClassVar[str] = "Prompt"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     preference: ClassVar[int] = 40
-    lr: ClassVar[float] = 3e-2
-    lr_range: ClassVar[tuple[float, float]] = (1e-4, 1.0)
+    learning_rate: ClassVar[float] = 3e-2
+    learning_rate_range: ClassVar[tuple[float, float]] = (1e-4, 1.0)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {
-        "method.tokens": (5, 10, 20, 40),
-        "method.init": ("vocabulary", "random"),
+        "method.num_virtual_tokens": (5, 10, 20, 40),
+        "method.init_weights": ("vocabulary", "random"),
     }
     card_note: ClassVar[str] = _CARD_NOTE
 
-    tokens: int = knob(20, "length of the soft prompt in tokens", low=1, high=4096)
-    init: Literal["vocabulary", "text", "random"] = knob("vocabulary", "what the prompt starts as")
-    text: str = knob("", "with init=text: the words it starts as, repeated or cut to length")
+    num_virtual_tokens: int = option(20, "length of the soft prompt in tokens", low=1, high=4096)
+    init_weights: Literal["vocabulary", "text", "random"] = option("vocabulary", "what the prompt starts as")
+    text: str = option("", "with init_weights=text: the words it starts as, repeated or cut to length")
 
-    def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
+    def prepare(
+        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
+    ) -> "PreparedModel":
         """PEFT's prompt encoder holds the vectors; the forward pass is ours, which keeps prompt and text together."""
         import torch
         from peft import PromptTuningConfig, PromptTuningInit
 
-        from finewright.layers import wrap_adapter
-        from finewright.tuned import Tuned
+        from finewright.models.adapters.peft import wrap_adapter
+        from finewright.models.prepared import PreparedModel
 
         config = PromptTuningConfig(
             task_type="SEQ_CLS",
-            num_virtual_tokens=self.tokens,
+            num_virtual_tokens=self.num_virtual_tokens,
             prompt_tuning_init=PromptTuningInit.RANDOM,
             base_model_name_or_path=origin.name,
             revision=origin.revision or None,
@@ -59,32 +62,32 @@ class Method(AbstractMethod):
             num_attention_heads=network.config.num_attention_heads,
         )
         freeze_all(network, head=head)
-        owner = wrap_adapter(network, config)
-        prompt = owner.prompt_encoder["default"].embedding.weight
+        trainable_module = wrap_adapter(network, config)
+        prompt = trainable_module.prompt_encoder["default"].embedding.weight
         with torch.no_grad():
             prompt.copy_(self._start(network, origin=origin, like=prompt))
-        return Tuned(network=network, owner=owner, anatomy=anatomy, prompt=prompt)
+        return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture, prompt=prompt)
 
-    def _start(self, network: Any, *, origin: "Origin", like: "torch.Tensor") -> "torch.Tensor":
+    def _start(self, network: Any, *, origin: "BaseModelRef", like: "torch.Tensor") -> "torch.Tensor":
         """First values of the prompt, shape (tokens, hidden_size)."""
         import torch
 
         words = network.get_input_embeddings().weight.detach().to(like.dtype)
-        if self.init == "random":
+        if self.init_weights == "random":
             scale = 0.02 if words.is_meta else float(words.std())
             return torch.randn_like(like) * scale
-        if self.init == "vocabulary":
-            rows = torch.randperm(words.shape[0])[torch.arange(self.tokens) % words.shape[0]]
+        if self.init_weights == "vocabulary":
+            rows = torch.randperm(words.shape[0])[torch.arange(self.num_virtual_tokens) % words.shape[0]]
             start = words[rows.to(words.device)]
             return start
         ids = origin.tokenizer(self.text)["input_ids"]
         if not self.text or not ids:
             raise UserError(
-                "init=text wants words to start from", where="method.text", fix="--set 'method.text=Which team answers?'"
+                "init_weights=text wants words to start from", where="method.text", fix="--set 'method.text=Which team answers?'"
             )
-        return words[torch.tensor([ids[index % len(ids)] for index in range(self.tokens)], device=words.device)]
+        return words[torch.tensor([ids[index % len(ids)] for index in range(self.num_virtual_tokens)], device=words.device)]
 
-    def save(self, tuned: "Tuned", folder: Path) -> None:
+    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """A PEFT adapter folder with the head, and the config that says how many labels it has."""
-        tuned.owner.save_pretrained(folder, save_embedding_layers=False)
-        tuned.network.config.save_pretrained(folder)
+        prepared_model.trainable_module.save_pretrained(folder, save_embedding_layers=False)
+        prepared_model.network.config.save_pretrained(folder)

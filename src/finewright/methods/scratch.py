@@ -3,30 +3,31 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from finewright.anatomy import Anatomy
-from finewright.methods.base import AbstractMethod, Span
+from finewright.methods.base import Method, Span
+from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.tuned import Origin, Tuned
+    from finewright.models.prepared import BaseModelRef, PreparedModel
 
 
-class Method(AbstractMethod):
+class Scratch(Method):
     """Training from scratch."""
 
     summary: ClassVar[str] = "same shape, random weights: what was pre-training worth?"
-    python_name: ClassVar[str] = "Scratch"
     weights: ClassVar[Literal["pretrained", "random"]] = "random"
-    lr: ClassVar[float] = 3e-4
-    lr_range: ClassVar[tuple[float, float]] = (1e-5, 5e-3)
-    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"train.weight_decay": (0.0, 0.01, 0.1)}
+    learning_rate: ClassVar[float] = 3e-4
+    learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 5e-3)
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"training.weight_decay": (0.0, 0.01, 0.1)}
 
-    def prepare(self, network: Any, *, anatomy: Anatomy, head: tuple[str, ...], origin: "Origin") -> "Tuned":
+    def prepare(
+        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
+    ) -> "PreparedModel":
         """Everything is trainable."""
-        from finewright.tuned import Tuned
+        from finewright.models.prepared import PreparedModel
 
         network.requires_grad_(True)
-        return Tuned(network=network, owner=network, anatomy=anatomy)
+        return PreparedModel(network=network, trainable_module=network, architecture=architecture)
 
-    def save(self, tuned: "Tuned", folder: Path) -> None:
+    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """A Hugging Face folder."""
-        tuned.network.save_pretrained(folder)
+        prepared_model.network.save_pretrained(folder)

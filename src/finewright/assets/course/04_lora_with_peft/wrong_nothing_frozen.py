@@ -5,7 +5,7 @@ from solution import *
 
 
 def add_lora(model):
-    tuned = solution.add_lora(model)
-    for name, parameter in tuned.named_parameters():
+    prepared_model = solution.add_lora(model)
+    for name, parameter in prepared_model.named_parameters():
         parameter.requires_grad_("original_module" not in name)
-    return tuned
+    return prepared_model

@@ -1,9 +1,0 @@
-"""Where the files that come with the package lie, and the package itself."""
-
-from pathlib import Path
-
-PACKAGE = Path(__file__).resolve().parent
-ASSETS = PACKAGE / "assets"
-COURSE, REPORT, WEB = ASSETS / "course", ASSETS / "report", ASSETS / "web"
-TICKETS = ASSETS / "data" / "tickets"
-MODELS, CONFIGS = ASSETS / "models", ASSETS / "configs"

@@ -1,0 +1,1 @@
+"""Commands, and how everything looks in a terminal."""

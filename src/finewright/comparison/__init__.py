@@ -1,0 +1,1 @@
+"""Many runs on the same rows: spec, scheduling, search, baselines, statistics, report."""

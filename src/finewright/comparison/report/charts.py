@@ -1,0 +1,327 @@
+"""Charts as SVG: small enough for a phone, in the colours of the page around them, or on their own with colours of their own.
+
+Every series has a colour and a shape of its own, so that no colour is needed to tell them apart.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from finewright.comparison.report.markup import Safe, join, tag
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From `low` to `high`; `ticks`: (value, what is written there)."""
+
+    title: str
+    low: float
+    high: float
+    ticks: list[tuple[float, str]]
+    log: bool = False
+
+    def share(self, value: float) -> float:
+        """Where a value lies, 0 at the low end, 1 at the high one, kept inside."""
+        low, high, at = (math.log(max(v, 1e-12)) if self.log else v for v in (self.low, self.high, value))
+        return min(1.0, max(0.0, (at - low) / (high - low)))
+
+
+WIDTH, HEIGHT = 420.0, 270.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 112.0, 28.0, 40.0
+NUM_STYLES = 10
+_LABEL_GAP = 13.0
+_CHARACTER = 6.8
+"""Width of a letter, about."""
+
+COLORS = """
+:root { --ink: #1c2733; --muted: #5b6670; --line: #d9dee3; --paper: #ffffff;
+  --c0: #0b62c4; --c1: #b3440a; --c2: #0b7a53; --c3: #8a2f8f; --c4: #8a6100; --c5: #0f7490; --c6: #b3205a; --c7: #4d5c6b;
+  --c8: #4d5c6b; --c9: #4d5c6b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --muted: #a3b0bc; --line: #37424d; --paper: #12181f;
+  --c0: #6cb1ff; --c1: #ff9d66; --c2: #4fd0a0; --c3: #dd9be2; --c4: #e3b341; --c5: #5fcbe8; --c6: #ff8ab8; --c7: #a9b6c2;
+  --c8: #a9b6c2; --c9: #a9b6c2; } }
+"""
+STYLE = "\n".join(
+    [
+        "svg.chart { font: 12px system-ui, sans-serif; max-width: 100%; height: auto; }",
+        "svg.chart text { fill: var(--ink); }",
+        "svg.chart .small { fill: var(--muted); font-size: 11px; }",
+        "svg.chart .axis { stroke: var(--muted); stroke-width: 1; }",
+        "svg.chart .grid { stroke: var(--line); stroke-width: 1; }",
+        "svg.chart .guide { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 4 3; }",
+        "svg.chart .curve { fill: none; stroke-width: 2; }",
+        "svg.chart .faint { fill: none; stroke-width: 1; opacity: 0.8; }",
+        "svg.chart .whisker { stroke-width: 2; }",
+        "svg.chart .band { stroke: none; opacity: 0.13; }",
+        *(f"svg .s{index} {{ --c: var(--c{index}); }}" for index in range(NUM_STYLES)),
+        "svg .ink { stroke: var(--c); } svg .fill { fill: var(--c); } svg .hollow { fill: var(--paper); stroke: var(--c); }",
+        "svg.chart text { stroke: var(--paper); stroke-width: 3px; paint-order: stroke; stroke-linejoin: round; }",
+        "svg.chart text.name { fill: var(--c); }",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """`interval`: of the vertical value. `style`: number of its colour and shape. `hollow`: a baseline."""
+
+    name: str
+    x: float
+    y: float
+    interval: tuple[float, float]
+    style: int
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line; `band`: (x, low, high). `named`: whether its name stands at its end."""
+
+    name: str
+    points: list[tuple[float, float]]
+    style: int
+    band: list[tuple[float, float, float]] | None = None
+    faint: bool = False
+    marked: bool = False
+    named: bool = True
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A dashed line across: `along` the axis on which `value` lies."""
+
+    value: float
+    label: str
+    along: Literal["x", "y"]
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = ()) -> Safe:
+    """Points with whiskers and their names; `about` says in words what is shown, for those who do not see it."""
+    marks = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        low, high = (_up(y, value) for value in point.interval)
+        whisker = tag("line", x1=across, x2=across, y1=low, y2=high, class_="whisker ink")
+        hint = tag("title", f"{point.name}: {point.y:.1%} ({point.interval[0]:.1%} to {point.interval[1]:.1%})")
+        marks.append(tag("g", hint, whisker, _mark(across, up, point.style, hollow=point.hollow), class_=f"s{point.style}"))
+    taken = _boxes(points, x, y)
+    for point, (across, up, anchor) in zip(points, _beside(points, x, y), strict=True):
+        taken.append(_name_box(point.name, across, up, anchor))
+        written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
+        marks.append(tag("g", written, class_=f"s{point.style}"))
+    return _chart(x, y, about=about, inside=[*_guides(guides, x, y, taken), *marks])
+
+
+def curves(
+    series: Sequence[Series], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = (), diagonal: bool = False
+) -> Safe:
+    """Lines with bands, each named at its end."""
+    inside = _guides(guides, x, y)
+    if diagonal:
+        corners = {"x1": _across(x, x.low), "y1": _up(y, y.low), "x2": _across(x, x.high), "y2": _up(y, y.high)}
+        inside.append(tag("line", class_="guide", **corners))
+    for one in series:
+        pieces = []
+        if one.band:
+            outline = [(at, low) for at, low, _ in one.band] + [(at, high) for at, _, high in reversed(one.band)]
+            pieces.append(tag("polygon", points=_places(outline, x, y), class_="band fill"))
+        pieces.append(tag("polyline", points=_places(one.points, x, y), class_=("faint" if one.faint else "curve") + " ink"))
+        if one.marked:
+            pieces += [_mark(_across(x, at), _up(y, value), one.style, hollow=one.hollow) for at, value in one.points]
+        inside.append(tag("g", *pieces, class_=f"s{one.style}"))
+    named = [one for one in series if one.named and one.points]
+    ends = [(WIDTH - RIGHT + 6, _up(y, one.points[-1][1]) + 4) for one in named]
+    for one, (across, up) in zip(named, _apart(ends), strict=True):
+        inside.append(tag("g", tag("text", one.name, x=across, y=up, class_="name"), class_=f"s{one.style}"))
+    return _chart(x, y, about=about, inside=inside)
+
+
+def standalone(chart: Safe, *, title: str) -> str:
+    """A chart as a file of its own."""
+    style = tag("style", Safe(COLORS + STYLE))
+    height = HEIGHT + 26
+    paper = tag("rect", x=0, y=-26, width=WIDTH, height=height, style="fill: var(--paper)")
+    heading = tag("text", title, x=LEFT - 30, y=-8, style="font: bold 13px system-ui, sans-serif; fill: var(--ink)")
+    opening, rest = chart.split(">", 1)
+    opening = opening.replace(f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}"', f'viewBox="0 -26 {WIDTH:.0f} {height:.0f}"')
+    opening = opening.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="800"', 1)
+    return f"{opening}>{style}{paper}{heading}{rest}\n"
+
+
+def mark(style: int, *, hollow: bool = False) -> Safe:
+    """A series' colour and shape, for tables."""
+    drawn = tag("g", _mark(8.0, 8.0, style, hollow=hollow), class_=f"s{style}")
+    return tag("svg", drawn, class_="mark", viewBox="0 0 16 16", width=14, height=14, aria_hidden="true")
+
+
+def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
+    frame = []
+    for value, written in y.ticks:
+        up = _up(y, value)
+        frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="grid"))
+        frame.append(tag("text", written, x=LEFT - 5, y=up + 4, text_anchor="end", class_="small"))
+    bottom = HEIGHT - BOTTOM
+    frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis"))
+    free = 0.0
+    for value, written in x.ticks:
+        across, half = _across(x, value), _CHARACTER * len(written) / 2
+        frame.append(tag("line", x1=across, x2=across, y1=bottom, y2=bottom + 4, class_="axis"))
+        if across - half >= free:  # a tick too near to the last one written stays without a word
+            frame.append(tag("text", written, x=across, y=bottom + 16, text_anchor="middle", class_="small"))
+            free = across + half + 6
+    frame.append(tag("text", x.title, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="small"))
+    frame.append(tag("text", y.title, x=4, y=12, class_="small"))
+    box = f"0 0 {WIDTH:.0f} {HEIGHT:.0f}"
+    return tag("svg", tag("title", about), *frame, join(inside), class_="chart", viewBox=box, role="img", aria_label=about)
+
+
+def _across(axis: Axis, value: float) -> float:
+    return LEFT + 8 + axis.share(value) * (WIDTH - RIGHT - LEFT - 16)
+
+
+def _up(axis: Axis, value: float) -> float:
+    return HEIGHT - BOTTOM - axis.share(value) * (HEIGHT - BOTTOM - TOP)
+
+
+def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
+    return " ".join(f"{_across(x, at):.1f},{_up(y, value):.1f}" for at, value in points)
+
+
+def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()) -> list[Safe]:
+    """Every guide's line; names of lines that lie on each other are written once, side by side, beside what is `taken`."""
+    drawn, level = [], sorted((guide for guide in guides if guide.along == "y"), key=lambda guide: guide.value)
+    names: list[tuple[float, str]] = []
+    for guide in level:
+        up = _up(y, guide.value)
+        drawn.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="guide"))
+        if names and names[-1][0] - up < _LABEL_GAP:
+            names[-1] = (names[-1][0], f"{names[-1][1]}, {guide.label}")
+        else:
+            names.append((up, guide.label))
+    for up, label in names:
+        across, base = _free(up, label, taken)
+        drawn.append(tag("text", label, x=across, y=base, class_="small"))
+    for guide in (guide for guide in guides if guide.along == "x"):
+        across, side = _across(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
+        drawn.append(tag("line", x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="guide"))
+        at = across + (-4 if side == "end" else 4)
+        drawn.append(tag("text", guide.label, x=at, y=TOP + 10, text_anchor=side, class_="small"))
+    return drawn
+
+
+def _free(up: float, label: str, taken: Sequence[Box]) -> tuple[float, float]:
+    """Where a line's name covers the least of what is taken: at the left above the line if it can be, or below."""
+    room = WIDTH - RIGHT - LEFT - _CHARACTER * len(label) - 8
+    places = [(LEFT + 4 + step * room / 8, up + down) for down in (-4, 13) for step in range(9)]
+    covers = [sum(_overlap(_name_box(label, at, base, "start"), box) for box in taken) for at, base in places]
+    return places[covers.index(min(covers))]
+
+
+def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
+    """A circle, square, diamond or triangle."""
+    kind = "hollow" if hollow else "fill"
+    if style % 4 == 0:
+        return tag("circle", cx=x, cy=y, r=4.5, class_=kind)
+    corners = [
+        [],
+        [(-4, -4), (4, -4), (4, 4), (-4, 4)],
+        [(0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)],
+        [(0, -5), (5, 4), (-5, 4)],
+    ][style % 4]
+    return tag("polygon", points=" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners), class_=kind)
+
+
+_PLACES = ((8, 4, "start"), (-8, 4, "end"), (7, -8, "start"), (7, 16, "start"), (-7, -8, "end"), (-7, 16, "end"))
+"""Where a name may stand beside its point, the best first."""
+
+
+def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float, str]]:
+    """(x, y, anchor) of every name: where it covers the least of the points, whiskers and names that are there."""
+    taken, found = _boxes(points, x, y), []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        tried = []
+        for rank, (right, down, anchor) in enumerate(_PLACES):
+            box = _name_box(point.name, across + right, up + down, anchor)
+            outside = max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, box[3] - HEIGHT + BOTTOM)
+            tried.append(
+                (sum(_overlap(box, other) for other in taken) + 20 * outside + rank, box, (across + right, up + down, anchor))
+            )
+        _, box, place = min(tried)
+        taken.append(box)
+        found.append(place)
+    return found
+
+
+def _name_box(name: str, across: float, up: float, anchor: str) -> Box:
+    """What a name covers that is written there."""
+    left = across - (_CHARACTER * len(name) if anchor == "end" else 0)
+    return left, up - 11, left + _CHARACTER * len(name), up + 3
+
+
+def _boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
+    """What points and their whiskers cover."""
+    taken: list[Box] = []
+    for point in points:
+        across, up = _across(x, point.x), _up(y, point.y)
+        low, high = (_up(y, value) for value in point.interval)
+        taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
+    return taken
+
+
+def _overlap(one: Box, other: Box) -> float:
+    wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return wide * high if wide > 0 and high > 0 else 0.0
+
+
+def _apart(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Names at the ends of lines, moved down until they no longer lie on each other."""
+    moved = list(places)
+    order = sorted(range(len(places)), key=lambda index: places[index][1])
+    for position, index in enumerate(order):
+        across, up = moved[index]
+        for other in order[:position]:
+            up = max(up, moved[other][1] + _LABEL_GAP)
+        moved[index] = (across, up)
+    over = max((up for _, up in moved), default=0.0) - (HEIGHT - BOTTOM - 2)
+    return [(across, up - over) for across, up in moved] if over > 0 else moved
+
+
+_MARGIN = 1.5
+"""What a logarithmic axis goes beyond its values by."""
+
+
+def percent(title: str, low: float = 0.0, high: float = 1.0) -> Axis:
+    """Shares; ends are moved outwards to round values."""
+    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 6 or step == 0.2)
+    first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
+    ticks = [(index * step, f"{index * step:.0%}") for index in range(first, last + 1)]
+    return Axis(title, ticks[0][0], ticks[-1][0], ticks)
+
+
+def log(title: str, values: Sequence[float], *, written: Callable[[float], str]) -> Axis:
+    """From under the least to over the largest value; ticks at powers of ten, between them where there are few."""
+    low, high = min(values) / _MARGIN, max(values) * _MARGIN
+    steps: tuple[float, ...] = (1.0,)
+    if math.log10(high / low) < 2.5:
+        steps = (1.0, 2.0, 5.0) if math.log10(high / low) < 1.3 else (1.0, 3.0)
+    if math.log10(high / low) < 0.6:
+        steps = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    every = math.ceil(len(ticks) / 6)
+    return Axis(title, low, high, [(tick, written(tick)) for tick in ticks[::every]], log=True)
+
+
+def linear(title: str, low: float, high: float, *, written: Callable[[float], str]) -> Axis:
+    """Ticks at round values; the high end is one of them."""
+    rough = max(high - low, 1e-9) / 4
+    step = min((base * 10.0 ** math.floor(math.log10(rough)) for base in (1, 2, 5, 10)), key=lambda s: abs(s - rough))
+    ticks = [index * step for index in range(math.floor(low / step), math.ceil(high / step - 1e-9) + 1)]
+    return Axis(title, min(low, ticks[0]), max(ticks[-1], low + step), [(tick, written(tick)) for tick in ticks])

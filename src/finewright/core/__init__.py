@@ -1,0 +1,1 @@
+"""Errors, options, events, files, cache, interrupts, units, hardware: nothing about learning."""

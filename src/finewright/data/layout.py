@@ -1,0 +1,59 @@
+"""Where each text of a packed row lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """Where each text of a packed row begins and ends. Texts stand in ascending order of length.
+
+    `prefix`: tokens at the start of the row that every text sees as if they stood before it; no text's own. `kept`: what every
+    block asks for alike, made once.
+    """
+
+    lengths: tuple[int, ...]
+    prefix: int = 0
+    kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        assert list(self.lengths) == sorted(self.lengths), "texts of a packed row stand in order of length"
+
+    @cached_property
+    def groups(self) -> list[tuple[int, int]]:
+        """(number of texts, length) of each run of texts of one length."""
+        return [(len(list(members)), length) for length, members in groupby(self.lengths)]
+
+    @cached_property
+    def last(self) -> torch.Tensor:
+        """Index of each text's last token, shape (N,)."""
+        return torch.tensor(self.lengths).cumsum(0) - 1 + self.prefix
+
+    @cached_property
+    def first(self) -> torch.Tensor:
+        """Index of each text's first token, shape (N,)."""
+        return self.last + 1 - torch.tensor(self.lengths)
+
+    @cached_property
+    def positions(self) -> torch.Tensor:
+        """Position of every token in its own text, after the prefix, shape (T,)."""
+        texts = [torch.arange(length) + self.prefix for length in self.lengths]
+        return torch.cat([torch.arange(self.prefix), *texts])
+
+    def lengthened(self, by: int) -> "PackedLayout":
+        """The same texts, each with `by` more tokens."""
+        return PackedLayout(tuple(length + by for length in self.lengths))
+
+    def prefixed(self, by: int) -> "PackedLayout":
+        """The same texts behind one prefix of `by` tokens."""
+        return PackedLayout(self.lengths, prefix=by)
+
+
+def sort_by_length(lengths: Sequence[int]) -> list[int]:
+    """Indices in ascending order of length, ties in the given order."""
+    return sorted(range(len(lengths)), key=lambda index: lengths[index])

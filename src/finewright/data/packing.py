@@ -1,0 +1,271 @@
+"""Rows → packed batches by token budget, in an order that is a pure function of (seed, epoch)."""
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+
+from finewright.core import oom
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import tokenization
+from finewright.data.layout import PackedLayout, sort_by_length
+from finewright.data.tokenization import TokenRows
+
+T = TypeVar("T")
+Lengths = Sequence[int] | Mapping[int, int]
+"""Tokens of each row, of all rows or of those that matter."""
+ROWS_PER_STEP = 16
+"""What the automatic token budget holds on average: the usual batch of published fine-tuning recipes."""
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Tokenised texts. `lengths_uncut`: tokens before cutting to the limit. `targets` is empty for unlabelled texts.
+
+    `kept`: what frozen lower blocks make of the texts (`trunk.States`), when that is not computed at every pass.
+    """
+
+    ids: Sequence[Sequence[int]] | TokenRows
+    lengths_uncut: Sequence[int]
+    targets: list[int]
+    kept: Any = None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text as it is used."""
+        return self.ids.lengths.tolist() if isinstance(self.ids, TokenRows) else [len(ids) for ids in self.ids]
+
+    def flat(self) -> np.ndarray:
+        """The ids of all texts one after the other."""
+        if isinstance(self.ids, TokenRows):
+            return self.ids.flat
+        return np.fromiter((token for ids in self.ids for token in ids), dtype=np.int32)
+
+    def tokens(self) -> list[int]:
+        """Ids of the tokens that occur, in ascending order."""
+        return np.unique(self.flat()).tolist()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,).
+
+    `states`: what comes out of the frozen lower blocks, shape (T, H), or None when they are still to be run.
+    """
+
+    rows: tuple[int, ...]
+    ids: torch.Tensor
+    layout: PackedLayout
+    targets: torch.Tensor
+    states: torch.Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Real tokens; there are no others."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Update:
+    """Forward passes (lists of row indices) that make one update. `epochs_done`: passes over the data after it."""
+
+    epochs_done: float
+    batches: tuple[tuple[int, ...], ...]
+
+    def pass_tokens(self, lengths: Sequence[int]) -> list[int]:
+        """Tokens of each pass, from the lengths of all texts."""
+        return [sum(lengths[row] for row in rows) for rows in self.batches]
+
+
+def encode_texts(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    targets: Sequence[int] = (),
+    limit: int,
+    keep_end: bool = False,
+    keep: bool = False,
+    known: dict[str, list[int]] | None = None,
+) -> EncodedSplit:
+    """Token ids of every text, those over `limit` cut at the end, or at the start with `keep_end`.
+
+    `keep`: so that the next run over the same texts need not tokenise them again. `known`: uncut ids of texts that the
+    tokenizer has seen already, which is added to.
+    """
+    ids, lengths_uncut = tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep, known=known)
+    return EncodedSplit(ids, lengths_uncut.tolist(), list(targets))
+
+
+def auto_tokens_per_batch(lengths: Sequence[int], *, prompt_tokens: int = 0) -> tuple[int, str]:
+    """Tokens per forward pass that hold ROWS_PER_STEP texts of mean length, and why."""
+    mean = sum(lengths) / len(lengths) + prompt_tokens
+    longest = max(lengths) + prompt_tokens
+    budget = max(math.ceil(ROWS_PER_STEP * mean), longest)
+    why = f"{ROWS_PER_STEP} texts of {mean:.0f} tokens on average"
+    return budget, why if budget > longest else f"the longest text has {longest} tokens"
+
+
+def _shuffled(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(num_rows).astype(np.int32)
+
+
+def _cuts(lengths: np.ndarray, *, budget: int) -> np.ndarray:
+    """Where each pass begins in texts of these lengths, and their number: cut where the next text would pass the budget."""
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    cuts = [0]
+    while cuts[-1] < len(lengths):
+        start = cuts[-1]
+        cuts.append(max(start + 1, int(np.searchsorted(before, before[start] + budget, side="right")) - 1))
+    return np.array(cuts, dtype=np.int32)
+
+
+def _passes(order: np.ndarray, cuts: np.ndarray) -> list[tuple[int, ...]]:
+    places = (cuts - cuts[:1]).tolist()
+    rows = order[cuts[0] : cuts[-1]].tolist()
+    return [tuple(rows[start:end]) for start, end in itertools.pairwise(places)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    """`order`: all rows. `cuts`: where each pass begins, and the end. `updates`: each one's first pass, and the end."""
+
+    number: int
+    order: np.ndarray
+    cuts: np.ndarray
+    updates: np.ndarray
+
+    def step(self, index: int) -> Update:
+        passes = _passes(self.order, self.cuts[self.updates[index] : self.updates[index + 1] + 1])
+        return Update(self.number + (index + 1) / (len(self.updates) - 1), tuple(passes))
+
+    def halved(self, lengths: Sequence[int], *, times: int) -> "_Epoch":
+        """Halves keep their rows in order, so only cuts are added."""
+        parts = [split_micro_batches([rows], lengths, times=times) for rows in _passes(self.order, self.cuts)]
+        firsts = np.cumsum([0, *map(len, parts)])
+        cuts = np.cumsum([0, *(len(rows) for part in parts for rows in part)])
+        return _Epoch(self.number, self.order, cuts.astype(np.int32), firsts[self.updates].astype(np.int32))
+
+
+class UpdateSchedule(Sequence[Update]):
+    """Updates in order, each made when it is asked for: many epochs of many rows take a few bytes a row and epoch."""
+
+    def __init__(self, epochs: Sequence[_Epoch], starts: Sequence[int], numbers: range) -> None:
+        self._epochs, self._starts, self._numbers = epochs, starts, numbers
+
+    def __len__(self) -> int:
+        """How many updates."""
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Update: ...
+    @overload
+    def __getitem__(self, index: slice) -> "UpdateSchedule": ...
+    def __getitem__(self, index: int | slice) -> "Update | UpdateSchedule":
+        """One update, or some of them."""
+        if isinstance(index, slice):
+            return UpdateSchedule(self._epochs, self._starts, self._numbers[index])
+        number = self._numbers[index]
+        epoch = bisect.bisect_right(self._starts, number) - 1
+        return self._epochs[epoch].step(number - self._starts[epoch])
+
+    def halved(self, lengths: Sequence[int], *, times: int) -> "UpdateSchedule":
+        """The same updates in smaller passes, as `halved` makes them."""
+        return UpdateSchedule([epoch.halved(lengths, times=times) for epoch in self._epochs], self._starts, self._numbers)
+
+
+def schedule_updates(
+    lengths: Sequence[int], *, budget: int, gradient_accumulation_steps: int, seed: int, epochs: float, max_steps: int = 0
+) -> UpdateSchedule:
+    """Every update of a training run, in order. A fraction of an epoch takes that share of its updates.
+
+    In an epoch every row occurs once: a shuffle by seed and epoch, cut wherever the next text would pass the budget. Rows are
+    grouped by chance alone, never by length: a batch is an honest sample.
+    """
+    made, starts, sizes = [], [0], np.asarray(lengths, dtype=np.int64)
+    for number in range(math.ceil(epochs)):
+        order = _shuffled(len(sizes), seed=seed, epoch=number)
+        cuts = _cuts(sizes[order], budget=budget)
+        updates = np.array([*range(0, len(cuts) - 1, gradient_accumulation_steps), len(cuts) - 1], dtype=np.int32)
+        made.append(_Epoch(number, order, cuts, updates))
+        num_updates, share = len(updates) - 1, min(1.0, epochs - number)
+        starts.append(starts[-1] + min(num_updates, max(1, round(share * num_updates))))
+    return UpdateSchedule(made, starts, range(min(starts[-1], max_steps) if max_steps else starts[-1]))
+
+
+def split_micro_batches(passes: Sequence[tuple[int, ...]], lengths: Lengths, *, times: int) -> tuple[tuple[int, ...], ...]:
+    """The same rows in smaller passes: each is cut in two of about the same tokens, `times` over; one row stays one."""
+    for _ in range(times):
+        passes = [half for rows in passes for half in _halves(rows, lengths)]
+    return tuple(passes)
+
+
+def _halves(rows: tuple[int, ...], lengths: Lengths) -> Iterator[tuple[int, ...]]:
+    if len(rows) == 1:
+        yield rows
+        return
+    before = list(itertools.accumulate(lengths[row] for row in rows))
+    middle = min(range(1, len(rows)), key=lambda place: abs(before[place - 1] - before[-1] / 2))
+    yield rows[:middle]
+    yield rows[middle:]
+
+
+def count_new_sizes(steps: Sequence[Update], lengths: Sequence[int], *, remembered: int) -> int:
+    """How many passes have as many tokens as none of the `remembered` passes before them."""
+    last: dict[int, int] = {}
+    num_new = 0
+    for place, tokens in enumerate(tokens for step in steps for tokens in step.pass_tokens(lengths)):
+        num_new += tokens not in last or place - last[tokens] > remembered
+        last[tokens] = place
+    return num_new
+
+
+def evaluation_batches(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
+    """Batches for evaluation, where order does not matter: neighbours in length share a batch."""
+    order = np.asarray(sort_by_length(lengths), dtype=np.int64)
+    return _passes(order, _cuts(np.asarray(lengths, dtype=np.int64)[order], budget=budget))
+
+
+def map_with_oom_split(
+    passes: Sequence[tuple[int, ...]], lengths: Sequence[int], run: Callable[[tuple[int, ...]], T], *, doing: str
+) -> Iterator[T]:
+    """What `run` makes of the rows of every pass, the last pass first.
+
+    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one text
+    alone is too much; `doing` says what was done with it.
+    """
+    waiting = list(passes)
+    while waiting:
+        rows = waiting.pop()
+        made = oom.run_or_none(partial(run, rows))
+        if made is not None:
+            yield made
+        elif len(rows) > 1:
+            waiting = list(split_micro_batches([*waiting, rows], lengths, times=1))
+        else:
+            what = f"out of memory while {doing} one text of {lengths[rows[0]]} tokens"
+            fix = "shorter texts (--set data.max_length=N in training), or a smaller model"
+            raise UserError(what, fix=fix, code=ExitCode.OUT_OF_MEMORY)
+
+
+def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") -> Batch:
+    """One batch of the given rows."""
+    ordered = sorted(rows, key=lambda row: (len(encoded.ids[row]), row))
+    flat = np.concatenate([np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered])
+    ids = torch.from_numpy(flat).to(device)
+    layout = PackedLayout(tuple(len(encoded.ids[row]) for row in ordered))
+    targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
+    states = None if encoded.kept is None else encoded.kept.rows(ordered).to(device)
+    return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets, states=states)
+
+
+def padding_fraction(plan: Sequence[Update], lengths: Sequence[int]) -> float:
+    """Share of positions that are padding when every batch of `plan` is padded to its longest text."""
+    real = sum(lengths[row] for step in plan for rows in step.batches for row in rows)
+    positions = sum(len(rows) * max(lengths[row] for row in rows) for step in plan for rows in step.batches)
+    return 1 - real / positions

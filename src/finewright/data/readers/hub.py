@@ -1,0 +1,15 @@
+"""Data sets of a hub, as records."""
+
+from typing import Any
+
+from finewright.data.readers.base import Record
+
+
+def read_hub_records(split: Any, *, file: str) -> list[Record]:
+    """Rows with class numbers turned into their names; -1 is the hub's way to write that there is no label."""
+    named = {name: feature for name, feature in split.features.items() if hasattr(feature, "int2str")}
+    records = []
+    for number, values in enumerate(split, start=1):
+        names = {key: None if values[key] in (None, -1) else feature.int2str(values[key]) for key, feature in named.items()}
+        records.append(Record(f"{file}: row {number}", {**values, **names}))
+    return records

@@ -1,0 +1,84 @@
+"""Texts that are the same but for case and white space, found among many without holding them twice."""
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled text; `where` names its place, such as `tickets.csv:17`."""
+
+    text: str
+    label: str
+    where: str
+
+
+def normalise_text(text: str) -> str:
+    """What two texts share when they are the same but for case and white space."""
+    return " ".join(text.casefold().split())
+
+
+def also_in(texts: Sequence[str], others: Sequence[str]) -> list[int]:
+    """Places of the texts that stand among the others too."""
+    mine, theirs = _numbers(texts), _numbers(others)
+    known = {normalise_text(others[place]) for place in np.flatnonzero(np.isin(theirs, mine)).tolist()}
+    return [place for place in np.flatnonzero(np.isin(mine, theirs)).tolist() if normalise_text(texts[place]) in known]
+
+
+def perhaps_again(texts: Sequence[Iterable[str]]) -> list[list[int]]:
+    """Places, list by list, of all texts that occur once more in any of the lists, and at most a few others."""
+    numbers = [_numbers(some) for some in texts]
+    different, counts = np.unique(np.concatenate(numbers), return_counts=True)
+    return [np.flatnonzero(np.isin(own, different[counts > 1])).tolist() for own in numbers]
+
+
+def _numbers(texts: Iterable[str]) -> np.ndarray:
+    """64 bits for each text, the same for texts that are the same; where two are equal the texts are still to be compared."""
+    return np.fromiter((hash(normalise_text(text)) for text in texts), dtype=np.int64)
+
+
+def nested_order(rows: Sequence[Example], *, seed: int) -> list[int]:
+    """Row numbers such that every beginning of the list is stratified by label: subsets of different sizes are nested.
+
+    First one row of each label, then each label's rows evenly spread. A pure function of its arguments.
+    """
+    by_label: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_label[row.label].append(index)
+    placed = []
+    for label, numbers in by_label.items():
+        ranked = sorted(numbers, key=lambda index: hashlib.sha256(f"{seed}:{label}:{index}".encode()).digest())
+        placed += [((rank > 0, (rank + 0.5) / len(ranked), label), index) for rank, index in enumerate(ranked)]
+    return [index for _, index in sorted(placed)]
+
+
+def stratified_split(labels: Sequence[str], fraction: float, *, seed: int) -> tuple[list[int], list[int]]:
+    """Row numbers (kept, held out); each label gives `fraction` of its rows, rounded, and keeps at least one.
+
+    Both lists are in ascending order. A pure function of its arguments.
+    """
+    by_label: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        by_label.setdefault(label, []).append(index)
+    held: set[int] = set()
+    for label, indices in by_label.items():
+        shuffled = indices[:]
+        random.Random(f"{seed}:{label}").shuffle(shuffled)
+        held.update(shuffled[: min(round(len(indices) * fraction), len(indices) - 1)])
+    return [index for index in range(len(labels)) if index not in held], sorted(held)
+
+
+def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> tuple[list[Example], list[Example], str]:
+    """(kept, held out, what was done); a text that stands in both parts goes back to the kept ones."""
+    kept, held = stratified_split([row.label for row in rows], fraction, seed=seed)
+    again = also_in([rows[index].text for index in held], [rows[index].text for index in kept])
+    back = {held[place] for place in again}
+    held = [index for index in held if index not in back]
+    said = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
+    said += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], said

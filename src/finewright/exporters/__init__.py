@@ -1,0 +1,1 @@
+"""A finished run in another form, checked against the run."""

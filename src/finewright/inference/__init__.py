@@ -1,0 +1,1 @@
+"""A model over texts: scores and predictions."""

@@ -1,0 +1,1 @@
+"""The course; nothing imports it but the command line."""

@@ -1,0 +1,109 @@
+"""What a check expects of an exercise, claim by claim. It needs nothing but the standard library, and no claim raises."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `wrong`: the known wrong answer that it gives away, if it does."""
+
+    what: str
+    ok: bool
+    expected: str
+    found: str
+    wrong: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """By name, JSON-ready."""
+        return asdict(self)
+
+
+class Expect:
+    """Collects claims. Each method says whether the claim held, so that a check can go on or stop.
+
+    `wrong` names the known wrong answer that a failure gives away: one name, or a name for each value that may be found.
+    """
+
+    def __init__(self) -> None:
+        self.claims: list[Check] = []
+        self.notes: list[str] = []
+
+    def true(self, what: str, ok: Any, *, expected: str, found: str, wrong: str = "") -> bool:
+        """Something that holds or not, in words."""
+        held = bool(ok)
+        found = "None: is a `return` missing?" if found == "None" and not held else found
+        self.claims.append(Check(what, held, expected, found, "" if held else wrong))
+        return held
+
+    def equal(self, what: str, found: Any, wanted: Any, *, wrong: str | Mapping[Any, str] = "") -> bool:
+        """The very value: a count, a shape, a name."""
+        found, wanted = _plain(found), _plain(wanted)
+        held = isinstance(found, bool) == isinstance(wanted, bool) and type(found == wanted) is bool and found == wanted
+        return self.true(what, held, expected=show(wanted), found=show(found), wrong=_name(wrong, found))
+
+    def near(
+        self, what: str, found: Any, wanted: Any, *, tolerance: float, wrong: str | Mapping[Any, str] = "", unit: str = ""
+    ) -> bool:
+        """A number or a tensor, up to `tolerance` in every place; for a number `wrong` may be keyed by near values too."""
+        found, wanted = _plain(found), _plain(wanted)
+        if isinstance(found, bool) or not _comparable(found, wanted):
+            return self.true(what, False, expected=show(wanted, unit), found=show(found, unit), wrong=_only_name(wrong))
+        if hasattr(wanted, "shape"):
+            difference = float((found - wanted).abs().max()) if wanted.numel() else 0.0
+            close = difference <= tolerance
+            seen = f"differs by {difference:.2g}" if not close else "equal"
+            return self.true(what, close, expected=f"equal within {tolerance:g}", found=seen, wrong=_only_name(wrong))
+        held = abs(found - wanted) <= tolerance
+        named = wrong if isinstance(wrong, str) else next((n for v, n in wrong.items() if abs(found - v) <= tolerance), "")
+        return self.true(what, held, expected=show(wanted, unit), found=show(found, unit), wrong=named)
+
+    def note(self, sentence: str) -> None:
+        """Something worth seeing that is not judged."""
+        self.notes.append(sentence)
+
+
+def show(value: Any, unit: str = "") -> str:
+    """A value as a person reads it."""
+    tail = f" {unit}" if unit else ""
+    if value is None:
+        return "None"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}{tail}"
+    if isinstance(value, float):
+        return f"{value:,.0f}{tail}" if abs(value) >= 1e6 else f"{value:.6g}{tail}"
+    if isinstance(value, tuple | list) and len(value) <= 16:
+        return f"({', '.join(show(one) for one in value)})"
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    return (value if isinstance(value, str) else f"{type(value).__name__} {value!r}")[:200]
+
+
+def _plain(value: Any) -> Any:
+    """A tensor of one number is that number, a list or a shape is a tuple."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _comparable(found: Any, wanted: Any) -> bool:
+    if hasattr(wanted, "shape"):
+        return hasattr(found, "shape") and hasattr(found, "abs") and tuple(found.shape) == tuple(wanted.shape)
+    return isinstance(found, int | float) and not math.isnan(found)
+
+
+def _name(wrong: str | Mapping[Any, str], found: Any) -> str:
+    if isinstance(wrong, str):
+        return wrong
+    try:
+        return wrong.get(found, "")
+    except TypeError:  # what was found is a list, which no known wrong answer is
+        return ""
+
+
+def _only_name(wrong: str | Mapping[Any, str]) -> str:
+    return wrong if isinstance(wrong, str) else ""

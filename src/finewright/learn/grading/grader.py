@@ -1,0 +1,136 @@
+"""Judge a learner's file in a process of its own, with limits on time, memory and network."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from finewright.learn.grading.expectations import Check
+
+KEPT_OUTPUT = 8000
+_WITHOUT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "CUDA_VISIBLE_DEVICES": ""}
+_QUIET = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A file and the check that judges it."""
+
+    file: Path
+    check: Path
+
+
+@dataclass(frozen=True)
+class GradeResult:
+    """What came of a check. `wrong`: the known wrong answer that was recognised; `output`: the end of what the file printed."""
+
+    claims: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    output: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Something was looked at, and all of it held."""
+        return bool(self.claims) and all(claim.ok for claim in self.claims)
+
+    @property
+    def wrong(self) -> str:
+        """The first known wrong answer that a claim gave away."""
+        return next((claim.wrong for claim in self.claims if claim.wrong), "")
+
+    def as_json(self) -> dict[str, Any]:
+        """By name, JSON-ready."""
+        claims = [claim.as_json() for claim in self.claims]
+        return {"passed": self.passed, "wrong": self.wrong, "claims": claims, "notes": self.notes, "seconds": self.seconds}
+
+
+def grade(jobs: Sequence[Attempt], *, seconds: int, memory_mb: int) -> list[GradeResult]:
+    """One verdict a job, in order. The jobs share a process, so that torch is imported once; `seconds` is for all of them."""
+    with tempfile.TemporaryDirectory(prefix="finewright-check-") as place:
+        results = Path(place) / "results.jsonl"
+        request = {
+            "jobs": [{"file": str(job.file.resolve()), "check": str(job.check.resolve())} for job in jobs],
+            "results": str(results),
+            "cpu_seconds": seconds,
+            "memory_bytes": memory_mb << 20,
+        }
+        output, ending = _run(json.dumps(request), place=place, seconds=seconds)
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    verdicts = []
+    for line in lines:
+        read = json.loads(line)
+        claims = [Check(**claim) for claim in read["claims"]]
+        verdicts.append(GradeResult(claims, read["notes"], read["seconds"], output))
+    stopped = Check("the check comes to its end", False, f"within {seconds} s and {memory_mb:,} MB", ending)
+    return verdicts + [GradeResult([stopped], output=output)] * (len(jobs) - len(verdicts))
+
+
+def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
+    """(the end of what was printed, how the process ended)."""
+    home = {"HOME": os.environ.get("HOME", place)}
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "finewright.learn.grading.process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=place,
+        env={**home, **os.environ, **_WITHOUT, **_QUIET},
+        start_new_session=True,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    tail = _Tail(child.stdout)
+    try:
+        child.stdin.write(request.encode())
+        child.stdin.close()
+        code = child.wait(timeout=seconds)
+        ending = _ending(code)
+    except subprocess.TimeoutExpired:
+        ending = f"stopped after {seconds} s: an endless loop?"
+    except BrokenPipeError:
+        ending = "the process could not start"
+    finally:
+        _end(child)  # also what the learner's code may have started
+    return tail.text(), ending
+
+
+def _ending(code: int) -> str:
+    if code == -signal.SIGXCPU:
+        return "too much processor time: an endless loop?"
+    if code == -signal.SIGKILL:
+        return "killed, most likely for its memory"
+    return f"the process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+class _Tail:
+    """Reads a stream as it comes, so that nobody waits for a full pipe, and keeps its end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._stream:
+            while piece := os.read(self._stream.fileno(), 4096):  # what is there, without waiting for more
+                self._kept = (self._kept + piece)[-KEPT_OUTPUT:]
+
+    def text(self) -> str:
+        self._thread.join(timeout=2)
+        return self._kept.decode("utf-8", "replace")

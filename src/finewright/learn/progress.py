@@ -1,0 +1,191 @@
+"""What a learner has done, in one JSON file that is written whole or not at all and survives damage."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finewright.core.errors import ExitCode, UserError
+
+FILE = "progress.json"
+VERSION = 1
+NUM_BOXES = 5
+_ENTRY = re.compile(r'"((?:lesson|question) [^"\\\x00-\x1f]+)"\s*:\s*(?=\{)')
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class LessonEntry(_Entry):
+    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never; `hints`: steps shown of the
+    hints that belong to `wrong`, the known wrong answer of the last check."""
+
+    started: str = ""
+    attempts: int = Field(0, ge=0)
+    passed: str = ""
+    gave_up: bool = False
+    hints: int = Field(0, ge=0)
+    wrong: str = ""
+    claims_held: int = Field(0, ge=0)
+    claims: int = Field(0, ge=0)
+
+
+class QuestionEntry(_Entry):
+    """One question in a Leitner box: 1 for what was missed, up to 5. Dates are ISO 8601; `due`: when to ask again."""
+
+    box: int = Field(1, ge=1, le=NUM_BOXES)
+    due: str = ""
+    right: int = Field(0, ge=0)
+    wrong: int = Field(0, ge=0)
+
+
+@dataclass
+class State:
+    """Everything that is remembered, by key."""
+
+    lessons: dict[str, LessonEntry] = field(default_factory=dict)
+    questions: dict[str, QuestionEntry] = field(default_factory=dict)
+
+    def lesson(self, key: str) -> LessonEntry:
+        """The entry of a lesson, made when there is none."""
+        return self.lessons.setdefault(key, LessonEntry())
+
+    def question(self, key: str) -> QuestionEntry:
+        """The entry of a question, made when there is none."""
+        return self.questions.setdefault(key, QuestionEntry())
+
+
+class Progress:
+    """The progress file of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / FILE
+        self._unsaid: list[str] = []
+
+    def take_notes(self) -> list[str]:
+        """What the learner must hear about the file, from reading as from changing it; each note is handed out once."""
+        notes, self._unsaid = self._unsaid, []
+        return notes
+
+    def read(self) -> State:
+        """What the file says. A damaged one is set aside, and what can be read of it is kept; `take_notes` tells."""
+        if not self.path.exists():
+            return State()
+        with self._lock():
+            return self._read()
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[State]:
+        """Read, let the caller change the state, write. Two programs wait for each other."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        with self._lock():
+            state = self._read()
+            yield state
+            self._write(state)
+
+    def _read(self) -> State:
+        try:
+            text = self.path.read_bytes().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return State()
+        except OSError as error:
+            raise UserError(f"not readable: {error.strerror}", where=str(self.path), fix="mend its permissions") from None
+        state, whole = _parse(text, where=str(self.path))
+        if not whole:
+            aside = self._set_aside()
+            num = len(state.lessons) + len(state.questions)
+            self._unsaid.append(f"{self.path} was damaged: {num} entries could be read and are kept, the old file is now {aside}")
+            self._write(state)
+        return state
+
+    def _set_aside(self) -> Path:
+        number = 1
+        while (aside := self.folder / f"progress.damaged-{number}.json").exists():
+            number += 1
+        try:
+            os.replace(self.path, aside)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        return aside
+
+    def _write(self, state: State) -> None:
+        entries: dict[str, Any] = {f"lesson {key}": one.model_dump() for key, one in sorted(state.lessons.items())}
+        entries |= {f"question {key}": one.model_dump() for key, one in sorted(state.questions.items())}
+        partial = self.path.with_name(f".{FILE}.partial")
+        try:
+            with open(partial, "w", encoding="utf-8") as handle:
+                json.dump({"version": VERSION, "entries": entries}, handle, indent=1, ensure_ascii=False)
+                handle.write("\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(partial, self.path)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            handle = open(self.folder / ".progress.lock", "a+", encoding="utf-8")  # noqa: SIM115  held below
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from None
+        with handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _parse(text: str, *, where: str) -> tuple[State, bool]:
+    """(the state, whether every part of the file was as it should be)."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        return _rescue(text), False
+    if not isinstance(read, dict) or not isinstance(read.get("entries"), dict):
+        return _rescue(text), False
+    version = read.get("version")
+    if isinstance(version, int) and version > VERSION:
+        what = f"written by a newer version: format {version}, this one reads {VERSION}"
+        raise UserError(what, where=where, fix="upgrade finewright, or move the file away", code=ExitCode.MISMATCH)
+    state = State()
+    held = [_take(state, key, value) for key, value in read["entries"].items()]
+    return state, all(held)
+
+
+def _rescue(text: str) -> State:
+    """Every entry that is whole, wherever it stands in what is left of the file."""
+    state, decoder = State(), json.JSONDecoder()
+    for found in _ENTRY.finditer(text):
+        with contextlib.suppress(ValueError, RecursionError):
+            _take(state, found[1], decoder.raw_decode(text, found.end())[0])
+    return state
+
+
+def _take(state: State, key: str, value: Any) -> bool:
+    """Put an entry into the state if it is one."""
+    kind, _, name = key.partition(" ")
+    try:
+        if kind == "lesson":
+            state.lessons[name] = LessonEntry.model_validate(value)
+        elif kind == "question":
+            state.questions[name] = QuestionEntry.model_validate(value)
+        else:
+            return False
+    except ValidationError:
+        return False
+    return True
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    what = f"cannot write here: {error.strerror}"
+    return UserError(what, where=str(path), fix="go to a folder that can be written, or mend its permissions", code=ExitCode.DISK)

@@ -1,0 +1,302 @@
+"""What the learner's own finished runs show: which of them belong together, as tables and as sentences."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finewright import methods
+from finewright.core.errors import UserError
+from finewright.learn.course import Figure, Lesson, Make
+from finewright.runs.folder import RunFolder, list_runs
+
+MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
+"""Parts of a plan, at the moment of the peak."""
+MOST_RUNS = 12
+
+
+class _Read(BaseModel):
+    """A part of what a run says about itself; what else stands there is left alone."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+class PerClass(_Read):
+    """One label of the test."""
+
+    f1: float
+    num_rows: int = Field(ge=0)
+
+
+class Measured(_Read):
+    """Metrics of a split."""
+
+    num_rows: int = Field(ge=1)
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_ci95: tuple[float, float]
+    macro_f1: float
+    majority_accuracy: float = Field(ge=0, le=1)
+    loss: float
+    per_class: dict[str, PerClass]
+    confusion: list[list[int]]
+
+
+class Splits(_Read):
+    """What was measured on which split."""
+
+    test: Measured | None = None
+    validation: Measured | None = None
+
+
+class Result(_Read):
+    """result.json, as far as lessons and questions go."""
+
+    method: str
+    model: str
+    seed: int = 0
+    num_train: int = Field(ge=1)
+    trainable_parameters: int = Field(ge=0)
+    head_parameters: int = Field(ge=0)
+    total_parameters: int = Field(ge=1)
+    epochs: float = Field(gt=0)
+    steps: int = Field(ge=1)
+    best_step: int = Field(ge=0)
+    train_seconds: float = Field(gt=0)
+    artifact_bytes: int = Field(ge=0)
+    peak_memory_bytes: int = 0
+    planned_peak_memory_bytes: int = 0
+    planned_seconds: float = 0.0
+    metrics: Splits
+
+
+class Choice(_Read):
+    """A knob that was chosen, and why."""
+
+    knob: str
+    value: Any
+    reason: str
+
+
+class Config(_Read):
+    """config.json, as far as lessons and questions go."""
+
+    method_knobs: dict[str, Any] = {}
+    choices: list[Choice] = []
+    labels: list[str] = Field(min_length=1)
+    data_fingerprint: str
+    settings: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run. `label`: what tells it apart from the others; `plan`: bytes by part, empty when there is none."""
+
+    folder: RunFolder
+    result: Result
+    config: Config
+    plan: dict[str, int]
+    lines: list[dict[str, Any]]
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its folder, as one would type it."""
+        return str(self.folder.path)
+
+    @property
+    def measured(self) -> Measured:
+        """On the test, or on validation where there was no test; `find` keeps only runs that have one."""
+        found = self.result.metrics.test or self.result.metrics.validation
+        assert found is not None
+        return found
+
+    @property
+    def split(self) -> str:
+        """On which split it was measured."""
+        return "test" if self.result.metrics.test else "validation"
+
+    @property
+    def share(self) -> float:
+        """Trained share of the parameters, the head included."""
+        return self.result.trainable_parameters / self.result.total_parameters
+
+    @property
+    def from_random(self) -> bool:
+        """Whether it started from random weights; a way that is not known here did not."""
+        try:
+            return methods.get_method(self.result.method).weights == "random"
+        except UserError:
+            return False
+
+    @property
+    def losses(self) -> list[tuple[int, float]]:
+        """(step, training loss)."""
+        return [(line["step"], line["loss"]) for line in self.lines if "loss" in line]
+
+    @property
+    def validations(self) -> list[tuple[int, float, float]]:
+        """(step, validation accuracy, validation loss)."""
+        looks = [line for line in self.lines if isinstance(line.get("validation"), dict)]
+        return [(line["step"], line["validation"]["accuracy"], line["validation"]["loss"]) for line in looks]
+
+    def right(self) -> list[bool] | None:
+        """For every test row whether it was right; None when the predictions cannot be read."""
+        try:
+            lines = self.folder.read_lines(self.folder.predictions)
+            return [line["label"] == line["predicted"] for line in lines]
+        except (UserError, KeyError, TypeError):
+            return None
+
+
+def find(root: Path) -> list[Finished]:
+    """Every finished run in `root`, in its folders of runs and in comparisons, newest first; a damaged one is passed over."""
+    folders = [folder for place in (root, *_subfolders(root)) for folder in list_runs(place) if folder.complete]
+    folders.sort(key=lambda folder: folder.result.stat().st_mtime, reverse=True)
+    return [one for one in map(_open, folders) if one]
+
+
+def _subfolders(root: Path) -> list[Path]:
+    runs = {folder.path for folder in list_runs(root)}
+    places = [path for path in sorted(root.glob("*")) if path.is_dir() and path not in runs]
+    return [*places, *(path / "runs" for path in places)]  # a comparison has its runs in a folder of that name
+
+
+def _open(folder: RunFolder) -> Finished | None:
+    try:
+        result = Result.model_validate(folder.read_json(folder.result))
+        config = Config.model_validate(folder.read_json(folder.config))
+        lines = [line for line in folder.read_lines(folder.metrics) if isinstance(line, dict)] if folder.metrics.exists() else []
+        plan = folder.read_json(folder.plan).get("memory", {}) if folder.plan.exists() else {}
+        plan = {str(part): int(size) for part, size in plan.items()}
+    except (UserError, ValidationError, ValueError, TypeError, AttributeError, OSError):
+        return None
+    one = Finished(folder, result, config, plan, lines)
+    return one if (result.metrics.test or result.metrics.validation) and _is_drawable(one) else None
+
+
+def _is_drawable(one: Finished) -> bool:
+    """Whether the lines of metrics.jsonl hold numbers where numbers belong."""
+    try:
+        numbers = [number for line in (*one.losses, *one.validations) for number in line]
+    except (KeyError, TypeError):
+        return False
+    return all(isinstance(number, int | float) for number in numbers)
+
+
+def together(runs: Sequence[Finished], *, ways: Sequence[str] = ()) -> list[Finished]:
+    """Runs that may be compared: same model, same data. Of several such sets the one with the most ways, then the newest.
+
+    `ways`: only these count. At most a dozen, the newest.
+    """
+    groups: dict[tuple[str, str, str], list[Finished]] = defaultdict(list)
+    for one in runs:
+        if not ways or one.result.method in ways:
+            groups[one.config.data_fingerprint, one.result.model, one.split].append(one)
+    if not groups:
+        return []
+    chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}))
+    return labelled(chosen[:MOST_RUNS])
+
+
+def labelled(runs: Sequence[Finished]) -> list[Finished]:
+    """The runs with labels: the way, and what differs among runs of the same way."""
+    named = []
+    for one in runs:
+        same = [other for other in runs if other.result.method == one.result.method]
+        facts = [_facts(other) for other in same]
+        differing = [key for key in facts[0] if any(other.get(key) != facts[0][key] for other in facts)]
+        mine = _facts(one)
+        more = ", ".join(f"{key} {mine[key]}" for key in differing if mine.get(key) is not None)
+        twice = len({tuple(str(fact.get(key)) for key in differing) for fact in facts}) < len(same)
+        label = " ".join(part for part in (one.result.method, more, f"({one.folder.path.name})" if twice else "") if part)
+        named.append(Finished(one.folder, one.result, one.config, one.plan, one.lines, label))
+    return named
+
+
+def _facts(one: Finished) -> dict[str, Any]:
+    train = one.config.settings.get("training", {})
+    return {**one.config.method_knobs, "seed": one.result.seed, **{key: train.get(key) for key in ("epochs", "learning_rate")}}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of the learner's own. `says`: the same in a sentence, for whoever does not see a picture."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    says: str
+
+
+def missing(lesson: Lesson, shown: Sequence[Finished], everything: Sequence[Finished]) -> list[Make]:
+    """Commands of the lesson whose runs are not there yet. `shown`: the runs that the lesson shows; `everything`: all there are.
+
+    Another way's run, or the same way's with other knobs, is no trace of a command: a learner who did lesson 1 has not seen
+    the others' commands.
+    """
+    return [make for make in lesson.about.make if not _is_made(make, shown, everything)]
+
+
+def _is_made(make: Make, shown: Sequence[Finished], everything: Sequence[Finished]) -> bool:
+    if make.leaves:
+        return any(one.folder.path.parent.parent.name.startswith(make.leaves) for one in everything)
+    return any(make.method == one.result.method and make.knobs.items() <= one.config.method_knobs.items() for one in shown)
+
+
+def table(figure: Figure, runs: Sequence[Finished]) -> Table:
+    """The numbers behind a figure."""
+    kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
+    return kinds[figure](runs)
+
+
+def _accuracy(one: Finished) -> list[str]:
+    low, high = one.measured.accuracy_ci95
+    return [f"{one.measured.accuracy:.1%}", f"{low:.1%} to {high:.1%}"]
+
+
+def _share(runs: Sequence[Finished]) -> Table:
+    ordered = sorted(runs, key=lambda one: one.share)
+    rows = [[one.label, f"{one.result.trainable_parameters:,}", f"{one.share:.2%}", *_accuracy(one)] for one in ordered]
+    prepared_model = [one for one in ordered if not one.from_random] or ordered
+    says = "; ".join(
+        f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right"
+        for one in (prepared_model[0], prepared_model[-1])
+    )
+    return Table(["way", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows, says)
+
+
+def _curves(runs: Sequence[Finished]) -> Table:
+    rows = []
+    for one in runs:
+        losses, best, held_out = one.losses, "", ""
+        first, last = (f"{losses[0][1]:.2f}", f"{losses[-1][1]:.2f}") if losses else ("", "")
+        if looks := one.validations:
+            best, held_out = f"{max(look[1] for look in looks):.1%}", f"{looks[0][2]:.2f} to {looks[-1][2]:.2f}"
+        rows.append([one.label, first, last, held_out, best, _accuracy(one)[0]])
+    headings = ["way", "first loss", "last loss", "validation loss", "best validation", f"{runs[0].split} accuracy"]
+    says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[4]}" for row in rows)
+    return Table(headings, rows, says)
+
+
+def _memory(runs: Sequence[Finished]) -> Table:
+    ordered = sorted(runs, key=lambda one: one.result.planned_peak_memory_bytes)
+    names = [part for part in MEMORY_PARTS if any(one.plan.get(part) for one in runs)]
+    rows = []
+    for one in ordered:
+        parts = [f"{one.plan.get(part, 0) / 1e6:,.1f}" for part in names]
+        totals = [f"{size / 1e6:,.0f}" for size in (one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes)]
+        rows.append([one.label, *parts, *totals])
+    says = f"Least planned: {rows[0][0]}, {rows[0][-2]} MB; most: {rows[-1][0]}, {rows[-1][-2]} MB."
+    return Table(["way, MB", *names, "planned", "measured"], rows, says)
+
+
+def _intervals(runs: Sequence[Finished]) -> Table:
+    ordered = sorted(runs, key=lambda one: one.measured.accuracy, reverse=True)
+    rows = []
+    for one in ordered:
+        num_right = round(one.measured.accuracy * one.measured.num_rows)
+        rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.3f}"])
+    says = f"Highest: {rows[0][0]}, {rows[0][2]} ({rows[0][3]}); lowest: {rows[-1][0]}, {rows[-1][2]} ({rows[-1][3]})."
+    return Table(["way", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows, says)

@@ -1,0 +1,1 @@
+"""The course's pages in a browser."""

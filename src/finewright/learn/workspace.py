@@ -1,0 +1,268 @@
+"""A learner at a course: start an exercise, check it, get a hint, see the solution, see one's own numbers."""
+
+import datetime
+import json
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from finewright.core.errors import UserError
+from finewright.learn import run_figures, run_history
+from finewright.learn.course import TICKETS, Course, Lesson, Make
+from finewright.learn.grading import grader
+from finewright.learn.grading.grader import GradeResult
+from finewright.learn.progress import LessonEntry, Progress, QuestionEntry, State
+from finewright.learn.run_history import Finished, Table
+
+WORK = Path("learn")
+KNOWN_FROM_BOX = 3
+"""From this box on a question counts as known."""
+YOURS_MARK = "[[yours]]"
+
+
+class _Kept(BaseModel):
+    """A table that an exercise left when it was run as a script."""
+
+    model_config = ConfigDict(strict=True)
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One step of help. `number` of `of`; `says`: what the last check recognised, empty when it was nothing known."""
+
+    text: str
+    number: int
+    of: int
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class OwnResults:
+    """What a lesson shows of the learner's own. `makes`: commands whose runs are not there yet."""
+
+    runs: list[Finished]
+    table: Table | None
+    kept: Table | None
+    makes: list[Make]
+
+
+class Workspace:
+    """One learner's place: a course, the folder with the exercises and the progress, the folder with the runs.
+
+    `trust`: checks of a course that is not Finewright's own may run; they are code.
+    """
+
+    def __init__(self, *, course: Path | None = None, work: Path = WORK, runs: Path = Path("runs"), trust: bool = False) -> None:
+        self.course = Course(course) if course else Course()
+        self.root = work
+        self.work = work if self.course.embedded else work / self.course.name
+        self.runs = runs
+        self.trust = trust
+        self.progress = Progress(work)
+        self._drawing = threading.Lock()
+        self._drawn: dict[Path, Any] = {}
+
+    def file(self, lesson: Lesson) -> Path:
+        """Where the learner writes."""
+        return self.work / f"{lesson.name}.py"
+
+    def overview(self, state: State) -> list[dict[str, Any]]:
+        """Every lesson with how far it has come, JSON-ready."""
+        lines = []
+        for lesson in self.course.lessons:
+            entry = state.lessons.get(lesson.key, LessonEntry())
+            lines.append(
+                {
+                    "number": lesson.number,
+                    "name": lesson.name,
+                    "title": lesson.about.title,
+                    "summary": lesson.about.summary,
+                    "minutes": lesson.about.minutes,
+                    "state": self._state(lesson, entry),
+                    "file": str(self.file(lesson)) if lesson.has_exercise else None,
+                    "questions": len(lesson.questions),
+                    **entry.model_dump(include={"attempts", "passed", "gave_up", "claims_held", "claims"}),
+                }
+            )
+        return lines
+
+    def _state(self, lesson: Lesson, entry: LessonEntry) -> str:
+        if not lesson.has_exercise:
+            return "to read"
+        if entry.passed:
+            return "passed"
+        if entry.attempts:
+            return "not yet"
+        return "started" if self.file(lesson).exists() else "new"
+
+    def summary(self, state: State, *, today: datetime.date) -> dict[str, int]:
+        """Exercises and questions of this course in numbers."""
+        exercises = [lesson for lesson in self.course.lessons if lesson.has_exercise]
+        mine = self.answers(state)
+        return {
+            "exercises": len(exercises),
+            "exercises_passed": sum(bool(state.lesson(lesson.key).passed) for lesson in exercises),
+            "questions_seen": len(mine),
+            "questions_known": sum(entry.box >= KNOWN_FROM_BOX for entry in mine),
+            "questions_due": sum(entry.due <= today.isoformat() for entry in mine),
+            "answers_right": sum(entry.right for entry in mine),
+            "answers": sum(entry.right + entry.wrong for entry in mine),
+        }
+
+    def answers(self, state: State) -> list[QuestionEntry]:
+        """What is remembered of this course's questions and of those about the learner's own runs."""
+        return [entry for key, entry in state.questions.items() if key.startswith((f"{self.course.name}/", "runs/"))]
+
+    def next_lesson(self, state: State) -> Lesson | None:
+        """The first one whose exercise is not passed."""
+        open_ones = (one for one in self.course.lessons if one.has_exercise and not state.lesson(one.key).passed)
+        return next(open_ones, None)
+
+    def start(self, lesson: Lesson, *, again: bool = False) -> list[Path]:
+        """Put the exercise and what it needs into the work folder; what is there is never overwritten."""
+        self._require_exercise(lesson)
+        target, written = self.file(lesson), []
+        if target.exists() and not again:
+            fix = f"write on in it; or finewright learn start {lesson.number} --again, which keeps the old one under another name"
+            raise UserError("your exercise is there already", where=str(target), fix=fix)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                written.append(_put_aside(target))
+            shutil.copyfile(lesson.exercise, target)
+            written.append(target)
+            written += bring_along(self.course, self.work)
+        except OSError as error:
+            raise UserError(f"cannot write here: {error.strerror}", where=str(self.work), fix="go to another folder") from None
+        with self.progress.change() as state:
+            entry = state.lesson(lesson.key)
+            entry.started = entry.started or _now()
+            entry.wrong, entry.hints = "", 0
+        return written
+
+    def check(self, lesson: Lesson) -> GradeResult:
+        """Judge the learner's file and remember what came of it."""
+        self._require_exercise(lesson)
+        file = self.file(lesson)
+        if not file.is_file():
+            raise UserError("no exercise of yours here", where=str(file), fix=f"finewright learn start {lesson.number}")
+        self.require_trust(lesson)
+        about = lesson.about
+        [verdict] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
+        with self.progress.change() as state:
+            entry = state.lesson(lesson.key)
+            entry.attempts += 1
+            entry.claims, entry.claims_held = len(verdict.claims), sum(claim.ok for claim in verdict.claims)
+            if verdict.wrong != entry.wrong:
+                entry.wrong, entry.hints = verdict.wrong, 0
+            if verdict.passed and not entry.passed:
+                entry.passed = _now()
+        return verdict
+
+    def require_trust(self, lesson: Lesson) -> None:
+        """A foreign course's check runs only when the learner said so."""
+        if not self.course.embedded and not self.trust:
+            what = f"a check of the course {self.course.name} is code that would run on this machine, as you"
+            raise UserError(what, where=str(lesson.check), fix="read it first; then add --trust")
+
+    def says(self, lesson: Lesson, wrong: str) -> str:
+        """What a known wrong answer is about; empty for none."""
+        return lesson.hints.wrong[wrong].says if wrong in lesson.hints.wrong else ""
+
+    def hint(self, lesson: Lesson) -> Hint:
+        """The next step of help: first about the known wrong answer of the last check, then in general."""
+        with self.progress.change() as state:
+            entry = state.lesson(lesson.key)
+            known = lesson.hints.wrong.get(entry.wrong)
+            steps = [*(known.steps if known else []), *lesson.hints.steps]
+            entry.hints = min(entry.hints + 1, len(steps))
+            return Hint(steps[entry.hints - 1], entry.hints, len(steps), known.says if known else "")
+
+    def solution(self, lesson: Lesson, *, give_up: bool) -> str:
+        """The reference solution, after a pass or when the learner gives up."""
+        self._require_exercise(lesson)
+        with self.progress.change() as state:
+            entry = state.lesson(lesson.key)
+            if not entry.passed and not give_up:
+                fix = f"finewright learn hint {lesson.number}; or --give-up to see it all the same"
+                raise UserError("the solution is shown once your exercise has passed", fix=fix)
+            if not entry.passed:
+                entry.gave_up = True
+        try:
+            return lesson.solution.read_text(encoding="utf-8")
+        except OSError:
+            raise UserError("the course brings no solution", where=str(lesson.solution), fix="ask whoever wrote it") from None
+
+    def yours(self, lesson: Lesson) -> OwnResults:
+        """The learner's own numbers for a lesson, as far as they are there."""
+        about = lesson.about
+        everything = run_history.find(self.runs)
+        found = run_history.together(everything, ways=about.methods) if about.figure != "none" else []
+        table = run_history.table(about.figure, found) if found else None
+        return OwnResults(found, table, self._kept(lesson), self._before(lesson, run_history.missing(lesson, found, everything)))
+
+    def _before(self, lesson: Lesson, makes: list[Make]) -> list[Make]:
+        """Commands, and before them the one that brings the messages that they read, as long as they are not there."""
+        reads = any(str(WORK / "tickets") in make.command for make in makes)
+        if not reads or (self.root / "tickets").is_dir() or self.file(lesson).exists():
+            return makes
+        return [Make(command=f"finewright learn start {lesson.number}", note="first: it brings the messages"), *makes]
+
+    def _kept(self, lesson: Lesson) -> Table | None:
+        """The table that the learner's own script left beside the exercise."""
+        try:
+            kept = _Kept.model_validate(json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, ValidationError, RecursionError):
+            return None
+        fitting = [row for row in kept.rows if len(row) == len(kept.headings)][:200]
+        return Table(kept.headings, fitting, kept.title) if fitting else None
+
+    def picture(self, lesson: Lesson, own: OwnResults, *, dark: bool = False) -> Path | None:
+        """The picture of the learner's own runs, drawn when something changed; None without runs."""
+        if not own.runs:
+            return None
+        path = self.root / "pictures" / f"{self.course.name}-{lesson.name}{'-dark' if dark else ''}.png"
+        made_of = [(one.name, one.folder.result.stat().st_mtime_ns) for one in own.runs]
+        with self._drawing:
+            if self._drawn.get(path) != made_of or not path.exists():
+                run_figures.draw(lesson.about.figure, own.runs, path, dark=dark)
+                self._drawn[path] = made_of
+        return path
+
+    def _require_exercise(self, lesson: Lesson) -> None:
+        if not lesson.has_exercise:
+            raise UserError(f"lesson {lesson.number} has no exercise", fix=f"finewright learn show {lesson.number}")
+
+
+def bring_along(course: Course, folder: Path) -> list[Path]:
+    """Files that the exercises share, and the tickets, as far as they are not in the folder yet; those that were brought."""
+    brought = []
+    shared = [(path, folder / path.name) for path in sorted(course.folder.glob("*.py"))]
+    if course.embedded:
+        shared += [(path, folder / "tickets" / path.name) for path in sorted(TICKETS.glob("*.csv"))]
+    for source, target in shared:
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            brought.append(target)
+    return brought
+
+
+def _put_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.before-{number}.py")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

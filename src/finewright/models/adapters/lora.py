@@ -1,0 +1,210 @@
+"""Low-rank updates beside frozen weights, through PEFT: what the ways that use them share."""
+
+import copy
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from finewright.core.config import Options, option
+from finewright.core.errors import UserError
+from finewright.models.architectures.base import PROJECTIONS, Architecture, fused_rows
+
+_ADAPTER = "default"
+_ALL_LINEAR = "all-linear"
+Target = tuple[str, tuple[str, ...]]
+"""A module's name inside a block, and which slices of it are tuned; no slices: the whole module."""
+InitialFactors = Literal["default", "gaussian", "pissa", "olora"]
+
+
+class LoraOptions(Options):
+    """Shape and place of the updates (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: int = option(8, "width of the update", low=1, high=4096)
+    alpha: float = option(32.0, "the update is scaled by alpha / rank", low=1e-6)
+    dropout: float = option(0.05, "dropout before the update", low=0, high=0.99)
+    target_modules: tuple[str, ...] = option(("query", "value"), "query, key, value, output, mlp, all-linear, or module names")
+    num_layers: int = option(0, "only in this many blocks at the top; 0: in all", low=0)
+    rslora: bool = option(False, "scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)")
+    dora: bool = option(False, "learn magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353)")
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def wrap_lora(
+    network: Any,
+    *,
+    knobs: LoraOptions,
+    architecture: Architecture,
+    head: tuple[str, ...],
+    base: tuple[str, str],
+    start: InitialFactors,
+) -> Any:
+    """PEFT's layers on the targets of a frozen network; slices of a fused projection are cut out of PEFT's layer.
+
+    `base`: name and revision that the adapter is to remember.
+    """
+    from finewright.models.adapters.peft import wrap_adapter
+
+    targets = _targets(network, knobs=knobs, architecture=architecture)
+    config = _peft_config(network, knobs=knobs, architecture=architecture, targets=targets, head=head, base=base, start=start)
+    trainable_module = wrap_adapter(network, config)
+    _cut_slices(network, knobs=knobs, architecture=architecture, targets=targets, start=start)
+    return trainable_module
+
+
+def _targets(network: Any, *, knobs: LoraOptions, architecture: Architecture) -> list[Target]:
+    wanted = PROJECTIONS if _ALL_LINEAR in knobs.target_modules else knobs.target_modules
+    meanings = [name for name in wanted if name in PROJECTIONS]
+    targets = list(architecture.block_modules(meanings))
+    for name in (name for name in wanted if name not in PROJECTIONS):
+        targets += [(module, ()) for module in _modules_named(network, architecture=architecture, name=name)]
+    if not targets:
+        raise UserError(
+            "no module to tune", where="method.target_modules", fix=f"name some of {', '.join(PROJECTIONS)}, {_ALL_LINEAR}"
+        )
+    return targets
+
+
+def _peft_config(  # noqa: PLR0913  what PEFT wants to know
+    network: Any,
+    *,
+    knobs: LoraOptions,
+    architecture: Architecture,
+    targets: list[Target],
+    head: tuple[str, ...],
+    base: tuple[str, str],
+    start: InitialFactors,
+) -> Any:
+    from peft import LoraConfig
+    from transformers.pytorch_utils import Conv1D
+
+    block = network.get_submodule(architecture.blocks)[0]
+    conv1d = isinstance(block.get_submodule(targets[0][0]), Conv1D)
+    if conv1d and start == "olora":
+        raise UserError(
+            "PEFT's olora start cannot read GPT-2's transposed weights", where="method.init_weights", fix="init=pissa"
+        )
+    sliced = {module.replace(".", r"\."): len(slices) for module, slices in targets if slices}
+    ours = start == "default" or (bool(sliced) and start == "pissa")
+    options: dict[str, Any] = dict(
+        task_type="SEQ_CLS",
+        r=knobs.rank,
+        lora_alpha=_tidy(knobs.alpha),
+        lora_dropout=knobs.dropout,
+        target_modules=[module for module, _ in targets],
+        rank_pattern={module: knobs.rank * count for module, count in sliced.items()},
+        alpha_pattern={module: _tidy(knobs.alpha * _growth(knobs, count)) for module, count in sliced.items()},
+        layers_to_transform=_layers(network, knobs=knobs, architecture=architecture),
+        layers_pattern=architecture.blocks.rpartition(".")[2] if knobs.num_layers else None,
+        use_rslora=knobs.rslora,
+        use_dora=knobs.dora,
+        init_lora_weights=True if ours else start,
+        fan_in_fan_out=conv1d,
+        modules_to_save=list(head),
+        base_model_name_or_path=base[0],
+        revision=base[1] or None,
+    )
+    return LoraConfig(**options)
+
+
+def _growth(knobs: LoraOptions, factor: int) -> float:
+    """What alpha grows by when the rank grows by `factor`, so that the scale stays."""
+    return math.sqrt(factor) if knobs.rslora else factor
+
+
+def _layers(network: Any, *, knobs: LoraOptions, architecture: Architecture) -> list[int] | None:
+    num_blocks = len(network.get_submodule(architecture.blocks))
+    if knobs.num_layers > num_blocks:
+        fix = f"a number from 0 (all) to {num_blocks}"
+        raise UserError(
+            f"wanted the top {knobs.num_layers} blocks, the model has {num_blocks}", where="method.num_layers", fix=fix
+        )
+    return list(range(num_blocks - knobs.num_layers, num_blocks)) if knobs.num_layers else None
+
+
+def _cut_slices(
+    network: Any, *, knobs: LoraOptions, architecture: Architecture, targets: list[Target], start: InitialFactors
+) -> None:
+    from finewright.models.adapters.sliced import start_from_principal_parts, train_slices
+
+    for block in network.get_submodule(architecture.blocks):
+        for module, slices in targets:
+            layer = block.get_submodule(module)
+            if not slices or not hasattr(layer, "lora_A"):
+                continue
+            rows = [fused_rows(architecture, network.config, meaning) for meaning in slices]
+            if start == "pissa":
+                start_from_principal_parts(layer, rows, rank=knobs.rank)
+            train_slices(layer, rows, rank=knobs.rank)
+
+
+def save_adapter(trainable_module: Any, folder: Path, *, knobs: LoraOptions, start: dict[str, Any]) -> None:
+    """A PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names.
+
+    `start`: first values of factors that took a part out of the base; what is saved is then the difference to them.
+    """
+    from finewright.models.adapters.peft import dense_state
+
+    state = dense_state(trainable_module)
+    kept = trainable_module.peft_config[_ADAPTER]
+    if start:
+        state |= _as_difference(state, start=start)
+        trainable_module.peft_config[_ADAPTER] = _doubled(kept, knobs=knobs)
+    try:
+        trainable_module.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
+    finally:
+        trainable_module.peft_config[_ADAPTER] = kept
+    trainable_module.get_base_model().config.save_pretrained(folder)
+
+
+def _doubled(config: Any, *, knobs: LoraOptions) -> Any:
+    """The same adapter at twice the rank and the same scale, with a plain start."""
+    doubled = copy.deepcopy(config)
+    doubled.init_lora_weights = True
+    doubled.r, doubled.lora_alpha = 2 * config.r, _tidy(config.lora_alpha * _growth(knobs, 2))
+    doubled.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
+    doubled.alpha_pattern = {name: _tidy(alpha * _growth(knobs, 2)) for name, alpha in config.alpha_pattern.items()}
+    return doubled
+
+
+def _tidy(number: float) -> float | int:
+    """64.0 → 64: adapter_config.json holds whole numbers where it can."""
+    return int(number) if float(number).is_integer() else float(number)
+
+
+def _modules_named(network: Any, *, architecture: Architecture, name: str) -> list[str]:
+    """Modules inside a block whose name ends in `name`."""
+    block = network.get_submodule(architecture.blocks)[0]
+    matrices = [path for path, module in block.named_modules() if getattr(module, "weight", None) is not None]
+    linear = [path for path in matrices if block.get_submodule(path).weight.ndim == 2]  # a packed one is a column
+    found = [path for path in linear if path == name or path.endswith(f".{name}")]
+    if not found:
+        known = ", ".join([*PROJECTIONS, _ALL_LINEAR, *linear])
+        raise UserError(f"no module {name!r} in a block of this model", where="method.target_modules", fix=f"known: {known}")
+    return found
+
+
+def adapter_factors(trainable_module: Any) -> Iterator[tuple[str, Any]]:
+    """Every A and B under its plain name."""
+    from finewright.models.adapters.peft import dense_state
+
+    for name, tensor in dense_state(trainable_module).items():
+        if ".lora_A." in name or ".lora_B." in name:
+            yield name, tensor
+
+
+def _as_difference(state: dict[str, Any], *, start: dict[str, Any]) -> dict[str, Any]:
+    """B·A − B₀·A₀ as one update [B, −B₀]·[A; A₀]: what was learnt, as seen from the plain base."""
+    import torch
+
+    joined = {}
+    for name, first in start.items():
+        is_a, first = ".lora_A." in name, first.to(state[name].device)
+        joined[name] = torch.cat([state[name], first if is_a else -first], dim=0 if is_a else 1)
+    return joined

@@ -1,0 +1,37 @@
+"""PEFT's adapters and their state."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+_PEFT_HEADS = ("classifier", "score")
+"""Heads that PEFT trains and saves by itself for sequence classification; named again they would stand twice in its config."""
+
+
+def wrap_adapter(network: Any, config: Any) -> Any:
+    """PEFT's model around `network`, which is changed in place.
+
+    PEFT names the base after the network, so the network is given the name the config asks for.
+    """
+    from peft import get_peft_model
+
+    network.name_or_path = config.base_model_name_or_path
+    config.modules_to_save = [name for name in config.modules_to_save or [] if name not in _PEFT_HEADS] or None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT asks transformers
+        return get_peft_model(network, config)
+
+
+def dense_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict with every parametrized tensor under its plain name, as any other program expects it."""
+    state = {name: tensor for name, tensor in module.state_dict().items() if ".parametrizations." not in name}
+    modules: Iterator[tuple[str, Any]] = module.named_modules()
+    for name, part in modules:
+        if parametrize.is_parametrized(part):
+            for tensor_name in part.parametrizations:
+                state[f"{name}.{tensor_name}"] = getattr(part, tensor_name).detach()
+    return state

@@ -1,0 +1,1 @@
+"""Attention inside each text of a packed row."""

@@ -1,0 +1,33 @@
+"""Classification heads, by the kind an architecture has."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from finewright.models.architectures.base import Architecture
+
+
+def _linear_head(network: Any, architecture: Architecture, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.score(states_NH)
+
+
+def _pooler_head(network: Any, architecture: Architecture, states_NH: torch.Tensor) -> torch.Tensor:
+    pooled = network.get_submodule(architecture.pooler)(states_NH[:, None])
+    return network.classifier(network.dropout(pooled))
+
+
+def _features_head(network: Any, architecture: Architecture, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.classifier(states_NH[:, None])
+
+
+def _distilled_head(network: Any, architecture: Architecture, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.classifier(network.dropout(torch.relu(network.pre_classifier(states_NH))))
+
+
+HEADS: dict[str, Callable[[Any, Architecture, torch.Tensor], torch.Tensor]] = {
+    "linear": _linear_head,
+    "pooler": _pooler_head,
+    "features": _features_head,
+    "distilled": _distilled_head,
+}

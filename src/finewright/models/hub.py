@@ -1,0 +1,322 @@
+"""The name of a model → a folder on this disk: a local folder, the embedded model, or a snapshot from the hub."""
+
+import contextlib
+import difflib
+import errno
+import json
+import os
+import re
+import threading
+import warnings
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+from finewright.core import assets, files
+from finewright.core.errors import ExitCode, UserError
+
+_FOLDER = assets.CONFIGS
+_HUB_NAMES = {
+    "openai-community/gpt2": "gpt2",
+    "openai-community/gpt2-medium": "gpt2-medium",
+    "openai-community/gpt2-large": "gpt2-large",
+    "openai-community/gpt2-xl": "gpt2-xl",
+    "google-bert/bert-base-uncased": "bert-base-uncased",
+    "meta-llama/Llama-2-7b-hf": "llama-2-7b",
+    "meta-llama/Llama-2-13b-hf": "llama-2-13b",
+    "meta-llama/Llama-2-70b-hf": "llama-2-70b",
+    "mistralai/Mistral-7B-v0.1": "mistral-7b",
+}
+
+
+def bundled_configs() -> list[str]:
+    """Models whose shape is here."""
+    return sorted(path.name for path in _FOLDER.iterdir() if path.is_dir())
+
+
+def find_bundled_config(name: str) -> Path | None:
+    """The folder with the config of a model, by its short name or its hub id; None: not here."""
+    folder = _FOLDER / _HUB_NAMES.get(name, name)
+    return folder if folder.parent == _FOLDER and (folder / "config.json").is_file() else None
+
+
+EMBEDDED = "mini"
+_EMBEDDED_FOLDER = assets.MODELS / EMBEDDED
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+_SHAPE = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"]
+_UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
+"""Only top-level files, no pickles, no code: what is not needed is not fetched."""
+_OLD_NAMES = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "distilgpt2": "distilbert/distilgpt2",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "bert-base-cased": "google-bert/bert-base-cased",
+    "roberta-base": "FacebookAI/roberta-base",
+    "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
+}
+_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_OTHER_MODELS = f"--model {EMBEDDED} (embedded) or --model path/to/a/folder need no network"
+_NOT_STORED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT)
+_SEALS = ".finewright-verified.json"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model lies. `name`: what finds it again; `revision`: the resolved commit, empty for folders."""
+
+    path: Path
+    name: str
+    revision: str
+
+    @property
+    def kind(self) -> Literal["folder", "hub"]:
+        """Only what came from the hub has a commit."""
+        return "hub" if self.revision else "folder"
+
+
+def resolve_model(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> ModelSource:
+    """The folder of a model, downloaded first when it is a hub id that is not in the cache.
+
+    `weights=False`: config and tokenizer are enough. `progress(name, done_bytes, total_bytes)` hears of a download.
+    Nothing there, nothing reachable or nothing safe to load is a `UserError`.
+    """
+    folder = Path(name).expanduser()
+    if name == EMBEDDED and not folder.is_dir():
+        return _embedded()
+    if folder.is_dir():
+        check_folder(folder, weights=weights)
+        return ModelSource(path=folder, name=str(folder.resolve()), revision="")
+    if folder.is_file():
+        raise UserError("this is a file, not a model folder", where=name, fix="give the folder that holds config.json")
+    if not _ID.fullmatch(name) or name.startswith("."):
+        fix = f"{_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
+        raise UserError("no such model folder", where=name, fix=fix)
+    identity = _OLD_NAMES.get(name, name)
+    path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
+    if fault := _fault(path, weights=weights):
+        what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
+        raise UserError(what, where=identity, fix=f"take another model; {_OTHER_MODELS}")
+    return ModelSource(path=path, name=identity, revision=path.name)
+
+
+def check_folder(folder: Path, *, weights: bool = True) -> None:
+    """The folder must hold a config and all weights, in a form that can be read without running code."""
+    if fault := _fault(folder, weights=weights):
+        raise UserError(fault[0], where=str(folder), fix=fault[1])
+
+
+def _fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
+    """(what is wrong with a model folder, the way out), or nothing."""
+    if not (folder / "config.json").is_file():
+        return "the folder has no config.json", "give the folder of a Hugging Face model"
+    if not weights or (folder / "model.safetensors").is_file():
+        return None
+    wanted = _shards(folder / "model.safetensors.index.json")
+    if missing := [name for name in wanted if not (folder / name).is_file()]:
+        what = f"{len(missing)} of {len(wanted)} weight files are missing, for instance {missing[0]}"
+        return what, "copy or download the model again"
+    if any(folder.glob("*.safetensors")):
+        return None
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+    if pickles:
+        what = f"{pickles[0]} is a pickle, which can run code when it is opened; it is not opened"
+        return what, "save the model as safetensors (save_pretrained does) or take one that is"
+    return "the folder has no *.safetensors", "save the model there with save_pretrained"
+
+
+def _shards(index: Path) -> list[str]:
+    """The weight files an index names; none without a readable index."""
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return []
+
+
+def _embedded() -> ModelSource:
+    if not (_EMBEDDED_FOLDER / "config.json").is_file():
+        raise UserError(f"this build has no embedded model {EMBEDDED!r} yet", where="--model", fix="a local folder or a hub id")
+    return ModelSource(path=_EMBEDDED_FOLDER, name=EMBEDDED, revision="")
+
+
+def _neighbour(folder: Path) -> str:
+    """A question that offers the folder beside `folder` with the nearest name; empty without one."""
+    near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*/")], n=1, cutoff=0.75)
+    return f"did you mean {folder.parent / near[0]}? " if near else ""
+
+
+def _snapshot(identity: str, *, revision: str, weights: bool, progress: Progress | None, again: bool = False) -> Path:
+    """The snapshot folder, its large files hashed. What arrived damaged is deleted and fetched once more."""
+    wanted = [*_SHAPE, *(_WEIGHTS if weights else [])]
+    try:
+        with _quiet():
+            path = _fetch(identity, revision=revision, wanted=wanted, counter=_counter(identity, progress))
+        damaged = _damaged(path, wanted=wanted)
+        for link in damaged:
+            _delete(link)
+    except Exception as error:  # the client's network layer has errors of its own, which differ between versions
+        raise _explain(error, identity, revision=revision) from None
+    if not damaged:
+        return path
+    if again or _offline():
+        what = f"{', '.join(link.name for link in damaged)} arrived damaged and was deleted"
+        raise UserError(what, where=identity, fix="run the command again to fetch it anew")
+    return _snapshot(identity, revision=revision, weights=weights, progress=progress, again=True)
+
+
+def _fetch(identity: str, *, revision: str, wanted: list[str], counter: Any) -> Path:
+    from huggingface_hub import snapshot_download
+
+    def ask(*, cache_only: bool) -> Path:
+        path = snapshot_download(
+            identity,
+            revision=revision or None,
+            allow_patterns=wanted,
+            ignore_patterns=_UNWANTED,
+            etag_timeout=10,
+            tqdm_class=counter,
+            local_files_only=cache_only,
+        )
+        return Path(path)
+
+    try:
+        return ask(cache_only=False)
+    except Exception:
+        # The client falls back to its cache when it finds no network, but not on a dead proxy or a dropped connection.
+        with contextlib.suppress(Exception):
+            path = ask(cache_only=True)
+            if not _fault(path, weights=_WEIGHTS[0] in wanted):
+                return path
+        raise
+
+
+def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
+    """The client's error in words, with the way out."""
+    from huggingface_hub import errors
+
+    status, near = _status(error) or _status(error.__cause__), _neighbour(Path(identity))
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    code, what, fix = ExitCode.USAGE, f"the download failed: {reason}", f"try again; {_OTHER_MODELS}"
+    if isinstance(error, errors.GatedRepoError):
+        what, fix = "the hub wants you to accept this model's terms first", "open its page, then `hf auth login`"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        what, fix = f"the model has no revision {revision!r}", "take another revision"
+    elif isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
+        what, fix = "the hub knows no such model, or it is private", f"{near}check the name, or `hf auth login`"
+    elif status == 403:
+        what, fix = "the hub refuses access: it answers with 403", "`hf auth login` with a token that may read it"
+    elif isinstance(error, errors.HFValidationError):
+        what, fix = "no such folder, and a hub id looks different", f"{near}a folder, or an id such as owner/model"
+    elif isinstance(error, errors.LocalEntryNotFoundError):
+        partly = "only partly" if type(error).__name__ == "IncompleteSnapshotError" else "not"
+        what, fix = f"{partly} in the cache, and {_why(error, status)}", f"{near}{_OTHER_MODELS}"
+    elif isinstance(error, OSError) and error.errno in _NOT_STORED:
+        code, what = ExitCode.DISK, f"the download cannot be stored: {reason}"
+        fix = "free some space, or set HF_HOME to a folder with room that can be written"
+    return UserError(what, where=identity, fix=fix, code=code)
+
+
+def _status(error: BaseException | None) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _why(error: Exception, status: int | None) -> str:
+    from huggingface_hub import constants
+
+    if status == 429:
+        return "the hub asks to wait: it answers with 429, too many requests"
+    if status:
+        return f"the hub answers with {status}"
+    if _offline():
+        return "the hub is switched off (HF_HUB_OFFLINE)"
+    if type(error.__cause__).__name__ == "FileMetadataError":
+        return f"what answers at {constants.ENDPOINT} is no model hub; see HF_ENDPOINT and the proxy"
+    return f"the hub cannot be reached ({constants.ENDPOINT})"
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+def _damaged(snapshot: Path, *, wanted: list[str]) -> list[Path]:
+    """Files of a snapshot whose SHA-256 is not the one the hub promised. What was once found whole is not hashed again.
+
+    A large file's entry in the cache is named by its SHA-256. That entry may itself be a link into a store shared
+    between models, where names are other hashes: only the first link is read.
+    """
+    seals, damaged = snapshot.parents[1] / _SEALS, []
+    known = _read_seals(seals)
+    for link in sorted(snapshot.iterdir()):
+        promised = link.readlink().name if link.is_symlink() else ""
+        if not re.fullmatch(r"[0-9a-f]{64}", promised) or not any(fnmatch(link.name, pattern) for pattern in wanted):
+            continue
+        seal = [(state := link.stat()).st_size, state.st_mtime_ns]
+        if known.get(promised) == seal:
+            continue
+        if files.sha256(link) == promised:
+            known[promised] = seal
+            _write_seals(seals, known)
+        else:
+            damaged.append(link)
+    return damaged
+
+
+def _read_seals(path: Path) -> dict[str, list[int]]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _write_seals(path: Path, seals: dict[str, list[int]]) -> None:
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):  # a cache that cannot be written is hashed again next time, no more
+        draft.write_text(json.dumps(seals), encoding="utf-8")
+        draft.replace(path)
+
+
+def _delete(link: Path) -> None:
+    """Remove a cached file with all it leads to, so that the client fetches it again."""
+    for path in (link.resolve(), link.parent / link.readlink(), link):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """Keep the client's log lines and warnings off standard error: what matters is in the `UserError`."""
+    from huggingface_hub.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _counter(identity: str, progress: Progress | None) -> Any:
+    """A bar that draws nothing: the client updates it, from several threads, and `progress` hears the bytes."""
+    from tqdm import tqdm
+
+    one_at_a_time = threading.Lock()
+
+    class Counter(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._counts_bytes = options.get("unit") == "B" and "incomplete total" in str(options.get("desc"))
+            super().__init__(*args, **(options | {"disable": True}))
+
+        def update(self, n: float | None = 1) -> None:
+            with one_at_a_time:
+                self.n += n or 0
+                if self._counts_bytes and progress is not None:
+                    progress(identity, int(self.n), int(self.total or 0))
+
+    return Counter

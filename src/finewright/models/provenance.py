@@ -1,0 +1,42 @@
+"""Which base an adapter was trained on: written beside it, and checked when it is loaded again."""
+
+import json
+from pathlib import Path
+
+from finewright.core import files
+from finewright.core.errors import ExitCode, UserError
+from finewright.models.hub import ModelSource
+
+FILE = "base.json"
+
+
+def base_identity(source: ModelSource) -> dict[str, str]:
+    """What says that a model is still the same: its name, and its commit or the SHA-256 of every weight file."""
+    return {"name": source.name} | ({"revision": source.revision} if source.revision else weight_digests(source.path))
+
+
+def write_base(folder: Path, source: ModelSource) -> None:
+    """Keep the SHA-256 of every weight file of a base that has no commit to name it by."""
+    if not source.revision:
+        (folder / FILE).write_text(json.dumps({"weights": weight_digests(source.path)}, indent=2) + "\n", encoding="utf-8")
+
+
+def check_base(folder: Path, source: ModelSource) -> None:
+    """A base with other weights than the adapter was trained on is a `UserError`: it would predict something else."""
+    path = folder / FILE
+    if not path.exists():
+        return
+    try:
+        expected = json.loads(path.read_text(encoding="utf-8"))["weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+    found = weight_digests(source.path)
+    changed = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    if changed:
+        what = f"the base model is not the one the adapter was trained on: {', '.join(changed)} differs"
+        raise UserError(what, where=source.name, fix="bring the old weights back, or train again", code=ExitCode.MISMATCH)
+
+
+def weight_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every weight file of a model's folder, by name."""
+    return {path.name: files.sha256(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -1,0 +1,124 @@
+"""Knobs that were left open: a value for each, with its reason."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from finewright.core import hardware
+from finewright.core.config import RunConfig, TrainingConfig
+from finewright.core.errors import UserError
+from finewright.data import packing
+from finewright.methods.base import Method
+
+LEAST_STEPS = 500
+LEAST_EPOCHS, MOST_EPOCHS = 3, 20
+LONGEST_TEXT = 512
+MOST_LR_FACTOR = 2.0
+"""How many times its default a way's learning rate may be in a narrow network; more was measured for `mini` alone."""
+LEAST_ROOM = 8
+"""Fewest tokens of a text that are worth training on beside a prompt."""
+
+
+@dataclass
+class Decisions:
+    """What was chosen for the user, in the order of choosing."""
+
+    made: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, knob: str, value: Any, reason: str) -> Any:
+        """Keep a choice and hand its value back; a later choice for the same knob takes the place of an earlier one."""
+        self.made = [choice for choice in self.made if choice["knob"] != knob]
+        self.made.append({"knob": knob, "value": value, "reason": reason})
+        return value
+
+    def sentences(self) -> list[str]:
+        """`knob = value: reason` for each."""
+        return [f"{choice['knob']} = {choice['value']}: {choice['reason']}" for choice in self.made]
+
+
+def choose_precision(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> str:
+    """float32 or bfloat16."""
+    value, reason = hardware.choose_precision(settings.training.precision, hardware=machine)
+    return choices.note("training.precision", value, reason) if settings.training.precision == "auto" else value
+
+
+def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> int:
+    """CPU threads."""
+    if settings.training.num_threads:
+        return settings.training.num_threads
+    return choices.note("training.num_threads", machine.cpu_count, "cores this process may use")
+
+
+def default_max_length(settings: RunConfig, *, longest: int, prompt_tokens: int, choices: Decisions) -> int:
+    """Tokens of the longest text, special tokens included; `longest`: positions the model has."""
+    room = longest - prompt_tokens
+    if room < LEAST_ROOM:
+        what = f"a prompt of {prompt_tokens} tokens leaves room for {room} tokens of text, the model has {longest} positions"
+        raise UserError(what, where="method.num_virtual_tokens", fix=f"at most {longest - LEAST_ROOM}")
+    if settings.data.max_length is None:
+        reason = f"the model has {longest} positions" + (f", {prompt_tokens} for the prompt" if prompt_tokens else "")
+        return choices.note(
+            "data.max_length", min(LONGEST_TEXT, room), reason if room < LONGEST_TEXT else "long enough for most texts"
+        )
+    if settings.data.max_length > room:
+        return choices.note("data.max_length", room, f"{settings.data.max_length} was asked for, the model has room for {room}")
+    return settings.data.max_length
+
+
+def default_learning_rate(
+    options: TrainingConfig, *, method: Method, choices: Decisions, config: Any = None
+) -> tuple[float, list[str]]:
+    """Peak learning rate, and a warning when it lies far outside the way's range.
+
+    A model's `config` may suggest rates that were measured for it: `"finewright": {"learning_rates": {way: rate}}`.
+    """
+    if options.learning_rate is None:
+        return choices.note("training.learning_rate", *_usual_lr(config, method)), []
+    low, high = method.learning_rate_range
+    if low <= options.learning_rate <= high:
+        return options.learning_rate, []
+    return options.learning_rate, [
+        f"learning rate {options.learning_rate:g} is far outside {method.name()}'s usual range, {low:g} to {high:g}"
+    ]
+
+
+def _usual_lr(config: Any, method: Method) -> tuple[float, str]:
+    """What the model suggests, or the way's default in inverse proportion to the network's width (Yang et al. 2022,
+    arXiv:2203.03466); and why."""
+    if suggested := _suggested_lr(config, method):
+        return suggested, "what the model's config.json suggests for this way"
+    width = getattr(config, "hidden_size", None)
+    if not method.learning_rate_width or not isinstance(width, int) or width == method.learning_rate_width:
+        return method.learning_rate, "the way's own default, docs/learning_rates.md"
+    (low, high), factor = method.learning_rate_range, min(method.learning_rate_width / max(1, width), MOST_LR_FACTOR)
+    usual = float(f"{min(max(method.learning_rate * factor, low), high):.1e}")
+    why = f"the way's {method.learning_rate:g} is for a width of {method.learning_rate_width}, this network's is {width}"
+    return usual, f"{why}; never more than {MOST_LR_FACTOR:g} times as much, docs/learning_rates.md"
+
+
+def _suggested_lr(config: Any, method: Method) -> float | None:
+    """One that is a number inside the way's range; a config can hold anything."""
+    rates = getattr(config, "finewright", None)
+    rates = rates.get("learning_rates") if isinstance(rates, dict) else None
+    rate = rates.get(method.name()) if isinstance(rates, dict) else None
+    low, high = method.learning_rate_range
+    return rate if isinstance(rate, float) and low <= rate <= high else None
+
+
+def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence[int], choices: Decisions) -> int:
+    """Tokens per forward pass."""
+    if options.tokens_per_micro_batch is None:
+        return choices.note("training.tokens_per_micro_batch", *packing.auto_tokens_per_batch(lengths))
+    return options.tokens_per_micro_batch
+
+
+def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, choices: Decisions) -> float:
+    """Passes over the data: three, more where the data is so small that few updates would come of it.
+
+    Short fine-tuning on small sets is unstable; more steps mend it (Mosbach et al. 2021, arXiv:2006.04884).
+    """
+    if options.epochs is not None:
+        return options.epochs
+    value = min(max(math.ceil(LEAST_STEPS / steps_per_epoch), LEAST_EPOCHS), MOST_EPOCHS)
+    return choices.note("training.epochs", value, f"{steps_per_epoch} steps an epoch, {value * steps_per_epoch} in all")

@@ -1,0 +1,186 @@
+"""How fast this machine is: matrix products, memory, and the cost of one operation; measured in half a second."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from finewright.data.layout import PackedLayout
+from finewright.models import kernels
+from finewright.models.attention import packed
+from finewright.planning.tracer.memory import BATCHED, MemoryTracer, Work
+
+SECONDS_PER_RATE = 0.03
+LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS, LARGEST_STATE = 512, 500_000_000, 1_000_000
+"""Rows, floating-point operations and numbers (4 MB) of what is measured: larger ones are no faster, and take long."""
+BATCH = (64, 32, 64)
+"""Products of attention measured at once, tokens of a text, width of a head."""
+BEYOND_CACHES_BYTES, MOST_STATES, NUM_WEIGHTS = 64_000_000, 32, 4
+"""As in a network, where the next product has other states and another weight, which come from memory."""
+NEW_SHAPES, NEW_ROWS, NEW_WIDTH = 5, 331, 256
+"""Products of shapes that did not come before, few enough numbers to be quick on any processor."""
+SHAPES_KEPT = 1024
+"""Products that oneDNN remembers the code of, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise."""
+FEW_TEXTS, FEW_WIDTH, FEW_HEADS = (1, 2, 3), 16, 2
+"""Tokens of each text and numbers of each: next to none, so that a block takes what its operations cost at least."""
+
+
+@dataclass(frozen=True)
+class HardwareRates:
+    """`flops_per_second` of matrix products by dtype; `bytes_per_second` of copies and sums, `curved_per_second`: exponentials
+    and the like. `operation_seconds`: fixed cost of any operation, what autograd does for it included. `shape_seconds`: what a
+    bfloat16 product takes longer when none of its shape came before; who knows how often that is adds it."""
+
+    flops_per_second: dict[str, float]
+    bytes_per_second: float
+    curved_per_second: float
+    operation_seconds: float
+    shape_seconds: float
+
+    def seconds(self, work: Work) -> float:
+        """Time for some work: the sum of its parts, since a CPU does one after the other."""
+        slowest = min(self.flops_per_second.values())
+        products = sum(count / self.flops_per_second.get(dtype, slowest) for dtype, count in work.matmul_flops.items())
+        others = work.moved_bytes / self.bytes_per_second + work.curved_numbers / self.curved_per_second
+        return products + others + work.num_operations * self.operation_seconds
+
+
+def measure_rates(tokens: int, *, device: str, width: int) -> HardwareRates:
+    """Rates at the shapes that training will have: `tokens` rows, matrices of `width` to four times `width`.
+
+    Of large shapes a part is measured, large enough to be as fast as the whole.
+    """
+    return _measure(min(tokens, LARGEST_TOKENS), device=device, width=width)
+
+
+@cache
+def _measure(tokens: int, *, device: str, width: int) -> HardwareRates:
+    operation = _operation_seconds(device)
+    with torch.inference_mode():
+        products = {name: _product_rate(name, device=device, tokens=tokens, width=width) for name in ("float32", "bfloat16")}
+        products |= {name + BATCHED: _batched_rate(name, device=device) for name in products}
+        states = _ring(tokens, 4 * width, device=device)
+        pairs, number = list(zip(states[::2], states[1::2], strict=False)), states[0].numel()
+        # into memory that is there: to get it from the system takes five times as long, and steps after the first do without
+        sums = [partial(torch.mul, one, 0.5, out=other) for one, other in pairs]
+        curves = [partial(torch.ops.aten.gelu.out, one, approximate="tanh", out=other) for one, other in pairs]
+        moved = 2 * number * states[0].element_size() / _seconds(sums, device=device)
+        curved = number / _seconds(curves, device=device)
+        return HardwareRates(products, moved, curved, operation, _shape_seconds(device))
+
+
+class _Block(torch.nn.Module):
+    """What networks have many of: frozen matrices, attention over several lengths, states added; made of the parts that run."""
+
+    is_causal = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        linear, width = torch.nn.Linear, FEW_WIDTH
+        self.before = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, 3 * width))
+        self.after = linear(width, width)
+        self.above = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, width), torch.nn.GELU(), linear(width, width))
+        self.requires_grad_(requires_grad=False)
+        for module in filter(kernels.is_packable, self.modules()):
+            kernels.pack(module)
+
+    def forward(self, states: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
+        q, k, v = (one.unflatten(-1, (FEW_HEADS, -1)).transpose(1, 2) for one in self.before(states).chunk(3, dim=-1))
+        attended, _ = packed.packed_attention(self, q, k, v, None, layout=layout)
+        states = states + self.after(attended.flatten(2))
+        return states + self.above(states)
+
+
+def _operation_seconds(device: str) -> float:
+    """Of one on next to no numbers, with what Python, autograd and views do around it, on the way there and back."""
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        block, layout = _Block(), PackedLayout(FEW_TEXTS)
+        few = torch.zeros(1, sum(FEW_TEXTS), FEW_WIDTH, requires_grad=True)
+
+    def there_and_back() -> torch.Tensor:
+        return torch.autograd.grad(block(few, layout).sum(), few)[0]
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # with so few numbers several would do nothing but wait for each other
+    try:
+        there_and_back()  # masks are made once for all blocks
+        with MemoryTracer(FakeTensorMode()) as ledger:  # the numbers are real: it counts as a plan does, no more
+            there_and_back()
+        return _seconds([there_and_back], device=device) / ledger.work.num_operations
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _ring(rows: int, columns: int, *, device: str) -> list[torch.Tensor]:
+    """So many states that the processor's caches do not hold them: a network's states are not met again soon either."""
+    columns = max(1, min(columns, LARGEST_STATE // rows))
+    number = max(2, min(MOST_STATES, -(-BEYOND_CACHES_BYTES // (4 * rows * columns))))
+    return [_some(rows, columns, device=device) for _ in range(number)]
+
+
+def _some(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Ordinary numbers; drawing random ones would take longer than what is measured."""
+    return torch.full(shape, 0.3, device=device, dtype=dtype)
+
+
+def _product_rate(name: str, *, device: str, tokens: int, width: int) -> float:
+    """Of products with a weight, as many on the way there as on the way back."""
+    rows = min(4 * width, max(min(width // 4, LARGEST_TOKENS), LARGEST_PRODUCT_FLOPS // (2 * tokens * width)))
+    some = partial(_some, device=device, dtype=getattr(torch, name))
+    there: list[Callable[[], torch.Tensor]] = []
+    back: list[Callable[[], torch.Tensor]] = []
+    for weight in (some(rows, width) for _ in range(NUM_WEIGHTS)):
+        there.append(partial(torch.nn.functional.linear, some(tokens, width), weight))
+        back.append(partial(torch.mm, some(tokens, rows), weight))
+    return 4 * tokens * width * rows / (_seconds(there, device=device) + _seconds(back, device=device))
+
+
+@cache
+def _shape_seconds(device: str) -> float:
+    """How much longer a product takes when none of as many rows came before it; once in a process, for it is over then."""
+    weight = _some(NEW_WIDTH, NEW_WIDTH, device=device, dtype=torch.bfloat16)
+    longer = []
+    for more in range(NEW_SHAPES):
+        states = _some(NEW_ROWS + more, NEW_WIDTH, device=device, dtype=torch.bfloat16)
+        first, again = (_timed(partial(torch.nn.functional.linear, states, weight), device=device) for _ in range(2))
+        longer.append(first[0] - again[0])
+    return max(0.0, statistics.median(longer))
+
+
+def _batched_rate(name: str, *, device: str) -> float:
+    """Of attention over short texts."""
+    count, length, head = BATCH
+    some = _some(count, length, head, device=device, dtype=getattr(torch, name))
+    return 2 * count * length * length * head / _seconds([lambda: torch.bmm(some, some.transpose(1, 2))], device=device)
+
+
+def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
+    """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it.
+
+    The first turn does not count: it compiles, and gets memory for what it makes.
+    """
+    kept = [run() for run in runs]
+    found: list[float] = []
+    until = time.perf_counter() + SECONDS_PER_RATE
+    for place in itertools.cycle(range(len(runs))):
+        seconds, kept[place] = _timed(runs[place], device=device)
+        found.append(seconds)
+        if time.perf_counter() >= until:
+            break
+    return statistics.median(found)
+
+
+def _timed(run: Callable[[], torch.Tensor], *, device: str) -> tuple[float, torch.Tensor]:
+    """Seconds until the work of a call is done, and what came of it."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    made = run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, made

@@ -1,0 +1,128 @@
+"""Work that a run can do without, decided before its plan and done to the sketch and to the network alike."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+
+from finewright.core import cache
+from finewright.core.config import TrainingConfig
+from finewright.data.packing import EncodedSplit
+from finewright.models import acceleration, frozen_cache, trimmed_embedding
+from finewright.models.frozen_cache import Where
+from finewright.models.prepared import PreparedModel
+from finewright.planning.defaults import Decisions
+from finewright.training.loop import TrainingSchedule
+
+WORTHWHILE_VISITS = 1.25
+"""How often a text must be read before running the trunk once for all and keeping the outcome pays for the keeping."""
+MEMORY_SHARE, DISK_SHARE = 0.25, 0.5
+"""Of what the machine has, for what is kept."""
+
+
+@dataclass(frozen=True)
+class SplitLengths:
+    """Tokens of each text of every split, a prompt's not counted; `tokens`: ids in training, None: not known."""
+
+    training: Sequence[int]
+    validation: Sequence[int]
+    test: Sequence[int] = ()
+    tokens: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class Optimizations:
+    """`used_tokens`: ids in training, None where they are not known. `num_still`: lowest blocks that nothing touches.
+
+    `where`: what comes out of them is kept there; None: it is not kept. `reason`: why. `kept_bytes`: of it.
+    """
+
+    used_tokens: Sequence[int] | None
+    num_still: int
+    where: Where | None
+    dtype: torch.dtype
+    kept_bytes: int
+    reason: str
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that is kept from the plan's activations and weights."""
+        return self.kept_bytes if self.where == "memory" else 0
+
+    def filled(self, texts: SplitLengths) -> list[Sequence[int]]:
+        """Tokens of each text of the splits that the trunk is run over once; none where its outcome is not kept."""
+        return [split for split in (texts.training, texts.validation) if split] if self.where else []
+
+    def apply(self, prepared_model: PreparedModel, *, device: str) -> int:
+        """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""
+        restricted = 0 if self.used_tokens is None else trimmed_embedding.trim_embedding(prepared_model, self.used_tokens)
+        acceleration.accelerate(prepared_model, device=device)
+        prepared_model.num_frozen_layers = self.num_still
+        if self.where is not None:
+            prepared_model.frozen_prefix = frozen_cache.FrozenPrefix(
+                prepared_model.network, blocks=prepared_model.architecture.blocks, num_blocks=self.num_still
+            )
+        return restricted
+
+    def tell(self, choices: Decisions, *, rows: int, faster: Sequence[acceleration.AccelerationReport] = ()) -> None:
+        """Note what was chosen; `rows`: as `apply` returned it; `faster`: what it did for speed alone."""
+        choices.note("training.frozen_layer_cache", "on" if self.where else "off", self.reason)
+        if rows:
+            choices.note("embeddings", f"{rows:,} rows", "the tokens that occur in training; the others stay as they are")
+        for line in faster:
+            choices.note(*line)
+
+    def fill(
+        self,
+        prepared_model: PreparedModel,
+        splits: dict[str, EncodedSplit],
+        names: Sequence[str],
+        *,
+        watch: frozen_cache.Watch = nullcontext,
+        tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """Run the trunk over these splits, once for the whole run. `watch`: what is opened around each split's largest pass.
+        `tell`: hears when another run at the same work is waited for."""
+        for name in names:
+            if self.where is not None and splits[name].ids:
+                kept = frozen_cache.build_cache(
+                    prepared_model, splits[name], where=self.where, dtype=self.dtype, watch=watch, tell=tell
+                )
+                splits[name] = replace(splits[name], kept=kept)
+
+
+def choose_optimizations(
+    prepared_model: PreparedModel, *, options: TrainingConfig, texts: SplitLengths, recipe: TrainingSchedule, memory_bytes: int
+) -> Optimizations:
+    """`tuned`: a sketch. `memory_bytes`: that the run may take."""
+    training, validation = texts.training, texts.validation
+    num_tokens = sum(training) + sum(validation)
+    visits = sum(training[row] for step in recipe.steps for rows in step.batches for row in rows)
+    visits += recipe.num_evaluations * sum(validation)
+    still, dtype = frozen_cache.count_frozen_layers(prepared_model), getattr(torch, options.frozen_layer_cache_dtype)
+    num_bytes = num_tokens * prepared_model.network.config.hidden_size * dtype.itemsize
+    where, reason = _place(num_bytes, memory_bytes=memory_bytes)
+    times = visits / max(1, num_tokens)
+    if not still:
+        where, reason = None, "what is trained begins in the first block or before it"
+    elif options.frozen_layer_cache == "off":
+        where, reason = None, "as asked for"
+    elif options.frozen_layer_cache == "auto" and times < WORTHWHILE_VISITS:
+        where, reason = None, f"a text is read {times:.1f} times, too few to gain"
+    elif where is not None:
+        of = len(prepared_model.network.get_submodule(prepared_model.architecture.blocks))
+        reason = f"the lower {still} of {of} blocks run once instead of {times:.1f} times, without dropout; {reason}"
+    return Optimizations(texts.tokens, still, where, dtype, num_bytes if where else 0, reason)
+
+
+def _place(num_bytes: int, *, memory_bytes: int) -> tuple[Where | None, str]:
+    if num_bytes <= MEMORY_SHARE * memory_bytes:
+        return "memory", f"{num_bytes / 1e6:,.0f} MB in memory"
+    free = cache.free_bytes()
+    if num_bytes <= DISK_SHARE * free:
+        return "file", f"{num_bytes / 1e6:,.0f} MB in {cache.cache_folder()}"
+    return (
+        None,
+        f"{num_bytes / 1e9:.1f} GB would fit neither memory ({memory_bytes / 1e9:.0f} GB) nor disk ({free / 1e9:.0f} GB free)",
+    )

@@ -1,0 +1,308 @@
+"""What training will look like before it starts: every update decided, its cost planned, its setup made to fit a budget."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from finewright.core import hardware, units
+from finewright.core.config import RunConfig, TrainingConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import packing
+from finewright.inference.scoring import EVALUATION_TOKENS
+from finewright.methods.base import Method
+from finewright.models import acceleration
+from finewright.models.meta import BaseNetwork
+from finewright.models.prepared import PreparedModel
+from finewright.planning import defaults, estimator, optimizations
+from finewright.planning.estimator import CostEstimate, Workload
+from finewright.planning.hardware_rates import HardwareRates
+from finewright.planning.optimizations import Optimizations, SplitLengths
+from finewright.tasks.text_classification import TextClassification
+from finewright.training import loop
+
+CUDA_CONTEXT_BYTES = 450_000_000
+"""What CUDA, cuBLAS and PyTorch's kernels take of a GPU before the first tensor; 0.3 to 0.6 GB by card and version."""
+
+
+@dataclass(frozen=True)
+class MemoryBudget:
+    """Memory a run may take on a device, and where the number comes from."""
+
+    num_bytes: int
+    reason: str
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class MemorySetup:
+    """What memory is traded for time with; the texts of an update are the same in every setup of a run.
+
+    An update is of `accumulation` passes of `batch_tokens`, each cut in two `halvings` times over.
+    """
+
+    tokens_per_micro_batch: int
+    gradient_accumulation_steps: int
+    gradient_checkpointing: bool
+    micro_batch_splits: int = 0
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of one pass as it is made, about."""
+        return math.ceil(self.tokens_per_micro_batch / 2**self.micro_batch_splits)
+
+    @property
+    def num_passes(self) -> int:
+        """Passes that make an update, at most."""
+        return self.gradient_accumulation_steps * 2**self.micro_batch_splits
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """`recipe`: every update. `fits`: the plan's peak is within the budget. `choices`: what was chosen, with reasons.
+
+    `savings`: work that the run does without.
+    """
+
+    recipe: loop.TrainingSchedule
+    setup: MemorySetup
+    plan: CostEstimate
+    budget: MemoryBudget
+    choices: defaults.Decisions
+    warnings: list[str]
+    savings: Optimizations
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the budget."""
+        return self.plan.peak_memory_bytes <= self.budget.num_bytes
+
+    def apply(self, prepared_model: PreparedModel, *, device: str) -> None:
+        """Bring a prepared network where it will run, in the form that was planned."""
+        self.savings.apply(prepared_model, device=device)
+        prepared_model.trainable_module.to(device)
+        use_gradient_checkpointing(prepared_model, on=self.setup.gradient_checkpointing)
+
+    def sentence(self) -> str:
+        """The plan beside the budget."""
+        return f"{self.plan.sentence()}; {units.format_bytes(self.budget.num_bytes)} {self.budget.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan with its setup, as plan.json and `plan --json` hold it."""
+        setup = {
+            "tokens_per_micro_batch": self.setup.tokens_per_micro_batch,
+            "gradient_accumulation_steps": self.setup.gradient_accumulation_steps,
+        }
+        setup |= {"choices": self.choices.made}
+        setup |= {
+            "micro_batch_splits": self.setup.micro_batch_splits,
+            "gradient_checkpointing": self.setup.gradient_checkpointing,
+        }
+        return {**self.plan.as_json(), **setup, "fits": self.fits, "budget_bytes": self.budget.num_bytes}
+
+
+def does_not_fit(peaks: Mapping[str, int], budget: MemoryBudget) -> UserError:
+    """Why nothing fits: what each way needs at its tightest."""
+    needed = ", ".join(f"{way} {units.format_bytes(peak)}" for way, peak in peaks.items())
+    what = f"does not fit: needs {needed} at the tightest; {units.format_bytes(budget.num_bytes)} {budget.reason}"
+    fix = "`finewright plan` shows what fits and what would; --force goes on all the same"
+    return UserError(what, where="plan", fix=fix, code=ExitCode.OUT_OF_MEMORY)
+
+
+def asked_for(num_bytes: int, *, device: str) -> str:
+    """The budget, in words, under which a run may take so many bytes."""
+    return units.format_bytes(num_bytes + (CUDA_CONTEXT_BYTES if device == "cuda" else 0), at_least=True)
+
+
+def resolve_budget(settings: RunConfig, *, device: str) -> MemoryBudget:
+    """The budget asked for, or what the device has free now. On a GPU some of what is asked for goes to CUDA itself."""
+    if settings.memory_budget is not None:
+        asked, reason = units.parse_size(settings.memory_budget), "as asked for"
+        if device != "cuda":
+            return MemoryBudget(asked, reason, device)
+        taken = units.format_bytes(CUDA_CONTEXT_BYTES)
+        if asked <= CUDA_CONTEXT_BYTES:
+            what = f"{settings.memory_budget} is no more than CUDA itself takes of a GPU, about {taken}"
+            raise UserError(what, where="budget", fix="a larger one")
+        return MemoryBudget(asked - CUDA_CONTEXT_BYTES, f"{reason}, {taken} of it left to CUDA itself", device)
+    free = hardware.free_bytes(device)
+    return MemoryBudget(free, f"free on this machine's {device}", device)
+
+
+def plan_training(
+    prepared_model: PreparedModel,
+    *,
+    method: Method,
+    settings: RunConfig,
+    task: TextClassification,
+    texts: SplitLengths,
+    base: BaseNetwork,
+    rates: Callable[[int], HardwareRates],
+    budget: MemoryBudget,
+) -> TrainingPlan:
+    """Decide learning rate, epochs and every update; then the roomiest setup that fits, or the tightest if none does.
+
+    `tuned`: a sketch, made of `base`. `rates`: of this machine for passes of so many tokens.
+    """
+    made, options = defaults.Decisions(), settings.training
+    splits = (texts.training, texts.validation, texts.test)
+    training, scored, test = ([length + prepared_model.prompt_tokens for length in split] for split in splits)
+    lr, warnings = defaults.default_learning_rate(options, method=method, choices=made, config=prepared_model.network.config)
+    tokens = defaults.default_tokens_per_micro_batch(options, lengths=training, choices=made)
+    first = MemorySetup(
+        tokens, options.gradient_accumulation_steps, options.gradient_checkpointing == "on", options.micro_batch_splits
+    )
+    per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
+    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
+    updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
+    recipe = _recipe(options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)))
+    saved = optimizations.choose_optimizations(
+        prepared_model, options=options, texts=texts, recipe=recipe, memory_bytes=budget.num_bytes
+    )
+    saved.tell(
+        made,
+        rows=saved.apply(prepared_model, device=budget.device),
+        faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
+    )
+    _note_evaluation(made, texts)
+    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
+    kept["evaluations"] = recipe.num_evaluations
+    once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **kept)
+    numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
+    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test])
+    numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
+
+    def cost(setup: MemorySetup) -> TrainingPlan:
+        steps = _cut(updates, training, setup)
+        use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
+        planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
+        return TrainingPlan(replace(recipe, steps=steps), setup, planned, budget, made, warnings, saved)
+
+    chains = _chains(first, longest=max(training), settings=settings)
+    hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
+    found = choose_setup([chains[-1][-1:]] if hopeless else chains, cost=cost)
+    _say_why(found, first=first)
+    return found
+
+
+def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
+    if texts.validation or texts.test:
+        made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "a pass without gradients keeps no states for a way back")
+
+
+def _loaded_bytes(base: BaseNetwork, budget: MemoryBudget) -> int:
+    """A GPU gets weights that were read into main memory and rounded there, or as they are packed."""
+    return 0 if budget.device == "cuda" else base.loaded_bytes
+
+
+def _weight_bytes(prepared_model: PreparedModel) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in prepared_model.trainable_module.parameters())
+
+
+def _recipe(options: TrainingConfig, steps: Sequence[packing.Update], *, lr: float, evaluate_every: int) -> loop.TrainingSchedule:
+    return loop.TrainingSchedule(
+        steps=steps,
+        lr=lr,
+        warmup_ratio=options.warmup_ratio,
+        schedule=options.lr_scheduler,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+        evaluate_every=evaluate_every,
+        early_stopping_patience=options.early_stopping_patience,
+        optimizer=options.optimizer,
+    )
+
+
+def use_gradient_checkpointing(prepared_model: PreparedModel, *, on: bool) -> None:
+    """Let every block keep its input alone and compute the rest again on the way back (Chen et al. 2016, arXiv:1604.06174)."""
+    network, new = (
+        prepared_model.network,
+        hasattr(prepared_model.network, "activation_checkpointing_enable"),
+    )  # transformers 5.23 has a new name
+    if on:
+        enable = network.activation_checkpointing_enable if new else network.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    elif prepared_model.gradient_checkpointing:
+        (network.activation_checkpointing_disable if new else network.gradient_checkpointing_disable)()
+    prepared_model.gradient_checkpointing = on
+
+
+def _updates(
+    lengths: Sequence[int], first: MemorySetup, *, seed: int, epochs: float, max_steps: int = 0
+) -> packing.UpdateSchedule:
+    """The texts of every update, in the passes that `first` would make before any is cut in two."""
+    options: dict[str, Any] = {"seed": seed, "epochs": epochs, "max_steps": max_steps}
+    return packing.schedule_updates(
+        lengths, budget=first.tokens_per_micro_batch, gradient_accumulation_steps=first.gradient_accumulation_steps, **options
+    )
+
+
+def _cut(updates: packing.UpdateSchedule, lengths: Sequence[int], setup: MemorySetup) -> packing.UpdateSchedule:
+    """The same updates in the passes of a setup."""
+    return updates.halved(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
+
+
+def _chains(first: MemorySetup, *, longest: int, settings: RunConfig) -> list[list[MemorySetup]]:
+    """Setups from roomy to tight: ever smaller passes, and the same again with blocks computed twice, which costs more time."""
+    options, setup = settings.training, first
+    passes = [setup]
+    while options.tokens_per_micro_batch is None and setup.pass_tokens > longest:
+        setup = replace(setup, micro_batch_splits=setup.micro_batch_splits + 1)
+        passes.append(setup)
+    if options.gradient_checkpointing != "auto":
+        return [passes]
+    return [passes, [replace(one, gradient_checkpointing=True) for one in passes]]
+
+
+def choose_setup(chains: list[list[MemorySetup]], *, cost: Callable[[MemorySetup], TrainingPlan]) -> TrainingPlan:
+    """The first setup that fits; memory falls along a chain, so few are looked at. The tightest if none fits."""
+    cost = functools.cache(cost)
+    found = cost(chains[0][0])
+    if found.fits:
+        return found
+    held = sum(found.plan.memory.get(part, 0) for part in ("weights", "optimizer", estimator.LOADING))
+    if held > found.budget.num_bytes:
+        return cost(chains[-1][-1])  # no setup makes these smaller
+    for number, chain in enumerate(chains):
+        known = found if number == 0 else cost(chain[-1])
+        if number and not known.fits:
+            return known
+        if (fitting := _first_fitting(chain, known=known, cost=cost)) is not None:
+            return fitting
+    return cost(chains[-1][-1])
+
+
+def _first_fitting(
+    chain: list[MemorySetup], *, known: TrainingPlan, cost: Callable[[MemorySetup], TrainingPlan]
+) -> TrainingPlan | None:
+    """Memory grows nearly in proportion with the tokens of a pass, so one cost guesses the others; the guess is then traced."""
+    index = min(_guess(chain, known), len(chain) - 1)
+    while not (found := cost(chain[index])).fits:
+        if index == len(chain) - 1:
+            return None
+        index = min(max(index + 1, _guess(chain, found)), len(chain) - 1)
+    while index and _guess(chain, found) < index and (roomier := cost(chain[index - 1])).fits:
+        index, found = index - 1, roomier
+    return found
+
+
+def _guess(chain: list[MemorySetup], known: TrainingPlan) -> int:
+    """The number of the first setup that fits if the passes' part of memory grows with their tokens; one too many if none."""
+    memory = known.plan.memory
+    passing = sum(memory.get(part, 0) for part in ("activations", "other"))
+    held, one = sum(memory.values()) - passing, passing / known.setup.pass_tokens
+    fits = (number for number, setup in enumerate(chain) if held + one * setup.pass_tokens <= known.budget.num_bytes)
+    return next(fits, len(chain))
+
+
+def _say_why(found: TrainingPlan, *, first: MemorySetup) -> None:
+    if found.setup == first:
+        return
+    why = f"so that the run fits {units.format_bytes(found.budget.num_bytes)}"
+    for knob in ("micro_batch_splits", "gradient_checkpointing"):
+        value = getattr(found.setup, knob)
+        if value != getattr(first, knob):
+            found.choices.note(
+                f"training.{knob}", "on" if value is True else value, why if found.fits else f"{why}, which it does not"
+            )

@@ -1,0 +1,381 @@
+"""What work would cost: it runs on tensors without memory, and what would have been alive is counted.
+
+The tensors are fake (shapes and dtypes, no numbers), so a model of any size is traced in seconds from its config alone.
+"""
+
+import math
+import operator
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from finewright.models.attention import tracing
+
+_NAMES = """clone.default _to_copy.default zeros_like.default cat.default mm.default bmm.default addmm.default linear.default
+add.Tensor sub.Tensor mul.Tensor div.Tensor sum.dim_IntList gelu.default gelu_backward.default silu.default softmax.int
+_softmax.default _softmax_backward_data.default layer_norm.default native_layer_norm.default
+native_layer_norm_backward.default"""
+MAKE_ANEW = frozenset(operator.attrgetter(name)(torch.ops.aten) for name in _NAMES.split())
+"""Operations whose outcome shares no memory with what they are given, and has a shape that depends on shapes, dtypes and
+plain values alone."""
+
+ALIGNMENT = 64
+"""Bytes an allocator rounds a tensor up to (CPU; CUDA's caching allocator uses 512)."""
+BATCHED = " batched"
+"""After the dtype: many small products at once, such as attention's, which are much slower than one large one."""
+_VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
+_CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
+_PLAIN = """view.default transpose.int t.default expand.default permute.default slice.Tensor select.int unsqueeze.default
+split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default to.dtype mul_.Tensor"""
+_ASKED_SHORTLY = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
+"""Operations on tensors alone whose shape PyTorch's own kernels for the meta device tell: nothing else has to be looked at."""
+_ATTENTION, _ATTENTION_BACK = torch.ops.aten._flash_attention_forward, torch.ops.aten._flash_attention_backward
+
+
+def _attention_flops(query: Any, key: Any, value: Any, ends: Any, *more: Any, products: int = 2, **_: Any) -> int:
+    """Of many texts in one kernel. Tensors without numbers do not tell where texts end: each counts as of the mean length.
+
+    The tokens that ask are the last ones of their text: a causal one does not see, on average, half of them.
+    """
+    (_, _, _, _, causal), (num_asking, num_heads, width) = more[:5], query.shape
+    num_seen = (key.shape[0] - (num_asking / 2 if causal else 0)) / (len(ends) - 1)
+    return round(2 * products * num_asking * num_seen * num_heads * width)
+
+
+# without gradients a linear layer stays whole, and PyTorch knows the flops of what it is taken apart into only
+_FLOPS = {
+    **flop_registry,
+    torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0],
+    _ATTENTION: _attention_flops,
+    _ATTENTION_BACK: lambda given, query, key, value, seen, sums, *more, **_: _attention_flops(
+        query, key, value, *more, products=5
+    ),
+}
+_BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, _ATTENTION, _ATTENTION_BACK)
+_CPU = torch.device("cpu")
+
+
+@dataclass
+class Work:
+    """Operations of one traced piece of work. `matmul_flops` by dtype, BATCHED ones apart; `moved_bytes`: read and written;
+    `curved_numbers`: how many an exponential or the like is computed for, which takes as long in any dtype. `num_shapes`:
+    different shapes of bfloat16 products; for each of them oneDNN writes code when it comes for the first time."""
+
+    matmul_flops: Counter[str] = field(default_factory=Counter)
+    moved_bytes: int = 0
+    curved_numbers: int = 0
+    num_operations: int = 0
+    num_shapes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products, a multiply-add counted as two."""
+        return sum(self.matmul_flops.values())
+
+    def plus(self, other: "Work", times: float = 1) -> "Work":
+        """This work and `times` times the other one."""
+        flops = Counter(self.matmul_flops)
+        for dtype, count in other.matmul_flops.items():
+            flops[dtype] += round(times * count)
+        return Work(
+            flops,
+            self.moved_bytes + round(times * other.moved_bytes),
+            self.curved_numbers + round(times * other.curved_numbers),
+            self.num_operations + round(times * other.num_operations),
+            self.num_shapes + round(times * other.num_shapes),
+        )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch between two marks that happens `times` more than it was traced.
+
+    Neighbours hand things on: between `approach` and `start` and between `stop` and `horizon` the stretches before and
+    after it, which are like it, let go of what is its own.
+    """
+
+    approach: int
+    start: int
+    stop: int
+    horizon: int
+    times: int
+
+
+class MemoryTracer(TorchDispatchMode):
+    """Counts storages that are alive, and what is done with them. `fakes`: the mode that makes tensors without memory."""
+
+    def __init__(self, fakes: FakeTensorMode) -> None:
+        super().__init__()
+        self._fakes, self._outcomes = fakes, MetaOpCache()
+        self.alive: set[int] = set()
+        self.sizes: list[int] = []
+        self.events: list[tuple[int, int]] = []
+        self.work = Work()
+        self._shapes: set[tuple[Any, ...]] = set()
+        self._marks: list[tuple[int, Work]] = []
+        self._numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and shutting the compiler out takes longer than answering most questions."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and look at what it made."""
+        if func is torch.ops.prim.device.default:  # every second question, and no work
+            return args[0].fake_device
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 1
+        inputs = [*_tensors(args), *_tensors(kwargs.values())]
+        made = self._run(func, args, kwargs, inputs)
+        outputs = [*_tensors((made,))]
+        for tensor in outputs:
+            self.number(tensor)
+        self._count(func, args, kwargs, made, inputs, outputs)
+        return made
+
+    def _run(self, func: Any, args: Any, kwargs: Any, inputs: list[torch.Tensor]) -> Any:
+        """What an operation makes. Most are asked about on a short way; FakeTensorMode takes ten times as long."""
+        if func not in _ASKED_SHORTLY or kwargs.get("device") is not None or not all(type(one) is FakeTensor for one in inputs):
+            return func(*args, **kwargs)
+        with in_kernel_invocation_manager(self._fakes):
+            made = self._outcomes.of(func, args, kwargs)
+        return self._faked(made)
+
+    def _faked(self, made: Any) -> Any:
+        if isinstance(made, (tuple, list)):
+            return type(made)(map(self._faked, made))
+        return FakeTensor(self._fakes, made, _CPU) if type(made) is torch.Tensor else made
+
+    def fake(self, like: torch.Tensor) -> torch.Tensor:
+        """A tensor without memory of another one's shape and dtype."""
+        with in_kernel_invocation_manager(self._fakes):
+            made = torch.empty(like.shape, dtype=like.dtype, device="meta")
+        return self._faked(made)
+
+    def number(self, tensor: torch.Tensor) -> int:
+        """The number of a tensor's storage; a storage seen for the first time is alive from now on."""
+        storage = tensor.untyped_storage()
+        if storage not in self._numbers:
+            number = self._numbers[storage] = len(self.sizes)
+            self.sizes.append(math.ceil(storage.nbytes() / ALIGNMENT) * ALIGNMENT)
+            self.events.append((1, number))
+            self.alive.add(number)
+            weakref.finalize(storage, self._end, number)
+        return self._numbers[storage]
+
+    def _end(self, number: int) -> None:
+        self.events.append((-1, number))
+        self.alive.discard(number)
+
+    def _count(self, func: Any, args: Any, kwargs: Any, made: Any, inputs: Any, outputs: Any) -> None:
+        name = func.overloadpacket.__name__
+        if name in _VIEWS or name.startswith("_unsafe_view"):
+            return
+        self.work.num_operations += 1
+        moved = sum(tensor.numel() * tensor.element_size() for tensor in [*inputs, *outputs])
+        count = _FLOPS.get(func.overloadpacket)
+        if count is not None:
+            dtype = str(outputs[0].dtype).removeprefix("torch.") + (BATCHED if func.overloadpacket in _BATCHED else "")
+            self.work.matmul_flops[dtype] += count(*args, **kwargs, out_val=made)
+            self.work.moved_bytes += moved  # a thin product, such as an adapter's, waits for memory
+            self._see_shape(name, dtype, *(tensor.shape for tensor in inputs))
+            return
+        if name.removesuffix("_backward").strip("_") in _CURVED:
+            self.work.curved_numbers += max(tensor.numel() for tensor in [*inputs, *outputs])
+        else:
+            self.work.moved_bytes += moved
+
+    def _see_shape(self, name: str, dtype: str, *shapes: torch.Size) -> None:
+        if dtype == "bfloat16" and (name, *shapes) not in self._shapes:
+            self._shapes.add((name, *shapes))
+            self.work.num_shapes += 1
+
+    def begin_anew(self) -> None:
+        """Forget what has been: peak and work are those of what is alive now and of what comes."""
+        self.events = [(1, number) for number in sorted(self.alive)]
+        self.work, self._marks, self._shapes = Work(), [], set()
+
+    def mark(self) -> int:
+        """A place in the story to come back to."""
+        self._marks.append((len(self.events), Work().plus(self.work)))
+        return len(self._marks) - 1
+
+    def work_since(self, mark: int) -> Work:
+        """What was done since a mark."""
+        return self.work.plus(self._marks[mark][1], -1)
+
+    def stretch(self) -> Callable[[float], None]:
+        """Begins here; told afterwards how many more times it happens. Shapes of products are not met more often by that."""
+        begun = self.mark()
+
+        def again(times: float) -> None:
+            since = self.work_since(begun)
+            since.num_shapes = 0
+            self.work = self.work.plus(since, times)
+
+        return again
+
+    def work_told(self, segments: Sequence[Segment]) -> Work:
+        """All that was done, the segments as often as they happen."""
+        total = self.work
+        for segment in segments:
+            total = total.plus(self._marks[segment.stop][1], segment.times).plus(self._marks[segment.start][1], -segment.times)
+        return total
+
+    def peak(
+        self,
+        kinds: dict[str, set[int]],
+        *,
+        rest: str,
+        segments: Sequence[Segment] = (),
+        more: Sequence[tuple[int, str, int]] = (),
+    ) -> dict[str, int]:
+        """Bytes by kind at the moment when the sum was largest; storages in none of `kinds` count as `rest`.
+
+        `segments`: stretches that happen more often than they were traced. `more`: (storage, kind, times) that is held
+        beyond what was traced.
+        """
+        story = MemoryTimeline([*kinds, rest])
+        kind_of = {number: kind for kind, numbers in kinds.items() for number in numbers}
+        for number, kind, times in more:
+            story.add(kind, times * self.sizes[number])
+        # What is born in a stretch and let go of far from any, such as a gradient, is let go of as often as it was born.
+        born: dict[int, int] = {}
+        openings = {self._marks[segment.start][0] for segment in segments}
+        closings = {self._marks[segment.stop][0]: segment.times for segment in segments}
+        inside, near = {}, set[int]()
+        for one in segments:
+            inside |= dict.fromkeys(range(self._marks[one.start][0], self._marks[one.stop][0]), one.times)
+            near |= set(range(self._marks[one.approach][0], self._marks[one.horizon][0]))
+        for place, (sign, number) in enumerate([*self.events, (0, 0)]):
+            if place in closings:
+                story.tell_again(closings[place])
+            if place in openings:
+                story.open()
+            times = 1
+            if sign > 0 and place in inside:
+                born[number] = inside[place]
+            elif sign < 0 and place not in near:
+                times += born.get(number, 0)
+            story.add(kind_of.get(number, rest), times * sign * self.sizes[number] if sign else 0)
+        return story.best
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    """All tensors in what an operation takes or gives: values, and lists of values."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
+
+
+@contextmanager
+def without_memory() -> Iterator[MemoryTracer]:
+    """Inside, every new tensor is fake and every operation is counted."""
+    with FakeTensorMode() as fakes, MemoryTracer(fakes) as ledger, tracing.representing(ledger.stretch):
+        yield ledger
+
+
+def give_shapes(module: torch.nn.Module, ledger: MemoryTracer) -> dict[int, torch.nn.Parameter]:
+    """Put fake tensors in the place of a module's meta tensors, shared ones shared; old parameters' ids → new ones.
+
+    Called inside `without_memory`, which gave the ledger. The module is built and prepared on the meta device, because PyTorch
+    cannot cast or move a module whose parameters are fake.
+    """
+    made: dict[int, Any] = {}
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None and id(parameter) not in made:
+                made[id(parameter)] = torch.nn.Parameter(ledger.fake(parameter), requires_grad=parameter.requires_grad)
+            if parameter is not None:
+                part._parameters[name] = made[id(parameter)]
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = ledger.fake(buffer)
+    return made
+
+
+class MetaOpCache:
+    """What became of the questions so far: shape, strides and dtype of each tensor."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def of(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What an operation on tensors of the meta device makes."""
+        if func not in MAKE_ANEW:
+            return func(*args, **kwargs)
+        question = func, _outline(args), _outline(tuple(kwargs.items()))
+        if question in self._known:
+            return _made(self._known[question])
+        outcome = func(*args, **kwargs)
+        self._known[question] = _outline(outcome)
+        return outcome
+
+
+def _outline(value: Any) -> Any:
+    """All that an outcome can depend on, to be compared; the type of a number too, for it decides a dtype."""
+    if isinstance(value, torch.Tensor):
+        return _Outline((value.shape, value.stride(), value.dtype))
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_outline, value))
+    return type(value), value
+
+
+class _Outline(tuple[Any, ...]):
+    """Of a tensor, unlike that of a list of values."""
+
+    __slots__ = ()
+
+
+def _made(outline: Any) -> Any:
+    """The tensors of an outcome, anew. Where an operation is told to leave one out, there is None."""
+    if isinstance(outline, _Outline):
+        shape, strides, dtype = outline
+        return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+    if outline == (type(None), None):
+        return None
+    return tuple(map(_made, outline))
+
+
+class MemoryTimeline:
+    """Bytes by kind as time goes by, and the moment when their sum was largest."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.now = dict.fromkeys(kinds, 0)
+        self.best = dict(self.now)
+        self._at_open = dict(self.now)
+        self._best_since: dict[str, int] | None = None
+
+    def add(self, kind: str, count: int) -> None:
+        self.now[kind] += count
+        if sum(self.now.values()) > sum(self.best.values()):
+            self.best = dict(self.now)
+        if self._best_since is not None and sum(self.now.values()) > sum(self._best_since.values()):
+            self._best_since = dict(self.now)
+
+    def open(self) -> None:
+        """A stretch begins that may be told again."""
+        self._at_open, self._best_since = dict(self.now), dict(self.now)
+
+    def tell_again(self, times: int) -> None:
+        """The stretch since `open` happens `times` more: each adds what it left behind, so first or last is the largest."""
+        assert self._best_since is not None, "a stretch is opened before it is told again"
+        left = {kind: self.now[kind] - self._at_open[kind] for kind in self.now}
+        for number in (1, times):
+            moment = {kind: self._best_since[kind] + number * left[kind] for kind in self.now}
+            if sum(moment.values()) > sum(self.best.values()):
+                self.best = moment
+        self.now = {kind: self.now[kind] + times * left[kind] for kind in self.now}
+        self._best_since = None

@@ -1,0 +1,79 @@
+"""What this machine can do for fine-tuning, what is missing, and the command that brings it."""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from finewright.core import hardware
+from finewright.core.config import DEFAULT_MODEL
+from finewright.models import hub
+from finewright.runs import folder
+
+GIB = 1 << 30
+_OPTIONAL = (
+    ("datasets", "data sets from the hub", "pip install 'finewright[hub]'"),
+    ("bitsandbytes", "four-bit weights (qlora), optimizers in 8 bits", "pip install 'finewright[qlora]'"),
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One line of `finewright doctor`; `fix`: the command that mends it, empty when nothing is wrong."""
+
+    name: str
+    status: Literal["ok", "missing", "warning"]
+    detail: str
+    fix: str = ""
+
+
+def examine() -> Iterator[Diagnosis]:
+    """Look at the machine; nothing is asked of the network."""
+    machine = hardware.detect()
+    yield Diagnosis("device", "ok", f"{machine.device} ({machine.device_name})")
+    yield Diagnosis("cores", "ok", f"{machine.cpu_count} for this process")
+    yield Diagnosis("memory", "ok", f"{machine.memory_bytes / GIB:.1f} GiB")
+    if machine.device_memory_bytes:
+        yield Diagnosis("device memory", "ok", f"{machine.device_memory_bytes / GIB:.1f} GiB")
+    precision, reason = hardware.choose_precision("auto", hardware=machine)
+    yield Diagnosis("precision", "ok", f"{precision}: {reason}")
+    yield _disk()
+    for name, version in hardware.versions().items():
+        yield Diagnosis(name, "ok", version)
+    for package, purpose, fix in _OPTIONAL:
+        found = importlib.util.find_spec(package) is not None
+        yield Diagnosis(package, "ok" if found else "missing", purpose, "" if found else fix)
+    yield _default_model()
+
+
+def _disk() -> Diagnosis:
+    place = next(path for path in (folder.RUNS, Path()) if path.exists())
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        return Diagnosis("runs", "warning", f"{place.resolve()} cannot be written", "--out a folder that can")
+    enough = free > 5 * GIB
+    return Diagnosis(
+        "runs",
+        "ok" if enough else "warning",
+        f"{free / GIB:.0f} GiB free",
+        "" if enough else "free some space, or --out elsewhere",
+    )
+
+
+def _default_model() -> Diagnosis:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(DEFAULT_MODEL, "config.json"), str)
+    if cached:
+        return Diagnosis(DEFAULT_MODEL, "ok", "in the cache: no network needed")
+    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    detail = f"not in the cache; it is downloaded when first used{offline}"
+    return Diagnosis(
+        DEFAULT_MODEL,
+        "missing",
+        detail,
+        f"hf download {DEFAULT_MODEL} (500 MB), or --model with a local folder or {hub.EMBEDDED}",
+    )

@@ -1,0 +1,180 @@
+"""What must be as it was for a run to go on: model, data, labels, knobs; and how to say what is not."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from finewright import methods
+from finewright.core.config import RunConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.data.dataset import Dataset
+from finewright.data.packing import EncodedSplit
+from finewright.data.splits import Example
+from finewright.methods.base import Method
+from finewright.models import hub, provenance
+from finewright.runs.request import CHANGEABLE, FREE, flatten
+
+MOST_BLOCKS = 1000
+"""Rows are hashed in so many blocks: up to so many rows, a changed one is named exactly."""
+_SHOWN = 60
+_AT_ONCE = 1 << 20
+"""Tokens that are hashed at once, as wide as they were when they were first hashed."""
+
+
+def make_fingerprint(
+    *,
+    source: hub.ModelSource,
+    dataset: Dataset,
+    splits: Mapping[str, EncodedSplit],
+    settings: RunConfig,
+    method: Method,
+    device: str,
+) -> dict[str, Any]:
+    """Everything a result depends on but the versions of the libraries. `settings`: with no knob left open.
+
+    A budget only led to choices, which are among the settings.
+    """
+    knobs = {name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model", "budget")}
+    schedule = {name: knobs.pop(name) for name in [f"training.{short}" for short in CHANGEABLE]}
+    weights = {"revision": source.revision} if source.revision else provenance.weight_digests(source.path)
+    return {
+        "model": {**weights, "config.json": _digest((source.path / "config.json").read_bytes())},
+        "tokens": _digest(b"".join(_tokens(splits[name]) for name in sorted(splits))),
+        "labels": list(dataset.labels),
+        "data": {name: _rows(getattr(dataset, name)) for name in ("train", "validation", "test")},
+        "method": method.name(),
+        "method_knobs": method.model_dump(mode="json"),
+        "knobs": knobs,
+        "schedule": schedule,
+        "device": device,
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _tokens(split: EncodedSplit) -> bytes:
+    """Hashes of how long each text of a split is in tokens, and of the tokens."""
+    digests = []
+    for numbers in (np.array(split.lengths, dtype=np.int64), split.flat()):
+        digest = hashlib.sha256()
+        for start in range(0, len(numbers), _AT_ONCE):
+            digest.update(numbers[start : start + _AT_ONCE].astype(np.int64).data)
+        digests.append(digest.digest())
+    return b"".join(digests)
+
+
+def _rows(rows: Sequence[Example]) -> dict[str, Any]:
+    """Number of rows and a hash of each block of them, in order."""
+    size = max(1, -(-len(rows) // MOST_BLOCKS))
+    blocks = (rows[start : start + size] for start in range(0, len(rows), size))
+    texts = ("".join(f"{len(row.text)}:{row.text}{len(row.label)}:{row.label}" for row in block) for block in blocks)
+    return {"rows": len(rows), "block_rows": size, "blocks": [_digest(text.encode())[:16] for text in texts]}
+
+
+def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Dataset, where: str) -> None:
+    """A `UserError` with all in which a run would not be the one that was begun. Its schedule is not looked at."""
+    found = [*_other_data(then["data"], now["data"], dataset=dataset), *differences(then, now)]
+    if found:
+        what = "the run was begun with something else:\n" + "\n".join(f"  {line}" for line in found[:20])
+        fix = "bring it back, or begin a new run with another --out"
+        raise UserError(what, where=where, fix=fix, code=ExitCode.MISMATCH)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`what: then → now` for everything but data and schedule. A knob that there was not then had its default."""
+    new = flatten(_plain(now))
+    old = flatten(_plain(then))
+    if any(name not in old for name in new):
+        old = _completed(old, new, _defaults(method=str(then.get("method"))))
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if "tokens" in changed and (len(changed) > 1 or then["data"] != now["data"]):
+        changed.remove("tokens")  # follows from the others
+    return [_difference(name, old.get(name), new.get(name)) for name in changed]
+
+
+def _completed(then: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`then` with the knobs that its version did not have: each was as it is when nobody sets it. Where that means that the
+    program chooses, what it chose now cannot be held against the run."""
+    new = {name: value for name, value in now.items() if name not in then and name in defaults}
+    return {**then, **{name: value if defaults[name] is None else defaults[name] for name, value in new.items()}}
+
+
+def _defaults(*, method: str) -> dict[str, Any]:
+    """Every knob's default, by its name among the facts."""
+    own = methods.build_method(method, {}).model_dump(mode="json") if method in methods.method_names() else {}
+    return flatten({"knobs": RunConfig().model_dump(), "method_knobs": own})
+
+
+def summarise(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the hashes of single rows: what a checkpoint carries."""
+    data = {
+        split: {"rows": rows["rows"], "sha256": _digest("".join(rows["blocks"]).encode())}
+        for split, rows in facts["data"].items()
+    }
+    return {**facts, "data": data}
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in ("data", "schedule")}
+
+
+def _difference(name: str, then: Any, now: Any) -> str:
+    if name == "tokens":
+        return "tokenizer: the same texts become other tokens"
+    if name.startswith("model."):
+        return f"model: {name.removeprefix('model.')} is another one ({_short(then)} → {_short(now)})"
+    if name == "labels":
+        gone, new = [label for label in then if label not in now], [label for label in now if label not in then]
+        signs = [*(f"−{label!r}" for label in gone), *(f"+{label!r}" for label in new)]
+        return f"labels: {', '.join(signs)[: _SHOWN * 2] or 'in another order'}"
+    shown = name.removeprefix("knobs.").replace("method_knobs.", "method.")
+    return f"{shown}: {then!r:.60} → {now!r:.60}"
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None else str(value)[:12]
+
+
+def _other_data(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Dataset) -> list[str]:
+    found = []
+    for split, old in then.items():
+        new, rows = now[split], getattr(dataset, split)
+        if old == new:
+            continue
+        more = new["rows"] - old["rows"]
+        counted = f"{old['rows']:,} → {new['rows']:,} rows ({more:+,})" if more else f"{new['rows']:,} rows as before"
+        first = next((index for index, (a, b) in enumerate(zip(old["blocks"], new["blocks"], strict=False)) if a != b), None)
+        if old["block_rows"] != new["block_rows"]:
+            first = None
+        place = ""
+        if first is not None and rows:
+            start = first * new["block_rows"]
+            last = min(start + new["block_rows"], len(rows)) - 1
+            place = f", the first other one is {rows[start].where}" + (f" to {rows[last].where}" if last > start else "")
+        found.append(f"data: {split} has {counted}{place}")
+    return found
+
+
+def environment_warnings(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is told and not refused: other versions, another processor."""
+    old, new = flatten(then), flatten(now)
+    changed = [f"{name.removeprefix('versions.')} {_short(old.get(name))} → {_short(new.get(name))}" for name in new]
+    changed = [line for name, line in zip(new, changed, strict=True) if old.get(name) != new[name]]
+    if not changed:
+        return []
+    return [f"the result will not be bit for bit that of an uninterrupted run: {', '.join(changed)}"]
+
+
+def check_schedule(then: Mapping[str, Any], now: Mapping[str, Any], changes: Sequence[Mapping[str, Any]], *, where: str) -> None:
+    """A schedule other than a checkpoint's is a `UserError`, unless each knob's value was asked for with `--change`."""
+    asked = {change["knob"]: change["to"] for change in changes}
+    then = _completed(then, now, flatten(RunConfig().model_dump()))
+    strange = [name for name, value in now.items() if then.get(name) != value and asked.get(name) != value]
+    if strange:
+        what = "; ".join(f"{name}: {then.get(name)!r} → {now[name]!r}" for name in strange)
+        short = " ".join(f"--change {name.removeprefix('training.')}={now[name]}" for name in strange)
+        raise UserError(f"the run was begun with another schedule: {what}", where=where, fix=short, code=ExitCode.MISMATCH)

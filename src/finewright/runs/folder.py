@@ -1,0 +1,290 @@
+"""The run folder: create, lock, append a metric, finish, open, list. It owns every file name in it."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from finewright.core import files, jsonl
+from finewright.core.errors import ExitCode, UserError
+
+RUNS = Path("runs")
+_LOCK = ".lock"
+_OURS = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
+_OURS |= {"predictions.jsonl", "result.json", "merged"}
+"""What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
+_NOTHING_BEGUN = {_LOCK, "config.json"}
+
+
+class RunFolder:
+    """One run on disk. `result.json` is written last: its existence means that the run is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.earlier: dict[str, Any] = {}
+        """config.json of an earlier life of the run that this one goes on from; empty when it begins."""
+        self.config = path / "config.json"
+        self.plan = path / "plan.json"
+        self.checks = path / "checks.json"
+        self.metrics = path / "metrics.jsonl"
+        self.timings = path / "timings.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.predictions = path / "predictions.jsonl"
+        self.result = path / "result.json"
+        self._lock: IO[str] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end and proved itself."""
+        return self.result.exists()
+
+    def lock(self) -> None:
+        """Hold the run for this process; the kernel lets go of the lock when the process ends, however it ends."""
+        while True:
+            handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
+            if not self._taken(handle):
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                handle.close()
+                fix = "wait for it, or choose another --out"
+                raise UserError(f"locked by {holder}", where=str(self.path), fix=fix, code=ExitCode.MISMATCH)
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(handle.fileno()), os.stat(self.path / _LOCK)):
+                    break
+            handle.close()  # whoever had it removed the file in between
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        handle.flush()
+        self._lock = handle
+
+    def _taken(self, handle: IO[str]) -> bool:
+        """Whether the lock is ours now; a file system that has no locks is a `UserError`, not another process."""
+        try:
+            return files.lock(handle.fileno())
+        except OSError as error:
+            handle.close()
+            what = f"the file system cannot lock the run for this process: {error.strerror}"
+            fix = "choose an --out on a disk of this machine"
+            raise UserError(what, where=str(self.path), fix=fix, code=ExitCode.DISK) from None
+
+    def release(self) -> None:
+        """Let others have the run; a folder in which nothing was begun goes away."""
+        if self._lock is None:
+            return
+        try:
+            with contextlib.suppress(OSError):
+                if {path.name for path in self.path.iterdir()} <= _NOTHING_BEGUN:
+                    files.remove(self.path)
+        finally:
+            self._lock.close()
+            self._lock = None
+
+    def require_there(self) -> None:
+        """Nothing is written for a folder that is locked no longer, because it was removed, moved or replaced meanwhile:
+        what came out of it would be a part of a run under the name of a whole one."""
+        if self._lock is None:
+            return
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / _LOCK)):
+                return
+        fix = "put it back, then the same command goes on from its last checkpoint; without it the run begins anew"
+        raise UserError("the run's folder was removed or replaced", where=str(self.path), fix=fix, code=ExitCode.DISK)
+
+    @property
+    def committed_step(self) -> int:
+        """Step of the newest checkpoint, 0 without one; whether it is whole is another question."""
+        steps = [re.fullmatch(r"step-(\d+)", path.name) for path in self.checkpoints.glob("step-*")]
+        return max((int(step[1]) for step in steps if step), default=0)
+
+    @property
+    def begun(self) -> bool:
+        """Whether training got as far as a checkpoint, be it damaged."""
+        return self.committed_step > 0 or any(self.checkpoints.glob(".bad-step-*"))
+
+    def clear(self) -> None:
+        """Remove what an earlier life left that got to no checkpoint."""
+        with files.explaining_os_errors(self.path):
+            for path in sorted(self.path.iterdir()):
+                if path.name != _LOCK:
+                    files.remove(path)
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write a JSON file whole or not at all."""
+        self.require_there()
+        files.write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
+        """Write a JSON-lines file whole or not at all."""
+        self.require_there()
+        files.write_atomic(path, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
+
+    def append(self, path: Path, line: dict[str, Any]) -> None:
+        """Add one line to a JSON-lines file."""
+        self.require_there()
+        jsonl.append(path, line)
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the run."""
+        return shutil.disk_usage(self.path).free
+
+    def read_lines(self, path: Path) -> list[dict[str, Any]]:
+        """A JSON-lines file of this run; absent or broken is a `UserError`."""
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        except (OSError, ValueError) as error:
+            raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+
+    def read_json(self, path: Path) -> Any:
+        """A JSON file of this run; absent, unreadable or broken is a `UserError`."""
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(
+                f"the run has no {path.name}", where=str(self.path), fix="train it again", code=ExitCode.MISMATCH
+            ) from None
+        except OSError as error:
+            raise _unusable(error, path, "read") from None
+        except ValueError as error:
+            raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+
+
+def new_folder(*, out: Path | None, name: str) -> Path:
+    """An empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
+    path = out or files.find_free_name(RUNS / name)
+    try:
+        files.make_folder(path)
+        if any(path.iterdir()):
+            raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
+    return path
+
+
+def create_run(
+    *, out: Path | None, name: str, differences: Callable[[dict[str, Any]], list[str]] = lambda order: []
+) -> RunFolder:
+    """A locked run folder, made before anything heavy: `out`, or `runs/<name>` with a number when that is taken.
+
+    An unfinished run goes on in its folder when its order is the same (`differences` finds none); its `earlier` is set then.
+    A finished one is handed back when `out` names it. Without `out`, folders that are locked, finished or of another order
+    are taken; with it they are a `UserError`.
+    """
+    if out is not None:
+        return _claim(out, differences)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
+    number = 1
+    while True:
+        path = RUNS / (safe if number == 1 else f"{safe}-{number}")
+        if not RunFolder(path).complete:
+            try:
+                return _claim(path, differences)
+            except UserError as taken:
+                if taken.code == ExitCode.DISK or (taken.code == ExitCode.USAGE and not path.exists()):
+                    raise  # the next name would fare no better
+        number += 1
+
+
+def _claim(path: Path, differences: Callable[[dict[str, Any]], list[str]]) -> RunFolder:
+    folder = RunFolder(path)
+    try:
+        if path.exists() and not (path.is_dir() and _is_ours(path)):
+            raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
+        _make_and_lock(folder)
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
+    try:
+        _settle(folder, differences)
+    except BaseException:
+        folder.release()
+        raise
+    return folder
+
+
+def _make_and_lock(folder: RunFolder) -> None:
+    while True:
+        files.make_folder(folder.path)
+        try:
+            folder.lock()
+            return
+        except FileNotFoundError:
+            if folder.path.exists():
+                raise
+            # another process, in whose run nothing was begun, took its folder away in between
+
+
+def _settle(folder: RunFolder, differences: Callable[[dict[str, Any]], list[str]]) -> None:
+    """Go on with what is in a locked folder, or clear it."""
+    if not folder.complete and not folder.begun:
+        folder.clear()
+        return
+    kept = folder.read_json(folder.config)
+    found = differences(kept.get("order", {}))
+    if found:
+        what = "the run that is here was asked for something else:\n" + "\n".join(f"  {line}" for line in found[:20])
+        fix = (
+            f"choose another --out; or `finewright train --resume {folder.path}`, with --change for what may change inside a run"
+        )
+        raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
+    folder.earlier = kept
+
+
+def reopen_run(path: Path) -> RunFolder:
+    """A run that was begun, locked, with `earlier` set; a folder that is none is a `UserError`."""
+    folder = RunFolder(path)
+    try:
+        if not path.is_dir() or not folder.config.exists():
+            raise _no_run(path)
+        folder.lock()
+    except OSError as error:
+        raise _unusable(error, path, "write") from None
+    try:
+        folder.earlier = folder.read_json(folder.config)
+        if "order" not in folder.earlier:
+            raise UserError("it does not say what was asked for", where=str(folder.config), code=ExitCode.MISMATCH)
+    except BaseException:
+        folder.release()
+        raise
+    return folder
+
+
+def _is_ours(path: Path) -> bool:
+    names = {item.name for item in path.iterdir()}
+    return not names or (_LOCK in names and all(name in _OURS or name.startswith(files.DRAFT) for name in names))
+
+
+def open_run(path: Path) -> RunFolder:
+    """A complete run; a folder that is none, or a run that did not finish, is a `UserError`."""
+    folder = RunFolder(path)
+    if not _is_run(folder):
+        raise _no_run(path)
+    if not folder.complete:
+        fix = f"finewright train --resume {path}"
+        raise UserError("the run did not finish: it has no result.json", where=str(path), fix=fix, code=ExitCode.MISMATCH)
+    return folder
+
+
+def _unusable(error: OSError, path: Path, doing: str) -> UserError:
+    fix = "let this user read and write it, or mend the disk; then the same command goes on"
+    return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)
+
+
+def _no_run(path: Path) -> UserError:
+    nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
+    return UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
+
+
+def list_runs(root: Path) -> list[RunFolder]:
+    """Every run below `root`, by name."""
+    return [folder for folder in map(RunFolder, sorted(root.glob("*"))) if _is_run(folder)]
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """A model's folder has a config.json too, but no checks.json."""
+    return folder.config.exists() and folder.checks.exists()

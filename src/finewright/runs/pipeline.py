@@ -1,0 +1,133 @@
+"""The table of contents: what `train` does, in order."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from finewright.core import files
+from finewright.core.config import RunConfig
+from finewright.core.errors import RESUME, UserError
+from finewright.core.interrupts import Interrupted, StopRequest
+from finewright.data import checks
+from finewright.data.dataset import DatasetCache
+from finewright.methods.base import Method
+from finewright.models import hub
+from finewright.runs import model_card, model_folder, request, verify
+from finewright.runs.folder import RunFolder, create_run, reopen_run
+from finewright.runs.session import Session
+from finewright.runs.stages import Job
+from finewright.tasks import text_classification
+from finewright.training import loop, memory_meter
+
+
+def train(
+    source: str | Path,
+    *,
+    settings: RunConfig,
+    ways: Sequence[Method],
+    test: str | Path | None = None,
+    out: Path | None = None,
+    shared: DatasetCache | None = None,
+    listen: Callable[[Any], None] = lambda event: None,
+    stop: StopRequest | None = None,
+) -> RunFolder:
+    """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
+
+    An unfinished run that was asked for the same goes on. `listen` hears sentences (`str`) about what was chosen and found,
+    and the engine's events. `shared`: rows and token ids that other runs of this process need too. `stop`: a wish to stop
+    ends the work with `Interrupted`, what was done committed.
+    """
+    asked = request.make_request(source, test=test, settings=settings, ways=ways)
+    name = f"{Path(str(source)).stem}-{asked.way}-seed{settings.seed}"
+    folder = create_run(out=out, name=name, differences=lambda kept: request.request_differences(kept, asked))
+    return _live(folder, asked, (), shared=shared or DatasetCache(), listen=listen, stop=stop or StopRequest())
+
+
+def resume(
+    path: Path,
+    *,
+    changes: Sequence[str] = (),
+    listen: Callable[[Any], None] = lambda event: None,
+    stop: StopRequest | None = None,
+) -> RunFolder:
+    """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
+    folder = reopen_run(path)
+    asked = request.read_request(folder.earlier["order"], where=folder.config)
+    return _live(folder, asked, changes, shared=DatasetCache(), listen=listen, stop=stop or StopRequest())
+
+
+def _live(
+    folder: RunFolder,
+    asked: request.RunRequest,
+    changes: Sequence[str],
+    *,
+    shared: DatasetCache,
+    listen: Callable[[Any], None],
+    stop: StopRequest,
+) -> RunFolder:
+    """One life of a run: from where it stands to its end."""
+    try:
+        if folder.complete:
+            listen("finished already: nothing is left to do")
+            return folder
+        if not folder.earlier:
+            folder.write_json(folder.config, {"order": asked.as_json(), "changes": []})
+        asked, changed = request.for_resume(folder.earlier, asked, changes)
+        life = Session(folder, changes=changed, stop=stop, tell=listen)
+        _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, listen=listen))
+        return folder
+    except Interrupted as wish:
+        wish.run = folder.path
+        raise
+    except UserError as error:
+        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
+        raise
+    finally:
+        folder.release()
+
+
+def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache, life: Session, job: Job) -> None:
+    job.choose_machine()
+    dataset = shared.read(asked.source, knobs=job.settings.data, test=asked.test)
+    job.tell(*dataset.notes)
+    labels = [row.label for row in dataset.train]
+    task = text_classification.infer_task(
+        dataset.labels, training_labels=labels, class_weights=job.settings.training.class_weights
+    )
+    job.report(checks.check_dataset(dataset))
+
+    sketched = hub.resolve_model(job.settings.model, weights=False, progress=job.downloading)
+    splits = job.choose_way(sketched, asked.ways, dataset=dataset, task=task, known=shared.ids(sketched.name))
+    model = job.fetch()
+    job.insist_same(dataset)
+
+    base = job.load(labels=dataset.labels)
+    job.prepare(base, rows=dataset.train)
+    with memory_meter.garbage_collection_settled():  # before the clock of training begins
+        job.begin(dataset)
+        job.fill(splits)
+        with life.stoppable():
+            for event in loop.train(
+                job.prepared_model,
+                splits["train"],
+                task=task,
+                recipe=job.recipe,
+                evaluate=job.evaluation(splits["validation"], task=task),
+                places=[row.where for row in dataset.train],
+                state=life.state,
+                watch=job.watching,
+            ):
+                job.hear(event)
+    job.take_best()
+
+    folder.require_there()
+    with files.atomic_folder(folder.model) as draft:
+        model_folder.save_model(draft, prepared_model=job.prepared_model, method=job.method, origin=base.origin, source=model)
+    predictor = job.predictor(task)
+    measured = job.test(dataset, splits=splits, task=task)
+    job.release(splits)
+    difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(dataset))
+    result = job.summary(dataset, splits=splits, measured=measured, proof_difference=difference)
+    model_card.write_card(folder.model, result=result, method=job.method, prepared_model=job.prepared_model, origin=base.origin)
+    folder.write_json(folder.result, result)  # last: now the run is complete

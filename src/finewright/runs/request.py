@@ -1,0 +1,158 @@
+"""What a run was asked to do: written before anything else, read again when it goes on, changed only on request."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from finewright import methods
+from finewright.core import config
+from finewright.core.config import RunConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.methods.base import Method
+
+CHANGEABLE = (
+    "learning_rate",
+    "epochs",
+    "max_steps",
+    "lr_scheduler",
+    "early_stopping_patience",
+    "evals_per_epoch",
+    "logging_steps",
+    "micro_batch_splits",
+    "num_threads",
+    "compile",
+)
+"""Knobs of `train` that `--change` may set inside a run; all others would make it another run."""
+FREE = ("training.save_steps", "force")
+"""Knobs that no result depends on."""
+_AND = ", "
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """`source`, `test`: where the data is, absolute for files. `settings`, `ways`: as asked, open knobs still open.
+
+    Of several `ways` the first that fits is taken; only the first has knobs that are not its defaults.
+    """
+
+    source: str
+    test: str | None
+    settings: RunConfig
+    ways: tuple[Method, ...]
+
+    @property
+    def way(self) -> str:
+        """The way's name, or that it is left open."""
+        return self.ways[0].name() if len(self.ways) == 1 else methods.AUTO
+
+    def as_json(self) -> dict[str, Any]:
+        """By name, JSON-ready."""
+        return {
+            "source": self.source,
+            "test": self.test,
+            "settings": self.settings.model_dump(),
+            "method": _AND.join(way.name() for way in self.ways),
+            "method_knobs": self.ways[0].model_dump(mode="json"),
+        }
+
+
+def make_request(source: str | Path, *, test: str | Path | None, settings: RunConfig, ways: Sequence[Method]) -> RunRequest:
+    """An order whose files are found again from any folder."""
+    return RunRequest(_place(source), None if test is None else _place(test), settings, tuple(ways))
+
+
+def read_request(values: Mapping[str, Any], *, where: Path) -> RunRequest:
+    """What `as_json` made; a damaged one is a `UserError`."""
+    try:
+        first, *others = values["method"].split(_AND)
+        ways = (methods.build_method(first, values["method_knobs"]), *(methods.build_method(name, {}) for name in others))
+        asked = {**values["settings"]}
+        return RunRequest(values["source"], values["test"], config.build_options(RunConfig, asked), ways)
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"it does not say what the run was asked to do ({error})"
+        raise UserError(what, where=str(where), fix="begin a new run", code=ExitCode.MISMATCH) from None
+
+
+def request_differences(kept: Mapping[str, Any], wanted: RunRequest) -> list[str]:
+    """`knob: then → now` for all in which two orders differ, knobs without influence aside."""
+    then = flatten(read_request(kept, where=Path("config.json")).as_json())
+    now = flatten(wanted.as_json())
+    return [
+        f"{_shown(name)}: {then.get(name)!r} → {now.get(name)!r}"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name) and _shown(name) not in FREE
+    ]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A knob that was set inside a run: `step` updates had been made."""
+
+    knob: str
+    before: Any
+    after: Any
+    step: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """For config.json and result.json."""
+        return {"knob": self.knob, "from": self.before, "to": self.after, "step": self.step}
+
+
+def for_resume(kept: Mapping[str, Any], order: RunRequest, assignments: Sequence[str]) -> tuple[RunRequest, list[Change]]:
+    """The order of a later life of a run, and what `--change` changes now. `kept`: the run's config.json.
+
+    What was chosen, and changed, in earlier lives stays so. Knobs that would make it another run are a `UserError`.
+    """
+    order = replace(order, settings=with_decisions(order.settings, kept.get("choices", [])))
+    if "method" in kept:
+        order = replace(order, ways=(methods.build_method(kept["method"], kept["method_knobs"]),))
+    for change in kept.get("changes", []):
+        order = _with(order, {change["knob"].removeprefix("training."): change["to"]})
+    wanted = {key.removeprefix("training."): value for key, value in flatten(config.parse_assignments(assignments)).items()}
+    for name in wanted:
+        if name not in CHANGEABLE:
+            fix = f"begin a new run; inside one can change: {', '.join(CHANGEABLE)}"
+            raise UserError(f"{name} cannot change inside a run", where="--change", fix=fix)
+    before, order = order.settings.training.model_dump(), _with(order, wanted)
+    after = order.settings.training.model_dump()
+    return order, [Change(f"training.{name}", before[name], after[name]) for name in wanted if before[name] != after[name]]
+
+
+def _with(order: RunRequest, knobs: Mapping[str, Any]) -> RunRequest:
+    training = config.build_options(config.TrainingConfig, {**order.settings.training.model_dump(), **knobs}, prefix="training")
+    return replace(order, settings=order.settings.model_copy(update={"training": training}))
+
+
+def with_decisions(settings: RunConfig, choices: Sequence[Mapping[str, Any]]) -> RunConfig:
+    """Settings with every open knob at the value that was chosen for it: another machine, or another version's defaults,
+    must not choose anew. A choice that is no value of its knob is left out."""
+    for choice in choices:
+        group, _, name = str(choice["knob"]).rpartition(".")
+        tree = settings.model_dump()
+        if isinstance(tree.get(group), dict) and name in tree[group]:
+            with contextlib.suppress(UserError):
+                settings = config.build_options(RunConfig, config.merge_options(tree, {group: {name: choice["value"]}}))
+    return settings
+
+
+def _place(source: str | Path) -> str:
+    path = Path(source)
+    return str(path.absolute()) if path.exists() else str(source)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested groups under dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= flatten(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _shown(name: str) -> str:
+    """The name a person types."""
+    return name.removeprefix("settings.").replace("method_knobs.", "method.")

@@ -1,0 +1,137 @@
+"""What was saved is what was trained: load it in a fresh process and compare the scores."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from finewright.core import assets
+from finewright.core.errors import RESUME, ExitCode, UserError, code_of, last_line
+from finewright.inference.predictor import Predictor
+
+NUM_PROBES = 32
+TOLERANCE = 1e-5
+"""Largest difference of scores, relative to their size, where the saved form is a conversion of what was trained."""
+
+
+def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -> float:
+    """Largest difference between the scores of the trained model and of what a new process loads from `folder`.
+
+    Anything but 0 (or TOLERANCE where the way saves a conversion) is a `UserError`: the run must not be called finished.
+    The process holds the model once more, beside the trained one; that there is no room for it is a `UserError` of its own.
+    """
+    probes = list(texts)[:NUM_PROBES]
+    ours = trained.score(probes)
+    theirs = _in_new_process(trained, folder, probes)
+    difference = float(np.abs(ours - theirs).max())
+    bound = 0.0 if trained.prepared_model.exact_reload else TOLERANCE * max(1.0, float(np.abs(ours).max()))
+    if trained.prepared_model.bfloat16 and not trained.prepared_model.exact_reload:
+        bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds anew
+    if not difference <= bound:
+        raise UserError(
+            f"scores of the saved model differ by {difference:.2e} from the trained one's (allowed: {bound:.0e})",
+            where=str(folder),
+            fix="the run is not finished; please report this with the command",
+            code=ExitCode.MISMATCH,
+        )
+    return difference
+
+
+def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "scores.safetensors"
+        request = {
+            "folder": str(folder),
+            "texts": list(probes),
+            "limit": trained.limit,
+            "keep_end": trained.keep_end,
+            "bfloat16": trained.prepared_model.bfloat16,
+            "threads": torch.get_num_threads(),
+            "device": str(trained.prepared_model.network.device),
+            "out": str(out),
+        }
+        try:
+            _answer_elsewhere(request)
+        except UserError as error:
+            raise _no_room(folder) if error.code == ExitCode.OUT_OF_MEMORY else error from None
+        return load_file(out)["scores"].numpy()
+
+
+def _no_room(folder: Path) -> UserError:
+    what = "the model is trained and saved, but memory ran out while it was loaded once more to prove it"
+    fix = f"free some memory, then `{RESUME}` tries the proof again; nothing is trained anew"
+    return UserError(what, where=str(folder), fix=fix, code=ExitCode.OUT_OF_MEMORY)
+
+
+def _in_new_interpreter(request: dict[str, Any]) -> None:
+    """A process that starts from nothing."""
+    package = str(assets.PACKAGE.parent)  # this very package, and nothing from the current folder
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-P", "-m", "finewright.runs.verify"]
+    child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        code = _kind_of_end(child.returncode, last)
+        raise UserError(f"the saved model cannot be loaded again: {last}", where=request["folder"], code=code)
+
+
+def _kind_of_end(code: int, last: str) -> ExitCode:
+    """Memory can run out before `main` is there to say so, while PyTorch is loaded."""
+    killed = code == -signal.SIGKILL  # as systems do that have no memory left
+    aborted = code == -signal.SIGABRT and "bad_alloc" in last  # C++ that nobody caught
+    if killed or aborted or last.startswith("MemoryError"):
+        return ExitCode.OUT_OF_MEMORY
+    return ExitCode(code) if code in [*ExitCode] else ExitCode.MISMATCH
+
+
+_answer_elsewhere: Callable[[dict[str, Any]], None] = _in_new_interpreter
+
+
+@contextlib.contextmanager
+def verifying_with(process: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Inside, proofs are made by a process that is already there and knows nothing of what was trained."""
+    global _answer_elsewhere
+    before, _answer_elsewhere = _answer_elsewhere, process
+    try:
+        yield
+    finally:
+        _answer_elsewhere = before
+
+
+def answer(request: dict[str, Any]) -> None:
+    """Load the model of a request and write its scores."""
+    torch.set_num_threads(request["threads"])
+    how = {name: request[name] for name in ("limit", "keep_end", "bfloat16", "device")}
+    predictor = Predictor.load(Path(request["folder"]), **how)
+    save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
+
+
+def main() -> None:
+    """Answer the request on standard input; the exit code tells memory that ran out from everything else.
+
+    What is said of a `UserError` is one line, as whoever asked takes the last one.
+    """
+    try:
+        answer(json.load(sys.stdin))
+    except UserError as error:
+        sys.stderr.write(f"{last_line(error)}\n")
+        sys.exit(error.code)
+    except Exception as error:
+        if code_of(error) != ExitCode.OUT_OF_MEMORY:
+            raise
+        sys.exit(ExitCode.OUT_OF_MEMORY)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Processes that runs and checks happen in."""

@@ -1,0 +1,90 @@
+"""Metrics of classification with their uncertainty."""
+
+import importlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+NUM_CALIBRATION_BINS = 15
+NUM_SHOWN_BINS, LEAST_IN_BIN = 10, 5
+"""Of a calibration curve that is drawn; rows that a point of it wants behind it."""
+
+
+def load_libraries() -> None:
+    """Of `classification`, now: it takes a second or more, and the first evaluation's time shall be its own."""
+    importlib.import_module("scipy.stats")
+    importlib.import_module("sklearn.metrics")
+
+
+def wilson_interval(successes: float, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a share (Wilson 1927); with no trials: (0, 1)."""
+    if trials == 0:
+        return 0.0, 1.0
+    from scipy.stats import norm
+
+    z, share = float(norm.ppf(0.5 + level / 2)), successes / trials
+    scale = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def calibration_error(probabilities: np.ndarray, targets: np.ndarray, *, num_bins: int = NUM_CALIBRATION_BINS) -> float:
+    """Expected calibration error over equal-width bins of confidence (Guo et al. 2017, arXiv:1706.04599)."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    gaps = [abs(right[bins == index].mean() - confidence[bins == index].mean()) * (bins == index).mean() for index in set(bins)]
+    return float(sum(gaps))
+
+
+def calibration_points(sure: np.ndarray, right: np.ndarray) -> list[tuple[float, float]]:
+    """(mean probability, share that is right) of equally wide bins with enough rows."""
+    bins = np.minimum((sure * NUM_SHOWN_BINS).astype(int), NUM_SHOWN_BINS - 1)
+    kept = [index for index in range(NUM_SHOWN_BINS) if (bins == index).sum() >= LEAST_IN_BIN]
+    return [(float(sure[bins == index].mean()), float(right[bins == index].mean())) for index in kept]
+
+
+def classification_metrics(
+    probabilities: np.ndarray, targets: Sequence[int] | np.ndarray, *, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Metrics of a split as plain numbers; probabilities (N, C), targets (N,). An empty split is a `ValueError`.
+
+    Macro F1 is the mean over the labels that occur in these rows or among their predictions, scikit-learn's default; one of
+    them that is never right counts 0. `per_class` has every label. `loss` is the mean negative log likelihood in nats.
+    """
+    if len(targets) == 0:
+        raise ValueError("no rows to measure")
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    targets, numbers = np.asarray(targets), list(range(len(labels)))
+    chosen = probabilities.argmax(axis=1)
+    num_right = int((chosen == targets).sum())
+    averages = precision_recall_fscore_support(targets, chosen, labels=numbers, zero_division=0)
+    precision, recall, f1, support = (np.asarray(values) for values in averages)
+    likelihood = probabilities[np.arange(len(targets)), targets].clip(min=np.finfo(float).tiny)
+    return {
+        "num_rows": len(targets),
+        "accuracy": num_right / len(targets),
+        "accuracy_ci95": list(wilson_interval(num_right, len(targets))),
+        "macro_f1": float(np.mean(f1[np.union1d(targets, chosen)])),
+        "loss": float(-np.log(likelihood).mean()),
+        "calibration_error": calibration_error(probabilities, targets),
+        "majority_accuracy": float(np.bincount(targets).max() / len(targets)),
+        "per_class": {
+            label: {
+                "precision": float(precision[index]),
+                "recall": float(recall[index]),
+                "f1": float(f1[index]),
+                "num_rows": int(support[index]),
+            }
+            for index, label in enumerate(labels)
+        },
+        "confusion": confusion_matrix(targets, chosen, labels=numbers).tolist(),
+    }
+
+
+def is_better_than_majority(measured: dict[str, Any]) -> bool:
+    """Whether the interval of the accuracy lies above always guessing the most frequent label."""
+    return measured["accuracy_ci95"][0] > measured["majority_accuracy"]

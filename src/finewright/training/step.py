@@ -1,0 +1,183 @@
+"""One training step: forward, loss, backward, clip; then the update."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+
+from finewright.core import oom
+from finewright.core.errors import RESUME, ExitCode, UserError
+from finewright.core.events import StepResult
+from finewright.data import packing
+from finewright.data.packing import Batch, EncodedSplit
+from finewright.models import forward
+from finewright.models.prepared import PreparedModel
+from finewright.tasks.text_classification import TextClassification
+from finewright.training.state import TrainState, get_random_state, preserving_random_state, set_random_state
+
+_TINY = 1e-6
+"""What PyTorch adds to a norm before it divides by it. A smaller norm is not multiplied: by one it would be for nothing."""
+
+
+def train_step(
+    prepared_model: PreparedModel,
+    batches: Sequence[Batch],
+    *,
+    task: TextClassification,
+    optimizer: torch.optim.Optimizer,
+    lr: float,
+    max_grad_norm: float,
+) -> StepResult:
+    """One update from all texts of `batches`. A step with a non-finite loss or gradient is not applied."""
+    result = compute_gradients(prepared_model, batches, task=task, optimizer=optimizer, max_grad_norm=max_grad_norm)
+    if result.applied:
+        apply_gradients(optimizer, lr=lr)
+    return result
+
+
+def compute_gradients(
+    prepared_model: PreparedModel,
+    batches: Sequence[Batch],
+    *,
+    task: TextClassification,
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float,
+) -> StepResult:
+    """Clipped gradients of all texts of `batches`: the same as if they had been one batch. No weight is changed.
+
+    Each pass is divided by the weight of the whole step, so accumulation does not change the scale of the loss.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total_weight = sum(float(_weights(task, batch).sum()) for batch in batches)
+    loss_sum = 0.0
+    for batch in batches:
+        losses, weights = task.losses(
+            forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states), batch.targets
+        )
+        loss = (losses * weights).sum() / total_weight
+        loss.backward()
+        loss_sum += float(loss.detach())
+    parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+    norm = torch.nn.utils.get_total_norm([one.grad for one in parameters])
+    grad_norm = float(norm)
+    if 0 < max_grad_norm < grad_norm + _TINY:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
+    applied = math.isfinite(loss_sum) and math.isfinite(grad_norm)
+    num_tokens = sum(batch.num_tokens for batch in batches)
+    return StepResult(loss_sum, grad_norm, num_tokens, sum(len(batch.rows) for batch in batches), applied)
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
+    """Change the weights by their gradients."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+
+
+def _weights(task: TextClassification, batch: Batch) -> torch.Tensor:
+    zeros = torch.zeros(len(batch.rows), len(task.labels), device=batch.targets.device)
+    return task.losses(zeros, batch.targets)[1]
+
+
+class _TooMuch(Exception):
+    """Memory ran out: what is opened around the work hears that it failed."""
+
+
+class UpdateAttempt:
+    """An update from the texts of `passes` (row indices of each forward pass), cut as often as the state says."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        encoded: EncodedSplit,
+        *,
+        passes: Sequence[tuple[int, ...]],
+        task: TextClassification,
+        lr: float,
+        max_grad_norm: float,
+    ) -> None:
+        self.state, self.encoded, self.task = state, encoded, task
+        self.lr, self.max_grad_norm = lr, max_grad_norm
+        self._whole = passes
+        self._random = get_random_state(state.device)
+
+    @property
+    def rows(self) -> list[int]:
+        """All rows of the update."""
+        return [row for rows in self._whole for row in rows]
+
+    @property
+    def passes(self) -> tuple[tuple[int, ...], ...]:
+        """Row indices of each forward pass as it is made."""
+        if not self.state.progress.micro_batch_splits:
+            return tuple(self._whole)
+        return packing.split_micro_batches(self._whole, self._lengths, times=self.state.progress.micro_batch_splits)
+
+    @cached_property
+    def _lengths(self) -> dict[int, int]:
+        """Tokens of the update's texts as they were first cut."""
+        return {row: len(self.encoded.ids[row]) + self.state.prepared_model.prompt_tokens for row in self.rows}
+
+    def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
+        """The result, or None when memory ran out before a weight was changed: only random numbers were drawn then.
+
+        Memory that runs out while weights are changed is a `UserError`: made again, the update would change some of them
+        twice. `watched`: what is opened around the work.
+        """
+        device = str(self.state.device)
+        parts = oom.run_or_none(lambda: [packing.collate(self.encoded, rows, device=device) for rows in self.passes])
+        if parts is None:
+            return None
+        settings: dict[str, Any] = {"task": self.task, "optimizer": self.state.optimizer, "max_grad_norm": self.max_grad_norm}
+        with suppress(_TooMuch), watched:
+            result = oom.run_or_none(partial(compute_gradients, self.state.prepared_model, parts, **settings))
+            if result is None:
+                raise _TooMuch
+            if result.applied:
+                oom.run_or_raise(partial(apply_gradients, self.state.optimizer, lr=self.lr), otherwise=self._broken_off())
+            return result
+        return None
+
+    def _broken_off(self) -> UserError:
+        what = "out of memory while the weights were being changed; nothing of this step is kept"
+        fix = f"free some memory, then `{RESUME}` goes on from the last checkpoint; --set training.optimizer=adamw8bit, or a "
+        fix += "way that trains less (`finewright methods`), needs less in a new run"
+        return UserError(what, where=f"step {self.state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
+
+    def halve(self) -> int:
+        """Get ready to make it again in smaller passes with the same random numbers; their number.
+
+        Raises a `UserError` when every pass is of one text.
+        """
+        if all(len(rows) == 1 for rows in self.passes):
+            longest = max(len(self.encoded.ids[row]) for rows in self.passes for row in rows)
+            raise UserError(
+                f"out of memory with one text at a time, the longest of {longest} tokens",
+                where=f"step {self.state.progress.step + 1}",
+                fix="shorter texts (--set data.max_length=N), a way that trains less (`finewright methods`), or a smaller model",
+                code=ExitCode.OUT_OF_MEMORY,
+            )
+        self.state.progress.micro_batch_splits += 1
+        self.state.optimizer.zero_grad(set_to_none=True)
+        set_random_state(self._random)
+        oom.release_memory(self.state.device.type)
+        return len(self.passes)
+
+    def at_fault(self) -> list[int]:
+        """Rows whose loss is no number even when they are scored alone, without dropout."""
+        prepared_model, device = self.state.prepared_model, str(self.state.device)
+        self.state.optimizer.zero_grad(set_to_none=True)
+        prepared_model.trainable_module.eval()
+        found = []
+        with torch.no_grad(), preserving_random_state(self.state.device):
+            for row in self.rows:
+                batch = packing.collate(self.encoded, [row], device=device)
+                losses, _ = self.task.losses(
+                    forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states), batch.targets
+                )
+                if not bool(torch.isfinite(losses).all()):
+                    found.append(row)
+        return found

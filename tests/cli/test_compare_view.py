@@ -1,0 +1,64 @@
+"""How a comparison looks in a terminal."""
+
+import io
+
+from rich.console import Console
+
+from finewright.cli import compare_view
+from finewright.cli.compare_view import CompareListener
+from finewright.core.events import RunFinished, RunProgress, RunStarted
+from support import made
+
+
+def shown(results, *, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    compare_view.show(results, console)
+    return console.file.getvalue()
+
+
+def test_table_plot_and_verdict_fit_eighty_columns(tmp_path):
+    table = made.standing([*made.usual(), made.entry("prompt", None, reasons=["does not fit: planned peak 9.00 GB"])])
+    text = shown(made.results(table, tmp_path))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for said in (
+        "lora",
+        "majority",
+        "frozen-features",
+        "├",
+        "●",
+        "┤",
+        "does not fit: planned peak 9.00 GB",
+        "Pre-training was worth",
+    ):
+        assert said in text, said
+
+
+def test_the_plot_places_accuracies_on_its_axis():
+    lines = [
+        {"method": "a", "accuracy": 0.75, "accuracy_ci95": [0.5, 1.0]},
+        {"method": "bb", "accuracy": 0.5, "accuracy_ci95": [0.5, 0.5]},
+    ]
+    first, second, _, axis = compare_view.plot(lines, width=41)
+    assert first == "  a   ├" + "─" * 19 + "●" + "─" * 19 + "┤  75.0%"
+    assert second.index("●") == first.index("├")
+    assert axis.split() == ["50%", "100%"]
+    assert compare_view.plot([]) == []
+
+
+def test_what_ends_is_told_line_by_line_and_text_from_outside_is_harmless():
+    console = Console(file=io.StringIO(), width=100)
+    listener = CompareListener(console)
+    for event in (
+        "jobs = 2: 2 cores",
+        RunStarted("lora-all-seed0"),
+        RunProgress("lora-all-seed0", 3, 12),
+        RunFinished("lora-all-seed0", 1, 2, "validation accuracy 0.9, 3 s", failed=False),
+        RunFinished("full-all-seed0", 2, 2, "[bold]\x1b[31mstep 1\nmore", failed=True),
+    ):
+        listener(event)
+    listener.close()
+    text = console.file.getvalue()
+    assert "1 of 2  lora-all-seed0  validation accuracy 0.9, 3 s" in text
+    assert "2 of 2  full-all-seed0  failed: [bold][31mstep 1" in text
+    assert "\x1b" not in text

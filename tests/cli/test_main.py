@@ -1,0 +1,248 @@
+"""The commands, as a person types them."""
+
+import io
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from finewright import methods
+from finewright.cli import main, train
+from finewright.runs import run
+from support import tiny
+from support.commands import FAST, call
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cli")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    out = place / "finished"
+    code = call("train", place / "tickets.csv", "--model", place / "gpt2", "--method", "lora", "--out", out, *FAST)[0]
+    assert code == 0
+    return out
+
+
+def test_train_says_what_it_chose_and_what_came_of_it(place, tmp_path):
+    code, out, err = call("train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", *FAST)
+    assert code == 0
+    assert out == ""
+    for said in (
+        "method = lora: near full fine-tuning's accuracy",
+        "no test file: 8 of 60 rows held out, stratified by label, seed 0",
+        "training.learning_rate = 0.002: the way's 0.001 is for a width of 768, this network's is ",
+        "training.precision = ",
+        "validation accuracy",
+        "trained parameters",
+        "always the majority",
+        "loaded again in a new process: scores equal",
+        f"finewright predict {tmp_path / 'run'}",
+    ):
+        assert said in err, said
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(0.4, True), (0.9, False)], ids=["no better", "better"])
+def test_a_result_no_better_than_the_majority_is_said(finished, capsys, low, is_said):
+    result = vars(run.open_run(finished).result)
+    result["metrics"]["test"] |= {"accuracy_ci95": [low, 1.0], "majority_accuracy": 0.5}
+    train.show(SimpleNamespace(result=SimpleNamespace(**result), path=finished), as_json=False)
+    said = capsys.readouterr().err
+    assert ("no better than always saying the majority class (50.0%)" in said) == is_said
+    assert ("half the learning rate (--lr)" in said) == is_said
+
+
+def test_json_is_one_clean_object(place, tmp_path):
+    words = [
+        "train",
+        place / "tickets.csv",
+        "--model",
+        place / "gpt2",
+        "--method",
+        "full",
+        "--out",
+        tmp_path / "run",
+        "--json",
+        *FAST,
+    ]
+    code, out, _ = call(*words, "--seed", "3", "--lr", "2e-3")
+    result = json.loads(out)
+    assert code == 0
+    assert (result["method"], result["seed"], result["steps"], result["run"]) == ("full", 3, 12, str(tmp_path / "run"))
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["settings"]["training"]["learning_rate"] == 2e-3
+
+
+def test_a_toml_file_and_flags_over_it(place, tmp_path):
+    text = f'model = "{place / "gpt2"}"\nmethod = {{name = "lora", rank = 2}}\n[train]\nmax_steps = 3\nepochs = 7\n'
+    (tmp_path / "run.toml").write_text(text)
+    code, _, err = call(
+        "train", place / "tickets.csv", "--config", tmp_path / "run.toml", "--epochs", "5", "--out", tmp_path / "run"
+    )
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert code == 0, err
+    assert config["method_knobs"]["rank"] == 2
+    assert (config["settings"]["training"]["max_steps"], config["settings"]["training"]["epochs"]) == (3, 5)
+
+
+def test_predict_from_words_file_and_standard_input(finished, tmp_path, monkeypatch):
+    code, out, _ = call("predict", finished, "where is my parcel", "charged twice", "--json")
+    predictions = json.loads(out)["predictions"]
+    assert code == 0
+    assert [line["text"] for line in predictions] == ["where is my parcel", "charged twice"]
+    for line in predictions:
+        assert sum(line["probabilities"].values()) == pytest.approx(1)
+        assert line["probability"] == max(line["probabilities"].values()) == line["probabilities"][line["label"]]
+    (tmp_path / "texts.csv").write_text("text\nwhere is my parcel\ncharged twice\n")
+    from_file = json.loads(call("predict", finished, "--file", tmp_path / "texts.csv", "--json")[1])["predictions"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\n\ncharged twice\n"))
+    from_stdin = json.loads(call("predict", finished, "--json")[1])["predictions"]
+    assert from_file == from_stdin == predictions
+    assert "charged twice" in call("predict", finished, "charged twice")[1]
+
+
+def test_evaluate_measures_other_rows(finished, place):
+    code, out, _ = call("evaluate", finished, place / "tickets.csv", "--json")
+    measured = json.loads(out)
+    assert code == 0
+    assert measured["num_rows"] == 60
+    text = call("evaluate", finished, place / "tickets.csv")[1]
+    assert "95 % interval" in text
+    assert "precision" in text
+
+
+def test_evaluate_refuses_labels_the_model_does_not_know(finished, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nx,billing\ny,unknown\n")
+    code, _, err = call("evaluate", finished, tmp_path / "a.csv")
+    assert code == 3
+    assert "a.csv:3: the model does not know the label 'unknown'" in err
+
+
+def test_runs_are_listed_and_shown(finished):
+    listed = json.loads(call("runs", "--root", finished.parent, "--json")[1])["runs"]
+    assert [line["state"] for line in listed] == ["finished"]
+    assert "because" in call("runs", "show", finished)[1]
+    assert json.loads(call("runs", "show", finished, "--json")[1])["method"] == "lora"
+    assert call("runs", "show")[0] == 2
+
+
+def test_methods_lists_every_way_with_its_knobs():
+    text, table = call("methods")[1], json.loads(call("methods", "--json")[1])["methods"]
+    assert [way["method"] for way in table] == methods.method_names()
+    for way in table:
+        assert way["summary"] in text
+        assert all(knob["knob"] in text for knob in way["knobs"])
+    assert "training.learning_rate" in call("knobs")[1]
+
+
+def test_doctor_speaks_json_too():
+    names = [line["name"] for line in json.loads(call("doctor", "--json")[1])["diagnoses"]]
+    assert {"device", "precision", "torch", "datasets"} <= set(names)
+    assert "avx" in call("doctor")[1] or "bfloat16" in call("doctor")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "nothing.csv"], 3, "no such file"),
+        (["train"], 2, "wanted DATA to train on, or --resume RUN to go on"),
+        (["train", "{tickets}", "--resume", "{finished}"], 2, "nothing else can be given with it"),
+        (["train", "--resume", "nowhere"], 2, "no run here"),
+        (["train", "{tickets}", "--change", "lr=1"], 2, "--change lr=1 wants the run to change"),
+        (["train", "--resume", "{finished}", "--budget", "8GB"], 2, "nothing else can be given with it"),
+        (["train", "--resume", "{finished}", "--force"], 2, "nothing else can be given with it"),
+        (["train", "{tickets}", "--method", "lorra"], 2, "did you mean 'lora'?"),
+        (["train", "{tickets}", "--set", "method=5"], 2, "wanted the name of a way, found 5"),
+        (["train", "{tickets}", "--set", "train.lrr=1"], 2, "did you mean 'lr'?"),
+        (["train", "{tickets}", "--set", "method.rnak=1"], 2, "did you mean 'rank'?"),
+        (["train", "{tickets}", "--model", "./not-there"], 2, "no such model folder"),
+        (["train", "{tickets}", "--label-column", "team"], 3, "no column 'team'; the columns are text, label"),
+        (["train", "{tickets}", "--config", "none.toml"], 2, "no such config file"),
+        (["predict", "no-run", "x"], 2, "no run here"),
+        (["evaluate", "{finished}", "none.csv"], 3, "no such file"),
+        (["predict", "{finished}", " "], 3, "an empty text has no label"),
+        (["tarin"], 2, "No such command"),
+    ],
+)
+def test_what_a_person_can_repair_is_one_message_and_an_exit_code(finished, place, words, code, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filled = [word.format(tickets=place / "tickets.csv", finished=finished) for word in words]
+    got, out, err = call(*filled)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 12
+
+
+def test_a_failed_run_leaves_no_folder_that_blocks_the_next(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("train", place / "tickets.csv", "--model", "./not-there", "--out", "mine")[0] == 2
+    code, _, err = call("train", place / "tickets.csv", "--model", place / "gpt2", "--method", "full", "--out", "mine", *FAST)
+    assert code == 0, err
+
+
+def test_control_characters_in_the_data_do_not_reach_the_terminal(finished):
+    text = call("predict", finished, "\x1b[31mred\x1b[0m [bold]x[/bold]")[1]
+    assert "\x1b[31m" not in text
+    assert "[bold]x[/bold]" in text
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
+    """In a process of its own, once it is at work: the step is saved, and the command that is offered goes on from it."""
+    words = ["train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", "--set", "training.epochs=500"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "finewright.cli.main", *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and child.poll() is None:
+        time.sleep(0.1)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (code, "")
+    assert "stopping after this step; once more stops at once" in err
+    assert "Traceback" not in err
+    step = max(int(path.name.removeprefix("step-")) for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    command = f"finewright train --resume {tmp_path / 'run'}"
+    assert err.splitlines()[-2:] == [f"stopped; step {step:,} is saved, this goes on from there:", f"  {command}"]
+    if number == signal.SIGTERM:
+        code, out, err = call(*shlex.split(command)[1:], "--change", f"max_steps={step + 3}", "--json")
+        assert (code, json.loads(out)["steps"], json.loads(out)["lives"]) == (0, step + 3, 2)
+        assert f"goes on after step {step:,}, from step-{step:08d}" in err
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        (MemoryError(), 6, "out of memory → smaller --set training.tokens_per_micro_batch=N"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), 6, "out of memory"),
+        (OSError(28, "No space left on device", "x.json"), 7, "No space left on device"),
+        (KeyError("surprise"), 1, "KeyError: 'surprise'"),
+    ],
+)
+def test_faults_of_the_machine_and_our_own_are_one_message(monkeypatch, fault, code, message):
+    def broken():
+        raise fault
+
+    monkeypatch.setattr(main, "app", broken)
+    got, out, err = call()
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_help_needs_no_torch_and_shows_an_example():
+    code = "import sys; sys.argv = ['finewright', 'train', '--help']; from finewright.cli import main as cli\n"
+    code += "try: cli.main()\nexcept SystemExit: print('torch' in sys.modules)"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip().endswith("False")
+    assert "Example: finewright train" in outcome.stdout

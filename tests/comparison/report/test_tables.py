@@ -1,0 +1,42 @@
+"""The tables of the page, by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from finewright.comparison.report import tables
+from support import made
+
+
+def test_many_labels_show_what_is_confused_most():
+    entry = made.entry("lora", 0.5, rows=400)
+    labels = [f"label{index}" for index in range(20)]
+    entry.predictions.targets[:] = np.arange(400) % 20
+    entry.predictions.chosen[:] = np.where(np.arange(400) % 20 == 3, 7, entry.predictions.targets)
+    table = tables.most_confused(entry, labels)
+    assert table.rows[0] == ["label3", "label7", "20"]
+
+
+def test_the_confusion_matrix_counts_rows_and_averages_seeds():
+    entry = made.entry("lora", 0.5, seeds=2, rows=4)
+    entry.predictions.targets[:] = [0, 0, 1, 1]
+    entry.predictions.chosen[:] = [[0, 1, 1, 1], [0, 0, 1, 0]]
+    assert entry.confusion(num_labels=2).tolist() == [[1.5, 0.5], [0.5, 1.5]]
+
+
+def test_signs():
+    assert [tables.signed(value) for value in (1.24, -3.0, 0.0, -0.04)] == ["+1.2", "−3.0", "0.0", "0.0"]
+
+
+def test_what_ways_say_of_a_row_is_grouped_with_the_right_ones_first():
+    line = {"label": "returns", "predicted": {"lora": "billing", "full": "returns", "freeze": "billing", "scratch": "defect"}}
+    assert tables._said(line) == "✓ full; billing: lora, freeze; defect: scratch"
+
+
+def test_seconds_of_a_plan_stand_beside_those_it_was_made_for():
+    """Saving checkpoints is not in a plan."""
+    entry = made.entry("lora", 0.5)
+    entry.results[0] |= {"train_seconds": 3.1, "saving_seconds": 1.0, "planned_seconds": 2.1}
+    (table,) = tables.plans(SimpleNamespace(measured=[entry]))
+    assert table.rows[0][-3:] == ["2.1", "2.1", "0%"]
+    assert "saving" in table.caption

@@ -1,0 +1,250 @@
+"""Comparisons from a file to a page, with everything that can go wrong on the way."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import finewright
+from finewright.comparison import compare as comparing
+from finewright.comparison import results as resultss
+from finewright.comparison import runner
+from finewright.core.errors import UserError
+from finewright.core.events import RunFinished, RunProgress, RunStarted
+from finewright.runs.folder import RunFolder
+from support import lives, tiny
+from support.comparisons import FAST
+
+BLOCKED, UNFINISHED = "lora-all-seed1", "scratch-8-seed0"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("comparison")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv", count=90)
+    return root
+
+
+def compare(place, out, *, heard=None, knobs=None, source="tickets.csv", **options):
+    options = {"methods": ["lora"], "jobs": 2, "seeds": 1} | options
+    listen = (lambda event: None) if heard is None else heard.append
+    knobs = FAST | (knobs or {})
+    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, knobs=knobs, listen=listen, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """Two ways, two seeds, two sizes; the first time something else lies where one of the runs should go."""
+    options = {"seeds": 2, "train_sizes": ("8", "all")}
+    blocked = place / "whole" / "runs" / BLOCKED
+    heard = []
+
+    def block(event):
+        heard.append(event)
+        if isinstance(event, RunStarted) and not blocked.exists():
+            blocked.mkdir(parents=True)
+            (blocked / "mine.txt").write_text("keep me")
+
+    listen = {"methods": ["lora"], "jobs": 2, "knobs": FAST, "listen": block, **options}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=place / "whole", **listen)
+    kept = (blocked / "mine.txt").read_text()
+    (blocked / "mine.txt").unlink()
+    (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
+    again = []
+    second = compare(place, place / "whole", heard=again, **options)
+    return first, heard, kept, second, again
+
+
+def ended(events):
+    return {event.name: event for event in events if isinstance(event, RunFinished)}
+
+
+def test_a_member_that_fails_is_told_and_the_others_go_on(whole):
+    first, heard, kept, *_ = whole
+    assert kept == "keep me"
+    assert {name for name, event in ended(heard).items() if event.failed} == {BLOCKED}
+    lines = {line["method"]: line for line in first.methods}
+    assert lines["lora"]["status"] == "partly measured"
+    assert "the folder has something else: mine.txt" in lines["lora"]["message"]
+    assert lines["lora"]["seeds"] == [0]
+    assert lines["scratch"]["status"] == "measured"
+
+
+def test_the_same_command_does_only_what_is_not_finished(whole):
+    *_, second, again = whole
+    assert set(ended(again)) == {BLOCKED, UNFINISHED}
+    assert [event.number for event in ended(again).values()] == [1, 2]
+    assert {line["status"] for line in second.methods} == {"measured"}
+
+
+def test_numbers_page_and_picture_are_there(whole):
+    *_, done, _ = whole
+    results = json.loads((done.path / "results.json").read_text())
+    assert {line["method"] for line in results["methods"]} == {"lora", "scratch", "majority", "bag-of-words", "frozen-features"}
+    for line in results["methods"]:
+        low, high = line["accuracy_ci95"]
+        assert 0 <= low <= line["accuracy"] <= high <= 1
+        assert 0 <= line["macro_f1"] <= 1
+    assert results["verdict"] == done.verdict
+    assert {(line["method"], line["size"]) for line in results["curve"] if line["method"] == "lora"} == {
+        ("lora", "8"),
+        ("lora", "all"),
+    }
+    lora = next(line for line in results["methods"] if line["method"] == "lora")
+    wanted = """trainable_fraction train_seconds best_seconds planned_seconds peak_memory_bytes planned_peak_memory_bytes
+        predict_texts_per_second artifact_bytes"""
+    assert all(lora[key] > 0 for key in wanted.split())
+    page = done.page.read_text()
+    assert results["command"].replace("&", "&amp;").split(" --set")[0] in page
+    assert (done.path / "report.md").read_text().startswith("# 2 ways on tickets")
+    assert (done.path / "accuracy.svg").read_text().startswith("<svg")
+
+
+def test_members_are_ordinary_runs(whole):
+    *_, done, _ = whole
+    run = finewright.open_run(done.path / "runs" / "lora-8-seed1")
+    assert (run.result.num_train, run.result.seed, run.result.method, run.result.proof_difference) == (8, 1, "lora", 0)
+    assert run.predict(["where is my parcel"])[0]["label"] in ("billing", "shipping")
+    small, every = ((done.path / "splits" / size / "train.jsonl").read_text().splitlines() for size in ("8", "all"))
+    assert len(small) == 8
+    assert set(small) < set(every)
+
+
+def test_a_finished_comparison_starts_no_process(whole, place, monkeypatch):
+    *_, done, _ = whole
+    monkeypatch.setattr(runner, "WorkerPool", None)
+    before = (done.path / "results.json").read_text()
+    again = compare(place, place / "whole", seeds=2, train_sizes=("8", "all"))
+    assert json.loads(before) == again.results
+
+
+def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp_path, monkeypatch):
+    """A hub's model may change between its config and its weights."""
+    honest, told = comparing.hub.resolve, []
+
+    def resolve(name, *, weights=True, **options):
+        return replace(honest(name, weights=weights, **options), revision="second" if weights else "first")
+
+    def results(campaign, table, *, model, **options):
+        told.append(model["revision"])
+        raise UserError("that is enough")
+
+    monkeypatch.setattr(comparing.hub, "resolve", resolve)
+    monkeypatch.setattr(comparing, "_results", results)
+    monkeypatch.setattr(comparing, "_run", lambda campaign: None)
+    monkeypatch.setattr(resultss, "read_results", lambda *args, **options: None)
+    for name in ("start", "plan"):
+        monkeypatch.setattr(runner.ComparisonRunner, name, lambda self, **options: None)
+    with pytest.raises(UserError, match="that is enough"):
+        compare(place, tmp_path / "out")
+    assert told == ["second"]
+
+
+@pytest.mark.slow
+def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_path):
+    heard = []
+    done = compare(place, tmp_path / "c", heard=heard, search_trials=4, knobs={"lora.rank": 2})
+    assert "search: 4 trials, 2 for each of 2 ways, the first the defaults" in heard
+    found = done.results["search"]
+    assert {way: len(record["trials"]) for way, record in found.items()} == {"lora": 2, "scratch": 2}
+    for trial in (tmp_path / "c" / "search" / "lora").glob("trial*"):
+        result = json.loads((trial / "result.json").read_text())
+        assert (result["num_test"], "test" in result["metrics"]) == (0, False)
+        assert not (trial / "model").exists(), "the weights of trials are not kept"
+    config = json.loads((tmp_path / "c" / "runs" / "lora-all-seed0" / "config.json").read_text())
+    best = found["lora"]["best"]["params"]
+    assert config["method_knobs"]["rank"] == 2, "what the user fixed is not searched"
+    assert "method.rank" not in best
+    if "training.learning_rate" in best:
+        assert config["settings"]["training"]["learning_rate"] == best["training.learning_rate"]
+    assert "The search" in done.page.read_text()
+    again = []
+    assert compare(place, tmp_path / "c", heard=again, search_trials=4, knobs={"lora.rank": 2}).results["search"] == found
+    assert not ended(again)
+
+
+@pytest.mark.slow
+def test_after_a_kill_finished_members_are_kept(place, tmp_path):
+    words = ["compare", place / "tickets.csv", "--model", place / "gpt2", "--methods", "lora", "--seeds", "1", "--jobs", "1"]
+    words += ["--out", tmp_path / "c", *(word for key, value in FAST.items() for word in ("--set", f"{key}={value}"))]
+    command = [sys.executable, "-m", "finewright.cli.main", *map(str, words)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    first = tmp_path / "c" / "runs" / "lora-all-seed0" / "result.json"
+    while not first.exists() and child.poll() is None:
+        time.sleep(0.05)
+    assert child.poll() is None, "it was still at work"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    before, heard = first.stat().st_mtime_ns, []
+    done = compare(place, tmp_path / "c", heard=heard)
+    assert first.stat().st_mtime_ns == before
+    assert "lora-all-seed0" not in ended(heard)
+    assert not any(event.failed for event in ended(heard).values())
+    assert {line["status"] for line in done.methods} == {"measured"}
+
+
+@pytest.mark.slow
+def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
+    """Bit for bit what the same member comes to when nobody kills it."""
+    knobs = {"training.max_steps": 300, "training.save_steps": 3}
+    name, killed = "lora-all-seed0", []
+    run, whole = RunFolder(tmp_path / "c" / "runs" / name), RunFolder(tmp_path / "whole" / "runs" / name)
+
+    def kill(event):
+        if isinstance(event, RunProgress) and event.name == name and not killed and run.committed_step:
+            killed.append(int(re.match(r"pid (\d+)", (run.path / ".lock").read_text())[1]))
+            os.kill(killed[0], signal.SIGKILL)
+        heard.append(event)
+
+    heard = []
+    options = {"methods": ["lora"], "jobs": 1, "seeds": 1, "knobs": FAST | knobs, "listen": kill}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **options)
+    assert "ended by signal 9" in next(line["message"] for line in first.methods if line["method"] == "lora")
+    reached = run.committed_step
+    assert 0 < reached < 300
+    heard.clear()
+    done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **options)
+    assert f"{name}: goes on after step {reached}" in heard
+    assert set(ended(heard)) == {name}
+    assert {line["status"] for line in done.methods} == {"measured"}
+    compare(place, tmp_path / "whole", jobs=1, knobs=knobs)
+    assert lives.made(run) == lives.made(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "code"),
+    [
+        ({"train_sizes": ["1"]}, "wanted 1 training rows", 2),
+        ({"seeds": 0}, "wanted at least one seed", 2),
+        ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
+        ({"memory_budget": "eight"}, "wanted a size above zero with its unit", 2),
+        ({"search_trials": 3}, "3 trials are too few for 2 ways", 2),
+        ({"knobs": {"data.test_fraction": 0.0}}, "no test rows", 3),
+        ({"knobs": {"lora.rnak": 4}}, "did you mean 'rank'", 2),
+        ({"source": "none.csv"}, "no such file", 3),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_made(place, tmp_path, options, message, code):
+    with pytest.raises(UserError, match=message) as caught:
+        compare(place, tmp_path / "c", **options)
+    assert caught.value.code == code
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_same_command_without_a_folder_finds_its_folder_again(place, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(comparing, "ComparisonFolder", lambda path: seen.append(path) or (_ for _ in ()).throw(UserError("stop")))
+    for _ in range(2):
+        with pytest.raises(UserError, match="stop"):
+            compare(place, None)
+    assert seen == [Path("runs/compare-tickets-gpt2")] * 2
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,109 @@
+"""The folder of a comparison, and what may not change in it."""
+
+import json
+
+import pytest
+
+from finewright.comparison import folder as folder_module
+from finewright.comparison.folder import ComparisonFolder
+from finewright.core.config import DataConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import dataset as dataset_module
+from finewright.data.dataset import Dataset
+from finewright.data.splits import Example
+from support.comparisons import SPEC
+
+
+def made(texts=("one", "two", "three"), label="a"):
+    train = [Example(text, label if index % 2 else "b", f"t.csv:{index}") for index, text in enumerate([*texts] * 20)]
+    held = [Example(f"held {index}", "ab"[index % 2], "") for index in range(4)]
+    labels = tuple(sorted({row.label for row in train}))
+    fingerprint = str(hash((tuple(texts), label)))
+    return Dataset(train, held, held[:2], labels, "text", [], fingerprint)
+
+
+def begun(path, dataset, **changes):
+    folder = ComparisonFolder(path)
+    folder.open()
+    try:
+        fixed = folder_module.fixed(SPEC, dataset, model={"name": "mini", "model.safetensors": "abc"})
+        folder.write_splits(SPEC, dataset)
+        folder.write_json(folder.spec, {"format": 1, **fixed, **changes})
+    finally:
+        folder.close()
+    return folder
+
+
+def test_members_read_the_same_rows_back(tmp_path):
+    folder = begun(tmp_path / "c", made())
+    for size, number in (("50", 50), ("all", 60)):
+        read = dataset_module.read_dataset(folder.data(size), knobs=DataConfig())
+        assert [len(read.train), len(read.validation), len(read.test)] == [number, 4, 2]
+    small, whole = (dataset_module.read_dataset(folder.data(size), knobs=DataConfig()).train for size in ("50", "all"))
+    assert {row.text for row in small} <= {row.text for row in whole}
+    assert [row.text for row in whole] == [row.text for row in made().train]
+
+
+def test_the_same_is_the_same_wherever_it_lies(tmp_path):
+    folder = begun(tmp_path / "c", made())
+    wanted = folder_module.fixed(SPEC, made(), model={"name": "mini", "model.safetensors": "abc"})
+    folder_module.check_same_comparison(folder, wanted, made())
+    wanted["asked"] = wanted["asked"] | {"data": "elsewhere/t.csv"}
+    folder_module.check_same_comparison(folder, wanted, made())
+
+
+def test_changed_rows_are_shown(tmp_path):
+    folder, other = begun(tmp_path / "c", made()), made(texts=("one", "two", "thre <b>e"))
+    wanted = folder_module.fixed(SPEC, other, model={"name": "mini", "model.safetensors": "abc"})
+    with pytest.raises(UserError, match=r"- 20 of train: 'three' \(\w\)[\s\S]*\+ 20 of train: 'thre <b>e'") as caught:
+        folder_module.check_same_comparison(folder, wanted, other)
+    assert caught.value.code == ExitCode.MISMATCH
+    assert "data.fingerprint: " in str(caught.value)
+
+
+def test_changed_settings_and_weights_are_shown(tmp_path):
+    folder = begun(tmp_path / "c", made())
+    wanted = folder_module.fixed(SPEC, made(), model={"name": "mini", "model.safetensors": "xyz"})
+    wanted["asked"] = wanted["asked"] | {"seeds": [0, 1, 2], "knobs": {"training": {"max_steps": 7}}}
+    with pytest.raises(UserError) as caught:
+        folder_module.check_same_comparison(folder, wanted, made())
+    lines = str(caught.value).splitlines()
+    assert "  seeds: [0, 1] → [0, 1, 2]" in lines
+    assert "  knobs.training.max_steps: not given → 7" in lines
+    assert "  model.model.safetensors: abc → xyz" in lines
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="the folder is not empty, and no comparison"):
+        ComparisonFolder(tmp_path).open()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"choose another --out"):
+        ComparisonFolder(tmp_path / "file").open()
+
+
+def test_one_process_at_a_time(tmp_path):
+    first = ComparisonFolder(tmp_path / "c")
+    first.open()
+    with pytest.raises(UserError, match="locked by pid"):
+        ComparisonFolder(tmp_path / "c").open()
+    first.close()
+    assert not (tmp_path / "c").exists(), "a comparison that never began leaves nothing"
+
+
+def test_one_that_stopped_before_its_settings_were_written_begins_again(tmp_path):
+    folder = ComparisonFolder(tmp_path / "c")
+    folder.open()
+    folder.write_splits(SPEC, made())
+    (tmp_path / "c" / ".compare.json.partial").write_text("{")
+    folder.close()
+    again = ComparisonFolder(tmp_path / "c")
+    again.open()
+    again.close()
+
+
+def test_broken_settings_are_said(tmp_path):
+    folder = begun(tmp_path / "c", made())
+    folder.spec.write_text(json.dumps({"asked": 5}))
+    with pytest.raises(UserError, match="not a comparison's settings"):
+        folder_module.check_same_comparison(folder, folder_module.fixed(SPEC, made(), model={}), made())

@@ -1,0 +1,321 @@
+"""Pieces of a comparison's work, called here as their processes call them."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from finewright import methods
+from finewright.comparison import worker
+from finewright.core import files as file_system
+from finewright.core import hardware, interrupts, units
+from finewright.core.config import DataConfig, RunConfig, build_options
+from finewright.core.errors import ExitCode, UserError
+from finewright.core.interrupts import Interrupted
+from finewright.data.dataset import DatasetCache
+from finewright.runs import verify
+from finewright.runs.folder import RunFolder
+from finewright.training import memory_meter
+from support import killer, lives, tiny
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("member")
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv", count=60)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(worker, "_shared", DatasetCache())
+
+
+def heard():
+    events = []
+    return events, events.append
+
+
+def test_rows_and_token_ids_are_read_once(place, monkeypatch):
+    knobs = DataConfig().model_dump()
+    request = {"model": str(place / "gpt2"), "data": [(str(place / "tickets.csv"), knobs)] * 2}
+    worker.prepare(request)
+    dataset = worker._shared.read(str(place / "tickets.csv"), knobs=DataConfig())
+    known = worker._shared.ids(str((place / "gpt2").resolve()))
+    assert set(known) == {row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
+    monkeypatch.setattr("finewright.data.dataset.read_dataset", None)
+    settings = build_options(RunConfig, {"model": str(place / "gpt2"), "training": {"max_steps": 3, "num_threads": 1}})
+    before = dict(known)
+    found = worker.forecast(str(place / "tickets.csv"), settings=settings, name="lora", knobs={"rank": 2})
+    assert worker._shared.ids(str((place / "gpt2").resolve())) == before
+    assert found["plan"]["trainable_parameters"] == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
+    assert found["plan"]["steps"] == 3
+
+
+def test_planning_wants_no_weights(place, tmp_path):
+    shutil.copytree(place / "gpt2", tmp_path / "shape", ignore=shutil.ignore_patterns("*.safetensors"))
+    request = {"model": str(tmp_path / "shape"), "data": [(str(place / "tickets.csv"), DataConfig().model_dump())]}
+    worker.prepare(request)
+    out = tmp_path / "plan.json"
+    request = {"kind": "plan", "model": str(tmp_path / "shape"), "data": str(place / "tickets.csv"), "out": str(out)}
+    worker.perform(request | {"way": "lora", "knobs": QUICK}, lambda event: None)
+    assert json.loads(out.read_text())["ways"]["lora"]["plan"]["steps"] == 2
+
+
+QUICK = {"training": {"max_steps": 2, "num_threads": 1}}
+
+
+def planned(place, out, way, knobs):
+    request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv")}
+    worker.perform(request | {"way": way, "knobs": knobs, "out": str(out)}, lambda event: None)
+    return json.loads(out.read_text())["ways"][way]
+
+
+def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
+    found = planned(place, tmp_path / "a.json", "freeze", {"method": {"blocks": 99}, "training": {"num_threads": 1}})
+    assert "wanted the top 99 blocks trained, the model has 3" in found["error"]
+    assert planned(place, tmp_path / "b.json", "lora", QUICK)["plan"]["peak_memory_bytes"] > 0
+
+
+def test_setups_are_fitted_to_the_budget(place, tmp_path):
+    roomy = planned(place, tmp_path / "a.json", "lora", QUICK)["plan"]
+    given = int(0.9 * roomy["peak_memory_bytes"])
+    tight = planned(place, tmp_path / "b.json", "lora", QUICK | {"memory_budget": units.format_bytes_exactly(given)})["plan"]
+    assert tight["peak_memory_bytes"] < roomy["peak_memory_bytes"]
+    assert tight["budget_bytes"] == given
+
+
+def test_a_way_whose_packages_are_missing_is_answered_with_what_brings_them(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("finewright.models.quantization.missing_packages", lambda: ["bitsandbytes"])
+    answer = planned(place, tmp_path / "a.json", "qlora", {})["error"]
+    assert "qlora wants bitsandbytes, not installed here" in answer
+    assert "pip install" in answer
+
+
+def test_the_machine_says_what_it_has(tmp_path):
+    worker.perform({"kind": "machine", "out": str(tmp_path / "machine.json")}, lambda event: None)
+    found = json.loads((tmp_path / "machine.json").read_text())
+    assert found["device"] == hardware.detect().device
+    assert found["cpu_count"] >= 1
+    assert found["memory_bytes"] > 10**8
+
+
+STEPS = {"max_steps": 8, "tokens_per_micro_batch": 120, "precision": "float32", "threads": 1, "logging_steps": 1, "save_steps": 2}
+
+
+class Here:
+    """What stands for the twin of a run where forking would be no clean copy: the one that all tests ask."""
+
+    def __init__(self, work):
+        self.ask = verify._answer_elsewhere
+
+    def __call__(self, request):
+        self.ask(request)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet():
+    """The profiler has threads, which a fork does not take along."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory_meter, "measure_memory", killer.unwatched)
+        patch.setattr(worker, "CleanProcess", Here)
+        yield
+
+
+def trained(place, out, *, tell=lambda event: None, **changes):
+    request = {"id": "m", "kind": "train", "model": str(place / "gpt2"), "method": "lora", "out": str(out)}
+    knobs = {"train": STEPS | changes}
+    worker.perform(request | {"knobs": knobs, "data": str(place / "tickets.csv")}, tell)
+
+
+@contextmanager
+def signalled(number, *, after):
+    """Inside, this process gets a signal once so many updates are made."""
+    honest = worker._Speaker.hear
+
+    def hear(self, event):
+        honest(self, event)
+        if getattr(event, "step", 0) == after and type(event).__name__ == "Stepped":
+            os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker._Speaker, "hear", hear)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(place):
+    """(a whole run, one whose process was killed after five steps)."""
+    trained(place, place / "whole")
+
+    def work():
+        with signalled(signal.SIGKILL, after=5):
+            trained(place, place / "killed")
+
+    assert killer.life(work, seconds=None) is None
+    return RunFolder(place / "whole"), RunFolder(place / "killed")
+
+
+@pytest.fixture
+def killed(runs, tmp_path):
+    return RunFolder(shutil.copytree(runs[1].path, tmp_path / "killed"))
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_with_its_learning_rate(place, runs, killed, monkeypatch):
+    """The default rate is another one by now."""
+    assert killed.committed_step == 4
+    monkeypatch.setattr(methods.get_method("lora"), "lr", 7e-4)
+    events, tell = heard()
+    trained(place, killed.path, tell=tell)
+    assert [event["message"] for event in events if event["event"] == "said"] == ["goes on after step 4"]
+    assert lives.made(killed) == lives.made(runs[0])
+
+
+def damage(killed):
+    killed.config.write_bytes(killed.config.read_bytes()[:200])
+
+
+def change(killed):
+    asked = json.loads(killed.config.read_text())
+    asked["order"]["settings"]["budget"] = "3GB"
+    killed.config.write_text(json.dumps(asked))
+
+
+def other_facts(killed):
+    asked = json.loads(killed.config.read_text())
+    asked["facts"]["device"] = "cuda"
+    killed.config.write_text(json.dumps(asked))
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (damage, "not readable: "),
+        (change, "the run that is here was asked for something else:\n  budget: '3GB' → None"),
+        (other_facts, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_begun_anew(place, runs, killed, how, why):
+    how(killed)
+    events, tell = heard()
+    trained(place, killed.path, tell=tell)
+    (said,) = [event["message"] for event in events if event["event"] == "said"]
+    assert said.startswith(f"cannot go on and begins anew: {why}")
+    assert lives.made(killed) == lives.made(runs[0])
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(place, runs, killed):
+    for file in killed.checkpoints.glob("*/trained.safetensors"):
+        file.write_bytes(b"")
+    trained(place, killed.path)
+    result, files = lives.made(killed), lives.made(runs[0])
+    assert result == files
+
+
+def test_a_termination_lets_the_step_end_and_saves_it(place, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted), signalled(signal.SIGTERM, after=5):
+        trained(place, tmp_path / "r")
+    assert RunFolder(tmp_path / "r").committed_step == 5
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_step_that_a_termination_cannot_wait_for_is_dropped_and_the_one_before_saved(place, runs, tmp_path, monkeypatch):
+    """In its sixth backward pass."""
+    honest, calls = torch.Tensor.backward, []
+
+    def endless(tensor, *args, **options):
+        calls.append(tensor)
+        if len(calls) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                time.sleep(0.01)
+        return honest(tensor, *args, **options)
+
+    monkeypatch.setattr(worker, "_SECONDS_FOR_A_STEP", 0.05)
+    monkeypatch.setattr(torch.Tensor, "backward", endless)
+    with pytest.raises(Interrupted):
+        trained(place, tmp_path / "r")
+    assert RunFolder(tmp_path / "r").committed_step == 5
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    trained(place, tmp_path / "r")
+    assert lives.made(RunFolder(tmp_path / "r")) == lives.made(runs[0])
+
+
+def test_whoever_waits_for_an_end_waits_longer_than_it_may_take():
+    assert worker._SECONDS_FOR_A_STEP < interrupts.PATIENCE_S < worker._SECONDS_FOR_AN_END
+
+
+def test_what_goes_wrong_in_a_run_that_goes_on_is_told_and_its_folder_stays(place, killed, monkeypatch):
+    def fails(*args, **options):
+        raise UserError("scores differ", code=ExitCode.MISMATCH)
+
+    monkeypatch.setattr(verify, "verify_saved_model", fails)
+    with pytest.raises(UserError, match="scores differ"):
+        trained(place, killed.path)
+    assert killed.committed_step == 8
+
+
+def test_only_a_run_is_gone_on_with(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    assert not worker._was_begun(run)
+    run.path.mkdir()
+    assert not worker._was_begun(run)
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
+    (run.path / ".draft-result.json").write_text("{")
+    assert worker._was_begun(run)
+    (run.path / "thesis.doc").write_text("x")
+    with pytest.raises(UserError, match=r"the folder has something else: thesis\.doc"):
+        worker._was_begun(run)
+    (run.path / "thesis.doc").unlink()
+    run.result.write_text("{}")
+    assert not worker._was_begun(run), "a finished run stays"
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "r")
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
+    run.lock()
+    monkeypatch.setattr(worker, "_SECONDS_FOR_AN_END", 0.0)
+    for look in (worker._was_begun, worker._clear):
+        with pytest.raises(UserError, match="locked by pid") as caught:
+            look(RunFolder(run.path))
+        assert caught.value.code == ExitCode.MISMATCH
+    run.release()
+    assert run.begun
+
+
+def test_a_process_that_still_saves_its_step_is_waited_for(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
+    run.lock()
+    threading.Timer(0.15, run.release).start()
+    assert worker._was_begun(RunFolder(run.path))
+
+
+def test_where_nothing_can_be_locked_nothing_is_waited_for(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "r")
+    (run.checkpoints / "step-00000001").mkdir(parents=True)
+    calls = []
+
+    def refused(number):
+        calls.append(number)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(file_system, "lock", refused)
+    monkeypatch.setattr(worker, "_SECONDS_FOR_AN_END", 0.3)
+    with pytest.raises(UserError, match="cannot lock the run for this process: No locks available"):
+        worker._was_begun(run)
+    assert len(calls) == 1

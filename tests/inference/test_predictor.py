@@ -1,0 +1,96 @@
+"""Scores, predictions, mistakes."""
+
+import numpy as np
+import pytest
+import torch
+
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import packing
+from finewright.data.splits import Example
+from finewright.inference import scoring
+from finewright.models import forward, head_init, hub, loading
+from finewright.models.prepared import PreparedModel
+from finewright.models.quantization import FourBit
+from finewright.tasks import text_classification
+from support import tiny
+
+LABELS = ("a", "b", "c")
+
+
+def test_scores_come_in_the_order_given_whatever_the_batches(monkeypatch):
+    prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
+    encoded = packing.EncodedSplit(ids, [len(one) for one in ids], [])
+    alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids]).numpy()
+    for budget in (1, 14, 1000):
+        monkeypatch.setattr(scoring, "EVALUATION_TOKENS", budget)
+        np.testing.assert_allclose(scoring.score_split(prepared_model, encoded, num_labels=3), alone, atol=1e-5)
+
+
+def test_a_pass_that_is_too_much_is_made_in_two(monkeypatch):
+    prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
+    encoded, honest = packing.EncodedSplit(ids, [len(one) for one in ids], []), forward.compute_logits
+    expected, sizes = scoring.score_split(prepared_model, encoded, num_labels=3), []
+
+    def limited(prepared_model, ids_T, layout, states):
+        if len(layout.lengths) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(layout.lengths))
+        return honest(prepared_model, ids_T, layout, states)
+
+    monkeypatch.setattr(forward, "compute_logits", limited)
+    most = 2
+    np.testing.assert_allclose(scoring.score_split(prepared_model, encoded, num_labels=3), expected, atol=1e-5)
+    assert (max(sizes), sum(sizes)) == (2, 6)
+    most = 0
+    with pytest.raises(UserError, match="one text of 12 tokens") as caught:
+        scoring.score_split(prepared_model, encoded, num_labels=3)
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+
+
+def test_probabilities_are_a_softmax_that_does_not_overflow():
+    shares = text_classification.probabilities(np.array([[1000.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
+    assert shares[0].tolist() == [1.0, 0.0, 0.0]
+    assert shares[1] == pytest.approx([1 / 3] * 3)
+
+
+ROWS = [Example("one", "a", "t.csv:2"), Example("two", "b", "t.csv:3"), Example("three", "c", "t.csv:4")]
+SHARES = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.1, 0.5, 0.4]])
+
+
+def test_worst_mistakes_are_wrong_rows_by_how_little_the_right_label_got():
+    worst = text_classification.worst_mistakes(ROWS, SHARES, labels=LABELS)
+    assert [(line["text"], line["label"], line["predicted"]) for line in worst] == [("two", "b", "a"), ("three", "c", "b")]
+    assert worst[0]["probability_of_label"] == pytest.approx(0.15)
+    assert worst[0]["where"] == "t.csv:3"
+
+
+def test_prediction_lines_hold_text_label_and_how_sure():
+    lines = text_classification.prediction_lines(ROWS, SHARES, labels=LABELS)
+    assert lines[0] == {"text": "one", "label": "a", "predicted": "a", "probability": 0.9, "where": "t.csv:2"}
+
+
+@pytest.mark.parametrize("kind", ["bloom", "gpt2", "llama"])
+def test_a_fresh_head_over_packed_matrices_is_settled_in_bfloat16(tmp_path, kind):
+    """They give bfloat16; BLOOM adds their outcome to states by an operation that wants one dtype."""
+    pytest.importorskip("bitsandbytes")
+    source = hub.resolve_model(str(tiny.folder(tmp_path / kind, kind=kind)))
+    base = loading.load_model(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
+    base.network.score.weight.data *= 1000
+    texts = ["where is my parcel", "charged twice", "please send the invoice"]
+    (told,) = head_init.scale_head_on_texts(base, texts, bfloat16=True)
+    assert told.startswith("head: random start scaled by 0.0")
+    prepared_model = PreparedModel(
+        network=base.network, trainable_module=base.network, architecture=base.architecture, bfloat16=True
+    )
+    encoded = packing.encode_texts(base.origin.tokenizer, texts, limit=64)
+    spread = scoring.score_split(prepared_model, encoded, num_labels=3).std(axis=1, ddof=1).max()
+    assert spread == pytest.approx(head_init.HEAD_SPREAD, rel=0.02)
+
+
+def test_bloom_cannot_be_probed_in_float32_over_packed_matrices_of_bfloat16(tmp_path):
+    """What the precision of the probe is for; if this passes one day, the probe needs no precision any more."""
+    pytest.importorskip("bitsandbytes")
+    source = hub.resolve_model(str(tiny.folder(tmp_path / "bloom", kind="bloom")))
+    base = loading.load_model(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
+    with pytest.raises(RuntimeError, match="dtype"):
+        head_init.scale_head_on_texts(base, ["where is my parcel"], bfloat16=False)

@@ -1,0 +1,136 @@
+"""The process that judges: its limits, and that an answer always comes back."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from finewright.learn.grading import grader
+
+CHECK = """
+def check(learner, expect):
+    expect.equal("answer", learner.answer(), 42, wrong={41: "one_short"})
+    expect.note("seen")
+"""
+
+
+def judged(tmp_path, text, *, check=CHECK, seconds=20, memory_mb=2048):
+    (tmp_path / "check.py").write_text(check)
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    [verdict] = grader.grade([grader.Attempt(file, tmp_path / "check.py")], seconds=seconds, memory_mb=memory_mb)
+    return verdict
+
+
+def test_right_and_wrong(tmp_path):
+    verdict = judged(tmp_path, "def answer(): return 42")
+    assert (verdict.passed, verdict.wrong, verdict.notes) == (True, "", ["seen"])
+    verdict = judged(tmp_path, "def answer(): return 41")
+    assert (verdict.passed, verdict.wrong) == (False, "one_short")
+    assert (verdict.claims[0].expected, verdict.claims[0].found) == ("42", "41")
+
+
+RUNS, ENDS = "your code runs to its end", "the check comes to its end"
+FILES = {
+    "blank": ("def answer(): raise NotImplementedError", "`answer` (line 1) is written", "not written yet"),
+    "no function": ("x = 1", "the file has `answer`", "none"),
+    "no Python": ("def answer(:", "Python can read the file", "line 1: invalid syntax"),
+    "fault": ("x = 1\ndef answer():\n    return [][3]", RUNS, "line 3, in answer: IndexError: list index out of range"),
+    "exit": ("import sys\nsys.exit(0)", "the file does not end the program", "exit at line 2, in <module>"),
+    "no module": ("import nothing_here", RUNS, "line 1, in <module>: ModuleNotFoundError: No module named 'nothing_here'"),
+    "hard exit": ("import os\ndef answer(): os._exit(3)", ENDS, "the process ended with exit code 3"),
+    "crash": ("import os, signal\ndef answer(): os.kill(os.getpid(), signal.SIGSEGV)", ENDS, "the process ended with SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize(("text", "what", "found"), FILES.values(), ids=FILES)
+def test_whatever_the_file_does_an_answer_comes_back(tmp_path, text, what, found):
+    verdict = judged(tmp_path, text)
+    assert not verdict.passed
+    assert (verdict.claims[-1].what, verdict.claims[-1].found) == (what, found)
+
+
+def test_what_the_check_cannot_use_is_not_called_the_learners_line(tmp_path):
+    verdict = judged(tmp_path, "def answer(): return None", check="def check(learner, expect):\n    learner.answer().shape")
+    assert verdict.claims[0].what == "the check can use what your code gives back"
+    assert "NoneType" in verdict.claims[0].found
+
+
+def test_a_check_that_claims_nothing_passes_nobody(tmp_path):
+    assert not judged(tmp_path, "", check="def check(learner, expect): pass").passed
+
+
+def test_an_endless_loop_is_stopped(tmp_path):
+    verdict = judged(tmp_path, "def answer():\n    while True: pass", seconds=2)
+    assert "endless loop" in verdict.claims[0].found
+    verdict = judged(tmp_path, "import time\ndef answer(): time.sleep(60)", seconds=2)
+    assert "stopped after 2 s" in verdict.claims[0].found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts private memory")
+def test_memory_has_a_bound(tmp_path):
+    verdict = judged(tmp_path, "def answer(): return len(bytearray(3 << 30))", memory_mb=512)
+    assert "MemoryError" in verdict.claims[-1].found
+
+
+def test_the_kernel_counts_the_processor_time_too(tmp_path):
+    text = "import resource\ndef answer(): return resource.getrlimit(resource.RLIMIT_CPU)[0]"
+    assert judged(tmp_path, text, seconds=42).passed
+
+
+def test_there_is_no_network(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        text = f"import socket\ndef answer():\n    socket.create_connection(('127.0.0.1', {port}), timeout=2)\n    return 42"
+        verdict = judged(tmp_path, text)
+    assert "a check runs without a network" in verdict.claims[-1].found
+    assert (
+        "PermissionError"
+        in judged(tmp_path, "import socket\ndef answer(): socket.getaddrinfo('example.org', 80)").claims[-1].found
+    )
+
+
+def test_what_the_file_prints_is_kept_and_bounded(tmp_path):
+    verdict = judged(tmp_path, "print('hello')\ndef answer():\n    print('x' * 3_000_000)\n    print('the end')\n    return 42")
+    assert verdict.passed
+    assert verdict.output.rstrip().endswith("the end")
+    assert len(verdict.output) <= grader.KEPT_OUTPUT
+    noisy = "print('library noise')\ndef check(learner, expect): expect.equal('a', learner.answer(), 42)"
+    assert judged(tmp_path, "print('mine')\ndef answer(): return 42", check=noisy).output == "mine\n"
+
+
+def test_what_the_file_leaves_running_does_not_hold_the_check_up(tmp_path):
+    start = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    verdict = judged(tmp_path, f"import subprocess, sys\ndef answer():\n    print({start}.pid)\n    return 42")
+    assert verdict.passed
+    assert verdict.output.strip().isdigit()
+    status = Path(f"/proc/{verdict.output.strip()}/status")
+    assert not status.exists() or "zombie" in status.read_text(), "it was ended with the check"
+
+
+def test_neighbours_can_be_imported_and_do_not_leak_into_the_next_job(tmp_path):
+    check = tmp_path / "check.py"
+    check.write_text(CHECK)
+    jobs = []
+    for name, value in (("a", 42), ("b", 41)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "helper.py").write_text(f"VALUE = {value}")
+        (folder / "mine.py").write_text("import helper\ndef answer(): return helper.VALUE")
+        jobs.append(grader.Attempt(folder / "mine.py", check))
+    first, second = grader.grade(jobs, seconds=20, memory_mb=1024)
+    assert (first.passed, second.wrong) == (True, "one_short")
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_a_job_that_ends_the_process_leaves_the_others_their_verdicts(tmp_path):
+    check = tmp_path / "check.py"
+    check.write_text(CHECK)
+    texts = {"a": "def answer(): return 42", "b": "import os\ndef answer(): os._exit(0)", "c": "def answer(): return 42"}
+    jobs = []
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+        jobs.append(grader.Attempt(tmp_path / f"{name}.py", check))
+    verdicts = grader.grade(jobs, seconds=20, memory_mb=1024)
+    assert [one.passed for one in verdicts] == [True, False, False]

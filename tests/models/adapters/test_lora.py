@@ -1,0 +1,124 @@
+"""Low-rank updates: where they go, how they are scaled, and the way they are kept as a difference."""
+
+import math
+
+import pytest
+import torch
+
+from finewright.core.errors import UserError
+from finewright.methods.base import freeze_all
+from finewright.models import architectures
+from finewright.models.adapters import lora
+from finewright.models.adapters.lora import LoraOptions
+from support import tiny
+
+HIDDEN = 32
+
+
+def wrap(kind="gpt2", *, start="default", **knobs):
+    network = tiny.network(kind)
+    architecture = architectures.architecture_of(network.config)
+    freeze_all(network, head=architecture.head)
+    made = LoraOptions(**knobs)
+    return lora.wrap_lora(network, knobs=made, architecture=architecture, head=architecture.head, base=("tiny", ""), start=start)
+
+
+def layers(trainable_module):
+    return {
+        name: module
+        for name, module in trainable_module.named_modules()
+        if hasattr(module, "lora_A") and hasattr(module, "scaling")
+    }
+
+
+def num_factors(trainable_module):
+    return sum(p.numel() for name, p in trainable_module.named_parameters() if ".lora_" in name and p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "numbers"),
+    [
+        ({}, 3 * 2 * 8 * (HIDDEN + HIDDEN)),
+        ({"rank": 2}, 3 * 2 * 2 * (HIDDEN + HIDDEN)),
+        ({"target": "value"}, 3 * 8 * (HIDDEN + HIDDEN)),
+        ({"target": "query,key,value,output"}, 3 * 8 * (HIDDEN + 3 * HIDDEN + 2 * HIDDEN)),
+        ({"blocks": 1}, 2 * 8 * (HIDDEN + HIDDEN)),
+        ({"target": "c_fc"}, 3 * 8 * (HIDDEN + 4 * HIDDEN)),
+        ({"target": "all-linear"}, 3 * 8 * (4 * HIDDEN + 2 * HIDDEN + 2 * 5 * HIDDEN)),
+    ],
+    ids=str,
+)
+def test_factors_are_as_many_as_by_hand(knobs, numbers):
+    """Slices of a fused projection have factors of their own, and what lies between stays out; all of them are the whole."""
+    assert num_factors(wrap(**knobs)) == numbers
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize(("rslora", "scale"), [(False, 32 / 4), (True, 32 / math.sqrt(4))])
+def test_the_scale_is_that_of_one_update_however_many_slices_a_matrix_has(kind, rslora, scale):
+    found = [module.scaling["default"] for module in layers(wrap(kind, rank=4, rslora=rslora)).values()]
+    assert len(found) == (3 if kind == "gpt2" else 6)
+    assert found == pytest.approx([scale] * len(found))
+
+
+def test_blocks_are_counted_from_the_top():
+    assert [name for name in layers(wrap(num_layers=2)) if ".h.0." in name] == []
+    assert len(layers(wrap(num_layers=2))) == 2
+    with pytest.raises(UserError, match="wanted the top 4 blocks, the model has 3"):
+        wrap(num_layers=4)
+
+
+def test_a_target_that_is_not_there_is_refused_with_what_is():
+    with pytest.raises(UserError, match=r"no module 'q_proj' in a block of this model\n.*known: query, .*attn\.c_attn"):
+        wrap(target_modules="q_proj")
+    with pytest.raises(UserError, match="no module to tune"):
+        wrap(target_modules="")
+    with pytest.raises(UserError, match="olora start cannot read GPT-2's transposed weights"):
+        wrap(start="olora")
+
+
+def test_an_update_that_has_learnt_nothing_changes_nothing():
+    ids = tiny.texts([4, 7])
+    plain = tiny.scores(tiny.prepared_model("gpt2"), ids)
+    trainable_module = wrap(dropout=0.0).eval()
+    network = trainable_module.get_base_model()
+    wrapped = tiny.prepared_model("gpt2")
+    wrapped.network, wrapped.trainable_module = network, trainable_module
+    torch.testing.assert_close(tiny.scores(wrapped, ids), plain, atol=1e-6, rtol=0)
+    with torch.no_grad():
+        for name, parameter in trainable_module.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.1)
+    assert not torch.allclose(tiny.scores(wrapped, ids), plain, atol=1e-3)
+
+
+def test_what_started_from_a_part_of_the_base_is_kept_as_the_difference():
+    torch.manual_seed(0)
+    a, b, first_a, first_b = torch.randn(2, 5), torch.randn(7, 2), torch.randn(2, 5), torch.randn(7, 2)
+    state = {"x.lora_A.weight": a, "x.lora_B.weight": b, "score.weight": torch.ones(3)}
+    joined = lora._as_difference(state, start={"x.lora_A.weight": first_a, "x.lora_B.weight": first_b})
+    assert sorted(joined) == ["x.lora_A.weight", "x.lora_B.weight"]
+    made = joined["x.lora_B.weight"] @ joined["x.lora_A.weight"]
+    torch.testing.assert_close(made, b @ a - first_b @ first_a)
+
+
+def test_factors_are_told_in_full_under_plain_names():
+    shapes = {name: tuple(tensor.shape) for name, tensor in lora.adapter_factors(wrap(rank=2, num_layers=1))}
+    place = "base_model.model.transformer.h.2.attn.c_attn"
+    assert shapes == {f"{place}.lora_A.default.weight": (4, HIDDEN), f"{place}.lora_B.default.weight": (3 * HIDDEN, 4)}
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_at_twice_the_rank_the_scale_stays(rslora):
+    trainable_module, knobs = wrap(rank=4, rslora=rslora), LoraOptions(rank=4, rslora=rslora)
+    before = trainable_module.peft_config["default"]
+    doubled = lora._doubled(before, knobs=knobs)
+    assert (before.r, doubled.r) == (4, 8)
+
+    def scale(config, rank, alpha):
+        return alpha / (math.sqrt(rank) if rslora else rank)
+
+    assert scale(doubled, doubled.r, doubled.lora_alpha) == pytest.approx(scale(before, before.r, before.lora_alpha))
+    for name, rank in before.rank_pattern.items():
+        expected = scale(before, rank, before.alpha_pattern[name])
+        assert scale(doubled, doubled.rank_pattern[name], doubled.alpha_pattern[name]) == pytest.approx(expected)

@@ -1,0 +1,142 @@
+"""Packing."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from finewright.data.layout import PackedLayout
+from finewright.models.attention import packed, tiled
+from finewright.models.attention.packed import packed_attention
+
+
+@pytest.fixture(autouse=True, params=[1, 1_000_000], ids=["in tiles", "whole"])
+def long(request, monkeypatch):
+    """Everything once as long texts are attended to and once as short ones are."""
+    monkeypatch.setattr(packed, "LONG", request.param)
+
+
+class Causal(torch.nn.Module):
+    is_causal = True
+
+
+class Open(torch.nn.Module):
+    is_causal = False
+
+
+def reference(query, key, value, lengths, *, causal, window=None):
+    """PyTorch's own attention, one text at a time."""
+    outputs = []
+    starts = [sum(lengths[:index]) for index in range(len(lengths))]
+    for start, length in zip(starts, lengths, strict=True):
+        q, k, v = (x[:, :, start : start + length] for x in (query, key, value))
+        seen = torch.ones(length, length, dtype=torch.bool)
+        if causal:
+            seen = seen.tril()
+        if window:
+            seen &= torch.ones(length, length, dtype=torch.bool).triu(1 - window)
+        outputs.append(torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True))
+    return torch.cat(outputs, dim=2).transpose(1, 2)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.booleans())
+def test_equals_pytorch_one_text_at_a_time(lengths, causal):
+    lengths = sorted(lengths)
+    generator = torch.Generator().manual_seed(len(lengths))
+    query = torch.randn(1, 4, sum(lengths), 8, generator=generator)
+    key, value = (torch.randn(1, 2, sum(lengths), 8, generator=generator) for _ in range(2))
+    module = Causal() if causal else Open()
+    ours, _ = packed_attention(module, query, key, value, None, layout=PackedLayout(tuple(lengths)))
+    torch.testing.assert_close(ours, reference(query, key, value, lengths, causal=causal), atol=1e-5, rtol=0)
+
+
+def test_a_sliding_window_hides_what_lies_before_it():
+    query, key, value = (torch.randn(1, 2, 9, 4) for _ in range(3))
+    ours, _ = packed_attention(Causal(), query, key, value, None, layout=PackedLayout((3, 6)), sliding_window=2)
+    expected = reference(query, key, value, [3, 6], causal=True, window=2)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+    wide, _ = packed_attention(Causal(), query, key, value, None, layout=PackedLayout((3, 6)))
+    assert not torch.allclose(ours, wide, atol=1e-3)
+
+
+def test_layout_knows_first_last_and_positions():
+    layout = PackedLayout((1, 3, 3))
+    assert layout.groups == [(1, 1), (2, 3)]
+    assert layout.first.tolist() == [0, 1, 4]
+    assert layout.last.tolist() == [0, 3, 6]
+    assert layout.positions.tolist() == [0, 0, 1, 2, 0, 1, 2]
+    assert layout.lengthened(2).lengths == (3, 5, 5)
+
+
+def test_packed_attention_wants_its_layout():
+    query = torch.randn(1, 1, 2, 4)
+    with pytest.raises(AssertionError, match="layout"):
+        packed_attention(Causal(), query, query, query, None)
+
+
+def test_a_prefixed_layout_counts_on_from_the_prefix():
+    layout = PackedLayout((1, 3)).prefixed(2)
+    assert layout.positions.tolist() == [0, 1, 2, 2, 3, 4]
+    assert layout.last.tolist() == [2, 5]
+    assert layout.first.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("window", [None, 2, 4])
+def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
+    """The same tokens before each of three texts, once in the row and once for each text."""
+    prefix, lengths = 3, (1, 4, 4)
+    row = [torch.randn(1, heads, prefix + sum(lengths), 8) for heads in (4, 2, 2)]
+    ours, _ = packed_attention(Causal(), *row, None, layout=PackedLayout(lengths).prefixed(prefix), sliding_window=window)
+    pieces = [x.split([prefix, *lengths], dim=2) for x in row]
+    long = [torch.cat([part for text in x[1:] for part in (x[0], text)], dim=2) for x in pieces]
+    expected = reference(*long, [prefix + length for length in lengths], causal=True, window=window)
+    texts = [expected[:, start : start + length] for start, length in zip((3, 7, 14), lengths, strict=True)]
+    torch.testing.assert_close(ours, torch.cat([expected[:, :prefix], *texts], dim=1), atol=1e-5, rtol=0)
+
+
+def test_texts_are_looked_at_in_tiles_only_where_dropout_can_be_drawn_again(monkeypatch):
+    row = torch.randn(1, 2, 6, 4)
+    monkeypatch.setattr(packed, "LONG", 1)
+    monkeypatch.delitem(tiled.ROWS, "cpu")  # as on any device that is not known, such as Apple's
+    monkeypatch.setattr(tiled, "attend", lambda *_, **__: pytest.fail("in tiles"))
+    packed_attention(Causal(), row, row, row, None, layout=PackedLayout((1, 5)), dropout=0.1)
+
+
+def test_short_texts_behind_a_long_prefix_are_short(monkeypatch):
+    """A copy of the prefix's keys and values for each of them would be larger than their scores."""
+    monkeypatch.setattr(packed, "LONG", 5)
+    looked = []
+    honest = tiled.attend
+    monkeypatch.setattr(
+        tiled, "attend", lambda query, *given, **options: looked.append(query.shape[1]) or honest(query, *given, **options)
+    )
+    row = torch.randn(1, 2, 7 + 9, 4)
+    packed_attention(Causal(), row, row, row, None, layout=PackedLayout((4, 5)).prefixed(7))
+    assert looked == [5]
+
+
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_dropout_drops_shares_of_attention_and_weighs_the_others_more(prefix):
+    """With values of one one each the outcome is the shares themselves, so the mask that was drawn can be read."""
+    lengths, heads, rate = (1, 3, 3), 2, 0.25
+    num_tokens, longest = prefix + sum(lengths), prefix + max(lengths)
+    layout = PackedLayout(lengths).prefixed(prefix) if prefix else PackedLayout(lengths)
+    query, key, value = (torch.randn(1, heads, num_tokens, longest) for _ in range(3))
+    places = torch.cat([torch.arange(prefix), layout.positions[prefix:]])
+    ones = torch.nn.functional.one_hot(places, longest).float().expand(1, heads, -1, -1)
+
+    def attended(values, dropout):
+        torch.manual_seed(1)
+        return packed_attention(Causal(), query, key, values, None, layout=layout, dropout=dropout)[0][0]
+
+    shares, dropped = attended(ones, 0.0), attended(ones, rate)
+    drawn = dropped[shares > 0] / shares[shares > 0]
+    assert 0 < int((drawn == 0).sum()) < len(drawn) / 2
+    torch.testing.assert_close(drawn, (drawn != 0) / (1 - rate), atol=1e-5, rtol=0)
+    starts, outcome = [prefix + sum(lengths[:number]) for number in range(len(lengths))], attended(value, rate)
+    before = value[0, :, :prefix]
+    for start, length in [(0, prefix), *zip(starts, lengths, strict=True)]:
+        own = torch.cat([before, value[0, :, start : start + length]], dim=1) if start else value[0, :, start : start + length]
+        weights = dropped[start : start + length].transpose(0, 1)[:, :, : own.shape[1]]
+        torch.testing.assert_close(outcome[start : start + length].transpose(0, 1), weights @ own, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,151 @@
+"""Attention in tiles: the same as PyTorch's own over the whole text, there and back, with nothing kept of the scores' size."""
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from finewright.models.attention import tiled, tracing
+from finewright.models.attention.tiled import MaskSpec
+from finewright.planning.tracer import memory
+
+SCALE = 0.3
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Tiles of five rows and of a few heads, so that a text of a dozen tokens has several, the last ones cut short."""
+    monkeypatch.setitem(tiled.ROWS, "cpu", 5)
+    monkeypatch.setitem(tiled.NUMBERS, "cpu", 5 * 16 * 2)
+
+
+def states(num_rows=13, num_keys=13, *, heads=5, width=8):
+    generator = torch.Generator().manual_seed(num_rows + num_keys)
+    sizes = ((num_rows, width), (num_keys, width), (num_keys, width))
+    return [torch.randn(heads, *size, generator=generator).requires_grad_() for size in sizes]
+
+
+def visible(num_rows, num_keys, sight):
+    """Which key each row sees, from the definition."""
+    if not sight.causal:
+        return torch.ones(num_rows, num_keys, dtype=torch.bool)
+    own = torch.arange(num_rows)[:, None] + num_keys - num_rows
+    key = torch.arange(num_keys)[None]
+    return (key <= own) & (key > own - (sight.window or num_keys + 1))
+
+
+def plain(query, key, value, sight, kept=None):
+    """Attention over whole texts; `kept`: what each share is multiplied with."""
+    scores = query @ key.transpose(1, 2) * SCALE
+    shares = scores.masked_fill(~visible(query.shape[1], key.shape[1], sight), float("-inf")).softmax(-1)
+    return (shares if kept is None else shares * kept) @ value
+
+
+SIGHTS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=4), MaskSpec(causal=True, window=1)]
+
+
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+@pytest.mark.parametrize("num_keys", [13, 16, 20])
+@pytest.mark.usefixtures("small")
+def test_outcome_and_gradients_are_those_of_whole_texts(sight, num_keys):
+    some = states(num_keys=num_keys)
+    ours = tiled.attend(*some, sight=sight, scale=SCALE, dropout=0.0)
+    expected = plain(*some, sight)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    found, wanted = (torch.autograd.grad((one * weights).sum(), some) for one in (ours, expected))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-6, rtol=1e-5)
+
+
+def drawn(some, sight, rate, seed=3):
+    """What each share was multiplied with: with the unit vectors as values the outcome is the shares themselves."""
+    query, key, _ = some
+    ones = torch.eye(key.shape[1]).expand(len(key), -1, -1).contiguous()
+    torch.manual_seed(seed)
+    dropped = tiled.attend(query, key, ones, sight=sight, scale=SCALE, dropout=rate)
+    whole = plain(query, key, ones, sight)
+    return torch.where(whole > 0, dropped / whole, torch.zeros(())).detach()
+
+
+@pytest.mark.parametrize("sight", SIGHTS[:3], ids=str)
+@pytest.mark.usefixtures("small")
+def test_what_was_dropped_is_dropped_on_the_way_back_too(sight):
+    some, rate = states(), 0.25
+    kept = drawn(some, sight, rate)
+    assert 0 < int((kept == 0).sum()) < kept.numel()
+    torch.manual_seed(3)
+    ours = tiled.attend(*some, sight=sight, scale=SCALE, dropout=rate)
+    state = torch.get_rng_state()
+    expected = plain(*some, sight, kept=kept)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+    found = torch.autograd.grad(ours.square().sum(), some)
+    assert torch.equal(torch.get_rng_state(), state), "the way back takes nothing from PyTorch's own generator"
+    for one, other in zip(found, torch.autograd.grad(expected.square().sum(), some), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("small")
+def test_computed_twice_for_the_way_back_it_drops_the_same():
+    some, options = states(), {"sight": MaskSpec(causal=True), "scale": SCALE, "dropout": 0.25}
+
+    def gradients(run):
+        torch.manual_seed(7)
+        return torch.autograd.grad(run(*some).square().sum(), some)
+
+    once = gradients(lambda *all_three: tiled.attend(*all_three, **options))
+    twice = gradients(lambda *all_three: checkpoint(tiled.attend, *all_three, use_reentrant=False, **options))
+    assert all(map(torch.equal, once, twice))
+
+
+def test_nothing_of_the_size_of_the_scores_is_kept_for_the_way_back():
+    kept = []
+    some = states(300, 300, heads=2)
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one.numel()) or one, lambda one: one):
+        tiled.attend(*some, sight=MaskSpec(causal=True), scale=SCALE, dropout=0.1)
+    assert kept == [2 * 300 * 8] * 3
+
+
+def test_of_causal_texts_only_what_is_seen_is_computed():
+    def flops(sight):
+        with memory.without_memory() as ledger:
+            tiled.attend(*(torch.empty(2, 640, 16) for _ in range(3)), sight=sight, scale=SCALE, dropout=0.0)
+        return ledger.work.flops
+
+    whole = flops(MaskSpec(causal=False))
+    assert whole == 2 * 2 * 2 * 640 * 640 * 16
+    assert flops(MaskSpec(causal=True)) == whole * 11 // 20, "ten tiles of which each sees one more than the one before"
+    assert flops(MaskSpec(causal=True, window=64)) < whole / 4
+
+
+@pytest.mark.parametrize("sight", SIGHTS[:3], ids=str)
+def test_one_tile_that_is_traced_stands_for_all(sight, monkeypatch):
+    def traced():
+        with memory.without_memory() as ledger:
+            some = [torch.empty(5, 300, 16).requires_grad_() for _ in range(3)]
+            ledger.begin_anew()
+            tiled.attend(*some, sight=sight, scale=SCALE, dropout=0.1).sum().backward()
+            peak = ledger.peak({}, rest="all")["all"]
+        return peak, ledger.work
+
+    monkeypatch.setitem(tiled.NUMBERS, "cpu", 64 * 300 * 2)
+    peak, work = traced()
+    monkeypatch.setattr(tracing, "representative", lambda pieces, size: iter(pieces))
+    expected_peak, expected = traced()
+    assert peak == expected_peak
+    assert work.flops == pytest.approx(expected.flops, rel=1e-6)
+    assert work.moved_bytes == pytest.approx(expected.moved_bytes, rel=0.1)
+    assert work.num_operations == pytest.approx(expected.num_operations, rel=0.5)
+
+
+def test_a_stretch_that_happens_more_often_adds_its_work_and_no_shapes():
+    with memory.without_memory() as ledger:
+        states, weight = torch.empty(4, 4, dtype=torch.bfloat16), torch.empty(4, 4, dtype=torch.bfloat16)
+        torch.mm(states, weight)
+        for _ in tracing.representative([1.0, 3.0, 2.0], size=float):
+            torch.mm(states[:3], weight)
+    assert ledger.work.flops == 2 * 4 * 4 * 4 + 2 * (2 * 3 * 4 * 4)
+    assert ledger.work.num_shapes == 2
+
+
+def test_outside_of_tracing_every_piece_comes():
+    assert list(tracing.representative([1.0, 3.0, 2.0], size=float)) == [1.0, 3.0, 2.0]

@@ -1,0 +1,199 @@
+"""Attention in one kernel: the same as length by length. The operator is a GPU's; here it runs from its definition."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from finewright.data.layout import PackedLayout
+from finewright.models import acceleration, forward
+from finewright.models.attention import packed, varlen
+from finewright.models.attention.packed import AttentionSpec
+from finewright.models.attention.tiled import MaskSpec
+from finewright.planning.tracer import memory
+from support import flash_kernel, tiny
+
+LENGTHS = (1, 3, 3, 8)
+SIGHTS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2)]
+
+
+@pytest.fixture
+def kernel():
+    """The operator on a CPU, and no verdict about it from before."""
+    varlen.is_usable.cache_clear()
+    with flash_kernel.on_a_cpu():
+        yield
+    varlen.is_usable.cache_clear()
+
+
+@pytest.fixture
+def on_a_gpu(kernel, monkeypatch):
+    """What is tried on a GPU is tried on the CPU."""
+    monkeypatch.setattr(varlen, "is_usable", partial(varlen.is_usable, device="cpu"))
+
+
+def there_and_back(how, layout, *, dtype=torch.bfloat16, **given):
+    drawn = torch.Generator().manual_seed(5)
+    rows = layout.prefix + sum(layout.lengths)
+    states = [torch.randn(heads, rows, 16, generator=drawn).to(dtype).requires_grad_() for heads in (4, 2, 2)]
+    made = how(
+        *states, layout, AttentionSpec(**{"reads": None, "sight": MaskSpec(causal=True), "scale": 0.25, "dropout": 0.0, **given})
+    )
+    weights = torch.randn(made.shape, generator=drawn)
+    return [made.float(), *(one.float() for one in torch.autograd.grad((made * weights).sum(), states))]
+
+
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+@pytest.mark.parametrize("reads", [None, "first", "last"])
+@pytest.mark.parametrize("prefix", [0, 5])
+@pytest.mark.usefixtures("kernel")
+def test_outcome_and_gradients_are_those_of_length_by_length(sight, reads, prefix):
+    if prefix and not sight.causal:
+        pytest.skip("a prefix is what causal texts share")
+    layout = PackedLayout(LENGTHS, prefix=prefix)
+    found, wanted = (there_and_back(how, layout, reads=reads, sight=sight) for how in (varlen.attend, packed.attend_by_length))
+    assert found[0].shape == wanted[0].shape
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=0.04, rtol=0.02)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_states_in_float32_go_length_by_length():
+    found, wanted = (
+        there_and_back(how, PackedLayout(LENGTHS), dtype=torch.float32) for how in (varlen.attend, packed.attend_by_length)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_kernel_that_is_right_is_taken():
+    assert varlen.is_usable(16, device="cpu")
+    assert not varlen.is_usable(20, device="cpu")
+    assert not varlen.is_usable(264, device="cpu")
+
+
+def _otherwise(**change):
+    """The operator with some of what it is given changed."""
+
+    def there(*values, **options):
+        *states, dropout, causal, debug = values
+        given = {"dropout": dropout, "causal": causal, **options}
+        given |= {key: make(given.get(key)) for key, make in change.items()}
+        return flash_kernel.forward(*states, given.pop("dropout"), given.pop("causal"), debug, **given)
+
+    return there
+
+
+def _forgetful(*values, **options):
+    """It says that it began to draw somewhere else than it did."""
+    attended, sums, seed, *others = flash_kernel.forward(*values, **options)
+    return attended, sums, seed.to(torch.int64).add(1).to(seed.dtype), *others
+
+
+def _rounding(*values, **options):
+    """It drops nothing, but shares are rounded as a GPU's are, and sums of them are not quite 1."""
+    attended, *others = _otherwise(dropout=lambda _: 0.0)(*values, **options)
+    return attended + 0.004 * torch.randn(attended.shape).sign().to(attended.dtype), *others
+
+
+WRONG = {
+    "sees what comes later": _otherwise(causal=lambda _: False),
+    "sees beyond its window": _otherwise(window_size_left=lambda _: None),
+    "another scale": _otherwise(scale=lambda scale: 1.3 * scale),
+    "drops nothing": _otherwise(dropout=lambda _: 0.0),
+    "drops nothing, and rounds": _rounding,
+    "drops something else on the way back": _forgetful,
+}
+
+
+@pytest.mark.parametrize("there", WRONG.values(), ids=WRONG)
+def test_a_kernel_that_is_wrong_is_not(there):
+    varlen.is_usable.cache_clear()
+    with flash_kernel.on_a_cpu(there):
+        assert not all([*varlen._right(16, "cpu"), varlen._drops_alike(16, "cpu")]), "it runs, and is seen to be wrong"
+        assert not varlen.is_usable(16, device="cpu")
+    varlen.is_usable.cache_clear()
+
+
+def test_where_there_is_no_kernel_there_is_none():
+    varlen.is_usable.cache_clear()
+    assert not varlen.is_usable(16, device="cpu")
+    assert torch.cuda.is_available() or not varlen.is_usable(16)
+
+
+def prepared(kind, name, *, device="cuda", bfloat16=True):
+    prepared_model = tiny.prepared(kind, name, bfloat16=bfloat16)
+    acceleration.accelerate(prepared_model, device=device)
+    prepared_model.trainable_module.eval()
+    return prepared_model
+
+
+def scores_and_gradients(prepared_model):
+    ids = torch.tensor([token for one in tiny.texts(list(LENGTHS)) for token in one])
+    scores = forward.compute_logits(prepared_model, ids, PackedLayout(LENGTHS))
+    scores.pow(2).sum().backward()
+    return [scores.detach(), *(parameter.grad for parameter in prepared_model.trainable().values())]
+
+
+@pytest.mark.parametrize("name", ["freeze", "lora", "full", "prompt"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "qwen3", "gpt_neox", "bert"])
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_network_scores_and_learns_the_same(kind, name):
+    prepared_model = prepared(kind, name)
+    assert prepared_model.network.config._attn_implementation == varlen.NAME
+    plain = prepared(kind, name)
+    plain.network.set_attn_implementation(packed.NAME)
+    for one, other in zip(scores_and_gradients(prepared_model), scores_and_gradients(plain), strict=True):
+        spread = float(other.abs().max())
+        torch.testing.assert_close(one, other, atol=0.05 * spread + 1e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_it_is_told_and_so_is_why_not(monkeypatch):
+    assert (
+        "one kernel"
+        in dict(line[:2] for line in acceleration.describe_acceleration(prepared("gpt2", "lora"), device="cuda")).values()
+    )
+    plain = prepared("gpt2", "lora", bfloat16=False)
+    assert (
+        "fast.attention",
+        "length by length",
+        "the kernel for all texts at once is for bfloat16",
+    ) in acceleration.describe_acceleration(plain, device="cuda")
+    monkeypatch.setattr(varlen, "is_usable", lambda width: False)
+    refused = {line[0]: line for line in acceleration.describe_acceleration(prepared("gpt2", "lora"), device="cuda")}[
+        "fast.attention"
+    ]
+    assert refused[1] == "length by length"
+    assert "heads of 8" in refused[2]
+    for prepared_model, device in ((prepared("gpt2", "lora", device="cpu"), "cpu"), (prepared("bloom", "lora"), "cuda")):
+        assert "fast.attention" not in {line[0] for line in acceleration.describe_acceleration(prepared_model, device=device)}
+
+
+def traced(how, lengths, **change):
+    """Work and peak of attention there and back, of tensors without memory."""
+    with memory.without_memory() as ledger:
+        states = [torch.empty(12, sum(lengths), 64, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
+        given = {"reads": None, "sight": MaskSpec(causal=True), "scale": 0.1, "dropout": 0.1} | change
+        how(*states, PackedLayout(lengths), AttentionSpec(**given)).sum().backward()
+        return ledger.work, sum(ledger.peak({}, rest="all").values())
+
+
+def test_a_plan_knows_what_it_takes():
+    """Seven products for every pair of tokens that see each other, and no memory for what each takes of each."""
+    work, peak = traced(varlen.attend, (512,) * 4)
+    assert dict(work.matmul_flops) == {"bfloat16 batched": 7 * 2 * 4 * 12 * 512 * 512 * 64 // 2}
+    states = 4 * 512 * 12 * 64 * 2
+    assert peak < 12 * states
+    groups, more = traced(packed.attend_by_length, (512,) * 4)
+    assert more > 1.2 * peak
+    assert groups.num_operations > 3 * work.num_operations
+
+
+def test_a_token_that_asks_alone_sees_all_of_its_text():
+    asked = {
+        whole: traced(varlen.attend, (512,) * 4, reads="last", sight=MaskSpec(causal=not whole))[0].flops
+        for whole in (True, False)
+    }
+    assert asked[True] == 7 * 2 * 4 * 12 * 512 * 64
+    assert asked[False] == pytest.approx(asked[True], rel=2e-3)

@@ -1,0 +1,38 @@
+"""Shapes inside the package."""
+
+import pytest
+
+from finewright.models import hub, meta
+
+COUNTS = {  # numbers of the causal models as their makers publish them, output matrix counted where it is a matrix of its own
+    "gpt2": 124_439_808,
+    "gpt2-medium": 354_823_168,
+    "gpt2-large": 774_030_080,
+    "gpt2-xl": 1_557_611_200,
+    "bert-base-uncased": 109_482_240,
+    "llama-2-7b": 6_738_415_616,
+    "llama-2-13b": 13_015_864_320,
+    "llama-2-70b": 68_976_648_192,
+    "mistral-7b": 7_241_732_096,
+}
+
+
+def test_all_shapes_are_counted_here():
+    assert set(hub.bundled_configs()) == set(COUNTS)
+
+
+@pytest.mark.parametrize("name", hub.bundled_configs())
+def test_every_shape_has_the_published_number_of_parameters(name):
+    base = meta.meta_model(hub.ModelSource(hub.find_bundled_config(name), name, ""), labels=("a", "b"), tokenizer=False)
+    config = base.network.config
+    head = sum(p.numel() for part in base.architecture.head for p in base.network.get_submodule(part).parameters())
+    output = 0 if config.tie_word_embeddings or name.startswith("bert") else config.vocab_size * config.hidden_size
+    assert base.total_parameters - head + output == COUNTS[name]
+
+
+def test_a_hub_id_finds_the_same_shape_and_an_unknown_name_none():
+    assert hub.find_bundled_config("meta-llama/Llama-2-7b-hf") == hub.find_bundled_config("llama-2-7b")
+    assert hub.find_bundled_config("openai-community/gpt2") == hub.find_bundled_config("gpt2")
+    assert hub.find_bundled_config("nobody/nothing") is None
+    assert hub.find_bundled_config("../configs/gpt2") is None
+    assert hub.find_bundled_config("") is None

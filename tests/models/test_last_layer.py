@@ -1,0 +1,139 @@
+"""The last block only where the head reads: the same scores and gradients, less work."""
+
+import pytest
+import torch
+
+from finewright import methods
+from finewright.data.layout import PackedLayout
+from finewright.models import architectures, forward, last_layer
+from finewright.models import prepared as prepared_module
+from support import tiny
+
+PACKABLE = [kind for kind in tiny.CONFIGS if not architectures.architecture_of(tiny.CONFIGS[kind]()).not_packable]
+LENGTHS = (1, 3, 3, 5, 9)
+WAYS = {
+    "everything": ("full", {}),
+    "top block": ("freeze", {"blocks": 1}),
+    "adapters everywhere": ("lora", {"target": "all-linear", "dropout": 0.0}),
+    "prompt": ("prompt", {"tokens": 4}),
+}
+
+
+def prepared(kind, way):
+    name, knobs = WAYS[way]
+    net = tiny.network(kind)
+    architecture = architectures.architecture_of(net.config)
+    torch.manual_seed(3)
+    return methods.build_method(name, knobs).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+
+
+def scores_and_gradients(prepared_model, lengths=LENGTHS):
+    for name, parameter in prepared_model.trainable().items():  # B of an adapter starts at zero, where mistakes can hide
+        if "lora_B" in name:
+            torch.manual_seed(len(name))
+            parameter.data = torch.randn_like(parameter) * 0.1
+    ids = torch.tensor([token for one in tiny.texts(list(lengths)) for token in one])
+    scores = forward.compute_logits(prepared_model, ids, PackedLayout(tuple(lengths)))
+    scores.pow(2).sum().backward()
+    return scores.detach(), {name: parameter.grad for name, parameter in prepared_model.trainable().items()}
+
+
+CASES = [(kind, way) for kind in PACKABLE for way in WAYS]
+
+
+@pytest.mark.parametrize(("kind", "way"), CASES)
+def test_scores_and_gradients_are_those_of_the_whole_row(kind, way):
+    scores, gradients = scores_and_gradients(prepared(kind, way))
+    prepared_model = prepared(kind, way)
+    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+        prepared_model.network, architecture=prepared_model.architecture
+    )
+    assert prepared_model.pooled_last_layer is not None
+    narrow_scores, narrow_gradients = scores_and_gradients(prepared_model)
+    assert scores.std() > 1e-3
+    torch.testing.assert_close(narrow_scores, scores, atol=1e-6, rtol=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(narrow_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)
+
+
+def rows_through(prepared_model, lengths):
+    """Rows that pass through the last block's MLP."""
+    seen = []
+    block = prepared_model.network.get_submodule(prepared_model.architecture.blocks)[-1]
+    module = block.get_submodule(prepared_model.architecture.parts["mlp"][0])
+    handle = module.register_forward_hook(lambda module, args, output: seen.append(output.shape[1]))
+    scores_and_gradients(prepared_model, lengths)
+    handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("kind", PACKABLE)
+def test_one_row_of_each_text_passes_through_the_last_mlp(kind):
+    prepared_model = prepared(kind, "everything")
+    assert rows_through(prepared_model, LENGTHS) == [sum(LENGTHS)]
+    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+        prepared_model.network, architecture=prepared_model.architecture
+    )
+    assert rows_through(prepared_model, LENGTHS) == [len(LENGTHS)]
+    assert rows_through(prepared_model, (1, 1, 1)) == [3]
+    assert rows_through(prepared_model, LENGTHS) == [len(LENGTHS)]
+
+
+def test_texts_of_one_token_leave_nothing_to_cut():
+    prepared_model = prepared("gpt2", "everything")
+    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+        prepared_model.network, architecture=prepared_model.architecture
+    )
+    scores_and_gradients(prepared_model, (1, 1))
+    assert prepared_model.pooled_last_layer.states is None
+    assert not prepared_model.pooled_last_layer.active
+
+
+@pytest.mark.parametrize("kind", ["bloom", "opt"])
+def test_padded_architectures_run_over_the_whole_row(kind):
+    assert last_layer.install_pooled_last_layer(tiny.network(kind), architecture=tiny.prepared_model(kind).architecture) is None
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
+def test_blocks_that_are_computed_twice_are_cut_twice(kind):
+    """With activation checkpointing the hooks run again on the way back."""
+    prepared_model = prepared(kind, "everything")
+    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+        prepared_model.network, architecture=prepared_model.architecture
+    )
+    scores, gradients = scores_and_gradients(prepared_model)
+    again = prepared(kind, "everything")
+    again.pooled_last_layer = last_layer.install_pooled_last_layer(again.network, architecture=again.architecture)
+    for module in again.network.modules():
+        if hasattr(module, "gradient_checkpointing"):
+            module.gradient_checkpointing = True
+            module._gradient_checkpointing_func = lambda run, *args: torch.utils.checkpoint.checkpoint(
+                run, *args, use_reentrant=False
+            )
+    again.network.train()
+    for module in again.network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    checkpointed_scores, checkpointed_gradients = scores_and_gradients(again)
+    torch.testing.assert_close(checkpointed_scores, scores, atol=1e-6, rtol=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(checkpointed_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(("kind", "way"), [case for case in CASES if case[0] in ("gpt2", "llama", "bert")])
+def test_with_frozen_weights_in_bfloat16_too(kind, way):
+    def half():
+        prepared_model = prepared(kind, way)
+        prepared_module.use_bfloat16(prepared_model)
+        return prepared_model
+
+    scores, gradients = scores_and_gradients(half())
+    prepared_model = half()
+    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+        prepared_model.network, architecture=prepared_model.architecture
+    )
+    narrow_scores, narrow_gradients = scores_and_gradients(prepared_model)
+    assert not torch.equal(scores, scores_and_gradients(prepared(kind, way))[0]), "the products were in float32"
+    torch.testing.assert_close(narrow_scores, scores, atol=1e-6, rtol=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(narrow_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)

@@ -1,0 +1,97 @@
+"""A model before its weights: the outline is the network, and what is no model is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from finewright.core.errors import ExitCode, UserError
+from finewright.models import hub, loading, meta
+from support import tiny
+
+LABELS = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shapes")
+    for kind in ("gpt2", "bert"):
+        tiny.folder(root / kind, kind=kind)
+    return root
+
+
+def changed(place, folder, **values):
+    """A copy of GPT-2's folder without weights, with other values in its config."""
+    shutil.copytree(place / "gpt2", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    return hub.resolve_model(str(folder), weights=False)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_the_outline_has_the_names_and_shapes_of_the_network_and_no_memory(place, kind):
+    source = hub.resolve_model(str(place / kind))
+    outline, loaded = meta.meta_model(source, labels=LABELS), loading.load_model(source, labels=LABELS)
+    assert all(parameter.is_meta for parameter in outline.network.parameters())
+    sizes = [{name: p.shape for name, p in base.network.named_parameters()} for base in (outline, loaded)]
+    assert sizes[0] == sizes[1]
+    assert outline.total_parameters == loaded.total_parameters == sum(shape.numel() for shape in sizes[0].values())
+    assert outline.new == loaded.new
+    assert outline.network.config.id2label == dict(enumerate(LABELS))
+
+
+def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
+    assert meta.has_pooler(place / "bert")
+    assert not meta.has_pooler(place / "gpt2")
+    assert meta.has_pooler(tmp_path), "without weights it is taken to be"
+    shutil.copytree(place / "bert", tmp_path / "bare")
+    weights = load_file(place / "bert" / "model.safetensors")
+    save_file({name: t for name, t in weights.items() if "pooler" not in name}, tmp_path / "bare" / "model.safetensors")
+    bare = meta.meta_model(hub.resolve_model(str(tmp_path / "bare")), labels=LABELS)
+    assert bare.new == (*meta.meta_model(hub.resolve_model(str(place / "bert")), labels=LABELS).new, bare.architecture.pooler)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"n_layer": 513}, "num_hidden_layers is 513, wanted 1 to 512"),
+        ({"n_layer": 0}, "num_hidden_layers is 0"),
+        ({"n_embd": 10**7, "n_head": 1}, "more than 20,000,000,000,000"),
+        ({"vocab_size": 0}, "vocab_size is 0, wanted 1 or more"),
+    ],
+    ids=["deep", "no blocks", "wide", "no words"],
+)
+def test_a_config_that_claims_the_absurd_is_refused_before_anything_is_built(place, tmp_path, values, words):
+    source = changed(place, tmp_path / "odd", **values)
+    with pytest.raises(UserError, match=words):
+        meta.meta_model(source, labels=LABELS, tokenizer=False)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_another_models(place, tmp_path):
+    source = changed(place, tmp_path / "few", vocab_size=300)
+    assert meta.meta_model(source, labels=LABELS, tokenizer=False).origin.tokenizer is None
+    with pytest.raises(UserError, match="the model has embeddings for 300") as caught:
+        meta.meta_model(source, labels=LABELS)
+    assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_a_folder_without_a_tokenizer_has_none(place, tmp_path):
+    shutil.copy(place / "gpt2" / "config.json", tmp_path)
+    assert meta.load_tokenizer_if_any(tmp_path) is None
+    assert len(meta.load_tokenizer_if_any(place / "gpt2")) > meta.LEAST_WORDS
+    with pytest.raises(UserError, match="no tokenizer"):
+        meta.meta_model(hub.resolve_model(str(tmp_path), weights=False), labels=LABELS)
+
+
+def test_a_random_network_is_drawn_from_the_seed(place):
+    config = meta.load_config(hub.resolve_model(str(place / "gpt2")), labels=LABELS)
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        network, missing = meta.build_random_network(config)
+        assert missing == []
+        drawn.append(network.transformer.wte.weight)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])

@@ -1,0 +1,129 @@
+"""What is named would really make a way fit."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from finewright import api, methods
+from finewright.core import units
+from finewright.core.config import RunConfig, build_options
+from finewright.planning import advice
+from finewright.planning import plan as plan_module
+from support import tiny
+
+BUDGET = plan_module.MemoryBudget(1000, "as asked for")
+
+
+def planned(*, weights, optimizer=0, activations=0, loading=0, trainable=0, where=None):
+    parts = {"weights": weights, "gradients": 0, "optimizer": optimizer, "activations": activations, "other": 0}
+    parts |= {"loading": loading} if loading else {}
+    peak = sum(parts.values())
+    plan = SimpleNamespace(memory=parts, peak_memory_bytes=peak, trainable_parameters=trainable, precision="float32")
+    savings = SimpleNamespace(where=where, kept_bytes=500)
+    return SimpleNamespace(plan=plan, budget=BUDGET, fits=peak <= BUDGET.num_bytes, savings=savings)
+
+
+def give(method, made, *, others=(), look=lambda method, settings: planned(weights=2000), **train):
+    settings = build_options(RunConfig, {"training": train})
+    return advice.advise(method, made, settings=settings, others=[(method, made), *others], look=look)
+
+
+def way(name, **knobs):
+    return methods.build_method(name, knobs)
+
+
+def test_a_way_that_fits_needs_none():
+    assert give(way("full"), planned(weights=10)) == ""
+
+
+def test_weights_alone_are_too_much():
+    told = give(way("full"), planned(weights=2000, optimizer=4000), others=[(way("qlora"), planned(weights=900))])
+    assert told == (
+        "needs 6 kB: weights, gradients and optimizer alone take 6 kB, whatever the texts' length; "
+        "what would do: qlora (1 kB), or a budget of 6 kB"
+    )
+
+
+def test_a_packed_way_that_was_not_asked_about_is_looked_at():
+    looked = []
+
+    def look(method, settings):
+        looked.append(method.name())
+        return planned(weights=900)
+
+    assert "what would do: qlora (1 kB), or" in give(way("full"), planned(weights=2000), look=look)
+    assert looked == ["qlora"]
+
+
+@pytest.mark.parametrize(("package", "wanted"), [(object(), ""), (None, "; wants bitsandbytes, not installed here: pip install")])
+def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_room(monkeypatch, package, wanted):
+    monkeypatch.setattr(advice.importlib.util, "find_spec", lambda name: package)
+
+    def look(method, settings):
+        return planned(weights=500, optimizer=200 if settings.training.optimizer == "adamw8bit" else 2000)
+
+    told = give(way("full"), planned(weights=500, optimizer=2000), look=look)
+    assert f"training.optimizer=adamw8bit (1 kB{wanted or ')'}" in told
+    assert "adamw8bit" not in give(way("full"), planned(weights=2000, optimizer=2000), look=look)
+
+
+@pytest.mark.parametrize(("room", "wanted"), [(0, None), (1, 1), (4, 4), (7, 7), (9, 9)])
+def test_the_most_blocks_that_fit_are_named(room, wanted):
+    looked = []
+
+    def look(method, settings):
+        if method.quantization() or settings.training.optimizer != "adamw":
+            return planned(weights=2000)
+        looked.append(method.num_layers)
+        return planned(weights=100, optimizer=800 if method.num_layers <= room else 3000)
+
+    told = give(way("freeze", num_layers=10), planned(weights=100, optimizer=3000), look=look)
+    found = re.search(r"method\.num_layers=(\d+)", told)
+    assert (int(found[1]) if found else None) == wanted
+    assert len(looked) <= 5
+
+
+@pytest.mark.parametrize(("knobs", "tried"), [({}, [1, 2]), ({"share": 0.3}, []), ({"blocks": 1}, [])])
+def test_an_open_number_of_blocks_is_a_small_one(knobs, tried):
+    looked = []
+
+    def look(method, settings):
+        if not method.quantization() and settings.training.optimizer == "adamw":
+            looked.append(method.num_layers)
+        return planned(weights=900)
+
+    give(way("freeze", **knobs), planned(weights=100, optimizer=3000), look=look)
+    assert looked == tried
+
+
+def test_what_was_pinned_is_left_open():
+    told = give(way("prompt"), planned(weights=100, activations=2000), tokens_per_micro_batch=512, gradient_checkpointing="off")
+    assert told.startswith(
+        "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, or train.checkpoint_act"
+    )
+
+
+def test_reading_the_weights_takes_most():
+    told = give(way("lora"), planned(weights=900, loading=900))
+    assert told == "needs 2 kB when the weights have been read and none is rounded yet; what would do: a budget of 2 kB"
+
+
+def test_what_a_larger_budget_would_keep_in_memory_is_added():
+    assert give(way("prompt"), planned(weights=100, activations=2000, where="file")).endswith("a budget of 3 kB")
+    assert give(way("prompt"), planned(weights=100, activations=1800, where="file")).endswith("a budget of 2 kB")
+
+
+def test_the_budget_that_is_named_would_do(tmp_path):
+    tiny.folder(tmp_path / "gpt2")
+    knobs = {
+        "data.max_length": 8,
+        "training.precision": "float32",
+        "training.optimizer": "adamw8bit",
+        "training.frozen_layer_cache": "off",
+    }
+    short = api.plan(model=tmp_path / "gpt2", method="qlora", knobs={**knobs, "memory_budget": "30kB"}).entries[0]
+    named = re.search(r"a budget of (.*)$", short.advice)[1]
+    enough = api.plan(model=tmp_path / "gpt2", method="qlora", knobs={**knobs, "memory_budget": named}).entries[0]
+    assert (short.forecast.fits, enough.forecast.fits) == (False, True)
+    assert units.parse_size(named) < 1.02 * short.forecast.plan.peak_memory_bytes + 1000

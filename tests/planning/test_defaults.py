@@ -1,0 +1,97 @@
+"""Automatic choices and their reasons."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from finewright import methods
+from finewright.core.config import RunConfig, TrainingConfig, build_options
+from finewright.models import quantization
+from finewright.planning import defaults, method_plan
+from finewright.planning.defaults import Decisions
+
+
+def test_auto_is_every_way_that_can_be_taken_by_preference():
+    names = [way.name() for way in method_plan.candidate_methods("auto", knobs={})]
+    assert names[0] == "lora"
+    assert "scratch" not in names
+    assert {"full", "freeze", "prompt"} < set(names)
+
+
+def test_knobs_of_a_way_narrow_auto_down():
+    (way,) = method_plan.candidate_methods("auto", knobs={"rank": 4})
+    assert (way.name(), way.rank) == ("lora", 4)
+
+
+def test_auto_leaves_out_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
+    assert "qlora" not in [way.name() for way in method_plan.candidate_methods("auto", knobs={})]
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])
+def test_small_sets_get_more_epochs(steps, epochs):
+    made = Decisions()
+    assert defaults.default_epochs(TrainingConfig(), steps_per_epoch=steps, choices=made) == epochs
+    assert made.sentences() == [f"training.epochs = {epochs}: {steps} steps an epoch, {epochs * steps} in all"]
+    assert defaults.default_epochs(TrainingConfig(epochs=7), steps_per_epoch=steps, choices=made) == 7
+
+
+def test_the_longest_text_leaves_room_for_the_prompt():
+    made = Decisions()
+    settings = RunConfig()
+    assert defaults.default_max_length(settings, longest=128, prompt_tokens=20, choices=made) == 108
+    assert defaults.default_max_length(settings, longest=1024, prompt_tokens=20, choices=made) == 512
+    asked = build_options(RunConfig, {"data": {"max_length": 2000}})
+    assert defaults.default_max_length(asked, longest=1024, prompt_tokens=0, choices=made) == 1024
+    assert "2000 was asked for, the model has room for 1024" in made.sentences()[-1]
+
+
+@pytest.mark.parametrize(
+    ("suggestion", "taken"),
+    [
+        ({"learning_rates": {"full": 6e-4, "lora": 1e-9}}, {"full": 6e-4}),
+        ({"learning_rates": {"full": "6e-4", "lora": True}}, {}),
+        ({"learning_rates": [6e-4]}, {}),
+        ({}, {}),
+        (6e-4, {}),
+    ],
+)
+def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
+    config = SimpleNamespace(finewright=suggestion)
+    for name in ("full", "lora"):
+        method, made = methods.build_method(name, {}), Decisions()
+        assert defaults.default_learning_rate(TrainingConfig(), method=method, choices=made, config=config) == (
+            taken.get(name, method.learning_rate),
+            [],
+        )
+        assert ("config.json suggests" in made.sentences()[0]) == (name in taken)
+        assert defaults.default_learning_rate(TrainingConfig(lr=2e-4), method=method, choices=made, config=config) == (2e-4, [])
+
+
+@pytest.mark.parametrize(
+    ("way", "width", "taken"),
+    [
+        ("lora", 768, 1e-3),
+        ("lora", 4096, 1.9e-4),
+        ("full", 4096, 1.9e-5),
+        ("full", 384, 2e-4),
+        ("freeze", 64, 6e-4),
+        ("full", 1_000_000, 1e-6),
+        ("prompt", 4096, 3e-2),
+        ("scratch", 4096, 3e-4),
+    ],
+)
+def test_wider_networks_get_lower_rates(way, width, taken):
+    method, made = methods.build_method(way, {}), Decisions()
+    assert defaults.default_learning_rate(
+        TrainingConfig(), method=method, choices=made, config=SimpleNamespace(hidden_size=width)
+    ) == (taken, [])
+    assert (f"this network's is {width}" in made.sentences()[0]) == (taken != method.learning_rate)
+
+
+def test_a_rate_outside_the_range_is_warned_about_with_the_range():
+    method = methods.build_method("full", {})
+    assert defaults.default_learning_rate(TrainingConfig(), method=method, choices=Decisions()) == (method.learning_rate, [])
+    rate, warnings = defaults.default_learning_rate(TrainingConfig(lr=0.5), method=method, choices=Decisions())
+    assert rate == 0.5
+    assert warnings == ["learning rate 0.5 is far outside full's usual range, 1e-06 to 0.001"]

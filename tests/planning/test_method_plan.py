@@ -1,0 +1,101 @@
+"""A way looked at before its weights."""
+
+import shutil
+
+import pytest
+
+from finewright import methods
+from finewright.core import hardware
+from finewright.core.config import RunConfig, build_options
+from finewright.data import dataset as dataset_module
+from finewright.data import tokenization
+from finewright.models import hub
+from finewright.planning import method_plan
+from finewright.tasks import text_classification
+from support import tiny
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prospect")
+    tiny.folder(root / "whole")
+    shutil.copytree(root / "whole", root / "gpt2", ignore=shutil.ignore_patterns("*.safetensors"))
+    tiny.tickets(root / "tickets.csv")
+    return root
+
+
+def look(place, name="lora", *, known=None, **knobs):
+    settings = build_options(RunConfig, {"model": str(place / "gpt2"), **knobs})
+    dataset, findings = dataset_module.read_dataset(place / "tickets.csv", knobs=settings.data), []
+    task = text_classification.infer_task(
+        dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
+    )
+    given = {"settings": settings, "machine": hardware.detect(), "dataset": dataset, "task": task}
+    source = hub.resolve_model(str(place / "gpt2"), weights=False)
+    found = method_plan.plan_method(source, methods.build_method(name, {}), report=findings.extend, known=known, **given)
+    return found, dataset, findings
+
+
+def test_no_weights_are_wanted_and_everything_is_decided(place):
+    found, dataset, findings = look(place, train={"epochs": 2})
+    assert findings == []
+    assert [len(found.splits[name].ids) for name in ("train", "validation", "test")] == [
+        len(dataset.train),
+        len(dataset.validation),
+        len(dataset.test),
+    ]
+    assert found.limit == 64
+    trained = sum(len(rows) for step in found.forecast.recipe.steps for rows in step.batches)
+    assert trained == 2 * len(dataset.train)
+    assert found.forecast.plan.trainable_parameters == 3 * 2 * 8 * 64 + 32 * 2
+
+
+def test_every_choice_is_told_with_its_reason_and_none_for_what_was_asked(place):
+    made = {choice["knob"]: choice["reason"] for choice in look(place)[0].choices.made}
+    assert {
+        "data.max_length",
+        "training.learning_rate",
+        "training.tokens_per_micro_batch",
+        "training.epochs",
+        "training.frozen_layer_cache",
+    } <= set(made)
+    assert {"fast.parts", "evaluation.batch_tokens"} <= set(made)
+    assert all(made.values())
+    assert "token_ids" not in made, "few texts are tokenised anew"
+    asked = {"data": {"max_length": 32}, "training": {"learning_rate": 1e-3, "tokens_per_micro_batch": 200, "epochs": 1}}
+    made = {choice["knob"] for choice in look(place, **asked)[0].choices.made}
+    assert not {"data.max_length", "training.learning_rate", "training.tokens_per_micro_batch", "training.epochs"} & made
+
+
+def test_a_prompt_takes_its_room_from_the_texts(place):
+    assert look(place, "prompt")[0].limit == 64 - 20
+
+
+def test_texts_that_are_cut_are_reported(place):
+    found, dataset, findings = look(place, data={"max_length": 8})
+    assert {finding.code for finding in findings} == {"truncated"}
+    assert max(found.splits["train"].lengths) == 8
+    assert len(found.splits["train"].lengths) == len(dataset.train)
+    assert sum(len(finding.rows) for finding in findings) == sum(
+        length > 8 for split in found.splits.values() for length in split.lengths_uncut
+    )
+
+
+def test_ids_that_are_kept_on_disk_are_told(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(tokenization, "WORTH_KEEPING", 10)
+    found, dataset, _ = look(place)
+    made = {choice["knob"]: choice for choice in found.choices.made}["token_ids"]
+    assert made["value"] == "kept on disk"
+    assert str(tmp_path) in made["reason"]
+    assert len(list((tmp_path / "tokens").iterdir())) == 1, "validation and test have fewer texts than that"
+
+
+def test_ids_that_are_known_are_not_made_again(place):
+    known = {}
+    look(place, known=known)
+    first = next(iter(known))
+    known[first] = [5, 6, 7]
+    found, dataset, _ = look(place, known=known)
+    row = next(i for i, row in enumerate(dataset.train) if row.text == first)
+    assert list(found.splits["train"].ids[row]) == [5, 6, 7]

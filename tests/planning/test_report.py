@@ -1,0 +1,170 @@
+"""Every way under one budget, from a config alone."""
+
+import json
+import re
+import time
+
+import pytest
+
+from finewright import api, methods
+from finewright.core import hardware
+from finewright.core.errors import UserError
+from finewright.models import quantization
+from finewright.planning import report
+from support import tiny
+
+SMALL = {"data.max_length": 64, "training.precision": "bfloat16"}
+
+
+@pytest.fixture(scope="module")
+def seven_billion():
+    knobs = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
+    return api.plan(model="llama-2-7b", knobs=knobs)
+
+
+def test_7b_fits_8_gb_in_four_bits_only(seven_billion):
+    by_name = {entry.method.name(): entry.forecast for entry in seven_billion.entries}
+    assert set(by_name) == set(methods.method_names())
+    assert [name for name, made in by_name.items() if made.fits] == ["qlora"]
+    assert seven_billion.recommended == "qlora"
+    weights = by_name["lora"].plan.memory["weights"]
+    assert 13.2e9 < weights < 13.8e9, "6.6 billion numbers of 16 bits, embeddings of 32"
+    assert by_name["full"].plan.memory["optimizer"] == pytest.approx(2 * 4 * 6.607e9, rel=0.01)
+    assert by_name["qlora"].plan.peak_memory_bytes <= 8e9
+    assert by_name["qlora"].plan.trainable_parameters == 2 * 32 * 8 * (4096 + 4096) + 4096 * 2
+
+
+def test_weights_are_read_in_float32_before_they_are_rounded(seven_billion):
+    by_name = {entry.method.name(): entry.forecast.plan for entry in seven_billion.entries}
+    for name in ("lora", "freeze", "prompt"):
+        assert by_name[name].memory["loading"] > 0
+        assert by_name[name].peak_memory_bytes == pytest.approx(4 * by_name[name].total_parameters, rel=1e-3)
+    assert "loading" not in by_name["qlora"].memory, "packed while they are read"
+    assert by_name["full"].peak_memory_bytes > 16 * by_name["full"].total_parameters
+
+
+@pytest.mark.slow
+def test_mistral_7b_fits_8_gb_in_four_bits_only():
+    knobs = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
+    fits = {
+        way: api.plan(model="mistral-7b", method=way, knobs=knobs).entries[0].forecast.fits for way in ("qlora", "lora", "full")
+    }
+    assert fits == {"qlora": True, "lora": False, "full": False}
+
+
+def test_what_does_not_fit_is_told_what_it_needs(seven_billion):
+    advice = {entry.method.name(): entry.advice for entry in seven_billion.entries}
+    assert advice["qlora"] == ""
+    assert advice["lora"].startswith("needs ")
+    assert "weights, gradients and optimizer alone take" in advice["full"]
+    assert re.search(r"; what would do: qlora \(7\.\d+ GB\), or a budget of \d+ GB$", advice["full"])
+    assert re.match(r"needs 26\.4 GB when the weights have been read", advice["lora"])
+
+
+def test_a_budget_on_a_cpu_leaves_out_the_program_and_says_so(seven_billion):
+    assert any(note.startswith("the budget is for training; what the program itself takes, ") for note in seven_billion.notes)
+
+
+def test_the_reason_names_what_would_be_preferred(seven_billion):
+    assert "lora would be preferred and does not fit" in seven_billion.reason
+
+
+def test_the_same_updates_in_every_setup(seven_billion):
+    for entry in seven_billion.entries:
+        setup = entry.forecast.setup
+        assert setup.tokens_per_micro_batch in (16 * 512, 16 * 532), (
+            "16 texts, a prompt of 20 tokens before each, however they are cut"
+        )
+        assert setup.gradient_accumulation_steps == 1
+
+
+def test_json_has_the_contract_and_is_json(seven_billion):
+    told = json.loads(json.dumps(seven_billion.as_json()))
+    assert {"plans", "recommended", "reason", "notes"} <= set(told)
+    wanted = {"method", "trainable_parameters", "head_parameters", "total_parameters", "peak_memory_bytes", "memory", "flops"}
+    for plan in told["plans"]:
+        assert wanted | {"seconds", "artifact_bytes", "fits"} <= set(plan)
+        assert set(plan["memory"]) - {"loading"} == {"weights", "gradients", "optimizer", "activations", "other"}
+        assert plan["peak_memory_bytes"] == sum(plan["memory"].values())
+
+
+def test_without_data_the_assumption_is_said():
+    found = api.plan(model="gpt2", method="lora", knobs=SMALL, num_labels=7)
+    assert found.notes[0].startswith("precision ")
+    assert found.notes[1:] == ["no data: 7 labels and 1,000 texts of 64 tokens, or the most a way reads, are assumed"]
+    assert found.entries[0].forecast.plan.head_parameters == 7 * 768
+
+
+def test_data_and_tokenizer_give_the_real_lengths(tmp_path):
+    tiny.folder(tmp_path / "gpt2")
+    tiny.tickets(tmp_path / "tickets.csv")
+    found = api.plan(tmp_path / "tickets.csv", model=tmp_path / "gpt2", method="full")
+    assert found.notes[1:] == [], "the first is the precision"
+    assert found.entries[0].forecast.plan.head_parameters == 2 * 32
+
+
+def test_a_shape_without_tokenizer_guesses_lengths_and_says_so(tmp_path):
+    found = api.plan(tiny.tickets(tmp_path / "tickets.csv"), model="llama-2-7b", method="prompt", knobs=SMALL)
+    assert found.notes[-1] == "no tokenizer here: one token for every 4 characters is assumed"
+
+
+def test_when_nothing_fits_the_least_is_named():
+    found = api.plan(model="gpt2", knobs={**SMALL, "memory_budget": "1MB"})
+    assert found.recommended == ""
+    assert found.reason.startswith("no way fits; the least, ")
+    assert found.as_json()["recommended"] is None
+
+
+def test_a_recommended_way_that_wants_a_package_says_which(monkeypatch):
+    monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
+    found = api.plan(model="gpt2", method="qlora", knobs=SMALL)
+    assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")
+
+
+def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
+    honest = report._forecast
+
+    def forecast(method, settings, **given):
+        if method.quantization() or settings.training.optimizer != "adamw":
+            raise UserError("not for this model")
+        return honest(method, settings, **given)
+
+    monkeypatch.setattr(report, "_forecast", forecast)
+    (entry,) = api.plan(model="gpt2", method="prompt", knobs={**SMALL, "memory_budget": "600MB", "data.max_length": 1024}).entries
+    assert not entry.forecast.fits
+    assert re.search(r"needs .*; what would do: a budget of ", entry.advice)
+
+
+@pytest.mark.parametrize("budget", ["8", "-1", "8 apples", "1e400GB"])
+def test_a_budget_that_is_none_is_one_message(budget):
+    with pytest.raises(UserError, match="budget: wanted a size above zero"):
+        api.plan(model="gpt2", knobs={"memory_budget": budget})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_layer": 10**9}, r"num_hidden_layers is 1000000000, wanted 1 to 512"),
+        ({"n_layer": 0}, r"num_hidden_layers is 0"),
+        ({"n_layer": "many"}, r"config\.json"),
+        ({"n_embd": 10**13}, r"not a model config: Storage size calculation overflowed"),
+        ({"n_embd": 10**7}, r"claims [\d,]+ numbers, more than 20,000,000,000,000"),
+        ({"vocab_size": 10**15}, r"numbers, more than"),
+        ({"model_type": "oracle"}, r"not a model config|not known"),
+    ],
+)
+def test_a_small_config_that_claims_terabytes_costs_nothing(tmp_path, change, message):
+    config = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 100, "n_positions": 64}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    began, before = time.process_time(), hardware.peak_resident_bytes()
+    with pytest.raises(UserError, match=message):
+        api.plan(model=tmp_path, method="full", knobs=SMALL)
+    assert time.process_time() - began < 60, "it stops; how fast is not the matter here"
+    assert hardware.peak_resident_bytes() - before < 200e6, "nothing of what it claims was asked for"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"model_type": 3}', "null", '{"a": ' * 2000])
+def test_a_malformed_config_is_one_message(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config"):
+        api.plan(model=tmp_path, method="full", knobs=SMALL)

@@ -1,0 +1,83 @@
+"""What a run was asked to do."""
+
+from pathlib import Path
+
+import pytest
+
+from finewright import methods
+from finewright.core.config import RunConfig, build_options
+from finewright.core.errors import ExitCode, UserError
+from finewright.runs import request
+
+
+def made(source="data.csv", *, way="lora", knobs=None, **settings):
+    return request.make_request(
+        source, test=None, settings=build_options(RunConfig, settings), ways=[methods.build_method(way, knobs or {})]
+    )
+
+
+@pytest.mark.parametrize("way", methods.method_names())
+def test_an_order_is_json_and_back(way):
+    asked = made(way=way, train={"lr": 1e-4})
+    assert request.read_request(asked.as_json(), where=Path("x")) == asked
+    assert request.request_differences(asked.as_json(), asked) == []
+
+
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "data.csv").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    assert made().source == str(tmp_path / "data.csv")
+    assert made("some/hub-id").source == "some/hub-id"
+
+
+def test_differences_are_named_as_a_person_types_them():
+    kept = made(knobs={"rank": 4}, seed=1).as_json()
+    found = request.request_differences(kept, made(knobs={"rank": 8}, train={"save_steps": 5, "lr": 0.5}))
+    assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "training.learning_rate: None → 0.5"]
+
+
+def test_a_run_begun_when_no_budget_was_an_empty_text_goes_on():
+    kept = made().as_json()
+    kept["settings"]["budget"] = ""
+    assert request.read_request(kept, where=Path("x")) == made()
+    assert request.request_differences(kept, made()) == []
+    assert request.request_differences(made().as_json(), made(budget="")) == ["budget: None → ''"], (
+        "given now it stays what it is"
+    )
+
+
+def test_a_damaged_order_is_one_message():
+    with pytest.raises(UserError, match="it does not say what the run was asked to do") as caught:
+        request.read_request({"source": "x"}, where=Path("config.json"))
+    assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_what_was_chosen_stays_chosen():
+    choices = [
+        {"knob": "training.learning_rate", "value": 0.25, "reason": ""},
+        {"knob": "device", "value": "cpu", "reason": ""},
+        {"knob": "training.save_steps", "value": "auto", "reason": ""},
+        {"knob": "data.max_length", "value": 77, "reason": ""},
+        {"knob": "train.gone", "value": 1, "reason": ""},
+    ]
+    settings = request.with_decisions(RunConfig(), choices)
+    assert (settings.training.learning_rate, settings.data.max_length, settings.training.save_steps) == (0.25, 77, None)
+
+
+def test_changes_are_made_on_top_of_earlier_ones():
+    kept = {
+        "choices": [{"knob": "training.learning_rate", "value": 0.25, "reason": ""}],
+        "changes": [{"knob": "training.epochs", "to": 4.0}],
+    }
+    asked, changed = request.for_resume(kept, made(), ["lr=0.5", "training.epochs=4"])
+    assert (asked.settings.training.learning_rate, asked.settings.training.epochs) == (0.5, 4.0)
+    assert [change.as_json() for change in changed] == [{"knob": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "method.rank=4", "data.max_length=9", "training.tokens_per_micro_batch=8", "precision=float32"]
+)
+def test_another_run_is_not_a_change(change):
+    with pytest.raises(UserError, match="cannot change inside a run") as caught:
+        request.for_resume({}, made(), [change])
+    assert "evals_per_epoch" in caught.value.fix

@@ -1,0 +1,137 @@
+"""What was saved is what was trained, asked of a new interpreter (the other tests ask a fork of a clean process)."""
+
+import io
+import re
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from finewright.core import events
+from finewright.core.errors import ExitCode, UserError
+from finewright.inference import predictor
+from finewright.models import loading
+from finewright.runs import pipeline, verify
+from finewright.training import optimizer
+from support import lives
+
+TEXTS = ["where is my parcel", "i was charged twice", "the tent leaks"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with lives.quickly():
+        place = lives.place(tmp_path_factory.mktemp("proof"))
+        return lives.train(place, place / "run", way="lora", max_steps=2)
+
+
+def test_a_new_interpreter_scores_as_we_do_and_a_changed_file_is_found(folder):
+    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
+    with verify.verifying_with(verify._in_new_interpreter):
+        assert verify.verify_saved_model(trained, folder.model, TEXTS) == 0
+        path = folder.model / "adapter_model.safetensors"
+        weights = load_file(path)
+        save_file({name: values * 1.5 + 0.01 for name, values in weights.items()}, path, metadata={"format": "pt"})
+        with pytest.raises(UserError, match=r"scores of the saved model differ by .* from the trained one's") as caught:
+            verify.verify_saved_model(trained, folder.model, TEXTS)
+    assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_a_file_that_cannot_be_loaded_is_said_with_the_last_words(folder):
+    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
+    (folder.model / "adapter_model.safetensors").write_bytes(b"not a tensor")
+    with (
+        verify.verifying_with(verify._in_new_interpreter),
+        pytest.raises(UserError, match="the saved model cannot be loaded again: ") as caught,
+    ):
+        verify.verify_saved_model(trained, folder.model, TEXTS)
+    assert caught.value.code == ExitCode.MISMATCH
+
+
+REQUEST = {"folder": "saved", "texts": TEXTS, "limit": 9, "keep_end": False, "bfloat16": True, "threads": 1, "out": "out"}
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "ends_with"),
+    [
+        (6, "last words", ExitCode.OUT_OF_MEMORY),
+        (-signal.SIGKILL, "last words", ExitCode.OUT_OF_MEMORY),
+        (1, "MemoryError", ExitCode.OUT_OF_MEMORY),
+        (-signal.SIGABRT, "  what():  std::bad_alloc", ExitCode.OUT_OF_MEMORY),
+        (-signal.SIGABRT, "  what():  a fault", ExitCode.MISMATCH),
+        (7, "last words", ExitCode.DISK),
+        (1, "last words", ExitCode.MISMATCH),
+    ],
+)
+def test_memory_that_ran_out_in_the_other_process_is_told_from_a_model_that_is_damaged(monkeypatch, code, words, ends_with):
+    monkeypatch.setattr(verify.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr=f"first\n{words}\n"))
+    with pytest.raises(UserError, match=f"cannot be loaded again: {re.escape(words)}") as caught:
+        verify._in_new_interpreter(REQUEST)
+    assert caught.value.code == ends_with
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), MemoryError(), UserError("one text", code=ExitCode.OUT_OF_MEMORY)], ids=repr
+)
+def test_the_other_process_ends_with_the_code_of_memory(monkeypatch, error):
+    def answer(request):
+        raise error
+
+    monkeypatch.setattr(verify, "answer", answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    with pytest.raises(SystemExit) as caught:
+        verify.main()
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+
+
+def test_of_what_can_be_repaired_the_other_process_says_the_cause_last(monkeypatch, capsys):
+    def answer(request):
+        raise UserError("no weights here", where="saved", fix="train it again", code=ExitCode.MISMATCH)
+
+    monkeypatch.setattr(verify, "answer", answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    with pytest.raises(SystemExit) as caught:
+        verify.main()
+    assert (caught.value.code, capsys.readouterr().err) == (ExitCode.MISMATCH, "no weights here\n")
+
+
+def test_the_proof_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path):
+    """Where a base in four bits is packed decides its last bits."""
+    asked = []
+    net = SimpleNamespace(config=SimpleNamespace(id2label={0: "a"}))
+    trainable_module = SimpleNamespace(to=lambda device: asked.append(("moved", device)))
+
+    def reload(folder, **how):
+        asked.append(how)
+        return SimpleNamespace(network=net, trainable_module=trainable_module), None
+
+    monkeypatch.setattr(loading, "reload_model", reload)
+    monkeypatch.setattr(predictor.Predictor, "score", lambda self, texts: torch.zeros(1, 1).numpy())
+    verify.answer({**REQUEST, "device": "cuda:0", "threads": torch.get_num_threads(), "out": str(tmp_path / "out")})
+    assert asked == [{"bfloat16": True, "device": "cuda:0"}, ("moved", "cuda:0")]
+
+
+def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_from_there(tmp_path, monkeypatch):
+    built, left, said, honest, elsewhere = [], [], [], optimizer.build_optimizer, verify._in_new_process
+    monkeypatch.setattr(optimizer, "build_optimizer", lambda *given, **how: built.append(honest(*given, **how)) or built[-1])
+
+    def no_room(request):
+        parameters = [one for group in built[-1].param_groups for one in group["params"]]
+        left.append((len(built[-1].state), [one for one in parameters if one.grad is not None]))
+        raise UserError("killed", code=ExitCode.OUT_OF_MEMORY)
+
+    with lives.quickly():
+        place = lives.place(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(verify, "_in_new_process", elsewhere)
+            patch.setattr(verify, "_answer_elsewhere", no_room)
+            with pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught:
+                lives.train(place, tmp_path / "run", max_steps=2)
+        assert caught.value.code == ExitCode.OUT_OF_MEMORY
+        assert f"`finewright train --resume {tmp_path / 'run'}` tries the proof again" in caught.value.fix
+        assert left == [(0, [])], "gradients and the optimizer's state are let go before"
+        folder = pipeline.resume(tmp_path / "run", listen=said.append)
+    assert folder.complete
+    assert not [event for event in said if isinstance(event, events.StepCompleted)]

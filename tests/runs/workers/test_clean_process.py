@@ -1,0 +1,76 @@
+"""A copy of a process that was made while it was clean."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from finewright.core.errors import ExitCode, UserError
+from finewright.runs.workers.clean_process import CleanProcess
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # pytest-xdist has threads
+known = []
+
+
+def work(request):
+    if request["kind"] == "fail":
+        raise ValueError("first line\nlast words")
+    if request["kind"] == "refuse":
+        raise UserError("the cause", where="some/folder", fix="train it again", code=ExitCode.DISK)
+    if request["kind"] == "long":
+        raise ValueError("x" + 4000 * "é")  # what fits in the answer ends inside a character
+    if request["kind"] == "exit":
+        os._exit(3)
+    if request["kind"] == "memory":
+        raise MemoryError("none left")
+    if request["kind"] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(request["out"]).write_text(f"{os.getpid()} {known}")
+
+
+def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, monkeypatch):
+    twin = CleanProcess(work)
+    monkeypatch.setattr(f"{__name__}.known", ["trained"])
+    twin({"kind": "write", "out": str(tmp_path / "out")})
+    twin.close()
+    pid, _, seen = (tmp_path / "out").read_text().partition(" ")
+    assert int(pid) != os.getpid()
+    assert seen == "[]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "code"),
+    [
+        ("fail", "^last words$", ExitCode.MISMATCH),
+        ("refuse", "^the cause$", ExitCode.DISK),
+        ("long", "^xéé+", ExitCode.MISMATCH),
+        ("exit", "ended without a word", ExitCode.MISMATCH),
+        ("memory", "^none left$", ExitCode.OUT_OF_MEMORY),
+        ("killed", "ended without a word", ExitCode.OUT_OF_MEMORY),
+    ],
+)
+def test_what_it_could_not_do_is_a_fault(kind, message, code):
+    twin = CleanProcess(work)
+    with pytest.raises(UserError, match=message) as caught:
+        twin({"kind": kind})
+    assert caught.value.code == code
+    twin.close()
+
+
+def test_one_that_is_gone_before_it_is_asked_is_a_fault_too():
+    twin = CleanProcess(work)
+    os.kill(twin._child, signal.SIGKILL)
+    os.waitid(os.P_PID, twin._child, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(UserError, match="ended without a word") as caught:
+        twin({"kind": "write", "text": "x" * (1 << 17)})
+    assert caught.value.code == ExitCode.OUT_OF_MEMORY
+    twin.close()
+
+
+def test_one_that_was_never_asked_ends():
+    twin = CleanProcess(work)
+    child = twin._child
+    twin.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

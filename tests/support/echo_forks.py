@@ -1,0 +1,67 @@
+"""A server for the tests of `crew` and `forks`: it loads nothing and does what it is told."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from finewright.core.errors import ExitCode, UserError
+from finewright.runs.workers import fork_server
+
+_said = []
+
+
+def prepare(request):
+    if "fault" in request:
+        raise UserError(request["fault"], code=ExitCode.BAD_DATA)
+    _said.append(request["say"])
+
+
+def say(request, tell):
+    tell({"event": "stepped", "said": _said, "parent": os.getppid(), "threads": threading.active_count()})
+    sys.stdout.write("something that a library prints")
+    sys.stdout.flush()
+
+
+def refuse(request, tell):
+    raise UserError("wanted this, found that" + "é" * request.get("more", 0), fix="do so", code=ExitCode.NON_FINITE)
+
+
+def surprise(request, tell):
+    raise KeyError("surprise")
+
+
+def kill(request, tell):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(request, tell):
+    sys.exit(143)
+
+
+def wait(request, tell):
+    Path(request["out"]).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def meet(request, tell):
+    """Ends only when somebody else is there at the same time."""
+    place = Path(request["place"])
+    (place / request["id"]).write_text("")
+    while len(list(place.iterdir())) < request["number"]:
+        time.sleep(0.01)
+
+
+def chatter(request, tell):
+    for number in range(200):
+        tell({"event": "stepped", "step": number, "padding": "x" * 500})
+
+
+def perform(request, tell):
+    globals()[request["kind"]](request, tell)
+
+
+if __name__ == "__main__":
+    fork_server.serve(perform, prepare)

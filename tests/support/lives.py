@@ -1,0 +1,96 @@
+"""Runs that are cut short and go on, quick enough to make hundreds of them, and what must come out equal."""
+
+import hashlib
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finewright import methods
+from finewright.core import events, interrupts
+from finewright.core.config import RunConfig, build_options
+from finewright.inference import predictor
+from finewright.planning import estimator
+from finewright.runs import pipeline, verify
+from finewright.runs.folder import RunFolder
+from support import tiny
+
+KNOBS = {
+    "max_steps": 12,
+    "tokens_per_micro_batch": 120,
+    "precision": "float32",
+    "num_threads": 1,
+    "logging_steps": 1,
+    "evals_per_epoch": 2,
+}
+
+
+@contextmanager
+def quickly():
+    """The proof loads in this process instead of a new one, and a plan is made once: neither has to do with what is kept."""
+    honest: Any = estimator.estimate_cost
+    plans: dict[Any, Any] = {}
+
+    def remembered(prepared_model: Any, **options: Any) -> Any:
+        key = (options["method"], prepared_model.num_trainable(), len(options["workload"].steps))
+        if key not in plans:
+            plans[key] = honest(prepared_model, **options)
+        return plans[key]
+
+    def here(trained: predictor.Predictor, folder: Path, probes: Any) -> Any:
+        again = predictor.Predictor.load(
+            folder, limit=trained.limit, keep_end=trained.keep_end, bfloat16=trained.prepared_model.bfloat16
+        )
+        return again.score(probes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "_in_new_process", here)
+        patch.setattr(estimator, "estimate_cost", remembered)
+        yield
+
+
+def place(root: Path) -> Path:
+    """A model and data to train on."""
+    tiny.folder(root / "gpt2")
+    tiny.tickets(root / "tickets.csv")
+    return root
+
+
+def settings(root: Path, **changes: Any) -> RunConfig:
+    """Twelve updates over more than one epoch, validation looked at twice in each."""
+    seed = changes.pop("seed", 0)
+    data = changes.pop("data", {})
+    return build_options(RunConfig, {"model": str(root / "gpt2"), "seed": seed, "training": {**KNOBS, **changes}, "data": data})
+
+
+def train(root: Path, out: Path, *, way: str = "freeze", knobs: Any = None, listen: Any = None, wish: Any = None, **changes: Any):
+    """A run, or the next life of one."""
+    method = methods.build_method(way, knobs or {})
+    options = {"listen": listen or (lambda event: None), "stop": wish}
+    return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), ways=[method], out=out, **options)
+
+
+def cut_short(root: Path, out: Path, *, after: int, **options: Any) -> None:
+    """A life that is stopped after so many updates."""
+    wish = interrupts.StopRequest()
+
+    def listen(event: Any) -> None:
+        if isinstance(event, events.StepCompleted) and event.step == after:
+            wish.number = 15
+
+    with pytest.raises(interrupts.Interrupted):
+        train(root, out, listen=listen, wish=wish, **options)
+
+
+def made(folder: RunFolder) -> dict[str, str]:
+    """SHA-256 of all that must not depend on how often a run was cut short: weights, optimizer, random numbers, log,
+    predictions, metrics."""
+    last = max(folder.checkpoints.glob("step-*"))
+    state = [last / "trained.safetensors", last / "state.safetensors"]
+    files = [folder.metrics, folder.predictions, *folder.model.glob("*.safetensors"), *state]
+    found = {str(path.relative_to(folder.path)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+    result = json.loads(folder.result.read_text())
+    kept = {key: result[key] for key in ("metrics", "steps", "best_step", "epochs", "proof_difference")}
+    return found | {"result": json.dumps(kept, sort_keys=True)}

@@ -1,0 +1,117 @@
+"""A comparison that was never run: standings and results with the numbers that a test wants."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from finewright.comparison import compare, statistics, summary
+from finewright.comparison import results as comparison_results
+from finewright.comparison import spec as comparison_spec
+from finewright.comparison.folder import ComparisonFolder
+from finewright.comparison.results import ComparisonResults, MethodResult
+from finewright.comparison.spec import ComparisonSpec
+from finewright.comparison.statistics import Predictions
+from finewright.runs.folder import RunFolder
+
+LABELS = ("billing", "shipping")
+HOSTILE = "<script>alert('x')</script> & \"quotes\" | `ticks` [link](http://example.com)"
+
+
+def predictions(accuracy, *, seeds=1, rows=200, seed=0, labels=2):
+    """Right in about this share of the rows, another label elsewhere; the same rows are hard for everybody."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(rows) % labels
+    ease = np.random.default_rng(99).random(rows)
+    right = (0.7 * ease + 0.3 * rng.random((seeds, rows))) < accuracy
+    return Predictions(np.where(right, targets, (targets + 1) % labels), targets)
+
+
+def entry(  # noqa: PLR0913
+    name, accuracy, *, kind="pretrained", size="all", seeds=1, rows=200, number=0, folder=None, reasons=()
+):
+    """A measured way; `number` makes its mistakes its own."""
+    made = predictions(accuracy, seeds=seeds, rows=rows, seed=number) if accuracy is not None else None
+    made = replace(made, seeded=kind != "baseline") if made else None
+    result = {"num_train": 100 if size == "all" else int(size), "train_seconds": 2.0 + number, "best_seconds": 1.5}
+    result |= {"metrics": {"test": {"calibration_error": 0.1}}, "method": name, "best_step": 10}
+    if kind == "baseline":
+        result |= {"parameters": 12, "metrics": {"calibration_error": 0.05}, "chosen": "C = 1"}
+    else:
+        result |= {"trainable_parameters": 1000, "total_parameters": 100_000, "trainable_fraction": 0.01 * (number + 1)}
+        result |= {"peak_memory_bytes": 2e8 + 1e7 * number, "planned_peak_memory_bytes": 1.9e8, "planned_seconds": 2.1}
+        result |= {"artifact_bytes": 1_000_000 * 10**number, "versions": {"torch": "2"}, "hardware": {"name": "a machine"}}
+    sure = np.full((seeds, rows), 0.8) if accuracy is not None else None
+    runs = [_run(folder / "runs" / f"{name}-{size}-seed{seed}") for seed in range(seeds)] if folder and made else []
+    results = [result | ({} if kind == "baseline" else {"seed": seed}) for seed in range(seeds)] if made else []
+    return MethodResult(name, kind, f"what {name} does", size, runs, results, made, sure, list(reasons), speed=100.0)
+
+
+def _run(path):
+    path.mkdir(parents=True)
+    run = RunFolder(path)
+    for step in (10, 20, 30):
+        run.append(run.metrics, {"step": step, "epoch": step / 10, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1.0})
+        run.append(run.metrics, {"step": step, "epoch": step / 10, "validation": {"accuracy": 0.5 + step / 100, "loss": 0.5}})
+    return run
+
+
+def standing(entries, *, labels=LABELS, one_class=None):
+    """Standings of these entries; those of the size `all` are the main ones."""
+    main = [one for one in entries if one.size == "all"]
+    found = {one.name: one.predictions for one in main if one.predictions is not None}
+    summaries = statistics.summarise(found, num_labels=len(labels))
+    main.sort(key=lambda one: -summaries[one.name].accuracy if one.name in summaries else 1.0)
+    along = comparison_results._along(entries, num_labels=len(labels))
+    return ComparisonResults(tuple(labels), main, list(entries), summaries, along, statistics.compare_pairs(found), one_class)
+
+
+def results(table, folder, *, budget_bytes=0, search=None, findings=(), hostile=False):
+    """What results.json would hold."""
+    spec = ComparisonSpec("data/tickets.csv", None, "mini", ("lora", "full", "scratch"), (0, 1), ("all",), 0, {}, {})
+    place = ComparisonFolder(folder)
+    test = place.data("all")
+    test.mkdir(parents=True, exist_ok=True)
+    text = HOSTILE if hostile else "a text"
+    lines = [{"text": f"{text} {i}", "label": LABELS[i % 2], "from": f"t.csv:{i + 2}"} for i in range(200)]
+    (test / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sentences = summary.summarise(table)
+    return {
+        "format": compare.FORMAT,
+        "verdict": " ".join(sentences),
+        "verdict_sentences": sentences,
+        "methods": comparison_results.method_rows(table, place),
+        "curve": comparison_results.curve_rows(table),
+        "ways": list(spec.ways),
+        "seeds": [0, 1],
+        "train_sizes": ["all"],
+        "search": search or {},
+        "data": {
+            "source": "data/tickets.csv",
+            "name": "tickets",
+            "rows": {"train": 100, "validation": 20, "test": 200},
+            "labels": list(table.labels),
+        },
+        "model": {"name": "mini"},
+        "budget_bytes": budget_bytes,
+        "notes": comparison_results.result_notes(table, spec, jobs=2, threads=1),
+        "findings": list(findings),
+        **comparison_results.disagreement_rows(table, place, spec),
+        "command": spec.command(budget="", out=folder),
+        "versions": {"torch": "2"},
+        "hardware": {"name": "a machine"},
+    }
+
+
+def usual(folder=None):
+    """Three ways and the baselines at two sizes."""
+    entries = []
+    for size in ("50", "all"):
+        more = 0.0 if size == "all" else -0.1
+        ways = {"lora": 0.92, "full": 0.93, "scratch": 0.7}
+        for number, (name, accuracy) in enumerate(ways.items()):
+            kind = "random" if name == "scratch" else "pretrained"
+            entries.append(entry(name, accuracy + more, kind=kind, size=size, seeds=2, number=number, folder=folder))
+        for number, (name, accuracy) in enumerate(zip(comparison_spec.BASELINES, (0.5, 0.8, 0.85), strict=True)):
+            entries.append(entry(name, accuracy, kind="baseline", size=size, number=10 + number))
+    return entries

@@ -1,0 +1,27 @@
+"""Tiny networks as a method prepares them, and a step of training."""
+
+import torch
+
+from finewright import methods
+from finewright.data.layout import PackedLayout
+from finewright.models import architectures, forward
+from finewright.tasks import text_classification
+from support import tiny
+
+
+def prepared(name, *, kind="gpt2", **knobs):
+    net = tiny.network(kind)
+    architecture = architectures.architecture_of(net.config)
+    return methods.build_method(name, knobs).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+
+
+def step(prepared_model, *, times=1):
+    optimizer = torch.optim.SGD(prepared_model.trainable().values(), lr=0.5)
+    layout, ids = PackedLayout((4, 6, 6)), torch.randint(0, tiny.VOCABULARY, (16,), generator=torch.Generator().manual_seed(1))
+    for _ in range(times):
+        optimizer.zero_grad()
+        losses, _ = text_classification.TextClassification(("a", "b", "c")).losses(
+            forward.compute_logits(prepared_model, ids, layout), torch.tensor([0, 1, 2])
+        )
+        losses.mean().backward()
+        optimizer.step()

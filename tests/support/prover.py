@@ -1,0 +1,47 @@
+"""Loads everything once and answers every proof from a fork: a process that never saw what was trained, in no time."""
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finewright.core.errors import ExitCode, UserError
+from finewright.runs import verify
+from finewright.runs.workers import fork_server
+from finewright.runs.workers.pool import WorkerPool
+
+
+class Prover:
+    """Asks the process that this module is when it is run; started when the first proof is wanted."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._crew: WorkerPool | None = None
+        self._asked = 0
+
+    def __call__(self, request: dict[str, Any]) -> None:
+        self._crew = self._crew or self._start()
+        self._asked += 1
+        try:
+            folder = str(Path(request["folder"]).absolute())  # that process may be in another one than the test
+            self._crew.ask({"id": str(self._asked), "kind": "proof", **request, "folder": folder})
+        except UserError as error:
+            what = f"the saved model cannot be loaded again: {error.what}"
+            raise UserError(what, where=request["folder"], code=ExitCode.MISMATCH) from None
+
+    def _start(self) -> WorkerPool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+            return WorkerPool(self._log, server="support.prover")
+
+    def close(self) -> None:
+        if self._crew:
+            self._crew.close()
+
+
+if __name__ == "__main__":
+    for module in ("peft", "torch._dynamo", "transformers.models.gpt2.modeling_gpt2"):
+        importlib.import_module(module)  # what every proof would load anew, seconds each time
+    fork_server.serve(lambda request, tell: verify.answer(request), lambda request: None)

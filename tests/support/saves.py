@@ -1,0 +1,16 @@
+"""A checkpoint of a few numbers, saved as a run saves its own."""
+
+import torch
+
+from finewright.runs import checkpoint
+
+
+def groups(value):
+    return {"trained": {"a": torch.full((3, 4), float(value)), "b": torch.ones(2)}, "state": {"step": torch.tensor(value)}}
+
+
+def save(root):
+    """The third commit, carrying what did best over from the second as a run does."""
+    second = checkpoint.load_latest(root, tell=lambda text: None)
+    assert second is not None
+    return checkpoint.save_checkpoint(root, step=3, groups=groups(3), facts={"note": 3}, carried={"best": (second, "trained")})

@@ -1,0 +1,126 @@
+"""The head, the loss, and logits that do not depend on company."""
+
+import math
+
+import pytest
+import torch
+
+from finewright.data.layout import PackedLayout, sort_by_length
+from finewright.models import forward, head_init
+from finewright.tasks import text_classification
+from finewright.tasks.text_classification import TextClassification
+from support import tiny
+
+LENGTHS = [5, 1, 9, 5, 12, 3]
+
+
+@pytest.mark.parametrize("kind", tiny.CONFIGS)
+def test_a_text_scores_the_same_alone_and_in_any_batch(kind):
+    prepared_model, ids = tiny.prepared_model(kind), tiny.texts(LENGTHS)
+    alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids])
+    together = tiny.scores(prepared_model, ids)
+    backwards = tiny.scores(prepared_model, ids[::-1]).flip(0)
+    assert alone.std() > 1e-3, "a network that says the same of every text would pass anything"
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backwards, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", tiny.CONFIGS)
+def test_scores_equal_the_stock_model_on_one_unpadded_text(kind):
+    prepared_model, stock = tiny.prepared_model(kind), tiny.network(kind, packed=False)
+    for one in tiny.texts(LENGTHS):
+        ids = torch.tensor([[*one[:-1], 7]])  # the stock model looks for the last id that is not the padding id
+        with torch.no_grad():
+            expected = stock(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        torch.testing.assert_close(tiny.scores(prepared_model, ids.tolist()), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox"])
+def test_the_padding_id_may_stand_at_the_end_of_a_text(kind):
+    """The stock model reads a text that ends in the padding id too short; the layout cannot."""
+    prepared_model = tiny.prepared_model(kind)
+    pad = prepared_model.network.config.pad_token_id
+    assert not torch.allclose(tiny.scores(prepared_model, [[4, 8, pad]]), tiny.scores(prepared_model, [[4, 8]]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "roberta", "distilbert", "bloom"])
+def test_a_settled_head_starts_near_ln_classes_whatever_the_scale_of_the_body(kind):
+    prepared_model, ids = tiny.prepared_model(kind), tiny.texts(LENGTHS)
+    head = prepared_model.network.get_submodule(prepared_model.architecture.head[-1])
+    for parameter in head.parameters():
+        parameter.data *= 100
+    targets = torch.tensor([0, 1, 2, 0, 1, 2])
+    task = TextClassification(("a", "b", "c"))
+    order = sort_by_length(LENGTHS)
+    layout, flat = PackedLayout(tuple(sorted(LENGTHS))), torch.tensor([token for index in order for token in ids[index]])
+    assert float(task.losses(tiny.scores(prepared_model, ids), targets)[0].mean()) > 1.5 * math.log(3)
+    factor = head_init.scale_head(prepared_model.network, architecture=prepared_model.architecture, ids_T=flat, layout=layout)
+    scores = tiny.scores(prepared_model, ids)
+    assert factor < 0.2
+    assert float(scores.std(dim=1).max()) == pytest.approx(head_init.HEAD_SPREAD, rel=1e-4)
+    assert float(task.losses(scores, targets)[0].mean()) == pytest.approx(math.log(3), abs=0.3)
+    assert task.expected_first_loss == pytest.approx(math.log(3))
+
+
+def test_a_head_that_is_small_enough_stays_as_it_is():
+    prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([4])
+    prepared_model.network.score.weight.data *= 0.01
+    before = prepared_model.network.score.weight.clone()
+    assert (
+        head_init.scale_head(
+            prepared_model.network,
+            architecture=prepared_model.architecture,
+            ids_T=torch.tensor(ids[0]),
+            layout=PackedLayout((4,)),
+        )
+        == 1.0
+    )
+    assert torch.equal(before, prepared_model.network.score.weight)
+
+
+def test_balanced_class_weights_are_scikit_learns():
+    task = text_classification.infer_task(("a", "b"), training_labels=["a", "a", "a", "b"], class_weights="balanced")
+    assert task.class_weights == pytest.approx((4 / (2 * 3), 4 / (2 * 1)))
+    _, weights = task.losses(torch.zeros(2, 2), torch.tensor([1, 0]))
+    assert weights.tolist() == pytest.approx([2.0, 2 / 3])
+
+
+def test_layout_refuses_texts_out_of_order():
+    with pytest.raises(AssertionError, match="order of length"):
+        PackedLayout((3, 1))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+def test_a_prompt_run_once_for_all_texts_scores_and_learns_as_one_before_each(kind, monkeypatch):
+    ids = torch.tensor([token for one in tiny.texts(sorted(LENGTHS)) for token in one])
+    outcomes = []
+    for shared in (True, False):
+        prepared_model = tiny.prepared_model(kind)
+        torch.manual_seed(1)
+        prepared_model.prompt = torch.nn.Parameter(torch.randn(5, 32))
+        monkeypatch.setattr(forward, "_shares_prefix", lambda architecture, shared=shared: shared)
+        scores = forward.compute_logits(prepared_model, ids, PackedLayout(tuple(sorted(LENGTHS))))
+        scores.pow(2).sum().backward()
+        outcomes.append((scores.detach(), prepared_model.prompt.grad))
+    torch.testing.assert_close(outcomes[0][0], outcomes[1][0], atol=2e-6, rtol=0)
+    torch.testing.assert_close(outcomes[0][1], outcomes[1][1], atol=2e-6, rtol=1e-5)
+
+
+def test_an_encoders_prompt_sees_the_text_and_is_never_shared():
+    assert forward._shares_prefix(tiny.prepared_model("gpt2").architecture)
+    assert not forward._shares_prefix(tiny.prepared_model("bert").architecture)
+    assert not forward._shares_prefix(tiny.prepared_model("bloom").architecture)
+
+
+def test_targets_are_the_places_of_the_labels():
+    class Label(str):
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Label.compared += 1
+            return str.__eq__(self, other)
+
+    labels = tuple(Label(f"label {number}") for number in range(100))
+    assert TextClassification(labels).targets(f"label {number}" for number in (99, 0, 50)) == [99, 0, 50]
+    assert Label.compared < 50, "they are looked up, not gone through"

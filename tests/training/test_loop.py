@@ -1,0 +1,184 @@
+"""The loop: events, order, when it looks and when it stops."""
+
+import gc
+import resource
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from finewright.core import events as run_events
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import packing
+from finewright.tasks.text_classification import TextClassification
+from finewright.training import loop
+from support import tiny
+
+TASK = TextClassification(("a", "b", "c"))
+LENGTHS = [4, 6, 3, 5, 4, 6, 2, 5]
+ENCODED = packing.EncodedSplit(tiny.texts(LENGTHS), LENGTHS, [0, 1, 2, 0, 1, 2, 0, 1])
+PLACES = [f"a.csv:{index + 2}" for index in range(8)]
+
+
+def recipe(**changes):
+    options = {
+        "steps": packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=0, epochs=2),
+        "lr": 1e-3,
+        "warmup_ratio": 0.3,
+        "schedule": "linear",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "evaluate_every": 3,
+        "early_stopping_patience": 0,
+    }
+    return loop.TrainingSchedule(**(options | changes))
+
+
+def looks(*accuracies):
+    """An evaluation that finds these accuracies, one after the other; the last goes on for ever."""
+    left = list(accuracies)
+    return lambda: {"accuracy": left.pop(0) if len(left) > 1 else left[0], "loss": 1.0}
+
+
+def fit(evaluate=None, **changes):
+    prepared_model = tiny.prepared_model("gpt2")
+    return list(loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(**changes), evaluate=evaluate, places=PLACES))
+
+
+def test_one_event_per_step_and_a_look_every_so_often_and_at_the_end():
+    events = fit(looks(0.5))
+    steps = [event for event in events if isinstance(event, run_events.StepCompleted)]
+    assert [event.step for event in steps] == list(range(1, steps[-1].num_steps + 1))
+    assert steps[-1].epoch == 2.0
+    assert steps[0].lr < steps[1].lr > steps[-1].lr
+    assert sum(event.result.num_rows for event in steps) == 2 * len(LENGTHS)
+    looked = [event.step for event in events if isinstance(event, run_events.EvaluationCompleted)]
+    assert looked == sorted({*range(3, len(steps) + 1, 3), len(steps)})
+    assert events[-1] == run_events.TrainingStopped(step=steps[-1].num_steps, early=False)
+
+
+def test_best_is_better_than_every_time_before_and_ties_go_to_the_lower_loss():
+    seen = [
+        event.best
+        for event in fit(looks(0.5, 0.4, 0.5, 0.6), evaluate_every=2)
+        if isinstance(event, run_events.EvaluationCompleted)
+    ]
+    assert seen[:4] == [True, False, False, True]
+    losses = iter([1.0, 0.9, 1.1, *[2.0] * 9])
+    events = fit(lambda: {"accuracy": 0.5, "loss": next(losses)}, evaluate_every=2)
+    assert [event.best for event in events if isinstance(event, run_events.EvaluationCompleted)][:3] == [True, True, False]
+
+
+def test_early_stopping_waits_so_many_looks():
+    events = fit(looks(0.5, 0.4), evaluate_every=1, early_stopping_patience=2)
+    assert events[-1] == run_events.TrainingStopped(step=3, early=True)
+
+
+def test_without_validation_nothing_is_looked_at():
+    assert not any(isinstance(event, run_events.EvaluationCompleted) for event in fit())
+
+
+def test_a_tensor_that_stays_at_zero_gradient_is_refused():
+    prepared_model = tiny.prepared_model("gpt2")
+    for parameter in prepared_model.network.transformer.h[1].parameters():
+        parameter.register_hook(lambda gradient: gradient * 0)
+    with pytest.raises(UserError, match=r"step 3: 12 trained tensors get no gradient, for instance transformer\.h\.1"):
+        list(loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(), evaluate=None, places=PLACES))
+
+
+def test_training_puts_dropout_on_and_looking_puts_it_off():
+    prepared_model, modes = tiny.prepared_model("gpt2"), []
+
+    def look():
+        modes.append(prepared_model.trainable_module.training)
+        return {"accuracy": 0.5, "loss": 1.0}
+
+    for event in loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(), evaluate=look, places=PLACES):
+        if isinstance(event, run_events.StepCompleted):
+            assert prepared_model.trainable_module.training
+    assert modes
+    assert not any(modes)
+
+
+def refused(prepared_model, **changes):
+    """The message of a training that must end with the first step."""
+    with pytest.raises(UserError, match="step 1: loss nan|step 1: loss inf|gradient norm nan") as caught:
+        list(loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(lr=1e-3, **changes), evaluate=None, places=PLACES))
+    assert caught.value.code == ExitCode.NON_FINITE
+    assert "--resume RUN --change lr=0.0005" in caught.value.fix
+    return caught.value
+
+
+def one_update():
+    """All eight rows in two passes of one update."""
+    return packing.schedule_updates(LENGTHS, budget=20, gradient_accumulation_steps=9, seed=0, epochs=1)
+
+
+def test_the_row_at_fault_is_named_and_no_other():
+    """One row has a token that no other has, and what the token stands for is no number."""
+    prepared_model = tiny.prepared_model("gpt2")
+    counts = Counter(token for ids in ENCODED.ids for token in set(ids))
+    token = next(token for token in ENCODED.ids[5] if counts[token] == 1)
+    prepared_model.network.transformer.wte.weight.data[token] = float("nan")
+    found = refused(prepared_model, steps=one_update())
+    assert found.where == "a.csv:7"
+    assert "of its 8 rows these give no number even alone" in found.what
+    assert "mend or remove them" in found.fix
+
+
+def test_when_every_row_is_at_fault_it_is_the_weights():
+    prepared_model = tiny.prepared_model("gpt2")
+    prepared_model.network.score.weight.data[0, 0] = float("nan")
+    found = refused(prepared_model, steps=one_update())
+    assert "each of its 8 rows gives no number even alone, so the weights are at fault" in found.what
+    assert sorted(found.where.split(", ")) == PLACES
+
+
+def test_when_no_row_is_at_fault_alone_that_is_said():
+    """Every loss is a number, the gradient is not."""
+    prepared_model = tiny.prepared_model("gpt2")
+    prepared_model.network.score.weight.register_hook(lambda gradient: gradient * float("nan"))
+    found = refused(prepared_model, steps=one_update())
+    assert "none of its 8 rows does that alone" in found.what
+    assert "tries again from the last checkpoint, more slowly; where that ends here too" in found.fix, "it is not known to help"
+    assert sorted(found.where.split(", ")) == PLACES
+
+
+def live_tensors():
+    gc.collect()
+    return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+
+
+def test_a_step_leaves_nothing_behind():
+    """As many tensors after step 40 as after step 8: nothing piles up in a long run."""
+    plan = packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=0, epochs=20, max_steps=40)
+    counted = {}
+    for event in loop.train(
+        tiny.prepared_model("gpt2"), ENCODED, task=TASK, recipe=recipe(steps=plan), evaluate=None, places=PLACES
+    ):
+        if isinstance(event, run_events.StepCompleted) and event.step in (8, 40):
+            counted[event.step] = live_tensors()
+    assert counted[40] == counted[8]
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_two_thousand_steps_and_thirty_runs_take_no_more_memory():
+    """Less than 1 MB for every hundred steps, after the first hundreds in which caches fill."""
+    resident = {}
+    for run in range(31):
+        steps = 2000 if run == 30 else 20
+        plan = packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=run, epochs=1000, max_steps=steps)
+        for event in loop.train(
+            tiny.prepared_model("gpt2"), ENCODED, task=TASK, recipe=recipe(steps=plan), evaluate=None, places=PLACES
+        ):
+            if isinstance(event, run_events.StepCompleted) and event.step in (20, 500, 2000):
+                resident[run, event.step] = resident_bytes()
+    assert resident[30, 2000] - resident[30, 500] < 15e6
+    assert resident[29, 20] - resident[9, 20] < 20e6

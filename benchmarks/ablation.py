@@ -58,7 +58,7 @@ def cell(name: str, way: str, num_steps: int) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         for patch in switches()[name]:
             stack.enter_context(patch)
-        given = {"knobs": speed.WAYS[way], "num_labels": speed.LABELS, "num_steps": num_steps, "least_seconds": 3.0}
+        given = {"options": speed.WAYS[way], "num_labels": speed.LABELS, "num_steps": num_steps, "least_seconds": 3.0}
         told = engine_steps.measure(speed.network(), speed.texts(), method=way, **given)
     return {"without": name, "way": way, "rate": told["tokens"] / told["cpu_seconds"]}
 
@@ -68,10 +68,10 @@ def show(cells: list[dict[str, Any]]) -> None:
     rates: dict[tuple[str, str], list[float]] = {}
     for one in cells:
         rates.setdefault((one["without"], one["way"]), []).append(one["rate"])
-    ways = list(dict.fromkeys(one["way"] for one in cells))
-    print("| without | " + " | ".join(ways) + " |\n|---|" + "---|" * len(ways))
+    candidates = list(dict.fromkeys(one["way"] for one in cells))
+    print("| without | " + " | ".join(candidates) + " |\n|---|" + "---|" * len(candidates))
     for name in dict.fromkeys(one["without"] for one in cells):
-        medians = [(statistics.median(rates[ALL, way]), statistics.median(rates[name, way])) for way in ways]
+        medians = [(statistics.median(rates[ALL, way]), statistics.median(rates[name, way])) for way in candidates]
         told = [f"{all_on:,.0f} tokens/s" if name == ALL else f"{all_on / less:.2f} ×" for all_on, less in medians]
         print(f"| {name} | " + " | ".join(told) + " |")
 

@@ -42,10 +42,10 @@ class Stopwatch:
         """Inside, calls of the function are timed."""
         honest = getattr(where, name)
 
-        def timed(*args: Any, **options: Any) -> Any:
+        def timed(*args: Any, **extra: Any) -> Any:
             began = time.perf_counter()
             try:
-                return honest(*args, **options)
+                return honest(*args, **extra)
             finally:
                 self.seconds[label()].append(time.perf_counter() - began)
 
@@ -87,20 +87,20 @@ def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -
     from finewright.core.interrupts import Interrupted, StopRequest
     from finewright.runs import checkpoint, checkpoint_manager
 
-    watch, wish, began = Stopwatch(), StopRequest(), 0.0
+    watch, stop_request, began = Stopwatch(), StopRequest(), 0.0
 
-    def listen(event: Any) -> None:
+    def on_event(event: Any) -> None:
         nonlocal began
         began = began or (time.monotonic() if type(event).__name__ == "Stepped" else 0.0)
         if began and time.monotonic() - began > arguments.seconds:
-            wish.number = 15
+            stop_request.number = 15
 
-    knobs = {"training.num_threads": arguments.threads, "training.early_stopping_patience": 0, "training.epochs": 1000}
-    knobs |= {"training.tokens_per_micro_batch": arguments.tokens} if arguments.tokens else {}
+    options = {"training.num_threads": arguments.threads, "training.early_stopping_patience": 0, "training.epochs": 1000}
+    options |= {"training.tokens_per_micro_batch": arguments.tokens} if arguments.tokens else {}
     with watch.over_a_run(), contextlib.suppress(Interrupted):
-        finewright.train(TICKETS, model=model, method=method, out=out, knobs=knobs, listen=listen, stop=wish)
+        finewright.train(TICKETS, model=model, method=method, out=out, options=options, on_event=on_event, stop=stop_request)
     found = time.perf_counter()
-    newest = checkpoint.load_latest(out / "checkpoints", tell=print)
+    newest = checkpoint.load_latest(out / "checkpoints", notify=print)
     verifying = time.perf_counter() - found
     assert newest is not None
     return {

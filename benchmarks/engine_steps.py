@@ -24,7 +24,7 @@ EPOCHS = 3
 LR = 1e-4
 PLAIN: dict[str, Any] = {
     "warmup_ratio": 0.0,
-    "schedule": "constant",
+    "lr_scheduler": "constant",
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "early_stopping_patience": 0,
@@ -36,7 +36,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     ids: Sequence[Sequence[int]] | TokenRows,
     *,
     method: str,
-    knobs: dict[str, Any],
+    options: dict[str, Any],
     num_labels: int,
     num_steps: int,
     least_seconds: float = 0.0,
@@ -59,7 +59,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     net.set_attn_implementation(packed.NAME)
     shape = architectures.architecture_of(net.config)
     encoded = packing.EncodedSplit(ids, (), [row % num_labels for row in range(len(ids))])
-    prepared_model = methods.build_method(method, knobs).prepare(
+    prepared_model = methods.build_method(method, options).prepare(
         net, architecture=shape, head=shape.head, origin=BaseModelRef("made here", "", None)
     )
     if hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16":
@@ -69,10 +69,10 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     if rows_per_step:
         budget = max(rows_per_step * sum(lengths) // len(lengths), *lengths)
     steps = packing.schedule_updates(lengths, budget=budget, gradient_accumulation_steps=1, seed=0, epochs=EPOCHS)
-    recipe = loop.TrainingSchedule(steps, lr=LR, evaluate_every=len(steps), **PLAIN)
+    schedule = loop.TrainingSchedule(steps, lr=LR, evaluate_every=len(steps), **PLAIN)
     known = optimizations.SplitLengths(encoded.lengths, [], tokens=encoded.tokens())
     saved = optimizations.choose_optimizations(
-        prepared_model, train=TrainingConfig(), texts=known, recipe=recipe, memory_bytes=hardware.free_bytes(device)
+        prepared_model, train=TrainingConfig(), texts=known, schedule=schedule, memory_bytes=hardware.free_bytes(device)
     )
     saved.apply(prepared_model, device=device)
     prepared_model.trainable_module.to(device)
@@ -80,7 +80,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
         net.set_attn_implementation(packed.NAME)
     if compiled:
         acceleration.start_compiling(prepared_model)
-    optimizer = optimizer_module.build_optimizer(prepared_model, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = optimizer_module.build_optimizer(prepared_model, lr=schedule.lr, weight_decay=schedule.weight_decay)
     ready = _now()
     splits = {"train": encoded}
     saved.fill(prepared_model, splits, ("train",))
@@ -93,7 +93,9 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
             break
         prepared_model.train()
         parts = [packing.collate(splits["train"], rows, device=device) for rows in one.batches]
-        step.train_step(prepared_model, parts, task=task, optimizer=optimizer, lr=recipe.lr, max_grad_norm=recipe.max_grad_norm)
+        step.train_step(
+            prepared_model, parts, task=task, optimizer=optimizer, lr=schedule.lr, max_grad_norm=schedule.max_grad_norm
+        )
         heard(number + 1)
         marks.append(_now())
         done.append(sum(len(encoded.ids[row]) for rows in one.batches for row in rows))

@@ -32,11 +32,11 @@ def ability(accuracy: float, *, spread: float) -> float:
 
 def play(rng: np.random.Generator, *, able: list[float], spreads: list[float], seeds: int) -> dict[int, Predictions]:
     """The answers of all ways to the same rows."""
-    ease, ways = rng.normal(0, EASE, ROWS), {}
+    ease, candidates = rng.normal(0, EASE, ROWS), {}
     for number, (mean, spread) in enumerate(zip(able, spreads, strict=True)):
         chance = 1 / (1 + np.exp(-(mean + ease + rng.normal(0, OWN, ROWS) + rng.normal(0, spread, (seeds, 1)))))
-        ways[number] = Predictions((rng.random((seeds, ROWS)) >= chance).astype(int), np.zeros(ROWS, dtype=int))
-    return ways
+        candidates[number] = Predictions((rng.random((seeds, ROWS)) >= chance).astype(int), np.zeros(ROWS, dtype=int))
+    return candidates
 
 
 def main() -> None:

@@ -48,15 +48,15 @@ def run(arguments: argparse.Namespace) -> dict:
 
     marks: list[float] = []
 
-    def listen(event: object) -> None:
+    def on_event(event: object) -> None:
         if type(event).__name__ in ("Stepped", "Evaluated", "Stopped"):
             marks.append(time.process_time())
 
     data = Path(arguments.data[0])
     out = Path(arguments.runs or tempfile.mkdtemp()) / f"{data.name}-{arguments.method}-{arguments.seed}"
-    knobs = {"seed": arguments.seed, "training.num_threads": 1}
+    options = {"seed": arguments.seed, "training.num_threads": 1}
     with clock() as began:
-        done = finewright.train(data, model=arguments.model, method=arguments.method, out=out, knobs=knobs, listen=listen)
+        done = finewright.train(data, model=arguments.model, method=arguments.method, out=out, options=options, on_event=on_event)
     result = done.result
     test = result.metrics["test"]
     kept = ("method", "seed", "trainable_parameters", "total_parameters", "train_seconds", "steps", "epochs")

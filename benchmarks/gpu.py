@@ -179,7 +179,7 @@ def finewright(net: Any, ids: list[list[int]], name: Cell, *, num_steps: int, cl
 
     _, kind, way, who = name
     counts = {"num_labels": speed.LABELS, "num_steps": WARM - 1 + num_steps, "rows_per_step": ROWS[kind]}
-    told = engine_steps.measure(net, ids, method=way, knobs={}, device=device, heard=clock, **counts, **FINEWRIGHT[who])
+    told = engine_steps.measure(net, ids, method=way, options={}, device=device, heard=clock, **counts, **FINEWRIGHT[who])
     return told | {"compiled": sum(module._compiled_call_impl is not None for module in net.modules())}
 
 

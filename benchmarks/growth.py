@@ -80,7 +80,7 @@ def train(axis: str, size: int, *, method: str, num_steps: int, least_seconds: f
     numbers, weights = (sum(p.numel() for p in part.parameters()) for part in (net, net.transformer.h))
     before = resident_bytes()
     counts = {"num_labels": labels, "num_steps": num_steps, "least_seconds": least_seconds}
-    told = engine_steps.measure(net, ids, method=method, knobs={}, **counts)
+    told = engine_steps.measure(net, ids, method=method, options={}, **counts)
     sizes = ids.lengths.astype(np.int64)
     length = float((sizes**2).sum() / sizes.sum())  # tokens that a token sees, on average
     products = 2 * weights + 4 * BLOCKS[width] * width * length
@@ -125,9 +125,9 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
     resident: dict[str, int] = {}
 
     def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        def do(*words: Any, **options: Any) -> Any:
+        def do(*words: Any, **extra: Any) -> Any:
             began = time.process_time()
-            made = work(*words, **options)
+            made = work(*words, **extra)
             seconds[part] = time.process_time() - began
             resident[part] = resident_bytes()
             return made
@@ -139,7 +139,7 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
         file = Path(place) / name
         write(file, num_rows)
         before, num_bytes = resident_bytes(), file.stat().st_size
-        dataset = timed("reading", dataset_module.read_dataset)(file, knobs=settings.data)
+        dataset = timed("reading", dataset_module.read_dataset)(file, options=settings.data)
         timed("checking", checks.check_dataset)(dataset)
         task = text_classification.infer_task(
             dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
@@ -151,7 +151,7 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
         timed("hashing", fingerprint.make_fingerprint)(splits=found.splits, **known)
     seconds["planning"] -= seconds["tokenising"]
     sizes = {"tokens": sum(sum(one.lengths) for one in found.splits.values()), "file_bytes": num_bytes}
-    sizes |= {"before_bytes": before, "resident_bytes": resident_bytes(), "updates": len(found.forecast.recipe.steps)}
+    sizes |= {"before_bytes": before, "resident_bytes": resident_bytes(), "updates": len(found.training_plan.schedule.steps)}
     total = sum(seconds.values())
     return sizes | {
         "cpu_seconds": total,

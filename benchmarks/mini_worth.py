@@ -60,12 +60,12 @@ def measure(arguments: argparse.Namespace) -> None:
                         rows, out = Path(place) / data.name, Path(place) / "run"
                         rows.mkdir()
                         draw(data, size=size, seed=seed, into=rows)
-                        knobs = {
+                        options = {
                             "seed": seed,
                             "training.num_threads": 1,
                             "training.learning_rate": methods.get_method(method).learning_rate,
                         }
-                        run = finewright.train(rows, model=arguments.model, method=method, out=out, knobs=knobs)
+                        run = finewright.train(rows, model=arguments.model, method=method, out=out, options=options)
                         accuracy, seconds = run.result.metrics["test"]["accuracy"], run.result.train_seconds
                     found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": accuracy}
                     with arguments.out.open("a", encoding="utf-8") as handle:

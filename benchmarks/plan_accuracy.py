@@ -55,13 +55,13 @@ def measure(arguments: argparse.Namespace) -> None:
                 for method in wanted:
                     if (name, method, tokens) in done:
                         continue
-                    knobs = {
+                    options = {
                         "training.max_steps": arguments.steps,
                         "training.num_threads": 1,
                         "training.tokens_per_micro_batch": tokens,
                     }
                     out = Path(place) / f"{name}-{method}-{tokens}"
-                    run = finewright.train(TICKETS, model=model, method=method, out=out, knobs=knobs)
+                    run = finewright.train(TICKETS, model=model, method=method, out=out, options=options)
                     found = {"model": name, "method": method, "tokens": tokens, "trained": run.result.trainable_parameters}
                     for key in KEYS:
                         found[key] = getattr(run.result, key)

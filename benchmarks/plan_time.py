@@ -37,7 +37,7 @@ def inside(model: str, *, method: str, budget: str) -> float:
     for name in IMPORTED:
         importlib.import_module(name)
     began = time.perf_counter()
-    found = api.plan(model=model, method=method, knobs={"memory_budget": budget})
+    found = api.plan(model=model, method=method, options={"memory_budget": budget})
     seconds = time.perf_counter() - began
     assert found.entries, "nothing was planned"
     return seconds

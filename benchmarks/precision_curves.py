@@ -28,20 +28,20 @@ def run(arguments: argparse.Namespace, method: str, precision: str, seed: int) -
 
     losses: list[float] = []
 
-    def listen(event: Any) -> None:
+    def on_event(event: Any) -> None:
         if type(event).__name__ == "Stepped":
             losses.append(event.result.loss)
 
-    knobs = {
+    options = {
         "seed": seed,
         "training.precision": precision,
         "training.max_steps": arguments.steps,
         "training.early_stopping_patience": 0,
     }
-    knobs |= {"training.epochs": arguments.epochs, "training.num_threads": 1}
+    options |= {"training.epochs": arguments.epochs, "training.num_threads": 1}
     with tempfile.TemporaryDirectory() as place:
         done = finewright.train(
-            arguments.data, model=arguments.model, method=method, out=f"{place}/run", knobs=knobs, listen=listen
+            arguments.data, model=arguments.model, method=method, out=f"{place}/run", options=options, on_event=on_event
         )
         accuracy = done.result.metrics["validation"]["accuracy"]
     model, data = Path(arguments.model).name, Path(arguments.data).name

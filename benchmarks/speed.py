@@ -131,7 +131,7 @@ def finewright(way: str, num_steps: int) -> dict:
     """The engine's own steps on this benchmark's texts."""
     import engine_steps
 
-    return engine_steps.measure(network(), texts(), method=way, knobs=WAYS[way], num_labels=LABELS, num_steps=num_steps)
+    return engine_steps.measure(network(), texts(), method=way, options=WAYS[way], num_labels=LABELS, num_steps=num_steps)
 
 
 def _alike(ids: list[list[int]], *, rows: int = ROWS) -> list[list[int]]:

@@ -40,18 +40,23 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 
     looks: list[Look] = []
 
-    def listen(event: Any) -> None:
+    def on_event(event: Any) -> None:
         if type(event).__name__ == "Evaluated":
             looks.append((time.process_time() - began[0], event.metrics["accuracy"]))
 
-    knobs = {"training.num_threads": 1, "training.early_stopping_patience": 0, "training.evals_per_epoch": LOOKS}
-    knobs |= {"seed": arguments.seed, "data.max_length": MAX_LENGTH}
+    options = {"training.num_threads": 1, "training.early_stopping_patience": 0, "training.evals_per_epoch": LOOKS}
+    options |= {"seed": arguments.seed, "data.max_length": MAX_LENGTH}
     with tempfile.TemporaryDirectory() as place, clock() as began:
         done = finewright.train(
-            arguments.data[0], model=arguments.model, method=arguments.method, out=f"{place}/run", knobs=knobs, listen=listen
+            arguments.data[0],
+            model=arguments.model,
+            method=arguments.method,
+            out=f"{place}/run",
+            options=options,
+            on_event=on_event,
         )
         chosen, epochs = json.loads(Path(place, "run", "config.json").read_text())["choices"], done.result.epochs
-    lr = next(choice["value"] for choice in chosen if choice["knob"] == "training.learning_rate")
+    lr = next(choice["value"] for choice in chosen if choice["option"] == "training.learning_rate")
     return {"looks": looks, "epochs": epochs, "lr": lr}
 
 
@@ -66,7 +71,10 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     set_seed(arguments.seed)
-    dataset, model = dataset_module.read_dataset(arguments.data[0], knobs=DataConfig()), str(resolve_model(arguments.model).path)
+    dataset, model = (
+        dataset_module.read_dataset(arguments.data[0], options=DataConfig()),
+        str(resolve_model(arguments.model).path),
+    )
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = prepare(arguments.method, model, len(dataset.labels))
     give_padding(tokenizer, network)

@@ -17,7 +17,7 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("api")
     method = finewright.LoRA(rank=4, alpha=8, target_modules=("query", "value"))
     model = str(tiny.folder(root / "gpt2"))
-    return finewright.train(tiny.tickets(root / "t.csv"), model=model, method=method, out=root / "run", knobs=FAST)
+    return finewright.train(tiny.tickets(root / "t.csv"), model=model, method=method, out=root / "run", options=FAST)
 
 
 def test_a_run_has_result_and_predict(run):
@@ -43,7 +43,7 @@ def test_ways_are_classes_with_checked_knobs():
 
 def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
     with pytest.raises(UserError, match=r"train\.lrr: unknown knob; did you mean 'lr'"):
-        finewright.train("t.csv", model="x", knobs={"train.lrr": 1})
+        finewright.train("t.csv", model="x", options={"train.lrr": 1})
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
@@ -65,7 +65,7 @@ def test_a_model_that_is_loaded_does_not_change_with_its_folder(run, tmp_path, m
     """Overwritten or cut off in place, as by a careless copy, an adapter's base too: what predicts is in memory of its own."""
     shutil.copytree(run.path.parent / "gpt2", tmp_path / "gpt2")
     data, model = run.path.parent / "t.csv", str(tmp_path / "gpt2")
-    made = finewright.train(data, model=model, method=method, out=tmp_path / "run", knobs=FAST)
+    made = finewright.train(data, model=model, method=method, out=tmp_path / "run", options=FAST)
     before = made.predict(["where is my parcel?"])
     files = list(tmp_path.rglob("*.safetensors"))
     for path in files:

@@ -16,13 +16,13 @@ from finewright.runs import pipeline
 from finewright.runs.run import Run, open_run
 
 
-def _settings(model: str | Path, knobs: Mapping[str, Any] | None) -> tuple[RunConfig, dict[str, Any]]:
+def _settings(model: str | Path, options: Mapping[str, Any] | None) -> tuple[RunConfig, dict[str, Any]]:
     """All knobs but the way's, and the way's."""
     tree: dict[str, Any] = {}
-    for key, value in (knobs or {}).items():
+    for key, value in (options or {}).items():
         config.set_option(tree, key, value)
-    method_knobs = tree.pop("method", {})
-    return config.build_options(RunConfig, {"model": str(model), **tree}), method_knobs
+    method_options = tree.pop("method", {})
+    return config.build_options(RunConfig, {"model": str(model), **tree}), method_options
 
 
 def train(  # noqa: PLR0913  one keyword for each thing a run can be given
@@ -32,9 +32,9 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     method: Method | type[Method] | str = methods.AUTO,
     test: str | Path | None = None,
     out: str | Path | None = None,
-    knobs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     shared: DatasetCache | None = None,
-    listen: Callable[[Any], None] = lambda event: None,
+    on_event: Callable[[Any], None] = lambda event: None,
     stop: StopRequest | None = None,
 ) -> Run:
     """Fine-tune `model` on labelled text.
@@ -44,32 +44,32 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     With `out`, an unfinished run of the same order goes on, and a finished one is handed back. `shared`: rows and token ids
     that other runs of this process need too.
     """
-    settings, method_knobs = _settings(model, knobs)
+    settings, method_options = _settings(model, options)
     for name, value in (("data", str(source)), ("model", settings.model)):
         if not value.strip() or "\0" in value:
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     if isinstance(method, str):
-        ways = method_plan.candidate_methods(method, knobs=method_knobs)
-    elif method_knobs:
+        candidates = method_plan.candidate_methods(method, options=method_options)
+    elif method_options:
         raise UserError(
             "knobs of the method are given twice", where="method", fix="give them to its class, or name the method by a string"
         )
     else:
-        ways = [method() if isinstance(method, type) else method]
+        candidates = [method() if isinstance(method, type) else method]
     place = Path(out) if out else None
-    options: dict[str, Any] = {"shared": shared, "listen": listen, "stop": stop}
-    return Run(pipeline.train(source, settings=settings, ways=ways, test=test, out=place, **options))
+    extra: dict[str, Any] = {"shared": shared, "on_event": on_event, "stop": stop}
+    return Run(pipeline.train(source, settings=settings, candidates=candidates, test=test, out=place, **extra))
 
 
 def resume(
     path: str | Path,
     *,
     changes: Sequence[str] = (),
-    listen: Callable[[Any], None] = lambda event: None,
+    on_event: Callable[[Any], None] = lambda event: None,
     stop: StopRequest | None = None,
 ) -> Run:
     """Go on with the unfinished run at `path`. `changes`: `knob=value` for what may change inside a run, such as `lr=1e-4`."""
-    return Run(pipeline.resume(Path(path), changes=changes, listen=listen, stop=stop))
+    return Run(pipeline.resume(Path(path), changes=changes, on_event=on_event, stop=stop))
 
 
 def plan(
@@ -78,7 +78,7 @@ def plan(
     model: str | Path = config.DEFAULT_MODEL,
     method: Method | type[Method] | str = "all",
     num_labels: int = 2,
-    knobs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     looking: Callable[[str, int, int], None] = lambda way, number, total: None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> report.PlanReport:
@@ -86,15 +86,17 @@ def plan(
 
     `knobs={"memory_budget": "8GB"}`: memory that may be taken; without it, what this machine has free.
     """
-    settings, method_knobs = _settings(model, knobs)
+    settings, method_options = _settings(model, options)
     if isinstance(method, str):
         kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
-        if len(kinds) > 1 and method_knobs:
+        if len(kinds) > 1 and method_options:
             raise UserError("knobs of a way want one way", where="method", fix="--method NAME, see `finewright methods`")
-        ways = [methods.build_method(kind.name(), method_knobs) for kind in kinds]
+        candidates = [methods.build_method(kind.name(), method_options) for kind in kinds]
     else:
-        ways = [method() if isinstance(method, type) else method]
-    return report.plan_methods(source, ways=ways, settings=settings, num_labels=num_labels, looking=looking, progress=progress)
+        candidates = [method() if isinstance(method, type) else method]
+    return report.plan_methods(
+        source, candidates=candidates, settings=settings, num_labels=num_labels, looking=looking, progress=progress
+    )
 
 
 def predict(path: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:

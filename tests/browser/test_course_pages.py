@@ -112,7 +112,7 @@ def worked_on(page, server):
 def a_round(page, server):
     """Both kinds of answers: what is right is looked up in the course."""
     right = {one.question: one.right.text for one in server.learner.course.lesson(6).questions}
-    for wish in (True, False):
+    for stop_request in (True, False):
         page.goto(url(server, "/lessons/06_memory"))
         press(page, "Questions on this lesson")
         while (question := page.wait_for_selector("legend").inner_text()) not in right:
@@ -121,11 +121,13 @@ def a_round(page, server):
             press(page, "Next question")
         yield "a question"
         options = page.locator("label.option")
-        fitting = [place for place in range(options.count()) if (options.nth(place).inner_text() == right[question]) == wish]
+        fitting = [
+            place for place in range(options.count()) if (options.nth(place).inner_text() == right[question]) == stop_request
+        ]
         options.nth(fitting[0]).click()
         press(page, "Answer")
-        page.wait_for_selector("p.says.right" if wish else "p.says:not(.right)")
-        yield "an answer that is right" if wish else "an answer that is wrong"
+        page.wait_for_selector("p.says.right" if stop_request else "p.says:not(.right)")
+        yield "an answer that is right" if stop_request else "an answer that is wrong"
 
 
 def test_every_state_of_a_page(page, server):

@@ -21,9 +21,9 @@ def asked(monkeypatch, tmp_path):
     table = made.standing(made.usual())
     results, seen = made.results(table, tmp_path), {}
 
-    def compare(source, **options):
-        seen.update(options, source=source)
-        options["listen"]("jobs = 2: 2 cores")
+    def compare(source, **extra):
+        seen.update(extra, source=source)
+        extra["on_event"]("jobs = 2: 2 cores")
         return SimpleNamespace(results=results, page=tmp_path / "report.html", path=tmp_path)
 
     monkeypatch.setattr(comparing, "compare", compare)
@@ -39,7 +39,7 @@ def test_every_flag_arrives(asked, tmp_path):
     assert (asked["model"], asked["methods"], asked["seeds"]) == ("gpt2", ["lora", "freeze"], 2)
     assert (asked["train_sizes"], asked["search_trials"], asked["budget"]) == (["50", "all"], 8, "8GB")
     assert (asked["test"], asked["out"], asked["jobs"]) == ("x.csv", tmp_path / "c", 3)
-    assert asked["knobs"] == {"lora": {"rank": 4}, "training": {"epochs": 2}, "data": {"text_column": "body"}}
+    assert asked["options"] == {"lora": {"rank": 4}, "training": {"epochs": 2}, "data": {"text_column": "body"}}
     assert "jobs = 2" in err
     for said in ("accuracy", "├", "Pre-training was worth", "page"):
         assert said in out, said
@@ -50,15 +50,22 @@ def test_every_flag_arrives(asked, tmp_path):
 )
 def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, column):
     """What was given to `compare` by name comes back from the command that the page shows."""
-    knobs = {
+    options = {
         "data.text_column": column,
         "data.label_column": None,
         "training": {"epochs": 2, "learning_rate": 1e-5},
         "seed": 3,
         "force": True,
     }
-    knobs |= {"lora.rank": 4, "lora.target": ["query", "value"], "freeze.training.learning_rate": 1e-4}
-    given = {"test": tmp_path / "x.csv", "model": "mini", "methods": ["lora", "freeze"], "seeds": 2, "trials": 8, "knobs": knobs}
+    options |= {"lora.rank": 4, "lora.target": ["query", "value"], "freeze.training.learning_rate": 1e-4}
+    given = {
+        "test": tmp_path / "x.csv",
+        "model": "mini",
+        "methods": ["lora", "freeze"],
+        "seeds": 2,
+        "trials": 8,
+        "options": options,
+    }
     spec = replace(comparing._asked("t 1.csv", **given), train_sizes=("50", "all"))
     assert call(*shlex.split(spec.command(budget="8GB", out=tmp_path / "c", jobs=2))[1:])[0] == 0
     names = {
@@ -67,10 +74,10 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
         "methods": "methods",
         "seeds": "seeds",
         "trials": "search_trials",
-        "knobs": "knobs",
+        "options": "options",
     }
     again = comparing._asked(asked["source"], **{name: asked[flag] for name, flag in names.items()})
-    spec.knobs["data"].pop("label_column")  # left open, which says nothing
+    spec.options["data"].pop("label_column")  # left open, which says nothing
     assert replace(again, train_sizes=tuple(asked["train_sizes"])) == spec
     assert (asked["budget"], asked["out"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
 
@@ -94,11 +101,11 @@ def test_a_toml_file_gives_model_and_knobs(asked, tmp_path):
     (tmp_path / "c.toml").write_text('model = "mini"\n[train]\nmax_steps = 3\n[lora]\nrank = 2\n')
     assert call("compare", "t.csv", "--config", tmp_path / "c.toml", "--set", "lora.rank=4")[0] == 0
     assert asked["model"] == "mini"
-    assert asked["knobs"] == {"training": {"max_steps": 3}, "lora": {"rank": 4}}
+    assert asked["options"] == {"training": {"max_steps": 3}, "lora": {"rank": 4}}
 
 
 def test_what_is_refused_is_one_message_and_its_code(monkeypatch):
-    def compare(source, **options):
+    def compare(source, **extra):
         raise UserError("begun with other settings or data:\n  seeds: [0] → [0, 1]", where="runs/c", code=4)
 
     monkeypatch.setattr(comparing, "compare", compare)

@@ -91,7 +91,7 @@ def test_a_toml_file_and_flags_over_it(place, tmp_path):
     )
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert code == 0, err
-    assert config["method_knobs"]["rank"] == 2
+    assert config["method_options"]["rank"] == 2
     assert (config["settings"]["training"]["max_steps"], config["settings"]["training"]["epochs"]) == (3, 5)
 
 
@@ -141,8 +141,8 @@ def test_methods_lists_every_way_with_its_knobs():
     assert [way["method"] for way in table] == methods.method_names()
     for way in table:
         assert way["summary"] in text
-        assert all(knob["knob"] in text for knob in way["knobs"])
-    assert "training.learning_rate" in call("knobs")[1]
+        assert all(option["option"] in text for option in way["options"])
+    assert "training.learning_rate" in call("options")[1]
 
 
 def test_doctor_speaks_json_too():

@@ -50,7 +50,7 @@ def test_operations_are_said_short(count, words):
 
 
 def test_the_tables_stay_readable_in_a_narrow_terminal():
-    found = api.plan(model="gpt2", method="prompt", knobs={"data.max_length": 16, "memory_budget": "100MB"})
+    found = api.plan(model="gpt2", method="prompt", options={"data.max_length": 16, "memory_budget": "100MB"})
     shown = {}
     for width in (120, 80, 60, 40):
         console = Console(width=width, file=io.StringIO())
@@ -70,9 +70,9 @@ def test_the_tables_stay_readable_in_a_narrow_terminal():
 def test_reasons_that_ways_share_are_told_once():
     def made(lr, epochs):
         return [
-            {"knob": "training.learning_rate", "value": lr, "reason": "its own"},
-            {"knob": "training.tokens_per_micro_batch", "value": 1600, "reason": "16 texts"},
-            {"knob": "training.epochs", "value": epochs, "reason": f"{epochs} are enough"},
+            {"option": "training.learning_rate", "value": lr, "reason": "its own"},
+            {"option": "training.tokens_per_micro_batch", "value": 1600, "reason": "16 texts"},
+            {"option": "training.epochs", "value": epochs, "reason": f"{epochs} are enough"},
         ]
 
     lines = report.describe_decisions([("a", made(1e-3, 3)), ("b", made(5e-5, 4)), ("c", made(1e-3, 3)[:2])])
@@ -94,7 +94,7 @@ def test_no_knob_is_looked_for_among_all_others():
             compared.append(other)
             return str(self) == str(other)
 
-    made = [{"knob": Knob(f"train.knob{number}"), "value": 1, "reason": ""} for number in range(100)]
+    made = [{"option": Knob(f"train.knob{number}"), "value": 1, "reason": ""} for number in range(100)]
     assert len(report.describe_decisions([("a", made), ("b", made)])) == 100
     assert len(compared) < 500, "a few for each of the choices, not each with each"
 

@@ -23,8 +23,8 @@ def place(tmp_path_factory):
     return root
 
 
-def measure(name, place, *, kind="gpt2", known=None, **knobs):
-    dataset = dataset_module.read_dataset(place / "t.csv", knobs=DataConfig(**knobs))
+def measure(name, place, *, kind="gpt2", known=None, **options):
+    dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig(**options))
     settings = build_options(RunConfig, {"model": str(place / kind)})
     source = hub.resolve_model(str(place / kind))
     made = baselines.measure(name, {"all": dataset}, source=source, settings=settings, known={} if known is None else known)
@@ -46,7 +46,7 @@ def test_majority_says_the_most_frequent_label(place, tmp_path):
     (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(f"{i} {row}" for i, row in enumerate(rows)) + "\n")
     found = baselines.measure(
         MAJORITY,
-        {"10": dataset_module.read_dataset(tmp_path / "t.csv", knobs=DataConfig())},
+        {"10": dataset_module.read_dataset(tmp_path / "t.csv", options=DataConfig())},
         source=None,
         settings=None,
         known={},
@@ -72,7 +72,7 @@ def test_without_validation_rows_nothing_is_chosen_by_them(place):
 
 def test_texts_without_words_are_told(place, tmp_path):
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{'!' * (i + 1)},{'ab'[i % 2]}\n" for i in range(40)))
-    dataset = dataset_module.read_dataset(tmp_path / "t.csv", knobs=DataConfig())
+    dataset = dataset_module.read_dataset(tmp_path / "t.csv", options=DataConfig())
     with pytest.raises(UserError, match="no words in the training texts"):
         baselines.measure(WORDS, {"all": dataset}, source=None, settings=None, known={})
 
@@ -80,7 +80,7 @@ def test_texts_without_words_are_told(place, tmp_path):
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "bloom"])
 def test_features_are_the_frozen_networks_states(kind, place):
     """Against one text at a time; bloom's batches are padded."""
-    dataset = dataset_module.read_dataset(place / "t.csv", knobs=DataConfig())
+    dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig())
     source, known = hub.resolve_model(str(place / kind)), {}
     settings = build_options(RunConfig, {"model": str(place / kind), "training": {"precision": "float32"}})
     kinds = baselines._frozen(dataset, source=source, settings=settings, known=known)
@@ -100,9 +100,9 @@ def test_features_are_the_frozen_networks_states(kind, place):
 
 
 def test_features_are_computed_once_for_all_sizes(place, monkeypatch):
-    dataset = dataset_module.read_dataset(place / "t.csv", knobs=DataConfig())
+    dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig())
     calls, honest = [], baselines._frozen
-    monkeypatch.setattr(baselines, "_frozen", lambda *args, **options: calls.append(1) or honest(*args, **options))
+    monkeypatch.setattr(baselines, "_frozen", lambda *args, **extra: calls.append(1) or honest(*args, **extra))
     settings = build_options(RunConfig, {"model": str(place / "gpt2")})
     source = hub.resolve_model(str(place / "gpt2"))
     made = baselines.measure(FEATURES, {"a": dataset, "b": dataset}, source=source, settings=settings, known={})

@@ -33,17 +33,17 @@ def place(tmp_path_factory):
     return root
 
 
-def compare(place, out, *, heard=None, knobs=None, source="tickets.csv", **options):
-    options = {"methods": ["lora"], "jobs": 2, "seeds": 1} | options
-    listen = (lambda event: None) if heard is None else heard.append
-    knobs = FAST | (knobs or {})
-    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, knobs=knobs, listen=listen, **options)
+def compare(place, out, *, heard=None, options=None, source="tickets.csv", **extra):
+    extra = {"methods": ["lora"], "jobs": 2, "seeds": 1} | extra
+    on_event = (lambda event: None) if heard is None else heard.append
+    options = FAST | (options or {})
+    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, options=options, on_event=on_event, **extra)
 
 
 @pytest.fixture(scope="module")
 def whole(place):
     """Two ways, two seeds, two sizes; the first time something else lies where one of the runs should go."""
-    options = {"seeds": 2, "train_sizes": ("8", "all")}
+    extra = {"seeds": 2, "train_sizes": ("8", "all")}
     blocked = place / "whole" / "runs" / BLOCKED
     heard = []
 
@@ -53,13 +53,13 @@ def whole(place):
             blocked.mkdir(parents=True)
             (blocked / "mine.txt").write_text("keep me")
 
-    listen = {"methods": ["lora"], "jobs": 2, "knobs": FAST, "listen": block, **options}
-    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=place / "whole", **listen)
+    on_event = {"methods": ["lora"], "jobs": 2, "options": FAST, "on_event": block, **extra}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=place / "whole", **on_event)
     kept = (blocked / "mine.txt").read_text()
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
     again = []
-    second = compare(place, place / "whole", heard=again, **options)
+    second = compare(place, place / "whole", heard=again, **extra)
     return first, heard, kept, second, again
 
 
@@ -130,19 +130,19 @@ def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp
     """A hub's model may change between its config and its weights."""
     honest, told = comparing.hub.resolve, []
 
-    def resolve(name, *, weights=True, **options):
-        return replace(honest(name, weights=weights, **options), revision="second" if weights else "first")
+    def resolve(name, *, weights=True, **extra):
+        return replace(honest(name, weights=weights, **extra), revision="second" if weights else "first")
 
-    def results(campaign, table, *, model, **options):
+    def results(campaign, table, *, model, **extra):
         told.append(model["revision"])
         raise UserError("that is enough")
 
     monkeypatch.setattr(comparing.hub, "resolve", resolve)
     monkeypatch.setattr(comparing, "_results", results)
     monkeypatch.setattr(comparing, "_run", lambda campaign: None)
-    monkeypatch.setattr(resultss, "read_results", lambda *args, **options: None)
+    monkeypatch.setattr(resultss, "read_results", lambda *args, **extra: None)
     for name in ("start", "plan"):
-        monkeypatch.setattr(runner.ComparisonRunner, name, lambda self, **options: None)
+        monkeypatch.setattr(runner.ComparisonRunner, name, lambda self, **extra: None)
     with pytest.raises(UserError, match="that is enough"):
         compare(place, tmp_path / "out")
     assert told == ["second"]
@@ -151,7 +151,7 @@ def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp
 @pytest.mark.slow
 def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_path):
     heard = []
-    done = compare(place, tmp_path / "c", heard=heard, search_trials=4, knobs={"lora.rank": 2})
+    done = compare(place, tmp_path / "c", heard=heard, search_trials=4, options={"lora.rank": 2})
     assert "search: 4 trials, 2 for each of 2 ways, the first the defaults" in heard
     found = done.results["search"]
     assert {way: len(record["trials"]) for way, record in found.items()} == {"lora": 2, "scratch": 2}
@@ -161,13 +161,13 @@ def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_pa
         assert not (trial / "model").exists(), "the weights of trials are not kept"
     config = json.loads((tmp_path / "c" / "runs" / "lora-all-seed0" / "config.json").read_text())
     best = found["lora"]["best"]["params"]
-    assert config["method_knobs"]["rank"] == 2, "what the user fixed is not searched"
+    assert config["method_options"]["rank"] == 2, "what the user fixed is not searched"
     assert "method.rank" not in best
     if "training.learning_rate" in best:
         assert config["settings"]["training"]["learning_rate"] == best["training.learning_rate"]
     assert "The search" in done.page.read_text()
     again = []
-    assert compare(place, tmp_path / "c", heard=again, search_trials=4, knobs={"lora.rank": 2}).results["search"] == found
+    assert compare(place, tmp_path / "c", heard=again, search_trials=4, options={"lora.rank": 2}).results["search"] == found
     assert not ended(again)
 
 
@@ -194,7 +194,7 @@ def test_after_a_kill_finished_members_are_kept(place, tmp_path):
 @pytest.mark.slow
 def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
     """Bit for bit what the same member comes to when nobody kills it."""
-    knobs = {"training.max_steps": 300, "training.save_steps": 3}
+    options = {"training.max_steps": 300, "training.save_steps": 3}
     name, killed = "lora-all-seed0", []
     run, whole = RunFolder(tmp_path / "c" / "runs" / name), RunFolder(tmp_path / "whole" / "runs" / name)
 
@@ -205,17 +205,17 @@ def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
         heard.append(event)
 
     heard = []
-    options = {"methods": ["lora"], "jobs": 1, "seeds": 1, "knobs": FAST | knobs, "listen": kill}
-    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **options)
+    extra = {"methods": ["lora"], "jobs": 1, "seeds": 1, "options": FAST | options, "on_event": kill}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **extra)
     assert "ended by signal 9" in next(line["message"] for line in first.methods if line["method"] == "lora")
     reached = run.committed_step
     assert 0 < reached < 300
     heard.clear()
-    done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **options)
+    done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **extra)
     assert f"{name}: goes on after step {reached}" in heard
     assert set(ended(heard)) == {name}
     assert {line["status"] for line in done.methods} == {"measured"}
-    compare(place, tmp_path / "whole", jobs=1, knobs=knobs)
+    compare(place, tmp_path / "whole", jobs=1, options=options)
     assert lives.made(run) == lives.made(whole)
 
 
@@ -227,14 +227,14 @@ def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
         ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
         ({"memory_budget": "eight"}, "wanted a size above zero with its unit", 2),
         ({"search_trials": 3}, "3 trials are too few for 2 ways", 2),
-        ({"knobs": {"data.test_fraction": 0.0}}, "no test rows", 3),
-        ({"knobs": {"lora.rnak": 4}}, "did you mean 'rank'", 2),
+        ({"options": {"data.test_fraction": 0.0}}, "no test rows", 3),
+        ({"options": {"lora.rnak": 4}}, "did you mean 'rank'", 2),
         ({"source": "none.csv"}, "no such file", 3),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_made(place, tmp_path, options, message, code):
+def test_what_is_wrong_is_said_before_anything_is_made(place, tmp_path, extra, message, code):
     with pytest.raises(UserError, match=message) as caught:
-        compare(place, tmp_path / "c", **options)
+        compare(place, tmp_path / "c", **extra)
     assert caught.value.code == code
     assert not (tmp_path / "c").exists()
 

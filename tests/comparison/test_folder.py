@@ -37,9 +37,9 @@ def begun(path, dataset, **changes):
 def test_members_read_the_same_rows_back(tmp_path):
     folder = begun(tmp_path / "c", made())
     for size, number in (("50", 50), ("all", 60)):
-        read = dataset_module.read_dataset(folder.data(size), knobs=DataConfig())
+        read = dataset_module.read_dataset(folder.data(size), options=DataConfig())
         assert [len(read.train), len(read.validation), len(read.test)] == [number, 4, 2]
-    small, whole = (dataset_module.read_dataset(folder.data(size), knobs=DataConfig()).train for size in ("50", "all"))
+    small, whole = (dataset_module.read_dataset(folder.data(size), options=DataConfig()).train for size in ("50", "all"))
     assert {row.text for row in small} <= {row.text for row in whole}
     assert [row.text for row in whole] == [row.text for row in made().train]
 
@@ -64,7 +64,7 @@ def test_changed_rows_are_shown(tmp_path):
 def test_changed_settings_and_weights_are_shown(tmp_path):
     folder = begun(tmp_path / "c", made())
     wanted = folder_module.fixed(SPEC, made(), model={"name": "mini", "model.safetensors": "xyz"})
-    wanted["asked"] = wanted["asked"] | {"seeds": [0, 1, 2], "knobs": {"training": {"max_steps": 7}}}
+    wanted["asked"] = wanted["asked"] | {"seeds": [0, 1, 2], "options": {"training": {"max_steps": 7}}}
     with pytest.raises(UserError) as caught:
         folder_module.check_same_comparison(folder, wanted, made())
     lines = str(caught.value).splitlines()

@@ -20,7 +20,7 @@ def start(folder, *, budget=0, jobs=None, peak=1e9, members=8):
     made = ResourcePlan(folder, budget_bytes=budget, asked_jobs=jobs)
     made.note_machine(MACHINE)
     if made.unplanned(["lora"]):
-        made.add({"ways": {"lora": {"plan": {"peak_memory_bytes": peak}}}, "findings": [{"code": "cut"}]})
+        made.add({"methods": {"lora": {"plan": {"peak_memory_bytes": peak}}}, "findings": [{"code": "cut"}]})
     said = made.choose_jobs(["lora"], num_members=members)
     made.write()
     return made, said
@@ -68,7 +68,7 @@ def test_what_does_not_fit_what_was_free_is_told_with_the_way_out(folder):
 
 def test_looking_changes_nothing(folder):
     made = ResourcePlan(folder, budget_bytes=0, asked_jobs=None)
-    assert (made.plans, made.covers(["lora"]), made.unplanned(["lora"])) == ({"ways": {}, "findings": []}, False, ["lora"])
+    assert (made.plans, made.covers(["lora"]), made.unplanned(["lora"])) == ({"methods": {}, "findings": []}, False, ["lora"])
     assert made.kept == {}
 
 
@@ -82,7 +82,7 @@ def test_each_limit_is_judged_by_its_own_plans(folder):
 
 
 def test_what_an_earlier_version_kept_is_planned_anew_with_its_jobs(folder):
-    old = {**MACHINE, "ways": {}, "findings": [], "jobs": 2, "threads": 2}
+    old = {**MACHINE, "methods": {}, "findings": [], "jobs": 2, "threads": 2}
     folder.plans.write_text(json.dumps(old))
     assert not ResourcePlan(folder, budget_bytes=0, asked_jobs=None).covers([])
     made, _ = start(folder)

@@ -21,7 +21,7 @@ TRUTH = ["billing", "shipping", "billing", "shipping"]
 def folder(tmp_path):
     place = ComparisonFolder(tmp_path)
     write(place.data("all") / "test.jsonl", [{"text": f"t{i}", "label": label, "from": ""} for i, label in enumerate(TRUTH)])
-    for way in SPEC.ways:
+    for way in SPEC.candidates:
         for seed in SPEC.seeds:
             member(place, f"{way}-all-seed{seed}", wrong=[seed] if way == "lora" else [0, 1, 2])
     sizes = {"all": {"predicted": ["billing"] * 4, "probability": [0.5] * 4, "train_seconds": 0.1, "num_train": 8}}

@@ -43,10 +43,10 @@ def crew(monkeypatch):
     return Fresh
 
 
-def compare(place, out, *, source="tickets.csv", heard=None, **options):
-    listen = (lambda event: None) if heard is None else heard.append
-    options = {"methods": ["lora", "full"], "seeds": 2} | options
-    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, listen=listen, **options)
+def compare(place, out, *, source="tickets.csv", heard=None, **extra):
+    on_event = (lambda event: None) if heard is None else heard.append
+    extra = {"methods": ["lora", "full"], "seeds": 2} | extra
+    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, on_event=on_event, **extra)
 
 
 def asked(crew, kind):
@@ -109,15 +109,15 @@ def test_another_budget_is_planned_for_and_judged_by_its_own_plans(place, tmp_pa
     """The fake plan needs as much as it may take, so that plans of one limit say nothing about another."""
 
     def greedy(self, request):
-        peak = min(500e6, units.parse_size(request["knobs"]["budget"]))
-        ways = {request["way"]: {"plan": {"peak_memory_bytes": peak}, "choices": []}}
-        write(request["out"], {"findings": [], "ways": ways})
+        peak = min(500e6, units.parse_size(request["options"]["memory_budget"]))
+        candidates = {request["way"]: {"plan": {"peak_memory_bytes": peak}, "choices": []}}
+        write(request["out"], {"findings": [], "methods": candidates})
 
     monkeypatch.setattr(crew, "_plan", greedy)
     compare(place, tmp_path / "c", budget="1GB", methods=["lora"], seeds=1)
     crew.asked = []
     done = compare(place, tmp_path / "c", budget="200MB", methods=["lora"], seeds=1)
-    planned = [request["knobs"]["budget"] for request in crew.asked if request["kind"] == "plan"]
+    planned = [request["options"]["memory_budget"] for request in crew.asked if request["kind"] == "plan"]
     assert planned == [units.format_bytes_exactly(2 * 10**8)] * 2
     assert asked(crew, "train") == [], "finished runs are kept"
     assert {line["status"] for line in done.methods} == {"measured"}, "by the old plans nothing would fit"
@@ -132,12 +132,12 @@ def test_another_budget_is_planned_for_and_judged_by_its_own_plans(place, tmp_pa
 def test_a_comparison_that_goes_on_gives_its_runs_what_the_first_start_chose(place, tmp_path, crew, monkeypatch):
     crew.fail = {"lora-all-seed1": "ended by signal 9 (SIGKILL)"}
     compare(place, tmp_path / "c")
-    before = {request["id"]: request["knobs"] for request in crew.asked if request["kind"] == "train"}
+    before = {request["id"]: request["options"] for request in crew.asked if request["kind"] == "train"}
     crew.fail, crew.asked, heard = {}, [], []
     monkeypatch.setattr(crew, "_machine", lambda self, request: write(request["out"], {**MACHINE, "memory_bytes": 1e9}))
     done = compare(place, tmp_path / "c", heard=heard)
     (again,) = [request for request in crew.asked if request["kind"] == "train"]
-    assert again["knobs"] == before["lora-all-seed1"]
+    assert again["options"] == before["lora-all-seed1"]
     assert asked(crew, "plan") == asked(crew, "machine") == []
     assert "jobs = 4: as at the first start; threads of each = 1; memory of each = 8.00 GB" in heard
     assert not any("Begun with" in note for note in done.results["notes"])
@@ -192,7 +192,7 @@ def test_a_start_in_which_nothing_fits_settles_neither_jobs_nor_threads(place, t
     done = compare(place, tmp_path / "c", budget="1GB", heard=heard)
     assert "jobs = 4: 4 cores, 6 runs, room in memory for 6 of 1.00 GB; threads of each = 1" in heard
     assert not any("Begun with" in note for note in done.results["notes"])
-    assert {request["knobs"]["train"]["threads"] for request in crew.asked if request["kind"] == "train"} == {1}
+    assert {request["options"]["training"]["num_threads"] for request in crew.asked if request["kind"] == "train"} == {1}
 
 
 def test_an_interrupted_comparison_says_with_which_command_it_goes_on(place, tmp_path, crew, monkeypatch):
@@ -229,9 +229,9 @@ def test_when_nothing_fits_it_is_an_error_and_a_page(place, tmp_path):
 def test_weights_are_fetched_when_something_is_to_be_trained(place, tmp_path, crew, monkeypatch):
     asked_for, resolve = [], hub.resolve_model
 
-    def watched(name, *, weights=True, **options):
+    def watched(name, *, weights=True, **extra):
         asked_for.append(("weights" if weights else "config", asked(crew, "plan")))
-        return resolve(name, weights=weights, **options)
+        return resolve(name, weights=weights, **extra)
 
     monkeypatch.setattr(hub, "resolve_model", watched)
     with pytest.raises(UserError, match="no way could be measured"):
@@ -254,27 +254,27 @@ def test_a_plan_that_crashes_takes_only_its_own_way_out(place, tmp_path, crew):
 def test_every_run_is_given_the_same_memory(place, tmp_path, crew):
     compare(place, tmp_path / "a", methods=["lora"], budget="1GB")
     trained = [request for request in crew.asked if request["kind"] == "train"]
-    assert {units.parse_size(request["knobs"]["budget"]) for request in trained} == {10**9}
-    assert [request["knobs"]["budget"] for request in crew.asked if request["kind"] == "plan"] == [
+    assert {units.parse_size(request["options"]["memory_budget"]) for request in trained} == {10**9}
+    assert [request["options"]["memory_budget"] for request in crew.asked if request["kind"] == "plan"] == [
         units.format_bytes_exactly(10**9)
     ] * 2
     crew.asked = []
     compare(place, tmp_path / "b", methods=["lora"])
     trained = [request for request in crew.asked if request["kind"] == "train"]
-    assert {units.parse_size(request["knobs"]["budget"]) for request in trained} == {8 * 10**9}, "all that is free"
-    planned = [request["knobs"]["budget"] for request in crew.asked if request["kind"] == "plan"]
+    assert {units.parse_size(request["options"]["memory_budget"]) for request in trained} == {8 * 10**9}, "all that is free"
+    planned = [request["options"]["memory_budget"] for request in crew.asked if request["kind"] == "plan"]
     assert planned == [units.format_bytes_exactly(8 * 10**9)] * 2
     crew.asked = []
-    done = compare(place, tmp_path / "c", methods=["lora"], knobs={"memory_budget": "200MB"})
+    done = compare(place, tmp_path / "c", methods=["lora"], options={"memory_budget": "200MB"})
     assert done.results["budget_bytes"] == 2 * 10**8
     assert "--budget 200MB" in done.results["command"]
     assert "scratch" not in str(asked(crew, "train"))
 
 
 def test_what_does_not_fit_is_run_when_forced(place, tmp_path, crew):
-    done = compare(place, tmp_path / "c", budget="200MB", knobs={"force": True})
+    done = compare(place, tmp_path / "c", budget="200MB", options={"force": True})
     assert {line["status"] for line in done.methods} == {"measured"}
-    assert all(request["knobs"]["force"] for request in crew.asked if request["kind"] == "train")
+    assert all(request["options"]["force"] for request in crew.asked if request["kind"] == "train")
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, 4), (3, 1), (4, 1)])
@@ -283,7 +283,7 @@ def test_threads_are_shared_out(place, tmp_path, crew, jobs, threads):
     compare(place, tmp_path / "c", jobs=jobs, heard=heard)
     assert f"jobs = {jobs}: as asked for; threads of each = {threads}" in heard
     trains = [request for request in crew.asked if request["kind"] == "train"]
-    assert {request["knobs"]["train"]["threads"] for request in trains} == {threads}
+    assert {request["options"]["training"]["num_threads"] for request in trains} == {threads}
 
 
 def test_jobs_are_chosen_by_cores_runs_and_memory_and_by_the_device(place, tmp_path, crew, monkeypatch):
@@ -301,15 +301,15 @@ def test_jobs_are_chosen_by_cores_runs_and_memory_and_by_the_device(place, tmp_p
 
 def test_a_search_sees_no_test_rows_and_its_best_knobs_are_used(place, tmp_path, crew):
     heard = []
-    done = compare(place, tmp_path / "c", heard=heard, search_trials=13, knobs={"lora.rank": 2})
+    done = compare(place, tmp_path / "c", heard=heard, search_trials=13, options={"lora.rank": 2})
     assert "search: 12 trials, 4 for each of 3 ways, the first the defaults" in heard
     trials = [request for request in crew.asked if request.get("light")]
     assert len(trials) == 12
     assert {request["data"] for request in trials} == {str(tmp_path / "c" / "splits" / "search")}
     assert not (tmp_path / "c" / "splits" / "search" / "test.jsonl").exists()
-    assert all(request["knobs"]["data"]["test_fraction"] == 0 for request in trials)
+    assert all(request["options"]["data"]["test_fraction"] == 0 for request in trials)
     assert all(
-        "rank" not in request["knobs"]["method"] or request["knobs"]["method"]["rank"] == 2
+        "rank" not in request["options"]["method"] or request["options"]["method"]["rank"] == 2
         for request in trials
         if request["method"] == "lora"
     )
@@ -317,7 +317,7 @@ def test_a_search_sees_no_test_rows_and_its_best_knobs_are_used(place, tmp_path,
         rates = [trial["params"].get("training.learning_rate", 0.0) for trial in record["trials"]]
         assert (len(rates), rates[0]) == (4, 0.0)
         used = [request for request in crew.asked if request["id"] == f"{way}-all-seed1"]
-        assert used[0]["knobs"]["train"]["lr"] == max(rates), "the fake crew likes high rates"
+        assert used[0]["options"]["training"]["learning_rate"] == max(rates), "the fake crew likes high rates"
     assert "The search" in done.page.read_text()
 
 
@@ -354,8 +354,10 @@ def test_ways_that_did_not_fit_are_searched_when_they_do(place, tmp_path, crew):
     found = done.results["search"]
     assert {way: len(record["trials"]) for way, record in found.items()} == {"lora": 6, "full": 6, "scratch": 6}
     assert "search: 12 trials, 6 for each of 2 ways, as many as the others had" in heard
-    used = next(request["knobs"] for request in crew.asked if request["id"] == "full-all-seed0")
-    assert used["train"]["lr"] == max(trial["params"].get("training.learning_rate", 0) for trial in found["full"]["trials"])
+    used = next(request["options"] for request in crew.asked if request["id"] == "full-all-seed0")
+    assert used["training"]["learning_rate"] == max(
+        trial["params"].get("training.learning_rate", 0) for trial in found["full"]["trials"]
+    )
     crew.asked = []
     assert compare(place, tmp_path / "c", search_trials=6, budget="1GB").results == done.results
     assert crew.asked == []
@@ -380,7 +382,7 @@ def test_failed_trials_leave_the_defaults(place, tmp_path, crew):
 
 def test_a_search_without_validation_rows_is_refused(place, tmp_path):
     with pytest.raises(UserError, match="a search wants validation rows"):
-        compare(place, tmp_path / "c", search_trials=12, knobs={"data.validation_fraction": 0.0})
+        compare(place, tmp_path / "c", search_trials=12, options={"data.validation_fraction": 0.0})
 
 
 def test_a_test_of_one_class_is_measured_and_said(place, tmp_path):
@@ -400,12 +402,12 @@ def test_changed_data_is_refused_before_any_work(place, tmp_path, crew):
         compare(place, tmp_path / "c", source="changed.csv")
     assert caught.value.code == ExitCode.MISMATCH
     with pytest.raises(UserError, match=r"knobs\.train\.max_steps: not given → 7"):
-        compare(place, tmp_path / "c", knobs={"training.max_steps": 7})
+        compare(place, tmp_path / "c", options={"training.max_steps": 7})
     assert crew.asked == []
 
 
 def test_the_folder_is_free_again_whatever_happens(place, tmp_path, crew, monkeypatch):
-    monkeypatch.setattr(crew, "ask", lambda self, request, **options: (_ for _ in ()).throw(UserError("stop")))
+    monkeypatch.setattr(crew, "ask", lambda self, request, **extra: (_ for _ in ()).throw(UserError("stop")))
     for _ in range(2):
         with pytest.raises(UserError, match="stop"):
             compare(place, tmp_path / "c")
@@ -415,13 +417,13 @@ def test_the_folder_is_free_again_whatever_happens(place, tmp_path, crew, monkey
 
 
 def test_knobs_of_one_way_reach_it_alone(place, tmp_path, crew):
-    compare(place, tmp_path / "c", knobs={"lora.rank": 4, "full.training.learning_rate": 1e-5, "training.epochs": 2, "seed": 5})
-    trains = {request["id"]: request["knobs"] for request in crew.asked if request["kind"] == "train"}
+    compare(place, tmp_path / "c", options={"lora.rank": 4, "full.training.learning_rate": 1e-5, "training.epochs": 2, "seed": 5})
+    trains = {request["id"]: request["options"] for request in crew.asked if request["kind"] == "train"}
     assert set(trains) == {f"{way}-all-seed{seed}" for way in ("lora", "full", "scratch") for seed in (5, 6)}
     assert trains["lora-all-seed5"]["method"] == {"rank": 4}
-    assert trains["full-all-seed6"]["train"]["lr"] == 1e-5
+    assert trains["full-all-seed6"]["training"]["learning_rate"] == 1e-5
     assert "method" not in trains["full-all-seed5"]
-    assert all(knobs["train"]["epochs"] == 2 for knobs in trains.values())
+    assert all(options["train"]["epochs"] == 2 for options in trains.values())
     assert "lr" not in trains["scratch-all-seed5"]["train"]
 
 

@@ -97,7 +97,7 @@ def test_every_way_declares_knobs_it_has(name):
     assert low <= ranges["training.learning_rate"].low < kind.learning_rate < ranges["training.learning_rate"].high <= high
     for corner in (0, -1):
         tree = search.nested(
-            {knob: where[corner and 1] if isinstance(where, Span) else where[corner] for knob, where in ranges.items()}
+            {option: where[corner and 1] if isinstance(where, Span) else where[corner] for option, where in ranges.items()}
         )
         methods.build_method(name, tree.get("method", {}))
 

@@ -90,9 +90,9 @@ def test_wrong_knobs_are_refused(tree, message):
 
 
 def test_the_command_makes_the_same_again():
-    knobs = {"training": {"max_steps": 5}, "data": {"text_column": "a b"}}
+    options = {"training": {"max_steps": 5}, "data": {"text_column": "a b"}}
     spec = ComparisonSpec(
-        "t 1.csv", "x.csv", "mini", ("lora", "scratch"), (3, 4), ("50", "all"), 8, knobs, {"lora": {"method": {"rank": 4}}}
+        "t 1.csv", "x.csv", "mini", ("lora", "scratch"), (3, 4), ("50", "all"), 8, options, {"lora": {"method": {"rank": 4}}}
     )
     words = shlex.split(spec.command(budget="8GB", out="runs/c", jobs=2))
     assert words[:5] == ["finewright", "compare", "t 1.csv", "--model", "mini"]
@@ -105,5 +105,5 @@ def test_the_command_makes_the_same_again():
 
 
 def test_members_hold_nothing_out():
-    knobs = comparison_spec.run_data_options(SPEC, dataset(a=3, b=3))
-    assert (knobs["test_fraction"], knobs["validation_fraction"], knobs["text_column"]) == (0, 0, None)
+    options = comparison_spec.run_data_options(SPEC, dataset(a=3, b=3))
+    assert (options["test_fraction"], options["validation_fraction"], options["text_column"]) == (0, 0, None)

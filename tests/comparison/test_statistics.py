@@ -71,10 +71,10 @@ def test_seeds_that_differ_widen_the_interval_and_few_of_them_are_stretched():
 
 
 def test_the_same_seed_gives_the_same_interval_and_ways_do_not_disturb_each_other(few):
-    ways = {"a": made.predictions(0.8), "b": made.predictions(0.7, seed=1)}
-    both, again = (statistics.summarise(ways, num_labels=2) for _ in range(2))
+    candidates = {"a": made.predictions(0.8), "b": made.predictions(0.7, seed=1)}
+    both, again = (statistics.summarise(candidates, num_labels=2) for _ in range(2))
     assert both == again
-    assert both["a"] == statistics.summarise({"a": ways["a"]}, num_labels=2)["a"]
+    assert both["a"] == statistics.summarise({"a": candidates["a"]}, num_labels=2)["a"]
 
 
 def _simulated(rng, *, seeds, rows, ability, spread):
@@ -90,7 +90,7 @@ def _simulated(rng, *, seeds, rows, ability, spread):
 def _claims(rng, *, ability, trials, **options):
     """Share of comparisons that tell any two ways apart."""
     compared = [dict(enumerate(_simulated(rng, ability=ability, **options))) for _ in range(trials)]
-    return np.mean([any(pair.told_apart for pair in statistics.compare_pairs(ways)) for ways in compared])
+    return np.mean([any(pair.told_apart for pair in statistics.compare_pairs(candidates)) for candidates in compared])
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.3), (3, 0.0), (3, 0.3), (5, 0.5)])
@@ -168,15 +168,15 @@ def test_holm_by_hand():
 
 
 def test_pairs_are_all_pairs_and_corrected_together():
-    ways = {
+    candidates = {
         name: made.predictions(share, seed=number) for number, (name, share) in enumerate({"a": 0.9, "b": 0.88, "c": 0.5}.items())
     }
-    pairs = {(pair.first, pair.second): pair for pair in statistics.compare_pairs(ways)}
+    pairs = {(pair.first, pair.second): pair for pair in statistics.compare_pairs(candidates)}
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
     assert pairs["a", "c"].told_apart
     assert not pairs["a", "b"].told_apart
-    assert pairs["a", "c"].difference == pytest.approx(ways["a"].accuracy - ways["c"].accuracy)
-    assert pairs["a", "b"].p_value >= statistics.p_value(ways["a"], ways["b"], common=None)
+    assert pairs["a", "c"].difference == pytest.approx(candidates["a"].accuracy - candidates["c"].accuracy)
+    assert pairs["a", "b"].p_value >= statistics.p_value(candidates["a"], candidates["b"], common=None)
 
 
 def test_nothing_to_compare_is_no_error():

@@ -53,11 +53,11 @@ def test_a_baseline_ahead_is_said_to_be_ahead():
 
 
 def test_three_alike_name_the_highest_and_all_alike_name_nobody():
-    ways = [made.entry(name, 0.8, number=number) for number, name in enumerate(("a", "b", "c"))]
-    first, *_ = sentences(*ways, made.entry("majority", 0.3, kind="baseline", number=9))
+    candidates = [made.entry(name, 0.8, number=number) for number, name in enumerate(("a", "b", "c"))]
+    first, *_ = sentences(*candidates, made.entry("majority", 0.3, kind="baseline", number=9))
     assert "is the most accurate here, and" in first
     assert "cannot be told apart from it; all others are less accurate" in first
-    first, *_ = sentences(*ways, made.entry("d", 0.8, number=5))
+    first, *_ = sentences(*candidates, made.entry("d", 0.8, number=5))
     assert first.startswith("With one run each, nothing of what was tried can be told apart here from d (")
 
 

@@ -45,16 +45,16 @@ def heard():
 
 
 def test_rows_and_token_ids_are_read_once(place, monkeypatch):
-    knobs = DataConfig().model_dump()
-    request = {"model": str(place / "gpt2"), "data": [(str(place / "tickets.csv"), knobs)] * 2}
+    options = DataConfig().model_dump()
+    request = {"model": str(place / "gpt2"), "data": [(str(place / "tickets.csv"), options)] * 2}
     worker.prepare(request)
-    dataset = worker._shared.read(str(place / "tickets.csv"), knobs=DataConfig())
+    dataset = worker._shared.read(str(place / "tickets.csv"), options=DataConfig())
     known = worker._shared.ids(str((place / "gpt2").resolve()))
     assert set(known) == {row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
     monkeypatch.setattr("finewright.data.dataset.read_dataset", None)
     settings = build_options(RunConfig, {"model": str(place / "gpt2"), "training": {"max_steps": 3, "num_threads": 1}})
     before = dict(known)
-    found = worker.forecast(str(place / "tickets.csv"), settings=settings, name="lora", knobs={"rank": 2})
+    found = worker.training_plan(str(place / "tickets.csv"), settings=settings, name="lora", options={"rank": 2})
     assert worker._shared.ids(str((place / "gpt2").resolve())) == before
     assert found["plan"]["trainable_parameters"] == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
     assert found["plan"]["steps"] == 3
@@ -66,21 +66,21 @@ def test_planning_wants_no_weights(place, tmp_path):
     worker.prepare(request)
     out = tmp_path / "plan.json"
     request = {"kind": "plan", "model": str(tmp_path / "shape"), "data": str(place / "tickets.csv"), "out": str(out)}
-    worker.perform(request | {"way": "lora", "knobs": QUICK}, lambda event: None)
-    assert json.loads(out.read_text())["ways"]["lora"]["plan"]["steps"] == 2
+    worker.perform(request | {"way": "lora", "options": QUICK}, lambda event: None)
+    assert json.loads(out.read_text())["methods"]["lora"]["plan"]["steps"] == 2
 
 
 QUICK = {"training": {"max_steps": 2, "num_threads": 1}}
 
 
-def planned(place, out, way, knobs):
+def planned(place, out, way, options):
     request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv")}
-    worker.perform(request | {"way": way, "knobs": knobs, "out": str(out)}, lambda event: None)
-    return json.loads(out.read_text())["ways"][way]
+    worker.perform(request | {"way": way, "options": options, "out": str(out)}, lambda event: None)
+    return json.loads(out.read_text())["methods"][way]
 
 
 def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
-    found = planned(place, tmp_path / "a.json", "freeze", {"method": {"blocks": 99}, "training": {"num_threads": 1}})
+    found = planned(place, tmp_path / "a.json", "freeze", {"method": {"num_layers": 99}, "training": {"num_threads": 1}})
     assert "wanted the top 99 blocks trained, the model has 3" in found["error"]
     assert planned(place, tmp_path / "b.json", "lora", QUICK)["plan"]["peak_memory_bytes"] > 0
 
@@ -133,10 +133,10 @@ def quiet():
         yield
 
 
-def trained(place, out, *, tell=lambda event: None, **changes):
+def trained(place, out, *, notify=lambda event: None, **changes):
     request = {"id": "m", "kind": "train", "model": str(place / "gpt2"), "method": "lora", "out": str(out)}
-    knobs = {"train": STEPS | changes}
-    worker.perform(request | {"knobs": knobs, "data": str(place / "tickets.csv")}, tell)
+    options = {"train": STEPS | changes}
+    worker.perform(request | {"options": options, "data": str(place / "tickets.csv")}, notify)
 
 
 @contextmanager
@@ -176,8 +176,8 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_with_its_learning_rate(pla
     """The default rate is another one by now."""
     assert killed.committed_step == 4
     monkeypatch.setattr(methods.get_method("lora"), "lr", 7e-4)
-    events, tell = heard()
-    trained(place, killed.path, tell=tell)
+    events, notify = heard()
+    trained(place, killed.path, notify=notify)
     assert [event["message"] for event in events if event["event"] == "said"] == ["goes on after step 4"]
     assert lives.made(killed) == lives.made(runs[0])
 
@@ -208,8 +208,8 @@ def other_facts(killed):
 )
 def test_a_run_that_cannot_go_on_is_begun_anew(place, runs, killed, how, why):
     how(killed)
-    events, tell = heard()
-    trained(place, killed.path, tell=tell)
+    events, notify = heard()
+    trained(place, killed.path, notify=notify)
     (said,) = [event["message"] for event in events if event["event"] == "said"]
     assert said.startswith(f"cannot go on and begins anew: {why}")
     assert lives.made(killed) == lives.made(runs[0])
@@ -235,14 +235,14 @@ def test_a_step_that_a_termination_cannot_wait_for_is_dropped_and_the_one_before
     """In its sixth backward pass."""
     honest, calls = torch.Tensor.backward, []
 
-    def endless(tensor, *args, **options):
+    def endless(tensor, *args, **extra):
         calls.append(tensor)
         if len(calls) == 6:
             os.kill(os.getpid(), signal.SIGTERM)
             until = time.monotonic() + 2
             while time.monotonic() < until:
                 time.sleep(0.01)
-        return honest(tensor, *args, **options)
+        return honest(tensor, *args, **extra)
 
     monkeypatch.setattr(worker, "_SECONDS_FOR_A_STEP", 0.05)
     monkeypatch.setattr(torch.Tensor, "backward", endless)
@@ -259,7 +259,7 @@ def test_whoever_waits_for_an_end_waits_longer_than_it_may_take():
 
 
 def test_what_goes_wrong_in_a_run_that_goes_on_is_told_and_its_folder_stays(place, killed, monkeypatch):
-    def fails(*args, **options):
+    def fails(*args, **extra):
         raise UserError("scores differ", code=ExitCode.MISMATCH)
 
     monkeypatch.setattr(verify, "verify_saved_model", fails)

@@ -15,7 +15,7 @@ from finewright.data.readers import text
 def test_a_file_that_grows_meanwhile_is_refused(tmp_path, monkeypatch, read, more):
     path, honest = tmp_path / "a.csv", text._raw_lines
     path.write_bytes(b"text,label\none,a\n")
-    assert read(path, knobs=DataConfig())
+    assert read(path, options=DataConfig())
 
     def interfered(file):
         with open(file, "ab") as handle:
@@ -24,7 +24,7 @@ def test_a_file_that_grows_meanwhile_is_refused(tmp_path, monkeypatch, read, mor
 
     monkeypatch.setattr(text, "_raw_lines", interfered)
     with pytest.raises(UserError, match=r"a\.csv: the file changed while it was read") as caught:
-        read(path, knobs=DataConfig())
+        read(path, options=DataConfig())
     assert caught.value.code == ExitCode.BAD_DATA
 
 
@@ -39,7 +39,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(text, "_raw_lines", interfered)
     with pytest.raises(UserError, match="the file changed while it was read"):
-        dataset.read_texts(path, knobs=DataConfig())
+        dataset.read_texts(path, options=DataConfig())
 
 
 def test_a_wish_to_stop_is_not_told_as_a_change(tmp_path):

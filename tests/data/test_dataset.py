@@ -40,19 +40,19 @@ def test_a_split_parts_the_rows_and_keeps_every_label(labels, fraction, seed):
 
 
 def test_missing_splits_are_held_out_and_said(tmp_path):
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), knobs=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), options=KNOBS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (154, 16, 30)
     assert "no test file: 30 of 200 rows held out, stratified by label, seed 0" in dataset.notes
     assert dataset.labels == ("a", "b")
-    again = dataset_module.read_dataset(tmp_path / "a.jsonl", knobs=KNOBS)
+    again = dataset_module.read_dataset(tmp_path / "a.jsonl", options=KNOBS)
     assert again.fingerprint == dataset.fingerprint
-    other = dataset_module.read_dataset(tmp_path / "a.jsonl", knobs=DataConfig(split_seed=1))
+    other = dataset_module.read_dataset(tmp_path / "a.jsonl", options=DataConfig(split_seed=1))
     assert other.fingerprint != dataset.fingerprint
 
 
 def test_one_text_is_never_torn_over_our_own_splits(tmp_path):
     rows = [{"text": f"Same  TEXT {index % 20}" if index % 2 else f"same text {index % 20}", "label": "a"} for index in range(60)]
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows + many(40)), knobs=DataConfig(test_fraction=0.4))
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows + many(40)), options=DataConfig(test_fraction=0.4))
     parts = [{splits.normalise_text(row.text) for row in part} for part in (dataset.train, dataset.validation, dataset.test)]
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
@@ -63,39 +63,39 @@ def test_a_folder_brings_its_own_splits(tmp_path):
     jsonl(tmp_path / "train.jsonl", many(20))
     jsonl(tmp_path / "dev.jsonl", many(6))
     (tmp_path / "test.csv").write_text("text,label\nx,a\ny,b\n")
-    dataset = dataset_module.read_dataset(tmp_path, knobs=KNOBS)
+    dataset = dataset_module.read_dataset(tmp_path, options=KNOBS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 6, 2)
     (tmp_path / "train.csv").write_text("text,label\n")
     with pytest.raises(UserError, match=r"several files for the train split: train\.csv, train\.jsonl"):
-        dataset_module.read_dataset(tmp_path, knobs=KNOBS)
+        dataset_module.read_dataset(tmp_path, options=KNOBS)
 
 
 def test_a_test_file_can_be_named(tmp_path):
     train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", many(4))
-    assert len(dataset_module.read_dataset(train, knobs=KNOBS, test=test).test) == 4
+    assert len(dataset_module.read_dataset(train, options=KNOBS, test=test).test) == 4
 
 
 def test_a_folder_without_training_rows(tmp_path):
     (tmp_path / "notes.md").write_text("x")
     with pytest.raises(UserError, match=r"no train file; the folder has notes\.md"):
-        dataset_module.read_dataset(tmp_path, knobs=KNOBS)
+        dataset_module.read_dataset(tmp_path, options=KNOBS)
 
 
 def test_guessed_columns_are_said_aloud(tmp_path):
     rows = [{"Sentence": f"t{index}", "category": "ab"[index % 2]} for index in range(20)]
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
     assert "text column: 'Sentence' (guessed; --text-column changes it)" in dataset.notes
     assert "label column: 'category' (guessed; --label-column changes it)" in dataset.notes
 
 
 def test_columns_can_be_named_and_are_looked_for(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"body_text": f"t{index}", "y": "ab"[index % 2]} for index in range(20)])
-    dataset = dataset_module.read_dataset(path, knobs=DataConfig(text_column="body_text", label_column="y"))
+    dataset = dataset_module.read_dataset(path, options=DataConfig(text_column="body_text", label_column="y"))
     assert dataset.labels == ("a", "b")
     with pytest.raises(UserError, match=r"no text column; the columns are body_text, y\n.*--text-column NAME"):
-        dataset_module.read_dataset(path, knobs=KNOBS)
+        dataset_module.read_dataset(path, options=KNOBS)
     with pytest.raises(UserError, match=r"no column 'bodytext'; .*\n.*did you mean 'body_text'"):
-        dataset_module.read_dataset(path, knobs=DataConfig(text_column="bodytext"))
+        dataset_module.read_dataset(path, options=DataConfig(text_column="bodytext"))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_columns_can_be_named_and_are_looked_for(tmp_path):
 )
 def test_labels_keep_their_names(tmp_path, values, labels):
     rows = [{"text": f"t{index}", "label": values[index % 2]} for index in range(20)]
-    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS).labels == labels
+    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS).labels == labels
 
 
 BAD = [
@@ -139,7 +139,7 @@ BAD = [
 def test_every_bad_row_is_named(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [*many(4), *BAD])
     with pytest.raises(UserError) as caught:
-        dataset_module.read_dataset(path, knobs=KNOBS)
+        dataset_module.read_dataset(path, options=KNOBS)
     faults = [
         "text is empty",
         "text is empty",
@@ -157,7 +157,7 @@ def test_every_bad_row_is_named(tmp_path):
 
 
 def test_bad_rows_can_be_dropped_and_that_is_said(tmp_path):
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", [*many(20), *BAD]), knobs=DataConfig(drop_bad=True))
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", [*many(20), *BAD]), options=DataConfig(drop_bad=True))
     assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
     assert sum(note.count("a.jsonl:") for note in dataset.notes) == 5
     assert any(note.startswith("12 rows dropped: a.jsonl:21: the text is empty") for note in dataset.notes)
@@ -165,7 +165,7 @@ def test_bad_rows_can_be_dropped_and_that_is_said(tmp_path):
 
 def test_unseen_labels_can_be_left_out(tmp_path):
     train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", [*many(4), {"text": "x", "label": "z"}])
-    dataset = dataset_module.read_dataset(train, knobs=DataConfig(ignore_unseen=True), test=test)
+    dataset = dataset_module.read_dataset(train, options=DataConfig(ignore_unseen=True), test=test)
     assert len(dataset.test) == 4
     assert "1 test rows left out: labels unseen in training (z)" in dataset.notes
 
@@ -176,12 +176,12 @@ def test_unseen_labels_can_be_left_out(tmp_path):
 )
 def test_the_kind_of_the_labels(tmp_path, values, kind):
     rows = [{"text": f"t{index}", "label": values[index % 2]} for index in range(20)]
-    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS).label_kind == kind
+    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS).label_kind == kind
 
 
 def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
     rows = [{"text": f"t{index}", "label": ("pos", " pos", "neg")[index % 3]} for index in range(30)]
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), knobs=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
     assert dataset.labels == ("neg", "pos")
     assert "a.jsonl: 10 labels had spaces around them, which were taken off" in dataset.notes
 
@@ -189,22 +189,22 @@ def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
 def test_a_label_that_json_makes_infinite_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x", "label": 1e400}\n')
     with pytest.raises(UserError, match=r"a\.jsonl:1: wanted one label, found inf"):
-        dataset_module.read_dataset(tmp_path / "a.jsonl", knobs=KNOBS)
+        dataset_module.read_dataset(tmp_path / "a.jsonl", options=KNOBS)
 
 
 def test_missing_numbers_of_parquet_are_missing_labels(tmp_path):
     table = pyarrow.table({"text": [f"t{index}" for index in range(4)], "label": [1.0, 2.0, float("nan"), None]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: row 3: no label\na\.parquet: row 4: no label"):
-        dataset_module.read_rows(tmp_path / "a.parquet", knobs=KNOBS)
-    rows, notes = dataset_module.read_rows(tmp_path / "a.parquet", knobs=DataConfig(drop_bad=True))
+        dataset_module.read_rows(tmp_path / "a.parquet", options=KNOBS)
+    rows, notes = dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(drop_bad=True))
     assert [row.label for row in rows] == ["1", "2"]
     assert notes == ["2 rows dropped: a.parquet: row 3: no label; a.parquet: row 4: no label"]
 
 
 def test_an_exact_name_wins_over_a_guess(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"Text": "no", "sentence": "no", **row} for row in many(20)])
-    dataset = dataset_module.read_dataset(path, knobs=KNOBS)
+    dataset = dataset_module.read_dataset(path, options=KNOBS)
     assert dataset.train[0].text.startswith("text number")
     assert not any("guessed" in note for note in dataset.notes)
 
@@ -212,24 +212,24 @@ def test_an_exact_name_wins_over_a_guess(tmp_path):
 def test_a_column_that_the_first_row_lacks_is_found(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, *many(4)])
     with pytest.raises(UserError, match=r"^a\.jsonl:1: no label\n"):
-        dataset_module.read_dataset(path, knobs=KNOBS)
+        dataset_module.read_dataset(path, options=KNOBS)
 
 
 def test_one_column_cannot_be_both(tmp_path):
     with pytest.raises(UserError, match=r"a\.jsonl: the column 'label' cannot be both text and label"):
-        dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(4)), knobs=DataConfig(text_column="label"))
+        dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(4)), options=DataConfig(text_column="label"))
 
 
 def test_many_columns_are_not_all_listed(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{f"c{index}": 1 for index in range(1000)}])
     with pytest.raises(UserError, match=r"c18, c19 and 980 more"):
-        dataset_module.read_dataset(path, knobs=KNOBS)
+        dataset_module.read_dataset(path, options=KNOBS)
 
 
 def test_the_fingerprint_sees_every_text_label_and_the_order(tmp_path):
     def fingerprint(rows):
         return dataset_module.read_dataset(
-            jsonl(tmp_path / "a.jsonl", rows), knobs=DataConfig(test_fraction=0, validation_fraction=0)
+            jsonl(tmp_path / "a.jsonl", rows), options=DataConfig(test_fraction=0, validation_fraction=0)
         ).fingerprint
 
     rows = many(20)
@@ -242,7 +242,7 @@ def test_the_fingerprint_sees_every_text_label_and_the_order(tmp_path):
 def test_a_validation_file_without_a_test_file(tmp_path):
     jsonl(tmp_path / "train.jsonl", many(100))
     jsonl(tmp_path / "valid.jsonl", many(6))
-    dataset = dataset_module.read_dataset(tmp_path, knobs=KNOBS)
+    dataset = dataset_module.read_dataset(tmp_path, options=KNOBS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (84, 6, 16)
     assert dataset.notes == ["no test file: 16 of 100 rows held out, stratified by label, seed 0"]
 
@@ -250,7 +250,7 @@ def test_a_validation_file_without_a_test_file(tmp_path):
 def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
     jsonl(tmp_path / "train.jsonl", many(20))
     jsonl(tmp_path / "test.jsonl", many(6))
-    dataset = dataset_module.read_dataset(tmp_path, knobs=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
+    dataset = dataset_module.read_dataset(tmp_path, options=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
     assert len(dataset.test) == 4
     assert dataset.notes[0] == f"the data's own test rows (6) give way to {tmp_path / 'other.jsonl'}"
 
@@ -258,10 +258,10 @@ def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
 def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     with pytest.raises(UserError, match="a link that leads nowhere"):
-        dataset_module.read_dataset(tmp_path / "loop.csv", knobs=KNOBS)
+        dataset_module.read_dataset(tmp_path / "loop.csv", options=KNOBS)
     for name in ("x" * 300 + ".csv", "a\0b.csv", "no/such/folder/a.csv"):
         with pytest.raises(UserError, match="no such file") as caught:
-            dataset_module.read_dataset(name, knobs=KNOBS)
+            dataset_module.read_dataset(name, options=KNOBS)
         assert caught.value.code == ExitCode.BAD_DATA
 
 
@@ -275,7 +275,7 @@ def test_labels_of_a_model_are_required():
 def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):
     jsonl(tmp_path / "tickets.jsonl", many(4))
     with pytest.raises(UserError, match=r"no such file\n.*did you mean .*tickets\.jsonl\?"):
-        dataset_module.read_dataset(tmp_path / "tikcets.jsonl", knobs=KNOBS)
+        dataset_module.read_dataset(tmp_path / "tikcets.jsonl", options=KNOBS)
 
 
 class Split(list):
@@ -288,7 +288,7 @@ def test_a_hub_id_goes_through_datasets(monkeypatch):
         return {"train": Split({"text": f"t{i}", "label": i % 2} for i in range(20)), "test": Split([{"text": "x", "label": 1}])}
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
-    dataset = dataset_module.read_dataset("owner/films", knobs=KNOBS)
+    dataset = dataset_module.read_dataset("owner/films", options=KNOBS)
     assert dataset.labels == ("neg", "pos")
     assert dataset.test == [splits.Example("x", "pos", "owner/films/test: row 1")]
 
@@ -298,8 +298,8 @@ def test_a_hub_split_without_labels(monkeypatch):
     loaded = {"train": train, "test": Split([{"text": "x", "label": -1}])}
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
     with pytest.raises(UserError, match="films/test: row 1: no label"):
-        dataset_module.read_dataset("films", knobs=KNOBS)
-    dataset = dataset_module.read_dataset("films", knobs=DataConfig(drop_bad=True))
+        dataset_module.read_dataset("films", options=KNOBS)
+    dataset = dataset_module.read_dataset("films", options=DataConfig(drop_bad=True))
     assert len(dataset.test) == 4
     assert any(note.startswith("no test file: 4 of 20 rows") for note in dataset.notes)
 
@@ -308,7 +308,7 @@ def test_a_hub_data_set_without_training_rows(monkeypatch):
     loaded = {"test": Split([{"text": "x", "label": 1}]), "extra": Split()}
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
     with pytest.raises(UserError, match="films: no train split, found test, extra"):
-        dataset_module.read_dataset("films", knobs=KNOBS)
+        dataset_module.read_dataset("films", options=KNOBS)
 
 
 def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, monkeypatch):
@@ -319,7 +319,7 @@ def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tickets").mkdir()
     with pytest.raises(UserError, match=r"did you mean tickets\?"):
-        dataset_module.read_dataset("tikcets", knobs=KNOBS)
+        dataset_module.read_dataset("tikcets", options=KNOBS)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
@@ -328,43 +328,43 @@ def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
     with pytest.raises(UserError, match=r"owner/films: cannot load the data set: no route\n.*local file or folder"):
-        dataset_module.read_dataset("owner/films", knobs=KNOBS)
+        dataset_module.read_dataset("owner/films", options=KNOBS)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'finewright\[hub\]'"):
-        dataset_module.read_dataset("owner/films", knobs=KNOBS)
+        dataset_module.read_dataset("owner/films", options=KNOBS)
 
 
 def test_texts_without_labels(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     (tmp_path / "b.csv").write_text("id,text\n1,x\n2,y\n")
-    assert dataset_module.read_texts(tmp_path / "a.txt", knobs=KNOBS) == ["one", "two"]
-    assert dataset_module.read_texts(tmp_path / "b.csv", knobs=KNOBS) == ["x", "y"]
-    assert dataset_module.read_texts(tmp_path / "b.csv", knobs=DataConfig(text_column="id")) == ["1", "2"]
+    assert dataset_module.read_texts(tmp_path / "a.txt", options=KNOBS) == ["one", "two"]
+    assert dataset_module.read_texts(tmp_path / "b.csv", options=KNOBS) == ["x", "y"]
+    assert dataset_module.read_texts(tmp_path / "b.csv", options=DataConfig(text_column="id")) == ["1", "2"]
 
 
 def test_a_text_line_ends_where_a_line_ends(tmp_path):
     (tmp_path / "a").write_bytes("one\u2028still one\r\ntwo\x85still two\nthree\fstill three".encode())
-    texts = dataset_module.read_texts(tmp_path / "a", knobs=KNOBS)
+    texts = dataset_module.read_texts(tmp_path / "a", options=KNOBS)
     assert texts == ["one\u2028still one", "two\x85still two", "three\fstill three"]
 
 
 def test_a_row_without_a_text_cannot_be_labelled(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, {"label": "a"}, {"text": ""}])
     with pytest.raises(UserError, match=r"a\.jsonl:2: no text\na\.jsonl:3: the text is empty"):
-        dataset_module.read_texts(path, knobs=KNOBS)
+        dataset_module.read_texts(path, options=KNOBS)
 
 
 def test_texts_come_from_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="not a regular file"):
-        dataset_module.read_texts(tmp_path / "pipe", knobs=KNOBS)
+        dataset_module.read_texts(tmp_path / "pipe", options=KNOBS)
     with pytest.raises(UserError, match="not a regular file"):
-        dataset_module.read_texts(tmp_path, knobs=KNOBS)
+        dataset_module.read_texts(tmp_path, options=KNOBS)
 
 
 def test_rows_of_a_label_share_its_name_and_rows_of_a_file_their_columns(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": f"text {index}", "label": "some label"} for index in range(3)])
-    rows, _ = dataset_module.read_rows(path, knobs=KNOBS)
+    rows, _ = dataset_module.read_rows(path, options=KNOBS)
     assert rows[0].label is rows[1].label is rows[2].label
     first, second, _ = (list(record.values) for record in readers.read_records(path)[0])
     assert all(one is other for one, other in zip(first, second, strict=True))
@@ -375,8 +375,8 @@ def test_columns_that_nobody_wants_are_not_read_from_parquet(tmp_path):
     broken = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, ends, pyarrow.py_buffer(b"\xff")])
     table = pyarrow.table({"label": ["a"], "other": broken, " text": ["x"]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    rows, _ = dataset_module.read_rows(tmp_path / "a.parquet", knobs=KNOBS)
+    rows, _ = dataset_module.read_rows(tmp_path / "a.parquet", options=KNOBS)
     assert [(row.text, row.label) for row in rows] == [("x", "a")]
-    assert dataset_module.read_texts(tmp_path / "a.parquet", knobs=KNOBS) == ["x"]
+    assert dataset_module.read_texts(tmp_path / "a.parquet", options=KNOBS) == ["x"]
     with pytest.raises(UserError, match="not readable as Parquet"):
-        dataset_module.read_rows(tmp_path / "a.parquet", knobs=DataConfig(text_column="sentence"))
+        dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(text_column="sentence"))

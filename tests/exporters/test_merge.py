@@ -23,17 +23,17 @@ def place(tmp_path_factory):
     return root
 
 
-def train(place, name, **knobs):
-    given = {"training.max_steps": 8, "training.num_threads": 1, "training.learning_rate": 0.01, **knobs}
-    out = place / "-".join([name, *map(str, knobs.values())])
-    return api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=out, knobs=given).folder
+def train(place, name, **options):
+    given = {"training.max_steps": 8, "training.num_threads": 1, "training.learning_rate": 0.01, **options}
+    out = place / "-".join([name, *map(str, options.values())])
+    return api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=out, options=given).folder
 
 
 @pytest.mark.parametrize(
-    "knobs", [{}, {"method.init_weights": "pissa"}, {"method.dora": True}, {"training.precision": "bfloat16"}], ids=str
+    "options", [{}, {"method.init_weights": "pissa"}, {"method.dora": True}, {"training.precision": "bfloat16"}], ids=str
 )
-def test_a_full_precision_merge_changes_nothing_but_rounding(place, knobs):
-    run = train(place, "lora", **knobs)
+def test_a_full_precision_merge_changes_nothing_but_rounding(place, options):
+    run = train(place, "lora", **options)
     found = merge.export_merged(run)
     assert found.exact
     assert (found.change.base, found.other, found.reason) == ("published", None, "the base it was trained on")
@@ -53,7 +53,7 @@ def test_plain_transformers_loads_the_merged_model(place):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "bound"),
+    ("options", "bound"),
     [
         ({"training.precision": "float32"}, 1e-5),
         ({"training.precision": "float32", "method.double_quant": False}, 1e-5),
@@ -61,9 +61,9 @@ def test_plain_transformers_loads_the_merged_model(place):
     ],
     ids=["double", "single", "bfloat16"],
 )
-def test_merged_into_the_weights_it_was_trained_on_a_quantised_adapter_scores_as_before(place, knobs, bound):
+def test_merged_into_the_weights_it_was_trained_on_a_quantised_adapter_scores_as_before(place, options, bound):
     pytest.importorskip("bitsandbytes")
-    run = train(place, "qlora", **knobs)
+    run = train(place, "qlora", **options)
     found = merge.export_merged(run)
     assert found.change.base == "dequantised", found
     assert (found.exact, found.reason) == (True, "it changes the scores least")
@@ -171,8 +171,8 @@ def test_nothing_is_overwritten_and_nothing_half_is_left(place, monkeypatch):
         merge.export_merged(run)
     true = loading.load_merged
 
-    def wrong(folder, **options):
-        network, tokenizer = true(folder, **options)
+    def wrong(folder, **extra):
+        network, tokenizer = true(folder, **extra)
         network.score.weight.data *= 2
         return network, tokenizer
 

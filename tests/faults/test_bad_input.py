@@ -16,7 +16,7 @@ MOST_LINES = 25
 
 def read(path):
     """What `train` does with data before anything else."""
-    dataset = dataset_module.read_dataset(path, knobs=KNOBS)
+    dataset = dataset_module.read_dataset(path, options=KNOBS)
     checks.raise_on_errors(checks.check_dataset(dataset))
 
 

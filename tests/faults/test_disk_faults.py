@@ -40,7 +40,7 @@ def attempt(before, root, fault):
 
 def require_nothing_lost(before, root):
     """The newest commit is the third, whole, or the second, as it was; then the third can be saved and is the newest."""
-    found = checkpoint.load_latest(root, tell=pytest.fail)
+    found = checkpoint.load_latest(root, notify=pytest.fail)
     assert found is not None
     assert found.step in (2, 3)
     assert torch.equal(found.tensors("trained")["a"], groups(found.step)["trained"]["a"])
@@ -115,7 +115,7 @@ def newest_after(recorder, root):
     """(number of calls made, newest commit that is found and whole) for every state that a cut of power may leave."""
     for at, files in recorder.states():
         power.put(files, root)
-        newest = checkpoint.load_latest(root, tell=lambda text: None)
+        newest = checkpoint.load_latest(root, notify=lambda text: None)
         if newest is not None:
             assert torch.equal(newest.tensors("trained")["a"], groups(newest.step)["trained"]["a"])
         yield at, newest.step if newest else None
@@ -155,7 +155,7 @@ def test_the_power_fails_in_a_new_run(tmp_path):
     for at, files in recorder.states():
         power.put(files, tmp_path / "after")
         folder = run_folder.RunFolder(tmp_path / "after" / "runs" / "mine")
-        found = checkpoint.load_latest(folder.checkpoints, tell=lambda text: None)
+        found = checkpoint.load_latest(folder.checkpoints, notify=lambda text: None)
         if at == recorder.calls:
             ends += 1
             assert found is not None

@@ -25,10 +25,10 @@ class Life:
 
     def __init__(self, root: Path, out: Path, *, terminal: bool) -> None:
         words = ["train", root / "tickets.csv", "--model", root / "gpt2", "--method", "lora", "--out", out, "--json"]
-        knobs = [word for name, value in KNOBS.items() for word in ("--set", f"train.{name}={value}")]
+        options = [word for name, value in KNOBS.items() for word in ("--set", f"train.{name}={value}")]
         self.parts: list[bytes] = []
         self.ours, theirs = pty.openpty() if terminal else os.pipe()
-        command = [sys.executable, "-m", "finewright", *map(str, words), *knobs]
+        command = [sys.executable, "-m", "finewright", *map(str, words), *options]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
         os.close(theirs)
         self.reader = threading.Thread(target=self._read)

@@ -57,11 +57,11 @@ def whole(place):
 def after(step, act):
     """A listener that acts once, after that step."""
 
-    def listen(event):
+    def on_event(event):
         if isinstance(event, events.StepCompleted) and event.step == step:
             act()
 
-    return listen
+    return on_event
 
 
 def command(place, out, *words):
@@ -74,7 +74,7 @@ def command(place, out, *words):
         "training.logging_steps=1",
     ]
     given = ["train", place / "tickets.csv", "--model", place / "gpt2", "--method", WAY, "--out", out]
-    given += [word for knob in fast for word in ("--set", knob)]
+    given += [word for option in fast for word in ("--set", option)]
     sys.argv = ["finewright", *map(str, given), *words]
     sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
     try:
@@ -110,7 +110,7 @@ def test_a_folder_that_is_removed_meanwhile_ends_the_run_and_is_not_made_again(p
     out = tmp_path / "run"
     options = {"way": WAY, "save_steps": 2, "logging_steps": logging_steps, "evals_per_epoch": 1}
     with pytest.raises(UserError, match="the run's folder was removed or replaced") as caught:
-        lives.train(place, out, listen=after(5, lambda: shutil.rmtree(out)), **options)
+        lives.train(place, out, on_event=after(5, lambda: shutil.rmtree(out)), **options)
     assert caught.value.code == ExitCode.DISK
     assert not out.exists()
 
@@ -147,7 +147,7 @@ def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place,
 def test_a_folder_that_is_put_back_goes_on(place, tmp_path, whole):
     out, aside = tmp_path / "run", tmp_path / "aside"
     with pytest.raises(UserError, match="put it back, then the same command goes on"):
-        lives.train(place, out, way=WAY, save_steps=3, listen=after(7, lambda: out.rename(aside)))
+        lives.train(place, out, way=WAY, save_steps=3, on_event=after(7, lambda: out.rename(aside)))
     aside.rename(out)
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
 
@@ -162,7 +162,7 @@ def test_a_disk_that_turns_read_only_is_one_message_and_the_run_goes_on_later(pl
 
     out = tmp_path / "run"
     with faulty(refuse), pytest.raises(UserError) as caught:
-        lives.train(place, out, way=WAY, save_steps=3, listen=after(5, lambda: broken.append(True)))
+        lives.train(place, out, way=WAY, save_steps=3, on_event=after(5, lambda: broken.append(True)))
     assert console.explain(caught.value) == 7
     said = capsys.readouterr().err
     assert "Read-only file system" in said
@@ -249,7 +249,7 @@ def test_a_terminal_that_is_closed_ends_the_run_after_a_step_that_is_saved(place
     step = RunFolder(out).committed_step
     assert step > 0
     said = []
-    assert pipeline.resume(out, changes=[f"max_steps={step + 2}"], listen=said.append).complete
+    assert pipeline.resume(out, changes=[f"max_steps={step + 2}"], on_event=said.append).complete
     assert f"goes on after step {step:,}, from step-{step:08d}" in said
 
 
@@ -303,11 +303,11 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
             os.utime(file, (4_000_000_000 - age * 2_000_000_000,) * 2)
     said = []
 
-    def listen(event):
+    def on_event(event):
         said.append(event)
         after(9, lambda: shift.append(shift.pop() - 10 * 365 * 86400))(event)
 
-    folder = lives.train(place, out, way=WAY, save_steps=3, listen=listen)
+    folder = lives.train(place, out, way=WAY, save_steps=3, on_event=on_event)
     assert "goes on after step 7, from step-00000007" in said
     assert lives.made(folder) == whole
     seconds = [json.loads(line)["seconds"] for line in folder.timings.read_text().splitlines()]
@@ -379,7 +379,7 @@ def test_without_file_descriptors_it_ends_with_a_message_and_goes_on_later(place
         memory_meter.measure_memory = killer.unwatched
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         try:
-            lives.train(place, out, way=WAY, save_steps=3, listen=after(5, exhaust))
+            lives.train(place, out, way=WAY, save_steps=3, on_event=after(5, exhaust))
         except UserError as error:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
             told.write_text(json.dumps([int(error.code), str(error)]))
@@ -398,7 +398,7 @@ def test_a_run_that_is_paused_keeps_its_folder_and_goes_on(place, tmp_path, whol
     def work():
         memory_meter.measure_memory = killer.unwatched
         pause = after(5, lambda: os.kill(os.getpid(), signal.SIGSTOP))
-        lives.train(place, out, way=WAY, save_steps=3, listen=pause)
+        lives.train(place, out, way=WAY, save_steps=3, on_event=pause)
         os._exit(0)
 
     child = forked(work)
@@ -414,7 +414,7 @@ def test_a_run_that_the_system_killed_for_memory_can_go_on_in_smaller_passes(pla
     """A kill does not say why it came, so this is asked for: by itself it would change what a killed run comes to."""
     out = tmp_path / "run"
     last = after(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    work = functools.partial(lives.train, place, out, way=WAY, save_steps=2, listen=last)
+    work = functools.partial(lives.train, place, out, way=WAY, save_steps=2, on_event=last)
     assert killer.life(lambda: (setattr(memory_meter, "measure_memory", killer.unwatched), work()), seconds=60) is None
     honest, passes = training_step.compute_gradients, []
 
@@ -425,4 +425,4 @@ def test_a_run_that_the_system_killed_for_memory_can_go_on_in_smaller_passes(pla
     monkeypatch.setattr(training_step, "compute_gradients", counted)
     folder = pipeline.resume(out, changes=["halvings=1"])
     assert passes == [2] * 8
-    assert json.loads(folder.result.read_text())["changes"][0]["knob"] == "training.micro_batch_splits"
+    assert json.loads(folder.result.read_text())["changes"][0]["option"] == "training.micro_batch_splits"

@@ -49,7 +49,7 @@ def test_only_runs_on_the_same_data_and_model_stand_together(runs, tmp_path):
     (other / "config.json").write_text(json.dumps(config | {"data_fingerprint": "0" * 64}))
     group = run_history.together(run_history.find(tmp_path / "r"))
     assert sorted(one.label for one in group) == ["freeze", "full", "lora", "prompt", "scratch"]
-    assert [one.label for one in run_history.together(group, ways=["lora"])] == ["lora"]
+    assert [one.label for one in run_history.together(group, candidates=["lora"])] == ["lora"]
     assert run_history.together([]) == []
 
 
@@ -57,7 +57,7 @@ def test_runs_of_one_way_are_told_apart_by_what_differs(tmp_path):
     made_runs.finished(tmp_path, "lora", seed=0)
     other = made_runs.finished(tmp_path, "lora", seed=1)
     config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"method_knobs": {"rank": 16}}))
+    (other / "config.json").write_text(json.dumps(config | {"method_options": {"rank": 16}}))
     made_runs.finished(tmp_path, "lora", name="again", seed=0)
     labels = sorted(one.label for one in run_history.together(run_history.find(tmp_path)))
     assert labels == ["lora rank 16, seed 1 (lora-1)", "lora rank 8, seed 0 (again)", "lora rank 8, seed 0 (lora-0)"]
@@ -103,11 +103,11 @@ def test_commands_of_missing_runs_are_named(runs):
 def test_a_command_is_missing_until_its_own_run_is_there(tmp_path):
     first = made_runs.finished(tmp_path, "freeze", name="freeze-top-1")
     config = json.loads((first / "config.json").read_text())
-    (first / "config.json").write_text(json.dumps(config | {"method_knobs": {"blocks": 1}}))
+    (first / "config.json").write_text(json.dumps(config | {"method_options": {"blocks": 1}}))
     made_runs.finished(tmp_path, "full")
     everything = run_history.find(tmp_path)
     [other] = run_history.missing(Course().lesson(5), run_history.together(everything), everything)
-    assert other.knobs == {"blocks": 3}
+    assert other.options == {"blocks": 3}
 
 
 def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):

@@ -12,10 +12,10 @@ from support.prepared import prepared
 HEAD = 768 * 2
 
 
-def gpt2_small(**knobs):
+def gpt2_small(**options):
     with torch.device("meta"):
         net = GPT2ForSequenceClassification(GPT2Config(num_labels=2))
-    return methods.build_method("freeze", knobs).prepare(
+    return methods.build_method("freeze", options).prepare(
         net, architecture=architectures.architecture_of(net.config), head=("score",), origin=None
     )
 

@@ -15,10 +15,10 @@ from support import tiny
 from support.prepared import prepared, step
 
 
-def gpt2_small(**knobs):
+def gpt2_small(**options):
     with torch.device("meta"):
         net = GPT2ForSequenceClassification(GPT2Config(num_labels=2))
-    prepared_model = methods.build_method("lora", knobs).prepare(
+    prepared_model = methods.build_method("lora", options).prepare(
         net, architecture=architectures.architecture_of(net.config), head=("score",), origin=tiny.ORIGIN
     )
     return prepared_model.num_trainable() - 768 * 2
@@ -49,28 +49,28 @@ def test_trained_count_is_tuned_num_trainable():
 
 VARIANTS = [
     {},
-    {"target": "query"},
-    {"target": "key,value", "rslora": True},
+    {"target_modules": "query"},
+    {"target_modules": "key,value", "rslora": True},
     {"dora": True},
-    {"target": "all-linear"},
-    {"target": "query,value,mlp", "rslora": True},
-    {"init": "gaussian"},
-    {"blocks": 1},
-    {"init": "pissa"},
-    {"init": "pissa", "target": "all-linear", "rslora": True},
+    {"target_modules": "all-linear"},
+    {"target_modules": "query,value,mlp", "rslora": True},
+    {"init_weights": "gaussian"},
+    {"num_layers": 1},
+    {"init_weights": "pissa"},
+    {"init_weights": "pissa", "target": "all-linear", "rslora": True},
 ]
 
 
-@pytest.mark.parametrize("knobs", VARIANTS, ids=str)
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta", "gpt_neox"])
-def test_plain_peft_loads_what_was_saved(kind, knobs, tmp_path):
-    prepared_model = prepared("lora", kind=kind, rank=4, dropout=0.0, **knobs)
+def test_plain_peft_loads_what_was_saved(kind, options, tmp_path):
+    prepared_model = prepared("lora", kind=kind, rank=4, dropout=0.0, **options)
     ids = tiny.texts([3, 9, 5])
     prepared_model.trainable_module.eval()
     start = tiny.scores(tiny.prepared_model(kind), ids)
     torch.testing.assert_close(tiny.scores(prepared_model, ids), start, atol=1e-5, rtol=0)  # at first the update is nothing
     step(prepared_model, times=4)
-    methods.build_method("lora", {"rank": 4, **knobs}).save(prepared_model, tmp_path)
+    methods.build_method("lora", {"rank": 4, **options}).save(prepared_model, tmp_path)
     ours = tiny.scores(prepared_model, ids)
     assert (ours - start).abs().max() > 1e-2
     plain = tiny.prepared_model(kind)

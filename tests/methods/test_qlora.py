@@ -19,8 +19,10 @@ pytest.importorskip("bitsandbytes")
 def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("qlora")
     tiny.folder(root / "gpt2")
-    knobs = {"training.max_steps": 6, "training.num_threads": 1, "training.evals_per_epoch": 3}
-    return root, api.train(tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", out=root / "run", knobs=knobs)
+    options = {"training.max_steps": 6, "training.num_threads": 1, "training.evals_per_epoch": 3}
+    return root, api.train(
+        tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", out=root / "run", options=options
+    )
 
 
 def test_trainable_numbers_are_loras():
@@ -96,9 +98,9 @@ def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
     from finewright.core.errors import UserError
 
     tiny.folder(tmp_path / "gpt2")
-    knobs = {"method.dora": True}
+    options = {"method.dora": True}
     with pytest.raises(UserError, match=r"method\.dora: DoRA needs the norm"):
-        api.plan(model=tmp_path / "gpt2", method="qlora", knobs=knobs)
+        api.plan(model=tmp_path / "gpt2", method="qlora", options=options)
 
 
 @pytest.mark.parametrize("double", [True, False], ids=["packed", "plain"])

@@ -23,7 +23,7 @@ from support import tiny
 KINDS = [kind for kind in tiny.CONFIGS if not architectures.architecture_of(tiny.CONFIGS[kind]()).not_packable]
 LENGTHS = [2, 9, 4, 4, 7, 1, 3]
 TASK = TextClassification(("a", "b", "c"))
-WAYS = {"top block": ("freeze", {"blocks": 1}), "adapters in the top two": ("lora", {"blocks": 2})}
+WAYS = {"top block": ("freeze", {"num_layers": 1}), "adapters in the top two": ("lora", {"num_layers": 2})}
 
 
 @pytest.fixture(autouse=True)
@@ -35,11 +35,11 @@ def encoded():
     return packing.EncodedSplit(tiny.texts(LENGTHS), LENGTHS, [0, 1, 2, 0, 1, 2, 0])
 
 
-def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **knobs):
+def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **options):
     net = tiny.network(kind)
     architecture = architectures.architecture_of(net.config)
     torch.manual_seed(3)
-    prepared_model = methods.build_method(name, knobs).prepare(
+    prepared_model = methods.build_method(name, options).prepare(
         net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
     )
     if bfloat16:
@@ -73,9 +73,9 @@ def train(prepared_model, rows, *, steps=5):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_from_the_cache_is_training(kind, way):
-    name, knobs = WAYS[way]
-    losses, weights = train(prepared(kind, name, **knobs), encoded())
-    prepared_model = prepared(kind, name, cached=True, **knobs)
+    name, options = WAYS[way]
+    losses, weights = train(prepared(kind, name, **options), encoded())
+    prepared_model = prepared(kind, name, cached=True, **options)
     cached_losses, cached_weights = train(prepared_model, fill(prepared_model))
     assert max(losses) - min(losses) > 1e-3
     exact = kernels.can_pack(torch.float32) and kind == "gpt2"  # rows of a packed product do not depend on their company
@@ -135,10 +135,10 @@ def test_where_memory_runs_out_the_frozen_blocks_run_over_fewer_texts_at_a_time(
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
-def runs_of_the_trunk(prepared_model, rows, **options):
+def runs_of_the_trunk(prepared_model, rows, **extra):
     seen = []
     handle = prepared_model.network.transformer.h[0].register_forward_hook(lambda *_: seen.append(1))
-    fill(prepared_model, rows=rows, **options)
+    fill(prepared_model, rows=rows, **extra)
     handle.remove()
     return len(seen)
 
@@ -164,12 +164,12 @@ def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
     """The first is held up until the second says that it waits."""
     honest, runs, said, waiting = frozen_cache._run, [], [], threading.Event()
 
-    def slow(*arguments, **options):
+    def slow(*arguments, **extra):
         runs.append(1)
         assert waiting.wait(30), "the second computes it too"
-        yield from honest(*arguments, **options)
+        yield from honest(*arguments, **extra)
 
-    def tell(sentence):
+    def notify(sentence):
         said.append(sentence)
         waiting.set()
 
@@ -177,7 +177,7 @@ def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
     networks, rows, found = [prepared(cached=True) for _ in range(2)], encoded(), {}
 
     def work(number):
-        found[number] = frozen_cache.build_cache(networks[number], rows, where=where, dtype=torch.float32, tell=tell)
+        found[number] = frozen_cache.build_cache(networks[number], rows, where=where, dtype=torch.float32, notify=notify)
 
     both = [threading.Thread(target=work, args=[number]) for number in range(2)]
     for one in both:
@@ -243,21 +243,21 @@ def test_bfloat16_takes_half_the_room_and_is_near():
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "expected"),
+    ("name", "options", "expected"),
     [
         ("full", {}, 0),
-        ("freeze", {"blocks": 1}, 2),
-        ("freeze", {"blocks": 2}, 1),
-        ("freeze", {"blocks": 0}, 2),
-        ("freeze", {"blocks": 1, "embeddings": True}, 0),
+        ("freeze", {"num_layers": 1}, 2),
+        ("freeze", {"num_layers": 2}, 1),
+        ("freeze", {"num_layers": 0}, 2),
+        ("freeze", {"num_layers": 1, "embeddings": True}, 0),
         ("lora", {}, 0),
-        ("lora", {"blocks": 1}, 2),
+        ("lora", {"num_layers": 1}, 2),
         ("prompt", {}, 0),
     ],
 )
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_how_many_blocks_nothing_touches(kind, name, knobs, expected):
-    assert frozen_cache.count_frozen_layers(prepared(kind, name, **knobs)) == expected
+def test_how_many_blocks_nothing_touches(kind, name, options, expected):
+    assert frozen_cache.count_frozen_layers(prepared(kind, name, **options)) == expected
 
 
 def test_padded_architectures_have_no_trunk():
@@ -307,14 +307,14 @@ def test_the_file_is_closed_with_the_last_who_has_the_states():
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 def test_with_frozen_weights_in_bfloat16_the_cache_changes_nothing(kind):
-    knobs = {"blocks": 1, "bfloat16": True}
-    losses, weights = train(prepared(kind, **knobs), encoded())
-    prepared_model = prepared(kind, cached=True, **knobs)
+    options = {"num_layers": 1, "bfloat16": True}
+    losses, weights = train(prepared(kind, **options), encoded())
+    prepared_model = prepared(kind, cached=True, **options)
     cached_losses, cached_weights = train(prepared_model, fill(prepared_model))
     assert cached_losses == pytest.approx(losses, abs=1e-6)
     for key, weight in weights.items():
         torch.testing.assert_close(cached_weights[key], weight, atol=1e-5, rtol=0, msg=key)
     exact, _ = train(prepared(kind, num_layers=1), encoded())
     assert losses != exact, "the weights were in float32"
-    half = prepared(kind, cached=True, **knobs)
+    half = prepared(kind, cached=True, **options)
     assert train(half, fill(half, dtype=torch.bfloat16))[0] == pytest.approx(losses, abs=0.02), "states of 8 bits of precision"

@@ -13,18 +13,18 @@ PACKABLE = [kind for kind in tiny.CONFIGS if not architectures.architecture_of(t
 LENGTHS = (1, 3, 3, 5, 9)
 WAYS = {
     "everything": ("full", {}),
-    "top block": ("freeze", {"blocks": 1}),
-    "adapters everywhere": ("lora", {"target": "all-linear", "dropout": 0.0}),
+    "top block": ("freeze", {"num_layers": 1}),
+    "adapters everywhere": ("lora", {"target_modules": "all-linear", "dropout": 0.0}),
     "prompt": ("prompt", {"tokens": 4}),
 }
 
 
 def prepared(kind, way):
-    name, knobs = WAYS[way]
+    name, options = WAYS[way]
     net = tiny.network(kind)
     architecture = architectures.architecture_of(net.config)
     torch.manual_seed(3)
-    return methods.build_method(name, knobs).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return methods.build_method(name, options).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
 
 
 def scores_and_gradients(prepared_model, lengths=LENGTHS):

@@ -17,10 +17,10 @@ TEXTS = [[5, 9, 5, 1], [9, 30], [1, 2, 3, 30, 31, 5], [7]]
 USED = sorted({token for text in TEXTS for token in text})
 
 
-def prepared(kind="gpt2", name="full", **knobs):
+def prepared(kind="gpt2", name="full", **options):
     net = tiny.network(kind)
     architecture = architectures.architecture_of(net.config)
-    return methods.build_method(name, knobs).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return methods.build_method(name, options).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
 
 
 def train(prepared_model, *, steps=6, weight_decay=0.0):

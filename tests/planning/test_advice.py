@@ -29,8 +29,8 @@ def give(method, made, *, others=(), look=lambda method, settings: planned(weigh
     return advice.advise(method, made, settings=settings, others=[(method, made), *others], look=look)
 
 
-def way(name, **knobs):
-    return methods.build_method(name, knobs)
+def way(name, **options):
+    return methods.build_method(name, options)
 
 
 def test_a_way_that_fits_needs_none():
@@ -84,8 +84,8 @@ def test_the_most_blocks_that_fit_are_named(room, wanted):
     assert len(looked) <= 5
 
 
-@pytest.mark.parametrize(("knobs", "tried"), [({}, [1, 2]), ({"share": 0.3}, []), ({"blocks": 1}, [])])
-def test_an_open_number_of_blocks_is_a_small_one(knobs, tried):
+@pytest.mark.parametrize(("options", "tried"), [({}, [1, 2]), ({"trainable_fraction": 0.3}, []), ({"num_layers": 1}, [])])
+def test_an_open_number_of_blocks_is_a_small_one(options, tried):
     looked = []
 
     def look(method, settings):
@@ -93,7 +93,7 @@ def test_an_open_number_of_blocks_is_a_small_one(knobs, tried):
             looked.append(method.num_layers)
         return planned(weights=900)
 
-    give(way("freeze", **knobs), planned(weights=100, optimizer=3000), look=look)
+    give(way("freeze", **options), planned(weights=100, optimizer=3000), look=look)
     assert looked == tried
 
 
@@ -116,14 +116,14 @@ def test_what_a_larger_budget_would_keep_in_memory_is_added():
 
 def test_the_budget_that_is_named_would_do(tmp_path):
     tiny.folder(tmp_path / "gpt2")
-    knobs = {
+    options = {
         "data.max_length": 8,
         "training.precision": "float32",
         "training.optimizer": "adamw8bit",
         "training.frozen_layer_cache": "off",
     }
-    short = api.plan(model=tmp_path / "gpt2", method="qlora", knobs={**knobs, "memory_budget": "30kB"}).entries[0]
+    short = api.plan(model=tmp_path / "gpt2", method="qlora", options={**options, "memory_budget": "30kB"}).entries[0]
     named = re.search(r"a budget of (.*)$", short.advice)[1]
-    enough = api.plan(model=tmp_path / "gpt2", method="qlora", knobs={**knobs, "memory_budget": named}).entries[0]
-    assert (short.forecast.fits, enough.forecast.fits) == (False, True)
-    assert units.parse_size(named) < 1.02 * short.forecast.plan.peak_memory_bytes + 1000
+    enough = api.plan(model=tmp_path / "gpt2", method="qlora", options={**options, "memory_budget": named}).entries[0]
+    assert (short.training_plan.fits, enough.training_plan.fits) == (False, True)
+    assert units.parse_size(named) < 1.02 * short.training_plan.plan.peak_memory_bytes + 1000

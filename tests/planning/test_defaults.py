@@ -12,20 +12,20 @@ from finewright.planning.defaults import Decisions
 
 
 def test_auto_is_every_way_that_can_be_taken_by_preference():
-    names = [way.name() for way in method_plan.candidate_methods("auto", knobs={})]
+    names = [way.name() for way in method_plan.candidate_methods("auto", options={})]
     assert names[0] == "lora"
     assert "scratch" not in names
     assert {"full", "freeze", "prompt"} < set(names)
 
 
 def test_knobs_of_a_way_narrow_auto_down():
-    (way,) = method_plan.candidate_methods("auto", knobs={"rank": 4})
+    (way,) = method_plan.candidate_methods("auto", options={"rank": 4})
     assert (way.name(), way.rank) == ("lora", 4)
 
 
 def test_auto_leaves_out_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    assert "qlora" not in [way.name() for way in method_plan.candidate_methods("auto", knobs={})]
+    assert "qlora" not in [way.name() for way in method_plan.candidate_methods("auto", options={})]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])

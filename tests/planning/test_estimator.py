@@ -48,13 +48,13 @@ def test_trainable_numbers_of_gpt2_small_are_those_of_the_table(name):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", methods.method_names())
 def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
-    knobs = {
+    options = {
         "training.precision": precision,
         "training.max_steps": 4,
         "training.num_threads": 1,
         "training.tokens_per_micro_batch": 60,
     }
-    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", knobs=knobs)
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", options=options)
     result, plan = made.result, made.folder.read_json(made.folder.plan)
     assert plan["peak_memory_bytes"] == result.planned_peak_memory_bytes == sum(plan["memory"].values())
     assert plan["trainable_parameters"] == result.trainable_parameters
@@ -72,8 +72,8 @@ def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(p
     config = json.loads((shutil.copytree(place / "gpt2", tmp_path / "gpt2") / "config.json").read_text())
     # The generator's state, 5 kB for every product of attention that drops, would be seen in a network as small as this.
     (tmp_path / "gpt2" / "config.json").write_text(json.dumps(config | {"attn_pdrop": 0.0}))
-    knobs = {"training.max_steps": 3, "training.num_threads": 1, "training.tokens_per_micro_batch": 60}
-    made = api.train(place / "tickets.csv", model=tmp_path / "gpt2", method=name, out=tmp_path / "run", knobs=knobs)
+    options = {"training.max_steps": 3, "training.num_threads": 1, "training.tokens_per_micro_batch": 60}
+    made = api.train(place / "tickets.csv", model=tmp_path / "gpt2", method=name, out=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
 
@@ -92,14 +92,14 @@ def test_tokens_of_a_shared_prompt_do_not_make_a_pass_larger(monkeypatch):
 def test_planned_memory_is_the_allocators_with_what_saves_memory(place, tmp_path, change):
     if "training.optimizer" in change:
         pytest.importorskip("bitsandbytes")
-    knobs = {
+    options = {
         "training.precision": "float32",
         "training.max_steps": 3,
         "training.num_threads": 1,
         "training.tokens_per_micro_batch": 60,
         **change,
     }
-    made = api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs)
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     # Some 50 kB that were there before a watch are let go of inside it, more or less of them by what ran before in this process;
     # moments in 32 bits would be 234 kB more.
@@ -118,14 +118,14 @@ def heavy(tmp_path, monkeypatch):
 
 
 def test_loading_is_planned_and_measured_where_it_takes_most(place, heavy, tmp_path):
-    knobs = {
+    options = {
         "training.precision": "bfloat16",
         "training.max_steps": 2,
         "training.num_threads": 1,
         "training.tokens_per_micro_batch": 20,
     }
-    knobs |= {"data.max_length": 8}
-    made = api.train(place / "tickets.csv", model=heavy, method="lora", out=tmp_path / "run", knobs=knobs)
+    options |= {"data.max_length": 8}
+    made = api.train(place / "tickets.csv", model=heavy, method="lora", out=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     assert plan["memory"]["loading"] > 0.3 * plan["peak_memory_bytes"]
     assert plan["peak_memory_bytes"] >= 4 * plan["total_parameters"]
@@ -135,14 +135,14 @@ def test_loading_is_planned_and_measured_where_it_takes_most(place, heavy, tmp_p
 @pytest.mark.parametrize("name", ["freeze", "lora"])
 def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, name, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "store"))
-    knobs = {
+    options = {
         "training.max_steps": 24,
         "training.num_threads": 1,
         "training.tokens_per_micro_batch": 60,
         "training.precision": "float32",
     }
-    knobs |= {"method.num_layers": 1, "training.frozen_layer_cache": "on"}
-    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", knobs=knobs)
+    options |= {"method.num_layers": 1, "training.frozen_layer_cache": "on"}
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     assert plan["memory"]["trunk"] > 0
     assert plan["peak_memory_bytes"] == sum(plan["memory"].values())
@@ -152,7 +152,7 @@ def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, na
 def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place, monkeypatch):
     monkeypatch.setattr(estimator, "cached_trace", lambda prepared_model, what, make: make())  # nothing kept from the time before
     settings = build_options(RunConfig, {"training": {"max_steps": 3}})
-    dataset = dataset_module.read_dataset(place / "tickets.csv", knobs=settings.data)
+    dataset = dataset_module.read_dataset(place / "tickets.csv", options=settings.data)
     task = text_classification.TextClassification(dataset.labels)
     method = methods.build_method("full", {})
     base = meta.meta_model(hub.resolve_model(str(place / "gpt2")), labels=dataset.labels)
@@ -178,31 +178,33 @@ def test_a_run_that_cannot_fit_stops_before_a_model_is_loaded(place, tmp_path, m
     from finewright.models import loading
 
     monkeypatch.setattr(loading, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
-    knobs = {"memory_budget": "100kB"}
+    options = {"memory_budget": "100kB"}
     with pytest.raises(Exception, match=r"does not fit: needs full .* at the tightest; 100 kB as asked for") as caught:
-        api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs)
+        api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", options=options)
     assert caught.value.code == 6
     assert folder.RunFolder(tmp_path / "run").plan.exists()
 
 
 def test_force_goes_on_all_the_same(place, tmp_path):
     said = []
-    knobs = {"memory_budget": "100kB", "force": True, "training.max_steps": 2, "training.num_threads": 1}
-    api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", knobs=knobs, listen=said.append)
+    options = {"memory_budget": "100kB", "force": True, "training.max_steps": 2, "training.num_threads": 1}
+    api.train(
+        place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", options=options, on_event=said.append
+    )
     assert any(str(sentence).startswith("warning: does not fit") for sentence in said)
 
 
 def test_auto_takes_the_first_way_that_fits_and_says_so(place, tmp_path):
-    roomy = api.plan(place / "tickets.csv", model=place / "gpt2", method="full", knobs={"training.precision": "float32"})
-    need = roomy.entries[0].forecast.plan.peak_memory_bytes
+    roomy = api.plan(place / "tickets.csv", model=place / "gpt2", method="full", options={"training.precision": "float32"})
+    need = roomy.entries[0].training_plan.plan.peak_memory_bytes
     said = []
-    knobs = {
+    options = {
         "memory_budget": f"{need / 1e6:.3f}MB",
         "training.max_steps": 2,
         "training.num_threads": 1,
         "training.precision": "float32",
     }
-    made = api.train(place / "tickets.csv", model=place / "gpt2", out=tmp_path / "run", knobs=knobs, listen=said.append)
+    made = api.train(place / "tickets.csv", model=place / "gpt2", out=tmp_path / "run", options=options, on_event=said.append)
     assert made.result.method == "lora"
     assert any(str(sentence).startswith("method = lora: ") for sentence in said)
 
@@ -213,18 +215,18 @@ def test_a_tight_budget_makes_smaller_passes_of_the_same_updates(place, tmp_path
         model=place / "gpt2",
         method="full",
         out=tmp_path / "free",
-        knobs={"training.max_steps": 3, "training.num_threads": 1},
+        options={"training.max_steps": 3, "training.num_threads": 1},
     )
     # between the weights with their optimizer and the peak: what is left to shrink is the pass
     plan = free.folder.read_json(free.folder.plan)
     held = plan["memory"]["weights"] + plan["memory"]["optimizer"]
     budget = held + (plan["peak_memory_bytes"] - held) * 2 // 3
     said = []
-    knobs = {"memory_budget": f"{budget / 1e3:.3f}kB", "training.max_steps": 3, "training.num_threads": 1}
+    options = {"memory_budget": f"{budget / 1e3:.3f}kB", "training.max_steps": 3, "training.num_threads": 1}
     tight = api.train(
-        place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "tight", knobs=knobs, listen=said.append
+        place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "tight", options=options, on_event=said.append
     )
     config = tight.folder.read_json(tight.folder.config)
-    chosen = {choice["knob"]: choice for choice in config["choices"]}
+    chosen = {choice["option"]: choice for choice in config["choices"]}
     assert "so that the run fits" in chosen["training.micro_batch_splits"]["reason"]
     assert tight.result.peak_memory_bytes <= budget * 1.02

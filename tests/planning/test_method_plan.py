@@ -24,9 +24,9 @@ def place(tmp_path_factory):
     return root
 
 
-def look(place, name="lora", *, known=None, **knobs):
-    settings = build_options(RunConfig, {"model": str(place / "gpt2"), **knobs})
-    dataset, findings = dataset_module.read_dataset(place / "tickets.csv", knobs=settings.data), []
+def look(place, name="lora", *, known=None, **options):
+    settings = build_options(RunConfig, {"model": str(place / "gpt2"), **options})
+    dataset, findings = dataset_module.read_dataset(place / "tickets.csv", options=settings.data), []
     task = text_classification.infer_task(
         dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
     )
@@ -45,13 +45,13 @@ def test_no_weights_are_wanted_and_everything_is_decided(place):
         len(dataset.test),
     ]
     assert found.limit == 64
-    trained = sum(len(rows) for step in found.forecast.recipe.steps for rows in step.batches)
+    trained = sum(len(rows) for step in found.training_plan.schedule.steps for rows in step.batches)
     assert trained == 2 * len(dataset.train)
-    assert found.forecast.plan.trainable_parameters == 3 * 2 * 8 * 64 + 32 * 2
+    assert found.training_plan.plan.trainable_parameters == 3 * 2 * 8 * 64 + 32 * 2
 
 
 def test_every_choice_is_told_with_its_reason_and_none_for_what_was_asked(place):
-    made = {choice["knob"]: choice["reason"] for choice in look(place)[0].choices.made}
+    made = {choice["option"]: choice["reason"] for choice in look(place)[0].choices.made}
     assert {
         "data.max_length",
         "training.learning_rate",
@@ -63,7 +63,7 @@ def test_every_choice_is_told_with_its_reason_and_none_for_what_was_asked(place)
     assert all(made.values())
     assert "token_ids" not in made, "few texts are tokenised anew"
     asked = {"data": {"max_length": 32}, "training": {"learning_rate": 1e-3, "tokens_per_micro_batch": 200, "epochs": 1}}
-    made = {choice["knob"] for choice in look(place, **asked)[0].choices.made}
+    made = {choice["option"] for choice in look(place, **asked)[0].choices.made}
     assert not {"data.max_length", "training.learning_rate", "training.tokens_per_micro_batch", "training.epochs"} & made
 
 
@@ -85,7 +85,7 @@ def test_ids_that_are_kept_on_disk_are_told(place, tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
     monkeypatch.setattr(tokenization, "WORTH_KEEPING", 10)
     found, dataset, _ = look(place)
-    made = {choice["knob"]: choice for choice in found.choices.made}["token_ids"]
+    made = {choice["option"]: choice for choice in found.choices.made}["token_ids"]
     assert made["value"] == "kept on disk"
     assert str(tmp_path) in made["reason"]
     assert len(list((tmp_path / "tokens").iterdir())) == 1, "validation and test have fewer texts than that"

@@ -21,22 +21,22 @@ SPLITS = {
 TOKENS = 250
 
 
-def sketch(name="freeze", **knobs):
+def sketch(name="freeze", **options):
     with torch.device("meta"):
         net = tiny.network("gpt2")
         architecture = architectures.architecture_of(net.config)
-        return methods.build_method(name, knobs).prepare(
+        return methods.build_method(name, options).prepare(
             net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
         )
 
 
-def choose(prepared_model, *, epochs=3, memory_bytes=1 << 30, **knobs):
+def choose(prepared_model, *, epochs=3, memory_bytes=1 << 30, **options):
     steps = packing.schedule_updates([10] * 20, budget=50, gradient_accumulation_steps=1, seed=0, epochs=epochs)
     texts = optimizations.SplitLengths([10] * 20, [10] * 5, tokens=SPLITS["train"].tokens())
-    plain = {"warmup_ratio": 0, "schedule": "linear", "weight_decay": 0, "max_grad_norm": 1, "early_stopping_patience": 0}
-    recipe = loop.TrainingSchedule(steps, lr=1e-3, evaluate_every=len(steps) // epochs, **plain)
+    plain = {"warmup_ratio": 0, "lr_scheduler": "linear", "weight_decay": 0, "max_grad_norm": 1, "early_stopping_patience": 0}
+    schedule = loop.TrainingSchedule(steps, lr=1e-3, evaluate_every=len(steps) // epochs, **plain)
     return optimizations.choose_optimizations(
-        prepared_model, train=TrainingConfig(**knobs), memory_bytes=memory_bytes, texts=texts, recipe=recipe
+        prepared_model, train=TrainingConfig(**options), memory_bytes=memory_bytes, texts=texts, schedule=schedule
     )
 
 

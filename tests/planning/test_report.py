@@ -18,12 +18,12 @@ SMALL = {"data.max_length": 64, "training.precision": "bfloat16"}
 
 @pytest.fixture(scope="module")
 def seven_billion():
-    knobs = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
-    return api.plan(model="llama-2-7b", knobs=knobs)
+    options = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
+    return api.plan(model="llama-2-7b", options=options)
 
 
 def test_7b_fits_8_gb_in_four_bits_only(seven_billion):
-    by_name = {entry.method.name(): entry.forecast for entry in seven_billion.entries}
+    by_name = {entry.method.name(): entry.training_plan for entry in seven_billion.entries}
     assert set(by_name) == set(methods.method_names())
     assert [name for name, made in by_name.items() if made.fits] == ["qlora"]
     assert seven_billion.recommended == "qlora"
@@ -35,7 +35,7 @@ def test_7b_fits_8_gb_in_four_bits_only(seven_billion):
 
 
 def test_weights_are_read_in_float32_before_they_are_rounded(seven_billion):
-    by_name = {entry.method.name(): entry.forecast.plan for entry in seven_billion.entries}
+    by_name = {entry.method.name(): entry.training_plan.plan for entry in seven_billion.entries}
     for name in ("lora", "freeze", "prompt"):
         assert by_name[name].memory["loading"] > 0
         assert by_name[name].peak_memory_bytes == pytest.approx(4 * by_name[name].total_parameters, rel=1e-3)
@@ -45,9 +45,10 @@ def test_weights_are_read_in_float32_before_they_are_rounded(seven_billion):
 
 @pytest.mark.slow
 def test_mistral_7b_fits_8_gb_in_four_bits_only():
-    knobs = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
+    options = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
     fits = {
-        way: api.plan(model="mistral-7b", method=way, knobs=knobs).entries[0].forecast.fits for way in ("qlora", "lora", "full")
+        way: api.plan(model="mistral-7b", method=way, options=options).entries[0].training_plan.fits
+        for way in ("qlora", "lora", "full")
     }
     assert fits == {"qlora": True, "lora": False, "full": False}
 
@@ -71,7 +72,7 @@ def test_the_reason_names_what_would_be_preferred(seven_billion):
 
 def test_the_same_updates_in_every_setup(seven_billion):
     for entry in seven_billion.entries:
-        setup = entry.forecast.setup
+        setup = entry.training_plan.setup
         assert setup.tokens_per_micro_batch in (16 * 512, 16 * 532), (
             "16 texts, a prompt of 20 tokens before each, however they are cut"
         )
@@ -89,10 +90,10 @@ def test_json_has_the_contract_and_is_json(seven_billion):
 
 
 def test_without_data_the_assumption_is_said():
-    found = api.plan(model="gpt2", method="lora", knobs=SMALL, num_labels=7)
+    found = api.plan(model="gpt2", method="lora", options=SMALL, num_labels=7)
     assert found.notes[0].startswith("precision ")
     assert found.notes[1:] == ["no data: 7 labels and 1,000 texts of 64 tokens, or the most a way reads, are assumed"]
-    assert found.entries[0].forecast.plan.head_parameters == 7 * 768
+    assert found.entries[0].training_plan.plan.head_parameters == 7 * 768
 
 
 def test_data_and_tokenizer_give_the_real_lengths(tmp_path):
@@ -100,16 +101,16 @@ def test_data_and_tokenizer_give_the_real_lengths(tmp_path):
     tiny.tickets(tmp_path / "tickets.csv")
     found = api.plan(tmp_path / "tickets.csv", model=tmp_path / "gpt2", method="full")
     assert found.notes[1:] == [], "the first is the precision"
-    assert found.entries[0].forecast.plan.head_parameters == 2 * 32
+    assert found.entries[0].training_plan.plan.head_parameters == 2 * 32
 
 
 def test_a_shape_without_tokenizer_guesses_lengths_and_says_so(tmp_path):
-    found = api.plan(tiny.tickets(tmp_path / "tickets.csv"), model="llama-2-7b", method="prompt", knobs=SMALL)
+    found = api.plan(tiny.tickets(tmp_path / "tickets.csv"), model="llama-2-7b", method="prompt", options=SMALL)
     assert found.notes[-1] == "no tokenizer here: one token for every 4 characters is assumed"
 
 
 def test_when_nothing_fits_the_least_is_named():
-    found = api.plan(model="gpt2", knobs={**SMALL, "memory_budget": "1MB"})
+    found = api.plan(model="gpt2", options={**SMALL, "memory_budget": "1MB"})
     assert found.recommended == ""
     assert found.reason.startswith("no way fits; the least, ")
     assert found.as_json()["recommended"] is None
@@ -117,28 +118,30 @@ def test_when_nothing_fits_the_least_is_named():
 
 def test_a_recommended_way_that_wants_a_package_says_which(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    found = api.plan(model="gpt2", method="qlora", knobs=SMALL)
+    found = api.plan(model="gpt2", method="qlora", options=SMALL)
     assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")
 
 
 def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
     honest = report._forecast
 
-    def forecast(method, settings, **given):
+    def training_plan(method, settings, **given):
         if method.quantization() or settings.training.optimizer != "adamw":
             raise UserError("not for this model")
         return honest(method, settings, **given)
 
-    monkeypatch.setattr(report, "_forecast", forecast)
-    (entry,) = api.plan(model="gpt2", method="prompt", knobs={**SMALL, "memory_budget": "600MB", "data.max_length": 1024}).entries
-    assert not entry.forecast.fits
+    monkeypatch.setattr(report, "_forecast", training_plan)
+    (entry,) = api.plan(
+        model="gpt2", method="prompt", options={**SMALL, "memory_budget": "600MB", "data.max_length": 1024}
+    ).entries
+    assert not entry.training_plan.fits
     assert re.search(r"needs .*; what would do: a budget of ", entry.advice)
 
 
 @pytest.mark.parametrize("budget", ["8", "-1", "8 apples", "1e400GB"])
 def test_a_budget_that_is_none_is_one_message(budget):
     with pytest.raises(UserError, match="budget: wanted a size above zero"):
-        api.plan(model="gpt2", knobs={"memory_budget": budget})
+        api.plan(model="gpt2", options={"memory_budget": budget})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_a_small_config_that_claims_terabytes_costs_nothing(tmp_path, change, me
     (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
     began, before = time.process_time(), hardware.peak_resident_bytes()
     with pytest.raises(UserError, match=message):
-        api.plan(model=tmp_path, method="full", knobs=SMALL)
+        api.plan(model=tmp_path, method="full", options=SMALL)
     assert time.process_time() - began < 60, "it stops; how fast is not the matter here"
     assert hardware.peak_resident_bytes() - before < 200e6, "nothing of what it claims was asked for"
 
@@ -167,4 +170,4 @@ def test_a_small_config_that_claims_terabytes_costs_nothing(tmp_path, change, me
 def test_a_malformed_config_is_one_message(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match="config"):
-        api.plan(model=tmp_path, method="full", knobs=SMALL)
+        api.plan(model=tmp_path, method="full", options=SMALL)

@@ -27,7 +27,7 @@ def steps(root):
 
 def newest(root, **options):
     said = []
-    return checkpoint.load_latest(root, tell=said.append, **options), said
+    return checkpoint.load_latest(root, notify=said.append, **options), said
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):

@@ -82,7 +82,7 @@ def test_the_best_weights_go_along(folder):
             progress.best = Best(2, 0.1, {"accuracy": 1.0, "loss": 0.0})
         one.commit()
     other = kept(folder)
-    assert other.restore(tell=lambda sentence: None)
+    assert other.restore(notify=lambda sentence: None)
     assert torch.equal(dict(other.state.prepared_model.trainable())[name], torch.full_like(parameter, 5.0))
     assert other.take_best() == 2
     assert torch.equal(dict(other.state.prepared_model.trainable())[name], torch.full_like(parameter, 2.0))
@@ -104,7 +104,7 @@ def test_a_commit_of_another_run_is_never_used(folder):
     one.state.progress.step = 1
     one.commit()
     said = []
-    assert not kept(folder).restore(tell=said.append)
+    assert not kept(folder).restore(notify=said.append)
     assert "step-00000001 is not used: it is of another run (labels: −'b', +'a')" in said[0]
 
 

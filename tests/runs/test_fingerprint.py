@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 
 
 def read(path):
-    return dataset_module.read_dataset(path, knobs=DataConfig())
+    return dataset_module.read_dataset(path, options=DataConfig())
 
 
 def collected(place, dataset=None, *, settings=None, method=None, ids=None, model="gpt2"):
@@ -128,9 +128,9 @@ def test_other_versions_are_a_notice():
 
 def test_another_schedule_wants_an_explanation():
     then, now = {"training.learning_rate": 0.1, "training.epochs": 3.0}, {"training.learning_rate": 0.2, "training.epochs": 3.0}
-    fingerprint.check_schedule(then, now, [{"knob": "training.learning_rate", "to": 0.2}], where="")
+    fingerprint.check_schedule(then, now, [{"option": "training.learning_rate", "to": 0.2}], where="")
     with pytest.raises(UserError, match=r"another schedule: train\.lr: 0\.1 → 0\.2") as caught:
-        fingerprint.check_schedule(then, now, [{"knob": "training.learning_rate", "to": 0.3}], where="")
+        fingerprint.check_schedule(then, now, [{"option": "training.learning_rate", "to": 0.3}], where="")
     assert caught.value.fix == "--change lr=0.2"
 
 
@@ -138,11 +138,11 @@ def test_a_knob_that_there_was_not_then_had_its_default(place):
     """The next release brings a knob: a run of before goes on, unless the knob is asked to be something else."""
     now = collected(place)
     then = copy.deepcopy(now)
-    del then["knobs"]["training.tokens_per_micro_batch"], then["knobs"]["data.keep_end"], then["method_knobs"]["rank"]
+    del then["options"]["training.tokens_per_micro_batch"], then["options"]["data.keep_end"], then["method_options"]["rank"]
     assert fingerprint.differences(then, now) == []
-    now["knobs"]["training.tokens_per_micro_batch"] = 7
+    now["options"]["training.tokens_per_micro_batch"] = 7
     assert fingerprint.differences(then, now) == [], "left open it is chosen: nobody can say that it was another"
-    now["knobs"]["data.keep_end"], now["method_knobs"]["rank"] = True, 3
+    now["options"]["data.keep_end"], now["method_options"]["rank"] = True, 3
     assert sorted(fingerprint.differences(then, now)) == ["data.keep_end: False → True", "method.rank: 8 → 3"]
 
 

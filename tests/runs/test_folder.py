@@ -95,7 +95,7 @@ def test_a_folder_in_which_nothing_was_begun_goes_away_and_leftovers_do_not_bloc
 def pair(path):
     """Two new processes want one run at the same moment: [(process, exit code it said)], the winner still at work."""
     start, go = os.pipe()
-    told, tell = os.pipe()
+    told, notify = os.pipe()
     children = []
     for _ in range(2):
         child = os.fork()
@@ -108,14 +108,14 @@ def pair(path):
                 folder.write_json(folder.checks, {})
             except UserError as error:
                 code = int(error.code)
-            os.write(tell, f"{os.getpid()} {code}\n".encode())
+            os.write(notify, f"{os.getpid()} {code}\n".encode())
             if code == 0:
                 signal.pause()
             os._exit(0)
         children.append(child)
     for end in (start, go):
         os.close(end)
-    os.close(tell)
+    os.close(notify)
     said = b""
     while said.count(b"\n") < 2:
         said += os.read(told, 100)

@@ -34,15 +34,17 @@ def settings(place, *, model="gpt2", data=None, **changes):
     return build_options(RunConfig, {"model": str(place / model), "train": {**FAST, **changes}, "data": data or {}})
 
 
-def go(place, out, *, name="full", source=None, listen=lambda event: None, knobs=None, **options):
-    method = methods.build_method(name, knobs or {})
-    return train(source or place / "tickets.csv", settings=settings(place, **options), ways=[method], out=out, listen=listen)
+def go(place, out, *, name="full", source=None, on_event=lambda event: None, options=None, **extra):
+    method = methods.build_method(name, options or {})
+    return train(
+        source or place / "tickets.csv", settings=settings(place, **extra), candidates=[method], out=out, on_event=on_event
+    )
 
 
 @pytest.mark.parametrize("name", methods.method_names())
 def test_every_way_ends_in_a_complete_and_proven_run(place, tmp_path, name, capfd):
     events = []
-    folder = go(place, tmp_path / "run", name=name, listen=events.append)
+    folder = go(place, tmp_path / "run", name=name, on_event=events.append)
     assert capfd.readouterr() == ("", ""), "the library is silent"
     assert folder.complete
     files = {path.name for path in folder.path.iterdir()}
@@ -72,7 +74,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(place, tmp_path):
     runs = [go(place, tmp_path / str(index), name="full").metrics.read_text() for index in range(2)]
     assert runs[0] == runs[1]
     other = build_options(RunConfig, {**settings(place).model_dump(), "seed": 5})
-    third = train(place / "tickets.csv", settings=other, ways=[methods.build_method("full", {})], out=tmp_path / "2")
+    third = train(place / "tickets.csv", settings=other, candidates=[methods.build_method("full", {})], out=tmp_path / "2")
     assert third.metrics.read_text() != runs[0]
 
 
@@ -103,7 +105,7 @@ def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
 
     monkeypatch.setattr(scoring, "evaluate_split", told)
     said = []
-    folder = go(place, tmp_path / "run", listen=said.append, max_steps=16)
+    folder = go(place, tmp_path / "run", on_event=said.append, max_steps=16)
     evaluations = [event for event in said if isinstance(event, run_events.EvaluationCompleted)]
     result = json.loads(folder.result.read_text())
     assert result["best_step"] == evaluations[1].step < result["steps"]
@@ -115,14 +117,14 @@ def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
 
 def test_a_learning_rate_outside_the_range_is_warned_about(place, tmp_path):
     said = []
-    go(place, tmp_path / "run", listen=said.append, lr=0.3)
+    go(place, tmp_path / "run", on_event=said.append, lr=0.3)
     assert any("learning rate 0.3 is far outside full's usual range" in str(line) for line in said)
 
 
 def test_early_stopping(place, tmp_path):
     events = []
-    options = {"max_steps": 0, "epochs": 40, "lr": 1e-12, "early_stopping_patience": 2}
-    go(place, tmp_path / "run", listen=events.append, **options)
+    extra = {"max_steps": 0, "epochs": 40, "lr": 1e-12, "early_stopping_patience": 2}
+    go(place, tmp_path / "run", on_event=events.append, **extra)
     stopped = next(event for event in events if isinstance(event, run_events.TrainingStopped))
     assert stopped.early
     assert sum(isinstance(event, run_events.EvaluationCompleted) for event in events) == 3
@@ -131,17 +133,17 @@ def test_early_stopping(place, tmp_path):
 def test_what_is_done_once_for_the_program_is_no_time_of_training(place, tmp_path, monkeypatch):
     told = []
 
-    def tell(owner, name, word):
+    def notify(owner, name, word):
         real = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *given, **options: (told.append(word), real(*given, **options))[1])
+        monkeypatch.setattr(owner, name, lambda *given, **extra: (told.append(word), real(*given, **extra))[1])
 
-    tell(metrics, "load_libraries", "libraries")
-    tell(memory_meter, "garbage_collection_settled", "garbage")
-    tell(CheckpointManager, "start", "clock")
+    notify(metrics, "load_libraries", "libraries")
+    notify(memory_meter, "garbage_collection_settled", "garbage")
+    notify(CheckpointManager, "start", "clock")
     go(
         place,
         tmp_path / "run",
-        listen=lambda event: isinstance(event, run_events.StepCompleted) and told.append("step"),
+        on_event=lambda event: isinstance(event, run_events.StepCompleted) and told.append("step"),
         max_steps=1,
     )
     assert told == ["libraries", "garbage", "clock", "step"]
@@ -150,9 +152,9 @@ def test_what_is_done_once_for_the_program_is_no_time_of_training(place, tmp_pat
 def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypatch):
     honest, gradients = scoring.test_split, []
 
-    def tested(prepared_model, *given, **options):
+    def tested(prepared_model, *given, **extra):
         gradients.extend(name for name, one in prepared_model.trainable_module.named_parameters() if one.grad is not None)
-        return honest(prepared_model, *given, **options)
+        return honest(prepared_model, *given, **extra)
 
     monkeypatch.setattr(scoring, "test_split", tested)
     folder = go(place, tmp_path / "run", data={"validation_fraction": 0.0})
@@ -166,7 +168,7 @@ def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypat
 def test_an_architecture_that_cannot_be_packed_says_so_and_works(place, tmp_path):
     tiny.folder(place / "bloom", kind="bloom")
     said = []
-    folder = go(place, tmp_path / "run", model="bloom", listen=said.append)
+    folder = go(place, tmp_path / "run", model="bloom", on_event=said.append)
     result = json.loads(folder.result.read_text())
     assert any("batches are padded: bloom cannot be packed" in str(line) for line in said)
     assert 0 < result["padding_fraction"] < 1
@@ -188,7 +190,7 @@ def test_an_encoder_without_a_pooler_gets_a_trained_one_and_keeps_it(place, tmp_
 
 def test_long_texts_are_cut_and_that_is_said_and_kept(place, tmp_path):
     said = []
-    folder = go(place, tmp_path / "run", data={"max_length": 4}, listen=said.append)
+    folder = go(place, tmp_path / "run", data={"max_length": 4}, on_event=said.append)
     assert any("texts (100.0%) are longer than 4 tokens" in str(line) for line in said)
     codes = [finding["code"] for finding in json.loads(folder.checks.read_text())["findings"]]
     assert codes.count("truncated") == 3
@@ -199,9 +201,11 @@ def test_bfloat16_runs_are_proven_too(place, tmp_path):
     assert json.loads(folder.result.read_text())["proof_difference"] == 0
 
 
-@pytest.mark.parametrize("knobs", [{"init": "pissa"}, {"dora": True}, {"rslora": True, "target": "all-linear"}], ids=str)
-def test_variants_are_proven_too(place, tmp_path, knobs):
-    folder = go(place, tmp_path / "run", name="lora", knobs=knobs)
+@pytest.mark.parametrize(
+    "options", [{"init_weights": "pissa"}, {"dora": True}, {"rslora": True, "target_modules": "all-linear"}], ids=str
+)
+def test_variants_are_proven_too(place, tmp_path, options):
+    folder = go(place, tmp_path / "run", name="lora", options=options)
     assert json.loads(folder.result.read_text())["proof_difference"] < 1e-5
 
 
@@ -248,9 +252,9 @@ def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
     kind = methods.get_method("full")
     honest = kind.prepare
 
-    def with_a_stray(self, network, **options):
+    def with_a_stray(self, network, **extra):
         network.stray = torch.nn.Parameter(torch.ones(3))
-        return honest(self, network, **options)
+        return honest(self, network, **extra)
 
     monkeypatch.setattr(kind, "prepare", with_a_stray)
     with pytest.raises(UserError, match=r"1 trained tensors get no gradient, for instance stray"):
@@ -280,8 +284,8 @@ def test_keeping_what_frozen_blocks_make_of_the_texts_changes_nothing_but_the_ti
     said, runs = {}, {}
     for wanted in ("auto", "off"):
         said[wanted] = []
-        options = {"knobs": {"blocks": 1}, "frozen_layer_cache": wanted, "max_steps": 24, "evals_per_epoch": 2}
-        runs[wanted] = go(place, tmp_path / wanted, name="freeze", listen=said[wanted].append, **options)
+        extra = {"options": {"num_layers": 1}, "frozen_layer_cache": wanted, "max_steps": 24, "evals_per_epoch": 2}
+        runs[wanted] = go(place, tmp_path / wanted, name="freeze", on_event=said[wanted].append, **extra)
     kept, plain = (json.loads(runs[wanted].result.read_text()) for wanted in ("auto", "off"))
     assert (kept["trunk_cached"], plain["trunk_cached"]) == (True, False)
     lines = [[json.loads(line) for line in run.metrics.read_text().splitlines()] for run in runs.values()]

@@ -10,9 +10,9 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.runs import request
 
 
-def made(source="data.csv", *, way="lora", knobs=None, **settings):
+def made(source="data.csv", *, way="lora", options=None, **settings):
     return request.make_request(
-        source, test=None, settings=build_options(RunConfig, settings), ways=[methods.build_method(way, knobs or {})]
+        source, test=None, settings=build_options(RunConfig, settings), candidates=[methods.build_method(way, options or {})]
     )
 
 
@@ -31,8 +31,8 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_differences_are_named_as_a_person_types_them():
-    kept = made(knobs={"rank": 4}, seed=1).as_json()
-    found = request.request_differences(kept, made(knobs={"rank": 8}, train={"save_steps": 5, "lr": 0.5}))
+    kept = made(options={"rank": 4}, seed=1).as_json()
+    found = request.request_differences(kept, made(options={"rank": 8}, train={"save_steps": 5, "lr": 0.5}))
     assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "training.learning_rate: None → 0.5"]
 
 
@@ -54,11 +54,11 @@ def test_a_damaged_order_is_one_message():
 
 def test_what_was_chosen_stays_chosen():
     choices = [
-        {"knob": "training.learning_rate", "value": 0.25, "reason": ""},
-        {"knob": "device", "value": "cpu", "reason": ""},
-        {"knob": "training.save_steps", "value": "auto", "reason": ""},
-        {"knob": "data.max_length", "value": 77, "reason": ""},
-        {"knob": "train.gone", "value": 1, "reason": ""},
+        {"option": "training.learning_rate", "value": 0.25, "reason": ""},
+        {"option": "device", "value": "cpu", "reason": ""},
+        {"option": "training.save_steps", "value": "auto", "reason": ""},
+        {"option": "data.max_length", "value": 77, "reason": ""},
+        {"option": "train.gone", "value": 1, "reason": ""},
     ]
     settings = request.with_decisions(RunConfig(), choices)
     assert (settings.training.learning_rate, settings.data.max_length, settings.training.save_steps) == (0.25, 77, None)
@@ -66,12 +66,12 @@ def test_what_was_chosen_stays_chosen():
 
 def test_changes_are_made_on_top_of_earlier_ones():
     kept = {
-        "choices": [{"knob": "training.learning_rate", "value": 0.25, "reason": ""}],
-        "changes": [{"knob": "training.epochs", "to": 4.0}],
+        "choices": [{"option": "training.learning_rate", "value": 0.25, "reason": ""}],
+        "changes": [{"option": "training.epochs", "to": 4.0}],
     }
     asked, changed = request.for_resume(kept, made(), ["lr=0.5", "training.epochs=4"])
     assert (asked.settings.training.learning_rate, asked.settings.training.epochs) == (0.5, 4.0)
-    assert [change.as_json() for change in changed] == [{"knob": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
+    assert [change.as_json() for change in changed] == [{"option": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,14 @@ def whole(place):
 @pytest.mark.parametrize("way", methods.method_names())
 def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     """Cut inside an accumulated update, inside an evaluation and after an update; with dropout and early stopping."""
-    options = {"way": way, "gradient_accumulation_steps": 2, "early_stopping_patience": 3, "save_steps": 2}
-    expected = lives.made(lives.train(place, tmp_path / "whole", **options))
+    extra = {"way": way, "gradient_accumulation_steps": 2, "early_stopping_patience": 3, "save_steps": 2}
+    expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
     out, said = tmp_path / "cut", []
-    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=6, **options)
+    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
     assert [path.name for path in sorted((out / "checkpoints").iterdir())][-1] == "step-00000002"
-    killed_life(place, out, monkeypatch, scoring, "score", call=2, **options)
-    lives.cut_short(place, out, after=8, **options)
-    folder = lives.train(place, out, listen=said.append, **options)
+    killed_life(place, out, monkeypatch, scoring, "score", call=2, **extra)
+    lives.cut_short(place, out, after=8, **extra)
+    folder = lives.train(place, out, on_event=said.append, **extra)
     assert "goes on after step 8, from step-00000008" in said
     assert lives.made(folder) == expected
     assert json.loads(folder.result.read_text())["lives"] == 4
@@ -53,30 +53,30 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
 
 def test_stopping_early_comes_at_the_same_step(place, tmp_path):
     """Cut after every single step, so that how long nothing has improved must outlive each life."""
-    options = {"way": WAY, "early_stopping_patience": 2, "evals_per_epoch": 4, "max_steps": 40, "save_steps": 100}
+    extra = {"way": WAY, "early_stopping_patience": 2, "evals_per_epoch": 4, "max_steps": 40, "save_steps": 100}
     ends = []
 
-    def listen(event):
+    def on_event(event):
         if isinstance(event, run_events.TrainingStopped):
             ends.append(event)
 
-    expected = lives.made(lives.train(place, tmp_path / "whole", listen=listen, **options))
+    expected = lives.made(lives.train(place, tmp_path / "whole", on_event=on_event, **extra))
     assert ends[0].early
     assert 2 < ends[0].step < 40
     for step in range(1, ends[0].step + 1):
-        lives.cut_short(place, tmp_path / "cut", after=step, **options)
-    assert lives.made(lives.train(place, tmp_path / "cut", listen=listen, **options)) == expected
+        lives.cut_short(place, tmp_path / "cut", after=step, **extra)
+    assert lives.made(lives.train(place, tmp_path / "cut", on_event=on_event, **extra)) == expected
     assert ends[1] == ends[0]
 
 
 def test_packed_moments_come_back_too(place, tmp_path):
     pytest.importorskip("bitsandbytes")
-    options = {"way": "full", "optimizer": "adamw8bit", "save_steps": 4}
-    expected = lives.made(lives.train(place, tmp_path / "whole", **options))
-    lives.cut_short(place, tmp_path / "cut", after=5, **options)
+    extra = {"way": "full", "optimizer": "adamw8bit", "save_steps": 4}
+    expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
+    lives.cut_short(place, tmp_path / "cut", after=5, **extra)
     state = load_file(tmp_path / "cut" / "checkpoints" / "step-00000005" / "state.safetensors")
     assert any(tensor.dtype == torch.uint8 for name, tensor in state.items() if "/state1" in name)
-    assert lives.made(lives.train(place, tmp_path / "cut", **options)) == expected
+    assert lives.made(lives.train(place, tmp_path / "cut", **extra)) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_packed_moments_come_back_too(place, tmp_path):
     ids=lambda value: getattr(value, "__name__", str(value)).removeprefix("finewright."),
 )
 def test_wherever_it_is_cut_it_ends_the_same(place, tmp_path, monkeypatch, whole, where, name, call):
-    options = {"way": WAY, "save_steps": 3}
-    killed_life(place, tmp_path / "cut", monkeypatch, where, name, call=call, **options)
-    assert lives.made(lives.train(place, tmp_path / "cut", **options)) == whole
+    extra = {"way": WAY, "save_steps": 3}
+    killed_life(place, tmp_path / "cut", monkeypatch, where, name, call=call, **extra)
+    assert lives.made(lives.train(place, tmp_path / "cut", **extra)) == whole
 
 
 def test_cut_between_the_last_step_and_its_evaluation(place, tmp_path, monkeypatch, whole):
@@ -109,32 +109,32 @@ def test_cut_between_the_last_step_and_its_evaluation(place, tmp_path, monkeypat
 
 
 def test_a_wish_during_an_evaluation_is_granted_at_once(place, tmp_path, monkeypatch, whole):
-    wish, honest = interrupts.StopRequest(), scoring.evaluate_split
+    stop_request, honest = interrupts.StopRequest(), scoring.evaluate_split
 
     def looked_at(*args, **kwargs):
-        wish.request(15)
+        stop_request.request(15)
         return honest(*args, **kwargs)
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "evaluate_split", looked_at)
         with pytest.raises(interrupts.Interrupted) as caught:
-            lives.train(place, out, wish=wish, way=WAY, save_steps=3)
+            lives.train(place, out, stop_request=stop_request, way=WAY, save_steps=3)
     assert (caught.value.code, caught.value.run) == (143, out)
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
 
 
 def test_a_step_that_a_wish_cannot_wait_for_is_dropped_as_if_it_had_never_begun(place, tmp_path, monkeypatch):
     """In the second pass of an accumulated update, with dropout: the update before is committed, random numbers and all."""
-    options = {"way": WAY, "gradient_accumulation_steps": 2, "save_steps": 100, "evals_per_epoch": 1}
-    expected = lives.made(lives.train(place, tmp_path / "whole", **options))
-    wish, honest, calls = interrupts.StopRequest(), torch.Tensor.backward, []
+    extra = {"way": WAY, "gradient_accumulation_steps": 2, "save_steps": 100, "evals_per_epoch": 1}
+    expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
+    stop_request, honest, calls = interrupts.StopRequest(), torch.Tensor.backward, []
 
     def endless(tensor, *args, **more):
         calls.append(tensor)
         if len(calls) == 4:
-            wish.request(15)
-            wish.overdue()
+            stop_request.request(15)
+            stop_request.overdue()
             pytest.fail("it went on")
         return honest(tensor, *args, **more)
 
@@ -142,42 +142,42 @@ def test_a_step_that_a_wish_cannot_wait_for_is_dropped_as_if_it_had_never_begun(
     with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "backward", endless)
         with pytest.raises(interrupts.Interrupted):
-            lives.train(place, out, wish=wish, **options)
+            lives.train(place, out, stop_request=stop_request, **extra)
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000001"]
-    assert lives.made(lives.train(place, out, **options)) == expected
+    assert lives.made(lives.train(place, out, **extra)) == expected
 
 
 def test_once_the_weights_begin_to_change_a_step_comes_to_its_end(place, tmp_path, monkeypatch, whole):
-    wish, honest, calls = interrupts.StopRequest(), torch.optim.AdamW.step, []
+    stop_request, honest, calls = interrupts.StopRequest(), torch.optim.AdamW.step, []
 
     def slow(self, *args, **more):
         calls.append(self)
         if len(calls) == 5:
-            wish.request(15)
-            wish.overdue()
+            stop_request.request(15)
+            stop_request.overdue()
         return honest(self, *args, **more)
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", slow)
         with pytest.raises(interrupts.Interrupted):
-            lives.train(place, out, wish=wish, way=WAY, save_steps=100)
+            lives.train(place, out, stop_request=stop_request, way=WAY, save_steps=100)
     assert RunFolder(out).committed_step == 5
     assert lives.made(lives.train(place, out, way=WAY, save_steps=100)) == whole
 
 
 def test_a_first_step_that_is_dropped_leaves_nothing(place, tmp_path, monkeypatch, whole):
-    wish = interrupts.StopRequest()
+    stop_request = interrupts.StopRequest()
 
     def endless(*_, **__):
-        wish.request(2)
-        wish.overdue()
+        stop_request.request(2)
+        stop_request.overdue()
 
     out = tmp_path / "cut"
     with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "backward", endless)
         with pytest.raises(interrupts.Interrupted):
-            lives.train(place, out, wish=wish, way=WAY)
+            lives.train(place, out, stop_request=stop_request, way=WAY)
     assert not list(out.glob("checkpoints/*"))
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
 
@@ -190,9 +190,9 @@ def test_how_often_it_is_saved_changes_nothing(place, tmp_path, whole):
 def test_resume_by_its_folder_and_a_finished_run_is_handed_back(place, tmp_path, whole):
     out, said = tmp_path / "cut", []
     lives.cut_short(place, out, after=5, way=WAY)
-    assert lives.made(pipeline.resume(out, listen=said.append)) == whole
-    assert pipeline.resume(out, listen=said.append).complete
-    assert lives.train(place, out, way=WAY, listen=said.append).complete
+    assert lives.made(pipeline.resume(out, on_event=said.append)) == whole
+    assert pipeline.resume(out, on_event=said.append).complete
+    assert lives.train(place, out, way=WAY, on_event=said.append).complete
     assert said[-2:] == ["finished already: nothing is left to do"] * 2
 
 
@@ -228,7 +228,7 @@ def test_when_no_checkpoint_is_left_it_begins_anew_and_says_so(place, tmp_path, 
     lives.cut_short(place, out, after=5, way=WAY)
     for path in out.glob("checkpoints/*/trained.safetensors"):
         path.unlink()
-    folder = lives.train(place, out, way=WAY, listen=said.append)
+    folder = lives.train(place, out, way=WAY, on_event=said.append)
     assert "no checkpoint is left that can be used: training begins anew" in said
     assert any("step-00000005 is not used: trained.safetensors cannot be read" in str(line) for line in said)
     assert lives.made(folder) == whole
@@ -239,7 +239,7 @@ def test_a_changed_log_is_found_and_an_older_checkpoint_used(place, tmp_path, wh
     lives.cut_short(place, out, after=5, way=WAY, save_steps=2)
     lines = (out / "metrics.jsonl").read_text().splitlines(keepends=True)
     (out / "metrics.jsonl").write_text("".join(lines[:-1]))
-    folder = lives.train(place, out, way=WAY, save_steps=2, listen=said.append)
+    folder = lives.train(place, out, way=WAY, save_steps=2, on_event=said.append)
     assert any("step-00000005 is not used: metrics.jsonl is not what was saved" in str(line) for line in said)
     assert lives.made(folder) == whole
 
@@ -251,14 +251,14 @@ def test_the_schedule_changes_only_on_request_and_that_is_kept(place, tmp_path):
         lives.train(place, out, way=WAY, lr=1e-5)
     assert caught.value.code == ExitCode.MISMATCH
     assert "--change" in caught.value.fix
-    folder = pipeline.resume(out, changes=["lr=1e-5", "max_steps=14"], listen=said.append)
+    folder = pipeline.resume(out, changes=["lr=1e-5", "max_steps=14"], on_event=said.append)
     assert "changed: training.learning_rate 0.0006 → 1e-05" in said
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
     assert rates[5] > 1e-5 >= rates[6]
     assert max(rates) == 14
     kept = json.loads(folder.config.read_text())["changes"]
-    assert [(change["knob"], change["to"], change["step"]) for change in kept] == [
+    assert [(change["option"], change["to"], change["step"]) for change in kept] == [
         ("training.learning_rate", 1e-5, 5),
         ("training.max_steps", 14, 5),
     ]
@@ -268,14 +268,14 @@ def test_the_schedule_changes_only_on_request_and_that_is_kept(place, tmp_path):
 def test_a_change_stays_in_later_lives(place, tmp_path):
     out = tmp_path / "cut"
     lives.cut_short(place, out, after=5, way=WAY)
-    wish = interrupts.StopRequest()
+    stop_request = interrupts.StopRequest()
 
-    def listen(event):
+    def on_event(event):
         if isinstance(event, run_events.StepCompleted) and event.step == 8:
-            wish.number = 2
+            stop_request.number = 2
 
     with pytest.raises(interrupts.Interrupted):
-        pipeline.resume(out, changes=["lr=1e-5"], listen=listen, stop=wish)
+        pipeline.resume(out, changes=["lr=1e-5"], on_event=on_event, stop=stop_request)
     folder = lives.train(place, out, way=WAY)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert all(line["lr"] <= 1e-5 for line in lines if line["step"] > 5 and "lr" in line)
@@ -347,7 +347,7 @@ def edited_config(place, out):
 def edited_rate(place, out):
     config = json.loads((out / "config.json").read_text())
     for choice in config["choices"]:
-        if choice["knob"] == "training.learning_rate":
+        if choice["option"] == "training.learning_rate":
             choice["value"] = 0.5
     (out / "config.json").write_text(json.dumps(config))
 
@@ -371,7 +371,7 @@ def test_what_changed_at_rest_is_refused_before_a_step(place, tmp_path, change, 
     lives.cut_short(own, out, after=5, way=WAY)
     change(own, out)
     with pytest.raises(UserError, match=message) as caught:
-        pipeline.resume(out, listen=events.append)
+        pipeline.resume(out, on_event=events.append)
     assert caught.value.code == ExitCode.MISMATCH
     assert not any(isinstance(event, run_events.StepCompleted) for event in events)
     assert (out / "checkpoints" / "step-00000005").is_dir(), "nothing of the run was touched"
@@ -383,16 +383,16 @@ def test_what_changed_at_rest_is_refused_before_a_step(place, tmp_path, change, 
         ({"seed": 4}, "seed: 0 → 4"),
         ({"tokens_per_micro_batch": 60}, "training.tokens_per_micro_batch: 120 → 60"),
         ({"precision": "bfloat16"}, "training.precision: 'float32' → 'bfloat16'"),
-        ({"knobs": {"blocks": 1}}, "method.num_layers: None → 1"),
+        ({"options": {"num_layers": 1}}, "method.num_layers: None → 1"),
         ({"way": "full"}, f"method: '{WAY}' → 'full'"),
         ({"data": {"max_length": 9}}, "data.max_length: None → 9"),
     ],
 )
-def test_another_command_for_the_same_folder_is_refused_with_the_difference(place, tmp_path, options, message):
+def test_another_command_for_the_same_folder_is_refused_with_the_difference(place, tmp_path, extra, message):
     out = tmp_path / "cut"
     lives.cut_short(place, out, after=1, way=WAY)
     with pytest.raises(UserError, match="the run that is here was asked for something else") as caught:
-        lives.train(place, out, **{"way": WAY, **options})
+        lives.train(place, out, **{"way": WAY, **extra})
     assert message in caught.value.what
     assert caught.value.code == ExitCode.MISMATCH
 
@@ -403,7 +403,7 @@ def test_other_versions_are_said_and_it_goes_on(place, tmp_path, monkeypatch, wh
     honest = hardware.environment()
     honest["versions"]["torch"] = "99.0"
     monkeypatch.setattr(hardware, "environment", lambda: honest)
-    pipeline.resume(out, listen=said.append)
+    pipeline.resume(out, on_event=said.append)
     assert any("will not be bit for bit" in str(line) and "→ 99.0" in str(line) for line in said)
 
 
@@ -412,7 +412,7 @@ def test_a_checkpoint_of_another_run_is_set_aside(place, tmp_path, whole):
     lives.cut_short(place, tmp_path / "yours", after=8, way=WAY, seed=1)
     shutil.copytree(tmp_path / "yours" / "checkpoints" / "step-00000008", tmp_path / "mine" / "checkpoints" / "step-00000008")
     said = []
-    folder = lives.train(place, tmp_path / "mine", way=WAY, listen=said.append)
+    folder = lives.train(place, tmp_path / "mine", way=WAY, on_event=said.append)
     assert any("step-00000008 is not used: it is of another run (seed: 1 → 0" in str(line) for line in said)
     assert "goes on after step 5, from step-00000005" in said
     assert lives.made(folder) == whole
@@ -422,11 +422,11 @@ def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(pl
     """Weights that become no numbers after step 5: step 6 is not applied, and what is on disk is from before."""
     honest, calls, out = training_step.compute_gradients, [], tmp_path / "run"
 
-    def poisoned(prepared_model, parts, **options):
+    def poisoned(prepared_model, parts, **extra):
         calls.append(parts)
         if len(calls) == 6:
             next(iter(prepared_model.trainable().values())).data.fill_(float("nan"))
-        return honest(prepared_model, parts, **options)
+        return honest(prepared_model, parts, **extra)
 
     with monkeypatch.context() as patch:
         patch.setattr(training_step, "compute_gradients", poisoned)
@@ -447,9 +447,9 @@ def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, t
     """Numbers that are none in the first step: the same run with a lower learning rate, from its beginning."""
     honest, out = training_step.compute_gradients, tmp_path / "run"
 
-    def poisoned(prepared_model, parts, **options):
+    def poisoned(prepared_model, parts, **extra):
         prepared_model.trainable_module.get_parameter(next(iter(prepared_model.trainable()))).data.fill_(float("nan"))
-        return honest(prepared_model, parts, **options)
+        return honest(prepared_model, parts, **extra)
 
     with monkeypatch.context() as patch:
         patch.setattr(training_step, "compute_gradients", poisoned)

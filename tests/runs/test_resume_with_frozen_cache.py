@@ -13,7 +13,7 @@ from finewright.planning import optimizations
 from support import lives
 from support.killed import killed_life
 
-WAYS = {"freeze": {"blocks": 1}, "lora": {"blocks": 1}}
+WAYS = {"freeze": {"num_layers": 1}, "lora": {"num_layers": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -28,55 +28,55 @@ def own_store(tmp_path, monkeypatch):
 
 
 def chosen(folder):
-    return {choice["knob"]: choice["value"] for choice in json.loads(folder.config.read_text())["choices"]}
+    return {choice["option"]: choice["value"] for choice in json.loads(folder.config.read_text())["choices"]}
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_states_found_made_anew_or_read_from_a_file_are_the_same(place, tmp_path, monkeypatch, way):
-    options = {"way": way, "knobs": WAYS[way], "max_steps": 20, "save_steps": 3}
-    folder = lives.train(place, tmp_path / "whole", **options)
+    extra = {"way": way, "options": WAYS[way], "max_steps": 20, "save_steps": 3}
+    folder = lives.train(place, tmp_path / "whole", **extra)
     assert json.loads(folder.result.read_text())["trunk_cached"]
     assert chosen(folder)["training.frozen_layer_cache"] == "on"
     assert len(list(cache.cache_folder().glob("trunk/*"))) == 2, "training and validation"
     expected, out = lives.made(folder), tmp_path / "cut"
-    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=5, **options)  # states found
+    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=5, **extra)  # states found
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "another store"))
-    killed_life(place, out, monkeypatch, scoring, "score", call=2, **options)  # made anew
+    killed_life(place, out, monkeypatch, scoring, "score", call=2, **extra)  # made anew
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
-    lives.cut_short(place, out, after=14, **options)  # from a file
+    lives.cut_short(place, out, after=14, **extra)  # from a file
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "a third store"))
-    folder = lives.train(place, out, **options)
+    folder = lives.train(place, out, **extra)
     assert json.loads(folder.result.read_text())["trunk_cached"]
     assert lives.made(folder) == expected
 
 
 @pytest.mark.skipif(not kernels.can_pack(torch.float32), reason="without packed products the last bits depend on a row's company")
 def test_a_run_that_keeps_nothing_ends_the_same(place, tmp_path):
-    options = {"way": "freeze", "knobs": WAYS["freeze"], "max_steps": 20}
-    kept = lives.train(place, tmp_path / "kept", **options)
-    run_again = lives.train(place, tmp_path / "again", frozen_layer_cache="off", **options)
+    extra = {"way": "freeze", "options": WAYS["freeze"], "max_steps": 20}
+    kept = lives.train(place, tmp_path / "kept", **extra)
+    run_again = lives.train(place, tmp_path / "again", frozen_layer_cache="off", **extra)
     assert not json.loads(run_again.result.read_text())["trunk_cached"]
     assert lives.made(run_again) == lives.made(kept)
 
 
 def test_a_later_life_keeps_to_what_the_first_one_chose(place, tmp_path, monkeypatch):
-    options = {"way": "freeze", "knobs": WAYS["freeze"], "max_steps": 20}
-    expected = lives.made(lives.train(place, tmp_path / "whole", **options))
-    lives.cut_short(place, tmp_path / "cut", after=4, **options)
+    extra = {"way": "freeze", "options": WAYS["freeze"], "max_steps": 20}
+    expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
+    lives.cut_short(place, tmp_path / "cut", after=4, **extra)
     monkeypatch.setattr(optimizations, "WORTHWHILE_VISITS", 1e9)
-    folder = lives.train(place, tmp_path / "cut", **options)
+    folder = lives.train(place, tmp_path / "cut", **extra)
     assert json.loads(folder.result.read_text())["trunk_cached"]
     assert lives.made(folder) == expected
-    assert chosen(lives.train(place, tmp_path / "other", **options))["training.frozen_layer_cache"] == "off"
+    assert chosen(lives.train(place, tmp_path / "other", **extra))["training.frozen_layer_cache"] == "off"
 
 
 def test_without_room_for_what_was_kept_the_run_does_not_go_on_otherwise(place, tmp_path, monkeypatch):
-    options = {"way": "freeze", "knobs": WAYS["freeze"], "max_steps": 20}
-    lives.cut_short(place, tmp_path / "cut", after=4, **options)
+    extra = {"way": "freeze", "options": WAYS["freeze"], "max_steps": 20}
+    lives.cut_short(place, tmp_path / "cut", after=4, **extra)
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
     monkeypatch.setattr(cache, "free_bytes", lambda: 0)
     with pytest.raises(UserError, match=r"train\.trunk_cache: 'on' → 'off'") as caught:
-        lives.train(place, tmp_path / "cut", **options)
+        lives.train(place, tmp_path / "cut", **extra)
     assert caught.value.code == ExitCode.MISMATCH
 
 
@@ -85,6 +85,6 @@ def test_a_store_that_cannot_be_written_is_one_message(place, tmp_path, monkeypa
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
     with pytest.raises(UserError, match="cannot write") as caught:
-        lives.train(place, tmp_path / "run", way="freeze", knobs=WAYS["freeze"], max_steps=20)
+        lives.train(place, tmp_path / "run", way="freeze", options=WAYS["freeze"], max_steps=20)
     assert caught.value.code == ExitCode.DISK
     assert caught.value.where == str(tmp_path / "taken")

@@ -13,7 +13,7 @@ from finewright.runs.folder import RunFolder
 
 def said_of(tmp_path, norms, *, max_grad_norm=0.0):
     said = []
-    one = session.Session(RunFolder(tmp_path), changes=(), stop=StopRequest(), tell=said.append)
+    one = session.Session(RunFolder(tmp_path), changes=(), stop=StopRequest(), notify=said.append)
     one.max_grad_norm = max_grad_norm
     for step, norm in enumerate(norms, 1):
         result = StepResult(loss=1.0, grad_norm=norm, num_tokens=1, num_rows=1, applied=True)
@@ -41,7 +41,7 @@ def test_it_was_clipped_is_said_when_it_was(tmp_path, max_grad_norm, told):
 
 
 def test_a_wish_after_the_last_event_is_granted_too(tmp_path):
-    one = session.Session(RunFolder(tmp_path), changes=(), stop=StopRequest(), tell=print)
+    one = session.Session(RunFolder(tmp_path), changes=(), stop=StopRequest(), notify=print)
     one.state, one.keeper, commits = SimpleNamespace(progress=SimpleNamespace(step=3)), SimpleNamespace(), []
     one.keeper.commit = lambda: commits.append("saved")
     with pytest.raises(Interrupted) as caught, one.stoppable():

@@ -35,13 +35,15 @@ def begin(place, tmp_path):
     """A job in a fresh run folder, and all that it says."""
     folders = []
 
-    def make(*names, **knobs):
-        heard, ways = [], [methods.build_method(name, {}) for name in names or ("lora",)]
-        asked = request.make_request(place / "tickets.csv", test=None, settings=build_options(RunConfig, knobs), ways=ways)
+    def make(*names, **options):
+        heard, candidates = [], [methods.build_method(name, {}) for name in names or ("lora",)]
+        asked = request.make_request(
+            place / "tickets.csv", test=None, settings=build_options(RunConfig, options), candidates=candidates
+        )
         folder = run_folder.create_run(out=tmp_path / f"run{len(folders)}", name="x")
         folders.append(folder)
-        life = Session(folder, changes=(), stop=StopRequest(), tell=heard.append)
-        return stages.Job(folder, asked=asked, life=life, listen=heard.append), ways, heard
+        life = Session(folder, changes=(), stop=StopRequest(), notify=heard.append)
+        return stages.Job(folder, asked=asked, life=life, on_event=heard.append), candidates, heard
 
     yield make
     for folder in folders:
@@ -58,20 +60,20 @@ def planned(monkeypatch, peaks):
         plan = estimator.CostEstimate(name, 10, 2, 100, {"weights": peaks[name]}, 1, 1.0, 1, "float32", 1)
         setup = plan_module.MemorySetup(100, 1, gradient_checkpointing=False)
         made = plan_module.TrainingPlan(None, setup, plan, BUDGET, defaults.Decisions(), [], None)
-        return SimpleNamespace(method=method, forecast=made, choices=made.choices, splits={}, source=source)
+        return SimpleNamespace(method=method, training_plan=made, choices=made.choices, splits={}, source=source)
 
     monkeypatch.setattr(method_plan, "plan_method", look)
     return looked
 
 
-def choose(made, ways):
-    return made.choose_way(hub.ModelSource(None, "x", ""), ways, dataset=None, task=None, known={})
+def choose(made, candidates):
+    return made.choose_way(hub.ModelSource(None, "x", ""), candidates, dataset=None, task=None, known={})
 
 
 def test_the_first_way_that_fits_is_taken_and_the_others_are_not_looked_at(begin, monkeypatch):
     looked = planned(monkeypatch, {"lora": 2000, "qlora": 900, "full": 800})
-    made, ways, heard = begin("lora", "qlora", "full")
-    choose(made, ways)
+    made, candidates, heard = begin("lora", "qlora", "full")
+    choose(made, candidates)
     assert looked == ["lora", "qlora"]
     assert made.method.name() == "qlora"
     assert any(sentence.startswith("method = qlora: ") for sentence in heard)
@@ -80,16 +82,16 @@ def test_the_first_way_that_fits_is_taken_and_the_others_are_not_looked_at(begin
 
 def test_when_nothing_fits_the_run_stops_with_what_each_way_needs(begin, monkeypatch):
     planned(monkeypatch, {"lora": 2000, "full": 3000})
-    made, ways, _ = begin("lora", "full")
+    made, candidates, _ = begin("lora", "full")
     with pytest.raises(UserError, match="needs lora 2 kB, full 3 kB at the tightest; 1 kB as asked for") as caught:
-        choose(made, ways)
+        choose(made, candidates)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
 def test_forced_the_preferred_way_goes_on_with_a_warning_when_none_fits(begin, monkeypatch):
     looked = planned(monkeypatch, {"lora": 2000, "full": 3000})
-    made, ways, heard = begin("lora", "full", force=True)
-    choose(made, ways)
+    made, candidates, heard = begin("lora", "full", force=True)
+    choose(made, candidates)
     assert (looked, made.method.name()) == (["lora", "full"], "lora")
     assert "method = lora: the preferred one; none fits" in heard
     assert any(sentence.startswith("warning: does not fit: needs lora 2 kB, full 3 kB") for sentence in heard)
@@ -98,8 +100,8 @@ def test_forced_the_preferred_way_goes_on_with_a_warning_when_none_fits(begin, m
 
 def test_forced_a_later_way_that_fits_is_taken_all_the_same(begin, monkeypatch):
     planned(monkeypatch, {"lora": 2000, "full": 800})
-    made, ways, heard = begin("lora", "full", force=True)
-    choose(made, ways)
+    made, candidates, heard = begin("lora", "full", force=True)
+    choose(made, candidates)
     assert made.method.name() == "full"
     assert not [sentence for sentence in heard if sentence.startswith("warning")]
 
@@ -109,20 +111,20 @@ def test_a_way_that_wants_what_is_not_installed_is_named_where_it_would_have_com
     told = "qlora was not looked at, though it might fit: it wants bitsandbytes, not installed here"
     for peaks, taken, said in (({"lora": 2000, "full": 800}, "full", 1), ({"lora": 800, "full": 800}, "lora", 0)):
         planned(monkeypatch, peaks)
-        made, ways, heard = begin("lora", "full")
-        choose(made, ways)
+        made, candidates, heard = begin("lora", "full")
+        choose(made, candidates)
         assert made.method.name() == taken
         assert sum(sentence.startswith(told) for sentence in heard) == said
 
 
 def test_what_a_later_life_must_not_choose_anew_is_settled(begin, monkeypatch):
     planned(monkeypatch, {"lora": 1})
-    made, ways, _ = begin()
-    choose(made, ways)
-    settled = {choice["knob"]: choice["value"] for choice in made.choices.made}
+    made, candidates, _ = begin()
+    choose(made, candidates)
+    settled = {choice["option"]: choice["value"] for choice in made.choices.made}
     assert settled == {"training.gradient_checkpointing": "off", "training.save_steps": "auto"}
-    made, ways, _ = begin(train={"gradient_checkpointing": "off", "save_steps": 5})
-    choose(made, ways)
+    made, candidates, _ = begin(train={"gradient_checkpointing": "off", "save_steps": 5})
+    choose(made, candidates)
     assert made.choices.made == []
 
 
@@ -149,14 +151,14 @@ def test_a_fresh_head_is_settled_in_the_precision_of_packed_products(place, begi
     """BLOOM's packed products give bfloat16 and its sums insist on one dtype: in float32 the probe would not even run."""
     pytest.importorskip("bitsandbytes")
     folder = tiny.folder(place / kind, kind=kind)
-    knobs = {"model": str(folder), "training": {"precision": "bfloat16", "max_steps": 2, "num_threads": 1}}
-    made, ways, heard = begin("qlora", **knobs)
+    options = {"model": str(folder), "training": {"precision": "bfloat16", "max_steps": 2, "num_threads": 1}}
+    made, candidates, heard = begin("qlora", **options)
     made.choose_machine()
-    dataset = dataset_module.read_dataset(place / "tickets.csv", knobs=made.settings.data)
+    dataset = dataset_module.read_dataset(place / "tickets.csv", options=made.settings.data)
     task = text_classification.infer_task(
         dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
     )
-    made.choose_way(hub.resolve_model(str(folder)), ways, dataset=dataset, task=task, known={})
+    made.choose_way(hub.resolve_model(str(folder)), candidates, dataset=dataset, task=task, known={})
     made.fetch()
     base = made.load(labels=dataset.labels)
     head = base.network.get_submodule(base.architecture.head[-1])

@@ -132,6 +132,6 @@ def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_fr
         assert caught.value.code == ExitCode.OUT_OF_MEMORY
         assert f"`finewright train --resume {tmp_path / 'run'}` tries the proof again" in caught.value.fix
         assert left == [(0, [])], "gradients and the optimizer's state are let go before"
-        folder = pipeline.resume(tmp_path / "run", listen=said.append)
+        folder = pipeline.resume(tmp_path / "run", on_event=said.append)
     assert folder.complete
     assert not [event for event in said if isinstance(event, events.StepCompleted)]

@@ -19,34 +19,34 @@ def prepare(request):
     _said.append(request["say"])
 
 
-def say(request, tell):
-    tell({"event": "stepped", "said": _said, "parent": os.getppid(), "threads": threading.active_count()})
+def say(request, notify):
+    notify({"event": "stepped", "said": _said, "parent": os.getppid(), "threads": threading.active_count()})
     sys.stdout.write("something that a library prints")
     sys.stdout.flush()
 
 
-def refuse(request, tell):
+def refuse(request, notify):
     raise UserError("wanted this, found that" + "é" * request.get("more", 0), fix="do so", code=ExitCode.NON_FINITE)
 
 
-def surprise(request, tell):
+def surprise(request, notify):
     raise KeyError("surprise")
 
 
-def kill(request, tell):
+def kill(request, notify):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def leave(request, tell):
+def leave(request, notify):
     sys.exit(143)
 
 
-def wait(request, tell):
+def wait(request, notify):
     Path(request["out"]).write_text(str(os.getpid()))
     time.sleep(60)
 
 
-def meet(request, tell):
+def meet(request, notify):
     """Ends only when somebody else is there at the same time."""
     place = Path(request["place"])
     (place / request["id"]).write_text("")
@@ -54,13 +54,13 @@ def meet(request, tell):
         time.sleep(0.01)
 
 
-def chatter(request, tell):
+def chatter(request, notify):
     for number in range(200):
-        tell({"event": "stepped", "step": number, "padding": "x" * 500})
+        notify({"event": "stepped", "step": number, "padding": "x" * 500})
 
 
-def perform(request, tell):
-    globals()[request["kind"]](request, tell)
+def perform(request, notify):
+    globals()[request["kind"]](request, notify)
 
 
 if __name__ == "__main__":

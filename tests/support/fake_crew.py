@@ -52,8 +52,8 @@ class FakeCrew:
 
     def _plan(self, request):
         way = request["way"]
-        ways = {way: {"plan": {"peak_memory_bytes": PEAKS[way]}, "choices": []}}
-        write(request["out"], {"findings": [], "ways": ways})
+        candidates = {way: {"plan": {"peak_memory_bytes": PEAKS[way]}, "choices": []}}
+        write(request["out"], {"findings": [], "methods": candidates})
 
 
 def write(path, value):
@@ -68,11 +68,11 @@ def _test_rows(folder):
 
 
 def _train(request):
-    run, way, knobs = RunFolder(Path(request["out"])), request["method"], request["knobs"]
+    run, way, options = RunFolder(Path(request["out"])), request["method"], request["options"]
     run.path.mkdir(parents=True, exist_ok=True)
     rows, train = _test_rows(request["data"]), (Path(request["data"]) / "train.jsonl").read_text().splitlines()
     labels = sorted({json.loads(line)["label"] for line in train})
-    right = [(index * 7 + knobs["seed"]) % 100 < 100 * SHARES[way] for index in range(len(rows))]
+    right = [(index * 7 + options["seed"]) % 100 < 100 * SHARES[way] for index in range(len(rows))]
     said = [
         row["label"] if hit else next(one for one in labels if one != row["label"]) for row, hit in zip(rows, right, strict=True)
     ]
@@ -82,13 +82,13 @@ def _train(request):
     run.write_lines(run.predictions, lines)
     run.append(run.metrics, {"step": 6, "epoch": 1.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
     run.append(run.timings, {"step": 6, "seconds": 2.0})
-    run.write_json(run.config, {"settings": knobs})
-    rate = knobs.get("train", {}).get("lr", 0.0)
+    run.write_json(run.config, {"settings": options})
+    rate = options.get("training", {}).get("learning_rate", 0.0)
     measured = {"validation": {"accuracy": 0.5 + min(rate, 0.4), "loss": 0.5}}
     measured |= {"test": {"calibration_error": 0.1}} if rows else {}
     result = {
         "method": way,
-        "seed": knobs["seed"],
+        "seed": options["seed"],
         "metrics": measured,
         "num_train": len(train),
         "best_step": 6,

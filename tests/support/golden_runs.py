@@ -119,11 +119,11 @@ def hashes(only: list[str]) -> dict[str, dict[str, str]]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         train, test = data(folder)
-        for name, (model_name, method, options) in RUNS.items():
+        for name, (model_name, method, extra) in RUNS.items():
             model = model_of(model_name, folder)
             if model is None or (only and name not in only):
                 continue
-            run = finewright.train(train, model=model, method=method, test=test, out=folder / name, knobs=COMMON | options)
+            run = finewright.train(train, model=model, method=method, test=test, out=folder / name, options=COMMON | extra)
             found[name] = {
                 "weights": hash_tensors(run.path / "model"),
                 "predictions": hash_predictions(run.path / "predictions.jsonl"),

@@ -33,10 +33,10 @@ def quickly():
     honest: Any = estimator.estimate_cost
     plans: dict[Any, Any] = {}
 
-    def remembered(prepared_model: Any, **options: Any) -> Any:
-        key = (options["method"], prepared_model.num_trainable(), len(options["workload"].steps))
+    def remembered(prepared_model: Any, **extra: Any) -> Any:
+        key = (extra["method"], prepared_model.num_trainable(), len(extra["workload"].steps))
         if key not in plans:
-            plans[key] = honest(prepared_model, **options)
+            plans[key] = honest(prepared_model, **extra)
         return plans[key]
 
     def here(trained: predictor.Predictor, folder: Path, probes: Any) -> Any:
@@ -65,23 +65,32 @@ def settings(root: Path, **changes: Any) -> RunConfig:
     return build_options(RunConfig, {"model": str(root / "gpt2"), "seed": seed, "training": {**KNOBS, **changes}, "data": data})
 
 
-def train(root: Path, out: Path, *, way: str = "freeze", knobs: Any = None, listen: Any = None, wish: Any = None, **changes: Any):
+def train(
+    root: Path,
+    out: Path,
+    *,
+    way: str = "freeze",
+    options: Any = None,
+    on_event: Any = None,
+    stop_request: Any = None,
+    **changes: Any,
+):
     """A run, or the next life of one."""
-    method = methods.build_method(way, knobs or {})
-    options = {"listen": listen or (lambda event: None), "stop": wish}
-    return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), ways=[method], out=out, **options)
+    method = methods.build_method(way, options or {})
+    extra = {"on_event": on_event or (lambda event: None), "stop": stop_request}
+    return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), candidates=[method], out=out, **extra)
 
 
-def cut_short(root: Path, out: Path, *, after: int, **options: Any) -> None:
+def cut_short(root: Path, out: Path, *, after: int, **extra: Any) -> None:
     """A life that is stopped after so many updates."""
-    wish = interrupts.StopRequest()
+    stop_request = interrupts.StopRequest()
 
-    def listen(event: Any) -> None:
+    def on_event(event: Any) -> None:
         if isinstance(event, events.StepCompleted) and event.step == after:
-            wish.number = 15
+            stop_request.number = 15
 
     with pytest.raises(interrupts.Interrupted):
-        train(root, out, listen=listen, wish=wish, **options)
+        train(root, out, on_event=on_event, stop_request=stop_request, **extra)
 
 
 def made(folder: RunFolder) -> dict[str, str]:

@@ -82,7 +82,7 @@ def results(table, folder, *, budget_bytes=0, search=None, findings=(), hostile=
         "verdict_sentences": sentences,
         "methods": comparison_results.method_rows(table, place),
         "curve": comparison_results.curve_rows(table),
-        "ways": list(spec.ways),
+        "ways": list(spec.candidates),
         "seeds": [0, 1],
         "train_sizes": ["all"],
         "search": search or {},
@@ -108,8 +108,8 @@ def usual(folder=None):
     entries = []
     for size in ("50", "all"):
         more = 0.0 if size == "all" else -0.1
-        ways = {"lora": 0.92, "full": 0.93, "scratch": 0.7}
-        for number, (name, accuracy) in enumerate(ways.items()):
+        candidates = {"lora": 0.92, "full": 0.93, "scratch": 0.7}
+        for number, (name, accuracy) in enumerate(candidates.items()):
             kind = "random" if name == "scratch" else "pretrained"
             entries.append(entry(name, accuracy + more, kind=kind, size=size, seeds=2, number=number, folder=folder))
         for number, (name, accuracy) in enumerate(zip(comparison_spec.BASELINES, (0.5, 0.8, 0.85), strict=True)):

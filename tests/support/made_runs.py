@@ -41,11 +41,11 @@ def finished(root: Path, method: str = "lora", *, name: str = "", accuracy: floa
     }  # fmt: skip
     result |= changes
     choices = [
-        {"knob": "device", "value": "cpu", "reason": "no other here"},
-        {"knob": "training.learning_rate", "value": 1e-3, "reason": f"the default of {method}"},
-        {"knob": "training.tokens_per_micro_batch", "value": 500, "reason": "16 texts of 31 tokens"},
+        {"option": "device", "value": "cpu", "reason": "no other here"},
+        {"option": "training.learning_rate", "value": 1e-3, "reason": f"the default of {method}"},
+        {"option": "training.tokens_per_micro_batch", "value": 500, "reason": "16 texts of 31 tokens"},
     ]
-    config = {"method": method, "method_knobs": {"rank": 8}, "choices": choices, "labels": list(LABELS)}
+    config = {"method": method, "method_options": {"rank": 8}, "choices": choices, "labels": list(LABELS)}
     config |= {"data_fingerprint": "f" * 64, "settings": {"training": {"epochs": 2.0, "learning_rate": None}}}
     memory = {"weights": 28_000_000, "gradients": trained * 4, "optimizer": trained * 8, "activations": 52_000_000}
     lines: list[dict[str, Any]] = [{"step": step, "epoch": step / 63, "loss": 1.1 - step / 200} for step in range(10, 127, 10)]
@@ -72,8 +72,8 @@ def finished(root: Path, method: str = "lora", *, name: str = "", accuracy: floa
 
 def several(root: Path) -> list[Path]:
     """Five ways on the same data, the first one the newest."""
-    ways = {"lora": 0.85, "full": 0.86, "freeze": 0.8, "prompt": 0.75, "scratch": 0.5}
-    made = [finished(root, method, accuracy=accuracy) for method, accuracy in ways.items()]
+    candidates = {"lora": 0.85, "full": 0.86, "freeze": 0.8, "prompt": 0.75, "scratch": 0.5}
+    made = [finished(root, method, accuracy=accuracy) for method, accuracy in candidates.items()]
     for age, path in enumerate(made):
         os.utime(path / "result.json", (1_700_000_000 - age, 1_700_000_000 - age))
     return made

@@ -88,8 +88,8 @@ def kept_step(run, _):
 
 
 def own_reason(run, question):
-    knob = re.search(r"ran with ([\w.]+) =", question.question)[1]
-    return next(choice["reason"] for choice in run.config["choices"] if choice["knob"] == knob)
+    option = re.search(r"ran with ([\w.]+) =", question.question)[1]
+    return next(choice["reason"] for choice in run.config["choices"] if choice["option"] == option)
 
 
 def loss_fall(run, _):

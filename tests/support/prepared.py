@@ -9,10 +9,10 @@ from finewright.tasks import text_classification
 from support import tiny
 
 
-def prepared(name, *, kind="gpt2", **knobs):
+def prepared(name, *, kind="gpt2", **options):
     net = tiny.network(kind)
     architecture = architectures.architecture_of(net.config)
-    return methods.build_method(name, knobs).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return methods.build_method(name, options).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
 
 
 def step(prepared_model, *, times=1):

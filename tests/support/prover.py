@@ -44,4 +44,4 @@ class Prover:
 if __name__ == "__main__":
     for module in ("peft", "torch._dynamo", "transformers.models.gpt2.modeling_gpt2"):
         importlib.import_module(module)  # what every proof would load anew, seconds each time
-    fork_server.serve(lambda request, tell: verify.answer(request), lambda request: None)
+    fork_server.serve(lambda request, notify: verify.answer(request), lambda request: None)

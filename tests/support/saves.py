@@ -11,6 +11,6 @@ def groups(value):
 
 def save(root):
     """The third commit, carrying what did best over from the second as a run does."""
-    second = checkpoint.load_latest(root, tell=lambda text: None)
+    second = checkpoint.load_latest(root, notify=lambda text: None)
     assert second is not None
     return checkpoint.save_checkpoint(root, step=3, groups=groups(3), facts={"note": 3}, carried={"best": (second, "trained")})

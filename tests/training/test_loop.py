@@ -21,12 +21,12 @@ ENCODED = packing.EncodedSplit(tiny.texts(LENGTHS), LENGTHS, [0, 1, 2, 0, 1, 2, 
 PLACES = [f"a.csv:{index + 2}" for index in range(8)]
 
 
-def recipe(**changes):
+def schedule(**changes):
     options = {
         "steps": packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=0, epochs=2),
         "lr": 1e-3,
         "warmup_ratio": 0.3,
-        "schedule": "linear",
+        "lr_scheduler": "linear",
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "evaluate_every": 3,
@@ -43,7 +43,7 @@ def looks(*accuracies):
 
 def fit(evaluate=None, **changes):
     prepared_model = tiny.prepared_model("gpt2")
-    return list(loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(**changes), evaluate=evaluate, places=PLACES))
+    return list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(**changes), evaluate=evaluate, places=PLACES))
 
 
 def test_one_event_per_step_and_a_look_every_so_often_and_at_the_end():
@@ -84,7 +84,7 @@ def test_a_tensor_that_stays_at_zero_gradient_is_refused():
     for parameter in prepared_model.network.transformer.h[1].parameters():
         parameter.register_hook(lambda gradient: gradient * 0)
     with pytest.raises(UserError, match=r"step 3: 12 trained tensors get no gradient, for instance transformer\.h\.1"):
-        list(loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(), evaluate=None, places=PLACES))
+        list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(), evaluate=None, places=PLACES))
 
 
 def test_training_puts_dropout_on_and_looking_puts_it_off():
@@ -94,7 +94,7 @@ def test_training_puts_dropout_on_and_looking_puts_it_off():
         modes.append(prepared_model.trainable_module.training)
         return {"accuracy": 0.5, "loss": 1.0}
 
-    for event in loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(), evaluate=look, places=PLACES):
+    for event in loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(), evaluate=look, places=PLACES):
         if isinstance(event, run_events.StepCompleted):
             assert prepared_model.trainable_module.training
     assert modes
@@ -104,7 +104,7 @@ def test_training_puts_dropout_on_and_looking_puts_it_off():
 def refused(prepared_model, **changes):
     """The message of a training that must end with the first step."""
     with pytest.raises(UserError, match="step 1: loss nan|step 1: loss inf|gradient norm nan") as caught:
-        list(loop.train(prepared_model, ENCODED, task=TASK, recipe=recipe(lr=1e-3, **changes), evaluate=None, places=PLACES))
+        list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(lr=1e-3, **changes), evaluate=None, places=PLACES))
     assert caught.value.code == ExitCode.NON_FINITE
     assert "--resume RUN --change lr=0.0005" in caught.value.fix
     return caught.value
@@ -155,7 +155,7 @@ def test_a_step_leaves_nothing_behind():
     plan = packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=0, epochs=20, max_steps=40)
     counted = {}
     for event in loop.train(
-        tiny.prepared_model("gpt2"), ENCODED, task=TASK, recipe=recipe(steps=plan), evaluate=None, places=PLACES
+        tiny.prepared_model("gpt2"), ENCODED, task=TASK, schedule=schedule(steps=plan), evaluate=None, places=PLACES
     ):
         if isinstance(event, run_events.StepCompleted) and event.step in (8, 40):
             counted[event.step] = live_tensors()
@@ -176,7 +176,7 @@ def test_two_thousand_steps_and_thirty_runs_take_no_more_memory():
         steps = 2000 if run == 30 else 20
         plan = packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=run, epochs=1000, max_steps=steps)
         for event in loop.train(
-            tiny.prepared_model("gpt2"), ENCODED, task=TASK, recipe=recipe(steps=plan), evaluate=None, places=PLACES
+            tiny.prepared_model("gpt2"), ENCODED, task=TASK, schedule=schedule(steps=plan), evaluate=None, places=PLACES
         ):
             if isinstance(event, run_events.StepCompleted) and event.step in (20, 500, 2000):
                 resident[run, event.step] = resident_bytes()

@@ -11,9 +11,9 @@ from finewright.training.state import _flat
 from support import tiny
 
 
-def curve(schedule, *, num_steps=10, warmup=0.2):
+def curve(lr_scheduler, *, num_steps=10, warmup=0.2):
     return [
-        optimizer_module.learning_rate_at(step, num_steps=num_steps, peak=1.0, warmup_ratio=warmup, schedule=schedule)
+        optimizer_module.learning_rate_at(step, num_steps=num_steps, peak=1.0, warmup_ratio=warmup, lr_scheduler=lr_scheduler)
         for step in range(num_steps)
     ]
 

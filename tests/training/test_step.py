@@ -102,8 +102,8 @@ def test_several_passes_in_bfloat16_are_one(kind, way):
         net = tiny.network(kind)
         architecture = architectures.architecture_of(net.config)
         torch.manual_seed(3)
-        knobs = {"dropout": 0.0} if way == "lora" else {}
-        prepared_model = methods.build_method(way, knobs).prepare(
+        options = {"dropout": 0.0} if way == "lora" else {}
+        prepared_model = methods.build_method(way, options).prepare(
             net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
         )
         if bfloat16:

@@ -52,7 +52,7 @@ def test_the_result_is_that_of_a_run_that_was_asked_for_smaller_passes(place, tm
 
     with monkeypatch.context() as patch:
         patch.setattr(step, "compute_gradients", twice_too_much)
-        folder = lives.train(place, tmp_path / "short", way=way, listen=said.append)
+        folder = lives.train(place, tmp_path / "short", way=way, on_event=said.append)
     told = [line for line in said if str(line).startswith("out of memory in step 1: ")]
     assert len(told) == sum(isinstance(event, events.MicroBatchesSplit) for event in said) == 2
     assert "the updates stay the same" in told[0]
@@ -63,7 +63,7 @@ def test_the_result_is_that_of_a_run_that_was_asked_for_smaller_passes(place, tm
 
 def test_every_update_has_the_texts_it_would_have_had(place, tmp_path, small):
     def rows(out, said):
-        lives.train(place, out, listen=said.append)
+        lives.train(place, out, on_event=said.append)
         return [(event.step, event.result.num_rows) for event in said if isinstance(event, events.StepCompleted)]
 
     plenty = rows(tmp_path / "plenty", [])
@@ -76,7 +76,7 @@ def test_smaller_passes_are_remembered_by_later_lives(place, tmp_path, small):
     whole = lives.made(lives.train(place, tmp_path / "whole", save_steps=3))
     lives.cut_short(place, tmp_path / "cut", after=5, save_steps=3)
     said = []
-    assert lives.made(lives.train(place, tmp_path / "cut", save_steps=3, listen=said.append)) == whole
+    assert lives.made(lives.train(place, tmp_path / "cut", save_steps=3, on_event=said.append)) == whole
     assert not [event for event in said if isinstance(event, events.MicroBatchesSplit)]
 
 
@@ -119,7 +119,7 @@ def test_no_memory_for_the_optimizers_state_ends_the_run_before_any_weight_is_ch
     with monkeypatch.context() as patch:
         patch.setattr(optimizer_module, "_moments", second_is_too_much)
         with pytest.raises(UserError, match=r"making room for the optimizer's state of [\d,]+ trained numbers") as caught:
-            lives.train(place, out, listen=said.append)
+            lives.train(place, out, on_event=said.append)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
     assert "adamw8bit" in caught.value.fix
     assert not [event for event in said if isinstance(event, events.MicroBatchesSplit | events.StepCompleted)]
@@ -140,7 +140,7 @@ def test_an_update_that_broke_off_among_the_weights_is_never_made_again(place, t
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", breaks_off)
         with pytest.raises(UserError, match="step 3: out of memory while the weights were being changed") as caught:
-            lives.train(place, out, save_steps=1, listen=said.append)
+            lives.train(place, out, save_steps=1, on_event=said.append)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
     assert f"`finewright train --resume {out}` goes on" in caught.value.fix
     assert len(tries) == 3

@@ -25,15 +25,15 @@ def data_knobs(assignments: list[str] | None, **columns: str | None) -> Any:
 
 def method_of(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str, Any]]:
     """The way's name (`--method`, or `method.name` in the TOML file) and its knobs, taken out of the tree."""
-    knobs = tree.pop("method", {})
-    if isinstance(knobs, str):
-        knobs = {"name": knobs}
-    if not isinstance(knobs, dict):
+    options = tree.pop("method", {})
+    if isinstance(options, str):
+        options = {"name": options}
+    if not isinstance(options, dict):
         raise UserError(
-            f"wanted the name of a way, found {knobs!r}", where="method", fix="--method NAME, see `finewright methods`"
+            f"wanted the name of a way, found {options!r}", where="method", fix="--method NAME, see `finewright methods`"
         )
-    knobs = dict(knobs)
-    named = knobs.pop("name", None)
+    options = dict(options)
+    named = options.pop("name", None)
     if not isinstance(named, str | None):
         raise UserError(f"wanted the name of a way, found {named!r}", where="method.name", fix="see `finewright methods`")
-    return flag or named or "auto", knobs
+    return flag or named or "auto", options

@@ -54,8 +54,8 @@ def compare(
             test=test,
             out=out,
             jobs=jobs,
-            knobs=tree,
-            listen=listener,
+            options=tree,
+            on_event=listener,
         )
     finally:
         listener.close()

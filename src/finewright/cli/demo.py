@@ -50,18 +50,18 @@ class Outcome:
         return {**self.comparison.results, **paths, "run": str(self.run.path), "predictions": self.predictions}
 
 
-def ways() -> list[type[Method]]:
+def candidates() -> list[type[Method]]:
     """Every way that needs nothing beyond the plain installation, the preferred one first."""
     return [kind for kind in methods.methods_by_preference() if not kind.needs]
 
 
-def play(*, out: Path | None = None, knobs: dict[str, Any] | None = None, listen: Callable[[Any], None]) -> Outcome:
+def play(*, out: Path | None = None, options: dict[str, Any] | None = None, on_event: Callable[[Any], None]) -> Outcome:
     """Compare every way on the same rows with one seed, then predict with the preferred one."""
     folder = new_folder(out=out, name="demo")
-    named = [kind.name() for kind in ways()]
-    options: dict[str, Any] = {"methods": named, "seeds": 1, "knobs": _KNOBS | (knobs or {})}
-    listen(_SHORT)
-    found = compare.compare(DATA, model=hub.EMBEDDED, out=folder, listen=listen, **options)
+    named = [kind.name() for kind in candidates()]
+    extra: dict[str, Any] = {"methods": named, "seeds": 1, "options": _KNOBS | (options or {})}
+    on_event(_SHORT)
+    found = compare.compare(DATA, model=hub.EMBEDDED, out=folder, on_event=on_event, **extra)
     trained = {line["method"]: line["runs"] for line in found.methods if line["runs"]}
     preferred = next(name for name in named if name in trained)
     chosen = open_run(folder / trained[preferred][0])

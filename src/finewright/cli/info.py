@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
     """Put the commands of this file on the program."""
     app.command(epilog="Example: finewright demo")(demo)
     app.command(epilog="Example: finewright methods --json")(methods)
-    app.command(epilog="Example: finewright knobs")(knobs)
+    app.command(epilog="Example: finewright knobs")(options)
     app.command(epilog="Example: finewright doctor")(doctor)
 
 
@@ -30,9 +30,11 @@ def demo(
 
     console = ErrorConsole()
     listener = compare_view.CompareListener(console)
-    console.print(f"Model and data are inside the package: {demo_runs.DATA.name}, {len(demo_runs.ways())} ways.", highlight=False)
+    console.print(
+        f"Model and data are inside the package: {demo_runs.DATA.name}, {len(demo_runs.candidates())} ways.", highlight=False
+    )
     try:
-        outcome = play(out=out, knobs=config.parse_assignments(assignments or []), listen=listener)
+        outcome = play(out=out, options=config.parse_assignments(assignments or []), on_event=listener)
     finally:
         listener.close()
     if as_json:
@@ -55,12 +57,12 @@ def methods(as_json: Json = False) -> None:
     for way in table:
         width = f" for a width of {way['lr_width']}" if way["lr_width"] else ""
         console.print(f"[bold]{way['method']}[/bold]  {way['summary']}; learning rate {way['lr']:g}{width}", highlight=False)
-        if rows := [["  " + knob["knob"], knob["default"], knob["help"]] for knob in way["knobs"]]:
+        if rows := [["  " + option["option"], option["default"], option["help"]] for option in way["options"]]:
             console.print(progress.rows_table(["  knob", "default", ""], rows))
     console.print("\nSet one with --set, for instance --set method.rank=16. Every other knob: finewright knobs")
 
 
-def knobs(as_json: Json = False) -> None:
+def options(as_json: Json = False) -> None:
     """List the knobs that every way shares."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
@@ -68,9 +70,9 @@ def knobs(as_json: Json = False) -> None:
 
     rows = describe_options(RunConfig)
     if as_json:
-        print_json({"knobs": [{"knob": name, "default": default, "help": text} for name, default, text in rows]})
+        print_json({"options": [{"option": name, "default": default, "help": text} for name, default, text in rows]})
         return
-    OutputConsole().print(progress.rows_table(["knob", "default", ""], [list(row) for row in rows]))
+    OutputConsole().print(progress.rows_table(["option", "default", ""], [list(row) for row in rows]))
 
 
 def doctor(as_json: Json = False) -> None:

@@ -31,8 +31,8 @@ def main() -> None:
     signals.stop_on_signals()
     try:
         app()
-    except Interrupted as wish:
-        sys.exit(signals.say_stopped(wish))
+    except Interrupted as stop_request:
+        sys.exit(signals.say_stopped(stop_request))
     except Exception as error:
         sys.exit(explain(error))
 

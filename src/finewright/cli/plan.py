@@ -52,7 +52,7 @@ def plan(
         def looking(way: str, number: int, total: int) -> None:
             status.update(f"tracing a training step: {way} ({number} of {total})")
 
-        found = api.plan(data, model=name, method=method, num_labels=num_labels, knobs=tree, looking=looking)
+        found = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, looking=looking)
     if as_json:
         print_json({"model": name, **found.as_json()})
         return
@@ -68,9 +68,9 @@ def _show(found: Any, *, console: Console) -> None:
         console.print(f"  {clean(note)}", highlight=False, soft_wrap=True)
     console.print(f"  budget {format_bytes(found.budget.num_bytes)}: {found.budget.reason}", highlight=False, soft_wrap=True)
     rows, parts, details = [], [], []
-    shown = [*PARTS, *(part for part in SELDOM if any(entry.forecast.plan.memory.get(part) for entry in found.entries))]
+    shown = [*PARTS, *(part for part in SELDOM if any(entry.training_plan.plan.memory.get(part) for entry in found.entries))]
     for entry in found.entries:
-        made, cost = entry.forecast, entry.forecast.plan
+        made, cost = entry.training_plan, entry.training_plan.plan
         share = f"{cost.trainable_parameters / cost.total_parameters:.3%}"
         sizes = [format_bytes(cost.peak_memory_bytes), f"{cost.trainable_parameters:,}", share, format_bytes(cost.artifact_bytes)]
         rows.append([cost.method, "yes" if made.fits else "no", *sizes, format_flops(cost.flops), format_seconds(cost.seconds)])
@@ -89,7 +89,9 @@ def _show(found: Any, *, console: Console) -> None:
     console.print("\n  what was left open, and why it is so", highlight=False)
     from finewright.planning.report import describe_decisions
 
-    for line in describe_decisions([(entry.forecast.plan.method, entry.forecast.choices.made) for entry in found.entries]):
+    for line in describe_decisions(
+        [(entry.training_plan.plan.method, entry.training_plan.choices.made) for entry in found.entries]
+    ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     if found.recommended:
         console.print(f"\n  take [bold]{found.recommended}[/bold]: {found.reason}", highlight=False, soft_wrap=True)

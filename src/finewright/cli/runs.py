@@ -29,8 +29,8 @@ def evaluate(
     from finewright.cli.console import OutputConsole, print_json
     from finewright.runs.run import open_run
 
-    knobs = data_knobs(assignments, text_column=text_column, label_column=label_column)
-    measured = open_run(run).evaluate(data, knobs=knobs)
+    options = data_knobs(assignments, text_column=text_column, label_column=label_column)
+    measured = open_run(run).evaluate(data, options=options)
     if as_json:
         print_json(measured)
         return
@@ -65,7 +65,9 @@ def predict(
     from finewright.cli.console import OutputConsole, print_json
     from finewright.data import dataset
 
-    wanted = dataset.read_texts(file, knobs=data_knobs(None, text_column=text_column)) if file else texts or terminal.read_lines()
+    wanted = (
+        dataset.read_texts(file, options=data_knobs(None, text_column=text_column)) if file else texts or terminal.read_lines()
+    )
     predictions = api.predict(run, wanted)
     if as_json:
         print_json({"predictions": predictions})
@@ -95,7 +97,7 @@ def runs(
         else:
             OutputConsole().print(progress.result_table(result))
             choices = folder.read_json(folder.config)["choices"]
-            rows = [[choice["knob"], str(choice["value"]), choice["reason"]] for choice in choices]
+            rows = [[choice["option"], str(choice["value"]), choice["reason"]] for choice in choices]
             OutputConsole().print(progress.rows_table(["chosen", "value", "because"], rows))
         return
     found = [_run_line(folder) for folder in list_runs(root)]

@@ -66,15 +66,15 @@ def _say_now(text: str, *, cursor: bool = False) -> None:
         os.write(2, ((_SHOW_CURSOR if cursor and os.isatty(2) else "") + text).encode())
 
 
-def say_stopped(wish: Interrupted) -> int:
+def say_stopped(stop_request: Interrupted) -> int:
     """What became of the run or comparison and how it goes on; the exit code."""
-    run = RunFolder(wish.run) if wish.run else None
+    run = RunFolder(stop_request.run) if stop_request.run else None
     if run and run.committed_step:
         command = f"finewright train --resume {shlex.quote(str(run.path))}"
         text = f"stopped; step {run.committed_step:,} is saved, this goes on from there:\n  {command}"
-    elif wish.again:
-        text = f"stopped; what was done is kept, the same comparison goes on with:\n  {wish.again}"
+    elif stop_request.again:
+        text = f"stopped; what was done is kept, the same comparison goes on with:\n  {stop_request.again}"
     else:
         text = "stopped" + ("; nothing was saved yet, the same command begins again" if run else "")
     ErrorConsole().print(text, highlight=False, soft_wrap=True, markup=False)
-    return 128 + wish.number
+    return 128 + stop_request.number

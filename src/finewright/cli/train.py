@@ -53,7 +53,7 @@ def train(
         if value is not None:
             set_option(flags, key, value)
     tree = merge_options(merge_options(tree, parse_assignments(assignments or [])), flags)
-    chosen, method_knobs = method_of(tree, flag=method)
+    chosen, method_options = method_of(tree, flag=method)
     from finewright import api
     from finewright.cli import progress, signals
     from finewright.cli.console import ErrorConsole, clean
@@ -62,8 +62,8 @@ def train(
     listener = progress.Listener(console)
     console.print(f"[bold]training[/bold] {clean(data)}", highlight=False)
     try:
-        tree = {**tree, "method": method_knobs}
-        run = api.train(data, method=chosen, test=test, out=out, knobs=tree, listen=listener, stop=signals.STOP)
+        tree = {**tree, "method": method_options}
+        run = api.train(data, method=chosen, test=test, out=out, options=tree, on_event=listener, stop=signals.STOP)
     finally:
         listener.close()
     show(run, as_json=as_json)
@@ -88,7 +88,7 @@ def resume_run(run: Path | None, *, given: Sequence[Any], changes: Sequence[str]
     listener = progress.Listener(console)
     console.print(f"[bold]going on[/bold] with {clean(str(run))}", highlight=False)
     try:
-        return api.resume(run, changes=changes or (), listen=listener, stop=signals.STOP)
+        return api.resume(run, changes=changes or (), on_event=listener, stop=signals.STOP)
     finally:
         listener.close()
 

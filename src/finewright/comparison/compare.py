@@ -69,8 +69,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     test: str | Path | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
-    knobs: Mapping[str, Any] | None = None,
-    listen: Callable[[Any], None] = lambda event: None,
+    options: Mapping[str, Any] | None = None,
+    on_event: Callable[[Any], None] = lambda event: None,
 ) -> Comparison:
     """Train every way with several seeds on the same rows; put accuracy, uncertainty and price on one page.
 
@@ -84,25 +84,27 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     The same call again goes on where it stopped; with other data or settings it is a `UserError`. Intervals and tests:
     see `finewright.statistics`; with one seed they are over the test rows alone.
     """
-    budget = (knobs or {}).get("memory_budget") if budget is None else budget
+    budget = (options or {}).get("memory_budget") if budget is None else budget
     budget_bytes = 0 if budget is None else units.parse_size(str(budget))
-    asked = _asked(source, test=test, model=model, methods=methods, seeds=seeds, trials=search_trials, knobs=knobs)
-    dataset = read_dataset(asked.data, knobs=config.build_options(RunConfig, asked.knobs).data, test=asked.test)
+    asked = _asked(source, test=test, model=model, methods=methods, seeds=seeds, trials=search_trials, options=options)
+    dataset = read_dataset(asked.data, options=config.build_options(RunConfig, asked.options).data, test=asked.test)
     spec = replace(asked, train_sizes=choose_sizes(train_sizes, dataset=dataset))
-    findings = _look(dataset, listen=listen)
+    findings = _look(dataset, on_event=on_event)
     if spec.search and not dataset.validation:
         raise UserError("a search wants validation rows", where="--search", fix="--set data.validation_fraction=0.1")
-    fetch = partial(hub.resolve_model, spec.model, progress=lambda name, done, total: listen(DownloadProgress(name, done, total)))
+    fetch = partial(
+        hub.resolve_model, spec.model, progress=lambda name, done, total: on_event(DownloadProgress(name, done, total))
+    )
     base = fetch(weights=False)
     folder = ComparisonFolder(Path(out) if out else RUNS / f"compare-{_stem(spec.data)}-{_stem(spec.model)}")
     folder.open()
-    campaign = ComparisonRunner(spec, folder, dataset, listen=listen)
+    campaign = ComparisonRunner(spec, folder, dataset, on_event=on_event)
     try:
         _begin(folder, fixed(spec, dataset, model=provenance.base_identity(base)), spec=spec, dataset=dataset)
         if not campaign.is_finished(budget_bytes=budget_bytes, jobs=jobs):
             campaign.start()
             campaign.plan()
-            if campaign.ways:
+            if campaign.candidates:
                 base = fetch()  # the weights, now that there is something to train; they are what was compared
                 _run(campaign)
         table = comparison_results.read_results(
@@ -110,9 +112,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         )
         results = _results(campaign, table, findings=findings, model=provenance.base_identity(base), budget=budget)
         _write(folder, table, results)
-    except Interrupted as wish:
-        wish.again = spec.command(budget=budget, out=folder.path, jobs=jobs)
-        listen("stopping: runs under way save their step")
+    except Interrupted as stop_request:
+        stop_request.again = spec.command(budget=budget, out=folder.path, jobs=jobs)
+        on_event("stopping: runs under way save their step")
         raise
     finally:
         campaign.close()
@@ -142,7 +144,7 @@ def _asked(
     methods: Sequence[str] | None,
     seeds: int,
     trials: int,
-    knobs: Mapping[str, Any] | None,
+    options: Mapping[str, Any] | None,
 ) -> ComparisonSpec:
     """The settings, all checked before anything is read; the sizes of the training set are not known yet."""
     for name, value in (("data", str(source)), ("model", str(model))):
@@ -151,31 +153,31 @@ def _asked(
     if seeds < 1:
         raise UserError(f"wanted at least one seed, found {seeds}", where="--seeds", fix="--seeds 3")
     tree: dict[str, Any] = {}
-    for key, value in (knobs or {}).items():
+    for key, value in (options or {}).items():
         config.set_option(tree, key, value)
-    ways = choose_methods(methods)
-    shared, own = split_options(tree, ways)
+    candidates = choose_methods(methods)
+    shared, own = split_options(tree, candidates)
     first = config.build_options(RunConfig, shared).seed
     if trials:
         search.check_installed()
-        search.share_out(trials, len(ways))
+        search.share_out(trials, len(candidates))
     shared = {key: value for key, value in shared.items() if key not in ("seed", "model", "memory_budget")}
     place = str(test) if test is not None else None
     numbers = tuple(range(first, first + seeds))
-    return ComparisonSpec(str(source), place, str(model), tuple(ways), numbers, (), trials, shared, own)
+    return ComparisonSpec(str(source), place, str(model), tuple(candidates), numbers, (), trials, shared, own)
 
 
-def _look(dataset: Dataset, *, listen: Callable[[Any], None]) -> list[dict[str, Any]]:
+def _look(dataset: Dataset, *, on_event: Callable[[Any], None]) -> list[dict[str, Any]]:
     """Findings about the data, told and handed back; errors stop here."""
     for note in dataset.notes:
-        listen(note)
+        on_event(note)
     found = checks.check_dataset(dataset)
     checks.raise_on_errors(found)
     if not dataset.test:
         what = "no test rows: the ways would be compared on nothing"
         raise UserError(what, where="data", fix="--test FILE, or --set data.test_fraction=0.15", code=ExitCode.BAD_DATA)
     for finding in found:
-        listen(f"warning: {finding.message} → {finding.fix}")
+        on_event(f"warning: {finding.message} → {finding.fix}")
     return [finding.as_json() for finding in found]
 
 
@@ -209,7 +211,7 @@ def _results(
         "methods": comparison_results.method_rows(table, folder),
         "pairs": [vars(pair) | {"told_apart": pair.told_apart} for pair in table.pairs],
         "curve": curve_rows(table),
-        "ways": list(spec.ways),
+        "ways": list(spec.candidates),
         "seeds": list(spec.seeds),
         "train_sizes": list(spec.train_sizes),
         "search": {way: record.as_json() for way, record in campaign.found.items()},

@@ -49,43 +49,43 @@ class ResourcePlan:
     @property
     def plans(self) -> dict[str, Any]:
         """`ways`: the plan of each within the limit, or its error; `findings`: what planning found about the texts."""
-        return self.kept.get("limits", {}).get(str(self.limit_bytes), {"ways": {}, "findings": []})
+        return self.kept.get("limits", {}).get(str(self.limit_bytes), {"methods": {}, "findings": []})
 
-    def covers(self, ways: Collection[str]) -> bool:
+    def covers(self, candidates: Collection[str]) -> bool:
         """Whether all of them have a plan within this limit."""
-        return "limits" in self.kept and not self.unplanned(ways)
+        return "limits" in self.kept and not self.unplanned(candidates)
 
-    def unplanned(self, ways: Collection[str]) -> list[str]:
+    def unplanned(self, candidates: Collection[str]) -> list[str]:
         """Those without a plan within this limit; what could not be planned is tried again, its cause may be mended."""
-        return [way for way in ways if "plan" not in self.plans["ways"].get(way, {})]
+        return [way for way in candidates if "plan" not in self.plans["methods"].get(way, {})]
 
     def add(self, found: Mapping[str, Any]) -> None:
         """What planning a way came to."""
         plans = self.kept.setdefault("limits", {}).setdefault(str(self.limit_bytes), self.plans)
-        plans["ways"] |= found["ways"]
+        plans["methods"] |= found["methods"]
         plans["findings"] += [one for one in found["findings"] if one not in plans["findings"]]
 
-    def reasons(self, ways: Collection[str], *, forced: bool) -> dict[str, str]:
+    def reasons(self, candidates: Collection[str], *, forced: bool) -> dict[str, str]:
         """Why a way is not run: it cannot be planned, or needs more than it may take at its tightest."""
         limit = format_bytes(self.limit_bytes)
         has = f"the budget has {limit}" if self.budget_bytes else f"{limit} were free at the first start; --budget N plans anew"
         found = {}
-        for way in ways:
-            answer = self.plans["ways"][way]
+        for way in candidates:
+            answer = self.plans["methods"][way]
             if "error" in answer:
                 found[way] = answer["error"]
             elif (peak := answer["plan"]["peak_memory_bytes"]) > self.limit_bytes and not forced:
                 found[way] = f"does not fit: planned peak {format_bytes(peak)}, {has}"
         return found
 
-    def choose_jobs(self, ways: Collection[str], *, num_members: int) -> str:
+    def choose_jobs(self, candidates: Collection[str], *, num_members: int) -> str:
         """Settle how many go side by side, and at the first start the threads of each; in words with the reason.
 
         As far as cores and memory go, on an accelerator one after the other. Later starts keep what the first one chose, but
         for another `--jobs`, or a limit within which fewer have room.
         """
         cores = self.kept["cpu_count"]
-        peaks = [answer["plan"]["peak_memory_bytes"] for way, answer in self.plans["ways"].items() if way in ways]
+        peaks = [answer["plan"]["peak_memory_bytes"] for way, answer in self.plans["methods"].items() if way in candidates]
         each = max(peaks, default=0) + ROOM_PER_PROCESS_BYTES
         room = max(1, int(SAFE_SHARE * self.kept["memory_bytes"] / each))
         before, asked_before = self.kept.get("jobs"), self.kept.get("asked_jobs")

@@ -144,7 +144,7 @@ def read_results(
     targets = _targets(folder, spec, labels=labels)
     curve = []
     for size in spec.train_sizes:
-        for name in spec.ways:
+        for name in spec.candidates:
             members = [RunSpec(name, size, seed) for seed in spec.seeds]
             curve.append(_way(members, folder, targets=targets, labels=labels, reasons=reasons, failures=failures))
         curve += [_baseline(name, size, folder, targets=targets, labels=labels, failures=failures) for name in BASELINES]
@@ -327,19 +327,19 @@ def curve_rows(standings: ComparisonResults) -> list[dict[str, Any]]:
 
 def disagreement_rows(standings: ComparisonResults, folder: ComparisonFolder, spec: ComparisonSpec) -> dict[str, Any]:
     """Test rows that the ways label differently (by most of their seeds), the most divided first, and how many there are."""
-    ways = [entry for entry in standings.measured if entry.kind != "baseline" and entry.predictions is not None]
-    if len(ways) < 2:
+    candidates = [entry for entry in standings.measured if entry.kind != "baseline" and entry.predictions is not None]
+    if len(candidates) < 2:
         return {"disagreements": [], "num_disagreements": 0}
     place = RunFolder(folder.data(spec.main_size))
     rows = place.read_lines(place.path / "test.jsonl")
-    said = np.stack([_most_seeds(entry, num_labels=len(standings.labels)) for entry in ways])
-    targets = ways[0].predictions.targets  # type: ignore[union-attr]
+    said = np.stack([_most_seeds(entry, num_labels=len(standings.labels)) for entry in candidates])
+    targets = candidates[0].predictions.targets  # type: ignore[union-attr]
     divided = []
     for index, row in enumerate(rows):
         distinct = len(set(said[:, index].tolist()))
         if distinct > 1:
             right = float((said[:, index] == targets[index]).mean())
-            named = {entry.name: standings.labels[pick] for entry, pick in zip(ways, said[:, index], strict=True)}
+            named = {entry.name: standings.labels[pick] for entry, pick in zip(candidates, said[:, index], strict=True)}
             line = {"text": row["text"], "label": row["label"], "from": row["from"], "predicted": named}
             divided.append(((-distinct, abs(right - 0.5), index), line))
     lines = [line for _, line in sorted(divided, key=lambda pair: pair[0])]

@@ -24,10 +24,10 @@ class ComparisonRunner:
     provision: ResourcePlan
 
     def __init__(
-        self, spec: ComparisonSpec, folder: ComparisonFolder, dataset: Dataset, *, listen: Callable[[Any], None]
+        self, spec: ComparisonSpec, folder: ComparisonFolder, dataset: Dataset, *, on_event: Callable[[Any], None]
     ) -> None:
         self.spec, self.folder, self.dataset = spec, folder, dataset
-        self.listen = listen
+        self.on_event = on_event
         self.reasons: dict[str, str] = {}
         """Why a way is not run, by its name."""
         self.failures: dict[str, str] = {}
@@ -38,32 +38,32 @@ class ComparisonRunner:
         self._number, self._total = 0, 0
 
     @property
-    def ways(self) -> list[str]:
+    def candidates(self) -> list[str]:
         """Those that can be run."""
-        return [way for way in self.spec.ways if way not in self.reasons]
+        return [way for way in self.spec.candidates if way not in self.reasons]
 
     def is_finished(self, *, budget_bytes: int, jobs: int | None) -> bool:
         """Whether nothing is left to do since the last time. `budget_bytes`: memory that a run may take, 0: what is free."""
         self.provision = ResourcePlan(self.folder, budget_bytes=budget_bytes, asked_jobs=jobs)
-        if not self.provision.covers(self.spec.ways):
+        if not self.provision.covers(self.spec.candidates):
             return False
         self.reasons = self._judged()
-        paths = [self.folder.baseline(name) for name in BASELINES] + [self.folder.speed(way) for way in self.ways]
+        paths = [self.folder.baseline(name) for name in BASELINES] + [self.folder.speed(way) for way in self.candidates]
         paths += [RunFolder(self.folder.run(member.name)).result for member in self.members()]
         kept = self._searched() if self.spec.search else {}
-        if not all(path.exists() for path in paths) or (self.spec.search and not all(way in kept for way in self.ways)):
+        if not all(path.exists() for path in paths) or (self.spec.search and not all(way in kept for way in self.candidates)):
             return False
         self.found = kept
         if jobs and jobs != self.provision.jobs:
-            self.listen(f"nothing is left to run: --jobs {jobs} changes nothing, it was jobs = {self.provision.jobs}")
+            self.on_event(f"nothing is left to run: --jobs {jobs} changes nothing, it was jobs = {self.provision.jobs}")
         return True
 
     def start(self) -> None:
         """The process that all work comes from: everything loaded, the rows read, the texts tokenised, once for all."""
         self.crew = WorkerPool(self.folder.log, server="finewright.comparison.worker")
-        places = [(str(self.folder.data(size)), self.knobs()["data"]) for size in self.spec.train_sizes]
+        places = [(str(self.folder.data(size)), self.options()["data"]) for size in self.spec.train_sizes]
         if self.spec.search:
-            places.append((str(self.folder.search_data), self.knobs(test=False)["data"]))
+            places.append((str(self.folder.search_data), self.options(test=False)["data"]))
         self.crew.ask({"id": "data", "kind": "prepare", "model": self.spec.model, "data": places})
 
     def close(self) -> None:
@@ -71,9 +71,9 @@ class ComparisonRunner:
         if self.crew:
             self.crew.close()
 
-    def knobs(self, way: str = "", *, test: bool = True) -> dict[str, Any]:
+    def options(self, way: str = "", *, test: bool = True) -> dict[str, Any]:
         """Knobs of a run as a tree: the shared ones, the way's own, then what the search found best for it."""
-        tree = config.merge_options(self.spec.knobs, self.spec.way_knobs.get(way, {}))
+        tree = config.merge_options(self.spec.options, self.spec.way_knobs.get(way, {}))
         if way in self.found and (best := self.found[way].best):
             tree = config.merge_options(tree, nested(best.params))
         tree = config.merge_options(tree, {"data": run_data_options(self.spec, self.dataset, test=test)})
@@ -92,32 +92,32 @@ class ComparisonRunner:
         if "memory_bytes" not in self.provision.kept:
             self.crew.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
             self.provision.note_machine(self.folder.read_json(self.folder.machine))
-        ways, cores = self.provision.unplanned(self.spec.ways), self.provision.kept["cpu_count"]
+        candidates, cores = self.provision.unplanned(self.spec.candidates), self.provision.kept["cpu_count"]
         side_by_side = min(cores, self.provision.asked_jobs or cores) if self.provision.kept["device"] == "cpu" else 1
         self._planning_threads = max(1, cores // side_by_side)
-        self.crew.work([_single(self._planning(way)) for way in ways], jobs=side_by_side, hear=self._note_failure)
-        for way in ways:
+        self.crew.work([_single(self._planning(way)) for way in candidates], jobs=side_by_side, hear=self._note_failure)
+        for way in candidates:
             self.provision.add(self._planned(way))
         self.reasons = self._judged()
         for way, reason in self.reasons.items():
-            self.listen(f"{way} is not run: {reason}")
+            self.on_event(f"{way} is not run: {reason}")
         if members := self.members():  # with none there is nothing to choose by, and the first choice stays
-            self.listen(self.provision.choose_jobs(self.ways, num_members=len(members)))
+            self.on_event(self.provision.choose_jobs(self.candidates, num_members=len(members)))
         self.provision.write()
-        for path in (self.folder.machine, *map(self.folder.plan, self.spec.ways)):
+        for path in (self.folder.machine, *map(self.folder.plan, self.spec.candidates)):
             path.unlink(missing_ok=True)
 
     def _judged(self) -> dict[str, str]:
-        return self.provision.reasons(self.spec.ways, forced=self.spec.knobs.get("force", False))
+        return self.provision.reasons(self.spec.candidates, forced=self.spec.options.get("force", False))
 
     def _planning(self, way: str) -> Request:
-        request = {"id": f"plan of {way}", "kind": "plan", "model": self.spec.model, "way": way, "knobs": self.knobs(way)}
+        request = {"id": f"plan of {way}", "kind": "plan", "model": self.spec.model, "way": way, "options": self.options(way)}
         return request | {"data": str(self.folder.data(self.spec.main_size)), "out": str(self.folder.plan(way))}
 
     def _planned(self, way: str) -> dict[str, Any]:
         """What planning a way came to: its plan, or why there is none."""
         if f"plan of {way}" in self.failures:
-            return {"ways": {way: {"error": self.failures.pop(f"plan of {way}")}}, "findings": []}
+            return {"methods": {way: {"error": self.failures.pop(f"plan of {way}")}}, "findings": []}
         return self.folder.read_json(self.folder.plan(way))
 
     def train(self) -> None:
@@ -129,7 +129,7 @@ class ComparisonRunner:
 
     def members(self) -> list[RunSpec]:
         """Every run of the ways that can be run."""
-        return comparison_spec.list_runs(self.spec, self.ways)
+        return comparison_spec.list_runs(self.spec, self.candidates)
 
     def _complete(self, member: RunSpec) -> bool:
         return RunFolder(self.folder.run(member.name)).complete
@@ -148,11 +148,11 @@ class ComparisonRunner:
     def _baseline(self, name: str) -> Request:
         places = {size: str(self.folder.data(size)) for size in self.spec.train_sizes}
         request = {"id": name, "kind": "baseline", "name": name, "model": self.spec.model, "data": places}
-        return request | {"knobs": self.knobs(), "out": str(self.folder.baseline(name))}
+        return request | {"options": self.options(), "out": str(self.folder.baseline(name))}
 
     def _member(self, member: RunSpec) -> Request:
-        knobs = self.knobs(member.way) | {"seed": member.seed}
-        request = {"id": member.name, "kind": "train", "model": self.spec.model, "method": member.way, "knobs": knobs}
+        options = self.options(member.way) | {"seed": member.seed}
+        request = {"id": member.name, "kind": "train", "model": self.spec.model, "method": member.way, "options": options}
         return request | {"data": str(self.folder.data(member.size)), "out": str(self.folder.run(member.name))}
 
     def search(self) -> None:
@@ -161,36 +161,36 @@ class ComparisonRunner:
         Ways that did not fit when the others were searched get as many trials as those had.
         """
         self.found = self._searched()
-        ways = [way for way in self.ways if way not in self.found]
-        if not ways:
+        candidates = [way for way in self.candidates if way not in self.found]
+        if not candidates:
             return
-        self._require_untrained(ways)
-        number, which = share_out(self.spec.search, len(ways)), "the first the defaults"
+        self._require_untrained(candidates)
+        number, which = share_out(self.spec.search, len(candidates)), "the first the defaults"
         if self.found:
             number, which = max(len(record.trials) for record in self.found.values()), "as many as the others had"
-        self.listen(f"search: {number * len(ways)} trials, {number} for each of {len(ways)} ways, {which}")
-        self._total, self._number = number * len(ways), 0
-        self._work([self._trials(way, number=number) for way in ways])
+        self.on_event(f"search: {number * len(candidates)} trials, {number} for each of {len(candidates)} ways, {which}")
+        self._total, self._number = number * len(candidates), 0
+        self._work([self._trials(way, number=number) for way in candidates])
         self.folder.write_json(self.folder.searched, {way: record.as_json() for way, record in self.found.items()})
 
     def _searched(self) -> dict[str, TrialRecord]:
         """What an earlier start found."""
         kept = self.folder.read_json(self.folder.searched) if self.folder.searched.exists() else {}
-        return {way: trial_search.TrialRecord.from_json(kept[way]) for way in self.spec.ways if way in kept}
+        return {way: trial_search.TrialRecord.from_json(kept[way]) for way in self.spec.candidates if way in kept}
 
-    def _require_untrained(self, ways: Sequence[str]) -> None:
+    def _require_untrained(self, candidates: Sequence[str]) -> None:
         """Runs with the defaults must not stand beside runs with searched knobs."""
-        done = [member.name for member in self.members() if member.way in ways and self._complete(member)]
+        done = [member.name for member in self.members() if member.way in candidates and self._complete(member)]
         if done:
             what = f"{', '.join(done[:3])}: trained before the knobs of this way were searched"
             fix = "take these runs away and compare again"
             raise UserError(what, where=str(self.folder.path / "runs"), fix=fix, code=ExitCode.MISMATCH)
 
     def _trials(self, way: str, *, number: int) -> JobSequence:
-        kind, tree = methods.get_method(way), config.merge_options(self.spec.knobs, self.spec.way_knobs.get(way, {}))
+        kind, tree = methods.get_method(way), config.merge_options(self.spec.options, self.spec.way_knobs.get(way, {}))
         place = self.folder.trial(way, 0).parent
-        options = {"fixed": set(dotted(tree)), "seed": self.spec.seeds[0], "lr": self._chosen(way, "training.learning_rate")}
-        asking = trials(kind, number=number, folder=place, **options)
+        extra = {"fixed": set(dotted(tree)), "seed": self.spec.seeds[0], "lr": self._chosen(way, "training.learning_rate")}
+        asking = trials(kind, number=number, folder=place, **extra)
         try:
             index, params = next(asking)
             while True:
@@ -201,19 +201,21 @@ class ComparisonRunner:
         except StopIteration as stop:
             self.found[way] = stop.value
 
-    def _chosen(self, way: str, knob: str) -> Any:
+    def _chosen(self, way: str, option: str) -> Any:
         """What planning chose for a knob that was left open."""
-        return next((one["value"] for one in self.provision.plans["ways"][way].get("choices", []) if one["knob"] == knob), None)
+        return next(
+            (one["value"] for one in self.provision.plans["methods"][way].get("choices", []) if one["option"] == option), None
+        )
 
     def _trial(self, way: str, index: int, params: dict[str, Any]) -> Request:
-        knobs = config.merge_options(self.knobs(way, test=False), nested(params)) | {"seed": self.spec.seeds[0]}
-        request = {"id": f"{way} trial {index}", "kind": "train", "model": self.spec.model, "method": way, "knobs": knobs}
+        options = config.merge_options(self.options(way, test=False), nested(params)) | {"seed": self.spec.seeds[0]}
+        request = {"id": f"{way} trial {index}", "kind": "train", "model": self.spec.model, "method": way, "options": options}
         return request | {"data": str(self.folder.search_data), "out": str(self.folder.trial(way, index)), "light": True}
 
     def measure_speeds(self) -> None:
         """How fast a run of each way predicts; one after the other, with nothing beside it."""
         asked = []
-        for way in self.ways:
+        for way in self.candidates:
             mine = [member for member in self.members() if member.way == way and member.size == self.spec.main_size]
             done = [member.name for member in mine if self._complete(member)]
             if done and not self.folder.speed(way).exists():
@@ -236,23 +238,23 @@ class ComparisonRunner:
                 request = next(lane) if outcome is None else lane.send(outcome)
             except StopIteration:
                 return
-            self.listen(RunStarted(request["id"]))
+            self.on_event(RunStarted(request["id"]))
             outcome = yield request
 
     def _hear(self, event: Event) -> None:
         name = event["id"]
         if event["event"] == "stepped":
-            self.listen(RunProgress(name, event["step"], event["num_steps"]))
+            self.on_event(RunProgress(name, event["step"], event["num_steps"]))
             return
         if event["event"] == "said":
-            self.listen(f"{name}: {event['message']}")
+            self.on_event(f"{name}: {event['message']}")
             return
         self._note_failure(event)
         if event["event"] in ("done", "failed"):
             self._number += 1
             failed = event["event"] == "failed"
             message = event["message"] if failed else self._said_of(name)
-            self.listen(RunFinished(name, self._number, self._total, message, failed))
+            self.on_event(RunFinished(name, self._number, self._total, message, failed))
 
     def _note_failure(self, event: Event) -> None:
         if event["event"] == "failed":

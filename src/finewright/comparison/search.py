@@ -53,19 +53,19 @@ def check_installed() -> None:
         raise UserError("a search wants Optuna, not installed here", where="--search", fix="pip install 'finewright[search]'")
 
 
-def share_out(trials: int, ways: int) -> int:
+def share_out(trials: int, candidates: int) -> int:
     """Trials for each way: the same for all."""
-    if trials < 2 * ways:
-        what = f"{trials} trials are too few for {ways} ways: each wants its defaults and something to hold against them"
-        raise UserError(what, where="--search", fix=f"--search {2 * ways} or more, or fewer --methods")
-    return trials // ways
+    if trials < 2 * candidates:
+        what = f"{trials} trials are too few for {candidates} ways: each wants its defaults and something to hold against them"
+        raise UserError(what, where="--search", fix=f"--search {2 * candidates} or more, or fewer --methods")
+    return trials // candidates
 
 
 def ranges(kind: type[Method], *, fixed: set[str], lr: float | None = None) -> dict[str, Any]:
     """Where to look for each knob, by dotted name; what the user fixed is left out. `lr`: what is taken without a search."""
     (low, high), middle = kind.learning_rate_range, lr or kind.learning_rate
     found = {"training.learning_rate": Span(max(low, middle / LR_FACTOR), min(high, middle * LR_FACTOR), log=True), **kind.search}
-    return {knob: where for knob, where in found.items() if knob not in fixed}
+    return {option: where for option, where in found.items() if option not in fixed}
 
 
 def trials(
@@ -96,7 +96,7 @@ def trials(
             asked, params = known[index - 1].number, known[index - 1].params
         else:
             study.sampler = optuna.samplers.TPESampler(seed=seed + index)
-            trial = study.ask({knob: _distribution(where) for knob, where in spaces.items()})
+            trial = study.ask({option: _distribution(where) for option, where in spaces.items()})
             asked, params = trial.number, trial.params
         outcome = yield index, params
         record.trials.append(outcome)
@@ -116,10 +116,10 @@ def _tell(study: Any, number: int, outcome: Trial) -> None:
     import optuna
 
     if outcome.accuracy is None:
-        study.tell(number, state=optuna.trial.TrialState.FAIL)
+        study.notify(number, state=optuna.trial.TrialState.FAIL)
         return
     study.set_user_attr(f"loss {number}", outcome.loss)
-    study.tell(number, outcome.accuracy)
+    study.notify(number, outcome.accuracy)
 
 
 def _distribution(where: Any) -> Any:
@@ -137,6 +137,6 @@ def nested(params: Mapping[str, Any]) -> dict[str, Any]:
     from finewright.core import config
 
     tree: dict[str, Any] = {}
-    for knob, value in params.items():
-        config.set_option(tree, knob, value)
+    for option, value in params.items():
+        config.set_option(tree, option, value)
     return tree

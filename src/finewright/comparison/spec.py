@@ -32,11 +32,11 @@ class ComparisonSpec:
     data: str
     test: str | None
     model: str
-    ways: tuple[str, ...]
+    candidates: tuple[str, ...]
     seeds: tuple[int, ...]
     train_sizes: tuple[str, ...]
     search: int
-    knobs: dict[str, Any]
+    options: dict[str, Any]
     way_knobs: dict[str, dict[str, Any]]
 
     @property
@@ -46,17 +46,19 @@ class ComparisonSpec:
 
     def command(self, *, budget: str | None, out: Path, jobs: int | None = None) -> str:
         """The command that makes this comparison, as one would type it."""
-        words = ["finewright", "compare", self.data, "--model", self.model, "--methods", ",".join(self.ways)]
+        words = ["finewright", "compare", self.data, "--model", self.model, "--methods", ",".join(self.candidates)]
         words += ["--seeds", str(len(self.seeds)), "--train-sizes", ",".join(self.train_sizes)]
         words += ["--test", self.test] if self.test else []
         words += ["--search", str(self.search)] if self.search else []
         words += ["--budget", budget] if budget else []
         words += ["--jobs", str(jobs)] if jobs else []
         words += ["--out", str(out)]
-        knobs = dotted(self.knobs) | {f"{way}.{key}": value for way, tree in self.way_knobs.items() for key, value in _flat(tree)}
-        knobs |= {"seed": self.seeds[0]} if self.seeds[0] else {}
-        given = [f"{key}={_typed(value)}" for key, value in knobs.items() if value is not None]  # None: left open
-        return shlex.join(words + [part for knob in given for part in ("--set", knob)])
+        options = dotted(self.options) | {
+            f"{way}.{key}": value for way, tree in self.way_knobs.items() for key, value in _flat(tree)
+        }
+        options |= {"seed": self.seeds[0]} if self.seeds[0] else {}
+        given = [f"{key}={_typed(value)}" for key, value in options.items() if value is not None]  # None: left open
+        return shlex.join(words + [part for option in given for part in ("--set", option)])
 
 
 def _flat(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -86,7 +88,7 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
     return [name for name in dict.fromkeys(chosen) if name not in random] + random
 
 
-def split_options(tree: Mapping[str, Any], ways: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def split_options(tree: Mapping[str, Any], candidates: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """(shared options, options of one method each).
 
     A group named like a method is that method's: `lora.rank` or `lora.training.learning_rate`.
@@ -94,20 +96,20 @@ def split_options(tree: Mapping[str, Any], ways: Sequence[str]) -> tuple[dict[st
     shared = {key: value for key, value in tree.items() if key not in methods.method_names()}
     if "method" in shared:
         what = "knobs of a method belong to one way of several"
-        raise UserError(what, where="method", fix=f"name the way, for instance --set {ways[0]}.KNOB=VALUE")
+        raise UserError(what, where="method", fix=f"name the way, for instance --set {candidates[0]}.KNOB=VALUE")
     own: dict[str, dict[str, Any]] = {}
     for name in methods.method_names():
         if name not in tree:
             continue
-        if name not in ways:
-            raise UserError("this way is not compared", where=name, fix=f"compared are {', '.join(ways)}")
+        if name not in candidates:
+            raise UserError("this way is not compared", where=name, fix=f"compared are {', '.join(candidates)}")
         if not isinstance(tree[name], Mapping):
             raise UserError(f"wanted knobs of this way, found {tree[name]!r}", where=name, fix=f"--set {name}.KNOB=VALUE")
         group = dict(tree[name])
         own[name] = {"training": group.pop("training")} if "training" in group else {}
         own[name] |= {"method": group} if group else {}
     config.build_options(RunConfig, shared)
-    for name in ways:  # every way's knobs are looked at before anything is done
+    for name in candidates:  # every way's knobs are looked at before anything is done
         mine = own.get(name, {})
         methods.build_method(name, mine.get("method", {}))
         config.build_options(
@@ -134,7 +136,7 @@ def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str,
 
 def run_data_options(spec: ComparisonSpec, dataset: Dataset, *, test: bool = True) -> dict[str, Any]:
     """How a member reads its folder: the columns are ours, and nothing is held out that the splits do not have."""
-    given = spec.knobs.get("data", {})
+    given = spec.options.get("data", {})
     own = {"text_column": None, "label_column": None, "drop_bad": False, "ignore_unseen": False}
     own |= {} if dataset.validation else {"validation_fraction": 0.0}
     own |= {} if dataset.test and test else {"test_fraction": 0.0}
@@ -155,6 +157,6 @@ class RunSpec:
         return f"{self.way}-{self.size}-seed{self.seed}"
 
 
-def list_runs(spec: ComparisonSpec, ways: Sequence[str]) -> list[RunSpec]:
+def list_runs(spec: ComparisonSpec, candidates: Sequence[str]) -> list[RunSpec]:
     """Every run of these ways; seed by seed and size by size, so that all ways are there early."""
-    return [RunSpec(way, size, seed) for seed in spec.seeds for size in reversed(spec.train_sizes) for way in ways]
+    return [RunSpec(way, size, seed) for seed in spec.seeds for size in reversed(spec.train_sizes) for way in candidates]

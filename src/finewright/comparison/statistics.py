@@ -74,19 +74,19 @@ class Summary:
     macro_f1_ci95: Interval
 
 
-def summarise(ways: Mapping[str, Predictions], *, num_labels: int, seed: int = 0) -> dict[str, Summary]:
+def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: int = 0) -> dict[str, Summary]:
     """Every way's summary, from the same resamples of rows.
 
     Macro F1 follows one rule in the value and in every resample: the mean over the labels that are there, see `macro_f1`. With
     the whole set's labels as divisor, a rare label that a resample lacks would count 0 and pull the interval below the value.
     An interval of the accuracy that resampling cannot open, because every row came out alike, is Wilson's over rows.
     """
-    if not ways:
+    if not candidates:
         return {}
     rng = np.random.default_rng(seed)
-    resampled = _resample(ways, num_labels=num_labels, rng=rng)
+    resampled = _resample(candidates, num_labels=num_labels, rng=rng)
     summaries = {}
-    for name, way in ways.items():
+    for name, way in candidates.items():
         accuracies, f1s = resampled[name]
         seeds = rng.integers(0, len(way.chosen), (len(way.chosen), accuracies.shape[1]))
         accuracy_interval = _interval(_over_seeds(accuracies, seeds))
@@ -104,15 +104,15 @@ def macro_f1(chosen: np.ndarray, targets: np.ndarray, *, num_labels: int) -> flo
 
 
 def _resample(
-    ways: Mapping[str, Predictions], *, num_labels: int, rng: np.random.Generator
+    candidates: Mapping[str, Predictions], *, num_labels: int, rng: np.random.Generator
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Accuracy and macro F1 of every seed in every resample of rows, both of shape (seeds, resamples)."""
-    num_rows = len(next(iter(ways.values())).targets)
-    counts = {name: [_counts(chosen, way.targets, num_labels) for chosen in way.chosen] for name, way in ways.items()}
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in ways}
+    num_rows = len(next(iter(candidates.values())).targets)
+    counts = {name: [_counts(chosen, way.targets, num_labels) for chosen in way.chosen] for name, way in candidates.items()}
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in candidates}
     for _ in range(0, NUM_RESAMPLES, BLOCK):
         weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=BLOCK).astype(np.float32)
-        for name, way in ways.items():
+        for name, way in candidates.items():
             accuracies = way.right.astype(np.float32) @ weights.T / num_rows
             f1s = np.stack([_macro_f1(one, weights) for one in counts[name]])
             parts[name].append((accuracies, f1s))
@@ -165,12 +165,12 @@ class Pair:
         return self.p_value < SIGNIFICANT
 
 
-def compare_pairs(ways: Mapping[str, Predictions]) -> list[Pair]:
+def compare_pairs(candidates: Mapping[str, Predictions]) -> list[Pair]:
     """Every pair, tested and corrected together: the best is only known after looking, so every pair had its chance."""
-    couples, common = list(itertools.combinations(ways, 2)), spread(list(ways.values()))
-    corrected = holm([p_value(ways[first], ways[second], common=common) for first, second in couples])
+    couples, common = list(itertools.combinations(candidates, 2)), spread(list(candidates.values()))
+    corrected = holm([p_value(candidates[first], candidates[second], common=common) for first, second in couples])
     return [
-        Pair(first, second, ways[first].accuracy - ways[second].accuracy, value)
+        Pair(first, second, candidates[first].accuracy - candidates[second].accuracy, value)
         for (first, second), value in zip(couples, corrected, strict=True)
     ]
 
@@ -183,9 +183,9 @@ class Spread:
     freedom: int
 
 
-def spread(ways: Sequence[Predictions]) -> Spread | None:
+def spread(candidates: Sequence[Predictions]) -> Spread | None:
     """What all ways with several seeds tell together; None when there is none."""
-    repeated = [way for way in ways if len(way.chosen) > 1]
+    repeated = [way for way in candidates if len(way.chosen) > 1]
     if not repeated:
         return None
     variances = [way.right.mean(axis=1).var(ddof=1) for way in repeated]

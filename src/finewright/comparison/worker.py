@@ -60,8 +60,8 @@ def prepare(request: dict[str, Any]) -> None:
         importlib.import_module(module)
     source = hub.resolve_model(request["model"], weights=False)
     known = _shared.ids(source.name)
-    for folder, knobs in request["data"]:
-        dataset = _shared.read(folder, knobs=DataConfig(**knobs))
+    for folder, options in request["data"]:
+        dataset = _shared.read(folder, options=DataConfig(**options))
         texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
         new = [text for text in texts if text not in known]
         if new:
@@ -69,7 +69,7 @@ def prepare(request: dict[str, Any]) -> None:
             known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
 
 
-def perform(request: dict[str, Any], tell: Tell) -> None:
+def perform(request: dict[str, Any], notify: Tell) -> None:
     """Do what is asked; what comes of it is in files when this returns."""
     kinds: dict[str, Callable[[dict[str, Any], Tell], None]] = {
         "machine": _machine,
@@ -78,15 +78,15 @@ def perform(request: dict[str, Any], tell: Tell) -> None:
         "baseline": _baseline,
         "speed": _speed,
     }
-    kinds[request["kind"]](request, tell)
+    kinds[request["kind"]](request, notify)
 
 
-def _settings(request: dict[str, Any], knobs: dict[str, Any]) -> RunConfig:
-    tree = {key: value for key, value in knobs.items() if key != "method"}
+def _settings(request: dict[str, Any], options: dict[str, Any]) -> RunConfig:
+    tree = {key: value for key, value in options.items() if key != "method"}
     return config.build_options(RunConfig, {"model": request["model"], **tree})
 
 
-def _machine(request: dict[str, Any], tell: Tell) -> None:
+def _machine(request: dict[str, Any], notify: Tell) -> None:
     """Where the work will run, and what is free there."""
     machine = hardware.detect()
     answer = {"device": machine.device, "cpu_count": machine.cpu_count, "memory_bytes": hardware.free_bytes(machine.device)}
@@ -94,29 +94,29 @@ def _machine(request: dict[str, Any], tell: Tell) -> None:
     RunFolder(path.parent).write_json(path, answer)
 
 
-def _plan(request: dict[str, Any], tell: Tell) -> None:
+def _plan(request: dict[str, Any], notify: Tell) -> None:
     """What a way would cost with the memory that its knobs give it; one that cannot be planned is answered with the reason."""
-    name, knobs = request["way"], request["knobs"]
-    answer: dict[str, Any] = {"ways": {}, "findings": []}
+    name, options = request["way"], request["options"]
+    answer: dict[str, Any] = {"methods": {}, "findings": []}
     try:
-        cost = forecast(request["data"], settings=_settings(request, knobs), name=name, knobs=knobs.get("method", {}))
-        answer["ways"][name] = {"plan": cost["plan"], "choices": cost["choices"]}
+        cost = training_plan(request["data"], settings=_settings(request, options), name=name, options=options.get("method", {}))
+        answer["methods"][name] = {"plan": cost["plan"], "choices": cost["choices"]}
         answer["findings"] = cost["findings"]
     except UserError as error:
-        answer["ways"][name] = {"error": str(error)}
+        answer["methods"][name] = {"error": str(error)}
     path = Path(request["out"])
     RunFolder(path.parent).write_json(path, answer)
 
 
-def forecast(source: str, *, settings: RunConfig, name: str, knobs: dict[str, Any]) -> dict[str, Any]:
+def training_plan(source: str, *, settings: RunConfig, name: str, options: dict[str, Any]) -> dict[str, Any]:
     """One way's plan on this data, without its weights; with what was chosen for it and what was found about the texts."""
     import torch
 
-    method, machine = methods.build_method(name, knobs), hardware.detect()
+    method, machine = methods.build_method(name, options), hardware.detect()
     if method.needs and (absent := quantization.missing_packages()):
         raise UserError(f"{name} wants {' and '.join(absent)}, not installed here", fix=quantization.INSTALL)
     torch.set_num_threads(settings.training.num_threads or machine.cpu_count)
-    dataset, findings = _shared.read(source, knobs=settings.data), []
+    dataset, findings = _shared.read(source, options=settings.data), []
     labels = [row.label for row in dataset.train]
     task = text_classification.infer_task(dataset.labels, training_labels=labels, class_weights=settings.training.class_weights)
     model = hub.resolve_model(settings.model, weights=False)
@@ -124,29 +124,29 @@ def forecast(source: str, *, settings: RunConfig, name: str, knobs: dict[str, An
     found = method_plan.plan_method(model, method, report=findings.extend, known=_shared.ids(model.name), **given)
     findings += checks.check_dataset(dataset)
     return {
-        "plan": found.forecast.as_json(),
+        "plan": found.training_plan.as_json(),
         "choices": found.choices.made,
         "findings": [finding.as_json() for finding in findings],
     }
 
 
-def _train(request: dict[str, Any], tell: Tell) -> None:
+def _train(request: dict[str, Any], notify: Tell) -> None:
     """An ordinary run folder; one that was begun goes on, or begins anew where it cannot. `light`: only its numbers are kept."""
     twin = CleanProcess(verify.answer)  # first of all: it must know nothing of what is trained here
     folder = RunFolder(Path(request["out"]))
-    options = {"model": request["model"], "method": request["method"], "knobs": request["knobs"]}
+    extra = {"model": request["model"], "method": request["method"], "options": request["options"]}
     try:
-        speaker = _Speaker(tell, goes_on=_was_begun(folder))
+        speaker = _Speaker(notify, goes_on=_was_begun(folder))
         with verify.verifying_with(twin), _stoppable() as stop:
             train = partial(
-                api.train, request["data"], out=folder.path, shared=_shared, listen=speaker.hear, stop=stop, **options
+                api.train, request["data"], out=folder.path, shared=_shared, on_event=speaker.hear, stop=stop, **extra
             )
             try:
                 train()
             except UserError as error:
                 if error.code != ExitCode.MISMATCH or not speaker.goes_on or speaker.stepped:
                     raise
-                tell({"event": "said", "message": f"cannot go on and begins anew: {error.what}"})
+                notify({"event": "said", "message": f"cannot go on and begins anew: {error.what}"})
                 _clear(folder)
                 train()
     finally:
@@ -159,22 +159,22 @@ def _train(request: dict[str, Any], tell: Tell) -> None:
 class _Speaker:
     """Passes on how far a run is. `goes_on`: it was begun in an earlier life."""
 
-    def __init__(self, tell: Tell, *, goes_on: bool) -> None:
-        self.tell, self.goes_on, self.stepped = tell, goes_on, False
+    def __init__(self, notify: Tell, *, goes_on: bool) -> None:
+        self.notify, self.goes_on, self.stepped = notify, goes_on, False
         self._spoke_at = 0.0
 
     def hear(self, event: Any) -> None:
         """An event of the run, or a sentence; of these only that it waits."""
         if event == frozen_cache.WAITS:
-            self.tell({"event": "said", "message": event})
+            self.notify({"event": "said", "message": event})
         if type(event).__name__ != "Stepped":
             return
         if self.goes_on and not self.stepped and event.step > 1:
-            self.tell({"event": "said", "message": f"goes on after step {event.step - 1:,}"})
+            self.notify({"event": "said", "message": f"goes on after step {event.step - 1:,}"})
         self.stepped = True
         if time.monotonic() - self._spoke_at >= _SECONDS_BETWEEN_WORDS:
             self._spoke_at = time.monotonic()
-            self.tell({"event": "stepped", "step": event.step, "num_steps": event.num_steps})
+            self.notify({"event": "stepped", "step": event.step, "num_steps": event.num_steps})
 
 
 @contextlib.contextmanager
@@ -232,18 +232,18 @@ def _clear(folder: RunFolder) -> None:
     folder.release()
 
 
-def _baseline(request: dict[str, Any], tell: Tell) -> None:
+def _baseline(request: dict[str, Any], notify: Tell) -> None:
     """One baseline at every size of the training set."""
-    knobs = _settings(request, request["knobs"])
-    datasets = {size: _shared.read(folder, knobs=knobs.data) for size, folder in request["data"].items()}
+    options = _settings(request, request["options"])
+    datasets = {size: _shared.read(folder, options=options.data) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
-    measured = baselines.measure(request["name"], datasets, source=source, settings=knobs, known=_shared.ids(source.name))
+    measured = baselines.measure(request["name"], datasets, source=source, settings=options, known=_shared.ids(source.name))
     path = Path(request["out"])
     path.parent.mkdir(parents=True, exist_ok=True)
     RunFolder(path.parent).write_json(path, measured)
 
 
-def _speed(request: dict[str, Any], tell: Tell) -> None:
+def _speed(request: dict[str, Any], notify: Tell) -> None:
     """Texts a second that a finished run predicts, tokenising included; the second pass counts."""
     run = open_run(request["run"])
     texts = [line["text"] for line in run.folder.read_lines(run.folder.predictions)][:TIMED_TEXTS]

@@ -42,11 +42,11 @@ class DatasetCache:
         self._datasets: dict[tuple[str, str, DataConfig], Dataset] = {}
         self._ids: dict[str, dict[str, list[int]]] = {}
 
-    def read(self, source: str | Path, *, knobs: DataConfig, test: str | Path | None = None) -> Dataset:
+    def read(self, source: str | Path, *, options: DataConfig, test: str | Path | None = None) -> Dataset:
         """As `data.read`, once for each source."""
-        key = (str(source), str(test or ""), knobs)
+        key = (str(source), str(test or ""), options)
         if key not in self._datasets:
-            self._datasets[key] = read_dataset(source, knobs=knobs, test=test)
+            self._datasets[key] = read_dataset(source, options=options, test=test)
         return self._datasets[key]
 
     def ids(self, model: str) -> dict[str, list[int]]:
@@ -61,19 +61,19 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
-def read_dataset(source: str | Path, *, knobs: DataConfig, test: str | Path | None = None) -> Dataset:
+def read_dataset(source: str | Path, *, options: DataConfig, test: str | Path | None = None) -> Dataset:
     """Labelled text from a file, a folder with splits or a hub id; missing splits are held out, stratified by label."""
-    splits, notes = _read_splits(source, knobs=knobs)
+    splits, notes = _read_splits(source, options=options)
     if test is not None:
         notes += [f"the data's own test rows ({len(splits['test']):,}) give way to {test}"] if "test" in splits else []
-        splits["test"], more = read_rows(test, knobs=knobs)
+        splits["test"], more = read_rows(test, options=options)
         notes += more
-    for name, fraction in (("test", knobs.test_fraction), ("validation", knobs.validation_fraction)):
+    for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
         if not splits.get(name):
-            splits["train"], splits[name], said = hold_out(splits["train"], fraction, seed=knobs.split_seed, name=name)
+            splits["train"], splits[name], said = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
             notes.append(said)
     labels, kind = _sorted_labels({row.label for row in splits["train"]})
-    if knobs.ignore_unseen:
+    if options.ignore_unseen:
         notes += _leave_out_unseen(splits, labels)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
@@ -83,23 +83,23 @@ def read_dataset(source: str | Path, *, knobs: DataConfig, test: str | Path | No
     return Dataset(splits["train"], splits["validation"], splits["test"], labels, kind, unique, digest.hexdigest())
 
 
-def read_rows(source: str | Path, *, knobs: DataConfig) -> tuple[list[Example], list[str]]:
+def read_rows(source: str | Path, *, options: DataConfig) -> tuple[list[Example], list[str]]:
     """Labelled rows of one file, and notes."""
     path = find_existing(source)
-    wanted = (knobs.text_column or TEXT_NAMES[0], knobs.label_column or LABEL_NAMES[0])
+    wanted = (options.text_column or TEXT_NAMES[0], options.label_column or LABEL_NAMES[0])
     with unchanged_while_reading(path):
         records, notes = readers.read_records(path, wanted=wanted)
-    return _label_rows(records, knobs=knobs, file=path.name, notes=notes), notes
+    return _label_rows(records, options=options, file=path.name, notes=notes), notes
 
 
-def read_texts(source: str | Path, *, knobs: DataConfig) -> list[str]:
+def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
     """Texts of one file, without labels; a `.txt` or a file of an unknown kind is one text a line, blank lines aside."""
     path = find_existing(source)
     with unchanged_while_reading(path):
         if base.suffix(path) in ("", ".txt"):
             return [line.rstrip("\r\n") for line in split_lines(text_files.read_lines(path)) if line.strip()]
-        records, notes = readers.read_records(path, wanted=(knobs.text_column or TEXT_NAMES[0],))
-    column = _column(records, TEXT_NAMES, wanted=knobs.text_column, kind="text", file=path.name, notes=notes)
+        records, notes = readers.read_records(path, wanted=(options.text_column or TEXT_NAMES[0],))
+    column = _column(records, TEXT_NAMES, wanted=options.text_column, kind="text", file=path.name, notes=notes)
     read = [(record.where, *_text(record.values.get(column))) for record in records]
     faults = [f"{where}: {fault}" for where, _, fault in read if fault]
     if faults:
@@ -125,12 +125,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
 
 
-def _read_splits(source: str | Path, *, knobs: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+def _read_splits(source: str | Path, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
     path = Path(source)
     if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not base.suffix(path):
-        return _read_hub(str(source), knobs=knobs)
+        return _read_hub(str(source), options=options)
     if not find_existing(source).is_dir():
-        rows, notes = read_rows(path, knobs=knobs)
+        rows, notes = read_rows(path, options=options)
         return {"train": rows}, notes
     splits: dict[str, list[Example]] = {}
     notes: list[str] = []
@@ -139,7 +139,7 @@ def _read_splits(source: str | Path, *, knobs: DataConfig) -> tuple[dict[str, li
         if len(files) > 1:
             raise base.bad_file(f"several files for the {split} split: {', '.join(files)}", path, "keep one of them there")
         if files:
-            splits[split], more = read_rows(path / files[0], knobs=knobs)
+            splits[split], more = read_rows(path / files[0], options=options)
             notes += more
     if "train" not in splits:
         found = ", ".join(_names(path)[:10]) or "nothing that can be read"
@@ -147,7 +147,7 @@ def _read_splits(source: str | Path, *, knobs: DataConfig) -> tuple[dict[str, li
     return splits, notes
 
 
-def _read_hub(identity: str, *, knobs: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+def _read_hub(identity: str, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
     local = _did_you_mean(Path(identity)) or "or give a local file or folder"
     try:
         import datasets
@@ -164,12 +164,14 @@ def _read_hub(identity: str, *, knobs: DataConfig) -> tuple[dict[str, list[Examp
     if "train" not in records:
         raise base.bad_file(f"no train split, found {', '.join(loaded)}", identity, "another data set, or a local file")
     notes: list[str] = []
-    return {name: _label_rows(rows, knobs=knobs, file=f"{identity}/{name}", notes=notes) for name, rows in records.items()}, notes
+    return {
+        name: _label_rows(rows, options=options, file=f"{identity}/{name}", notes=notes) for name, rows in records.items()
+    }, notes
 
 
-def _label_rows(records: list[Record], *, knobs: DataConfig, file: str, notes: list[str]) -> list[Example]:
-    text_column = _column(records, TEXT_NAMES, wanted=knobs.text_column, kind="text", file=file, notes=notes)
-    label_column = _column(records, LABEL_NAMES, wanted=knobs.label_column, kind="label", file=file, notes=notes)
+def _label_rows(records: list[Record], *, options: DataConfig, file: str, notes: list[str]) -> list[Example]:
+    text_column = _column(records, TEXT_NAMES, wanted=options.text_column, kind="text", file=file, notes=notes)
+    label_column = _column(records, LABEL_NAMES, wanted=options.label_column, kind="label", file=file, notes=notes)
     if text_column == label_column:
         raise base.bad_file(f"the column {text_column!r} cannot be both text and label", file, "--text-column, --label-column")
     values = [record.values.get(label_column) for record in records]
@@ -182,7 +184,7 @@ def _label_rows(records: list[Record], *, knobs: DataConfig, file: str, notes: l
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
             rows.append(Example(text, names.setdefault(label, label), record.where))
-    if faults and not knobs.drop_bad:
+    if faults and not options.drop_bad:
         raise base.combine_faults(faults, "mend these rows, or leave them out with --set data.drop_bad=true")
     if faults:
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")

@@ -24,8 +24,8 @@ def pool(course: Course, *, runs: Path, number: int | None = None) -> list[Quest
     """Every question there is, the written ones and those made from the learner's runs; of one lesson those that belong to it,
     about runs of its ways."""
     lesson = course.lesson(number) if number is not None else None
-    ways = lesson.about.methods if lesson else ()
-    own = about_runs.make(run_history.together(run_history.find(runs), ways=ways))
+    candidates = lesson.about.methods if lesson else ()
+    own = about_runs.make(run_history.together(run_history.find(runs), candidates=candidates))
     if lesson is None:
         return [*course.questions, *own]
     return [*lesson.questions, *(one for one in own if one.id in lesson.about.own)]

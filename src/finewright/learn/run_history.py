@@ -75,7 +75,7 @@ class Result(_Read):
 class Choice(_Read):
     """A knob that was chosen, and why."""
 
-    knob: str
+    option: str
     value: Any
     reason: str
 
@@ -83,7 +83,7 @@ class Choice(_Read):
 class Config(_Read):
     """config.json, as far as lessons and questions go."""
 
-    method_knobs: dict[str, Any] = {}
+    method_options: dict[str, Any] = {}
     choices: list[Choice] = []
     labels: list[str] = Field(min_length=1)
     data_fingerprint: str
@@ -186,14 +186,14 @@ def _is_drawable(one: Finished) -> bool:
     return all(isinstance(number, int | float) for number in numbers)
 
 
-def together(runs: Sequence[Finished], *, ways: Sequence[str] = ()) -> list[Finished]:
+def together(runs: Sequence[Finished], *, candidates: Sequence[str] = ()) -> list[Finished]:
     """Runs that may be compared: same model, same data. Of several such sets the one with the most ways, then the newest.
 
     `ways`: only these count. At most a dozen, the newest.
     """
     groups: dict[tuple[str, str, str], list[Finished]] = defaultdict(list)
     for one in runs:
-        if not ways or one.result.method in ways:
+        if not candidates or one.result.method in candidates:
             groups[one.config.data_fingerprint, one.result.model, one.split].append(one)
     if not groups:
         return []
@@ -218,7 +218,7 @@ def labelled(runs: Sequence[Finished]) -> list[Finished]:
 
 def _facts(one: Finished) -> dict[str, Any]:
     train = one.config.settings.get("training", {})
-    return {**one.config.method_knobs, "seed": one.result.seed, **{key: train.get(key) for key in ("epochs", "learning_rate")}}
+    return {**one.config.method_options, "seed": one.result.seed, **{key: train.get(key) for key in ("epochs", "learning_rate")}}
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def missing(lesson: Lesson, shown: Sequence[Finished], everything: Sequence[Fini
 def _is_made(make: Make, shown: Sequence[Finished], everything: Sequence[Finished]) -> bool:
     if make.leaves:
         return any(one.folder.path.parent.parent.name.startswith(make.leaves) for one in everything)
-    return any(make.method == one.result.method and make.knobs.items() <= one.config.method_knobs.items() for one in shown)
+    return any(make.method == one.result.method and make.knobs.items() <= one.config.method_options.items() for one in shown)
 
 
 def table(figure: Figure, runs: Sequence[Finished]) -> Table:

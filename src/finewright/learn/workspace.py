@@ -205,7 +205,7 @@ class Workspace:
         """The learner's own numbers for a lesson, as far as they are there."""
         about = lesson.about
         everything = run_history.find(self.runs)
-        found = run_history.together(everything, ways=about.methods) if about.figure != "none" else []
+        found = run_history.together(everything, candidates=about.methods) if about.figure != "none" else []
         table = run_history.table(about.figure, found) if found else None
         return OwnResults(found, table, self._kept(lesson), self._before(lesson, run_history.missing(lesson, found, everything)))
 

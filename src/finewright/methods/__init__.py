@@ -30,9 +30,9 @@ def get_method(name: str) -> type[Method]:
     return method
 
 
-def build_method(name: str, knobs: Mapping[str, Any]) -> Method:
+def build_method(name: str, options: Mapping[str, Any]) -> Method:
     """A way with its knobs checked."""
-    return build_options(get_method(name), knobs, prefix="method")
+    return build_options(get_method(name), options, prefix="method")
 
 
 def methods_by_preference() -> list[type[Method]]:
@@ -45,9 +45,10 @@ def describe_methods() -> list[dict[str, Any]]:
     rows = []
     for name in method_names():
         way = get_method(name)
-        knobs = [
-            {"knob": knob, "default": default, "help": text} for knob, default, text in describe_options(way, prefix="method.")
+        options = [
+            {"option": option, "default": default, "help": text}
+            for option, default, text in describe_options(way, prefix="method.")
         ]
         rates = {"lr": way.learning_rate, "lr_width": way.learning_rate_width, "lr_range": list(way.learning_rate_range)}
-        rows.append({"method": name, "summary": way.summary, **rates, "knobs": knobs})
+        rows.append({"method": name, "summary": way.summary, **rates, "options": options})
     return rows

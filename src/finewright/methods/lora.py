@@ -41,7 +41,7 @@ class LoRA(Method, LoraOptions):
         freeze_all(network, head=head)
         base = (origin.name, origin.revision)
         trainable_module = lora.wrap_lora(
-            network, knobs=self, architecture=architecture, head=head, base=base, start=self.init_weights
+            network, options=self, architecture=architecture, head=head, base=base, start=self.init_weights
         )
         prepared_model = PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture)
         if self.init_weights in (
@@ -56,4 +56,4 @@ class LoRA(Method, LoraOptions):
         """A PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""
         from finewright.models.adapters import lora
 
-        lora.save_adapter(prepared_model.trainable_module, folder, knobs=self, start=prepared_model.start)
+        lora.save_adapter(prepared_model.trainable_module, folder, options=self, start=prepared_model.start)

@@ -53,7 +53,7 @@ class QLoRA(Method, LoraOptions):
             raise UserError(what, where="method.dora", fix="leave it off, or take lora with it")
         freeze_all(network, head=head)
         base = (origin.name, origin.revision)
-        trainable_module = lora.wrap_lora(network, knobs=self, architecture=architecture, head=head, base=base, start="default")
+        trainable_module = lora.wrap_lora(network, options=self, architecture=architecture, head=head, base=base, start="default")
         return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture)
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
@@ -61,7 +61,7 @@ class QLoRA(Method, LoraOptions):
         from finewright.models.adapters import lora
         from finewright.models.quantization import write_quantization
 
-        lora.save_adapter(prepared_model.trainable_module, folder, knobs=self, start={})
+        lora.save_adapter(prepared_model.trainable_module, folder, options=self, start={})
         architecture = prepared_model.architecture
         skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
         write_quantization(folder, self.quantization(), skip=skip, bfloat16=prepared_model.bfloat16)

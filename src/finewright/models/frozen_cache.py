@@ -176,7 +176,7 @@ def build_cache(
     where: Where,
     dtype: torch.dtype,
     watch: Watch = nullcontext,
-    tell: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> CachedStates:
     """The trunk's outcome for a split, run now or found in the store from a run over the same tokens and weights.
 
@@ -188,7 +188,7 @@ def build_cache(
     key = _key(prepared_model, encoded, dtype=dtype)
     path, kept = _found(key, states), None
     if path is None:
-        with cache.entry_lock("trunk", key, waiting=lambda: tell(WAITS)):
+        with cache.entry_lock("trunk", key, waiting=lambda: notify(WAITS)):
             path = _found(key, states)
             if path is None:
                 kept = _make(prepared_model, encoded, states, key=key, where=where, watch=watch)

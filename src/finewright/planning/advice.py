@@ -71,9 +71,9 @@ def _changed(method: Method, made: TrainingPlan, *, settings: RunConfig, look: L
     weights = plan.memory["weights"] + plan.memory.get(estimator.LOADING, 0)
     if settings.training.optimizer == "adamw" and weights <= limit and (told := _if_fits(look(method, _packed(settings)))):
         yield f"training.optimizer={_PACKED} ({told}{_wanting()})"
-    knobs = method.model_dump()
+    options = method.model_dump()
     rounded = 2 * plan.trainable_parameters if plan.precision == "bfloat16" else 0
-    if weights - rounded <= limit and (found := _most_blocks(method, knobs, settings=settings, look=look)):
+    if weights - rounded <= limit and (found := _most_blocks(method, options, settings=settings, look=look)):
         yield f"method.num_layers={found[0]} ({found[1]})"
 
 
@@ -86,17 +86,17 @@ def _packed(settings: RunConfig) -> RunConfig:
     return settings.model_copy(update={"training": settings.training.model_copy(update={"optimizer": _PACKED})})
 
 
-def _most_blocks(method: Method, knobs: dict[str, Any], *, settings: RunConfig, look: Look) -> tuple[int, str] | None:
+def _most_blocks(method: Method, options: dict[str, Any], *, settings: RunConfig, look: Look) -> tuple[int, str] | None:
     """(most trained blocks that fit, what they need); the more blocks, the more memory, so few numbers are tried."""
     needs: dict[int, str] = {}
 
     def too_many(blocks: int) -> bool:
-        needs[blocks] = _if_fits(look(methods.build_method(method.name(), {**knobs, "num_layers": blocks}), settings))
+        needs[blocks] = _if_fits(look(methods.build_method(method.name(), {**options, "num_layers": blocks}), settings))
         return not needs[blocks]
 
-    wanted = knobs.get("num_layers", 0)
+    wanted = options.get("num_layers", 0)
     wanted = _OPEN_BLOCKS if wanted is None else wanted
-    if wanted < 2 or knobs.get("share") or too_many(1):
+    if wanted < 2 or options.get("share") or too_many(1):
         return None
     most = 1 + bisect.bisect_left(range(2, wanted), True, key=too_many)
     return most, needs[most]

@@ -26,10 +26,10 @@ class Decisions:
 
     made: list[dict[str, Any]] = field(default_factory=list)
 
-    def note(self, knob: str, value: Any, reason: str) -> Any:
+    def note(self, option: str, value: Any, reason: str) -> Any:
         """Keep a choice and hand its value back; a later choice for the same knob takes the place of an earlier one."""
-        self.made = [choice for choice in self.made if choice["knob"] != knob]
-        self.made.append({"knob": knob, "value": value, "reason": reason})
+        self.made = [choice for choice in self.made if choice["option"] != option]
+        self.made.append({"option": option, "value": value, "reason": reason})
         return value
 
     def sentences(self) -> list[str]:

@@ -32,7 +32,7 @@ class MethodPlan:
     shape: meta.BaseNetwork
     splits: Splits
     limit: int
-    forecast: TrainingPlan
+    training_plan: TrainingPlan
     choices: defaults.Decisions
 
 
@@ -75,13 +75,13 @@ def plan_method(
     return MethodPlan(source, method, shape, splits, limit, planned, made)
 
 
-def select_method(ways: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:
+def select_method(candidates: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:
     """(the first of the ways that fits, or the very first when none does; planned peaks of those looked at, in bytes)"""
     found, peaks = [], {}
-    for method in ways:
+    for method in candidates:
         one = look(method)
-        peaks[method.name()] = one.forecast.plan.peak_memory_bytes
-        if one.forecast.fits:
+        peaks[method.name()] = one.training_plan.plan.peak_memory_bytes
+        if one.training_plan.fits:
             return one, peaks
         found = found or [one]
     return found[0], peaks
@@ -117,16 +117,16 @@ def encode_splits(
     return splits, findings
 
 
-def candidate_methods(name: str, *, knobs: Mapping[str, Any]) -> list[Method]:
+def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
     """The way called `name`; with `auto` every way that could be taken, the preferred one first.
 
     Knobs of a way narrow `auto` down to the preferred one: others would not know them.
     """
     if name != methods.AUTO:
-        return [methods.build_method(name, knobs)]
+        return [methods.build_method(name, options)]
     kinds = [kind for kind in methods.methods_by_preference() if kind.weights != "random"]
-    if knobs:
-        return [methods.build_method(kinds[0].name(), knobs)]
+    if options:
+        return [methods.build_method(kinds[0].name(), options)]
     return [kind() for kind in kinds if not kind.needs or not quantization.missing_packages()]
 
 

@@ -65,7 +65,7 @@ class Optimizations:
             )
         return restricted
 
-    def tell(self, choices: Decisions, *, rows: int, faster: Sequence[acceleration.AccelerationReport] = ()) -> None:
+    def notify(self, choices: Decisions, *, rows: int, faster: Sequence[acceleration.AccelerationReport] = ()) -> None:
         """Note what was chosen; `rows`: as `apply` returned it; `faster`: what it did for speed alone."""
         choices.note("training.frozen_layer_cache", "on" if self.where else "off", self.reason)
         if rows:
@@ -80,26 +80,26 @@ class Optimizations:
         names: Sequence[str],
         *,
         watch: frozen_cache.Watch = nullcontext,
-        tell: Callable[[str], None] = lambda sentence: None,
+        notify: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         """Run the trunk over these splits, once for the whole run. `watch`: what is opened around each split's largest pass.
         `tell`: hears when another run at the same work is waited for."""
         for name in names:
             if self.where is not None and splits[name].ids:
                 kept = frozen_cache.build_cache(
-                    prepared_model, splits[name], where=self.where, dtype=self.dtype, watch=watch, tell=tell
+                    prepared_model, splits[name], where=self.where, dtype=self.dtype, watch=watch, notify=notify
                 )
                 splits[name] = replace(splits[name], kept=kept)
 
 
 def choose_optimizations(
-    prepared_model: PreparedModel, *, options: TrainingConfig, texts: SplitLengths, recipe: TrainingSchedule, memory_bytes: int
+    prepared_model: PreparedModel, *, options: TrainingConfig, texts: SplitLengths, schedule: TrainingSchedule, memory_bytes: int
 ) -> Optimizations:
     """`tuned`: a sketch. `memory_bytes`: that the run may take."""
     training, validation = texts.training, texts.validation
     num_tokens = sum(training) + sum(validation)
-    visits = sum(training[row] for step in recipe.steps for rows in step.batches for row in rows)
-    visits += recipe.num_evaluations * sum(validation)
+    visits = sum(training[row] for step in schedule.steps for rows in step.batches for row in rows)
+    visits += schedule.num_evaluations * sum(validation)
     still, dtype = frozen_cache.count_frozen_layers(prepared_model), getattr(torch, options.frozen_layer_cache_dtype)
     num_bytes = num_tokens * prepared_model.network.config.hidden_size * dtype.itemsize
     where, reason = _place(num_bytes, memory_bytes=memory_bytes)

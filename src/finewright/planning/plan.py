@@ -65,7 +65,7 @@ class TrainingPlan:
     `savings`: work that the run does without.
     """
 
-    recipe: loop.TrainingSchedule
+    schedule: loop.TrainingSchedule
     setup: MemorySetup
     plan: CostEstimate
     budget: MemoryBudget
@@ -156,18 +156,18 @@ def plan_training(
     per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
     epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
     updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
-    recipe = _recipe(options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)))
+    schedule = _recipe(options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)))
     saved = optimizations.choose_optimizations(
-        prepared_model, options=options, texts=texts, recipe=recipe, memory_bytes=budget.num_bytes
+        prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
-    saved.tell(
+    saved.notify(
         made,
         rows=saved.apply(prepared_model, device=budget.device),
         faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
     )
     _note_evaluation(made, texts)
     kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
-    kept["evaluations"] = recipe.num_evaluations
+    kept["evaluations"] = schedule.num_evaluations
     once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **kept)
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
     numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test])
@@ -177,7 +177,7 @@ def plan_training(
         steps = _cut(updates, training, setup)
         use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
-        return TrainingPlan(replace(recipe, steps=steps), setup, planned, budget, made, warnings, saved)
+        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, saved)
 
     chains = _chains(first, longest=max(training), settings=settings)
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
@@ -205,7 +205,7 @@ def _recipe(options: TrainingConfig, steps: Sequence[packing.Update], *, lr: flo
         steps=steps,
         lr=lr,
         warmup_ratio=options.warmup_ratio,
-        schedule=options.lr_scheduler,
+        lr_scheduler=options.lr_scheduler,
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         evaluate_every=evaluate_every,
@@ -300,9 +300,9 @@ def _say_why(found: TrainingPlan, *, first: MemorySetup) -> None:
     if found.setup == first:
         return
     why = f"so that the run fits {units.format_bytes(found.budget.num_bytes)}"
-    for knob in ("micro_batch_splits", "gradient_checkpointing"):
-        value = getattr(found.setup, knob)
-        if value != getattr(first, knob):
+    for option in ("micro_batch_splits", "gradient_checkpointing"):
+        value = getattr(found.setup, option)
+        if value != getattr(first, option):
             found.choices.note(
-                f"training.{knob}", "on" if value is True else value, why if found.fits else f"{why}, which it does not"
+                f"training.{option}", "on" if value is True else value, why if found.fits else f"{why}, which it does not"
             )

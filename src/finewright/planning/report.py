@@ -34,12 +34,12 @@ class PlannedMethod:
     """One way: its forecast, and what to change when it does not fit, in a sentence."""
 
     method: Method
-    forecast: TrainingPlan
+    training_plan: TrainingPlan
     advice: str
 
     def as_json(self) -> dict[str, Any]:
         """The plan by name."""
-        return {**self.forecast.as_json(), "advice": self.advice}
+        return {**self.training_plan.as_json(), "advice": self.advice}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PlanReport:
 def plan_methods(
     source: str | Path | None,
     *,
-    ways: Sequence[Method],
+    candidates: Sequence[Method],
     settings: RunConfig,
     num_labels: int = 2,
     progress: hub.Progress | None = None,
@@ -94,12 +94,12 @@ def plan_methods(
     }
     look = partial(_forecast, **given, bfloat16=bfloat16, device=machine.device)
     made: list[tuple[Method, TrainingPlan]] = []
-    for number, method in enumerate(ways, start=1):
-        looking(method.name(), number, len(ways))
+    for number, method in enumerate(candidates, start=1):
+        looking(method.name(), number, len(candidates))
         made.append((method, look(method, settings)))
     asked_besides = partial(_if_possible, look)
     entries = [PlannedMethod(way, one, advise(way, one, settings=settings, others=made, look=asked_besides)) for way, one in made]
-    entries.sort(key=lambda entry: (not entry.forecast.fits, entry.method.weights == "random", entry.method.preference))
+    entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     return PlanReport(entries, recommended, reason, budget, notes)
 
@@ -137,7 +137,7 @@ def _read(
         )
         held_out = [length] * (ASSUMED_ROWS // 10)
         return tuple(f"label {number}" for number in range(num_labels)), SplitLengths([length] * ASSUMED_ROWS, held_out, held_out)
-    dataset = read_dataset(source, knobs=settings.data)
+    dataset = read_dataset(source, options=settings.data)
     splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
     tokenizer = meta.load_tokenizer_if_any(model.path)
     if tokenizer is None:
@@ -182,11 +182,11 @@ def _forecast(
 
 
 def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:
-    fitting = [entry for entry in entries if entry.forecast.fits and entry.method.weights != "random"]
+    fitting = [entry for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
     if not fitting:
-        if entries[0].forecast.fits:
+        if entries[0].training_plan.fits:
             return "", f"{entries[0].method.name()} fits; it starts from random weights, so it is no way to be recommended"
-        least = min(entries, key=lambda entry: entry.forecast.plan.peak_memory_bytes)
+        least = min(entries, key=lambda entry: entry.training_plan.plan.peak_memory_bytes)
         return "", f"no way fits; the least, {least.method.name()}, {least.advice}"
     first = fitting[0]
     why = first.method.preference_reason or "the first in the order of preference that fits"
@@ -199,17 +199,17 @@ def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:
 
 def describe_decisions(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
     """`knob = value: reason` for what was left open, ways of the same reason together; `made`: every way's choices."""
-    knobs: dict[str, dict[str, dict[str, list[str]]]] = {}
+    options: dict[str, dict[str, dict[str, list[str]]]] = {}
     for way, choices in made:
         for choice in choices:
-            reasons = knobs.setdefault(choice["knob"], {})
+            reasons = options.setdefault(choice["option"], {})
             reasons.setdefault(choice["reason"], {}).setdefault(_value(choice["value"]), []).append(way)
     lines = []
-    for knob, reasons in knobs.items():
+    for option, reasons in options.items():
         for reason, values in reasons.items():
             some = sum(map(len, values.values())) < len(made) or len(values) > 1
-            shown = "; ".join(f"{value} ({', '.join(ways)})" if some else value for value, ways in values.items())
-            lines.append(f"{knob} = {shown}: {reason}")
+            shown = "; ".join(f"{value} ({', '.join(candidates)})" if some else value for value, candidates in values.items())
+            lines.append(f"{option} = {shown}: {reason}")
     return lines
 
 

@@ -103,7 +103,7 @@ def save_checkpoint(
 
 
 def load_latest(
-    root: Path, *, tell: Callable[[str], None], fault_of: Callable[[dict[str, Any]], str] = lambda facts: ""
+    root: Path, *, notify: Callable[[str], None], fault_of: Callable[[dict[str, Any]], str] = lambda facts: ""
 ) -> Checkpoint | None:
     """The newest commit that is whole and in whose facts `fault_of` finds nothing; drafts are swept, others set aside, aloud."""
     remove_drafts(root)
@@ -116,7 +116,7 @@ def load_latest(
         aside = find_free_name(root / f"{_DAMAGED}{path.name}")
         with contextlib.suppress(OSError):
             rename(path, aside)
-        tell(f"checkpoint {path.name} is not used: {fault} (kept as {aside.name})")
+        notify(f"checkpoint {path.name} is not used: {fault} (kept as {aside.name})")
     return None
 
 

@@ -47,16 +47,16 @@ class CheckpointManager:
         """Time since training began, over all lives."""
         return self.seconds_before + self.clock() - self._began
 
-    def restore(self, *, tell: Callable[[str], None]) -> bool:
+    def restore(self, *, notify: Callable[[str], None]) -> bool:
         """Go back to the newest commit that is whole; without one everything begins anew. Whether there was one.
 
         `changes` explain why a commit may have another schedule.
         """
         root = self.folder.checkpoints
-        found = checkpoint.load_latest(root, tell=tell, fault_of=self._fault)
+        found = checkpoint.load_latest(root, notify=notify, fault_of=self._fault)
         if found is None:
             if checkpoint.any_begun(root):
-                tell("no checkpoint is left that can be used: training begins anew")
+                notify("no checkpoint is left that can be used: training begins anew")
             self._cut_logs({})
             return False
         kept = found.facts
@@ -67,9 +67,9 @@ class CheckpointManager:
         self.newest = found
         self.lives, self.seconds_before = kept["life"]["lives"] + 1, kept["life"]["seconds"]
         self.saving_seconds, self.peak_bytes = kept["life"]["saving_seconds"], kept["life"]["peak_bytes"]
-        tell(f"goes on after step {found.step:,}, from {found.path.name}")
+        notify(f"goes on after step {found.step:,}, from {found.path.name}")
         for sentence in tell_all:
-            tell(f"warning: {sentence}")
+            notify(f"warning: {sentence}")
         return True
 
     def start(self) -> None:

@@ -36,8 +36,8 @@ def make_fingerprint(
 
     A budget only led to choices, which are among the settings.
     """
-    knobs = {name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model", "budget")}
-    schedule = {name: knobs.pop(name) for name in [f"training.{short}" for short in CHANGEABLE]}
+    options = {name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model", "budget")}
+    lr_scheduler = {name: options.pop(name) for name in [f"training.{short}" for short in CHANGEABLE]}
     weights = {"revision": source.revision} if source.revision else provenance.weight_digests(source.path)
     return {
         "model": {**weights, "config.json": _digest((source.path / "config.json").read_bytes())},
@@ -45,9 +45,9 @@ def make_fingerprint(
         "labels": list(dataset.labels),
         "data": {name: _rows(getattr(dataset, name)) for name in ("train", "validation", "test")},
         "method": method.name(),
-        "method_knobs": method.model_dump(mode="json"),
-        "knobs": knobs,
-        "schedule": schedule,
+        "method_options": method.model_dump(mode="json"),
+        "options": options,
+        "schedule": lr_scheduler,
         "device": device,
     }
 
@@ -106,7 +106,7 @@ def _completed(then: Mapping[str, Any], now: Mapping[str, Any], defaults: Mappin
 def _defaults(*, method: str) -> dict[str, Any]:
     """Every knob's default, by its name among the facts."""
     own = methods.build_method(method, {}).model_dump(mode="json") if method in methods.method_names() else {}
-    return flatten({"knobs": RunConfig().model_dump(), "method_knobs": own})
+    return flatten({"options": RunConfig().model_dump(), "method_options": own})
 
 
 def summarise(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _difference(name: str, then: Any, now: Any) -> str:
         gone, new = [label for label in then if label not in now], [label for label in now if label not in then]
         signs = [*(f"−{label!r}" for label in gone), *(f"+{label!r}" for label in new)]
         return f"labels: {', '.join(signs)[: _SHOWN * 2] or 'in another order'}"
-    shown = name.removeprefix("knobs.").replace("method_knobs.", "method.")
+    shown = name.removeprefix("knobs.").replace("method_options.", "method.")
     return f"{shown}: {then!r:.60} → {now!r:.60}"
 
 
@@ -171,7 +171,7 @@ def environment_warnings(then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
 
 def check_schedule(then: Mapping[str, Any], now: Mapping[str, Any], changes: Sequence[Mapping[str, Any]], *, where: str) -> None:
     """A schedule other than a checkpoint's is a `UserError`, unless each knob's value was asked for with `--change`."""
-    asked = {change["knob"]: change["to"] for change in changes}
+    asked = {change["option"]: change["to"] for change in changes}
     then = _completed(then, now, flatten(RunConfig().model_dump()))
     strange = [name for name, value in now.items() if then.get(name) != value and asked.get(name) != value]
     if strange:

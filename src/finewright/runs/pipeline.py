@@ -25,11 +25,11 @@ def train(
     source: str | Path,
     *,
     settings: RunConfig,
-    ways: Sequence[Method],
+    candidates: Sequence[Method],
     test: str | Path | None = None,
     out: Path | None = None,
     shared: DatasetCache | None = None,
-    listen: Callable[[Any], None] = lambda event: None,
+    on_event: Callable[[Any], None] = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
@@ -38,23 +38,23 @@ def train(
     and the engine's events. `shared`: rows and token ids that other runs of this process need too. `stop`: a wish to stop
     ends the work with `Interrupted`, what was done committed.
     """
-    asked = request.make_request(source, test=test, settings=settings, ways=ways)
+    asked = request.make_request(source, test=test, settings=settings, candidates=candidates)
     name = f"{Path(str(source)).stem}-{asked.way}-seed{settings.seed}"
     folder = create_run(out=out, name=name, differences=lambda kept: request.request_differences(kept, asked))
-    return _live(folder, asked, (), shared=shared or DatasetCache(), listen=listen, stop=stop or StopRequest())
+    return _live(folder, asked, (), shared=shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest())
 
 
 def resume(
     path: Path,
     *,
     changes: Sequence[str] = (),
-    listen: Callable[[Any], None] = lambda event: None,
+    on_event: Callable[[Any], None] = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
     folder = reopen_run(path)
     asked = request.read_request(folder.earlier["order"], where=folder.config)
-    return _live(folder, asked, changes, shared=DatasetCache(), listen=listen, stop=stop or StopRequest())
+    return _live(folder, asked, changes, shared=DatasetCache(), on_event=on_event, stop=stop or StopRequest())
 
 
 def _live(
@@ -63,22 +63,22 @@ def _live(
     changes: Sequence[str],
     *,
     shared: DatasetCache,
-    listen: Callable[[Any], None],
+    on_event: Callable[[Any], None],
     stop: StopRequest,
 ) -> RunFolder:
     """One life of a run: from where it stands to its end."""
     try:
         if folder.complete:
-            listen("finished already: nothing is left to do")
+            on_event("finished already: nothing is left to do")
             return folder
         if not folder.earlier:
             folder.write_json(folder.config, {"order": asked.as_json(), "changes": []})
         asked, changed = request.for_resume(folder.earlier, asked, changes)
-        life = Session(folder, changes=changed, stop=stop, tell=listen)
-        _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, listen=listen))
+        life = Session(folder, changes=changed, stop=stop, notify=on_event)
+        _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, on_event=on_event))
         return folder
-    except Interrupted as wish:
-        wish.run = folder.path
+    except Interrupted as stop_request:
+        stop_request.run = folder.path
         raise
     except UserError as error:
         error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
@@ -89,8 +89,8 @@ def _live(
 
 def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache, life: Session, job: Job) -> None:
     job.choose_machine()
-    dataset = shared.read(asked.source, knobs=job.settings.data, test=asked.test)
-    job.tell(*dataset.notes)
+    dataset = shared.read(asked.source, options=job.settings.data, test=asked.test)
+    job.notify(*dataset.notes)
     labels = [row.label for row in dataset.train]
     task = text_classification.infer_task(
         dataset.labels, training_labels=labels, class_weights=job.settings.training.class_weights
@@ -98,7 +98,7 @@ def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache,
     job.report(checks.check_dataset(dataset))
 
     sketched = hub.resolve_model(job.settings.model, weights=False, progress=job.downloading)
-    splits = job.choose_way(sketched, asked.ways, dataset=dataset, task=task, known=shared.ids(sketched.name))
+    splits = job.choose_way(sketched, asked.candidates, dataset=dataset, task=task, known=shared.ids(sketched.name))
     model = job.fetch()
     job.insist_same(dataset)
 
@@ -112,7 +112,7 @@ def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache,
                 job.prepared_model,
                 splits["train"],
                 task=task,
-                recipe=job.recipe,
+                schedule=job.schedule,
                 evaluate=job.evaluation(splits["validation"], task=task),
                 places=[row.where for row in dataset.train],
                 state=life.state,

@@ -40,12 +40,12 @@ class RunRequest:
     source: str
     test: str | None
     settings: RunConfig
-    ways: tuple[Method, ...]
+    candidates: tuple[Method, ...]
 
     @property
     def way(self) -> str:
         """The way's name, or that it is left open."""
-        return self.ways[0].name() if len(self.ways) == 1 else methods.AUTO
+        return self.candidates[0].name() if len(self.candidates) == 1 else methods.AUTO
 
     def as_json(self) -> dict[str, Any]:
         """By name, JSON-ready."""
@@ -53,23 +53,23 @@ class RunRequest:
             "source": self.source,
             "test": self.test,
             "settings": self.settings.model_dump(),
-            "method": _AND.join(way.name() for way in self.ways),
-            "method_knobs": self.ways[0].model_dump(mode="json"),
+            "method": _AND.join(way.name() for way in self.candidates),
+            "method_options": self.candidates[0].model_dump(mode="json"),
         }
 
 
-def make_request(source: str | Path, *, test: str | Path | None, settings: RunConfig, ways: Sequence[Method]) -> RunRequest:
+def make_request(source: str | Path, *, test: str | Path | None, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
     """An order whose files are found again from any folder."""
-    return RunRequest(_place(source), None if test is None else _place(test), settings, tuple(ways))
+    return RunRequest(_place(source), None if test is None else _place(test), settings, tuple(candidates))
 
 
 def read_request(values: Mapping[str, Any], *, where: Path) -> RunRequest:
     """What `as_json` made; a damaged one is a `UserError`."""
     try:
         first, *others = values["method"].split(_AND)
-        ways = (methods.build_method(first, values["method_knobs"]), *(methods.build_method(name, {}) for name in others))
+        candidates = (methods.build_method(first, values["method_options"]), *(methods.build_method(name, {}) for name in others))
         asked = {**values["settings"]}
-        return RunRequest(values["source"], values["test"], config.build_options(RunConfig, asked), ways)
+        return RunRequest(values["source"], values["test"], config.build_options(RunConfig, asked), candidates)
     except (KeyError, TypeError, AttributeError) as error:
         what = f"it does not say what the run was asked to do ({error})"
         raise UserError(what, where=str(where), fix="begin a new run", code=ExitCode.MISMATCH) from None
@@ -90,14 +90,14 @@ def request_differences(kept: Mapping[str, Any], wanted: RunRequest) -> list[str
 class Change:
     """A knob that was set inside a run: `step` updates had been made."""
 
-    knob: str
+    option: str
     before: Any
     after: Any
     step: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For config.json and result.json."""
-        return {"knob": self.knob, "from": self.before, "to": self.after, "step": self.step}
+        return {"option": self.option, "from": self.before, "to": self.after, "step": self.step}
 
 
 def for_resume(kept: Mapping[str, Any], order: RunRequest, assignments: Sequence[str]) -> tuple[RunRequest, list[Change]]:
@@ -107,9 +107,9 @@ def for_resume(kept: Mapping[str, Any], order: RunRequest, assignments: Sequence
     """
     order = replace(order, settings=with_decisions(order.settings, kept.get("choices", [])))
     if "method" in kept:
-        order = replace(order, ways=(methods.build_method(kept["method"], kept["method_knobs"]),))
+        order = replace(order, candidates=(methods.build_method(kept["method"], kept["method_options"]),))
     for change in kept.get("changes", []):
-        order = _with(order, {change["knob"].removeprefix("training."): change["to"]})
+        order = _with(order, {change["option"].removeprefix("training."): change["to"]})
     wanted = {key.removeprefix("training."): value for key, value in flatten(config.parse_assignments(assignments)).items()}
     for name in wanted:
         if name not in CHANGEABLE:
@@ -120,8 +120,8 @@ def for_resume(kept: Mapping[str, Any], order: RunRequest, assignments: Sequence
     return order, [Change(f"training.{name}", before[name], after[name]) for name in wanted if before[name] != after[name]]
 
 
-def _with(order: RunRequest, knobs: Mapping[str, Any]) -> RunRequest:
-    training = config.build_options(config.TrainingConfig, {**order.settings.training.model_dump(), **knobs}, prefix="training")
+def _with(order: RunRequest, options: Mapping[str, Any]) -> RunRequest:
+    training = config.build_options(config.TrainingConfig, {**order.settings.training.model_dump(), **options}, prefix="training")
     return replace(order, settings=order.settings.model_copy(update={"training": training}))
 
 
@@ -129,7 +129,7 @@ def with_decisions(settings: RunConfig, choices: Sequence[Mapping[str, Any]]) ->
     """Settings with every open knob at the value that was chosen for it: another machine, or another version's defaults,
     must not choose anew. A choice that is no value of its knob is left out."""
     for choice in choices:
-        group, _, name = str(choice["knob"]).rpartition(".")
+        group, _, name = str(choice["option"]).rpartition(".")
         tree = settings.model_dump()
         if isinstance(tree.get(group), dict) and name in tree[group]:
             with contextlib.suppress(UserError):
@@ -155,4 +155,4 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(name: str) -> str:
     """The name a person types."""
-    return name.removeprefix("settings.").replace("method_knobs.", "method.")
+    return name.removeprefix("settings.").replace("method_options.", "method.")

@@ -56,9 +56,9 @@ class Run:
             raise UserError("predict wants several texts, found one string", fix="run.predict([text])")
         return self.predictor.predict([check_text(text, f"text {number}") for number, text in enumerate(texts, start=1)])
 
-    def evaluate(self, source: str | Path, *, knobs: DataConfig | None = None) -> dict[str, Any]:
+    def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
         """Metrics on the labelled rows of another file; rows with labels the model does not know are a `UserError`."""
-        rows, _ = dataset.read_rows(source, knobs=knobs or DataConfig())
+        rows, _ = dataset.read_rows(source, options=options or DataConfig())
         labels = self.predictor.labels
         dataset.check_known_labels(rows, labels)
         shares = text_classification.probabilities(self.predictor.score([row.text for row in rows]))

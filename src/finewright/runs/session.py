@@ -32,8 +32,8 @@ class Session:
     state: TrainState
     keeper: CheckpointManager
 
-    def __init__(self, folder: RunFolder, *, changes: Sequence[Change], stop: StopRequest, tell: Callable[[str], None]) -> None:
-        self.folder, self.stop, self.tell = folder, stop, tell
+    def __init__(self, folder: RunFolder, *, changes: Sequence[Change], stop: StopRequest, notify: Callable[[str], None]) -> None:
+        self.folder, self.stop, self.notify = folder, stop, notify
         self.changes = [change.as_json() for change in changes]
         self.logging_steps = 1
         self.max_grad_norm = 0.0
@@ -50,7 +50,7 @@ class Session:
         self,
         prepared_model: PreparedModel,
         *,
-        recipe: loop.TrainingSchedule,
+        schedule: loop.TrainingSchedule,
         settings: RunConfig,
         described: Mapping[str, Any],
         result_bytes: int,
@@ -61,8 +61,8 @@ class Session:
         will leave.
         """
         torch.manual_seed(settings.seed)
-        self.state = loop.start_state(prepared_model, recipe)
-        self.logging_steps, self.max_grad_norm = settings.training.logging_steps, recipe.max_grad_norm
+        self.state = loop.start_state(prepared_model, schedule)
+        self.logging_steps, self.max_grad_norm = settings.training.logging_steps, schedule.max_grad_norm
         every_steps = settings.training.save_steps
         self.keeper = CheckpointManager(
             self.folder, self.state, facts=self.facts, environment=hardware.environment(), every_steps=every_steps
@@ -71,11 +71,11 @@ class Session:
         changes = [*earlier.get("changes", []), *self.changes]
         self.keeper.changes = changes
         if earlier:
-            self.keeper.restore(tell=self.tell)
+            self.keeper.restore(notify=self.notify)
         self.keeper.require_room(result_bytes=result_bytes)
         for change in self.changes:
             change["step"] = self.state.progress.step
-            self.tell(f"changed: {change['knob']} {change['from']} → {change['to']}")
+            self.notify(f"changed: {change['knob']} {change['from']} → {change['to']}")
         if self.changes or "facts" not in earlier:
             kept = self.folder.read_json(self.folder.config)
             choices = kept.get("choices", described["choices"])  # a later life finds most knobs settled
@@ -97,7 +97,7 @@ class Session:
             commit = commit or event.best or self.keeper.due()
         elif isinstance(event, events.MicroBatchesSplit):
             what = f"out of memory in step {event.step}: from here on the texts of an update go through in smaller passes"
-            self.tell(f"{what} ({event.num_passes} in this one); the updates stay the same")
+            self.notify(f"{what} ({event.num_passes} in this one); the updates stay the same")
             return
         else:
             commit = True
@@ -120,7 +120,7 @@ class Session:
             clipped = (
                 f"it was clipped to training.max_grad_norm = {self.max_grad_norm:g}; " if norm > self.max_grad_norm > 0 else ""
             )
-            self.tell(f"warning: {what}; {clipped}a lower learning rate is calmer")
+            self.notify(f"warning: {what}; {clipped}a lower learning rate is calmer")
         known.append(norm)
 
     def end_if_wished(self) -> None:

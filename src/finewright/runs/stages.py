@@ -36,15 +36,15 @@ class Job:
 
     source: hub.ModelSource
     prospect: method_plan.MethodPlan
-    recipe: loop.TrainingSchedule
+    schedule: loop.TrainingSchedule
     base: meta.BaseNetwork
     prepared_model: PreparedModel
 
-    def __init__(self, folder: RunFolder, *, asked: request.RunRequest, life: Session, listen: Callable[[Any], None]) -> None:
+    def __init__(self, folder: RunFolder, *, asked: request.RunRequest, life: Session, on_event: Callable[[Any], None]) -> None:
         self.folder = folder
         self.settings = asked.settings
         self.life = life
-        self.listen = listen
+        self.on_event = on_event
         self.choices = defaults.Decisions()
         self.machine = hardware.detect()
         self.precision = "float32"
@@ -52,14 +52,14 @@ class Job:
         self.train_seconds = 0.0
         self.findings: list[checks.Finding] = []
 
-    def tell(self, *sentences: str) -> None:
+    def notify(self, *sentences: str) -> None:
         """Pass sentences on to whoever listens."""
         for sentence in sentences:
-            self.listen(sentence)
+            self.on_event(sentence)
 
     def downloading(self, name: str, done: int, total: int) -> None:
         """Pass on the progress of a download."""
-        self.listen(DownloadProgress(name, done, total))
+        self.on_event(DownloadProgress(name, done, total))
 
     def choose_machine(self) -> None:
         """Device, precision and threads."""
@@ -74,12 +74,12 @@ class Job:
         self.findings += findings
         self.folder.write_json(self.folder.checks, {"findings": [finding.as_json() for finding in self.findings]})
         checks.raise_on_errors(findings)
-        self.tell(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
+        self.notify(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
     def choose_way(
         self,
         source: hub.ModelSource,
-        ways: Sequence[Method],
+        candidates: Sequence[Method],
         *,
         dataset: Dataset,
         task: TextClassification,
@@ -91,23 +91,23 @@ class Job:
         """
         given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
         self._look = partial(method_plan.plan_method, report=self.report, known=known, **given)
-        self.prospect, peaks = method_plan.select_method(ways, look=partial(self._look, source))
-        fits = self.forecast.fits
-        if len(ways) > 1:
+        self.prospect, peaks = method_plan.select_method(candidates, look=partial(self._look, source))
+        fits = self.training_plan.fits
+        if len(candidates) > 1:
             reason = self.method.preference_reason or "the first way that fits"
             self.choices.note("method", self.method.name(), reason if fits else "the preferred one; none fits")
-            self.tell(*method_plan.describe_left_out(preferred_to=self.method if fits else None))
+            self.notify(*method_plan.describe_left_out(preferred_to=self.method if fits else None))
         self.choices.made += self.prospect.choices.made
         self._settle_open_knobs()
-        self.tell(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.forecast.warnings))
+        self.notify(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.training_plan.warnings))
         if not self.folder.earlier:
-            self.folder.write_json(self.folder.plan, self.forecast.as_json())
-        self.tell(self.forecast.sentence())
+            self.folder.write_json(self.folder.plan, self.training_plan.as_json())
+        self.notify(self.training_plan.sentence())
         if not fits:
-            shortage = plan.does_not_fit(peaks, self.forecast.budget)
+            shortage = plan.does_not_fit(peaks, self.training_plan.budget)
             if not self.settings.force and not self.folder.earlier:  # what was begun goes on, in smaller passes if need be
                 raise shortage
-            self.tell(f"warning: {shortage.what}")
+            self.notify(f"warning: {shortage.what}")
         return self.prospect.splits
 
     def fetch(self) -> hub.ModelSource:
@@ -120,7 +120,7 @@ class Job:
 
     def _settle_open_knobs(self) -> None:
         """What a later life must not choose anew, because then more or less memory may be free."""
-        if self.settings.training.gradient_checkpointing == "auto" and not self.forecast.setup.gradient_checkpointing:
+        if self.settings.training.gradient_checkpointing == "auto" and not self.training_plan.setup.gradient_checkpointing:
             self.choices.note("training.gradient_checkpointing", "off", "it fits without")
         if self.settings.training.save_steps is None:
             self.choices.note("training.save_steps", "auto", CADENCE)
@@ -131,9 +131,9 @@ class Job:
         return self.prospect.method
 
     @property
-    def forecast(self) -> plan.TrainingPlan:
+    def training_plan(self) -> plan.TrainingPlan:
         """What was decided and planned for it."""
-        return self.prospect.forecast
+        return self.prospect.training_plan
 
     def load(self, *, labels: Sequence[str]) -> meta.BaseNetwork:
         """The model with its weights, as the way wants them."""
@@ -152,21 +152,21 @@ class Job:
         """Settle a fresh head on some training rows, then let the method make the network ready."""
         self.base = base
         self.meter.loaded(base.loaded_bytes)
-        self.recipe = replace(self.forecast.recipe, check_first_loss=not base.kept_head)
-        self.tell(*base.notes)
+        self.schedule = replace(self.training_plan.schedule, check_first_loss=not base.kept_head)
+        self.notify(*base.notes)
         if not base.kept_head:
             packed = self.method.quantization() is not None and self.precision == "bfloat16"
-            self.tell(*head_init.scale_head_on_texts(base, [row.text for row in rows], bfloat16=packed))
+            self.notify(*head_init.scale_head_on_texts(base, [row.text for row in rows], bfloat16=packed))
         self.prepared_model = self.method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
         if self.precision == "bfloat16":
             prepared.use_bfloat16(self.prepared_model)
-        self.forecast.apply(self.prepared_model, device=self.machine.device)
-        self.tell(
+        self.training_plan.apply(self.prepared_model, device=self.machine.device)
+        self.notify(
             *self.prepared_model.notes,
             *(acceleration.start_compiling(self.prepared_model) if self.settings.training.compile == "on" else ()),
         )
         assert self.prepared_model.num_head() > 0, "the head is trained in every way"
-        assert self.prepared_model.num_trainable() == self.forecast.plan.trainable_parameters, "the sketch is the network"
+        assert self.prepared_model.num_trainable() == self.training_plan.plan.trainable_parameters, "the sketch is the network"
         metrics.load_libraries()
 
     def insist_same(self, dataset: Dataset) -> None:
@@ -182,7 +182,7 @@ class Job:
         described = {
             "settings": self.settings.model_dump(),
             "method": self.method.name(),
-            "method_knobs": self.method.model_dump(),
+            "method_options": self.method.model_dump(),
             "choices": self.choices.made,
             "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
             "data_fingerprint": dataset.fingerprint,
@@ -190,21 +190,21 @@ class Job:
             "max_length": self.prospect.limit,
             "precision": self.precision,
         }
-        known = {"described": described, "result_bytes": self.forecast.plan.artifact_bytes}
-        self.life.begin(self.prepared_model, recipe=self.recipe, settings=self.settings, **known)
+        known = {"described": described, "result_bytes": self.training_plan.plan.artifact_bytes}
+        self.life.begin(self.prepared_model, schedule=self.schedule, settings=self.settings, **known)
 
     def fill(self, splits: Splits) -> None:
         """Run the frozen lower blocks once over what is read again and again, where that is worth it."""
         with preserving_random_state(self.life.state.device), files.explaining_os_errors(cache.cache_folder()):
             self.meter.hold(self.prepared_model.trainable_module, self.life.state.optimizer)
-            self.meter.kept_bytes = self.forecast.savings.memory_bytes
-            self.forecast.savings.fill(
-                self.prepared_model, splits, ("train", "validation"), watch=self.meter.look, tell=self.listen
+            self.meter.kept_bytes = self.training_plan.savings.memory_bytes
+            self.training_plan.savings.fill(
+                self.prepared_model, splits, ("train", "validation"), watch=self.meter.look, notify=self.on_event
             )
 
     def watching(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
         """Around an update: what it takes is measured, if it is one of those the plan was made of."""
-        told = index in self.forecast.plan.telling_steps
+        told = index in self.training_plan.plan.telling_steps
         watched = self.meter.update(self.prepared_model.trainable_module, optimizer) if told else contextlib.nullcontext()
         return self.life.updating(optimizer, watched)
 
@@ -223,14 +223,14 @@ class Job:
         self.train_seconds = self.life.keeper.seconds
         self.meter.peak_bytes = self.life.keeper.peak_bytes = max(self.meter.peak_bytes, self.life.keeper.peak_bytes)
         self.life.hear(event)
-        self.listen(event)
+        self.on_event(event)
         self.life.end_if_wished()
 
     def take_best(self) -> None:
         """Go back to the weights that did best on validation."""
         step = self.life.keeper.take_best()
         if step != self.life.state.progress.step:
-            self.tell(f"kept the weights of step {step}, the best on validation")
+            self.notify(f"kept the weights of step {step}, the best on validation")
 
     def predictor(self, task: TextClassification) -> Predictor:
         """The trained model in the form in which it predicts; it is not trained any more."""
@@ -259,7 +259,7 @@ class Job:
     def summary(self, dataset: Dataset, *, splits: Splits, measured: dict[str, Any], proof_difference: float) -> dict[str, Any]:
         """result.json."""
         progress = self.life.state.progress
-        steps = self.recipe.steps[: progress.step]
+        steps = self.schedule.steps[: progress.step]
         packed = not self.prepared_model.architecture.not_packable
         return {
             "method": self.method.name(),
@@ -270,23 +270,23 @@ class Job:
             "num_train": len(dataset.train),
             "num_validation": len(dataset.validation),
             "num_test": len(dataset.test),
-            "trainable_parameters": self.forecast.plan.trainable_parameters,
-            "head_parameters": self.forecast.plan.head_parameters,
+            "trainable_parameters": self.training_plan.plan.trainable_parameters,
+            "head_parameters": self.training_plan.plan.head_parameters,
             "total_parameters": self.prospect.shape.total_parameters,
-            "trainable_fraction": self.forecast.plan.trainable_parameters / self.prospect.shape.total_parameters,
+            "trainable_fraction": self.training_plan.plan.trainable_parameters / self.prospect.shape.total_parameters,
             "epochs": steps[-1].epochs_done,
             "steps": progress.step,
             "best_step": progress.best.step if progress.best else progress.step,
             "train_seconds": self.train_seconds,
             "examples_per_second": progress.num_rows / self.train_seconds,
             "tokens_per_second": progress.num_tokens / self.train_seconds,
-            "trunk_cached": self.forecast.savings.where is not None,
+            "trunk_cached": self.training_plan.savings.where is not None,
             **self.life.keeper.summary(),
             "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, splits["train"].lengths),
             "peak_memory_bytes": self.meter.peak_bytes,
             "peak_resident_bytes": hardware.peak_resident_bytes(),
-            "planned_peak_memory_bytes": self.forecast.plan.peak_memory_bytes,
-            "planned_seconds": self.forecast.plan.seconds,
+            "planned_peak_memory_bytes": self.training_plan.plan.peak_memory_bytes,
+            "planned_seconds": self.training_plan.plan.seconds,
             "metrics": measured,
             "artifact_bytes": model_folder.artifact_bytes(self.folder.model),
             "files": model_folder.file_digests(self.folder.model),

@@ -33,7 +33,7 @@ class TrainingSchedule:
     steps: Sequence[Update]
     lr: float
     warmup_ratio: float
-    schedule: Schedule
+    lr_scheduler: Schedule
     weight_decay: float
     max_grad_norm: float
     evaluate_every: int
@@ -55,10 +55,11 @@ class TrainingSchedule:
         return 0 < self.early_stopping_patience <= state.progress.evaluations_without_improvement
 
 
-def start_state(prepared_model: PreparedModel, recipe: TrainingSchedule) -> TrainState:
+def start_state(prepared_model: PreparedModel, schedule: TrainingSchedule) -> TrainState:
     """The state before the first update."""
     return TrainState(
-        prepared_model, build_optimizer(prepared_model, lr=recipe.lr, weight_decay=recipe.weight_decay, kind=recipe.optimizer)
+        prepared_model,
+        build_optimizer(prepared_model, lr=schedule.lr, weight_decay=schedule.weight_decay, kind=schedule.optimizer),
     )
 
 
@@ -67,7 +68,7 @@ def train(
     encoded: EncodedSplit,
     *,
     task: TextClassification,
-    recipe: TrainingSchedule,
+    schedule: TrainingSchedule,
     evaluate: Callable[[], dict[str, Any]] | None,
     places: Sequence[str],
     state: TrainState | None = None,
@@ -78,35 +79,35 @@ def train(
     Ties in validation accuracy are broken by the lower loss. `state`: goes on from there; it is true whenever an event is
     handed out, so that whoever listens may save it. `watch`: what is opened around every update, by its number from 0.
     """
-    state = state or start_state(prepared_model, recipe)
+    state = state or start_state(prepared_model, schedule)
     progress = state.progress
     guard = _GradientGuard(state)
-    num_steps = len(recipe.steps)
+    num_steps = len(schedule.steps)
     if progress.step < num_steps:
         oom.run_or_raise(partial(init_state, state.optimizer), otherwise=_no_room_for_state(state))
-    if evaluate and recipe.looks_after(progress.step) and progress.evaluated_step < progress.step:
-        yield _look(state, evaluate, recipe=recipe)
-    while progress.step < num_steps and not recipe.gives_up(state):
-        index, step = progress.step, recipe.steps[progress.step]
+    if evaluate and schedule.looks_after(progress.step) and progress.evaluated_step < progress.step:
+        yield _look(state, evaluate, schedule=schedule)
+    while progress.step < num_steps and not schedule.gives_up(state):
+        index, step = progress.step, schedule.steps[progress.step]
         prepared_model.train()
         lr = learning_rate_at(
-            index, num_steps=num_steps, peak=recipe.lr, warmup_ratio=recipe.warmup_ratio, schedule=recipe.schedule
+            index, num_steps=num_steps, peak=schedule.lr, warmup_ratio=schedule.warmup_ratio, lr_scheduler=schedule.lr_scheduler
         )
-        update = UpdateAttempt(state, encoded, passes=step.batches, task=task, lr=lr, max_grad_norm=recipe.max_grad_norm)
+        update = UpdateAttempt(state, encoded, passes=step.batches, task=task, lr=lr, max_grad_norm=schedule.max_grad_norm)
         while (result := update.made(watch(index, state.optimizer))) is None:
             yield MicroBatchesSplit(index + 1, update.halve())
         if not result.applied:
-            raise _non_finite(result, update, step=index + 1, lr=lr, peak=recipe.lr, places=places)
-        if index == 0 and recipe.check_first_loss:
+            raise _non_finite(result, update, step=index + 1, lr=lr, peak=schedule.lr, places=places)
+        if index == 0 and schedule.check_first_loss:
             _refuse_strange_start(result.loss, task=task)
         guard.look(index)
         progress.step += 1
         progress.num_tokens += result.num_tokens
         progress.num_rows += result.num_rows
-        looks = evaluate is not None and recipe.looks_after(progress.step)
+        looks = evaluate is not None and schedule.looks_after(progress.step)
         yield StepCompleted(step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, looks=looks)
         if evaluate and looks:
-            yield _look(state, evaluate, recipe=recipe)
+            yield _look(state, evaluate, schedule=schedule)
     state.optimizer.zero_grad(set_to_none=True)  # nor while the test is scored, with or without validation
     yield TrainingStopped(step=progress.step, early=progress.step < num_steps)
 
@@ -119,14 +120,14 @@ def _no_room_for_state(state: TrainState) -> UserError:
     return UserError(what, where=f"before step {state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
-def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, recipe: TrainingSchedule) -> EvaluationCompleted:
+def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, schedule: TrainingSchedule) -> EvaluationCompleted:
     """Measure the validation split; the random numbers of training are left alone."""
     progress = state.progress
     state.prepared_model.trainable_module.eval()
     state.optimizer.zero_grad(set_to_none=True)  # nobody needs the gradients while validation is scored
     with preserving_random_state(state.device):
         metrics = evaluate()
-    found = Best(progress.step, recipe.steps[progress.step - 1].epochs_done, metrics)
+    found = Best(progress.step, schedule.steps[progress.step - 1].epochs_done, metrics)
     improved = progress.best is None or found.score > progress.best.score
     if improved:
         progress.best = found

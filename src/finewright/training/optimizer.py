@@ -93,14 +93,14 @@ def _groups(prepared_model: PreparedModel, *, weight_decay: float) -> list[dict[
     return [group for group in groups if group["params"]]
 
 
-def learning_rate_at(step: int, *, num_steps: int, peak: float, warmup_ratio: float, schedule: Schedule) -> float:
+def learning_rate_at(step: int, *, num_steps: int, peak: float, warmup_ratio: float, lr_scheduler: Schedule) -> float:
     """Learning rate of update `step` (the first is 0): a linear rise to `peak`, then the schedule down to 0."""
     num_warmup = math.ceil(warmup_ratio * num_steps)
     if step < num_warmup:
         return peak * (step + 1) / num_warmup
     progress = (step - num_warmup) / max(1, num_steps - num_warmup)
-    if schedule == "linear":
+    if lr_scheduler == "linear":
         return peak * (1 - progress)
-    if schedule == "cosine":
+    if lr_scheduler == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * progress))
     return peak

@@ -15,12 +15,14 @@ from support import tiny
 HIDDEN = 32
 
 
-def wrap(kind="gpt2", *, start="default", **knobs):
+def wrap(kind="gpt2", *, start="default", **options):
     network = tiny.network(kind)
     architecture = architectures.architecture_of(network.config)
     freeze_all(network, head=architecture.head)
-    made = LoraOptions(**knobs)
-    return lora.wrap_lora(network, knobs=made, architecture=architecture, head=architecture.head, base=("tiny", ""), start=start)
+    made = LoraOptions(**options)
+    return lora.wrap_lora(
+        network, options=made, architecture=architecture, head=architecture.head, base=("tiny", ""), start=start
+    )
 
 
 def layers(trainable_module):
@@ -36,21 +38,21 @@ def num_factors(trainable_module):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "numbers"),
+    ("options", "numbers"),
     [
         ({}, 3 * 2 * 8 * (HIDDEN + HIDDEN)),
         ({"rank": 2}, 3 * 2 * 2 * (HIDDEN + HIDDEN)),
-        ({"target": "value"}, 3 * 8 * (HIDDEN + HIDDEN)),
-        ({"target": "query,key,value,output"}, 3 * 8 * (HIDDEN + 3 * HIDDEN + 2 * HIDDEN)),
-        ({"blocks": 1}, 2 * 8 * (HIDDEN + HIDDEN)),
-        ({"target": "c_fc"}, 3 * 8 * (HIDDEN + 4 * HIDDEN)),
-        ({"target": "all-linear"}, 3 * 8 * (4 * HIDDEN + 2 * HIDDEN + 2 * 5 * HIDDEN)),
+        ({"target_modules": "value"}, 3 * 8 * (HIDDEN + HIDDEN)),
+        ({"target_modules": "query,key,value,output"}, 3 * 8 * (HIDDEN + 3 * HIDDEN + 2 * HIDDEN)),
+        ({"num_layers": 1}, 2 * 8 * (HIDDEN + HIDDEN)),
+        ({"target_modules": "c_fc"}, 3 * 8 * (HIDDEN + 4 * HIDDEN)),
+        ({"target_modules": "all-linear"}, 3 * 8 * (4 * HIDDEN + 2 * HIDDEN + 2 * 5 * HIDDEN)),
     ],
     ids=str,
 )
-def test_factors_are_as_many_as_by_hand(knobs, numbers):
+def test_factors_are_as_many_as_by_hand(options, numbers):
     """Slices of a fused projection have factors of their own, and what lies between stays out; all of them are the whole."""
-    assert num_factors(wrap(**knobs)) == numbers
+    assert num_factors(wrap(**options)) == numbers
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -110,9 +112,9 @@ def test_factors_are_told_in_full_under_plain_names():
 
 @pytest.mark.parametrize("rslora", [False, True])
 def test_at_twice_the_rank_the_scale_stays(rslora):
-    trainable_module, knobs = wrap(rank=4, rslora=rslora), LoraOptions(rank=4, rslora=rslora)
+    trainable_module, options = wrap(rank=4, rslora=rslora), LoraOptions(rank=4, rslora=rslora)
     before = trainable_module.peft_config["default"]
-    doubled = lora._doubled(before, knobs=knobs)
+    doubled = lora._doubled(before, options=options)
     assert (before.r, doubled.r) == (4, 8)
 
     def scale(config, rank, alpha):

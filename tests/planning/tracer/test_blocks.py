@@ -58,8 +58,8 @@ def deep_sketch(kind, method, *, num_blocks=NUM_BLOCKS):
     return estimator.prepare_on_meta(base, method, bfloat16=True)
 
 
-def cost(kind, name, knobs, *, gradient_accumulation_steps, twice):
-    method = methods.build_method(name, knobs)
+def cost(kind, name, options, *, gradient_accumulation_steps, twice):
+    method = methods.build_method(name, options)
     sketch = deep_sketch(kind, method)
     plan.use_gradient_checkpointing(sketch, on=twice)
     lengths = [length + sketch.prompt_tokens for length in LENGTHS]
@@ -76,12 +76,12 @@ def whole(prepared_model):
     yield []
 
 
-@pytest.mark.parametrize(("name", "knobs", "twice"), CELLS, ids=str)
-def test_memory_and_work_are_those_of_the_whole_depth(monkeypatch, name, knobs, twice):
+@pytest.mark.parametrize(("name", "options", "twice"), CELLS, ids=str)
+def test_memory_and_work_are_those_of_the_whole_depth(monkeypatch, name, options, twice):
     gradient_accumulation_steps = 3 if twice else 1
-    short = cost("gpt2", name, knobs, gradient_accumulation_steps=gradient_accumulation_steps, twice=twice)
+    short = cost("gpt2", name, options, gradient_accumulation_steps=gradient_accumulation_steps, twice=twice)
     monkeypatch.setattr(blocks, "shortened", whole)
-    full = cost("gpt2", name, knobs, gradient_accumulation_steps=gradient_accumulation_steps, twice=twice)
+    full = cost("gpt2", name, options, gradient_accumulation_steps=gradient_accumulation_steps, twice=twice)
     assert short.memory == full.memory
     assert short.flops == full.flops
     assert short.seconds == pytest.approx(full.seconds, rel=0.03), "clipping is not scaled block by block"

@@ -291,9 +291,9 @@ def _reason(one: Finished) -> Question | None:
     choices = [choice for choice in one.config.choices if choice.reason]
     if len({choice.reason for choice in choices}) < 3:
         return None
-    asked = next((choice for choice in choices if choice.knob == "training.learning_rate"), choices[-1])
-    wrong = [(other.reason, f"That is why {other.knob} is {other.value}.") for other in choices if other.reason != asked.reason]
-    text = f"{one.name} ({one.label}) ran with {asked.knob} = {asked.value}. Why, by its own words?"
+    asked = next((choice for choice in choices if choice.option == "training.learning_rate"), choices[-1])
+    wrong = [(other.reason, f"That is why {other.option} is {other.value}.") for other in choices if other.reason != asked.reason]
+    text = f"{one.name} ({one.label}) ran with {asked.option} = {asked.value}. Why, by its own words?"
     return question("own-reason", [one], text, (asked.reason, "So it stands in the run's config.json."), wrong)
 
 

@@ -39,7 +39,7 @@ class LoraOptions(Options):
 def wrap_lora(
     network: Any,
     *,
-    knobs: LoraOptions,
+    options: LoraOptions,
     architecture: Architecture,
     head: tuple[str, ...],
     base: tuple[str, str],
@@ -51,15 +51,15 @@ def wrap_lora(
     """
     from finewright.models.adapters.peft import wrap_adapter
 
-    targets = _targets(network, knobs=knobs, architecture=architecture)
-    config = _peft_config(network, knobs=knobs, architecture=architecture, targets=targets, head=head, base=base, start=start)
+    targets = _targets(network, options=options, architecture=architecture)
+    config = _peft_config(network, options=options, architecture=architecture, targets=targets, head=head, base=base, start=start)
     trainable_module = wrap_adapter(network, config)
-    _cut_slices(network, knobs=knobs, architecture=architecture, targets=targets, start=start)
+    _cut_slices(network, options=options, architecture=architecture, targets=targets, start=start)
     return trainable_module
 
 
-def _targets(network: Any, *, knobs: LoraOptions, architecture: Architecture) -> list[Target]:
-    wanted = PROJECTIONS if _ALL_LINEAR in knobs.target_modules else knobs.target_modules
+def _targets(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[Target]:
+    wanted = PROJECTIONS if _ALL_LINEAR in options.target_modules else options.target_modules
     meanings = [name for name in wanted if name in PROJECTIONS]
     targets = list(architecture.block_modules(meanings))
     for name in (name for name in wanted if name not in PROJECTIONS):
@@ -74,7 +74,7 @@ def _targets(network: Any, *, knobs: LoraOptions, architecture: Architecture) ->
 def _peft_config(  # noqa: PLR0913  what PEFT wants to know
     network: Any,
     *,
-    knobs: LoraOptions,
+    options: LoraOptions,
     architecture: Architecture,
     targets: list[Target],
     head: tuple[str, ...],
@@ -92,44 +92,44 @@ def _peft_config(  # noqa: PLR0913  what PEFT wants to know
         )
     sliced = {module.replace(".", r"\."): len(slices) for module, slices in targets if slices}
     ours = start == "default" or (bool(sliced) and start == "pissa")
-    options: dict[str, Any] = dict(
+    extra: dict[str, Any] = dict(
         task_type="SEQ_CLS",
-        r=knobs.rank,
-        lora_alpha=_tidy(knobs.alpha),
-        lora_dropout=knobs.dropout,
+        r=options.rank,
+        lora_alpha=_tidy(options.alpha),
+        lora_dropout=options.dropout,
         target_modules=[module for module, _ in targets],
-        rank_pattern={module: knobs.rank * count for module, count in sliced.items()},
-        alpha_pattern={module: _tidy(knobs.alpha * _growth(knobs, count)) for module, count in sliced.items()},
-        layers_to_transform=_layers(network, knobs=knobs, architecture=architecture),
-        layers_pattern=architecture.blocks.rpartition(".")[2] if knobs.num_layers else None,
-        use_rslora=knobs.rslora,
-        use_dora=knobs.dora,
+        rank_pattern={module: options.rank * count for module, count in sliced.items()},
+        alpha_pattern={module: _tidy(options.alpha * _growth(options, count)) for module, count in sliced.items()},
+        layers_to_transform=_layers(network, options=options, architecture=architecture),
+        layers_pattern=architecture.blocks.rpartition(".")[2] if options.num_layers else None,
+        use_rslora=options.rslora,
+        use_dora=options.dora,
         init_lora_weights=True if ours else start,
         fan_in_fan_out=conv1d,
         modules_to_save=list(head),
         base_model_name_or_path=base[0],
         revision=base[1] or None,
     )
-    return LoraConfig(**options)
+    return LoraConfig(**extra)
 
 
-def _growth(knobs: LoraOptions, factor: int) -> float:
+def _growth(options: LoraOptions, factor: int) -> float:
     """What alpha grows by when the rank grows by `factor`, so that the scale stays."""
-    return math.sqrt(factor) if knobs.rslora else factor
+    return math.sqrt(factor) if options.rslora else factor
 
 
-def _layers(network: Any, *, knobs: LoraOptions, architecture: Architecture) -> list[int] | None:
+def _layers(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[int] | None:
     num_blocks = len(network.get_submodule(architecture.blocks))
-    if knobs.num_layers > num_blocks:
+    if options.num_layers > num_blocks:
         fix = f"a number from 0 (all) to {num_blocks}"
         raise UserError(
-            f"wanted the top {knobs.num_layers} blocks, the model has {num_blocks}", where="method.num_layers", fix=fix
+            f"wanted the top {options.num_layers} blocks, the model has {num_blocks}", where="method.num_layers", fix=fix
         )
-    return list(range(num_blocks - knobs.num_layers, num_blocks)) if knobs.num_layers else None
+    return list(range(num_blocks - options.num_layers, num_blocks)) if options.num_layers else None
 
 
 def _cut_slices(
-    network: Any, *, knobs: LoraOptions, architecture: Architecture, targets: list[Target], start: InitialFactors
+    network: Any, *, options: LoraOptions, architecture: Architecture, targets: list[Target], start: InitialFactors
 ) -> None:
     from finewright.models.adapters.sliced import start_from_principal_parts, train_slices
 
@@ -140,11 +140,11 @@ def _cut_slices(
                 continue
             rows = [fused_rows(architecture, network.config, meaning) for meaning in slices]
             if start == "pissa":
-                start_from_principal_parts(layer, rows, rank=knobs.rank)
-            train_slices(layer, rows, rank=knobs.rank)
+                start_from_principal_parts(layer, rows, rank=options.rank)
+            train_slices(layer, rows, rank=options.rank)
 
 
-def save_adapter(trainable_module: Any, folder: Path, *, knobs: LoraOptions, start: dict[str, Any]) -> None:
+def save_adapter(trainable_module: Any, folder: Path, *, options: LoraOptions, start: dict[str, Any]) -> None:
     """A PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names.
 
     `start`: first values of factors that took a part out of the base; what is saved is then the difference to them.
@@ -155,7 +155,7 @@ def save_adapter(trainable_module: Any, folder: Path, *, knobs: LoraOptions, sta
     kept = trainable_module.peft_config[_ADAPTER]
     if start:
         state |= _as_difference(state, start=start)
-        trainable_module.peft_config[_ADAPTER] = _doubled(kept, knobs=knobs)
+        trainable_module.peft_config[_ADAPTER] = _doubled(kept, options=options)
     try:
         trainable_module.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     finally:
@@ -163,13 +163,13 @@ def save_adapter(trainable_module: Any, folder: Path, *, knobs: LoraOptions, sta
     trainable_module.get_base_model().config.save_pretrained(folder)
 
 
-def _doubled(config: Any, *, knobs: LoraOptions) -> Any:
+def _doubled(config: Any, *, options: LoraOptions) -> Any:
     """The same adapter at twice the rank and the same scale, with a plain start."""
     doubled = copy.deepcopy(config)
     doubled.init_lora_weights = True
-    doubled.r, doubled.lora_alpha = 2 * config.r, _tidy(config.lora_alpha * _growth(knobs, 2))
+    doubled.r, doubled.lora_alpha = 2 * config.r, _tidy(config.lora_alpha * _growth(options, 2))
     doubled.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
-    doubled.alpha_pattern = {name: _tidy(alpha * _growth(knobs, 2)) for name, alpha in config.alpha_pattern.items()}
+    doubled.alpha_pattern = {name: _tidy(alpha * _growth(options, 2)) for name, alpha in config.alpha_pattern.items()}
     return doubled
 
 

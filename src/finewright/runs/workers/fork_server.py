@@ -71,13 +71,13 @@ def _be_a_child(perform: Callable[[dict[str, Any], Tell], None], request: dict[s
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
 
-    def tell(event: dict[str, Any]) -> None:
+    def notify(event: dict[str, Any]) -> None:
         if not _write(events, {"id": request["id"], **event}):
             os._exit(1)  # nobody listens any more: there is nothing left to work for
 
     code = 1
     try:
-        _attempt(lambda: perform(request, tell), request["id"], events)
+        _attempt(lambda: perform(request, notify), request["id"], events)
         code = 0
     finally:
         os._exit(code)

@@ -119,7 +119,7 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
     from finewright.models import hub
     from finewright.planning import method_plan
     from finewright.runs import fingerprint
-    from finewright.tasks import text_classification
+    from finewright.tasks.text_classification import TextClassification
 
     seconds: dict[str, float] = {}
     resident: dict[str, int] = {}
@@ -141,9 +141,7 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
         before, num_bytes = resident_bytes(), file.stat().st_size
         dataset = timed("reading", dataset_module.read_dataset)(file, options=settings.data)
         timed("checking", checks.check_dataset)(dataset)
-        task = text_classification.infer_task(
-            dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
-        )
+        task = TextClassification(dataset.labels)
         told = {"settings": settings, "machine": hardware.detect(), "dataset": dataset, "task": task}
         with mock.patch.object(method_plan, "encode_splits", timed("tokenising", method_plan.encode_splits)):
             found = timed("planning", method_plan.plan_method)(source, way, **told, report=checks.raise_on_errors)

@@ -34,7 +34,7 @@ def test_a_run_is_opened_again(run):
 
 
 def test_ways_are_classes_with_checked_knobs():
-    assert finewright.Freeze(blocks=2).blocks == 2
+    assert finewright.Freeze(num_layers=2).num_layers == 2
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):
         finewright.LoRA(rnak=8)
     with pytest.raises(AttributeError, match="no attribute 'LoRRA'"):
@@ -42,8 +42,8 @@ def test_ways_are_classes_with_checked_knobs():
 
 
 def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
-    with pytest.raises(UserError, match=r"train\.lrr: unknown knob; did you mean 'lr'"):
-        finewright.train("t.csv", model="x", options={"train.lrr": 1})
+    with pytest.raises(UserError, match=r"training\.lrr: unknown knob; did you mean .learning_rate."):
+        finewright.train("t.csv", model="x", options={"training.lrr": 1})
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])

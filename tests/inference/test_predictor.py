@@ -12,6 +12,7 @@ from finewright.models import forward, head_init, hub, loading
 from finewright.models.prepared import PreparedModel
 from finewright.models.quantization import FourBit
 from finewright.tasks import text_classification
+from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
 LABELS = ("a", "b", "c")
@@ -23,13 +24,13 @@ def test_scores_come_in_the_order_given_whatever_the_batches(monkeypatch):
     alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids]).numpy()
     for budget in (1, 14, 1000):
         monkeypatch.setattr(scoring, "EVALUATION_TOKENS", budget)
-        np.testing.assert_allclose(scoring.score_split(prepared_model, encoded, num_labels=3), alone, atol=1e-5)
+        np.testing.assert_allclose(scoring.score_split(prepared_model, encoded), alone, atol=1e-5)
 
 
 def test_a_pass_that_is_too_much_is_made_in_two(monkeypatch):
     prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
     encoded, honest = packing.EncodedSplit(ids, [len(one) for one in ids], []), forward.compute_logits
-    expected, sizes = scoring.score_split(prepared_model, encoded, num_labels=3), []
+    expected, sizes = scoring.score_split(prepared_model, encoded), []
 
     def limited(prepared_model, ids_T, layout, states):
         if len(layout.lengths) > most:
@@ -39,11 +40,11 @@ def test_a_pass_that_is_too_much_is_made_in_two(monkeypatch):
 
     monkeypatch.setattr(forward, "compute_logits", limited)
     most = 2
-    np.testing.assert_allclose(scoring.score_split(prepared_model, encoded, num_labels=3), expected, atol=1e-5)
+    np.testing.assert_allclose(scoring.score_split(prepared_model, encoded), expected, atol=1e-5)
     assert (max(sizes), sum(sizes)) == (2, 6)
     most = 0
     with pytest.raises(UserError, match="one text of 12 tokens") as caught:
-        scoring.score_split(prepared_model, encoded, num_labels=3)
+        scoring.score_split(prepared_model, encoded)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
@@ -57,16 +58,24 @@ ROWS = [Example("one", "a", "t.csv:2"), Example("two", "b", "t.csv:3"), Example(
 SHARES = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.1, 0.5, 0.4]])
 
 
+def evaluated():
+    """An evaluation whose probabilities are SHARES."""
+    found = TextClassification(LABELS).start_evaluation([0, 1, 2])
+    found.update([0, 1, 2], np.log(SHARES))
+    return found
+
+
 def test_worst_mistakes_are_wrong_rows_by_how_little_the_right_label_got():
-    worst = text_classification.worst_mistakes(ROWS, SHARES, labels=LABELS)
+    worst = evaluated().worst_mistakes(ROWS)
     assert [(line["text"], line["label"], line["predicted"]) for line in worst] == [("two", "b", "a"), ("three", "c", "b")]
     assert worst[0]["probability_of_label"] == pytest.approx(0.15)
     assert worst[0]["where"] == "t.csv:3"
 
 
 def test_prediction_lines_hold_text_label_and_how_sure():
-    lines = text_classification.prediction_lines(ROWS, SHARES, labels=LABELS)
-    assert lines[0] == {"text": "one", "label": "a", "predicted": "a", "probability": 0.9, "where": "t.csv:2"}
+    lines = evaluated().prediction_lines(ROWS)
+    assert lines[0].pop("probability") == pytest.approx(0.9)
+    assert lines[0] == {"text": "one", "label": "a", "predicted": "a", "where": "t.csv:2"}
 
 
 @pytest.mark.parametrize("kind", ["bloom", "gpt2", "llama"])
@@ -83,7 +92,7 @@ def test_a_fresh_head_over_packed_matrices_is_settled_in_bfloat16(tmp_path, kind
         network=base.network, trainable_module=base.network, architecture=base.architecture, bfloat16=True
     )
     encoded = packing.encode_texts(base.origin.tokenizer, texts, limit=64)
-    spread = scoring.score_split(prepared_model, encoded, num_labels=3).std(axis=1, ddof=1).max()
+    spread = scoring.score_split(prepared_model, encoded).std(axis=1, ddof=1).max()
     assert spread == pytest.approx(head_init.HEAD_SPREAD, rel=0.02)
 
 

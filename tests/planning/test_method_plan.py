@@ -11,7 +11,7 @@ from finewright.data import dataset as dataset_module
 from finewright.data import tokenization
 from finewright.models import hub
 from finewright.planning import method_plan
-from finewright.tasks import text_classification
+from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
 
@@ -27,9 +27,7 @@ def place(tmp_path_factory):
 def look(place, name="lora", *, known=None, **options):
     settings = build_options(RunConfig, {"model": str(place / "gpt2"), **options})
     dataset, findings = dataset_module.read_dataset(place / "tickets.csv", options=settings.data), []
-    task = text_classification.infer_task(
-        dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
-    )
+    task = TextClassification(dataset.labels)
     given = {"settings": settings, "machine": hardware.detect(), "dataset": dataset, "task": task}
     source = hub.resolve_model(str(place / "gpt2"), weights=False)
     found = method_plan.plan_method(source, methods.build_method(name, {}), report=findings.extend, known=known, **given)

@@ -129,9 +129,9 @@ def test_other_versions_are_a_notice():
 def test_another_schedule_wants_an_explanation():
     then, now = {"training.learning_rate": 0.1, "training.epochs": 3.0}, {"training.learning_rate": 0.2, "training.epochs": 3.0}
     fingerprint.check_schedule(then, now, [{"option": "training.learning_rate", "to": 0.2}], where="")
-    with pytest.raises(UserError, match=r"another schedule: train\.lr: 0\.1 → 0\.2") as caught:
+    with pytest.raises(UserError, match=r"another schedule: training\.learning_rate: 0\.1 → 0\.2") as caught:
         fingerprint.check_schedule(then, now, [{"option": "training.learning_rate", "to": 0.3}], where="")
-    assert caught.value.fix == "--change lr=0.2"
+    assert caught.value.fix == "--change learning_rate=0.2"
 
 
 def test_a_knob_that_there_was_not_then_had_its_default(place):
@@ -150,7 +150,7 @@ def test_a_schedule_knob_that_there_was_not_then_had_its_default():
     fingerprint.check_schedule(
         {}, {"training.lr_scheduler": RunConfig().training.lr_scheduler, "training.learning_rate": 0.1}, [], where=""
     )
-    with pytest.raises(UserError, match=r"train\.schedule: '\w+' → 'other'"):
+    with pytest.raises(UserError, match=r"training\.lr_scheduler: '\w+' → 'other'"):
         fingerprint.check_schedule({}, {"training.lr_scheduler": "other"}, [], where="")
 
 

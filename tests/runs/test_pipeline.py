@@ -1,6 +1,7 @@
 """The main job, from a file to a proven run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(place, tmp_path):
 
 
 def test_it_learns(place, tmp_path):
-    folder = go(place, tmp_path / "run", max_steps=60, lr=1e-3)
+    folder = go(place, tmp_path / "run", max_steps=60, learning_rate=1e-3)
     assert json.loads(folder.result.read_text())["metrics"]["test"]["accuracy"] == 1.0
 
 
@@ -98,10 +99,11 @@ def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
     """The second look is told to be the best: the weights of that step must be what is saved."""
     honest, looks, weights = scoring.evaluate_split, [], []
 
-    def told(prepared_model, encoded, *, labels):
-        looks.append(honest(prepared_model, encoded, labels=labels) | {"accuracy": 0.9 if len(looks) == 1 else 0.1})
+    def told(prepared_model, encoded, *, task):
+        found = honest(prepared_model, encoded, task=task)
+        looks.append(found.metrics() | {"accuracy": 0.9 if len(looks) == 1 else 0.1})
         weights.append(prepared_model.network.score.weight.detach().clone())
-        return looks[-1]
+        return SimpleNamespace(metrics=lambda made=looks[-1]: made)
 
     monkeypatch.setattr(scoring, "evaluate_split", told)
     said = []
@@ -117,13 +119,13 @@ def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
 
 def test_a_learning_rate_outside_the_range_is_warned_about(place, tmp_path):
     said = []
-    go(place, tmp_path / "run", on_event=said.append, lr=0.3)
+    go(place, tmp_path / "run", on_event=said.append, learning_rate=0.3)
     assert any("learning rate 0.3 is far outside full's usual range" in str(line) for line in said)
 
 
 def test_early_stopping(place, tmp_path):
     events = []
-    extra = {"max_steps": 0, "epochs": 40, "lr": 1e-12, "early_stopping_patience": 2}
+    extra = {"max_steps": 0, "epochs": 40, "learning_rate": 1e-12, "early_stopping_patience": 2}
     go(place, tmp_path / "run", on_event=events.append, **extra)
     stopped = next(event for event in events if isinstance(event, run_events.TrainingStopped))
     assert stopped.early

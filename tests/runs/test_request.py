@@ -18,7 +18,7 @@ def made(source="data.csv", *, way="lora", options=None, **settings):
 
 @pytest.mark.parametrize("way", methods.method_names())
 def test_an_order_is_json_and_back(way):
-    asked = made(way=way, train={"lr": 1e-4})
+    asked = made(way=way, training={"learning_rate": 1e-4})
     assert request.read_request(asked.as_json(), where=Path("x")) == asked
     assert request.request_differences(asked.as_json(), asked) == []
 
@@ -32,18 +32,8 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
 
 def test_differences_are_named_as_a_person_types_them():
     kept = made(options={"rank": 4}, seed=1).as_json()
-    found = request.request_differences(kept, made(options={"rank": 8}, train={"save_steps": 5, "lr": 0.5}))
+    found = request.request_differences(kept, made(options={"rank": 8}, training={"save_steps": 5, "learning_rate": 0.5}))
     assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "training.learning_rate: None → 0.5"]
-
-
-def test_a_run_begun_when_no_budget_was_an_empty_text_goes_on():
-    kept = made().as_json()
-    kept["settings"]["budget"] = ""
-    assert request.read_request(kept, where=Path("x")) == made()
-    assert request.request_differences(kept, made()) == []
-    assert request.request_differences(made().as_json(), made(budget="")) == ["budget: None → ''"], (
-        "given now it stays what it is"
-    )
 
 
 def test_a_damaged_order_is_one_message():
@@ -69,7 +59,7 @@ def test_changes_are_made_on_top_of_earlier_ones():
         "choices": [{"option": "training.learning_rate", "value": 0.25, "reason": ""}],
         "changes": [{"option": "training.epochs", "to": 4.0}],
     }
-    asked, changed = request.for_resume(kept, made(), ["lr=0.5", "training.epochs=4"])
+    asked, changed = request.for_resume(kept, made(), ["learning_rate=0.5", "training.epochs=4"])
     assert (asked.settings.training.learning_rate, asked.settings.training.epochs) == (0.5, 4.0)
     assert [change.as_json() for change in changed] == [{"option": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
 

@@ -199,7 +199,7 @@ def test_resume_by_its_folder_and_a_finished_run_is_handed_back(place, tmp_path,
 def test_without_out_the_same_command_goes_on_and_another_one_does_not(place, tmp_path, monkeypatch, whole):
     monkeypatch.chdir(tmp_path)
     lives.cut_short(place, None, after=5, way=WAY)
-    other = lives.train(place, None, way=WAY, lr=1e-5)
+    other = lives.train(place, None, way=WAY, learning_rate=1e-5)
     again = lives.train(place, None, way=WAY)
     third = lives.train(place, None, way=WAY)
     assert [folder.path.name for folder in (again, other, third)] == [
@@ -247,11 +247,11 @@ def test_a_changed_log_is_found_and_an_older_checkpoint_used(place, tmp_path, wh
 def test_the_schedule_changes_only_on_request_and_that_is_kept(place, tmp_path):
     out, said = tmp_path / "cut", []
     lives.cut_short(place, out, after=5, way=WAY)
-    with pytest.raises(UserError, match=r"train\.lr: None → 1e-05") as caught:
-        lives.train(place, out, way=WAY, lr=1e-5)
+    with pytest.raises(UserError, match=r"training\.learning_rate: None → 1e-05") as caught:
+        lives.train(place, out, way=WAY, learning_rate=1e-5)
     assert caught.value.code == ExitCode.MISMATCH
     assert "--change" in caught.value.fix
-    folder = pipeline.resume(out, changes=["lr=1e-5", "max_steps=14"], on_event=said.append)
+    folder = pipeline.resume(out, changes=["learning_rate=1e-5", "max_steps=14"], on_event=said.append)
     assert "changed: training.learning_rate 0.0006 → 1e-05" in said
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
@@ -275,7 +275,7 @@ def test_a_change_stays_in_later_lives(place, tmp_path):
             stop_request.number = 2
 
     with pytest.raises(interrupts.Interrupted):
-        pipeline.resume(out, changes=["lr=1e-5"], on_event=on_event, stop=stop_request)
+        pipeline.resume(out, changes=["learning_rate=1e-5"], on_event=on_event, stop=stop_request)
     folder = lives.train(place, out, way=WAY)
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert all(line["lr"] <= 1e-5 for line in lines if line["step"] > 5 and "lr" in line)
@@ -286,7 +286,7 @@ def test_a_change_stays_in_later_lives(place, tmp_path):
     [
         ("seed=1", "seed cannot change inside a run"),
         ("batch_tokens=60", "batch_tokens cannot change"),
-        ("lr=-1", "training.learning_rate = -1"),
+        ("learning_rate=-1", "training.learning_rate = -1"),
     ],
 )
 def test_what_cannot_change(place, tmp_path, change, message):
@@ -360,7 +360,7 @@ def edited_rate(place, out):
         (other_weights, r"model: model\.safetensors is another one \("),
         (other_tokenizer, "tokenizer: the same texts become other tokens"),
         (edited_config, r"seed: 0 → 4"),
-        (edited_rate, r"train\.lr: 0\.0006 → 0\.5"),
+        (edited_rate, r"training\.learning_rate: 0\.0006 → 0\.5"),
     ],
 )
 def test_what_changed_at_rest_is_refused_before_a_step(place, tmp_path, change, message):
@@ -455,6 +455,6 @@ def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, t
         patch.setattr(training_step, "compute_gradients", poisoned)
         with pytest.raises(UserError, match="step 1: loss nan") as caught:
             lives.train(place, out, way=WAY)
-    (change,) = re.findall(rf"`finewright train --resume {re.escape(str(out))} --change (lr=\S+)`", caught.value.fix)
+    (change,) = re.findall(rf"`finewright train --resume {re.escape(str(out))} --change (learning_rate=\S+)`", caught.value.fix)
     folder = pipeline.resume(out, changes=[change])
     assert json.loads(folder.result.read_text())["changes"][0]["to"] == 0.0003

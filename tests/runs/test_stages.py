@@ -17,7 +17,7 @@ from finewright.planning import plan as plan_module
 from finewright.runs import folder as run_folder
 from finewright.runs import request, stages
 from finewright.runs.session import Session
-from finewright.tasks import text_classification
+from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
 BUDGET = plan_module.MemoryBudget(1000, "as asked for")
@@ -123,7 +123,7 @@ def test_what_a_later_life_must_not_choose_anew_is_settled(begin, monkeypatch):
     choose(made, candidates)
     settled = {choice["option"]: choice["value"] for choice in made.choices.made}
     assert settled == {"training.gradient_checkpointing": "off", "training.save_steps": "auto"}
-    made, candidates, _ = begin(train={"gradient_checkpointing": "off", "save_steps": 5})
+    made, candidates, _ = begin(training={"gradient_checkpointing": "off", "save_steps": 5})
     choose(made, candidates)
     assert made.choices.made == []
 
@@ -141,7 +141,7 @@ def test_a_finding_is_told_once_and_kept_and_an_error_stops(begin):
 
 
 def test_a_malformed_budget_is_refused_before_anything_is_looked_for(begin):
-    made, _, _ = begin(budget="8")
+    made, _, _ = begin(memory_budget="8")
     with pytest.raises(UserError, match="wanted a size above zero with its unit, found '8'"):
         made.choose_machine()
 
@@ -155,9 +155,7 @@ def test_a_fresh_head_is_settled_in_the_precision_of_packed_products(place, begi
     made, candidates, heard = begin("qlora", **options)
     made.choose_machine()
     dataset = dataset_module.read_dataset(place / "tickets.csv", options=made.settings.data)
-    task = text_classification.infer_task(
-        dataset.labels, training_labels=[row.label for row in dataset.train], class_weights="none"
-    )
+    task = TextClassification(dataset.labels)
     made.choose_way(hub.resolve_model(str(folder)), candidates, dataset=dataset, task=task, known={})
     made.fetch()
     base = made.load(labels=dataset.labels)

@@ -1,13 +1,15 @@
 """The head, the loss, and logits that do not depend on company."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from finewright.core.config import RunConfig, build_options
 from finewright.data.layout import PackedLayout, sort_by_length
+from finewright.data.splits import Example
 from finewright.models import forward, head_init
-from finewright.tasks import text_classification
 from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
@@ -53,12 +55,12 @@ def test_a_settled_head_starts_near_ln_classes_whatever_the_scale_of_the_body(ki
     task = TextClassification(("a", "b", "c"))
     order = sort_by_length(LENGTHS)
     layout, flat = PackedLayout(tuple(sorted(LENGTHS))), torch.tensor([token for index in order for token in ids[index]])
-    assert float(task.losses(tiny.scores(prepared_model, ids), targets)[0].mean()) > 1.5 * math.log(3)
+    assert float(task.loss(tiny.scores(prepared_model, ids), targets)) / 6 > 1.5 * math.log(3)
     factor = head_init.scale_head(prepared_model.network, architecture=prepared_model.architecture, ids_T=flat, layout=layout)
     scores = tiny.scores(prepared_model, ids)
     assert factor < 0.2
     assert float(scores.std(dim=1).max()) == pytest.approx(head_init.HEAD_SPREAD, rel=1e-4)
-    assert float(task.losses(scores, targets)[0].mean()) == pytest.approx(math.log(3), abs=0.3)
+    assert float(task.loss(scores, targets)) / 6 == pytest.approx(math.log(3), abs=0.3)
     assert task.expected_first_loss == pytest.approx(math.log(3))
 
 
@@ -79,10 +81,13 @@ def test_a_head_that_is_small_enough_stays_as_it_is():
 
 
 def test_balanced_class_weights_are_scikit_learns():
-    task = text_classification.infer_task(("a", "b"), training_labels=["a", "a", "a", "b"], class_weights="balanced")
+    rows = [Example("x", label, "t.csv") for label in "aaab"]
+    dataset = SimpleNamespace(labels=("a", "b"), train=rows)
+    config = build_options(RunConfig, {"training": {"class_weights": "balanced"}})
+    task = TextClassification.for_dataset(dataset, config=config)
     assert task.class_weights == pytest.approx((4 / (2 * 3), 4 / (2 * 1)))
-    _, weights = task.losses(torch.zeros(2, 2), torch.tensor([1, 0]))
-    assert weights.tolist() == pytest.approx([2.0, 2 / 3])
+    assert task.weight(torch.tensor([1, 0])) == pytest.approx(2.0 + 2 / 3)
+    assert float(task.loss(torch.zeros(2, 2), torch.tensor([1, 0]))) == pytest.approx((2.0 + 2 / 3) * math.log(2))
 
 
 def test_layout_refuses_texts_out_of_order():
@@ -122,5 +127,5 @@ def test_targets_are_the_places_of_the_labels():
             return str.__eq__(self, other)
 
     labels = tuple(Label(f"label {number}") for number in range(100))
-    assert TextClassification(labels).targets(f"label {number}" for number in (99, 0, 50)) == [99, 0, 50]
+    assert TextClassification(labels).targets([Example("x", f"label {number}", "") for number in (99, 0, 50)]) == [99, 0, 50]
     assert Label.compared < 50, "they are looked up, not gone through"

@@ -106,7 +106,7 @@ def refused(prepared_model, **changes):
     with pytest.raises(UserError, match="step 1: loss nan|step 1: loss inf|gradient norm nan") as caught:
         list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(lr=1e-3, **changes), evaluate=None, places=PLACES))
     assert caught.value.code == ExitCode.NON_FINITE
-    assert "--resume RUN --change lr=0.0005" in caught.value.fix
+    assert "--resume RUN --change learning_rate=0.0005" in caught.value.fix
     return caught.value
 
 

@@ -31,7 +31,7 @@ def small(monkeypatch):
         honest = step.compute_gradients
 
         def limited(prepared_model, parts, **options):
-            if max(len(part.rows) for part in parts) > most:
+            if type(parts[0].ids) is torch.Tensor and max(len(part.rows) for part in parts) > most:  # a plan traces others
                 raise error
             return honest(prepared_model, parts, **options)
 
@@ -45,7 +45,7 @@ def test_the_result_is_that_of_a_run_that_was_asked_for_smaller_passes(place, tm
     honest, failures, said = step.compute_gradients, [*ERRORS[:2]], []
 
     def twice_too_much(prepared_model, parts, **options):
-        if failures:
+        if failures and type(parts[0].ids) is torch.Tensor:  # a plan traces others
             torch.rand(7)  # what was drawn before memory ran out must not matter
             raise failures.pop()
         return honest(prepared_model, parts, **options)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finewright import api, methods
+from finewright import api, methods, tasks
 from finewright.comparison import baselines
 from finewright.comparison.spec import TIMED_TEXTS
 from finewright.core import config, files, hardware
@@ -26,7 +26,6 @@ from finewright.runs.folder import RunFolder
 from finewright.runs.run import open_run
 from finewright.runs.workers import fork_server
 from finewright.runs.workers.clean_process import CleanProcess
-from finewright.tasks import text_classification
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -117,8 +116,7 @@ def training_plan(source: str, *, settings: RunConfig, name: str, options: dict[
         raise UserError(f"{name} wants {' and '.join(absent)}, not installed here", fix=quantization.INSTALL)
     torch.set_num_threads(settings.training.num_threads or machine.cpu_count)
     dataset, findings = _shared.read(source, options=settings.data), []
-    labels = [row.label for row in dataset.train]
-    task = text_classification.infer_task(dataset.labels, training_labels=labels, class_weights=settings.training.class_weights)
+    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=settings)
     model = hub.resolve_model(settings.model, weights=False)
     given: dict[str, Any] = {"settings": settings, "machine": machine, "dataset": dataset, "task": task}
     found = method_plan.plan_method(model, method, report=findings.extend, known=_shared.ids(model.name), **given)

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from finewright import tasks
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
-from finewright.inference.scoring import score_split
+from finewright.data.splits import Example
+from finewright.inference.scoring import evaluate_split, score_split
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
-from finewright.tasks.text_classification import probabilities
+from finewright.tasks.base import Evaluation, Task
 
 
 def check_text(text: Any, where: str) -> str:
@@ -34,22 +36,35 @@ class Predictor:
 
     prepared_model: PreparedModel
     tokenizer: Any
-    labels: tuple[str, ...]
+    task: Task
     limit: int
     keep_end: bool
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the head's outputs."""
+        return self.task.labels
+
     @classmethod
-    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, device: str = "cpu") -> "Predictor":
-        """From the `model/` folder of a run, ready on `device`."""
+    def load(
+        cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, device: str = "cpu", task: str = tasks.DEFAULT
+    ) -> "Predictor":
+        """From the `model/` folder of a run, ready on `device`. `task`: its name."""
         prepared_model, tokenizer = loading.reload_model(folder, bfloat16=bfloat16, device=device)
         prepared_model.trainable_module.to(device)
-        names = prepared_model.network.config.id2label
-        return cls(prepared_model, tokenizer, tuple(names[index] for index in range(len(names))), limit, keep_end)
+        found = tasks.get_task(task).for_saved_model(prepared_model.network.config)
+        return cls(prepared_model, tokenizer, found, limit, keep_end)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
-        """Class scores, float32, shape (N, C)."""
+        """The model's outputs, float32, shape (N, C)."""
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
-        return score_split(self.prepared_model, encoded, num_labels=len(self.labels))
+        return score_split(self.prepared_model, encoded)
+
+    def evaluate(self, examples: Sequence[Example]) -> Evaluation:
+        """Score labelled examples."""
+        texts, targets = [example.text for example in examples], self.task.targets(examples)
+        encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end, targets=targets)
+        return evaluate_split(self.prepared_model, encoded, task=self.task)
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """For every text, in order: label, its probability, and the probability of every label."""
@@ -61,14 +76,4 @@ class Predictor:
             raise UserError(
                 f"the model's scores are no numbers for {bad[:60]!r}", fix="the model is damaged", code=ExitCode.NON_FINITE
             )
-        shares = probabilities(scores)
-        chosen = shares.argmax(axis=1)
-        return [
-            {
-                "text": text,
-                "label": self.labels[pick],
-                "probability": float(share[pick]),
-                "probabilities": dict(zip(self.labels, share.tolist(), strict=True)),
-            }
-            for text, share, pick in zip(texts, shares, chosen, strict=True)
-        ]
+        return self.task.predictions(texts, scores)

@@ -1,6 +1,6 @@
-"""A model over texts: class scores and metrics."""
+"""A model over the texts of a split: outputs, metrics and predictions, as its task wants them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,19 @@ from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.models import forward
 from finewright.models.prepared import PreparedModel
-from finewright.tasks import metrics
-from finewright.tasks.text_classification import prediction_lines, probabilities, worst_mistakes
+from finewright.tasks.base import Evaluation, Task
 
 EVALUATION_TOKENS = 4096
-"""Token budget of a pass without gradients, a prompt's tokens counted."""
+"""Token budget of a batch without gradients, a prompt's tokens counted."""
 
 
-def score_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, num_labels: int) -> np.ndarray:
-    """Class scores of every text in the given order, float32, shape (N, C). Texts of like length share a pass.
+def score_batches(prepared_model: PreparedModel, encoded: EncodedSplit) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    """Yield (rows, outputs in float32) of a split. Texts of similar length share a batch.
 
-    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one
-    text alone is too much.
+    Where memory runs out, a batch is split in two, and so are those that are left. Raise `UserError` when one text
+    alone is too much.
     """
     device = str(prepared_model.network.get_input_embeddings().weight.device)
-    scores = np.zeros((len(encoded.ids), num_labels), dtype=np.float32)
     lengths = [length + prepared_model.prompt_tokens for length in encoded.lengths]
     prepared_model.trainable_module.eval()
 
@@ -33,11 +31,8 @@ def score_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, num_lab
         batch = packing.collate(encoded, rows, device=device)
         return batch.rows, _score_batch(prepared_model, batch)
 
-    for rows, found in packing.map_with_oom_split(
-        packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS), lengths, run, doing="scoring"
-    ):
-        scores[list(rows)] = found
-    return scores
+    batches = packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS)
+    yield from packing.map_with_oom_split(batches, lengths, run, doing="scoring")
 
 
 @torch.inference_mode()
@@ -45,17 +40,26 @@ def _score_batch(prepared_model: PreparedModel, batch: packing.Batch) -> np.ndar
     return forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states).float().cpu().numpy()
 
 
-def evaluate_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, labels: Sequence[str]) -> dict[str, Any]:
-    """Metrics of a labelled split."""
-    shares = probabilities(score_split(prepared_model, encoded, num_labels=len(labels)))
-    return metrics.classification_metrics(shares, np.array(encoded.targets), labels=labels)
+def score_split(prepared_model: PreparedModel, encoded: EncodedSplit) -> np.ndarray:
+    """Return the outputs of every text in the given order, float32, shape (N, C)."""
+    found = list(score_batches(prepared_model, encoded))
+    scores_NC = np.zeros((len(encoded.ids), found[0][1].shape[1] if found else 0), dtype=np.float32)
+    for rows, outputs in found:
+        scores_NC[list(rows)] = outputs
+    return scores_NC
+
+
+def evaluate_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, task: Task) -> Evaluation:
+    """Score a labelled split; the evaluation gives metrics, mistakes and predictions."""
+    evaluation = task.start_evaluation(encoded.targets)
+    for rows, outputs in score_batches(prepared_model, encoded):
+        evaluation.update(rows, outputs)
+    return evaluation
 
 
 def test_split(
-    prepared_model: PreparedModel, rows: Sequence[Example], encoded: EncodedSplit, *, labels: Sequence[str]
-) -> tuple[dict[str, Any], Any]:
-    """(metrics of a labelled split with its worst mistakes, a line for every row)"""
-    shares = probabilities(score_split(prepared_model, encoded, num_labels=len(labels)))
-    measured = metrics.classification_metrics(shares, encoded.targets, labels=labels)
-    measured["worst_mistakes"] = worst_mistakes(rows, shares, labels=labels)
-    return measured, prediction_lines(rows, shares, labels=labels)
+    prepared_model: PreparedModel, examples: Sequence[Example], encoded: EncodedSplit, *, task: Task
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return (metrics of a labelled split with its worst mistakes, a prediction line for every example)."""
+    evaluation = evaluate_split(prepared_model, encoded, task=task)
+    return evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(examples)}, evaluation.prediction_lines(examples)

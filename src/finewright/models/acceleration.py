@@ -94,7 +94,7 @@ def accelerate(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
     May be called again when more was frozen. `device`: where the network will run; a sketch lies nowhere.
     """
     network, architecture = prepared_model.network, prepared_model.architecture
-    if prepared_model.pooled_last_layer is None:
+    if prepared_model.reads == "pooled" and prepared_model.pooled_last_layer is None:
         prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(network, architecture=architecture)
     kernels.fuse(network)
     blocks = network.get_submodule(architecture.blocks)

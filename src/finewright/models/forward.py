@@ -39,6 +39,9 @@ def compute_logits(
             hidden_TH = run(
                 network.get_submodule(architecture.body), states_TH, layout, first_position=architecture.first_position
             )
+    if prepared_model.reads == "every-token":
+        own = slice(layout.prefix, None)
+        return HEADS[architecture.head_kind](network, architecture, hidden_TH[own].float())
     hidden_NH = None if pooled_last_layer is None else pooled_last_layer.take()
     if hidden_NH is None:
         read = layout.last if architecture.pool == "last" else layout.first

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -32,6 +32,7 @@ class PreparedModel:
     `notes`: what was decided on the way, for the user.
     `start`: first values of tensors whose difference to them is what is saved.
     `exact_reload`: whether the saved form is bit for bit what was trained; else equal to 1e-5.
+    `reads`: which states the head reads, one of each text or every token; the task says it.
     `still_blocks`: so many of the lowest blocks are frozen with all that lies below them; they run without dropout.
     `trunk`: those blocks, when their outcome is kept (see `trunk`).
     `last_block`: runs the last block only where the head reads; None runs it over every token.
@@ -47,6 +48,7 @@ class PreparedModel:
     start: dict[str, torch.Tensor] = field(default_factory=dict)
     exact_reload: bool = True
     bfloat16: bool = False
+    reads: Literal["pooled", "every-token"] = "pooled"
     pooled_last_layer: PooledLastLayer | None = None
     num_frozen_layers: int = 0
     frozen_prefix: Any = None

@@ -19,7 +19,7 @@ from finewright.planning.hardware_rates import SHAPES_KEPT, HardwareRates
 from finewright.planning.tracer import blocks
 from finewright.planning.tracer.cache import TraceResult, cached_trace
 from finewright.planning.tracer.memory import MemoryTracer, Work, give_shapes, without_memory
-from finewright.tasks.text_classification import TextClassification
+from finewright.tasks.base import Task
 from finewright.training.optimizer import OptimizerName, init_state, meta_optimizer
 from finewright.training.step import train_step
 
@@ -42,7 +42,7 @@ class Workload:
     memory than training.
     """
 
-    task: TextClassification
+    task: Task
     lengths: Sequence[int]
     steps: Sequence[Update]
     evaluated: Sequence[int]
@@ -173,13 +173,15 @@ def _telling_steps(workload: Workload) -> tuple[set[int], int]:
 class _Marking:
     """The task, telling when a forward pass is over: what lives then and is no part of the model waits for the way back."""
 
-    def __init__(self, task: TextClassification, ledger: MemoryTracer) -> None:
-        self.labels, self.waiting = task.labels, set[int]()
-        self._task, self._ledger = task, ledger
+    def __init__(self, task: Task, ledger: MemoryTracer) -> None:
+        self.waiting, self._task, self._ledger = set[int](), task, ledger
 
-    def losses(self, logits_NC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def weight(self, targets: torch.Tensor) -> float:
+        return self._task.weight(targets)
+
+    def loss(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         self.waiting |= self._ledger.alive
-        return self._task.losses(logits_NC, targets_N)
+        return self._task.loss(output, targets)
 
 
 def _trace(prepared_model: PreparedModel, step: Update, *, workload: Workload) -> TraceResult:

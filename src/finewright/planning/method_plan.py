@@ -18,7 +18,7 @@ from finewright.models.architectures import base
 from finewright.planning import defaults, estimator, hardware_rates, plan
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import TrainingPlan
-from finewright.tasks.text_classification import TextClassification
+from finewright.tasks.base import Task
 
 Splits = dict[str, EncodedSplit]
 
@@ -43,7 +43,7 @@ def plan_method(
     settings: RunConfig,
     machine: hardware.Hardware,
     dataset: Dataset,
-    task: TextClassification,
+    task: Task,
     report: Callable[[list[Finding]], None],
     known: dict[str, list[int]] | None = None,
 ) -> MethodPlan:
@@ -91,7 +91,7 @@ def encode_splits(
     tokenizer: object,
     dataset: Dataset,
     *,
-    task: TextClassification,
+    task: Task,
     settings: RunConfig,
     limit: int,
     known: dict[str, list[int]] | None = None,
@@ -103,7 +103,7 @@ def encode_splits(
         splits[name] = packing.encode_texts(
             tokenizer,
             [row.text for row in rows],
-            targets=task.targets(row.label for row in rows),
+            targets=task.targets(rows),
             limit=limit,
             keep_end=settings.data.keep_end,
             keep=True,

@@ -19,7 +19,7 @@ from finewright.planning import defaults, estimator, optimizations
 from finewright.planning.estimator import CostEstimate, Workload
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.optimizations import Optimizations, SplitLengths
-from finewright.tasks.text_classification import TextClassification
+from finewright.tasks.base import Task
 from finewright.training import loop
 
 CUDA_CONTEXT_BYTES = 450_000_000
@@ -135,7 +135,7 @@ def plan_training(
     *,
     method: Method,
     settings: RunConfig,
-    task: TextClassification,
+    task: Task,
     texts: SplitLengths,
     base: BaseNetwork,
     rates: Callable[[int], HardwareRates],

@@ -22,7 +22,7 @@ from finewright.planning import defaults, estimator, hardware_rates, plan
 from finewright.planning.advice import advise
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
-from finewright.tasks import text_classification
+from finewright.tasks.base import Task
 
 ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
 CHARACTERS_PER_TOKEN = 4
@@ -88,7 +88,7 @@ def plan_methods(
     labels, texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
     given: dict[str, Any] = {
         "model": model,
-        "task": text_classification.TextClassification(labels),
+        "task": tasks.get_task(tasks.DEFAULT)(labels),
         "texts": texts,
         "budget": budget,
     }
@@ -156,7 +156,7 @@ def _forecast(
     settings: RunConfig,
     *,
     model: hub.ModelSource,
-    task: text_classification.TextClassification,
+    task: Task,
     texts: SplitLengths,
     budget: MemoryBudget,
     bfloat16: bool,

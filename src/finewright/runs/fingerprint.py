@@ -36,7 +36,9 @@ def make_fingerprint(
 
     A budget only led to choices, which are among the settings.
     """
-    options = {name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model", "budget")}
+    options = {
+        name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model", "memory_budget")
+    }
     lr_scheduler = {name: options.pop(name) for name in [f"training.{short}" for short in CHANGEABLE]}
     weights = {"revision": source.revision} if source.revision else provenance.weight_digests(source.path)
     return {
@@ -131,7 +133,7 @@ def _difference(name: str, then: Any, now: Any) -> str:
         gone, new = [label for label in then if label not in now], [label for label in now if label not in then]
         signs = [*(f"−{label!r}" for label in gone), *(f"+{label!r}" for label in new)]
         return f"labels: {', '.join(signs)[: _SHOWN * 2] or 'in another order'}"
-    shown = name.removeprefix("knobs.").replace("method_options.", "method.")
+    shown = name.removeprefix("options.").replace("method_options.", "method.")
     return f"{shown}: {then!r:.60} → {now!r:.60}"
 
 

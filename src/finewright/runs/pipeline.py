@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from finewright import tasks
 from finewright.core import files
 from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
@@ -17,7 +18,6 @@ from finewright.runs import model_card, model_folder, request, verify
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.session import Session
 from finewright.runs.stages import Job
-from finewright.tasks import text_classification
 from finewright.training import loop, memory_meter
 
 
@@ -91,10 +91,7 @@ def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache,
     job.choose_machine()
     dataset = shared.read(asked.source, options=job.settings.data, test=asked.test)
     job.notify(*dataset.notes)
-    labels = [row.label for row in dataset.train]
-    task = text_classification.infer_task(
-        dataset.labels, training_labels=labels, class_weights=job.settings.training.class_weights
-    )
+    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=job.settings)
     job.report(checks.check_dataset(dataset))
 
     sketched = hub.resolve_model(job.settings.model, weights=False, progress=job.downloading)
@@ -128,6 +125,6 @@ def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache,
     measured = job.test(dataset, splits=splits, task=task)
     job.release(splits)
     difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(dataset))
-    result = job.summary(dataset, splits=splits, measured=measured, proof_difference=difference)
+    result = job.summary(dataset, task=task, splits=splits, measured=measured, proof_difference=difference)
     model_card.write_card(folder.model, result=result, method=job.method, prepared_model=job.prepared_model, origin=base.origin)
     folder.write_json(folder.result, result)  # last: now the run is complete

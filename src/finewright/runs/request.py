@@ -110,7 +110,10 @@ def for_resume(kept: Mapping[str, Any], order: RunRequest, assignments: Sequence
         order = replace(order, candidates=(methods.build_method(kept["method"], kept["method_options"]),))
     for change in kept.get("changes", []):
         order = _with(order, {change["option"].removeprefix("training."): change["to"]})
-    wanted = {key.removeprefix("training."): value for key, value in flatten(config.parse_assignments(assignments)).items()}
+    wanted = {
+        {"lr": "learning_rate"}.get(key, key.removeprefix("training.")): value
+        for key, value in flatten(config.parse_assignments(assignments)).items()
+    }
     for name in wanted:
         if name not in CHANGEABLE:
             fix = f"begin a new run; inside one can change: {', '.join(CHANGEABLE)}"

@@ -12,7 +12,6 @@ from finewright.inference.predictor import Predictor, check_text
 from finewright.runs import folder as run_folder
 from finewright.runs import model_folder
 from finewright.runs.folder import RunFolder
-from finewright.tasks import metrics, text_classification
 
 
 class Run:
@@ -59,12 +58,9 @@ class Run:
     def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
         """Metrics on the labelled rows of another file; rows with labels the model does not know are a `UserError`."""
         rows, _ = dataset.read_rows(source, options=options or DataConfig())
-        labels = self.predictor.labels
-        dataset.check_known_labels(rows, labels)
-        shares = text_classification.probabilities(self.predictor.score([row.text for row in rows]))
-        measured = metrics.classification_metrics(shares, [labels.index(row.label) for row in rows], labels=labels)
-        measured["worst_mistakes"] = text_classification.worst_mistakes(rows, shares, labels=labels)
-        return measured
+        dataset.check_known_labels(rows, self.predictor.labels)
+        found = self.predictor.evaluate(rows)
+        return found.metrics() | {"worst_mistakes": found.worst_mistakes(rows)}
 
 
 def open_run(path: str | Path) -> Run:

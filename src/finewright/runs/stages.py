@@ -26,7 +26,7 @@ from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.folder import RunFolder
 from finewright.runs.session import Session
 from finewright.tasks import metrics
-from finewright.tasks.text_classification import TextClassification
+from finewright.tasks.base import Task
 from finewright.training import loop, memory_meter
 from finewright.training.state import preserving_random_state
 
@@ -82,7 +82,7 @@ class Job:
         candidates: Sequence[Method],
         *,
         dataset: Dataset,
-        task: TextClassification,
+        task: Task,
         known: dict[str, list[int]],
     ) -> Splits:
         """Take the first of the ways that fits, before any weight is loaded; its plan goes into plan.json.
@@ -208,13 +208,13 @@ class Job:
         watched = self.meter.update(self.prepared_model.trainable_module, optimizer) if told else contextlib.nullcontext()
         return self.life.updating(optimizer, watched)
 
-    def evaluation(self, encoded: EncodedSplit, *, task: TextClassification) -> Callable[[], dict[str, Any]] | None:
+    def evaluation(self, encoded: EncodedSplit, *, task: Task) -> Callable[[], dict[str, Any]] | None:
         """How the engine looks at the validation split; None when there is none. The first look is measured."""
 
         def look() -> dict[str, Any]:
             first = self.life.state.progress.best is None
             with self.life.stop.at_once(), self.meter.look() if first else contextlib.nullcontext():  # nothing changes inside
-                return scoring.evaluate_split(self.prepared_model, encoded, labels=task.labels)
+                return scoring.evaluate_split(self.prepared_model, encoded, task=task).metrics()
 
         return look if encoded.ids else None
 
@@ -232,21 +232,19 @@ class Job:
         if step != self.life.state.progress.step:
             self.notify(f"kept the weights of step {step}, the best on validation")
 
-    def predictor(self, task: TextClassification) -> Predictor:
+    def predictor(self, task: Task) -> Predictor:
         """The trained model in the form in which it predicts; it is not trained any more."""
         acceleration.freeze_for_inference(self.prepared_model, device=self.machine.device)
         tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.keep_end
-        return Predictor(self.prepared_model, tokenizer, task.labels, self.prospect.limit, keep_end)
+        return Predictor(self.prepared_model, tokenizer, task, self.prospect.limit, keep_end)
 
-    def test(self, dataset: Dataset, *, splits: Splits, task: TextClassification) -> dict[str, Any]:
+    def test(self, dataset: Dataset, *, splits: Splits, task: Task) -> dict[str, Any]:
         """Metrics by split; predictions.jsonl is written on the way."""
         best = self.life.state.progress.best
         measured: dict[str, Any] = {"validation": best.metrics} if best else {}
         if dataset.test:
             with self.meter.look():
-                measured["test"], lines = scoring.test_split(
-                    self.prepared_model, dataset.test, splits["test"], labels=task.labels
-                )
+                measured["test"], lines = scoring.test_split(self.prepared_model, dataset.test, splits["test"], task=task)
             self.folder.write_lines(self.folder.predictions, lines)
         return measured
 
@@ -256,7 +254,9 @@ class Job:
         splits |= {name: replace(split, kept=None) for name, split in splits.items()}
         oom.release_memory(self.machine.device)
 
-    def summary(self, dataset: Dataset, *, splits: Splits, measured: dict[str, Any], proof_difference: float) -> dict[str, Any]:
+    def summary(
+        self, dataset: Dataset, *, task: Task, splits: Splits, measured: dict[str, Any], proof_difference: float
+    ) -> dict[str, Any]:
         """result.json."""
         progress = self.life.state.progress
         steps = self.schedule.steps[: progress.step]
@@ -265,7 +265,7 @@ class Job:
             "method": self.method.name(),
             "model": self.base.origin.name,
             "model_revision": self.base.origin.revision,
-            "task": "text-classification",
+            "task": task.name,
             "seed": self.settings.seed,
             "num_train": len(dataset.train),
             "num_validation": len(dataset.validation),

@@ -1,72 +1,151 @@
-"""Text classification: targets, loss and predictions."""
+"""Text classification: one label out of several for each text.
+
+Shape suffixes: N texts, C classes.
+"""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
+from finewright.core.config import RunConfig
+from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
+from finewright.tasks import metrics
+from finewright.tasks.base import Evaluation, Metric, Task
 
-
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Softmax in float64, shape (N, C)."""
-    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
-
-
-def prediction_lines(rows: Sequence[Example], shares: np.ndarray, *, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One line per row: text, label, predicted, probability of the predicted label."""
-    chosen = shares.argmax(axis=1)
-    return [
-        {"text": row.text, "label": row.label, "predicted": labels[pick], "probability": float(share[pick]), "where": row.where}
-        for row, share, pick in zip(rows, shares, chosen, strict=True)
-    ]
-
-
-def worst_mistakes(
-    rows: Sequence[Example], shares: np.ndarray, *, labels: Sequence[str], count: int = 10
-) -> list[dict[str, Any]]:
-    """The wrong rows whose right label got the least probability, worst first."""
-    lines = prediction_lines(rows, shares, labels=labels)
-    numbers = {label: index for index, label in enumerate(labels)}
-    for line, share in zip(lines, shares, strict=True):
-        line["probability_of_label"] = float(share[numbers[line["label"]]])
-    wrong = [line for line in lines if line["label"] != line["predicted"]]
-    return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True)
-class TextClassification:
-    """One label out of several for each text. `class_weights`: shape (C,) or None for equal weights."""
+class TextClassification(Task):
+    """One label out of several for each text. `class_weights`: shape (C,), or None for equal weights."""
 
-    labels: tuple[str, ...]
+    name: ClassVar[str] = "text-classification"
+    auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
+    peft_task_type: ClassVar[str] = "SEQ_CLS"
+    reads: ClassVar[Literal["pooled", "every-token"]] = "pooled"
+    columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    metric: ClassVar[Metric] = Metric("accuracy")
+    logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
+
     class_weights: tuple[float, ...] | None = None
 
+    @classmethod
+    def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "TextClassification":
+        """The task for these labels; `balanced` weighs class c by rows / (classes · rows of c), as scikit-learn does."""
+        if config.training.class_weights != "balanced":
+            return cls(dataset.labels)
+        counts = Counter(row.label for row in dataset.train)
+        return cls(dataset.labels, tuple(len(dataset.train) / (len(dataset.labels) * counts[label]) for label in dataset.labels))
+
+    @classmethod
+    def for_saved_model(cls, config: "PretrainedConfig") -> "TextClassification":
+        """The task whose labels a saved model's config names."""
+        names: dict[int, str] = config.id2label  # type: ignore[assignment]
+        return cls(tuple(names[index] for index in range(len(names))))
+
+    @classmethod
+    def assumed(cls, *, num_labels: int) -> "TextClassification":
+        """A task with made-up labels, for a plan without data."""
+        return cls(tuple(f"label {number}" for number in range(num_labels)))
+
     @property
-    def expected_first_loss(self) -> float:
+    def expected_first_loss(self) -> float | None:
         """Loss of a head that knows nothing: ln(classes), in nats."""
         return math.log(len(self.labels))
 
-    def targets(self, labels: Iterable[str]) -> list[int]:
-        """Class number of each label."""
-        numbers = {label: number for number, label in enumerate(self.labels)}
-        return [numbers[label] for label in labels]
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {label: number for number, label in enumerate(self.labels)}
 
-    def losses(self, logits_NC: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross-entropy and weight of every text, both of shape (N,)."""
-        losses = torch.nn.functional.cross_entropy(logits_NC.float(), targets_N, reduction="none")
+    def targets(self, examples: Sequence[Example]) -> list[int]:
+        """Class number of each example's label."""
+        return [self._numbers[example.label] for example in examples]
+
+    def loss(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of every text times its class weight, summed."""
+        losses_N = torch.nn.functional.cross_entropy(output.float(), targets, reduction="none")
+        return (losses_N * self._weights(targets)).sum()
+
+    def weight(self, targets: torch.Tensor) -> float:
+        """Sum of the class weights of these texts."""
+        return float(self._weights(targets).sum())
+
+    def _weights(self, targets_N: torch.Tensor) -> torch.Tensor:
         if self.class_weights is None:
-            return losses, torch.ones_like(losses)
-        return losses, torch.tensor(self.class_weights, dtype=losses.dtype, device=losses.device)[targets_N]
+            return torch.ones(len(targets_N), device=targets_N.device)
+        return torch.tensor(self.class_weights, dtype=torch.float32, device=targets_N.device)[targets_N]
+
+    def start_evaluation(self, targets: Sequence[int]) -> "ClassificationEvaluation":
+        """An accumulator that keeps one score for every text and class."""
+        return ClassificationEvaluation(self.labels, targets)
+
+    def predictions(self, texts: Sequence[str], outputs: np.ndarray) -> list[dict[str, Any]]:
+        """`{"text", "label", "probability", "probabilities"}` for each text."""
+        shares_NC = probabilities(outputs)
+        chosen_N = shares_NC.argmax(axis=1)
+        return [
+            {
+                "text": text,
+                "label": self.labels[pick],
+                "probability": float(share_C[pick]),
+                "probabilities": dict(zip(self.labels, share_C.tolist(), strict=True)),
+            }
+            for text, share_C, pick in zip(texts, shares_NC, chosen_N, strict=True)
+        ]
 
 
-def infer_task(labels: tuple[str, ...], *, training_labels: Sequence[str], class_weights: str) -> TextClassification:
-    """The task for these labels; `balanced` weighs class c by rows / (classes · rows of c), as scikit-learn does."""
-    if class_weights != "balanced":
-        return TextClassification(labels)
-    counts = Counter(training_labels)
-    return TextClassification(labels, tuple(len(training_labels) / (len(labels) * counts[label]) for label in labels))
+class ClassificationEvaluation(Evaluation):
+    """Class scores of a labelled split, and what they come to."""
+
+    def __init__(self, labels: tuple[str, ...], targets: Sequence[int]) -> None:
+        self._labels, self._targets = labels, np.asarray(targets)
+        self._scores_NC = np.zeros((len(self._targets), len(labels)), dtype=np.float32)
+
+    def update(self, rows: Sequence[int], outputs: np.ndarray) -> None:
+        """Take the scores of some rows, shape (rows, C)."""
+        self._scores_NC[list(rows)] = outputs
+
+    @property
+    def _shares_NC(self) -> np.ndarray:
+        return probabilities(self._scores_NC)
+
+    def metrics(self) -> dict[str, Any]:
+        """Accuracy, macro F1, loss and the rest of `classification_metrics`."""
+        return metrics.classification_metrics(self._shares_NC, self._targets, labels=self._labels)
+
+    def prediction_lines(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+        """Text, label, predicted label and its probability for every example."""
+        shares_NC = self._shares_NC
+        chosen_N = shares_NC.argmax(axis=1)
+        return [
+            {
+                "text": example.text,
+                "label": example.label,
+                "predicted": self._labels[pick],
+                "probability": float(share_C[pick]),
+                "where": example.where,
+            }
+            for example, share_C, pick in zip(examples, shares_NC, chosen_N, strict=True)
+        ]
+
+    def worst_mistakes(self, examples: Sequence[Example], *, count: int = 10) -> list[dict[str, Any]]:
+        """The wrong examples whose right label got the least probability, worst first."""
+        lines = self.prediction_lines(examples)
+        for line, share_C, target in zip(lines, self._shares_NC, self._targets, strict=True):
+            line["probability_of_label"] = float(share_C[target])
+        wrong = [line for line in lines if line["label"] != line["predicted"]]
+        return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
+
+
+def probabilities(scores_NC: np.ndarray) -> np.ndarray:
+    """Softmax in float64, shape (N, C)."""
+    shifted = np.exp(scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -14,7 +14,7 @@ from finewright.core.errors import RESUME, ExitCode, UserError
 from finewright.core.events import EvaluationCompleted, Event, MicroBatchesSplit, StepCompleted, StepResult, TrainingStopped
 from finewright.data.packing import EncodedSplit, Update
 from finewright.models.prepared import PreparedModel
-from finewright.tasks.text_classification import TextClassification
+from finewright.tasks.base import Task
 from finewright.training.optimizer import OptimizerName, Schedule, build_optimizer, init_state, learning_rate_at
 from finewright.training.state import Best, TrainState, preserving_random_state
 from finewright.training.step import UpdateAttempt
@@ -67,7 +67,7 @@ def train(
     prepared_model: PreparedModel,
     encoded: EncodedSplit,
     *,
-    task: TextClassification,
+    task: Task,
     schedule: TrainingSchedule,
     evaluate: Callable[[], dict[str, Any]] | None,
     places: Sequence[str],
@@ -86,7 +86,7 @@ def train(
     if progress.step < num_steps:
         oom.run_or_raise(partial(init_state, state.optimizer), otherwise=_no_room_for_state(state))
     if evaluate and schedule.looks_after(progress.step) and progress.evaluated_step < progress.step:
-        yield _look(state, evaluate, schedule=schedule)
+        yield _look(state, evaluate, task=task, schedule=schedule)
     while progress.step < num_steps and not schedule.gives_up(state):
         index, step = progress.step, schedule.steps[progress.step]
         prepared_model.train()
@@ -107,7 +107,7 @@ def train(
         looks = evaluate is not None and schedule.looks_after(progress.step)
         yield StepCompleted(step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, looks=looks)
         if evaluate and looks:
-            yield _look(state, evaluate, schedule=schedule)
+            yield _look(state, evaluate, task=task, schedule=schedule)
     state.optimizer.zero_grad(set_to_none=True)  # nor while the test is scored, with or without validation
     yield TrainingStopped(step=progress.step, early=progress.step < num_steps)
 
@@ -120,7 +120,9 @@ def _no_room_for_state(state: TrainState) -> UserError:
     return UserError(what, where=f"before step {state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
-def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, schedule: TrainingSchedule) -> EvaluationCompleted:
+def _look(
+    state: TrainState, evaluate: Callable[[], dict[str, Any]], *, task: Task, schedule: TrainingSchedule
+) -> EvaluationCompleted:
     """Measure the validation split; the random numbers of training are left alone."""
     progress = state.progress
     state.prepared_model.trainable_module.eval()
@@ -128,7 +130,7 @@ def _look(state: TrainState, evaluate: Callable[[], dict[str, Any]], *, schedule
     with preserving_random_state(state.device):
         metrics = evaluate()
     found = Best(progress.step, schedule.steps[progress.step - 1].epochs_done, metrics)
-    improved = progress.best is None or found.score > progress.best.score
+    improved = progress.best is None or task.is_better(metrics, progress.best.metrics)
     if improved:
         progress.best = found
     progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
@@ -144,7 +146,7 @@ def _non_finite(
     what = (
         f"step {step}: loss {result.loss}, gradient norm {result.grad_norm} at learning rate {lr:.2e}; the step was not applied; "
     )
-    slower = f"`{RESUME} --change lr={peak / 2:g}` goes on from the last checkpoint, more slowly"
+    slower = f"`{RESUME} --change learning_rate={peak / 2:g}` goes on from the last checkpoint, more slowly"
     if 0 < len(alone) < len(rows):
         what += f"of its {len(rows)} rows these give no number even alone"
         fix = f"look at these rows: mend or remove them and begin a new run; or {slower}"
@@ -153,18 +155,18 @@ def _non_finite(
         fix = f"lower the learning rate: {slower}"
     else:
         what += f"none of its {len(rows)} rows does that alone"
-        again = f"`{RESUME} --change lr={peak / 2:g}` tries again from the last checkpoint, more slowly"
+        again = f"`{RESUME} --change learning_rate={peak / 2:g}` tries again from the last checkpoint, more slowly"
         fix = f"{again}; where that ends here too, look at these rows, or begin a new run at a lower learning rate"
     named = [places[row] for row in (alone or rows)]
     return UserError(what, where=", ".join(named[:50]), fix=fix, code=ExitCode.NON_FINITE)
 
 
-def _refuse_strange_start(loss: float, *, task: TextClassification) -> None:
-    """A fresh head knows nothing, so the first loss is ln(classes); anything else means labels or head are mixed up."""
+def _refuse_strange_start(loss: float, *, task: Task) -> None:
+    """Raise `UserError` if the first loss is not that of a fresh head: then labels and head are mixed up."""
     expected = task.expected_first_loss
-    if abs(loss - expected) > FIRST_LOSS_SLACK * expected:
+    if expected is not None and abs(loss - expected) > FIRST_LOSS_SLACK * expected:
         raise UserError(
-            f"the first loss is {loss:.4f}, a fresh head over {len(task.labels)} labels starts at {expected:.4f}",
+            f"the first loss is {loss:.4f}, a fresh head starts at {expected:.4f}",
             where="step 1",
             fix="labels and head do not belong together; please report this with the command",
             code=ExitCode.MISMATCH,

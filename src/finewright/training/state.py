@@ -23,11 +23,6 @@ class Best:
     epoch: float
     metrics: dict[str, Any]
 
-    @property
-    def score(self) -> tuple[float, float]:
-        """What is compared: accuracy, ties broken by the lower loss."""
-        return self.metrics["accuracy"], -self.metrics["loss"]
-
 
 @dataclass
 class Progress:

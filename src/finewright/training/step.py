@@ -15,7 +15,7 @@ from finewright.data import packing
 from finewright.data.packing import Batch, EncodedSplit
 from finewright.models import forward
 from finewright.models.prepared import PreparedModel
-from finewright.tasks.text_classification import TextClassification
+from finewright.tasks.base import Task
 from finewright.training.state import TrainState, get_random_state, preserving_random_state, set_random_state
 
 _TINY = 1e-6
@@ -26,7 +26,7 @@ def train_step(
     prepared_model: PreparedModel,
     batches: Sequence[Batch],
     *,
-    task: TextClassification,
+    task: Task,
     optimizer: torch.optim.Optimizer,
     lr: float,
     max_grad_norm: float,
@@ -42,7 +42,7 @@ def compute_gradients(
     prepared_model: PreparedModel,
     batches: Sequence[Batch],
     *,
-    task: TextClassification,
+    task: Task,
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
 ) -> StepResult:
@@ -51,13 +51,11 @@ def compute_gradients(
     Each pass is divided by the weight of the whole step, so accumulation does not change the scale of the loss.
     """
     optimizer.zero_grad(set_to_none=True)
-    total_weight = sum(float(_weights(task, batch).sum()) for batch in batches)
+    total_weight = sum(task.weight(batch.targets) for batch in batches)
     loss_sum = 0.0
     for batch in batches:
-        losses, weights = task.losses(
-            forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states), batch.targets
-        )
-        loss = (losses * weights).sum() / total_weight
+        output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
+        loss = task.loss(output, batch.targets) / total_weight
         loss.backward()
         loss_sum += float(loss.detach())
     parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
@@ -77,11 +75,6 @@ def apply_gradients(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
     optimizer.step()
 
 
-def _weights(task: TextClassification, batch: Batch) -> torch.Tensor:
-    zeros = torch.zeros(len(batch.rows), len(task.labels), device=batch.targets.device)
-    return task.losses(zeros, batch.targets)[1]
-
-
 class _TooMuch(Exception):
     """Memory ran out: what is opened around the work hears that it failed."""
 
@@ -95,7 +88,7 @@ class UpdateAttempt:
         encoded: EncodedSplit,
         *,
         passes: Sequence[tuple[int, ...]],
-        task: TextClassification,
+        task: Task,
         lr: float,
         max_grad_norm: float,
     ) -> None:
@@ -175,9 +168,7 @@ class UpdateAttempt:
         with torch.no_grad(), preserving_random_state(self.state.device):
             for row in self.rows:
                 batch = packing.collate(self.encoded, [row], device=device)
-                losses, _ = self.task.losses(
-                    forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states), batch.targets
-                )
-                if not bool(torch.isfinite(losses).all()):
+                output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
+                if not bool(torch.isfinite(self.task.loss(output, batch.targets))):
                     found.append(row)
         return found

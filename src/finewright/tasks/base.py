@@ -1,0 +1,116 @@
+"""What a task is: columns, targets, loss, metrics and the form of a prediction; nothing else knows what is learnt."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import PretrainedConfig
+
+    from finewright.core.config import RunConfig
+    from finewright.data.dataset import Dataset
+    from finewright.data.splits import Example
+
+
+class Metric(NamedTuple):
+    """The metric that decides which evaluation is best; ties are broken by the loss, where lower is better."""
+
+    name: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """One task of text. Loop, step, planner, checkpoints, verification and comparison speak to this and to nothing else about it.
+
+    `labels`: names of the head's outputs; empty where the task has none.
+
+    Shapes: an `output` is what the network gives for a batch, (N, C) for tasks that read one state a text.
+    """
+
+    name: ClassVar[str]
+    """What a user types: the file's name with hyphens."""
+    auto_model: ClassVar[str]
+    """The transformers class whose head the task trains."""
+    peft_task_type: ClassVar[str]
+    reads: ClassVar[Literal["pooled", "every-token"]]
+    """Which states the head reads. Only `pooled` may cut the last layer down to one token a text."""
+    columns: ClassVar[tuple[str, ...]]
+    metric: ClassVar[Metric]
+    logged_metrics: ClassVar[tuple[str, ...]]
+    """Metrics of an evaluation that metrics.jsonl keeps."""
+    default_max_length: ClassVar[int] = 512
+    """Longest text in tokens where neither the user nor the model says less."""
+
+    labels: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def for_dataset(cls, dataset: "Dataset", *, config: "RunConfig") -> Self:
+        """Build the task for a data set: label set, class weights."""
+
+    @classmethod
+    @abstractmethod
+    def for_saved_model(cls, config: "PretrainedConfig") -> Self:
+        """Build the task from the config of a saved model."""
+
+    @classmethod
+    @abstractmethod
+    def assumed(cls, *, num_labels: int) -> Self:
+        """Build a task for a plan without data."""
+
+    @abstractmethod
+    def targets(self, examples: "Sequence[Example]") -> list[int]:
+        """Return the target of each example."""
+
+    @abstractmethod
+    def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Return the weighted sum of the losses of a batch, a scalar in nats.
+
+        Sums add up over micro-batches; the step divides by the weight of the whole update.
+        """
+
+    @abstractmethod
+    def weight(self, targets: "torch.Tensor") -> float:
+        """Return the weight of a batch in the mean loss of its update; no forward pass is needed."""
+
+    @property
+    @abstractmethod
+    def expected_first_loss(self) -> float | None:
+        """Loss of a fresh head, in nats; None where it is not known, so that it is not checked."""
+
+    @abstractmethod
+    def start_evaluation(self, targets: Sequence[int]) -> "Evaluation":
+        """Return an empty accumulator for a split with these targets."""
+
+    @abstractmethod
+    def predictions(self, texts: Sequence[str], outputs: "np.ndarray") -> list[dict[str, Any]]:
+        """Return one JSON-ready prediction for each text."""
+
+    def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+        """Whether an evaluation is better than the best one before it."""
+        sign = 1 if self.metric.higher_is_better else -1
+        return (sign * metrics[self.metric.name], -metrics["loss"]) > (sign * best[self.metric.name], -best["loss"])
+
+
+class Evaluation(ABC):
+    """Collects the outputs of a split batch by batch, so that a task decides what of them it keeps."""
+
+    @abstractmethod
+    def update(self, rows: Sequence[int], outputs: "np.ndarray") -> None:
+        """Take the outputs of some rows of the split."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, Any]:
+        """Return the metrics of the rows so far, JSON-ready."""
+
+    @abstractmethod
+    def worst_mistakes(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:
+        """Return the examples that the model got most wrong."""
+
+    @abstractmethod
+    def prediction_lines(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:
+        """Return a line of predictions.jsonl for every example."""

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> dict:
         "accuracy": test["accuracy"],
         "macro_f1": test["macro_f1"],
         "train_cpu_seconds": marks[-1] - began[0],
-        "proof_difference": result.proof_difference,
+        "verification_difference": result.verification_difference,
     }
 
 

@@ -66,7 +66,7 @@ def measure(arguments: argparse.Namespace) -> None:
                             "training.learning_rate": methods.get_method(method).learning_rate,
                         }
                         run = finewright.train(rows, model=arguments.model, method=method, out=out, options=options)
-                        accuracy, seconds = run.result.metrics["test"]["accuracy"], run.result.train_seconds
+                        accuracy, seconds = run.result.metrics.test.accuracy, run.result.train_seconds
                     found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": accuracy}
                     with arguments.out.open("a", encoding="utf-8") as handle:
                         handle.write(json.dumps({**found, "train_seconds": seconds}) + "\n")

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, method: str, precision: str, seed: int) -
         done = finewright.train(
             arguments.data, model=arguments.model, method=method, out=f"{place}/run", options=options, on_event=on_event
         )
-        accuracy = done.result.metrics["validation"]["accuracy"]
+        accuracy = done.result.metrics.validation.accuracy
     model, data = Path(arguments.model).name, Path(arguments.data).name
     told = {"model": model, "data": data, "method": method, "precision": precision, "seed": seed}
     return told | {"losses": losses, "accuracy": accuracy}

@@ -21,7 +21,7 @@ def run(tmp_path_factory):
 
 
 def test_a_run_has_result_and_predict(run):
-    assert 0 <= run.result.metrics["test"]["accuracy"] <= 1
+    assert 0 <= run.result.metrics.test.accuracy <= 1
     assert run.result.trainable_parameters == 3 * 2 * (4 * 32 + 32 * 4) + 32 * 2
     (line,) = run.predict(["where is my parcel?"])
     assert line["label"] in ("billing", "shipping")
@@ -42,8 +42,8 @@ def test_ways_are_classes_with_checked_knobs():
 
 
 def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
-    with pytest.raises(UserError, match=r"training\.lrr: unknown knob; did you mean .learning_rate."):
-        finewright.train("t.csv", model="x", options={"training.lrr": 1})
+    with pytest.raises(UserError, match=r"training\.learning: unknown knob; did you mean .learning_rate."):
+        finewright.train("t.csv", model="x", options={"training.learning": 1})
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])

@@ -26,4 +26,4 @@ def test_a_run_that_is_cut_goes_on(tmp_path, way):
     losses = [[line["loss"] for line in one.read_lines(one.metrics) if "loss" in line] for one in (whole, folder)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     result = json.loads(folder.result.read_text())
-    assert (result["hardware"]["device"], result["lives"]) == ("cuda", 2)
+    assert (result["hardware"]["device"], result["sessions"]) == ("cuda", 2)

@@ -216,7 +216,7 @@ def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
     assert err.splitlines()[-2:] == [f"stopped; step {step:,} is saved, this goes on from there:", f"  {command}"]
     if number == signal.SIGTERM:
         code, out, err = call(*shlex.split(command)[1:], "--change", f"max_steps={step + 3}", "--json")
-        assert (code, json.loads(out)["steps"], json.loads(out)["lives"]) == (0, step + 3, 2)
+        assert (code, json.loads(out)["steps"], json.loads(out)["sessions"]) == (0, step + 3, 2)
         assert f"goes on after step {step:,}, from step-{step:08d}" in err
 
 

@@ -141,7 +141,8 @@ def test_the_power_fails_at_every_call_of_a_save(tmp_path, before):
 def begin_and_commit(place):
     """A run from its very folder on: its order, a line of its log, a commit that knows how long the log was."""
     folder = run_folder.create_run(out=place / "runs" / "mine", name="")
-    folder.write_json(folder.config, {"order": {}})
+    request = {"source": "t.csv", "test": None, "settings": {}, "method": "lora", "method_options": {}}
+    folder.write_json(folder.config, {"request": request})
     folder.append(folder.metrics, {"step": 1})
     sealed = jsonl.digest(folder.metrics)
     checkpoint.save_checkpoint(folder.checkpoints, step=1, groups=groups(1), facts={"log": sealed})

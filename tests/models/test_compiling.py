@@ -118,6 +118,6 @@ def test_a_run_with_compiled_parts_is_proven_like_any_other(tmp_path):
         plain = lives.train(place, tmp_path / "plain", way="full")
         found = lives.train(place, tmp_path / "compiled", way="full", compile="on")
     assert counters["stats"]["unique_graphs"] > 0
-    assert json.loads(found.result.read_text())["proof_difference"] == 0
+    assert json.loads(found.result.read_text())["verification_difference"] == 0
     losses = [[line["loss"] for line in one.read_lines(one.metrics) if "loss" in line] for one in (found, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

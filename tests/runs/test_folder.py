@@ -161,10 +161,13 @@ def test_nothing_is_written_for_a_folder_that_was_removed_or_replaced(tmp_path):
     folder.release()
 
 
+REQUEST = {"source": "t.csv", "test": None, "settings": {}, "method": "lora", "method_options": {}}
+
+
 def finished(path):
     folder = run_folder.create_run(out=path, name="")
     for file in (folder.config, folder.checks, folder.result):
-        folder.write_json(file, {"order": {}})
+        folder.write_json(file, {"request": REQUEST} if file.name == "config.json" else {})
     folder.release()
     return folder
 

@@ -1,7 +1,6 @@
 """The main job, from a file to a proven run."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +19,7 @@ from finewright.tasks import metrics
 from finewright.training import memory_meter
 from support import tiny
 
-FAST = {"max_steps": 12, "tokens_per_micro_batch": 120, "precision": "float32", "threads": 1}
+FAST = {"max_steps": 12, "tokens_per_micro_batch": 120, "precision": "float32", "num_threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def place(tmp_path_factory):
 
 
 def settings(place, *, model="gpt2", data=None, **changes):
-    return build_options(RunConfig, {"model": str(place / model), "train": {**FAST, **changes}, "data": data or {}})
+    return build_options(RunConfig, {"model": str(place / model), "training": {**FAST, **changes}, "data": data or {}})
 
 
 def go(place, out, *, name="full", source=None, on_event=lambda event: None, options=None, **extra):
@@ -56,7 +55,7 @@ def test_every_way_ends_in_a_complete_and_proven_run(place, tmp_path, name, capf
         epochs steps train_seconds examples_per_second tokens_per_second padding_fraction peak_memory_bytes metrics artifact_bytes
         versions hardware git"""
     assert set(wanted.split()) <= set(result)
-    assert result["proof_difference"] == 0
+    assert result["verification_difference"] == 0
     assert result["padding_fraction"] == 0
     assert result["trainable_parameters"] > result["head_parameters"] == 32 * 2
     assert 0 <= result["metrics"]["test"]["accuracy_ci95"][0] <= result["metrics"]["test"]["accuracy"] <= 1
@@ -103,7 +102,9 @@ def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
         found = honest(prepared_model, encoded, task=task)
         looks.append(found.metrics() | {"accuracy": 0.9 if len(looks) == 1 else 0.1})
         weights.append(prepared_model.network.score.weight.detach().clone())
-        return SimpleNamespace(metrics=lambda made=looks[-1]: made)
+        kept = looks[-1]
+        found.metrics = lambda: kept
+        return found
 
     monkeypatch.setattr(scoring, "evaluate_split", told)
     said = []
@@ -164,7 +165,7 @@ def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypat
     result = json.loads(folder.result.read_text())
     assert result["num_validation"] == 0
     assert result["best_step"] == result["steps"] == 12
-    assert "validation" not in result["metrics"]
+    assert result["metrics"]["validation"] is None
 
 
 def test_an_architecture_that_cannot_be_packed_says_so_and_works(place, tmp_path):
@@ -174,7 +175,7 @@ def test_an_architecture_that_cannot_be_packed_says_so_and_works(place, tmp_path
     result = json.loads(folder.result.read_text())
     assert any("batches are padded: bloom cannot be packed" in str(line) for line in said)
     assert 0 < result["padding_fraction"] < 1
-    assert result["proof_difference"] == 0
+    assert result["verification_difference"] == 0
 
 
 @pytest.mark.parametrize("name", ["lora", "prompt", "freeze"])
@@ -185,7 +186,7 @@ def test_an_encoder_without_a_pooler_gets_a_trained_one_and_keeps_it(place, tmp_
     tiny.folder(tmp_path / "bert", kind="bert")
     BertForMaskedLM(tiny.CONFIGS["bert"]()).save_pretrained(tmp_path / "bert")
     folder = go(place, tmp_path / "run", model=tmp_path / "bert", name=name)
-    assert json.loads(folder.result.read_text())["proof_difference"] == 0
+    assert json.loads(folder.result.read_text())["verification_difference"] == 0
     saved = load_file(next(folder.model.glob("*.safetensors")))
     assert any("pooler" in key for key in saved)
 
@@ -200,7 +201,7 @@ def test_long_texts_are_cut_and_that_is_said_and_kept(place, tmp_path):
 
 def test_bfloat16_runs_are_proven_too(place, tmp_path):
     folder = go(place, tmp_path / "run", name="lora", precision="bfloat16")
-    assert json.loads(folder.result.read_text())["proof_difference"] == 0
+    assert json.loads(folder.result.read_text())["verification_difference"] == 0
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_bfloat16_runs_are_proven_too(place, tmp_path):
 )
 def test_variants_are_proven_too(place, tmp_path, options):
     folder = go(place, tmp_path / "run", name="lora", options=options)
-    assert json.loads(folder.result.read_text())["proof_difference"] < 1e-5
+    assert json.loads(folder.result.read_text())["verification_difference"] < 1e-5
 
 
 def test_errors_in_the_data_stop_before_a_model_is_loaded(place, tmp_path):

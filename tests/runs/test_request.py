@@ -1,5 +1,6 @@
 """What a run was asked to do."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from finewright import methods
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
-from finewright.runs import request
+from finewright.runs import request, schema
+from finewright.runs.schema import Decision, RequestRecord, RunConfigFile
 
 
 def made(source="data.csv", *, way="lora", options=None, **settings):
@@ -19,8 +21,11 @@ def made(source="data.csv", *, way="lora", options=None, **settings):
 @pytest.mark.parametrize("way", methods.method_names())
 def test_an_order_is_json_and_back(way):
     asked = made(way=way, training={"learning_rate": 1e-4})
-    assert request.read_request(asked.as_json(), where=Path("x")) == asked
-    assert request.request_differences(asked.as_json(), asked) == []
+    assert (
+        request.read_request(schema.parse(RequestRecord, json.loads(json.dumps(schema.dump(asked.record()))), where=Path("x")))
+        == asked
+    )
+    assert request.request_differences(asked.record(), asked) == []
 
 
 def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
@@ -31,14 +36,14 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_differences_are_named_as_a_person_types_them():
-    kept = made(options={"rank": 4}, seed=1).as_json()
+    kept = made(options={"rank": 4}, seed=1).record()
     found = request.request_differences(kept, made(options={"rank": 8}, training={"save_steps": 5, "learning_rate": 0.5}))
     assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "training.learning_rate: None → 0.5"]
 
 
-def test_a_damaged_order_is_one_message():
-    with pytest.raises(UserError, match="it does not say what the run was asked to do") as caught:
-        request.read_request({"source": "x"}, where=Path("config.json"))
+def test_a_damaged_request_is_one_message():
+    with pytest.raises(UserError, match=r"config\.json: not readable: method: Field required") as caught:
+        schema.parse(RequestRecord, {"source": "x", "test": None, "settings": {}, "schema_version": 2}, where=Path("config.json"))
     assert caught.value.code == ExitCode.MISMATCH
 
 
@@ -55,10 +60,11 @@ def test_what_was_chosen_stays_chosen():
 
 
 def test_changes_are_made_on_top_of_earlier_ones():
-    kept = {
-        "choices": [{"option": "training.learning_rate", "value": 0.25, "reason": ""}],
-        "changes": [{"option": "training.epochs", "to": 4.0}],
-    }
+    kept = RunConfigFile(
+        request=made().record(),
+        choices=[Decision(option="training.learning_rate", value=0.25, reason="")],
+        changes=[{"option": "training.epochs", "to": 4.0}],
+    )
     asked, changed = request.for_resume(kept, made(), ["learning_rate=0.5", "training.epochs=4"])
     assert (asked.settings.training.learning_rate, asked.settings.training.epochs) == (0.5, 4.0)
     assert [change.as_json() for change in changed] == [{"option": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
@@ -69,5 +75,5 @@ def test_changes_are_made_on_top_of_earlier_ones():
 )
 def test_another_run_is_not_a_change(change):
     with pytest.raises(UserError, match="cannot change inside a run") as caught:
-        request.for_resume({}, made(), [change])
+        request.for_resume(None, made(), [change])
     assert "evals_per_epoch" in caught.value.fix

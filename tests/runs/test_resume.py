@@ -48,7 +48,7 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     folder = lives.train(place, out, on_event=said.append, **extra)
     assert "goes on after step 8, from step-00000008" in said
     assert lives.made(folder) == expected
-    assert json.loads(folder.result.read_text())["lives"] == 4
+    assert json.loads(folder.result.read_text())["sessions"] == 4
 
 
 def test_stopping_early_comes_at_the_same_step(place, tmp_path):
@@ -340,7 +340,7 @@ def other_tokenizer(place, out):
 
 def edited_config(place, out):
     config = json.loads((out / "config.json").read_text())
-    config["order"]["settings"]["seed"] = 4
+    config["request"]["settings"]["seed"] = 4
     (out / "config.json").write_text(json.dumps(config))
 
 

@@ -101,5 +101,5 @@ def made(folder: RunFolder) -> dict[str, str]:
     files = [folder.metrics, folder.predictions, *folder.model.glob("*.safetensors"), *state]
     found = {str(path.relative_to(folder.path)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
     result = json.loads(folder.result.read_text())
-    kept = {key: result[key] for key in ("metrics", "steps", "best_step", "epochs", "proof_difference")}
+    kept = {key: result[key] for key in ("metrics", "steps", "best_step", "epochs", "verification_difference")}
     return found | {"result": json.dumps(kept, sort_keys=True)}

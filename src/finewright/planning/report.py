@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from finewright import tasks
 from finewright.core import hardware, units
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError

@@ -108,7 +108,7 @@ class CheckpointManager:
 
     def summary(self) -> dict[str, Any]:
         """For result.json."""
-        saved = {"saving_seconds": self.saving_seconds, "lives": self.lives}
+        saved = {"saving_seconds": self.saving_seconds, "sessions": self.lives}
         return {**saved, "micro_batch_splits": self.state.progress.micro_batch_splits, "changes": list(self.changes)}
 
     def take_best(self) -> int:

@@ -13,12 +13,27 @@ from typing import IO, Any
 
 from finewright.core import files, jsonl
 from finewright.core.errors import ExitCode, UserError
+from finewright.runs import schema
+from finewright.runs.schema import RequestRecord, RunConfigFile
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_OURS = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
-_OURS |= {"predictions.jsonl", "result.json", "merged"}
-"""What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
+RUN_FILES = frozenset(
+    {
+        _LOCK,
+        "checks.json",
+        "config.json",
+        "plan.json",
+        "metrics.jsonl",
+        "timings.jsonl",
+        "checkpoints",
+        "model",
+        "predictions.jsonl",
+        "result.json",
+        "merged",
+    }
+)
+"""What a run may leave. A folder that holds nothing else, and the lock, is a run."""
 _NOTHING_BEGUN = {_LOCK, "config.json"}
 
 
@@ -27,8 +42,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.earlier: dict[str, Any] = {}
-        """config.json of an earlier life of the run that this one goes on from; empty when it begins."""
+        self.earlier: RunConfigFile | None = None
+        """config.json of an earlier session of the run that this one continues; None when the run begins."""
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.checks = path / "checks.json"
@@ -120,6 +135,10 @@ class RunFolder:
         self.require_there()
         files.write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def write(self, path: Path, artifact: schema.Artifact) -> None:
+        """Write a file of the run atomically."""
+        self.write_json(path, schema.dump(artifact))
+
     def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
         """Write a JSON-lines file whole or not at all."""
         self.require_there()
@@ -167,9 +186,7 @@ def new_folder(*, out: Path | None, name: str) -> Path:
     return path
 
 
-def create_run(
-    *, out: Path | None, name: str, differences: Callable[[dict[str, Any]], list[str]] = lambda order: []
-) -> RunFolder:
+def create_run(*, out: Path | None, name: str, differences: Callable[[RequestRecord], list[str]] = lambda order: []) -> RunFolder:
     """A locked run folder, made before anything heavy: `out`, or `runs/<name>` with a number when that is taken.
 
     An unfinished run goes on in its folder when its order is the same (`differences` finds none); its `earlier` is set then.
@@ -191,7 +208,7 @@ def create_run(
         number += 1
 
 
-def _claim(path: Path, differences: Callable[[dict[str, Any]], list[str]]) -> RunFolder:
+def _claim(path: Path, differences: Callable[[RequestRecord], list[str]]) -> RunFolder:
     folder = RunFolder(path)
     try:
         if path.exists() and not (path.is_dir() and _is_ours(path)):
@@ -219,20 +236,20 @@ def _make_and_lock(folder: RunFolder) -> None:
             # another process, in whose run nothing was begun, took its folder away in between
 
 
-def _settle(folder: RunFolder, differences: Callable[[dict[str, Any]], list[str]]) -> None:
+def _settle(folder: RunFolder, differences: Callable[[RequestRecord], list[str]]) -> None:
     """Go on with what is in a locked folder, or clear it."""
     if not folder.complete and not folder.begun:
         folder.clear()
         return
-    kept = folder.read_json(folder.config)
-    found = differences(kept.get("order", {}))
+    earlier = schema.read(RunConfigFile, folder.config)
+    found = differences(earlier.request)
     if found:
         what = "the run that is here was asked for something else:\n" + "\n".join(f"  {line}" for line in found[:20])
         fix = (
             f"choose another --out; or `finewright train --resume {folder.path}`, with --change for what may change inside a run"
         )
         raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
-    folder.earlier = kept
+    folder.earlier = earlier
 
 
 def reopen_run(path: Path) -> RunFolder:
@@ -245,9 +262,7 @@ def reopen_run(path: Path) -> RunFolder:
     except OSError as error:
         raise _unusable(error, path, "write") from None
     try:
-        folder.earlier = folder.read_json(folder.config)
-        if "order" not in folder.earlier:
-            raise UserError("it does not say what was asked for", where=str(folder.config), code=ExitCode.MISMATCH)
+        folder.earlier = schema.read(RunConfigFile, folder.config)
     except BaseException:
         folder.release()
         raise
@@ -256,7 +271,7 @@ def reopen_run(path: Path) -> RunFolder:
 
 def _is_ours(path: Path) -> bool:
     names = {item.name for item in path.iterdir()}
-    return not names or (_LOCK in names and all(name in _OURS or name.startswith(files.DRAFT) for name in names))
+    return not names or (_LOCK in names and all(name in RUN_FILES or name.startswith(files.DRAFT) for name in names))
 
 
 def open_run(path: Path) -> RunFolder:

@@ -1,11 +1,11 @@
 """The model card of a run's result."""
 
 from pathlib import Path
-from typing import Any
 
 from finewright.core import files
 from finewright.methods.base import Method
 from finewright.models.prepared import BaseModelRef, PreparedModel
+from finewright.runs.schema import RunResult
 
 CARD_FILE = "README.md"
 _CARD = """{front}
@@ -68,9 +68,7 @@ ends in that id is read one token short there; Finewright goes by the text's len
 """
 
 
-def write_card(
-    folder: Path, *, result: dict[str, Any], method: Method, prepared_model: PreparedModel, origin: BaseModelRef
-) -> None:
+def write_card(folder: Path, *, result: RunResult, method: Method, prepared_model: PreparedModel, origin: BaseModelRef) -> None:
     """README.md of the model folder, with the front matter that hubs read."""
     from huggingface_hub import ModelCardData
 
@@ -82,8 +80,8 @@ def write_card(
         pipeline_tag="text-classification",
         tags=["finewright", method.name()],
     )
-    test = result["metrics"].get("test")
-    low, high = test["accuracy_ci95"] if test else (0.0, 0.0)
+    test = result.metrics.test
+    low, high = test.accuracy_ci95 if test else (0.0, 0.0)
     notes = [method.card_note] if method.card_note else []
     loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER if adapter else _LOADING_MODEL
     if prepared_model.architecture.pool == "last":
@@ -94,14 +92,12 @@ def write_card(
         base=origin.name if is_hub_id else Path(origin.name).name,
         method=method.name(),
         summary=method.summary,
-        version=result["versions"]["finewright"],
+        version=result.versions["finewright"],
         labels=", ".join(prepared_model.network.config.id2label.values()),
-        trainable=result["trainable_parameters"],
-        total=result["total_parameters"],
-        share=result["trainable_fraction"],
-        accuracy=f"{test['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, {test['num_rows']} rows)"
-        if test
-        else "no test",
+        trainable=result.trainable_parameters,
+        total=result.total_parameters,
+        share=result.trainable_fraction,
+        accuracy=f"{test.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, {test.num_rows} rows)" if test else "no test",
         loading=loading.replace("{base}", origin.name if is_hub_id else "path/to/the/base"),
         note="\n".join(notes),
     )

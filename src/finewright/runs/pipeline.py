@@ -16,6 +16,7 @@ from finewright.methods.base import Method
 from finewright.models import hub
 from finewright.runs import model_card, model_folder, request, verify
 from finewright.runs.folder import RunFolder, create_run, reopen_run
+from finewright.runs.schema import RunConfigFile
 from finewright.runs.session import Session
 from finewright.runs.stages import Job
 from finewright.training import loop, memory_meter
@@ -53,7 +54,8 @@ def resume(
 ) -> RunFolder:
     """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
     folder = reopen_run(path)
-    asked = request.read_request(folder.earlier["order"], where=folder.config)
+    assert folder.earlier is not None, "reopened"
+    asked = request.read_request(folder.earlier.request)
     return _live(folder, asked, changes, shared=DatasetCache(), on_event=on_event, stop=stop or StopRequest())
 
 
@@ -71,8 +73,8 @@ def _live(
         if folder.complete:
             on_event("finished already: nothing is left to do")
             return folder
-        if not folder.earlier:
-            folder.write_json(folder.config, {"order": asked.as_json(), "changes": []})
+        if folder.earlier is None:
+            folder.write(folder.config, RunConfigFile(request=asked.record()))
         asked, changed = request.for_resume(folder.earlier, asked, changes)
         life = Session(folder, changes=changed, stop=stop, notify=on_event)
         _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, on_event=on_event))
@@ -102,7 +104,7 @@ def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache,
     base = job.load(labels=dataset.labels)
     job.prepare(base, rows=dataset.train)
     with memory_meter.garbage_collection_settled():  # before the clock of training begins
-        job.begin(dataset)
+        job.begin(dataset, task=task)
         job.fill(splits)
         with life.stoppable():
             for event in loop.train(
@@ -125,6 +127,6 @@ def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache,
     measured = job.test(dataset, splits=splits, task=task)
     job.release(splits)
     difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(dataset))
-    result = job.summary(dataset, task=task, splits=splits, measured=measured, proof_difference=difference)
+    result = job.summary(dataset, task=task, splits=splits, measured=measured, verification_difference=difference)
     model_card.write_card(folder.model, result=result, method=job.method, prepared_model=job.prepared_model, origin=base.origin)
-    folder.write_json(folder.result, result)  # last: now the run is complete
+    folder.write(folder.result, result)  # last: now the run is complete

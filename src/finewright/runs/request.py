@@ -9,8 +9,9 @@ from typing import Any
 from finewright import methods
 from finewright.core import config
 from finewright.core.config import RunConfig
-from finewright.core.errors import ExitCode, UserError
+from finewright.core.errors import UserError
 from finewright.methods.base import Method
+from finewright.runs.schema import RequestRecord, RunConfigFile
 
 CHANGEABLE = (
     "learning_rate",
@@ -47,15 +48,15 @@ class RunRequest:
         """The way's name, or that it is left open."""
         return self.candidates[0].name() if len(self.candidates) == 1 else methods.AUTO
 
-    def as_json(self) -> dict[str, Any]:
-        """By name, JSON-ready."""
-        return {
-            "source": self.source,
-            "test": self.test,
-            "settings": self.settings.model_dump(),
-            "method": _AND.join(way.name() for way in self.candidates),
-            "method_options": self.candidates[0].model_dump(mode="json"),
-        }
+    def record(self) -> RequestRecord:
+        """What config.json keeps of it."""
+        return RequestRecord(
+            source=self.source,
+            test=self.test,
+            settings=self.settings.model_dump(),
+            method=_AND.join(method.name() for method in self.candidates),
+            method_options=self.candidates[0].model_dump(mode="json"),
+        )
 
 
 def make_request(source: str | Path, *, test: str | Path | None, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
@@ -63,22 +64,17 @@ def make_request(source: str | Path, *, test: str | Path | None, settings: RunCo
     return RunRequest(_place(source), None if test is None else _place(test), settings, tuple(candidates))
 
 
-def read_request(values: Mapping[str, Any], *, where: Path) -> RunRequest:
-    """What `as_json` made; a damaged one is a `UserError`."""
-    try:
-        first, *others = values["method"].split(_AND)
-        candidates = (methods.build_method(first, values["method_options"]), *(methods.build_method(name, {}) for name in others))
-        asked = {**values["settings"]}
-        return RunRequest(values["source"], values["test"], config.build_options(RunConfig, asked), candidates)
-    except (KeyError, TypeError, AttributeError) as error:
-        what = f"it does not say what the run was asked to do ({error})"
-        raise UserError(what, where=str(where), fix="begin a new run", code=ExitCode.MISMATCH) from None
+def read_request(record: RequestRecord) -> RunRequest:
+    """What `record` made; options that no longer exist are a `UserError`."""
+    first, *others = record.method.split(_AND)
+    candidates = (methods.build_method(first, record.method_options), *(methods.build_method(name, {}) for name in others))
+    return RunRequest(record.source, record.test, config.build_options(RunConfig, record.settings), candidates)
 
 
-def request_differences(kept: Mapping[str, Any], wanted: RunRequest) -> list[str]:
+def request_differences(kept: RequestRecord, wanted: RunRequest) -> list[str]:
     """`knob: then → now` for all in which two orders differ, knobs without influence aside."""
-    then = flatten(read_request(kept, where=Path("config.json")).as_json())
-    now = flatten(wanted.as_json())
+    then = flatten(read_request(kept).record().model_dump())
+    now = flatten(wanted.record().model_dump())
     return [
         f"{_shown(name)}: {then.get(name)!r} → {now.get(name)!r}"
         for name in sorted({*then, *now})
@@ -100,15 +96,17 @@ class Change:
         return {"option": self.option, "from": self.before, "to": self.after, "step": self.step}
 
 
-def for_resume(kept: Mapping[str, Any], order: RunRequest, assignments: Sequence[str]) -> tuple[RunRequest, list[Change]]:
+def for_resume(earlier: RunConfigFile | None, order: RunRequest, assignments: Sequence[str]) -> tuple[RunRequest, list[Change]]:
     """The order of a later life of a run, and what `--change` changes now. `kept`: the run's config.json.
 
     What was chosen, and changed, in earlier lives stays so. Knobs that would make it another run are a `UserError`.
     """
-    order = replace(order, settings=with_decisions(order.settings, kept.get("choices", [])))
-    if "method" in kept:
-        order = replace(order, candidates=(methods.build_method(kept["method"], kept["method_options"]),))
-    for change in kept.get("changes", []):
+    if earlier is not None:
+        choices = [choice.model_dump() for choice in earlier.choices]
+        order = replace(order, settings=with_decisions(order.settings, choices))
+    if earlier is not None and earlier.method:
+        order = replace(order, candidates=(methods.build_method(earlier.method, earlier.method_options),))
+    for change in earlier.changes if earlier is not None else ():
         order = _with(order, {change["option"].removeprefix("training."): change["to"]})
     wanted = {
         {"lr": "learning_rate"}.get(key, key.removeprefix("training.")): value

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from finewright.core.config import DataConfig
@@ -10,8 +9,9 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset
 from finewright.inference.predictor import Predictor, check_text
 from finewright.runs import folder as run_folder
-from finewright.runs import model_folder
+from finewright.runs import model_folder, schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import RunConfigFile, RunResult
 
 
 class Run:
@@ -19,10 +19,10 @@ class Run:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._config = folder.read_json(folder.config)
-        missing = {"max_length", "settings", "precision"} - set(self._config)
-        if missing:
-            what = f"the run's config lacks {', '.join(sorted(missing))}"
+        self.config = schema.read(RunConfigFile, folder.config)
+        self._max_length = self.config.max_length or 0
+        if not self._max_length:
+            what = "the run's config lacks max_length"
             raise UserError(what, where=str(folder.config), fix="train it again", code=ExitCode.MISMATCH)
         self._predictor: Predictor | None = None
 
@@ -32,20 +32,20 @@ class Run:
         return self.folder.path
 
     @property
-    def result(self) -> SimpleNamespace:
-        """What result.json holds, by attribute: `run.result.metrics["test"]["accuracy"]`."""
-        return SimpleNamespace(**self.folder.read_json(self.folder.result))
+    def result(self) -> RunResult:
+        """What result.json holds: `run.result.metrics.test.accuracy`."""
+        return schema.read(RunResult, self.folder.result)
 
     @property
     def predictor(self) -> Predictor:
         """The saved model, loaded when first asked for."""
         if self._predictor is None:
-            model_folder.check_files(self.folder.model, getattr(self.result, "files", {}))
+            model_folder.check_files(self.folder.model, self.result.files)
             self._predictor = Predictor.load(
                 self.folder.model,
-                limit=self._config["max_length"],
-                keep_end=self._config["settings"]["data"]["keep_end"],
-                bfloat16=self._config["precision"] == "bfloat16",
+                limit=self._max_length,
+                keep_end=self.config.settings["data"]["keep_end"],
+                bfloat16=self.config.bfloat16,
             )
         return self._predictor
 

@@ -13,10 +13,11 @@ from finewright.core.config import RunConfig
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data.dataset import Dataset
 from finewright.models.prepared import PreparedModel
-from finewright.runs import fingerprint
+from finewright.runs import fingerprint, schema
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import Change
+from finewright.runs.schema import RunConfigFile
 from finewright.training import loop
 from finewright.training.state import TrainState, get_random_state, set_random_state
 
@@ -36,6 +37,7 @@ class Session:
         self.folder, self.stop, self.notify = folder, stop, notify
         self.changes = [change.as_json() for change in changes]
         self.logging_steps = 1
+        self.logged_metrics: Sequence[str] = ()
         self.max_grad_norm = 0.0
         self._norms: deque[float] = deque(maxlen=REMEMBERED)
         self._leapt = False
@@ -43,8 +45,8 @@ class Session:
     def insist_same(self, found: dict[str, Any], *, dataset: Dataset) -> None:
         """A run that goes on must be the one that was begun: what differs is told, before anything is loaded."""
         self.facts = found
-        if kept := self.folder.earlier.get("facts"):
-            fingerprint.check_same_run(kept, found, dataset=dataset, where=str(self.folder.path))
+        if self.folder.earlier and (then := self.folder.earlier.fingerprint):
+            fingerprint.check_same_run(then, found, dataset=dataset, where=str(self.folder.path))
 
     def begin(
         self,
@@ -68,20 +70,20 @@ class Session:
             self.folder, self.state, facts=self.facts, environment=hardware.environment(), every_steps=every_steps
         )
         earlier = self.folder.earlier
-        changes = [*earlier.get("changes", []), *self.changes]
+        changes = [*(earlier.changes if earlier else ()), *self.changes]
         self.keeper.changes = changes
         if earlier:
             self.keeper.restore(notify=self.notify)
         self.keeper.require_room(result_bytes=result_bytes)
         for change in self.changes:
             change["step"] = self.state.progress.step
-            self.notify(f"changed: {change['knob']} {change['from']} → {change['to']}")
-        if self.changes or "facts" not in earlier:
-            kept = self.folder.read_json(self.folder.config)
-            choices = kept.get("choices", described["choices"])  # a later life finds most knobs settled
-            self.folder.write_json(
-                self.folder.config, {**kept, **described, "choices": choices, "facts": self.facts, "changes": changes}
-            )
+            self.notify(f"changed: {change['option']} {change['from']} → {change['to']}")
+        if self.changes or earlier is None or earlier.fingerprint is None:
+            now = {**described, "fingerprint": self.facts, "changes": changes}
+            if earlier is not None and earlier.choices:
+                now.pop("choices")  # a resumed run finds most options settled
+            begun = schema.read(RunConfigFile, self.folder.config)
+            self.folder.write(self.folder.config, RunConfigFile.model_validate({**begun.model_dump(), **now}))
         self.keeper.start()
 
     def hear(self, event: events.Event) -> None:
@@ -92,7 +94,7 @@ class Session:
             self._say_leap(event)
             commit = commit or (not event.looks and self.keeper.due())
         elif isinstance(event, events.EvaluationCompleted):
-            flat = {key: event.metrics[key] for key in ("accuracy", "macro_f1", "loss")}
+            flat = {key: event.metrics[key] for key in self.logged_metrics}
             self.folder.append(self.folder.metrics, {"step": event.step, "epoch": event.epoch, "validation": flat})
             commit = commit or event.best or self.keeper.due()
         elif isinstance(event, events.MicroBatchesSplit):

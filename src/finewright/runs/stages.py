@@ -24,6 +24,7 @@ from finewright.planning.method_plan import Splits
 from finewright.runs import fingerprint, model_folder, request
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import ChecksFile, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks import metrics
 from finewright.tasks.base import Task
@@ -72,7 +73,7 @@ class Job:
         """Keep findings in checks.json, tell the warnings, stop on errors."""
         findings = [finding for finding in findings if finding not in self.findings]  # with `auto` one looks again
         self.findings += findings
-        self.folder.write_json(self.folder.checks, {"findings": [finding.as_json() for finding in self.findings]})
+        self.folder.write(self.folder.checks, ChecksFile.model_validate({"findings": [one.as_json() for one in self.findings]}))
         checks.raise_on_errors(findings)
         self.notify(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
 
@@ -101,7 +102,7 @@ class Job:
         self._settle_open_knobs()
         self.notify(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.training_plan.warnings))
         if not self.folder.earlier:
-            self.folder.write_json(self.folder.plan, self.training_plan.as_json())
+            self.folder.write(self.folder.plan, PlanFile.model_validate(self.training_plan.as_json()))
         self.notify(self.training_plan.sentence())
         if not fits:
             shortage = plan.does_not_fit(peaks, self.training_plan.budget)
@@ -177,7 +178,7 @@ class Job:
         )
         self.life.insist_same(found, dataset=dataset)
 
-    def begin(self, dataset: Dataset) -> None:
+    def begin(self, dataset: Dataset, *, task: Task) -> None:
         """Ready for the first step, or the next one; config.json has every resolved knob and why automatic ones were chosen."""
         described = {
             "settings": self.settings.model_dump(),
@@ -189,7 +190,9 @@ class Job:
             "labels": list(dataset.labels),
             "max_length": self.prospect.limit,
             "precision": self.precision,
+            "task": task.name,
         }
+        self.life.logged_metrics = task.logged_metrics
         known = {"described": described, "result_bytes": self.training_plan.plan.artifact_bytes}
         self.life.begin(self.prepared_model, schedule=self.schedule, settings=self.settings, **known)
 
@@ -255,13 +258,13 @@ class Job:
         oom.release_memory(self.machine.device)
 
     def summary(
-        self, dataset: Dataset, *, task: Task, splits: Splits, measured: dict[str, Any], proof_difference: float
-    ) -> dict[str, Any]:
-        """result.json."""
+        self, dataset: Dataset, *, task: Task, splits: Splits, measured: dict[str, Any], verification_difference: float
+    ) -> RunResult:
+        """What result.json holds."""
         progress = self.life.state.progress
         steps = self.schedule.steps[: progress.step]
         packed = not self.prepared_model.architecture.not_packable
-        return {
+        found = {
             "method": self.method.name(),
             "model": self.base.origin.name,
             "model_revision": self.base.origin.revision,
@@ -290,6 +293,7 @@ class Job:
             "metrics": measured,
             "artifact_bytes": model_folder.artifact_bytes(self.folder.model),
             "files": model_folder.file_digests(self.folder.model),
-            "proof_difference": proof_difference,
+            "verification_difference": verification_difference,
             **model_folder.describe_machine(self.machine),
         }
+        return RunResult.model_validate(found)

@@ -166,7 +166,7 @@ def _refuse_strange_start(loss: float, *, task: Task) -> None:
     expected = task.expected_first_loss
     if expected is not None and abs(loss - expected) > FIRST_LOSS_SLACK * expected:
         raise UserError(
-            f"the first loss is {loss:.4f}, a fresh head starts at {expected:.4f}",
+            f"the first loss is {loss:.4f}, a fresh head over {len(task.labels)} labels starts at {expected:.4f}",
             where="step 1",
             fix="labels and head do not belong together; please report this with the command",
             code=ExitCode.MISMATCH,

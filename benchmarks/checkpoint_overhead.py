@@ -98,7 +98,9 @@ def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -
     options = {"training.num_threads": arguments.threads, "training.early_stopping_patience": 0, "training.epochs": 1000}
     options |= {"training.tokens_per_micro_batch": arguments.tokens} if arguments.tokens else {}
     with watch.over_a_run(), contextlib.suppress(Interrupted):
-        finewright.train(TICKETS, model=model, method=method, out=out, options=options, on_event=on_event, stop=stop_request)
+        finewright.train(
+            TICKETS, model=model, method=method, output_dir=out, options=options, callbacks=[on_event], stop=stop_request
+        )
     found = time.perf_counter()
     newest = checkpoint.load_latest(out / "checkpoints", notify=print)
     verifying = time.perf_counter() - found

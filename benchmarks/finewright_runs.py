@@ -56,7 +56,9 @@ def run(arguments: argparse.Namespace) -> dict:
     out = Path(arguments.runs or tempfile.mkdtemp()) / f"{data.name}-{arguments.method}-{arguments.seed}"
     options = {"seed": arguments.seed, "training.num_threads": 1}
     with clock() as began:
-        done = finewright.train(data, model=arguments.model, method=arguments.method, out=out, options=options, on_event=on_event)
+        done = finewright.train(
+            data, model=arguments.model, method=arguments.method, output_dir=out, options=options, callbacks=[on_event]
+        )
     result = done.result
     test = result.metrics["test"]
     kept = ("method", "seed", "trainable_parameters", "total_parameters", "train_seconds", "steps", "epochs")

@@ -65,7 +65,7 @@ def measure(arguments: argparse.Namespace) -> None:
                             "training.num_threads": 1,
                             "training.learning_rate": methods.get_method(method).learning_rate,
                         }
-                        run = finewright.train(rows, model=arguments.model, method=method, out=out, options=options)
+                        run = finewright.train(rows, model=arguments.model, method=method, output_dir=out, options=options)
                         accuracy, seconds = run.result.metrics.test.accuracy, run.result.train_seconds
                     found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": accuracy}
                     with arguments.out.open("a", encoding="utf-8") as handle:

@@ -61,7 +61,7 @@ def measure(arguments: argparse.Namespace) -> None:
                         "training.tokens_per_micro_batch": tokens,
                     }
                     out = Path(place) / f"{name}-{method}-{tokens}"
-                    run = finewright.train(TICKETS, model=model, method=method, out=out, options=options)
+                    run = finewright.train(TICKETS, model=model, method=method, output_dir=out, options=options)
                     found = {"model": name, "method": method, "tokens": tokens, "trained": run.result.trainable_parameters}
                     for key in KEYS:
                         found[key] = getattr(run.result, key)

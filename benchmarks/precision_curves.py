@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, method: str, precision: str, seed: int) -
     options |= {"training.epochs": arguments.epochs, "training.num_threads": 1}
     with tempfile.TemporaryDirectory() as place:
         done = finewright.train(
-            arguments.data, model=arguments.model, method=method, out=f"{place}/run", options=options, on_event=on_event
+            arguments.data, model=arguments.model, method=method, output_dir=f"{place}/run", options=options, callbacks=[on_event]
         )
         accuracy = done.result.metrics.validation.accuracy
     model, data = Path(arguments.model).name, Path(arguments.data).name

@@ -51,9 +51,9 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.data[0],
             model=arguments.model,
             method=arguments.method,
-            out=f"{place}/run",
+            output_dir=f"{place}/run",
             options=options,
-            on_event=on_event,
+            callbacks=[on_event],
         )
         chosen, epochs = json.loads(Path(place, "run", "config.json").read_text())["choices"], done.result.epochs
     lr = next(choice["value"] for choice in chosen if choice["option"] == "training.learning_rate")

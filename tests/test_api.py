@@ -1,11 +1,15 @@
 """The same from Python."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 import finewright
+from finewright import methods
 from finewright.core.errors import ExitCode, UserError
 from support import tiny
 
@@ -17,7 +21,7 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("api")
     method = finewright.LoRA(rank=4, alpha=8, target_modules=("query", "value"))
     model = str(tiny.folder(root / "gpt2"))
-    return finewright.train(tiny.tickets(root / "t.csv"), model=model, method=method, out=root / "run", options=FAST)
+    return finewright.train(tiny.tickets(root / "t.csv"), model=model, method=method, output_dir=root / "run", options=FAST)
 
 
 def test_a_run_has_result_and_predict(run):
@@ -65,7 +69,7 @@ def test_a_model_that_is_loaded_does_not_change_with_its_folder(run, tmp_path, m
     """Overwritten or cut off in place, as by a careless copy, an adapter's base too: what predicts is in memory of its own."""
     shutil.copytree(run.path.parent / "gpt2", tmp_path / "gpt2")
     data, model = run.path.parent / "t.csv", str(tmp_path / "gpt2")
-    made = finewright.train(data, model=model, method=method, out=tmp_path / "run", options=FAST)
+    made = finewright.train(data, model=model, method=method, output_dir=tmp_path / "run", options=FAST)
     before = made.predict(["where is my parcel?"])
     files = list(tmp_path.rglob("*.safetensors"))
     for path in files:
@@ -75,3 +79,101 @@ def test_a_model_that_is_loaded_does_not_change_with_its_folder(run, tmp_path, m
     for path in files:
         os.truncate(path, 0)
     assert made.predict(["where is my parcel?"]) == before
+
+
+ROWS = [(f"{('where is my parcel', 'charged twice')[n % 2]} {n}", ("shipping", "billing")[n % 2]) for n in range(60)]
+TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
+
+
+def trained(run, out, *data, **extra):
+    model, fast = str(run.path.parent / "gpt2"), finewright.TrainingConfig(max_steps=3, num_threads=1, tokens_per_micro_batch=120)
+    return finewright.train(*data, model=model, method=finewright.LoRA(rank=2), training=fast, output_dir=out, **extra)
+
+
+def test_rows_in_memory_train_like_a_file(run, tmp_path):
+    table = [{"text": text, "label": label} for text, label in ROWS]
+    in_memory = trained(run, tmp_path / "memory", table)
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    from_file = trained(run, tmp_path / "file", tmp_path / "t.jsonl")
+    assert in_memory.result.metrics == from_file.result.metrics
+    assert in_memory.result.num_train == from_file.result.num_train
+    again = trained(run, tmp_path / "memory", TEXTS, LABELS)  # the same rows: the finished run is handed back
+    assert again.path == in_memory.path
+    with pytest.raises(UserError, match=r"asked for something else:\n  source: 'in memory \("):
+        trained(run, tmp_path / "memory", TEXTS[:-1], LABELS[:-1])
+
+
+def test_an_unfinished_run_over_rows_in_memory_wants_the_rows_again(run, tmp_path):
+    stop = finewright.StopRequest()
+
+    def stop_soon(event):
+        if isinstance(event, finewright.events.StepCompleted):
+            stop.request(15)
+
+    with pytest.raises(finewright.Interrupted):
+        trained(run, tmp_path / "run", TEXTS, LABELS, callbacks=[stop_soon], stop=stop)
+    with pytest.raises(UserError, match="the run's rows were given in memory") as caught:
+        finewright.resume(tmp_path / "run")
+    assert "train(" in caught.value.fix
+    assert trained(run, tmp_path / "run", TEXTS, LABELS).result.sessions == 2
+
+
+def test_a_loaded_model_gives_probabilities_and_the_plain_model(run):
+    import torch
+
+    model = finewright.load(run.path, device="cpu")
+    texts = ["where is my parcel?", "charged twice"]
+    shares = model.predict_proba(texts)
+    assert shares.shape == (2, 2)
+    assert shares.sum(axis=1) == pytest.approx([1, 1])
+    assert [one["label"] for one in model.predict(texts)] == [model.labels[pick] for pick in shares.argmax(axis=1)]
+    assert model.predict_proba([]).shape == (0, 2)
+    plain, tokenizer = model.to_transformers()
+    with torch.no_grad():
+        scores = plain(**tokenizer(texts[0], return_tensors="pt")).logits[0].softmax(0)
+    assert scores.tolist() == pytest.approx(shares[0].tolist(), abs=1e-5)
+    with pytest.raises(UserError, match="unknown device 'tpu'"):
+        finewright.load(run, device="tpu")
+    with pytest.raises(UserError, match="wanted several texts, found one string"):
+        model.predict("one")
+
+
+def test_callbacks_hear_typed_events_in_order(run, tmp_path):
+    heard = []
+    trained(run, tmp_path / "run", TEXTS, LABELS, callbacks=[heard.append, lambda event: None])
+    steps = [event.step for event in heard if isinstance(event, finewright.events.StepCompleted)]
+    assert steps == [1, 2, 3]
+    assert isinstance(heard[-1], str) or heard[-1] is not None
+
+
+def test_a_run_leaves_threads_and_random_numbers_of_the_process_alone(run, tmp_path):
+    import torch
+
+    torch.manual_seed(5)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        trained(run, tmp_path / "run", TEXTS, LABELS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_every_public_name_is_there_and_completes():
+    assert set(finewright.__all__) <= set(dir(finewright))
+    for name in finewright.__all__:
+        found = getattr(finewright, name)
+        assert name == "__version__" or found.__doc__, name
+    for name in methods.method_names():
+        assert methods.get_method(name).__name__ in finewright.__all__
+
+
+def test_import_has_no_side_effects():
+    code = (
+        "import os, sys, logging; before = dict(os.environ); import finewright; "
+        "heavy = {'torch', 'transformers', 'peft', 'numpy', 'sklearn'} & set(sys.modules); "
+        "print(before == dict(os.environ), sorted(heavy), logging.getLogger('bitsandbytes').level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True [] 0"

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from finewright.core import interrupts
+from finewright.core.quiet import quiet_native_libraries
 
 
 def main() -> None:
@@ -13,6 +14,7 @@ def main() -> None:
         os._exit(128 + number)
 
     interrupts.handle_signals(heard)
+    quiet_native_libraries()
     from finewright.cli import main as program
 
     program.main()

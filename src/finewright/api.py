@@ -1,104 +1,229 @@
-"""The verbs for Python: train, open a run, predict."""
+"""The verbs for Python: train, resume, plan, load, predict."""
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from finewright import methods
 from finewright.core import config
-from finewright.core.config import RunConfig
+from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache
+from finewright.data.tables import to_table
+from finewright.inference.model import Model
 from finewright.methods.base import Method
 from finewright.planning import method_plan, report
 from finewright.runs import pipeline
 from finewright.runs.run import Run, open_run
 
-
-def _settings(model: str | Path, options: Mapping[str, Any] | None) -> tuple[RunConfig, dict[str, Any]]:
-    """All knobs but the way's, and the way's."""
-    tree: dict[str, Any] = {}
-    for key, value in (options or {}).items():
-        config.set_option(tree, key, value)
-    method_options = tree.pop("method", {})
-    return config.build_options(RunConfig, {"model": str(model), **tree}), method_options
+Callback = Callable[[Any], None]
 
 
 def train(  # noqa: PLR0913  one keyword for each thing a run can be given
-    source: str | Path,
+    data: Any,
+    labels: Any = None,
     *,
-    model: str | Path = config.DEFAULT_MODEL,
+    model: str | PathLike[str] = config.DEFAULT_MODEL,
     method: Method | type[Method] | str = methods.AUTO,
-    test: str | Path | None = None,
-    out: str | Path | None = None,
+    method_options: Mapping[str, Any] | None = None,
+    training: TrainingConfig | Mapping[str, Any] | None = None,
+    data_config: DataConfig | Mapping[str, Any] | None = None,
+    test: Any = None,
+    output_dir: str | PathLike[str] | None = None,
+    seed: int | None = None,
+    memory_budget: str | None = None,
+    force: bool = False,
     options: Mapping[str, Any] | None = None,
-    shared: DatasetCache | None = None,
-    on_event: Callable[[Any], None] = lambda event: None,
+    callbacks: Sequence[Callback] = (),
+    cache: DatasetCache | None = None,
     stop: StopRequest | None = None,
 ) -> Run:
-    """Fine-tune `model` on labelled text.
+    """Fine-tune a pre-trained model on labelled text, and verify what was saved.
 
-    `knobs`: dotted or nested names, for instance `{"training.learning_rate": 1e-4, "seed": 1}`.
+    Parameters
+    ----------
+    data
+        A file, a folder with `train.*`, `validation.*`, `test.*`, or a hub id; or rows in memory: a DataFrame, a
+        `datasets.Dataset`, a list of dicts, or a sequence of texts with `labels`.
+    labels
+        One label for each text, where `data` holds texts alone.
+    model
+        Hub id or folder of the pre-trained model, or `mini`, which comes with the package.
+    method
+        A method by name, as a class, or with its options: `LoRA(rank=8)`. `auto` takes the first that fits.
+    method_options
+        Options of a method that is given by its name.
+    training, data_config
+        Options of training and of reading the data, as a config or a dict.
+    test
+        Test rows, in any of the forms of `data`; without it rows are held out, stratified by label.
+    output_dir
+        Folder of the run. An unfinished run that was asked for the same continues, a finished one is returned.
+    seed
+        Seed of the order, the dropout and every new weight.
+    memory_budget
+        Memory the run may take, such as `"8GB"`; what is free when it is None.
+    force
+        Train even when the plan says that it does not fit.
+    options
+        Any option by its dotted or nested name, for instance `{"training.learning_rate": 1e-4}`.
+    callbacks
+        Called with every event of the run, in order; see `finewright.events`.
+    cache
+        Rows and token ids that other runs of this process need too.
+    stop
+        Ends the run at a safe point when it is requested.
 
-    With `out`, an unfinished run of the same order goes on, and a finished one is handed back. `shared`: rows and token ids
-    that other runs of this process need too.
+    Returns
+    -------
+    Run
+        The finished run: `result`, `predict`, `evaluate`, `load`.
+
+    Raises
+    ------
+    UserError
+        If something is wrong that the caller can repair; the message says where and how.
+    Interrupted
+        If a stop was requested. What was done is saved.
+
+    Examples
+    --------
+    >>> import finewright as fw
+    >>> run = fw.train("tickets.csv", model="mini", method=fw.LoRA(rank=4))  # doctest: +SKIP
+    >>> run.result.metrics.test.accuracy  # doctest: +SKIP
     """
-    settings, method_options = _settings(model, options)
+    given = {"model": str(model), "training": _dumped(training), "data": _dumped(data_config), "seed": seed}
+    given |= {"memory_budget": memory_budget, "force": force or None}
+    settings, own = _config(given, options)
+    source = to_table(data, labels) or data
     for name, value in (("data", str(source)), ("model", settings.model)):
         if not value.strip() or "\0" in value:
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
+    own = {**own, **(method_options or {})}
     if isinstance(method, str):
-        candidates = method_plan.candidate_methods(method, options=method_options)
-    elif method_options:
-        raise UserError(
-            "knobs of the method are given twice", where="method", fix="give them to its class, or name the method by a string"
+        candidates = method_plan.candidate_methods(method, options=own)
+    elif own:
+        fix = "give them to its class, or name the method by a string"
+        raise UserError("options of the method are given twice", where="method", fix=fix)
+    else:
+        candidates = [method() if isinstance(method, type) else method]
+    return Run(
+        pipeline.train(
+            source,
+            settings=settings,
+            candidates=candidates,
+            test=None if test is None else to_table(test) or test,
+            out=Path(output_dir) if output_dir else None,
+            shared=cache,
+            on_event=_dispatch(callbacks),
+            stop=stop,
         )
-    else:
-        candidates = [method() if isinstance(method, type) else method]
-    place = Path(out) if out else None
-    extra: dict[str, Any] = {"shared": shared, "on_event": on_event, "stop": stop}
-    return Run(pipeline.train(source, settings=settings, candidates=candidates, test=test, out=place, **extra))
-
-
-def resume(
-    path: str | Path,
-    *,
-    changes: Sequence[str] = (),
-    on_event: Callable[[Any], None] = lambda event: None,
-    stop: StopRequest | None = None,
-) -> Run:
-    """Go on with the unfinished run at `path`. `changes`: `knob=value` for what may change inside a run, such as `lr=1e-4`."""
-    return Run(pipeline.resume(Path(path), changes=changes, on_event=on_event, stop=stop))
-
-
-def plan(
-    source: str | Path | None = None,
-    *,
-    model: str | Path = config.DEFAULT_MODEL,
-    method: Method | type[Method] | str = "all",
-    num_labels: int = 2,
-    options: Mapping[str, Any] | None = None,
-    looking: Callable[[str, int, int], None] = lambda way, number, total: None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> report.PlanReport:
-    """What every way (or one) would cost, and which fits: from the model's config alone, nothing is loaded.
-
-    `knobs={"memory_budget": "8GB"}`: memory that may be taken; without it, what this machine has free.
-    """
-    settings, method_options = _settings(model, options)
-    if isinstance(method, str):
-        kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
-        if len(kinds) > 1 and method_options:
-            raise UserError("knobs of a way want one way", where="method", fix="--method NAME, see `finewright methods`")
-        candidates = [methods.build_method(kind.name(), method_options) for kind in kinds]
-    else:
-        candidates = [method() if isinstance(method, type) else method]
-    return report.plan_methods(
-        source, candidates=candidates, settings=settings, num_labels=num_labels, looking=looking, progress=progress
     )
 
 
-def predict(path: str | Path, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Predictions of the run at `path`."""
+def resume(
+    path: str | PathLike[str],
+    *,
+    changes: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    stop: StopRequest | None = None,
+) -> Run:
+    """Continue the unfinished run at `path`.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    changes
+        `option=value` for what may change inside a run, such as `learning_rate=1e-4`; they are recorded.
+    callbacks, stop
+        As in `train`.
+    """
+    return Run(pipeline.resume(Path(path), changes=changes, on_event=_dispatch(callbacks), stop=stop))
+
+
+def plan(
+    data: Any = None,
+    *,
+    model: str | PathLike[str] = config.DEFAULT_MODEL,
+    method: Method | type[Method] | str = "all",
+    num_labels: int = 2,
+    memory_budget: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    looking: Callable[[str, int, int], None] = lambda method, number, total: None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> report.PlanReport:
+    """Say what every method (or one) would cost, and which fits; only the model's config is read.
+
+    Parameters
+    ----------
+    data
+        As in `train`; without it, texts of a usual length are assumed.
+    num_labels
+        Number of labels, where there is no data.
+    memory_budget
+        Memory that may be taken, such as `"8GB"`; what is free when it is None.
+
+    Returns
+    -------
+    PlanReport
+        `entries`, one for each method, and `recommended`.
+    """
+    settings, own = _config({"model": str(model), "memory_budget": memory_budget}, options)
+    if isinstance(method, str):
+        kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
+        if len(kinds) > 1 and own:
+            raise UserError("options of a method want one method", where="method", fix="--method NAME, see `finewright methods`")
+        candidates = [methods.build_method(kind.name(), own) for kind in kinds]
+    else:
+        candidates = [method() if isinstance(method, type) else method]
+    return report.plan_methods(
+        None if data is None else to_table(data) or data,
+        candidates=candidates,
+        settings=settings,
+        num_labels=num_labels,
+        looking=looking,
+        progress=progress,
+    )
+
+
+def load(run: str | PathLike[str] | Run, *, device: str = "auto") -> Model:
+    """Load the model of a finished run, ready to predict.
+
+    Parameters
+    ----------
+    run
+        A run or its folder.
+    device
+        `auto` takes the accelerator, where there is one; else `cpu`, `cuda`, `mps`.
+    """
+    return (run if isinstance(run, Run) else open_run(run)).load(device=device)
+
+
+def predict(path: str | PathLike[str], texts: Sequence[str]) -> list[Any]:
+    """Return the predictions of the run at `path`."""
     return open_run(path).predict(texts)
+
+
+def _dumped(given: Any) -> Mapping[str, Any]:
+    return given.model_dump(exclude_unset=True) if isinstance(given, config.Options) else given or {}
+
+
+def _config(given: Mapping[str, Any], options: Mapping[str, Any] | None) -> tuple[RunConfig, dict[str, Any]]:
+    """All options but the method's, and the method's."""
+    tree: dict[str, Any] = {}
+    for key, value in (options or {}).items():
+        config.set_option(tree, key, value)
+    tree = config.merge_options(tree, {key: value for key, value in given.items() if value is not None})
+    own = tree.pop("method", {})
+    return config.build_options(RunConfig, tree), own
+
+
+def _dispatch(callbacks: Sequence[Callback]) -> Callback:
+    def notify(event: Any) -> None:
+        for callback in callbacks:
+            callback(event)
+
+    return notify

@@ -26,7 +26,7 @@ def place(tmp_path_factory):
 def train(place, name, **options):
     given = {"training.max_steps": 8, "training.num_threads": 1, "training.learning_rate": 0.01, **options}
     out = place / "-".join([name, *map(str, options.values())])
-    return api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=out, options=given).folder
+    return api.train(place / "tickets.csv", model=place / "gpt2", method=name, output_dir=out, options=given).folder
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def finished(tmp_path_factory):
     tiny.folder(root / "gpt2")
     options = {"training.max_steps": 6, "training.num_threads": 1, "training.evals_per_epoch": 3}
     return root, api.train(
-        tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", out=root / "run", options=options
+        tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", output_dir=root / "run", options=options
     )
 
 

@@ -54,7 +54,7 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
         "training.num_threads": 1,
         "training.tokens_per_micro_batch": 60,
     }
-    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", options=options)
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, output_dir=tmp_path / "run", options=options)
     result, plan = made.result, made.folder.read_json(made.folder.plan)
     assert plan["peak_memory_bytes"] == result.planned_peak_memory_bytes == sum(plan["memory"].values())
     assert plan["trainable_parameters"] == result.trainable_parameters
@@ -73,7 +73,7 @@ def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(p
     # The generator's state, 5 kB for every product of attention that drops, would be seen in a network as small as this.
     (tmp_path / "gpt2" / "config.json").write_text(json.dumps(config | {"attn_pdrop": 0.0}))
     options = {"training.max_steps": 3, "training.num_threads": 1, "training.tokens_per_micro_batch": 60}
-    made = api.train(place / "tickets.csv", model=tmp_path / "gpt2", method=name, out=tmp_path / "run", options=options)
+    made = api.train(place / "tickets.csv", model=tmp_path / "gpt2", method=name, output_dir=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
 
@@ -99,7 +99,7 @@ def test_planned_memory_is_the_allocators_with_what_saves_memory(place, tmp_path
         "training.tokens_per_micro_batch": 60,
         **change,
     }
-    made = api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", options=options)
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method="full", output_dir=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     # Some 50 kB that were there before a watch are let go of inside it, more or less of them by what ran before in this process;
     # moments in 32 bits would be 234 kB more.
@@ -125,7 +125,7 @@ def test_loading_is_planned_and_measured_where_it_takes_most(place, heavy, tmp_p
         "training.tokens_per_micro_batch": 20,
     }
     options |= {"data.max_length": 8}
-    made = api.train(place / "tickets.csv", model=heavy, method="lora", out=tmp_path / "run", options=options)
+    made = api.train(place / "tickets.csv", model=heavy, method="lora", output_dir=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     assert plan["memory"]["loading"] > 0.3 * plan["peak_memory_bytes"]
     assert plan["peak_memory_bytes"] >= 4 * plan["total_parameters"]
@@ -142,7 +142,7 @@ def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, na
         "training.precision": "float32",
     }
     options |= {"method.num_layers": 1, "training.frozen_layer_cache": "on"}
-    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, out=tmp_path / "run", options=options)
+    made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, output_dir=tmp_path / "run", options=options)
     plan = made.folder.read_json(made.folder.plan)
     assert plan["memory"]["trunk"] > 0
     assert plan["peak_memory_bytes"] == sum(plan["memory"].values())
@@ -180,7 +180,7 @@ def test_a_run_that_cannot_fit_stops_before_a_model_is_loaded(place, tmp_path, m
     monkeypatch.setattr(loading, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
     options = {"memory_budget": "100kB"}
     with pytest.raises(Exception, match=r"does not fit: needs full .* at the tightest; 100 kB as asked for") as caught:
-        api.train(place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", options=options)
+        api.train(place / "tickets.csv", model=place / "gpt2", method="full", output_dir=tmp_path / "run", options=options)
     assert caught.value.code == 6
     assert folder.RunFolder(tmp_path / "run").plan.exists()
 
@@ -189,7 +189,12 @@ def test_force_goes_on_all_the_same(place, tmp_path):
     said = []
     options = {"memory_budget": "100kB", "force": True, "training.max_steps": 2, "training.num_threads": 1}
     api.train(
-        place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "run", options=options, on_event=said.append
+        place / "tickets.csv",
+        model=place / "gpt2",
+        method="full",
+        output_dir=tmp_path / "run",
+        options=options,
+        callbacks=[said.append],
     )
     assert any(str(sentence).startswith("warning: does not fit") for sentence in said)
 
@@ -204,7 +209,9 @@ def test_auto_takes_the_first_way_that_fits_and_says_so(place, tmp_path):
         "training.num_threads": 1,
         "training.precision": "float32",
     }
-    made = api.train(place / "tickets.csv", model=place / "gpt2", out=tmp_path / "run", options=options, on_event=said.append)
+    made = api.train(
+        place / "tickets.csv", model=place / "gpt2", output_dir=tmp_path / "run", options=options, callbacks=[said.append]
+    )
     assert made.result.method == "lora"
     assert any(str(sentence).startswith("method = lora: ") for sentence in said)
 
@@ -214,7 +221,7 @@ def test_a_tight_budget_makes_smaller_passes_of_the_same_updates(place, tmp_path
         place / "tickets.csv",
         model=place / "gpt2",
         method="full",
-        out=tmp_path / "free",
+        output_dir=tmp_path / "free",
         options={"training.max_steps": 3, "training.num_threads": 1},
     )
     # between the weights with their optimizer and the peak: what is left to shrink is the pass
@@ -224,7 +231,12 @@ def test_a_tight_budget_makes_smaller_passes_of_the_same_updates(place, tmp_path
     said = []
     options = {"memory_budget": f"{budget / 1e3:.3f}kB", "training.max_steps": 3, "training.num_threads": 1}
     tight = api.train(
-        place / "tickets.csv", model=place / "gpt2", method="full", out=tmp_path / "tight", options=options, on_event=said.append
+        place / "tickets.csv",
+        model=place / "gpt2",
+        method="full",
+        output_dir=tmp_path / "tight",
+        options=options,
+        callbacks=[said.append],
     )
     config = tight.folder.read_json(tight.folder.config)
     chosen = {choice["option"]: choice for choice in config["choices"]}

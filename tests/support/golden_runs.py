@@ -123,7 +123,7 @@ def hashes(only: list[str]) -> dict[str, dict[str, str]]:
             model = model_of(model_name, folder)
             if model is None or (only and name not in only):
                 continue
-            run = finewright.train(train, model=model, method=method, test=test, out=folder / name, options=COMMON | extra)
+            run = finewright.train(train, model=model, method=method, test=test, output_dir=folder / name, options=COMMON | extra)
             found[name] = {
                 "weights": hash_tensors(run.path / "model"),
                 "predictions": hash_predictions(run.path / "predictions.jsonl"),

@@ -63,7 +63,7 @@ def train(
     console.print(f"[bold]training[/bold] {clean(data)}", highlight=False)
     try:
         tree = {**tree, "method": method_options}
-        run = api.train(data, method=chosen, test=test, out=out, options=tree, on_event=listener, stop=signals.STOP)
+        run = api.train(data, method=chosen, test=test, output_dir=out, options=tree, callbacks=[listener], stop=signals.STOP)
     finally:
         listener.close()
     show(run, as_json=as_json)
@@ -88,7 +88,7 @@ def resume_run(run: Path | None, *, given: Sequence[Any], changes: Sequence[str]
     listener = progress.Listener(console)
     console.print(f"[bold]going on[/bold] with {clean(str(run))}", highlight=False)
     try:
-        return api.resume(run, changes=changes or (), on_event=listener, stop=signals.STOP)
+        return api.resume(run, changes=changes or (), callbacks=[listener], stop=signals.STOP)
     finally:
         listener.close()
 

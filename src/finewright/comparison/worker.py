@@ -137,7 +137,7 @@ def _train(request: dict[str, Any], notify: Tell) -> None:
         speaker = _Speaker(notify, goes_on=_was_begun(folder))
         with verify.verifying_with(twin), _stoppable() as stop:
             train = partial(
-                api.train, request["data"], out=folder.path, shared=_shared, on_event=speaker.hear, stop=stop, **extra
+                api.train, request["data"], output_dir=folder.path, cache=_shared, callbacks=[speaker.hear], stop=stop, **extra
             )
             try:
                 train()

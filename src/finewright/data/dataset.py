@@ -20,6 +20,7 @@ from finewright.data.readers.base import Record
 from finewright.data.readers.hub import read_hub_records
 from finewright.data.readers.text import split_lines
 from finewright.data.splits import Example, hold_out
+from finewright.data.tables import Table
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class DatasetCache:
         self._datasets: dict[tuple[str, str, DataConfig], Dataset] = {}
         self._ids: dict[str, dict[str, list[int]]] = {}
 
-    def read(self, source: str | Path, *, options: DataConfig, test: str | Path | None = None) -> Dataset:
+    def read(self, source: "Source", *, options: DataConfig, test: "Source | None" = None) -> Dataset:
         """As `data.read`, once for each source."""
         key = (str(source), str(test or ""), options)
         if key not in self._datasets:
@@ -61,7 +62,11 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
-def read_dataset(source: str | Path, *, options: DataConfig, test: str | Path | None = None) -> Dataset:
+Source = str | Path | Table
+"""A path, a hub id, or rows in memory."""
+
+
+def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None) -> Dataset:
     """Labelled text from a file, a folder with splits or a hub id; missing splits are held out, stratified by label."""
     splits, notes = _read_splits(source, options=options)
     if test is not None:
@@ -83,8 +88,11 @@ def read_dataset(source: str | Path, *, options: DataConfig, test: str | Path | 
     return Dataset(splits["train"], splits["validation"], splits["test"], labels, kind, unique, digest.hexdigest())
 
 
-def read_rows(source: str | Path, *, options: DataConfig) -> tuple[list[Example], list[str]]:
-    """Labelled rows of one file, and notes."""
+def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:
+    """Labelled rows of one file or of a table in memory, and notes."""
+    if isinstance(source, Table):
+        records, notes = [record for split in source.splits.values() for record in split], list[str]()
+        return _label_rows(records, options=options, file="data", notes=notes), notes
     path = find_existing(source)
     wanted = (options.text_column or TEXT_NAMES[0], options.label_column or LABEL_NAMES[0])
     with unchanged_while_reading(path):
@@ -125,7 +133,10 @@ def _names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
 
 
-def _read_splits(source: str | Path, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+def _read_splits(source: Source, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+    if isinstance(source, Table):
+        found = {name: read_rows(Table({name: records}), options=options) for name, records in source.splits.items()}
+        return {name: rows for name, (rows, _) in found.items()}, [note for _, notes in found.values() for note in notes]
     path = Path(source)
     if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not base.suffix(path):
         return _read_hub(str(source), options=options)

@@ -11,7 +11,8 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import checks
-from finewright.data.dataset import DatasetCache
+from finewright.data.dataset import DatasetCache, Source
+from finewright.data.tables import Table
 from finewright.methods.base import Method
 from finewright.models import hub
 from finewright.runs import model_card, model_folder, request, verify
@@ -20,14 +21,15 @@ from finewright.runs.schema import RunConfigFile
 from finewright.runs.session import Session
 from finewright.runs.stages import Job
 from finewright.training import loop, memory_meter
+from finewright.training.state import preserving_process_state
 
 
 def train(
-    source: str | Path,
+    source: Source,
     *,
     settings: RunConfig,
     candidates: Sequence[Method],
-    test: str | Path | None = None,
+    test: Source | None = None,
     out: Path | None = None,
     shared: DatasetCache | None = None,
     on_event: Callable[[Any], None] = lambda event: None,
@@ -40,9 +42,12 @@ def train(
     ends the work with `Interrupted`, what was done committed.
     """
     asked = request.make_request(source, test=test, settings=settings, candidates=candidates)
-    name = f"{Path(str(source)).stem}-{asked.way}-seed{settings.seed}"
+    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
+    name = f"{stem}-{asked.way}-seed{settings.seed}"
     folder = create_run(out=out, name=name, differences=lambda kept: request.request_differences(kept, asked))
-    return _live(folder, asked, (), shared=shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+    return _live(
+        folder, asked, (), data=(source, test), shared=shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest()
+    )
 
 
 def resume(
@@ -56,7 +61,15 @@ def resume(
     folder = reopen_run(path)
     assert folder.earlier is not None, "reopened"
     asked = request.read_request(folder.earlier.request)
-    return _live(folder, asked, changes, shared=DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+    return _live(
+        folder,
+        asked,
+        changes,
+        data=(asked.source, asked.test),
+        shared=DatasetCache(),
+        on_event=on_event,
+        stop=stop or StopRequest(),
+    )
 
 
 def _live(
@@ -64,6 +77,7 @@ def _live(
     asked: request.RunRequest,
     changes: Sequence[str],
     *,
+    data: tuple[Source, Source | None],
     shared: DatasetCache,
     on_event: Callable[[Any], None],
     stop: StopRequest,
@@ -77,7 +91,8 @@ def _live(
             folder.write(folder.config, RunConfigFile(request=asked.record()))
         asked, changed = request.for_resume(folder.earlier, asked, changes)
         life = Session(folder, changes=changed, stop=stop, notify=on_event)
-        _work(folder, asked, shared=shared, life=life, job=Job(folder, asked=asked, life=life, on_event=on_event))
+        with preserving_process_state():
+            _work(folder, asked, data, shared=shared, life=life, job=Job(folder, asked=asked, life=life, on_event=on_event))
         return folder
     except Interrupted as stop_request:
         stop_request.run = folder.path
@@ -89,9 +104,17 @@ def _live(
         folder.release()
 
 
-def _work(folder: RunFolder, asked: request.RunRequest, *, shared: DatasetCache, life: Session, job: Job) -> None:
+def _work(
+    folder: RunFolder,
+    asked: request.RunRequest,
+    data: tuple[Source, Source | None],
+    *,
+    shared: DatasetCache,
+    life: Session,
+    job: Job,
+) -> None:
     job.choose_machine()
-    dataset = shared.read(asked.source, options=job.settings.data, test=asked.test)
+    dataset = shared.read(data[0], options=job.settings.data, test=data[1])
     job.notify(*dataset.notes)
     task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=job.settings)
     job.report(checks.check_dataset(dataset))

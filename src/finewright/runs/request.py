@@ -59,7 +59,7 @@ class RunRequest:
         )
 
 
-def make_request(source: str | Path, *, test: str | Path | None, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
+def make_request(source: object, *, test: object, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
     """An order whose files are found again from any folder."""
     return RunRequest(_place(source), None if test is None else _place(test), settings, tuple(candidates))
 
@@ -138,8 +138,8 @@ def with_decisions(settings: RunConfig, choices: Sequence[Mapping[str, Any]]) ->
     return settings
 
 
-def _place(source: str | Path) -> str:
-    path = Path(source)
+def _place(source: object) -> str:
+    path = Path(str(source))
     return str(path.absolute()) if path.exists() else str(source)
 
 

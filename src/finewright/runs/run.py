@@ -1,13 +1,16 @@
 """A finished run, opened: its result, predictions, evaluation."""
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from finewright import tasks
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset
-from finewright.inference.predictor import Predictor, check_text
+from finewright.inference.model import Model, Prediction, choose_device
+from finewright.inference.predictor import Predictor
 from finewright.runs import folder as run_folder
 from finewright.runs import model_folder, schema
 from finewright.runs.folder import RunFolder
@@ -38,22 +41,29 @@ class Run:
 
     @property
     def predictor(self) -> Predictor:
-        """The saved model, loaded when first asked for."""
+        """The saved model on the CPU, loaded when first asked for."""
         if self._predictor is None:
-            model_folder.check_files(self.folder.model, self.result.files)
-            self._predictor = Predictor.load(
-                self.folder.model,
-                limit=self._max_length,
-                keep_end=self.config.settings["data"]["keep_end"],
-                bfloat16=self.config.bfloat16,
-            )
+            self._predictor = self._load("cpu")
         return self._predictor
 
-    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """`[{"text", "label", "probability", "probabilities"}]`, in the order given; a text without a word is a `UserError`."""
-        if isinstance(texts, str):
-            raise UserError("predict wants several texts, found one string", fix="run.predict([text])")
-        return self.predictor.predict([check_text(text, f"text {number}") for number, text in enumerate(texts, start=1)])
+    def _load(self, device: str) -> Predictor:
+        model_folder.check_files(self.folder.model, self.result.files)
+        return Predictor.load(
+            self.folder.model,
+            limit=self._max_length,
+            keep_end=self.config.settings["data"]["keep_end"],
+            bfloat16=self.config.bfloat16,
+            device=device,
+            task=self.config.task or tasks.DEFAULT,
+        )
+
+    def load(self, *, device: str = "auto") -> Model:
+        """Load the model, ready to predict. `device`: `auto` takes the accelerator, where there is one."""
+        return Model(self._load(choose_device(device)), folder=self.folder.model)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return a prediction for every text, in order; a text without a word is a `UserError`."""
+        return Model(self.predictor, folder=self.folder.model).predict(texts)
 
     def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
         """Metrics on the labelled rows of another file; rows with labels the model does not know are a `UserError`."""
@@ -63,6 +73,6 @@ class Run:
         return found.metrics() | {"worst_mistakes": found.worst_mistakes(rows)}
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | PathLike[str]) -> Run:
     """A finished run from its folder."""
     return Run(run_folder.open_run(Path(path)))

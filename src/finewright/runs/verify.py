@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from finewright.core import assets
 from finewright.core.errors import RESUME, ExitCode, UserError, code_of, last_line
+from finewright.core.quiet import quiet_native_libraries
 from finewright.inference.predictor import Predictor
 
 NUM_PROBES = 32
@@ -122,6 +123,7 @@ def main() -> None:
 
     What is said of a `UserError` is one line, as whoever asked takes the last one.
     """
+    quiet_native_libraries()
     try:
         answer(json.load(sys.stdin))
     except UserError as error:

@@ -158,3 +158,17 @@ def preserving_random_state(device: torch.device) -> Iterator[None]:
         yield
     finally:
         set_random_state(kept)
+
+
+@contextlib.contextmanager
+def preserving_process_state() -> Iterator[None]:
+    """Restore the number of threads and the random numbers of the process, whatever happens inside."""
+    threads, cpu = torch.get_num_threads(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)

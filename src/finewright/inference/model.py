@@ -1,0 +1,89 @@
+"""A finished run's model, for Python: typed predictions, probabilities as an array, and the plain transformers model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from finewright.core import hardware
+from finewright.core.errors import ExitCode, UserError
+from finewright.inference.predictor import Predictor, check_text
+
+
+class Prediction(TypedDict):
+    """One text's label, its probability, and the probability of every label."""
+
+    text: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class Model:
+    """The model of a finished run, loaded on a device.
+
+    Examples
+    --------
+    >>> model = finewright.load("runs/tickets-lora-seed0")  # doctest: +SKIP
+    >>> model.predict(["where is my parcel?"])[0]["label"]  # doctest: +SKIP
+    """
+
+    def __init__(self, predictor: Predictor, *, folder: Path) -> None:
+        self._predictor, self._folder = predictor, folder
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, in the order of the columns of `predict_proba`."""
+        return self._predictor.labels
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+        return str(self._predictor.prepared_model.network.device)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Return a prediction for every text, in order.
+
+        Raises
+        ------
+        UserError
+            If `texts` is one string, or a text has no word in it.
+        """
+        return self._predictor.predict(_checked(texts))  # type: ignore[return-value]
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the probability of every label, float64, shape (texts, labels)."""
+        found = self.predict(texts)
+        shares = [[one["probabilities"][label] for label in self.labels] for one in found]
+        return np.array(shares, dtype=np.float64).reshape(len(found), len(self.labels))
+
+    def to_transformers(self) -> tuple[Any, Any]:
+        """Return (model, tokenizer) of transformers, loaded anew from the run's folder; an adapter comes with its base."""
+        import transformers
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
+        if not (self._folder / "adapter_config.json").exists():
+            return transformers.AutoModelForSequenceClassification.from_pretrained(self._folder).eval(), tokenizer
+        from peft import PeftConfig, PeftModel
+
+        base = PeftConfig.from_pretrained(str(self._folder)).base_model_name_or_path
+        config = transformers.AutoConfig.from_pretrained(self._folder)
+        network = transformers.AutoModelForSequenceClassification.from_pretrained(base, config=config)
+        return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
+
+
+def choose_device(device: str) -> str:
+    """Return the device to predict on; `auto` takes the accelerator, where there is one."""
+    if device == "auto":
+        return hardware.detect().device
+    if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UserError(f"unknown device {device!r}", where="device", fix="auto, cpu, cuda or mps")
+    return device
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise UserError("wanted several texts, found one string", where="predict", fix="predict([text])", code=ExitCode.USAGE)
+    plain = texts.tolist() if hasattr(texts, "tolist") else texts  # type: ignore[union-attr]
+    return [check_text(text, f"text {number}") for number, text in enumerate(plain, start=1)]

@@ -1,0 +1,120 @@
+"""A scikit-learn classifier over `finewright.train`: works in `Pipeline`, `cross_val_score` and `GridSearchCV`."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import check_is_fitted
+
+from finewright.core.config import DEFAULT_MODEL
+
+__all__ = ["TextClassifier"]
+
+
+class TextClassifier(ClassifierMixin, BaseEstimator):
+    """Fine-tune a pre-trained language model as a scikit-learn classifier of texts.
+
+    Parameters
+    ----------
+    model : str
+        Hub id or folder of the pre-trained model, or `mini`.
+    method : str
+        A fine-tuning method by name, or `auto`.
+    learning_rate, epochs, max_steps
+        As in `TrainingConfig`; None (or 0) leaves the choice to the program.
+    method_options : dict or None
+        Options of the method, for instance `{"rank": 4}`.
+    training : dict or None
+        Further fields of `TrainingConfig`.
+    random_state : int
+        Seed of the order, the dropout and every new weight.
+    output_dir : str or None
+        Folder of the run; a temporary one when it is None.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Labels, as they were given to `fit`.
+    run_ : Run
+        The finished run.
+
+    Examples
+    --------
+    >>> from finewright.sklearn import TextClassifier
+    >>> classifier = TextClassifier(model="mini").fit(texts, labels)  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913  scikit-learn wants every parameter by name
+        self,
+        model: str = DEFAULT_MODEL,
+        method: str = "auto",
+        *,
+        learning_rate: float | None = None,
+        epochs: float | None = None,
+        max_steps: int = 0,
+        method_options: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        random_state: int = 0,
+        output_dir: str | None = None,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.method_options = method_options
+        self.training = training
+        self.random_state = random_state
+        self.output_dir = output_dir
+
+    def fit(self, X: Sequence[str], y: Sequence[Any]) -> "TextClassifier":
+        """Train on texts and labels.
+
+        All rows but a validation share are trained on; none is held out as a test.
+        """
+        from finewright import api
+
+        texts, labels = _texts(X), np.asarray(y)
+        self.classes_ = unique_labels(labels)
+        given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
+        self._folder = None if self.output_dir else tempfile.TemporaryDirectory(prefix="finewright-")
+        self.run_ = api.train(
+            texts,
+            [str(label) for label in labels],
+            model=self.model,
+            method=self.method,
+            method_options=self.method_options,
+            training={**given, **(self.training or {})},
+            data_config={"test_fraction": 0.0},
+            seed=self.random_state,
+            output_dir=Path(self._folder.name) / "run" if self._folder else self.output_dir,
+        )
+        self._model = self.run_.load()
+        return self
+
+    def predict_proba(self, X: Sequence[str]) -> np.ndarray:
+        """Return the probability of every class, shape (texts, classes), in the order of `classes_`."""
+        check_is_fitted(self)
+        order = [self._model.labels.index(str(label)) for label in self.classes_]
+        return self._model.predict_proba(_texts(X))[:, order]
+
+    def predict(self, X: Sequence[str]) -> np.ndarray:
+        """Return the most probable label of every text."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        return tags
+
+
+def _texts(X: Any) -> list[str]:
+    if isinstance(X, str):
+        raise ValueError("wanted several texts, found one string")
+    return [str(text) for text in (X.tolist() if hasattr(X, "tolist") else X)]

@@ -1,0 +1,83 @@
+"""The scikit-learn classifier, used as scikit-learn uses classifiers."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import estimator_checks
+
+from finewright.sklearn import TextClassifier
+from support import tiny
+
+TEXTS = [f"{('where is my parcel', 'charged twice')[n % 2]} {n}" for n in range(48)]
+LABELS = np.array([n % 2 for n in range(48)])
+QUICK = {"num_threads": 1, "tokens_per_micro_batch": 120}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tiny.folder(tmp_path_factory.mktemp("sklearn") / "gpt2"))
+
+
+def classifier(model, **extra):
+    return TextClassifier(model=model, method="full", max_steps=6, learning_rate=3e-3, training=QUICK, **extra)
+
+
+def test_labels_come_back_as_they_were_given(model):
+    made = classifier(model).fit(TEXTS, LABELS)
+    assert made.classes_.tolist() == [0, 1]
+    assert made.predict(TEXTS[:4]).dtype == LABELS.dtype
+    shares = made.predict_proba(TEXTS[:4])
+    assert shares.shape == (4, 2)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert made.score(TEXTS, LABELS) > 0.9
+    assert made.run_.result.num_test == 0
+
+
+def test_the_same_seed_is_the_same_classifier(model):
+    one, other = (classifier(model, random_state=3).fit(TEXTS, LABELS).predict_proba(TEXTS) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+def test_it_works_in_a_pipeline_with_cross_validation(model):
+    made = make_pipeline(FunctionTransformer(lambda texts: [text.strip() for text in texts]), classifier(model))
+    scores = cross_val_score(made, TEXTS, LABELS, cv=2)
+    assert scores.shape == (2,)
+    assert scores.min() > 0.5
+
+
+def test_a_grid_searches_over_its_parameters(model):
+    search = GridSearchCV(classifier(model), {"learning_rate": [1e-7, 3e-3]}, cv=2).fit(TEXTS, LABELS)
+    assert search.best_params_ == {"learning_rate": 3e-3}
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_no_attributes_set_in_init,
+        estimator_checks.check_get_params_invariance,
+        estimator_checks.check_set_params,
+        estimator_checks.check_parameters_default_constructible,
+        estimator_checks.check_estimator_repr,
+        estimator_checks.check_estimator_cloneable,
+        estimator_checks.check_estimator_tags_renamed,
+        estimator_checks.check_valid_tag_types,
+        estimator_checks.check_do_not_raise_errors_in_init_or_set_param,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_scikit_learn_s_own_checks_that_want_no_numbers(check):
+    """The others fit on matrices of numbers; this classifier reads texts."""
+    check("TextClassifier", TextClassifier())
+
+
+def test_it_says_when_it_is_not_fitted(model):
+    made = classifier(model)
+    with pytest.raises(NotFittedError):
+        made.predict(TEXTS)
+    assert clone(made).get_params() == made.get_params()
+    with pytest.raises(ValueError, match="wanted several texts, found one string"):
+        made.fit("one text", [0])

@@ -81,7 +81,10 @@ def options_page() -> str:
     groups: dict[str, list[tuple[str, str, str]]] = {}
     for name, default, text in config.describe_options(config.RunConfig):
         groups.setdefault(name.rpartition(".")[0], []).append((_code(name), _code(default), text))
-    parts = ["# Options", "Set an option with `--set name=value`, in a TOML file, or in Python. `auto` means chosen automatically."]
+    parts = [
+        "# Options",
+        "Set an option with `--set name=value`, in a TOML file, or in Python. `auto` means chosen automatically.",
+    ]
     for group, rows in groups.items():
         parts += [f"## {group or 'run'}", table(("option", "default", "meaning"), rows)]
     return "\n\n".join(parts)
@@ -101,7 +104,9 @@ def methods_page() -> str:
         if method.needs:
             facts.append(f"- needs: `pip install 'finewright[{method.needs}]'`")
         parts += [f"## {name}", f"{method.summary[:1].upper()}{method.summary[1:]}.", "\n".join(facts)]
-        rows = [(_code(option), _code(default), text) for option, default, text in config.describe_options(method, prefix="method.")]
+        rows = [
+            (_code(option), _code(default), text) for option, default, text in config.describe_options(method, prefix="method.")
+        ]
         if rows:
             parts.append(table(("option", "default", "meaning"), rows))
     parts.append("[Learning rates](../explanation/learning-rates.md) explains where the learning rates come from.")
@@ -112,14 +117,14 @@ def models_page() -> str:
     """Return the architectures that can be fine-tuned."""
     known = {name: architectures.architecture_of(_Config(name)) for name in architectures.architecture_names()}
     rows = [(_code(name), "no" if (why := known[name].not_packable) else "yes", why) for name in known]
-    return "\n\n".join(
-        [
-            "# Models",
-            "`--model` takes a hub id, a local folder, or `mini`, the built-in model. The `model_type` in the model's `config.json` must be one of these:",
-            table(("architecture", "packed", "why not"), rows),
-            "Architectures that cannot be packed run in padded batches. [Packing](../explanation/packing.md) explains the difference.",
-        ]
+    before = (
+        "`--model` takes a hub id, a local folder, or `mini`, the built-in model. "
+        "The `model_type` in the model's `config.json` must be one of these:"
     )
+    after = (
+        "Architectures that cannot be packed run in padded batches. [Packing](../explanation/packing.md) explains the difference."
+    )
+    return "\n\n".join(["# Models", before, table(("architecture", "packed", "why not"), rows), after])
 
 
 class _Config:
@@ -140,7 +145,10 @@ def exit_codes_page() -> str:
 
 def architecture_page() -> str:
     """Return packages and modules with the first line of their docstrings, in import order where a package states one."""
-    parts = ["# Architecture", "A package imports only from packages that come before it in this order: " + ", ".join(_import_order()) + "."]
+    parts = [
+        "# Architecture",
+        "A package imports only from packages that come before it in this order: " + ", ".join(_import_order()) + ".",
+    ]
     parts.append(table(("package", "purpose"), [(_code(name), _first_line(_package_file(name))) for name in _import_order()]))
     for name in _import_order():
         folder = SOURCE / name

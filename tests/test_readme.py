@@ -28,12 +28,16 @@ def test_methods_architectures_and_make_targets_are_real():
 
 def test_extras_exist():
     extras = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
-    assert [name for name in re.findall(r"finewright\[(\w+)\]", README) if not re.search(rf"^{name} = ", extras, re.MULTILINE)] == []
+    assert [
+        name for name in re.findall(r"finewright\[(\w+)\]", README) if not re.search(rf"^{name} = ", extras, re.MULTILINE)
+    ] == []
 
 
 def test_numbers_of_the_tables_come_from_the_benchmark_pages():
     measured = set(re.findall(r"[\d.]+", "".join(path.read_text() for path in (ROOT / "docs/benchmarks").glob("*.md"))))
-    numbers = [number for line in README.splitlines() if line.startswith("| ") for number in re.findall(r"\b\d[\d.]*\b(?!-bit)", line)]
+    numbers = [
+        number for line in README.splitlines() if line.startswith("| ") for number in re.findall(r"\b\d[\d.]*\b(?!-bit)", line)
+    ]
     assert len(numbers) >= 16
     assert [number for number in numbers if number not in measured] == []
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+import finewright
 from finewright import methods
 from finewright.cli import main
 from finewright.core import config
@@ -185,6 +186,13 @@ def test_python_examples_compile(path):
     for language, code in fences(path.read_text()):
         if language == "python":
             ast.parse(code)
+
+
+def test_names_of_the_python_examples_are_public():
+    if not hasattr(finewright, "load"):
+        pytest.skip("the Python API that the docs show is not there yet")
+    text = "".join(path.read_text() for path in WRITTEN)
+    assert [name for name in sorted(set(re.findall(r"\bfw\.(\w+)", text))) if not hasattr(finewright, name)] == []
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=name_of)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup demo test check test-faults test-nightly test-slow test-browser test-gpu test-network lock clean
+.PHONY: setup demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
 
 setup: $(VENV)/.ready
 
@@ -47,5 +47,9 @@ test-browser: setup
 test-network: setup
 	$(BIN)/python -m pytest -m network
 
+docs: setup
+	$(BIN)/python scripts/build_reference.py
+	$(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .hypothesis

@@ -44,7 +44,7 @@ def test_embeddings_can_be_trained_too():
 
 
 def test_more_blocks_than_there_are():
-    with pytest.raises(UserError, match=r"method\.blocks: wanted the top 4 blocks trained, the model has 3"):
+    with pytest.raises(UserError, match=r"method\.num_layers: wanted the top 4 blocks trained, the model has 3"):
         prepared("freeze", num_layers=4)
 
 

@@ -57,7 +57,7 @@ VARIANTS = [
     {"init_weights": "gaussian"},
     {"num_layers": 1},
     {"init_weights": "pissa"},
-    {"init_weights": "pissa", "target": "all-linear", "rslora": True},
+    {"init_weights": "pissa", "target_modules": "all-linear", "rslora": True},
 ]
 
 
@@ -85,8 +85,8 @@ def test_slices_leave_the_rest_of_the_projection_alone(kind, tmp_path):
     """The update of a fused projection must be zero outside query and value, for interleaved heads too."""
     prepared_model = prepared("lora", kind=kind, rank=4, dropout=0.0)
     step(prepared_model, times=4)
-    block = prepared_model.network.get_submodule(prepared_model.architecture.blocks)[1]
-    layer = block.get_submodule(prepared_model.architecture.parts["query"][0])
+    block = prepared_model.network.get_submodule(prepared_model.architecture.layers)[1]
+    layer = block.get_submodule(prepared_model.architecture.projections["query"][0])
     delta = layer.get_delta_weight("default")
     rows = delta.T if layer.fan_in_fan_out else delta
     config = prepared_model.network.config
@@ -127,7 +127,7 @@ def test_auto_peft_loads_a_three_label_adapter_with_the_config_beside_it(tmp_pat
 
 
 def test_unknown_target_lists_what_there_is():
-    with pytest.raises(UserError, match=r"method\.target: no module 'qproj' in a block.*\n.*query.*attn\.c_attn"):
+    with pytest.raises(UserError, match=r"method\.target_modules: no module 'qproj' in a block.*\n.*query.*attn\.c_attn"):
         prepared("lora", target_modules="qproj")
 
 

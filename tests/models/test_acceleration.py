@@ -76,7 +76,7 @@ def test_a_large_network_is_not_held_twice(monkeypatch):
     packable = acceleration.kernels.can_pack(torch.float32)
     assert hasattr(prepared_model.network.transformer.h[0].mlp.c_fc, "packed") == packable
     acceleration.accelerate(prepared_model)
-    assert sum(map(acceleration.kernels.num_numbers, prepared_model.network.transformer.h.modules())) == 3 * 12 * 32 * 32
+    assert sum(map(acceleration.kernels.count_numbers, prepared_model.network.transformer.h.modules())) == 3 * 12 * 32 * 32
 
 
 def sketched(kind, name):

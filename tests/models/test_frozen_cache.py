@@ -48,7 +48,7 @@ def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **opti
     prepared_model.num_frozen_layers = frozen_cache.count_frozen_layers(prepared_model)
     if cached:
         prepared_model.frozen_prefix = frozen_cache.FrozenPrefix(
-            net, blocks=architecture.blocks, num_blocks=prepared_model.num_frozen_layers
+            net, layers=architecture.layers, num_layers=prepared_model.num_frozen_layers
         )
     return prepared_model
 
@@ -273,7 +273,7 @@ def test_padded_architectures_have_no_trunk():
 def test_dropout_rests_below_and_works_above(kind):
     prepared_model = prepared(kind)
     prepared_model.train()
-    blocks = prepared_model.network.get_submodule(prepared_model.architecture.blocks)
+    blocks = prepared_model.network.get_submodule(prepared_model.architecture.layers)
     assert [block.training for block in blocks] == [False, False, True]
     assert not any(m.training for m in blocks[0].modules())
     assert all(m.training for m in blocks[2].modules())
@@ -294,7 +294,7 @@ def test_a_pass_that_fails_leaves_the_network_whole():
 
 
 def test_the_file_is_closed_with_the_last_who_has_the_states():
-    rows = fill(prepared(blocks=1, cached=True), where="file")
+    rows = fill(prepared(num_layers=1, cached=True), where="file")
     descriptor = rows.kept.kept
     os.fstat(descriptor)
     again = replace(rows, targets=[])

@@ -15,7 +15,7 @@ WAYS = {
     "everything": ("full", {}),
     "top block": ("freeze", {"num_layers": 1}),
     "adapters everywhere": ("lora", {"target_modules": "all-linear", "dropout": 0.0}),
-    "prompt": ("prompt", {"tokens": 4}),
+    "prompt": ("prompt", {"num_virtual_tokens": 4}),
 }
 
 
@@ -59,8 +59,8 @@ def test_scores_and_gradients_are_those_of_the_whole_row(kind, way):
 def rows_through(prepared_model, lengths):
     """Rows that pass through the last block's MLP."""
     seen = []
-    block = prepared_model.network.get_submodule(prepared_model.architecture.blocks)[-1]
-    module = block.get_submodule(prepared_model.architecture.parts["mlp"][0])
+    block = prepared_model.network.get_submodule(prepared_model.architecture.layers)[-1]
+    module = block.get_submodule(prepared_model.architecture.projections["mlp"][0])
     handle = module.register_forward_hook(lambda module, args, output: seen.append(output.shape[1]))
     scores_and_gradients(prepared_model, lengths)
     handle.remove()

@@ -118,3 +118,13 @@ def test_gradients_reach_the_rows_of_a_batch_alone():
     grad = prepared_model.network.transformer.wte.rows.grad
     assert {USED[row] for row in grad.any(dim=1).nonzero().flatten().tolist()} == {9, 30}
     assert prepared_model.network.transformer.wte.weight.grad is None
+
+
+def test_an_embedding_tied_to_an_output_layer_is_not_trimmed():
+    prepared_model = prepared()
+    embedding = prepared_model.network.get_input_embeddings()
+    prepared_model.network.lm_head = torch.nn.Linear(32, 320, bias=False)
+    prepared_model.network.lm_head.weight = embedding.weight
+    assert trimmed_embedding.trim_embedding(prepared_model, USED) == 0
+    assert type(embedding) is torch.nn.Embedding
+    assert embedding.weight.requires_grad

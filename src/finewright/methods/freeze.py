@@ -36,7 +36,7 @@ class Freeze(Method):
         """Train the top blocks and all that comes after them."""
         from finewright.models.prepared import PreparedModel
 
-        blocks = network.get_submodule(architecture.blocks)
+        blocks = network.get_submodule(architecture.layers)
         num_top, notes = self._num_top(network, architecture=architecture)
         freeze_all(network, head=head)
         above = [network.get_submodule(name) for name in (architecture.final_norm, architecture.pooler) if name]
@@ -47,7 +47,7 @@ class Freeze(Method):
         return PreparedModel(network=network, trainable_module=network, architecture=architecture, notes=notes)
 
     def _num_top(self, network: Any, *, architecture: Architecture) -> tuple[int, list[str]]:
-        blocks = network.get_submodule(architecture.blocks)
+        blocks = network.get_submodule(architecture.layers)
         if self.num_layers is not None and self.num_layers > len(blocks):
             raise UserError(
                 f"wanted the top {self.num_layers} blocks trained, the model has {len(blocks)}",
@@ -74,5 +74,5 @@ def _embeddings_train(network: Any, *, architecture: Architecture) -> None:
     """Token, position and type embeddings: all of the body that is neither block nor above the blocks."""
     for name, parameter in network.named_parameters():
         above = tuple(f"{part}." for part in (architecture.final_norm, architecture.pooler) if part)
-        if name.startswith(f"{architecture.body}.") and not name.startswith((f"{architecture.blocks}.", *above)):
+        if name.startswith(f"{architecture.body}.") and not name.startswith((f"{architecture.layers}.", *above)):
             parameter.requires_grad_(True)

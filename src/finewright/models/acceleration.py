@@ -24,7 +24,7 @@ def compiled_parts(prepared_model: PreparedModel) -> Iterator[torch.nn.Module]:
 
     The last block, where it runs for few tokens only, is left out, and so is what hooks look into.
     """
-    blocks = list(prepared_model.network.get_submodule(prepared_model.architecture.blocks))
+    blocks = list(prepared_model.network.get_submodule(prepared_model.architecture.layers))
     attention = prepared_model.architecture.attention.partition(".")[0]
     for block in blocks if prepared_model.pooled_last_layer is None else blocks[:-1]:
         for name, part in block.named_children():
@@ -97,7 +97,7 @@ def accelerate(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
     if prepared_model.pooled_last_layer is None:
         prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(network, architecture=architecture)
     kernels.fuse(network)
-    blocks = network.get_submodule(architecture.blocks)
+    blocks = network.get_submodule(architecture.layers)
     # Counted whether frozen or not, so that a network is treated alike while it is trained and when it is loaded again.
     if device == "cpu" and sum(map(kernels.count_numbers, blocks.modules())) <= MOST_PACKED_NUMBERS:
         for module in filter(kernels.is_packable, blocks.modules()):
@@ -136,7 +136,7 @@ def describe_acceleration(prepared_model: PreparedModel, *, device: str) -> list
         lines.append(("fast.attention", "one kernel", "all texts of a row at once; it was tried and is right here"))
     elif device == "cuda" and _in_length_groups(prepared_model):
         lines.append(("fast.attention", "length by length", _why_not_at_once(prepared_model)))
-    matrices = list(prepared_model.network.get_submodule(prepared_model.architecture.blocks).modules())
+    matrices = list(prepared_model.network.get_submodule(prepared_model.architecture.layers).modules())
     copied = [module.weight for module in matrices if kernels.is_packable(module)]
     if device == "cpu" and copied:
         numbers = sum(map(kernels.count_numbers, matrices))

@@ -37,7 +37,7 @@ Watch = Callable[[], AbstractContextManager[Any]]
 def count_frozen_layers(prepared_model: PreparedModel) -> int:
     """How many blocks, from the lowest on, come out the same whatever is learnt; at most all but the last."""
     network, architecture = prepared_model.network, prepared_model.architecture
-    blocks = network.get_submodule(architecture.blocks)
+    blocks = network.get_submodule(architecture.layers)
     if prepared_model.prompt is not None or architecture.not_packable:
         return 0
     above = tuple(f"{name}." for name in (architecture.final_norm, architecture.pooler) if name)
@@ -77,17 +77,18 @@ class _Stopping(_Passing):
 
 
 class FrozenPrefix:
-    """The lowest `num_blocks` blocks of a network and everything below them.
+    """The lowest `num_layers` layers of a network and everything below them.
 
-    The network's own list of blocks is put aside during a pass, so names, saving and the blocks themselves stay untouched.
+    During a forward pass another list stands in the place of the network's layers, so the layers themselves, their names and
+    what is saved do not change.
     """
 
-    def __init__(self, network: Any, *, blocks: str, num_blocks: int) -> None:
-        holder, _, self._name = blocks.rpartition(".")
-        self._holder, self.num_blocks = network.get_submodule(holder), num_blocks
-        own = list(network.get_submodule(blocks))
-        self._passing = {block: _Passing(block) for block in own[:num_blocks]}
-        self._last, self._stopping = self._passing[own[num_blocks - 1]], _Stopping(own[num_blocks])
+    def __init__(self, network: Any, *, layers: str, num_layers: int) -> None:
+        holder, _, self._name = layers.rpartition(".")
+        self._holder, self.num_layers = network.get_submodule(holder), num_layers
+        own = list(network.get_submodule(layers))
+        self._passing = {layer: _Passing(layer) for layer in own[:num_layers]}
+        self._last, self._stopping = self._passing[own[num_layers - 1]], _Stopping(own[num_layers])
 
     @contextlib.contextmanager
     def serving(self, states_TH: torch.Tensor) -> Iterator[None]:
@@ -261,7 +262,7 @@ def _key(prepared_model: PreparedModel, encoded: EncodedSplit, *, dtype: torch.d
     device = network.get_input_embeddings().weight.device.type
     computed = {"environment": hardware.environment(), "device": device, "bfloat16": prepared_model.bfloat16}
     computed["packed"] = kernels.can_pack(torch.bfloat16 if prepared_model.bfloat16 else torch.float32)
-    told = [shape, computed, frozen_prefix.num_blocks, str(dtype)]
+    told = [shape, computed, frozen_prefix.num_layers, str(dtype)]
     parts: list[Any] = [_FORMAT, json.dumps(told, sort_keys=True, default=str)]
     parts += [np.array(encoded.lengths).data, encoded.flat().astype(np.int32).data]
     above = tuple(f"{name}." for name in (architecture.final_norm, architecture.pooler) if name)
@@ -270,7 +271,7 @@ def _key(prepared_model: PreparedModel, encoded: EncodedSplit, *, dtype: torch.d
         if (
             name.startswith(f"{architecture.body}.")
             and not name.startswith(above)
-            and (index is None or index < frozen_prefix.num_blocks)
+            and (index is None or index < frozen_prefix.num_layers)
         ):
             parts += [name, memoryview(_bytes(tensor.detach().cpu()))]
     return cache.make_key(parts)

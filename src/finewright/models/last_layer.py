@@ -67,14 +67,14 @@ class PooledLastLayer:
 
 def install_pooled_last_layer(network: Any, *, architecture: Architecture) -> PooledLastLayer | None:
     """Hook up the last block; None where the architecture does not say how, which runs it over the whole row."""
-    if architecture.not_packable or not architecture.attention_entry:
+    if architecture.not_packable or not architecture.attention_entry or architecture.pooling not in ("first", "last"):
         return None
-    block = network.get_submodule(architecture.blocks)[-1]
-    last = PooledLastLayer(architecture.pool, block)
+    block = network.get_submodule(architecture.layers)[-1]
+    last = PooledLastLayer(architecture.pooling, block)
     setattr(block.get_submodule(architecture.attention), NARROW, last)
     block.register_forward_pre_hook(last.enter_block, with_kwargs=True)
     block.get_submodule(architecture.attention_entry).register_forward_pre_hook(last.enter_attention, with_kwargs=True)
-    block.get_submodule(architecture.parts["output"][0]).register_forward_pre_hook(last.leave_attention)
+    block.get_submodule(architecture.projections["output"][0]).register_forward_pre_hook(last.leave_attention)
     end = network.get_submodule(architecture.final_norm) if architecture.final_norm else block
     end.register_forward_hook(last.leave)
     return last

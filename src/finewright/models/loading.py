@@ -61,7 +61,7 @@ def load_model(
     network.config.use_cache = False
     network.name_or_path = source.name
     notes += use_packed_attention(network, architecture)
-    if not len(network.get_submodule(architecture.blocks)):
+    if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no blocks", where=str(source.path / "config.json"), fix="another model folder")
     _require_finite(network, source.name)
     kept = not random and not _touches(missing, architecture.head) and _same_labels(source, labels)

@@ -68,7 +68,7 @@ def meta_model(
         raise UserError(what, where=str(source.path / "config.json"), fix="another model folder")
     if four_bit is not None:
         with torch.device("meta"):
-            quantization.meta_quantize(network, blocks=architecture.blocks, four_bit=four_bit, bfloat16=bfloat16)
+            quantization.meta_quantize(network, layers=architecture.layers, four_bit=four_bit, bfloat16=bfloat16)
     with quiet_libraries():
         origin = BaseModelRef(source.name, source.revision, load_tokenizer(source.path, network) if tokenizer else None)
     pooled = architecture.pooler and not has_pooler(source.path)

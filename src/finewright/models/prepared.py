@@ -65,7 +65,7 @@ class PreparedModel:
         names = [name for name in (self.architecture.final_norm, self.architecture.pooler) if name]
         self.network.get_submodule(self.architecture.body).eval()
         for module in [
-            *self.network.get_submodule(self.architecture.blocks)[self.num_frozen_layers :],
+            *self.network.get_submodule(self.architecture.layers)[self.num_frozen_layers :],
             *map(self.network.get_submodule, names),
         ]:
             module.train()
@@ -104,7 +104,7 @@ def use_bfloat16(prepared_model: PreparedModel) -> None:
     from transformers.pytorch_utils import Conv1D
 
     prepared_model.bfloat16 = True
-    for module in prepared_model.network.get_submodule(prepared_model.architecture.blocks).modules():
+    for module in prepared_model.network.get_submodule(prepared_model.architecture.layers).modules():
         packed = isinstance(module, torch.nn.Linear) and not module.weight.is_floating_point()
         if isinstance(module, torch.nn.Linear | Conv1D) and not packed and not any(p.requires_grad for p in module.parameters()):
             module.to(torch.bfloat16)

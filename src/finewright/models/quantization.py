@@ -88,11 +88,11 @@ def dequantise(packed: Any, *, into: Any) -> None:
         plain.weight.data.copy_(weight.T if isinstance(plain, Conv1D) else weight)
 
 
-def meta_quantize(network: Any, *, blocks: str, four_bit: FourBit, bfloat16: bool) -> None:
+def meta_quantize(network: Any, *, layers: str, four_bit: FourBit, bfloat16: bool) -> None:
     """Put a packed matrix's outline in the place of every matrix of the blocks; on the meta device, in place."""
     from transformers.pytorch_utils import Conv1D
 
-    root = network.get_submodule(blocks)
+    root = network.get_submodule(layers)
     for name, module in list(root.named_modules()):
         if isinstance(module, nn.Linear | Conv1D):
             parent, _, leaf = name.rpartition(".")

@@ -49,7 +49,7 @@ def deep_sketch(kind, method, *, num_blocks=NUM_BLOCKS):
         net.name_or_path = "tiny"
         architecture = architecture_of(config)
         if method.quantization():
-            quantization.meta_quantize(net, blocks=architecture.blocks, four_bit=method.quantization(), bfloat16=True)
+            quantization.meta_quantize(net, layers=architecture.layers, four_bit=method.quantization(), bfloat16=True)
     from finewright.models.attention import packed
 
     packed.register()

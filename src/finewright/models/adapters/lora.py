@@ -61,7 +61,7 @@ def wrap_lora(
 def _targets(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[Target]:
     wanted = PROJECTIONS if _ALL_LINEAR in options.target_modules else options.target_modules
     meanings = [name for name in wanted if name in PROJECTIONS]
-    targets = list(architecture.block_modules(meanings))
+    targets = list(architecture.layer_modules(meanings))
     for name in (name for name in wanted if name not in PROJECTIONS):
         targets += [(module, ()) for module in _modules_named(network, architecture=architecture, name=name)]
     if not targets:
@@ -84,7 +84,7 @@ def _peft_config(  # noqa: PLR0913  what PEFT wants to know
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
-    block = network.get_submodule(architecture.blocks)[0]
+    block = network.get_submodule(architecture.layers)[0]
     conv1d = isinstance(block.get_submodule(targets[0][0]), Conv1D)
     if conv1d and start == "olora":
         raise UserError(
@@ -101,7 +101,7 @@ def _peft_config(  # noqa: PLR0913  what PEFT wants to know
         rank_pattern={module: options.rank * count for module, count in sliced.items()},
         alpha_pattern={module: _tidy(options.alpha * _growth(options, count)) for module, count in sliced.items()},
         layers_to_transform=_layers(network, options=options, architecture=architecture),
-        layers_pattern=architecture.blocks.rpartition(".")[2] if options.num_layers else None,
+        layers_pattern=architecture.layers.rpartition(".")[2] if options.num_layers else None,
         use_rslora=options.rslora,
         use_dora=options.dora,
         init_lora_weights=True if ours else start,
@@ -119,7 +119,7 @@ def _growth(options: LoraOptions, factor: int) -> float:
 
 
 def _layers(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[int] | None:
-    num_blocks = len(network.get_submodule(architecture.blocks))
+    num_blocks = len(network.get_submodule(architecture.layers))
     if options.num_layers > num_blocks:
         fix = f"a number from 0 (all) to {num_blocks}"
         raise UserError(
@@ -133,7 +133,7 @@ def _cut_slices(
 ) -> None:
     from finewright.models.adapters.sliced import start_from_principal_parts, train_slices
 
-    for block in network.get_submodule(architecture.blocks):
+    for block in network.get_submodule(architecture.layers):
         for module, slices in targets:
             layer = block.get_submodule(module)
             if not slices or not hasattr(layer, "lora_A"):
@@ -180,7 +180,7 @@ def _tidy(number: float) -> float | int:
 
 def _modules_named(network: Any, *, architecture: Architecture, name: str) -> list[str]:
     """Modules inside a block whose name ends in `name`."""
-    block = network.get_submodule(architecture.blocks)[0]
+    block = network.get_submodule(architecture.layers)[0]
     matrices = [path for path, module in block.named_modules() if getattr(module, "weight", None) is not None]
     linear = [path for path in matrices if block.get_submodule(path).weight.ndim == 2]  # a packed one is a column
     found = [path for path in linear if path == name or path.endswith(f".{name}")]

@@ -38,8 +38,8 @@ class LayerRun:
 @contextmanager
 def shortened(prepared_model: PreparedModel) -> Iterator[list[LayerRun]]:
     """Inside, the network has but KEPT blocks of every run of equal ones; afterwards it has all again."""
-    blocks: Any = prepared_model.network.get_submodule(prepared_model.architecture.blocks)
-    parent_name, _, name = prepared_model.architecture.blocks.rpartition(".")
+    blocks: Any = prepared_model.network.get_submodule(prepared_model.architecture.layers)
+    parent_name, _, name = prepared_model.architecture.layers.rpartition(".")
     parent = prepared_model.network.get_submodule(parent_name)
     runs, kept = [], []
     for _, group in groupby(list(blocks), key=lambda block: (_signature(block), _is_kept(prepared_model, block))):

@@ -55,7 +55,7 @@ def _code() -> str:
 def _structure(prepared_model: PreparedModel) -> str:
     """The network and how it is run: config, every module with its settings, every tensor's shape, dtype and role."""
     config = {key: value for key, value in prepared_model.network.config.to_dict().items() if key != "_name_or_path"}
-    blocks = prepared_model.network.get_submodule(prepared_model.architecture.blocks)
+    blocks = prepared_model.network.get_submodule(prepared_model.architecture.layers)
     state = {
         "config": repr(config),
         "attention": prepared_model.network.config._attn_implementation,

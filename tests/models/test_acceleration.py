@@ -66,17 +66,17 @@ def test_frozen_matrices_of_an_adapter_are_packed_and_a_gpus_are_not():
 
 
 def test_a_large_network_is_not_held_twice(monkeypatch):
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32 - 1)
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 3 * 12 * 32 * 32 - 1)
     prepared_model = tiny.prepared("gpt2", "freeze")
     acceleration.accelerate(prepared_model)
     assert not any(hasattr(module, "packed") for module in prepared_model.network.modules())
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32)
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 3 * 12 * 32 * 32)
     prepared_model.network.requires_grad_(False)
     acceleration.accelerate(prepared_model)
     packable = acceleration.kernels.can_pack(torch.float32)
     assert hasattr(prepared_model.network.transformer.h[0].mlp.c_fc, "packed") == packable
     acceleration.accelerate(prepared_model)
-    assert sum(map(acceleration.kernels.count_numbers, prepared_model.network.transformer.h.modules())) == 3 * 12 * 32 * 32
+    assert sum(map(acceleration.kernels.count_matrix_weights, prepared_model.network.transformer.h.modules())) == 3 * 12 * 32 * 32
 
 
 def sketched(kind, name):
@@ -87,16 +87,16 @@ def sketched(kind, name):
 
 
 def test_what_is_done_for_speed_is_told_with_its_reason_and_nothing_else(monkeypatch):
-    parts = "the last block only where the head reads; activations and dropout in one pass over memory"
+    parts = "the last layer only for the tokens the head reads; activations and dropout in one pass over memory"
     assert sketched("gpt2", "full") == {"fast.parts": (parts, "it computes the same with less work")}
-    assert sketched("llama", "full")["fast.parts"][0] == "the last block only where the head reads"
+    assert sketched("llama", "full")["fast.parts"][0] == "the last layer only for the tokens the head reads"
     assert sketched("bloom", "full").get("fast.parts", ("",))[0].startswith("dropout in one pass")
     monkeypatch.setattr(acceleration.kernels, "can_pack", lambda dtype: True)
     value, reason = sketched("gpt2", "lora")["fast.copies"]
     numbers = 3 * (32 * 96 + 32 * 32 + 2 * 32 * 128)
-    assert (value, reason.split(" of ")[0]) == ("on", units.format_bytes(4 * numbers))
-    assert "up to 300 million numbers" in reason
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 1000)
+    assert (value, reason.split(" for ")[0]) == ("on", units.format_bytes(4 * numbers))
+    assert "up to 300 million parameters" in reason
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 1000)
     value, reason = sketched("gpt2", "lora")["fast.copies"]
     assert value == "off"
     assert "would be too much" in reason

@@ -45,10 +45,10 @@ def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **opti
     if bfloat16:
         prepared_module.use_bfloat16(prepared_model)
     acceleration.accelerate(prepared_model)
-    prepared_model.num_frozen_layers = frozen_cache.count_frozen_layers(prepared_model)
+    prepared_model.runtime.num_frozen_layers = frozen_cache.count_frozen_layers(prepared_model)
     if cached:
-        prepared_model.frozen_prefix = frozen_cache.FrozenPrefix(
-            net, layers=architecture.layers, num_layers=prepared_model.num_frozen_layers
+        prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
+            net, layers=architecture.layers, num_layers=prepared_model.runtime.num_frozen_layers
         )
     return prepared_model
 
@@ -109,7 +109,7 @@ def test_the_frozen_blocks_do_not_run_again():
 def test_a_file_serves_the_same_as_memory():
     prepared_model = prepared(cached=True)
     in_memory, in_file = fill(prepared_model), fill(prepared_model, where="file")
-    assert isinstance(in_file.kept.kept, int)
+    assert isinstance(in_file.kept.storage, int)
     for rows in ([0], [6, 1, 1], [5, 4, 3, 2]):
         assert torch.equal(in_memory.kept.rows(rows), in_file.kept.rows(rows))
         assert len(in_file.kept.rows(rows)) == sum(LENGTHS[row] for row in rows)
@@ -130,7 +130,7 @@ def test_where_memory_runs_out_the_frozen_blocks_run_over_fewer_texts_at_a_time(
     assert (max(sizes), sum(sizes)) == (2, len(LENGTHS))
     torch.testing.assert_close(found.kept.rows(range(7)), expected.kept.rows(range(7)))
     most = 0
-    with pytest.raises(UserError, match="running the frozen blocks over one text of 9 tokens") as caught:
+    with pytest.raises(UserError, match="running the frozen layers over one text of 9 tokens") as caught:
         fill(prepared(cached=True))
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
@@ -162,7 +162,7 @@ def test_what_was_just_computed_is_not_read_again(monkeypatch):
 @pytest.mark.parametrize("where", ["memory", "file"])
 def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
     """The first is held up until the second says that it waits."""
-    honest, runs, said, waiting = frozen_cache._run, [], [], threading.Event()
+    honest, runs, said, waiting = frozen_cache._run_texts, [], [], threading.Event()
 
     def slow(*arguments, **extra):
         runs.append(1)
@@ -173,7 +173,7 @@ def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
         said.append(sentence)
         waiting.set()
 
-    monkeypatch.setattr(frozen_cache, "_run", slow)
+    monkeypatch.setattr(frozen_cache, "_run_texts", slow)
     networks, rows, found = [prepared(cached=True) for _ in range(2)], encoded(), {}
 
     def work(number):
@@ -238,7 +238,7 @@ def test_memory_does_without_a_disk_and_a_file_does_not(monkeypatch, tmp_path):
 def test_bfloat16_takes_half_the_room_and_is_near():
     prepared_model = prepared(cached=True)
     exact, half = fill(prepared_model).kept, fill(prepared_model, dtype=torch.bfloat16).kept
-    assert half.kept.nbytes * 2 == exact.kept.nbytes
+    assert half.storage.nbytes * 2 == exact.storage.nbytes
     torch.testing.assert_close(half.rows([1]), exact.rows([1]), atol=0, rtol=2**-8)
 
 
@@ -295,7 +295,7 @@ def test_a_pass_that_fails_leaves_the_network_whole():
 
 def test_the_file_is_closed_with_the_last_who_has_the_states():
     rows = fill(prepared(num_layers=1, cached=True), where="file")
-    descriptor = rows.kept.kept
+    descriptor = rows.kept.storage
     os.fstat(descriptor)
     again = replace(rows, targets=[])
     del rows

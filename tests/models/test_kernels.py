@@ -43,21 +43,21 @@ def test_gradients_pass_where_states_passed():
 
 def test_what_was_drawn_can_be_drawn_again_without_the_common_generator():
     torch.manual_seed(4)
-    drawn = kernels.DropoutMask(0.3, torch.device("cpu"))
-    first = [drawn.kept(torch.empty(size)) for size in (5, 1001)]
-    state, again = torch.get_rng_state(), drawn.again()
-    assert all(map(torch.equal, first, [again.kept(torch.empty(size)) for size in (5, 1001)]))
+    mask = kernels.DropoutMask(0.3, torch.device("cpu"))
+    first = [mask.sample(torch.empty(size)) for size in (5, 1001)]
+    state, again = torch.get_rng_state(), mask.replay()
+    assert all(map(torch.equal, first, [again.sample(torch.empty(size)) for size in (5, 1001)]))
     assert torch.equal(torch.get_rng_state(), state)
     assert set(first[1].tolist()) == {0.0, 1.0}
     assert first[1].mean().item() == pytest.approx(0.7, abs=0.06)
-    assert drawn.weight == pytest.approx(1 / 0.7, rel=1e-4)
+    assert mask.weight == pytest.approx(1 / 0.7, rel=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.999999, 1.0])
 def test_where_all_is_dropped_nothing_stays(share):
-    drawn = kernels.DropoutMask(share, torch.device("cpu"))
-    assert not drawn.kept(torch.empty(7, 3)).any()
-    assert not drawn.again().kept(torch.empty(7, 3)).any()
+    mask = kernels.DropoutMask(share, torch.device("cpu"))
+    assert not mask.sample(torch.empty(7, 3)).any()
+    assert not mask.replay().kept(torch.empty(7, 3)).any()
 
 
 def test_dropout_rests_in_evaluation_and_at_zero():

@@ -45,10 +45,10 @@ CASES = [(kind, way) for kind in PACKABLE for way in WAYS]
 def test_scores_and_gradients_are_those_of_the_whole_row(kind, way):
     scores, gradients = scores_and_gradients(prepared(kind, way))
     prepared_model = prepared(kind, way)
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
-    assert prepared_model.pooled_last_layer is not None
+    assert prepared_model.runtime.pooled_last_layer is not None
     narrow_scores, narrow_gradients = scores_and_gradients(prepared_model)
     assert scores.std() > 1e-3
     torch.testing.assert_close(narrow_scores, scores, atol=1e-6, rtol=1e-6)
@@ -71,7 +71,7 @@ def rows_through(prepared_model, lengths):
 def test_one_row_of_each_text_passes_through_the_last_mlp(kind):
     prepared_model = prepared(kind, "everything")
     assert rows_through(prepared_model, LENGTHS) == [sum(LENGTHS)]
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     assert rows_through(prepared_model, LENGTHS) == [len(LENGTHS)]
@@ -81,12 +81,12 @@ def test_one_row_of_each_text_passes_through_the_last_mlp(kind):
 
 def test_texts_of_one_token_leave_nothing_to_cut():
     prepared_model = prepared("gpt2", "everything")
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     scores_and_gradients(prepared_model, (1, 1))
-    assert prepared_model.pooled_last_layer.states is None
-    assert not prepared_model.pooled_last_layer.active
+    assert prepared_model.runtime.pooled_last_layer.states is None
+    assert not prepared_model.runtime.pooled_last_layer.active
 
 
 @pytest.mark.parametrize("kind", ["bloom", "opt"])
@@ -96,14 +96,14 @@ def test_padded_architectures_run_over_the_whole_row(kind):
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 def test_blocks_that_are_computed_twice_are_cut_twice(kind):
-    """With activation checkpointing the hooks run again on the way back."""
+    """With activation checkpointing the hooks run again on the backward pass."""
     prepared_model = prepared(kind, "everything")
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     scores, gradients = scores_and_gradients(prepared_model)
     again = prepared(kind, "everything")
-    again.pooled_last_layer = last_layer.install_pooled_last_layer(again.network, architecture=again.architecture)
+    again.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(again.network, architecture=again.architecture)
     for module in again.network.modules():
         if hasattr(module, "gradient_checkpointing"):
             module.gradient_checkpointing = True
@@ -129,7 +129,7 @@ def test_with_frozen_weights_in_bfloat16_too(kind, way):
 
     scores, gradients = scores_and_gradients(half())
     prepared_model = half()
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     narrow_scores, narrow_gradients = scores_and_gradients(prepared_model)

@@ -64,4 +64,4 @@ class QLoRA(Method, LoraOptions):
         lora.save_adapter(prepared_model.trainable_module, folder, options=self, start={})
         architecture = prepared_model.architecture
         skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
-        write_quantization(folder, self.quantization(), skip=skip, bfloat16=prepared_model.bfloat16)
+        write_quantization(folder, self.quantization(), skip=skip, bfloat16=prepared_model.runtime.bfloat16)

@@ -24,8 +24,8 @@ def compute_logits(
     """
     network, architecture = prepared_model.network, prepared_model.architecture
     num_before = 0  # prompt tokens before every text's own ones
-    with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=prepared_model.bfloat16):
-        above_prefix = nullcontext() if states_TH is None else prepared_model.frozen_prefix.serving(states_TH)
+    with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=prepared_model.runtime.bfloat16):
+        above_prefix = nullcontext() if states_TH is None else prepared_model.runtime.frozen_prefix.serving(states_TH)
         if states_TH is None:
             states_TH = network.get_input_embeddings()(ids_T)
         if prepared_model.prompt is not None:
@@ -40,7 +40,7 @@ def compute_logits(
                 layout,
                 first_position=architecture.first_position(network.config),
             )
-    pooled_last_layer = prepared_model.pooled_last_layer
+    pooled_last_layer = prepared_model.runtime.pooled_last_layer
     hidden_NH = None if pooled_last_layer is None else pooled_last_layer.take()
     if hidden_NH is None:
         hidden_NH = _pool(hidden_TH, layout, pooling=architecture.pooling, num_before=num_before)

@@ -58,9 +58,9 @@ class Optimizations:
         """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""
         restricted = 0 if self.used_tokens is None else trimmed_embedding.trim_embedding(prepared_model, self.used_tokens)
         acceleration.accelerate(prepared_model, device=device)
-        prepared_model.num_frozen_layers = self.num_still
+        prepared_model.runtime.num_frozen_layers = self.num_still
         if self.where is not None:
-            prepared_model.frozen_prefix = frozen_cache.FrozenPrefix(
+            prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
                 prepared_model.network, layers=prepared_model.architecture.layers, num_layers=self.num_still
             )
         return restricted

@@ -98,7 +98,7 @@ def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
 def test_texts_are_looked_at_in_tiles_only_where_dropout_can_be_drawn_again(monkeypatch):
     row = torch.randn(1, 2, 6, 4)
     monkeypatch.setattr(packed, "LONG", 1)
-    monkeypatch.delitem(tiled.ROWS, "cpu")  # as on any device that is not known, such as Apple's
+    monkeypatch.delitem(tiled.QUERIES_PER_TILE, "cpu")  # as on any device that is not known, such as Apple's
     monkeypatch.setattr(tiled, "attend", lambda *_, **__: pytest.fail("in tiles"))
     packed_attention(Causal(), row, row, row, None, layout=PackedLayout((1, 5)), dropout=0.1)
 

@@ -14,7 +14,7 @@ from finewright.planning.tracer import memory
 from support import flash_kernel, tiny
 
 LENGTHS = (1, 3, 3, 8)
-SIGHTS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2)]
+MASKS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2)]
 
 
 @pytest.fixture
@@ -32,26 +32,28 @@ def on_a_gpu(kernel, monkeypatch):
     monkeypatch.setattr(varlen, "is_usable", partial(varlen.is_usable, device="cpu"))
 
 
-def there_and_back(how, layout, *, dtype=torch.bfloat16, **given):
+def forward_and_backward(how, layout, *, dtype=torch.bfloat16, **given):
     drawn = torch.Generator().manual_seed(5)
     rows = layout.prefix + sum(layout.lengths)
     states = [torch.randn(heads, rows, 16, generator=drawn).to(dtype).requires_grad_() for heads in (4, 2, 2)]
     made = how(
-        *states, layout, AttentionSpec(**{"reads": None, "sight": MaskSpec(causal=True), "scale": 0.25, "dropout": 0.0, **given})
+        *states, layout, AttentionSpec(**{"reads": None, "mask": MaskSpec(causal=True), "scale": 0.25, "dropout": 0.0, **given})
     )
     weights = torch.randn(made.shape, generator=drawn)
     return [made.float(), *(one.float() for one in torch.autograd.grad((made * weights).sum(), states))]
 
 
-@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+@pytest.mark.parametrize("mask", MASKS, ids=str)
 @pytest.mark.parametrize("reads", [None, "first", "last"])
 @pytest.mark.parametrize("prefix", [0, 5])
 @pytest.mark.usefixtures("kernel")
-def test_outcome_and_gradients_are_those_of_length_by_length(sight, reads, prefix):
-    if prefix and not sight.causal:
+def test_outcome_and_gradients_are_those_of_length_by_length(mask, reads, prefix):
+    if prefix and not mask.causal:
         pytest.skip("a prefix is what causal texts share")
     layout = PackedLayout(LENGTHS, prefix=prefix)
-    found, wanted = (there_and_back(how, layout, reads=reads, sight=sight) for how in (varlen.attend, packed.attend_by_length))
+    found, wanted = (
+        forward_and_backward(how, layout, reads=reads, mask=mask) for how in (varlen.attend, packed.attend_by_length)
+    )
     assert found[0].shape == wanted[0].shape
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=0.04, rtol=0.02)
@@ -60,7 +62,7 @@ def test_outcome_and_gradients_are_those_of_length_by_length(sight, reads, prefi
 @pytest.mark.usefixtures("kernel")
 def test_states_in_float32_go_length_by_length():
     found, wanted = (
-        there_and_back(how, PackedLayout(LENGTHS), dtype=torch.float32) for how in (varlen.attend, packed.attend_by_length)
+        forward_and_backward(how, PackedLayout(LENGTHS), dtype=torch.float32) for how in (varlen.attend, packed.attend_by_length)
     )
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
@@ -102,7 +104,7 @@ WRONG = {
     "another scale": _otherwise(scale=lambda scale: 1.3 * scale),
     "drops nothing": _otherwise(dropout=lambda _: 0.0),
     "drops nothing, and rounds": _rounding,
-    "drops something else on the way back": _forgetful,
+    "drops something else on the backward pass": _forgetful,
 }
 
 
@@ -110,7 +112,7 @@ WRONG = {
 def test_a_kernel_that_is_wrong_is_not(there):
     varlen.is_usable.cache_clear()
     with flash_kernel.on_a_cpu(there):
-        assert not all([*varlen._right(16, "cpu"), varlen._drops_alike(16, "cpu")]), "it runs, and is seen to be wrong"
+        assert not all([*varlen._is_right(16, "cpu"), varlen._drops_alike(16, "cpu")]), "it runs, and is seen to be wrong"
         assert not varlen.is_usable(16, device="cpu")
     varlen.is_usable.cache_clear()
 
@@ -158,7 +160,7 @@ def test_it_is_told_and_so_is_why_not(monkeypatch):
     assert (
         "fast.attention",
         "length by length",
-        "the kernel for all texts at once is for bfloat16",
+        "the kernel for all texts at once needs bfloat16",
     ) in acceleration.describe_acceleration(plain, device="cuda")
     monkeypatch.setattr(varlen, "is_usable", lambda width: False)
     refused = {line[0]: line for line in acceleration.describe_acceleration(prepared("gpt2", "lora"), device="cuda")}[
@@ -171,10 +173,10 @@ def test_it_is_told_and_so_is_why_not(monkeypatch):
 
 
 def traced(how, lengths, **change):
-    """Work and peak of attention there and back, of tensors without memory."""
+    """Work and peak of attention forward and backward, of tensors without memory."""
     with memory.without_memory() as ledger:
         states = [torch.empty(12, sum(lengths), 64, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
-        given = {"reads": None, "sight": MaskSpec(causal=True), "scale": 0.1, "dropout": 0.1} | change
+        given = {"reads": None, "mask": MaskSpec(causal=True), "scale": 0.1, "dropout": 0.1} | change
         how(*states, PackedLayout(lengths), AttentionSpec(**given)).sum().backward()
         return ledger.work, sum(ledger.peak({}, rest="all").values())
 
@@ -191,9 +193,9 @@ def test_a_plan_knows_what_it_takes():
 
 
 def test_a_token_that_asks_alone_sees_all_of_its_text():
-    asked = {
-        whole: traced(varlen.attend, (512,) * 4, reads="last", sight=MaskSpec(causal=not whole))[0].flops
+    flops = {
+        whole: traced(varlen.attend, (512,) * 4, reads="last", mask=MaskSpec(causal=not whole))[0].flops
         for whole in (True, False)
     }
-    assert asked[True] == 7 * 2 * 4 * 12 * 512 * 64
-    assert asked[False] == pytest.approx(asked[True], rel=2e-3)
+    assert flops[True] == 7 * 2 * 4 * 12 * 512 * 64
+    assert flops[False] == pytest.approx(flops[True], rel=2e-3)

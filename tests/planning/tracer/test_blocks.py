@@ -89,8 +89,8 @@ def test_memory_and_work_are_those_of_the_whole_depth(monkeypatch, name, options
 
 def test_a_tile_that_stands_for_all_inside_a_block_that_does(monkeypatch):
     monkeypatch.setattr(packed, "LONG", 12)
-    monkeypatch.setitem(tiled.ROWS, "cpu", 8)
-    monkeypatch.setitem(tiled.NUMBERS, "cpu", 8 * 40 * 2)
+    monkeypatch.setitem(tiled.QUERIES_PER_TILE, "cpu", 8)
+    monkeypatch.setitem(tiled.SCORES_PER_TILE, "cpu", 8 * 40 * 2)
     short = cost("gpt2", "lora", {}, gradient_accumulation_steps=1, twice=True)
     monkeypatch.setattr(blocks, "shortened", whole)
     full = cost("gpt2", "lora", {}, gradient_accumulation_steps=1, twice=True)

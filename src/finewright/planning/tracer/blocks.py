@@ -61,7 +61,7 @@ def shortened(prepared_model: PreparedModel) -> Iterator[list[LayerRun]]:
 
 def _is_kept(prepared_model: PreparedModel, block: nn.Module) -> bool:
     """Whether a block does not run in training because its outcome is kept."""
-    return prepared_model.frozen_prefix is not None and prepared_model.frozen_prefix.holds(block)
+    return prepared_model.runtime.frozen_prefix is not None and prepared_model.runtime.frozen_prefix.holds(block)
 
 
 def _signature(block: nn.Module) -> tuple[Any, ...]:

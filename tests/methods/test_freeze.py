@@ -36,7 +36,7 @@ def test_by_default_three_blocks_at_most_half_of_them():
 def test_a_share_takes_the_nearest_whole_block_and_says_so():
     prepared_model = gpt2_small(trainable_fraction=0.16)
     assert prepared_model.num_trainable() == 21_265_152 + HEAD
-    assert "top 3 blocks: 17.1% of the parameters is the nearest to 16.0%" in prepared_model.notes[0]
+    assert "top 3 layers: 17.1% of the parameters is the nearest to 16.0%" in prepared_model.notes[0]
 
 
 def test_embeddings_can_be_trained_too():
@@ -44,7 +44,7 @@ def test_embeddings_can_be_trained_too():
 
 
 def test_more_blocks_than_there_are():
-    with pytest.raises(UserError, match=r"method\.num_layers: wanted the top 4 blocks trained, the model has 3"):
+    with pytest.raises(UserError, match=r"method\.num_layers: wanted the top 4 layers trained, the model has 3"):
         prepared("freeze", num_layers=4)
 
 

@@ -38,7 +38,7 @@ def test_all_linear_of_gpt2_small():
 
 def test_top_blocks_only():
     assert gpt2_small(num_layers=4) == 294_912 // 3
-    with pytest.raises(UserError, match="wanted the top 13 blocks, the model has 12"):
+    with pytest.raises(UserError, match="wanted the top 13 layers, the model has 12"):
         gpt2_small(num_layers=13)
 
 
@@ -127,7 +127,7 @@ def test_auto_peft_loads_a_three_label_adapter_with_the_config_beside_it(tmp_pat
 
 
 def test_unknown_target_lists_what_there_is():
-    with pytest.raises(UserError, match=r"method\.target_modules: no module 'qproj' in a block.*\n.*query.*attn\.c_attn"):
+    with pytest.raises(UserError, match=r"method\.target_modules: no module 'qproj' in a layer.*\n.*query.*attn\.c_attn"):
         prepared("lora", target_modules="qproj")
 
 

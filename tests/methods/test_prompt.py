@@ -75,7 +75,7 @@ def test_starts_from_a_text():
     prepared_model = method.prepare(net, architecture=architectures.architecture_of(net.config), head=("score",), origin=Origin)
     assert torch.equal(prepared_model.prompt, net.get_input_embeddings().weight[[5, 9, 5]])
     empty = methods.build_method("prompt", {"init_weights": "text"})
-    with pytest.raises(UserError, match=r"method\.text: init_weights=text wants words"):
+    with pytest.raises(UserError, match=r"method\.text: init_weights=text needs words"):
         empty.prepare(
             tiny.network("gpt2"), architecture=architectures.architecture_of(net.config), head=("score",), origin=Origin
         )

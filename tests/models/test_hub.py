@@ -110,9 +110,9 @@ def test_a_body_that_is_too_short_is_refused(model, tmp_path):
         ("401", "the hub knows no such model, or it is private"),
         ("403", "the hub refuses access: it answers with 403"),
         ("404", "the hub knows no such model, or it is private"),
-        ("429", "not in the cache, and the hub asks to wait: it answers with 429"),
+        ("429", "not in the cache, and the hub limits requests: it answers with 429"),
         ("503", "not in the cache, and the hub answers with 503"),
-        ("gated", "the hub wants you to accept this model's terms first"),
+        ("gated", "the hub requires you to accept this model's terms first"),
     ],
 )
 def test_a_hub_that_refuses_says_how(model, tmp_path, fault, message):
@@ -143,7 +143,7 @@ def test_an_address_that_is_no_hub_is_named(model, tmp_path):
     with hub_server.serve(model) as (address, served):
         served.fault = "nameless"
         said = ask("gpt2", cache=tmp_path, address=address)["error"]
-    assert f"what answers at {address} is no model hub; see HF_ENDPOINT" in said
+    assert f"the server at {address} is no model hub; see HF_ENDPOINT" in said
 
 
 def test_a_repository_of_pickles_is_refused(tmp_path):

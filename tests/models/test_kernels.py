@@ -31,7 +31,7 @@ def test_dropout_follows_the_seed_and_differs_from_draw_to_draw():
     assert not torch.equal(first, second)
     rows = kernels.dropout(torch.ones(1000, 1000), 0.5) > 0
     agreement = (rows[:-1] == rows[1:]).float().mean()
-    assert float(agreement) == pytest.approx(0.5, abs=0.01), "neighbours are drawn apart"
+    assert float(agreement) == pytest.approx(0.5, abs=0.01), "neighbours are sampled apart"
 
 
 def test_gradients_pass_where_states_passed():
@@ -41,7 +41,7 @@ def test_gradients_pass_where_states_passed():
     assert torch.equal(states.grad, dropped.detach())
 
 
-def test_what_was_drawn_can_be_drawn_again_without_the_common_generator():
+def test_what_was_sampled_can_be_sampled_again_without_the_common_generator():
     torch.manual_seed(4)
     mask = kernels.DropoutMask(0.3, torch.device("cpu"))
     first = [mask.sample(torch.empty(size)) for size in (5, 1001)]
@@ -57,7 +57,7 @@ def test_what_was_drawn_can_be_drawn_again_without_the_common_generator():
 def test_where_all_is_dropped_nothing_stays(share):
     mask = kernels.DropoutMask(share, torch.device("cpu"))
     assert not mask.sample(torch.empty(7, 3)).any()
-    assert not mask.replay().kept(torch.empty(7, 3)).any()
+    assert not mask.replay().sample(torch.empty(7, 3)).any()
 
 
 def test_dropout_rests_in_evaluation_and_at_zero():

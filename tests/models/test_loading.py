@@ -29,7 +29,7 @@ def test_a_base_model_gets_a_head_for_the_labels(kind, tmp_path):
     base = load(tiny.folder(tmp_path, kind=kind))
     assert base.network.config.id2label == {0: "a", 1: "b", 2: "c"}
     assert base.new[0] in base.architecture.head
-    assert not base.kept_head
+    assert not base.reuses_head
     assert base.network.config.use_cache is False
     assert base.network.config.pad_token_id is not None
     padded = [note for note in base.notes if "batches are padded: bloom cannot be packed, its ALiBi bias" in note]
@@ -56,16 +56,16 @@ def test_random_is_the_same_shape_and_depends_on_the_seed(gpt2):
     assert not torch.equal(weights[1], weights[3])
 
 
-def test_a_head_with_the_same_labels_is_kept_and_another_is_not(gpt2, tmp_path):
+def test_a_head_with_the_same_labels_is_used_and_another_is_not(gpt2, tmp_path):
     base = load(gpt2)
     base.network.save_pretrained(tmp_path)
     base.origin.tokenizer.save_pretrained(tmp_path)
     same, other, fewer = load(tmp_path), load(tmp_path, labels=("x", "y", "z")), load(tmp_path, labels=("a", "b"))
-    assert same.kept_head
-    assert any("kept" in note for note in same.notes)
+    assert same.reuses_head
+    assert any("labels and is used" in note for note in same.notes)
     assert torch.equal(same.network.score.weight, base.network.score.weight)
-    assert not other.kept_head
-    assert not fewer.kept_head
+    assert not other.reuses_head
+    assert not fewer.reuses_head
     assert fewer.network.score.weight.shape[0] == 2
 
 
@@ -137,7 +137,7 @@ def saved(gpt2, tmp_path_factory):
         ({"n_layer": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
         ({"model_type": "qwen2", "num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
         ({"n_head": -1}, "num_attention_heads is -1, wanted 1 to 512"),
-        ({"vocab_size": 10**11}, r"the config claims 3,200,000,\d+,\d+ numbers, the weights beside it are [\d,]+ bytes"),
+        ({"vocab_size": 10**11}, r"the config claims 3,200,000,\d+,\d+ parameters, the weights beside it are [\d,]+ bytes"),
     ],
     ids=str,
 )
@@ -154,7 +154,7 @@ def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_pat
     shutil.copytree(saved / "lora", tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": "(.*.*)*x"}))
-    with pytest.raises(UserError, match="it names its places by a pattern"):
+    with pytest.raises(UserError, match="it names its modules by a pattern"):
         loading.reload_model(tmp_path / "lora", bfloat16=False)
 
 
@@ -168,7 +168,7 @@ def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_pat
     ],
 )
 def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file, part):
-    """Random numbers would stand there, and nobody would be told."""
+    """They would be random, without a message."""
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(saved / name, tmp_path / name)

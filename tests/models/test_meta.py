@@ -61,7 +61,7 @@ def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
         ({"n_embd": 10**7, "n_head": 1}, "more than 20,000,000,000,000"),
         ({"vocab_size": 0}, "vocab_size is 0, wanted 1 or more"),
     ],
-    ids=["deep", "no blocks", "wide", "no words"],
+    ids=["deep", "no layers", "wide", "no tokens"],
 )
 def test_a_config_that_claims_the_absurd_is_refused_before_anything_is_built(place, tmp_path, values, words):
     source = changed(place, tmp_path / "odd", **values)
@@ -80,7 +80,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_another_m
 def test_a_folder_without_a_tokenizer_has_none(place, tmp_path):
     shutil.copy(place / "gpt2" / "config.json", tmp_path)
     assert meta.load_tokenizer_if_any(tmp_path) is None
-    assert len(meta.load_tokenizer_if_any(place / "gpt2")) > meta.LEAST_WORDS
+    assert len(meta.load_tokenizer_if_any(place / "gpt2")) > meta.MIN_TOKENS
     with pytest.raises(UserError, match="no tokenizer"):
         meta.meta_model(hub.resolve_model(str(tmp_path), weights=False), labels=LABELS)
 

@@ -132,6 +132,6 @@ def test_how_it_was_packed_is_kept_and_a_damaged_note_is_refused(tmp_path):
 def test_what_is_missing_is_said_with_the_way_to_get_it(source, monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
     with pytest.raises(
-        UserError, match=r"four-bit weights want bitsandbytes, not installed here\n  → pip install 'finewright\[qlora\]'"
+        UserError, match=r"four-bit weights need bitsandbytes, not installed here\n  → pip install 'finewright\[qlora\]'"
     ):
         load(source)

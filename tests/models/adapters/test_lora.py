@@ -66,16 +66,16 @@ def test_the_scale_is_that_of_one_update_however_many_slices_a_matrix_has(kind, 
 def test_blocks_are_counted_from_the_top():
     assert [name for name in layers(wrap(num_layers=2)) if ".h.0." in name] == []
     assert len(layers(wrap(num_layers=2))) == 2
-    with pytest.raises(UserError, match="wanted the top 4 blocks, the model has 3"):
+    with pytest.raises(UserError, match="wanted the top 4 layers, the model has 3"):
         wrap(num_layers=4)
 
 
 def test_a_target_that_is_not_there_is_refused_with_what_is():
-    with pytest.raises(UserError, match=r"no module 'q_proj' in a block of this model\n.*known: query, .*attn\.c_attn"):
+    with pytest.raises(UserError, match=r"no module 'q_proj' in a layer of this model\n.*known: query, .*attn\.c_attn"):
         wrap(target_modules="q_proj")
-    with pytest.raises(UserError, match="no module to tune"):
+    with pytest.raises(UserError, match="no target module"):
         wrap(target_modules="")
-    with pytest.raises(UserError, match="olora start cannot read GPT-2's transposed weights"):
+    with pytest.raises(UserError, match="PEFT's olora cannot read GPT-2's transposed weights"):
         wrap(start="olora")
 
 
@@ -114,7 +114,7 @@ def test_factors_are_told_in_full_under_plain_names():
 def test_at_twice_the_rank_the_scale_stays(rslora):
     trainable_module, options = wrap(rank=4, rslora=rslora), LoraOptions(rank=4, rslora=rslora)
     before = trainable_module.peft_config["default"]
-    doubled = lora._doubled(before, options=options)
+    doubled = lora._double_rank(before, options=options)
     assert (before.r, doubled.r) == (4, 8)
 
     def scale(config, rank, alpha):

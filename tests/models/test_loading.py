@@ -1,4 +1,4 @@
-"""Loading, and what is refused."""
+"""Loading models, and which ones are refused."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def test_the_pretrained_weights_are_the_checkpoints_own(gpt2):
         assert torch.equal(state[name], tensor), name
 
 
-def test_random_is_the_same_shape_and_depends_on_the_seed(gpt2):
+def test_random_weights_have_the_same_shapes_and_depend_on_the_seed(gpt2):
     trained, random, again, other = load(gpt2), load(gpt2, random=True), load(gpt2, random=True), load(gpt2, random=True, seed=1)
     assert random.total_parameters == trained.total_parameters
     name = "transformer.h.0.mlp.c_fc.weight"
@@ -81,7 +81,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(gpt2, tmp_path):
         load(tmp_path)
 
 
-def test_a_damaged_file_is_one_message(gpt2, tmp_path):
+def test_a_damaged_file_is_a_user_error(gpt2, tmp_path):
     for path in gpt2.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     content = (tmp_path / "model.safetensors").read_bytes()
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_one_message(gpt2, tmp_path):
         ({"vocab_size": 100}, r"has other shapes for 1 tensors of the model, for instance transformer\.wte\.weight"),
     ],
 )
-def test_configs_that_do_not_fit(gpt2, tmp_path, change, message):
+def test_configs_that_do_not_match_the_weights_are_refused(gpt2, tmp_path, change, message):
     for path in gpt2.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((gpt2 / "config.json").read_text())
@@ -120,7 +120,7 @@ def test_code_beside_the_weights_is_not_run(gpt2, tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(gpt2, tmp_path_factory):
-    """A whole model and an adapter, as runs leave them."""
+    """A whole model and an adapter, as runs save them."""
     root, source = tmp_path_factory.mktemp("saved"), hub.resolve_model(str(gpt2))
     for name in ("full", "lora"):
         base = load(gpt2)
@@ -141,7 +141,7 @@ def saved(gpt2, tmp_path_factory):
     ],
     ids=str,
 )
-def test_what_a_run_saved_is_read_as_warily_as_any_model(saved, tmp_path, name, change, message):
+def test_a_saved_model_is_checked_like_any_other(saved, tmp_path, name, change, message):
     shutil.copytree(saved / name, tmp_path / name)
     path = tmp_path / name / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -149,8 +149,8 @@ def test_what_a_run_saved_is_read_as_warily_as_any_model(saved, tmp_path, name, 
         loading.reload_model(tmp_path / name, bfloat16=False)
 
 
-def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_path):
-    """This one would never end."""
+def test_an_adapter_that_names_its_modules_by_a_pattern_is_refused(saved, tmp_path):
+    """Matching this one would never end."""
     shutil.copytree(saved / "lora", tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": "(.*.*)*x"}))
@@ -167,7 +167,7 @@ def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_pat
         ("lora", "adapter_model.safetensors", "lora_A"),
     ],
 )
-def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file, part):
+def test_a_saved_model_that_lacks_tensors_is_refused(saved, tmp_path, name, file, part):
     """They would be random, without a message."""
     from safetensors.torch import load_file, save_file
 
@@ -180,7 +180,7 @@ def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file,
         loading.reload_model(tmp_path / name, bfloat16=False)
 
 
-def test_memory_that_runs_out_while_weights_are_read_is_no_damaged_checkpoint(gpt2, monkeypatch):
+def test_running_out_of_memory_is_not_reported_as_damage(gpt2, monkeypatch):
     import transformers
 
     def runs_out(*given, **options):

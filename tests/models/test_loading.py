@@ -34,7 +34,7 @@ def test_a_base_model_gets_a_head_for_the_labels(kind, tmp_path):
     assert base.network.config.pad_token_id is not None
     padded = [note for note in base.notes if "batches are padded: bloom cannot be packed, its ALiBi bias" in note]
     assert bool(padded) == (kind == "bloom")
-    assert any("the model names no padding id" in note for note in base.notes) == (tiny.CONFIGS[kind]().pad_token_id is None)
+    assert any("the model has no padding id" in note for note in base.notes) == (tiny.CONFIGS[kind]().pad_token_id is None)
 
 
 def test_the_pretrained_weights_are_the_checkpoints_own(gpt2):

@@ -1,7 +1,7 @@
-"""Names of PyTorch that are not public, each with a probe and a fallback.
+"""Private names of PyTorch, each with a probe or a fallback.
 
-Another version of PyTorch may lack or change any of them. Whoever uses one asks the probe first, or gets a fallback that is
-slower but as right. No other module of the package names them.
+Another version of PyTorch may lack or change any of them. Callers check the probe first, or get a fallback that is slower but
+gives the same results. Other modules do not use private names themselves.
 """
 
 import operator
@@ -24,7 +24,7 @@ def find_operator(name: str) -> Any:
 
 def flash_attention_operators() -> tuple[Any, ...]:
     """FlashAttention's forward and backward operators; empty if one is missing."""
-    found = tuple(find_operator(f"aten._flash_attention_{way}") for way in ("forward", "backward"))
+    found = tuple(find_operator(f"aten._flash_attention_{direction}") for direction in ("forward", "backward"))
     return found if all(one is not None for one in found) else ()
 
 

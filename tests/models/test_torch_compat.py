@@ -1,8 +1,12 @@
 """Private names of PyTorch: this version has them, and each has a fallback for a version that has not."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
+import finewright
 from finewright.models import torch_compat
 from finewright.models.attention import varlen
 
@@ -77,3 +81,9 @@ def test_allocations_are_recorded_or_none_says_that_they_cannot_be(monkeypatch):
     assert any(event.name() == "[memory]" and event.nbytes() == 4000 for event in end().events())
     monkeypatch.delattr(torch.autograd, "_prepare_profiler")
     assert torch_compat.record_memory() is None
+
+
+def test_no_other_module_of_models_uses_private_names():
+    private = re.compile(r"torch\.(_|ops\.|utils\._)|\._(version|forward_hooks|forward_pre_hooks|compiled_call_impl|modules)\b")
+    files = (Path(finewright.__file__).parent / "models").rglob("*.py")
+    assert [path.name for path in files if path.name != "torch_compat.py" and private.search(path.read_text())] == []

@@ -12,6 +12,10 @@ QkvSlices = Callable[[Any], dict[str, list[slice]]]
 PROJECTIONS = ("query", "key", "value", "output", "mlp")
 
 
+def _zero(config: Any) -> int:
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """One architecture, described by attribute paths seen from the classification network.
@@ -39,7 +43,7 @@ class Architecture:
     final_norm: str = ""
     pooler: str = ""
     not_packable: str = ""
-    first_position: Callable[[Any], int] = lambda config: 0
+    first_position: Callable[[Any], int] = _zero
     attention_entry: str = ""
 
     @property

@@ -96,3 +96,9 @@ def test_roberta_counts_positions_from_its_padding_id():
 def test_unknown_architecture_names_the_known_ones():
     with pytest.raises(UserError, match=r"model_type: the architecture 'gpt3' is not known\n.*did you mean 'gpt2'"):
         architectures.architecture_of(type("Config", (), {"model_type": "gpt3"}))
+
+
+@pytest.mark.parametrize("kind", tiny.CONFIGS)
+def test_a_repr_is_the_same_in_every_process(kind):
+    """It is part of the key of cached traces."""
+    assert " at 0x" not in repr(architectures.architecture_of(tiny.CONFIGS[kind]()))

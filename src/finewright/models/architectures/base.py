@@ -1,7 +1,7 @@
 """What an architecture says about itself: where its layers, projections, embeddings and head are."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Pooling = Literal["last", "first", "mean", "none"]
@@ -29,6 +29,8 @@ class Architecture:
     `first_position`: from a config, the position id of a text's first token.
     `attention_entry`: the module of a layer that first reads the states that keys and values are made of (the norm before the
     attention, or the attention itself); empty if the last layer must always run over the whole row.
+
+    The `repr` is the same in every process, as it is part of cache keys; it leaves functions out.
     """
 
     model_type: str
@@ -39,11 +41,11 @@ class Architecture:
     projections: Mapping[str, tuple[str, ...]]
     head: tuple[str, ...]
     head_kind: HeadKind
-    qkv_slices: QkvSlices | None = None
+    qkv_slices: QkvSlices | None = field(default=None, repr=False)
     final_norm: str = ""
     pooler: str = ""
     not_packable: str = ""
-    first_position: Callable[[Any], int] = _zero
+    first_position: Callable[[Any], int] = field(default=_zero, repr=False)
     attention_entry: str = ""
 
     @property

@@ -107,7 +107,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
         "step_tokens": done[1:],
         "step_cpu_seconds": cpu,
         "preparing_cpu_seconds": ready[0] - began[0],
-        "precision": "bfloat16" if prepared_model.bfloat16 else "float32",
+        "precision": "bfloat16" if prepared_model.runtime.bfloat16 else "float32",
     }
     if not saved.where:
         return told

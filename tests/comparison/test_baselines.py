@@ -94,7 +94,7 @@ def test_features_are_the_frozen_networks_states(kind, place):
         with torch.no_grad(), baselines._states(prepared_model) as states:
             forward.compute_logits(prepared_model, ids, layout.PackedLayout((len(ids),)))
         alone = states[0][0]
-        np.testing.assert_allclose(head[text], alone[-1 if base.architecture.pool == "last" else 0], atol=1e-5)
+        np.testing.assert_allclose(head[text], alone[-1 if base.architecture.pooling == "last" else 0], atol=1e-5)
         np.testing.assert_allclose(mean[text], alone.mean(dim=0), atol=1e-5)
     assert set(known) == {row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
 

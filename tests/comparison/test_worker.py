@@ -81,7 +81,7 @@ def planned(place, out, way, options):
 
 def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
     found = planned(place, tmp_path / "a.json", "freeze", {"method": {"num_layers": 99}, "training": {"num_threads": 1}})
-    assert "wanted the top 99 blocks trained, the model has 3" in found["error"]
+    assert "wanted the top 99 layers trained, the model has 3" in found["error"]
     assert planned(place, tmp_path / "b.json", "lora", QUICK)["plan"]["peak_memory_bytes"] > 0
 
 

@@ -9,7 +9,7 @@ from finewright.data import packing
 from finewright.data.splits import Example
 from finewright.inference import scoring
 from finewright.models import forward, head_init, hub, loading
-from finewright.models.prepared import PreparedModel
+from finewright.models.prepared import PreparedModel, Runtime
 from finewright.models.quantization import FourBit
 from finewright.tasks import text_classification
 from finewright.tasks.text_classification import TextClassification
@@ -89,7 +89,7 @@ def test_a_fresh_head_over_packed_matrices_is_settled_in_bfloat16(tmp_path, kind
     (told,) = head_init.scale_head_on_texts(base, texts, bfloat16=True)
     assert told.startswith("head: random start scaled by 0.0")
     prepared_model = PreparedModel(
-        network=base.network, trainable_module=base.network, architecture=base.architecture, bfloat16=True
+        network=base.network, trainable_module=base.network, architecture=base.architecture, runtime=Runtime(bfloat16=True)
     )
     encoded = packing.encode_texts(base.origin.tokenizer, texts, limit=64)
     spread = scoring.score_split(prepared_model, encoded).std(axis=1, ddof=1).max()

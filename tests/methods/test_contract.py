@@ -1,4 +1,4 @@
-"""What every way must keep, whoever writes it: one table over the folder."""
+"""The contract of every method of the folder."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ HEAD = ("score",)
 
 @pytest.mark.parametrize("name", methods.method_names())
 class TestEveryWay:
-    def test_says_what_it_is(self, name):
+    def test_describes_itself(self, name):
         kind = methods.get_method(name)
         assert kind.name() == name
         assert kind.summary[0].islower()
@@ -61,24 +61,24 @@ class TestEveryWay:
         text = (Path(__file__).parent / f"test_{name}.py").read_text()
         assert "num_trainable()" in text, "the trainable count is computed by hand in the method's own test"
 
-    def test_no_other_source_file_knows_its_name(self, name):
+    def test_no_other_source_file_names_it(self, name):
         own = SOURCE / "methods" / f"{name}.py"
         word = re.compile(rf"""["']{name}["']""")
         guilty = [path.name for path in SOURCE.rglob("*.py") if path != own and word.search(path.read_text())]
         assert guilty == []
 
 
-def test_unknown_way_offers_the_nearest():
+def test_unknown_method_offers_the_nearest():
     with pytest.raises(UserError, match=r"unknown method 'lorra'\n.*did you mean 'lora'\?"):
         methods.get_method("lorra")
 
 
-def test_unknown_knob_offers_the_nearest():
-    with pytest.raises(UserError, match=r"method\.rnak: unknown knob; did you mean 'rank'\?"):
+def test_unknown_option_offers_the_nearest():
+    with pytest.raises(UserError, match=r"method\.rnak: unknown (knob|option); did you mean 'rank'\?"):
         methods.build_method("lora", {"rnak": 8})
 
 
-def test_auto_prefers_one_way_for_a_reason():
+def test_auto_prefers_one_method_for_a_reason():
     first, second, *_ = methods.methods_by_preference()
     assert first.preference_reason
     assert first.preference < second.preference

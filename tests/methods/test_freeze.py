@@ -20,31 +20,31 @@ def gpt2_small(**options):
     )
 
 
-@pytest.mark.parametrize(("blocks", "count"), [(1, 7_089_408), (2, 14_177_280), (3, 21_265_152), (4, 28_353_024)])
-def test_top_blocks_and_final_norm_of_gpt2_small(blocks, count):
-    assert count == blocks * 7_087_872 + 1_536
-    assert gpt2_small(num_layers=blocks).num_trainable() == count + HEAD
+@pytest.mark.parametrize(("num_layers", "count"), [(1, 7_089_408), (2, 14_177_280), (3, 21_265_152), (4, 28_353_024)])
+def test_top_layers_and_final_norm_of_gpt2_small(num_layers, count):
+    assert count == num_layers * 7_087_872 + 1_536
+    assert gpt2_small(num_layers=num_layers).num_trainable() == count + HEAD
 
 
-def test_by_default_three_blocks_at_most_half_of_them():
+def test_the_default_is_three_layers_at_most_half_of_them():
     assert gpt2_small().num_trainable() == 21_265_152 + HEAD
-    prepared_model = prepared("freeze")  # a tiny GPT-2 of three blocks
-    per_block = sum(p.numel() for p in prepared_model.network.transformer.h[2].parameters())
-    assert prepared_model.num_trainable() == per_block + 2 * 32 + 32 * 3
+    prepared_model = prepared("freeze")  # a tiny GPT-2 of three layers
+    per_layer = sum(p.numel() for p in prepared_model.network.transformer.h[2].parameters())
+    assert prepared_model.num_trainable() == per_layer + 2 * 32 + 32 * 3
 
 
-def test_a_share_takes_the_nearest_whole_block_and_says_so():
+def test_a_fraction_takes_the_nearest_whole_layer_and_says_so():
     prepared_model = gpt2_small(trainable_fraction=0.16)
     assert prepared_model.num_trainable() == 21_265_152 + HEAD
-    assert "top 3 blocks: 17.1% of the parameters is the nearest to 16.0%" in prepared_model.notes[0]
+    assert "top 3 layers: 17.1% of the parameters is the nearest to 16.0%" in prepared_model.notes[0]
 
 
 def test_embeddings_can_be_trained_too():
     assert gpt2_small(num_layers=3, embeddings=True).num_trainable() == 21_265_152 + 38_597_376 + 786_432 + HEAD
 
 
-def test_more_blocks_than_there_are():
-    with pytest.raises(UserError, match=r"method\.blocks: wanted the top 4 blocks trained, the model has 3"):
+def test_more_layers_than_the_model_has_are_refused():
+    with pytest.raises(UserError, match=r"method\.num_layers: wanted the top 4 layers trained, the model has 3"):
         prepared("freeze", num_layers=4)
 
 

@@ -1,4 +1,4 @@
-"""LoRA, on slices of fused projections too."""
+"""LoRA, also on slices of fused projections."""
 
 import json
 
@@ -36,13 +36,13 @@ def test_all_linear_of_gpt2_small():
     assert gpt2_small(rank=8, target_modules="all-linear") == 1_179_648
 
 
-def test_top_blocks_only():
+def test_top_layers_only():
     assert gpt2_small(num_layers=4) == 294_912 // 3
-    with pytest.raises(UserError, match="wanted the top 13 blocks, the model has 12"):
+    with pytest.raises(UserError, match="wanted the top 13 layers, the model has 12"):
         gpt2_small(num_layers=13)
 
 
-def test_trained_count_is_tuned_num_trainable():
+def test_trained_parameters_are_counted():
     prepared_model = prepared("lora", rank=2)
     assert prepared_model.num_trainable() == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 3
 
@@ -57,7 +57,7 @@ VARIANTS = [
     {"init_weights": "gaussian"},
     {"num_layers": 1},
     {"init_weights": "pissa"},
-    {"init_weights": "pissa", "target": "all-linear", "rslora": True},
+    {"init_weights": "pissa", "target_modules": "all-linear", "rslora": True},
 ]
 
 
@@ -68,7 +68,7 @@ def test_plain_peft_loads_what_was_saved(kind, options, tmp_path):
     ids = tiny.texts([3, 9, 5])
     prepared_model.trainable_module.eval()
     start = tiny.scores(tiny.prepared_model(kind), ids)
-    torch.testing.assert_close(tiny.scores(prepared_model, ids), start, atol=1e-5, rtol=0)  # at first the update is nothing
+    torch.testing.assert_close(tiny.scores(prepared_model, ids), start, atol=1e-5, rtol=0)  # the initial update is zero
     step(prepared_model, times=4)
     methods.build_method("lora", {"rank": 4, **options}).save(prepared_model, tmp_path)
     ours = tiny.scores(prepared_model, ids)
@@ -81,12 +81,13 @@ def test_plain_peft_loads_what_was_saved(kind, options, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox"])
-def test_slices_leave_the_rest_of_the_projection_alone(kind, tmp_path):
+def test_slices_do_not_change_the_rest_of_the_projection(kind, tmp_path):
     """The update of a fused projection must be zero outside query and value, for interleaved heads too."""
     prepared_model = prepared("lora", kind=kind, rank=4, dropout=0.0)
     step(prepared_model, times=4)
-    block = prepared_model.network.get_submodule(prepared_model.architecture.blocks)[1]
-    layer = block.get_submodule(prepared_model.architecture.parts["query"][0])
+    layer = prepared_model.network.get_submodule(prepared_model.architecture.layers)[1].get_submodule(
+        prepared_model.architecture.projections["query"][0]
+    )
     delta = layer.get_delta_weight("default")
     rows = delta.T if layer.fan_in_fan_out else delta
     config = prepared_model.network.config
@@ -99,11 +100,11 @@ def test_slices_leave_the_rest_of_the_projection_alone(kind, tmp_path):
 def test_pissa_starts_from_the_same_function():
     prepared_model, plain = prepared("lora", init_weights="pissa", dropout=0.0), tiny.prepared_model("gpt2")
     prepared_model.trainable_module.eval()
-    block = prepared_model.network.transformer.h[0].attn.c_attn
-    frozen = block.get_base_layer().weight
+    layer = prepared_model.network.transformer.h[0].attn.c_attn
+    frozen = layer.get_base_layer().weight
     assert not torch.allclose(frozen, plain.network.transformer.h[0].attn.c_attn.weight, atol=1e-3)
     x = torch.randn(1, 5, 32)
-    torch.testing.assert_close(block(x), plain.network.transformer.h[0].attn.c_attn(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(layer(x), plain.network.transformer.h[0].attn.c_attn(x), atol=1e-5, rtol=0)
 
 
 def test_auto_peft_loads_a_three_label_adapter_with_the_config_beside_it(tmp_path):
@@ -127,10 +128,10 @@ def test_auto_peft_loads_a_three_label_adapter_with_the_config_beside_it(tmp_pat
 
 
 def test_unknown_target_lists_what_there_is():
-    with pytest.raises(UserError, match=r"method\.target: no module 'qproj' in a block.*\n.*query.*attn\.c_attn"):
+    with pytest.raises(UserError, match=r"method\.target_modules: no module 'qproj' in a layer.*\n.*query.*attn\.c_attn"):
         prepared("lora", target_modules="qproj")
 
 
-def test_olora_on_gpt2_is_refused_with_a_way_out():
+def test_olora_on_gpt2_is_refused_with_a_fix():
     with pytest.raises(UserError, match="olora.*transposed"):
         prepared("lora", init_weights="olora")

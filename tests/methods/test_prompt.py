@@ -11,12 +11,12 @@ from support import tiny
 from support.prepared import prepared, step
 
 
-def test_gpt2_trains_tokens_times_hidden():
+def test_gpt2_trains_virtual_tokens_times_hidden_size():
     assert prepared("prompt", num_virtual_tokens=20).num_trainable() == 20 * 32 + 32 * 3
 
 
 @pytest.mark.parametrize("kind", tiny.CONFIGS)
-def test_every_architecture_takes_it(kind):
+def test_every_architecture_supports_it(kind):
     prepared_model = prepared("prompt", kind=kind, num_virtual_tokens=5)
     assert prepared_model.prompt.shape == (5, 32)
     config = prepared_model.trainable_module.peft_config["default"]
@@ -38,7 +38,7 @@ def test_plain_peft_agrees_for_one_unpadded_text(kind, tmp_path):
 
 
 def test_plain_peft_pools_a_pad_token_in_a_padded_batch_and_ours_does_not(tmp_path):
-    """The trap that the card warns of: it must be real, or the card is wrong."""
+    """The model card warns of this difference, so it must be real."""
     prepared_model = prepared("prompt", num_virtual_tokens=5)
     step(prepared_model, times=3)
     methods.build_method("prompt", {"num_virtual_tokens": 5}).save(prepared_model, tmp_path)
@@ -75,7 +75,7 @@ def test_starts_from_a_text():
     prepared_model = method.prepare(net, architecture=architectures.architecture_of(net.config), head=("score",), origin=Origin)
     assert torch.equal(prepared_model.prompt, net.get_input_embeddings().weight[[5, 9, 5]])
     empty = methods.build_method("prompt", {"init_weights": "text"})
-    with pytest.raises(UserError, match=r"method\.text: init_weights=text wants words"):
+    with pytest.raises(UserError, match=r"method\.text: init_weights=text needs words"):
         empty.prepare(
             tiny.network("gpt2"), architecture=architectures.architecture_of(net.config), head=("score",), origin=Origin
         )

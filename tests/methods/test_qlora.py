@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
     )
 
 
-def test_trainable_numbers_are_loras():
+def test_it_has_loras_trainable_parameters():
     from finewright.models.architectures import architecture_of
 
     net = tiny.network("gpt2")
@@ -35,7 +35,7 @@ def test_trainable_numbers_are_loras():
     assert prepared_model.num_trainable() == 3 * 2 * 4 * (32 + 32) + 3 * 32
 
 
-def test_it_is_proven_in_a_new_process_and_predicts_again(finished):
+def test_it_is_verified_in_a_new_process_and_predicts_again(finished):
     _, run = finished
     assert run.result.proof_difference == 0
     assert run.result.trainable_parameters == 3 * 2 * 8 * (32 + 32) + 2 * 32
@@ -44,13 +44,13 @@ def test_it_is_proven_in_a_new_process_and_predicts_again(finished):
     assert first == again
 
 
-def test_total_parameters_are_counted_before_packing(finished):
+def test_total_parameters_are_counted_before_quantization(finished):
     _, run = finished
     assert run.result.total_parameters == 3 * 12_704 + (320 + 64) * 32 + 64 + 64
 
 
-def test_every_update_is_of_a_block_that_gets_a_gradient(finished):
-    """The repacking that bitsandbytes does in a look without gradients would stop the lower blocks."""
+def test_every_layer_gets_a_gradient(finished):
+    """If bitsandbytes repacked weights in an evaluation, lower layers would get none."""
     from safetensors.torch import load_file
 
     _, run = finished
@@ -59,19 +59,19 @@ def test_every_update_is_of_a_block_that_gets_a_gradient(finished):
     assert len(moved) == 3
 
 
-def test_plain_peft_loads_it_on_the_packed_base(finished):
+def test_plain_peft_loads_it_on_the_quantized_base(finished):
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
 
     root, run = finished
     folder = run.path / "model"
-    kept = json.loads((folder / "quantization.json").read_text())
+    settings = json.loads((folder / "quantization.json").read_text())
     packing = BitsAndBytesConfig(
         load_in_4bit=True,
-        bnb_4bit_quant_type=kept["kind"],
-        bnb_4bit_use_double_quant=kept["double"],
-        bnb_4bit_compute_dtype=getattr(torch, kept["compute_dtype"]),
-        llm_int8_skip_modules=kept["skip_modules"],
+        bnb_4bit_quant_type=settings["kind"],
+        bnb_4bit_use_double_quant=settings["double"],
+        bnb_4bit_compute_dtype=getattr(torch, settings["compute_dtype"]),
+        llm_int8_skip_modules=settings["skip_modules"],
     )
     base = AutoModelForSequenceClassification.from_pretrained(
         root / "gpt2",
@@ -93,7 +93,7 @@ def test_plain_peft_loads_it_on_the_packed_base(finished):
     assert [ours["probabilities"][labels[index]] for index in range(2)] == pytest.approx(theirs.tolist(), abs=rounded)
 
 
-def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
+def test_dora_on_quantized_weights_is_refused(tmp_path):
     from finewright import api
     from finewright.core.errors import UserError
 
@@ -105,7 +105,7 @@ def test_dora_on_packed_weights_is_refused_in_words(tmp_path):
 
 @pytest.mark.parametrize("double", [True, False], ids=["packed", "plain"])
 def test_measured_memory_counts_the_scales(tmp_path, double):
-    """To the byte: no list of parameters or buffers shows them."""
+    """They are neither parameters nor buffers."""
     source = hub.resolve_model(str(tiny.folder(tmp_path / "gpt2")))
     network = loading.load_model(source, labels=["a", "b"], four_bit=FourBit(double=double)).network
     listed = {tensor.data_ptr(): tensor.nbytes for tensor in (*network.parameters(), *network.buffers())}

@@ -1,4 +1,4 @@
-"""All of it together: the same scores and gradients, and the sketch shaped like the network."""
+"""All accelerations together: the same scores and gradients, and the meta model like the network."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def scores_and_gradients(prepared_model):
 
 @pytest.mark.parametrize("name", methods.method_names())
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox", "bert", "bloom"])
-def test_scores_and_gradients_are_those_of_the_plain_path(kind, name):
+def test_scores_and_gradients_equal_those_of_the_plain_network(kind, name):
     scores, gradients = scores_and_gradients(tiny.prepared(kind, name))
     prepared_model = tiny.prepared(kind, name)
     acceleration.accelerate(prepared_model)
@@ -33,7 +33,7 @@ def test_scores_and_gradients_are_those_of_the_plain_path(kind, name):
 
 
 @pytest.mark.parametrize("name", ["lora", "full"])
-def test_in_bfloat16_scores_stay_within_its_rounding(name):
+def test_in_bfloat16_scores_differ_by_rounding_only(name):
     scores, _ = scores_and_gradients(tiny.prepared("gpt2", name))
     plain, _ = scores_and_gradients(tiny.prepared("gpt2", name, bfloat16=True))
     prepared_model = tiny.prepared("gpt2", name, bfloat16=True)
@@ -44,7 +44,7 @@ def test_in_bfloat16_scores_stay_within_its_rounding(name):
 
 
 @pytest.mark.parametrize("name", methods.method_names())
-def test_what_is_saved_and_what_is_trained_stay_as_they_were(name):
+def test_saved_and_trained_tensors_stay_the_same(name):
     plain, prepared_model = tiny.prepared("gpt2", name), tiny.prepared("gpt2", name)
     acceleration.accelerate(prepared_model)
     acceleration.accelerate(prepared_model)  # again, as at the end of training
@@ -57,46 +57,46 @@ def test_what_is_saved_and_what_is_trained_stay_as_they_were(name):
 def test_frozen_matrices_of_an_adapter_are_packed_and_a_gpus_are_not():
     prepared_model = tiny.prepared("gpt2", "lora", bfloat16=True)
     acceleration.accelerate(prepared_model, device="cuda")
-    block = prepared_model.network.transformer.h[0]
-    assert not hasattr(block.mlp.c_fc, "packed")
+    layer = prepared_model.network.transformer.h[0]
+    assert not hasattr(layer.mlp.c_fc, "packed")
     acceleration.accelerate(prepared_model)
     packable = acceleration.kernels.can_pack(torch.bfloat16)
-    assert hasattr(block.mlp.c_fc, "packed") == packable
-    assert not hasattr(block.attn.c_attn.lora_A["default"], "packed")
+    assert hasattr(layer.mlp.c_fc, "packed") == packable
+    assert not hasattr(layer.attn.c_attn.lora_A["default"], "packed")
 
 
-def test_a_large_network_is_not_held_twice(monkeypatch):
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32 - 1)
+def test_a_large_network_is_not_packed(monkeypatch):
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 3 * 12 * 32 * 32 - 1)
     prepared_model = tiny.prepared("gpt2", "freeze")
     acceleration.accelerate(prepared_model)
     assert not any(hasattr(module, "packed") for module in prepared_model.network.modules())
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 3 * 12 * 32 * 32)
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 3 * 12 * 32 * 32)
     prepared_model.network.requires_grad_(False)
     acceleration.accelerate(prepared_model)
     packable = acceleration.kernels.can_pack(torch.float32)
     assert hasattr(prepared_model.network.transformer.h[0].mlp.c_fc, "packed") == packable
     acceleration.accelerate(prepared_model)
-    assert sum(map(acceleration.kernels.num_numbers, prepared_model.network.transformer.h.modules())) == 3 * 12 * 32 * 32
+    assert sum(map(acceleration.kernels.count_matrix_weights, prepared_model.network.transformer.h.modules())) == 3 * 12 * 32 * 32
 
 
-def sketched(kind, name):
+def describe_meta(kind, name):
     with torch.device("meta"):
         prepared_model = tiny.prepared(kind, name)
     acceleration.accelerate(prepared_model)
     return {what: (value, reason) for what, value, reason in acceleration.describe_acceleration(prepared_model, device="cpu")}
 
 
-def test_what_is_done_for_speed_is_told_with_its_reason_and_nothing_else(monkeypatch):
-    parts = "the last block only where the head reads; activations and dropout in one pass over memory"
-    assert sketched("gpt2", "full") == {"fast.parts": (parts, "it computes the same with less work")}
-    assert sketched("llama", "full")["fast.parts"][0] == "the last block only where the head reads"
-    assert sketched("bloom", "full").get("fast.parts", ("",))[0].startswith("dropout in one pass")
+def test_only_what_is_done_is_described_with_its_reason(monkeypatch):
+    parts = "the last layer only for the tokens the head reads; activations and dropout in one pass over memory"
+    assert describe_meta("gpt2", "full") == {"fast.parts": (parts, "it computes the same with less work")}
+    assert describe_meta("llama", "full")["fast.parts"][0] == "the last layer only for the tokens the head reads"
+    assert describe_meta("bloom", "full").get("fast.parts", ("",))[0].startswith("dropout in one pass")
     monkeypatch.setattr(acceleration.kernels, "can_pack", lambda dtype: True)
-    value, reason = sketched("gpt2", "lora")["fast.copies"]
+    value, reason = describe_meta("gpt2", "lora")["fast.copies"]
     numbers = 3 * (32 * 96 + 32 * 32 + 2 * 32 * 128)
-    assert (value, reason.split(" of ")[0]) == ("on", units.format_bytes(4 * numbers))
-    assert "up to 300 million numbers" in reason
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 1000)
-    value, reason = sketched("gpt2", "lora")["fast.copies"]
+    assert (value, reason.split(" for ")[0]) == ("on", units.format_bytes(4 * numbers))
+    assert "up to 300 million parameters" in reason
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 1000)
+    value, reason = describe_meta("gpt2", "lora")["fast.copies"]
     assert value == "off"
     assert "would be too much" in reason

@@ -1,10 +1,10 @@
-"""Shapes inside the package."""
+"""Configs inside the package."""
 
 import pytest
 
 from finewright.models import hub, meta
 
-COUNTS = {  # numbers of the causal models as their makers publish them, output matrix counted where it is a matrix of its own
+COUNTS = {  # published parameters of the causal models, with the output matrix if it is not tied
     "gpt2": 124_439_808,
     "gpt2-medium": 354_823_168,
     "gpt2-large": 774_030_080,
@@ -17,12 +17,12 @@ COUNTS = {  # numbers of the causal models as their makers publish them, output 
 }
 
 
-def test_all_shapes_are_counted_here():
+def test_every_bundled_config_is_counted():
     assert set(hub.bundled_configs()) == set(COUNTS)
 
 
 @pytest.mark.parametrize("name", hub.bundled_configs())
-def test_every_shape_has_the_published_number_of_parameters(name):
+def test_a_config_gives_the_published_number_of_parameters(name):
     base = meta.meta_model(hub.ModelSource(hub.find_bundled_config(name), name, ""), labels=("a", "b"), tokenizer=False)
     config = base.network.config
     head = sum(p.numel() for part in base.architecture.head for p in base.network.get_submodule(part).parameters())
@@ -30,7 +30,7 @@ def test_every_shape_has_the_published_number_of_parameters(name):
     assert base.total_parameters - head + output == COUNTS[name]
 
 
-def test_a_hub_id_finds_the_same_shape_and_an_unknown_name_none():
+def test_a_hub_id_finds_the_same_config_and_an_unknown_name_none():
     assert hub.find_bundled_config("meta-llama/Llama-2-7b-hf") == hub.find_bundled_config("llama-2-7b")
     assert hub.find_bundled_config("openai-community/gpt2") == hub.find_bundled_config("gpt2")
     assert hub.find_bundled_config("nobody/nothing") is None

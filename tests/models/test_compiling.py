@@ -1,5 +1,7 @@
-"""Compiled parts compute what the plain ones do, and are gone when the run ends. The compiler's last stage is left out here:
-it wants a compiler for C++ or a GPU."""
+"""Compiled modules compute what the plain ones do, and end with the run.
+
+The compiler's last stage is left out here: it needs a C++ compiler or a GPU.
+"""
 
 import json
 
@@ -18,7 +20,7 @@ LENGTHS = (2, 4, 4, 7)
 
 
 @pytest.fixture(autouse=True)
-def without_its_last_stage(monkeypatch):
+def without_last_compiler_stage(monkeypatch):
     monkeypatch.setattr(acceleration, "BACKEND", "aot_eager")
     torch._dynamo.reset()
     counters.clear()
@@ -41,14 +43,14 @@ def scores_and_gradients(prepared_model, lengths=LENGTHS):
     return [scores.detach(), *(parameter.grad.clone() for parameter in prepared_model.trainable().values())]
 
 
-@pytest.mark.parametrize("twice", [False, True], ids=["kept", "computed twice"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "checkpointed"])
 @pytest.mark.parametrize("name", ["lora", "full"])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
-def test_a_network_scores_and_learns_the_same(kind, name, twice):
+def test_scores_and_gradients_are_the_same(kind, name, checkpointing):
     plain, prepared_model = prepared(kind, name), prepared(kind, name)
-    plan.use_gradient_checkpointing(prepared_model, on=twice)
-    prepared_model.trainable_module.train(twice)  # blocks are computed twice in training only
-    plain.trainable_module.train(twice)
+    plan.use_gradient_checkpointing(prepared_model, on=checkpointing)
+    prepared_model.trainable_module.train(checkpointing)  # layers are checkpointed in training only
+    plain.trainable_module.train(checkpointing)
     for module in (*plain.trainable_module.modules(), *prepared_model.trainable_module.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -60,7 +62,7 @@ def test_a_network_scores_and_learns_the_same(kind, name, twice):
     assert not counters["graph_break"], "nothing fell apart"
 
 
-def test_the_same_code_serves_rows_of_every_length():
+def test_code_is_compiled_once_for_rows_of_every_length():
     prepared_model = prepared("gpt2", "lora")
     acceleration.start_compiling(prepared_model)
     scores_and_gradients(prepared_model, (2, 3))
@@ -70,17 +72,17 @@ def test_the_same_code_serves_rows_of_every_length():
     assert counters["stats"]["unique_graphs"] == graphs
 
 
-def test_attention_and_packed_products_stay_out_of_it():
+def test_attention_and_packed_products_are_not_compiled():
     prepared_model = prepared("gpt2", "lora")
-    blocks = prepared_model.network.transformer.h
-    expected = [part for block in blocks[:-1] for part in (block.ln_1, block.ln_2, block.mlp)]
+    layers = prepared_model.network.transformer.h
+    expected = [part for layer in layers[:-1] for part in (layer.ln_1, layer.ln_2, layer.mlp)]
     assert set(map(id, acceleration.compiled_parts(prepared_model))) == set(map(id, expected))
     acceleration.accelerate(prepared_model)
     if kernels.can_pack(torch.bfloat16):
         assert {type(part).__name__ for part in acceleration.compiled_parts(prepared_model)} == {"LayerNorm"}
 
 
-def test_afterwards_the_plain_modules_run():
+def test_after_training_the_plain_modules_run():
     prepared_model = prepared("gpt2", "full")
     acceleration.start_compiling(prepared_model)
     assert any(module._compiled_call_impl for module in prepared_model.network.modules())
@@ -88,7 +90,7 @@ def test_afterwards_the_plain_modules_run():
     assert not any(module._compiled_call_impl for module in prepared_model.network.modules())
 
 
-def test_where_nothing_can_be_compiled_the_error_says_so(monkeypatch):
+def test_a_machine_that_cannot_compile_gets_an_error(monkeypatch):
     monkeypatch.setattr(acceleration, "BACKEND", "no such thing")
     with pytest.raises(UserError, match=r"PyTorch cannot compile here") as caught:
         acceleration.start_compiling(prepared("gpt2", "full"))
@@ -96,7 +98,7 @@ def test_where_nothing_can_be_compiled_the_error_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize("message", ["", "no such thing\nand where it was looked for"])
-def test_of_the_compilers_words_the_first_line_is_told_if_there_are_any(monkeypatch, message):
+def test_the_error_has_the_compilers_first_line_or_its_type(monkeypatch, message):
     def refuse(*_, **__):
         raise AssertionError(message)
 
@@ -106,13 +108,13 @@ def test_of_the_compilers_words_the_first_line_is_told_if_there_are_any(monkeypa
     assert caught.value.what == f"PyTorch cannot compile here ({message.partition(chr(10))[0] or 'AssertionError'})"
 
 
-def test_where_no_part_is_plain_it_says_so(monkeypatch):
+def test_with_no_module_to_compile_there_is_a_note(monkeypatch):
     monkeypatch.setattr(acceleration, "compiled_parts", lambda prepared_model: iter(()))
-    (told,) = acceleration.start_compiling(prepared("gpt2", "full"))
-    assert told.startswith("training.compile: nothing is compiled")
+    (note,) = acceleration.start_compiling(prepared("gpt2", "full"))
+    assert note.startswith("training.compile: nothing is compiled")
 
 
-def test_a_run_with_compiled_parts_is_proven_like_any_other(tmp_path):
+def test_a_run_with_compiled_modules_is_verified_like_any_other(tmp_path):
     with lives.quickly():
         place = lives.place(tmp_path)
         plain = lives.train(place, tmp_path / "plain", way="full")

@@ -1,4 +1,4 @@
-"""Frozen lower blocks run once: the same numbers as running them at every pass."""
+"""Cached outputs of frozen layers: the same results as running the layers for every batch."""
 
 import os
 import threading
@@ -23,11 +23,11 @@ from support import tiny
 KINDS = [kind for kind in tiny.CONFIGS if not architectures.architecture_of(tiny.CONFIGS[kind]()).not_packable]
 LENGTHS = [2, 9, 4, 4, 7, 1, 3]
 TASK = TextClassification(("a", "b", "c"))
-WAYS = {"top block": ("freeze", {"num_layers": 1}), "adapters in the top two": ("lora", {"num_layers": 2})}
+METHODS = {"top layer": ("freeze", {"num_layers": 1}), "adapters in the top two": ("lora", {"num_layers": 2})}
 
 
 @pytest.fixture(autouse=True)
-def own_store(tmp_path, monkeypatch):
+def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "cache"))
 
 
@@ -45,10 +45,10 @@ def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **opti
     if bfloat16:
         prepared_module.use_bfloat16(prepared_model)
     acceleration.accelerate(prepared_model)
-    prepared_model.num_frozen_layers = frozen_cache.count_frozen_layers(prepared_model)
+    prepared_model.runtime.num_frozen_layers = frozen_cache.count_frozen_layers(prepared_model)
     if cached:
-        prepared_model.frozen_prefix = frozen_cache.FrozenPrefix(
-            net, blocks=architecture.blocks, num_blocks=prepared_model.num_frozen_layers
+        prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
+            net, layers=architecture.layers, num_layers=prepared_model.runtime.num_frozen_layers
         )
     return prepared_model
 
@@ -70,22 +70,22 @@ def train(prepared_model, rows, *, steps=5):
     return losses, {name: parameter.detach().clone() for name, parameter in prepared_model.trainable().items()}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_from_the_cache_is_training(kind, way):
-    name, options = WAYS[way]
+def test_training_from_the_cache_is_the_same(kind, method):
+    name, options = METHODS[method]
     losses, weights = train(prepared(kind, name, **options), encoded())
     prepared_model = prepared(kind, name, cached=True, **options)
     cached_losses, cached_weights = train(prepared_model, fill(prepared_model))
     assert max(losses) - min(losses) > 1e-3
-    exact = kernels.can_pack(torch.float32) and kind == "gpt2"  # rows of a packed product do not depend on their company
+    exact = kernels.can_pack(torch.float32) and kind == "gpt2"  # a packed product's rows do not depend on the other rows
     assert cached_losses == pytest.approx(losses, abs=0 if exact else 1e-5)
     for key, weight in weights.items():
         torch.testing.assert_close(cached_weights[key], weight, atol=0 if exact else 1e-4, rtol=0, msg=key)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_from_the_cache_are_scores(kind):
+def test_scores_from_the_cache_are_the_same(kind):
     plain, prepared_model = prepared(kind), prepared(kind, cached=True)
     expected = tiny.scores(plain, encoded().ids)
     batch = packing.collate(fill(prepared_model), range(len(LENGTHS)))
@@ -97,7 +97,7 @@ def test_scores_from_the_cache_are_scores(kind):
     )
 
 
-def test_the_frozen_blocks_do_not_run_again():
+def test_the_frozen_layers_do_not_run_again():
     prepared_model = prepared(cached=True)
     rows = fill(prepared_model)
     prepared_model.network.transformer.h[0].register_forward_hook(lambda *_: pytest.fail("ran again"))
@@ -106,16 +106,16 @@ def test_the_frozen_blocks_do_not_run_again():
         train(prepared_model, encoded(), steps=1)
 
 
-def test_a_file_serves_the_same_as_memory():
+def test_a_file_gives_the_same_states_as_memory():
     prepared_model = prepared(cached=True)
     in_memory, in_file = fill(prepared_model), fill(prepared_model, where="file")
-    assert isinstance(in_file.kept.kept, int)
+    assert isinstance(in_file.kept.storage, int)
     for rows in ([0], [6, 1, 1], [5, 4, 3, 2]):
         assert torch.equal(in_memory.kept.rows(rows), in_file.kept.rows(rows))
         assert len(in_file.kept.rows(rows)) == sum(LENGTHS[row] for row in rows)
 
 
-def test_where_memory_runs_out_the_frozen_blocks_run_over_fewer_texts_at_a_time(monkeypatch):
+def test_if_memory_runs_out_batches_are_smaller(monkeypatch):
     expected, honest, most, sizes = fill(prepared(cached=True)), frozen_cache.FrozenPrefix.run, 2, []
 
     def limited(self, prepared_model, ids_T, layout):
@@ -130,12 +130,12 @@ def test_where_memory_runs_out_the_frozen_blocks_run_over_fewer_texts_at_a_time(
     assert (max(sizes), sum(sizes)) == (2, len(LENGTHS))
     torch.testing.assert_close(found.kept.rows(range(7)), expected.kept.rows(range(7)))
     most = 0
-    with pytest.raises(UserError, match="running the frozen blocks over one text of 9 tokens") as caught:
+    with pytest.raises(UserError, match="running the frozen layers over one text of 9 tokens") as caught:
         fill(prepared(cached=True))
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
-def runs_of_the_trunk(prepared_model, rows, **extra):
+def count_prefix_runs(prepared_model, rows, **extra):
     seen = []
     handle = prepared_model.network.transformer.h[0].register_forward_hook(lambda *_: seen.append(1))
     fill(prepared_model, rows=rows, **extra)
@@ -144,25 +144,25 @@ def runs_of_the_trunk(prepared_model, rows, **extra):
 
 
 def test_runs_over_the_same_tokens_and_weights_share_what_was_computed():
-    assert runs_of_the_trunk(prepared(cached=True), encoded()) == 1
-    assert runs_of_the_trunk(prepared(cached=True), encoded()) == 0
-    assert runs_of_the_trunk(prepared(cached=True), encoded(), where="file") == 0
-    assert runs_of_the_trunk(prepared(cached=True, name="lora", num_layers=1), encoded()) == 0, (
-        "another way, the same frozen blocks"
+    assert count_prefix_runs(prepared(cached=True), encoded()) == 1
+    assert count_prefix_runs(prepared(cached=True), encoded()) == 0
+    assert count_prefix_runs(prepared(cached=True), encoded(), where="file") == 0
+    assert count_prefix_runs(prepared(cached=True, name="lora", num_layers=1), encoded()) == 0, (
+        "another method, the same frozen layers"
     )
 
 
 def test_what_was_just_computed_is_not_read_again(monkeypatch):
-    looks, honest = [], cache.lookup
-    monkeypatch.setattr(cache, "lookup", lambda *given: looks.append(given) or honest(*given))
+    lookups, honest = [], cache.lookup
+    monkeypatch.setattr(cache, "lookup", lambda *given: lookups.append(given) or honest(*given))
     fill(prepared(cached=True))
-    assert len(looks) == 2  # before and after waiting for others
+    assert len(lookups) == 2  # before and after waiting for others
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
-def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
-    """The first is held up until the second says that it waits."""
-    honest, runs, said, waiting = frozen_cache._run, [], [], threading.Event()
+def test_concurrent_fills_compute_the_states_once(monkeypatch, where):
+    """The first is delayed until the second waits."""
+    honest, runs, said, waiting = frozen_cache._run_texts, [], [], threading.Event()
 
     def slow(*arguments, **extra):
         runs.append(1)
@@ -173,7 +173,7 @@ def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
         said.append(sentence)
         waiting.set()
 
-    monkeypatch.setattr(frozen_cache, "_run", slow)
+    monkeypatch.setattr(frozen_cache, "_run_texts", slow)
     networks, rows, found = [prepared(cached=True) for _ in range(2)], encoded(), {}
 
     def work(number):
@@ -189,33 +189,33 @@ def test_two_at_the_same_time_compute_it_once(monkeypatch, where):
     assert [place.name[0] for place in (cache.cache_folder() / "trunk").iterdir()] != ["."], "no lock is left"
 
 
-def test_other_tokens_weights_blocks_or_numbers_are_another_entry():
+def test_other_tokens_weights_layers_or_dtypes_are_another_entry():
     base = encoded()
-    runs_of_the_trunk(prepared(cached=True), base)
+    count_prefix_runs(prepared(cached=True), base)
     other_tokens = replace(base, ids=[[*base.ids[0][:-1], 7], *base.ids[1:]])
-    assert runs_of_the_trunk(prepared(cached=True), other_tokens) == 1
-    assert runs_of_the_trunk(prepared(cached=True), base, dtype=torch.bfloat16) == 1
-    assert runs_of_the_trunk(prepared(cached=True, bfloat16=True), base) == 1
-    assert runs_of_the_trunk(prepared(cached=True, num_layers=2), base) == 1
+    assert count_prefix_runs(prepared(cached=True), other_tokens) == 1
+    assert count_prefix_runs(prepared(cached=True), base, dtype=torch.bfloat16) == 1
+    assert count_prefix_runs(prepared(cached=True, bfloat16=True), base) == 1
+    assert count_prefix_runs(prepared(cached=True, num_layers=2), base) == 1
     changed = prepared(cached=True)
     changed.network.transformer.h[0].ln_1.bias.data[0] += 1
-    assert runs_of_the_trunk(changed, base) == 1
+    assert count_prefix_runs(changed, base) == 1
     above = prepared(cached=True)
     above.network.transformer.h[2].ln_1.bias.data[0] += 1
-    assert runs_of_the_trunk(above, base) == 0
+    assert count_prefix_runs(above, base) == 0
 
 
-def test_a_cut_off_file_is_made_anew(tmp_path):
+def test_a_truncated_file_is_computed_again(tmp_path):
     prepared_model = prepared(cached=True)
     whole = fill(prepared_model).kept.rows([0])
     file = next(cache.cache_folder().glob("trunk/*/states.bin"))
     file.write_bytes(file.read_bytes()[:-1])
-    assert runs_of_the_trunk(prepared_model, encoded()) == 1
+    assert count_prefix_runs(prepared_model, encoded()) == 1
     assert torch.equal(fill(prepared_model).kept.rows([0]), whole)
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
-def test_a_flipped_bit_in_what_is_kept_is_never_trained_on(where):
+def test_a_flipped_bit_in_the_cache_is_never_trained_on(where):
     prepared_model = prepared(cached=True)
     whole = fill(prepared_model, where=where).kept.rows([0])
     file = next(cache.cache_folder().glob("trunk/*/states.bin"))
@@ -223,10 +223,10 @@ def test_a_flipped_bit_in_what_is_kept_is_never_trained_on(where):
     content[1] ^= 1
     file.write_bytes(content)
     assert torch.equal(fill(prepared_model, where=where).kept.rows([0]), whole)
-    assert runs_of_the_trunk(prepared_model, encoded(), where=where) == 0, "what was made anew is kept"
+    assert count_prefix_runs(prepared_model, encoded(), where=where) == 0, "the repaired entry is used"
 
 
-def test_memory_does_without_a_disk_and_a_file_does_not(monkeypatch, tmp_path):
+def test_only_a_file_needs_a_writable_cache(monkeypatch, tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
     prepared_model = prepared(cached=True)
@@ -235,10 +235,10 @@ def test_memory_does_without_a_disk_and_a_file_does_not(monkeypatch, tmp_path):
         fill(prepared_model, where="file")
 
 
-def test_bfloat16_takes_half_the_room_and_is_near():
+def test_bfloat16_takes_half_the_memory_and_is_close():
     prepared_model = prepared(cached=True)
     exact, half = fill(prepared_model).kept, fill(prepared_model, dtype=torch.bfloat16).kept
-    assert half.kept.nbytes * 2 == exact.kept.nbytes
+    assert half.storage.nbytes * 2 == exact.storage.nbytes
     torch.testing.assert_close(half.rows([1]), exact.rows([1]), atol=0, rtol=2**-8)
 
 
@@ -256,11 +256,11 @@ def test_bfloat16_takes_half_the_room_and_is_near():
     ],
 )
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_how_many_blocks_nothing_touches(kind, name, options, expected):
+def test_number_of_frozen_layers(kind, name, options, expected):
     assert frozen_cache.count_frozen_layers(prepared(kind, name, **options)) == expected
 
 
-def test_padded_architectures_have_no_trunk():
+def test_padded_architectures_have_no_frozen_layers():
     net = tiny.network("bloom")
     architecture = architectures.architecture_of(net.config)
     prepared_model = methods.build_method("freeze", {"num_layers": 1}).prepare(
@@ -270,13 +270,13 @@ def test_padded_architectures_have_no_trunk():
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_dropout_rests_below_and_works_above(kind):
+def test_dropout_is_off_in_frozen_layers_only(kind):
     prepared_model = prepared(kind)
     prepared_model.train()
-    blocks = prepared_model.network.get_submodule(prepared_model.architecture.blocks)
-    assert [block.training for block in blocks] == [False, False, True]
-    assert not any(m.training for m in blocks[0].modules())
-    assert all(m.training for m in blocks[2].modules())
+    layers = prepared_model.network.get_submodule(prepared_model.architecture.layers)
+    assert [layer.training for layer in layers] == [False, False, True]
+    assert not any(m.training for m in layers[0].modules())
+    assert all(m.training for m in layers[2].modules())
     embedding_dropout = (
         prepared_model.network.transformer.drop if kind == "gpt2" else prepared_model.network.bert.embeddings.dropout
     )
@@ -284,7 +284,7 @@ def test_dropout_rests_below_and_works_above(kind):
     assert prepared_model.network.training
 
 
-def test_a_pass_that_fails_leaves_the_network_whole():
+def test_a_failed_forward_pass_leaves_the_network_whole():
     prepared_model = prepared(cached=True)
     before = list(prepared_model.network.transformer.h)
     with pytest.raises(RuntimeError):
@@ -293,9 +293,9 @@ def test_a_pass_that_fails_leaves_the_network_whole():
     assert set(prepared_model.network.state_dict()) == set(prepared().network.state_dict())
 
 
-def test_the_file_is_closed_with_the_last_who_has_the_states():
-    rows = fill(prepared(blocks=1, cached=True), where="file")
-    descriptor = rows.kept.kept
+def test_the_file_is_closed_with_the_last_reference_to_the_states():
+    rows = fill(prepared(num_layers=1, cached=True), where="file")
+    descriptor = rows.kept.storage
     os.fstat(descriptor)
     again = replace(rows, targets=[])
     del rows

@@ -1,4 +1,4 @@
-"""From the hub, with the real client against a stand-in on loopback."""
+"""Downloads from the hub: the real client against a local server."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_downloads_once_then_works_without_network(model, tmp_path):
     assert away["path"] == first["path"], "a dead proxy is no network either"
 
 
-def test_the_newer_storage_keeps_files_under_other_hashes(model, tmp_path):
+def test_the_newer_storage_names_files_by_other_hashes(model, tmp_path):
     with hub_server.serve(model) as (address, served):
         served.xet = True
         first = ask("gpt2", cache=tmp_path, address=address, xet_from=model)
@@ -48,7 +48,7 @@ def test_the_newer_storage_keeps_files_under_other_hashes(model, tmp_path):
     assert ask("gpt2", cache=tmp_path, offline=True)["path"] == first["path"]
 
 
-def test_a_shape_needs_no_weights(model, tmp_path):
+def test_a_config_needs_no_weights(model, tmp_path):
     with hub_server.serve(model) as (address, served):
         assert ask("gpt2", cache=tmp_path, address=address, weights=False)["revision"] == hub_server.COMMIT
         assert not [path for path in served.asked if path.endswith("model.safetensors")]
@@ -61,7 +61,7 @@ def test_an_old_name_is_followed_to_the_new_one(model, tmp_path):
         assert ask(hub_server.OLD_NAME, cache=tmp_path, address=address)["revision"] == hub_server.COMMIT
 
 
-def test_no_network_and_no_cache_is_one_message(tmp_path):
+def test_no_network_and_no_cache_is_a_user_error(tmp_path):
     said = ask("gpt2", cache=tmp_path)["error"]
     assert said.startswith("openai-community/gpt2: not in the cache, and the hub cannot be reached (http://127.0.0.1:9)")
     assert "--model mini" in said
@@ -90,7 +90,7 @@ def test_a_download_that_stays_damaged_is_deleted_and_can_be_fetched_again(model
     assert "model.safetensors arrived damaged and was deleted" in said, "a cached file that has changed is hashed again"
 
 
-def test_a_dropped_connection_is_taken_up_again(model, tmp_path):
+def test_a_dropped_connection_is_resumed(model, tmp_path):
     with hub_server.serve(model) as (address, served):
         served.fault, served.num_faults = "drop", 1
         assert ask("gpt2", cache=tmp_path, address=address)["heard"][0][1] > 100_000
@@ -110,12 +110,12 @@ def test_a_body_that_is_too_short_is_refused(model, tmp_path):
         ("401", "the hub knows no such model, or it is private"),
         ("403", "the hub refuses access: it answers with 403"),
         ("404", "the hub knows no such model, or it is private"),
-        ("429", "not in the cache, and the hub asks to wait: it answers with 429"),
+        ("429", "not in the cache, and the hub limits requests: it answers with 429"),
         ("503", "not in the cache, and the hub answers with 503"),
-        ("gated", "the hub wants you to accept this model's terms first"),
+        ("gated", "the hub requires you to accept this model's terms first"),
     ],
 )
-def test_a_hub_that_refuses_says_how(model, tmp_path, fault, message):
+def test_a_refusal_of_the_hub_is_explained(model, tmp_path, fault, message):
     with hub_server.serve(model) as (address, served):
         served.fault = fault
         assert message in ask("gpt2", cache=tmp_path, address=address)["error"]
@@ -143,7 +143,7 @@ def test_an_address_that_is_no_hub_is_named(model, tmp_path):
     with hub_server.serve(model) as (address, served):
         served.fault = "nameless"
         said = ask("gpt2", cache=tmp_path, address=address)["error"]
-    assert f"what answers at {address} is no model hub; see HF_ENDPOINT" in said
+    assert f"the server at {address} is no model hub; see HF_ENDPOINT" in said
 
 
 def test_a_repository_of_pickles_is_refused(tmp_path):
@@ -156,7 +156,7 @@ def test_a_repository_of_pickles_is_refused(tmp_path):
     assert not [path for path in served.asked if path.endswith(".bin")]
 
 
-def test_a_folder_is_taken_as_it_is(model):
+def test_a_local_folder_is_used_directly(model):
     source = hub.resolve_model(str(model))
     assert (source.path, source.name, source.revision, source.kind) == (model, str(model), "", "folder")
 
@@ -179,7 +179,7 @@ def test_folders_without_config_or_weights(tmp_path):
         hub.resolve_model(str(tmp_path / "config.json"))
 
 
-def test_every_part_of_the_weights_must_be_there(tmp_path):
+def test_every_weight_file_must_be_there(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     shards = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
@@ -199,7 +199,7 @@ def test_a_mistyped_folder_offers_its_neighbour(tmp_path, monkeypatch):
         hub.resolve_model("./modle")
 
 
-def test_the_embedded_model_says_when_it_is_not_there(monkeypatch, tmp_path):
+def test_a_missing_embedded_model_is_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "_EMBEDDED_FOLDER", tmp_path)
     with pytest.raises(UserError, match="no embedded model 'mini' yet"):
         hub.resolve_model("mini")

@@ -1,4 +1,4 @@
-"""Faster parts against the plain ones."""
+"""Faster modules against the plain ones."""
 
 import copy
 
@@ -13,7 +13,7 @@ DTYPES = [torch.float32, torch.bfloat16]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
-def test_dropout_drops_that_share_and_keeps_the_mean(share):
+def test_dropout_drops_at_its_rate_and_preserves_the_mean(share):
     torch.manual_seed(0)
     dropped = kernels.dropout(torch.ones(1001, 1003), share)
     assert float((dropped == 0).float().mean()) == pytest.approx(share, abs=2e-3)
@@ -22,7 +22,7 @@ def test_dropout_drops_that_share_and_keeps_the_mean(share):
     assert len(dropped.unique()) == 2
 
 
-def test_dropout_follows_the_seed_and_differs_from_draw_to_draw():
+def test_dropout_follows_the_seed_and_differs_from_call_to_call():
     states = torch.ones(10, 10)
     torch.manual_seed(5)
     first, second = kernels.dropout(states, 0.5), kernels.dropout(states, 0.5)
@@ -31,36 +31,36 @@ def test_dropout_follows_the_seed_and_differs_from_draw_to_draw():
     assert not torch.equal(first, second)
     rows = kernels.dropout(torch.ones(1000, 1000), 0.5) > 0
     agreement = (rows[:-1] == rows[1:]).float().mean()
-    assert float(agreement) == pytest.approx(0.5, abs=0.01), "neighbours are drawn apart"
+    assert float(agreement) == pytest.approx(0.5, abs=0.01), "neighbours are sampled apart"
 
 
-def test_gradients_pass_where_states_passed():
+def test_gradients_have_the_same_mask_as_states():
     states = torch.ones(20, 20, requires_grad=True)
     dropped = kernels.dropout(states, 0.3)
     dropped.sum().backward()
     assert torch.equal(states.grad, dropped.detach())
 
 
-def test_what_was_drawn_can_be_drawn_again_without_the_common_generator():
+def test_replay_gives_the_same_masks_without_the_default_generator():
     torch.manual_seed(4)
-    drawn = kernels.DropoutMask(0.3, torch.device("cpu"))
-    first = [drawn.kept(torch.empty(size)) for size in (5, 1001)]
-    state, again = torch.get_rng_state(), drawn.again()
-    assert all(map(torch.equal, first, [again.kept(torch.empty(size)) for size in (5, 1001)]))
+    mask = kernels.DropoutMask(0.3, torch.device("cpu"))
+    first = [mask.sample(torch.empty(size)) for size in (5, 1001)]
+    state, again = torch.get_rng_state(), mask.replay()
+    assert all(map(torch.equal, first, [again.sample(torch.empty(size)) for size in (5, 1001)]))
     assert torch.equal(torch.get_rng_state(), state)
     assert set(first[1].tolist()) == {0.0, 1.0}
     assert first[1].mean().item() == pytest.approx(0.7, abs=0.06)
-    assert drawn.weight == pytest.approx(1 / 0.7, rel=1e-4)
+    assert mask.weight == pytest.approx(1 / 0.7, rel=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.999999, 1.0])
-def test_where_all_is_dropped_nothing_stays(share):
-    drawn = kernels.DropoutMask(share, torch.device("cpu"))
-    assert not drawn.kept(torch.empty(7, 3)).any()
-    assert not drawn.again().kept(torch.empty(7, 3)).any()
+def test_a_rate_of_one_drops_everything(share):
+    mask = kernels.DropoutMask(share, torch.device("cpu"))
+    assert not mask.sample(torch.empty(7, 3)).any()
+    assert not mask.replay().sample(torch.empty(7, 3)).any()
 
 
-def test_dropout_rests_in_evaluation_and_at_zero():
+def test_dropout_is_off_in_evaluation_and_at_rate_zero():
     layer = kernels.Dropout(0.5)
     states = torch.randn(8, 8)
     assert torch.equal(layer.eval()(states), states)
@@ -90,7 +90,7 @@ def test_packed_products_equal_the_plain_ones(plain, dtype):
     assert layer.state_dict().keys() == plain.state_dict().keys()
 
 
-def test_a_packed_product_in_autocast_takes_float32_states_and_gives_bfloat16():
+def test_a_packed_product_in_autocast_takes_float32_and_returns_bfloat16():
     if not kernels.can_pack(torch.bfloat16):
         pytest.skip("this machine has no packed product in bfloat16")
     plain = torch.nn.Linear(48, 80).bfloat16().requires_grad_(False)
@@ -115,7 +115,7 @@ def packed_linear():
     return layer
 
 
-def test_a_changed_weight_is_packed_anew():
+def test_a_changed_weight_is_packed_again():
     if not kernels.can_pack(torch.float32):
         pytest.skip("this machine has no packed product in float32")
     layer, states = packed_linear(), torch.randn(3, 8)
@@ -126,7 +126,7 @@ def test_a_changed_weight_is_packed_anew():
     torch.testing.assert_close(layer(states), layer.bias.expand(3, 8))
 
 
-def test_a_copy_packs_for_itself():
+def test_a_copied_module_packs_its_own_weight():
     if not kernels.can_pack(torch.float32):
         pytest.skip("this machine has no packed product in float32")
     layer, states = packed_linear(), torch.randn(3, 8)
@@ -159,7 +159,7 @@ def test_on_the_meta_device_the_memory_of_a_packed_copy_is_counted():
     assert set(layer.state_dict()) == {"weight", "bias"}
 
 
-def test_one_pass_gelu_is_the_slow_one():
+def test_the_fused_gelu_equals_the_plain_one():
     network = torch.nn.Sequential(NewGELUActivation(), torch.nn.ModuleList([FastGELUActivation(), torch.nn.Dropout(0.1)]))
     slow = copy.deepcopy(network)
     kernels.fuse(network)

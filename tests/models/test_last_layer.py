@@ -1,4 +1,4 @@
-"""The last block only where the head reads: the same scores and gradients, less work."""
+"""The last layer only for pooled tokens: the same scores and gradients with less work."""
 
 import pytest
 import torch
@@ -11,16 +11,16 @@ from support import tiny
 
 PACKABLE = [kind for kind in tiny.CONFIGS if not architectures.architecture_of(tiny.CONFIGS[kind]()).not_packable]
 LENGTHS = (1, 3, 3, 5, 9)
-WAYS = {
+METHODS = {
     "everything": ("full", {}),
-    "top block": ("freeze", {"num_layers": 1}),
+    "top layer": ("freeze", {"num_layers": 1}),
     "adapters everywhere": ("lora", {"target_modules": "all-linear", "dropout": 0.0}),
-    "prompt": ("prompt", {"tokens": 4}),
+    "prompt": ("prompt", {"num_virtual_tokens": 4}),
 }
 
 
-def prepared(kind, way):
-    name, options = WAYS[way]
+def prepared(kind, method):
+    name, options = METHODS[method]
     net = tiny.network(kind)
     architecture = architectures.architecture_of(net.config)
     torch.manual_seed(3)
@@ -38,17 +38,17 @@ def scores_and_gradients(prepared_model, lengths=LENGTHS):
     return scores.detach(), {name: parameter.grad for name, parameter in prepared_model.trainable().items()}
 
 
-CASES = [(kind, way) for kind in PACKABLE for way in WAYS]
+CASES = [(kind, method) for kind in PACKABLE for method in METHODS]
 
 
-@pytest.mark.parametrize(("kind", "way"), CASES)
-def test_scores_and_gradients_are_those_of_the_whole_row(kind, way):
-    scores, gradients = scores_and_gradients(prepared(kind, way))
-    prepared_model = prepared(kind, way)
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_scores_and_gradients_are_those_of_the_whole_row(kind, method):
+    scores, gradients = scores_and_gradients(prepared(kind, method))
+    prepared_model = prepared(kind, method)
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
-    assert prepared_model.pooled_last_layer is not None
+    assert prepared_model.runtime.pooled_last_layer is not None
     narrow_scores, narrow_gradients = scores_and_gradients(prepared_model)
     assert scores.std() > 1e-3
     torch.testing.assert_close(narrow_scores, scores, atol=1e-6, rtol=1e-6)
@@ -56,11 +56,11 @@ def test_scores_and_gradients_are_those_of_the_whole_row(kind, way):
         torch.testing.assert_close(narrow_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)
 
 
-def rows_through(prepared_model, lengths):
-    """Rows that pass through the last block's MLP."""
+def count_mlp_rows(prepared_model, lengths):
+    """Rows that pass through the last layer's MLP."""
     seen = []
-    block = prepared_model.network.get_submodule(prepared_model.architecture.blocks)[-1]
-    module = block.get_submodule(prepared_model.architecture.parts["mlp"][0])
+    layer = prepared_model.network.get_submodule(prepared_model.architecture.layers)[-1]
+    module = layer.get_submodule(prepared_model.architecture.projections["mlp"][0])
     handle = module.register_forward_hook(lambda module, args, output: seen.append(output.shape[1]))
     scores_and_gradients(prepared_model, lengths)
     handle.remove()
@@ -68,25 +68,25 @@ def rows_through(prepared_model, lengths):
 
 
 @pytest.mark.parametrize("kind", PACKABLE)
-def test_one_row_of_each_text_passes_through_the_last_mlp(kind):
+def test_the_last_mlp_gets_one_row_of_each_text(kind):
     prepared_model = prepared(kind, "everything")
-    assert rows_through(prepared_model, LENGTHS) == [sum(LENGTHS)]
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    assert count_mlp_rows(prepared_model, LENGTHS) == [sum(LENGTHS)]
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
-    assert rows_through(prepared_model, LENGTHS) == [len(LENGTHS)]
-    assert rows_through(prepared_model, (1, 1, 1)) == [3]
-    assert rows_through(prepared_model, LENGTHS) == [len(LENGTHS)]
+    assert count_mlp_rows(prepared_model, LENGTHS) == [len(LENGTHS)]
+    assert count_mlp_rows(prepared_model, (1, 1, 1)) == [3]
+    assert count_mlp_rows(prepared_model, LENGTHS) == [len(LENGTHS)]
 
 
-def test_texts_of_one_token_leave_nothing_to_cut():
+def test_texts_of_one_token_run_in_full():
     prepared_model = prepared("gpt2", "everything")
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     scores_and_gradients(prepared_model, (1, 1))
-    assert prepared_model.pooled_last_layer.states is None
-    assert not prepared_model.pooled_last_layer.active
+    assert prepared_model.runtime.pooled_last_layer.states is None
+    assert not prepared_model.runtime.pooled_last_layer.active
 
 
 @pytest.mark.parametrize("kind", ["bloom", "opt"])
@@ -95,15 +95,15 @@ def test_padded_architectures_run_over_the_whole_row(kind):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
-def test_blocks_that_are_computed_twice_are_cut_twice(kind):
-    """With activation checkpointing the hooks run again on the way back."""
+def test_a_checkpointed_last_layer_is_cut_again_in_the_backward_pass(kind):
+    """With gradient checkpointing the hooks run again."""
     prepared_model = prepared(kind, "everything")
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     scores, gradients = scores_and_gradients(prepared_model)
     again = prepared(kind, "everything")
-    again.pooled_last_layer = last_layer.install_pooled_last_layer(again.network, architecture=again.architecture)
+    again.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(again.network, architecture=again.architecture)
     for module in again.network.modules():
         if hasattr(module, "gradient_checkpointing"):
             module.gradient_checkpointing = True
@@ -120,20 +120,20 @@ def test_blocks_that_are_computed_twice_are_cut_twice(kind):
         torch.testing.assert_close(checkpointed_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize(("kind", "way"), [case for case in CASES if case[0] in ("gpt2", "llama", "bert")])
-def test_with_frozen_weights_in_bfloat16_too(kind, way):
+@pytest.mark.parametrize(("kind", "method"), [case for case in CASES if case[0] in ("gpt2", "llama", "bert")])
+def test_with_frozen_weights_in_bfloat16_too(kind, method):
     def half():
-        prepared_model = prepared(kind, way)
+        prepared_model = prepared(kind, method)
         prepared_module.use_bfloat16(prepared_model)
         return prepared_model
 
     scores, gradients = scores_and_gradients(half())
     prepared_model = half()
-    prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(
+    prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(
         prepared_model.network, architecture=prepared_model.architecture
     )
     narrow_scores, narrow_gradients = scores_and_gradients(prepared_model)
-    assert not torch.equal(scores, scores_and_gradients(prepared(kind, way))[0]), "the products were in float32"
+    assert not torch.equal(scores, scores_and_gradients(prepared(kind, method))[0]), "the products were in float32"
     torch.testing.assert_close(narrow_scores, scores, atol=1e-6, rtol=1e-6)
     for name, gradient in gradients.items():
         torch.testing.assert_close(narrow_gradients[name], gradient, atol=2e-6, rtol=1e-5, msg=name)

@@ -1,4 +1,4 @@
-"""Loading, and what is refused."""
+"""Loading models, and which ones are refused."""
 
 import json
 import shutil
@@ -29,12 +29,12 @@ def test_a_base_model_gets_a_head_for_the_labels(kind, tmp_path):
     base = load(tiny.folder(tmp_path, kind=kind))
     assert base.network.config.id2label == {0: "a", 1: "b", 2: "c"}
     assert base.new[0] in base.architecture.head
-    assert not base.kept_head
+    assert not base.reuses_head
     assert base.network.config.use_cache is False
     assert base.network.config.pad_token_id is not None
     padded = [note for note in base.notes if "batches are padded: bloom cannot be packed, its ALiBi bias" in note]
     assert bool(padded) == (kind == "bloom")
-    assert any("the model names no padding id" in note for note in base.notes) == (tiny.CONFIGS[kind]().pad_token_id is None)
+    assert any("the model has no padding id" in note for note in base.notes) == (tiny.CONFIGS[kind]().pad_token_id is None)
 
 
 def test_the_pretrained_weights_are_the_checkpoints_own(gpt2):
@@ -46,7 +46,7 @@ def test_the_pretrained_weights_are_the_checkpoints_own(gpt2):
         assert torch.equal(state[name], tensor), name
 
 
-def test_random_is_the_same_shape_and_depends_on_the_seed(gpt2):
+def test_random_weights_have_the_same_shapes_and_depend_on_the_seed(gpt2):
     trained, random, again, other = load(gpt2), load(gpt2, random=True), load(gpt2, random=True), load(gpt2, random=True, seed=1)
     assert random.total_parameters == trained.total_parameters
     name = "transformer.h.0.mlp.c_fc.weight"
@@ -56,16 +56,16 @@ def test_random_is_the_same_shape_and_depends_on_the_seed(gpt2):
     assert not torch.equal(weights[1], weights[3])
 
 
-def test_a_head_with_the_same_labels_is_kept_and_another_is_not(gpt2, tmp_path):
+def test_a_head_with_the_same_labels_is_used_and_another_is_not(gpt2, tmp_path):
     base = load(gpt2)
     base.network.save_pretrained(tmp_path)
     base.origin.tokenizer.save_pretrained(tmp_path)
     same, other, fewer = load(tmp_path), load(tmp_path, labels=("x", "y", "z")), load(tmp_path, labels=("a", "b"))
-    assert same.kept_head
-    assert any("kept" in note for note in same.notes)
+    assert same.reuses_head
+    assert any("labels and is used" in note for note in same.notes)
     assert torch.equal(same.network.score.weight, base.network.score.weight)
-    assert not other.kept_head
-    assert not fewer.kept_head
+    assert not other.reuses_head
+    assert not fewer.reuses_head
     assert fewer.network.score.weight.shape[0] == 2
 
 
@@ -81,7 +81,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(gpt2, tmp_path):
         load(tmp_path)
 
 
-def test_a_damaged_file_is_one_message(gpt2, tmp_path):
+def test_a_damaged_file_is_a_user_error(gpt2, tmp_path):
     for path in gpt2.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     content = (tmp_path / "model.safetensors").read_bytes()
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_one_message(gpt2, tmp_path):
         ({"vocab_size": 100}, r"has other shapes for 1 tensors of the model, for instance transformer\.wte\.weight"),
     ],
 )
-def test_configs_that_do_not_fit(gpt2, tmp_path, change, message):
+def test_configs_that_do_not_match_the_weights_are_refused(gpt2, tmp_path, change, message):
     for path in gpt2.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((gpt2 / "config.json").read_text())
@@ -120,7 +120,7 @@ def test_code_beside_the_weights_is_not_run(gpt2, tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(gpt2, tmp_path_factory):
-    """A whole model and an adapter, as runs leave them."""
+    """A whole model and an adapter, as runs save them."""
     root, source = tmp_path_factory.mktemp("saved"), hub.resolve_model(str(gpt2))
     for name in ("full", "lora"):
         base = load(gpt2)
@@ -137,11 +137,11 @@ def saved(gpt2, tmp_path_factory):
         ({"n_layer": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
         ({"model_type": "qwen2", "num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
         ({"n_head": -1}, "num_attention_heads is -1, wanted 1 to 512"),
-        ({"vocab_size": 10**11}, r"the config claims 3,200,000,\d+,\d+ numbers, the weights beside it are [\d,]+ bytes"),
+        ({"vocab_size": 10**11}, r"the config claims 3,200,000,\d+,\d+ parameters, the weights beside it are [\d,]+ bytes"),
     ],
     ids=str,
 )
-def test_what_a_run_saved_is_read_as_warily_as_any_model(saved, tmp_path, name, change, message):
+def test_a_saved_model_is_checked_like_any_other(saved, tmp_path, name, change, message):
     shutil.copytree(saved / name, tmp_path / name)
     path = tmp_path / name / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -149,12 +149,12 @@ def test_what_a_run_saved_is_read_as_warily_as_any_model(saved, tmp_path, name, 
         loading.reload_model(tmp_path / name, bfloat16=False)
 
 
-def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_path):
-    """This one would never end."""
+def test_an_adapter_that_names_its_modules_by_a_pattern_is_refused(saved, tmp_path):
+    """Matching this one would never end."""
     shutil.copytree(saved / "lora", tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": "(.*.*)*x"}))
-    with pytest.raises(UserError, match="it names its places by a pattern"):
+    with pytest.raises(UserError, match="it names its modules by a pattern"):
         loading.reload_model(tmp_path / "lora", bfloat16=False)
 
 
@@ -167,8 +167,8 @@ def test_an_adapter_that_names_its_places_by_a_pattern_is_refused(saved, tmp_pat
         ("lora", "adapter_model.safetensors", "lora_A"),
     ],
 )
-def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file, part):
-    """Random numbers would stand there, and nobody would be told."""
+def test_a_saved_model_that_lacks_tensors_is_refused(saved, tmp_path, name, file, part):
+    """They would be random, without a message."""
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(saved / name, tmp_path / name)
@@ -180,7 +180,7 @@ def test_a_saved_model_that_lacks_a_part_is_refused(saved, tmp_path, name, file,
         loading.reload_model(tmp_path / name, bfloat16=False)
 
 
-def test_memory_that_runs_out_while_weights_are_read_is_no_damaged_checkpoint(gpt2, monkeypatch):
+def test_running_out_of_memory_is_not_reported_as_damage(gpt2, monkeypatch):
     import transformers
 
     def runs_out(*given, **options):

@@ -1,4 +1,4 @@
-"""A model before its weights: the outline is the network, and what is no model is refused."""
+"""Meta models: they match the network, and impossible configs are refused."""
 
 import json
 import shutil
@@ -31,15 +31,15 @@ def changed(place, folder, **values):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_the_outline_has_the_names_and_shapes_of_the_network_and_no_memory(place, kind):
+def test_a_meta_model_has_the_networks_names_and_shapes(place, kind):
     source = hub.resolve_model(str(place / kind))
-    outline, loaded = meta.meta_model(source, labels=LABELS), loading.load_model(source, labels=LABELS)
-    assert all(parameter.is_meta for parameter in outline.network.parameters())
-    sizes = [{name: p.shape for name, p in base.network.named_parameters()} for base in (outline, loaded)]
+    meta_model, loaded = meta.meta_model(source, labels=LABELS), loading.load_model(source, labels=LABELS)
+    assert all(parameter.is_meta for parameter in meta_model.network.parameters())
+    sizes = [{name: p.shape for name, p in base.network.named_parameters()} for base in (meta_model, loaded)]
     assert sizes[0] == sizes[1]
-    assert outline.total_parameters == loaded.total_parameters == sum(shape.numel() for shape in sizes[0].values())
-    assert outline.new == loaded.new
-    assert outline.network.config.id2label == dict(enumerate(LABELS))
+    assert meta_model.total_parameters == loaded.total_parameters == sum(shape.numel() for shape in sizes[0].values())
+    assert meta_model.new == loaded.new
+    assert meta_model.network.config.id2label == dict(enumerate(LABELS))
 
 
 def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
@@ -54,22 +54,22 @@ def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         ({"n_layer": 513}, "num_hidden_layers is 513, wanted 1 to 512"),
         ({"n_layer": 0}, "num_hidden_layers is 0"),
         ({"n_embd": 10**7, "n_head": 1}, "more than 20,000,000,000,000"),
         ({"vocab_size": 0}, "vocab_size is 0, wanted 1 or more"),
     ],
-    ids=["deep", "no blocks", "wide", "no words"],
+    ids=["deep", "no layers", "wide", "no tokens"],
 )
-def test_a_config_that_claims_the_absurd_is_refused_before_anything_is_built(place, tmp_path, values, words):
+def test_an_impossible_config_is_refused_before_anything_is_built(place, tmp_path, values, message):
     source = changed(place, tmp_path / "odd", **values)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         meta.meta_model(source, labels=LABELS, tokenizer=False)
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_another_models(place, tmp_path):
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(place, tmp_path):
     source = changed(place, tmp_path / "few", vocab_size=300)
     assert meta.meta_model(source, labels=LABELS, tokenizer=False).origin.tokenizer is None
     with pytest.raises(UserError, match="the model has embeddings for 300") as caught:
@@ -80,12 +80,12 @@ def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_another_m
 def test_a_folder_without_a_tokenizer_has_none(place, tmp_path):
     shutil.copy(place / "gpt2" / "config.json", tmp_path)
     assert meta.load_tokenizer_if_any(tmp_path) is None
-    assert len(meta.load_tokenizer_if_any(place / "gpt2")) > meta.LEAST_WORDS
+    assert len(meta.load_tokenizer_if_any(place / "gpt2")) > meta.MIN_TOKENS
     with pytest.raises(UserError, match="no tokenizer"):
         meta.meta_model(hub.resolve_model(str(tmp_path), weights=False), labels=LABELS)
 
 
-def test_a_random_network_is_drawn_from_the_seed(place):
+def test_random_weights_follow_the_seed(place):
     config = meta.load_config(hub.resolve_model(str(place / "gpt2")), labels=LABELS)
     drawn = []
     for seed in (1, 1, 2):

@@ -1,4 +1,4 @@
-"""Matrices in four bits: what is packed, what stays, and that learning goes on after a look at the validation split."""
+"""Matrices in four bits: which are quantized, and that gradients flow after an evaluation."""
 
 import json
 
@@ -32,19 +32,19 @@ def scores(network, base):
     )
 
 
-def test_matrices_of_the_blocks_are_packed_and_nothing_else(source):
+def test_only_matrices_of_the_layers_are_quantized(source):
     network = load(source).network
     packed = {name for name, p in network.named_parameters() if p.dtype == torch.uint8}
     matrices = {
-        f"transformer.h.{block}.{name}.weight"
-        for block in range(3)
+        f"transformer.h.{layer}.{name}.weight"
+        for layer in range(3)
         for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     }
     assert packed == matrices
     assert network.score.weight.dtype == network.transformer.wte.weight.dtype == torch.float32
 
 
-def test_scores_move_a_little_and_are_not_lost(source):
+def test_scores_change_a_little(source):
     base, plain = load(source), loading.load_model(source, labels=LABELS)
     base.network.score.weight.data.copy_(plain.network.score.weight)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_scores_move_a_little_and_are_not_lost(source):
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_gradients_pass_through_after_a_look_without_gradients(source, bfloat16):
+def test_gradients_flow_after_an_evaluation(source, bfloat16):
     base = load(source, bfloat16=bfloat16)
     network = base.network
     network.eval()
@@ -68,7 +68,7 @@ def test_gradients_pass_through_after_a_look_without_gradients(source, bfloat16)
     assert embeddings.grad.abs().sum() > 0
 
 
-def test_packing_is_the_same_every_time(source):
+def test_quantization_is_deterministic(source):
     first, second = (load(source).network.state_dict() for _ in range(2))
     packed = [name for name in first if "attn" in name or "mlp" in name]
     assert packed
@@ -78,7 +78,7 @@ def test_packing_is_the_same_every_time(source):
 @pytest.mark.parametrize("four_bit", [FourBit(), FourBit("fp4", False)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_dequantised_weights_are_those_that_packed_products_use(tmp_path, kind, dtype, four_bit):
+def test_dequantised_weights_are_those_of_the_products(tmp_path, kind, dtype, four_bit):
     from transformers import AutoModelForCausalLM
 
     folder = tiny.folder(tmp_path / kind, kind=kind)
@@ -98,30 +98,30 @@ def test_dequantised_weights_are_those_that_packed_products_use(tmp_path, kind, 
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_the_outline_keeps_as_many_bytes_as_the_real_one(source, double):
+def test_the_meta_model_takes_as_many_bytes_as_the_real_one(source, double):
     from finewright.models import meta
 
     four_bit = FourBit(double=double)
     real = load(source, four_bit=four_bit).network
-    outline = meta.meta_model(source, labels=LABELS, four_bit=four_bit).network
+    meta_network = meta.meta_model(source, labels=LABELS, four_bit=four_bit).network
 
     def num_bytes(module):
         return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
 
-    kept = num_bytes(real)
+    held = num_bytes(real)
     for module in real.modules():
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is not None:
-            kept += state.absmax.nbytes + state.code.nbytes
-            kept += state.state2.absmax.nbytes + state.state2.code.nbytes if double else 0
-    assert num_bytes(outline) == pytest.approx(kept, rel=0.01)
+            held += state.absmax.nbytes + state.code.nbytes
+            held += state.state2.absmax.nbytes + state.state2.code.nbytes if double else 0
+    assert num_bytes(meta_network) == pytest.approx(held, rel=0.01)
 
 
-def test_how_it_was_packed_is_kept_and_a_damaged_note_is_refused(tmp_path):
+def test_the_settings_are_saved_and_a_damaged_file_is_refused(tmp_path):
     assert quantization.read_quantization(tmp_path) is None
     quantization.write_quantization(tmp_path, FourBit("fp4", False), skip=["score"], bfloat16=True)
-    told = json.loads((tmp_path / quantization.FILE).read_text())
-    assert (told["skip_modules"], told["compute_dtype"]) == (["score"], "bfloat16")
+    saved = json.loads((tmp_path / quantization.FILE).read_text())
+    assert (saved["skip_modules"], saved["compute_dtype"]) == (["score"], "bfloat16")
     assert quantization.read_quantization(tmp_path) == FourBit("fp4", False)
     for text in ("{", "[]", json.dumps({"kind": "nf3", "double": True}), json.dumps({"kind": "nf4"})):
         (tmp_path / quantization.FILE).write_text(text)
@@ -129,9 +129,9 @@ def test_how_it_was_packed_is_kept_and_a_damaged_note_is_refused(tmp_path):
             quantization.read_quantization(tmp_path)
 
 
-def test_what_is_missing_is_said_with_the_way_to_get_it(source, monkeypatch):
+def test_missing_packages_are_named_with_the_install_command(source, monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
     with pytest.raises(
-        UserError, match=r"four-bit weights want bitsandbytes, not installed here\n  → pip install 'finewright\[qlora\]'"
+        UserError, match=r"four-bit weights need bitsandbytes, not installed here\n  → pip install 'finewright\[qlora\]'"
     ):
         load(source)

@@ -1,4 +1,4 @@
-"""Embeddings of tokens in use: the same training, and nothing of it in what is saved."""
+"""Trimmed embeddings: the same training, and the same saved state."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def train(prepared_model, *, steps=6, weight_decay=0.0):
     for module in prepared_model.network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    for step in range(steps):  # not every token in use is in every batch: momentum must move it all the same
+    for step in range(steps):  # a token that a batch lacks must move by momentum all the same
         part = packing.collate(encoded, [step % 4, (step + 1) % 4])
         train_step(prepared_model, [part], task=TASK, optimizer=optimizer, lr=1e-2, max_grad_norm=1.0)
     prepared_model.trainable_module.eval()
@@ -40,12 +40,12 @@ def train(prepared_model, *, steps=6, weight_decay=0.0):
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta"])
 def test_without_weight_decay_training_is_the_same(kind):
     """BERT's and Llama's embeddings name a padding row that never learns; here it is in use as a token."""
-    plain, restricted = prepared(kind), prepared(kind)
+    plain, trimmed = prepared(kind), prepared(kind)
     before = plain.network.get_input_embeddings().weight.detach().clone()
-    assert trimmed_embedding.trim_embedding(restricted, USED) == len(USED)
+    assert trimmed_embedding.trim_embedding(trimmed, USED) == len(USED)
     train(plain)
-    train(restricted)
-    theirs, ours = plain.network.state_dict(), restricted.network.state_dict()
+    train(trimmed)
+    theirs, ours = plain.network.state_dict(), trimmed.network.state_dict()
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, atol=2e-6, rtol=1e-5, msg=name)
@@ -53,40 +53,40 @@ def test_without_weight_decay_training_is_the_same(kind):
     assert set(moved) == set(USED) - {plain.network.get_input_embeddings().padding_idx}
 
 
-def test_with_weight_decay_only_rows_out_of_use_differ():
-    plain, restricted = prepared(), prepared()
+def test_with_weight_decay_only_unused_rows_differ():
+    plain, trimmed = prepared(), prepared()
     before = plain.network.transformer.wte.weight.detach().clone()
-    trimmed_embedding.trim_embedding(restricted, USED)
+    trimmed_embedding.trim_embedding(trimmed, USED)
     train(plain, weight_decay=0.5)
-    train(restricted, weight_decay=0.5)
-    ours, theirs = (prepared_model.network.state_dict()["transformer.wte.weight"] for prepared_model in (restricted, plain))
+    train(trimmed, weight_decay=0.5)
+    ours, theirs = (prepared_model.network.state_dict()["transformer.wte.weight"] for prepared_model in (trimmed, plain))
     torch.testing.assert_close(ours[USED], theirs[USED], atol=2e-6, rtol=1e-5)
     idle = [token for token in range(320) if token not in USED]
     assert torch.equal(ours[idle], before[idle])
     assert not torch.equal(theirs[idle], before[idle])
 
 
-def test_rows_that_are_put_back_are_seen_in_evaluation():
-    """As when the best weights come back from a checkpoint."""
+def test_restored_rows_are_used_in_evaluation():
+    """As when the best weights are restored from a checkpoint."""
     prepared_model = prepared()
     trimmed_embedding.trim_embedding(prepared_model, USED)
-    kept = {name: parameter.detach().clone() for name, parameter in prepared_model.trainable().items()}
+    saved = {name: parameter.detach().clone() for name, parameter in prepared_model.trainable().items()}
     scores = tiny.scores(prepared_model, TEXTS)
     train(prepared_model)
     assert not torch.allclose(tiny.scores(prepared_model, TEXTS), scores, atol=1e-3)
     with torch.no_grad():
         for name, parameter in prepared_model.trainable().items():
-            parameter.copy_(kept[name])
+            parameter.copy_(saved[name])
     assert torch.equal(tiny.scores(prepared_model, TEXTS), scores)
 
 
-def test_tokens_that_training_never_saw_keep_their_meaning():
-    plain, restricted = prepared(), prepared()
-    trimmed_embedding.trim_embedding(restricted, USED)
-    assert torch.equal(tiny.scores(restricted, [[100, 5, 200]]), tiny.scores(plain, [[100, 5, 200]]))
+def test_unused_tokens_have_their_old_embedding():
+    plain, trimmed = prepared(), prepared()
+    trimmed_embedding.trim_embedding(trimmed, USED)
+    assert torch.equal(tiny.scores(trimmed, [[100, 5, 200]]), tiny.scores(plain, [[100, 5, 200]]))
 
 
-def test_counts_and_the_optimizers_share():
+def test_trainable_parameters_and_those_of_the_optimizer():
     plain, prepared_model = prepared(), prepared()
     trimmed_embedding.trim_embedding(prepared_model, USED)
     assert prepared_model.num_trainable() == plain.num_trainable()
@@ -94,7 +94,7 @@ def test_counts_and_the_optimizers_share():
     assert sum(p.numel() for p in prepared_model.trainable().values()) == plain.num_trainable() - spared
 
 
-def test_a_sketch_is_restricted_alike():
+def test_a_meta_model_is_trimmed_alike():
     with torch.device("meta"):
         prepared_model = prepared()
     trimmed_embedding.trim_embedding(prepared_model, USED)
@@ -103,7 +103,7 @@ def test_a_sketch_is_restricted_alike():
     assert all(p.is_meta for p in prepared_model.trainable_module.parameters())
 
 
-def test_nothing_is_done_where_nothing_is_to_gain():
+def test_an_embedding_is_trimmed_only_if_it_saves_work():
     assert trimmed_embedding.trim_embedding(prepared(name="lora"), USED) == 0
     assert trimmed_embedding.trim_embedding(prepared(name="freeze"), USED) == 0
     assert trimmed_embedding.trim_embedding(prepared(), range(300)) == 0
@@ -118,3 +118,13 @@ def test_gradients_reach_the_rows_of_a_batch_alone():
     grad = prepared_model.network.transformer.wte.rows.grad
     assert {USED[row] for row in grad.any(dim=1).nonzero().flatten().tolist()} == {9, 30}
     assert prepared_model.network.transformer.wte.weight.grad is None
+
+
+def test_an_embedding_tied_to_an_output_layer_is_not_trimmed():
+    prepared_model = prepared()
+    embedding = prepared_model.network.get_input_embeddings()
+    prepared_model.network.lm_head = torch.nn.Linear(32, 320, bias=False)
+    prepared_model.network.lm_head.weight = embedding.weight
+    assert trimmed_embedding.trim_embedding(prepared_model, USED) == 0
+    assert type(embedding) is torch.nn.Embedding
+    assert embedding.weight.requires_grad

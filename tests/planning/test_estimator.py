@@ -68,7 +68,7 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
 @pytest.mark.parametrize("name", ["full", "lora", "prompt"])
 def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(place, tmp_path, name, monkeypatch):
     monkeypatch.setattr(packed, "LONG", 1)
-    monkeypatch.setitem(tiled.ROWS, "cpu", 4)
+    monkeypatch.setitem(tiled.QUERIES_PER_TILE, "cpu", 4)
     config = json.loads((shutil.copytree(place / "gpt2", tmp_path / "gpt2") / "config.json").read_text())
     # The generator's state, 5 kB for every product of attention that drops, would be seen in a network as small as this.
     (tmp_path / "gpt2" / "config.json").write_text(json.dumps(config | {"attn_pdrop": 0.0}))
@@ -113,7 +113,7 @@ def heavy(tmp_path, monkeypatch):
 
     shape = {"vocab_size": 320, "n_positions": 64, "n_embd": 256, "n_layer": 3, "n_head": 4}
     monkeypatch.setitem(tiny.CONFIGS, "gpt2", lambda: GPT2Config(**shape, bos_token_id=0, eos_token_id=0))
-    monkeypatch.setattr(acceleration, "MOST_PACKED_NUMBERS", 0)
+    monkeypatch.setattr(acceleration, "MAX_PACKED_PARAMETERS", 0)
     return tiny.folder(tmp_path / "heavy")
 
 

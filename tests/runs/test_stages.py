@@ -163,5 +163,5 @@ def test_a_fresh_head_is_settled_in_the_precision_of_packed_products(place, begi
     head.weight.data *= 1000
     made.prepare(base, rows=dataset.train)
     assert any("random start scaled by" in str(sentence) for sentence in heard)
-    assert made.prepared_model.bfloat16
+    assert made.prepared_model.runtime.bfloat16
     assert any("score" in name for name in made.prepared_model.trainable()), "the head is trained"

@@ -41,7 +41,7 @@ def quickly():
 
     def here(trained: predictor.Predictor, folder: Path, probes: Any) -> Any:
         again = predictor.Predictor.load(
-            folder, limit=trained.limit, keep_end=trained.keep_end, bfloat16=trained.prepared_model.bfloat16
+            folder, limit=trained.limit, keep_end=trained.keep_end, bfloat16=trained.prepared_model.runtime.bfloat16
         )
         return again.score(probes)
 

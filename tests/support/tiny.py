@@ -93,7 +93,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 
 
 def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 0) -> Any:
-    """A random classification network in evaluation mode; `packed=False` keeps transformers' own attention."""
+    """A random classification network in evaluation mode; `packed=False` has transformers' own attention."""
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
@@ -113,20 +113,22 @@ def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 
 
 
 def prepared_model(kind: str, **options: Any) -> PreparedModel:
-    """The network as a way would hand it back, everything trainable."""
+    """The network as a method returns it, everything trainable."""
     net = network(kind, **options)
     return PreparedModel(network=net, trainable_module=net, architecture=architectures.architecture_of(net.config))
 
 
-def prepared(kind: str, way: str, *, bfloat16: bool = False) -> PreparedModel:
-    """The network as a way makes it ready."""
+def prepared(kind: str, method: str, *, bfloat16: bool = False) -> PreparedModel:
+    """The network as a method prepares it."""
     from finewright import methods
     from finewright.models import prepared as prepared_module
 
     net = network(kind)
     architecture = architectures.architecture_of(net.config)
     torch.manual_seed(3)
-    prepared_model = methods.build_method(way, {}).prepare(net, architecture=architecture, head=architecture.head, origin=ORIGIN)
+    prepared_model = methods.build_method(method, {}).prepare(
+        net, architecture=architecture, head=architecture.head, origin=ORIGIN
+    )
     if bfloat16:
         prepared_module.use_bfloat16(prepared_model)
     return prepared_model
@@ -138,13 +140,13 @@ def texts(lengths: list[int], *, seed: int = 0) -> list[list[int]]:
     return [torch.randint(0, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
 
 
-def scores(tuned_network: PreparedModel, ids: list[list[int]]) -> torch.Tensor:
+def scores(prepared: PreparedModel, ids: list[list[int]]) -> torch.Tensor:
     """Scores of all texts from one batch, in the given order."""
     order = layout_module.sort_by_length([len(one) for one in ids])
     flat = torch.tensor([token for index in order for token in ids[index]])
     layout = layout_module.PackedLayout(tuple(len(ids[index]) for index in order))
     with torch.no_grad():
-        sorted_scores = forward.compute_logits(tuned_network, flat, layout)
+        sorted_scores = forward.compute_logits(prepared, flat, layout)
     result = torch.empty_like(sorted_scores)
     result[order] = sorted_scores
     return result
@@ -154,7 +156,7 @@ WORDS = "the parcel invoice refund jacket tent where is my when does it arrive c
 
 
 def folder(path: Path, *, kind: str = "gpt2") -> Path:
-    """A model folder as a person would have it: base weights without a head, and a tokenizer that was really learnt."""
+    """A model folder as a user has it: base weights without a head, and a trained tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 

@@ -157,9 +157,9 @@ def test_the_weight_of_an_update_wants_no_forward_pass_and_no_classes():
 def test_a_task_that_reads_every_token_keeps_the_whole_last_layer():
     """Cut down to one token a text, the others would be read as placeholders, silently."""
     whole, plain = tiny.prepared_model("gpt2"), tiny.prepared_model("gpt2")
-    whole.reads = "every-token"
+    whole.runtime.reads = "every-token"
     acceleration.accelerate(whole)
-    assert whole.pooled_last_layer is None
+    assert whole.runtime.pooled_last_layer is None
     ids, layout = torch.arange(7), PackedLayout((3, 4))
     with torch.no_grad():
         every_TC = forward.compute_logits(whole, ids, layout)

@@ -180,13 +180,13 @@ def _frozen(
     longest = max_text_length(base.network.config, base.architecture)
     limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=0, choices=defaults.Decisions())
     encoded = packing.encode_texts(base.origin.tokenizer, texts, limit=limit, keep_end=settings.data.keep_end, known=known)
-    place = "the last token's state" if base.architecture.pool == "last" else "the first token's state"
+    place = "the last token's state" if base.architecture.pooling == "last" else "the first token's state"
     vectors: dict[str, dict[str, np.ndarray]] = {place: {}, "the mean of all tokens' states": {}}
     with torch.inference_mode(), _states(prepared_model) as states:
         for rows in packing.evaluation_batches(encoded.lengths, budget=EVALUATION_TOKENS):
             batch = packing.collate(encoded, rows)
             forward.compute_logits(prepared_model, batch.ids, batch.layout)
-            pooled = _pooled(states.pop(), batch.layout, last=base.architecture.pool == "last")
+            pooled = _pooled(states.pop(), batch.layout, last=base.architecture.pooling == "last")
             for kind, values in zip(vectors.values(), pooled, strict=True):
                 kind.update(zip((texts[row] for row in batch.rows), values.numpy(), strict=True))
     return vectors

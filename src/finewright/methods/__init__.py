@@ -1,4 +1,4 @@
-"""One file per way of fine-tuning; the folder is the registry: the file's name is what a user types."""
+"""Fine-tuning methods, one file each. The folder is the registry: a file's name is what a user types."""
 
 import difflib
 import importlib
@@ -14,12 +14,12 @@ AUTO = "auto"
 
 
 def method_names() -> list[str]:
-    """Names of all ways, in alphabetical order."""
+    """Names of all methods, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
 def get_method(name: str) -> type[Method]:
-    """The class of a way; an unknown name is a `UserError` that offers the nearest one."""
+    """Return the class of a method; raise `UserError` with the nearest name if it is unknown."""
     if name not in method_names():
         near = difflib.get_close_matches(name, method_names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -31,24 +31,24 @@ def get_method(name: str) -> type[Method]:
 
 
 def build_method(name: str, options: Mapping[str, Any]) -> Method:
-    """A way with its knobs checked."""
+    """Build a method; raise `UserError` if an option is wrong."""
     return build_options(get_method(name), options, prefix="method")
 
 
 def methods_by_preference() -> list[type[Method]]:
-    """Every way, the one that `auto` takes first when it fits at the head."""
+    """All methods in the order in which `auto` tries them."""
     return sorted(map(get_method, method_names()), key=lambda method: (method.preference, method.name()))
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """Every way with its facts and knobs, JSON-ready."""
+    """Return all methods with their properties and options, ready for JSON."""
     rows = []
     for name in method_names():
-        way = get_method(name)
+        method = get_method(name)
         options = [
             {"option": option, "default": default, "help": text}
-            for option, default, text in describe_options(way, prefix="method.")
+            for option, default, text in describe_options(method, prefix="method.")
         ]
-        rates = {"lr": way.learning_rate, "lr_width": way.learning_rate_width, "lr_range": list(way.learning_rate_range)}
-        rows.append({"method": name, "summary": way.summary, **rates, "options": options})
+        rates = {"lr": method.learning_rate, "lr_width": method.learning_rate_width, "lr_range": list(method.learning_rate_range)}
+        rows.append({"method": name, "summary": method.summary, **rates, "options": options})
     return rows

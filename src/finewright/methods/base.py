@@ -1,4 +1,4 @@
-"""What every way of fine-tuning says about itself, and the little it does."""
+"""The interface of a fine-tuning method."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -16,7 +16,7 @@ __all__ = ["Method", "Span", "freeze_all"]
 
 
 class Span(NamedTuple):
-    """Where a search may look for a number; `log`: evenly in its logarithm. Whole numbers if both ends are."""
+    """A range to search; `log`: evenly in the logarithm. The values are integers if both ends are."""
 
     low: float
     high: float
@@ -24,33 +24,33 @@ class Span(NamedTuple):
 
 
 class Method(Options):
-    """A way of fine-tuning: its facts (class variables), its knobs (fields), `prepare` and `save`.
+    """A fine-tuning method: properties (class variables), options (fields), `prepare` and `save`.
 
-    Subclasses are final and live in `methods/<name>.py` under the class name `Method`.
+    A subclass is final and the only one of its file, `methods/<name>.py`.
     """
 
     summary: ClassVar[str]
     """One line for `finewright methods`."""
     weights: ClassVar[Literal["pretrained", "random"]] = "pretrained"
-    """What the run starts from."""
+    """Which weights training starts from."""
     saves: ClassVar[Literal["model", "adapter"]] = "model"
     """A whole Hugging Face folder, or a PEFT adapter folder that names its base."""
     mergeable: ClassVar[bool] = False
-    """Whether what was learnt can be added into the base's weights."""
+    """Whether the learnt update can be merged into the base's weights."""
     needs: ClassVar[str] = ""
-    """The extra that brings what the plain installation lacks, empty when nothing is lacking."""
+    """The optional extra of the package that this method needs; empty if none."""
     preference: ClassVar[int] = 100
-    """The lowest is what `auto` takes."""
+    """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""
     learning_rate: ClassVar[float]
     """Peak learning rate with AdamW; docs/learning_rates.md has the sources."""
     learning_rate_width: ClassVar[int | None] = None
-    """Width of the networks that `lr` is for: the wider, the lower, in proportion. None: `lr` is for every width."""
+    """Hidden size that `learning_rate` is for; it falls in proportion as the size grows. None: it is for every size."""
     learning_rate_range: ClassVar[tuple[float, float]]
-    """Outside it the user is warned."""
+    """A learning rate outside this range gives a warning."""
     search: ClassVar[dict[str, "Span | tuple[Any, ...]"]] = {}
-    """Main knobs by dotted name with where to look: a span, or the values to choose from; besides the learning rate, which
-    every way has, around its default."""
+    """Main options to search, by dotted name: a span or the values to choose from. The learning rate is always searched, around
+    its default."""
     card_note: ClassVar[str] = ""
     """A warning for the model card."""
 
@@ -60,18 +60,18 @@ class Method(Options):
         return cls.__module__.rpartition(".")[2]
 
     def quantization(self) -> "FourBit | None":
-        """How the frozen matrices are packed when the model is loaded; None: not at all."""
+        """How frozen matrices are quantized when the model is loaded; None: not at all."""
         return None
 
     @abstractmethod
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """Freeze, replace or add parameters in place; the modules named in `head` stay trainable in every way."""
+        """Freeze, replace or add parameters in place. The modules named in `head` must stay trainable."""
 
     @abstractmethod
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """Write the result in the ecosystem's own format."""
+        """Write a Hugging Face or PEFT folder."""
 
 
 def freeze_all(network: Any, *, head: tuple[str, ...]) -> None:

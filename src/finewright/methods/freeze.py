@@ -1,4 +1,4 @@
-"""The lower blocks stay as they are; the top ones go on learning."""
+"""Train the top layers; the lower ones stay frozen."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Freeze(Method):
     """Layer freezing."""
 
-    summary: ClassVar[str] = "only the top blocks learn, what lies below is frozen"
+    summary: ClassVar[str] = "only the top layers are trained, everything below is frozen"
     preference: ClassVar[int] = 30
     learning_rate: ClassVar[float] = 3e-4
     learning_rate_width: ClassVar[int | None] = 768
@@ -23,56 +23,56 @@ class Freeze(Method):
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"method.trainable_fraction": Span(0.05, 0.8)}
 
     num_layers: int | None = option(
-        None, "blocks at the top that are trained, with the final norm; 3, at most half of them", low=0
+        None, "layers at the top that are trained, with the final norm; 3, at most half of them", low=0
     )
     trainable_fraction: float = option(
-        0.0, "instead of blocks: share of the model's parameters to train, nearest whole block; 0: off", low=0, high=1
+        0.0, "instead of num_layers: share of the model's parameters to train, nearest whole layer; 0: off", low=0, high=1
     )
     embeddings: bool = option(False, "train the embeddings too")
 
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """Train the top blocks and all that comes after them."""
+        """Train the top layers and everything above them."""
         from finewright.models.prepared import PreparedModel
 
-        blocks = network.get_submodule(architecture.blocks)
+        layers = network.get_submodule(architecture.layers)
         num_top, notes = self._num_top(network, architecture=architecture)
         freeze_all(network, head=head)
         above = [network.get_submodule(name) for name in (architecture.final_norm, architecture.pooler) if name]
-        for module in [*list(blocks)[len(blocks) - num_top :], *above]:
+        for module in [*list(layers)[len(layers) - num_top :], *above]:
             module.requires_grad_(True)
         if self.embeddings:
-            _embeddings_train(network, architecture=architecture)
+            _train_embeddings(network, architecture=architecture)
         return PreparedModel(network=network, trainable_module=network, architecture=architecture, notes=notes)
 
     def _num_top(self, network: Any, *, architecture: Architecture) -> tuple[int, list[str]]:
-        blocks = network.get_submodule(architecture.blocks)
-        if self.num_layers is not None and self.num_layers > len(blocks):
+        layers = network.get_submodule(architecture.layers)
+        if self.num_layers is not None and self.num_layers > len(layers):
             raise UserError(
-                f"wanted the top {self.num_layers} blocks trained, the model has {len(blocks)}",
+                f"wanted the top {self.num_layers} layers trained, the model has {len(layers)}",
                 where="method.num_layers",
-                fix=f"a number from 0 to {len(blocks)}",
+                fix=f"a number from 0 to {len(layers)}",
             )
         if not self.trainable_fraction:
-            num_top = min(3, max(1, len(blocks) // 2)) if self.num_layers is None else self.num_layers
-            return num_top, [f"the top {num_top} of {len(blocks)} blocks are trained, what lies below is frozen"]
+            num_top = min(3, max(1, len(layers) // 2)) if self.num_layers is None else self.num_layers
+            return num_top, [f"the top {num_top} of {len(layers)} layers are trained, everything below is frozen"]
         body = network.get_submodule(architecture.body)
         total = sum(p.numel() for p in body.parameters())
-        per_block = sum(p.numel() for p in blocks[0].parameters())
-        num_top = min(max(round(self.trainable_fraction * total / per_block), 1), len(blocks))
-        share = num_top * per_block / total
-        note = f"top {num_top} blocks: {share:.1%} of the parameters is the nearest to {self.trainable_fraction:.1%}"
-        return num_top, [f"{note} that whole blocks give"]
+        per_layer = sum(p.numel() for p in layers[0].parameters())
+        num_top = min(max(round(self.trainable_fraction * total / per_layer), 1), len(layers))
+        share = num_top * per_layer / total
+        note = f"top {num_top} layers: {share:.1%} of the parameters is the nearest to {self.trainable_fraction:.1%}"
+        return num_top, [f"{note} that whole layers give"]
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """A Hugging Face folder."""
+        """Write a Hugging Face folder."""
         prepared_model.network.save_pretrained(folder)
 
 
-def _embeddings_train(network: Any, *, architecture: Architecture) -> None:
-    """Token, position and type embeddings: all of the body that is neither block nor above the blocks."""
+def _train_embeddings(network: Any, *, architecture: Architecture) -> None:
+    """Train token, position and type embeddings: all of the body but the layers and what is above them."""
     for name, parameter in network.named_parameters():
         above = tuple(f"{part}." for part in (architecture.final_norm, architecture.pooler) if part)
-        if name.startswith(f"{architecture.body}.") and not name.startswith((f"{architecture.blocks}.", *above)):
+        if name.startswith(f"{architecture.body}.") and not name.startswith((f"{architecture.layers}.", *above)):
             parameter.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Every weight of the pre-trained model goes on learning."""
+"""Train all weights of the pre-trained model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Full(Method):
     """Full fine-tuning."""
 
-    summary: ClassVar[str] = "all weights go on learning"
+    summary: ClassVar[str] = "all weights are trained"
     preference: ClassVar[int] = 20
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_width: ClassVar[int | None] = 768
@@ -23,12 +23,12 @@ class Full(Method):
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """Everything is trainable."""
+        """Make every parameter trainable."""
         from finewright.models.prepared import PreparedModel
 
         network.requires_grad_(True)
         return PreparedModel(network=network, trainable_module=network, architecture=architecture)
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """A Hugging Face folder."""
+        """Write a Hugging Face folder."""
         prepared_model.network.save_pretrained(folder)

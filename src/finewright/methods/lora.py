@@ -29,12 +29,12 @@ class LoRA(Method, LoraOptions):
         "method.dropout": (0.0, 0.05, 0.1),
     }
 
-    init_weights: InitialFactors = option("default", "how the update starts")
+    init_weights: InitialFactors = option("default", "initial values of the update")
 
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """PEFT's layers on the targets; slices of a fused projection are cut out of PEFT's layer."""
+        """Put PEFT's layers on the target modules."""
         from finewright.models.adapters import lora
         from finewright.models.prepared import PreparedModel
 
@@ -43,17 +43,19 @@ class LoRA(Method, LoraOptions):
         trainable_module = lora.wrap_lora(
             network, options=self, architecture=architecture, head=head, base=base, start=self.init_weights
         )
-        prepared_model = PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture)
-        if self.init_weights in (
-            "pissa",
-            "olora",
-        ):  # the start takes a part out of the frozen weights; a plain base needs it back
-            prepared_model.start = {name: tensor.clone() for name, tensor in lora.adapter_factors(trainable_module)}
-            prepared_model.exact_reload = False
-        return prepared_model
+        start = {}
+        if self.init_weights in ("pissa", "olora"):  # these subtract the initial update from the frozen weights
+            start = {name: tensor.clone() for name, tensor in lora.adapter_factors(trainable_module)}
+        return PreparedModel(
+            network=network,
+            trainable_module=trainable_module,
+            architecture=architecture,
+            start=start,
+            exact_reload=not start,
+        )
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """A PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""
+        """Write a PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""
         from finewright.models.adapters import lora
 
         lora.save_adapter(prepared_model.trainable_module, folder, options=self, start=prepared_model.start)

@@ -1,4 +1,4 @@
-"""A few learnt vectors before every text; the model itself is frozen."""
+"""Train a few vectors before every text; the model itself is frozen."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,7 +24,7 @@ _CARD_NOTE = (
 class PromptTuning(Method):
     """Prompt tuning (Lester et al. 2021, arXiv:2104.08691)."""
 
-    summary: ClassVar[str] = "learnt vectors before every text, the model frozen"
+    summary: ClassVar[str] = "trained vectors before every text, the model frozen"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     preference: ClassVar[int] = 40
     learning_rate: ClassVar[float] = 3e-2
@@ -36,13 +36,13 @@ class PromptTuning(Method):
     card_note: ClassVar[str] = _CARD_NOTE
 
     num_virtual_tokens: int = option(20, "length of the soft prompt in tokens", low=1, high=4096)
-    init_weights: Literal["vocabulary", "text", "random"] = option("vocabulary", "what the prompt starts as")
-    text: str = option("", "with init_weights=text: the words it starts as, repeated or cut to length")
+    init_weights: Literal["vocabulary", "text", "random"] = option("vocabulary", "initial values of the prompt")
+    text: str = option("", "with init_weights=text: the words it starts from, repeated or cut to length")
 
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """PEFT's prompt encoder holds the vectors; the forward pass is ours, which keeps prompt and text together."""
+        """Keep the vectors in PEFT's prompt encoder; `models.forward` puts them before the texts."""
         import torch
         from peft import PromptTuningConfig, PromptTuningInit
 
@@ -56,7 +56,7 @@ class PromptTuning(Method):
             base_model_name_or_path=origin.name,
             revision=origin.revision or None,
             modules_to_save=list(head),
-            # told, as PEFT looks for names of its own, which not every config has (DistilBERT's `dim`)
+            # given here: PEFT looks for names that not every config has (DistilBERT's `dim`)
             token_dim=network.get_input_embeddings().weight.shape[1],
             num_layers=network.config.num_hidden_layers,
             num_attention_heads=network.config.num_attention_heads,
@@ -65,29 +65,29 @@ class PromptTuning(Method):
         trainable_module = wrap_adapter(network, config)
         prompt = trainable_module.prompt_encoder["default"].embedding.weight
         with torch.no_grad():
-            prompt.copy_(self._start(network, origin=origin, like=prompt))
+            prompt.copy_(self._initial_values(network, origin=origin, like=prompt))
         return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture, prompt=prompt)
 
-    def _start(self, network: Any, *, origin: "BaseModelRef", like: "torch.Tensor") -> "torch.Tensor":
-        """First values of the prompt, shape (tokens, hidden_size)."""
+    def _initial_values(self, network: Any, *, origin: "BaseModelRef", like: "torch.Tensor") -> "torch.Tensor":
+        """Initial values of the prompt, shape (num_virtual_tokens, hidden_size)."""
         import torch
 
-        words = network.get_input_embeddings().weight.detach().to(like.dtype)
+        embeddings = network.get_input_embeddings().weight.detach().to(like.dtype)
         if self.init_weights == "random":
-            scale = 0.02 if words.is_meta else float(words.std())
+            scale = 0.02 if embeddings.is_meta else float(embeddings.std())
             return torch.randn_like(like) * scale
         if self.init_weights == "vocabulary":
-            rows = torch.randperm(words.shape[0])[torch.arange(self.num_virtual_tokens) % words.shape[0]]
-            start = words[rows.to(words.device)]
-            return start
+            rows = torch.randperm(len(embeddings))[torch.arange(self.num_virtual_tokens) % len(embeddings)]
+            return embeddings[rows.to(embeddings.device)]
         ids = origin.tokenizer(self.text)["input_ids"]
         if not self.text or not ids:
             raise UserError(
-                "init_weights=text wants words to start from", where="method.text", fix="--set 'method.text=Which team answers?'"
+                "init_weights=text needs words to start from", where="method.text", fix="--set 'method.text=Which team answers?'"
             )
-        return words[torch.tensor([ids[index % len(ids)] for index in range(self.num_virtual_tokens)], device=words.device)]
+        rows = [ids[index % len(ids)] for index in range(self.num_virtual_tokens)]
+        return embeddings[torch.tensor(rows, device=embeddings.device)]
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """A PEFT adapter folder with the head, and the config that says how many labels it has."""
+        """Write a PEFT adapter folder with the head, and the config with the labels."""
         prepared_model.trainable_module.save_pretrained(folder, save_embedding_layers=False)
         prepared_model.network.config.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Low-rank updates beside frozen weights that are kept in four bits."""
+"""Low-rank updates beside frozen weights that are stored in four bits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -22,21 +22,21 @@ class QLoRA(Method, LoraOptions):
     mergeable: ClassVar[bool] = True
     needs: ClassVar[str] = "qlora"
     preference: ClassVar[int] = 15
-    preference_reason: ClassVar[str] = "its frozen weights take a quarter of the room of 16-bit ones, for slower steps"
+    preference_reason: ClassVar[str] = "its frozen weights take a quarter of the memory of 16-bit ones, but steps are slower"
     learning_rate: ClassVar[float] = 1e-3
     learning_rate_width: ClassVar[int | None] = 768
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
     card_note: ClassVar[str] = (
-        "The adapter was trained on the base in four bits (`quantization.json` says how) and scores exactly so on that base "
-        "only. On the base in full precision, or merged into it, scores move; measure before you rely on them. `finewright "
-        "export` merges it into the four-bit weights written out in full, where they stay."
+        "The adapter was trained on the base in four bits (`quantization.json` says how) and gives exactly these scores only on "
+        "that base. On the base in full precision, or merged into it, scores change; measure before you rely on them. "
+        "`finewright export` merges it into the dequantized four-bit weights, which keeps the scores."
     )
 
-    quant_type: Literal["nf4", "fp4"] = option("nf4", "the 16 values of a frozen weight")
-    double_quant: bool = option(True, "keep the scales of the frozen weights in 8 bits too")
+    quant_type: Literal["nf4", "fp4"] = option("nf4", "data type of frozen weights")
+    double_quant: bool = option(True, "store the scales of frozen weights in 8 bits")
 
     def quantization(self) -> "FourBit":
-        """Every matrix of the blocks in four bits."""
+        """Every matrix of the layers in four bits."""
         from finewright.models.quantization import FourBit
 
         return FourBit(self.quant_type, self.double_quant)
@@ -44,24 +44,24 @@ class QLoRA(Method, LoraOptions):
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """PEFT's layers on the packed targets."""
+        """Put PEFT's layers on the quantized target modules."""
         from finewright.models.adapters import lora
         from finewright.models.prepared import PreparedModel
 
         if self.dora:
-            what = "DoRA needs the norm of every frozen matrix at every step, and would unpack it from four bits each time"
-            raise UserError(what, where="method.dora", fix="leave it off, or take lora with it")
+            what = "DoRA needs the norm of every frozen matrix at every step, and would dequantize it each time"
+            raise UserError(what, where="method.dora", fix="leave it off, or use lora")
         freeze_all(network, head=head)
         base = (origin.name, origin.revision)
         trainable_module = lora.wrap_lora(network, options=self, architecture=architecture, head=head, base=base, start="default")
         return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture)
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """A PEFT adapter folder, the config with the label names, and how the base was packed."""
+        """Write a PEFT adapter folder, the config with the label names, and how the base was quantized."""
         from finewright.models.adapters import lora
         from finewright.models.quantization import write_quantization
 
         lora.save_adapter(prepared_model.trainable_module, folder, options=self, start={})
         architecture = prepared_model.architecture
         skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
-        write_quantization(folder, self.quantization(), skip=skip, bfloat16=prepared_model.bfloat16)
+        write_quantization(folder, self.quantization(), skip=skip, bfloat16=prepared_model.runtime.bfloat16)

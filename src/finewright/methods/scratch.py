@@ -1,4 +1,4 @@
-"""The same shape from random weights: the baseline that shows what pre-training was worth."""
+"""Train the same architecture from random weights: a baseline that shows what pre-training is worth."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Scratch(Method):
     """Training from scratch."""
 
-    summary: ClassVar[str] = "same shape, random weights: what was pre-training worth?"
+    summary: ClassVar[str] = "same architecture, random weights: what is pre-training worth?"
     weights: ClassVar[Literal["pretrained", "random"]] = "random"
     learning_rate: ClassVar[float] = 3e-4
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 5e-3)
@@ -22,12 +22,12 @@ class Scratch(Method):
     def prepare(
         self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
     ) -> "PreparedModel":
-        """Everything is trainable."""
+        """Make every parameter trainable."""
         from finewright.models.prepared import PreparedModel
 
         network.requires_grad_(True)
         return PreparedModel(network=network, trainable_module=network, architecture=architecture)
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """A Hugging Face folder."""
+        """Write a Hugging Face folder."""
         prepared_model.network.save_pretrained(folder)

@@ -1,1 +1,1 @@
-"""A transformers model, loaded, described, quantised, adapted, made fast, and run over packed rows."""
+"""Transformers models: load, describe, quantize, adapt and accelerate them, and run them over packed rows."""

@@ -1,7 +1,7 @@
-"""What makes a prepared network fast without changing what it computes, applied in one place.
+"""Make a prepared network faster without changing its results.
 
-The same is done to the network that is trained, to its sketch without memory, and to what is loaded again to predict: so the
-plan is that of the step that runs, and scores after loading are those before saving, bit for bit.
+The same is done to the network that is trained, to the meta model that is planned with, and to a model loaded for prediction:
+the plan is that of the step that runs, and scores after loading are bit for bit those before saving.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import nn
 
 from finewright.core import units
 from finewright.core.errors import UserError
-from finewright.models import kernels, last_layer, prepared
+from finewright.models import kernels, last_layer, prepared, torch_compat
 from finewright.models.attention import packed, varlen
 from finewright.models.kernels import PackedWeight
 from finewright.models.prepared import PreparedModel
@@ -20,37 +20,37 @@ BACKEND = "inductor"
 
 
 def compiled_parts(prepared_model: PreparedModel) -> Iterator[torch.nn.Module]:
-    """Modules to compile: of each block all but attention, which has other shapes for every row.
+    """Yield the modules to compile: those of each layer but attention, whose shapes differ from row to row.
 
-    The last block, where it runs for few tokens only, is left out, and so is what hooks look into.
+    Left out are modules that are packed or have hooks, and a last layer that runs for few tokens only.
     """
-    blocks = list(prepared_model.network.get_submodule(prepared_model.architecture.blocks))
+    layers = list(prepared_model.network.get_submodule(prepared_model.architecture.layers))
     attention = prepared_model.architecture.attention.partition(".")[0]
-    for block in blocks if prepared_model.pooled_last_layer is None else blocks[:-1]:
-        for name, part in block.named_children():
-            inside = list(part.modules())
-            if name != attention and not any(
-                isinstance(getattr(one, "packed", None), PackedWeight) or _has_hooks(one) for one in inside
-            ):
+    for layer in layers if prepared_model.runtime.pooled_last_layer is None else layers[:-1]:
+        for name, part in layer.named_children():
+            if name != attention and not any(_is_excluded(module) for module in part.modules()):
                 yield part
 
 
-def _has_hooks(module: torch.nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _is_excluded(module: torch.nn.Module) -> bool:
+    return isinstance(getattr(module, "packed", None), PackedWeight) or torch_compat.has_hooks(module)
 
 
 def start_compiling(prepared_model: PreparedModel) -> list[str]:
-    """Compile when first run, for rows of any length; what there is to tell. A `UserError` where nothing can be compiled here."""
+    """Compile modules at their first run, for rows of any length; return notes for the user.
+
+    Raise `UserError` if PyTorch cannot compile on this machine.
+    """
     chosen = list(compiled_parts(prepared_model))
     if not chosen:
-        return ["training.compile: nothing is compiled, all that could be is packed, has hooks, or runs for few tokens only"]
-    _try(next(prepared_model.network.parameters()).device)
+        return ["training.compile: nothing is compiled: all modules are packed, have hooks, or run for few tokens only"]
+    _check_compiler(next(prepared_model.network.parameters()).device)
     for part in chosen:
         part.compile(backend=BACKEND, dynamic=True)
-    return [f"training.compile: {len(chosen)} parts of the blocks are compiled when they run for the first time"]
+    return [f"training.compile: {len(chosen)} modules of the layers are compiled when they run for the first time"]
 
 
-def _try(device: torch.device) -> None:
+def _check_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda states: states.tanh() + 1, backend=BACKEND)(torch.zeros(3, device=device))
     except Exception as error:  # the compiler's own errors have no common name
@@ -60,20 +60,20 @@ def _try(device: torch.device) -> None:
 
 
 def stop_compiling(prepared_model: PreparedModel) -> None:
-    """From here on the plain modules run, as they do when the network is loaded again."""
+    """Run the plain modules again, as a loaded network does."""
     for module in prepared_model.network.modules():
-        module._compiled_call_impl = None
+        torch_compat.forget_compiled(module)
 
 
 def freeze_for_inference(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
-    """End training: the network takes the form, kernels included, in which `models.reload` brings it back.
+    """End training: bring the network into the form, kernels included, in which `reload_model` returns it.
 
-    A whole model is frozen like any other then; an adapter's own matrices stay as they were trained.
+    A whole model is frozen before it is accelerated, an adapter's own matrices only after it.
     """
     stop_compiling(prepared_model)
     if prepared_model.trainable_module is prepared_model.network:
         prepared_model.network.requires_grad_(False)
-    if prepared_model.bfloat16:
+    if prepared_model.runtime.bfloat16:
         prepared.use_bfloat16(prepared_model)
     accelerate(prepared_model, device=device)
     prepared_model.trainable_module.requires_grad_(False)
@@ -81,70 +81,70 @@ def freeze_for_inference(prepared_model: PreparedModel, *, device: str = "cpu") 
 
 
 AccelerationReport = tuple[str, str, str]
-"""What was chosen, its value, the reason."""
+"""(what was chosen, its value, the reason)."""
 
-MOST_PACKED_NUMBERS = 300_000_000
-"""In the matrices of all blocks; with more of them a second copy of the frozen ones would take the memory that matters."""
+MAX_PACKED_PARAMETERS = 300_000_000
+"""In the matrices of all layers. Beyond it a second copy of the frozen matrices takes too much memory."""
 
 
 def accelerate(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
-    """The last block where the head reads only, activations and dropout in one pass; on a CPU products with frozen matrices
-    packed, on a GPU attention in one kernel.
+    """Run the last layer for pooled tokens only, fuse activations and dropout, pack frozen matrices (CPU), and attend to all
+    texts in one kernel (GPU).
 
-    May be called again when more was frozen. `device`: where the network will run; a sketch lies nowhere.
+    May be called again after more was frozen. `device`: where the network will run; a meta model does not tell.
     """
     network, architecture = prepared_model.network, prepared_model.architecture
-    if prepared_model.reads == "pooled" and prepared_model.pooled_last_layer is None:
-        prepared_model.pooled_last_layer = last_layer.install_pooled_last_layer(network, architecture=architecture)
+    if prepared_model.runtime.reads == "pooled" and prepared_model.runtime.pooled_last_layer is None:
+        prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(network, architecture=architecture)
     kernels.fuse(network)
-    blocks = network.get_submodule(architecture.blocks)
-    # Counted whether frozen or not, so that a network is treated alike while it is trained and when it is loaded again.
-    if device == "cpu" and sum(map(kernels.count_numbers, blocks.modules())) <= MOST_PACKED_NUMBERS:
-        for module in filter(kernels.is_packable, blocks.modules()):
+    layers = network.get_submodule(architecture.layers)
+    # Trainable matrices count too, so that training and prediction treat a network alike.
+    if device == "cpu" and sum(map(kernels.count_matrix_weights, layers.modules())) <= MAX_PACKED_PARAMETERS:
+        for module in filter(kernels.is_packable, layers.modules()):
             kernels.pack(module)
-    if device == "cuda" and _in_length_groups(prepared_model) and not _why_not_at_once(prepared_model):
+    if device == "cuda" and _attends_by_length(prepared_model) and not _why_not_one_kernel(prepared_model):
         varlen.register()
         network.set_attn_implementation(varlen.NAME)
 
 
-def _in_length_groups(prepared_model: PreparedModel) -> bool:
-    """Whether the texts of a row are attended to length by length."""
+def _attends_by_length(prepared_model: PreparedModel) -> bool:
+    """Whether attention runs once for every length of the texts in a row."""
     return bool(prepared_model.network.config._attn_implementation == packed.NAME)
 
 
-def _why_not_at_once(prepared_model: PreparedModel) -> str:
+def _why_not_one_kernel(prepared_model: PreparedModel) -> str:
     """Why a GPU cannot attend to all texts of a row in one kernel; empty when it can."""
     config = prepared_model.network.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if not prepared_model.bfloat16:
-        return "the kernel for all texts at once is for bfloat16"
+    if not prepared_model.runtime.bfloat16:
+        return "the kernel for all texts at once needs bfloat16"
     if not varlen.is_usable(width):
-        return f"the kernel for all texts at once is not there for heads of {width}, or was not right when tried"
+        return f"the kernel for all texts at once does not support heads of {width} here, or gave wrong results when tested"
     return ""
 
 
 def describe_acceleration(prepared_model: PreparedModel, *, device: str) -> list[AccelerationReport]:
-    """What `apply` did to this sketch, with reasons; nothing of what it has no place for."""
+    """Return what `accelerate` did to this network, with reasons."""
     lines: list[AccelerationReport] = []
-    parts = ["the last block only where the head reads"] if prepared_model.pooled_last_layer is not None else []
+    parts = ["the last layer only for the tokens the head reads"] if prepared_model.runtime.pooled_last_layer is not None else []
     kinds = {type(module) for module in prepared_model.network.modules()}
     one_pass = [name for name, kind in (("activations", nn.GELU), ("dropout", kernels.Dropout)) if kind in kinds]
     parts += [f"{' and '.join(one_pass)} in one pass over memory"] if one_pass else []
     if parts:
         lines.append(("fast.parts", "; ".join(parts), "it computes the same with less work"))
     if device == "cuda" and prepared_model.network.config._attn_implementation == varlen.NAME:
-        lines.append(("fast.attention", "one kernel", "all texts of a row at once; it was tried and is right here"))
-    elif device == "cuda" and _in_length_groups(prepared_model):
-        lines.append(("fast.attention", "length by length", _why_not_at_once(prepared_model)))
-    matrices = list(prepared_model.network.get_submodule(prepared_model.architecture.blocks).modules())
-    copied = [module.weight for module in matrices if kernels.is_packable(module)]
+        lines.append(("fast.attention", "one kernel", "all texts of a row at once; it was tested and is right here"))
+    elif device == "cuda" and _attends_by_length(prepared_model):
+        lines.append(("fast.attention", "length by length", _why_not_one_kernel(prepared_model)))
+    modules = list(prepared_model.network.get_submodule(prepared_model.architecture.layers).modules())
+    copied = [module.weight for module in modules if kernels.is_packable(module)]
     if device == "cpu" and copied:
-        numbers = sum(map(kernels.count_numbers, matrices))
+        num_weights = sum(map(kernels.count_matrix_weights, modules))
         size = units.format_bytes(sum(weight.numel() * weight.element_size() for weight in copied))
-        again, most = f"{size} of frozen matrices once more", f"{MOST_PACKED_NUMBERS / 1e6:,.0f} million numbers"
-        if numbers <= MOST_PACKED_NUMBERS:
-            lines.append(("fast.copies", "on", f"{again}, in the order the processor reads; for blocks of up to {most}"))
+        copy, limit = f"{size} for a second copy of frozen matrices", f"{MAX_PACKED_PARAMETERS / 1e6:,.0f} million parameters"
+        if num_weights <= MAX_PACKED_PARAMETERS:
+            lines.append(("fast.copies", "on", f"{copy}, in the order the processor reads; for layers of up to {limit}"))
         else:
-            reason = f"{again} would be too much: the blocks have {numbers / 1e6:,.0f} million numbers, over {most}"
+            reason = f"{copy} would be too much: the layers have {num_weights / 1e6:,.0f} million parameters, over {limit}"
             lines.append(("fast.copies", "off", reason))
     return lines

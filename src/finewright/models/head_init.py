@@ -1,4 +1,4 @@
-"""The scale of a fresh head."""
+"""Scale a fresh head so that training starts near the loss of guessing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from finewright.data.layout import PackedLayout
 from finewright.models import meta
 from finewright.models.architectures.base import Architecture
 from finewright.models.forward import compute_logits
-from finewright.models.prepared import PreparedModel
+from finewright.models.prepared import PreparedModel, Runtime
 
 PROBE_ROWS, PROBE_TOKENS = 32, 64
-"""What a fresh head is settled on."""
+"""Number and length of the texts a fresh head is scaled on."""
 
 
 def scale_head_on_texts(base: meta.BaseNetwork, texts: Sequence[str], *, bfloat16: bool = False) -> list[str]:
-    """Scale a fresh head so that it starts near ln(classes) on the first of these texts; what there is to tell.
+    """Scale a fresh head so that its loss starts near ln(classes) on the first of these texts; return notes for the user.
 
-    `bfloat16`: the matrices give it already.
+    `bfloat16`: four-bit matrices were loaded to compute in it.
     """
     probe = packing.encode_texts(base.origin.tokenizer, texts[:PROBE_ROWS], limit=PROBE_TOKENS)
     batch = packing.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
@@ -35,22 +35,24 @@ HEAD_SPREAD = 0.3
 def scale_head(
     network: Any, *, architecture: Architecture, ids_T: torch.Tensor, layout: PackedLayout, bfloat16: bool = False
 ) -> float:
-    """Scale a fresh head down until the scores of these texts spread by no more than HEAD_SPREAD; returns the factor.
+    """Scale a fresh head down until the scores of these texts spread by at most HEAD_SPREAD; return the factor.
 
-    The usual random head assumes states of length about 1. GPT-2's last state is over 100 long: its first loss would be
-    far above ln(classes). A head of zeros starts there too, but Adam then makes full-size steps in the body along the one
-    direction that such a head knows, which ruins it (measured: trec6, one epoch, 38 % accuracy against 92 %).
-    `bfloat16`: the matrices give it already, so all the rest must be ready for it.
+    A usual random head assumes states of length about 1. GPT-2's last states are over 100 long: the first loss would be far
+    above ln(classes). A head of zeros starts at ln(classes) too, but then Adam makes full-size steps in the body along the one
+    direction such a head has, which ruins it (measured: trec6, one epoch, 38 % accuracy against 92 %).
+    `bfloat16`: four-bit matrices compute in it, so everything else must too.
     """
-    plain = PreparedModel(network=network.eval(), trainable_module=network, architecture=architecture, bfloat16=bfloat16)
+    prepared_model = PreparedModel(
+        network=network.eval(), trainable_module=network, architecture=architecture, runtime=Runtime(bfloat16=bfloat16)
+    )
     with torch.no_grad():
-        spread = float(compute_logits(plain, ids_T, layout).std(dim=1).max())
+        spread = float(compute_logits(prepared_model, ids_T, layout).std(dim=1).max())
         factor = min(1.0, HEAD_SPREAD / max(spread, 1e-9))
-        for parameter in _last_matrix(network, architecture).parameters():
+        for parameter in _last_linear(network, architecture).parameters():
             parameter.mul_(factor)
     return factor
 
 
-def _last_matrix(network: Any, architecture: Architecture) -> torch.nn.Linear:
+def _last_linear(network: Any, architecture: Architecture) -> torch.nn.Linear:
     last = network.get_submodule(architecture.head[-1])
     return [module for module in last.modules() if isinstance(module, torch.nn.Linear)][-1]

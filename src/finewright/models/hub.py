@@ -1,4 +1,4 @@
-"""The name of a model → a folder on this disk: a local folder, the embedded model, or a snapshot from the hub."""
+"""Find a model's folder on this disk by its name: a local folder, the embedded model, or a snapshot from the hub."""
 
 import contextlib
 import difflib
@@ -32,12 +32,12 @@ _HUB_NAMES = {
 
 
 def bundled_configs() -> list[str]:
-    """Models whose shape is here."""
+    """Names of models whose config is bundled."""
     return sorted(path.name for path in _FOLDER.iterdir() if path.is_dir())
 
 
 def find_bundled_config(name: str) -> Path | None:
-    """The folder with the config of a model, by its short name or its hub id; None: not here."""
+    """Return the folder of a bundled config, by the model's short name or hub id; None if there is none."""
     folder = _FOLDER / _HUB_NAMES.get(name, name)
     return folder if folder.parent == _FOLDER and (folder / "config.json").is_file() else None
 
@@ -47,8 +47,8 @@ _EMBEDDED_FOLDER = assets.MODELS / EMBEDDED
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 _SHAPE = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"]
 _UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
-"""Only top-level files, no pickles, no code: what is not needed is not fetched."""
-_OLD_NAMES = {
+"""Fetch top-level files only, no pickles, no code."""
+_FULL_NAMES = {
     "gpt2": "openai-community/gpt2",
     "gpt2-medium": "openai-community/gpt2-medium",
     "distilgpt2": "distilbert/distilgpt2",
@@ -59,15 +59,15 @@ _OLD_NAMES = {
 }
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _OTHER_MODELS = f"--model {EMBEDDED} (embedded) or --model path/to/a/folder need no network"
-_NOT_STORED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT)
-_SEALS = ".finewright-verified.json"
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT)
+_VERIFIED = ".finewright-verified.json"
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model lies. `name`: what finds it again; `revision`: the resolved commit, empty for folders."""
+    """Where a model is. `name`: what finds it again; `revision`: the resolved commit, empty for folders."""
 
     path: Path
     name: str
@@ -75,15 +75,15 @@ class ModelSource:
 
     @property
     def kind(self) -> Literal["folder", "hub"]:
-        """Only what came from the hub has a commit."""
+        """Only a model from the hub has a commit."""
         return "hub" if self.revision else "folder"
 
 
 def resolve_model(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> ModelSource:
-    """The folder of a model, downloaded first when it is a hub id that is not in the cache.
+    """Return the folder of a model; download it if it is a hub id that is not in the cache.
 
-    `weights=False`: config and tokenizer are enough. `progress(name, done_bytes, total_bytes)` hears of a download.
-    Nothing there, nothing reachable or nothing safe to load is a `UserError`.
+    `weights=False`: only config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
+    Raise `UserError` if the model is not found, cannot be reached, or is not safe to load.
     """
     folder = Path(name).expanduser()
     if name == EMBEDDED and not folder.is_dir():
@@ -94,24 +94,24 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     if folder.is_file():
         raise UserError("this is a file, not a model folder", where=name, fix="give the folder that holds config.json")
     if not _ID.fullmatch(name) or name.startswith("."):
-        fix = f"{_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
+        fix = f"{_suggest_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
         raise UserError("no such model folder", where=name, fix=fix)
-    identity = _OLD_NAMES.get(name, name)
+    identity = _FULL_NAMES.get(name, name)
     path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
-    if fault := _fault(path, weights=weights):
+    if fault := _find_fault(path, weights=weights):
         what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
         raise UserError(what, where=identity, fix=f"take another model; {_OTHER_MODELS}")
     return ModelSource(path=path, name=identity, revision=path.name)
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:
-    """The folder must hold a config and all weights, in a form that can be read without running code."""
-    if fault := _fault(folder, weights=weights):
+    """Raise `UserError` unless a folder has a config and all weights, in a format that runs no code when it is read."""
+    if fault := _find_fault(folder, weights=weights):
         raise UserError(fault[0], where=str(folder), fix=fault[1])
 
 
-def _fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
-    """(what is wrong with a model folder, the way out), or nothing."""
+def _find_fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
+    """Return (what is wrong with a model folder, how to fix it), or None."""
     if not (folder / "config.json").is_file():
         return "the folder has no config.json", "give the folder of a Hugging Face model"
     if not weights or (folder / "model.safetensors").is_file():
@@ -130,7 +130,7 @@ def _fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
 
 
 def _shards(index: Path) -> list[str]:
-    """The weight files an index names; none without a readable index."""
+    """The weight files that an index names; none if it cannot be read."""
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
@@ -143,22 +143,22 @@ def _embedded() -> ModelSource:
     return ModelSource(path=_EMBEDDED_FOLDER, name=EMBEDDED, revision="")
 
 
-def _neighbour(folder: Path) -> str:
-    """A question that offers the folder beside `folder` with the nearest name; empty without one."""
+def _suggest_neighbour(folder: Path) -> str:
+    """A question that names the folder beside `folder` with the nearest name; empty if there is none."""
     near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*/")], n=1, cutoff=0.75)
     return f"did you mean {folder.parent / near[0]}? " if near else ""
 
 
 def _snapshot(identity: str, *, revision: str, weights: bool, progress: Progress | None, again: bool = False) -> Path:
-    """The snapshot folder, its large files hashed. What arrived damaged is deleted and fetched once more."""
+    """Return the snapshot folder after checking hashes of large files; damaged files are deleted and fetched once more."""
     wanted = [*_SHAPE, *(_WEIGHTS if weights else [])]
     try:
-        with _quiet():
-            path = _fetch(identity, revision=revision, wanted=wanted, counter=_counter(identity, progress))
-        damaged = _damaged(path, wanted=wanted)
+        with _silencing_client():
+            path = _fetch(identity, revision=revision, wanted=wanted, counter=_progress_bar_type(identity, progress))
+        damaged = _find_damaged(path, wanted=wanted)
         for link in damaged:
             _delete(link)
-    except Exception as error:  # the client's network layer has errors of its own, which differ between versions
+    except Exception as error:  # errors of the client's network layer differ between versions
         raise _explain(error, identity, revision=revision) from None
     if not damaged:
         return path
@@ -171,7 +171,7 @@ def _snapshot(identity: str, *, revision: str, weights: bool, progress: Progress
 def _fetch(identity: str, *, revision: str, wanted: list[str], counter: Any) -> Path:
     from huggingface_hub import snapshot_download
 
-    def ask(*, cache_only: bool) -> Path:
+    def download(*, cache_only: bool) -> Path:
         path = snapshot_download(
             identity,
             revision=revision or None,
@@ -184,25 +184,25 @@ def _fetch(identity: str, *, revision: str, wanted: list[str], counter: Any) -> 
         return Path(path)
 
     try:
-        return ask(cache_only=False)
+        return download(cache_only=False)
     except Exception:
-        # The client falls back to its cache when it finds no network, but not on a dead proxy or a dropped connection.
+        # The client falls back to its cache without a network, but not with a dead proxy or a dropped connection.
         with contextlib.suppress(Exception):
-            path = ask(cache_only=True)
-            if not _fault(path, weights=_WEIGHTS[0] in wanted):
+            path = download(cache_only=True)
+            if not _find_fault(path, weights=_WEIGHTS[0] in wanted):
                 return path
         raise
 
 
 def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
-    """The client's error in words, with the way out."""
+    """Translate the client's error into a message with a fix."""
     from huggingface_hub import errors
 
-    status, near = _status(error) or _status(error.__cause__), _neighbour(Path(identity))
+    status, near = _status(error) or _status(error.__cause__), _suggest_neighbour(Path(identity))
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     code, what, fix = ExitCode.USAGE, f"the download failed: {reason}", f"try again; {_OTHER_MODELS}"
     if isinstance(error, errors.GatedRepoError):
-        what, fix = "the hub wants you to accept this model's terms first", "open its page, then `hf auth login`"
+        what, fix = "the hub requires you to accept this model's terms first", "open its page, then `hf auth login`"
     elif isinstance(error, errors.RevisionNotFoundError):
         what, fix = f"the model has no revision {revision!r}", "take another revision"
     elif isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
@@ -213,8 +213,8 @@ def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
         what, fix = "no such folder, and a hub id looks different", f"{near}a folder, or an id such as owner/model"
     elif isinstance(error, errors.LocalEntryNotFoundError):
         partly = "only partly" if type(error).__name__ == "IncompleteSnapshotError" else "not"
-        what, fix = f"{partly} in the cache, and {_why(error, status)}", f"{near}{_OTHER_MODELS}"
-    elif isinstance(error, OSError) and error.errno in _NOT_STORED:
+        what, fix = f"{partly} in the cache, and {_why_unreachable(error, status)}", f"{near}{_OTHER_MODELS}"
+    elif isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:
         code, what = ExitCode.DISK, f"the download cannot be stored: {reason}"
         fix = "free some space, or set HF_HOME to a folder with room that can be written"
     return UserError(what, where=identity, fix=fix, code=code)
@@ -224,17 +224,17 @@ def _status(error: BaseException | None) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _why(error: Exception, status: int | None) -> str:
+def _why_unreachable(error: Exception, status: int | None) -> str:
     from huggingface_hub import constants
 
     if status == 429:
-        return "the hub asks to wait: it answers with 429, too many requests"
+        return "the hub limits requests: it answers with 429, too many requests"
     if status:
         return f"the hub answers with {status}"
     if _offline():
         return "the hub is switched off (HF_HUB_OFFLINE)"
     if type(error.__cause__).__name__ == "FileMetadataError":
-        return f"what answers at {constants.ENDPOINT} is no model hub; see HF_ENDPOINT and the proxy"
+        return f"the server at {constants.ENDPOINT} is no model hub; see HF_ENDPOINT and the proxy"
     return f"the hub cannot be reached ({constants.ENDPOINT})"
 
 
@@ -244,52 +244,52 @@ def _offline() -> bool:
     return constants.HF_HUB_OFFLINE
 
 
-def _damaged(snapshot: Path, *, wanted: list[str]) -> list[Path]:
-    """Files of a snapshot whose SHA-256 is not the one the hub promised. What was once found whole is not hashed again.
+def _find_damaged(snapshot: Path, *, wanted: list[str]) -> list[Path]:
+    """Return the files of a snapshot that do not have the SHA-256 the hub gave; verified files are not hashed again.
 
     A large file's entry in the cache is named by its SHA-256. That entry may itself be a link into a store shared
     between models, where names are other hashes: only the first link is read.
     """
-    seals, damaged = snapshot.parents[1] / _SEALS, []
-    known = _read_seals(seals)
+    record, damaged = snapshot.parents[1] / _VERIFIED, []
+    verified = _read_verified(record)
     for link in sorted(snapshot.iterdir()):
-        promised = link.readlink().name if link.is_symlink() else ""
-        if not re.fullmatch(r"[0-9a-f]{64}", promised) or not any(fnmatch(link.name, pattern) for pattern in wanted):
+        expected = link.readlink().name if link.is_symlink() else ""
+        if not re.fullmatch(r"[0-9a-f]{64}", expected) or not any(fnmatch(link.name, pattern) for pattern in wanted):
             continue
-        seal = [(state := link.stat()).st_size, state.st_mtime_ns]
-        if known.get(promised) == seal:
+        size_and_time = [(state := link.stat()).st_size, state.st_mtime_ns]
+        if verified.get(expected) == size_and_time:
             continue
-        if files.sha256(link) == promised:
-            known[promised] = seal
-            _write_seals(seals, known)
+        if files.sha256(link) == expected:
+            verified[expected] = size_and_time
+            _write_verified(record, verified)
         else:
             damaged.append(link)
     return damaged
 
 
-def _read_seals(path: Path) -> dict[str, list[int]]:
+def _read_verified(path: Path) -> dict[str, list[int]]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _write_seals(path: Path, seals: dict[str, list[int]]) -> None:
+def _write_verified(path: Path, verified: dict[str, list[int]]) -> None:
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):  # a cache that cannot be written is hashed again next time, no more
-        draft.write_text(json.dumps(seals), encoding="utf-8")
+    with contextlib.suppress(OSError):  # if the cache cannot be written, files are hashed again next time
+        draft.write_text(json.dumps(verified), encoding="utf-8")
         draft.replace(path)
 
 
 def _delete(link: Path) -> None:
-    """Remove a cached file with all it leads to, so that the client fetches it again."""
+    """Delete a cached file and every link to it, so that the client fetches it again."""
     for path in (link.resolve(), link.parent / link.readlink(), link):
         path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _quiet() -> Generator[None, None, None]:
-    """Keep the client's log lines and warnings off standard error: what matters is in the `UserError`."""
+def _silencing_client() -> Generator[None, None, None]:
+    """Keep the client's log lines and warnings off standard error: the `UserError` says what matters."""
     from huggingface_hub.utils import logging
 
     level = logging.get_verbosity()
@@ -302,11 +302,11 @@ def _quiet() -> Generator[None, None, None]:
         logging.set_verbosity(level)
 
 
-def _counter(identity: str, progress: Progress | None) -> Any:
-    """A bar that draws nothing: the client updates it, from several threads, and `progress` hears the bytes."""
+def _progress_bar_type(identity: str, progress: Progress | None) -> Any:
+    """A progress bar that draws nothing; the client updates it from several threads, and it calls `progress`."""
     from tqdm import tqdm
 
-    one_at_a_time = threading.Lock()
+    lock = threading.Lock()
 
     class Counter(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -314,7 +314,7 @@ def _counter(identity: str, progress: Progress | None) -> Any:
             super().__init__(*args, **(options | {"disable": True}))
 
         def update(self, n: float | None = 1) -> None:
-            with one_at_a_time:
+            with lock:
                 self.n += n or 0
                 if self._counts_bytes and progress is not None:
                     progress(identity, int(self.n), int(self.total or 0))

@@ -1,10 +1,9 @@
-"""Faster parts with the same results: products with frozen matrices, activations, dropout. What they replace is kept.
+"""Faster modules with the same results: products with frozen matrices, activations, dropout.
 
 Shape suffixes: T tokens, I inputs, O outputs of a matrix.
 """
 
 import copy
-from functools import cache
 from typing import Any
 
 import torch
@@ -12,18 +11,21 @@ from torch import nn
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
+from finewright.models import torch_compat
+from finewright.models.torch_compat import can_pack
+
 _STEPS = 1 << 16
 
 
 class DropoutMask:
-    """What dropout drops: drawn as it is asked for, and the same once more. `drops`: anything at all.
+    """The random masks of one dropout, sampled one after the other; `replay` samples the same ones again.
 
-    One draw of 64 bits serves four numbers, which on a CPU is 2.5 times faster than PyTorch's own. The share is rounded to a
-    65,536th; what stays is to be scaled by `weight`, exactly what was rounded to.
+    64 random bits serve four elements, which on a CPU is 2.5 times faster than PyTorch's own dropout. The rate is rounded to a
+    65,536th; `weight` is the scale of the remaining elements for the rounded rate. `drops`: whether any element is dropped.
     """
 
-    def __init__(self, share: float, device: torch.device, *, state: torch.Tensor | None = None) -> None:
-        self._share, self._device, self._dropped = share, device, round(share * _STEPS)
+    def __init__(self, rate: float, device: torch.device, *, state: torch.Tensor | None = None) -> None:
+        self._rate, self._device, self._dropped = rate, device, round(rate * _STEPS)
         self.drops, self.weight = self._dropped > 0, _STEPS / max(1, _STEPS - self._dropped)
         self._source = _generator(device)
         if state is not None:
@@ -31,68 +33,44 @@ class DropoutMask:
             self._source.set_state(state)
         self._state = self._source.get_state() if self.drops else None
 
-    def again(self) -> "DropoutMask":
-        """The same draws in the same order, from the beginning; PyTorch's own generator is left alone."""
-        return DropoutMask(self._share, self._device, state=self._state)
+    def replay(self) -> "DropoutMask":
+        """Return the same masks in the same order, without touching PyTorch's own generator."""
+        return DropoutMask(self._rate, self._device, state=self._state)
 
-    def kept(self, like: torch.Tensor) -> torch.Tensor:
-        """1 where a number stays, 0 where it is dropped."""
+    def sample(self, like: torch.Tensor) -> torch.Tensor:
+        """Return the next mask: 0 where an element is dropped, else 1."""
         count = like.numel()
         bits = torch.empty(-(-count // 4), dtype=torch.int64, device=self._device)
         bits.random_(-(1 << 63), None, generator=self._source)
-        least, kept = self._dropped - _STEPS // 2, torch.empty(like.shape, dtype=like.dtype, device=self._device)
-        if self._dropped == _STEPS:  # a number that 16 bits do not hold: it would be taken for the least of all
-            return kept.zero_()
-        return torch.ge(bits.view(torch.int16)[:count].view(like.shape), least, out=kept)  # by way of booleans: 7 times slower
+        lowest, mask = self._dropped - _STEPS // 2, torch.empty(like.shape, dtype=like.dtype, device=self._device)
+        if self._dropped == _STEPS:  # `lowest` would overflow 16 bits
+            return mask.zero_()
+        return torch.ge(bits.view(torch.int16)[:count].view(like.shape), lowest, out=mask)  # a boolean result: 7 times slower
 
 
 def _generator(device: torch.device) -> torch.Generator:
-    """The one that everything on the device draws from."""
+    """The device's default generator."""
     return torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else torch.default_generator
 
 
-def dropout(states: torch.Tensor, share: float) -> torch.Tensor:
-    """Dropout in training, on a CPU with the draw of `Drawn`."""
-    if states.device.type != "cpu" or not 0 < round(share * _STEPS) < _STEPS:
-        return nn.functional.dropout(states, share)
-    drawn = DropoutMask(share, states.device)
-    return states * drawn.kept(states).mul_(drawn.weight)  # scaled first: one pass less there, one less back
+def dropout(states: torch.Tensor, rate: float) -> torch.Tensor:
+    """Dropout in training, on a CPU with `DropoutMask`."""
+    if states.device.type != "cpu" or not 0 < round(rate * _STEPS) < _STEPS:
+        return nn.functional.dropout(states, rate)
+    mask = DropoutMask(rate, states.device)
+    return states * mask.sample(states).mul_(mask.weight)  # scaling the mask first saves a pass over memory, forward and backward
 
 
 class Dropout(nn.Dropout):
-    """PyTorch's module with the draw of `dropout`."""
+    """PyTorch's module, computed by `dropout`."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Drop in training, pass on otherwise."""
+        """Drop in training; return the input otherwise."""
         return dropout(input, self.p) if self.training and self.p > 0 else input
 
 
-@cache
-def can_pack(dtype: torch.dtype) -> bool:
-    """Whether oneDNN's packed product is there and right on this machine: tried on small matrices.
-
-    The operators are PyTorch's own but not public, so their absence must only cost speed. In bfloat16 the packed product
-    has to give the very numbers of the plain one.
-    """
-    try:
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            states, weight = torch.randn(33, 96).to(dtype), torch.randn(160, 96).to(dtype)
-            plain, packed = nn.functional.linear(states, weight), _product(states, _pack(weight), None)
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-    return torch.equal(plain, packed) if dtype == torch.bfloat16 else torch.allclose(plain, packed, atol=1e-4, rtol=1e-5)
-
-
-def _pack(weight_OI: torch.Tensor) -> torch.Tensor:
-    return torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach().contiguous(), None)
-
-
-def _product(states_TI: torch.Tensor, packed_OI: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
-    return torch.ops.mkldnn._linear_pointwise(states_TI, packed_OI, bias_O, "none", [], "")
-
-
 class _FrozenProduct(torch.autograd.Function):
-    """states · Wᵀ + bias for a matrix that is not trained: nothing of the forward pass is kept for the backward."""
+    """states · Wᵀ + bias for a frozen matrix; nothing is saved for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, packed: "PackedWeight") -> torch.Tensor:
@@ -105,26 +83,27 @@ class _FrozenProduct(torch.autograd.Function):
 
 
 class PackedWeight:
-    """A frozen matrix in the order in which the processor reads it, beside the plain one, which the backward pass reads.
+    """A copy of a frozen matrix in the order in which the processor reads it; the backward pass reads the plain matrix.
 
-    It is packed anew when the weight was changed since. `inputs_first`: the weight is (I, O).
+    It is packed again when the weight has changed. `inputs_first`: the weight is (I, O).
     """
 
     def __init__(self, module: Any, *, inputs_first: bool) -> None:
         self._module, self._inputs_first = module, inputs_first
-        self._state: tuple[int, int] = (0, 0)
+        self._state: tuple[int, object] = (0, 0)
         self._packed: torch.Tensor | None = None
 
-    def look(self) -> torch.Tensor:
-        """The packed matrix, up to date."""
+    def current(self) -> torch.Tensor:
+        """The packed matrix, packed again if the weight has changed."""
         weight = self._module.weight
-        if self._packed is None or self._state != (weight.data_ptr(), weight._version):
-            self._packed = _pack(weight.T if self._inputs_first else weight)
-            self._state = (weight.data_ptr(), weight._version)
+        state = (weight.data_ptr(), torch_compat.tensor_version(weight))
+        if self._packed is None or self._state != state:
+            self._packed = torch_compat.pack_weight(weight.T if self._inputs_first else weight)
+            self._state = state
         return self._packed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PackedWeight":
-        """For the module's copy, which packs for itself: packed tensors cannot be copied."""
+        """A new one for the module's copy: packed tensors cannot be copied."""
         return PackedWeight(copy.deepcopy(self._module, memo), inputs_first=self._inputs_first)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
@@ -133,10 +112,10 @@ class PackedWeight:
 
     def product(self, states: torch.Tensor) -> torch.Tensor:
         """states · Wᵀ + bias without gradients, in the weight's dtype."""
-        return _product(states.to(self._module.weight.dtype), self.look(), self._module.bias)
+        return torch_compat.packed_linear(states.to(self._module.weight.dtype), self.current(), self._module.bias)
 
     def backward_product(self, gradients: torch.Tensor) -> torch.Tensor:
-        """gradients · W: read from the plain weight, because a packed transpose took a third copy and won 2 % of a step."""
+        """gradients · W, from the plain weight: a packed transpose would be a third copy, for 2 % of a step's time."""
         weight = self._module.weight
         return gradients.to(weight.dtype) @ (weight.T if self._inputs_first else weight)
 
@@ -147,7 +126,7 @@ class PackedLinear(nn.Linear):
     packed: PackedWeight
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """As the plain layer; on another device than the packed copy's by it."""
+        """As the plain layer, which computes on other devices than the CPU."""
         return self.packed(input) if input.device.type == "cpu" else super().forward(input)
 
 
@@ -157,7 +136,7 @@ class PackedConv1D(Conv1D):
     packed: PackedWeight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As the plain layer; on another device than the packed copy's by it."""
+        """As the plain layer, which computes on other devices than the CPU."""
         return self.packed(x) if x.device.type == "cpu" else super().forward(x)
 
 
@@ -165,30 +144,30 @@ _PACKED: dict[type, type] = {nn.Linear: PackedLinear, Conv1D: PackedConv1D}
 
 
 def pack(module: Any) -> None:
-    """Let a frozen matrix use packed products. On the meta device only the memory they will take is put there."""
+    """Make a frozen matrix use packed products. On the meta device, only add a buffer of the packed copy's size."""
     if module.weight.is_meta:
         module.register_buffer("packed", torch.empty_like(module.weight), persistent=False)
         return
     module.packed = PackedWeight(module, inputs_first=isinstance(module, Conv1D))
-    module.packed.look()
+    module.packed.current()
     module.packed_bytes = module.weight.numel() * module.weight.element_size()
     module.__class__ = _PACKED[type(module)]
 
 
-def count_numbers(module: Any) -> int:
-    """Of a plain matrix, packed or not; 0 for all other modules."""
+def count_matrix_weights(module: Any) -> int:
+    """Return the size of a plain matrix, packed or not; 0 for all other modules."""
     return int(module.weight.numel()) if type(module) in (*_PACKED, *_PACKED.values()) else 0
 
 
 def is_packable(module: Any) -> bool:
-    """Whether a module is a plain matrix that is not trained, in a dtype whose packed product this machine has."""
+    """Whether a module is a plain frozen matrix in a dtype for which this machine has packed products."""
     if type(module) not in _PACKED or any(parameter.requires_grad for parameter in module.parameters()):
         return False
     return module.weight.device.type in ("cpu", "meta") and can_pack(module.weight.dtype)
 
 
 def fuse(network: nn.Module) -> None:
-    """Put PyTorch's one-pass tanh GELU and our dropout in the place of what computes the same in many passes."""
+    """Replace tanh GELU and dropout by versions that compute the same in fewer passes over memory."""
     for module in network.modules():
         for name, child in module.named_children():
             if type(child) in (NewGELUActivation, FastGELUActivation):

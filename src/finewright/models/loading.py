@@ -1,4 +1,4 @@
-"""A model and its tokenizer: built with a head for the labels, or loaded again from what a run saved."""
+"""Load a model and its tokenizer: a base with a head for the labels, or what a run saved."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from finewright.models.prepared import BaseModelRef, PreparedModel, use_bfloat16
 from finewright.models.quantization import FourBit
 
 _NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
-"""Names of modules, the dot between them written plainly or, where PEFT reads a pattern, as one."""
+"""Module names; the dot between them may be escaped, as PEFT takes some names for patterns."""
 
 
 def load_model(
@@ -39,9 +39,9 @@ def load_model(
     bfloat16: bool = False,
     device: str = "cpu",
 ) -> BaseNetwork:
-    """The network of `source` with a head for `labels`; `random`: the same shape with random weights.
+    """Load the network of `source` with a head for `labels`; `random`: the same architecture with random weights.
 
-    `four_bit`: pack the matrices of the blocks while they are read, on `device`, for products in bfloat16 or float32.
+    `four_bit`: quantize the matrices of the layers while they are read, on `device`, for products in bfloat16 or float32.
     """
     with quiet_libraries():
         config = load_config(source, labels=labels)
@@ -50,45 +50,45 @@ def load_model(
         network, missing = (
             build_random_network(config)
             if random
-            else _pretrained(source, config, _packing(architecture, four_bit, bfloat16=bfloat16, device=device))
+            else _load_pretrained(source, config, _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device))
         )
         tokenizer = load_tokenizer(source.path, network)
     notes = []
     if config.pad_token_id is None:
         network.config.pad_token_id = _pad_id(tokenizer)
         pad = network.config.pad_token_id
-        notes.append(f"padding: the model names no padding id; {pad} is saved for other programs, here none is used")
+        notes.append(f"padding: the model has no padding id; {pad} is saved for other programs, none is used here")
     network.config.use_cache = False
     network.name_or_path = source.name
     notes += use_packed_attention(network, architecture)
-    if not len(network.get_submodule(architecture.blocks)):
-        raise UserError("the model has no blocks", where=str(source.path / "config.json"), fix="another model folder")
-    _require_finite(network, source.name)
-    kept = not random and not _touches(missing, architecture.head) and _same_labels(source, labels)
+    if not len(network.get_submodule(architecture.layers)):
+        raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
+    _check_finite(network, source.name)
+    reuses_head = not random and not _touches(missing, architecture.head) and _has_labels(source, labels)
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
-    if kept:
-        notes.append("head: the checkpoint's own head has these labels and is kept")
+    if reuses_head:
+        notes.append("head: the checkpoint's own head has these labels and is used")
     origin = BaseModelRef(name=source.name, revision=source.revision, tokenizer=tokenizer)
     total, loaded = count_parameters(network), size.held_bytes(network)
     return BaseNetwork(
-        network, architecture, origin, new=new, kept_head=kept, total_parameters=total, loaded_bytes=loaded, notes=notes
+        network, architecture, origin, new=new, reuses_head=reuses_head, total_parameters=total, loaded_bytes=loaded, notes=notes
     )
 
 
 def reload_model(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[PreparedModel, Any]:
-    """What a run saved, ready to predict: the network (an adapter on its base again) and the tokenizer.
+    """Load what a run saved, ready to predict: the network (an adapter on its base) and the tokenizer.
 
-    `device`: where a base in four bits is packed.
+    `device`: where the network will run; a four-bit base is quantized there.
     """
     if not (folder / "config.json").is_file():
         raise UserError("no saved model here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
     with quiet_libraries():
         if (folder / "adapter_config.json").exists():
-            prepared_model = _reload_adapter(folder, bfloat16=bfloat16, device=device)
+            prepared_model = _load_adapter(folder, bfloat16=bfloat16, device=device)
         else:
             network, info = _from_pretrained(folder, load_saved_config(folder))
-            strange = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
-            _require_all(folder, strange)
+            unmatched = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
+            _check_all_matched(folder, unmatched)
             network.requires_grad_(False)
             prepared_model = PreparedModel(
                 network=network, trainable_module=network, architecture=architectures.architecture_of(network.config)
@@ -104,46 +104,48 @@ def reload_model(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[
 
 
 def load_merged(folder: Path, *, dequantised: bool) -> tuple[Any, Any]:
-    """A saved adapter added into its base, and the tokenizer. However the base was packed in training, it is in full precision;
-    `dequantised`: with the weights that the packed one stands for.
+    """Load a saved adapter merged into its base in full precision, and the tokenizer.
+
+    `dequantised`: the base has the values of the four-bit weights that the adapter was trained on, not the published ones.
     """
     with quiet_libraries():
-        prepared_model = _reload_adapter(folder, bfloat16=False, device="cpu", base="dequantised" if dequantised else "published")
+        prepared_model = _load_adapter(folder, bfloat16=False, device="cpu", base="dequantised" if dequantised else "published")
         return prepared_model.trainable_module.merge_and_unload(), load_tokenizer(folder, prepared_model.network)
 
 
-def _require_finite(network: Any, name: str) -> None:
+def _check_finite(network: Any, name: str) -> None:
     broken = [key for key, parameter in network.named_parameters() if not torch.isfinite(parameter).all()]
     if broken:
-        what = f"{len(broken)} tensors hold values that are no numbers, for instance {broken[0]}"
+        what = f"{len(broken)} tensors hold values that are not finite, for instance {broken[0]}"
         raise UserError(what, where=name, fix="another checkpoint", code=ExitCode.MISMATCH)
 
 
-def _packing(architecture: Architecture, four_bit: FourBit | None, *, bfloat16: bool, device: str) -> dict[str, Any]:
-    """Only the blocks are packed: head and pooler are trained, embeddings are no products."""
+def _quantization_options(architecture: Architecture, four_bit: FourBit | None, *, bfloat16: bool, device: str) -> dict[str, Any]:
+    """Arguments that quantize the layers only: head and pooler are trained, embeddings are not multiplied."""
     if four_bit is None:
         return {}
     skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
     return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
 
 
-def _pretrained(source: hub.ModelSource, config: Any, packing: dict[str, Any]) -> tuple[Any, list[str]]:
-    network, info = _from_pretrained(source.path, config, packing)
+def _load_pretrained(source: hub.ModelSource, config: Any, quantizing: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Return the network and the names of tensors that the checkpoint did not set."""
+    network, info = _from_pretrained(source.path, config, quantizing)
     architecture = architectures.architecture_of(config)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     for unset, fault in ((info["missing_keys"], "lacks"), (mismatched, "has other shapes for")):
-        strange = sorted(key for key in unset if not _touches([key], (*architecture.head, architecture.pooler)))
-        if strange:
+        needed = sorted(key for key in unset if not _touches([key], (*architecture.head, architecture.pooler)))
+        if needed:
             raise UserError(
-                f"the checkpoint {fault} {len(strange)} tensors of the model, for instance {strange[0]}",
+                f"the checkpoint {fault} {len(needed)} tensors of the model, for instance {needed[0]}",
                 where=source.name,
-                fix="another checkpoint or config: random numbers would stand there",
+                fix="another checkpoint or config: these tensors would be random",
                 code=ExitCode.MISMATCH,
             )
     return network, sorted({*info["missing_keys"], *mismatched})
 
 
-def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+def _from_pretrained(folder: Path, config: Any, quantizing: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
     from transformers import AutoModelForSequenceClassification
 
     check_not_hollow(config, folder)
@@ -156,30 +158,28 @@ def _from_pretrained(folder: Path, config: Any, packing: dict[str, Any] | None =
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **(packing or {}),
+            **(quantizing or {}),
         )
-    except Exception as error:  # a strange value raises whatever reads it first
+    except Exception as error:  # a wrong value in the config can raise anything
         if is_out_of_memory(error):
-            raise _no_room(folder) from None
+            raise _out_of_memory(folder) from None
         reason = first_line(error)
         raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
-    if packing:
-        quantization.prepare_for_training(
-            network, bfloat16=packing["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
-        )
-    _own_memory(network)
+    if quantizing:
+        dtype = quantizing["quantization_config"].bnb_4bit_compute_dtype
+        quantization.prepare_for_training(network, bfloat16=dtype == torch.bfloat16)
+    _copy_mapped_weights(network)
     return network, info
 
 
-def _own_memory(network: Any) -> None:
-    """Safetensors are mapped from their file: written over in place it would change the weights at work, cut off it would kill
-    the process."""
+def _copy_mapped_weights(network: Any) -> None:
+    """Copy weights that are mapped from their file: overwriting it would change them, truncating it would kill the process."""
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.is_floating_point() and tensor.device.type == "cpu":
             tensor.data = tensor.data.clone()
 
 
-def _reload_adapter(
+def _load_adapter(
     folder: Path, *, bfloat16: bool, device: str, base: Literal["as trained", "published", "dequantised"] = "as trained"
 ) -> PreparedModel:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
@@ -191,47 +191,47 @@ def _reload_adapter(
         adapter: Any = PeftConfig.from_pretrained(str(folder))
     except Exception as error:
         raise _damaged(folder, error) from None
-    _refuse_patterns(folder, adapter)
+    _check_no_patterns(folder, adapter)
     source = hub.resolve_model(adapter.base_model_name_or_path, revision=adapter.revision or "")
     provenance.check_base(folder, source)
     config = load_saved_config(folder)
     architecture = architectures.architecture_of(config)
-    packing = _packing(architecture, quantization.read_quantization(folder), bfloat16=bfloat16, device=device)
-    network = _from_pretrained(source.path, config, packing if base == "as trained" else {})[0].requires_grad_(False)
+    quantizing = _quantization_options(architecture, quantization.read_quantization(folder), bfloat16=bfloat16, device=device)
+    network = _from_pretrained(source.path, config, quantizing if base == "as trained" else {})[0].requires_grad_(False)
     if base == "dequantised":
-        quantization.dequantise(_from_pretrained(source.path, config, packing)[0], into=network)
+        quantization.dequantise(_from_pretrained(source.path, config, quantizing)[0], into=network)
     network.name_or_path = source.name
     try:
-        # What is trainable is not rounded to bfloat16; a prompt lies outside the blocks, and PEFT refuses it as trainable.
+        # Trainable weights are not rounded to bfloat16; a prompt lies outside the layers, and PEFT refuses it as trainable.
         trainable_module: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as stored:
             names = set(stored.keys())
     except Exception as error:
-        raise _no_room(folder) if is_out_of_memory(error) else _damaged(folder, error) from None
-    _require_all(folder, names ^ set(get_peft_model_state_dict(trainable_module, save_embedding_layers=False)))
+        raise _out_of_memory(folder) if is_out_of_memory(error) else _damaged(folder, error) from None
+    _check_all_matched(folder, names ^ set(get_peft_model_state_dict(trainable_module, save_embedding_layers=False)))
     prompt = trainable_module.prompt_encoder["default"].embedding.weight if adapter.is_prompt_learning else None
     return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture, prompt=prompt)
 
 
-def _require_all(folder: Path, strange: set[str]) -> None:
-    """Tensors that a saved model lacks would be random numbers, and those that are left over belong to another one."""
-    if strange:
-        what = f"{len(strange)} tensors are missing, left over or of other shapes, for instance {min(strange)}"
+def _check_all_matched(folder: Path, unmatched: set[str]) -> None:
+    """Raise `UserError` if tensors are missing, which would be random, or left over, which belong to another model."""
+    if unmatched:
+        what = f"{len(unmatched)} tensors are missing, left over or of other shapes, for instance {min(unmatched)}"
         raise _damaged(folder, ValueError(what))
 
 
-def _refuse_patterns(folder: Path, adapter: Any) -> None:
-    """Where an adapter goes is told by names. PEFT would also take regular expressions, and some of those never end."""
-    told = [getattr(adapter, name, None) for name in ("target_modules", "exclude_modules", "layers_pattern")]
-    told = [value if isinstance(value, str) else "".join(map(str, value or ())) for value in told]
-    told += [str(key) for name in ("rank_pattern", "alpha_pattern") for key in getattr(adapter, name, None) or ()]
-    strange = [value for value in told if not _NAMES.fullmatch(value)]
-    if strange:
-        raise _damaged(folder, ValueError(f"it names its places by a pattern, {strange[0][:60]!r}"))
+def _check_no_patterns(folder: Path, adapter: Any) -> None:
+    """Raise `UserError` if an adapter names its modules by a regular expression: PEFT would run it, and some never end."""
+    values = [getattr(adapter, name, None) for name in ("target_modules", "exclude_modules", "layers_pattern")]
+    names = [value if isinstance(value, str) else "".join(map(str, value or ())) for value in values]
+    names += [str(key) for name in ("rank_pattern", "alpha_pattern") for key in getattr(adapter, name, None) or ()]
+    patterns = [name for name in names if not _NAMES.fullmatch(name)]
+    if patterns:
+        raise _damaged(folder, ValueError(f"it names its modules by a pattern, {patterns[0][:60]!r}"))
 
 
-def _no_room(folder: Path) -> UserError:
-    fix = "free some memory, or take a smaller model; `finewright plan` says what loading takes"
+def _out_of_memory(folder: Path) -> UserError:
+    fix = "free some memory, or take a smaller model; `finewright plan` says how much loading takes"
     return UserError("out of memory while reading the weights", where=str(folder), fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
@@ -245,7 +245,7 @@ def _pad_id(tokenizer: Any) -> int:
     return next(token_id for token_id in ids if token_id is not None)
 
 
-def _same_labels(source: hub.ModelSource, labels: Sequence[str]) -> bool:
+def _has_labels(source: hub.ModelSource, labels: Sequence[str]) -> bool:
     names = load_saved_config(source.path).id2label or {}
     return [names.get(index) for index in range(len(names))] == list(labels)
 

@@ -1,4 +1,4 @@
-"""A classification network made ready by a way of fine-tuning."""
+"""A classification network as a fine-tuning method prepared it, and how it is run."""
 
 import re
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
 @dataclass(frozen=True)
 class BaseModelRef:
-    """Where the pre-trained weights came from: what an adapter must name to be loaded again."""
+    """Where the pre-trained weights came from; a saved adapter names it."""
 
     name: str
     revision: str
@@ -23,21 +23,36 @@ class BaseModelRef:
 
 
 @dataclass
+class Runtime:
+    """How a prepared model is run, whatever method made it.
+
+    `reads`: which states the head reads, one of each text or every token; the task says it.
+    `bfloat16`: matrix products run in bfloat16 (autocast); trained weights, head and loss stay in float32.
+    `pooled_last_layer`: runs the last layer only for the tokens the head reads; None runs it for every token.
+    `num_frozen_layers`: so many of the lowest layers are frozen with everything below them; they run without dropout.
+    `frozen_prefix`: those layers (`frozen_cache.FrozenPrefix`), if their outputs are cached.
+    `gradient_checkpointing`: layers save only their input and compute the rest again in the backward pass.
+    """
+
+    reads: Literal["pooled", "every-token"] = "pooled"
+    bfloat16: bool = False
+    pooled_last_layer: PooledLastLayer | None = None
+    num_frozen_layers: int = 0
+    frozen_prefix: Any = None
+    gradient_checkpointing: bool = False
+
+
+@dataclass
 class PreparedModel:
-    """What a way hands back.
+    """What a method makes of a network.
 
     `network`: the transformers classification model; every forward pass goes through it.
-    `owner`: the outermost module, which holds all that is trained (the network itself, or PEFT's wrapper around it).
-    `prompt`: soft prompt put before every text, shape (num_tokens, hidden_size), or None.
-    `notes`: what was decided on the way, for the user.
-    `start`: first values of tensors whose difference to them is what is saved.
-    `exact_reload`: whether the saved form is bit for bit what was trained; else equal to 1e-5.
-    `reads`: which states the head reads, one of each text or every token; the task says it.
-    `still_blocks`: so many of the lowest blocks are frozen with all that lies below them; they run without dropout.
-    `trunk`: those blocks, when their outcome is kept (see `trunk`).
-    `last_block`: runs the last block only where the head reads; None runs it over every token.
-    `checkpointed`: blocks keep their input alone and compute the rest again on the way back.
-    `bfloat16`: matrix products in bfloat16 (autocast), with trained weights, head and loss in float32.
+    `trainable_module`: the outermost module, which holds everything that is trained: the network, or PEFT's wrapper around it.
+    `prompt`: a soft prompt before every text, shape (num_tokens, hidden_size), or None.
+    `notes`: decisions of the method, for the user.
+    `start`: initial values of tensors that are saved as the difference to them.
+    `exact_reload`: whether the saved form is bit for bit what was trained; otherwise it is equal to 1e-5.
+    `runtime`: set after the method is done.
     """
 
     network: Any
@@ -47,12 +62,7 @@ class PreparedModel:
     notes: list[str] = field(default_factory=list)
     start: dict[str, torch.Tensor] = field(default_factory=dict)
     exact_reload: bool = True
-    bfloat16: bool = False
-    reads: Literal["pooled", "every-token"] = "pooled"
-    pooled_last_layer: PooledLastLayer | None = None
-    num_frozen_layers: int = 0
-    frozen_prefix: Any = None
-    gradient_checkpointing: bool = False
+    runtime: Runtime = field(default_factory=Runtime)
 
     @property
     def prompt_tokens(self) -> int:
@@ -60,53 +70,56 @@ class PreparedModel:
         return 0 if self.prompt is None else int(self.prompt.shape[0])
 
     def train(self) -> None:
-        """Turn dropout on, above what is still."""
+        """Turn dropout on, but not in frozen layers."""
         self.trainable_module.train()
-        if not self.num_frozen_layers:
+        num_frozen = self.runtime.num_frozen_layers
+        if not num_frozen:
             return
-        names = [name for name in (self.architecture.final_norm, self.architecture.pooler) if name]
+        above = [name for name in (self.architecture.final_norm, self.architecture.pooler) if name]
         self.network.get_submodule(self.architecture.body).eval()
-        for module in [
-            *self.network.get_submodule(self.architecture.blocks)[self.num_frozen_layers :],
-            *map(self.network.get_submodule, names),
-        ]:
-            module.train()
+        for layer in self.network.get_submodule(self.architecture.layers)[num_frozen:]:
+            layer.train()
+        for name in above:
+            self.network.get_submodule(name).train()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """Every parameter that is trained, by its name in `owner`."""
+        """Every parameter that is trained, by its name in `trainable_module`."""
         return {name: parameter for name, parameter in self.trainable_module.named_parameters() if parameter.requires_grad}
 
     def num_trainable(self) -> int:
-        """How many numbers are trained, the head's included, and embeddings of tokens that happen not to occur."""
+        """Return how many parameters are trained, with the head's and with embeddings of tokens that do not occur."""
         idle = sum(getattr(module, "num_idle", 0) for module in self.trainable_module.modules())
         return sum(parameter.numel() for parameter in self.trainable().values()) + idle
 
     def num_head(self) -> int:
-        """How many of the trained numbers are the head's."""
+        """Return how many of the trained parameters are the head's."""
         heads = [self.network.get_submodule(name) for name in self.architecture.head]
         return sum(p.numel() for head in heads for p in head.parameters() if p.requires_grad)
 
     def saved_bytes(self, saves: str) -> int:
-        """Size of the saved weights, of the network or (`saves` is `adapter`) of what is trained: in the dtypes they have."""
+        """Return the size of the saved weights: of the whole network, or if `saves` is `adapter` of what is trained."""
         if saves == "adapter":
             dense = dense_state(self.trainable_module)
             state = {name: dense[name] for name in {_PARAMETRIZED.sub(r".\1", name) for name in self.trainable()}}
         else:
             state = self.network.state_dict()
-        tensors = [*state.values(), *self.start.values()]  # what starts from a part of the base is saved as a difference
+        tensors = [*state.values(), *self.start.values()]  # initial values are saved too
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def use_bfloat16(prepared_model: PreparedModel) -> None:
-    """Matrix products in bfloat16; frozen matrices of the blocks are kept in it.
+    """Run matrix products in bfloat16, and store the frozen matrices of the layers in it.
 
-    Autocast would round them to the very same numbers at every step. What is trained, the head, the norms and the
-    embeddings stay in float32.
+    Autocast would round them to the same values at every step. Trained parameters, head, norms and embeddings stay in float32.
     """
     from transformers.pytorch_utils import Conv1D
 
-    prepared_model.bfloat16 = True
-    for module in prepared_model.network.get_submodule(prepared_model.architecture.blocks).modules():
-        packed = isinstance(module, torch.nn.Linear) and not module.weight.is_floating_point()
-        if isinstance(module, torch.nn.Linear | Conv1D) and not packed and not any(p.requires_grad for p in module.parameters()):
+    prepared_model.runtime.bfloat16 = True
+    for module in prepared_model.network.get_submodule(prepared_model.architecture.layers).modules():
+        quantized = isinstance(module, torch.nn.Linear) and not module.weight.is_floating_point()
+        if (
+            isinstance(module, torch.nn.Linear | Conv1D)
+            and not quantized
+            and not any(p.requires_grad for p in module.parameters())
+        ):
             module.to(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Which base an adapter was trained on: written beside it, and checked when it is loaded again."""
+"""Record which base an adapter was trained on, and check it when the adapter is loaded."""
 
 import json
 from pathlib import Path
@@ -11,18 +11,18 @@ FILE = "base.json"
 
 
 def base_identity(source: ModelSource) -> dict[str, str]:
-    """What says that a model is still the same: its name, and its commit or the SHA-256 of every weight file."""
+    """Return what identifies a model: its name, and its commit or the SHA-256 of every weight file."""
     return {"name": source.name} | ({"revision": source.revision} if source.revision else weight_digests(source.path))
 
 
 def write_base(folder: Path, source: ModelSource) -> None:
-    """Keep the SHA-256 of every weight file of a base that has no commit to name it by."""
+    """Write the SHA-256 of every weight file of a base that has no commit."""
     if not source.revision:
         (folder / FILE).write_text(json.dumps({"weights": weight_digests(source.path)}, indent=2) + "\n", encoding="utf-8")
 
 
 def check_base(folder: Path, source: ModelSource) -> None:
-    """A base with other weights than the adapter was trained on is a `UserError`: it would predict something else."""
+    """Raise `UserError` if the base's weights are not those the adapter was trained on."""
     path = folder / FILE
     if not path.exists():
         return
@@ -38,5 +38,5 @@ def check_base(folder: Path, source: ModelSource) -> None:
 
 
 def weight_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every weight file of a model's folder, by name."""
+    """Return the SHA-256 of every weight file of a model's folder, by name."""
     return {path.name: files.sha256(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -1,4 +1,4 @@
-"""Frozen matrices in four bits (NF4; Dettmers et al. 2023, arXiv:2305.14314), through bitsandbytes; and their outline."""
+"""Frozen matrices in four bits (NF4; Dettmers et al. 2023, arXiv:2305.14314), through bitsandbytes, and on the meta device."""
 
 import copy
 import importlib.util
@@ -16,26 +16,26 @@ FILE = "quantization.json"
 PACKAGES = ("bitsandbytes", "accelerate")
 INSTALL = "pip install 'finewright[qlora]'"
 _BLOCK, _BLOCK_OF_SCALES = 64, 256
-"""Numbers that share a scale, and scales that share a scale of their own when they are quantised too."""
+"""Weights that share a scale, and scales that share a scale if they are quantized too."""
 
 
 @dataclass(frozen=True)
 class FourBit:
-    """`kind`: the 16 values a number may have; `double`: the scales are kept in 8 bits instead of 32."""
+    """`kind`: the data type; `double`: scales are stored in 8 bits instead of 32."""
 
     kind: Literal["nf4", "fp4"] = "nf4"
     double: bool = True
 
 
 def missing_packages() -> list[str]:
-    """Packages that are wanted here and not installed."""
+    """Return the packages that four-bit weights need and that are not installed."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def loading_options(four_bit: FourBit, *, bfloat16: bool, skip: list[str], device: str) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that pack each matrix as it is read; modules named in `skip` stay as they are."""
+    """Return arguments of `from_pretrained` that quantize each matrix as it is read, except in modules named in `skip`."""
     if absent := missing_packages():
-        raise UserError(f"four-bit weights want {' and '.join(absent)}, not installed here", fix=INSTALL)
+        raise UserError(f"four-bit weights need {' and '.join(absent)}, not installed here", fix=INSTALL)
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
@@ -49,12 +49,12 @@ def loading_options(four_bit: FourBit, *, bfloat16: bool, skip: list[str], devic
 
 
 def prepare_for_training(network: Any, *, bfloat16: bool) -> None:
-    """Make a freshly loaded network fit for training.
+    """Make a freshly loaded network ready for training.
 
-    On CPUs with avx512_bf16 bitsandbytes repacks a matrix at its first pass without gradients, for a kernel through which
-    no gradient flows: after one look at the validation split the blocks below would get none. It is not repacked here.
-    Under autocast a packed product takes and gives bfloat16, as every other one does; left alone it would give float32.
-    The config forgets how the weights were packed: it would make transformers look for packed weights in the base.
+    On CPUs with avx512_bf16 bitsandbytes repacks a matrix at its first forward pass without gradients, for a kernel through
+    which no gradient flows: after one evaluation the layers below would get none. This prevents repacking.
+    Under autocast a four-bit product takes and returns bfloat16 like all other products; by itself it returns float32.
+    The config loses its quantization settings, which would make transformers look for quantized weights in the base.
     """
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -69,16 +69,15 @@ def _to_bfloat16(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (inputs[0].to(torch.bfloat16), *inputs[1:])
 
 
-def dequantise(packed: Any, *, into: Any) -> None:
-    """Give the plain matrices of `into` the numbers that the packed ones of the same network stand for, in float32.
+def dequantise(quantized: Any, *, into: Any) -> None:
+    """Set the plain matrices of `into` to the dequantized values of the same network's four-bit ones, in float32.
 
-    A packed matrix remembers the dtype of the checkpoint and would be rounded to it; products in float32 are made without that
-    rounding, and so is this.
+    bitsandbytes would round the values to the checkpoint's dtype, which products in float32 do not do.
     """
     from bitsandbytes.functional import dequantize_4bit
     from transformers.pytorch_utils import Conv1D
 
-    for name, module in packed.named_modules():
+    for name, module in quantized.named_modules():
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is None:
             continue
@@ -88,11 +87,11 @@ def dequantise(packed: Any, *, into: Any) -> None:
         plain.weight.data.copy_(weight.T if isinstance(plain, Conv1D) else weight)
 
 
-def meta_quantize(network: Any, *, blocks: str, four_bit: FourBit, bfloat16: bool) -> None:
-    """Put a packed matrix's outline in the place of every matrix of the blocks; on the meta device, in place."""
+def meta_quantize(network: Any, *, layers: str, four_bit: FourBit, bfloat16: bool) -> None:
+    """Replace every matrix of the layers by a `MetaLinear4bit`, in place."""
     from transformers.pytorch_utils import Conv1D
 
-    root = network.get_submodule(blocks)
+    root = network.get_submodule(layers)
     for name, module in list(root.named_modules()):
         if isinstance(module, nn.Linear | Conv1D):
             parent, _, leaf = name.rpartition(".")
@@ -100,13 +99,13 @@ def meta_quantize(network: Any, *, blocks: str, four_bit: FourBit, bfloat16: boo
 
 
 def write_quantization(folder: Path, four_bit: FourBit, *, skip: list[str], bfloat16: bool) -> None:
-    """Keep beside an adapter how its base was packed: all that transformers has to be told to pack it so again."""
+    """Write beside an adapter how its base was quantized: everything transformers needs to do it again."""
     how = {**asdict(four_bit), "skip_modules": skip, "compute_dtype": "bfloat16" if bfloat16 else "float32"}
     (folder / FILE).write_text(json.dumps(how, indent=2) + "\n", encoding="utf-8")
 
 
 def read_quantization(folder: Path) -> FourBit | None:
-    """How the base of a saved adapter is to be packed; None: not at all."""
+    """Read how to quantize the base of a saved adapter; None: not at all."""
     path = folder / FILE
     if not path.exists():
         return None
@@ -121,9 +120,9 @@ def read_quantization(folder: Path) -> FourBit | None:
 
 
 class MetaLinear4bit(nn.Linear):
-    """A four-bit matrix as the plan sees it: the tensors that bitsandbytes keeps, and what its product allocates.
+    """A four-bit matrix for planning: the tensors that bitsandbytes stores, and what its product allocates.
 
-    Only shapes are right: the numbers are never looked at, so that a plan needs neither bitsandbytes nor weights.
+    Only the shapes are right, so that a plan needs neither bitsandbytes nor weights.
     """
 
     def __init__(self, dense: nn.Module, *, four_bit: FourBit, bfloat16: bool) -> None:
@@ -142,27 +141,26 @@ class MetaLinear4bit(nn.Linear):
             self.register_buffer("code_of_scales", torch.empty(256))
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """A product with the matrix unpacked for the moment."""
+        """Dequantize the matrix for one product."""
         bias = None if self.bias is None else self.bias.to(self.compute_dtype)
         shape = (self.out_features, self.in_features)
-        made: Any = _PackedProduct.apply(input.to(self.compute_dtype), self.weight, bias, shape, self.get_buffer("scales"))
-        return made
+        return _FourBitProduct.apply(input.to(self.compute_dtype), self.weight, bias, shape, self.get_buffer("scales"))
 
 
-class _PackedProduct(torch.autograd.Function):
-    """Unpacks for the forward pass and once more for the backward pass; keeps neither the input nor the dense matrix."""
+class _FourBitProduct(torch.autograd.Function):
+    """Dequantizes in the forward and again in the backward pass; saves neither the input nor the dense matrix."""
 
     @staticmethod
     def forward(ctx: Any, states: Any, packed: Any, bias: Any, shape: Any, scales: Any) -> Any:
         ctx.packed, ctx.shape, ctx.scales = packed, shape, scales
-        return nn.functional.linear(states, _unpack(packed, shape, scales, dtype=states.dtype), bias)
+        return nn.functional.linear(states, _dequantize_meta(packed, shape, scales, dtype=states.dtype), bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         gradient = gradients[0]
-        return gradient @ _unpack(ctx.packed, ctx.shape, ctx.scales, dtype=gradient.dtype), None, None, None, None
+        return gradient @ _dequantize_meta(ctx.packed, ctx.shape, ctx.scales, dtype=gradient.dtype), None, None, None, None
 
 
-def _unpack(packed: torch.Tensor, shape: tuple[int, int], scales: torch.Tensor, *, dtype: torch.dtype) -> torch.Tensor:
+def _dequantize_meta(packed: torch.Tensor, shape: tuple[int, int], scales: torch.Tensor, *, dtype: torch.dtype) -> torch.Tensor:
     scales = scales if scales.dtype == torch.float32 else scales.to(torch.float32)
     return packed.new_empty(shape, dtype=dtype)

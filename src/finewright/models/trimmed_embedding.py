@@ -1,7 +1,7 @@
-"""Trained embeddings, restricted to the tokens that training ever sees.
+"""Train only the embedding rows of tokens that occur in the training texts.
 
-The other rows get a gradient of exactly zero at every step, so AdamW without weight decay leaves them as they are; with it they
-would only shrink, unseen. Leaving them out spares their gradient, their two moments and their update.
+The other rows have a gradient of exactly zero at every step: AdamW without weight decay does not change them, and with weight
+decay they would only shrink. Leaving them out saves their gradients, their two moments and their updates.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from torch import nn
 from finewright.models.prepared import PreparedModel
 
 WORTHWHILE_SHARE = 0.75
-"""Above this share of rows in use there is too little to spare."""
+"""With a larger share of rows in use there is too little to save."""
 
 
 class TrimmedEmbedding(nn.Embedding):
-    """An embedding that trains `rows`, those of the tokens in use, shape (U, H); `weight` (V, H) follows when it is saved.
+    """An embedding that trains `rows` (U, H), those of the tokens in use; saving copies them into `weight` (V, H).
 
-    `used`: their ids. `slots`: for every token its place in `rows`, -1 where it has none. What is saved is the plain embedding.
+    `used`: token ids of the rows. `slots`: for every token id its index in `rows`, -1 if it has none. The saved state is that
+    of a plain embedding.
     """
 
     rows: nn.Parameter
@@ -28,14 +29,14 @@ class TrimmedEmbedding(nn.Embedding):
     padding_slot: int | None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """As the plain embedding; in training every token is one in use."""
+        """Look tokens up; in training every token has a row."""
         slots = self.slots[input]
         trained = nn.functional.embedding(slots.clamp(min=0), self.rows, self.padding_slot)
         return trained if self.training else torch.where(slots[..., None] < 0, self.weight[input], trained)
 
     @property
     def num_idle(self) -> int:
-        """Numbers in rows that are trained in name only."""
+        """Parameters of the rows that no training text uses."""
         return self.weight.numel() - self.rows.numel()
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -46,20 +47,30 @@ class TrimmedEmbedding(nn.Embedding):
 
 
 def trim_embedding(prepared_model: PreparedModel, used: Sequence[int]) -> int:
-    """Let a trained embedding train only the rows of `used` (token ids); returns how many, 0 when nothing was done."""
+    """Let a trained embedding train only the rows of `used` (token ids); return how many, 0 if nothing was done.
+
+    An embedding that shares its weight with another module, such as an output layer, is left alone: that module would go on
+    with the old weight.
+    """
     embedding = prepared_model.network.get_input_embeddings()
     rows = sorted(set(used))
     if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad or embedding.max_norm is not None:
         return 0
-    if len(rows) > WORTHWHILE_SHARE * embedding.num_embeddings:
+    if len(rows) > WORTHWHILE_SHARE * embedding.num_embeddings or _is_tied(embedding, prepared_model.trainable_module):
         return 0
-    weight, kept = embedding.weight, torch.tensor(rows, device=embedding.weight.device)
+    weight, used_U = embedding.weight, torch.tensor(rows, device=embedding.weight.device)
     slots = torch.full((embedding.num_embeddings,), -1, device=weight.device)
-    slots[kept] = torch.arange(len(rows), device=weight.device)
+    slots[used_U] = torch.arange(len(rows), device=weight.device)
     embedding.__class__ = TrimmedEmbedding
-    embedding.register_buffer("used", kept, persistent=False)
+    embedding.register_buffer("used", used_U, persistent=False)
     embedding.register_buffer("slots", slots, persistent=False)
-    embedding.rows = nn.Parameter(weight.detach()[kept].clone())
+    embedding.rows = nn.Parameter(weight.detach()[used_U].clone())
     vars(embedding)["padding_slot"] = rows.index(embedding.padding_idx) if embedding.padding_idx in rows else None
     weight.requires_grad_(False)
     return len(rows)
+
+
+def _is_tied(embedding: nn.Embedding, network: nn.Module) -> bool:
+    """Whether another module holds the embedding's weight too."""
+    others = (module for module in network.modules() if module is not embedding)
+    return any(parameter is embedding.weight for module in others for parameter in module.parameters(recurse=False))

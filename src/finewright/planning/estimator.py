@@ -140,7 +140,7 @@ def estimate_cost(
         flops=int(one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
         seconds=seconds + rates.shape_seconds * (new + scoring.work.num_shapes + filling.work.num_shapes),
         artifact_bytes=artifact_bytes,
-        precision="bfloat16" if prepared_model.bfloat16 else "float32",
+        precision="bfloat16" if prepared_model.runtime.bfloat16 else "float32",
         steps=len(workload.steps),
         telling_steps=tuple(sorted(largest)),
     )
@@ -222,14 +222,14 @@ def trace_scoring(prepared_model: PreparedModel, *, workload: Workload, splits: 
     of the gradients first.
     """
     splits = splits if any(splits) else [[], workload.lengths[:1]]
-    num_kept = 0 if prepared_model.frozen_prefix is None else 1
+    num_kept = 0 if prepared_model.runtime.frozen_prefix is None else 1
     groups: list[tuple[Sequence[Sequence[int]], _Part]] = [(splits[:num_kept], "above"), (splits[num_kept:], "all")]
     return _worst([one for some, part in groups for one in _trace_telling(prepared_model, some, workload=workload, part=part)])
 
 
 def trace_filling(prepared_model: PreparedModel, *, workload: Workload) -> TraceResult:
     """One pass of the frozen lower blocks alone; nothing where their outcome is not kept."""
-    if prepared_model.frozen_prefix is None:
+    if prepared_model.runtime.frozen_prefix is None:
         return NOTHING
     return _worst(_trace_telling(prepared_model, workload.filled, workload=workload, part="trunk"))
 
@@ -269,7 +269,7 @@ def _trace_scored(prepared_model: PreparedModel, lengths: Sequence[int], *, work
         ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
         with torch.inference_mode():
             if part == "trunk":
-                prepared_model.frozen_prefix.run(prepared_model, ids, layout)
+                prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
                 forward.compute_logits(
                     prepared_model, ids, layout, _fake_states(prepared_model, len(ids)) if part == "above" else None
@@ -301,7 +301,11 @@ def _at_rest(
 
 def _fake_states(prepared_model: PreparedModel, num_tokens: int) -> torch.Tensor | None:
     """What comes out of the frozen lower blocks, where a pass starts from that."""
-    return None if prepared_model.frozen_prefix is None else torch.zeros(num_tokens, prepared_model.network.config.hidden_size)
+    return (
+        None
+        if prepared_model.runtime.frozen_prefix is None
+        else torch.zeros(num_tokens, prepared_model.network.config.hidden_size)
+    )
 
 
 def _fake_batch(prepared_model: PreparedModel, rows: Sequence[int], *, workload: Workload) -> Batch:

@@ -58,10 +58,10 @@ class Optimizations:
         """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""
         restricted = 0 if self.used_tokens is None else trimmed_embedding.trim_embedding(prepared_model, self.used_tokens)
         acceleration.accelerate(prepared_model, device=device)
-        prepared_model.num_frozen_layers = self.num_still
+        prepared_model.runtime.num_frozen_layers = self.num_still
         if self.where is not None:
-            prepared_model.frozen_prefix = frozen_cache.FrozenPrefix(
-                prepared_model.network, blocks=prepared_model.architecture.blocks, num_blocks=self.num_still
+            prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
+                prepared_model.network, layers=prepared_model.architecture.layers, num_layers=self.num_still
             )
         return restricted
 
@@ -111,7 +111,7 @@ def choose_optimizations(
     elif options.frozen_layer_cache == "auto" and times < WORTHWHILE_VISITS:
         where, reason = None, f"a text is read {times:.1f} times, too few to gain"
     elif where is not None:
-        of = len(prepared_model.network.get_submodule(prepared_model.architecture.blocks))
+        of = len(prepared_model.network.get_submodule(prepared_model.architecture.layers))
         reason = f"the lower {still} of {of} blocks run once instead of {times:.1f} times, without dropout; {reason}"
     return Optimizations(texts.tokens, still, where, dtype, num_bytes if where else 0, reason)
 

@@ -223,9 +223,9 @@ def use_gradient_checkpointing(prepared_model: PreparedModel, *, on: bool) -> No
     if on:
         enable = network.activation_checkpointing_enable if new else network.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    elif prepared_model.gradient_checkpointing:
+    elif prepared_model.runtime.gradient_checkpointing:
         (network.activation_checkpointing_disable if new else network.gradient_checkpointing_disable)()
-    prepared_model.gradient_checkpointing = on
+    prepared_model.runtime.gradient_checkpointing = on
 
 
 def _updates(

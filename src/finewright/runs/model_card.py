@@ -84,7 +84,7 @@ def write_card(folder: Path, *, result: RunResult, method: Method, prepared_mode
     low, high = test.accuracy_ci95 if test else (0.0, 0.0)
     notes = [method.card_note] if method.card_note else []
     loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER if adapter else _LOADING_MODEL
-    if prepared_model.architecture.pool == "last":
+    if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=prepared_model.network.config.pad_token_id))
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",

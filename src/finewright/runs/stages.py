@@ -153,9 +153,9 @@ class Job:
         """Settle a fresh head on some training rows, then let the method make the network ready."""
         self.base = base
         self.meter.loaded(base.loaded_bytes)
-        self.schedule = replace(self.training_plan.schedule, check_first_loss=not base.kept_head)
+        self.schedule = replace(self.training_plan.schedule, check_first_loss=not base.reuses_head)
         self.notify(*base.notes)
-        if not base.kept_head:
+        if not base.reuses_head:
             packed = self.method.quantization() is not None and self.precision == "bfloat16"
             self.notify(*head_init.scale_head_on_texts(base, [row.text for row in rows], bfloat16=packed))
         self.prepared_model = self.method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)

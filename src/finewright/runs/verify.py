@@ -36,7 +36,7 @@ def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -
     theirs = _in_new_process(trained, folder, probes)
     difference = float(np.abs(ours - theirs).max())
     bound = 0.0 if trained.prepared_model.exact_reload else TOLERANCE * max(1.0, float(np.abs(ours).max()))
-    if trained.prepared_model.bfloat16 and not trained.prepared_model.exact_reload:
+    if trained.prepared_model.runtime.bfloat16 and not trained.prepared_model.exact_reload:
         bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds anew
     if not difference <= bound:
         raise UserError(
@@ -56,7 +56,7 @@ def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> 
             "texts": list(probes),
             "limit": trained.limit,
             "keep_end": trained.keep_end,
-            "bfloat16": trained.prepared_model.bfloat16,
+            "bfloat16": trained.prepared_model.runtime.bfloat16,
             "threads": torch.get_num_threads(),
             "device": str(trained.prepared_model.network.device),
             "out": str(out),

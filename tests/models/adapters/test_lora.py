@@ -1,4 +1,4 @@
-"""Low-rank updates: where they go, how they are scaled, and the way they are kept as a difference."""
+"""Low-rank updates: their target modules, scale, and how a difference is saved."""
 
 import math
 
@@ -38,7 +38,7 @@ def num_factors(trainable_module):
 
 
 @pytest.mark.parametrize(
-    ("options", "numbers"),
+    ("options", "count"),
     [
         ({}, 3 * 2 * 8 * (HIDDEN + HIDDEN)),
         ({"rank": 2}, 3 * 2 * 2 * (HIDDEN + HIDDEN)),
@@ -50,36 +50,36 @@ def num_factors(trainable_module):
     ],
     ids=str,
 )
-def test_factors_are_as_many_as_by_hand(options, numbers):
-    """Slices of a fused projection have factors of their own, and what lies between stays out; all of them are the whole."""
-    assert num_factors(wrap(**options)) == numbers
+def test_the_number_of_factors(options, count):
+    """Slices of a fused projection have factors of their own; all three slices are the whole matrix."""
+    assert num_factors(wrap(**options)) == count
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 @pytest.mark.parametrize(("rslora", "scale"), [(False, 32 / 4), (True, 32 / math.sqrt(4))])
-def test_the_scale_is_that_of_one_update_however_many_slices_a_matrix_has(kind, rslora, scale):
+def test_the_scale_does_not_depend_on_the_number_of_slices(kind, rslora, scale):
     found = [module.scaling["default"] for module in layers(wrap(kind, rank=4, rslora=rslora)).values()]
     assert len(found) == (3 if kind == "gpt2" else 6)
     assert found == pytest.approx([scale] * len(found))
 
 
-def test_blocks_are_counted_from_the_top():
+def test_layers_are_counted_from_the_top():
     assert [name for name in layers(wrap(num_layers=2)) if ".h.0." in name] == []
     assert len(layers(wrap(num_layers=2))) == 2
-    with pytest.raises(UserError, match="wanted the top 4 blocks, the model has 3"):
+    with pytest.raises(UserError, match="wanted the top 4 layers, the model has 3"):
         wrap(num_layers=4)
 
 
-def test_a_target_that_is_not_there_is_refused_with_what_is():
-    with pytest.raises(UserError, match=r"no module 'q_proj' in a block of this model\n.*known: query, .*attn\.c_attn"):
+def test_an_unknown_target_module_is_refused():
+    with pytest.raises(UserError, match=r"no module 'q_proj' in a layer of this model\n.*known: query, .*attn\.c_attn"):
         wrap(target_modules="q_proj")
-    with pytest.raises(UserError, match="no module to tune"):
+    with pytest.raises(UserError, match="no target module"):
         wrap(target_modules="")
-    with pytest.raises(UserError, match="olora start cannot read GPT-2's transposed weights"):
+    with pytest.raises(UserError, match="PEFT's olora cannot read GPT-2's transposed weights"):
         wrap(start="olora")
 
 
-def test_an_update_that_has_learnt_nothing_changes_nothing():
+def test_an_untrained_update_changes_nothing():
     ids = tiny.texts([4, 7])
     plain = tiny.scores(tiny.prepared_model("gpt2"), ids)
     trainable_module = wrap(dropout=0.0).eval()
@@ -94,7 +94,7 @@ def test_an_update_that_has_learnt_nothing_changes_nothing():
     assert not torch.allclose(tiny.scores(wrapped, ids), plain, atol=1e-3)
 
 
-def test_what_started_from_a_part_of_the_base_is_kept_as_the_difference():
+def test_an_update_with_initial_factors_is_saved_as_a_difference():
     torch.manual_seed(0)
     a, b, first_a, first_b = torch.randn(2, 5), torch.randn(7, 2), torch.randn(2, 5), torch.randn(7, 2)
     state = {"x.lora_A.weight": a, "x.lora_B.weight": b, "score.weight": torch.ones(3)}
@@ -104,17 +104,17 @@ def test_what_started_from_a_part_of_the_base_is_kept_as_the_difference():
     torch.testing.assert_close(made, b @ a - first_b @ first_a)
 
 
-def test_factors_are_told_in_full_under_plain_names():
+def test_factors_are_dense_and_have_plain_names():
     shapes = {name: tuple(tensor.shape) for name, tensor in lora.adapter_factors(wrap(rank=2, num_layers=1))}
     place = "base_model.model.transformer.h.2.attn.c_attn"
     assert shapes == {f"{place}.lora_A.default.weight": (4, HIDDEN), f"{place}.lora_B.default.weight": (3 * HIDDEN, 4)}
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-def test_at_twice_the_rank_the_scale_stays(rslora):
+def test_doubling_the_rank_preserves_the_scale(rslora):
     trainable_module, options = wrap(rank=4, rslora=rslora), LoraOptions(rank=4, rslora=rslora)
     before = trainable_module.peft_config["default"]
-    doubled = lora._doubled(before, options=options)
+    doubled = lora._double_rank(before, options=options)
     assert (before.r, doubled.r) == (4, 8)
 
     def scale(config, rank, alpha):

@@ -1,4 +1,4 @@
-"""Packing."""
+"""Attention of packed rows."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from finewright.models.attention.packed import packed_attention
 
 @pytest.fixture(autouse=True, params=[1, 1_000_000], ids=["in tiles", "whole"])
 def long(request, monkeypatch):
-    """Everything once as long texts are attended to and once as short ones are."""
+    """Run every test with the code for long texts and with that for short ones."""
     monkeypatch.setattr(packed, "LONG", request.param)
 
 
@@ -60,7 +60,7 @@ def test_a_sliding_window_hides_what_lies_before_it():
     assert not torch.allclose(ours, wide, atol=1e-3)
 
 
-def test_layout_knows_first_last_and_positions():
+def test_layout_gives_first_last_and_positions():
     layout = PackedLayout((1, 3, 3))
     assert layout.groups == [(1, 1), (2, 3)]
     assert layout.first.tolist() == [0, 1, 4]
@@ -69,7 +69,7 @@ def test_layout_knows_first_last_and_positions():
     assert layout.lengthened(2).lengths == (3, 5, 5)
 
 
-def test_packed_attention_wants_its_layout():
+def test_packed_attention_needs_its_layout():
     query = torch.randn(1, 1, 2, 4)
     with pytest.raises(AssertionError, match="layout"):
         packed_attention(Causal(), query, query, query, None)
@@ -83,7 +83,7 @@ def test_a_prefixed_layout_counts_on_from_the_prefix():
 
 
 @pytest.mark.parametrize("window", [None, 2, 4])
-def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
+def test_a_shared_prefix_equals_a_prefix_before_every_text(window):
     """The same tokens before each of three texts, once in the row and once for each text."""
     prefix, lengths = 3, (1, 4, 4)
     row = [torch.randn(1, heads, prefix + sum(lengths), 8) for heads in (4, 2, 2)]
@@ -95,16 +95,16 @@ def test_a_shared_prefix_is_seen_as_if_it_stood_before_every_text(window):
     torch.testing.assert_close(ours, torch.cat([expected[:, :prefix], *texts], dim=1), atol=1e-5, rtol=0)
 
 
-def test_texts_are_looked_at_in_tiles_only_where_dropout_can_be_drawn_again(monkeypatch):
+def test_texts_are_tiled_only_where_dropout_can_be_replayed(monkeypatch):
     row = torch.randn(1, 2, 6, 4)
     monkeypatch.setattr(packed, "LONG", 1)
-    monkeypatch.delitem(tiled.ROWS, "cpu")  # as on any device that is not known, such as Apple's
+    monkeypatch.delitem(tiled.QUERIES_PER_TILE, "cpu")  # as on other devices, such as Apple's
     monkeypatch.setattr(tiled, "attend", lambda *_, **__: pytest.fail("in tiles"))
     packed_attention(Causal(), row, row, row, None, layout=PackedLayout((1, 5)), dropout=0.1)
 
 
-def test_short_texts_behind_a_long_prefix_are_short(monkeypatch):
-    """A copy of the prefix's keys and values for each of them would be larger than their scores."""
+def test_short_texts_with_a_long_prefix_are_not_tiled(monkeypatch):
+    """A copy of the prefix's keys and values for each text would be larger than its scores."""
     monkeypatch.setattr(packed, "LONG", 5)
     looked = []
     honest = tiled.attend
@@ -117,8 +117,8 @@ def test_short_texts_behind_a_long_prefix_are_short(monkeypatch):
 
 
 @pytest.mark.parametrize("prefix", [0, 2])
-def test_dropout_drops_shares_of_attention_and_weighs_the_others_more(prefix):
-    """With values of one one each the outcome is the shares themselves, so the mask that was drawn can be read."""
+def test_dropout_drops_probabilities_and_scales_the_others(prefix):
+    """With unit vectors as values the outputs are the probabilities, which show the sampled mask."""
     lengths, heads, rate = (1, 3, 3), 2, 0.25
     num_tokens, longest = prefix + sum(lengths), prefix + max(lengths)
     layout = PackedLayout(lengths).prefixed(prefix) if prefix else PackedLayout(lengths)
@@ -130,10 +130,10 @@ def test_dropout_drops_shares_of_attention_and_weighs_the_others_more(prefix):
         torch.manual_seed(1)
         return packed_attention(Causal(), query, key, values, None, layout=layout, dropout=dropout)[0][0]
 
-    shares, dropped = attended(ones, 0.0), attended(ones, rate)
-    drawn = dropped[shares > 0] / shares[shares > 0]
-    assert 0 < int((drawn == 0).sum()) < len(drawn) / 2
-    torch.testing.assert_close(drawn, (drawn != 0) / (1 - rate), atol=1e-5, rtol=0)
+    probabilities, dropped = attended(ones, 0.0), attended(ones, rate)
+    mask = dropped[probabilities > 0] / probabilities[probabilities > 0]
+    assert 0 < int((mask == 0).sum()) < len(mask) / 2
+    torch.testing.assert_close(mask, (mask != 0) / (1 - rate), atol=1e-5, rtol=0)
     starts, outcome = [prefix + sum(lengths[:number]) for number in range(len(lengths))], attended(value, rate)
     before = value[0, :, :prefix]
     for start, length in [(0, prefix), *zip(starts, lengths, strict=True)]:

@@ -1,4 +1,4 @@
-"""Attention in one kernel: the same as length by length. The operator is a GPU's; here it runs from its definition."""
+"""Attention in one kernel: the same as length by length. The operator needs a GPU; here a definition of it runs on the CPU."""
 
 from functools import partial
 
@@ -14,12 +14,12 @@ from finewright.planning.tracer import memory
 from support import flash_kernel, tiny
 
 LENGTHS = (1, 3, 3, 8)
-SIGHTS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2)]
+MASKS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2)]
 
 
 @pytest.fixture
 def kernel():
-    """The operator on a CPU, and no verdict about it from before."""
+    """The operator on a CPU, without a cached result of its probe."""
     varlen.is_usable.cache_clear()
     with flash_kernel.on_a_cpu():
         yield
@@ -28,52 +28,54 @@ def kernel():
 
 @pytest.fixture
 def on_a_gpu(kernel, monkeypatch):
-    """What is tried on a GPU is tried on the CPU."""
+    """Run the probe for a GPU on the CPU."""
     monkeypatch.setattr(varlen, "is_usable", partial(varlen.is_usable, device="cpu"))
 
 
-def there_and_back(how, layout, *, dtype=torch.bfloat16, **given):
+def forward_and_backward(how, layout, *, dtype=torch.bfloat16, **given):
     drawn = torch.Generator().manual_seed(5)
     rows = layout.prefix + sum(layout.lengths)
     states = [torch.randn(heads, rows, 16, generator=drawn).to(dtype).requires_grad_() for heads in (4, 2, 2)]
     made = how(
-        *states, layout, AttentionSpec(**{"reads": None, "sight": MaskSpec(causal=True), "scale": 0.25, "dropout": 0.0, **given})
+        *states, layout, AttentionSpec(**{"reads": None, "mask": MaskSpec(causal=True), "scale": 0.25, "dropout": 0.0, **given})
     )
     weights = torch.randn(made.shape, generator=drawn)
     return [made.float(), *(one.float() for one in torch.autograd.grad((made * weights).sum(), states))]
 
 
-@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+@pytest.mark.parametrize("mask", MASKS, ids=str)
 @pytest.mark.parametrize("reads", [None, "first", "last"])
 @pytest.mark.parametrize("prefix", [0, 5])
 @pytest.mark.usefixtures("kernel")
-def test_outcome_and_gradients_are_those_of_length_by_length(sight, reads, prefix):
-    if prefix and not sight.causal:
+def test_outputs_and_gradients_equal_those_of_length_by_length(mask, reads, prefix):
+    if prefix and not mask.causal:
         pytest.skip("a prefix is what causal texts share")
     layout = PackedLayout(LENGTHS, prefix=prefix)
-    found, wanted = (there_and_back(how, layout, reads=reads, sight=sight) for how in (varlen.attend, packed.attend_by_length))
+    found, wanted = (
+        forward_and_backward(how, layout, reads=reads, mask=mask) for how in (varlen.attend, packed.attend_by_length)
+    )
     assert found[0].shape == wanted[0].shape
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=0.04, rtol=0.02)
 
 
 @pytest.mark.usefixtures("kernel")
-def test_states_in_float32_go_length_by_length():
+def test_float32_states_run_length_by_length():
     found, wanted = (
-        there_and_back(how, PackedLayout(LENGTHS), dtype=torch.float32) for how in (varlen.attend, packed.attend_by_length)
+        forward_and_backward(how, PackedLayout(LENGTHS), dtype=torch.float32) for how in (varlen.attend, packed.attend_by_length)
     )
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_kernel_that_is_right_is_taken():
+def test_a_correct_kernel_is_used():
     assert varlen.is_usable(16, device="cpu")
     assert not varlen.is_usable(20, device="cpu")
     assert not varlen.is_usable(264, device="cpu")
 
 
-def _otherwise(**change):
-    """The operator with some of what it is given changed."""
+def _changed(**change):
+    """The operator with some arguments changed."""
 
     def there(*values, **options):
         *states, dropout, causal, debug = values
@@ -85,37 +87,37 @@ def _otherwise(**change):
 
 
 def _forgetful(*values, **options):
-    """It says that it began to draw somewhere else than it did."""
+    """It returns another seed than it used."""
     attended, sums, seed, *others = flash_kernel.forward(*values, **options)
     return attended, sums, seed.to(torch.int64).add(1).to(seed.dtype), *others
 
 
 def _rounding(*values, **options):
-    """It drops nothing, but shares are rounded as a GPU's are, and sums of them are not quite 1."""
-    attended, *others = _otherwise(dropout=lambda _: 0.0)(*values, **options)
+    """It drops nothing, but probabilities are rounded as on a GPU, and their sums are not quite 1."""
+    attended, *others = _changed(dropout=lambda _: 0.0)(*values, **options)
     return attended + 0.004 * torch.randn(attended.shape).sign().to(attended.dtype), *others
 
 
 WRONG = {
-    "sees what comes later": _otherwise(causal=lambda _: False),
-    "sees beyond its window": _otherwise(window_size_left=lambda _: None),
-    "another scale": _otherwise(scale=lambda scale: 1.3 * scale),
-    "drops nothing": _otherwise(dropout=lambda _: 0.0),
+    "sees what comes later": _changed(causal=lambda _: False),
+    "sees beyond its window": _changed(window_size_left=lambda _: None),
+    "another scale": _changed(scale=lambda scale: 1.3 * scale),
+    "drops nothing": _changed(dropout=lambda _: 0.0),
     "drops nothing, and rounds": _rounding,
-    "drops something else on the way back": _forgetful,
+    "drops something else on the backward pass": _forgetful,
 }
 
 
 @pytest.mark.parametrize("there", WRONG.values(), ids=WRONG)
-def test_a_kernel_that_is_wrong_is_not(there):
+def test_a_wrong_kernel_is_not_used(there):
     varlen.is_usable.cache_clear()
     with flash_kernel.on_a_cpu(there):
-        assert not all([*varlen._right(16, "cpu"), varlen._drops_alike(16, "cpu")]), "it runs, and is seen to be wrong"
+        assert not all([*varlen._is_right(16, "cpu"), varlen._drops_alike(16, "cpu")]), "it runs, and is seen to be wrong"
         assert not varlen.is_usable(16, device="cpu")
     varlen.is_usable.cache_clear()
 
 
-def test_where_there_is_no_kernel_there_is_none():
+def test_a_missing_kernel_is_not_used():
     varlen.is_usable.cache_clear()
     assert not varlen.is_usable(16, device="cpu")
     assert torch.cuda.is_available() or not varlen.is_usable(16)
@@ -138,7 +140,7 @@ def scores_and_gradients(prepared_model):
 @pytest.mark.parametrize("name", ["freeze", "lora", "full", "prompt"])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "qwen3", "gpt_neox", "bert"])
 @pytest.mark.usefixtures("on_a_gpu")
-def test_a_network_scores_and_learns_the_same(kind, name):
+def test_scores_and_gradients_are_the_same(kind, name):
     prepared_model = prepared(kind, name)
     assert prepared_model.network.config._attn_implementation == varlen.NAME
     plain = prepared(kind, name)
@@ -149,7 +151,7 @@ def test_a_network_scores_and_learns_the_same(kind, name):
 
 
 @pytest.mark.usefixtures("on_a_gpu")
-def test_it_is_told_and_so_is_why_not(monkeypatch):
+def test_the_description_says_whether_and_why_not(monkeypatch):
     assert (
         "one kernel"
         in dict(line[:2] for line in acceleration.describe_acceleration(prepared("gpt2", "lora"), device="cuda")).values()
@@ -158,7 +160,7 @@ def test_it_is_told_and_so_is_why_not(monkeypatch):
     assert (
         "fast.attention",
         "length by length",
-        "the kernel for all texts at once is for bfloat16",
+        "the kernel for all texts at once needs bfloat16",
     ) in acceleration.describe_acceleration(plain, device="cuda")
     monkeypatch.setattr(varlen, "is_usable", lambda width: False)
     refused = {line[0]: line for line in acceleration.describe_acceleration(prepared("gpt2", "lora"), device="cuda")}[
@@ -171,16 +173,16 @@ def test_it_is_told_and_so_is_why_not(monkeypatch):
 
 
 def traced(how, lengths, **change):
-    """Work and peak of attention there and back, of tensors without memory."""
+    """Trace the work and the memory peak of attention, forward and backward."""
     with memory.without_memory() as ledger:
         states = [torch.empty(12, sum(lengths), 64, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
-        given = {"reads": None, "sight": MaskSpec(causal=True), "scale": 0.1, "dropout": 0.1} | change
+        given = {"reads": None, "mask": MaskSpec(causal=True), "scale": 0.1, "dropout": 0.1} | change
         how(*states, PackedLayout(lengths), AttentionSpec(**given)).sum().backward()
         return ledger.work, sum(ledger.peak({}, rest="all").values())
 
 
-def test_a_plan_knows_what_it_takes():
-    """Seven products for every pair of tokens that see each other, and no memory for what each takes of each."""
+def test_a_plan_has_its_work_and_memory():
+    """Seven products for every pair of query and key, and no memory for scores."""
     work, peak = traced(varlen.attend, (512,) * 4)
     assert dict(work.matmul_flops) == {"bfloat16 batched": 7 * 2 * 4 * 12 * 512 * 512 * 64 // 2}
     states = 4 * 512 * 12 * 64 * 2
@@ -190,10 +192,10 @@ def test_a_plan_knows_what_it_takes():
     assert groups.num_operations > 3 * work.num_operations
 
 
-def test_a_token_that_asks_alone_sees_all_of_its_text():
-    asked = {
-        whole: traced(varlen.attend, (512,) * 4, reads="last", sight=MaskSpec(causal=not whole))[0].flops
+def test_a_single_query_sees_all_of_its_text():
+    flops = {
+        whole: traced(varlen.attend, (512,) * 4, reads="last", mask=MaskSpec(causal=not whole))[0].flops
         for whole in (True, False)
     }
-    assert asked[True] == 7 * 2 * 4 * 12 * 512 * 64
-    assert asked[False] == pytest.approx(asked[True], rel=2e-3)
+    assert flops[True] == 7 * 2 * 4 * 12 * 512 * 64
+    assert flops[False] == pytest.approx(flops[True], rel=2e-3)

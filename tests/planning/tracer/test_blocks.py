@@ -49,12 +49,12 @@ def deep_sketch(kind, method, *, num_blocks=NUM_BLOCKS):
         net.name_or_path = "tiny"
         architecture = architecture_of(config)
         if method.quantization():
-            quantization.meta_quantize(net, blocks=architecture.blocks, four_bit=method.quantization(), bfloat16=True)
+            quantization.meta_quantize(net, layers=architecture.layers, four_bit=method.quantization(), bfloat16=True)
     from finewright.models.attention import packed
 
     packed.register()
     net.set_attn_implementation(packed.NAME)
-    base = BaseNetwork(net, architecture, tiny.ORIGIN, new=architecture.head, kept_head=False, total_parameters=1)
+    base = BaseNetwork(net, architecture, tiny.ORIGIN, new=architecture.head, reuses_head=False, total_parameters=1)
     return estimator.prepare_on_meta(base, method, bfloat16=True)
 
 
@@ -89,8 +89,8 @@ def test_memory_and_work_are_those_of_the_whole_depth(monkeypatch, name, options
 
 def test_a_tile_that_stands_for_all_inside_a_block_that_does(monkeypatch):
     monkeypatch.setattr(packed, "LONG", 12)
-    monkeypatch.setitem(tiled.ROWS, "cpu", 8)
-    monkeypatch.setitem(tiled.NUMBERS, "cpu", 8 * 40 * 2)
+    monkeypatch.setitem(tiled.QUERIES_PER_TILE, "cpu", 8)
+    monkeypatch.setitem(tiled.SCORES_PER_TILE, "cpu", 8 * 40 * 2)
     short = cost("gpt2", "lora", {}, gradient_accumulation_steps=1, twice=True)
     monkeypatch.setattr(blocks, "shortened", whole)
     full = cost("gpt2", "lora", {}, gradient_accumulation_steps=1, twice=True)

@@ -40,9 +40,9 @@ CHANGES = {
     "config": lambda prepared_model: setattr(prepared_model.network.config, "scale_attn_weights", False),
     "one block less": lambda prepared_model: prepared_model.network.transformer.h.__delitem__(0),
     "prompt": lambda prepared_model: setattr(prepared_model, "prompt", torch.zeros(2, 8)),
-    "checkpointed": lambda prepared_model: setattr(prepared_model, "gradient_checkpointing", True),
-    "bfloat16": lambda prepared_model: setattr(prepared_model, "bfloat16", True),
-    "still": lambda prepared_model: setattr(prepared_model, "num_frozen_layers", 1),
+    "checkpointed": lambda prepared_model: setattr(prepared_model.runtime, "gradient_checkpointing", True),
+    "bfloat16": lambda prepared_model: setattr(prepared_model.runtime, "bfloat16", True),
+    "still": lambda prepared_model: setattr(prepared_model.runtime, "num_frozen_layers", 1),
     "attention": lambda prepared_model: setattr(prepared_model.network.config, "_attn_implementation", "eager"),
     "another module of the same name": lambda prepared_model: setattr(
         prepared_model.network.transformer, "drop", kernels.Dropout(0.1)
@@ -50,9 +50,11 @@ CHANGES = {
     "packed": lambda prepared_model: setattr(prepared_model.network.transformer.h[0].mlp.c_fc, "packed_bytes", 64),
     "buffer": lambda prepared_model: prepared_model.network.score.register_buffer("scale", torch.zeros(1)),
     "kept": lambda prepared_model: setattr(
-        prepared_model, "trunk", SimpleNamespace(holds=lambda block: block is prepared_model.network.transformer.h[0])
+        prepared_model.runtime,
+        "frozen_prefix",
+        SimpleNamespace(holds=lambda block: block is prepared_model.network.transformer.h[0]),
     ),
-    "narrow": lambda prepared_model: setattr(prepared_model, "pooled_last_layer", object()),
+    "narrow": lambda prepared_model: setattr(prepared_model.runtime, "pooled_last_layer", object()),
 }
 
 

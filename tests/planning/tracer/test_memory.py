@@ -90,7 +90,7 @@ def test_the_short_way_tells_what_the_long_one_does(kind, training, monkeypatch)
     def told():
         with torch.device("meta"):
             prepared_model = tiny.prepared_model(kind)
-        prepared_model.bfloat16 = kind == "llama"
+        prepared_model.runtime.bfloat16 = kind == "llama"
         with memory.without_memory() as ledger:
             memory.give_shapes(prepared_model.trainable_module, ledger)
             ledger.begin_anew()

@@ -1,4 +1,4 @@
-"""Low-rank updates beside frozen weights, through PEFT: what the ways that use them share."""
+"""Low-rank updates beside frozen weights, through PEFT: what the methods that use them share."""
 
 import copy
 import math
@@ -15,20 +15,20 @@ from finewright.models.architectures.base import PROJECTIONS, Architecture, fuse
 _ADAPTER = "default"
 _ALL_LINEAR = "all-linear"
 Target = tuple[str, tuple[str, ...]]
-"""A module's name inside a block, and which slices of it are tuned; no slices: the whole module."""
+"""A module's name inside a layer, and which slices of it are adapted; no slices: the whole module."""
 InitialFactors = Literal["default", "gaussian", "pissa", "olora"]
 
 
 class LoraOptions(Options):
-    """Shape and place of the updates (Hu et al. 2021, arXiv:2106.09685)."""
+    """Shape and target modules of the updates (Hu et al. 2021, arXiv:2106.09685)."""
 
     rank: int = option(8, "width of the update", low=1, high=4096)
     alpha: float = option(32.0, "the update is scaled by alpha / rank", low=1e-6)
     dropout: float = option(0.05, "dropout before the update", low=0, high=0.99)
     target_modules: tuple[str, ...] = option(("query", "value"), "query, key, value, output, mlp, all-linear, or module names")
-    num_layers: int = option(0, "only in this many blocks at the top; 0: in all", low=0)
+    num_layers: int = option(0, "only in this many layers at the top; 0: in all", low=0)
     rslora: bool = option(False, "scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)")
-    dora: bool = option(False, "learn magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353)")
+    dora: bool = option(False, "learn magnitude and direction separately (Liu et al. 2024, arXiv:2402.09353)")
 
     @field_validator("target_modules", mode="before")
     @classmethod
@@ -45,33 +45,32 @@ def wrap_lora(
     base: tuple[str, str],
     start: InitialFactors,
 ) -> Any:
-    """PEFT's layers on the targets of a frozen network; slices of a fused projection are cut out of PEFT's layer.
+    """Put PEFT's layers on the target modules of a frozen network; on a fused projection they train the wanted slices only.
 
-    `base`: name and revision that the adapter is to remember.
+    `base`: name and revision that the adapter's config names. `start`: the initial values of the update.
     """
     from finewright.models.adapters.peft import wrap_adapter
 
     targets = _targets(network, options=options, architecture=architecture)
     config = _peft_config(network, options=options, architecture=architecture, targets=targets, head=head, base=base, start=start)
     trainable_module = wrap_adapter(network, config)
-    _cut_slices(network, options=options, architecture=architecture, targets=targets, start=start)
+    _train_slices(network, options=options, architecture=architecture, targets=targets, start=start)
     return trainable_module
 
 
 def _targets(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[Target]:
     wanted = PROJECTIONS if _ALL_LINEAR in options.target_modules else options.target_modules
-    meanings = [name for name in wanted if name in PROJECTIONS]
-    targets = list(architecture.block_modules(meanings))
+    targets = list(architecture.layer_modules([name for name in wanted if name in PROJECTIONS]))
     for name in (name for name in wanted if name not in PROJECTIONS):
         targets += [(module, ()) for module in _modules_named(network, architecture=architecture, name=name)]
     if not targets:
         raise UserError(
-            "no module to tune", where="method.target_modules", fix=f"name some of {', '.join(PROJECTIONS)}, {_ALL_LINEAR}"
+            "no target module", where="method.target_modules", fix=f"name some of {', '.join(PROJECTIONS)}, {_ALL_LINEAR}"
         )
     return targets
 
 
-def _peft_config(  # noqa: PLR0913  what PEFT wants to know
+def _peft_config(  # noqa: PLR0913  everything PEFT's config needs
     network: Any,
     *,
     options: LoraOptions,
@@ -84,114 +83,116 @@ def _peft_config(  # noqa: PLR0913  what PEFT wants to know
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
-    block = network.get_submodule(architecture.blocks)[0]
-    conv1d = isinstance(block.get_submodule(targets[0][0]), Conv1D)
+    conv1d = isinstance(network.get_submodule(architecture.layers)[0].get_submodule(targets[0][0]), Conv1D)
     if conv1d and start == "olora":
         raise UserError(
-            "PEFT's olora start cannot read GPT-2's transposed weights", where="method.init_weights", fix="init=pissa"
+            "PEFT's olora cannot read GPT-2's transposed weights", where="method.init_weights", fix="init_weights=pissa"
         )
     sliced = {module.replace(".", r"\."): len(slices) for module, slices in targets if slices}
-    ours = start == "default" or (bool(sliced) and start == "pissa")
-    extra: dict[str, Any] = dict(
+    plain_start = start == "default" or (bool(sliced) and start == "pissa")  # `_train_slices` does PiSSA slice by slice
+    return LoraConfig(
         task_type="SEQ_CLS",
         r=options.rank,
-        lora_alpha=_tidy(options.alpha),
+        lora_alpha=_as_int_if_whole(options.alpha),
         lora_dropout=options.dropout,
         target_modules=[module for module, _ in targets],
         rank_pattern={module: options.rank * count for module, count in sliced.items()},
-        alpha_pattern={module: _tidy(options.alpha * _growth(options, count)) for module, count in sliced.items()},
-        layers_to_transform=_layers(network, options=options, architecture=architecture),
-        layers_pattern=architecture.blocks.rpartition(".")[2] if options.num_layers else None,
+        alpha_pattern={
+            module: _as_int_if_whole(options.alpha * _alpha_factor(options, count)) for module, count in sliced.items()
+        },
+        layers_to_transform=_layer_indices(network, options=options, architecture=architecture),
+        layers_pattern=architecture.layers.rpartition(".")[2] if options.num_layers else None,
         use_rslora=options.rslora,
         use_dora=options.dora,
-        init_lora_weights=True if ours else start,
+        init_lora_weights=True if plain_start else start,
         fan_in_fan_out=conv1d,
         modules_to_save=list(head),
         base_model_name_or_path=base[0],
         revision=base[1] or None,
     )
-    return LoraConfig(**extra)
 
 
-def _growth(options: LoraOptions, factor: int) -> float:
-    """What alpha grows by when the rank grows by `factor`, so that the scale stays."""
+def _alpha_factor(options: LoraOptions, factor: int) -> float:
+    """The factor for alpha that keeps the update's scale when the rank grows by `factor`."""
     return math.sqrt(factor) if options.rslora else factor
 
 
-def _layers(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[int] | None:
-    num_blocks = len(network.get_submodule(architecture.blocks))
-    if options.num_layers > num_blocks:
-        fix = f"a number from 0 (all) to {num_blocks}"
+def _layer_indices(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[int] | None:
+    num_layers = len(network.get_submodule(architecture.layers))
+    if options.num_layers > num_layers:
+        fix = f"a number from 0 (all) to {num_layers}"
         raise UserError(
-            f"wanted the top {options.num_layers} blocks, the model has {num_blocks}", where="method.num_layers", fix=fix
+            f"wanted the top {options.num_layers} layers, the model has {num_layers}", where="method.num_layers", fix=fix
         )
-    return list(range(num_blocks - options.num_layers, num_blocks)) if options.num_layers else None
+    return list(range(num_layers - options.num_layers, num_layers)) if options.num_layers else None
 
 
-def _cut_slices(
+def _train_slices(
     network: Any, *, options: LoraOptions, architecture: Architecture, targets: list[Target], start: InitialFactors
 ) -> None:
     from finewright.models.adapters.sliced import start_from_principal_parts, train_slices
 
-    for block in network.get_submodule(architecture.blocks):
+    for layer in network.get_submodule(architecture.layers):
         for module, slices in targets:
-            layer = block.get_submodule(module)
-            if not slices or not hasattr(layer, "lora_A"):
+            adapted = layer.get_submodule(module)
+            if not slices or not hasattr(adapted, "lora_A"):
                 continue
-            rows = [fused_rows(architecture, network.config, meaning) for meaning in slices]
+            rows = [fused_rows(architecture, network.config, projection) for projection in slices]
             if start == "pissa":
-                start_from_principal_parts(layer, rows, rank=options.rank)
-            train_slices(layer, rows, rank=options.rank)
+                start_from_principal_parts(adapted, rows, rank=options.rank)
+            train_slices(adapted, rows, rank=options.rank)
 
 
 def save_adapter(trainable_module: Any, folder: Path, *, options: LoraOptions, start: dict[str, Any]) -> None:
-    """A PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names.
+    """Write a PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names.
 
-    `start`: first values of factors that took a part out of the base; what is saved is then the difference to them.
+    `start`: initial factors that were subtracted from the base; the saved update is then the difference to them.
     """
     from finewright.models.adapters.peft import dense_state
 
     state = dense_state(trainable_module)
-    kept = trainable_module.peft_config[_ADAPTER]
+    config = trainable_module.peft_config[_ADAPTER]
     if start:
         state |= _as_difference(state, start=start)
-        trainable_module.peft_config[_ADAPTER] = _doubled(kept, options=options)
+        trainable_module.peft_config[_ADAPTER] = _double_rank(config, options=options)
     try:
         trainable_module.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     finally:
-        trainable_module.peft_config[_ADAPTER] = kept
+        trainable_module.peft_config[_ADAPTER] = config
     trainable_module.get_base_model().config.save_pretrained(folder)
 
 
-def _doubled(config: Any, *, options: LoraOptions) -> Any:
-    """The same adapter at twice the rank and the same scale, with a plain start."""
+def _double_rank(config: Any, *, options: LoraOptions) -> Any:
+    """The config of an adapter of twice the rank and the same scale, with plain initial values."""
     doubled = copy.deepcopy(config)
     doubled.init_lora_weights = True
-    doubled.r, doubled.lora_alpha = 2 * config.r, _tidy(config.lora_alpha * _growth(options, 2))
+    doubled.r, doubled.lora_alpha = 2 * config.r, _as_int_if_whole(config.lora_alpha * _alpha_factor(options, 2))
     doubled.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
-    doubled.alpha_pattern = {name: _tidy(alpha * _growth(options, 2)) for name, alpha in config.alpha_pattern.items()}
+    doubled.alpha_pattern = {
+        name: _as_int_if_whole(alpha * _alpha_factor(options, 2)) for name, alpha in config.alpha_pattern.items()
+    }
     return doubled
 
 
-def _tidy(number: float) -> float | int:
-    """64.0 → 64: adapter_config.json holds whole numbers where it can."""
+def _as_int_if_whole(number: float) -> Any:
+    """64.0 → 64: adapter_config.json has integers where it can. PEFT declares int and takes floats too."""
     return int(number) if float(number).is_integer() else float(number)
 
 
 def _modules_named(network: Any, *, architecture: Architecture, name: str) -> list[str]:
-    """Modules inside a block whose name ends in `name`."""
-    block = network.get_submodule(architecture.blocks)[0]
-    matrices = [path for path, module in block.named_modules() if getattr(module, "weight", None) is not None]
-    linear = [path for path in matrices if block.get_submodule(path).weight.ndim == 2]  # a packed one is a column
+    """Linear modules inside a layer whose name ends in `name`."""
+    layer = network.get_submodule(architecture.layers)[0]
+    weighted = [path for path, module in layer.named_modules() if getattr(module, "weight", None) is not None]
+    linear = [path for path in weighted if layer.get_submodule(path).weight.ndim == 2]  # a quantized weight is a column
     found = [path for path in linear if path == name or path.endswith(f".{name}")]
     if not found:
         known = ", ".join([*PROJECTIONS, _ALL_LINEAR, *linear])
-        raise UserError(f"no module {name!r} in a block of this model", where="method.target_modules", fix=f"known: {known}")
+        raise UserError(f"no module {name!r} in a layer of this model", where="method.target_modules", fix=f"known: {known}")
     return found
 
 
 def adapter_factors(trainable_module: Any) -> Iterator[tuple[str, Any]]:
-    """Every A and B under its plain name."""
+    """Yield every A and B under its plain name."""
     from finewright.models.adapters.peft import dense_state
 
     for name, tensor in dense_state(trainable_module).items():
@@ -200,7 +201,7 @@ def adapter_factors(trainable_module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _as_difference(state: dict[str, Any], *, start: dict[str, Any]) -> dict[str, Any]:
-    """B·A − B₀·A₀ as one update [B, −B₀]·[A; A₀]: what was learnt, as seen from the plain base."""
+    """B·A − B₀·A₀ as one update [B, −B₀]·[A; A₀] of the plain base."""
     import torch
 
     joined = {}

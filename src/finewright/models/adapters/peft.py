@@ -9,25 +9,25 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 _PEFT_HEADS = ("classifier", "score")
-"""Heads that PEFT trains and saves by itself for sequence classification; named again they would stand twice in its config."""
+"""Heads that PEFT trains and saves by itself for sequence classification; naming them would list them twice in its config."""
 
 
 def wrap_adapter(network: Any, config: Any) -> Any:
-    """PEFT's model around `network`, which is changed in place.
+    """Return PEFT's model around `network`, which is changed in place.
 
-    PEFT names the base after the network, so the network is given the name the config asks for.
+    PEFT takes the base's name from the network, so the network gets the name in the config.
     """
     from peft import get_peft_model
 
     network.name_or_path = config.base_model_name_or_path
     config.modules_to_save = [name for name in config.modules_to_save or [] if name not in _PEFT_HEADS] or None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT asks transformers
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's call
         return get_peft_model(network, config)
 
 
 def dense_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict with every parametrized tensor under its plain name, as any other program expects it."""
+    """Return the state dict with every parametrized tensor under its plain name, as other programs expect it."""
     state = {name: tensor for name, tensor in module.state_dict().items() if ".parametrizations." not in name}
     modules: Iterator[tuple[str, Any]] = module.named_modules()
     for name, part in modules:

@@ -1,4 +1,4 @@
-"""Parts for the ways of fine-tuning that change or add layers."""
+"""Low-rank updates of some slices of a fused projection."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from torch.nn.utils import parametrize
 
 
 class SlicedColumns(nn.Module):
-    """A matrix that is zero but for one block per slice: slice i fills rows `rows[i]` of columns i·rank … (i+1)·rank.
+    """A matrix that is zero except for one block per slice: slice i fills rows `rows[i]` of columns i·rank … (i+1)·rank.
 
-    This is how low-rank updates of a few slices of a fused projection look as one update of the whole projection:
+    It combines low-rank updates of several slices of a fused projection in one update of the whole projection:
     ΔW = [B_1 … B_n] · [A_1; …; A_n] with each B_i zero outside its slice. Only the blocks are parameters.
     """
 
@@ -27,7 +27,7 @@ class SlicedColumns(nn.Module):
         return self.get_buffer(f"rows_{index}")
 
     def forward(self, *blocks: torch.Tensor) -> torch.Tensor:
-        """Blocks of shape (rows of the slice, rank) → (num_rows, num_slices · rank)."""
+        """Map blocks of shape (rows of the slice, rank) to the matrix (num_rows, num_slices · rank)."""
         dense = blocks[0].new_zeros(self.num_rows, self.num_slices * self.rank)
         for index, block in enumerate(blocks):
             left = index * self.rank
@@ -36,13 +36,13 @@ class SlicedColumns(nn.Module):
         return dense
 
     def right_inverse(self, dense: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The blocks of a matrix that is zero outside them."""
+        """Return the blocks of a matrix that is zero outside them."""
         columns = dense.split(self.rank, dim=1)
         return tuple(columns[index][self.rows(index)].clone() for index in range(self.num_slices))
 
 
 class SlicedVector(nn.Module):
-    """A vector of which only the entries `rows` are trained; the others keep the value they had."""
+    """A vector of which only the entries `rows` are trained; the others keep their initial value."""
 
     def __init__(self, rows: torch.Tensor, *, start: torch.Tensor) -> None:
         super().__init__()
@@ -50,31 +50,31 @@ class SlicedVector(nn.Module):
         self.register_buffer("start", start.detach().clone(), persistent=False)
 
     def forward(self, entries: torch.Tensor) -> torch.Tensor:
-        """Trained entries → the whole vector."""
+        """Map the trained entries to the whole vector."""
         return self.get_buffer("start").index_copy(0, self.get_buffer("rows"), entries)
 
     def right_inverse(self, dense: torch.Tensor) -> torch.Tensor:
-        """The trained entries of a whole vector."""
+        """Return the trained entries of a whole vector."""
         return dense[self.get_buffer("rows")].clone()
 
 
 def train_slices(lora_layer: Any, rows: Sequence[Sequence[int]], *, rank: int, adapter: str = "default") -> None:
-    """Let a PEFT LoRA layer over a fused projection train only the slices whose output rows are given."""
+    """Make a PEFT LoRA layer on a fused projection train only the slices whose output rows are given."""
     lora_b = lora_layer.lora_B[adapter]
     device = lora_b.weight.device
     tensors = [torch.tensor(list(slice_rows), device=device) for slice_rows in rows]
-    form = SlicedColumns(tensors, rank=rank, num_rows=lora_b.weight.shape[0])
-    parametrize.register_parametrization(lora_b, "weight", form)
+    columns = SlicedColumns(tensors, rank=rank, num_rows=lora_b.weight.shape[0])
+    parametrize.register_parametrization(lora_b, "weight", columns)
     magnitudes = lora_layer.lora_magnitude_vector
-    if adapter in magnitudes:  # DoRA: magnitudes outside the slices stay as they are
+    if adapter in magnitudes:  # DoRA: magnitudes outside the slices are not trained
         vector = magnitudes[adapter]
         parametrize.register_parametrization(vector, "weight", SlicedVector(torch.cat(tensors), start=vector.weight))
 
 
 def start_from_principal_parts(lora_layer: Any, rows: Sequence[Sequence[int]], *, rank: int, adapter: str = "default") -> None:
-    """PiSSA (Meng et al. 2024, arXiv:2404.02948) for each slice of a fused projection on its own.
+    """PiSSA (Meng et al. 2024, arXiv:2404.02948) for each slice of a fused projection separately.
 
-    The strongest `rank` singular directions of a slice move from the frozen weight into its A and B.
+    The `rank` strongest singular directions of a slice move from the frozen weight into its A and B.
     """
     base, scaling = lora_layer.get_base_layer(), lora_layer.scaling[adapter]
     weight = base.weight.data.float()

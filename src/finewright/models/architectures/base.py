@@ -1,80 +1,112 @@
-"""Where an architecture keeps its layers, query/key/value (fused or not), embeddings and head."""
+"""What an architecture says about itself: where its layers, projections, embeddings and head are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Pool = Literal["last", "first"]
+Pooling = Literal["last", "first", "mean", "none"]
 HeadKind = Literal["linear", "pooler", "features", "distilled"]
-Fused = Literal["", "thirds", "interleaved"]
+QkvSlices = Callable[[Any], dict[str, list[slice]]]
+"""From a transformers config, the output rows of a fused projection that make the query, the key and the value."""
 
 PROJECTIONS = ("query", "key", "value", "output", "mlp")
 
 
-@dataclass(frozen=True)
+def _zero(config: Any) -> int:
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """One architecture, described by attribute paths seen from the classification network.
 
-    `parts`: meaning → module names inside a block. A fused projection stands under query, key and value.
-    `fused`: how a fused projection lays out its output rows: `thirds` is [q|k|v], `interleaved` is q, k, v head by head.
-    `pool`: which token of a text the head reads. `head`: modules of the head, always trained.
-    `unpackable`: why many texts cannot share one row; empty when they can.
-    `attention_entry`: the module of a block that first reads what keys and values are made of: the norm before attention, or
-    the attention itself; empty when the last block must run over the whole row.
+    `is_causal`: a token attends to itself and to earlier tokens only.
+    `pooling`: which states of a text the head reads: those of its last or first token, their mean, or all of them.
+    `layers`: path of the list of layers. `projections`: names of linear modules inside a layer, by what they compute; a fused
+    projection stands under query, key and value.
+    `qkv_slices`: the rows of a fused projection; None where query, key and value have modules of their own.
+    `head`: modules of the head, which every method trains. `not_packable`: why texts cannot share a row; empty if they can.
+    `first_position`: from a config, the position id of a text's first token.
+    `attention_entry`: the module of a layer that first reads the states that keys and values are made of (the norm before the
+    attention, or the attention itself); empty if the last layer must always run over the whole row.
+
+    The `repr` is the same in every process, as it is part of cache keys; it leaves functions out.
     """
 
     model_type: str
+    is_causal: bool
+    pooling: Pooling
     body: str
-    blocks: str
-    parts: dict[str, tuple[str, ...]]
+    layers: str
+    projections: Mapping[str, tuple[str, ...]]
     head: tuple[str, ...]
     head_kind: HeadKind
-    fused: Fused = ""
+    qkv_slices: QkvSlices | None = field(default=None, repr=False)
     final_norm: str = ""
     pooler: str = ""
-    pool: Pool = "last"
     not_packable: str = ""
-    first_position: int = field(default=0)
+    first_position: Callable[[Any], int] = field(default=_zero, repr=False)
     attention_entry: str = ""
 
     @property
     def attention(self) -> str:
-        """The attention module inside a block: the one that holds the query's projection."""
-        return self.parts["query"][0].rpartition(".")[0]
+        """The attention module inside a layer: the one that holds the query projection."""
+        return self.projections["query"][0].rpartition(".")[0]
 
-    def block_modules(self, meanings: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """(module name inside a block, the wanted slices of it), each module once; no slices: the whole module."""
+    def layer_modules(self, projections: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield (module name inside a layer, wanted slices of it), each module once; no slices mean the whole module."""
         wanted: dict[str, list[str]] = {}
-        for meaning in meanings:
-            for module in self.parts[meaning]:
-                wanted.setdefault(module, []).append(meaning)
+        for projection in projections:
+            for module in self.projections[projection]:
+                wanted.setdefault(module, []).append(projection)
         for module, slices in wanted.items():
             whole = not self.is_fused(module) or len(slices) == 3
             yield module, () if whole else tuple(slices)
 
     def is_fused(self, module: str) -> bool:
         """Whether a module holds query, key and value in one matrix."""
-        return bool(self.fused) and module in self.parts["query"]
+        return self.qkv_slices is not None and module in self.projections["query"]
+
+
+def contiguous_qkv(config: Any) -> dict[str, list[slice]]:
+    """[query | key | value]; with grouped queries (Phi-3) keys and values have fewer rows than queries."""
+    num_heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // num_heads
+    num_rows = num_heads * width
+    num_shared = (getattr(config, "num_key_value_heads", None) or num_heads) * width
+    return {
+        "query": [slice(0, num_rows)],
+        "key": [slice(num_rows, num_rows + num_shared)],
+        "value": [slice(num_rows + num_shared, num_rows + 2 * num_shared)],
+    }
+
+
+def interleaved_qkv(config: Any) -> dict[str, list[slice]]:
+    """[query | key | value] of the first head, then of the second one, and so on (GPT-NeoX, BLOOM)."""
+    num_heads = config.num_attention_heads
+    width = config.hidden_size // num_heads
+    starts = range(0, 3 * width * num_heads, 3 * width)
+    return {
+        name: [slice(start + offset, start + offset + width) for start in starts]
+        for name, offset in (("query", 0), ("key", width), ("value", 2 * width))
+    }
+
+
+def fused_rows(architecture: Architecture, config: Any, projection: str) -> list[int]:
+    """Output rows of the fused projection that make `projection` (query, key or value); ascending."""
+    assert architecture.qkv_slices is not None, f"{architecture.model_type} has no fused projection"
+    return [row for rows in architecture.qkv_slices(config)[projection] for row in range(rows.start, rows.stop)]
 
 
 def max_text_length(config: Any, architecture: Architecture) -> int:
-    """Most tokens of one text the position embeddings allow."""
+    """Return how many tokens of one text the position embeddings allow."""
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or 2048
-    return int(positions) - architecture.first_position
-
-
-def fused_rows(architecture: Architecture, config: Any, meaning: str) -> list[int]:
-    """Output rows of the fused projection that make `meaning`; ascending."""
-    hidden, third = config.hidden_size, ("query", "key", "value").index(meaning)
-    if architecture.fused == "thirds":
-        return list(range(third * hidden, (third + 1) * hidden))
-    width = hidden // config.num_attention_heads
-    return [head * 3 * width + third * width + row for head in range(config.num_attention_heads) for row in range(width)]
+    return int(positions) - architecture.first_position(config)
 
 
 def layer_index(architecture: Architecture, name: str) -> int | None:
-    """Number of the block that a parameter or module name lies in; None outside the blocks."""
-    prefix = architecture.blocks + "."
+    """Index of the layer that a parameter or module name lies in; None outside the layers."""
+    prefix = architecture.layers + "."
     if not name.startswith(prefix):
         return None
     return int(name[len(prefix) :].partition(".")[0])

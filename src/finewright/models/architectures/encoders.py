@@ -1,30 +1,57 @@
 """Encoders: BERT's family and DistilBERT."""
 
-from finewright.models.architectures.base import Architecture, HeadKind
+from typing import Any
+
+from finewright.core.errors import UserError
+from finewright.models.architectures.base import Architecture
 
 
-def encoder(model_type: str, *, body: str, head_kind: HeadKind, pooler: str = "") -> Architecture:
-    """An encoder of BERT's family: the head reads the first token."""
-    parts: dict[str, tuple[str, ...]] = {part: (f"attention.self.{part}",) for part in ("query", "key", "value")}
-    parts |= {"output": ("attention.output.dense",), "mlp": ("intermediate.dense", "output.dense")}
+def _position_after_padding(config: Any) -> int:
+    """RoBERTa counts positions from padding_idx + 1."""
+    if not isinstance(config.pad_token_id, int):
+        raise UserError("positions are counted from pad_token_id, which is missing", where="config.json", fix="add it")
+    return config.pad_token_id + 1
+
+
+_NAMES = {part: (f"attention.self.{part}",) for part in ("query", "key", "value")}
+_NAMES |= {"output": ("attention.output.dense",), "mlp": ("intermediate.dense", "output.dense")}
+
+_BERT = Architecture(
+    model_type="bert",
+    is_causal=False,
+    pooling="first",
+    body="bert",
+    layers="bert.encoder.layer",
+    projections=_NAMES,
+    head=("classifier",),
+    head_kind="pooler",
+    pooler="bert.pooler",
+    attention_entry="attention.self",
+)
+
+
+def _roberta(model_type: str) -> Architecture:
     return Architecture(
         model_type=model_type,
-        body=body,
-        blocks=f"{body}.encoder.layer",
-        parts=parts,
+        is_causal=False,
+        pooling="first",
+        body="roberta",
+        layers="roberta.encoder.layer",
+        projections=_NAMES,
         head=("classifier",),
-        head_kind=head_kind,
-        pooler=pooler,
-        pool="first",
+        head_kind="features",
+        first_position=_position_after_padding,
         attention_entry="attention.self",
     )
 
 
-DISTILBERT = Architecture(
+_DISTILBERT = Architecture(
     model_type="distilbert",
+    is_causal=False,
+    pooling="first",
     body="distilbert",
-    blocks="distilbert.transformer.layer",
-    parts={
+    layers="distilbert.transformer.layer",
+    projections={
         "query": ("attention.q_lin",),
         "key": ("attention.k_lin",),
         "value": ("attention.v_lin",),
@@ -33,6 +60,7 @@ DISTILBERT = Architecture(
     },
     head=("pre_classifier", "classifier"),
     head_kind="distilled",
-    pool="first",
     attention_entry="attention",
 )
+
+ARCHITECTURES = (_BERT, _roberta("roberta"), _roberta("xlm-roberta"), _DISTILBERT)

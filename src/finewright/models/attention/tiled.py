@@ -1,9 +1,9 @@
-"""Attention of long texts in tiles that a processor's caches hold; of the scores nothing is kept for the way back.
+"""Attention of long texts in tiles that fit a processor's caches. Scores are not saved for the backward pass.
 
-There they are computed anew, tile by tile, and what was dropped is drawn again (FlashAttention: Dao et al. 2022,
-arXiv:2205.14135, sections 3.1 and B.4, here in products of PyTorch).
+The backward pass computes them again, tile by tile, and samples the same dropout masks again (FlashAttention: Dao et al. 2022,
+arXiv:2205.14135, sections 3.1 and B.4, here with PyTorch's matrix products).
 
-Shape suffixes: B heads of texts of one length, R tokens of each that ask, K tokens that each sees, D width of a head.
+Shape suffixes: B heads of texts of one length, Q queries of each, K keys of each, D width of a head.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,20 @@ from typing import Any
 
 import torch
 
+from finewright.models import torch_compat
 from finewright.models.attention import tracing
 from finewright.models.kernels import DropoutMask
 
-ROWS = {"cpu": 64, "cuda": 512}
-"""Tokens of a tile that ask, by device: of a causal text what lies beyond them is not computed. What dropout drops can be drawn
-again on these devices; on others texts are not looked at in tiles."""
-NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
-"""Scores of a tile, about: 1 MB in a core's own cache; a GPU wants larger products (a quarter of a GB on the way back)."""
+QUERIES_PER_TILE = {"cpu": 64, "cuda": 512}
+"""By device. A causal tile has no scores beyond its last query. On other devices dropout masks cannot be sampled again, so texts
+are not tiled."""
+SCORES_PER_TILE = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""About 1 MB, in a core's own cache; a GPU needs larger products (a quarter of a GB in the backward pass)."""
 
 
 @dataclass(frozen=True)
 class MaskSpec:
-    """Who sees whom: all of a text, or itself and what is before; `window`: of that itself and the last `window` - 1."""
+    """Which keys a query sees: all of its text, or if `causal` its own and earlier ones, of these the last `window`."""
 
     causal: bool
     window: int | None = None
@@ -34,120 +35,121 @@ class MaskSpec:
 
 @dataclass(frozen=True)
 class _Tile:
-    """`heads` of B, `rows` of R, `keys` of K that any of the rows sees; `mask`: what is added to scores, None: nothing."""
+    """`heads` of B, `queries` of Q, and the `keys` of K that any of these queries sees; `mask` is added to the scores."""
 
     heads: slice
-    rows: slice
+    queries: slice
     keys: slice
     mask: torch.Tensor | None
 
-    def asking(self, states_BRD: torch.Tensor) -> torch.Tensor:
-        """Its own of what asks."""
-        return states_BRD[self.heads, self.rows]
+    def of_queries(self, states_BQD: torch.Tensor) -> torch.Tensor:
+        """This tile's part of tensors with one row per query."""
+        return states_BQD[self.heads, self.queries]
 
-    def seen(self, states_BKD: torch.Tensor) -> torch.Tensor:
-        """Its own of what is seen."""
+    def of_keys(self, states_BKD: torch.Tensor) -> torch.Tensor:
+        """This tile's part of tensors with one row per key."""
         return states_BKD[self.heads, self.keys]
 
     def num_scores(self) -> int:
-        """Rows times keys of all heads."""
-        return prod(one.stop - one.start for one in (self.heads, self.rows, self.keys))
+        """Queries times keys of all heads."""
+        return prod(part.stop - part.start for part in (self.heads, self.queries, self.keys))
 
 
 def attend(
-    query_BRD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor, *, sight: MaskSpec, scale: float, dropout: float
+    query_BQD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor, *, mask: MaskSpec, scale: float, dropout: float
 ) -> torch.Tensor:
-    """What each token that asks has seen, (B, R, D): the last ones of a causal text, of another any. Softmax is in float32."""
-    return _Attention.apply(query_BRD, key_BKD, value_BKD, sight, scale, dropout)  # type: ignore[no-any-return]
+    """Attention outputs, (B, Q, D), with the softmax in float32. The queries of a causal text are those of its last tokens."""
+    return _Attention.apply(query_BQD, key_BKD, value_BKD, mask, scale, dropout)  # type: ignore[no-any-return]
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0913  as `attend`
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sight: MaskSpec, scale: float, dropout: float
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: MaskSpec, scale: float, dropout: float
     ) -> torch.Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.sight, ctx.scale, ctx.drawn = sight, scale, DropoutMask(dropout, query.device)
-        seen = query.new_empty(*query.shape[:2], value.shape[2])
-        for tile in tracing.representative(_tiles(query, key, sight), size=_Tile.num_scores):
-            tile.asking(seen).copy_(_seen(tile, query, key, value, scale=scale, drawn=ctx.drawn))
-        return seen.mul_(ctx.drawn.weight) if ctx.drawn.drops else seen
+        ctx.mask, ctx.scale, ctx.dropout = mask, scale, DropoutMask(dropout, query.device)
+        outputs = query.new_empty(*query.shape[:2], value.shape[2])
+        for tile in tracing.representative(_tiles(query, key, mask), size=_Tile.num_scores):
+            tile.of_queries(outputs).copy_(_attend_tile(tile, query, key, value, scale=scale, dropout=ctx.dropout))
+        return outputs.mul_(ctx.dropout.weight) if ctx.dropout.drops else outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        states, drawn = ctx.saved_tensors, ctx.drawn.again()
-        given = gradients[0] * drawn.weight if drawn.drops else gradients[0]
-        back = [torch.zeros_like(one) for one in states]
-        for tile in tracing.representative(_tiles(states[0], states[1], ctx.sight), size=_Tile.num_scores):
-            _look_back(tile, given, states, back, scale=ctx.scale, drawn=drawn)
-        return back[0].mul_(ctx.scale), back[1], back[2], None, None, None
+        states, dropout = ctx.saved_tensors, ctx.dropout.replay()
+        grad_outputs = gradients[0] * dropout.weight if dropout.drops else gradients[0]
+        grads = [torch.zeros_like(tensor) for tensor in states]
+        for tile in tracing.representative(_tiles(states[0], states[1], ctx.mask), size=_Tile.num_scores):
+            _backpropagate_tile(tile, grad_outputs, states, grads, scale=ctx.scale, dropout=dropout)
+        return grads[0].mul_(ctx.scale), grads[1], grads[2], None, None, None
 
 
-def _shares(tile: _Tile, query_BRD: torch.Tensor, key_BKD: torch.Tensor, *, scale: float) -> torch.Tensor:
-    """How much each row of a tile takes of each key, in float32."""
-    asking, turned = tile.asking(query_BRD), tile.seen(key_BKD).transpose(1, 2)
-    scores = torch.bmm(asking, turned).mul_(scale) if tile.mask is None else torch.baddbmm(tile.mask, asking, turned, alpha=scale)
+def _probabilities(tile: _Tile, query_BQD: torch.Tensor, key_BKD: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """A tile's attention probabilities, float32."""
+    query, key_T = tile.of_queries(query_BQD), tile.of_keys(key_BKD).transpose(1, 2)
+    scores = torch.bmm(query, key_T).mul_(scale) if tile.mask is None else torch.baddbmm(tile.mask, query, key_T, alpha=scale)
     return scores.softmax(dim=-1, dtype=torch.float32)
 
 
-def _seen(  # noqa: PLR0913  three states and how they meet
-    tile: _Tile, query_BRD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor, *, scale: float, drawn: DropoutMask
+def _attend_tile(  # noqa: PLR0913  three states and how they meet
+    tile: _Tile, query_BQD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor, *, scale: float, dropout: DropoutMask
 ) -> torch.Tensor:
-    """What a tile's rows see, before it is weighed for what was dropped."""
-    shares = _shares(tile, query_BRD, key_BKD, scale=scale).to(value_BKD.dtype)
-    if drawn.drops:
-        shares.mul_(drawn.kept(shares))
-    return torch.bmm(shares, tile.seen(value_BKD))
+    """A tile's outputs, not yet scaled for dropout."""
+    probabilities = _probabilities(tile, query_BQD, key_BKD, scale=scale).to(value_BKD.dtype)
+    if dropout.drops:
+        probabilities.mul_(dropout.sample(probabilities))
+    return torch.bmm(probabilities, tile.of_keys(value_BKD))
 
 
-def _look_back(  # noqa: PLR0913  as `_seen`, and where what comes back is put
+def _backpropagate_tile(  # noqa: PLR0913  as `_attend_tile`, and where the gradients go
     tile: _Tile,
-    given_BRD: torch.Tensor,
+    grad_outputs_BQD: torch.Tensor,
     states: Sequence[torch.Tensor],
-    back: Sequence[torch.Tensor],
+    grads: Sequence[torch.Tensor],
     *,
     scale: float,
-    drawn: DropoutMask,
+    dropout: DropoutMask,
 ) -> None:
-    """Add a tile's gradients of queries (not yet scaled), keys and values to `back`."""
-    query_BRD, key_BKD, value_BKD = states
-    shares, given = _shares(tile, query_BRD, key_BKD, scale=scale), tile.asking(given_BRD)
-    back_shares, used = torch.bmm(given, tile.seen(value_BKD).transpose(1, 2)), shares.to(given.dtype)
-    if drawn.drops:
-        kept = drawn.kept(used)
-        back_shares.mul_(kept)
-        used = kept.mul_(used)
-    _add(tile.seen(back[2]), used.transpose(1, 2), given)
-    back_scores = torch.ops.aten._softmax_backward_data(back_shares.float(), shares, 2, torch.float32).to(given.dtype)
-    _add(tile.asking(back[0]), back_scores, tile.seen(key_BKD))
-    _add(tile.seen(back[1]), back_scores.transpose(1, 2), tile.asking(query_BRD), scale=scale)
+    """Add a tile's gradients of queries (not yet scaled), keys and values to `grads`."""
+    query_BQD, key_BKD, value_BKD = states
+    probabilities, grad_outputs = _probabilities(tile, query_BQD, key_BKD, scale=scale), tile.of_queries(grad_outputs_BQD)
+    grad_probabilities = torch.bmm(grad_outputs, tile.of_keys(value_BKD).transpose(1, 2))
+    used = probabilities.to(grad_outputs.dtype)
+    if dropout.drops:
+        mask = dropout.sample(used)
+        grad_probabilities.mul_(mask)
+        used = mask.mul_(used)
+    _add_product(tile.of_keys(grads[2]), used.transpose(1, 2), grad_outputs)
+    grad_scores = torch_compat.softmax_backward(grad_probabilities.float(), probabilities).to(grad_outputs.dtype)
+    _add_product(tile.of_queries(grads[0]), grad_scores, tile.of_keys(key_BKD))
+    _add_product(tile.of_keys(grads[1]), grad_scores.transpose(1, 2), tile.of_queries(query_BQD), scale=scale)
 
 
-def _add(to: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, scale: float = 1.0) -> None:
-    """Add a product in place."""
+def _add_product(to: torch.Tensor, left: torch.Tensor, right: torch.Tensor, *, scale: float = 1.0) -> None:
+    """Add a matrix product in place."""
     torch.baddbmm(to, left, right, alpha=scale, out=to)
 
 
-def _tiles(query_BRD: torch.Tensor, key_BKD: torch.Tensor, sight: MaskSpec) -> list[_Tile]:
-    (num_heads, num_rows, _), num_keys, device = query_BRD.shape, key_BKD.shape[1], query_BRD.device
-    high = min(num_rows, ROWS[device.type])
-    wide = max(1, NUMBERS[device.type] // (high * num_keys))
-    most = num_keys - 1  # no row has more keys before its own
-    whole = mask_of(high, most, window=sight.window, device=device).to(query_BRD.dtype) if sight.causal else None
+def _tiles(query_BQD: torch.Tensor, key_BKD: torch.Tensor, spec: MaskSpec) -> list[_Tile]:
+    (num_heads, num_queries, _), num_keys, device = query_BQD.shape, key_BKD.shape[1], query_BQD.device
+    height = min(num_queries, QUERIES_PER_TILE[device.type])
+    heads_per_tile = max(1, SCORES_PER_TILE[device.type] // (height * num_keys))
+    most = num_keys - 1  # no query has more keys before its own
+    whole = build_mask(height, most, window=spec.window, device=device).to(query_BQD.dtype) if spec.causal else None
     tiles = []
-    for head, row in product(range(0, num_heads, wide), range(0, num_rows, high)):
-        rows, keys, mask = slice(row, min(row + high, num_rows)), slice(0, num_keys), None
+    for head, first in product(range(0, num_heads, heads_per_tile), range(0, num_queries, height)):
+        queries, keys, mask = slice(first, min(first + height, num_queries)), slice(0, num_keys), None
         if whole is not None:
-            before = num_keys - num_rows + row  # keys before the first row's own
-            keys = slice(0 if sight.window is None else max(0, before + 1 - sight.window), before + rows.stop - row)
-            mask = whole[: rows.stop - row, most - before + keys.start : most + rows.stop - row]
-        tiles.append(_Tile(slice(head, min(head + wide, num_heads)), rows, keys, mask))
+            before = num_keys - num_queries + first  # keys before the first query's own
+            keys = slice(0 if spec.window is None else max(0, before + 1 - spec.window), before + queries.stop - first)
+            mask = whole[: queries.stop - first, most - before + keys.start : most + queries.stop - first]
+        tiles.append(_Tile(slice(head, min(head + heads_per_tile, num_heads)), queries, keys, mask))
     return tiles
 
 
-def mask_of(num_rows: int, before: int, *, window: int | None, device: torch.device) -> torch.Tensor:
-    """What is added to scores, (num_rows, before + num_rows): -inf where a token may not look."""
-    blocked = torch.ones(num_rows, before + num_rows, dtype=torch.bool, device=device).triu(before + 1)
+def build_mask(num_queries: int, before: int, *, window: int | None, device: torch.device) -> torch.Tensor:
+    """Return what is added to scores, (num_queries, before + num_queries): -inf where a query does not see a key."""
+    blocked = torch.ones(num_queries, before + num_queries, dtype=torch.bool, device=device).triu(before + 1)
     if window is not None:  # a query sees its own token and the window - 1 before it
         blocked |= torch.ones_like(blocked).tril(before - window)
     return torch.zeros(blocked.shape, device=device).masked_fill_(blocked, float("-inf"))

@@ -1,4 +1,4 @@
-"""Of many pieces of work that are alike the largest stands for all, while work is not done but only traced."""
+"""Let the largest of many similar pieces of work stand for all of them while work is traced and not done."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 Piece = TypeVar("Piece")
 Stretch = Callable[[float], None]
-"""Told how many more times happens what was done since it was opened."""
+"""Called with the number of further repetitions of what was traced since the stretch was opened."""
 
 _open: ContextVar[Callable[[], Stretch] | None] = ContextVar("open", default=None)
 
 
 @contextmanager
 def representing(open_stretch: Callable[[], Stretch]) -> Iterator[None]:
-    """Inside, one piece stands for all that are alike; a stretch is opened before it is worked on."""
+    """Within this block one piece stands for all similar ones; `open_stretch` is called before it is worked on."""
     token = _open.set(open_stretch)
     try:
         yield
@@ -23,15 +23,15 @@ def representing(open_stretch: Callable[[], Stretch]) -> Iterator[None]:
 
 
 def representative(pieces: Sequence[Piece], *, size: Callable[[Piece], float]) -> Iterator[Piece]:
-    """All pieces, one after the other; in tracing the largest alone, whose work counts for all in step with their sizes.
+    """Yield all pieces; while tracing only the largest, whose work counts for all in proportion to their sizes.
 
-    What a piece takes of memory it must have let go of when the next one comes.
+    A piece must have freed its memory before the next one is asked for.
     """
     open_stretch = _open.get()
     if open_stretch is None or len(pieces) < 2:
         yield from pieces
         return
     largest = max(pieces, key=size)
-    told = open_stretch()
+    repeat = open_stretch()
     yield largest
-    told(sum(map(size, pieces)) / size(largest) - 1)
+    repeat(sum(map(size, pieces)) / size(largest) - 1)

@@ -38,8 +38,8 @@ class LayerRun:
 @contextmanager
 def shortened(prepared_model: PreparedModel) -> Iterator[list[LayerRun]]:
     """Inside, the network has but KEPT blocks of every run of equal ones; afterwards it has all again."""
-    blocks: Any = prepared_model.network.get_submodule(prepared_model.architecture.blocks)
-    parent_name, _, name = prepared_model.architecture.blocks.rpartition(".")
+    blocks: Any = prepared_model.network.get_submodule(prepared_model.architecture.layers)
+    parent_name, _, name = prepared_model.architecture.layers.rpartition(".")
     parent = prepared_model.network.get_submodule(parent_name)
     runs, kept = [], []
     for _, group in groupby(list(blocks), key=lambda block: (_signature(block), _is_kept(prepared_model, block))):
@@ -61,7 +61,7 @@ def shortened(prepared_model: PreparedModel) -> Iterator[list[LayerRun]]:
 
 def _is_kept(prepared_model: PreparedModel, block: nn.Module) -> bool:
     """Whether a block does not run in training because its outcome is kept."""
-    return prepared_model.frozen_prefix is not None and prepared_model.frozen_prefix.holds(block)
+    return prepared_model.runtime.frozen_prefix is not None and prepared_model.runtime.frozen_prefix.holds(block)
 
 
 def _signature(block: nn.Module) -> tuple[Any, ...]:

@@ -55,7 +55,7 @@ def _code() -> str:
 def _structure(prepared_model: PreparedModel) -> str:
     """The network and how it is run: config, every module with its settings, every tensor's shape, dtype and role."""
     config = {key: value for key, value in prepared_model.network.config.to_dict().items() if key != "_name_or_path"}
-    blocks = prepared_model.network.get_submodule(prepared_model.architecture.blocks)
+    blocks = prepared_model.network.get_submodule(prepared_model.architecture.layers)
     state = {
         "config": repr(config),
         "attention": prepared_model.network.config._attn_implementation,
@@ -66,12 +66,13 @@ def _structure(prepared_model: PreparedModel) -> str:
         "buffers": [_outline(name, one) for name, one in prepared_model.trainable_module.named_buffers(remove_duplicate=False)],
         "before": None if prepared_model.prompt is None else _outline("before the text", prepared_model.prompt),
         "kept": [
-            prepared_model.frozen_prefix is not None and bool(prepared_model.frozen_prefix.holds(block)) for block in blocks
+            prepared_model.runtime.frozen_prefix is not None and bool(prepared_model.runtime.frozen_prefix.holds(block))
+            for block in blocks
         ],
-        "still": prepared_model.num_frozen_layers,
-        "narrow": prepared_model.pooled_last_layer is not None,
-        "checkpointed": prepared_model.gradient_checkpointing,
-        "bfloat16": prepared_model.bfloat16,
+        "still": prepared_model.runtime.num_frozen_layers,
+        "narrow": prepared_model.runtime.pooled_last_layer is not None,
+        "checkpointed": prepared_model.runtime.gradient_checkpointing,
+        "bfloat16": prepared_model.runtime.bfloat16,
         "anatomy": repr(prepared_model.architecture),
     }
     return json.dumps(state, default=str)

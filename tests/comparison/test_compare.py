@@ -14,7 +14,7 @@ import pytest
 
 import finewright
 from finewright.comparison import compare as comparing
-from finewright.comparison import results as resultss
+from finewright.comparison import results as comparison_results
 from finewright.comparison import runner
 from finewright.core.errors import UserError
 from finewright.core.events import RunFinished, RunProgress, RunStarted
@@ -128,7 +128,7 @@ def test_a_finished_comparison_starts_no_process(whole, place, monkeypatch):
 
 def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp_path, monkeypatch):
     """A hub's model may change between its config and its weights."""
-    honest, told = comparing.hub.resolve, []
+    honest, told = comparing.hub.resolve_model, []
 
     def resolve(name, *, weights=True, **extra):
         return replace(honest(name, weights=weights, **extra), revision="second" if weights else "first")
@@ -137,10 +137,10 @@ def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp
         told.append(model["revision"])
         raise UserError("that is enough")
 
-    monkeypatch.setattr(comparing.hub, "resolve", resolve)
+    monkeypatch.setattr(comparing.hub, "resolve_model", resolve)
     monkeypatch.setattr(comparing, "_results", results)
     monkeypatch.setattr(comparing, "_run", lambda campaign: None)
-    monkeypatch.setattr(resultss, "read_results", lambda *args, **extra: None)
+    monkeypatch.setattr(comparison_results, "read_results", lambda *args, **extra: None)
     for name in ("start", "plan"):
         monkeypatch.setattr(runner.ComparisonRunner, name, lambda self, **extra: None)
     with pytest.raises(UserError, match="that is enough"):
@@ -220,12 +220,12 @@ def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message", "code"),
+    ("extra", "message", "code"),
     [
         ({"train_sizes": ["1"]}, "wanted 1 training rows", 2),
         ({"seeds": 0}, "wanted at least one seed", 2),
         ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
-        ({"memory_budget": "eight"}, "wanted a size above zero with its unit", 2),
+        ({"budget": "eight"}, "wanted a size above zero with its unit", 2),
         ({"search_trials": 3}, "3 trials are too few for 2 ways", 2),
         ({"options": {"data.test_fraction": 0.0}}, "no test rows", 3),
         ({"options": {"lora.rnak": 4}}, "did you mean 'rank'", 2),

@@ -69,7 +69,7 @@ def test_changed_settings_and_weights_are_shown(tmp_path):
         folder_module.check_same_comparison(folder, wanted, made())
     lines = str(caught.value).splitlines()
     assert "  seeds: [0, 1] → [0, 1, 2]" in lines
-    assert "  knobs.training.max_steps: not given → 7" in lines
+    assert "  options.training.max_steps: not given → 7" in lines
     assert "  model.model.safetensors: abc → xyz" in lines
 
 

@@ -401,7 +401,7 @@ def test_changed_data_is_refused_before_any_work(place, tmp_path, crew):
     with pytest.raises(UserError, match=r"- 1 of \w+: 'charged twice 1'[\s\S]*\+ 1 of \w+: 'charged thrice 1'") as caught:
         compare(place, tmp_path / "c", source="changed.csv")
     assert caught.value.code == ExitCode.MISMATCH
-    with pytest.raises(UserError, match=r"knobs\.train\.max_steps: not given → 7"):
+    with pytest.raises(UserError, match=r"options\.training\.max_steps: not given → 7"):
         compare(place, tmp_path / "c", options={"training.max_steps": 7})
     assert crew.asked == []
 
@@ -423,8 +423,8 @@ def test_knobs_of_one_way_reach_it_alone(place, tmp_path, crew):
     assert trains["lora-all-seed5"]["method"] == {"rank": 4}
     assert trains["full-all-seed6"]["training"]["learning_rate"] == 1e-5
     assert "method" not in trains["full-all-seed5"]
-    assert all(options["train"]["epochs"] == 2 for options in trains.values())
-    assert "lr" not in trains["scratch-all-seed5"]["train"]
+    assert all(options["training"]["epochs"] == 2 for options in trains.values())
+    assert "learning_rate" not in trains["scratch-all-seed5"]["training"]
 
 
 def test_what_begins_is_told(place, tmp_path):

@@ -76,8 +76,8 @@ def test_knobs_of_one_way_stand_under_its_name():
     ("tree", "message"),
     [
         ({"lora": {"rnak": 4}}, "did you mean 'rank'"),
-        ({"training": {"lrr": 4}}, "did you mean 'lr'"),
-        ({"lora": {"training": {"learning_rate": -1}}}, r"train\.lr = -1"),
+        ({"training": {"learning_rat": 4}}, "did you mean 'learning_rate'"),
+        ({"lora": {"training": {"learning_rate": -1}}}, r"training\.learning_rate = -1"),
         ({"lora": 5}, "wanted knobs of this way, found 5"),
         ({"full": {"training": {"learning_rate": 1}}}, "this way is not compared"),
         ({"method": {"rank": 4}}, "knobs of a method belong to one way of several"),

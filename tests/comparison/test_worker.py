@@ -18,6 +18,7 @@ from finewright.core import files as file_system
 from finewright.core import hardware, interrupts, units
 from finewright.core.config import DataConfig, RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.events import StepCompleted
 from finewright.core.interrupts import Interrupted
 from finewright.data.dataset import DatasetCache
 from finewright.runs import verify
@@ -108,7 +109,7 @@ def test_the_machine_says_what_it_has(tmp_path):
     assert found["memory_bytes"] > 10**8
 
 
-STEPS = {"max_steps": 8, "tokens_per_micro_batch": 120, "precision": "float32", "threads": 1, "logging_steps": 1, "save_steps": 2}
+STEPS = {"max_steps": 8, "tokens_per_micro_batch": 120, "precision": "float32", "num_threads": 1, "logging_steps": 1, "save_steps": 2}
 
 
 class Here:
@@ -135,7 +136,7 @@ def quiet():
 
 def trained(place, out, *, notify=lambda event: None, **changes):
     request = {"id": "m", "kind": "train", "model": str(place / "gpt2"), "method": "lora", "out": str(out)}
-    options = {"train": STEPS | changes}
+    options = {"training": STEPS | changes}
     worker.perform(request | {"options": options, "data": str(place / "tickets.csv")}, notify)
 
 
@@ -146,7 +147,7 @@ def signalled(number, *, after):
 
     def hear(self, event):
         honest(self, event)
-        if getattr(event, "step", 0) == after and type(event).__name__ == "Stepped":
+        if getattr(event, "step", 0) == after and isinstance(event, StepCompleted):
             os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -175,7 +176,7 @@ def killed(runs, tmp_path):
 def test_a_killed_run_goes_on_from_its_checkpoint_and_with_its_learning_rate(place, runs, killed, monkeypatch):
     """The default rate is another one by now."""
     assert killed.committed_step == 4
-    monkeypatch.setattr(methods.get_method("lora"), "lr", 7e-4)
+    monkeypatch.setattr(methods.get_method("lora"), "learning_rate", 7e-4)
     events, notify = heard()
     trained(place, killed.path, notify=notify)
     assert [event["message"] for event in events if event["event"] == "said"] == ["goes on after step 4"]
@@ -188,7 +189,7 @@ def damage(killed):
 
 def change(killed):
     asked = json.loads(killed.config.read_text())
-    asked["order"]["settings"]["budget"] = "3GB"
+    asked["order"]["settings"]["memory_budget"] = "3GB"
     killed.config.write_text(json.dumps(asked))
 
 
@@ -202,7 +203,7 @@ def other_facts(killed):
     ("how", "why"),
     [
         (damage, "not readable: "),
-        (change, "the run that is here was asked for something else:\n  budget: '3GB' → None"),
+        (change, "the run that is here was asked for something else:\n  memory_budget: '3GB' → None"),
         (other_facts, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
     ],
 )

@@ -79,7 +79,7 @@ class ComparisonRunner:
         tree = config.merge_options(tree, {"data": run_data_options(self.spec, self.dataset, test=test)})
         limit = self.provision.limit_bytes
         tree |= {"memory_budget": units.format_bytes_exactly(limit)} if limit else {}
-        threads = tree.get("train", {}).get("threads", 0) or self.provision.threads or self._planning_threads
+        threads = tree.get("training", {}).get("num_threads", 0) or self.provision.threads or self._planning_threads
         return config.merge_options(tree, {"training": {"num_threads": threads}})
 
     def plan(self) -> None:

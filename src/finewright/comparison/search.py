@@ -116,10 +116,10 @@ def _tell(study: Any, number: int, outcome: Trial) -> None:
     import optuna
 
     if outcome.accuracy is None:
-        study.notify(number, state=optuna.trial.TrialState.FAIL)
+        study.tell(number, state=optuna.trial.TrialState.FAIL)
         return
     study.set_user_attr(f"loss {number}", outcome.loss)
-    study.notify(number, outcome.accuracy)
+    study.tell(number, outcome.accuracy)
 
 
 def _distribution(where: Any) -> Any:

@@ -16,6 +16,7 @@ from finewright.comparison.spec import TIMED_TEXTS
 from finewright.core import config, files, hardware
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.events import StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
 from finewright.data import checks
 from finewright.data.dataset import DatasetCache
@@ -167,7 +168,7 @@ class _Speaker:
         """An event of the run, or a sentence; of these only that it waits."""
         if event == frozen_cache.WAITS:
             self.notify({"event": "said", "message": event})
-        if type(event).__name__ != "Stepped":
+        if not isinstance(event, StepCompleted):
             return
         if self.goes_on and not self.stepped and event.step > 1:
             self.notify({"event": "said", "message": f"goes on after step {event.step - 1:,}"})

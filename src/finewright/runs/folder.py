@@ -16,8 +16,8 @@ from finewright.core.errors import ExitCode, UserError
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_OURS = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
-_OURS |= {"predictions.jsonl", "result.json", "merged"}
+RUN_FILES = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
+RUN_FILES |= {"predictions.jsonl", "result.json", "merged"}
 """What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
 _NOTHING_BEGUN = {_LOCK, "config.json"}
 
@@ -256,7 +256,7 @@ def reopen_run(path: Path) -> RunFolder:
 
 def _is_ours(path: Path) -> bool:
     names = {item.name for item in path.iterdir()}
-    return not names or (_LOCK in names and all(name in _OURS or name.startswith(files.DRAFT) for name in names))
+    return not names or (_LOCK in names and all(name in RUN_FILES or name.startswith(files.DRAFT) for name in names))
 
 
 def open_run(path: Path) -> RunFolder:

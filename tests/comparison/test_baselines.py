@@ -1,4 +1,4 @@
-"""What is reached without training a weight of the model."""
+"""Baselines, which train no weight of the model."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_without_validation_rows_nothing_is_chosen_by_them(place):
     for name in BASELINES:
         found, _ = measure(name, place, validation_fraction=0.0)
         assert found["validation_accuracy"] is None
-    assert found["chosen"].endswith(f"C = {baselines.UNCHOSEN:g}")
+    assert found["chosen"].endswith(f"C = {baselines.DEFAULT_STRENGTH:g}")
 
 
 def test_texts_without_words_are_told(place, tmp_path):
@@ -83,7 +83,7 @@ def test_features_are_the_frozen_networks_states(kind, place):
     dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig())
     source, known = hub.resolve_model(str(place / kind)), {}
     settings = build_options(RunConfig, {"model": str(place / kind), "training": {"precision": "float32"}})
-    kinds = baselines._frozen(dataset, source=source, settings=settings, known=known)
+    kinds = baselines._frozen_features(dataset, source=source, settings=settings, known=known)
     base = loading.load_model(source, labels=dataset.labels)
     prepared_model = PreparedModel(network=base.network.eval(), trainable_module=base.network, architecture=base.architecture)
     head, mean = kinds.values()
@@ -91,7 +91,7 @@ def test_features_are_the_frozen_networks_states(kind, place):
         import torch
 
         ids = torch.tensor(base.origin.tokenizer(text)["input_ids"])
-        with torch.no_grad(), baselines._states(prepared_model) as states:
+        with torch.no_grad(), baselines._HiddenStates(prepared_model) as states:
             forward.compute_logits(prepared_model, ids, layout.PackedLayout((len(ids),)))
         alone = states[0][0]
         np.testing.assert_allclose(head[text], alone[-1 if base.architecture.pool == "last" else 0], atol=1e-5)
@@ -101,8 +101,8 @@ def test_features_are_the_frozen_networks_states(kind, place):
 
 def test_features_are_computed_once_for_all_sizes(place, monkeypatch):
     dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig())
-    calls, honest = [], baselines._frozen
-    monkeypatch.setattr(baselines, "_frozen", lambda *args, **extra: calls.append(1) or honest(*args, **extra))
+    calls, honest = [], baselines._frozen_features
+    monkeypatch.setattr(baselines, "_frozen_features", lambda *args, **extra: calls.append(1) or honest(*args, **extra))
     settings = build_options(RunConfig, {"model": str(place / "gpt2")})
     source = hub.resolve_model(str(place / "gpt2"))
     made = baselines.measure(FEATURES, {"a": dataset, "b": dataset}, source=source, settings=settings, known={})

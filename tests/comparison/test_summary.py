@@ -24,7 +24,7 @@ def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
     assert "cannot be told apart here; all others are less accurate; lora's artifact is 100 times smaller than full's." in first
     assert first.startswith(("lora (", "full ("))
     assert re.match(
-        r"Pre-training gained 3\d points of accuracy \((lora|full) 9\d\.\d% against scratch 6\d\.\d%, p < 0\.001\)", second
+        r"Pre-training was worth 3\d points of accuracy \((lora|full) 9\d\.\d% against scratch 6\d\.\d%, p < 0\.001\)", second
     )
     assert re.search(r"; the best baseline, bag-of-words \(8\d\.\d%\), is 1\d points of accuracy behind (lora|full)\.$", second)
 

@@ -84,7 +84,7 @@ def _describe_pretraining(results: ComparisonResults, best: MethodResult, random
     if not pair.told_apart:
         against = _against(results, best, random)
         return f"these rows do not show whether pre-training helps ({against})"
-    verb, here = "gained" if pair.difference > 0 else "cost", " in these runs" if _has_single_runs(results) else ""
+    verb, here = "was worth" if pair.difference > 0 else "cost", " in these runs" if _has_single_runs(results) else ""
     return f"pre-training {verb} {_points(pair.difference)}{here} ({_against(results, best, random)})"
 
 

@@ -37,11 +37,11 @@ def test_every_baseline_predicts_every_test_row(name, place):
     assert len(found["predicted"]) == len(found["probability"]) == len(dataset.test) == found["metrics"]["num_rows"]
     assert set(found["predicted"]) <= set(dataset.labels)
     assert all(1 / 2 <= share <= 1 for share in found["probability"])
-    right = np.mean([said == row.label for said, row in zip(found["predicted"], dataset.test, strict=True)])
+    right = np.mean([label == row.label for label, row in zip(found["predicted"], dataset.test, strict=True)])
     assert found["metrics"]["accuracy"] == pytest.approx(right)
 
 
-def test_majority_says_the_most_frequent_label(place, tmp_path):
+def test_majority_predicts_the_most_frequent_label(place, tmp_path):
     rows = ["x,b"] * 30 + ["y,a"] * 10
     (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(f"{i} {row}" for i, row in enumerate(rows)) + "\n")
     found = baselines.measure(
@@ -56,7 +56,7 @@ def test_majority_says_the_most_frequent_label(place, tmp_path):
     assert found["probability"][0] == pytest.approx(0.75, abs=0.02)
 
 
-def test_words_learn_what_words_can_tell(place):
+def test_a_bag_of_words_learns_what_words_show(place):
     found, _ = measure(WORDS, place)
     assert found["metrics"]["accuracy"] == 1.0
     assert found["chosen"].startswith("C = ")
@@ -70,7 +70,7 @@ def test_without_validation_rows_nothing_is_chosen_by_them(place):
     assert found["chosen"].endswith(f"C = {baselines.DEFAULT_STRENGTH:g}")
 
 
-def test_texts_without_words_are_told(place, tmp_path):
+def test_texts_without_words_are_an_error(place, tmp_path):
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{'!' * (i + 1)},{'ab'[i % 2]}\n" for i in range(40)))
     dataset = dataset_module.read_dataset(tmp_path / "t.csv", options=DataConfig())
     with pytest.raises(UserError, match="no words in the training texts"):

@@ -1,4 +1,4 @@
-"""Comparisons from a file to a page, with everything that can go wrong on the way."""
+"""Comparisons from a file to a page, with everything that can go wrong."""
 
 import json
 import os
@@ -55,12 +55,12 @@ def whole(place):
 
     on_event = {"methods": ["lora"], "jobs": 2, "options": FAST, "on_event": block, **extra}
     first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=place / "whole", **on_event)
-    kept = (blocked / "mine.txt").read_text()
+    foreign = (blocked / "mine.txt").read_text()
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
     again = []
     second = compare(place, place / "whole", events=again, **extra)
-    return first, events, kept, second, again
+    return first, events, foreign, second, again
 
 
 def ended(events):
@@ -68,8 +68,8 @@ def ended(events):
 
 
 def test_a_failed_run_is_reported_and_the_others_continue(whole):
-    first, events, kept, *_ = whole
-    assert kept == "keep me"
+    first, events, foreign, *_ = whole
+    assert foreign == "keep me"
     assert {name for name, event in ended(events).items() if event.failed} == {BLOCKED}
     lines = {line["method"]: line for line in first.methods}
     assert lines["lora"]["status"] == "partly measured"
@@ -158,7 +158,7 @@ def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_pa
     for trial in (tmp_path / "c" / "search" / "lora").glob("trial*"):
         result = json.loads((trial / "result.json").read_text())
         assert (result["num_test"], "test" in result["metrics"]) == (0, False)
-        assert not (trial / "model").exists(), "the weights of trials are not kept"
+        assert not (trial / "model").exists(), "the weights of trials are not saved"
     config = json.loads((tmp_path / "c" / "runs" / "lora-all-seed0" / "config.json").read_text())
     best = found["lora"]["best"]["params"]
     assert config["method_options"]["rank"] == 2, "what the user fixed is not searched"

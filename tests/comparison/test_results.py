@@ -87,7 +87,7 @@ def test_a_failed_run_leaves_the_other_seeds(folder):
     assert (len(lora.results), lora.reasons) == (1, ["step 1: loss nan"])
     lines = {line.method: line for line in results.build_method_rows(table, folder)}
     assert (lines["lora"].status, lines["lora"].seeds) == ("partly measured", [0])
-    assert "With fewer seeds than the others: lora." in results.result_notes(table, SPEC, jobs=1, threads=2)
+    assert "With fewer seeds than the others: lora." in results.build_notes(table, SPEC, jobs=1, threads=2)
 
 
 def test_a_run_on_other_rows_is_refused(folder):
@@ -158,10 +158,10 @@ def test_a_test_split_of_one_class_is_noticed(folder):
         write(path, [{"label": "billing", "predicted": "billing", "probability": 0.9}] * 4)
     table = read(folder)
     assert table.one_class == "billing"
-    assert "Every test row has the label 'billing'." in results.result_notes(table, SPEC, jobs=1, threads=1)
+    assert "Every test row has the label 'billing'." in results.build_notes(table, SPEC, jobs=1, threads=1)
 
 
 def test_one_seed_is_noted():
     spec = ComparisonSpec("t.csv", None, "mini", ("lora",), (0,), ("all",), 0, {}, {})
-    (note,) = results.result_notes(made.standing([made.entry("lora", 0.9)]), spec, jobs=1, threads=2)
+    (note,) = results.build_notes(made.standing([made.entry("lora", 0.9)]), spec, jobs=1, threads=2)
     assert note.startswith("One seed: intervals and tests are over the test rows alone.")

@@ -119,7 +119,7 @@ def test_another_budget_has_its_own_plans(place, tmp_path, pool, monkeypatch):
     done = compare(place, tmp_path / "c", budget="200MB", methods=["lora"], seeds=1)
     planned = [request["options"]["memory_budget"] for request in pool.requests if request["kind"] == "plan"]
     assert planned == [units.format_bytes_exactly(2 * 10**8)] * 2
-    assert requested(pool, "train") == [], "finished runs are kept"
+    assert requested(pool, "train") == [], "finished runs stay"
     assert {line["status"] for line in done.methods} == {"measured"}, "by the old plans nothing would fit"
     (note,) = [note for note in done.results["notes"] if "another memory limit" in note]
     assert note.endswith("lora-all-seed0, scratch-all-seed0.")
@@ -210,10 +210,10 @@ def test_an_interrupted_comparison_names_the_command_that_resumes_it(place, tmp_
     code, out, err = call(*words, "--out", tmp_path / "c")
     assert (code, out) == (130, "")
     assert "stopping: runs under way save their step" in err
-    said = err.index("stopped; what was done is kept, the same comparison goes on with:")
+    start = err.index("stopped; what was done is kept, the same comparison goes on with:")
     monkeypatch.setattr(signals.STOP, "number", 0)
     monkeypatch.setattr(pool, "_perform", honest)
-    again = shlex.split(err[said:].splitlines()[1])
+    again = shlex.split(err[start:].splitlines()[1])
     assert again[:3] == ["finewright", "compare", str(place / "tickets.csv")]
     assert call(*again[1:])[0] == 0
 
@@ -365,8 +365,8 @@ def test_methods_that_did_not_fit_are_searched_when_they_do(place, tmp_path, poo
 
 def test_runs_with_the_defaults_are_not_compared_with_searched_ones(place, tmp_path, pool):
     compare(place, tmp_path / "c", search_trials=9)
-    kept = json.loads((tmp_path / "c" / "search.json").read_text())
-    (tmp_path / "c" / "search.json").write_text(json.dumps({"lora": kept["lora"]}))
+    saved = json.loads((tmp_path / "c" / "search.json").read_text())
+    (tmp_path / "c" / "search.json").write_text(json.dumps({"lora": saved["lora"]}))
     with pytest.raises(UserError, match="full-all-seed0, .*: trained before the options of this method were searched") as caught:
         compare(place, tmp_path / "c", search_trials=9)
     assert caught.value.code == ExitCode.MISMATCH

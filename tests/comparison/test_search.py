@@ -16,7 +16,7 @@ LORA = methods.get_method("lora")
 def run(folder, *, number, stop_after=None, fixed=(), judge=lambda params: params.get("training.learning_rate", 0.0)):
     """Return (record, proposals). With `stop_after` it stops like a killed process, before the result is sent."""
     proposed = []
-    proposals = search.trials(LORA, number=number, folder=folder, fixed=set(fixed))
+    proposals = search.propose_trials(LORA, number=number, folder=folder, fixed=set(fixed))
     try:
         index, params = next(proposals)
         while True:
@@ -96,7 +96,7 @@ def test_every_method_declares_options_it_has(name):
     low, high = method.learning_rate_range
     assert low <= space["training.learning_rate"].low < method.learning_rate < space["training.learning_rate"].high <= high
     for corner in (0, -1):
-        tree = search.nested(
+        tree = search.nest_options(
             {option: span[corner and 1] if isinstance(span, Span) else span[corner] for option, span in space.items()}
         )
         methods.build_method(name, tree.get("method", {}))

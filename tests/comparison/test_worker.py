@@ -28,7 +28,7 @@ from support import killer, lives, tiny
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    root = tmp_path_factory.mktemp("member")
+    root = tmp_path_factory.mktemp("worker")
     tiny.folder(root / "gpt2")
     tiny.tickets(root / "tickets.csv", count=60)
     return root
@@ -192,15 +192,15 @@ def damage(killed):
 
 
 def change(killed):
-    asked = json.loads(killed.config.read_text())
-    asked["order"]["settings"]["memory_budget"] = "3GB"
-    killed.config.write_text(json.dumps(asked))
+    config = json.loads(killed.config.read_text())
+    config["order"]["settings"]["memory_budget"] = "3GB"
+    killed.config.write_text(json.dumps(config))
 
 
 def other_device(killed):
-    asked = json.loads(killed.config.read_text())
-    asked["facts"]["device"] = "cuda"
-    killed.config.write_text(json.dumps(asked))
+    config = json.loads(killed.config.read_text())
+    config["facts"]["device"] = "cuda"
+    killed.config.write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_a_run_that_cannot_resume_starts_again(place, runs, killed, how, why):
     how(killed)
     events, notify = recorded()
     trained(place, killed.path, notify=notify)
-    (said,) = [event["message"] for event in events if event["event"] == "said"]
-    assert said.startswith(f"cannot resume, starts again: {why}")
+    (message,) = [event["message"] for event in events if event["event"] == "said"]
+    assert message.startswith(f"cannot resume, starts again: {why}")
     assert lives.made(killed) == lives.made(runs[0])
 
 

@@ -94,7 +94,7 @@ def results_file(table, folder, *, budget_bytes=0, search=None, findings=(), hos
         budget_bytes=budget_bytes,
         jobs=2,
         threads=1,
-        notes=comparison_results.result_notes(table, spec, jobs=2, threads=1),
+        notes=comparison_results.build_notes(table, spec, jobs=2, threads=1),
         findings=findings,
         disagreements=disagreements,
         num_disagreements=len(disagreements),

@@ -202,7 +202,7 @@ def _build_file(
     rows = SplitRows(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test))
     known = {finding.code for finding in findings}
     disagreements = comparison_results.build_disagreement_rows(results, folder, spec)
-    notes = comparison_results.result_notes(results, spec, jobs=resources.jobs, threads=resources.threads)
+    notes = comparison_results.build_notes(results, spec, jobs=resources.jobs, threads=resources.threads)
     return ComparisonResultsFile(
         schema_version=SCHEMA_VERSION,
         verdict=" ".join(sentences),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright.comparison.schema import SCHEMA_VERSION, ComparisonSpecFile, SpecData, SplitRows
-from finewright.comparison.spec import ALL, ComparisonSpec, dotted
+from finewright.comparison.spec import ALL, ComparisonSpec, flatten_options
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
@@ -128,7 +128,7 @@ def build_spec_file(spec: ComparisonSpec, dataset: Dataset, *, model: Mapping[st
 
 def check_same_comparison(folder: ComparisonFolder, wanted: ComparisonSpecFile, dataset: Dataset) -> None:
     """Raise `UserError`, which shows every difference, if the folder's comparison has other settings or other data."""
-    before, now = (dotted(one.as_json()) for one in (ComparisonSpecFile.read(folder.spec), wanted))
+    before, now = (flatten_options(one.as_json()) for one in (ComparisonSpecFile.read(folder.spec), wanted))
     lines = [
         f"{key.removeprefix('asked.')}: {_shorten(before.get(key), key)} → {_shorten(now.get(key), key)}"
         for key in sorted({*before, *now} - {"schema_version"})

@@ -343,7 +343,7 @@ def _majority_of_seeds(predictions: Predictions, *, num_labels: int) -> np.ndarr
     return np.stack([(predictions.chosen == label).sum(axis=0) for label in range(num_labels)]).argmax(axis=0)
 
 
-def result_notes(results: ComparisonResults, spec: ComparisonSpec, *, jobs: int, threads: int) -> list[str]:
+def build_notes(results: ComparisonResults, spec: ComparisonSpec, *, jobs: int, threads: int) -> list[str]:
     """Describe what a reader must know to read the numbers correctly."""
     notes = []
     if len(spec.seeds) == 1:

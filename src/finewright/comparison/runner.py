@@ -6,8 +6,8 @@ from typing import Any
 from finewright import methods
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.resources import ResourcePlan
-from finewright.comparison.search import Params, Trial, TrialRecord, nested, trials, trials_per_method
-from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, dotted, list_runs, run_data_options
+from finewright.comparison.search import Params, Trial, TrialRecord, nest_options, propose_trials, trials_per_method
+from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, flatten_options, list_runs, run_data_options
 from finewright.core import config, units
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import RunFinished, RunProgress, RunStarted
@@ -75,7 +75,7 @@ class ComparisonRunner:
         """Return the options of a run as a tree: shared ones, then those of the method, then the best that the search found."""
         tree = config.merge_options(self.spec.options, self.spec.method_options.get(method, {}))
         if method in self.records and (best := self.records[method].best):
-            tree = config.merge_options(tree, nested(best.params))
+            tree = config.merge_options(tree, nest_options(best.params))
         tree = config.merge_options(tree, {"data": run_data_options(self.spec, self.dataset, test=test)})
         limit = self.resources.limit_bytes
         tree |= {"memory_budget": units.format_bytes_exactly(limit)} if limit else {}
@@ -207,11 +207,11 @@ class ComparisonRunner:
 
     def _trial_requests(self, method: str, *, number: int) -> JobSequence:
         fixed = config.merge_options(self.spec.options, self.spec.method_options.get(method, {}))
-        proposals = trials(
+        proposals = propose_trials(
             methods.get_method(method),
             number=number,
             folder=self.folder.trial(method, 0).parent,
-            fixed=set(dotted(fixed)),
+            fixed=set(flatten_options(fixed)),
             seed=self.spec.seeds[0],
             learning_rate=self._planned_choice(method, "training.learning_rate"),
         )
@@ -236,7 +236,8 @@ class ComparisonRunner:
             "kind": "train",
             "model": self.spec.model,
             "method": method,
-            "options": config.merge_options(self.options(method, test=False), nested(params)) | {"seed": self.spec.seeds[0]},
+            "options": config.merge_options(self.options(method, test=False), nest_options(params))
+            | {"seed": self.spec.seeds[0]},
             "data": str(self.folder.search_data),
             "out": str(self.folder.trial(method, index)),
             "discard_weights": True,

@@ -69,7 +69,7 @@ def search_space(method: type[Method], *, fixed: set[str], learning_rate: float 
     return {option: span for option, span in {"training.learning_rate": rates, **method.search}.items() if option not in fixed}
 
 
-def trials(
+def propose_trials(
     method: type[Method], *, number: int, folder: Path, fixed: set[str], seed: int = 0, learning_rate: float | None = None
 ) -> Generator[tuple[int, Params], Trial, TrialRecord]:
     """Yield (number of the trial, options), receive its result, until there are `number`. Return all of them.
@@ -133,7 +133,7 @@ def _distribution(span: Any) -> Any:
     return optuna.distributions.FloatDistribution(span.low, span.high, log=span.log)
 
 
-def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+def nest_options(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with dotted names as a tree."""
     tree: dict[str, Any] = {}
     for option, value in params.items():

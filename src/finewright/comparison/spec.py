@@ -54,9 +54,9 @@ class ComparisonSpec:
         words += ["--budget", budget] if budget else []
         words += ["--jobs", str(jobs)] if jobs else []
         words += ["--out", str(out)]
-        options = dotted(self.options)
+        options = flatten_options(self.options)
         for method, tree in self.method_options.items():
-            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in dotted(tree).items()}
+            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in flatten_options(tree).items()}
         options |= {"seed": self.seeds[0]} if self.seeds[0] else {}
         given = [f"{key}={_format_value(value)}" for key, value in options.items() if value is not None]  # None: left open
         return shlex.join(words + [part for option in given for part in ("--set", option)])
@@ -69,11 +69,11 @@ def _format_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def dotted(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+def flatten_options(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """Return a tree of options as one level of dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= dotted(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flatten_options(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 

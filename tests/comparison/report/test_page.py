@@ -1,4 +1,4 @@
-"""The page and its figures, from numbers made for it."""
+"""The report and its figures, from made-up results."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -33,8 +33,8 @@ def test_everything_is_on_the_page(table, folder):
     }
     findings = [{"message": "3 rows repeat", "rows": ["t.csv:3"], "fix": "remove them", "code": "duplicates"}]
     made_of = page(table, folder, search=search, findings=findings, budget_bytes=10**9)
-    html, text = document.html(made_of), document.markdown(made_of)
-    for said in (
+    html, markdown = document.html(made_of), document.markdown(made_of)
+    for text in (
         "Results",
         "Accuracy and cost",
         "During training",
@@ -53,8 +53,8 @@ def test_everything_is_on_the_page(table, folder):
         "2 runs at a time",
         "Texts per second are measured after all runs, one method at a time, with all threads, on up to 128 test texts.",
     ):
-        assert said in html, said
-        assert said in text, said
+        assert text in html, text
+        assert text in markdown, text
     assert html.count('<svg class="chart"') == 7
     assert "budget</text>" in html
     assert read(html).tags.count("tr") > 30

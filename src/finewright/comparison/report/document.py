@@ -50,7 +50,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is shown when asked for; in print always."""
+    """Blocks that the reader can fold away. In print they are always shown."""
 
     title: str
     blocks: list["Block"]

@@ -1,6 +1,7 @@
 """A comparison under way: what is planned, running, finished and failed."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from finewright import methods
@@ -111,15 +112,9 @@ class ComparisonRunner:
         return self.resources.reasons(self.spec.candidates, forced=self.spec.options.get("force", False))
 
     def _plan_request(self, method: str) -> Request:
-        return {
-            "id": f"plan of {method}",
-            "kind": "plan",
-            "model": self.spec.model,
-            "method": method,
-            "options": self.options(method),
-            "data": str(self.folder.data(self.spec.main_size)),
-            "out": str(self.folder.plan(method)),
-        }
+        data, out = str(self.folder.data(self.spec.main_size)), self.folder.plan(method)
+        request = self._request(f"plan of {method}", "plan", options=self.options(method), data=data, out=out)
+        return request | {"method": method}
 
     def _read_plan(self, method: str) -> dict[str, Any]:
         """Return the plan of a method, or why there is none."""
@@ -153,26 +148,17 @@ class ComparisonRunner:
         return self.resources.notes() + notes
 
     def _baseline_request(self, name: str) -> Request:
-        return {
-            "id": name,
-            "kind": "baseline",
-            "name": name,
-            "model": self.spec.model,
-            "data": {size: str(self.folder.data(size)) for size in self.spec.train_sizes},
-            "options": self.options(),
-            "out": str(self.folder.baseline(name)),
-        }
+        data = {size: str(self.folder.data(size)) for size in self.spec.train_sizes}
+        request = self._request(name, "baseline", options=self.options(), data=data, out=self.folder.baseline(name))
+        return request | {"name": name}
 
     def _train_request(self, run: RunSpec) -> Request:
-        return {
-            "id": run.name,
-            "kind": "train",
-            "model": self.spec.model,
-            "method": run.method,
-            "options": self.options(run.method) | {"seed": run.seed},
-            "data": str(self.folder.data(run.size)),
-            "out": str(self.folder.run(run.name)),
-        }
+        data, options = str(self.folder.data(run.size)), self.options(run.method) | {"seed": run.seed}
+        request = self._request(run.name, "train", options=options, data=data, out=self.folder.run(run.name))
+        return request | {"method": run.method}
+
+    def _request(self, name: str, kind: str, *, options: dict[str, Any], data: str | dict[str, str], out: Path) -> Request:
+        return {"id": name, "kind": kind, "model": self.spec.model, "options": options, "data": data, "out": str(out)}
 
     def search(self) -> None:
         """Run the same number of trials for each method, on validation. From here on its best options are used.
@@ -231,17 +217,10 @@ class ComparisonRunner:
         return next((choice["value"] for choice in choices if choice["option"] == option), None)
 
     def _trial_request(self, method: str, index: int, params: Params) -> Request:
-        return {
-            "id": f"{method} trial {index}",
-            "kind": "train",
-            "model": self.spec.model,
-            "method": method,
-            "options": config.merge_options(self.options(method, test=False), nest_options(params))
-            | {"seed": self.spec.seeds[0]},
-            "data": str(self.folder.search_data),
-            "out": str(self.folder.trial(method, index)),
-            "discard_weights": True,
-        }
+        data, out = str(self.folder.search_data), self.folder.trial(method, index)
+        options = config.merge_options(self.options(method, test=False), nest_options(params)) | {"seed": self.spec.seeds[0]}
+        request = self._request(f"{method} trial {index}", "train", options=options, data=data, out=out)
+        return request | {"method": method, "discard_weights": True}
 
     def measure_speeds(self) -> None:
         """Measure how fast a run of each method predicts, one at a time, with nothing beside it."""

@@ -145,9 +145,9 @@ def split_options(tree: Mapping[str, Any], candidates: Sequence[str]) -> tuple[d
         own[name] = {"training": group.pop("training")} if "training" in group else {}
         own[name] |= {"method": group} if group else {}
     config.build_options(RunConfig, shared)
-    for name, tree in own.items():
-        methods.build_method(name, tree.get("method", {}))
-        config.build_options(RunConfig, config.merge_options(shared, {"training": tree.get("training", {})}))
+    for name, group in own.items():
+        methods.build_method(name, group.get("method", {}))
+        config.build_options(RunConfig, config.merge_options(shared, {"training": group.get("training", {})}))
     return shared, own
 
 

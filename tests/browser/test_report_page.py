@@ -18,8 +18,8 @@ def page_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     table = made.standing(made.usual(folder))
     findings = [{"message": made.HOSTILE, "rows": [made.HOSTILE], "fix": made.HOSTILE, "code": "x"}]
-    results = made.results(table, folder, findings=findings, hostile=True, budget_bytes=10**9)
-    (folder / "report.html").write_text(document.html(page_module.build_document(table, results=results)))
+    results = made.results_file(table, folder, findings=findings, hostile=True, budget_bytes=10**9)
+    (folder / "report.html").write_text(document.html(page_module.build_document(table, file=results)))
     return folder / "report.html"
 
 

@@ -1,4 +1,4 @@
-"""Comparisons from a file to a page, with everything that can go wrong on the way."""
+"""Comparisons from a file to a page, with everything that can go wrong."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 import finewright
 from finewright.comparison import compare as comparing
-from finewright.comparison import results as resultss
+from finewright.comparison import results as comparison_results
 from finewright.comparison import runner
 from finewright.core.errors import UserError
 from finewright.core.events import RunFinished, RunProgress, RunStarted
@@ -33,44 +33,44 @@ def place(tmp_path_factory):
     return root
 
 
-def compare(place, out, *, heard=None, options=None, source="tickets.csv", **extra):
+def compare(place, out, *, events=None, options=None, source="tickets.csv", **extra):
     extra = {"methods": ["lora"], "jobs": 2, "seeds": 1} | extra
-    on_event = (lambda event: None) if heard is None else heard.append
+    on_event = (lambda event: None) if events is None else events.append
     options = FAST | (options or {})
     return finewright.compare(place / source, model=str(place / "gpt2"), out=out, options=options, on_event=on_event, **extra)
 
 
 @pytest.fixture(scope="module")
 def whole(place):
-    """Two ways, two seeds, two sizes; the first time something else lies where one of the runs should go."""
+    """Two methods, two seeds, two sizes. At the first start a foreign file is where one of the runs should go."""
     extra = {"seeds": 2, "train_sizes": ("8", "all")}
     blocked = place / "whole" / "runs" / BLOCKED
-    heard = []
+    events = []
 
     def block(event):
-        heard.append(event)
+        events.append(event)
         if isinstance(event, RunStarted) and not blocked.exists():
             blocked.mkdir(parents=True)
             (blocked / "mine.txt").write_text("keep me")
 
     on_event = {"methods": ["lora"], "jobs": 2, "options": FAST, "on_event": block, **extra}
     first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=place / "whole", **on_event)
-    kept = (blocked / "mine.txt").read_text()
+    foreign = (blocked / "mine.txt").read_text()
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
     again = []
-    second = compare(place, place / "whole", heard=again, **extra)
-    return first, heard, kept, second, again
+    second = compare(place, place / "whole", events=again, **extra)
+    return first, events, foreign, second, again
 
 
 def ended(events):
     return {event.name: event for event in events if isinstance(event, RunFinished)}
 
 
-def test_a_member_that_fails_is_told_and_the_others_go_on(whole):
-    first, heard, kept, *_ = whole
-    assert kept == "keep me"
-    assert {name for name, event in ended(heard).items() if event.failed} == {BLOCKED}
+def test_a_failed_run_is_reported_and_the_others_continue(whole):
+    first, events, foreign, *_ = whole
+    assert foreign == "keep me"
+    assert {name for name, event in ended(events).items() if event.failed} == {BLOCKED}
     lines = {line["method"]: line for line in first.methods}
     assert lines["lora"]["status"] == "partly measured"
     assert "the folder has something else: mine.txt" in lines["lora"]["message"]
@@ -104,11 +104,11 @@ def test_numbers_page_and_picture_are_there(whole):
     assert all(lora[key] > 0 for key in wanted.split())
     page = done.page.read_text()
     assert results["command"].replace("&", "&amp;").split(" --set")[0] in page
-    assert (done.path / "report.md").read_text().startswith("# 2 ways on tickets")
+    assert (done.path / "report.md").read_text().startswith("# 2 methods on tickets")
     assert (done.path / "accuracy.svg").read_text().startswith("<svg")
 
 
-def test_members_are_ordinary_runs(whole):
+def test_runs_are_ordinary_runs(whole):
     *_, done, _ = whole
     run = finewright.open_run(done.path / "runs" / "lora-8-seed1")
     assert (run.result.num_train, run.result.seed, run.result.method, run.result.proof_difference) == (8, 1, "lora", 0)
@@ -126,53 +126,53 @@ def test_a_finished_comparison_starts_no_process(whole, place, monkeypatch):
     assert json.loads(before) == again.results
 
 
-def test_the_model_that_is_told_is_the_one_whose_weights_were_fetched(place, tmp_path, monkeypatch):
+def test_the_reported_model_is_the_one_whose_weights_were_fetched(place, tmp_path, monkeypatch):
     """A hub's model may change between its config and its weights."""
-    honest, told = comparing.hub.resolve, []
+    honest, revisions = comparing.hub.resolve_model, []
 
     def resolve(name, *, weights=True, **extra):
         return replace(honest(name, weights=weights, **extra), revision="second" if weights else "first")
 
-    def results(campaign, table, *, model, **extra):
-        told.append(model["revision"])
+    def build(runner, results, *, model, **extra):
+        revisions.append(model["revision"])
         raise UserError("that is enough")
 
-    monkeypatch.setattr(comparing.hub, "resolve", resolve)
-    monkeypatch.setattr(comparing, "_results", results)
-    monkeypatch.setattr(comparing, "_run", lambda campaign: None)
-    monkeypatch.setattr(resultss, "read_results", lambda *args, **extra: None)
+    monkeypatch.setattr(comparing.hub, "resolve_model", resolve)
+    monkeypatch.setattr(comparing, "_build_file", build)
+    monkeypatch.setattr(comparing, "_run", lambda runner: None)
+    monkeypatch.setattr(comparison_results, "read_results", lambda *args, **extra: None)
     for name in ("start", "plan"):
         monkeypatch.setattr(runner.ComparisonRunner, name, lambda self, **extra: None)
     with pytest.raises(UserError, match="that is enough"):
         compare(place, tmp_path / "out")
-    assert told == ["second"]
+    assert revisions == ["second"]
 
 
 @pytest.mark.slow
 def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_path):
-    heard = []
-    done = compare(place, tmp_path / "c", heard=heard, search_trials=4, options={"lora.rank": 2})
-    assert "search: 4 trials, 2 for each of 2 ways, the first the defaults" in heard
+    events = []
+    done = compare(place, tmp_path / "c", events=events, search_trials=4, options={"lora.rank": 2})
+    assert "search: 4 trials, 2 for each of 2 methods, the first with the defaults" in events
     found = done.results["search"]
-    assert {way: len(record["trials"]) for way, record in found.items()} == {"lora": 2, "scratch": 2}
+    assert {method: len(record["trials"]) for method, record in found.items()} == {"lora": 2, "scratch": 2}
     for trial in (tmp_path / "c" / "search" / "lora").glob("trial*"):
         result = json.loads((trial / "result.json").read_text())
         assert (result["num_test"], "test" in result["metrics"]) == (0, False)
-        assert not (trial / "model").exists(), "the weights of trials are not kept"
+        assert not (trial / "model").exists(), "the weights of trials are not saved"
     config = json.loads((tmp_path / "c" / "runs" / "lora-all-seed0" / "config.json").read_text())
     best = found["lora"]["best"]["params"]
     assert config["method_options"]["rank"] == 2, "what the user fixed is not searched"
     assert "method.rank" not in best
     if "training.learning_rate" in best:
         assert config["settings"]["training"]["learning_rate"] == best["training.learning_rate"]
-    assert "The search" in done.page.read_text()
+    assert ">Search<" in done.page.read_text()
     again = []
-    assert compare(place, tmp_path / "c", heard=again, search_trials=4, options={"lora.rank": 2}).results["search"] == found
+    assert compare(place, tmp_path / "c", events=again, search_trials=4, options={"lora.rank": 2}).results["search"] == found
     assert not ended(again)
 
 
 @pytest.mark.slow
-def test_after_a_kill_finished_members_are_kept(place, tmp_path):
+def test_after_a_kill_finished_runs_are_kept(place, tmp_path):
     words = ["compare", place / "tickets.csv", "--model", place / "gpt2", "--methods", "lora", "--seeds", "1", "--jobs", "1"]
     words += ["--out", tmp_path / "c", *(word for key, value in FAST.items() for word in ("--set", f"{key}={value}"))]
     command = [sys.executable, "-m", "finewright.cli.main", *map(str, words)]
@@ -183,17 +183,17 @@ def test_after_a_kill_finished_members_are_kept(place, tmp_path):
     assert child.poll() is None, "it was still at work"
     child.send_signal(signal.SIGKILL)
     child.wait()
-    before, heard = first.stat().st_mtime_ns, []
-    done = compare(place, tmp_path / "c", heard=heard)
+    before, events = first.stat().st_mtime_ns, []
+    done = compare(place, tmp_path / "c", events=events)
     assert first.stat().st_mtime_ns == before
-    assert "lora-all-seed0" not in ended(heard)
-    assert not any(event.failed for event in ended(heard).values())
+    assert "lora-all-seed0" not in ended(events)
+    assert not any(event.failed for event in ended(events).values())
     assert {line["status"] for line in done.methods} == {"measured"}
 
 
 @pytest.mark.slow
-def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
-    """Bit for bit what the same member comes to when nobody kills it."""
+def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
+    """Bit for bit the same result as without the kill."""
     options = {"training.max_steps": 300, "training.save_steps": 3}
     name, killed = "lora-all-seed0", []
     run, whole = RunFolder(tmp_path / "c" / "runs" / name), RunFolder(tmp_path / "whole" / "runs" / name)
@@ -202,37 +202,37 @@ def test_a_member_that_is_killed_goes_on_from_its_checkpoint(place, tmp_path):
         if isinstance(event, RunProgress) and event.name == name and not killed and run.committed_step:
             killed.append(int(re.match(r"pid (\d+)", (run.path / ".lock").read_text())[1]))
             os.kill(killed[0], signal.SIGKILL)
-        heard.append(event)
+        events.append(event)
 
-    heard = []
+    events = []
     extra = {"methods": ["lora"], "jobs": 1, "seeds": 1, "options": FAST | options, "on_event": kill}
     first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **extra)
     assert "ended by signal 9" in next(line["message"] for line in first.methods if line["method"] == "lora")
     reached = run.committed_step
     assert 0 < reached < 300
-    heard.clear()
+    events.clear()
     done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **extra)
-    assert f"{name}: goes on after step {reached}" in heard
-    assert set(ended(heard)) == {name}
+    assert f"{name}: resumes after step {reached}" in events
+    assert set(ended(events)) == {name}
     assert {line["status"] for line in done.methods} == {"measured"}
     compare(place, tmp_path / "whole", jobs=1, options=options)
     assert lives.made(run) == lives.made(whole)
 
 
 @pytest.mark.parametrize(
-    ("options", "message", "code"),
+    ("extra", "message", "code"),
     [
         ({"train_sizes": ["1"]}, "wanted 1 training rows", 2),
         ({"seeds": 0}, "wanted at least one seed", 2),
         ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
-        ({"memory_budget": "eight"}, "wanted a size above zero with its unit", 2),
-        ({"search_trials": 3}, "3 trials are too few for 2 ways", 2),
+        ({"budget": "eight"}, "wanted a size above zero with its unit", 2),
+        ({"search_trials": 3}, "3 trials are too few for 2 methods", 2),
         ({"options": {"data.test_fraction": 0.0}}, "no test rows", 3),
         ({"options": {"lora.rnak": 4}}, "did you mean 'rank'", 2),
         ({"source": "none.csv"}, "no such file", 3),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_made(place, tmp_path, extra, message, code):
+def test_mistakes_are_found_before_anything_is_written(place, tmp_path, extra, message, code):
     with pytest.raises(UserError, match=message) as caught:
         compare(place, tmp_path / "c", **extra)
     assert caught.value.code == code

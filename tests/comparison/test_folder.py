@@ -1,6 +1,7 @@
 """The folder of a comparison, and what may not change in it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,19 +23,23 @@ def made(texts=("one", "two", "three"), label="a"):
     return Dataset(train, held, held[:2], labels, "text", [], fingerprint)
 
 
-def begun(path, dataset, **changes):
+def spec_file(dataset, *, weights="abc", **changes):
+    model = {"name": "mini", "model.safetensors": weights}
+    return folder_module.build_spec_file(replace(SPEC, **changes), dataset, model=model)
+
+
+def begun(path, dataset):
     folder = ComparisonFolder(path)
     folder.open()
     try:
-        fixed = folder_module.fixed(SPEC, dataset, model={"name": "mini", "model.safetensors": "abc"})
         folder.write_splits(SPEC, dataset)
-        folder.write_json(folder.spec, {"format": 1, **fixed, **changes})
+        folder.write_json(folder.spec, spec_file(dataset).as_json())
     finally:
         folder.close()
     return folder
 
 
-def test_members_read_the_same_rows_back(tmp_path):
+def test_runs_read_the_same_rows(tmp_path):
     folder = begun(tmp_path / "c", made())
     for size, number in (("50", 50), ("all", 60)):
         read = dataset_module.read_dataset(folder.data(size), options=DataConfig())
@@ -44,32 +49,28 @@ def test_members_read_the_same_rows_back(tmp_path):
     assert [row.text for row in whole] == [row.text for row in made().train]
 
 
-def test_the_same_is_the_same_wherever_it_lies(tmp_path):
+def test_the_same_data_may_lie_elsewhere(tmp_path):
     folder = begun(tmp_path / "c", made())
-    wanted = folder_module.fixed(SPEC, made(), model={"name": "mini", "model.safetensors": "abc"})
-    folder_module.check_same_comparison(folder, wanted, made())
-    wanted["asked"] = wanted["asked"] | {"data": "elsewhere/t.csv"}
-    folder_module.check_same_comparison(folder, wanted, made())
+    folder_module.check_same_comparison(folder, spec_file(made()), made())
+    folder_module.check_same_comparison(folder, spec_file(made(), data="elsewhere/t.csv"), made())
 
 
 def test_changed_rows_are_shown(tmp_path):
     folder, other = begun(tmp_path / "c", made()), made(texts=("one", "two", "thre <b>e"))
-    wanted = folder_module.fixed(SPEC, other, model={"name": "mini", "model.safetensors": "abc"})
     with pytest.raises(UserError, match=r"- 20 of train: 'three' \(\w\)[\s\S]*\+ 20 of train: 'thre <b>e'") as caught:
-        folder_module.check_same_comparison(folder, wanted, other)
+        folder_module.check_same_comparison(folder, spec_file(other), other)
     assert caught.value.code == ExitCode.MISMATCH
     assert "data.fingerprint: " in str(caught.value)
 
 
 def test_changed_settings_and_weights_are_shown(tmp_path):
     folder = begun(tmp_path / "c", made())
-    wanted = folder_module.fixed(SPEC, made(), model={"name": "mini", "model.safetensors": "xyz"})
-    wanted["asked"] = wanted["asked"] | {"seeds": [0, 1, 2], "options": {"training": {"max_steps": 7}}}
+    wanted = spec_file(made(), weights="xyz", seeds=(0, 1, 2), options={"training": {"max_steps": 7}})
     with pytest.raises(UserError) as caught:
         folder_module.check_same_comparison(folder, wanted, made())
     lines = str(caught.value).splitlines()
     assert "  seeds: [0, 1] → [0, 1, 2]" in lines
-    assert "  knobs.training.max_steps: not given → 7" in lines
+    assert "  options.training.max_steps: not given → 7" in lines
     assert "  model.model.safetensors: abc → xyz" in lines
 
 
@@ -91,19 +92,19 @@ def test_one_process_at_a_time(tmp_path):
     assert not (tmp_path / "c").exists(), "a comparison that never began leaves nothing"
 
 
-def test_one_that_stopped_before_its_settings_were_written_begins_again(tmp_path):
+def test_a_comparison_stopped_before_its_settings_were_written_starts_again(tmp_path):
     folder = ComparisonFolder(tmp_path / "c")
     folder.open()
     folder.write_splits(SPEC, made())
-    (tmp_path / "c" / ".compare.json.partial").write_text("{")
+    (tmp_path / "c" / ".draft-compare.json").write_text("{")
     folder.close()
     again = ComparisonFolder(tmp_path / "c")
     again.open()
     again.close()
 
 
-def test_broken_settings_are_said(tmp_path):
+def test_broken_settings_are_refused(tmp_path):
     folder = begun(tmp_path / "c", made())
     folder.spec.write_text(json.dumps({"asked": 5}))
-    with pytest.raises(UserError, match="not a comparison's settings"):
-        folder_module.check_same_comparison(folder, folder_module.fixed(SPEC, made(), model={}), made())
+    with pytest.raises(UserError, match=r"not a comparison's compare\.json: schema_version: Field required"):
+        folder_module.check_same_comparison(folder, spec_file(made()), made())

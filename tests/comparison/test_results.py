@@ -1,4 +1,4 @@
-"""Finished members → numbers."""
+"""Finished runs → numbers."""
 
 import json
 
@@ -21,9 +21,9 @@ TRUTH = ["billing", "shipping", "billing", "shipping"]
 def folder(tmp_path):
     place = ComparisonFolder(tmp_path)
     write(place.data("all") / "test.jsonl", [{"text": f"t{i}", "label": label, "from": ""} for i, label in enumerate(TRUTH)])
-    for way in SPEC.candidates:
+    for method in SPEC.candidates:
         for seed in SPEC.seeds:
-            member(place, f"{way}-all-seed{seed}", wrong=[seed] if way == "lora" else [0, 1, 2])
+            finish(place, f"{method}-all-seed{seed}", wrong=[seed] if method == "lora" else [0, 1, 2])
     sizes = {"all": {"predicted": ["billing"] * 4, "probability": [0.5] * 4, "train_seconds": 0.1, "num_train": 8}}
     place.write_json(place.baseline("majority"), {"sizes": sizes})
     place.write_json(place.speed("lora"), {"texts_per_second": 50.0})
@@ -39,10 +39,10 @@ def other(label):
     return "shipping" if label == "billing" else "billing"
 
 
-def member(place, name, *, wrong):
+def finish(place, name, *, wrong):
     run = RunFolder(place.run(name))
-    said = [other(label) if index in wrong else label for index, label in enumerate(TRUTH)]
-    write(run.predictions, [{"label": a, "predicted": b, "probability": 0.9} for a, b in zip(TRUTH, said, strict=True)])
+    predicted = [other(label) if index in wrong else label for index, label in enumerate(TRUTH)]
+    write(run.predictions, [{"label": a, "predicted": b, "probability": 0.9} for a, b in zip(TRUTH, predicted, strict=True)])
     write(run.timings, [{"step": 10, "seconds": 1.0}, {"step": 20, "seconds": 3.0}])
     result = {"best_step": 15, "num_train": 8, "train_seconds": 3.0, "seed": int(name[-1]), "artifact_bytes": 10}
     run.write_json(run.result, result)
@@ -52,7 +52,7 @@ def read(folder, **options):
     return results.read_results(SPEC, folder, labels=made.LABELS, reasons={}, failures={}, **options)
 
 
-def test_members_become_entries_the_most_accurate_first(folder):
+def test_runs_become_entries_the_most_accurate_first(folder):
     table = read(folder)
     assert [entry.name for entry in table.measured] == ["lora", "majority", "scratch"]
     lora = table.measured[0]
@@ -65,7 +65,7 @@ def test_members_become_entries_the_most_accurate_first(folder):
     assert table.one_class is None
 
 
-def test_what_is_not_there_is_listed_with_its_reason(folder):
+def test_what_is_missing_is_listed_with_its_reason(folder):
     table = results.read_results(
         SPEC,
         folder,
@@ -80,17 +80,17 @@ def test_what_is_not_there_is_listed_with_its_reason(folder):
     assert reasons["lora"] == []
 
 
-def test_a_member_that_failed_leaves_the_other_seeds(folder):
+def test_a_failed_run_leaves_the_other_seeds(folder):
     (folder.run("lora-all-seed1") / "result.json").unlink()
     table = results.read_results(SPEC, folder, labels=made.LABELS, reasons={}, failures={"lora-all-seed1": "step 1: loss nan"})
     (lora,) = [entry for entry in table.entries if entry.name == "lora"]
     assert (len(lora.results), lora.reasons) == (1, ["step 1: loss nan"])
-    lines = {line["method"]: line for line in results.method_rows(table, folder)}
-    assert (lines["lora"]["status"], lines["lora"]["seeds"]) == ("partly measured", [0])
-    assert "With fewer seeds than the others: lora." in results.result_notes(table, SPEC, jobs=1, threads=2)
+    lines = {line.method: line for line in results.build_method_rows(table, folder)}
+    assert (lines["lora"].status, lines["lora"].seeds) == ("partly measured", [0])
+    assert "With fewer seeds than the others: lora." in results.build_notes(table, SPEC, jobs=1, threads=2)
 
 
-def test_a_member_on_other_rows_is_refused(folder):
+def test_a_run_on_other_rows_is_refused(folder):
     lines = RunFolder(folder.run("lora-all-seed0")).read_lines(folder.run("lora-all-seed0") / "predictions.jsonl")
     write(folder.run("lora-all-seed0") / "predictions.jsonl", lines[::-1])
     with pytest.raises(UserError, match="measured on other test rows") as caught:
@@ -98,74 +98,70 @@ def test_a_member_on_other_rows_is_refused(folder):
     assert caught.value.code == ExitCode.MISMATCH
 
 
-def test_numbers_for_machines(folder):
-    lines = results.method_rows(read(folder), folder)
-    json.dumps(lines, allow_nan=False)
+def test_rows_of_results_json(folder):
+    lines = results.build_method_rows(read(folder), folder)
+    json.dumps([line.as_json() for line in lines], allow_nan=False)
     first, *_, last = lines
-    assert (first["method"], first["p_value"], first["runs"][0]) == ("lora", None, "runs/lora-all-seed0")
-    assert first["accuracies"] == [0.75, 0.75]
-    assert first["accuracy_ci95"][0] <= first["accuracy"] <= first["accuracy_ci95"][1]
-    assert lines[2]["difference_to_best"] == -0.5
-    assert (last["accuracy"], last["status"]) == (None, "not measured")
+    assert (first.method, first.p_value, first.runs[0]) == ("lora", None, "runs/lora-all-seed0")
+    assert first.accuracies == [0.75, 0.75]
+    assert first.accuracy_ci95[0] <= first.accuracy <= first.accuracy_ci95[1]
+    assert lines[2].difference_to_best == -0.5
+    assert (last.accuracy, last.status) == (None, "not measured")
 
 
-def test_logs_are_read_once_for_all_that_show_them(tmp_path, monkeypatch):
+def test_logs_are_read_once(tmp_path, monkeypatch):
     table, read = made.standing(made.usual(tmp_path)), []
     honest = RunFolder.read_lines
     monkeypatch.setattr(RunFolder, "read_lines", lambda self, path: read.append(path) or honest(self, path))
-    results.method_rows(table, ComparisonFolder(tmp_path))
+    results.build_method_rows(table, ComparisonFolder(tmp_path))
     figures.training_curves(table)
     tables.training(table)
     assert read
     assert len(read) == len(set(read))
 
 
-def test_numbers_for_machines_are_those_of_the_pictures(tmp_path):
+def test_rows_of_results_json_have_what_the_charts_show(tmp_path):
     table = made.standing(made.usual(tmp_path))
-    lines = {line["method"]: line for line in results.method_rows(table, ComparisonFolder(tmp_path))}
-    json.dumps(list(lines.values()), allow_nan=False)
+    lines = {line.method: line for line in results.build_method_rows(table, ComparisonFolder(tmp_path))}
+    json.dumps([line.as_json() for line in lines.values()], allow_nan=False)
     lora, words = lines["lora"], lines["bag-of-words"]
-    assert np.array(lora["confusion"]).sum() == 200
-    assert np.trace(lora["confusion"]) / 200 == pytest.approx(lora["accuracy"])
-    assert lora["calibration"] == [(pytest.approx(0.8), pytest.approx(lora["accuracy"]))]
-    assert (lora["calibration_error"], words["calibration_error"]) == (pytest.approx(0.1), pytest.approx(0.05))
-    assert len(lora["training"]) == 2
-    assert lora["training"][0] == {
-        "loss": [(1.0, 0.1), (2.0, 0.05), (3.0, 1 / 30)],
-        "validation_accuracy": [(1.0, 0.6), (2.0, 0.7), (3.0, 0.8)],
-    }
-    assert words["training"] == []
-    for line in results.curve_rows(table):
-        low, high = line["macro_f1_ci95"]
-        assert low <= line["macro_f1"] <= high
+    assert np.array(lora.confusion).sum() == 200
+    assert np.trace(lora.confusion) / 200 == pytest.approx(lora.accuracy)
+    assert lora.calibration == [(pytest.approx(0.8), pytest.approx(lora.accuracy))]
+    assert (lora.calibration_error, words.calibration_error) == (pytest.approx(0.1), pytest.approx(0.05))
+    assert len(lora.training) == 2
+    assert lora.training[0].loss == [(1.0, 0.1), (2.0, 0.05), (3.0, 1 / 30)]
+    assert lora.training[0].validation_accuracy == [(1.0, 0.6), (2.0, 0.7), (3.0, 0.8)]
+    assert words.training == []
+    for line in results.build_curve_rows(table):
+        low, high = line.macro_f1_ci95
+        assert low <= line.macro_f1 <= high
 
 
-def test_rows_that_divide_the_ways(folder):
+def test_rows_on_which_the_methods_disagree(folder):
     table = read(folder)
-    both = results.disagreement_rows(table, folder, SPEC)
-    found = both["disagreements"]
-    assert both["num_disagreements"] == 2
-    assert [line["text"] for line in found] == ["t0", "t2"]
-    assert found[1]["predicted"] == {"lora": "billing", "scratch": "shipping"}
-    assert found[0]["label"] == "billing"
+    found = results.build_disagreement_rows(table, folder, SPEC)
+    assert [line.text for line in found] == ["t0", "t2"]
+    assert found[1].predicted == {"lora": "billing", "scratch": "shipping"}
+    assert found[0].label == "billing"
 
 
-def test_most_seeds_decide(folder):
+def test_the_majority_of_seeds_decides(folder):
     entry = made.entry("lora", 0.5, seeds=3, rows=2)
     entry.predictions.chosen[:] = np.array([[0, 1], [0, 1], [1, 0]])
-    assert results._most_seeds(entry, num_labels=2).tolist() == [0, 1]
+    assert results._majority_of_seeds(entry.predictions, num_labels=2).tolist() == [0, 1]
 
 
-def test_a_test_of_one_class_is_known(folder):
+def test_a_test_split_of_one_class_is_noticed(folder):
     write(folder.data("all") / "test.jsonl", [{"text": "t", "label": "billing", "from": ""}] * 4)
     for path in folder.path.glob("runs/*/predictions.jsonl"):
         write(path, [{"label": "billing", "predicted": "billing", "probability": 0.9}] * 4)
     table = read(folder)
     assert table.one_class == "billing"
-    assert "Every test row has the label 'billing'." in results.result_notes(table, SPEC, jobs=1, threads=1)
+    assert "Every test row has the label 'billing'." in results.build_notes(table, SPEC, jobs=1, threads=1)
 
 
-def test_one_seed_is_said():
+def test_one_seed_is_noted():
     spec = ComparisonSpec("t.csv", None, "mini", ("lora",), (0,), ("all",), 0, {}, {})
-    (note,) = results.result_notes(made.standing([made.entry("lora", 0.9)]), spec, jobs=1, threads=2)
+    (note,) = results.build_notes(made.standing([made.entry("lora", 0.9)]), spec, jobs=1, threads=2)
     assert note.startswith("One seed: intervals and tests are over the test rows alone.")

@@ -1,4 +1,4 @@
-"""The search: fair, on top of the defaults, and able to go on where it stopped."""
+"""The search: the same number of trials for all, the defaults among them, and resumable."""
 
 import importlib.util
 
@@ -14,50 +14,50 @@ LORA = methods.get_method("lora")
 
 
 def run(folder, *, number, stop_after=None, fixed=(), judge=lambda params: params.get("training.learning_rate", 0.0)):
-    """(record, what was asked); stops as a killed process would, before the answer is told."""
-    asked = []
-    asking = search.trials(LORA, number=number, folder=folder, fixed=set(fixed))
+    """Return (record, proposals). With `stop_after` it stops like a killed process, before the result is sent."""
+    proposed = []
+    proposals = search.propose_trials(LORA, number=number, folder=folder, fixed=set(fixed))
     try:
-        index, params = next(asking)
+        index, params = next(proposals)
         while True:
-            asked.append((index, params))
-            if len(asked) == stop_after:
-                return None, asked
-            index, params = asking.send(Trial(params, judge(params), 0.5))
+            proposed.append((index, params))
+            if len(proposed) == stop_after:
+                return None, proposed
+            index, params = proposals.send(Trial(params, judge(params), 0.5))
     except StopIteration as stop:
-        return stop.value, asked
+        return stop.value, proposed
 
 
 def test_the_first_trial_has_the_defaults_and_the_best_wins(tmp_path):
-    record, asked = run(tmp_path, number=6)
-    assert [index for index, _ in asked] == [0, 1, 2, 3, 4, 5]
-    assert asked[0] == (0, {})
+    record, proposed = run(tmp_path, number=6)
+    assert [index for index, _ in proposed] == [0, 1, 2, 3, 4, 5]
+    assert proposed[0] == (0, {})
     assert len(record.trials) == 6
-    assert record.best.accuracy == max(params["training.learning_rate"] for _, params in asked[1:])
-    assert all(set(params) == set(search.ranges(LORA, fixed=set())) for _, params in asked[1:])
+    assert record.best.accuracy == max(params["training.learning_rate"] for _, params in proposed[1:])
+    assert all(set(params) == set(search.search_space(LORA, fixed=set())) for _, params in proposed[1:])
 
 
-def test_defaults_stay_when_nothing_is_better(tmp_path):
+def test_the_defaults_stay_when_nothing_is_better(tmp_path):
     record, _ = run(tmp_path, number=4, judge=lambda params: 0.2 if params else 0.9)
     assert record.best.params == {}
 
 
-def test_a_stopped_search_asks_the_same_trial_again_and_ends_like_an_unbroken_one(tmp_path):
-    whole, asked = run(tmp_path / "a", number=6)
+def test_a_stopped_search_repeats_its_trial_and_ends_like_an_uninterrupted_one(tmp_path):
+    whole, proposed = run(tmp_path / "a", number=6)
     for stop_after in (1, 3):
         place = tmp_path / f"b{stop_after}"
         _, before = run(place, number=6, stop_after=stop_after)
         record, after = run(place, number=6)
         assert before[-1] == after[0]
-        assert [*before[:-1], *after] == asked
+        assert [*before[:-1], *after] == proposed
         assert record == whole
     again, nothing = run(tmp_path / "a", number=6)
     assert (again, nothing) == (whole, [])
 
 
 def test_failed_trials_count_and_do_not_win(tmp_path):
-    record, asked = run(tmp_path, number=4, judge=lambda params: None if params else 0.1)
-    assert len(asked) == 4
+    record, proposed = run(tmp_path, number=4, judge=lambda params: None if params else 0.1)
+    assert len(proposed) == 4
     assert record.best == Trial({}, 0.1, 0.5)
     nothing, _ = run(tmp_path / "none", number=3, judge=lambda params: None)
     assert nothing.best is None
@@ -69,40 +69,40 @@ def test_ties_go_to_the_lower_loss_then_to_the_earlier():
     assert TrialRecord(trials).best == trials[1]
 
 
-def test_it_looks_around_the_rate_that_would_be_taken():
-    around = search.ranges(LORA, fixed=set(), lr=5e-3)["training.learning_rate"]
-    assert (around.low, around.high) == pytest.approx((1e-3, 1e-2)), "within the way's range"
+def test_rates_around_the_default_are_searched():
+    around = search.search_space(LORA, fixed=set(), learning_rate=5e-3)["training.learning_rate"]
+    assert (around.low, around.high) == pytest.approx((1e-3, 1e-2)), "within the method's range"
 
 
 def test_what_the_user_fixed_is_not_searched(tmp_path):
-    _, asked = run(tmp_path, number=3, fixed=["training.learning_rate", "method.rank"], judge=lambda params: 0.5)
-    assert all(not {"training.learning_rate", "method.rank"} & set(params) for _, params in asked)
-    everything = set(search.ranges(LORA, fixed=set()))
-    record, asked = run(tmp_path / "all", number=3, fixed=everything, judge=lambda params: 0.5)
-    assert len(asked) == len(record.trials) == 1, "nothing is left to look for"
+    _, proposed = run(tmp_path, number=3, fixed=["training.learning_rate", "method.rank"], judge=lambda params: 0.5)
+    assert all(not {"training.learning_rate", "method.rank"} & set(params) for _, params in proposed)
+    everything = set(search.search_space(LORA, fixed=set()))
+    record, proposed = run(tmp_path / "all", number=3, fixed=everything, judge=lambda params: 0.5)
+    assert len(proposed) == len(record.trials) == 1, "nothing is left to search"
 
 
-def test_trials_are_shared_out_evenly():
-    assert search.share_out(20, 5) == 4
-    assert search.share_out(23, 5) == 4
-    with pytest.raises(UserError, match=r"9 trials are too few for 5 ways[\s\S]*--search 10 or more"):
-        search.share_out(9, 5)
+def test_each_method_gets_the_same_number_of_trials():
+    assert search.trials_per_method(20, num_methods=5) == 4
+    assert search.trials_per_method(23, num_methods=5) == 4
+    with pytest.raises(UserError, match=r"9 trials are too few for 5 methods[\s\S]*--search 10 or more"):
+        search.trials_per_method(9, num_methods=5)
 
 
 @pytest.mark.parametrize("name", methods.method_names())
-def test_every_way_declares_knobs_it_has(name):
-    kind = methods.get_method(name)
-    ranges = search.ranges(kind, fixed=set())
-    low, high = kind.learning_rate_range
-    assert low <= ranges["training.learning_rate"].low < kind.learning_rate < ranges["training.learning_rate"].high <= high
+def test_every_method_declares_options_it_has(name):
+    method = methods.get_method(name)
+    space = search.search_space(method, fixed=set())
+    low, high = method.learning_rate_range
+    assert low <= space["training.learning_rate"].low < method.learning_rate < space["training.learning_rate"].high <= high
     for corner in (0, -1):
-        tree = search.nested(
-            {option: where[corner and 1] if isinstance(where, Span) else where[corner] for option, where in ranges.items()}
+        tree = search.nest_options(
+            {option: span[corner and 1] if isinstance(span, Span) else span[corner] for option, span in space.items()}
         )
         methods.build_method(name, tree.get("method", {}))
 
 
-def test_without_optuna_the_way_out_is_said(monkeypatch):
+def test_without_optuna_the_fix_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'finewright\[search\]'"):
         search.check_installed()

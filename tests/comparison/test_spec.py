@@ -1,4 +1,4 @@
-"""Who takes part: ways, sizes, seeds, knobs; everything wrong is said before anything is done."""
+"""What is compared: methods, sizes, seeds, options. Mistakes are found before anything is done."""
 
 import shlex
 from collections import Counter
@@ -24,7 +24,7 @@ def dataset(**counts):
     return Dataset(rows(**counts), [], [], labels, "text", [], "f")
 
 
-def test_scratch_is_always_there_and_at_the_end():
+def test_scratch_is_always_compared_and_last():
     assert comparison_spec.choose_methods(["lora"]) == ["lora", "scratch"]
     assert comparison_spec.choose_methods(["scratch", "full", "lora", "full"]) == ["full", "lora", "scratch"]
     every = comparison_spec.choose_methods(None)
@@ -51,21 +51,21 @@ def test_sizes_are_ascending_named_and_checked():
     assert comparison_spec.choose_sizes(["all", "50", 10], dataset=data) == ("10", "50", "all")
     assert comparison_spec.choose_sizes(["100", "all"], dataset=data) == ("all",)
     for wrong in ("1", "101", "0"):
-        with pytest.raises(UserError, match=rf"wanted {wrong} training rows; there are 100, and 2 labels want a row each"):
+        with pytest.raises(UserError, match=rf"wanted {wrong} training rows; there are 100, and 2 labels need a row each"):
             comparison_spec.choose_sizes([wrong], dataset=data)
     for wrong in ("many", "-5", "1.5", ""):
         with pytest.raises(UserError, match="wanted a number of rows or 'all'"):
             comparison_spec.choose_sizes([wrong], dataset=data)
 
 
-def test_members_are_every_way_size_and_seed():
+def test_runs_are_every_method_size_and_seed():
     found = comparison_spec.list_runs(SPEC, ["lora", "scratch"])
     assert len(found) == len(set(found)) == 2 * 2 * 2
     assert found[0] == RunSpec("lora", "all", 0)
     assert RunSpec("scratch", "50", 1).name == "scratch-50-seed1"
 
 
-def test_knobs_of_one_way_stand_under_its_name():
+def test_options_of_one_method_are_below_its_name():
     tree = {"training": {"max_steps": 5}, "lora": {"rank": 4, "training": {"learning_rate": 1e-3}}}
     shared, own = comparison_spec.split_options(tree, ["lora", "scratch"])
     assert shared == {"training": {"max_steps": 5}}
@@ -76,20 +76,20 @@ def test_knobs_of_one_way_stand_under_its_name():
     ("tree", "message"),
     [
         ({"lora": {"rnak": 4}}, "did you mean 'rank'"),
-        ({"training": {"lrr": 4}}, "did you mean 'lr'"),
-        ({"lora": {"training": {"learning_rate": -1}}}, r"train\.lr = -1"),
-        ({"lora": 5}, "wanted knobs of this way, found 5"),
-        ({"full": {"training": {"learning_rate": 1}}}, "this way is not compared"),
-        ({"method": {"rank": 4}}, "knobs of a method belong to one way of several"),
+        ({"training": {"learning_rat": 4}}, "did you mean 'learning_rate'"),
+        ({"lora": {"training": {"learning_rate": -1}}}, r"training\.learning_rate = -1"),
+        ({"lora": 5}, "wanted options of this method, found 5"),
+        ({"full": {"training": {"learning_rate": 1}}}, "this method is not compared"),
+        ({"method": {"rank": 4}}, "several methods are compared: an option must name its method"),
         ({"lora": {"data": {"max_length": 4}}}, "unknown knob"),
     ],
 )
-def test_wrong_knobs_are_refused(tree, message):
+def test_wrong_options_are_refused(tree, message):
     with pytest.raises(UserError, match=message):
         comparison_spec.split_options(tree, ["lora", "scratch"])
 
 
-def test_the_command_makes_the_same_again():
+def test_the_command_repeats_the_comparison():
     options = {"training": {"max_steps": 5}, "data": {"text_column": "a b"}}
     spec = ComparisonSpec(
         "t 1.csv", "x.csv", "mini", ("lora", "scratch"), (3, 4), ("50", "all"), 8, options, {"lora": {"method": {"rank": 4}}}
@@ -104,6 +104,6 @@ def test_the_command_makes_the_same_again():
     assert settings == ["training.max_steps=5", "data.text_column=a b", "lora.rank=4", "seed=3"]
 
 
-def test_members_hold_nothing_out():
+def test_runs_hold_nothing_out():
     options = comparison_spec.run_data_options(SPEC, dataset(a=3, b=3))
     assert (options["test_fraction"], options["validation_fraction"], options["text_column"]) == (0, 0, None)

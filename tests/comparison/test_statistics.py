@@ -22,25 +22,25 @@ def test_macro_f1_is_scikit_learns():
     assert statistics.macro_f1(chosen, targets, num_labels=5) == pytest.approx(expected)
 
 
-def test_the_interval_of_macro_f1_holds_its_value_where_labels_are_missing(few):
+def test_the_interval_of_macro_f1_contains_its_value_where_labels_are_missing(few):
     """A test of one class among six; and forty labels of which resamples lack many."""
     one = Predictions(np.array([[0] * 27 + [1] * 3, [0] * 30]), np.zeros(30, dtype=int))
     right = Predictions(np.zeros((1, 30), dtype=int), np.zeros(30, dtype=int))
     rng = np.random.default_rng(0)
     targets = np.arange(120) % 40
     many = Predictions(np.where(rng.random((2, 120)) < 0.7, targets, rng.integers(0, 40, (2, 120))), targets)
-    for way, expected in ((one, (27 / 57 + 1) / 2), (right, 1.0), (many, None)):
-        summary = statistics.summarise({"a": way}, num_labels=50)["a"]
+    for method, expected in ((one, (27 / 57 + 1) / 2), (right, 1.0), (many, None)):
+        summary = statistics.summarise({"a": method}, num_labels=50)["a"]
         low, high = summary.macro_f1_ci95
         assert low <= summary.macro_f1 <= high
         assert expected is None or summary.macro_f1 == pytest.approx(expected)
 
 
-def test_means_are_over_seeds_and_the_interval_holds_them(few):
-    way = made.predictions(0.8, seeds=3)
-    summary = statistics.summarise({"a": way}, num_labels=2)["a"]
-    assert summary.accuracy == pytest.approx(np.mean([(one == way.targets).mean() for one in way.chosen]))
-    f1s = [f1_score(way.targets, one, average="macro") for one in way.chosen]
+def test_means_are_over_seeds_and_within_their_interval(few):
+    method = made.predictions(0.8, seeds=3)
+    summary = statistics.summarise({"a": method}, num_labels=2)["a"]
+    assert summary.accuracy == pytest.approx(np.mean([(one == method.targets).mean() for one in method.chosen]))
+    f1s = [f1_score(method.targets, one, average="macro") for one in method.chosen]
     assert summary.macro_f1 == pytest.approx(np.mean(f1s))
     assert summary.accuracy_ci95[0] < summary.accuracy < summary.accuracy_ci95[1]
     assert summary.macro_f1_ci95[0] < summary.macro_f1 < summary.macro_f1_ci95[1]
@@ -49,18 +49,18 @@ def test_means_are_over_seeds_and_the_interval_holds_them(few):
 def test_with_one_seed_the_interval_is_the_one_of_rows(few):
     """Normal approximation of a share: 0.8 ± 1.96 · sqrt(0.16 / 1000)."""
     targets = np.zeros(1000, dtype=int)
-    way = Predictions(np.array([[0] * 800 + [1] * 200]), targets)
-    low, high = statistics.summarise({"a": way}, num_labels=2)["a"].accuracy_ci95
+    method = Predictions(np.array([[0] * 800 + [1] * 200]), targets)
+    low, high = statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95
     assert (low, high) == pytest.approx((0.7752, 0.8248), abs=0.004)
 
 
 def test_all_rows_right_is_not_certainty(few):
-    way = Predictions(np.zeros((2, 30), dtype=int), np.zeros(30, dtype=int))
-    assert statistics.summarise({"a": way}, num_labels=2)["a"].accuracy_ci95 == wilson_interval(30, 30)
+    method = Predictions(np.zeros((2, 30), dtype=int), np.zeros(30, dtype=int))
+    assert statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95 == wilson_interval(30, 30)
 
 
 def test_seeds_that_differ_widen_the_interval_and_few_of_them_are_stretched():
-    """Constant over rows, so that only the seeds speak: the variance of their mean is s² / S, not (S - 1) / S of it."""
+    """Constant over rows, so that only the seeds vary: the variance of their mean is s² / S, not (S - 1) / S of it."""
     rng = np.random.default_rng(0)
     accuracies = np.array([0.5, 0.6, 0.7])
     values = np.repeat(accuracies[:, None], 100_000, axis=1)
@@ -70,7 +70,7 @@ def test_seeds_that_differ_widen_the_interval_and_few_of_them_are_stretched():
     assert (statistics._over_seeds(values[:1], np.zeros((1, 100_000), dtype=int)) == 0.5).all()
 
 
-def test_the_same_seed_gives_the_same_interval_and_ways_do_not_disturb_each_other(few):
+def test_the_same_seed_gives_the_same_interval_and_methods_do_not_affect_each_other(few):
     candidates = {"a": made.predictions(0.8), "b": made.predictions(0.7, seed=1)}
     both, again = (statistics.summarise(candidates, num_labels=2) for _ in range(2))
     assert both == again
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_interval_and_ways_do_not_disturb_each_othe
 
 
 def _simulated(rng, *, seeds, rows, ability, spread):
-    """Right or wrong by a logistic model: rows are easy or hard for all, ways and seeds are able or not."""
+    """Right or wrong by a logistic model: rows are easy or hard for all, methods and seeds are good or bad."""
     ease = rng.normal(0, 1.5, rows)
     own = [rng.normal(0, 0.75, rows) for _ in ability]
     talent = [rng.normal(0, spread, (seeds, 1)) for _ in ability]
@@ -88,30 +88,30 @@ def _simulated(rng, *, seeds, rows, ability, spread):
 
 
 def _claims(rng, *, ability, trials, **options):
-    """Share of comparisons that tell any two ways apart."""
+    """Share of comparisons that tell any two methods apart."""
     compared = [dict(enumerate(_simulated(rng, ability=ability, **options))) for _ in range(trials)]
     return np.mean([any(pair.told_apart for pair in statistics.compare_pairs(candidates)) for candidates in compared])
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.3), (3, 0.0), (3, 0.3), (5, 0.5)])
-def test_equally_good_ways_are_rarely_told_apart(seeds, spread):
-    """Any false claim among all pairs of four ways: nominally 5 %, and with 200 trials 10 % is three standard errors above."""
+def test_equally_good_methods_are_rarely_told_apart(seeds, spread):
+    """Any false claim among all pairs of four methods: nominally 5 %, and with 200 trials 10 % is three standard errors above."""
     assert _claims(np.random.default_rng(seeds), ability=[1.5] * 4, trials=200, seeds=seeds, rows=150, spread=spread) < 0.1
 
 
-def test_a_difference_that_is_there_is_found():
+def test_a_real_difference_is_found():
     assert _claims(np.random.default_rng(7), ability=[1.5, 1.5, 2.8], trials=50, seeds=3, rows=300, spread=0.2) > 0.8
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(3, 0.1), (3, 0.4), (5, 0.4)])
-def test_intervals_hold_the_truth_nearly_as_often_as_they_say(seeds, spread, monkeypatch):
+def test_intervals_contain_the_truth_nearly_as_often_as_they_claim(seeds, spread, monkeypatch):
     monkeypatch.setattr(statistics, "NUM_RESAMPLES", 500)
     rng, held = np.random.default_rng(3), []
     noise = 1.5 + rng.normal(0, 1, 1_000_000) * np.sqrt(1.5**2 + 0.75**2 + spread**2)
     truth = (1 / (1 + np.exp(-noise))).mean()
     for _ in range(150):
-        (way,) = _simulated(rng, seeds=seeds, rows=150, ability=(1.5,), spread=spread)
-        low, high = statistics.summarise({"a": way}, num_labels=2)["a"].accuracy_ci95
+        (method,) = _simulated(rng, seeds=seeds, rows=150, ability=(1.5,), spread=spread)
+        low, high = statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95
         held.append(low <= truth <= high)
     assert np.mean(held) > 0.89
 
@@ -145,16 +145,16 @@ def test_students_t_by_hand():
     assert statistics.p_value(one, other, common=common) == pytest.approx(expected)
 
 
-def test_a_seed_cannot_move_a_baseline_but_could_have_moved_a_way_with_one_run_left():
-    way, other = made.predictions(0.8, seeds=3), made.predictions(0.6, seed=5)
-    common = statistics.spread([way])
+def test_a_seed_cannot_move_a_baseline_but_could_have_moved_a_method_with_one_run_left():
+    method, other = made.predictions(0.8, seeds=3), made.predictions(0.6, seed=5)
+    common = statistics.spread([method])
     fixed = Predictions(other.chosen, other.targets, seeded=False)
-    assert statistics.p_value(way, other, common=common) > statistics.p_value(way, fixed, common=common)
+    assert statistics.p_value(method, other, common=common) > statistics.p_value(method, fixed, common=common)
 
 
-def test_identical_ways_cannot_be_told_apart():
-    way = made.predictions(0.8, seeds=2)
-    assert statistics.p_value(way, way, common=statistics.spread([way])) == 1.0
+def test_identical_methods_cannot_be_told_apart():
+    method = made.predictions(0.8, seeds=2)
+    assert statistics.p_value(method, method, common=statistics.spread([method])) == 1.0
     alike, wrong = _right([1] * 9, [1] * 9), _right([0] * 9, [0] * 9)
     common = statistics.spread([alike, wrong])
     assert statistics.p_value(alike, alike, common=common) == 1.0
@@ -179,6 +179,6 @@ def test_pairs_are_all_pairs_and_corrected_together():
     assert pairs["a", "b"].p_value >= statistics.p_value(candidates["a"], candidates["b"], common=None)
 
 
-def test_nothing_to_compare_is_no_error():
+def test_an_empty_comparison_is_no_error():
     assert statistics.summarise({}, num_labels=2) == {}
     assert statistics.compare_pairs({}) == []

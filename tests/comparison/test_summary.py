@@ -1,4 +1,4 @@
-"""Two sentences that claim what the tests carry and nothing else."""
+"""The verdict: two sentences that claim what the tests show and nothing else."""
 
 import re
 
@@ -14,7 +14,7 @@ def sentences(*entries, **options):
     return summary.summarise(made.standing(entries, **options))
 
 
-def test_ways_that_cannot_be_told_apart_are_said_to_be_so_with_their_price():
+def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
     first, second = sentences(
         twice("lora", 0.92, number=0),
         twice("full", 0.93, number=2),
@@ -36,36 +36,36 @@ def test_a_clear_winner_is_named_with_its_interval():
     assert first.endswith("is more accurate here than all others.")
 
 
-def test_pre_training_that_did_harm_is_said_to_have_cost():
+def test_pre_training_that_did_harm_is_a_cost():
     _, second = sentences(made.entry("lora", 0.5), made.entry("scratch", 0.95, kind="random", number=1))
     assert second.startswith("Pre-training cost 52 points of accuracy in these runs (lora 46.0% against scratch 98.5%")
 
 
-def test_too_few_rows_carry_nothing():
+def test_too_few_rows_show_nothing():
     first, second = sentences(made.entry("lora", 0.8, rows=12), made.entry("scratch", 0.6, kind="random", number=1, rows=12))
     assert "cannot be told apart here" in first
-    assert second.startswith("Whether pre-training was worth anything cannot be told from these rows (lora ")
+    assert second.startswith("These rows do not show whether pre-training helps (lora ")
 
 
-def test_a_baseline_ahead_is_said_to_be_ahead():
+def test_a_baseline_that_is_ahead_is_named():
     _, second = sentences(made.entry("lora", 0.5, rows=400), made.entry("bag-of-words", 0.9, kind="baseline", number=1, rows=400))
     assert "ahead of lora" in second
 
 
-def test_three_alike_name_the_highest_and_all_alike_name_nobody():
+def test_three_alike_name_the_best_and_all_alike_name_none():
     candidates = [made.entry(name, 0.8, number=number) for number, name in enumerate(("a", "b", "c"))]
     first, *_ = sentences(*candidates, made.entry("majority", 0.3, kind="baseline", number=9))
     assert "is the most accurate here, and" in first
     assert "cannot be told apart from it; all others are less accurate" in first
     first, *_ = sentences(*candidates, made.entry("d", 0.8, number=5))
-    assert first.startswith("With one run each, nothing of what was tried can be told apart here from d (")
+    assert first.startswith("With one run each, nothing that was tried can be told apart here from d (")
 
 
-def test_one_class_one_way_and_nothing():
+def test_one_class_one_method_and_nothing():
     assert sentences(made.entry("lora", 0.9), one_class="spam")[0].startswith("Every test row has the label 'spam'")
     assert sentences(made.entry("lora", 0.9))[0].startswith("Only lora (")
     assert sentences(made.entry("lora", None, reasons=["failed"])) == ["Nothing was measured."]
 
 
-def test_probabilities_in_words():
-    assert [summary.shown_p(value) for value in (1e-9, 0.0123, 0.5, 1.0)] == ["< 0.001", "= 0.012", "= 0.50", "= 1.00"]
+def test_p_values_as_text():
+    assert [summary.format_p(value) for value in (1e-9, 0.0123, 0.5, 1.0)] == ["< 0.001", "= 0.012", "= 0.50", "= 1.00"]

@@ -1,4 +1,4 @@
-"""Pieces of a comparison's work, called here as their processes call them."""
+"""The work of a comparison, called as its processes call it."""
 
 import errno
 import json
@@ -16,10 +16,10 @@ from finewright import methods
 from finewright.comparison import worker
 from finewright.core import files as file_system
 from finewright.core import hardware, interrupts, units
-from finewright.core.config import DataConfig, RunConfig, build_options
+from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.events import StepCompleted
 from finewright.core.interrupts import Interrupted
-from finewright.data.dataset import DatasetCache
 from finewright.runs import verify
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
@@ -28,18 +28,13 @@ from support import killer, lives, tiny
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    root = tmp_path_factory.mktemp("member")
+    root = tmp_path_factory.mktemp("worker")
     tiny.folder(root / "gpt2")
     tiny.tickets(root / "tickets.csv", count=60)
     return root
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    monkeypatch.setattr(worker, "_shared", DatasetCache())
-
-
-def heard():
+def recorded():
     events = []
     return events, events.append
 
@@ -47,39 +42,42 @@ def heard():
 def test_rows_and_token_ids_are_read_once(place, monkeypatch):
     options = DataConfig().model_dump()
     request = {"model": str(place / "gpt2"), "data": [(str(place / "tickets.csv"), options)] * 2}
-    worker.prepare(request)
-    dataset = worker._shared.read(str(place / "tickets.csv"), options=DataConfig())
-    known = worker._shared.ids(str((place / "gpt2").resolve()))
+    prepared = worker.Worker()
+    prepared.prepare(request)
+    dataset = prepared.cache.read(str(place / "tickets.csv"), options=DataConfig())
+    known = prepared.cache.ids(str((place / "gpt2").resolve()))
     assert set(known) == {row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
     monkeypatch.setattr("finewright.data.dataset.read_dataset", None)
-    settings = build_options(RunConfig, {"model": str(place / "gpt2"), "training": {"max_steps": 3, "num_threads": 1}})
+    options = {"training": {"max_steps": 3, "num_threads": 1}, "method": {"rank": 2}}
     before = dict(known)
-    found = worker.training_plan(str(place / "tickets.csv"), settings=settings, name="lora", options={"rank": 2})
-    assert worker._shared.ids(str((place / "gpt2").resolve())) == before
+    request = {"model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "method": "lora", "options": options}
+    found = worker.plan_method(request, cache=prepared.cache)
+    assert known == before
     assert found["plan"]["trainable_parameters"] == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
     assert found["plan"]["steps"] == 3
 
 
-def test_planning_wants_no_weights(place, tmp_path):
+def test_planning_needs_no_weights(place, tmp_path):
     shutil.copytree(place / "gpt2", tmp_path / "shape", ignore=shutil.ignore_patterns("*.safetensors"))
     request = {"model": str(tmp_path / "shape"), "data": [(str(place / "tickets.csv"), DataConfig().model_dump())]}
-    worker.prepare(request)
+    planner = worker.Worker()
+    planner.prepare(request)
     out = tmp_path / "plan.json"
     request = {"kind": "plan", "model": str(tmp_path / "shape"), "data": str(place / "tickets.csv"), "out": str(out)}
-    worker.perform(request | {"way": "lora", "options": QUICK}, lambda event: None)
+    planner.perform(request | {"method": "lora", "options": QUICK}, lambda event: None)
     assert json.loads(out.read_text())["methods"]["lora"]["plan"]["steps"] == 2
 
 
 QUICK = {"training": {"max_steps": 2, "num_threads": 1}}
 
 
-def planned(place, out, way, options):
+def planned(place, out, method, options):
     request = {"kind": "plan", "model": str(place / "gpt2"), "data": str(place / "tickets.csv")}
-    worker.perform(request | {"way": way, "options": options, "out": str(out)}, lambda event: None)
-    return json.loads(out.read_text())["methods"][way]
+    worker.Worker().perform(request | {"method": method, "options": options, "out": str(out)}, lambda event: None)
+    return json.loads(out.read_text())["methods"][method]
 
 
-def test_a_way_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
+def test_a_method_that_cannot_be_planned_is_answered_with_its_reason(place, tmp_path):
     found = planned(place, tmp_path / "a.json", "freeze", {"method": {"num_layers": 99}, "training": {"num_threads": 1}})
     assert "wanted the top 99 layers trained, the model has 3" in found["error"]
     assert planned(place, tmp_path / "b.json", "lora", QUICK)["plan"]["peak_memory_bytes"] > 0
@@ -93,26 +91,33 @@ def test_setups_are_fitted_to_the_budget(place, tmp_path):
     assert tight["budget_bytes"] == given
 
 
-def test_a_way_whose_packages_are_missing_is_answered_with_what_brings_them(place, tmp_path, monkeypatch):
+def test_a_method_whose_packages_are_missing_is_answered_with_the_fix(place, tmp_path, monkeypatch):
     monkeypatch.setattr("finewright.models.quantization.missing_packages", lambda: ["bitsandbytes"])
     answer = planned(place, tmp_path / "a.json", "qlora", {})["error"]
-    assert "qlora wants bitsandbytes, not installed here" in answer
+    assert "qlora needs bitsandbytes, not installed here" in answer
     assert "pip install" in answer
 
 
-def test_the_machine_says_what_it_has(tmp_path):
-    worker.perform({"kind": "machine", "out": str(tmp_path / "machine.json")}, lambda event: None)
+def test_the_machine_is_described(tmp_path):
+    worker.Worker().perform({"kind": "machine", "out": str(tmp_path / "machine.json")}, lambda event: None)
     found = json.loads((tmp_path / "machine.json").read_text())
     assert found["device"] == hardware.detect().device
     assert found["cpu_count"] >= 1
     assert found["memory_bytes"] > 10**8
 
 
-STEPS = {"max_steps": 8, "tokens_per_micro_batch": 120, "precision": "float32", "threads": 1, "logging_steps": 1, "save_steps": 2}
+STEPS = {
+    "max_steps": 8,
+    "tokens_per_micro_batch": 120,
+    "precision": "float32",
+    "num_threads": 1,
+    "logging_steps": 1,
+    "save_steps": 2,
+}
 
 
 class Here:
-    """What stands for the twin of a run where forking would be no clean copy: the one that all tests ask."""
+    """Stands for the clean process of a run, because forking here would be no clean copy: the one that all tests share."""
 
     def __init__(self, work):
         self.ask = verify._answer_elsewhere
@@ -135,22 +140,22 @@ def quiet():
 
 def trained(place, out, *, notify=lambda event: None, **changes):
     request = {"id": "m", "kind": "train", "model": str(place / "gpt2"), "method": "lora", "out": str(out)}
-    options = {"train": STEPS | changes}
-    worker.perform(request | {"options": options, "data": str(place / "tickets.csv")}, notify)
+    options = {"training": STEPS | changes}
+    worker.Worker().perform(request | {"options": options, "data": str(place / "tickets.csv")}, notify)
 
 
 @contextmanager
 def signalled(number, *, after):
-    """Inside, this process gets a signal once so many updates are made."""
-    honest = worker._Speaker.hear
+    """Send this process a signal after that many updates within this block."""
+    honest = worker._Progress.__call__
 
-    def hear(self, event):
+    def report(self, event):
         honest(self, event)
-        if getattr(event, "step", 0) == after and type(event).__name__ == "Stepped":
+        if getattr(event, "step", 0) == after and isinstance(event, StepCompleted):
             os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker._Speaker, "hear", hear)
+        patch.setattr(worker._Progress, "__call__", report)
         yield
 
 
@@ -172,13 +177,13 @@ def killed(runs, tmp_path):
     return RunFolder(shutil.copytree(runs[1].path, tmp_path / "killed"))
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_and_with_its_learning_rate(place, runs, killed, monkeypatch):
-    """The default rate is another one by now."""
+def test_a_killed_run_resumes_from_its_checkpoint_and_with_its_learning_rate(place, runs, killed, monkeypatch):
+    """Even if the default rate has changed since."""
     assert killed.committed_step == 4
-    monkeypatch.setattr(methods.get_method("lora"), "lr", 7e-4)
-    events, notify = heard()
+    monkeypatch.setattr(methods.get_method("lora"), "learning_rate", 7e-4)
+    events, notify = recorded()
     trained(place, killed.path, notify=notify)
-    assert [event["message"] for event in events if event["event"] == "said"] == ["goes on after step 4"]
+    assert [event["message"] for event in events if event["event"] == "said"] == ["resumes after step 4"]
     assert lives.made(killed) == lives.made(runs[0])
 
 
@@ -187,35 +192,35 @@ def damage(killed):
 
 
 def change(killed):
-    asked = json.loads(killed.config.read_text())
-    asked["order"]["settings"]["budget"] = "3GB"
-    killed.config.write_text(json.dumps(asked))
+    config = json.loads(killed.config.read_text())
+    config["order"]["settings"]["memory_budget"] = "3GB"
+    killed.config.write_text(json.dumps(config))
 
 
-def other_facts(killed):
-    asked = json.loads(killed.config.read_text())
-    asked["facts"]["device"] = "cuda"
-    killed.config.write_text(json.dumps(asked))
+def other_device(killed):
+    config = json.loads(killed.config.read_text())
+    config["facts"]["device"] = "cuda"
+    killed.config.write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
     ("how", "why"),
     [
         (damage, "not readable: "),
-        (change, "the run that is here was asked for something else:\n  budget: '3GB' → None"),
-        (other_facts, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
+        (change, "the run that is here was asked for something else:\n  memory_budget: '3GB' → None"),
+        (other_device, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
     ],
 )
-def test_a_run_that_cannot_go_on_is_begun_anew(place, runs, killed, how, why):
+def test_a_run_that_cannot_resume_starts_again(place, runs, killed, how, why):
     how(killed)
-    events, notify = heard()
+    events, notify = recorded()
     trained(place, killed.path, notify=notify)
-    (said,) = [event["message"] for event in events if event["event"] == "said"]
-    assert said.startswith(f"cannot go on and begins anew: {why}")
+    (message,) = [event["message"] for event in events if event["event"] == "said"]
+    assert message.startswith(f"cannot resume, starts again: {why}")
     assert lives.made(killed) == lives.made(runs[0])
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(place, runs, killed):
+def test_a_run_whose_checkpoints_are_all_damaged_starts_again(place, runs, killed):
     for file in killed.checkpoints.glob("*/trained.safetensors"):
         file.write_bytes(b"")
     trained(place, killed.path)
@@ -223,7 +228,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(place, runs, killed
     assert result == files
 
 
-def test_a_termination_lets_the_step_end_and_saves_it(place, tmp_path):
+def test_sigterm_lets_the_step_end_and_saves_it(place, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted), signalled(signal.SIGTERM, after=5):
         trained(place, tmp_path / "r")
@@ -231,7 +236,7 @@ def test_a_termination_lets_the_step_end_and_saves_it(place, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_step_that_a_termination_cannot_wait_for_is_dropped_and_the_one_before_saved(place, runs, tmp_path, monkeypatch):
+def test_a_step_that_takes_too_long_after_sigterm_is_dropped_and_the_one_before_saved(place, runs, tmp_path, monkeypatch):
     """In its sixth backward pass."""
     honest, calls = torch.Tensor.backward, []
 
@@ -254,11 +259,11 @@ def test_a_step_that_a_termination_cannot_wait_for_is_dropped_and_the_one_before
     assert lives.made(RunFolder(tmp_path / "r")) == lives.made(runs[0])
 
 
-def test_whoever_waits_for_an_end_waits_longer_than_it_may_take():
+def test_the_wait_for_an_end_is_longer_than_an_end_may_take():
     assert worker._SECONDS_FOR_A_STEP < interrupts.PATIENCE_S < worker._SECONDS_FOR_AN_END
 
 
-def test_what_goes_wrong_in_a_run_that_goes_on_is_told_and_its_folder_stays(place, killed, monkeypatch):
+def test_an_error_in_a_resumed_run_is_raised_and_its_folder_stays(place, killed, monkeypatch):
     def fails(*args, **extra):
         raise UserError("scores differ", code=ExitCode.MISMATCH)
 
@@ -268,7 +273,7 @@ def test_what_goes_wrong_in_a_run_that_goes_on_is_told_and_its_folder_stays(plac
     assert killed.committed_step == 8
 
 
-def test_only_a_run_is_gone_on_with(tmp_path):
+def test_only_a_run_is_resumed(tmp_path):
     run = RunFolder(tmp_path / "r")
     assert not worker._was_begun(run)
     run.path.mkdir()
@@ -284,20 +289,20 @@ def test_only_a_run_is_gone_on_with(tmp_path):
     assert not worker._was_begun(run), "a finished run stays"
 
 
-def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
+def test_a_run_in_use_is_left_alone(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "r")
     (run.checkpoints / "step-00000001").mkdir(parents=True)
     run.lock()
     monkeypatch.setattr(worker, "_SECONDS_FOR_AN_END", 0.0)
-    for look in (worker._was_begun, worker._clear):
+    for use in (worker._was_begun, worker._remove):
         with pytest.raises(UserError, match="locked by pid") as caught:
-            look(RunFolder(run.path))
+            use(RunFolder(run.path))
         assert caught.value.code == ExitCode.MISMATCH
     run.release()
     assert run.begun
 
 
-def test_a_process_that_still_saves_its_step_is_waited_for(tmp_path):
+def test_a_process_that_still_saves_its_step_is_awaited(tmp_path):
     run = RunFolder(tmp_path / "r")
     (run.checkpoints / "step-00000001").mkdir(parents=True)
     run.lock()
@@ -305,7 +310,7 @@ def test_a_process_that_still_saves_its_step_is_waited_for(tmp_path):
     assert worker._was_begun(RunFolder(run.path))
 
 
-def test_where_nothing_can_be_locked_nothing_is_waited_for(tmp_path, monkeypatch):
+def test_without_file_locks_there_is_no_wait(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "r")
     (run.checkpoints / "step-00000001").mkdir(parents=True)
     calls = []

@@ -81,7 +81,7 @@ def test_plain_transformers_loads_a_dequantised_merge(place):
 
     run = train(place, "qlora", seed=1, **{"training.precision": "float32"})
     found = merge.export_merged(run, out=place / "dequantised", base="dequantised")
-    assert found.reason == "as asked for"
+    assert found.reason == "as requested"
     assert "quantization_config" not in (found.folder / "config.json").read_text()
     network = AutoModelForSequenceClassification.from_pretrained(found.folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(found.folder)
@@ -92,12 +92,12 @@ def test_plain_transformers_loads_a_dequantised_merge(place):
     assert plain.tolist() == pytest.approx(list(ours.values()), abs=1e-5)
 
 
-def test_the_published_base_is_taken_where_it_is_asked_for_and_says_what_it_costs(place):
+def test_the_published_base_is_used_on_request_and_its_change_is_reported(place):
     pytest.importorskip("bitsandbytes")
     found = merge.export_merged(train(place, "qlora", seed=2), base="published")
     assert (found.change.base, found.exact, found.other.base) == ("published", False, "dequantised")
     assert found.change.largest_difference > 0.01, "another base than the one it was trained on"
-    assert "other weights than the four-bit ones" in (found.folder / "README.md").read_text()
+    assert "whose weights are not the four-bit ones" in (found.folder / "README.md").read_text()
 
 
 def test_a_large_model_is_merged_once_into_the_weights_it_was_trained_on(place, monkeypatch):
@@ -120,13 +120,13 @@ def test_a_wrongly_dequantised_base_is_noticed(place, monkeypatch):
     assert not (run.path / "merged").exists()
     found = merge.export_merged(run, base="published")
     assert (found.change.base, found.other) == ("published", None), "the wrong one was only made to be compared"
-    assert found.reason.startswith("as asked for; the dequantised base could not be compared: ")
+    assert found.reason.startswith("as requested; the dequantised base could not be compared: ")
     assert "scores of the merged model differ by" in found.reason
     assert found.folder == run.path / "merged"
     assert (found.folder / "model.safetensors").exists()
 
 
-def test_a_base_that_cannot_be_made_hinders_only_whom_it_is_for(place, monkeypatch):
+def test_a_base_that_cannot_be_made_matters_only_to_those_who_requested_it(place, monkeypatch):
     pytest.importorskip("bitsandbytes")
     run, true = train(place, "qlora", seed=6), loading.load_merged
 
@@ -138,13 +138,13 @@ def test_a_base_that_cannot_be_made_hinders_only_whom_it_is_for(place, monkeypat
     monkeypatch.setattr(loading, "load_merged", short)
     found = merge.export_merged(run, base="dequantised", out=place / "other-short")
     assert (found.change.base, found.other) == ("dequantised", None)
-    assert found.reason == "as asked for; the published base could not be compared: MemoryError()"
+    assert found.reason == "as requested; the published base could not be compared: MemoryError()"
     for base in ("published", None):
         with pytest.raises(MemoryError):
             merge.export_merged(run, base=base, out=place / "short")
 
 
-def test_a_base_that_is_not_there_is_refused(place):
+def test_a_base_that_does_not_exist_is_refused(place):
     run = train(place, "lora", seed=5)
     with pytest.raises(UserError, match="lora was trained on the full-precision base: there is no other"):
         merge.export_merged(run, base="dequantised")
@@ -152,22 +152,22 @@ def test_a_base_that_is_not_there_is_refused(place):
         merge.export_merged(run, base="half")
 
 
-@pytest.mark.parametrize(("name", "message"), [("prompt", "before the text"), ("full", "whole already")])
-def test_what_cannot_be_merged_says_why(place, name, message):
+@pytest.mark.parametrize(("name", "message"), [("prompt", "before the text"), ("full", "complete already")])
+def test_a_method_that_cannot_be_merged_says_why(place, name, message):
     run = train(place, name, seed=2)
     with pytest.raises(UserError, match=f"{name} has nothing to merge: .*{message}"):
         merge.export_merged(run)
 
 
-def test_every_way_that_can_be_merged_saves_an_adapter():
+def test_every_method_that_can_be_merged_saves_an_adapter():
     for kind in map(methods.get_method, methods.method_names()):
         assert not kind.mergeable or kind.saves == "adapter"
 
 
-def test_nothing_is_overwritten_and_nothing_half_is_left(place, monkeypatch):
+def test_nothing_is_overwritten_and_nothing_incomplete_is_left(place, monkeypatch):
     run = train(place, "lora", seed=3)
     (run.path / "merged").mkdir()
-    with pytest.raises(UserError, match="there is something already"):
+    with pytest.raises(UserError, match="something is there already"):
         merge.export_merged(run)
     true = loading.load_merged
 

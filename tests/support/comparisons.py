@@ -1,4 +1,4 @@
-"""Options with which a comparison is quick, and one that was asked for."""
+"""Options that make a comparison fast, and the spec of a small one."""
 
 from finewright.comparison.spec import ComparisonSpec
 

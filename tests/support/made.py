@@ -1,16 +1,16 @@
-"""A comparison that was never run: standings and results with the numbers that a test wants."""
+"""A comparison that was never run: its results, with the numbers that a test needs."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 
-from finewright.comparison import compare, statistics, summary
 from finewright.comparison import results as comparison_results
-from finewright.comparison import spec as comparison_spec
+from finewright.comparison import summary
 from finewright.comparison.folder import ComparisonFolder
-from finewright.comparison.results import ComparisonResults, MethodResult
-from finewright.comparison.spec import ComparisonSpec
+from finewright.comparison.results import MethodResult
+from finewright.comparison.schema import SCHEMA_VERSION, ComparisonResultsFile
+from finewright.comparison.spec import BASELINES, ComparisonSpec
 from finewright.comparison.statistics import Predictions
 from finewright.runs.folder import RunFolder
 
@@ -19,7 +19,7 @@ HOSTILE = "<script>alert('x')</script> & \"quotes\" | `ticks` [link](http://exam
 
 
 def predictions(accuracy, *, seeds=1, rows=200, seed=0, labels=2):
-    """Right in about this share of the rows, another label elsewhere; the same rows are hard for everybody."""
+    """Make predictions with about this accuracy. The same rows are hard for all methods."""
     rng = np.random.default_rng(seed)
     targets = np.arange(rows) % labels
     ease = np.random.default_rng(99).random(rows)
@@ -30,7 +30,7 @@ def predictions(accuracy, *, seeds=1, rows=200, seed=0, labels=2):
 def entry(  # noqa: PLR0913
     name, accuracy, *, kind="pretrained", size="all", seeds=1, rows=200, number=0, folder=None, reasons=()
 ):
-    """A measured way; `number` makes its mistakes its own."""
+    """Make the result of a method. `number`: which mistakes it makes."""
     made = predictions(accuracy, seeds=seeds, rows=rows, seed=number) if accuracy is not None else None
     made = replace(made, seeded=kind != "baseline") if made else None
     result = {"num_train": 100 if size == "all" else int(size), "train_seconds": 2.0 + number, "best_seconds": 1.5}
@@ -57,17 +57,13 @@ def _run(path):
 
 
 def standing(entries, *, labels=LABELS, one_class=None):
-    """Standings of these entries; those of the size `all` are the main ones."""
+    """Make the results of a comparison. Entries of the size `all` are the main ones."""
     main = [one for one in entries if one.size == "all"]
-    found = {one.name: one.predictions for one in main if one.predictions is not None}
-    summaries = statistics.summarise(found, num_labels=len(labels))
-    main.sort(key=lambda one: -summaries[one.name].accuracy if one.name in summaries else 1.0)
-    along = comparison_results._along(entries, num_labels=len(labels))
-    return ComparisonResults(tuple(labels), main, list(entries), summaries, along, statistics.compare_pairs(found), one_class)
+    return comparison_results.build_results(main, entries, labels=labels, one_class=one_class)
 
 
-def results(table, folder, *, budget_bytes=0, search=None, findings=(), hostile=False):
-    """What results.json would hold."""
+def results_file(table, folder, *, budget_bytes=0, search=None, findings=(), hostile=False):
+    """Make the content of results.json, typed."""
     spec = ComparisonSpec("data/tickets.csv", None, "mini", ("lora", "full", "scratch"), (0, 1), ("all",), 0, {}, {})
     place = ComparisonFolder(folder)
     test = place.data("all")
@@ -76,35 +72,45 @@ def results(table, folder, *, budget_bytes=0, search=None, findings=(), hostile=
     lines = [{"text": f"{text} {i}", "label": LABELS[i % 2], "from": f"t.csv:{i + 2}"} for i in range(200)]
     (test / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     sentences = summary.summarise(table)
-    return {
-        "format": compare.FORMAT,
-        "verdict": " ".join(sentences),
-        "verdict_sentences": sentences,
-        "methods": comparison_results.method_rows(table, place),
-        "curve": comparison_results.curve_rows(table),
-        "ways": list(spec.candidates),
-        "seeds": [0, 1],
-        "train_sizes": ["all"],
-        "search": search or {},
-        "data": {
+    disagreements = comparison_results.build_disagreement_rows(table, place, spec)
+    return ComparisonResultsFile(
+        schema_version=SCHEMA_VERSION,
+        verdict=" ".join(sentences),
+        verdict_sentences=sentences,
+        methods=comparison_results.build_method_rows(table, place),
+        pairs=[vars(pair) | {"told_apart": pair.told_apart} for pair in table.pairs],
+        curve=comparison_results.build_curve_rows(table),
+        ways=spec.candidates,
+        seeds=[0, 1],
+        train_sizes=["all"],
+        search=search or {},
+        data={
             "source": "data/tickets.csv",
             "name": "tickets",
             "rows": {"train": 100, "validation": 20, "test": 200},
-            "labels": list(table.labels),
+            "labels": table.labels,
         },
-        "model": {"name": "mini"},
-        "budget_bytes": budget_bytes,
-        "notes": comparison_results.result_notes(table, spec, jobs=2, threads=1),
-        "findings": list(findings),
-        **comparison_results.disagreement_rows(table, place, spec),
-        "command": spec.command(budget="", out=folder),
-        "versions": {"torch": "2"},
-        "hardware": {"name": "a machine"},
-    }
+        model={"name": "mini"},
+        budget_bytes=budget_bytes,
+        jobs=2,
+        threads=1,
+        notes=comparison_results.build_notes(table, spec, jobs=2, threads=1),
+        findings=findings,
+        disagreements=disagreements,
+        num_disagreements=len(disagreements),
+        command=spec.command(budget="", out=folder),
+        versions={"torch": "2"},
+        hardware={"name": "a machine"},
+    )
+
+
+def results(table, folder, **options):
+    """Make the content of results.json, as plain values."""
+    return results_file(table, folder, **options).as_json()
 
 
 def usual(folder=None):
-    """Three ways and the baselines at two sizes."""
+    """Make the results of three methods and the baselines at two sizes."""
     entries = []
     for size in ("50", "all"):
         more = 0.0 if size == "all" else -0.1
@@ -112,6 +118,6 @@ def usual(folder=None):
         for number, (name, accuracy) in enumerate(candidates.items()):
             kind = "random" if name == "scratch" else "pretrained"
             entries.append(entry(name, accuracy + more, kind=kind, size=size, seeds=2, number=number, folder=folder))
-        for number, (name, accuracy) in enumerate(zip(comparison_spec.BASELINES, (0.5, 0.8, 0.85), strict=True)):
+        for number, (name, accuracy) in enumerate(zip(BASELINES, (0.5, 0.8, 0.85), strict=True)):
             entries.append(entry(name, accuracy, kind="baseline", size=size, number=10 + number))
     return entries

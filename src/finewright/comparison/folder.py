@@ -1,25 +1,32 @@
-"""The folder of a comparison: its files and splits, and what may not change between two starts of the same one."""
+"""The folder of a comparison: its files and splits, and what may not change between two starts of the same comparison."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from finewright.comparison.spec import ALL, ComparisonSpec, dotted
+from finewright.comparison.schema import SCHEMA_VERSION, ComparisonSpecFile, SpecData, SplitRows
+from finewright.comparison.spec import ALL, ComparisonSpec, flatten_options
+from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, nested_order
 from finewright.runs.folder import RunFolder
 
 SPLITS = ("train", "validation", "test")
-_PLACES = ("asked.data", "asked.test", "asked.model")
-"""The same rows and weights may lie elsewhere: they are known by their content."""
+_PATHS = ("asked.data", "asked.test", "asked.model")
+"""The same rows and weights may lie elsewhere: they are compared by content."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically."""
+    files.make_folder(path.parent)
+    files.write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class ComparisonFolder:
-    """The folder of a comparison; it owns every file name in it."""
+    """The folder of a comparison. It owns every file name in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,36 +39,34 @@ class ComparisonFolder:
         self.text = path / "report.md"
         self.picture = path / "accuracy.svg"
         self.log = path / "log.txt"
-        self._own = RunFolder(path)
+        self._locked = RunFolder(path)
 
     def open(self) -> None:
-        """Make it, and hold it for this process; a folder with other things in it is a `UserError`."""
+        """Create the folder and lock it for this process. Raise `UserError` if it holds something else."""
         try:
-            if self.path.exists() and not self.spec.exists() and not (self.path.is_dir() and _hardly_begun(self.path)):
+            if self.path.exists() and not self.spec.exists() and not (self.path.is_dir() and _is_hardly_begun(self.path)):
                 raise UserError("the folder is not empty, and no comparison", where=str(self.path), fix="choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
-            self._own.lock()
+            self._locked.lock()
         except OSError as error:
             raise UserError(f"cannot write here: {error.strerror}", where=str(self.path), fix="choose another --out") from None
 
     def close(self) -> None:
-        """Let others have it."""
-        self._own.release()
+        """Release the lock."""
+        self._locked.release()
 
     def write_json(self, path: Path, value: Any) -> None:
-        """Whole or not at all."""
+        """Write a JSON file atomically, as long as the folder is still the one that was locked."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._own.write_json(path, value)
+        self._locked.write_json(path, value)
 
     def write_text(self, path: Path, text: str) -> None:
-        """Whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(path)
+        """Write a text file atomically."""
+        files.write_atomic(path, text)
 
     def read_json(self, path: Path) -> Any:
-        """Absent or broken is a `UserError`."""
-        return self._own.read_json(path)
+        """Read a JSON file. Raise `UserError` if it is absent or broken."""
+        return self._locked.read_json(path)
 
     def data(self, size: str) -> Path:
         """The splits with a training set of this size."""
@@ -72,85 +77,80 @@ class ComparisonFolder:
         """The splits without the test rows."""
         return self.path / "splits" / "search"
 
-    def plan(self, way: str) -> Path:
-        """What planning a way came to, until all of them are in `plans`."""
-        return self.path / f"plan-{way}.json"
+    def plan(self, method: str) -> Path:
+        """The plan of one method, until the plans of all are in `plans`."""
+        return self.path / f"plan-{method}.json"
 
-    def run(self, member: str) -> Path:
-        """A member's run folder."""
-        return self.path / "runs" / member
+    def run(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.path / "runs" / name
 
-    def trial(self, way: str, number: int) -> Path:
+    def trial(self, method: str, number: int) -> Path:
         """The run folder of a trial."""
-        return self.path / "search" / way / f"trial{number:02d}"
+        return self.path / "search" / method / f"trial{number:02d}"
 
     def baseline(self, name: str) -> Path:
-        """What a baseline predicted."""
+        """The predictions of a baseline."""
         return self.path / "baselines" / f"{name}.json"
 
-    def speed(self, member: str) -> Path:
-        """How fast a member predicts."""
-        return self.path / "speeds" / f"{member}.json"
+    def speed(self, method: str) -> Path:
+        """How fast a method predicts."""
+        return self.path / "speeds" / f"{method}.json"
 
     def write_splits(self, spec: ComparisonSpec, dataset: Dataset) -> None:
-        """The splits as files: every member reads the same rows, and so does whoever trains one of them again."""
+        """Write the splits as files: all runs read the same rows, and so does whoever repeats one of them."""
         order = nested_order(dataset.train, seed=0)
         for size in {*spec.train_sizes, ALL}:
             rows = dataset.train if size == ALL else [dataset.train[index] for index in sorted(order[: int(size)])]
-            self._write(self.data(size), {"train": rows, "validation": dataset.validation, "test": dataset.test})
+            self._write_split_files(self.data(size), {"train": rows, "validation": dataset.validation, "test": dataset.test})
             if spec.search and size == spec.main_size:
-                self._write(self.search_data, {"train": rows, "validation": dataset.validation})
+                self._write_split_files(self.search_data, {"train": rows, "validation": dataset.validation})
 
-    def _write(self, folder: Path, splits: Mapping[str, Sequence[Example]]) -> None:
+    def _write_split_files(self, folder: Path, splits: Mapping[str, Sequence[Example]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in splits.items():
             if rows:
                 lines = [{"text": row.text, "label": row.label, "from": row.where} for row in rows]
-                self._own.write_lines(folder / f"{name}.jsonl", lines)
+                self._locked.write_lines(folder / f"{name}.jsonl", lines)
 
 
-def _hardly_begun(path: Path) -> bool:
-    """What a comparison leaves that was stopped before its settings were written."""
-    return {item.name for item in path.iterdir() if not item.name.endswith(".partial")} <= {".lock", "log.txt", "splits"}
+def _is_hardly_begun(path: Path) -> bool:
+    """Whether there is nothing but what a comparison leaves that was stopped before its settings were written."""
+    return {item.name for item in path.iterdir() if not item.name.startswith(files.DRAFT)} <= {".lock", "log.txt", "splits"}
 
 
-def fixed(spec: ComparisonSpec, dataset: Dataset, *, model: Mapping[str, str]) -> dict[str, Any]:
-    """What compare.json holds of a comparison; all but the paths of the data may not change in it."""
-    rows = {name: len(getattr(dataset, name)) for name in SPLITS}
-    data = {"fingerprint": dataset.fingerprint, "rows": rows, "labels": list(dataset.labels)}
-    return {"asked": asdict(spec), "data": data, "model": dict(model)}
+def build_spec_file(spec: ComparisonSpec, dataset: Dataset, *, model: Mapping[str, str]) -> ComparisonSpecFile:
+    """Build the content of compare.json."""
+    rows = SplitRows(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test))
+    data = SpecData(fingerprint=dataset.fingerprint, rows=rows, labels=dataset.labels)
+    return ComparisonSpecFile(schema_version=SCHEMA_VERSION, asked=spec, data=data, model=dict(model))
 
 
-def check_same_comparison(folder: ComparisonFolder, wanted: Mapping[str, Any], dataset: Dataset) -> None:
-    """A comparison that was begun with other settings or other data is a `UserError` that shows every difference."""
-    kept = folder.read_json(folder.spec)
-    try:
-        before, now = (dotted(json.loads(json.dumps({key: one[key] for key in wanted}))) for one in (kept, wanted))
-    except (KeyError, TypeError, AttributeError) as error:
-        what = f"not a comparison's settings: {error}"
-        raise UserError(what, where=str(folder.spec), fix="choose another --out", code=ExitCode.MISMATCH) from None
+def check_same_comparison(folder: ComparisonFolder, wanted: ComparisonSpecFile, dataset: Dataset) -> None:
+    """Raise `UserError`, which shows every difference, if the folder's comparison has other settings or other data."""
+    before, now = (flatten_options(one.as_json()) for one in (ComparisonSpecFile.read(folder.spec), wanted))
     lines = [
-        f"{key.removeprefix('asked.')}: {_short(before.get(key), key)} → {_short(now.get(key), key)}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key) and key not in _PLACES
+        f"{key.removeprefix('asked.')}: {_shorten(before.get(key), key)} → {_shorten(now.get(key), key)}"
+        for key in sorted({*before, *now} - {"schema_version"})
+        if before.get(key) != now.get(key) and key not in _PATHS
     ]
     if any(line.startswith("data.fingerprint") for line in lines):
-        lines += _changed_rows(folder, dataset)
+        lines += _describe_changed_rows(folder, dataset)
     if lines:
         what = "begun with other settings or data:\n  " + "\n  ".join(lines)
-        fix = "bring back what it was, or choose another --out for a new comparison"
+        fix = "restore them, or choose another --out for a new comparison"
         raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
 
 
-def _short(value: Any, key: str = "") -> str:
+def _shorten(value: Any, key: str = "") -> str:
     if key == "data.fingerprint" or key.endswith(".safetensors"):
         return str(value)[:12]
     text = "not given" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:60]} …"
 
 
-def _changed_rows(folder: ComparisonFolder, dataset: Dataset) -> list[str]:
-    """What is gone and what is new, split by split, the first rows of each in words."""
+def _describe_changed_rows(folder: ComparisonFolder, dataset: Dataset) -> list[str]:
+    """Return, for each split, how many rows are gone and how many are new, with the first three of each."""
     lines = []
     for split in SPLITS:
         path = folder.data(ALL) / f"{split}.jsonl"
@@ -160,6 +160,6 @@ def _changed_rows(folder: ComparisonFolder, dataset: Dataset) -> list[str]:
         new = Counter((row.text, row.label) for row in getattr(dataset, split))
         for sign, changed in (("-", old - new), ("+", new - old)):
             if changed:
-                shown = "; ".join(f"{_short(text)!r} ({label})" for text, label in list(changed)[:3])
+                shown = "; ".join(f"{_shorten(text)!r} ({label})" for text, label in list(changed)[:3])
                 lines.append(f"{sign} {changed.total():,} of {split}: {shown}")
     return lines

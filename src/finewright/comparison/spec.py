@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: its settings, the sizes of the training set, and a run for each way, size and seed."""
+"""What a comparison was asked for: methods, options, sizes of the training set, seeds, and the runs that follow from them."""
 
 import json
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright import methods
+from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
@@ -18,16 +19,16 @@ MAJORITY, WORDS, FEATURES = "majority", "bag-of-words", "frozen-features"
 BASELINES = {
     MAJORITY: "always the most frequent label",
     WORDS: "logistic regression on words and pairs of words, no language model",
-    FEATURES: "logistic regression on what the frozen model makes of a text",
+    FEATURES: "logistic regression on the hidden states of the frozen model",
 }
-"""What is always there and trains no weight of the model."""
+"""Always compared too. They train no weight of the model."""
 TIMED_TEXTS = 128
-"""At most so many texts are what the speed of predicting is measured on."""
+"""Largest number of texts on which the speed of prediction is measured."""
 
 
 @dataclass(frozen=True)
 class ComparisonSpec:
-    """What was asked for. `knobs`: shared ones, as a tree; `way_knobs`: those of one way, `method.*` or `train.*`."""
+    """`options`: shared by all methods, as a tree. `method_options`: those of one method, `method.*` or `training.*`."""
 
     data: str
     test: str | None
@@ -37,15 +38,15 @@ class ComparisonSpec:
     train_sizes: tuple[str, ...]
     search: int
     options: dict[str, Any]
-    way_knobs: dict[str, dict[str, Any]]
+    method_options: dict[str, dict[str, Any]]
 
     @property
     def main_size(self) -> str:
-        """The largest training set: what tables and tests are about."""
+        """The largest training set, which tables and tests are about."""
         return self.train_sizes[-1]
 
     def command(self, *, budget: str | None, out: Path, jobs: int | None = None) -> str:
-        """The command that makes this comparison, as one would type it."""
+        """Return the command line that makes this comparison."""
         words = ["finewright", "compare", self.data, "--model", self.model, "--methods", ",".join(self.candidates)]
         words += ["--seeds", str(len(self.seeds)), "--train-sizes", ",".join(self.train_sizes)]
         words += ["--test", self.test] if self.test else []
@@ -53,73 +54,105 @@ class ComparisonSpec:
         words += ["--budget", budget] if budget else []
         words += ["--jobs", str(jobs)] if jobs else []
         words += ["--out", str(out)]
-        options = dotted(self.options) | {
-            f"{way}.{key}": value for way, tree in self.way_knobs.items() for key, value in _flat(tree)
-        }
+        options = flatten_options(self.options)
+        for method, tree in self.method_options.items():
+            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in flatten_options(tree).items()}
         options |= {"seed": self.seeds[0]} if self.seeds[0] else {}
-        given = [f"{key}={_typed(value)}" for key, value in options.items() if value is not None]  # None: left open
+        given = [f"{key}={_format_value(value)}" for key, value in options.items() if value is not None]  # None: left open
         return shlex.join(words + [part for option in given for part in ("--set", option)])
 
 
-def _flat(tree: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(key.removeprefix("method."), value) for key, value in dotted(tree).items()]
-
-
-def _typed(value: Any) -> str:
-    """As it comes back from `config.parse_assignments`; a text that would come back as something else is quoted."""
+def _format_value(value: Any) -> str:
+    """Return text that `config.parse_assignments` reads back as this value. Text that looks like TOML is quoted."""
     if isinstance(value, str) and config.parse_assignments([f"key={value}"])["key"] == value:
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def dotted(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """A tree of knobs as one level of dotted names."""
+def flatten_options(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Return a tree of options as one level of dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= dotted(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flatten_options(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 
 def choose_methods(wanted: Sequence[str] | None) -> list[str]:
-    """The ways asked for, each once, or all; what starts from random weights is always among them, at the end."""
+    """Return the wanted methods, each once, or all. Those that start from random weights are always added, at the end."""
     known = methods.methods_by_preference()
     chosen = [methods.get_method(name).name() for name in wanted] if wanted else [kind.name() for kind in known]
     random = [kind.name() for kind in known if kind.weights == "random"]
     return [name for name in dict.fromkeys(chosen) if name not in random] + random
 
 
-def split_options(tree: Mapping[str, Any], candidates: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """(shared options, options of one method each).
+def build_spec(
+    source: str | Path,
+    *,
+    test: str | Path | None,
+    model: str | Path,
+    wanted: Sequence[str] | None,
+    num_seeds: int,
+    search_trials: int,
+    options: Mapping[str, Any],
+) -> ComparisonSpec:
+    """Check all settings before anything is read. The sizes of the training set are not known yet."""
+    for name, value in (("data", str(source)), ("model", str(model))):
+        if not value.strip() or "\0" in value:
+            raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
+    if num_seeds < 1:
+        raise UserError(f"wanted at least one seed, found {num_seeds}", where="--seeds", fix="--seeds 3")
+    tree: dict[str, Any] = {}
+    for key, value in options.items():
+        config.set_option(tree, key, value)
+    candidates = choose_methods(wanted)
+    shared, own = split_options(tree, candidates)
+    if search_trials:
+        search.check_installed()
+        search.trials_per_method(search_trials, num_methods=len(candidates))
+    first = config.build_options(RunConfig, shared).seed
+    return ComparisonSpec(
+        data=str(source),
+        test=str(test) if test is not None else None,
+        model=str(model),
+        candidates=tuple(candidates),
+        seeds=tuple(range(first, first + num_seeds)),
+        train_sizes=(),
+        search=search_trials,
+        options={key: value for key, value in shared.items() if key not in ("seed", "model", "memory_budget")},
+        method_options=own,
+    )
 
-    A group named like a method is that method's: `lora.rank` or `lora.training.learning_rate`.
+
+def split_options(tree: Mapping[str, Any], candidates: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return (shared options, options by method). Raise `UserError` if one is unknown or out of range.
+
+    A group named like a method belongs to it: `lora.rank` or `lora.training.learning_rate`.
     """
     shared = {key: value for key, value in tree.items() if key not in methods.method_names()}
     if "method" in shared:
-        what = "knobs of a method belong to one way of several"
-        raise UserError(what, where="method", fix=f"name the way, for instance --set {candidates[0]}.KNOB=VALUE")
+        what = "several methods are compared: an option must name its method"
+        raise UserError(what, where="method", fix=f"for instance --set {candidates[0]}.OPTION=VALUE")
     own: dict[str, dict[str, Any]] = {}
     for name in methods.method_names():
         if name not in tree:
             continue
         if name not in candidates:
-            raise UserError("this way is not compared", where=name, fix=f"compared are {', '.join(candidates)}")
+            raise UserError("this method is not compared", where=name, fix=f"compared are {', '.join(candidates)}")
         if not isinstance(tree[name], Mapping):
-            raise UserError(f"wanted knobs of this way, found {tree[name]!r}", where=name, fix=f"--set {name}.KNOB=VALUE")
+            what = f"wanted options of this method, found {tree[name]!r}"
+            raise UserError(what, where=name, fix=f"--set {name}.OPTION=VALUE")
         group = dict(tree[name])
         own[name] = {"training": group.pop("training")} if "training" in group else {}
         own[name] |= {"method": group} if group else {}
     config.build_options(RunConfig, shared)
-    for name in candidates:  # every way's knobs are looked at before anything is done
-        mine = own.get(name, {})
-        methods.build_method(name, mine.get("method", {}))
-        config.build_options(
-            RunConfig, {**config.merge_options(shared, {key: value for key, value in mine.items() if key != "method"})}
-        )
+    for name, group in own.items():
+        methods.build_method(name, group.get("method", {}))
+        config.build_options(RunConfig, config.merge_options(shared, {"training": group.get("training", {})}))
     return shared, own
 
 
 def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str, ...]:
-    """Names of training sizes, ascending; each needs at least a row of every label and no more rows than there are."""
+    """Return the names of the training sizes, ascending. Raise `UserError` if one has fewer rows than labels or too many."""
     number, least = len(dataset.train), len(dataset.labels)
     sizes: set[int] = set()
     for size in wanted:
@@ -128,14 +161,14 @@ def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str,
             raise UserError(f"wanted a number of rows or {ALL!r}, found {text!r}", where="--train-sizes", fix="50,200,all")
         rows = number if text == ALL else int(text)
         if not least <= rows <= number:
-            what = f"wanted {rows:,} training rows; there are {number:,}, and {least} labels want a row each"
+            what = f"wanted {rows:,} training rows; there are {number:,}, and {least} labels need a row each"
             raise UserError(what, where="--train-sizes", fix=f"numbers from {least} to {number}, or {ALL}")
         sizes.add(rows)
     return tuple(ALL if rows == number else str(rows) for rows in sorted(sizes))
 
 
 def run_data_options(spec: ComparisonSpec, dataset: Dataset, *, test: bool = True) -> dict[str, Any]:
-    """How a member reads its folder: the columns are ours, and nothing is held out that the splits do not have."""
+    """Return the data options of a run: the columns are those of our split files, and no row is held out again."""
     given = spec.options.get("data", {})
     own = {"text_column": None, "label_column": None, "drop_bad": False, "ignore_unseen": False}
     own |= {} if dataset.validation else {"validation_fraction": 0.0}
@@ -145,18 +178,18 @@ def run_data_options(spec: ComparisonSpec, dataset: Dataset, *, test: bool = Tru
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: a way, a size of the training set, a seed."""
+    """One run: a method, a size of the training set, a seed."""
 
-    way: str
+    method: str
     size: str
     seed: int
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
-        return f"{self.way}-{self.size}-seed{self.seed}"
+        """The name of its folder."""
+        return f"{self.method}-{self.size}-seed{self.seed}"
 
 
 def list_runs(spec: ComparisonSpec, candidates: Sequence[str]) -> list[RunSpec]:
-    """Every run of these ways; seed by seed and size by size, so that all ways are there early."""
-    return [RunSpec(way, size, seed) for seed in spec.seeds for size in reversed(spec.train_sizes) for way in candidates]
+    """Return every run of these methods. Seeds come first, so that each method has a result early."""
+    return [RunSpec(method, size, seed) for seed in spec.seeds for size in reversed(spec.train_sizes) for method in candidates]

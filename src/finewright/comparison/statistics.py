@@ -1,14 +1,14 @@
-"""Several ways on the same test rows, each with one or more seeds: intervals, paired tests, correction for their number.
+"""Several methods on the same test rows, each with one or more seeds: intervals, paired tests, correction for their number.
 
-Two things are chance here: which rows are in the test, and the seed of a run. The intervals resample both at once, the
-rows for all ways together and the seeds for each way apart (the multi-bootstrap, Sellam et al. 2021, arXiv:2106.16163;
-percentile intervals, Efron & Tibshirani 1993). Resampling S seeds shows only (S - 1) / S of their variance, so what a
-resample of seeds differs from their mean is stretched by the root of S / (S - 1).
+Two things are random here: which rows are in the test split, and the seed of a run. The intervals resample both, the rows for
+all methods together and the seeds of each method separately (the multi-bootstrap, Sellam et al. 2021, arXiv:2106.16163;
+percentile intervals, Efron & Tibshirani 1993). Resampling S seeds shows only (S - 1) / S of their variance, so the deviation
+of a resample of seeds from their mean is multiplied by the root of S / (S - 1).
 
-The test of a pair takes the same two parts: t = mean difference / sqrt(V_rows + V_seeds of the one + V_seeds of the
-other). V_rows is the variance over rows of the difference of the seeds' means, by the number of rows. Two or three seeds
-say little about their spread, so all compared ways tell it together: a way's is its own, but no less than the mean over
-ways, with the degrees of freedom of all of them, put together by Satterthwaite's (1946) rule. Ways with one run each are
+The test of a pair uses the same two parts: t = mean difference / sqrt(V_rows + V_seeds of the first + V_seeds of the second).
+V_rows is the variance over rows of the difference of the means over seeds, divided by the number of rows. Two or three seeds
+are a poor estimate of their spread, so the compared methods share one: that of a method is its own, but at least the mean over
+methods, with the degrees of freedom of all of them, combined by Satterthwaite's (1946) rule. Methods with one run each are
 compared by McNemar's exact test over rows alone. `benchmarks/false_claims.py` measures how often these tests claim a
 difference where there is none.
 """
@@ -23,9 +23,9 @@ from finewright.tasks.metrics import wilson_interval
 
 
 def paired_p_value(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
-    """Chance of a difference at least this large between two ways that are equally good (exact McNemar 1947, two-sided).
+    """Return the probability of such a difference if both methods are equally good (exact McNemar 1947, two-sided).
 
-    Both lists tell, for the same rows in the same order, whether a way was right. No difference at all is 1.
+    Both lists say of the same rows, in the same order, whether a method was right. Without any difference it is 1.
     """
     from scipy.stats import binomtest
 
@@ -35,18 +35,19 @@ def paired_p_value(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
 
 
 NUM_RESAMPLES = 10_000
-BLOCK = 500
-"""Resamples made at once, so that large test sets stay within memory."""
+RESAMPLES_AT_A_TIME = 500
+"""Bounds the memory that large test splits take."""
 SIGNIFICANT = 0.05
+"""Level of the tests: below it two methods are told apart."""
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one way. `chosen`: class numbers, shape (seeds, rows); `targets`: the right ones, shape (rows,).
+    """Predictions of one method. `chosen`: classes, shape (seeds, rows). `targets`: the correct ones, shape (rows,).
 
-    `seeded`: another seed could have come out differently.
+    `seeded`: another seed could give other predictions.
     """
 
     chosen: np.ndarray
@@ -55,7 +56,7 @@ class Predictions:
 
     @property
     def right(self) -> np.ndarray:
-        """Which rows each seed got right, shape (seeds, rows)."""
+        """Whether each seed was right on each row, shape (seeds, rows)."""
         return self.chosen == self.targets
 
     @property
@@ -66,7 +67,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracy and macro F1 of one way, means over its seeds, with 95 % intervals over seeds and rows."""
+    """Accuracy and macro F1 of one method, means over its seeds, with 95 % intervals over seeds and rows."""
 
     accuracy: float
     accuracy_ci95: Interval
@@ -75,30 +76,31 @@ class Summary:
 
 
 def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: int = 0) -> dict[str, Summary]:
-    """Every way's summary, from the same resamples of rows.
+    """Summarise all methods from the same resamples of rows.
 
-    Macro F1 follows one rule in the value and in every resample: the mean over the labels that are there, see `macro_f1`. With
-    the whole set's labels as divisor, a rare label that a resample lacks would count 0 and pull the interval below the value.
-    An interval of the accuracy that resampling cannot open, because every row came out alike, is Wilson's over rows.
+    Macro F1 is, in the value and in every resample, the mean over the labels that occur, see `macro_f1`. If all labels of the
+    test split counted, a rare label missing from a resample would count 0 and pull the interval below the value. If all rows
+    came out alike, resampling gives no interval for the accuracy; then it is Wilson's over rows.
     """
     if not candidates:
         return {}
     rng = np.random.default_rng(seed)
     resampled = _resample(candidates, num_labels=num_labels, rng=rng)
     summaries = {}
-    for name, way in candidates.items():
+    for name, predictions in candidates.items():
         accuracies, f1s = resampled[name]
-        seeds = rng.integers(0, len(way.chosen), (len(way.chosen), accuracies.shape[1]))
+        num_seeds = len(predictions.chosen)
+        seeds = rng.integers(0, num_seeds, (num_seeds, accuracies.shape[1]))
         accuracy_interval = _interval(_over_seeds(accuracies, seeds))
         if accuracy_interval[0] == accuracy_interval[1]:
-            accuracy_interval = wilson_interval(way.accuracy * len(way.targets), len(way.targets))
-        f1 = float(np.mean([macro_f1(chosen, way.targets, num_labels=num_labels) for chosen in way.chosen]))
-        summaries[name] = Summary(way.accuracy, accuracy_interval, f1, _interval(_over_seeds(f1s, seeds)))
+            accuracy_interval = wilson_interval(predictions.accuracy * len(predictions.targets), len(predictions.targets))
+        f1 = float(np.mean([macro_f1(chosen, predictions.targets, num_labels=num_labels) for chosen in predictions.chosen]))
+        summaries[name] = Summary(predictions.accuracy, accuracy_interval, f1, _interval(_over_seeds(f1s, seeds)))
     return summaries
 
 
 def macro_f1(chosen: np.ndarray, targets: np.ndarray, *, num_labels: int) -> float:
-    """Mean F1 over the labels that occur in these rows or among their predictions, as `metrics.classification` has it."""
+    """Return the mean F1 over the labels that occur in these rows or among their predictions, as in `tasks.metrics`."""
     weights = np.ones((1, len(targets)), dtype=np.float32)
     return float(_macro_f1(_counts(chosen, targets, num_labels), weights)[0])
 
@@ -106,14 +108,17 @@ def macro_f1(chosen: np.ndarray, targets: np.ndarray, *, num_labels: int) -> flo
 def _resample(
     candidates: Mapping[str, Predictions], *, num_labels: int, rng: np.random.Generator
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Accuracy and macro F1 of every seed in every resample of rows, both of shape (seeds, resamples)."""
+    """Return accuracy and macro F1 of every seed in every resample of rows, both of shape (seeds, resamples)."""
     num_rows = len(next(iter(candidates.values())).targets)
-    counts = {name: [_counts(chosen, way.targets, num_labels) for chosen in way.chosen] for name, way in candidates.items()}
+    counts = {
+        name: [_counts(chosen, predictions.targets, num_labels) for chosen in predictions.chosen]
+        for name, predictions in candidates.items()
+    }
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in candidates}
-    for _ in range(0, NUM_RESAMPLES, BLOCK):
-        weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=BLOCK).astype(np.float32)
-        for name, way in candidates.items():
-            accuracies = way.right.astype(np.float32) @ weights.T / num_rows
+    for _ in range(0, NUM_RESAMPLES, RESAMPLES_AT_A_TIME):
+        weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=RESAMPLES_AT_A_TIME).astype(np.float32)
+        for name, predictions in candidates.items():
+            accuracies = predictions.right.astype(np.float32) @ weights.T / num_rows
             f1s = np.stack([_macro_f1(one, weights) for one in counts[name]])
             parts[name].append((accuracies, f1s))
     whole = {}
@@ -124,20 +129,20 @@ def _resample(
 
 
 def _counts(chosen: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every row and label: whether it is both predicted and right; how often it is predicted or right (0 to 2)."""
+    """Return for each row and label whether it is predicted and correct, and how often it is predicted or correct (0 to 2)."""
     labels = np.arange(num_labels)
     predicted, wanted = chosen[:, None] == labels, targets[:, None] == labels
     return (predicted & wanted).astype(np.float32), predicted.astype(np.float32) + wanted.astype(np.float32)
 
 
 def _macro_f1(counts: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Macro F1 of every resample, over the labels that the resample has; `weights` (resamples, rows)."""
+    """Return macro F1 of every resample over the labels that occur in it. `weights`: shape (resamples, rows)."""
     both, either = weights @ counts[0], weights @ counts[1]  # (resamples, labels)
     return (2 * both / np.maximum(either, 1)).sum(axis=1) / (either > 0).sum(axis=1)
 
 
 def _over_seeds(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Mean over resampled seeds for every resample of rows; `values` (seeds, resamples)."""
+    """Return the mean over resampled seeds for every resample of rows. `values`: shape (seeds, resamples)."""
     number, mean = len(values), values.mean(axis=0)
     if number == 1:
         return mean
@@ -161,17 +166,17 @@ class Pair:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the difference is more than chance would make."""
+        """Whether the difference is significant."""
         return self.p_value < SIGNIFICANT
 
 
 def compare_pairs(candidates: Mapping[str, Predictions]) -> list[Pair]:
-    """Every pair, tested and corrected together: the best is only known after looking, so every pair had its chance."""
-    couples, common = list(itertools.combinations(candidates, 2)), spread(list(candidates.values()))
-    corrected = holm([p_value(candidates[first], candidates[second], common=common) for first, second in couples])
+    """Test every pair and correct all together: the best method is known only afterwards, so any pair could have been the one."""
+    pairs, common = list(itertools.combinations(candidates, 2)), spread(list(candidates.values()))
+    corrected = holm([p_value(candidates[first], candidates[second], common=common) for first, second in pairs])
     return [
         Pair(first, second, candidates[first].accuracy - candidates[second].accuracy, value)
-        for (first, second), value in zip(couples, corrected, strict=True)
+        for (first, second), value in zip(pairs, corrected, strict=True)
     ]
 
 
@@ -184,25 +189,25 @@ class Spread:
 
 
 def spread(candidates: Sequence[Predictions]) -> Spread | None:
-    """What all ways with several seeds tell together; None when there is none."""
-    repeated = [way for way in candidates if len(way.chosen) > 1]
+    """Estimate the spread from all methods with several seeds. Return None if there is none."""
+    repeated = [one for one in candidates if len(one.chosen) > 1]
     if not repeated:
         return None
-    variances = [way.right.mean(axis=1).var(ddof=1) for way in repeated]
-    return Spread(float(np.mean(variances)), sum(len(way.chosen) - 1 for way in repeated))
+    variances = [one.right.mean(axis=1).var(ddof=1) for one in repeated]
+    return Spread(float(np.mean(variances)), sum(len(one.chosen) - 1 for one in repeated))
 
 
 def p_value(first: Predictions, second: Predictions, *, common: Spread | None) -> float:
-    """Chance of a difference at least this large between two ways that are equally good, two-sided.
+    """Return the probability of a difference at least this large if both methods are equally good, two-sided.
 
-    `common`: the spread over seeds that all compared ways tell together; without one only rows are chance.
+    `common`: the spread over seeds of all compared methods. None: only the rows are random.
     """
     if common is None:
         return paired_p_value(first.right[0].tolist(), second.right[0].tolist())
     differences = first.right.mean(axis=0) - second.right.mean(axis=0)
     num_rows = len(differences)
     parts = [(differences.var(ddof=1) / num_rows, num_rows - 1)] if num_rows > 1 else []
-    parts += [(_seed_variance(way, common) / len(way.chosen), common.freedom) for way in (first, second) if way.seeded]
+    parts += [(_seed_variance(one, common) / len(one.chosen), common.freedom) for one in (first, second) if one.seeded]
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return paired_p_value(first.right[0].tolist(), second.right[0].tolist())
@@ -212,13 +217,13 @@ def p_value(first: Predictions, second: Predictions, *, common: Spread | None) -
     return float(2 * t.sf(abs(differences.mean()) / np.sqrt(variance), freedom))
 
 
-def _seed_variance(way: Predictions, common: Spread) -> float:
-    own = way.right.mean(axis=1).var(ddof=1) if len(way.chosen) > 1 else 0.0
+def _seed_variance(predictions: Predictions, common: Spread) -> float:
+    own = predictions.right.mean(axis=1).var(ddof=1) if len(predictions.chosen) > 1 else 0.0
     return max(float(own), common.variance)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected so that the chance of any false claim among them stays below the level (Holm 1979)."""
+    """Correct p-values so that the probability of any false claim among them stays below the level (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected, largest = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(order):

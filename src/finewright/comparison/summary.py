@@ -1,4 +1,4 @@
-"""What the numbers carry, in two sentences."""
+"""The verdict of a comparison: what its numbers show, in two sentences."""
 
 from collections.abc import Sequence
 
@@ -6,103 +6,103 @@ from finewright.comparison.results import ComparisonResults, MethodResult
 from finewright.comparison.spec import MAJORITY
 
 LEAST_RATIO = 2.0
-"""How many times smaller is worth saying."""
+"""Smallest ratio of two artifacts that is reported."""
 
 
-def summarise(standings: ComparisonResults) -> list[str]:
-    """First who leads and at what price, then what pre-training and a language model were worth."""
-    if not standings.measured:
+def summarise(results: ComparisonResults) -> list[str]:
+    """Return two sentences: which method leads and at what cost, then what pre-training and a language model gained."""
+    if not results.measured:
         return ["Nothing was measured."]
-    once = "with one run each, " if _single(standings) and len(standings.measured) > 1 else ""
-    first = _one_class(standings) or f"{once}{_leaders(standings)}"
-    second = _worth(standings)
-    names = [entry.name for entry in standings.entries]
-    return [_begun(sentence, names=names) for sentence in (first, second) if sentence]
+    once = "with one run each, " if _has_single_runs(results) and len(results.measured) > 1 else ""
+    first = _describe_one_class(results) or f"{once}{_describe_leaders(results)}"
+    second = _describe_gains(results)
+    names = [entry.name for entry in results.entries]
+    return [_capitalise(sentence, names=names) for sentence in (first, second) if sentence]
 
 
-def _begun(sentence: str, *, names: Sequence[str]) -> str:
-    """With a capital, unless it begins with the name of a way, which is written as a user types it."""
+def _capitalise(sentence: str, *, names: Sequence[str]) -> str:
+    """Capitalise a sentence, unless it begins with the name of a method, which is written as a user types it."""
     return sentence if sentence.split()[0] in names else sentence[0].upper() + sentence[1:]
 
 
-def _single(standings: ComparisonResults) -> bool:
-    """Whether no way has two runs: then the numbers are about these runs, and another seed may turn them."""
-    return all(len(entry.results) == 1 for entry in standings.measured if entry.kind != "baseline")
+def _has_single_runs(results: ComparisonResults) -> bool:
+    """Whether no method has two runs. Then another seed may reverse the numbers."""
+    return all(len(entry.results) == 1 for entry in results.measured if entry.kind != "baseline")
 
 
-def _one_class(standings: ComparisonResults) -> str | None:
-    if standings.one_class is None:
+def _describe_one_class(results: ComparisonResults) -> str | None:
+    if results.one_class is None:
         return None
-    return f"Every test row has the label {standings.one_class!r}: these accuracies say nothing about telling labels apart."
+    return f"Every test row has the label {results.one_class!r}: these accuracies do not show whether labels can be told apart."
 
 
-def _leaders(standings: ComparisonResults) -> str:
-    leader, *others = standings.measured
+def _describe_leaders(results: ComparisonResults) -> str:
+    leader, *others = results.measured
     if not others:
-        return f"only {_with_accuracy(standings, leader)} was measured."
-    alike = [entry for entry in others if not standings.pair(leader.name, entry.name).told_apart]
-    low, high = standings.summaries[leader.name].accuracy_ci95
+        return f"only {_with_accuracy(results, leader)} was measured."
+    alike = [entry for entry in others if not results.pair(leader.name, entry.name).told_apart]
+    low, high = results.summaries[leader.name].accuracy_ci95
     if not alike:
         interval = f"95 % interval {low:.1%} to {high:.1%}"
-        return f"{_with_accuracy(standings, leader)}, {interval}, is more accurate here than all others."
+        return f"{_with_accuracy(results, leader)}, {interval}, is more accurate here than all others."
     group = [leader, *alike]
-    rest = "" if len(group) == len(standings.measured) else "; all others are less accurate"
-    price = _price(group)
-    if len(group) == len(standings.measured) > 3:
-        return f"nothing of what was tried can be told apart here from {_with_accuracy(standings, leader)}, the highest{price}."
+    rest = "" if len(group) == len(results.measured) else "; all others are less accurate"
+    cost = _describe_cost(group)
+    if len(group) == len(results.measured) > 3:
+        return f"nothing that was tried can be told apart here from {_with_accuracy(results, leader)}, the highest{cost}."
     if len(alike) == 1:
-        named = _listed([_with_accuracy(standings, entry) for entry in group])
-        return f"{named} cannot be told apart here{rest}{price}."
-    named = _listed([_with_accuracy(standings, entry) for entry in alike])
-    head = f"{_with_accuracy(standings, leader)} is the most accurate here, and {named} cannot be told apart from it"
-    return f"{head}{rest}{price}."
+        named = _join_names([_with_accuracy(results, entry) for entry in group])
+        return f"{named} cannot be told apart here{rest}{cost}."
+    named = _join_names([_with_accuracy(results, entry) for entry in alike])
+    head = f"{_with_accuracy(results, leader)} is the most accurate here, and {named} cannot be told apart from it"
+    return f"{head}{rest}{cost}."
 
 
-def _price(group: Sequence[MethodResult]) -> str:
-    """What the smallest of them saves against the largest, if that is much."""
-    trained = [entry for entry in group if entry.most("artifact_bytes")]
-    if len(trained) < 2:
+def _describe_cost(group: Sequence[MethodResult]) -> str:
+    """Compare the smallest artifact with the largest, if the ratio is large."""
+    sizes = {entry.name: size for entry in group if (size := entry.largest("artifact_bytes"))}
+    if len(sizes) < 2:
         return ""
-    small, large = (pick(trained, key=lambda entry: entry.most("artifact_bytes")) for pick in (min, max))
-    ratio = large.most("artifact_bytes") / small.most("artifact_bytes")
-    return f"; {small.name}'s artifact is {ratio:.0f} times smaller than {large.name}'s" if ratio >= LEAST_RATIO else ""
+    small, large = (pick(sizes, key=lambda name: sizes[name]) for pick in (min, max))
+    ratio = sizes[large] / sizes[small]
+    return f"; {small}'s artifact is {ratio:.0f} times smaller than {large}'s" if ratio >= LEAST_RATIO else ""
 
 
-def _worth(standings: ComparisonResults) -> str | None:
-    prepared_model = next((entry for entry in standings.measured if entry.kind == "pretrained"), None)
-    if prepared_model is None:
+def _describe_gains(results: ComparisonResults) -> str | None:
+    best = next((entry for entry in results.measured if entry.kind == "pretrained"), None)
+    if best is None:
         return None
-    parts = [_pretraining(standings, prepared_model, entry) for entry in standings.measured if entry.kind == "random"]
-    plain = [entry for entry in standings.measured if entry.kind == "baseline" and entry.name != MAJORITY]
-    parts += [_need(standings, prepared_model, plain[0])] if plain else []
+    parts = [_describe_pretraining(results, best, entry) for entry in results.measured if entry.kind == "random"]
+    plain = [entry for entry in results.measured if entry.kind == "baseline" and entry.name != MAJORITY]
+    parts += [_describe_baseline(results, best, plain[0])] if plain else []
     text = "; ".join(parts)
     return f"{text}." if text else None
 
 
-def _pretraining(standings: ComparisonResults, prepared_model: MethodResult, random: MethodResult) -> str:
-    pair = standings.pair(prepared_model.name, random.name)
+def _describe_pretraining(results: ComparisonResults, best: MethodResult, random: MethodResult) -> str:
+    pair = results.pair(best.name, random.name)
     if not pair.told_apart:
-        against = _against(standings, prepared_model, random)
-        return f"whether pre-training was worth anything cannot be told from these rows ({against})"
-    was, here = "was worth" if pair.difference > 0 else "cost", " in these runs" if _single(standings) else ""
-    return f"pre-training {was} {_points(pair.difference)}{here} ({_against(standings, prepared_model, random)})"
+        against = _against(results, best, random)
+        return f"these rows do not show whether pre-training helps ({against})"
+    verb, here = "was worth" if pair.difference > 0 else "cost", " in these runs" if _has_single_runs(results) else ""
+    return f"pre-training {verb} {_points(pair.difference)}{here} ({_against(results, best, random)})"
 
 
-def _need(standings: ComparisonResults, prepared_model: MethodResult, plain: MethodResult) -> str:
-    pair = standings.pair(prepared_model.name, plain.name)
-    named = f"the best baseline, {_with_accuracy(standings, plain)}"
+def _describe_baseline(results: ComparisonResults, best: MethodResult, plain: MethodResult) -> str:
+    pair = results.pair(best.name, plain.name)
+    baseline = f"the best baseline, {_with_accuracy(results, plain)}"
     if not pair.told_apart:
-        return f"{named}, cannot be told apart from {prepared_model.name}"
-    return f"{named}, is {_points(pair.difference)} {'behind' if pair.difference > 0 else 'ahead of'} {prepared_model.name}"
+        return f"{baseline}, cannot be told apart from {best.name}"
+    return f"{baseline}, is {_points(pair.difference)} {'behind' if pair.difference > 0 else 'ahead of'} {best.name}"
 
 
-def _against(standings: ComparisonResults, one: MethodResult, other: MethodResult) -> str:
-    named = " against ".join(f"{entry.name} {standings.summaries[entry.name].accuracy:.1%}" for entry in (one, other))
-    return f"{named}, p {shown_p(standings.pair(one.name, other.name).p_value)}"
+def _against(results: ComparisonResults, one: MethodResult, other: MethodResult) -> str:
+    named = " against ".join(f"{entry.name} {results.summaries[entry.name].accuracy:.1%}" for entry in (one, other))
+    return f"{named}, p {format_p(results.pair(one.name, other.name).p_value)}"
 
 
-def shown_p(value: float) -> str:
-    """`= 0.03`, `< 0.001`."""
+def format_p(value: float) -> str:
+    """Return `= 0.03` or `< 0.001`."""
     return "< 0.001" if value < 0.001 else f"= {value:.3f}" if value < 0.1 else f"= {value:.2f}"
 
 
@@ -112,9 +112,9 @@ def _points(difference: float) -> str:
     return f"{number} point{'' if number in ('1', '1.0') else 's'} of accuracy"
 
 
-def _with_accuracy(standings: ComparisonResults, entry: MethodResult) -> str:
-    return f"{entry.name} ({standings.summaries[entry.name].accuracy:.1%})"
+def _with_accuracy(results: ComparisonResults, entry: MethodResult) -> str:
+    return f"{entry.name} ({results.summaries[entry.name].accuracy:.1%})"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,1 +1,1 @@
-"""A finished run in another form, checked against the run."""
+"""A finished run in another form, checked against the run. One file per form."""

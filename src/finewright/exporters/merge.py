@@ -1,7 +1,7 @@
-"""An adapter merged into its base: one ordinary model folder, and what the merging changed, measured.
+"""Merge an adapter into its base: one ordinary model folder, and a measurement of what the merging changed.
 
-An adapter that was trained on a base in four bits can go into one of two: the base as it was published, or dequantised, which
-are the numbers that the four bits stand for and that the adapter was trained on.
+An adapter that was trained on a base in four bits can be merged into one of two bases: the published one, or the dequantised
+one, whose weights are the values of the four-bit weights that the adapter was trained on.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from finewright.runs.folder import RunFolder
 
 BASES: tuple[BaseKind, ...] = ("dequantised", "published")
 CHEAP_BYTES = 2_000_000_000
-"""A merged model up to this size is made of both bases and measured, whichever was asked for."""
+"""Up to this size a merged model is made from both bases and measured, whichever was requested."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """`change`: of the base that was taken, for this `reason`; `other`: of the one that was not, where it was measured.
+    """`change`: with the chosen base, for this `reason`. `other`: with the other base, if it was measured.
 
-    `exact`: it is the base the adapter was trained on, so that nothing but rounding may differ. `quantised`: there were two.
+    `exact`: the base is the one the adapter was trained on, so that only rounding may differ. `quantised`: there were two bases.
     """
 
     folder: Path
@@ -42,77 +42,76 @@ class Merged:
     quantised: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Every number by name."""
-        told = {key: value for key, value in asdict(self).items() if key != "change"}
-        return {**told, **asdict(self.change), "folder": str(self.folder)}
+        """Return plain values by name."""
+        others = {key: value for key, value in asdict(self).items() if key != "change"}
+        return {**others, **asdict(self.change), "folder": str(self.folder)}
 
 
 def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = None) -> Merged:
-    """Write the merged model to `out` (`RUN/merged`), then load it again and compare it with the run on its test rows.
+    """Write the merged model to `out` (`RUN/merged`), reload it and compare it with the run on the test rows.
 
-    `base`: what it is merged into when the run's base was in four bits; without it, whichever changes the scores least. A way
-    that cannot be merged, an `out` in use, or a merged model that is not the run's are `UserError`s. Where a base is asked for
-    and the other one, made for comparison, goes wrong, there is no `other` and the reason says so.
+    `base`: which base to merge into if it was in four bits; without it, the one that changes the scores least. Raise `UserError`
+    if the method cannot be merged, `out` exists, or the merged model does not reproduce the run. If `base` is given and the
+    other one, made for comparison, fails, there is no `other`, and the reason says so.
     """
-    quantised = _require_mergeable(run, base=base)
+    quantised = _check_mergeable(run, base=base)
     model_folder.check_files(run.model, run.read_json(run.result).get("files", {}))
     target = out or run.path / "merged"
     lines = run.read_lines(run.predictions) if run.predictions.exists() else []
     if not lines:
-        raise UserError("the run has no test rows to measure the merging on", where=str(run.path), fix="train with a test split")
-    with files.explaining_os_errors(target, fix="make room, or choose another --out"), _draft(target) as part:
-        judge, changes, failed = start_check(run, lines, quantised=quantised), [], ""
-        for kind in _worth_making(run, base=base, quantised=quantised):
+        raise UserError("the run has no test rows to measure the merge on", where=str(run.path), fix="train with a test split")
+    with files.explaining_os_errors(target, fix="make room, or choose another --out"), _draft_folder(target) as draft:
+        check, changes, failed = start_check(run, lines, quantised=quantised), [], ""
+        for kind in _bases_to_try(run, base=base, quantised=quantised):
             try:
-                changes.append(_merge_and_check(judge, part / kind, base=kind, exact=kind == "dequantised" or not quantised))
+                changes.append(_merge_and_compare(check, draft / kind, base=kind, exact=kind == "dequantised" or not quantised))
             except Exception as error:
                 if base in (None, kind):
                     raise
                 failed = f"; the {kind} base could not be compared: {str(error).splitlines()[0] if str(error) else error!r}"
-                shutil.rmtree(part / kind, ignore_errors=True)  # what is asked for may need the room
-        taken, reason = _choose(changes, base=base, quantised=quantised)
+                shutil.rmtree(draft / kind, ignore_errors=True)  # the requested one may need the space
+        chosen, reason = _choose(changes, base=base, quantised=quantised)
         reason += failed
-        other = next((change for change in changes if change is not taken), None)
-        exact, before = taken.base == "dequantised" or not quantised, judge.accuracy(judge.scores)
-        merged = Merged(target, len(lines), before, taken, other, reason, exact, quantised)
-        (part / taken.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
-        files.sync_all(part / taken.base)
-        files.rename(part / taken.base, target)
+        other = next((change for change in changes if change is not chosen), None)
+        exact, before = chosen.base == "dequantised" or not quantised, check.accuracy(check.scores)
+        merged = Merged(target, len(lines), before, chosen, other, reason, exact, quantised)
+        (draft / chosen.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
+        files.sync_all(draft / chosen.base)
+        files.rename(draft / chosen.base, target)
     return merged
 
 
 @contextlib.contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """A folder beside `target` for what may become it; it goes away with what is left in it."""
+def _draft_folder(target: Path) -> Iterator[Path]:
+    """Make a folder beside `target`, and remove it afterwards with what is left in it."""
     if target.exists():
-        raise UserError("there is something already", where=str(target), fix="choose another --out")
+        raise UserError("something is there already", where=str(target), fix="choose another --out")
     files.make_folder(target.parent)
-    part = Path(tempfile.mkdtemp(prefix=f"{files.DRAFT}{target.name[:40]}-", dir=target.parent))
+    draft = Path(tempfile.mkdtemp(prefix=f"{files.DRAFT}{target.name[:40]}-", dir=target.parent))
     try:
-        yield part
+        yield draft
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
 
-def _require_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:
-    """Whether the run's base was in four bits; a way without anything to merge, or a base it does not have, is refused."""
-    kind = methods.get_method(run.read_json(run.config)["method"])
-    if not kind.mergeable:
-        whole = (
-            "its model folder is whole already" if kind.saves == "model" else "its vectors stand before the text, not in a weight"
-        )
-        raise UserError(f"{kind.name()} has nothing to merge: {whole}", where=str(run.path), fix=f"use {run.model}")
+def _check_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:
+    """Return whether the base was in four bits. Raise `UserError` if there is nothing to merge, or no such base."""
+    method = methods.get_method(run.read_json(run.config)["method"])
+    if not method.mergeable:
+        prompt = "its vectors come before the text, they are not part of a weight"
+        reason = "its model folder is complete already" if method.saves == "model" else prompt
+        raise UserError(f"{method.name()} has nothing to merge: {reason}", where=str(run.path), fix=f"use {run.model}")
     if base is not None and base not in BASES:
-        raise UserError(f"wanted {' or '.join(BASES)}, found {base!r}", where="base", fix="leave it out: the better one is taken")
+        raise UserError(f"wanted {' or '.join(BASES)}, found {base!r}", where="base", fix="without it the better one is chosen")
     quantised = quantization.read_quantization(run.model) is not None
     if base == "dequantised" and not quantised:
-        what = f"{kind.name()} was trained on the full-precision base: there is no other"
-        raise UserError(what, where="base", fix="leave --base out")
+        what = f"{method.name()} was trained on the full-precision base: there is no other"
+        raise UserError(what, where="base", fix="do not give --base")
     return quantised
 
 
-def _worth_making(run: RunFolder, *, base: BaseKind | None, quantised: bool) -> list[BaseKind]:
-    """Both bases where there are two and the merged models are small; else the one asked for, or the one trained on."""
+def _bases_to_try(run: RunFolder, *, base: BaseKind | None, quantised: bool) -> list[BaseKind]:
+    """Return both bases if there are two and the merged models are small; else the requested one, or the one trained on."""
     if not quantised:
         return ["published"]
     num_bytes = 4 * run.read_json(run.result)["total_parameters"]
@@ -120,26 +119,26 @@ def _worth_making(run: RunFolder, *, base: BaseKind | None, quantised: bool) -> 
 
 
 def _choose(changes: Sequence[MergeChange], *, base: BaseKind | None, quantised: bool) -> tuple[MergeChange, str]:
-    """What is kept, and why."""
+    """Return the change with the chosen base, and why it was chosen."""
     if not quantised:
         return changes[0], "the base it was trained on"
     if base is not None:
-        return next(change for change in changes if change.base == base), "as asked for"
+        return next(change for change in changes if change.base == base), "as requested"
     best = min(changes, key=lambda change: change.largest_difference)
     if len(changes) > 1:
         return best, "it changes the scores least"
     size = units.format_bytes(CHEAP_BYTES)
-    return best, f"the weights it was trained on; over {size} the other is not made to be measured"
+    return best, f"the weights it was trained on; above {size} the other one is not measured"
 
 
 def _card(run: RunFolder, merged: Merged) -> str:
-    """What the merged folder says of itself: where it comes from, and what merging changed."""
+    """Return the README of the merged model: where it comes from, and what merging changed."""
     origin = "its base"
     if merged.quantised:
         origin = (
-            "its base dequantised: the four-bit weights that it was trained on, written out in full"
+            "its base dequantised: the values of the four-bit weights that it was trained on"
             if merged.exact
-            else "the full-precision base, other weights than the four-bit ones it was trained on"
+            else "the full-precision base, whose weights are not the four-bit ones it was trained on"
         )
     change, after = merged.change, f"{merged.change.accuracy_after:.1%}"
     return (
@@ -150,14 +149,11 @@ def _card(run: RunFolder, merged: Merged) -> str:
     )
 
 
-def _write(adapter: Path, folder: Path, *, dequantised: bool) -> None:
-    network, tokenizer = loading.load_merged(adapter, dequantised=dequantised)
+def _merge_and_compare(check: ExportCheck, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
+    """Merge into one base and write the model. It is merged on the CPU, whose memory is the larger; then measure the change."""
+    network, tokenizer = loading.load_merged(check.run.model, dequantised=base == "dequantised")
     with meta.quiet_libraries():
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-def _merge_and_check(check: ExportCheck, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
-    """Merge into one base, and look at it."""
-    _write(check.run.model, folder, dequantised=base == "dequantised")
-    return check.look(folder, base=base, exact=exact)
+    del network  # the check loads the model again
+    return check.compare(folder, base=base, exact=exact)

@@ -1,4 +1,4 @@
-"""What was exported is compared with the run it came from."""
+"""Compare an exported model with the run it came from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference.predictor import Predictor
 from finewright.runs.folder import RunFolder
@@ -19,7 +20,7 @@ EXACT = 1e-3
 
 @dataclass(frozen=True)
 class MergeChange:
-    """What merging into a base changed, on the run's test rows. `largest_difference`: of a score; `changed`: other labels."""
+    """The change by merging, on the run's test rows. `largest_difference`: of a score. `changed`: rows with another label."""
 
     base: BaseKind
     largest_difference: float
@@ -29,7 +30,10 @@ class MergeChange:
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """A run's test rows and its own scores for them. `exact_scores`: in float32, which a merged model must reproduce."""
+    """A run's test rows and its scores for them.
+
+    `exact_scores`: in float32, which a merged model must reproduce. `reading`: arguments of `Predictor.load`.
+    """
 
     run: RunFolder
     texts: Sequence[str]
@@ -40,17 +44,17 @@ class ExportCheck:
     reading: dict[str, Any]
 
     def accuracy(self, scores: np.ndarray) -> float:
-        """Share of right labels."""
-        picks = text_classification.probabilities(scores).argmax(axis=1)
-        return float(np.mean([self.labels[pick] == target for pick, target in zip(picks, self.targets, strict=True)]))
+        """Return the accuracy of scores."""
+        chosen = text_classification.probabilities(scores).argmax(axis=1)
+        return float(np.mean([self.labels[one] == target for one, target in zip(chosen, self.targets, strict=True)]))
 
-    def look(self, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
-        """What a merged model changed; one that ought to be the run's own and is not is a `UserError`."""
+    def compare(self, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
+        """Measure the change. Raise `UserError` if an `exact` merge does not reproduce the run's scores."""
         scores = Predictor.load(folder, bfloat16=False, **self.reading).score(self.texts)
-        strayed = float(np.abs(self.exact_scores - scores).max())
+        difference = float(np.abs(self.exact_scores - scores).max())
         bound = EXACT * max(1.0, float(np.abs(self.exact_scores).max()))
-        if exact and not strayed <= bound:
-            what = f"scores of the merged model differ by {strayed:.2e} from the adapter's (allowed: {bound:.0e})"
+        if exact and not difference <= bound:
+            what = f"scores of the merged model differ by {difference:.2e} from the adapter's (allowed: {bound:.0e})"
             fix = "please report this with the command"
             raise UserError(what, where=str(self.run.model), fix=fix, code=ExitCode.MISMATCH)
         before, after = (text_classification.probabilities(one).argmax(axis=1) for one in (self.scores, scores))
@@ -59,11 +63,18 @@ class ExportCheck:
 
 
 def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> ExportCheck:
+    """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it."""
     config = run.read_json(run.config)
     texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
     reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["keep_end"]}
+    reading["device"] = _device(run)
     exact = Predictor.load(run.model, bfloat16=False, **reading)
     exact_scores = scores = exact.score(texts)
     if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
         scores = Predictor.load(run.model, bfloat16=True, **reading).score(texts)
     return ExportCheck(run, texts, targets, exact.labels, scores, exact_scores, reading)
+
+
+def _device(run: RunFolder) -> str:
+    trained_on = run.read_json(run.result).get("hardware", {}).get("device")
+    return trained_on if trained_on == hardware.detect().device else "cpu"

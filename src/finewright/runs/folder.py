@@ -18,22 +18,9 @@ from finewright.runs.schema import RequestRecord, RunConfigFile
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-RUN_FILES = frozenset(
-    {
-        _LOCK,
-        "checks.json",
-        "config.json",
-        "plan.json",
-        "metrics.jsonl",
-        "timings.jsonl",
-        "checkpoints",
-        "model",
-        "predictions.jsonl",
-        "result.json",
-        "merged",
-    }
-)
-"""What a run may leave. A folder that holds nothing else, and the lock, is a run."""
+RUN_FILES = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
+RUN_FILES |= {"predictions.jsonl", "result.json", "merged"}
+"""What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
 _NOTHING_BEGUN = {_LOCK, "config.json"}
 
 

@@ -1,4 +1,4 @@
-"""Charts: what is drawn lies where its numbers say, and names do not lie on each other."""
+"""Charts: what is drawn lies where its numbers say, and names do not overlap."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -35,12 +35,12 @@ def test_a_point_lies_where_its_numbers_say_with_its_whisker():
     assert parsed(svg).attrib["aria-label"] == "a chart"
 
 
-def test_the_name_of_a_line_makes_room_for_points_and_their_names():
+def test_the_name_of_a_line_avoids_points_and_their_names():
     points = [Point("prompt", 11.0, 0.76, (0.7, 0.8), 3), Point("lora", 30.0, 0.76, (0.7, 0.8), 2)]
     line = Guide(0.75, "frozen-features", "y")
     alone = texts(charts.scatter([], x=ROWS, y=PERCENT, about="", guides=[line]))["frozen-features"]
     beside = texts(charts.scatter(points, x=ROWS, y=PERCENT, about="", guides=[line]))
-    assert float(alone["x"]) == charts.LEFT + 4, "at the left where nothing is in the way"
+    assert float(alone["x"]) == charts.LEFT + 4, "at the left where nothing else is there"
     name, (left, down) = "frozen-features", (float(beside["frozen-features"][key]) for key in ("x", "y"))
     mine = (left, down - 11, left + charts._CHARACTER * len(name), down + 3)
     assert all(charts._overlap(mine, box) == 0 for box in charts._boxes(points, ROWS, PERCENT))
@@ -51,8 +51,8 @@ def test_the_name_of_a_line_makes_room_for_points_and_their_names():
         assert charts._overlap(mine, box) == 0, point.name
 
 
-def test_names_beside_points_do_not_lie_on_each_other():
-    points = [Point(f"way{index}", 100.0 * 1.05**index, 0.75 + 0.02 * index, (0.7, 0.9), index) for index in range(5)]
+def test_names_beside_points_do_not_overlap():
+    points = [Point(f"method{index}", 100.0 * 1.05**index, 0.75 + 0.02 * index, (0.7, 0.9), index) for index in range(5)]
     found = texts(charts.scatter(points, x=ROWS, y=PERCENT, about=""))
     boxes = []
     for point in points:
@@ -66,14 +66,14 @@ def test_names_beside_points_do_not_lie_on_each_other():
 
 
 def test_names_at_the_ends_of_lines_keep_apart():
-    series = [Series(f"way{index}", [(10, 0.6), (1000, 0.75)], index) for index in range(6)]
+    series = [Series(f"method{index}", [(10, 0.6), (1000, 0.75)], index) for index in range(6)]
     found = texts(charts.curves(series, x=ROWS, y=PERCENT, about=""))
     heights = sorted(float(found[one.name]["y"]) for one in series)
     assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 13
     assert heights[-1] < charts.HEIGHT - charts.BOTTOM
 
 
-def test_guides_that_lie_on_each_other_are_named_together():
+def test_guides_that_overlap_are_named_together():
     guides = [Guide(0.9, "words", "y"), Guide(0.9, "features", "y"), Guide(0.5, "majority", "y"), Guide(100, "budget", "x")]
     svg = charts.scatter([Point("a", 20, 0.8, (0.7, 0.9), 0)], x=ROWS, y=PERCENT, about="", guides=guides)
     assert {"words, features", "majority", "budget"} <= set(texts(svg))
@@ -93,7 +93,7 @@ def test_curves_have_bands_marks_and_names_at_their_ends():
     assert {"lora", "full"} <= {"".join(node.itertext()) for node in root.iter("text")}
 
 
-def test_a_chart_of_its_own_needs_nothing_else():
+def test_a_standalone_chart_is_self_contained():
     svg = charts.standalone(
         charts.scatter([Point(made.HOSTILE, 20, 0.8, (0.7, 0.9), 0)], x=ROWS, y=PERCENT, about="x"), title="5 < 6"
     )

@@ -1,4 +1,4 @@
-"""One page that needs nothing else, in which nothing from outside is HTML or Markdown."""
+"""One self-contained page, in which no outside text becomes HTML or Markdown."""
 
 import re
 
@@ -7,7 +7,7 @@ from finewright.comparison.report.markup import tag
 from support import made
 from support.markup import read
 
-TABLE = Table(made.HOSTILE, ["way", made.HOSTILE], [[Cell(made.HOSTILE, style=3), made.HOSTILE], ["b", Cell("2", shade=0.5)]])
+TABLE = Table(made.HOSTILE, ["method", made.HOSTILE], [[Cell(made.HOSTILE, style=3), made.HOSTILE], ["b", Cell("2", shade=0.5)]])
 EVERYTHING = Document(
     made.HOSTILE,
     made.HOSTILE,
@@ -29,7 +29,7 @@ def test_nothing_from_outside_becomes_an_element():
     assert reader.tags.count("svg") == 3 + 2
 
 
-def test_the_page_asks_for_nothing():
+def test_the_page_loads_nothing():
     page = html(EVERYTHING)
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=\"(?!data:,)", page)
@@ -46,7 +46,7 @@ def test_tables_can_be_read_aloud():
     assert page.count(f'aria-labelledby="{identity}"') == 2
 
 
-def test_markdown_says_the_same_without_pictures_and_shows_hostile_text_as_it_is():
+def test_markdown_has_no_pictures_and_shows_hostile_text_unchanged():
     text = markdown(EVERYTHING)
     assert "two" not in text
     assert not re.search(r"(?<!\\)<script", "".join(part for part in re.split(r"```.*?```", text, flags=re.DOTALL)))
@@ -56,5 +56,5 @@ def test_markdown_says_the_same_without_pictures_and_shows_hostile_text_as_it_is
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 
 
-def test_sections_without_anything_to_say_in_words_are_left_out_of_markdown():
+def test_sections_without_text_are_left_out_of_markdown():
     assert "## only pictures" not in markdown(Document("t", "s", [], [Section("only pictures", [Figure(tag("svg"), "x")])]))

@@ -1,4 +1,4 @@
-"""The page and its figures, from numbers made for it."""
+"""The report and its figures, from made-up results."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -24,7 +24,7 @@ def table(folder):
 
 
 def page(table, folder, **options):
-    return page_module.build_document(table, results=made.results(table, folder, **options))
+    return page_module.build_document(table, file=made.results_file(table, folder, **options))
 
 
 def test_everything_is_on_the_page(table, folder):
@@ -33,28 +33,28 @@ def test_everything_is_on_the_page(table, folder):
     }
     findings = [{"message": "3 rows repeat", "rows": ["t.csv:3"], "fix": "remove them", "code": "duplicates"}]
     made_of = page(table, folder, search=search, findings=findings, budget_bytes=10**9)
-    html, text = document.html(made_of), document.markdown(made_of)
-    for said in (
+    html, markdown = document.html(made_of), document.markdown(made_of)
+    for text in (
         "Results",
-        "Accuracy and price",
+        "Accuracy and cost",
         "During training",
-        "Which labels are mixed up",
-        "How sure the ways are",
-        "Rows where the ways disagree",
-        "The search",
-        "What was found in the data",
+        "Which labels are confused",
+        "Calibration",
+        "Rows on which the methods disagree",
+        "Search",
+        "Findings about the data",
         "Plan and measurement",
         "How this was measured",
-        "The same again",
+        "How to repeat this",
         "3 rows repeat (t.csv:3) → remove them",
         "finewright compare data/tickets.csv --model mini",
         "multi-bootstrap",
         "Holm 1979",
-        "2 runs went side by side",
-        "Texts a second when predicting are measured alone, after all runs, with all threads, on up to 128 test texts.",
+        "2 runs at a time",
+        "Texts per second are measured after all runs, one method at a time, with all threads, on up to 128 test texts.",
     ):
-        assert said in html, said
-        assert said in text, said
+        assert text in html, text
+        assert text in markdown, text
     assert html.count('<svg class="chart"') == 7
     assert "budget</text>" in html
     assert read(html).tags.count("tr") > 30
@@ -82,14 +82,14 @@ def test_hostile_labels_texts_and_messages_stay_text(tmp_path):
     assert html.count("&lt;script&gt;") > 10
 
 
-def test_nothing_measured_is_a_page_too(tmp_path):
+def test_a_comparison_without_results_has_a_page(tmp_path):
     table = made.standing([made.entry("lora", None, reasons=["ended by signal 9"])])
     html = document.html(page(table, tmp_path))
     assert "Nothing was measured." in html
     assert "lora: ended by signal 9" in html
 
 
-def test_the_curves_of_training_are_a_table_too(table, folder):
+def test_the_training_curves_are_a_table_too(table, folder):
     """Losses 0.1, 0.05, 0.033 after one, two, three passes, smoothed by a weight of 0.3; accuracies 0.6, 0.7, 0.8."""
     text = document.markdown(page(table, folder))
     (line,) = [line for line in text.splitlines() if line.startswith("| lora |") and " / " in line]
@@ -102,7 +102,7 @@ def test_calibration_by_hand():
     assert metrics.calibration_points(sure, right) == [(pytest.approx(0.55), 0.5), (pytest.approx(0.95), 0.9)]
 
 
-def test_figures_are_well_formed_and_leave_out_what_is_not_there(table):
+def test_figures_are_well_formed_and_leave_out_what_is_missing(table):
     for chart in (figures.by_share(table), figures.by_seconds(table), figures.by_memory(table, budget_bytes=0)):
         ET.fromstring(str(chart))
     assert "budget" not in str(figures.by_memory(table, budget_bytes=0))
@@ -110,7 +110,7 @@ def test_figures_are_well_formed_and_leave_out_what_is_not_there(table):
     assert figures.learning_curve(alone) is None
     assert figures.training_curves(alone) == []
     assert len(figures.training_curves(table)) == 2
-    assert figures.learning_curve(table).count('class="band fill"') == 3, "of every way, not of baselines"
+    assert figures.learning_curve(table).count('class="band fill"') == 3, "of every method, not of baselines"
 
 
 def test_styles_are_the_same_in_every_chart_and_baselines_have_their_own():

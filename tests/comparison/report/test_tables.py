@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from finewright.comparison.report import tables
+from finewright.comparison.schema import DisagreementRow
 from support import made
 
 
@@ -28,12 +29,13 @@ def test_signs():
     assert [tables.signed(value) for value in (1.24, -3.0, 0.0, -0.04)] == ["+1.2", "−3.0", "0.0", "0.0"]
 
 
-def test_what_ways_say_of_a_row_is_grouped_with_the_right_ones_first():
-    line = {"label": "returns", "predicted": {"lora": "billing", "full": "returns", "freeze": "billing", "scratch": "defect"}}
-    assert tables._said(line) == "✓ full; billing: lora, freeze; defect: scratch"
+def test_predictions_are_grouped_by_label_the_correct_one_first():
+    predicted = {"lora": "billing", "full": "returns", "freeze": "billing", "scratch": "defect"}
+    line = DisagreementRow(text="a text", label="returns", place="t.csv:2", predicted=predicted)
+    assert tables._describe_predictions(line) == "✓ full; billing: lora, freeze; defect: scratch"
 
 
-def test_seconds_of_a_plan_stand_beside_those_it_was_made_for():
+def test_planned_seconds_are_compared_with_seconds_without_saving():
     """Saving checkpoints is not in a plan."""
     entry = made.entry("lora", 0.5)
     entry.results[0] |= {"train_seconds": 3.1, "saving_seconds": 1.0, "planned_seconds": 2.1}

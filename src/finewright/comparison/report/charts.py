@@ -1,6 +1,6 @@
-"""Charts as SVG: small enough for a phone, in the colours of the page around them, or on their own with colours of their own.
+"""Charts as SVG, small enough for a phone. They take their colours from the page, or bring them if they stand alone.
 
-Every series has a colour and a shape of its own, so that no colour is needed to tell them apart.
+Each series has its own colour and shape, so that no colour is needed to tell them apart.
 """
 
 import math
@@ -13,7 +13,7 @@ from finewright.comparison.report.markup import Safe, join, tag
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`; `ticks`: (value, what is written there)."""
+    """From `low` to `high`. `ticks`: (value, label)."""
 
     title: str
     low: float
@@ -22,7 +22,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0 at the low end, 1 at the high one, kept inside."""
+        """Return the position of a value, 0 at the low end, 1 at the high end, clipped to this range."""
         low, high, at = (math.log(max(v, 1e-12)) if self.log else v for v in (self.low, self.high, value))
         return min(1.0, max(0.0, (at - low) / (high - low)))
 
@@ -32,7 +32,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 112.0, 28.0, 40.0
 NUM_STYLES = 10
 _LABEL_GAP = 13.0
 _CHARACTER = 6.8
-"""Width of a letter, about."""
+"""Approximate width of a character."""
 
 COLORS = """
 :root { --ink: #1c2733; --muted: #5b6670; --line: #d9dee3; --paper: #ffffff;
@@ -64,7 +64,7 @@ STYLE = "\n".join(
 
 @dataclass(frozen=True)
 class Point:
-    """`interval`: of the vertical value. `style`: number of its colour and shape. `hollow`: a baseline."""
+    """`interval`: of `y`. `style`: number of the colour and shape. `hollow`: a baseline."""
 
     name: str
     x: float
@@ -76,7 +76,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """A line; `band`: (x, low, high). `named`: whether its name stands at its end."""
+    """A line. `band`: (x, low, high). `named`: whether its name is written at its end."""
 
     name: str
     points: list[tuple[float, float]]
@@ -90,7 +90,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Guide:
-    """A dashed line across: `along` the axis on which `value` lies."""
+    """A dashed line across the chart. `along`: the axis on which `value` lies."""
 
     value: float
     label: str
@@ -102,16 +102,16 @@ Box = tuple[float, float, float, float]
 
 
 def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = ()) -> Safe:
-    """Points with whiskers and their names; `about` says in words what is shown, for those who do not see it."""
+    """Draw points with whiskers and names. `about`: the same in words, for screen readers."""
     marks = []
     for point in points:
-        across, up = _across(x, point.x), _up(y, point.y)
-        low, high = (_up(y, value) for value in point.interval)
+        across, up = _x(x, point.x), _y(y, point.y)
+        low, high = (_y(y, value) for value in point.interval)
         whisker = tag("line", x1=across, x2=across, y1=low, y2=high, class_="whisker ink")
         hint = tag("title", f"{point.name}: {point.y:.1%} ({point.interval[0]:.1%} to {point.interval[1]:.1%})")
         marks.append(tag("g", hint, whisker, _mark(across, up, point.style, hollow=point.hollow), class_=f"s{point.style}"))
     taken = _boxes(points, x, y)
-    for point, (across, up, anchor) in zip(points, _beside(points, x, y), strict=True):
+    for point, (across, up, anchor) in zip(points, _place_point_names(points, x, y), strict=True):
         taken.append(_name_box(point.name, across, up, anchor))
         written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
         marks.append(tag("g", written, class_=f"s{point.style}"))
@@ -121,10 +121,10 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Se
 def curves(
     series: Sequence[Series], *, x: Axis, y: Axis, about: str, guides: Sequence[Guide] = (), diagonal: bool = False
 ) -> Safe:
-    """Lines with bands, each named at its end."""
+    """Draw lines with bands, each named at its end."""
     inside = _guides(guides, x, y)
     if diagonal:
-        corners = {"x1": _across(x, x.low), "y1": _up(y, y.low), "x2": _across(x, x.high), "y2": _up(y, y.high)}
+        corners = {"x1": _x(x, x.low), "y1": _y(y, y.low), "x2": _x(x, x.high), "y2": _y(y, y.high)}
         inside.append(tag("line", class_="guide", **corners))
     for one in series:
         pieces = []
@@ -133,17 +133,17 @@ def curves(
             pieces.append(tag("polygon", points=_places(outline, x, y), class_="band fill"))
         pieces.append(tag("polyline", points=_places(one.points, x, y), class_=("faint" if one.faint else "curve") + " ink"))
         if one.marked:
-            pieces += [_mark(_across(x, at), _up(y, value), one.style, hollow=one.hollow) for at, value in one.points]
+            pieces += [_mark(_x(x, at), _y(y, value), one.style, hollow=one.hollow) for at, value in one.points]
         inside.append(tag("g", *pieces, class_=f"s{one.style}"))
     named = [one for one in series if one.named and one.points]
-    ends = [(WIDTH - RIGHT + 6, _up(y, one.points[-1][1]) + 4) for one in named]
-    for one, (across, up) in zip(named, _apart(ends), strict=True):
+    ends = [(WIDTH - RIGHT + 6, _y(y, one.points[-1][1]) + 4) for one in named]
+    for one, (across, up) in zip(named, _spread_names(ends), strict=True):
         inside.append(tag("g", tag("text", one.name, x=across, y=up, class_="name"), class_=f"s{one.style}"))
     return _chart(x, y, about=about, inside=inside)
 
 
 def standalone(chart: Safe, *, title: str) -> str:
-    """A chart as a file of its own."""
+    """Return a chart as the content of an SVG file."""
     style = tag("style", Safe(COLORS + STYLE))
     height = HEIGHT + 26
     paper = tag("rect", x=0, y=-26, width=WIDTH, height=height, style="fill: var(--paper)")
@@ -155,7 +155,7 @@ def standalone(chart: Safe, *, title: str) -> str:
 
 
 def mark(style: int, *, hollow: bool = False) -> Safe:
-    """A series' colour and shape, for tables."""
+    """Draw the colour and shape of a series, for tables."""
     drawn = tag("g", _mark(8.0, 8.0, style, hollow=hollow), class_=f"s{style}")
     return tag("svg", drawn, class_="mark", viewBox="0 0 16 16", width=14, height=14, aria_hidden="true")
 
@@ -163,16 +163,16 @@ def mark(style: int, *, hollow: bool = False) -> Safe:
 def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
     frame = []
     for value, written in y.ticks:
-        up = _up(y, value)
+        up = _y(y, value)
         frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="grid"))
         frame.append(tag("text", written, x=LEFT - 5, y=up + 4, text_anchor="end", class_="small"))
     bottom = HEIGHT - BOTTOM
     frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis"))
     free = 0.0
     for value, written in x.ticks:
-        across, half = _across(x, value), _CHARACTER * len(written) / 2
+        across, half = _x(x, value), _CHARACTER * len(written) / 2
         frame.append(tag("line", x1=across, x2=across, y1=bottom, y2=bottom + 4, class_="axis"))
-        if across - half >= free:  # a tick too near to the last one written stays without a word
+        if across - half >= free:  # a label too near to the last one is left out
             frame.append(tag("text", written, x=across, y=bottom + 16, text_anchor="middle", class_="small"))
             free = across + half + 6
     frame.append(tag("text", x.title, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="small"))
@@ -181,50 +181,50 @@ def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
     return tag("svg", tag("title", about), *frame, join(inside), class_="chart", viewBox=box, role="img", aria_label=about)
 
 
-def _across(axis: Axis, value: float) -> float:
+def _x(axis: Axis, value: float) -> float:
     return LEFT + 8 + axis.share(value) * (WIDTH - RIGHT - LEFT - 16)
 
 
-def _up(axis: Axis, value: float) -> float:
+def _y(axis: Axis, value: float) -> float:
     return HEIGHT - BOTTOM - axis.share(value) * (HEIGHT - BOTTOM - TOP)
 
 
 def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
-    return " ".join(f"{_across(x, at):.1f},{_up(y, value):.1f}" for at, value in points)
+    return " ".join(f"{_x(x, at):.1f},{_y(y, value):.1f}" for at, value in points)
 
 
 def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()) -> list[Safe]:
-    """Every guide's line; names of lines that lie on each other are written once, side by side, beside what is `taken`."""
+    """Draw guides. Names of lines that overlap are written side by side, away from the boxes that are `taken`."""
     drawn, level = [], sorted((guide for guide in guides if guide.along == "y"), key=lambda guide: guide.value)
     names: list[tuple[float, str]] = []
     for guide in level:
-        up = _up(y, guide.value)
+        up = _y(y, guide.value)
         drawn.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="guide"))
         if names and names[-1][0] - up < _LABEL_GAP:
             names[-1] = (names[-1][0], f"{names[-1][1]}, {guide.label}")
         else:
             names.append((up, guide.label))
     for up, label in names:
-        across, base = _free(up, label, taken)
+        across, base = _place_guide_name(up, label, taken)
         drawn.append(tag("text", label, x=across, y=base, class_="small"))
     for guide in (guide for guide in guides if guide.along == "x"):
-        across, side = _across(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
+        across, side = _x(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
         drawn.append(tag("line", x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="guide"))
         at = across + (-4 if side == "end" else 4)
         drawn.append(tag("text", guide.label, x=at, y=TOP + 10, text_anchor=side, class_="small"))
     return drawn
 
 
-def _free(up: float, label: str, taken: Sequence[Box]) -> tuple[float, float]:
-    """Where a line's name covers the least of what is taken: at the left above the line if it can be, or below."""
-    room = WIDTH - RIGHT - LEFT - _CHARACTER * len(label) - 8
-    places = [(LEFT + 4 + step * room / 8, up + down) for down in (-4, 13) for step in range(9)]
+def _place_guide_name(up: float, label: str, taken: Sequence[Box]) -> tuple[float, float]:
+    """Return where the name of a line covers the least of what is taken. Preferred: at the left, above the line."""
+    free = WIDTH - RIGHT - LEFT - _CHARACTER * len(label) - 8
+    places = [(LEFT + 4 + step * free / 8, up + down) for down in (-4, 13) for step in range(9)]
     covers = [sum(_overlap(_name_box(label, at, base, "start"), box) for box in taken) for at, base in places]
     return places[covers.index(min(covers))]
 
 
 def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
-    """A circle, square, diamond or triangle."""
+    """Draw a circle, square, diamond or triangle."""
     kind = "hollow" if hollow else "fill"
     if style % 4 == 0:
         return tag("circle", cx=x, cy=y, r=4.5, class_=kind)
@@ -238,14 +238,14 @@ def _mark(x: float, y: float, style: int, *, hollow: bool) -> Safe:
 
 
 _PLACES = ((8, 4, "start"), (-8, 4, "end"), (7, -8, "start"), (7, 16, "start"), (-7, -8, "end"), (-7, 16, "end"))
-"""Where a name may stand beside its point, the best first."""
+"""Offsets of a name from its point, the preferred first."""
 
 
-def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float, str]]:
-    """(x, y, anchor) of every name: where it covers the least of the points, whiskers and names that are there."""
+def _place_point_names(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, float, str]]:
+    """Return (x, y, anchor) of every name, where it covers the least of points, whiskers and other names."""
     taken, found = _boxes(points, x, y), []
     for point in points:
-        across, up = _across(x, point.x), _up(y, point.y)
+        across, up = _x(x, point.x), _y(y, point.y)
         tried = []
         for rank, (right, down, anchor) in enumerate(_PLACES):
             box = _name_box(point.name, across + right, up + down, anchor)
@@ -260,17 +260,17 @@ def _beside(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[float, floa
 
 
 def _name_box(name: str, across: float, up: float, anchor: str) -> Box:
-    """What a name covers that is written there."""
+    """Return the box of a name."""
     left = across - (_CHARACTER * len(name) if anchor == "end" else 0)
     return left, up - 11, left + _CHARACTER * len(name), up + 3
 
 
 def _boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
-    """What points and their whiskers cover."""
+    """Return the boxes of points and whiskers."""
     taken: list[Box] = []
     for point in points:
-        across, up = _across(x, point.x), _up(y, point.y)
-        low, high = (_up(y, value) for value in point.interval)
+        across, up = _x(x, point.x), _y(y, point.y)
+        low, high = (_y(y, value) for value in point.interval)
         taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
     return taken
 
@@ -280,8 +280,8 @@ def _overlap(one: Box, other: Box) -> float:
     return wide * high if wide > 0 and high > 0 else 0.0
 
 
-def _apart(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Names at the ends of lines, moved down until they no longer lie on each other."""
+def _spread_names(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Move names at the ends of lines until they no longer overlap."""
     moved = list(places)
     order = sorted(range(len(places)), key=lambda index: places[index][1])
     for position, index in enumerate(order):
@@ -294,11 +294,11 @@ def _apart(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 _MARGIN = 1.5
-"""What a logarithmic axis goes beyond its values by."""
+"""Factor by which a logarithmic axis extends beyond its values."""
 
 
 def percent(title: str, low: float = 0.0, high: float = 1.0) -> Axis:
-    """Shares; ends are moved outwards to round values."""
+    """Build an axis of shares. Its ends are moved outwards to round values."""
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 6 or step == 0.2)
     first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
     ticks = [(index * step, f"{index * step:.0%}") for index in range(first, last + 1)]
@@ -306,7 +306,7 @@ def percent(title: str, low: float = 0.0, high: float = 1.0) -> Axis:
 
 
 def log(title: str, values: Sequence[float], *, written: Callable[[float], str]) -> Axis:
-    """From under the least to over the largest value; ticks at powers of ten, between them where there are few."""
+    """Build a logarithmic axis. Ticks are at powers of ten, and between them if there are few."""
     low, high = min(values) / _MARGIN, max(values) * _MARGIN
     steps: tuple[float, ...] = (1.0,)
     if math.log10(high / low) < 2.5:
@@ -320,7 +320,7 @@ def log(title: str, values: Sequence[float], *, written: Callable[[float], str])
 
 
 def linear(title: str, low: float, high: float, *, written: Callable[[float], str]) -> Axis:
-    """Ticks at round values; the high end is one of them."""
+    """Build a linear axis with ticks at round values, the high end among them."""
     rough = max(high - low, 1e-9) / 4
     step = min((base * 10.0 ** math.floor(math.log10(rough)) for base in (1, 2, 5, 10)), key=lambda s: abs(s - rough))
     ticks = [index * step for index in range(math.floor(low / step), math.ceil(high / step - 1e-9) + 1)]

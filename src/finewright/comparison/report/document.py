@@ -1,4 +1,4 @@
-"""A document of headings, paragraphs, tables and figures → one HTML page that needs nothing else, and the same as Markdown."""
+"""A document of headings, paragraphs, tables and figures → one self-contained HTML page, or Markdown."""
 
 import re
 import zlib
@@ -15,7 +15,7 @@ _TEMPLATE = assets.REPORT
 
 @dataclass(frozen=True)
 class Cell:
-    """`style`: the colour and shape of a series, shown before the text. `shade`: 0 to 1, for matrices."""
+    """`style`: number of the colour and shape shown before the text. `shade`: 0 to 1, for matrices."""
 
     text: str
     style: int | None = None
@@ -25,7 +25,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """The first column names the rows. `numeric`: the other columns are aligned to the right."""
+    """The first column names the rows. `numeric`: the other columns are right-aligned."""
 
     caption: str
     headings: list[str]
@@ -50,7 +50,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is shown when asked for; in print always."""
+    """Blocks that the reader can fold away. In print they are always shown."""
 
     title: str
     blocks: list["Block"]
@@ -80,7 +80,7 @@ class Document:
 
 
 def html(document: Document) -> str:
-    """One page: no script, no picture and no style from elsewhere."""
+    """Return one page without scripts, and without pictures or styles from elsewhere."""
     head = Template((_TEMPLATE / "page.html").read_text(encoding="utf-8"))
     style = (_TEMPLATE / "style.css").read_text(encoding="utf-8")
     lead = tag("div", *(tag("p", sentence) for sentence in document.lead), class_="lead")
@@ -131,18 +131,18 @@ def _html_cell(cell: str | Cell, *, first: bool) -> Safe:
 
 
 def markdown(document: Document) -> str:
-    """The same without its pictures."""
-    parts = [f"# {_plain(document.title)}", _plain(document.subtitle), *(f"**{_plain(line)}**" for line in document.lead)]
+    """Return the document as Markdown, without its pictures."""
+    parts = [f"# {_escape(document.title)}", _escape(document.subtitle), *(f"**{_escape(line)}**" for line in document.lead)]
     for section in document.sections:
         written = [_markdown(block) for block in section.blocks]
         if any(written):
-            parts += [f"## {_plain(section.title)}", *filter(None, written)]
+            parts += [f"## {_escape(section.title)}", *filter(None, written)]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown(block: Block) -> str:
     if isinstance(block, str):
-        return _plain(block)
+        return _escape(block)
     if isinstance(block, Table):
         return _markdown_table(block)
     if isinstance(block, Code):
@@ -150,10 +150,10 @@ def _markdown(block: Block) -> str:
         return f"{fence}\n{block.text}\n{fence}"
     if isinstance(block, Fold):
         inside = [text for text in map(_markdown, block.blocks) if text]
-        return "\n\n".join([f"### {_plain(block.title)}", *inside]) if inside else ""
+        return "\n\n".join([f"### {_escape(block.title)}", *inside]) if inside else ""
     if isinstance(block, Figure) or (block and isinstance(block[0], Figure)):
         return ""
-    return "\n".join(f"- {_plain(str(sentence))}" for sentence in block)
+    return "\n".join(f"- {_escape(str(sentence))}" for sentence in block)
 
 
 def _markdown_table(table: Table) -> str:
@@ -161,10 +161,10 @@ def _markdown_table(table: Table) -> str:
     lines = []
     for number, row in enumerate(rows):
         cells = [cell.text if isinstance(cell, Cell) else cell for cell in row]
-        lines.append(f"| {' | '.join(cells if number == 1 else map(_plain, cells))} |")
-    return f"{_plain(table.caption)}\n\n" + "\n".join(lines)
+        lines.append(f"| {' | '.join(cells if number == 1 else map(_escape, cells))} |")
+    return f"{_escape(table.caption)}\n\n" + "\n".join(lines)
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+def _escape(text: str) -> str:
+    """Escape text for Markdown and put it on one line."""
     return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", " ".join(text.split()))

@@ -1,6 +1,6 @@
-"""The tables of a comparison's page."""
+"""The tables of a comparison's report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,22 +8,25 @@ import numpy as np
 from finewright.comparison.report import figures
 from finewright.comparison.report.document import Block, Cell, Table
 from finewright.comparison.results import ComparisonResults, MethodResult
-from finewright.comparison.summary import shown_p
+from finewright.comparison.schema import ComparisonResultsFile, DisagreementRow
+from finewright.comparison.summary import format_p
 
 MOST_ROWS = 20
 MOST_CONFUSIONS = 10
 MOST_CHARACTERS = 300
 TRAINING_SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Of a run: where its loss and accuracy are told."""
+"""Fractions of training at which the table shows loss and accuracy."""
 
 
-def accuracies(standings: ComparisonResults, lines: Mapping[str, Any]) -> Table:
-    """Accuracy and macro F1 with their intervals, and the test against the best."""
+def accuracies(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
+    """Return accuracy and macro F1 with their intervals, and the test against the best."""
+    lines = file.by_method
     rows: list[list[str | Cell]] = []
-    for entry in standings.measured:
-        summary = standings.summaries[entry.name]
-        difference, p_value = lines[entry.name]["difference_to_best"], lines[entry.name]["p_value"]
-        against = "the best" if p_value is None else f"{signed(100 * difference)} points, p {shown_p(p_value)}"
+    for entry in results.measured:
+        summary = results.summaries[entry.name]
+        difference, p_value = lines[entry.name].difference_to_best, lines[entry.name].p_value
+        known = difference is not None and p_value is not None
+        against = f"{signed(100 * difference)} points, p {format_p(p_value)}" if known else "the best"
         rows.append(
             [
                 named(entry),
@@ -35,66 +38,66 @@ def accuracies(standings: ComparisonResults, lines: Mapping[str, Any]) -> Table:
                 str(len(entry.results)),
             ]
         )
-    headings = ["way", "test accuracy", "95 % interval", "macro F1", "95 % interval", "against the best", "runs"]
+    headings = ["method", "test accuracy", "95 % interval", "macro F1", "95 % interval", "against the best", "runs"]
     return Table("Accuracy on the test rows, the most accurate first.", headings, rows)
 
 
-def prices(standings: ComparisonResults, lines: Mapping[str, Any]) -> Table:
-    """What every way costs. `lines`: of results.json, by name."""
+def costs(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
+    """Return what each method costs."""
     rows: list[list[str | Cell]] = []
-    for entry in standings.measured:
-        line = lines[entry.name]
-        trained = _number(line["trainable_parameters"], "{:,}")
-        share = "" if line["trainable_fraction"] is None else f" ({line['trainable_fraction']:.2%})"
+    for entry in results.measured:
+        line = file.by_method[entry.name]
+        trained = _number(line.trainable_parameters, "{:,}")
+        share = "" if line.trainable_fraction is None else f" ({line.trainable_fraction:.2%})"
         rows.append(
             [
                 named(entry),
                 f"{trained}{share}",
-                _number(line["train_seconds"], "{:,.1f}"),
-                _number(line["best_seconds"], "{:,.1f}"),
-                _megabytes(line["planned_peak_memory_bytes"]),
-                _megabytes(line["peak_memory_bytes"]),
-                _number(line["predict_texts_per_second"], "{:,.0f}"),
-                _megabytes(line["artifact_bytes"]),
+                _number(line.train_seconds, "{:,.1f}"),
+                _number(line.best_seconds, "{:,.1f}"),
+                _megabytes(line.planned_peak_memory_bytes),
+                _megabytes(line.peak_memory_bytes),
+                _number(line.predict_texts_per_second, "{:,.0f}"),
+                _megabytes(line.artifact_bytes),
             ]
         )
-    headings = ["way", "trained numbers (share)", "seconds", "to the best step"]
+    headings = ["method", "trained parameters (share)", "seconds", "to the best step"]
     headings += ["MB planned", "MB measured", "texts/s", "MB saved"]
-    return Table("What they cost: means over seeds, memory the largest.", headings, rows)
+    return Table("Cost: means over seeds; of memory the largest.", headings, rows)
 
 
-def curve(standings: ComparisonResults) -> Table:
-    """Accuracy at every size of the training set."""
-    sizes = list(dict.fromkeys(entry.size for entry in standings.curve))
+def curve(results: ComparisonResults) -> Table:
+    """Return the accuracy at every size of the training set."""
+    sizes = list(dict.fromkeys(entry.size for entry in results.curve))
     rows: list[list[str | Cell]] = []
-    for entry in standings.entries:
-        found = [standings.curve_summaries.get((size, entry.name)) for size in sizes]
+    for entry in results.entries:
+        found = [results.curve_summaries.get((size, entry.name)) for size in sizes]
         cells = ["–" if one is None else "{:.1%} ({:.1%} – {:.1%})".format(one.accuracy, *one.accuracy_ci95) for one in found]
         rows.append([named(entry), *cells])
-    return Table("Test accuracy by training rows, with 95 % intervals.", ["way", *(f"{size} rows" for size in sizes)], rows)
+    return Table("Test accuracy by training rows, with 95 % intervals.", ["method", *(f"{size} rows" for size in sizes)], rows)
 
 
-def training(standings: ComparisonResults) -> Table | None:
-    """Loss and validation accuracy on the way; None where no run was watched."""
+def training(results: ComparisonResults) -> Table | None:
+    """Return loss and validation accuracy during training, None if no run has a log."""
     rows: list[list[str | Cell]] = []
-    for entry in standings.measured:
-        seen = [learnt for learnt in entry.training if learnt.loss]
-        if not seen:
+    for entry in results.measured:
+        logged = [one for one in entry.training if one.loss]
+        if not logged:
             continue
         cells = []
         for share in TRAINING_SHARES:
-            loss = [_by_then(learnt.smooth_loss(), share * learnt.loss[-1][0]) for learnt in seen]
-            accuracy = [_by_then(learnt.accuracy, share * learnt.loss[-1][0]) for learnt in seen]
+            loss = [_latest(one.smooth_loss(), share * one.loss[-1][0]) for one in logged]
+            accuracy = [_latest(one.accuracy, share * one.loss[-1][0]) for one in logged]
             cells.append(f"{_mean(loss, '{:.3f}')} / {_mean(accuracy, '{:.1%}')}")
         rows.append([named(entry), *cells])
     if not rows:
         return None
-    caption = "Loss on training batches (smoothed) / accuracy on validation, as last seen by then; mean over seeds."
-    return Table(caption, ["way", *(f"{share:.0%} of the passes" for share in TRAINING_SHARES)], rows)
+    caption = "Latest loss on training batches (smoothed) / latest accuracy on validation; means over seeds."
+    return Table(caption, ["method", *(f"{share:.0%} of training" for share in TRAINING_SHARES)], rows)
 
 
-def _by_then(curve: Sequence[tuple[float, float]], at: float) -> float | None:
-    return next((value for place, value in reversed(curve) if place <= at + 1e-9), None)
+def _latest(curve: Sequence[tuple[float, float]], until: float) -> float | None:
+    return next((value for epoch, value in reversed(curve) if epoch <= until + 1e-9), None)
 
 
 def _mean(values: Sequence[float | None], form: str) -> str:
@@ -103,7 +106,7 @@ def _mean(values: Sequence[float | None], form: str) -> str:
 
 
 def matrix(entry: MethodResult, labels: Sequence[str]) -> Table:
-    """The whole confusion matrix of a way, shaded by the share of the row."""
+    """Return the whole confusion matrix of a method, shaded by the share of the row."""
     counts = entry.confusion(num_labels=len(labels))
     rows: list[list[str | Cell]] = []
     for label, line in zip(labels, counts, strict=True):
@@ -114,59 +117,59 @@ def matrix(entry: MethodResult, labels: Sequence[str]) -> Table:
 
 
 def most_confused(entry: MethodResult, labels: Sequence[str]) -> Table:
-    """The most frequent confusions of a way with many labels."""
+    """Return the most frequent confusions of a method with many labels."""
     counts = entry.confusion(num_labels=len(labels))
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
     places = [divmod(int(index), len(labels)) for index in order]
     rows: list[list[str | Cell]] = [[labels[i], labels[j], f"{counts[i, j]:.4g}"] for i, j in places if counts[i, j] > 0]
-    return Table(f"{entry.name}: what it confuses most.", ["label", "predicted", "rows"], rows)
+    return Table(f"{entry.name}: the most frequent confusions.", ["label", "predicted", "rows"], rows)
 
 
-def disagreements(results: Mapping[str, Any]) -> list[Block]:
-    """Rows that the ways label differently."""
+def disagreements(file: ComparisonResultsFile) -> list[Block]:
+    """Return the rows that the methods label differently."""
     rows: list[list[str | Cell]] = []
-    for line in results["disagreements"][:MOST_ROWS]:
-        text = line["text"] if len(line["text"]) <= MOST_CHARACTERS else f"{line['text'][:MOST_CHARACTERS]} …"
-        rows.append([text, line["label"], _said(line)])
-    caption = f"The {len(rows)} of {results['num_disagreements']:,} such rows on which the ways are most divided. "
-    caption += "What a way says is what most of its seeds say; ✓ is right."
-    return [Table(caption, ["text", "label", "what they say"], rows, numeric=False)] if rows else []
+    for line in file.disagreements[:MOST_ROWS]:
+        text = line.text if len(line.text) <= MOST_CHARACTERS else f"{line.text[:MOST_CHARACTERS]} …"
+        rows.append([text, line.label, _describe_predictions(line)])
+    caption = f"{len(rows)} of {file.num_disagreements:,} such rows, those with the most different labels first. "
+    caption += "The prediction of a method is that of most of its seeds. ✓: correct."
+    return [Table(caption, ["text", "label", "predictions"], rows, numeric=False)] if rows else []
 
 
-def _said(line: Mapping[str, Any]) -> str:
-    """`✓ lora, full; returns: prompt`: the ways by what they predict, the right ones first."""
+def _describe_predictions(line: DisagreementRow) -> str:
+    """Return the methods by predicted label, the correct label first: `✓ lora, full; returns: prompt`."""
     groups: dict[str, list[str]] = {}
-    for name, label in line["predicted"].items():
+    for name, label in line.predicted.items():
         groups.setdefault(label, []).append(name)
-    order = sorted(groups, key=lambda label: label != line["label"])
-    return "; ".join(f"{'✓' if label == line['label'] else f'{label}:'} {', '.join(groups[label])}" for label in order)
+    order = sorted(groups, key=lambda label: label != line.label)
+    return "; ".join(f"{'✓' if label == line.label else f'{label}:'} {', '.join(groups[label])}" for label in order)
 
 
-def search(results: Mapping[str, Any]) -> list[Block]:
-    """What the search tried and chose, way by way."""
+def search(file: ComparisonResultsFile) -> list[Block]:
+    """Return what the search tried and chose for each method."""
     rows: list[list[str | Cell]] = []
-    for way, record in (results["search"] or {}).items():
-        done = [trial for trial in record["trials"] if trial["accuracy"] is not None]
-        first, best = record["trials"][0]["accuracy"], record["best"]
-        chosen = ", ".join(f"{key} = {_short(value)}" for key, value in best["params"].items()) if best else "none finished"
-        accuracies = [_number(first, "{:.1%}"), _number(best["accuracy"] if best else None, "{:.1%}")]
-        number = f"{len(done)} of {len(record['trials'])}"
-        rows.append([Cell(way, style=figures.style(way)), number, *accuracies, chosen or "the defaults"])
+    for method, record in file.search.items():
+        finished = [trial for trial in record.trials if trial.accuracy is not None]
+        best, params = record.best, record.best.params if record.best else {}
+        chosen = ", ".join(f"{key} = {_short(value)}" for key, value in params.items()) if best else "none finished"
+        accuracies = [_number(one.accuracy if one else None, "{:.1%}") for one in (record.trials[0], best)]
+        number = f"{len(finished)} of {len(record.trials)}"
+        rows.append([Cell(method, style=figures.style(method)), number, *accuracies, chosen or "the defaults"])
     if not rows:
         return []
-    caption = "On the validation rows, with one seed; the same number of trials for every way. "
-    caption += "What was best was used for every run above."
-    return [Table(caption, ["way", "trials finished", "defaults", "best", "with"], rows, numeric=False)]
+    caption = "Accuracy on the validation rows, with one seed. Each method had the same number of trials. "
+    caption += "All runs above use the best options."
+    return [Table(caption, ["method", "trials finished", "defaults", "best", "with"], rows, numeric=False)]
 
 
-def plans(standings: ComparisonResults) -> list[Block]:
-    """Planned memory and time beside the measured."""
+def plans(results: ComparisonResults) -> list[Block]:
+    """Return planned and measured memory and time."""
     rows: list[list[str | Cell]] = []
-    for entry in standings.measured:
+    for entry in results.measured:
         if entry.kind == "baseline":
             continue
-        planned, measured = entry.most("planned_peak_memory_bytes"), entry.most("peak_memory_bytes")
+        planned, measured = entry.largest("planned_peak_memory_bytes"), entry.largest("peak_memory_bytes")
         seconds, took = entry.mean("planned_seconds"), entry.mean("train_seconds")
         took = took and took - (entry.mean("saving_seconds") or 0.0)
         rows.append(
@@ -180,18 +183,18 @@ def plans(standings: ComparisonResults) -> list[Block]:
                 signed(seconds / took - 1, ".0%") if seconds and took else "–",
             ]
         )
-    headings = ["way", "MB planned", "MB measured", "off by", "seconds planned", "seconds measured", "off by"]
-    caption = "The plan before training beside what training took, the saving of checkpoints left out."
+    headings = ["method", "MB planned", "MB measured", "off by", "seconds planned", "seconds measured", "off by"]
+    caption = "The plan made before training, and what training took without the saving of checkpoints."
     return [Table(caption, headings, rows)] if rows else []
 
 
 def named(entry: MethodResult) -> Cell:
-    """The name of an entry with its colour and shape."""
+    """Return the name of an entry with its colour and shape."""
     return Cell(entry.name, style=figures.style(entry.name), hollow=entry.kind == "baseline")
 
 
 def signed(value: float, form: str = ".1f") -> str:
-    """With a true minus sign, and none before a zero."""
+    """Format with a sign, U+2212 for minus, and none before a zero."""
     text = format(value, f"+{form}").replace("-", "−")
     return text if text.strip("+−0.%") else text.strip("+−")
 

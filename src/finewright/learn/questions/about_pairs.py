@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from finewright.comparison.statistics import paired_p_value
+from finewright.comparison.statistics import SIGNIFICANT, paired_p_value
 from finewright.learn.course import Question
 from finewright.learn.questions.builder import Answer, question
 from finewright.learn.run_history import Finished
-
-SIGNIFICANT = 0.05
 
 
 def _pretraining_worth(runs: Sequence[Finished]) -> Question | None:

@@ -1,19 +1,20 @@
-"""A crew that trains nothing: it writes what real work would leave, at once and in this process."""
+"""A worker pool that trains nothing: it writes the files of real work, at once and in this process."""
 
 import json
 from pathlib import Path
 
+from finewright.comparison.folder import write_json
 from finewright.runs.folder import RunFolder
 
 PEAKS = {"lora": 100e6, "freeze": 150e6, "prompt": 120e6, "full": 500e6, "scratch": 500e6}
 SHARES = {"lora": 0.9, "full": 0.92, "freeze": 0.85, "prompt": 0.8, "scratch": 0.6}
 
 
-class FakeCrew:
-    """`fail`: names of work that comes to nothing; `asked`: every request, in order."""
+class FakePool:
+    """`fail`: message by id of the requests that fail. `requests`: all, in order."""
 
     fail: dict[str, str] = {}
-    asked: list[dict] = []
+    requests: list[dict] = []
     device = "cpu"
 
     def __init__(self, log, *, server):
@@ -38,28 +39,24 @@ class FakeCrew:
         pass
 
     def _perform(self, request):
-        self.asked.append(request)
+        self.requests.append(request)
         if request["id"] in self.fail:
             return {"id": request["id"], "event": "failed", "message": self.fail[request["id"]], "code": 2}
-        if request["kind"] != "prepare":
-            {"machine": self._machine, "plan": self._plan, "train": _train, "baseline": _baseline, "speed": _speed}[
-                request["kind"]
-            ](request)
+        kinds = {"machine": self._machine, "plan": self._plan, "train": _train, "baseline": _baseline, "speed": _speed}
+        kinds.get(request["kind"], lambda request: None)(request)
         return {"id": request["id"], "event": "done"}
 
     def _machine(self, request):
         write(request["out"], {"device": self.device, "cpu_count": 4, "memory_bytes": 8e9})
 
     def _plan(self, request):
-        way = request["way"]
-        candidates = {way: {"plan": {"peak_memory_bytes": PEAKS[way]}, "choices": []}}
+        method = request["method"]
+        candidates = {method: {"plan": {"peak_memory_bytes": PEAKS[method]}, "choices": []}}
         write(request["out"], {"findings": [], "methods": candidates})
 
 
 def write(path, value):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    RunFolder(path.parent).write_json(path, value)
+    write_json(Path(path), value)
 
 
 def _test_rows(folder):
@@ -68,16 +65,16 @@ def _test_rows(folder):
 
 
 def _train(request):
-    run, way, options = RunFolder(Path(request["out"])), request["method"], request["options"]
+    run, method, options = RunFolder(Path(request["out"])), request["method"], request["options"]
     run.path.mkdir(parents=True, exist_ok=True)
     rows, train = _test_rows(request["data"]), (Path(request["data"]) / "train.jsonl").read_text().splitlines()
     labels = sorted({json.loads(line)["label"] for line in train})
-    right = [(index * 7 + options["seed"]) % 100 < 100 * SHARES[way] for index in range(len(rows))]
-    said = [
+    right = [(index * 7 + options["seed"]) % 100 < 100 * SHARES[method] for index in range(len(rows))]
+    predicted = [
         row["label"] if hit else next(one for one in labels if one != row["label"]) for row, hit in zip(rows, right, strict=True)
     ]
     lines = [
-        {"text": a["text"], "label": a["label"], "predicted": b, "probability": 0.9} for a, b in zip(rows, said, strict=True)
+        {"text": a["text"], "label": a["label"], "predicted": b, "probability": 0.9} for a, b in zip(rows, predicted, strict=True)
     ]
     run.write_lines(run.predictions, lines)
     run.append(run.metrics, {"step": 6, "epoch": 1.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
@@ -87,7 +84,7 @@ def _train(request):
     measured = {"validation": {"accuracy": 0.5 + min(rate, 0.4), "loss": 0.5}}
     measured |= {"test": {"calibration_error": 0.1}} if rows else {}
     result = {
-        "method": way,
+        "method": method,
         "seed": options["seed"],
         "metrics": measured,
         "num_train": len(train),
@@ -98,9 +95,9 @@ def _train(request):
         "trainable_parameters": 1000,
         "total_parameters": 10_000,
         "trainable_fraction": 0.1,
-        "artifact_bytes": int(PEAKS[way]),
+        "artifact_bytes": int(PEAKS[method]),
     }
-    result |= {"peak_memory_bytes": PEAKS[way], "planned_peak_memory_bytes": PEAKS[way], "planned_seconds": 2.2}
+    result |= {"peak_memory_bytes": PEAKS[method], "planned_peak_memory_bytes": PEAKS[method], "planned_seconds": 2.2}
     run.write_json(run.result, result)
 
 

@@ -16,7 +16,7 @@ def test_it_compares_predicts_and_says_where_everything_is(tmp_path, monkeypatch
     monkeypatch.setattr(hub, "EMBEDDED", str(tmp_path / "gpt2"))
     monkeypatch.setattr(demo, "candidates", lambda: [methods.get_method("lora"), methods.get_method("scratch")])
     heard = []
-    outcome = demo.play(out=tmp_path / "demo", options=FAST, on_event=heard.append)
+    outcome = demo.run_demo(out=tmp_path / "demo", options=FAST, on_event=heard.append)
     assert not any(event.failed for event in heard if isinstance(event, RunFinished))
     assert [line["text"] for line in outcome.predictions] == list(demo.MESSAGES)
     assert outcome.run.result.method == "lora"
@@ -27,6 +27,6 @@ def test_it_compares_predicts_and_says_where_everything_is(tmp_path, monkeypatch
 
 
 def test_ways_need_nothing_more_and_the_preferred_one_is_first():
-    found = demo.candidates()
+    found = demo.demo_methods()
     assert found[0] is methods.methods_by_preference()[0]
     assert not any(kind.needs for kind in found)

@@ -210,7 +210,7 @@ def test_an_interrupted_comparison_says_with_which_command_it_goes_on(place, tmp
     code, out, err = call(*words, "--out", tmp_path / "c")
     assert (code, out) == (130, "")
     assert "stopping: runs under way save their step" in err
-    said = err.index("stopped; what was done is kept, the same comparison goes on with:")
+    said = err.index("stopped; finished runs are saved, resume with:")
     monkeypatch.setattr(signals.STOP, "number", 0)
     monkeypatch.setattr(crew, "_perform", honest)
     again = shlex.split(err[said:].splitlines()[1])

@@ -8,6 +8,7 @@ import typer
 app = typer.Typer(
     help="A course with exercises that check themselves, and questions about your own runs.",
     invoke_without_command=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

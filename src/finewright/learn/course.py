@@ -73,13 +73,13 @@ class Wrong(_Part):
 class Make(_Part):
     """A command that gives the lesson numbers of the learner's own, and how its traces are known.
 
-    `method`, `knobs`: the way and what was set of it, as a run's config.json has them; `leaves`: how the folder begins that
+    `method`, `options`: as in a run's config.json; `leaves`: how the folder begins that
     holds its runs. With neither, the command leaves nothing and is always shown.
     """
 
     command: str = Field(min_length=1)
     method: str = ""
-    knobs: dict[str, int | float | str | bool] = {}
+    options: dict[str, int | float | str | bool] = {}
     leaves: str = ""
     note: str = ""
 

@@ -242,7 +242,7 @@ def missing(lesson: Lesson, shown: Sequence[Finished], everything: Sequence[Fini
 def _is_made(make: Make, shown: Sequence[Finished], everything: Sequence[Finished]) -> bool:
     if make.leaves:
         return any(one.folder.path.parent.parent.name.startswith(make.leaves) for one in everything)
-    return any(make.method == one.result.method and make.knobs.items() <= one.config.method_options.items() for one in shown)
+    return any(make.method == one.result.method and make.options.items() <= one.config.method_options.items() for one in shown)
 
 
 def table(figure: Figure, runs: Sequence[Finished]) -> Table:

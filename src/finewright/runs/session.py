@@ -75,7 +75,7 @@ class Session:
         self.keeper.require_room(result_bytes=result_bytes)
         for change in self.changes:
             change["step"] = self.state.progress.step
-            self.notify(f"changed: {change['knob']} {change['from']} → {change['to']}")
+            self.notify(f"changed: {change['option']} {change['from']} → {change['to']}")
         if self.changes or "facts" not in earlier:
             kept = self.folder.read_json(self.folder.config)
             choices = kept.get("choices", described["choices"])  # a later life finds most knobs settled

@@ -91,7 +91,7 @@ def _build_flags(mark: OptionFlags) -> dict[str, inspect.Parameter]:
     return flags
 
 
-METAVARS = {int: "N", float: "X"}
+METAVARS: dict[type, str] = {int: "N", float: "X"}
 LIMITS = {"ge": "min", "le": "max"}
 """Pydantic's names of the limits of a number, and Typer's."""
 

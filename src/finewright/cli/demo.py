@@ -55,7 +55,7 @@ def demo_methods() -> list[type[Method]]:
     return [kind for kind in methods.methods_by_preference() if not kind.needs]
 
 
-def run_demo(*, out: Path | None = None, options: dict[str, Any] | None = None, on_event: Callable[[Any], None]) -> Outcome:
+def run_demo(*, out: Path | None = None, options: dict[str, Any] | None = None, on_event: Callable[[Any], None]) -> DemoResult:
     """Compare the methods on the same rows with one seed, then predict with the preferred one."""
     folder = new_folder(out=out, name="demo")
     named = [kind.name() for kind in demo_methods()]

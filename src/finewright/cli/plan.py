@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from finewright.cli.arguments import Json, OptionFlags, Set, merge_given
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ K = TypeVar("K", bound="Options")
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None, flag: str | None = None) -> Any:
     """Declare one knob. `low` and `high` are inclusive; the help line names the unit. `flag`: its name on the command line."""
-    return Field(default, description=help, ge=low, le=high, json_schema_extra={"flag": flag} if flag else None)
+    extra: Any = {"flag": flag} if flag else None
+    return Field(default, description=help, ge=low, le=high, json_schema_extra=extra)
 
 
 class DataConfig(Options):

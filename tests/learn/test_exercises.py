@@ -16,7 +16,7 @@ from support import made_runs
 
 COURSE = Course()
 MAIN = 'if __name__ == "__main__":\n'
-QUICK = ("02_the_ways", "07_reading_a_comparison")
+QUICK = ("02_methods", "07_reading_a_comparison")
 """Scripts of a second or two; the others import transformers and train, which takes up to a minute on a busy machine."""
 
 

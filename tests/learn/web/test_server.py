@@ -163,7 +163,7 @@ def test_headers_of_every_kind_of_answer(server, visitor):
         "/static/learn.js",
         "/nothing",
         "/figures/01_continue_training/light.png",
-        "/pictures/02_the_ways/lora.svg",
+        "/pictures/02_methods/lora.svg",
     ):
         _, _, headers = visitor.ask("GET", path)
         policy = headers["Content-Security-Policy"]

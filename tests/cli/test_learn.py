@@ -51,10 +51,10 @@ def test_an_exercise_from_start_to_solution(place):
     shutil.copy(SEVEN.wrong_answers["no_correction"].with_name("solution.py"), place / "learn" / "solution.py")
     shutil.copy(SEVEN.wrong_answers["no_correction"], place / "learn" / "07_reading_a_comparison.py")
     code, out, _ = learn("check", "7", "--json")
-    judged = json.loads(out)
-    assert (code, judged["passed"], judged["wrong"]) == (1, False, "no_correction")
-    assert judged["says"] == "The p-values come back as they were."
-    assert [claim["ok"] for claim in judged["claims"]].count(False) >= 1
+    grade = json.loads(out)
+    assert (code, grade["passed"], grade["wrong"]) == (1, False, "no_correction")
+    assert grade["says"] == "The p-values come back as they were."
+    assert [claim["ok"] for claim in grade["claims"]].count(False) >= 1
     assert "The smallest of n is multiplied by n." in learn("hint", "7")[1]
     assert json.loads(learn("hint", "7", "--json")[1])["number"] == 2
     code, _, err = learn("solution", "7")
@@ -73,7 +73,7 @@ def test_an_exercise_from_start_to_solution(place):
 
 def test_show_without_runs_names_the_commands_and_with_runs_shows_them(place):
     out = learn("show", "3")[1]
-    assert "Not on this machine yet. Make it:" in out
+    assert "Not on this machine yet. SuggestedCommand it:" in out
     assert "finewright train learn/tickets --model mini --method scratch" in out
     made_runs.several(place / "runs")
     out = learn("show", "3")[1]
@@ -181,7 +181,7 @@ def test_handing_in_and_collecting(place):
     code, out, err = learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json", "--course", "mine", "--trust")
     found = json.loads(out)
     assert (found["rechecked"], found["learners"][0]["passed_here"]) == (True, None), "of another course"
-    assert "not judged, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
+    assert "not grade, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
     code, out, err = learn("import", "learn/progress.json")
     assert (code, out) == (3, "")
     assert "not a learner's results" in err

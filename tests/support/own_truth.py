@@ -158,8 +158,8 @@ def half_interval(run, _):
     return f"{4 * len(run.pairs):,}"
 
 
-def pretraining_worth(prepared_model, random):
-    return f"{100 * (prepared_model.accuracy - random.accuracy):+.1f} points of accuracy"
+def pretraining_worth(pretrained, random):
+    return f"{100 * (pretrained.accuracy - random.accuracy):+.1f} points of accuracy"
 
 
 def told_apart(a, b):

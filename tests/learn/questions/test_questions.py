@@ -17,7 +17,7 @@ ONE_RUN = 17
 
 
 def asked(root):
-    return {one.id: one for one in about_runs.make(run_history.together(run_history.find(root)))}
+    return {one.id: one for one in about_runs.build_questions(run_history.choose_comparable(run_history.find_runs(root)))}
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +116,10 @@ def test_better_than_the_majority(tmp_path, majority, answer):
 def test_two_runs_are_told_apart_only_when_the_test_says_so(tmp_path, other):
     made_runs.finished(tmp_path, "lora", accuracy=0.88)
     made_runs.finished(tmp_path, "full", accuracy=other)
-    group = {one.label: one for one in run_history.together(run_history.find(tmp_path))}
+    group = {one.label: one for one in run_history.choose_comparable(run_history.find_runs(tmp_path))}
     ahead = max(group.values(), key=lambda one: one.measured.accuracy).label
     # Rows of different truths stand beside each other here; the test looks only at right and wrong.
-    p = paired_p_value(group["lora"].right(), group["full"].right())
+    p = paired_p_value(group["lora"].correct_rows(), group["full"].correct_rows())
     wanted = f"{ahead} is better" if p < 0.05 else "Nobody can say from these messages"
     assert asked(tmp_path)["told-apart"].right.text == wanted
     assert (p < 0.05) == (other == 0.3)

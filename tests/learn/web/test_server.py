@@ -20,7 +20,7 @@ def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("web")
     made_runs.several(root / "runs")
     one = server_module.Server(Workspace(work=root / "learn", runs=root / "runs"))
-    one.desk_root = root
+    one.workspace_root = root
     one.start()
     yield one
     one.stop()
@@ -211,7 +211,7 @@ def test_an_exercise_from_start_to_solution(server, visitor):
     assert "there already" in visitor.ask("POST", f"{path}/start")[1] + visitor.ask("GET", path)[1]
     assert "there already" not in visitor.ask("GET", path)[1], "said once"
     lesson = Course().lesson(7)
-    file = server.desk_root / "learn" / f"{lesson.name}.py"
+    file = server.workspace_root / "learn" / f"{lesson.name}.py"
     file.write_text(
         lesson.solution.read_text() + "\ndef holm(p_values):\n    print('<script>alert(1)</script>')\n    return p_values\n"
     )
@@ -232,8 +232,8 @@ def test_an_exercise_from_start_to_solution(server, visitor):
 
 @pytest.mark.parametrize("path", ["/", "/progress", "/lessons/06_memory"])
 def test_a_damaged_progress_file_is_said_on_whichever_page_comes_next_and_once(server, visitor, path):
-    (server.desk_root / "learn").mkdir(exist_ok=True)
-    (server.desk_root / "learn" / "progress.json").write_text("{")
+    (server.workspace_root / "learn").mkdir(exist_ok=True)
+    (server.workspace_root / "learn" / "progress.json").write_text("{")
     assert visitor.ask("GET", path)[1].count("progress.json was damaged") == 1
     assert "was damaged" not in visitor.ask("GET", path)[1]
 
@@ -245,15 +245,15 @@ def test_damage_that_a_form_finds_is_said_on_the_page_after_it(server, visitor):
         ("/quiz/begin", {"lesson": "6"}, "/quiz"),
         ("/quiz/answer", {"number": "1", "choice": "0"}, "/quiz"),
     ):
-        (server.desk_root / "learn").mkdir(exist_ok=True)
-        (server.desk_root / "learn" / "progress.json").write_text("{")
+        (server.workspace_root / "learn").mkdir(exist_ok=True)
+        (server.workspace_root / "learn" / "progress.json").write_text("{")
         visitor.ask("POST", path, form=form)
         assert visitor.ask("GET", after)[1].count("progress.json was damaged") == 1, path
 
 
 def test_a_round_of_questions(server, visitor):
     assert visitor.ask("POST", "/quiz/begin", form={"lesson": "4"})[0] == 303
-    asked = quiz.pool(Course(), runs=server.desk_root / "runs", number=4)
+    asked = quiz.collect_questions(Course(), runs=server.workspace_root / "runs", number=4)
     assert len(asked) > 5, "some are about the learner's own runs"
     for number in range(1, len(asked) + 1):
         text = visitor.ask("GET", "/quiz")[1]

@@ -10,7 +10,7 @@ from markdown_it.token import Token
 
 from finewright.learn.course import Lesson, Option
 from finewright.learn.grading.grader import GradeResult
-from finewright.learn.quiz import Answered, Round
+from finewright.learn.quiz import AnsweredQuestion, QuizRound
 from finewright.learn.run_history import Table
 from finewright.learn.workspace import YOURS_MARK, Hint, OwnResults, Workspace
 
@@ -65,7 +65,7 @@ def enter() -> str:
     )
 
 
-def overview(desk: Workspace, lines: Sequence[dict[str, Any]]) -> str:
+def overview(workspace: Workspace, lines: Sequence[dict[str, Any]]) -> str:
     """All lessons."""
     items = []
     for line in lines:
@@ -75,11 +75,11 @@ def overview(desk: Workspace, lines: Sequence[dict[str, Any]]) -> str:
             f'<span class="state{" passed" if state == "passed" else ""}">{STATES[state]}</span></div>'
             f'<p>{escape(line["summary"])} <span class="soft">{line["minutes"]}&nbsp;minutes</span></p></li>'
         )
-    course = "" if desk.course.embedded else f'<p class="soft">The course {escape(desk.course.name)}.</p>'
+    course = "" if workspace.course.embedded else f'<p class="soft">The course {escape(workspace.course.name)}.</p>'
     return f'<h1>Fine-tuning, with your own hands</h1>{course}<ol class="lessons">{"".join(items)}</ol>'
 
 
-def lesson(desk: Workspace, one: Lesson, own: OwnResults, *, panel: str) -> str:
+def lesson(workspace: Workspace, one: Lesson, own: OwnResults, *, panel: str) -> str:
     """The text with the learner's own numbers in it, and the exercise's panel below."""
     before, mark, after = one.text.partition(YOURS_MARK)
     middle = _own(one, own) if mark else ""
@@ -87,12 +87,12 @@ def lesson(desk: Workspace, one: Lesson, own: OwnResults, *, panel: str) -> str:
     return (
         f'<article><p class="soft">Lesson {one.number}, {one.about.minutes} minutes</p><h1>{escape(one.about.title)}</h1>'
         f"{markdown(before, one)}{middle}{markdown(after, one)}</article>{panel}"
-        f'<div class="row">{quiz}</div>{_neighbours(desk, one)}'
+        f'<div class="row">{quiz}</div>{_neighbours(workspace, one)}'
     )
 
 
-def _neighbours(desk: Workspace, one: Lesson) -> str:
-    lessons = desk.course.lessons
+def _neighbours(workspace: Workspace, one: Lesson) -> str:
+    lessons = workspace.course.lessons
     place = lessons.index(one)
     links = [
         (lessons[place - 1], "Before") if place else None,
@@ -134,11 +134,11 @@ def _own(one: Lesson, own: OwnResults) -> str:
             f'<img src="{source}/light.png" width="1200" height="675" alt="{escape(own.table.says)}"></picture></div>'
             f"<figcaption>Your own runs. {escape(own.table.says)}</figcaption></figure>{table(own.table, 'Your own runs')}"
         )
-    if own.kept:
-        parts.append(f"<h3>{escape(own.kept.says)}, by your own code</h3>{table(own.kept, own.kept.says)}")
-    if own.makes:
-        begin = "Also to see here:" if own.table else "Not on this machine yet. Make it in a terminal:"
-        lines = "\n\n".join(f"# {make.note}\n{make.command}" if make.note else make.command for make in own.makes)
+    if own.saved:
+        parts.append(f"<h3>{escape(own.saved.says)}, by your own code</h3>{table(own.saved, own.saved.says)}")
+    if own.commands:
+        begin = "Also to see here:" if own.table else "Not on this machine yet. SuggestedCommand it in a terminal:"
+        lines = "\n\n".join(f"# {make.note}\n{make.command}" if make.note else make.command for make in own.commands)
         parts.append(f'<p>{begin}</p><pre class="wrap"><code>{escape(lines)}</code></pre>')
     return "".join(parts)
 
@@ -152,12 +152,12 @@ def table(one: Table, name: str) -> str:
     )
 
 
-def panel(desk: Workspace, one: Lesson, *, state: str, verdict: GradeResult | None, hint: Hint | None, solution: str) -> str:
+def panel(workspace: Workspace, one: Lesson, *, state: str, grade: GradeResult | None, hint: Hint | None, solution: str) -> str:
     """Start, check, hint, solution, and what came of the last check."""
     if not one.has_exercise:
         return ""
     path = f"/lessons/{one.name}"
-    file = desk.file(one)
+    file = workspace.file(one)
     if not file.exists():
         buttons, words = _form(f"{path}/start", "Start the exercise", main=True), f"It will be <code>{escape(str(file))}</code>."
     else:
@@ -167,7 +167,7 @@ def panel(desk: Workspace, one: Lesson, *, state: str, verdict: GradeResult | No
         give_up = {} if state == "passed" else {"give_up": "yes"}
         label = "Show the solution" if state == "passed" else "Give up and show the solution"
         buttons += _form(f"{path}/solution", label, fields=give_up)
-    results = _verdict(desk, one, verdict) if verdict else ""
+    results = _verdict(workspace, one, grade) if grade else ""
     if hint:
         results += f"<p><strong>Hint {hint.number} of {hint.of}.</strong> {_inline(hint.text)}</p>"
     if solution:
@@ -178,23 +178,21 @@ def panel(desk: Workspace, one: Lesson, *, state: str, verdict: GradeResult | No
     )
 
 
-def _verdict(desk: Workspace, one: Lesson, verdict: GradeResult) -> str:
+def _verdict(workspace: Workspace, one: Lesson, grade: GradeResult) -> str:
     items = []
-    for claim in verdict.claims:
+    for claim in grade.claims:
         mark, kind, word = ("✓", "ok", "holds") if claim.ok else ("✗", "no", "does not hold")
         more = f"<dl><dt>expected</dt><dd>{_inline(claim.expected)}</dd><dt>found</dt><dd>{_inline(claim.found)}</dd></dl>"
         items.append(
             f'<li class="{kind}"><span class="mark" role="img" aria-label="{word}">{mark}</span>{_inline(claim.what)}'
             f"{'' if claim.ok else more}</li>"
         )
-    says = desk.says(one, verdict.wrong)
-    words = "Passed." if verdict.passed else f"Not yet. {says}"
-    notes = "".join(f"<p>{_inline(note)}</p>" for note in verdict.notes)
-    printed = (
-        f'<p>Your file printed:</p><pre tabindex="0">{escape(verdict.output.strip())}</pre>' if verdict.output.strip() else ""
-    )
+    says = workspace.says(one, grade.wrong)
+    words = "Passed." if grade.passed else f"Not yet. {says}"
+    notes = "".join(f"<p>{_inline(note)}</p>" for note in grade.notes)
+    printed = f'<p>Your file printed:</p><pre tabindex="0">{escape(grade.output.strip())}</pre>' if grade.output.strip() else ""
     return (
-        f'<h3>What the check found</h3><p class="says{" right" if verdict.passed else ""}">{_inline(words)}</p>'
+        f'<h3>What the check found</h3><p class="says{" right" if grade.passed else ""}">{_inline(words)}</p>'
         f'<ul class="claims">{"".join(items)}</ul>{notes}{printed}'
     )
 
@@ -223,15 +221,15 @@ def quiz_start(*, num_questions: int, num_own: int) -> str:
     )
 
 
-def quiz_question(game: Round) -> str:
+def quiz_question(quiz_round: QuizRound) -> str:
     """The question that waits."""
-    question = game.current
+    question = quiz_round.current
     assert question is not None
-    options = "".join(_choice(place, option) for place, option in enumerate(game.options()))
-    where = "Once more" if game.again else f"Question {game.number} of {game.num_first}"
+    options = "".join(_choice(place, option) for place, option in enumerate(quiz_round.options()))
+    where = "Once more" if quiz_round.again else f"Question {quiz_round.number} of {quiz_round.num_first}"
     return (
         f'<h1>Knowledge check</h1><p class="soft">{where}</p><form method="post" action="/quiz/answer">'
-        f'<input type="hidden" name="number" value="{game.number}">'
+        f'<input type="hidden" name="number" value="{quiz_round.number}">'
         f"<fieldset><legend>{escape(question.question)}</legend>{options}"
         '</fieldset><div class="row"><button class="main">Answer</button></div></form>'
     )
@@ -242,14 +240,14 @@ def _choice(place: int, option: Option) -> str:
     return f'<label class="option">{button} <span>{escape(option.text)}</span></label>'
 
 
-def quiz_answer(game: Round, one: Answered) -> str:
+def quiz_answer(quiz_round: QuizRound, one: AnsweredQuestion) -> str:
     """Right or not, and why, for every option."""
     items = "".join(_why(option, chosen=place == one.chosen) for place, option in enumerate(one.options))
-    verdict = '<p class="says right">Right.</p>' if one.ok else '<p class="says">No. The right one is marked below.</p>'
-    right, asked = game.score
-    more = _form("/quiz/next", "Next question" if game.current else "To the result", main=True)
+    grade = '<p class="says right">Right.</p>' if one.ok else '<p class="says">No. The right one is marked below.</p>'
+    right, asked = quiz_round.score
+    more = _form("/quiz/next", "Next question" if quiz_round.current else "To the result", main=True)
     return (
-        f'<h1>Knowledge check</h1><div id="result" tabindex="-1">{verdict}<h2>{escape(one.question.question)}</h2></div>'
+        f'<h1>Knowledge check</h1><div id="result" tabindex="-1">{grade}<h2>{escape(one.question.question)}</h2></div>'
         f'<ul class="whys">{items}</ul><p class="soft">{right} of {asked} right so far.</p><div class="row">{more}</div>'
     )
 
@@ -263,9 +261,9 @@ def _why(option: Option, *, chosen: bool) -> str:
     )
 
 
-def quiz_end(game: Round) -> str:
+def quiz_end(quiz_round: QuizRound) -> str:
     """The score."""
-    right, asked = game.score
+    right, asked = quiz_round.score
     return (
         f"<h1>Knowledge check</h1><p>{right} of {asked} right at the first try.</p>"
         f'<div class="row">{_form("/quiz/begin", "Another round", main=True, fields={"lesson": "all"})}</div>'

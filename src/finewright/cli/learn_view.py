@@ -72,7 +72,7 @@ def show_own_results(console: Console, workspace: Workspace, one: Lesson) -> Non
         console.print(f"\n  [bold]{clean(found.saved.says)}[/bold], by your own code", highlight=False)
         _table(console, found.saved)
     if found.commands:
-        begin = "Also to see here:" if found.table else "Not on this machine yet. SuggestedCommand it:"
+        heading = "More runs for this lesson:" if found.table else "No runs yet. Start them with:"
         console.print(f"\n  {heading}", highlight=False)
         for make in found.commands:
             _command(console, make)

@@ -170,7 +170,7 @@ def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "")
         return kind.model_validate(dict(values))
     except ValidationError as error:
         faults = [_explain(kind, fault, prefix) for fault in error.errors()]
-    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright knobs` list every knob")
+    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright options` list every knob")
 
 
 def _explain(kind: type[Options], fault: Any, prefix: str) -> str:

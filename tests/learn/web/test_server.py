@@ -224,7 +224,7 @@ def test_an_exercise_from_start_to_solution(server, visitor):
     visitor.ask("POST", f"{path}/solution")
     assert "once your exercise has passed" in visitor.ask("GET", path)[1]
     visitor.ask("POST", f"{path}/solution", form={"give_up": "yes"})
-    assert "One way to write it" in visitor.ask("GET", path)[1]
+    assert "One possible solution" in visitor.ask("GET", path)[1]
     file.write_text(lesson.solution.read_text())
     visitor.ask("POST", f"{path}/check")
     assert "✓ passed" in visitor.ask("GET", path)[1]
@@ -264,7 +264,7 @@ def test_a_round_of_questions(server, visitor):
         visitor.ask("POST", "/quiz/answer", form={"number": str(number), "choice": choice})
         visitor.ask("POST", "/quiz/answer", form={"number": str(number), "choice": "1"})  # the back button
         answered = visitor.ask("GET", "/quiz")[1]
-        assert answered == visitor.ask("GET", "/quiz")[1], "looking changes nothing"
+        assert answered == visitor.ask("GET", "/quiz")[1], "reading the page changes nothing"
         assert f"{number} of {number} right so far" in answered
         assert all(web_pages.escape(option.why.removeprefix("Right. ")) in answered for option in question.options)
         visitor.ask("POST", "/quiz/next")
@@ -298,7 +298,7 @@ def test_two_host_lines_and_broken_requests_do_not_stop_the_server(server, visit
 
 
 def test_a_port_that_is_taken_is_one_message(server):
-    with pytest.raises(server_module.UserError, match=f"port {server.port} cannot be had"):
+    with pytest.raises(server_module.UserError, match=f"port {server.port} cannot be used"):
         server_module.Server(Workspace(), port=server.port)
 
 
@@ -329,6 +329,6 @@ def made_lesson(tmp_path, text):
 )
 def test_a_lessons_markdown_can_do_no_harm(tmp_path, text, there, absent):
     one = made_lesson(tmp_path, text)
-    html = web_pages.markdown(text, one)
+    html = web_pages.render_markdown(text, one)
     assert there in html
     assert absent not in html

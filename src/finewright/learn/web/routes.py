@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from finewright.core import assets
 from finewright.core.errors import UserError
@@ -13,7 +14,7 @@ from finewright.learn.course import Lesson
 from finewright.learn.grading.grader import GradeResult
 from finewright.learn.quiz import AnsweredQuestion, QuizRound
 from finewright.learn.web import pages
-from finewright.learn.workspace import Hint, Workspace
+from finewright.learn.workspace import YOURS_MARK, Hint, Workspace
 
 STATIC = assets.WEB
 _KINDS = {
@@ -106,31 +107,42 @@ class Site:
                 return Reply.redirect("/quiz")
         return self._not_found()
 
-    def _page(self, title: str, body: str, place: str, *, status: HTTPStatus = HTTPStatus.OK) -> Reply:
+    def _page(self, template: str, title: str, *, place: str, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> Reply:
         notes, self._notes = [*self._workspace.progress.take_notes(), *self._notes], []
-        return Reply.html(pages.page(title, body, place=place, notes=notes), status=status)
+        return Reply.html(pages.render(template, title=title, place=place, notes=notes, **values), status=status)
 
     def _not_found(self) -> Reply:
-        body = '<h1>No such page</h1><p><a href="/">All lessons</a></p>'
-        return self._page("No such page", body, "", status=HTTPStatus.NOT_FOUND)
+        return self._page("not_found.html", "No such page", place="", status=HTTPStatus.NOT_FOUND)
 
     def _overview(self) -> Reply:
-        state = self._workspace.progress.read()
-        return self._page("Lessons", pages.overview(self._workspace, self._workspace.overview(state)), "/")
+        lines = self._workspace.overview(self._workspace.progress.read())
+        return self._page("overview.html", "Lessons", place="/", lines=lines, course=self._workspace.course)
 
     def _lesson(self, one: Lesson) -> Reply:
         lines = self._workspace.overview(self._workspace.progress.read())
         state = next(line["state"] for line in lines if line["name"] == one.name)
-        panel = pages.panel(
-            self._workspace,
-            one,
+        before, mark, after = one.text.partition(YOURS_MARK)
+        lessons, file, grade = self._workspace.course.lessons, self._workspace.file(one), self._grades.get(one.name)
+        index = lessons.index(one)
+        neighbours = [("Before", other) for other in lessons[max(0, index - 1) : index]]
+        neighbours += [("Next", other) for other in lessons[index + 1 : index + 2]]
+        return self._page(
+            "lesson.html",
+            one.about.title,
+            place="/",
+            lesson=one,
+            before=pages.render_markdown(before, one),
+            own=self._workspace.own_results(one) if mark else None,
+            after=pages.render_markdown(after, one),
             state=state,
-            grade=self._grades.get(one.name),
+            file=file,
+            started=file.exists(),
+            grade=grade,
+            says=self._workspace.says(one, grade.wrong) if grade else "",
             hint=self._hints.get(one.name),
             solution=self._solutions.get(one.name, ""),
+            neighbours=neighbours,
         )
-        body = pages.lesson(self._workspace, one, self._workspace.own_results(one), panel=panel)
-        return self._page(one.about.title, body, "/")
 
     def _figure(self, one: Lesson, *, dark: bool) -> Reply:
         path = self._workspace.picture(one, self._workspace.own_results(one), dark=dark)
@@ -154,18 +166,16 @@ class Site:
 
     def _quiz(self) -> Reply:
         with self._changing:
-            quiz_round, answered = self._round, self._answered
-            if quiz_round is None:
-                questions = quiz.collect_questions(self._workspace.course, runs=self._workspace.runs)
-                num_own = sum(one.key.startswith("runs/") for one in questions)
-                body = pages.quiz_start(num_questions=len(questions), num_own=num_own)
-            elif answered:
-                body = pages.quiz_answer(quiz_round, answered)
-            elif quiz_round.current:
-                body = pages.quiz_question(quiz_round)
-            else:
-                body = pages.quiz_end(quiz_round)
-        return self._page("Knowledge check", body, "/quiz")
+            questions = [] if self._round else quiz.collect_questions(self._workspace.course, runs=self._workspace.runs)
+            return self._page(
+                "quiz.html",
+                "Knowledge check",
+                place="/quiz",
+                quiz_round=self._round,
+                answered=self._answered,
+                num_questions=len(questions),
+                num_own=sum(one.key.startswith("runs/") for one in questions),
+            )
 
     def _begin(self, form: dict[str, str]) -> Reply:
         wanted = form.get("lesson", "all")
@@ -200,4 +210,9 @@ class Site:
     def _progress(self) -> Reply:
         state = self._workspace.progress.read()
         counts = self._workspace.summary(state, today=datetime.date.today())
-        return self._page("Progress", pages.progress(self._workspace.overview(state), counts), "/progress")
+        rows = []
+        for line in self._workspace.overview(state):
+            held = f"{line['claims_held']} of {line['claims']}" if line["claims"] else ""
+            shown = "✓ passed" if line["state"] == "passed" else line["state"]
+            rows.append([line["number"], line["title"], shown, line["attempts"] or "", held])
+        return self._page("progress.html", "Progress", place="/progress", rows=rows, counts=counts)

@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not self._ours.guard.is_token(query.removeprefix("token=")):
                 raise _Refused(HTTPStatus.FORBIDDEN, "this key is of another start: open the address that the terminal shows")
             cookie = f"{self._ours.guard.cookie}={self._ours.guard.token}; HttpOnly; SameSite=Strict; Path=/"
-            return Reply.html(pages.enter(), cookie=cookie)
+            return Reply.html(pages.render("enter.html"), cookie=cookie)
         self._ours.guard.check_token(self.headers)
         return self._ours.site.get(self._path())
 
@@ -177,14 +177,17 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             reply = make()
         except _Refused as refused:
-            reply = Reply.html(pages.plain(refused.status.phrase, refused.why), status=refused.status)
+            reply = Reply.html(
+                pages.render("message.html", title=refused.status.phrase, sentence=refused.why), status=refused.status
+            )
         except UserError as error:
             reply = Reply.html(
-                pages.page("Not possible", "<h1>Not possible</h1>", notes=[str(error)]), status=HTTPStatus.CONFLICT
+                pages.render("base.html", title="Not possible", place="", notes=[str(error)]), status=HTTPStatus.CONFLICT
             )
         except Exception:
-            words = pages.plain("This should not happen", "Please report it; the terminal's commands may still work.")
-            reply = Reply.html(words, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+            sentence = "Please report it; the terminal's commands may still work."
+            text = pages.render("message.html", title="This should not happen", sentence=sentence)
+            reply = Reply.html(text, status=HTTPStatus.INTERNAL_SERVER_ERROR)
         self._send(reply)
 
     def _send(self, reply: Reply) -> None:
@@ -200,7 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Send errors of the standard library, such as an unknown verb, with the same headers."""
         self.close_connection = True
         status = HTTPStatus(code)
-        self._send(Reply.html(pages.plain(status.phrase, "This server knows GET and POST."), status=status))
+        text = pages.render("message.html", title=status.phrase, sentence="This server knows GET and POST.")
+        self._send(Reply.html(text, status=status))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: a log would contain the token."""

@@ -82,6 +82,15 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
     assert (asked["budget"], asked["out"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
 
 
+def test_epochs_and_learning_rate_reach_the_settings(asked):
+    words = ["--epochs", "2", "--lr", "1e-4", "--batch-tokens", "512", "--threads", "1"]
+    assert call("compare", "t.csv", *words, "--set", "training.epochs=9", "--set", "lora.training.epochs=3")[0] == 0
+    training = {"epochs": 2.0, "learning_rate": 1e-4, "tokens_per_micro_batch": 512, "num_threads": 1}
+    assert asked["options"] == {"training": training, "lora": {"training": {"epochs": 3}}}
+    spec = comparing._asked("t.csv", test=None, model="mini", methods=["lora"], seeds=1, trials=0, options=asked["options"])
+    assert spec.options["training"] == training
+
+
 def test_defaults_are_all_methods_and_three_seeds(asked):
     assert call("compare", "t.csv")[0] == 0
     assert (asked["methods"], asked["seeds"], asked["train_sizes"], asked["jobs"]) == (None, 3, ["all"], None)

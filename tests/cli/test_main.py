@@ -243,6 +243,13 @@ def test_faults_of_the_machine_and_our_own_are_one_message(monkeypatch, fault, c
     assert "Traceback" not in err
 
 
+def test_the_list_of_commands_needs_neither_pydantic_nor_rich():
+    code = "import sys; sys.argv = ['finewright', '--help']; from finewright.cli import main as cli\n"
+    code += "try: cli.main()\nexcept SystemExit: print({'torch', 'pydantic', 'rich', 'numpy'} & set(sys.modules))"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip().endswith("set()")
+
+
 def test_help_needs_no_torch_and_shows_an_example():
     code = "import sys; sys.argv = ['finewright', 'train', '--help']; from finewright.cli import main as cli\n"
     code += "try: cli.main()\nexcept SystemExit: print('torch' in sys.modules)"

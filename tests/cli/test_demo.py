@@ -14,7 +14,7 @@ def test_it_compares_predicts_and_says_where_everything_is(tmp_path, monkeypatch
     tiny.folder(tmp_path / "gpt2")
     monkeypatch.setattr(demo, "DATA", tiny.tickets(tmp_path / "tickets.csv", count=60))
     monkeypatch.setattr(hub, "EMBEDDED", str(tmp_path / "gpt2"))
-    monkeypatch.setattr(demo, "candidates", lambda: [methods.get_method("lora"), methods.get_method("scratch")])
+    monkeypatch.setattr(demo, "demo_methods", lambda: [methods.get_method("lora"), methods.get_method("scratch")])
     heard = []
     outcome = demo.run_demo(out=tmp_path / "demo", options=FAST, on_event=heard.append)
     assert not any(event.failed for event in heard if isinstance(event, RunFinished))

@@ -73,7 +73,7 @@ def test_an_exercise_from_start_to_solution(place):
 
 def test_show_without_runs_names_the_commands_and_with_runs_shows_them(place):
     out = learn("show", "3")[1]
-    assert "Not on this machine yet. SuggestedCommand it:" in out
+    assert "No runs yet. Start them with:" in out
     assert "finewright train learn/tickets --model mini --method scratch" in out
     made_runs.several(place / "runs")
     out = learn("show", "3")[1]
@@ -128,7 +128,7 @@ def test_a_damaged_progress_file_is_said_once_and_work_goes_on(place):
     path = place / "learn" / "progress.json"
     path.write_text(path.read_text()[:-40])
     _, out, err = learn("progress")
-    assert "warning: learn/progress.json was damaged: 4 entries could be read" in err.replace("\n", " ")
+    assert "warning: learn/progress.json was damaged: 4 entries were recovered" in err.replace("\n", " ")
     assert "due today" in out
     assert "warning" not in learn("progress")[2]
 
@@ -181,7 +181,7 @@ def test_handing_in_and_collecting(place):
     code, out, err = learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json", "--course", "mine", "--trust")
     found = json.loads(out)
     assert (found["rechecked"], found["learners"][0]["passed_here"]) == (True, None), "of another course"
-    assert "not grade, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
+    assert "not graded, because they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
     code, out, err = learn("import", "learn/progress.json")
     assert (code, out) == (3, "")
     assert "not a learner's results" in err

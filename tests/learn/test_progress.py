@@ -57,7 +57,7 @@ def test_a_file_cut_short_is_set_aside_and_what_is_whole_is_kept(tmp_path):
     state = progress.read()
     assert set(state.lessons) == {f"finewright/{number:02}_lesson" for number in range(4)}
     [note] = progress.take_notes()
-    assert "was damaged: 4 entries could be read" in note
+    assert "was damaged: 4 entries were recovered" in note
     assert (tmp_path / "progress.damaged-1.json").read_text() == cut
     again = progress.read()
     assert (again.lessons, progress.take_notes()) == (state.lessons, [])

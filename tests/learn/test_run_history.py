@@ -103,11 +103,11 @@ def test_commands_of_missing_runs_are_named(runs):
 def test_a_command_is_missing_until_its_own_run_is_there(tmp_path):
     first = made_runs.finished(tmp_path, "freeze", name="freeze-top-1")
     config = json.loads((first / "config.json").read_text())
-    (first / "config.json").write_text(json.dumps(config | {"method_options": {"blocks": 1}}))
+    (first / "config.json").write_text(json.dumps(config | {"method_options": {"num_layers": 1}}))
     made_runs.finished(tmp_path, "full")
     everything = run_history.find_runs(tmp_path)
     [other] = run_history.missing_commands(Course().lesson(5), run_history.choose_comparable(everything), everything)
-    assert other.options == {"blocks": 3}
+    assert other.options == {"num_layers": 3}
 
 
 def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):

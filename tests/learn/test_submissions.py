@@ -36,7 +36,7 @@ def test_results_go_there_and_back(workspace):
     [results], _ = submissions.read_submissions([path])
     line = submissions.summarize(results)
     assert (line["learner"], line["passed"], line["answers_right"], line["answers"]) == ("Ada L.", [6, 7], 2, 3)
-    with pytest.raises(UserError, match="there is a file already"):
+    with pytest.raises(UserError, match="the file exists already"):
         handed_in(workspace)
 
 

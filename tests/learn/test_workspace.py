@@ -140,7 +140,7 @@ def test_what_is_not_there_is_one_message(workspace):
     with pytest.raises(UserError, match="lesson 2 has no exercise"):
         workspace.start(lesson(workspace, 2))
     (workspace.course.folder / "01_answer" / "solution.py").unlink()
-    with pytest.raises(UserError, match="brings no solution"):
+    with pytest.raises(UserError, match="has no solution for this lesson"):
         workspace.solution(lesson(workspace), give_up=True)
 
 
@@ -154,11 +154,11 @@ def test_own_numbers(tmp_path):
     workspace = Workspace(work=tmp_path / "learn", runs=tmp_path / "runs")
     third = workspace.course.lesson(3)
     empty = workspace.own_results(third)
-    assert (empty.table, empty.kept) == (None, None)
-    assert [make.method for make in empty.makes] == ["", "full", "scratch"]
-    assert empty.makes[0].command == "finewright learn start 3"  # whoever reads before they start has no messages yet
+    assert (empty.table, empty.saved) == (None, None)
+    assert [make.method for make in empty.commands] == ["", "full", "scratch"]
+    assert empty.commands[0].command == "finewright learn start 3"  # whoever reads before they start has no messages yet
     workspace.start(third)
-    assert [make.method for make in workspace.own_results(third).makes] == ["full", "scratch"]
+    assert [make.method for make in workspace.own_results(third).commands] == ["full", "scratch"]
     assert workspace.picture(third, empty) is None
     made_runs.several(tmp_path / "runs")
     own = workspace.own_results(third)
@@ -177,10 +177,10 @@ def test_a_table_that_the_exercise_left(tmp_path):
     workspace.work.mkdir()
     kept = workspace.file(fifth).with_suffix(".json")
     kept.write_text(json.dumps({"title": "T", "headings": ["a", "b"], "rows": [["1", "2"], ["3"]]}))
-    assert workspace.own_results(fifth).kept.rows == [["1", "2"]]
+    assert workspace.own_results(fifth).saved.rows == [["1", "2"]]
     for broken in ("{", "[]", '{"title": 1}', "[" * 100_000):
         kept.write_text(broken)
-        assert workspace.own_results(fifth).kept is None
+        assert workspace.own_results(fifth).saved is None
 
 
 def test_an_own_course_has_its_own_folder_and_progress(workspace):

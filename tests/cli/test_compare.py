@@ -1,4 +1,4 @@
-"""The command, as a person types it; what it calls is tested elsewhere."""
+"""The command `compare` as a user types it; the comparison itself is tested elsewhere."""
 
 import json
 import shlex

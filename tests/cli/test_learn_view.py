@@ -21,7 +21,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def workspace(tmp_path):
-    made_runs.several(tmp_path / "runs")
+    made_runs.write_runs(tmp_path / "runs")
     return Workspace(work=tmp_path / "learn", runs=tmp_path / "runs")
 
 
@@ -36,7 +36,7 @@ def shown(workspace, file, environ, *, number=3):
     return file.getvalue()
 
 
-def test_the_chart_is_shown_and_named(workspace):
+def test_the_plot_is_shown_and_named(workspace):
     text = shown(workspace, Screen(), {"TERM": "xterm-kitty"})
     sent = "".join(data for _, data in re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b", text))
     path = workspace.root / "pictures" / "finewright-03_transfer.png"
@@ -58,7 +58,7 @@ def test_iterm2_too(workspace):
         (Screen, {"TERM": "xterm-kitty", "TMUX": "/x,1,0"}),
     ],
 )
-def test_elsewhere_the_path_alone(workspace, file, environ):
+def test_other_terminals_show_the_path_only(workspace, file, environ):
     text = shown(workspace, file(), environ)
     assert "\x1b_G" not in text
     assert "\x1b]1337" not in text

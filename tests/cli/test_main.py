@@ -1,4 +1,4 @@
-"""The commands, as a person types them."""
+"""The commands as a user types them."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def finished(place):
     return out
 
 
-def test_train_says_what_it_chose_and_what_came_of_it(place, tmp_path):
+def test_train_reports_decisions_and_result(place, tmp_path):
     code, out, err = call("train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", *FAST)
     assert code == 0
     assert out == ""
@@ -53,7 +53,7 @@ def test_train_says_what_it_chose_and_what_came_of_it(place, tmp_path):
 
 
 @pytest.mark.parametrize(("low", "is_said"), [(0.4, True), (0.9, False)], ids=["no better", "better"])
-def test_a_result_no_better_than_the_majority_is_said(finished, capsys, low, is_said):
+def test_a_result_no_better_than_the_majority_is_reported(finished, capsys, low, is_said):
     result = vars(run.open_run(finished).result)
     result["metrics"]["test"] |= {"accuracy_ci95": [low, 1.0], "majority_accuracy": 0.5}
     train.show(SimpleNamespace(result=SimpleNamespace(**result), path=finished), as_json=False)
@@ -145,7 +145,7 @@ def test_methods_are_listed_with_their_options():
     assert "training.learning_rate" in call("options")[1]
 
 
-def test_doctor_speaks_json_too():
+def test_doctor_prints_json():
     names = [line["name"] for line in json.loads(call("doctor", "--json")[1])["diagnoses"]]
     assert {"device", "precision", "torch", "datasets"} <= set(names)
     assert "avx" in call("doctor")[1] or "bfloat16" in call("doctor")[1]
@@ -177,7 +177,7 @@ def test_doctor_speaks_json_too():
         (["train", "{tickets}", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
     ],
 )
-def test_what_a_person_can_repair_is_one_message_and_an_exit_code(finished, place, words, code, message, tmp_path, monkeypatch):
+def test_a_user_error_is_one_message_and_an_exit_code(finished, place, words, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     filled = [word.format(tickets=place / "tickets.csv", finished=finished) for word in words]
     got, out, err = call(*filled)
@@ -187,7 +187,7 @@ def test_what_a_person_can_repair_is_one_message_and_an_exit_code(finished, plac
     assert len(err.splitlines()) <= 12
 
 
-def test_a_failed_run_leaves_no_folder_that_blocks_the_next(place, tmp_path, monkeypatch):
+def test_a_failed_run_leaves_no_folder_that_blocks_the_next_run(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("train", place / "tickets.csv", "--model", "./not-there", "--out", "mine")[0] == 2
     code, _, err = call("train", place / "tickets.csv", "--model", place / "gpt2", "--method", "full", "--out", "mine", *FAST)
@@ -201,7 +201,7 @@ def test_control_characters_in_the_data_do_not_reach_the_terminal(finished):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
+def test_a_signal_stops_with_its_exit_code_and_a_message(place, tmp_path, number, code):
     """In a process of its own, once it is at work: the step is saved, and the command that is offered goes on from it."""
     words = ["train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", "--set", "training.epochs=500"]
     child = subprocess.Popen(
@@ -232,7 +232,7 @@ def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
         (KeyError("surprise"), 1, "KeyError: 'surprise'"),
     ],
 )
-def test_faults_of_the_machine_and_our_own_are_one_message(monkeypatch, fault, code, message):
+def test_other_errors_are_one_message(monkeypatch, fault, code, message):
     def broken():
         raise fault
 

@@ -1,4 +1,4 @@
-"""`finewright plan` as a person types it."""
+"""The command `plan` as a user types it."""
 
 import io
 import json

@@ -22,7 +22,7 @@ ASKED_FOR = (
 
 @pytest.fixture(scope="module")
 def grades():
-    """Every exercise, solution and wrong answer, grade in one process that imports torch once."""
+    """Every exercise, solution and wrong answer, graded in one process that imports torch once."""
     jobs = {}
     for lesson in WITH_EXERCISE:
         for file in (lesson.exercise, lesson.solution, *lesson.wrong_answers.values()):
@@ -75,7 +75,7 @@ class TestEveryExercise:
 
 @pytest.mark.parametrize("lesson", COURSE.lessons, ids=lambda lesson: lesson.name)
 class TestEveryLesson:
-    def test_its_files_are_whole(self, lesson):
+    def test_its_files_are_valid(self, lesson):
         assert lesson.about.title
         assert lesson.hints.steps
         assert lesson.text.count("[[yours]]") == (lesson.about.figure != "none")
@@ -99,7 +99,7 @@ def test_numbers_of_gpt2_small_stand_in_the_lessons():
         assert number in freezing
 
 
-def test_the_bank_of_questions():
+def test_there_are_enough_questions():
     questions = COURSE.questions
     assert len(questions) >= 24
     assert len({one.key for one in questions}) == len(questions)
@@ -127,7 +127,7 @@ def made(folder, *, about='title = "T"\nsummary = "S"\nminutes = 3\n', questions
     return folder
 
 
-def test_a_course_of_ones_own(tmp_path):
+def test_a_custom_course(tmp_path):
     made(tmp_path / "mine" / "01_first")
     made(tmp_path / "mine" / "12_other")
     (tmp_path / "mine" / "notes").mkdir()
@@ -165,14 +165,14 @@ def test_a_foreign_course_named_like_ours_keeps_its_own_progress(tmp_path):
         ),
     ],
 )
-def test_a_lesson_that_is_not_whole_is_one_message_with_its_file(tmp_path, about, questions, message):
+def test_an_invalid_lesson_is_one_message_with_its_file(tmp_path, about, questions, message):
     folder = made(tmp_path / "c" / "01_a", **({"about": about} if about else {}), questions=questions)
     lesson = Course(folder.parent).lessons[0]
     with pytest.raises(UserError, match=message):
         _ = (lesson.about, lesson.questions)
 
 
-def test_folders_that_are_no_course(tmp_path):
+def test_folders_that_are_not_a_course(tmp_path):
     with pytest.raises(UserError, match="no such course folder"):
         Course(tmp_path / "none")
     with pytest.raises(UserError, match="no lessons here"):

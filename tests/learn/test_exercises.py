@@ -55,7 +55,7 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("lesson", SCRIPTS)
-def test_it_runs_as_a_script_and_what_it_keeps_is_found(workspace, lesson):
+def test_it_runs_as_a_script_and_its_table_is_found(workspace, lesson):
     out = ran(solved(workspace, lesson))
     assert out.strip()
     kept = workspace.own_results(lesson).kept
@@ -67,8 +67,8 @@ def test_it_runs_as_a_script_and_what_it_keeps_is_found(workspace, lesson):
 
 def test_the_sum_of_lesson_7_reads_a_comparison(workspace, tmp_path):
     place = tmp_path / "runs" / "compare-x"
-    made_runs.finished(place / "runs", "lora", name="lora-0", accuracy=0.9)
-    made_runs.finished(place / "runs", "scratch", name="scratch-0", accuracy=0.3)
+    made_runs.write_run(place / "runs", "lora", name="lora-0", accuracy=0.9)
+    made_runs.write_run(place / "runs", "scratch", name="scratch-0", accuracy=0.3)
     (place / "results.json").write_text("{}")
     out = ran(solved(workspace, COURSE.lesson(7)))
     assert "2 runs of runs/compare-x" in out

@@ -26,7 +26,7 @@ def wrong(quiz_round):
     return next(place for place, option in enumerate(quiz_round.options()) if not option.ok)
 
 
-def test_what_was_missed_comes_first_then_new_ones_then_what_is_known():
+def test_due_questions_come_first_then_new_ones_then_known_ones():
     state = State()
     state.questions = {
         "known": QuestionEntry(box=4, due="2026-03-08"),
@@ -48,7 +48,7 @@ def test_every_third_new_question_is_about_own_runs():
     assert chosen == [False, False, True] * 4
 
 
-def test_the_boxes():
+def test_leitner_boxes():
     entry, days = QuestionEntry(), []
     for ok in (True, True, True, True, True, False, True):
         quiz.record_answer(entry, right=ok, today=TODAY)
@@ -57,7 +57,7 @@ def test_the_boxes():
     assert (entry.right, entry.wrong) == (6, 1)
 
 
-def test_a_round_scores_the_first_try_and_asks_again_what_was_missed(tmp_path):
+def test_a_round_scores_the_first_try_and_repeats_missed_questions(tmp_path):
     quiz_round = quiz.QuizRound([made("a"), made("b"), made("c")], progress=Progress(tmp_path))
     assert quiz_round.answer(right(quiz_round), today=TODAY).ok
     assert not quiz_round.answer(wrong(quiz_round), today=TODAY).ok
@@ -73,14 +73,14 @@ def test_a_round_scores_the_first_try_and_asks_again_what_was_missed(tmp_path):
     assert [line["ok"] for line in quiz_round.as_json()["answers"]] == [True, False, True]
 
 
-def test_options_are_shuffled_and_stay_so(tmp_path):
+def test_options_are_shuffled_once(tmp_path):
     question = made("x", num_options=6)
     games = [quiz.QuizRound([question], progress=Progress(tmp_path), seed=seed) for seed in range(8)]
     assert all(quiz_round.options() == quiz_round.options() for quiz_round in games)
     assert len({right(quiz_round) for quiz_round in games}) > 2
 
 
-def test_an_option_that_is_not_there(tmp_path):
+def test_an_option_that_does_not_exist(tmp_path):
     quiz_round = quiz.QuizRound([made("a")], progress=Progress(tmp_path))
     with pytest.raises(UserError, match="wanted one of 3 options, found 6"):
         quiz_round.answer(5)
@@ -90,7 +90,7 @@ def test_an_option_that_is_not_there(tmp_path):
 
 
 def test_a_third_of_all_questions_comes_from_the_learners_runs(tmp_path):
-    made_runs.several(tmp_path)
+    made_runs.write_runs(tmp_path)
     course = Course()
     questions = quiz.collect_questions(course, runs=tmp_path)
     own = [one for one in questions if one.key.startswith("runs/")]
@@ -100,7 +100,7 @@ def test_a_third_of_all_questions_comes_from_the_learners_runs(tmp_path):
 
 
 def test_a_third_comes_from_one_run_alone(tmp_path):
-    made_runs.finished(tmp_path)
+    made_runs.write_run(tmp_path)
     questions = quiz.collect_questions(Course(), runs=tmp_path)
     own = [one for one in questions if one.key.startswith("runs/")]
     assert len(own) >= 17
@@ -108,15 +108,15 @@ def test_a_third_comes_from_one_run_alone(tmp_path):
 
 
 def test_a_lessons_questions_hold_those_about_own_runs_that_belong_to_it(tmp_path):
-    made_runs.several(tmp_path)
+    made_runs.write_runs(tmp_path)
     course = Course()
     fourth = quiz.collect_questions(course, runs=tmp_path, number=4)
     assert fourth[: len(course.lesson(4).questions)] == course.lesson(4).questions
     assert [one.id for one in fourth[len(course.lesson(4).questions) :]] == ["trained-share", "file-size"]
 
 
-def test_a_lesson_asks_about_runs_of_its_ways(tmp_path):
-    made_runs.several(tmp_path)
+def test_a_lesson_asks_about_runs_of_its_methods(tmp_path):
+    made_runs.write_runs(tmp_path)
     course = Course()
     for lesson in course.lessons:
         own = [one for one in quiz.collect_questions(course, runs=tmp_path, number=lesson.number) if one.key.startswith("runs/")]
@@ -126,7 +126,7 @@ def test_a_lesson_asks_about_runs_of_its_ways(tmp_path):
 
 
 def test_every_kind_belongs_to_a_lesson_and_every_name_is_a_kind(tmp_path):
-    made_runs.several(tmp_path)
+    made_runs.write_runs(tmp_path)
     course = Course()
     made_kinds = {one.id for one in quiz.collect_questions(course, runs=tmp_path) if one.key.startswith("runs/")}
     assert made_kinds == {kind for lesson in course.lessons for kind in lesson.about.own}

@@ -13,13 +13,13 @@ from support import made_runs
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    made_runs.several(root)
+    made_runs.write_runs(root)
     return root
 
 
-def test_runs_are_found_in_folders_of_runs_too(runs, tmp_path):
+def test_runs_are_found_in_subfolders(runs, tmp_path):
     shutil.copytree(runs, tmp_path / "demo")
-    made_runs.finished(tmp_path, "lora", name="alone")
+    made_runs.write_run(tmp_path, "lora", name="alone")
     assert len(run_history.find_runs(tmp_path)) == 6
     assert run_history.find_runs(tmp_path / "nothing") == []
 
@@ -36,15 +36,15 @@ def test_runs_of_a_comparison_are_found(runs, tmp_path):
         ("metrics.jsonl", '{"step": 1, "loss": "much"}\n'), ("plan.json", "5"), ("plan.json", '{"memory": {"weights": "x"}}'),
     ],
 )  # fmt: skip
-def test_a_damaged_run_is_passed_over(runs, tmp_path, file, text):
+def test_a_damaged_run_is_skipped(runs, tmp_path, file, text):
     shutil.copytree(runs, tmp_path / "demo")
     (tmp_path / "demo" / "lora-0" / file).write_text(text)
     assert {one.result.method for one in run_history.find_runs(tmp_path)} == {"full", "freeze", "prompt", "scratch"}
 
 
-def test_only_runs_on_the_same_data_and_model_stand_together(runs, tmp_path):
+def test_only_runs_on_the_same_data_and_model_are_compared(runs, tmp_path):
     shutil.copytree(runs, tmp_path / "r")
-    other = made_runs.finished(tmp_path / "r", "lora", name="other")
+    other = made_runs.write_run(tmp_path / "r", "lora", name="other")
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"data_fingerprint": "0" * 64}))
     group = run_history.choose_comparable(run_history.find_runs(tmp_path / "r"))
@@ -53,12 +53,12 @@ def test_only_runs_on_the_same_data_and_model_stand_together(runs, tmp_path):
     assert run_history.choose_comparable([]) == []
 
 
-def test_runs_of_one_way_are_told_apart_by_what_differs(tmp_path):
-    made_runs.finished(tmp_path, "lora", seed=0)
-    other = made_runs.finished(tmp_path, "lora", seed=1)
+def test_runs_of_one_method_are_labelled_by_what_differs(tmp_path):
+    made_runs.write_run(tmp_path, "lora", seed=0)
+    other = made_runs.write_run(tmp_path, "lora", seed=1)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"method_options": {"rank": 16}}))
-    made_runs.finished(tmp_path, "lora", name="again", seed=0)
+    made_runs.write_run(tmp_path, "lora", name="again", seed=0)
     labels = sorted(one.label for one in run_history.choose_comparable(run_history.find_runs(tmp_path)))
     assert labels == ["lora rank 16, seed 1 (lora-1)", "lora rank 8, seed 0 (again)", "lora rank 8, seed 0 (lora-0)"]
 
@@ -101,23 +101,23 @@ def test_commands_of_missing_runs_are_named(runs):
 
 
 def test_a_command_is_missing_until_its_own_run_is_there(tmp_path):
-    first = made_runs.finished(tmp_path, "freeze", name="freeze-top-1")
+    first = made_runs.write_run(tmp_path, "freeze", name="freeze-top-1")
     config = json.loads((first / "config.json").read_text())
     (first / "config.json").write_text(json.dumps(config | {"method_options": {"num_layers": 1}}))
-    made_runs.finished(tmp_path, "full")
+    made_runs.write_run(tmp_path, "full")
     everything = run_history.find_runs(tmp_path)
     [other] = run_history.missing_commands(Course().lesson(5), run_history.choose_comparable(everything), everything)
     assert other.options == {"num_layers": 3}
 
 
 def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):
-    made_runs.finished(tmp_path, "full")
+    made_runs.write_run(tmp_path, "full")
     everything = run_history.find_runs(tmp_path)
     assert "finewright demo" in [
         make.command for make in run_history.missing_commands(Course().lesson(2), everything, everything)
     ]
     for name in ("demo-2", "compare-tickets-mini"):
-        made_runs.finished(tmp_path / name / "runs", "lora")
+        made_runs.write_run(tmp_path / name / "runs", "lora")
     everything = run_history.find_runs(tmp_path)
     assert run_history.missing_commands(Course().lesson(2), everything, everything) == []
     assert run_history.missing_commands(Course().lesson(7), everything, everything) == []

@@ -30,7 +30,7 @@ def handed_in(workspace, learner="Ada L."):
     return submissions.write_submission(results, submissions.default_path(workspace, learner))
 
 
-def test_results_go_there_and_back(workspace):
+def test_results_are_written_and_read_back(workspace):
     path = handed_in(workspace)
     assert path.name == "results-Ada-L.json"
     [results], _ = submissions.read_submissions([path])
@@ -40,7 +40,7 @@ def test_results_go_there_and_back(workspace):
         handed_in(workspace)
 
 
-def test_rechecking_finds_what_really_passes(workspace):
+def test_rechecking_grades_the_source(workspace):
     handed_in(workspace)
     collected, _ = submissions.read_submissions([workspace.root / "results-Ada-L.json"])
     [passed] = submissions.recheck(collected, Course())
@@ -62,7 +62,7 @@ def made_course(folder):
     return Course(folder)
 
 
-def test_rechecking_brings_along_what_the_exercises_share(tmp_path):
+def test_rechecking_copies_shared_files(tmp_path):
     course = made_course(tmp_path / "mine")
     workspace = Workspace(course=course.folder, work=tmp_path / "learn", trust=True)
     workspace.start(course.lesson(1))
@@ -84,7 +84,7 @@ def test_rechecking_puts_practice_and_tickets_beside_the_file(workspace, monkeyp
     assert {"practice.py", "tickets/train.csv", "tickets/validation.csv", "07_reading_a_comparison.py"} <= set(seen)
 
 
-def test_results_of_another_course_are_not_judged_by_this_ones_checks(workspace, tmp_path):
+def test_results_of_another_course_are_not_graded_by_this_course(workspace, tmp_path):
     results = submissions.create_submission(workspace, workspace.progress.read(), learner="Ada")
     other = results.model_copy(update={"course": "other"})
     passed = submissions.recheck([other], made_course(tmp_path / "mine"))
@@ -110,7 +110,7 @@ def test_a_folder_of_results_by_name(workspace, tmp_path):
     ("text", "message"),
     [("{", "not a learner"), ("{}", "format: Field required"), ("[]", "not a learner"), ("[" * 100_000, "not a learner")],
 )
-def test_what_is_no_result_is_named(tmp_path, text, message):
+def test_invalid_files_are_named(tmp_path, text, message):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match=rf"x\.json: .*{message}") as caught:
         submissions.read_submissions([tmp_path / "x.json"])

@@ -123,7 +123,7 @@ def test_checks_of_a_foreign_course_run_only_when_trusted(course, tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-def test_looking_at_a_foreign_course_runs_nothing(course, tmp_path):
+def test_showing_a_foreign_course_runs_nothing(course, tmp_path):
     for file in ("check.py", "exercise.py", "solution.py"):
         (course / "01_answer" / file).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     workspace = Workspace(course=course, work=tmp_path / "learn")
@@ -134,7 +134,7 @@ def test_looking_at_a_foreign_course_runs_nothing(course, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_is_not_there_is_one_message(workspace):
+def test_missing_files_are_one_message(workspace):
     with pytest.raises(UserError, match=r"no exercise of yours here\n.*learn start 1"):
         workspace.check(lesson(workspace))
     with pytest.raises(UserError, match="lesson 2 has no exercise"):
@@ -144,13 +144,13 @@ def test_what_is_not_there_is_one_message(workspace):
         workspace.solution(lesson(workspace), give_up=True)
 
 
-def test_the_embedded_course_brings_practice_and_tickets(tmp_path):
+def test_the_embedded_course_copies_practice_and_tickets(tmp_path):
     workspace = Workspace(work=tmp_path / "learn")
     names = [path.relative_to(tmp_path / "learn").as_posix() for path in workspace.start(workspace.course.lesson(1))]
     assert names == ["01_continue_training.py", "practice.py", "tickets/test.csv", "tickets/train.csv", "tickets/validation.csv"]
 
 
-def test_own_numbers(tmp_path):
+def test_own_results(tmp_path):
     workspace = Workspace(work=tmp_path / "learn", runs=tmp_path / "runs")
     third = workspace.course.lesson(3)
     empty = workspace.own_results(third)
@@ -160,18 +160,18 @@ def test_own_numbers(tmp_path):
     workspace.start(third)
     assert [make.method for make in workspace.own_results(third).commands] == ["full", "scratch"]
     assert workspace.picture(third, empty) is None
-    made_runs.several(tmp_path / "runs")
+    made_runs.write_runs(tmp_path / "runs")
     own = workspace.own_results(third)
     assert [row[0] for row in own.table.rows] == ["full", "scratch"]
     path = workspace.picture(third, own)
     stamp = path.stat().st_mtime_ns
     assert workspace.picture(third, own).stat().st_mtime_ns == stamp
-    made_runs.finished(tmp_path / "runs", "full", seed=7)
+    made_runs.write_run(tmp_path / "runs", "full", seed=7)
     assert workspace.picture(third, workspace.own_results(third)).stat().st_mtime_ns > stamp
     assert workspace.picture(third, own, dark=True) != path
 
 
-def test_a_table_that_the_exercise_left(tmp_path):
+def test_a_table_that_the_exercise_wrote(tmp_path):
     workspace = Workspace(work=tmp_path / "learn")
     fifth = workspace.course.lesson(5)
     workspace.work.mkdir()

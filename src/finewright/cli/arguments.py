@@ -56,7 +56,7 @@ def expand_option_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     before, after = list(parameters.values()), []
     while before[-1].name != target:
         after.insert(0, before.pop())
-    # Typer passes every argument by name, so that no order of defaults has to be kept.
+    # Typer passes every argument by name, so parameters with and without defaults may be in any order.
     signature = [one.replace(kind=one.KEYWORD_ONLY) for one in (*before[:-1], *flags.values(), *after)]
 
     @functools.wraps(command)

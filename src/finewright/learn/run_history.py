@@ -294,7 +294,7 @@ def _memory(runs: Sequence[FinishedRun]) -> Table:
         totals = [f"{size / 1e6:,.0f}" for size in (one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes)]
         rows.append([one.label, *parts, *totals])
     says = f"Least planned: {rows[0][0]}, {rows[0][-2]} MB; most: {rows[-1][0]}, {rows[-1][-2]} MB."
-    return Table(["way, MB", *names, "planned", "measured"], rows, says)
+    return Table(["method, MB", *names, "planned", "measured"], rows, says)
 
 
 def _intervals(runs: Sequence[FinishedRun]) -> Table:

@@ -45,19 +45,19 @@ FILES = {
 
 
 @pytest.mark.parametrize(("text", "what", "found"), FILES.values(), ids=FILES)
-def test_whatever_the_file_does_an_answer_comes_back(tmp_path, text, what, found):
+def test_every_file_gets_a_result(tmp_path, text, what, found):
     grade = grade_text(tmp_path, text)
     assert not grade.passed
     assert (grade.claims[-1].what, grade.claims[-1].found) == (what, found)
 
 
-def test_what_the_check_cannot_use_is_not_called_the_learners_line(tmp_path):
+def test_an_error_in_the_check_is_not_attributed_to_the_learner(tmp_path):
     grade = grade_text(tmp_path, "def answer(): return None", check="def check(learner, expect):\n    learner.answer().shape")
     assert grade.claims[0].what == "the check can use what your code gives back"
     assert "NoneType" in grade.claims[0].found
 
 
-def test_a_check_that_claims_nothing_passes_nobody(tmp_path):
+def test_a_check_without_claims_passes_nothing(tmp_path):
     assert not grade_text(tmp_path, "", check="def check(learner, expect): pass").passed
 
 
@@ -69,12 +69,12 @@ def test_an_endless_loop_is_stopped(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts private memory")
-def test_memory_has_a_bound(tmp_path):
+def test_memory_is_limited(tmp_path):
     grade = grade_text(tmp_path, "def answer(): return len(bytearray(3 << 30))", memory_mb=512)
     assert "MemoryError" in grade.claims[-1].found
 
 
-def test_the_kernel_counts_the_processor_time_too(tmp_path):
+def test_processor_time_is_limited(tmp_path):
     text = "import resource\ndef answer(): return resource.getrlimit(resource.RLIMIT_CPU)[0]"
     assert grade_text(tmp_path, text, seconds=42).passed
 
@@ -91,7 +91,7 @@ def test_there_is_no_network(tmp_path):
     )
 
 
-def test_what_the_file_prints_is_kept_and_bounded(tmp_path):
+def test_output_is_captured_and_bounded(tmp_path):
     grade = grade_text(tmp_path, "print('hello')\ndef answer():\n    print('x' * 3_000_000)\n    print('the end')\n    return 42")
     assert grade.passed
     assert grade.output.rstrip().endswith("the end")
@@ -100,7 +100,7 @@ def test_what_the_file_prints_is_kept_and_bounded(tmp_path):
     assert grade_text(tmp_path, "print('mine')\ndef answer(): return 42", check=noisy).output == "mine\n"
 
 
-def test_what_the_file_leaves_running_does_not_hold_the_check_up(tmp_path):
+def test_child_processes_do_not_delay_the_check(tmp_path):
     start = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     grade = grade_text(tmp_path, f"import subprocess, sys\ndef answer():\n    print({start}.pid)\n    return 42")
     assert grade.passed
@@ -124,7 +124,7 @@ def test_neighbours_can_be_imported_and_do_not_leak_into_the_next_job(tmp_path):
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-def test_a_job_that_ends_the_process_leaves_the_others_their_verdicts(tmp_path):
+def test_a_job_that_ends_the_process_leaves_the_results_of_the_others(tmp_path):
     check = tmp_path / "check.py"
     check.write_text(CHECK)
     texts = {"a": "def answer(): return 42", "b": "import os\ndef answer(): os._exit(0)", "c": "def answer(): return 42"}

@@ -58,11 +58,11 @@ SCRIPTS = [
 def test_it_runs_as_a_script_and_its_table_is_found(workspace, lesson):
     out = ran(solved(workspace, lesson))
     assert out.strip()
-    kept = workspace.own_results(lesson).kept
-    assert (kept is not None) == ("practice.keep(" in lesson.exercise.read_text())
-    if kept:
-        assert all(cell in out for row in kept.rows for cell in row)
-        assert kept.says
+    saved = workspace.own_results(lesson).saved
+    assert (saved is not None) == ("practice.save_table(" in lesson.exercise.read_text())
+    if saved:
+        assert all(cell in out for row in saved.rows for cell in row)
+        assert saved.says
 
 
 def test_the_sum_of_lesson_7_reads_a_comparison(workspace, tmp_path):
@@ -120,7 +120,7 @@ def test_batches_without_a_tokenizer_take_minis_and_say_so_once(workspace, nothi
     solved(workspace, COURSE.lesson(4))
     practice = loaded(workspace.work / "practice.py", "practice_of_a_learner")
     batches = [practice.batches(split, folder="openai-community/gpt2") for split in ("train", "validation")]
-    assert capsys.readouterr().out.count("No tokenizer of openai-community/gpt2 without the hub: mini's cuts") == 1
+    assert capsys.readouterr().out.count("No tokenizer of openai-community/gpt2 without the hub: mini's is used") == 1
     for wanted, found in zip(practice.batches("train"), batches[0], strict=True):
         assert wanted["input_ids"].equal(found["input_ids"])
         padding = found["input_ids"][found["attention_mask"] == 0]

@@ -1,9 +1,14 @@
 """The commands of `finewright learn`: parse, call, print."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from finewright.cli.arguments import Json
+
+if TYPE_CHECKING:
+    from finewright.learn.workspace import Workspace
 
 app = typer.Typer(
     help="A course with self-checking exercises, and questions about your own runs.",
@@ -17,7 +22,6 @@ Number = Annotated[int, typer.Argument(help="The lesson's number.")]
 CourseFolder = Annotated[Path | None, typer.Option("--course", help="A folder with lessons of your own, 01_name, 02_name.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow that course to run its checks, which are code. Read them first.")]
 Runs = Annotated[Path, typer.Option(help="Folder that holds your runs.")]
-Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
 RUNS = Path("runs")
 
 
@@ -277,7 +281,7 @@ def import_(
     learn_view.show_collected(OutputConsole(), lines)
 
 
-def _open_workspace(ctx: typer.Context, *, course: Path | None = None, trust: bool = False, runs: Path = RUNS) -> Any:
+def _open_workspace(ctx: typer.Context, *, course: Path | None = None, trust: bool = False, runs: Path = RUNS) -> "Workspace":
     """Open the workspace, with options given before or after the command. Warnings about the progress file are printed
     when the command ends, if not before."""
     from finewright.learn.workspace import Workspace
@@ -289,7 +293,7 @@ def _open_workspace(ctx: typer.Context, *, course: Path | None = None, trust: bo
     return workspace
 
 
-def _show_overview(workspace: Any, *, as_json: bool) -> None:
+def _show_overview(workspace: "Workspace", *, as_json: bool) -> None:
     from finewright.cli import learn_view
     from finewright.cli.console import OutputConsole, print_json
 
@@ -302,7 +306,7 @@ def _show_overview(workspace: Any, *, as_json: bool) -> None:
     learn_view.show_overview(OutputConsole(), lines, next_number=following.number if following else None)
 
 
-def _line(workspace: Any, number: int) -> dict[str, Any]:
+def _line(workspace: "Workspace", number: int) -> dict[str, Any]:
     return next(line for line in workspace.overview(workspace.progress.read()) if line["number"] == number)
 
 

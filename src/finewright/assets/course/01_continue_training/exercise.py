@@ -63,4 +63,6 @@ if __name__ == "__main__":
     before = accuracy()
     losses = train(body, head, plain("train"), lr=3e-4)
     rows = [["before", before, losses[0]], ["after one epoch", accuracy(), sum(losses[-10:]) / 10]]
-    practice.keep(__file__, title="mini on the tickets", headings=["when", "validation accuracy", "training loss"], rows=rows)
+    practice.save_table(
+        __file__, title="mini on the tickets", headings=["when", "validation accuracy", "training loss"], rows=rows
+    )

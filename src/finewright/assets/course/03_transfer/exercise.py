@@ -55,7 +55,7 @@ if __name__ == "__main__":
     level = min(curves["from scratch"])
     steps = range(0, len(train) + 1, 10)
     rows = [[step, *(curve[step] for curve in curves.values())] for step in steps]
-    practice.keep(__file__, title="validation loss of mini on the tickets", headings=["step", *curves], rows=rows)
+    practice.save_table(__file__, title="validation loss of mini on the tickets", headings=["step", *curves], rows=rows)
     print(
         f"from scratch comes down to {level:.2f}; pre-trained is there after {steps_to_reach(curves['pre-trained'], level)} steps"
     )

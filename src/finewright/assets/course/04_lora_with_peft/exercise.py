@@ -88,4 +88,4 @@ if __name__ == "__main__":
         numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
         rows.append([name, f"{numbers:,}", practice.accuracy(model, validation)])
     headings = ["method", "trained parameters, with the head", "validation accuracy"]
-    practice.keep(__file__, title="your LoRA and all parameters, two epochs", headings=headings, rows=rows)
+    practice.save_table(__file__, title="your LoRA and all parameters, two epochs", headings=headings, rows=rows)

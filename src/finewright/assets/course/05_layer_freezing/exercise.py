@@ -58,4 +58,4 @@ if __name__ == "__main__":
         reached = practice.accuracy(model, practice.batches("validation", size=64))
         rows.append([name, f"{sum(p.numel() for p in trained):,}", reached])
     headings = ["trained", "parameters, with the head", "validation accuracy"]
-    practice.keep(__file__, title="mini on the tickets, two epochs", headings=headings, rows=rows)
+    practice.save_table(__file__, title="mini on the tickets, two epochs", headings=headings, rows=rows)

@@ -23,7 +23,7 @@ def browser():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("browser")
-    made_runs.several(root / "runs")
+    made_runs.write_runs(root / "runs")
     desk = Workspace(work=root / "learn", runs=root / "runs")
     desk.start(desk.course.lesson(7))
     one = server_module.Server(desk)

@@ -1,4 +1,4 @@
-"""The command, as a person types it; what it calls is tested elsewhere."""
+"""The command `compare` as a user types it; the comparison itself is tested elsewhere."""
 
 import json
 import shlex
@@ -57,7 +57,7 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
         "seed": 3,
         "force": True,
     }
-    options |= {"lora.rank": 4, "lora.target": ["query", "value"], "freeze.training.learning_rate": 1e-4}
+    options |= {"lora.rank": 4, "lora.target_modules": ["query", "value"], "freeze.training.learning_rate": 1e-4}
     given = {
         "test": tmp_path / "x.csv",
         "model": "mini",
@@ -82,7 +82,16 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
     assert (asked["budget"], asked["out"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
 
 
-def test_defaults_are_all_ways_and_three_seeds(asked):
+def test_epochs_and_learning_rate_reach_the_settings(asked):
+    words = ["--epochs", "2", "--lr", "1e-4", "--batch-tokens", "512", "--threads", "1"]
+    assert call("compare", "t.csv", *words, "--set", "training.epochs=9", "--set", "lora.training.epochs=3")[0] == 0
+    training = {"epochs": 2.0, "learning_rate": 1e-4, "tokens_per_micro_batch": 512, "num_threads": 1}
+    assert asked["options"] == {"training": training, "lora": {"training": {"epochs": 3}}}
+    spec = comparing._asked("t.csv", test=None, model="mini", methods=["lora"], seeds=1, trials=0, options=asked["options"])
+    assert spec.options["training"] == training
+
+
+def test_defaults_are_all_methods_and_three_seeds(asked):
     assert call("compare", "t.csv")[0] == 0
     assert (asked["methods"], asked["seeds"], asked["train_sizes"], asked["jobs"]) == (None, 3, ["all"], None)
     assert asked["model"] == "openai-community/gpt2"
@@ -97,14 +106,14 @@ def test_json_is_results_json(asked):
     assert "jobs = 2" in err
 
 
-def test_a_toml_file_gives_model_and_knobs(asked, tmp_path):
-    (tmp_path / "c.toml").write_text('model = "mini"\n[train]\nmax_steps = 3\n[lora]\nrank = 2\n')
+def test_a_toml_file_gives_model_and_options(asked, tmp_path):
+    (tmp_path / "c.toml").write_text('model = "mini"\n[training]\nmax_steps = 3\n[lora]\nrank = 2\n')
     assert call("compare", "t.csv", "--config", tmp_path / "c.toml", "--set", "lora.rank=4")[0] == 0
     assert asked["model"] == "mini"
     assert asked["options"] == {"training": {"max_steps": 3}, "lora": {"rank": 4}}
 
 
-def test_what_is_refused_is_one_message_and_its_code(monkeypatch):
+def test_an_error_is_one_message_and_its_exit_code(monkeypatch):
     def compare(source, **extra):
         raise UserError("begun with other settings or data:\n  seeds: [0] → [0, 1]", where="runs/c", code=4)
 

@@ -1,11 +1,11 @@
-"""How a comparison looks in a terminal."""
+"""A comparison in a terminal."""
 
 import io
 
 from rich.console import Console
 
 from finewright.cli import compare_view
-from finewright.cli.compare_view import CompareListener
+from finewright.cli.compare_view import ComparisonDisplay
 from finewright.core.events import RunFinished, RunProgress, RunStarted
 from support import made
 
@@ -46,9 +46,9 @@ def test_the_plot_places_accuracies_on_its_axis():
     assert compare_view.plot([]) == []
 
 
-def test_what_ends_is_told_line_by_line_and_text_from_outside_is_harmless():
+def test_finished_runs_are_printed_line_by_line_without_control_characters():
     console = Console(file=io.StringIO(), width=100)
-    listener = CompareListener(console)
+    display = ComparisonDisplay(console)
     for event in (
         "jobs = 2: 2 cores",
         RunStarted("lora-all-seed0"),
@@ -56,8 +56,8 @@ def test_what_ends_is_told_line_by_line_and_text_from_outside_is_harmless():
         RunFinished("lora-all-seed0", 1, 2, "validation accuracy 0.9, 3 s", failed=False),
         RunFinished("full-all-seed0", 2, 2, "[bold]\x1b[31mstep 1\nmore", failed=True),
     ):
-        listener(event)
-    listener.close()
+        display(event)
+    display.close()
     text = console.file.getvalue()
     assert "1 of 2  lora-all-seed0  validation accuracy 0.9, 3 s" in text
     assert "2 of 2  full-all-seed0  failed: [bold][31mstep 1" in text

@@ -19,7 +19,7 @@ def place(tmp_path_factory):
     return root
 
 
-def test_the_merge_says_what_it_changed(place):
+def test_the_merge_reports_what_it_changed(place):
     code, out, _ = call("export", place / "lora", "--out", place / "merged")
     assert code == 0
     assert "0 of" in out
@@ -32,7 +32,7 @@ def test_json_is_one_object(place):
     assert json.loads(out)["changed"] == 0
 
 
-def test_the_base_that_was_taken_and_the_other_are_both_told(place):
+def test_both_bases_are_reported(place):
     pytest.importorskip("bitsandbytes")
     words = ["--model", place / "gpt2", "--method", "qlora", "--out", place / "qlora"]
     assert call("train", place / "tickets.csv", *words, *FAST)[0] == 0

@@ -29,7 +29,7 @@ def learn(*words, given=""):
         return call("learn", *words)
 
 
-def test_the_first_word_shows_the_lessons():
+def test_learn_alone_shows_the_lessons():
     code, out, _ = learn()
     assert code == 0
     for lesson in Course().lessons:
@@ -51,10 +51,10 @@ def test_an_exercise_from_start_to_solution(place):
     shutil.copy(SEVEN.wrong_answers["no_correction"].with_name("solution.py"), place / "learn" / "solution.py")
     shutil.copy(SEVEN.wrong_answers["no_correction"], place / "learn" / "07_reading_a_comparison.py")
     code, out, _ = learn("check", "7", "--json")
-    judged = json.loads(out)
-    assert (code, judged["passed"], judged["wrong"]) == (1, False, "no_correction")
-    assert judged["says"] == "The p-values come back as they were."
-    assert [claim["ok"] for claim in judged["claims"]].count(False) >= 1
+    grade = json.loads(out)
+    assert (code, grade["passed"], grade["wrong"]) == (1, False, "no_correction")
+    assert grade["says"] == "The p-values come back as they were."
+    assert [claim["ok"] for claim in grade["claims"]].count(False) >= 1
     assert "The smallest of n is multiplied by n." in learn("hint", "7")[1]
     assert json.loads(learn("hint", "7", "--json")[1])["number"] == 2
     code, _, err = learn("solution", "7")
@@ -73,9 +73,9 @@ def test_an_exercise_from_start_to_solution(place):
 
 def test_show_without_runs_names_the_commands_and_with_runs_shows_them(place):
     out = learn("show", "3")[1]
-    assert "Not on this machine yet. Make it:" in out
+    assert "No runs yet. Start them with:" in out
     assert "finewright train learn/tickets --model mini --method scratch" in out
-    made_runs.several(place / "runs")
+    made_runs.write_runs(place / "runs")
     out = learn("show", "3")[1]
     assert "learn/pictures/finewright-03_transfer.png" in out
     assert (place / "learn" / "pictures" / "finewright-03_transfer.png").exists()
@@ -97,7 +97,7 @@ def test_every_lesson_can_be_shown():
 def test_questions_as_json(place):
     questions = json.loads(learn("questions", "--json")[1])["questions"]
     assert len(questions) >= 24
-    made_runs.several(place / "runs")
+    made_runs.write_runs(place / "runs")
     more = json.loads(learn("questions", "--json")[1])["questions"]
     assert len(more) - len(questions) >= 12
     for one in more:
@@ -123,12 +123,12 @@ def test_a_quiz_from_standard_input(place):
     assert learn("quiz", given="")[0] == 0
 
 
-def test_a_damaged_progress_file_is_said_once_and_work_goes_on(place):
+def test_a_damaged_progress_file_is_reported_once_and_work_continues(place):
     learn("quiz", "4", given="a\n" * 5 + "q\n")
     path = place / "learn" / "progress.json"
     path.write_text(path.read_text()[:-40])
     _, out, err = learn("progress")
-    assert "warning: learn/progress.json was damaged: 4 entries could be read" in err.replace("\n", " ")
+    assert "warning: learn/progress.json was damaged: 4 entries were recovered" in err.replace("\n", " ")
     assert "due today" in out
     assert "warning" not in learn("progress")[2]
 
@@ -140,7 +140,7 @@ AFTER_DAMAGE = (
 
 
 @pytest.mark.parametrize("words", AFTER_DAMAGE)
-def test_every_command_that_mends_the_progress_file_says_so_once(place, words, monkeypatch):
+def test_every_command_reports_a_recovered_progress_file_once(place, words, monkeypatch):
     """Also one that ends with an error, as a solution that is not to be seen yet."""
     monkeypatch.setattr(grader, "grade", lambda jobs, **_: [grader.GradeResult()] * len(jobs))
     (place / "learn").mkdir()
@@ -153,7 +153,7 @@ def test_every_command_that_mends_the_progress_file_says_so_once(place, words, m
     assert "warning" not in learn("progress")[2]
 
 
-def test_damage_in_the_middle_of_a_round_is_said(place):
+def test_damage_in_the_middle_of_a_round_is_reported(place):
     class Answers(io.StringIO):
         def readline(self):
             path = place / "learn" / "progress.json"
@@ -181,7 +181,7 @@ def test_handing_in_and_collecting(place):
     code, out, err = learn("import", "learn/results-Ada-b-L-b.json", "--recheck", "--json", "--course", "mine", "--trust")
     found = json.loads(out)
     assert (found["rechecked"], found["learners"][0]["passed_here"]) == (True, None), "of another course"
-    assert "not judged, as they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
+    assert "not graded, because they are of another course than mine: Ada [b]L.[/b] (finewright)" in err.replace("\n", " ")
     code, out, err = learn("import", "learn/progress.json")
     assert (code, out) == (3, "")
     assert "not a learner's results" in err
@@ -198,7 +198,7 @@ def made_course(place):
 
 
 @pytest.mark.parametrize("words", [["check", "1", "--course", "mine"], ["--course", "mine", "check", "1"]])
-def test_a_course_of_ones_own_asks_for_trust(place, words):
+def test_a_custom_course_needs_trust(place, words):
     made_course(place)
     assert learn("start", "1", "--course", "mine")[0] == 0
     code, out, err = learn(*words)
@@ -211,7 +211,7 @@ def test_a_course_of_ones_own_asks_for_trust(place, words):
     assert "1 of 7 passed" not in learn("progress")[1]
 
 
-def test_a_strangers_lesson_cannot_speak_to_the_terminal(place):
+def test_control_characters_of_a_custom_course_are_removed(place):
     made_course(place)
     out = learn("show", "1", "--course", "mine")[1]
     assert "\x1b[31m" not in out
@@ -230,7 +230,7 @@ FAULTS = (
 
 
 @pytest.mark.parametrize(("words", "code", "message"), FAULTS)
-def test_what_a_person_can_repair_is_one_message(words, code, message):
+def test_a_user_error_is_one_message(words, code, message):
     got, out, err = learn(*words)
     assert (got, out) == (code, "")
     assert message in err

@@ -1,4 +1,4 @@
-"""The commands, as a person types them."""
+"""The commands as a user types them."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def finished(place):
     return out
 
 
-def test_train_says_what_it_chose_and_what_came_of_it(place, tmp_path):
+def test_train_reports_decisions_and_result(place, tmp_path):
     code, out, err = call("train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", *FAST)
     assert code == 0
     assert out == ""
@@ -45,20 +45,20 @@ def test_train_says_what_it_chose_and_what_came_of_it(place, tmp_path):
         "training.precision = ",
         "validation accuracy",
         "trained parameters",
-        "always the majority",
-        "loaded again in a new process: scores equal",
+        "majority class",
+        "verified: a new process loads it and gets equal scores",
         f"finewright predict {tmp_path / 'run'}",
     ):
         assert said in err, said
 
 
 @pytest.mark.parametrize(("low", "is_said"), [(0.4, True), (0.9, False)], ids=["no better", "better"])
-def test_a_result_no_better_than_the_majority_is_said(finished, capsys, low, is_said):
+def test_a_result_no_better_than_the_majority_is_reported(finished, capsys, low, is_said):
     result = vars(run.open_run(finished).result)
     result["metrics"]["test"] |= {"accuracy_ci95": [low, 1.0], "majority_accuracy": 0.5}
     train.show(SimpleNamespace(result=SimpleNamespace(**result), path=finished), as_json=False)
     said = capsys.readouterr().err
-    assert ("no better than always saying the majority class (50.0%)" in said) == is_said
+    assert ("no better than always predicting the majority class (50.0%)" in said) == is_said
     assert ("half the learning rate (--lr)" in said) == is_said
 
 
@@ -84,7 +84,7 @@ def test_json_is_one_clean_object(place, tmp_path):
 
 
 def test_a_toml_file_and_flags_over_it(place, tmp_path):
-    text = f'model = "{place / "gpt2"}"\nmethod = {{name = "lora", rank = 2}}\n[train]\nmax_steps = 3\nepochs = 7\n'
+    text = f'model = "{place / "gpt2"}"\nmethod = {{name = "lora", rank = 2}}\n[training]\nmax_steps = 3\nepochs = 7\n'
     (tmp_path / "run.toml").write_text(text)
     code, _, err = call(
         "train", place / "tickets.csv", "--config", tmp_path / "run.toml", "--epochs", "5", "--out", tmp_path / "run"
@@ -136,16 +136,16 @@ def test_runs_are_listed_and_shown(finished):
     assert call("runs", "show")[0] == 2
 
 
-def test_methods_lists_every_way_with_its_knobs():
+def test_methods_are_listed_with_their_options():
     text, table = call("methods")[1], json.loads(call("methods", "--json")[1])["methods"]
-    assert [way["method"] for way in table] == methods.method_names()
-    for way in table:
-        assert way["summary"] in text
-        assert all(option["option"] in text for option in way["options"])
+    assert [method["method"] for method in table] == methods.method_names()
+    for method in table:
+        assert method["summary"] in text
+        assert all(option["option"] in text for option in method["options"])
     assert "training.learning_rate" in call("options")[1]
 
 
-def test_doctor_speaks_json_too():
+def test_doctor_prints_json():
     names = [line["name"] for line in json.loads(call("doctor", "--json")[1])["diagnoses"]]
     assert {"device", "precision", "torch", "datasets"} <= set(names)
     assert "avx" in call("doctor")[1] or "bfloat16" in call("doctor")[1]
@@ -155,15 +155,15 @@ def test_doctor_speaks_json_too():
     ("words", "code", "message"),
     [
         (["train", "nothing.csv"], 3, "no such file"),
-        (["train"], 2, "wanted DATA to train on, or --resume RUN to go on"),
+        (["train"], 2, "wanted DATA to train on, or --resume RUN to resume"),
         (["train", "{tickets}", "--resume", "{finished}"], 2, "nothing else can be given with it"),
         (["train", "--resume", "nowhere"], 2, "no run here"),
         (["train", "{tickets}", "--change", "lr=1"], 2, "--change lr=1 wants the run to change"),
         (["train", "--resume", "{finished}", "--budget", "8GB"], 2, "nothing else can be given with it"),
         (["train", "--resume", "{finished}", "--force"], 2, "nothing else can be given with it"),
         (["train", "{tickets}", "--method", "lorra"], 2, "did you mean 'lora'?"),
-        (["train", "{tickets}", "--set", "method=5"], 2, "wanted the name of a way, found 5"),
-        (["train", "{tickets}", "--set", "train.lrr=1"], 2, "did you mean 'lr'?"),
+        (["train", "{tickets}", "--set", "method=5"], 2, "wanted the name of a method, found 5"),
+        (["train", "{tickets}", "--set", "training.learning_rat=1"], 2, "did you mean 'learning_rate'?"),
         (["train", "{tickets}", "--set", "method.rnak=1"], 2, "did you mean 'rank'?"),
         (["train", "{tickets}", "--model", "./not-there"], 2, "no such model folder"),
         (["train", "{tickets}", "--label-column", "team"], 3, "no column 'team'; the columns are text, label"),
@@ -172,9 +172,12 @@ def test_doctor_speaks_json_too():
         (["evaluate", "{finished}", "none.csv"], 3, "no such file"),
         (["predict", "{finished}", " "], 3, "an empty text has no label"),
         (["tarin"], 2, "No such command"),
+        (["knobs"], 2, "No such command 'knobs'. Did you mean 'options'?"),
+        (["train", "{tickets}", "--learning-rate", "1"], 2, "No such option: --learning-rate"),
+        (["train", "{tickets}", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
     ],
 )
-def test_what_a_person_can_repair_is_one_message_and_an_exit_code(finished, place, words, code, message, tmp_path, monkeypatch):
+def test_a_user_error_is_one_message_and_an_exit_code(finished, place, words, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     filled = [word.format(tickets=place / "tickets.csv", finished=finished) for word in words]
     got, out, err = call(*filled)
@@ -184,7 +187,7 @@ def test_what_a_person_can_repair_is_one_message_and_an_exit_code(finished, plac
     assert len(err.splitlines()) <= 12
 
 
-def test_a_failed_run_leaves_no_folder_that_blocks_the_next(place, tmp_path, monkeypatch):
+def test_a_failed_run_leaves_no_folder_that_blocks_the_next_run(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("train", place / "tickets.csv", "--model", "./not-there", "--out", "mine")[0] == 2
     code, _, err = call("train", place / "tickets.csv", "--model", place / "gpt2", "--method", "full", "--out", "mine", *FAST)
@@ -198,7 +201,7 @@ def test_control_characters_in_the_data_do_not_reach_the_terminal(finished):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
+def test_a_signal_stops_with_its_exit_code_and_a_message(place, tmp_path, number, code):
     """In a process of its own, once it is at work: the step is saved, and the command that is offered goes on from it."""
     words = ["train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", "--set", "training.epochs=500"]
     child = subprocess.Popen(
@@ -213,7 +216,7 @@ def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
     assert "Traceback" not in err
     step = max(int(path.name.removeprefix("step-")) for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
     command = f"finewright train --resume {tmp_path / 'run'}"
-    assert err.splitlines()[-2:] == [f"stopped; step {step:,} is saved, this goes on from there:", f"  {command}"]
+    assert err.splitlines()[-2:] == [f"stopped; step {step:,} is saved, resume with:", f"  {command}"]
     if number == signal.SIGTERM:
         code, out, err = call(*shlex.split(command)[1:], "--change", f"max_steps={step + 3}", "--json")
         assert (code, json.loads(out)["steps"], json.loads(out)["sessions"]) == (0, step + 3, 2)
@@ -229,7 +232,7 @@ def test_a_signal_stops_with_its_code_and_a_word(place, tmp_path, number, code):
         (KeyError("surprise"), 1, "KeyError: 'surprise'"),
     ],
 )
-def test_faults_of_the_machine_and_our_own_are_one_message(monkeypatch, fault, code, message):
+def test_other_errors_are_one_message(monkeypatch, fault, code, message):
     def broken():
         raise fault
 
@@ -238,6 +241,13 @@ def test_faults_of_the_machine_and_our_own_are_one_message(monkeypatch, fault, c
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_the_list_of_commands_needs_neither_pydantic_nor_rich():
+    code = "import sys; sys.argv = ['finewright', '--help']; from finewright.cli import main as cli\n"
+    code += "try: cli.main()\nexcept SystemExit: print({'torch', 'pydantic', 'rich', 'numpy'} & set(sys.modules))"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert outcome.stdout.strip().endswith("set()")
 
 
 def test_help_needs_no_torch_and_shows_an_example():

@@ -1,4 +1,4 @@
-"""`finewright plan` as a person types it."""
+"""The command `plan` as a user types it."""
 
 import io
 import json
@@ -15,27 +15,27 @@ from support import tiny
 from support.commands import call
 
 
-def test_json_is_one_object_with_the_way_that_fits():
+def test_json_is_one_object_with_the_method_that_fits():
     words = ["--method", "qlora", "--budget", "1GB", "--max-length", "64"]
     code, out, _ = call("plan", "--model", "gpt2", *words, "--json")
     assert code == 0
     plan = json.loads(out)
-    assert [(way["method"], way["fits"]) for way in plan["plans"]] == [("qlora", True)]
+    assert [(one["method"], one["fits"]) for one in plan["plans"]] == [("qlora", True)]
     assert plan["recommended"] == "qlora"
     assert plan["budget_bytes"] == 10**9
 
 
-def test_one_way_of_a_folder_with_data(tmp_path):
+def test_one_method_with_a_model_folder_and_data(tmp_path):
     tiny.folder(tmp_path / "gpt2")
     tiny.tickets(tmp_path / "tickets.csv")
     code, out, _ = call("plan", tmp_path / "tickets.csv", "--model", tmp_path / "gpt2", "--method", "lora")
     assert code == 0
-    assert "where the memory goes" in out
+    assert "memory at the peak, by part" in out
     assert "take lora" in out
     for line in (
-        r"train\.lr = 0\.002: the way's 0\.001 is for a width of 768, this network's is \d+",
-        r"train\.epochs = \d+: \d+ steps an epoch, \d+ in all",
-        r"train\.batch_tokens = \d+: 16 texts of \d+ tokens on average",
+        r"training\.learning_rate = 0\.002: the way's 0\.001 is for a width of 768, this network's is \d+",
+        r"training\.epochs = \d+: \d+ steps an epoch, \d+ in all",
+        r"training\.tokens_per_micro_batch = \d+: 16 texts of \d+ tokens on average",
         r"evaluation\.batch_tokens = 4,096: ",
     ):
         assert re.search(line, out), line
@@ -45,7 +45,7 @@ def test_one_way_of_a_folder_with_data(tmp_path):
 @pytest.mark.parametrize(
     ("count", "words"), [(8.1e8, "1 G"), (3.2e11, "320 G"), (3.15e12, "3.1 T"), (4.26e17, "426 P"), (2.5e18, "2.5 E")]
 )
-def test_operations_are_said_short(count, words):
+def test_flops_are_formatted_short(count, words):
     assert units.format_flops(count) == words
 
 
@@ -54,20 +54,20 @@ def test_the_tables_stay_readable_in_a_narrow_terminal():
     shown = {}
     for width in (120, 80, 60, 40):
         console = Console(width=width, file=io.StringIO())
-        plan_module._show(found, console=console)
+        plan_module.show(found, console=console)
         lines = console.file.getvalue().splitlines()
         (headings,) = (line for line in lines if "peak memory" in line)
         (row,) = (line for line in lines if line.split()[:2] in (["prompt", "no"], ["prompt", "yes"]))
         assert max(len(headings.rstrip()), len(row.rstrip())) <= width, "neither is folded"
         shown[width] = set(headings.replace("peak memory", "peak").split())
         assert "trunk" not in "".join(line for line in lines if "gradients" in line), "no plan has one"
-    assert shown[120] == {"way", "fits", "peak", "trained", "share", "saved", "FLOPs", "time"}
+    assert shown[120] == {"method", "fits", "peak", "trained", "share", "saved", "FLOPs", "time"}
     assert shown[80] == shown[120]
     assert shown[40] < shown[60] < shown[80]
-    assert {"way", "fits", "peak"} <= shown[40]
+    assert {"method", "fits", "peak"} <= shown[40]
 
 
-def test_reasons_that_ways_share_are_told_once():
+def test_reasons_shared_by_methods_are_shown_once():
     def made(lr, epochs):
         return [
             {"option": "training.learning_rate", "value": lr, "reason": "its own"},
@@ -84,19 +84,19 @@ def test_reasons_that_ways_share_are_told_once():
     ]
 
 
-def test_no_knob_is_looked_for_among_all_others():
+def test_decisions_are_merged_in_linear_time():
     compared = []
 
-    class Knob(str):
+    class Option(str):
         __hash__ = str.__hash__
 
         def __eq__(self, other):
             compared.append(other)
             return str(self) == str(other)
 
-    made = [{"option": Knob(f"train.knob{number}"), "value": 1, "reason": ""} for number in range(100)]
+    made = [{"option": Option(f"training.option{number}"), "value": 1, "reason": ""} for number in range(100)]
     assert len(report.describe_decisions([("a", made), ("b", made)])) == 100
-    assert len(compared) < 500, "a few for each of the choices, not each with each"
+    assert len(compared) < 500, "a few for each decision, not all pairs"
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
@@ -111,7 +111,7 @@ def test_an_empty_budget_is_refused_by_the_other_commands_too(tmp_path, command)
 
 
 @pytest.mark.parametrize("budget", ["", " ", "8", "-1", "-8GB", "8XB", "0GB", "lots", "1e3GB"])
-def test_a_budget_without_sense_is_one_line(budget):
+def test_an_invalid_budget_is_one_line(budget):
     code, out, err = call("plan", "--model", "gpt2", "--budget", budget)
     assert (code, out) == (2, "")
     assert "budget" in err
@@ -130,7 +130,7 @@ def test_a_budget_without_sense_is_one_line(budget):
     ],
     ids=["cut", "list", "empty", "depth", "width", "unknown"],
 )
-def test_a_config_without_sense_is_refused_in_words(tmp_path, text, word):
+def test_an_invalid_config_is_refused_with_a_reason(tmp_path, text, word):
     (tmp_path / "config.json").write_text(text)
     code, out, err = call("plan", "--model", tmp_path)
     assert (code, out) == (2, "")

@@ -38,7 +38,7 @@ def test_which_protocol(environ, wanted):
 
 
 @pytest.mark.parametrize("size", [1, 3072, 3073, 20_000])
-def test_kitty_gets_the_very_bytes_in_pieces_it_can_take(size):
+def test_kitty_gets_the_bytes_in_chunks(size):
     png = bytes(index % 251 for index in range(size))
     sent = terminal_images.escape(png, "kitty", columns=40)
     pieces = re.findall(r"\x1b_G([^;]*);([A-Za-z0-9+/=]*)\x1b\\", sent)
@@ -49,7 +49,7 @@ def test_kitty_gets_the_very_bytes_in_pieces_it_can_take(size):
     assert base64.b64decode("".join(data for _, data in pieces)) == png
 
 
-def test_iterm2_gets_the_very_bytes_and_their_number():
+def test_iterm2_gets_the_bytes_and_their_size():
     png = b"\x89PNG" + bytes(5000)
     keys, data = re.fullmatch(
         r"\x1b\]1337;File=([^:]*):([A-Za-z0-9+/=]*)\x07", terminal_images.escape(png, "iterm2", columns=80)

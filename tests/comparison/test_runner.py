@@ -210,10 +210,10 @@ def test_an_interrupted_comparison_names_the_command_that_resumes_it(place, tmp_
     code, out, err = call(*words, "--out", tmp_path / "c")
     assert (code, out) == (130, "")
     assert "stopping: runs under way save their step" in err
-    start = err.index("stopped; what was done is kept, the same comparison goes on with:")
+    said = err.index("stopped; finished runs are saved, resume with:")
     monkeypatch.setattr(signals.STOP, "number", 0)
     monkeypatch.setattr(pool, "_perform", honest)
-    again = shlex.split(err[start:].splitlines()[1])
+    again = shlex.split(err[said:].splitlines()[1])
     assert again[:3] == ["finewright", "compare", str(place / "tickets.csv")]
     assert call(*again[1:])[0] == 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from finewright.runs.folder import RunFolder
-from support import hearing, lives
+from support import lives, signals
 
 KNOBS = {**lives.KNOBS, "save_steps": 3, "early_stopping_patience": 3}
 MOST_SIGNALS = 4
@@ -33,7 +33,7 @@ class Life:
         os.close(theirs)
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
-        while not hearing.hears(self.process.pid, signal.SIGTERM) and self.process.poll() is None:
+        while not signals.has_handler(self.process.pid, signal.SIGTERM) and self.process.poll() is None:
             time.sleep(0.001)
         self.began = time.monotonic()
 

@@ -218,7 +218,7 @@ def test_a_step_that_lasts_longer_than_a_supervisor_waits_is_dropped(place, tmp_
     os.kill(child, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
     assert told.read_text().splitlines()[-2:] == [
-        "stopped; step 3 is saved, this goes on from there:",
+        "stopped; step 3 is saved, resume with:",
         f"  finewright train --resume {out}",
     ]
 

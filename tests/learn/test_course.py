@@ -21,14 +21,14 @@ ASKED_FOR = (
 
 
 @pytest.fixture(scope="module")
-def verdicts():
-    """Every exercise, solution and wrong answer, judged in one process that imports torch once."""
+def grades():
+    """Every exercise, solution and wrong answer, graded in one process that imports torch once."""
     jobs = {}
     for lesson in WITH_EXERCISE:
         for file in (lesson.exercise, lesson.solution, *lesson.wrong_answers.values()):
             jobs[lesson.name, file.stem] = grader.Attempt(file, lesson.check)
-    judged = grader.grade(list(jobs.values()), seconds=280, memory_mb=4096)
-    return dict(zip(jobs, judged, strict=True))
+    grade = grader.grade(list(jobs.values()), seconds=280, memory_mb=4096)
+    return dict(zip(jobs, grade, strict=True))
 
 
 def functions(path, *, blank=False):
@@ -47,26 +47,26 @@ def is_blank(function):
 
 @pytest.mark.parametrize("lesson", WITH_EXERCISE, ids=lambda lesson: lesson.name)
 class TestEveryExercise:
-    def test_the_blank_exercise_fails_and_says_what_is_not_written(self, lesson, verdicts):
-        verdict = verdicts[lesson.name, "exercise"]
-        assert not verdict.passed
-        assert [claim.found for claim in verdict.claims if not claim.ok] == ["not written yet"]
+    def test_the_blank_exercise_fails_and_says_what_is_not_written(self, lesson, grades):
+        grade = grades[lesson.name, "exercise"]
+        assert not grade.passed
+        assert [claim.found for claim in grade.claims if not claim.ok] == ["not written yet"]
 
-    def test_the_solution_passes(self, lesson, verdicts):
-        verdict = verdicts[lesson.name, "solution"]
-        assert [vars(claim) for claim in verdict.claims if not claim.ok] == []
-        assert verdict.passed
+    def test_the_solution_passes(self, lesson, grades):
+        grade = grades[lesson.name, "solution"]
+        assert [vars(claim) for claim in grade.claims if not claim.ok] == []
+        assert grade.passed
 
-    def test_each_known_wrong_answer_fails_with_its_own_hint(self, lesson, verdicts):
+    def test_each_known_wrong_answer_fails_with_its_own_hint(self, lesson, grades):
         assert len(lesson.wrong_answers) >= 4
-        recognised = {name: verdicts[lesson.name, f"wrong_{name}"].wrong for name in lesson.wrong_answers}
+        recognised = {name: grades[lesson.name, f"wrong_{name}"].wrong for name in lesson.wrong_answers}
         assert recognised == {name: name for name in lesson.wrong_answers}
         assert set(lesson.hints.wrong) == set(lesson.wrong_answers)
         says = [wrong.says for wrong in lesson.hints.wrong.values()]
         assert len(set(says)) == len(says)
-        assert not any(verdicts[lesson.name, f"wrong_{name}"].passed for name in lesson.wrong_answers)
+        assert not any(grades[lesson.name, f"wrong_{name}"].passed for name in lesson.wrong_answers)
 
-    def test_the_exercise_asks_for_what_the_solution_writes(self, lesson, verdicts):
+    def test_the_exercise_asks_for_what_the_solution_writes(self, lesson, grades):
         asked, written = functions(lesson.exercise, blank=True), functions(lesson.solution)
         assert len(lesson.hints.steps) >= 3
         assert asked == {name: written.get(name) for name in asked}
@@ -75,7 +75,7 @@ class TestEveryExercise:
 
 @pytest.mark.parametrize("lesson", COURSE.lessons, ids=lambda lesson: lesson.name)
 class TestEveryLesson:
-    def test_its_files_are_whole(self, lesson):
+    def test_its_files_are_valid(self, lesson):
         assert lesson.about.title
         assert lesson.hints.steps
         assert lesson.text.count("[[yours]]") == (lesson.about.figure != "none")
@@ -99,7 +99,7 @@ def test_numbers_of_gpt2_small_stand_in_the_lessons():
         assert number in freezing
 
 
-def test_the_bank_of_questions():
+def test_there_are_enough_questions():
     questions = COURSE.questions
     assert len(questions) >= 24
     assert len({one.key for one in questions}) == len(questions)
@@ -127,7 +127,7 @@ def made(folder, *, about='title = "T"\nsummary = "S"\nminutes = 3\n', questions
     return folder
 
 
-def test_a_course_of_ones_own(tmp_path):
+def test_a_custom_course(tmp_path):
     made(tmp_path / "mine" / "01_first")
     made(tmp_path / "mine" / "12_other")
     (tmp_path / "mine" / "notes").mkdir()
@@ -165,14 +165,14 @@ def test_a_foreign_course_named_like_ours_keeps_its_own_progress(tmp_path):
         ),
     ],
 )
-def test_a_lesson_that_is_not_whole_is_one_message_with_its_file(tmp_path, about, questions, message):
+def test_an_invalid_lesson_is_one_message_with_its_file(tmp_path, about, questions, message):
     folder = made(tmp_path / "c" / "01_a", **({"about": about} if about else {}), questions=questions)
     lesson = Course(folder.parent).lessons[0]
     with pytest.raises(UserError, match=message):
         _ = (lesson.about, lesson.questions)
 
 
-def test_folders_that_are_no_course(tmp_path):
+def test_folders_that_are_not_a_course(tmp_path):
     with pytest.raises(UserError, match="no such course folder"):
         Course(tmp_path / "none")
     with pytest.raises(UserError, match="no lessons here"):

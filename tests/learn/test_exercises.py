@@ -16,26 +16,26 @@ from support import made_runs
 
 COURSE = Course()
 MAIN = 'if __name__ == "__main__":\n'
-QUICK = ("02_the_ways", "07_reading_a_comparison")
+QUICK = ("02_methods", "07_reading_a_comparison")
 """Scripts of a second or two; the others import transformers and train, which takes up to a minute on a busy machine."""
 
 
 @pytest.fixture
-def desk(tmp_path):
+def workspace(tmp_path):
     return Workspace(work=tmp_path / "learn", runs=tmp_path / "runs")
 
 
-def solved(desk, lesson, *, num_rows=32):
+def solved(workspace, lesson, *, num_rows=32):
     """The exercise with its functions written, and messages enough for a handful of steps; validation knows no other labels."""
-    desk.start(lesson)
+    workspace.start(lesson)
     given, main = lesson.exercise.read_text().split(MAIN)
-    desk.file(lesson).write_text(given + lesson.solution.read_text() + MAIN + main)
-    with open(desk.work / "tickets" / "train.csv", encoding="utf-8", newline="") as file:
+    workspace.file(lesson).write_text(given + lesson.solution.read_text() + MAIN + main)
+    with open(workspace.work / "tickets" / "train.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[: num_rows + 1]
     for split in ("train", "validation"):
-        with open(desk.work / "tickets" / f"{split}.csv", "w", encoding="utf-8", newline="") as file:
+        with open(workspace.work / "tickets" / f"{split}.csv", "w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
-    return desk.file(lesson)
+    return workspace.file(lesson)
 
 
 def ran(file, *words, **environ):
@@ -55,22 +55,22 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("lesson", SCRIPTS)
-def test_it_runs_as_a_script_and_what_it_keeps_is_found(desk, lesson):
-    out = ran(solved(desk, lesson))
+def test_it_runs_as_a_script_and_its_table_is_found(workspace, lesson):
+    out = ran(solved(workspace, lesson))
     assert out.strip()
-    kept = desk.yours(lesson).kept
-    assert (kept is not None) == ("practice.keep(" in lesson.exercise.read_text())
-    if kept:
-        assert all(cell in out for row in kept.rows for cell in row)
-        assert kept.says
+    saved = workspace.own_results(lesson).saved
+    assert (saved is not None) == ("practice.save_table(" in lesson.exercise.read_text())
+    if saved:
+        assert all(cell in out for row in saved.rows for cell in row)
+        assert saved.says
 
 
-def test_the_sum_of_lesson_7_reads_a_comparison(desk, tmp_path):
+def test_the_sum_of_lesson_7_reads_a_comparison(workspace, tmp_path):
     place = tmp_path / "runs" / "compare-x"
-    made_runs.finished(place / "runs", "lora", name="lora-0", accuracy=0.9)
-    made_runs.finished(place / "runs", "scratch", name="scratch-0", accuracy=0.3)
+    made_runs.write_run(place / "runs", "lora", name="lora-0", accuracy=0.9)
+    made_runs.write_run(place / "runs", "scratch", name="scratch-0", accuracy=0.3)
     (place / "results.json").write_text("{}")
-    out = ran(solved(desk, COURSE.lesson(7)))
+    out = ran(solved(workspace, COURSE.lesson(7)))
     assert "2 runs of runs/compare-x" in out
     assert "lora-0 is better than scratch-0" in out
     rows = [json.loads(line) for line in (place / "runs" / "lora-0" / "predictions.jsonl").read_text().splitlines()]
@@ -78,13 +78,13 @@ def test_the_sum_of_lesson_7_reads_a_comparison(desk, tmp_path):
 
 
 @pytest.mark.slow
-def test_gpt2_itself_without_hub_and_cache(desk):
+def test_gpt2_itself_without_hub_and_cache(workspace):
     """Random weights and mini's tokenizer, each said; the count is GPT-2's."""
-    out = ran(solved(desk, COURSE.lesson(4), num_rows=4), "gpt2")
+    out = ran(solved(workspace, COURSE.lesson(4), num_rows=4), "gpt2")
     assert "GPT-2 small: 294,912 of 124,439,808 numbers, 0.237%; by hand (294912, 294912)" in out
     assert "GPT-2 small with random weights" in out
     assert out.count("No tokenizer of openai-community/gpt2 without the hub") == 1
-    with open(desk.work / "tickets" / "train.csv", encoding="utf-8", newline="") as file:
+    with open(workspace.work / "tickets" / "train.csv", encoding="utf-8", newline="") as file:
         num_labels = len({row["label"] for row in csv.DictReader(file)})
     assert f"{124_439_808 + 768 * num_labels:,}" in out
 
@@ -116,11 +116,11 @@ def test_load_gpt2_without_a_hub_has_every_number(nothing_cached, capsys):
     assert model.config.pad_token_id == model.config.eos_token_id == 50_256
 
 
-def test_batches_without_a_tokenizer_take_minis_and_say_so_once(desk, nothing_cached, capsys):
-    solved(desk, COURSE.lesson(4))
-    practice = loaded(desk.work / "practice.py", "practice_of_a_learner")
+def test_batches_without_a_tokenizer_take_minis_and_say_so_once(workspace, nothing_cached, capsys):
+    solved(workspace, COURSE.lesson(4))
+    practice = loaded(workspace.work / "practice.py", "practice_of_a_learner")
     batches = [practice.batches(split, folder="openai-community/gpt2") for split in ("train", "validation")]
-    assert capsys.readouterr().out.count("No tokenizer of openai-community/gpt2 without the hub: mini's cuts") == 1
+    assert capsys.readouterr().out.count("No tokenizer of openai-community/gpt2 without the hub: mini's is used") == 1
     for wanted, found in zip(practice.batches("train"), batches[0], strict=True):
         assert wanted["input_ids"].equal(found["input_ids"])
         padding = found["input_ids"][found["attention_mask"] == 0]

@@ -21,7 +21,7 @@ def filled(folder, *, num=6):
     return progress
 
 
-def test_what_is_changed_is_read_again(tmp_path):
+def test_changes_are_saved(tmp_path):
     progress = filled(tmp_path / "learn")
     state = progress.read()
     assert state.lessons["finewright/03_lesson"] == LessonEntry(attempts=4)
@@ -30,7 +30,7 @@ def test_what_is_changed_is_read_again(tmp_path):
     assert {path.name for path in (tmp_path / "learn").iterdir()} == {"progress.json", ".progress.lock"}
 
 
-def test_nothing_there_is_an_empty_state_and_no_file(tmp_path):
+def test_no_file_is_an_empty_state(tmp_path):
     assert Progress(tmp_path / "learn").read().lessons == {}
     assert not (tmp_path / "learn").exists()
 
@@ -49,7 +49,7 @@ def test_an_error_while_changing_changes_nothing(tmp_path):
     assert progress.path.read_bytes() == before
 
 
-def test_a_file_cut_short_is_set_aside_and_what_is_whole_is_kept(tmp_path):
+def test_a_truncated_file_is_renamed_and_its_complete_entries_recovered(tmp_path):
     progress = filled(tmp_path)
     text = progress.path.read_text()
     cut = text[: text.index("04_lesson")]
@@ -57,7 +57,7 @@ def test_a_file_cut_short_is_set_aside_and_what_is_whole_is_kept(tmp_path):
     state = progress.read()
     assert set(state.lessons) == {f"finewright/{number:02}_lesson" for number in range(4)}
     [note] = progress.take_notes()
-    assert "was damaged: 4 entries could be read" in note
+    assert "was damaged: 4 entries were recovered" in note
     assert (tmp_path / "progress.damaged-1.json").read_text() == cut
     again = progress.read()
     assert (again.lessons, progress.take_notes()) == (state.lessons, [])
@@ -68,7 +68,7 @@ def test_a_file_cut_short_is_set_aside_and_what_is_whole_is_kept(tmp_path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10_000), length=st.integers(0, 400), noise=st.binary(max_size=20))
-def test_no_damage_raises_or_invents_anything(tmp_path, place, length, noise):
+def test_damage_neither_raises_nor_adds_entries(tmp_path, place, length, noise):
     progress = filled(tmp_path / "whole")
     whole, raw = progress.read(), progress.path.read_bytes()
     place %= len(raw)
@@ -87,7 +87,7 @@ def test_no_damage_raises_or_invents_anything(tmp_path, place, length, noise):
     ["[]", "null", "{}", '{"entries": 5}', "\x00" * 50, "{" * 100_000, '{"entries": {"lesson a": {"attempts": -1}}}',
      '{"entries": {"lesson a": {"attempts": "many"}, "strange b": {}}}', '{"entries": {"question q": {"box": 9}}}'],
 )  # fmt: skip
-def test_strange_files_are_set_aside(tmp_path, text):
+def test_invalid_files_are_renamed(tmp_path, text):
     (tmp_path / "progress.json").write_text(text)
     progress = Progress(tmp_path)
     state = progress.read()
@@ -95,7 +95,7 @@ def test_strange_files_are_set_aside(tmp_path, text):
     assert len(progress.take_notes()) == 1
 
 
-def test_damage_found_while_changing_is_told_too_and_once(tmp_path):
+def test_damage_found_while_changing_is_reported_once(tmp_path):
     progress = filled(tmp_path)
     progress.path.write_text("{")
     with progress.change() as state:
@@ -117,7 +117,7 @@ def _count_up(folder, times):
             state.lesson("x").attempts += 1
 
 
-def test_two_programs_do_not_lose_each_others_changes(tmp_path):
+def test_concurrent_changes_are_not_lost(tmp_path):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_count_up, args=(tmp_path, 25)) for _ in range(3)]
     for worker in workers:

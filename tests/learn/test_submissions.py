@@ -12,7 +12,7 @@ from finewright.learn.workspace import Workspace
 
 
 @pytest.fixture
-def desk(tmp_path):
+def workspace(tmp_path):
     made = Workspace(work=tmp_path / "learn")
     made.start(made.course.lesson(7))
     made.file(made.course.lesson(7)).write_text(made.course.lesson(7).solution.read_text())
@@ -25,24 +25,24 @@ def desk(tmp_path):
     return made
 
 
-def handed_in(desk, learner="Ada L."):
-    results = submissions.create_submission(desk, desk.progress.read(), learner=learner)
-    return submissions.write(results, submissions.usual_path(desk, learner))
+def handed_in(workspace, learner="Ada L."):
+    results = submissions.create_submission(workspace, workspace.progress.read(), learner=learner)
+    return submissions.write_submission(results, submissions.default_path(workspace, learner))
 
 
-def test_results_go_there_and_back(desk):
-    path = handed_in(desk)
+def test_results_are_written_and_read_back(workspace):
+    path = handed_in(workspace)
     assert path.name == "results-Ada-L.json"
-    [results], _ = submissions.read_all([path])
-    line = submissions.line(results)
+    [results], _ = submissions.read_submissions([path])
+    line = submissions.summarize(results)
     assert (line["learner"], line["passed"], line["answers_right"], line["answers"]) == ("Ada L.", [6, 7], 2, 3)
-    with pytest.raises(UserError, match="there is a file already"):
-        handed_in(desk)
+    with pytest.raises(UserError, match="the file exists already"):
+        handed_in(workspace)
 
 
-def test_rechecking_finds_what_really_passes(desk):
-    handed_in(desk)
-    collected, _ = submissions.read_all([desk.root / "results-Ada-L.json"])
+def test_rechecking_grades_the_source(workspace):
+    handed_in(workspace)
+    collected, _ = submissions.read_submissions([workspace.root / "results-Ada-L.json"])
     [passed] = submissions.recheck(collected, Course())
     assert passed == {7: True}, "lesson 6 was claimed and no file handed in"
     collected[0].lessons[6].source = "def interval(a, b): return (0, 1)"
@@ -62,16 +62,16 @@ def made_course(folder):
     return Course(folder)
 
 
-def test_rechecking_brings_along_what_the_exercises_share(tmp_path):
+def test_rechecking_copies_shared_files(tmp_path):
     course = made_course(tmp_path / "mine")
-    desk = Workspace(course=course.folder, work=tmp_path / "learn", trust=True)
-    desk.start(course.lesson(1))
-    assert desk.check(course.lesson(1)).passed
-    results = submissions.create_submission(desk, desk.progress.read(), learner="Ada")
+    workspace = Workspace(course=course.folder, work=tmp_path / "learn", trust=True)
+    workspace.start(course.lesson(1))
+    assert workspace.check(course.lesson(1)).passed
+    results = submissions.create_submission(workspace, workspace.progress.read(), learner="Ada")
     assert submissions.recheck([results], course) == [{1: True}]
 
 
-def test_rechecking_puts_practice_and_tickets_beside_the_file(desk, monkeypatch):
+def test_rechecking_puts_practice_and_tickets_beside_the_file(workspace, monkeypatch):
     seen = []
 
     def look(jobs, **_):
@@ -80,61 +80,61 @@ def test_rechecking_puts_practice_and_tickets_beside_the_file(desk, monkeypatch)
         return [grader.GradeResult()]
 
     monkeypatch.setattr(grader, "grade", look)
-    submissions.recheck([submissions.create_submission(desk, desk.progress.read(), learner="Ada")], Course())
+    submissions.recheck([submissions.create_submission(workspace, workspace.progress.read(), learner="Ada")], Course())
     assert {"practice.py", "tickets/train.csv", "tickets/validation.csv", "07_reading_a_comparison.py"} <= set(seen)
 
 
-def test_results_of_another_course_are_not_judged_by_this_ones_checks(desk, tmp_path):
-    results = submissions.create_submission(desk, desk.progress.read(), learner="Ada")
+def test_results_of_another_course_are_not_graded_by_this_course(workspace, tmp_path):
+    results = submissions.create_submission(workspace, workspace.progress.read(), learner="Ada")
     other = results.model_copy(update={"course": "other"})
     passed = submissions.recheck([other], made_course(tmp_path / "mine"))
     assert passed == [None]
-    assert submissions.line(other, passed[0])["passed_here"] is None
+    assert submissions.summarize(other, passed[0])["passed_here"] is None
 
 
-def test_a_folder_of_results_by_name(desk, tmp_path):
+def test_a_folder_of_results_by_name(workspace, tmp_path):
     for name in ("Zoe", "ada", "Bo"):
-        results = submissions.create_submission(desk, desk.progress.read(), learner=name)
-        submissions.write(results, tmp_path / "in" / f"{name}.json")
+        results = submissions.create_submission(workspace, workspace.progress.read(), learner=name)
+        submissions.write_submission(results, tmp_path / "in" / f"{name}.json")
     (tmp_path / "in" / "progress.json").write_text('{"format": "finewright-progress"}')
     (tmp_path / "in" / "table.json").write_text("[]")
-    found, others = submissions.read_all([tmp_path / "in"])
+    found, others = submissions.read_submissions([tmp_path / "in"])
     assert [one.learner for one in found] == ["ada", "Bo", "Zoe"]
     assert [path.name for path in others] == ["progress.json", "table.json"]
     (tmp_path / "in" / "torn.json").write_text('{"format": "fine')
     with pytest.raises(UserError, match=r"torn\.json"):
-        submissions.read_all([tmp_path / "in"])
+        submissions.read_submissions([tmp_path / "in"])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "not a learner"), ("{}", "format: Field required"), ("[]", "not a learner"), ("[" * 100_000, "not a learner")],
 )
-def test_what_is_no_result_is_named(tmp_path, text, message):
+def test_invalid_files_are_named(tmp_path, text, message):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match=rf"x\.json: .*{message}") as caught:
-        submissions.read_all([tmp_path / "x.json"])
+        submissions.read_submissions([tmp_path / "x.json"])
     assert caught.value.code == 3
 
 
-def test_other_formats_sizes_and_names_are_refused(desk, tmp_path, monkeypatch):
-    path = handed_in(desk)
+def test_other_formats_sizes_and_names_are_refused(workspace, tmp_path, monkeypatch):
+    path = handed_in(workspace)
     read = json.loads(path.read_text())
     (tmp_path / "x.json").write_text(json.dumps(read | {"format": "other"}))
     with pytest.raises(UserError, match="format is 'other'"):
-        submissions.read_all([tmp_path / "x.json"])
+        submissions.read_submissions([tmp_path / "x.json"])
     monkeypatch.setattr(submissions, "LARGEST_FILE_BYTES", 1 << 20)
     (tmp_path / "x.json").write_text(json.dumps(read | {"more": "x" * (1 << 20)}))
     with pytest.raises(UserError, match="larger than 1 MB"):
-        submissions.read_all([tmp_path / "x.json"])
+        submissions.read_submissions([tmp_path / "x.json"])
     with pytest.raises(UserError, match="wanted a name"):
-        submissions.create_submission(desk, desk.progress.read(), learner="  ")
+        submissions.create_submission(workspace, workspace.progress.read(), learner="  ")
     with pytest.raises(UserError, match="no results here"):
-        submissions.read_all([tmp_path / "learn" / "tickets"])
+        submissions.read_submissions([tmp_path / "learn" / "tickets"])
 
 
-def test_a_lesson_named_like_a_path_is_not_written(desk, tmp_path):
-    read = json.loads(handed_in(desk).read_text())
+def test_a_lesson_named_like_a_path_is_not_written(workspace, tmp_path):
+    read = json.loads(handed_in(workspace).read_text())
     read["lessons"] = [{"number": 1, "name": "../../evil", "source": "x"}]
     (tmp_path / "x.json").write_text(json.dumps(read))
-    assert submissions.recheck(submissions.read_all([tmp_path / "x.json"])[0], Course()) == [{}]
+    assert submissions.recheck(submissions.read_submissions([tmp_path / "x.json"])[0], Course()) == [{}]

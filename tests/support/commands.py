@@ -1,4 +1,4 @@
-"""Commands as a person types them, run in this process."""
+"""Run commands in this process."""
 
 import io
 import signal
@@ -12,7 +12,7 @@ FAST = ["--set", "training.max_steps=12", "--set", "training.tokens_per_micro_ba
 
 
 def call(*words):
-    """(exit code, standard output, standard error) of a command, run in this process."""
+    """Return (exit code, standard output, standard error) of a command."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["finewright", *map(str, words)])

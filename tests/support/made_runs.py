@@ -1,4 +1,4 @@
-"""Run folders as finished runs leave them, without training anything."""
+"""Folders of finished runs, written without training."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from typing import Any
 LABELS = ("billing", "returns", "shipping")
 
 
-def measured(right: list[bool], truth: list[str], said: list[str]) -> dict[str, Any]:
-    """The metrics of a split, by the project's own code."""
+def compute_metrics(right: list[bool], truth: list[str], said: list[str]) -> dict[str, Any]:
+    """Return the metrics of a split, computed by the project's code."""
     import numpy as np
 
     from finewright.tasks import metrics
@@ -22,8 +22,8 @@ def measured(right: list[bool], truth: list[str], said: list[str]) -> dict[str, 
     return metrics.classification_metrics(shares, [LABELS.index(label) for label in truth], labels=LABELS)
 
 
-def finished(root: Path, method: str = "lora", *, name: str = "", accuracy: float = 0.8, seed: int = 0, **changes: Any) -> Path:
-    """A finished run; `changes` go into result.json."""
+def write_run(root: Path, method: str = "lora", *, name: str = "", accuracy: float = 0.8, seed: int = 0, **changes: Any) -> Path:
+    """Write a finished run; `changes` go into result.json."""
     folder = root / (name or f"{method}-{seed}")
     folder.mkdir(parents=True)
     rng = random.Random(f"{method}{seed}")
@@ -37,7 +37,7 @@ def finished(root: Path, method: str = "lora", *, name: str = "", accuracy: floa
         "head_parameters": 768, "total_parameters": 7_050_000, "trainable_fraction": trained / 7_050_000, "epochs": 2.0,
         "steps": 126, "best_step": 63, "train_seconds": seconds, "artifact_bytes": trained * 4 + 1000,
         "peak_memory_bytes": 90_000_000 + trained * 60, "planned_peak_memory_bytes": 80_000_000 + trained * 60,
-        "planned_seconds": 30.0, "metrics": {"test": measured(right, truth, said), "validation": measured(right, truth, said)},
+        "planned_seconds": 30.0, "metrics": dict.fromkeys(("test", "validation"), compute_metrics(right, truth, said)),
     }  # fmt: skip
     result |= changes
     choices = [
@@ -70,10 +70,10 @@ def finished(root: Path, method: str = "lora", *, name: str = "", accuracy: floa
     return folder
 
 
-def several(root: Path) -> list[Path]:
-    """Five ways on the same data, the first one the newest."""
+def write_runs(root: Path) -> list[Path]:
+    """Write runs of five methods on the same data, the first one the newest."""
     candidates = {"lora": 0.85, "full": 0.86, "freeze": 0.8, "prompt": 0.75, "scratch": 0.5}
-    made = [finished(root, method, accuracy=accuracy) for method, accuracy in candidates.items()]
+    made = [write_run(root, method, accuracy=accuracy) for method, accuracy in candidates.items()]
     for age, path in enumerate(made):
         os.utime(path / "result.json", (1_700_000_000 - age, 1_700_000_000 - age))
     return made

@@ -1,6 +1,6 @@
-"""The right answers to questions about runs, worked out anew from the files that the runs left.
+"""Right answers to questions about runs, computed from the runs' files without the package.
 
-Nothing of the package is used here: what the questions compute from metrics is counted from the predictions.
+What the questions compute from metrics is counted from the predictions here.
 """
 
 import json
@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-ADDING = ("lora", "prompt")
-"""Ways whose trained numbers, but for the head, are no part of the model."""
+ADAPTERS = ("lora", "prompt")
+"""Methods whose trained parameters, except the head, are not part of the model."""
 Z95 = 1.959963984540054
 
 
@@ -49,7 +49,7 @@ class Raw:
         return self.bounds(len(self.right))
 
     def bounds(self, n: int) -> tuple[float, float]:
-        """With so many rows of which the same share is right."""
+        """The interval of the same accuracy on `n` rows."""
         share = self.accuracy
         a, b, c = 1 + Z95**2 / n, -(2 * share + Z95**2 / n), share**2
         root = math.sqrt(max(0.0, b * b - 4 * a * c))
@@ -65,7 +65,7 @@ class Raw:
 
 
 def frozen_count(run, _):
-    stays = run.head_parameters if run.method in ADDING else run.trainable_parameters
+    stays = run.head_parameters if run.method in ADAPTERS else run.trainable_parameters
     return f"{run.total_parameters - stays:,}"
 
 
@@ -82,8 +82,8 @@ def largest_part(run, _):
 
 
 def kept_step(run, _):
-    looks = [(line["validation"]["accuracy"], line["step"]) for line in run.lines if "validation" in line]
-    assert max(looks)[1] == run.best_step
+    evaluations = [(line["validation"]["accuracy"], line["step"]) for line in run.lines if "validation" in line]
+    assert max(evaluations)[1] == run.best_step
     return f"those of step {run.best_step:,}"
 
 
@@ -158,11 +158,11 @@ def half_interval(run, _):
     return f"{4 * len(run.pairs):,}"
 
 
-def pretraining_worth(prepared_model, random):
-    return f"{100 * (prepared_model.accuracy - random.accuracy):+.1f} points of accuracy"
+def pretraining_worth(pretrained, random):
+    return f"{100 * (pretrained.accuracy - random.accuracy):+.1f} points of accuracy"
 
 
-def told_apart(a, b):
+def better_run(a, b):
     """McNemar's exact test, summed by hand."""
     only_a = sum(x and not y for x, y in zip(a.right, b.right, strict=True))
     only_b = sum(y and not x for x, y in zip(a.right, b.right, strict=True))
@@ -199,13 +199,13 @@ ONE = {
     "half-interval": half_interval,
     "one-message": lambda run, _: f"{100 / len(run.pairs):.3f} points",
 }
-"""By kind: what is right for the run that the question is about, and the question."""
+"""By kind: the right answer for the run of the question, and the question."""
 PAIRS = {
     "pretraining-worth": pretraining_worth,
-    "told-apart": told_apart,
+    "told-apart": better_run,
     "how-many-times": lambda many, few: f"about {many.trainable_parameters / few.trainable_parameters:,.1f} times as many",
 }
-"""By kind: what is right for the two runs that the question is about, in the order of its key."""
+"""By kind: the right answer for the two runs of the question, in the order of its key."""
 GROUPS = {
     "which-fits": lambda runs: min(runs, key=lambda run: run.planned_peak_memory_bytes).method,
     "most-right": lambda runs: max(runs, key=lambda run: run.accuracy).method,
@@ -213,12 +213,12 @@ GROUPS = {
         max((run for run in runs if run.method != "scratch"), key=lambda run: run.train_seconds / run.epochs).method
     ),
 }
-"""By kind: what is right among all runs of a folder."""
+"""By kind: the right answer among all runs of a folder."""
 KINDS = {*ONE, *PAIRS, *GROUPS}
 
 
 def answer(question, root: Path) -> str:
-    """The right answer's text; runs of `root` have one way each."""
+    """Return the text of the right answer; runs of `root` have different methods."""
     runs = {path.parent.name: Raw(path.parent) for path in root.glob("*/result.json")}
     about = [runs[name] for name in question.key.split("/")[2].split("+")]
     if question.id in GROUPS:

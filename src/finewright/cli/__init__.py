@@ -1,1 +1,1 @@
-"""Commands, and how everything looks in a terminal."""
+"""The command line: commands and terminal output."""

@@ -1,39 +1,137 @@
-"""Arguments that several commands take, and how they become options."""
+"""Parameters that several commands share: common flags, and the flags that are generated from the options."""
 
-from typing import Annotated, Any
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from finewright.core.errors import UserError
 
-Json = Annotated[bool, typer.Option("--json", help="One machine-readable object on standard output; all else on standard error.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any knob by its dotted name.")]
-Text = Annotated[str | None, typer.Option("--text-column", help="Column with the text.")]
-Label = Annotated[str | None, typer.Option("--label-column", help="Column with the label.")]
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from finewright.core.config import DataConfig
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, all else on standard error.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any option by its dotted name, see `finewright options`."),
+]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with options; --set and flags override it.")]
 
 
-def data_knobs(assignments: list[str] | None, **columns: str | None) -> Any:
-    """Knobs of reading data: `--set data.*` and the column flags."""
-    from finewright.core import config
+@dataclass(frozen=True)
+class OptionFlags:
+    """Marks the parameter of a command that takes one flag for each option declared with `option(..., flag=...)`.
 
-    tree = config.parse_assignments(assignments or [])
-    for name, column in columns.items():
-        if column is not None:
-            config.set_option(tree, f"data.{name}", column)
-    return config.build_options(config.RunConfig, tree).data
+    The command receives a dict: the dotted names of the options whose flags were given, with their values. `only`: these
+    options, all when empty; `without`: these are left out.
+    """
+
+    only: Collection[str] = ()
+    without: Collection[str] = ()
 
 
-def method_of(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str, Any]]:
-    """The way's name (`--method`, or `method.name` in the TOML file) and its knobs, taken out of the tree."""
+DATA_FLAGS = OptionFlags(only=("data.text_column", "data.label_column"))
+"""For commands that read a data file but train nothing."""
+
+
+def expand_option_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `command` with its parameter marked by `OptionFlags` replaced by the generated flags.
+
+    This imports pydantic, so it runs when a command is called, not when the list of commands is printed.
+    """
+    parameters = inspect.signature(command, eval_str=True).parameters
+    marked = {
+        name: mark for name, one in parameters.items() for mark in get_args(one.annotation) if isinstance(mark, OptionFlags)
+    }
+    if not marked:
+        return command
+    ((target, mark),) = marked.items()
+    flags = _build_flags(mark)
+    before, after = list(parameters.values()), []
+    while before[-1].name != target:
+        after.insert(0, before.pop())
+    # Typer passes every argument by name, so parameters with and without defaults may be in any order.
+    signature = [one.replace(kind=one.KEYWORD_ONLY) for one in (*before[:-1], *flags.values(), *after)]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Any:
+        given = {dotted: values.pop(flag.name) for dotted, flag in flags.items()}
+        options = {dotted: value for dotted, value in given.items() if value is not None and value is not False}
+        return command(**values, **{target: options})
+
+    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in signature}
+    return run
+
+
+def _build_flags(mark: OptionFlags) -> dict[str, inspect.Parameter]:
+    """Return a parameter for each flag, by the dotted name of its option."""
+    from finewright.core.config import RunConfig, describe_options
+
+    flags = {}
+    for dotted, default, text in describe_options(RunConfig):
+        field = _find_field(RunConfig, dotted)
+        extra = field.json_schema_extra
+        if not isinstance(extra, dict) or dotted in mark.without or (mark.only and dotted not in mark.only):
+            continue
+        (kind,) = [one for one in (get_args(field.annotation) or (field.annotation,)) if one in (int, float, bool)] or [str]
+        limits = {name: getattr(one, key) for one in field.metadata for key, name in LIMITS.items() if hasattr(one, key)}
+        shown = "" if kind is bool else f" [default: {default}]"
+        text = f"{text[0].upper()}{text[1:]}.{shown}"
+        flag = typer.Option(str(extra["flag"]), help=text, metavar=METAVARS.get(kind), show_default=False, **limits)
+        flags[dotted] = inspect.Parameter(
+            dotted.replace(".", "_"), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, flag]
+        )
+    return flags
+
+
+METAVARS: dict[type, str] = {int: "N", float: "X"}
+LIMITS = {"ge": "min", "le": "max"}
+"""Pydantic's names of the limits of a number, and Typer's."""
+
+
+def _find_field(kind: Any, dotted: str) -> "FieldInfo":
+    *groups, leaf = dotted.split(".")
+    for group in groups:
+        kind = kind.model_fields[group].annotation
+    return kind.model_fields[leaf]
+
+
+def merge_given(flags: dict[str, Any], *, assignments: list[str] | None = None, config: Path | None = None) -> dict[str, Any]:
+    """Return the given options as a tree. Flags override `--set`, which overrides the TOML file."""
+    from finewright.core.config import merge_options, parse_assignments, read_toml, set_option
+
+    tree: dict[str, Any] = {}
+    for dotted, value in flags.items():
+        set_option(tree, dotted, value)
+    below = merge_options(read_toml(config) if config else {}, parse_assignments(assignments or []))
+    return merge_options(below, tree)
+
+
+def data_config(flags: dict[str, Any], *, assignments: list[str] | None = None) -> "DataConfig":
+    """Return the options of reading data, from the flags of `DATA_FLAGS` and `--set data.*`."""
+    from finewright.core.config import RunConfig, build_options
+
+    return build_options(RunConfig, merge_given(flags, assignments=assignments)).data
+
+
+def take_method(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str, Any]]:
+    """Take the method out of the tree: its name (`--method`, or `method.name` in the TOML file) and its options."""
     options = tree.pop("method", {})
     if isinstance(options, str):
         options = {"name": options}
     if not isinstance(options, dict):
         raise UserError(
-            f"wanted the name of a way, found {options!r}", where="method", fix="--method NAME, see `finewright methods`"
+            f"wanted the name of a method, found {options!r}", where="method", fix="--method NAME, see `finewright methods`"
         )
     options = dict(options)
     named = options.pop("name", None)
     if not isinstance(named, str | None):
-        raise UserError(f"wanted the name of a way, found {named!r}", where="method.name", fix="see `finewright methods`")
+        raise UserError(f"wanted the name of a method, found {named!r}", where="method.name", fix="see `finewright methods`")
     return flag or named or "auto", options

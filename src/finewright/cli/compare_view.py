@@ -1,68 +1,74 @@
-"""How a comparison looks in a terminal: progress, the table, a plot in characters."""
+"""A comparison in a terminal: progress, the table, a plot in characters."""
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from finewright.cli import progress
 from finewright.cli.console import clean
-from finewright.cli.progress import rows_table
+from finewright.cli.progress import ProgressDisplay, rows_table
+from finewright.core.events import DownloadProgress, RunFinished, RunProgress, RunStarted
+
+if TYPE_CHECKING:
+    from finewright.cli.demo import DemoResult
 
 PLOT_WIDTH = 48
 _SECONDS_BETWEEN_LINES = 15
 
 
-class CompareListener:
-    """Hears what a comparison says and shows it: a line for everything that ends, a bar for everything under way."""
+class ComparisonDisplay:
+    """Handles the events of a comparison: a line for each finished run, a bar for each run in progress."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._downloads = progress.Listener(console)
+        self._downloads = ProgressDisplay(console)
         columns = [TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()]
         self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._under_way: dict[str, TaskID] = {}
-        self._spoke_at = time.monotonic()
+        self._running: dict[str, TaskID] = {}
+        self._printed_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
-        """Sentences are printed; events are told apart by their kind's name, as runs do."""
-        kind = type(event).__name__
-        if isinstance(event, str):
-            self.console.print(f"  {clean(event)}", highlight=False, soft_wrap=True)
-        elif kind == "Downloading":
-            self._downloads(event)
-        elif kind == "MemberBegan":
-            self._bars.start()
-            self._under_way[event.name] = self._bars.add_task(clean(event.name), total=None, detail="loading")
-        elif kind == "MemberStepped":
-            self._step(event)
-        elif kind == "MemberEnded":
-            if event.name in self._under_way:
-                self._bars.remove_task(self._under_way.pop(event.name))
-            said = f"[red]failed:[/red] {clean(event.message.splitlines()[0])}" if event.failed else clean(event.message)
-            line = f"  {event.number} of {event.total}  {clean(event.name)}  {said}"
-            self.console.print(line.rstrip(), highlight=False, soft_wrap=True)
-            self._spoke_at = time.monotonic()
+        """Handle one event; a string is a note."""
+        match event:
+            case str():
+                self.console.print(f"  {clean(event)}", highlight=False, soft_wrap=True)
+            case DownloadProgress():
+                self._downloads(event)
+            case RunStarted(name=name):
+                self._bars.start()
+                self._running[name] = self._bars.add_task(clean(name), total=None, detail="loading")
+            case RunProgress():
+                self._show_step(event)
+            case RunFinished():
+                self._show_finished(event)
 
-    def _step(self, event: Any) -> None:
+    def _show_finished(self, event: RunFinished) -> None:
+        if event.name in self._running:
+            self._bars.remove_task(self._running.pop(event.name))
+        text = f"[red]failed:[/red] {clean(event.message.splitlines()[0])}" if event.failed else clean(event.message)
+        line = f"  {event.number} of {event.total}  {clean(event.name)}  {text}"
+        self.console.print(line.rstrip(), highlight=False, soft_wrap=True)
+        self._printed_at = time.monotonic()
+
+    def _show_step(self, event: RunProgress) -> None:
         detail = f"step {event.step}/{event.num_steps}"
-        if event.name in self._under_way:
-            self._bars.update(self._under_way[event.name], completed=event.step, total=event.num_steps, detail=detail)
-        if not self.console.is_terminal and time.monotonic() - self._spoke_at > _SECONDS_BETWEEN_LINES:
-            self._spoke_at = time.monotonic()
+        if event.name in self._running:
+            self._bars.update(self._running[event.name], completed=event.step, total=event.num_steps, detail=detail)
+        if not self.console.is_terminal and time.monotonic() - self._printed_at > _SECONDS_BETWEEN_LINES:
+            self._printed_at = time.monotonic()
             self.console.print(f"  {clean(event.name)}  {detail}", highlight=False)
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._downloads.close()
         self._bars.stop()
 
 
 def show(results: Mapping[str, Any], console: Console) -> None:
-    """The table, the plot, the verdict, and what was left out."""
+    """Print the table, the plot, what was left out, and the verdict."""
     measured = [line for line in results["methods"] if line["accuracy"] is not None]
     console.print(_table(measured))
     console.print()
@@ -77,26 +83,26 @@ def show(results: Mapping[str, Any], console: Console) -> None:
         console.print(f"\n[bold]{clean(sentence)}[/bold]", highlight=False)
 
 
-def show_demo(outcome: Any, console: Console) -> None:
-    """A comparison, what one way says to messages, where everything is, and what to do next."""
-    show(outcome.comparison.results, console)
-    console.print(f"\n{outcome.run.result.method} says:", highlight=False)
-    said = [[line["label"], f"{line['probability']:.2f}", line["text"]] for line in outcome.predictions]
-    console.print(rows_table(["label", "probability", "message"], said))
+def show_demo(demo: "DemoResult", console: Console) -> None:
+    """Print a comparison, predictions of one method, where everything is, and what to do next."""
+    show(demo.comparison.results, console)
+    console.print(f"\n{demo.run.result.method} predicts:", highlight=False)
+    rows = [[line["label"], f"{line['probability']:.2f}", line["text"]] for line in demo.predictions]
+    console.print(rows_table(["label", "probability", "message"], rows))
     console.print(
-        f"\n  picture  {outcome.picture}\n  page     {outcome.comparison.page}\n  runs     {outcome.folder / 'runs'}\n"
+        f"\n  picture  {demo.picture}\n  page     {demo.comparison.page}\n  runs     {demo.folder / 'runs'}\n"
         f"  yours    finewright train your.csv --model mini   (columns text and label)\n"
-        f"  or       finewright predict {outcome.run.path} 'a message of yours'",
+        f"  or       finewright predict {demo.run.path} 'a message of yours'",
         highlight=False,
         soft_wrap=True,
     )
 
 
-_HEADINGS = ("way", "accuracy", "95 % interval", "macro F1", "trained", "seconds", "MB peak", "MB saved")
+_HEADINGS = ("method", "accuracy", "95 % interval", "macro F1", "trained", "seconds", "MB peak", "MB saved")
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> Table:
-    """Narrow enough for 80 columns."""
+    """Return a table that fits 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for number, heading in enumerate(_HEADINGS):
         table.add_column(heading, justify="right" if number else "left", no_wrap=not heading.startswith(("macro", "MB")))
@@ -108,19 +114,19 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> Table:
             f"{100 * low:.1f} – {100 * high:.1f}",
             f"{line['macro_f1']:.3f}",
             "" if line["trainable_fraction"] is None else f"{line['trainable_fraction']:.2%}",
-            _or_nothing(line["train_seconds"], 1, ".1f"),
-            _or_nothing(line["peak_memory_bytes"], 1e6, ",.0f"),
-            _or_nothing(line["artifact_bytes"], 1e6, ",.1f"),
+            _format_or_empty(line["train_seconds"], 1, ".1f"),
+            _format_or_empty(line["peak_memory_bytes"], 1e6, ",.0f"),
+            _format_or_empty(line["artifact_bytes"], 1e6, ",.1f"),
         )
     return table
 
 
-def _or_nothing(value: float | None, unit: float, form: str) -> str:
+def _format_or_empty(value: float | None, unit: float, form: str) -> str:
     return "" if value is None else format(value / unit, form)
 
 
 def plot(lines: Sequence[Mapping[str, Any]], *, width: int = PLOT_WIDTH) -> list[str]:
-    """Accuracy of every way as `●` in its interval `├──●──┤`, one line each, with the axis below."""
+    """Draw the accuracy of every method as `●` in its interval `├──●──┤`, one line each, with the axis below."""
     if not lines:
         return []
     low = min(line["accuracy_ci95"][0] for line in lines)
@@ -129,13 +135,13 @@ def plot(lines: Sequence[Mapping[str, Any]], *, width: int = PLOT_WIDTH) -> list
     span = max(high - low, 0.05)
     names = max(len(line["method"]) for line in lines)
 
-    def place(value: float) -> int:
+    def column(value: float) -> int:
         return round(min(max((value - low) / span, 0.0), 1.0) * (width - 1))
 
     drawn = []
     for line in lines:
         cells = [" "] * width
-        first, last, middle = (place(value) for value in (*line["accuracy_ci95"], line["accuracy"]))
+        first, last, middle = (column(value) for value in (*line["accuracy_ci95"], line["accuracy"]))
         cells[first : last + 1] = ["─"] * (last - first + 1)
         cells[first], cells[last] = "├", "┤"
         cells[middle] = "●"

@@ -1,4 +1,4 @@
-"""How a run looks in a terminal: sentences and a progress bar with an estimate on standard error, results on standard output."""
+"""Consoles for standard output (results) and standard error (progress, notes), and how an error is explained."""
 
 import contextlib
 import errno
@@ -16,20 +16,20 @@ _CONTROL = {code: None for code in [*range(32), 127, *range(128, 160)] if code n
 
 
 def clean(text: str) -> str:
-    """Text from outside, harmless to a terminal: no control characters, no markup, no half characters."""
+    """Return text that is safe to print: no control characters, no markup, no lone surrogates."""
     return escape(text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode())
 
 
 class _Console(Console):
-    """When its reader leaves it falls silent and the work goes on; rich by itself would end the program with exit code 1."""
+    """Falls silent when its reader closes the pipe, and the work continues; rich would exit with code 1."""
 
     def on_broken_pipe(self) -> None:
-        """The reader has enough."""
+        """Fall silent."""
         self._fall_silent()
 
     def _fall_silent(self) -> None:
         self.quiet = True
-        to_nowhere(self.file)
+        redirect_to_null(self.file)
 
 
 class OutputConsole(_Console):
@@ -43,42 +43,42 @@ class ErrorConsole(_Console):
         super().__init__(stderr=True)
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
-        """The end of every print, where it is written."""
+        """Write what was printed; rich calls this at the end of every print."""
         try:
             super().__exit__(exc_type, exc_value, traceback)
         except OSError:
             self._fall_silent()
 
 
-def to_nowhere(file: Any) -> None:
-    """What is left in its buffer would fail again, at the very end."""
+def redirect_to_null(file: Any) -> None:
+    """Redirect a broken file to the null device: flushing its buffer at exit would fail again."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, file.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, file.fileno())
+        os.close(null)
 
 
 def print_json(value: Any) -> None:
-    """One object on standard output: whole or not at all. A reader who left does not change how the command ends."""
+    """Print one object on standard output, all of it or none. A closed pipe does not change the exit code."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
     if sys.stdout is None:
-        raise UserError("standard output is closed", fix="give it somewhere to go")
+        raise UserError("standard output is closed", fix="redirect it to a file")
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        to_nowhere(sys.stdout)
+        redirect_to_null(sys.stdout)
 
 
 def read_lines() -> list[str]:
-    """Texts from standard input, one a line; empty lines are left out."""
+    """Read texts from standard input, one per line; empty lines are left out."""
     if sys.stdin is None:
-        raise UserError("no texts: standard input is closed", fix="give texts as words, with --file, or on standard input")
+        raise UserError("no texts: standard input is closed", fix="give texts as arguments, with --file, or on standard input")
     return [line.rstrip("\n") for line in sys.stdin if line.strip()]
 
 
 def explain(error: Exception) -> int:
-    """Say what went wrong in one message, be it the user's, the machine's or ours; the exit code."""
+    """Print what went wrong in one message and return the exit code."""
     console = ErrorConsole()
     if isinstance(error, UserError):
         console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)

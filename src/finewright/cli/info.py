@@ -1,4 +1,4 @@
-"""The commands that show what there is: methods, options, this machine, the demo."""
+"""The commands that list methods and options, examine the machine and run the demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,10 @@ from finewright.cli.arguments import Json, Set
 
 
 def register(app: typer.Typer) -> None:
-    """Put the commands of this file on the program."""
+    """Add the commands to the program."""
     app.command(epilog="Example: finewright demo")(demo)
     app.command(epilog="Example: finewright methods --json")(methods)
-    app.command(epilog="Example: finewright knobs")(options)
+    app.command(epilog="Example: finewright options")(options)
     app.command(epilog="Example: finewright doctor")(doctor)
 
 
@@ -21,30 +21,27 @@ def demo(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Every way on the embedded data with the embedded model: some two minutes on two cores, no network."""
+    """Compare every method on embedded data with an embedded model: about two minutes on two cores, no network."""
     from finewright.cli import compare_view
-    from finewright.cli import demo as demo_runs
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
-    from finewright.cli.demo import play
+    from finewright.cli.demo import DATA, demo_methods, run_demo
     from finewright.core import config
 
     console = ErrorConsole()
-    listener = compare_view.CompareListener(console)
-    console.print(
-        f"Model and data are inside the package: {demo_runs.DATA.name}, {len(demo_runs.candidates())} ways.", highlight=False
-    )
+    display = compare_view.ComparisonDisplay(console)
+    console.print(f"Model and data are part of the package: {DATA.name}, {len(demo_methods())} methods.", highlight=False)
     try:
-        outcome = play(out=out, options=config.parse_assignments(assignments or []), on_event=listener)
+        result = run_demo(out=out, options=config.parse_assignments(assignments or []), on_event=display)
     finally:
-        listener.close()
+        display.close()
     if as_json:
-        print_json(outcome.as_json())
+        print_json(result.as_json())
         return
-    compare_view.show_demo(outcome, OutputConsole())
+    compare_view.show_demo(result, OutputConsole())
 
 
 def methods(as_json: Json = False) -> None:
-    """List the ways of fine-tuning and their knobs."""
+    """List the fine-tuning methods and their options."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
     from finewright.methods import describe_methods
@@ -54,16 +51,18 @@ def methods(as_json: Json = False) -> None:
         print_json({"methods": table})
         return
     console = OutputConsole()
-    for way in table:
-        width = f" for a width of {way['lr_width']}" if way["lr_width"] else ""
-        console.print(f"[bold]{way['method']}[/bold]  {way['summary']}; learning rate {way['lr']:g}{width}", highlight=False)
-        if rows := [["  " + option["option"], option["default"], option["help"]] for option in way["options"]]:
-            console.print(progress.rows_table(["  knob", "default", ""], rows))
-    console.print("\nSet one with --set, for instance --set method.rank=16. Every other knob: finewright knobs")
+    for method in table:
+        width = f" for a width of {method['lr_width']}" if method["lr_width"] else ""
+        console.print(
+            f"[bold]{method['method']}[/bold]  {method['summary']}; learning rate {method['lr']:g}{width}", highlight=False
+        )
+        if rows := [["  " + option["option"], option["default"], option["help"]] for option in method["options"]]:
+            console.print(progress.rows_table(["  option", "default", ""], rows))
+    console.print("\nSet one with --set, for instance --set method.rank=16. All other options: finewright options")
 
 
 def options(as_json: Json = False) -> None:
-    """List the knobs that every way shares."""
+    """List the options that all methods share."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
     from finewright.core.config import RunConfig, describe_options
@@ -76,7 +75,7 @@ def options(as_json: Json = False) -> None:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can do, what is missing, and the command that brings it."""
+    """Report what this machine can do, what is missing, and the command that installs it."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
     from finewright.runs.doctor import examine

@@ -1,5 +1,5 @@
-"""How the course looks in a terminal: lessons as text, verdicts, questions. Pictures of the learner's own runs are shown
-where the terminal can and named as files everywhere; a lesson's drawings, which are SVG, are named only."""
+"""The course in a terminal: lessons, check results, questions. Plots of the learner's runs are shown inline if the
+terminal supports it; a lesson's SVG drawings are only named."""
 
 import contextlib
 import os
@@ -16,9 +16,9 @@ from rich.syntax import Syntax
 from finewright.cli import terminal_images
 from finewright.cli.console import clean
 from finewright.cli.progress import rows_table
-from finewright.learn.course import Lesson, Make, Question
+from finewright.learn.course import Lesson, Question, SuggestedCommand
 from finewright.learn.grading.grader import GradeResult
-from finewright.learn.quiz import Answered, Round
+from finewright.learn.quiz import AnsweredQuestion, QuizRound
 from finewright.learn.run_history import Table
 from finewright.learn.workspace import YOURS_MARK, Hint, Workspace
 
@@ -28,8 +28,8 @@ _WIDTH = 100
 WIDE = 120
 
 
-def overview(console: Console, lines: Sequence[dict[str, Any]], *, next_number: int | None) -> None:
-    """Every lesson in a line, and what to do next."""
+def show_overview(console: Console, lines: Sequence[dict[str, Any]], *, next_number: int | None) -> None:
+    """Print one line per lesson, and what to do next."""
     marks = {"passed": "✓ passed", "not yet": "… not yet", "started": "… started", "new": "", "to read": "to read"}
     wide = console.width >= WIDE
     rows = []
@@ -38,103 +38,103 @@ def overview(console: Console, lines: Sequence[dict[str, Any]], *, next_number: 
         rows.append([*row, line["summary"]] if wide else row)
     console.print(rows_table(["", "lesson", "", "exercise", *(["about"] if wide else [])], rows))
     if next_number is None:
-        console.print("\nEvery exercise has passed. finewright learn quiz keeps it fresh.", highlight=False)
+        console.print("\nEvery exercise has passed. Repeat what you learned with: finewright learn quiz", highlight=False)
     else:
         console.print(f"\nNext: finewright learn show {next_number}, then finewright learn start {next_number}", highlight=False)
 
 
-def lesson(console: Console, desk: Workspace, one: Lesson) -> None:
-    """The text, with the learner's own numbers where the text wants them."""
+def show_lesson(console: Console, workspace: Workspace, one: Lesson) -> None:
+    """Print a lesson, with results of the learner's own runs."""
     console.print(f"[bold]Lesson {one.number}: {clean(one.about.title)}[/bold]  ({one.about.minutes} minutes)\n", highlight=False)
     text = _IMAGE.sub(lambda found: f"*{found[1]}* (picture: {one.folder / found[2]})", _printable(one.text))
     before, mark, after = text.partition(YOURS_MARK)
     console.print(Markdown(before, hyperlinks=False), width=_WIDTH)
     if mark:
         console.print()
-        yours(console, desk, one)
+        show_own_results(console, workspace, one)
         console.print(Markdown(after, hyperlinks=False), width=_WIDTH)
     number = one.number
-    if one.has_exercise and not desk.file(one).exists():
+    if one.has_exercise and not workspace.file(one).exists():
         console.print(f"\n  begin    finewright learn start {number}", highlight=False)
     elif one.has_exercise:
-        console.print(f"\n  yours    {desk.file(one)}\n  check    finewright learn check {number}", highlight=False)
+        console.print(f"\n  yours    {workspace.file(one)}\n  check    finewright learn check {number}", highlight=False)
     if one.questions:
         console.print(f"  quiz     finewright learn quiz {number}", highlight=False)
 
 
-def yours(console: Console, desk: Workspace, one: Lesson) -> None:
-    """Tables, the picture and its path, or the commands that make them."""
-    found = desk.yours(one)
+def show_own_results(console: Console, workspace: Workspace, one: Lesson) -> None:
+    """Print tables, the plot and its path, or the commands for missing runs."""
+    found = workspace.own_results(one)
     if found.table:
         _table(console, found.table)
-        _picture(console, desk.picture(one, found))
-    if found.kept:
-        console.print(f"\n  [bold]{clean(found.kept.says)}[/bold], by your own code", highlight=False)
-        _table(console, found.kept)
-    if found.makes:
-        begin = "Also to see here:" if found.table else "Not on this machine yet. Make it:"
-        console.print(f"\n  {begin}", highlight=False)
-        for make in found.makes:
+        _picture(console, workspace.picture(one, found))
+    if found.saved:
+        console.print(f"\n  [bold]{clean(found.saved.says)}[/bold], by your own code", highlight=False)
+        _table(console, found.saved)
+    if found.commands:
+        heading = "More runs for this lesson:" if found.table else "No runs yet. Start them with:"
+        console.print(f"\n  {heading}", highlight=False)
+        for make in found.commands:
             _command(console, make)
     console.print()
 
 
 def _picture(console: Console, path: Path | None) -> None:
-    """Past rich, which would take the picture for text to be wrapped. FORCE_COLOR makes no terminal of a file."""
-    speaks = terminal_images.protocol(os.environ) if console.file.isatty() else None
-    if path and speaks:
-        with contextlib.suppress(OSError):  # whatever is wrong with the terminal, the next print hears of it
-            console.file.write(terminal_images.escape(path.read_bytes(), speaks, columns=min(_WIDTH, console.width)) + "\n")
+    """Print a plot directly: rich would wrap it as text. `isatty` ignores FORCE_COLOR."""
+    protocol = terminal_images.protocol(os.environ) if console.file.isatty() else None
+    if path and protocol:
+        with contextlib.suppress(OSError):  # the next print reports a broken terminal
+            console.file.write(terminal_images.escape(path.read_bytes(), protocol, columns=min(_WIDTH, console.width)) + "\n")
             console.file.flush()
     console.print(f"  picture  {path}", highlight=False, soft_wrap=True)
 
 
 def _table(console: Console, table: Table) -> None:
-    """Closer than the program's other tables: seven columns in eighty characters."""
+    """Print a table with narrow gaps: seven columns in eighty characters."""
     close = rows_table(table.headings, table.rows)
     close.padding = (0, 1)
     console.print(close)
 
 
-def _command(console: Console, make: Make) -> None:
+def _command(console: Console, make: SuggestedCommand) -> None:
     if make.note:
         console.print(f"    # {clean(make.note)}", highlight=False, soft_wrap=True)
     console.print(f"    {clean(make.command)}", highlight=False, soft_wrap=True)
 
 
-def started(console: Console, written: Sequence[Path], one: Lesson) -> None:
-    """Which files were made."""
+def show_started(console: Console, written: Sequence[Path], one: Lesson) -> None:
+    """Print which files were written."""
     for path in written:
         console.print(f"  wrote    {path}", highlight=False, soft_wrap=True)
     console.print(f"\n  Write in it with any editor, then: finewright learn check {one.number}", highlight=False)
 
 
-def verdict(console: Console, judged: GradeResult, one: Lesson, *, file: Path, says: str) -> None:
-    """Claim by claim, then what is known about this mistake."""
-    for claim in judged.claims:
+def show_grade(console: Console, grade: GradeResult, one: Lesson, *, file: Path, says: str) -> None:
+    """Print each claim, then the explanation of a known mistake."""
+    for claim in grade.claims:
         mark, color = ("✓", "green") if claim.ok else ("✗", "red")
         console.print(f"  [{color}]{mark}[/{color}] {clean(claim.what)}", highlight=False, soft_wrap=True)
         if not claim.ok:
             console.print(
                 f"      expected  {clean(claim.expected)}\n      found     {clean(claim.found)}", highlight=False, soft_wrap=True
             )
-    for note in judged.notes:
+    for note in grade.notes:
         console.print(f"  · {clean(note)}", highlight=False, soft_wrap=True)
-    if judged.output.strip():
+    if grade.output.strip():
         console.print("\n  Your file printed:", highlight=False)
-        for line in judged.output.strip().splitlines()[-12:]:
+        for line in grade.output.strip().splitlines()[-12:]:
             console.print(f"    {clean(line)}", highlight=False, soft_wrap=True)
     number = one.number
-    if judged.passed:
-        console.print(f"\n[bold green]Lesson {number} passed[/bold green] in {judged.seconds:.1f} s.", highlight=False)
+    if grade.passed:
+        console.print(f"\n[bold green]Lesson {number} passed[/bold green] in {grade.seconds:.1f} s.", highlight=False)
         console.print(f"  run it   python {file}\n  compare  finewright learn solution {number}", highlight=False, soft_wrap=True)
         return
     console.print("\n[bold]Not yet.[/bold]" + (f"  {clean(says)}" if says else ""), highlight=False, soft_wrap=True)
     console.print(f"  help     finewright learn hint {number}", highlight=False)
 
 
-def hint(console: Console, step: Hint, one: Lesson) -> None:
-    """One step of help."""
+def show_hint(console: Console, step: Hint, one: Lesson) -> None:
+    """Print one hint."""
     if step.says:
         console.print(f"{clean(step.says)}\n", highlight=False, soft_wrap=True)
     console.print(f"Hint {step.number} of {step.of}: {clean(step.text)}", highlight=False, soft_wrap=True)
@@ -143,12 +143,12 @@ def hint(console: Console, step: Hint, one: Lesson) -> None:
 
 
 def _printable(text: str) -> str:
-    """Without characters that would steer the terminal."""
+    """Remove control characters."""
     return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 
-def code(console: Console, text: str) -> None:
-    """Python, coloured where the terminal can."""
+def show_code(console: Console, text: str) -> None:
+    """Print Python code, coloured in a terminal."""
     text = _printable(text)
     if console.is_terminal:
         console.print(Syntax(text, "python", background_color="default"))
@@ -156,21 +156,21 @@ def code(console: Console, text: str) -> None:
         console.out(text, highlight=False)
 
 
-def play(console: Console, game: Round) -> None:
-    """Ask until the round is over, the learner says q, or standard input ends."""
-    while (question := game.current) is not None:
-        of = "again" if game.again else f"{game.number} of {game.num_first}"
+def ask_questions(console: Console, quiz_round: QuizRound) -> None:
+    """Ask questions until the round is over, the learner enters q, or standard input ends."""
+    while (question := quiz_round.current) is not None:
+        of = "again" if quiz_round.again else f"{quiz_round.number} of {quiz_round.num_first}"
         console.print(f"\n[bold]{of}[/bold]  {clean(question.question)}", highlight=False, soft_wrap=True)
-        options = game.options()
+        options = quiz_round.options()
         for letter, option in zip(LETTERS, options, strict=False):
             console.print(f"  {letter}  {clean(option.text)}", highlight=False, soft_wrap=True)
         chosen = _letter(console, len(options))
         if chosen is None:
             break
-        answered(console, game.answer(chosen))
-    right, asked = game.score
+        show_answered(console, quiz_round.answer(chosen))
+    right, asked = quiz_round.score
     if asked:
-        console.print(f"\n[bold]{right} of {asked} right.[/bold]" + ("" if right == asked else "  What was missed comes again."))
+        console.print(f"\n[bold]{right} of {asked} right.[/bold]" + ("" if right == asked else "  Missed questions come again."))
 
 
 def _letter(console: Console, num_options: int) -> int | None:
@@ -186,16 +186,16 @@ def _letter(console: Console, num_options: int) -> int | None:
             return letters.index(word)
 
 
-def answered(console: Console, one: Answered) -> None:
-    """Right or not, and why, for every option."""
+def show_answered(console: Console, one: AnsweredQuestion) -> None:
+    """Print whether the answer is right, and why for every option."""
     console.print("  [green]Right.[/green]" if one.ok else f"  [red]No:[/red] {LETTERS[one.right]} is right.", highlight=False)
     for place, option in enumerate(one.options):
         mark = "✓" if option.ok else "→" if place == one.chosen else " "
         console.print(f"  {mark} {LETTERS[place]}  {clean(option.why)}", highlight=False, soft_wrap=True)
 
 
-def questions(console: Console, asked: Sequence[Question]) -> None:
-    """All questions with their answers."""
+def show_questions(console: Console, asked: Sequence[Question]) -> None:
+    """Print all questions with their answers."""
     for number, one in enumerate(asked, start=1):
         console.print(f"\n[bold]{number}[/bold]  {clean(one.question)}", highlight=False, soft_wrap=True)
         for option in one.options:
@@ -204,8 +204,8 @@ def questions(console: Console, asked: Sequence[Question]) -> None:
             )
 
 
-def summary(console: Console, lines: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
-    """Lessons and questions in numbers."""
+def show_summary(console: Console, lines: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
+    """Print progress in lessons and questions."""
     rows = []
     for line in lines:
         held = f"{line['claims_held']} of {line['claims']}" if line["claims"] else ""
@@ -219,8 +219,8 @@ def summary(console: Console, lines: Sequence[dict[str, Any]], counts: dict[str,
     )
 
 
-def collected(console: Console, lines: Sequence[dict[str, Any]]) -> None:
-    """One learner a line."""
+def show_collected(console: Console, lines: Sequence[dict[str, Any]]) -> None:
+    """Print one line per learner."""
     rows = []
     for line in lines:
         passed = f"{len(line['passed'])} of {line['lessons']}"

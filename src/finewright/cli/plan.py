@@ -1,106 +1,106 @@
-"""The commands about cost: what a run would take."""
+"""The command `plan`: what training would cost."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from finewright.cli.arguments import Json, Set
-from finewright.core.units import format_flops, format_seconds
+from finewright.cli.arguments import Json, OptionFlags, Set, merge_given
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from finewright.planning.report import PlanReport
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "other")
-SELDOM = ("trunk", "loading")
-"""Parts that few plans have; a column for one that none has would only make the table wider."""
+RARE_PARTS = ("trunk", "loading")
+"""Parts that few plans have: they get a column only if a plan has them."""
 
 
 def register(app: typer.Typer) -> None:
-    """Put the commands of this file on the program."""
+    """Add the command to the program."""
     app.command(epilog="Example: finewright plan tickets.csv --model llama-2-7b --budget 8GB --max-length 512")(plan)
 
 
 def plan(
-    data: Annotated[str | None, typer.Argument(help="A file, a folder or a hub id; without it texts are assumed.")] = None,
-    model: Annotated[str | None, typer.Option(help="Hub id, local folder, or a shape in the package such as llama-2-7b.")] = None,
-    method: Annotated[str, typer.Option(help="One way, or all.")] = "all",
-    budget: Annotated[str | None, typer.Option(help="Memory that may be taken, such as 8GB. [default: what is free]")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest text in tokens.")] = None,
-    tokens_per_micro_batch: Annotated[int | None, typer.Option("--batch-tokens", help="Tokens per forward pass.")] = None,
-    num_labels: Annotated[int, typer.Option(min=2, max=100_000, help="Labels, when there is no data.")] = 2,
+    flags: Annotated[dict[str, Any], OptionFlags()],
+    data: Annotated[
+        str | None, typer.Argument(help="A file, a folder or a hub id; without it a data set is assumed.", show_default=False)
+    ] = None,
+    method: Annotated[str, typer.Option(help="One method, or all.")] = "all",
+    num_labels: Annotated[int, typer.Option(min=2, max=100_000, help="Number of labels if there is no data.")] = 2,
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Say what training would cost, what fits, and which way to take; of a model only config and tokenizer are fetched."""
+    """Report what training would cost, what fits in memory, and which method to take.
+
+    Only a model's config and tokenizer are fetched. --model also takes a config in the package, such as llama-2-7b.
+    """
     from finewright import api
     from finewright.cli.console import ErrorConsole, print_json
-    from finewright.core import config
+    from finewright.core.config import DEFAULT_MODEL
 
-    tree = config.parse_assignments(assignments or [])
-    given = {
-        "model": model,
-        "memory_budget": budget,
-        "data.max_length": max_length,
-        "training.tokens_per_micro_batch": tokens_per_micro_batch,
-    }
-    for key, value in given.items():
-        if value is not None:
-            config.set_option(tree, key, value)
-    name = str(tree.pop("model", config.DEFAULT_MODEL))
+    tree = merge_given(flags, assignments=assignments)
+    name = str(tree.pop("model", DEFAULT_MODEL))
     console = ErrorConsole()
     with console.status("reading the config") as status:
 
-        def looking(way: str, number: int, total: int) -> None:
-            status.update(f"tracing a training step: {way} ({number} of {total})")
+        def show_traced(method: str, number: int, total: int) -> None:
+            status.update(f"tracing a training step: {method} ({number} of {total})")
 
-        found = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, looking=looking)
+        report = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, looking=show_traced)
     if as_json:
-        print_json({"model": name, **found.as_json()})
+        print_json({"model": name, **report.as_json()})
         return
-    _show(found, console=Console(width=None if sys.stdout.isatty() else 120))
+    from rich.console import Console
+
+    show(report, console=Console(width=None if sys.stdout.isatty() else 120))
 
 
-def _show(found: Any, *, console: Console) -> None:
+def show(report: "PlanReport", *, console: "Console") -> None:
+    """Print the plan: a table of methods, memory by parts, what was chosen and why."""
     from finewright.cli import progress
     from finewright.cli.console import clean
-    from finewright.core.units import format_bytes
+    from finewright.core.units import format_bytes, format_flops, format_seconds
+    from finewright.planning.report import describe_decisions
 
-    for note in found.notes:
+    for note in report.notes:
         console.print(f"  {clean(note)}", highlight=False, soft_wrap=True)
-    console.print(f"  budget {format_bytes(found.budget.num_bytes)}: {found.budget.reason}", highlight=False, soft_wrap=True)
+    console.print(f"  budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}", highlight=False, soft_wrap=True)
     rows, parts, details = [], [], []
-    shown = [*PARTS, *(part for part in SELDOM if any(entry.training_plan.plan.memory.get(part) for entry in found.entries))]
-    for entry in found.entries:
-        made, cost = entry.training_plan, entry.training_plan.plan
+    shown = [*PARTS, *(part for part in RARE_PARTS if any(entry.training_plan.plan.memory.get(part) for entry in report.entries))]
+    for entry in report.entries:
+        training_plan, cost = entry.training_plan, entry.training_plan.plan
         share = f"{cost.trainable_parameters / cost.total_parameters:.3%}"
         sizes = [format_bytes(cost.peak_memory_bytes), f"{cost.trainable_parameters:,}", share, format_bytes(cost.artifact_bytes)]
-        rows.append([cost.method, "yes" if made.fits else "no", *sizes, format_flops(cost.flops), format_seconds(cost.seconds)])
+        rows.append(
+            [cost.method, "yes" if training_plan.fits else "no", *sizes, format_flops(cost.flops), format_seconds(cost.seconds)]
+        )
         parts.append([cost.method, *(format_bytes(cost.memory.get(part, 0)) for part in shown)])
-        twice = ", blocks computed twice" if made.setup.gradient_checkpointing else ""
-        passes = f"{made.setup.num_passes} passes" if made.setup.num_passes > 1 else "one pass"
-        setup = f"{passes} of {made.setup.pass_tokens:,} tokens an update{twice}, {cost.precision}"
+        recomputed = ", activations recomputed" if training_plan.setup.gradient_checkpointing else ""
+        count = f"{training_plan.setup.num_passes} micro-batches" if training_plan.setup.num_passes > 1 else "one micro-batch"
+        setup = f"{count} of {training_plan.setup.pass_tokens:,} tokens per update{recomputed}, {cost.precision}"
         details.append(f"  {cost.method}: {entry.advice or setup}")
-    headings = ["way", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]
-    console.print(progress.rows_table(*_narrowed(headings, rows, width=console.width), gap=1))
-    console.print("\n  where the memory goes at the peak", highlight=False)
-    console.print(progress.rows_table(["way", *shown], parts, gap=1))
+    headings = ["method", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]
+    console.print(progress.rows_table(*_fit_columns(headings, rows, width=console.width), gap=1))
+    console.print("\n  memory at the peak, by part", highlight=False)
+    console.print(progress.rows_table(["method", *shown], parts, gap=1))
     console.print()
     for line in details:
         console.print(line, highlight=False, soft_wrap=True)
-    console.print("\n  what was left open, and why it is so", highlight=False)
-    from finewright.planning.report import describe_decisions
-
+    console.print("\n  values chosen automatically, and why", highlight=False)
     for line in describe_decisions(
-        [(entry.training_plan.plan.method, entry.training_plan.choices.made) for entry in found.entries]
+        [(entry.training_plan.plan.method, entry.training_plan.choices.made) for entry in report.entries]
     ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
-    if found.recommended:
-        console.print(f"\n  take [bold]{found.recommended}[/bold]: {found.reason}", highlight=False, soft_wrap=True)
+    if report.recommended:
+        console.print(f"\n  take [bold]{report.recommended}[/bold]: {report.reason}", highlight=False, soft_wrap=True)
     else:
-        console.print(f"\n  {found.reason}", highlight=False, soft_wrap=True)
+        console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
 
 
-def _narrowed(headings: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:
-    """The columns that a terminal has room for: those that others tell, or fewer people ask for, go first; none is folded."""
+def _fit_columns(headings: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:
+    """Drop columns, the least needed first, until the table fits the terminal without folding."""
     for name in ("share", "saved", "FLOPs", "trained", "time"):
         if sum(2 + max(map(len, column)) for column in zip(headings, *rows, strict=True)) <= width:
             break

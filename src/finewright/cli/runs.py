@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Json, Label, Set, Text, data_knobs
+from finewright.cli.arguments import DATA_FLAGS, Json, OptionFlags, Set, data_config
 from finewright.core.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
-    """Put the commands of this file on the program."""
+    """Add the commands to the program."""
     app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv")(evaluate)
     app.command(epilog="Example: finewright predict runs/tickets-lora-seed0 'where is my parcel?'")(predict)
     app.command(epilog="Example: finewright runs show runs/tickets-lora-seed0")(runs)
@@ -19,18 +19,16 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str, typer.Argument(help="A file with labelled rows.")],
-    text_column: Text = None,
-    label_column: Label = None,
+    flags: Annotated[dict[str, Any], DATA_FLAGS],
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a run on other labelled rows."""
+    """Evaluate a run on other labelled rows."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
     from finewright.runs.run import open_run
 
-    options = data_knobs(assignments, text_column=text_column, label_column=label_column)
-    measured = open_run(run).evaluate(data, options=options)
+    measured = open_run(run).evaluate(data, options=data_config(flags, assignments=assignments))
     if as_json:
         print_json(measured)
         return
@@ -38,8 +36,7 @@ def evaluate(
     low, high = measured["accuracy_ci95"]
     console.print(f"accuracy {measured['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
     console.print(
-        f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   "
-        f"always the majority {measured['majority_accuracy']:.3f}"
+        f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.3f}"
     )
     rows = [
         [name, *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1")), str(v["num_rows"])]
@@ -48,27 +45,24 @@ def evaluate(
     console.print(progress.rows_table(["label", "precision", "recall", "F1", "rows"], rows))
     worst = [[w["label"], w["predicted"], f"{w['probability']:.2f}", w["text"][:80]] for w in measured["worst_mistakes"]]
     if worst:
-        console.print(progress.rows_table(["worst mistakes: label", "predicted", "sure", "text"], worst))
+        console.print(progress.rows_table(["worst mistakes: label", "predicted", "probability", "text"], worst))
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, one a line from standard input.")] = None,
+    flags: Annotated[dict[str, Any], OptionFlags(only=("data.text_column",))],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, standard input is read, one per line.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file with texts.")] = None,
-    text_column: Text = None,
     as_json: Json = False,
 ) -> None:
-    """Label texts with a run."""
+    """Predict the labels of texts with a run."""
     from finewright import api
-    from finewright.cli import console as terminal
     from finewright.cli import progress
-    from finewright.cli.console import OutputConsole, print_json
+    from finewright.cli.console import OutputConsole, print_json, read_lines
     from finewright.data import dataset
 
-    wanted = (
-        dataset.read_texts(file, options=data_knobs(None, text_column=text_column)) if file else texts or terminal.read_lines()
-    )
-    predictions = api.predict(run, wanted)
+    read = dataset.read_texts(file, options=data_config(flags)) if file else texts or read_lines()
+    predictions = api.predict(run, read)
     if as_json:
         print_json({"predictions": predictions})
         return

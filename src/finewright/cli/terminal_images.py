@@ -1,4 +1,4 @@
-"""Pictures inside a terminal: which protocol this one speaks, and a PNG written in it. Standard output is for the caller.
+"""Images in a terminal: detect the protocol and encode a PNG in it. Nothing is printed here.
 
 kitty: https://sw.kovidgoyal.net/kitty/graphics-protocol/ (also ghostty); iTerm2: https://iterm2.com/documentation-images.html
 (also WezTerm).
@@ -11,20 +11,20 @@ from typing import Literal
 Protocol = Literal["kitty", "iterm2"]
 
 CHUNK_BYTES = 4096
-"""Of base64 in one kitty command, the most that it takes."""
+"""Maximum of base64 data in one kitty command."""
 _PROGRAMS: dict[str, Protocol] = {"iTerm.app": "iterm2", "WezTerm": "iterm2", "ghostty": "kitty", "kitty": "kitty"}
 _TERMS: dict[str, Protocol] = {"xterm-kitty": "kitty", "xterm-ghostty": "kitty", "wezterm": "iterm2"}
 _MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")
 _MULTIPLEXED_TERMS = ("screen", "tmux")
 _OTHERS = ("XTERM_VERSION", "VTE_VERSION", "KONSOLE_VERSION")
-"""Of terminals that call themselves xterm and show no pictures."""
+"""Variables of terminals that set TERM to xterm and cannot show images."""
 
 
 def protocol(environ: Mapping[str, str]) -> Protocol | None:
-    """What the terminal says it speaks; None when it says nothing, or when a multiplexer would swallow pictures.
+    """Return the terminal's image protocol; None if it has none, or inside a multiplexer, which would drop images.
 
-    The innermost program counts. Every terminal sets TERM; TERM_PROGRAM and KITTY_WINDOW_ID a terminal may have inherited from
-    the one that it was started from, so they count only where TERM names none of those that are known.
+    Every terminal sets TERM. TERM_PROGRAM and KITTY_WINDOW_ID may be inherited from the terminal that started this one, so
+    they count only if TERM is not a known terminal.
     """
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
     multiplexed = any(environ.get(name) for name in _MULTIPLEXERS) or program in _MULTIPLEXED_TERMS
@@ -39,12 +39,12 @@ def protocol(environ: Mapping[str, str]) -> Protocol | None:
 
 
 def escape(png: bytes, protocol: Protocol, *, columns: int) -> str:
-    """The picture as what a terminal must be sent, `columns` wide, as high as its shape wants."""
+    """Return the escape sequence of an image `columns` wide, with its aspect ratio."""
     return (_kitty if protocol == "kitty" else _iterm2)(png, columns)
 
 
 def _kitty(png: bytes, columns: int) -> str:
-    """a=T: show at once; f=100: PNG; q=2: no answer, which would be taken for typed text."""
+    """a=T: show at once; f=100: PNG; q=2: no reply, which would look like typed text."""
     data = base64.b64encode(png).decode()
     chunks = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
     parts = []

@@ -1,105 +1,99 @@
-"""The command `train`: begin a run or go on with one, and show what came of it."""
+"""The command `train`: start or resume a run, and show its result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Json, Label, Set, Text, method_of
+from finewright.cli.arguments import Config, Json, OptionFlags, Set, merge_given, take_method
 from finewright.core.errors import UserError
+
+if TYPE_CHECKING:
+    from finewright.runs.run import Run
 
 
 def register(app: typer.Typer) -> None:
-    """Put the commands of this file on the program."""
+    """Add the command to the program."""
     app.command(epilog="Example: finewright train tickets.csv --model gpt2 --method lora --set method.rank=8")(train)
 
 
 def train(
+    flags: Annotated[dict[str, Any], OptionFlags()],
     data: Annotated[
         str | None, typer.Argument(help="A file, a folder with train.*, validation.*, test.*, or a hub id.", show_default=False)
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Hub id or local folder. [default: openai-community/gpt2]")] = None,
-    method: Annotated[str | None, typer.Option(help="A way of fine-tuning, see `finewright methods`. [default: auto]")] = None,
+    method: Annotated[str | None, typer.Option(help="Fine-tuning method, see `finewright methods`. [default: auto]")] = None,
     test: Annotated[str | None, typer.Option(help="File with the test rows.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/NAME]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of order, dropout and new weights. [default: 0]")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    text_column: Text = None,
-    label_column: Label = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with knobs.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Memory that may be taken, such as 8GB. [default: what is free]")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Train even when the plan says that it does not fit.")] = False,
+    config: Config = None,
     assignments: Set = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an unfinished run; wants no DATA.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an unfinished run; takes no DATA.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--change", metavar="KNOB=VALUE", help="With --resume: lr, epochs and the like, recorded.")
+        list[str] | None,
+        typer.Option(
+            "--change", metavar="OPTION=VALUE", help="With --resume: change learning_rate, epochs etc.; it is recorded."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune on labelled text and prove the result. An unfinished run of the same command goes on."""
+    """Fine-tune on labelled text and verify the result. The same command again resumes an unfinished run."""
     if resume is not None or data is None or changes:
-        given = [data, model, method, test, out, seed, epochs, lr, text_column, label_column, config, assignments, budget]
-        show(resume_run(resume, given=[*given, force or None], changes=changes), as_json=as_json)
+        given = [data, method, test, out, config, assignments, *flags.values()]
+        show(resume_run(resume, given=given, changes=changes), as_json=as_json)
         return
-    from finewright.core.config import merge_options, parse_assignments, read_toml, set_option
-
-    tree = read_toml(config) if config else {}
-    given = {"model": model, "seed": seed, "training.epochs": epochs, "training.learning_rate": lr}
-    given |= {"data.text_column": text_column, "data.label_column": label_column, "memory_budget": budget, "force": force or None}
-    flags: dict[str, Any] = {}
-    for key, value in given.items():
-        if value is not None:
-            set_option(flags, key, value)
-    tree = merge_options(merge_options(tree, parse_assignments(assignments or [])), flags)
-    chosen, method_options = method_of(tree, flag=method)
+    tree = merge_given(flags, assignments=assignments, config=config)
+    chosen, method_options = take_method(tree, flag=method)
     from finewright import api
-    from finewright.cli import progress, signals
-    from finewright.cli.console import ErrorConsole, clean
 
-    console = ErrorConsole()
-    listener = progress.Listener(console)
-    console.print(f"[bold]training[/bold] {clean(data)}", highlight=False)
-    try:
-        tree = {**tree, "method": method_options}
-        run = api.train(data, method=chosen, test=test, output_dir=out, options=tree, callbacks=[listener], stop=signals.STOP)
-    finally:
-        listener.close()
+    options = {**tree, "method": method_options}
+    run = _call_with_progress(
+        "[bold]training[/bold] {}",
+        data,
+        lambda **extra: api.train(data, method=chosen, test=test, output_dir=out, options=options, **extra),
+    )
     show(run, as_json=as_json)
 
 
-def resume_run(run: Path | None, *, given: Sequence[Any], changes: Sequence[str] | None) -> Any:
-    """The finished run. `given`: what else stands in the command; a run knows its own data and knobs."""
+def resume_run(run: Path | None, *, given: Sequence[Any], changes: Sequence[str] | None) -> "Run":
+    """Resume a run and return it. `given`: the command's other arguments, all None: a run knows its own data and options."""
     if run is None and changes:
         raise UserError(f"--change {changes[0]} wants the run to change", where="--change", fix="--resume RUN in place of DATA")
     if run is None:
-        raise UserError("wanted DATA to train on, or --resume RUN to go on", fix="finewright train tickets.csv")
+        raise UserError("wanted DATA to train on, or --resume RUN to resume", fix="finewright train tickets.csv")
     if any(value is not None for value in given):
-        what = "--resume goes on with what the run was asked for; nothing else can be given with it"
-        raise UserError(
-            what, where=str(run), fix="--change KNOB=VALUE for what may change inside a run, such as --change lr=1e-4"
-        )
+        what = "--resume keeps the run's own data and options; nothing else can be given with it"
+        fix = "--change OPTION=VALUE for what may change inside a run, such as --change learning_rate=1e-4"
+        raise UserError(what, where=str(run), fix=fix)
     from finewright import api
-    from finewright.cli import progress, signals
+
+    return _call_with_progress(
+        "[bold]resuming[/bold] {}", str(run), lambda **extra: api.resume(run, changes=changes or (), **extra)
+    )
+
+
+def _call_with_progress(title: str, name: str, call: Callable[..., "Run"]) -> "Run":
+    """Return what `call` returns; it gets the event handler and the stop request that go with a terminal."""
+    from finewright.cli import signals
     from finewright.cli.console import ErrorConsole, clean
+    from finewright.cli.progress import ProgressDisplay
 
     console = ErrorConsole()
-    listener = progress.Listener(console)
-    console.print(f"[bold]going on[/bold] with {clean(str(run))}", highlight=False)
+    display = ProgressDisplay(console)
+    console.print(title.format(clean(name)), highlight=False)
     try:
-        return api.resume(run, changes=changes or (), callbacks=[listener], stop=signals.STOP)
+        return call(callbacks=[display], stop=signals.STOP)
     finally:
-        listener.close()
+        display.close()
 
 
-def show(run: Any, *, as_json: bool) -> None:
-    """A finished run: the table of its result and what to do next."""
+def show(run: "Run", *, as_json: bool) -> None:
+    """Show the result of a finished run and what to do next."""
     from finewright.cli import progress
     from finewright.cli.console import ErrorConsole, print_json
     from finewright.tasks import metrics
 
-    console, result = ErrorConsole(), vars(run.result)
+    console, result = ErrorConsole(), run.result.model_dump(mode="json")
     if as_json:
         print_json({"run": str(run.path), **result})
         return
@@ -107,9 +101,9 @@ def show(run: Any, *, as_json: bool) -> None:
     measured = result["metrics"].get("test")
     if measured and not metrics.is_better_than_majority(measured):
         console.print(
-            f"  no better than always saying the majority class ({measured['majority_accuracy']:.1%});", highlight=False
+            f"  no better than always predicting the majority class ({measured['majority_accuracy']:.1%});", highlight=False
         )
-        console.print("  half the learning rate (--lr), more passes (--epochs) or more rows may get it away from there")
+        console.print("  half the learning rate (--lr), more epochs (--epochs) or more rows may help")
     console.print(
         f"\n  run     {run.path}\n  next    finewright predict {run.path} 'a text of yours'", highlight=False, soft_wrap=True
     )

@@ -22,22 +22,25 @@ class Options(BaseModel):
 K = TypeVar("K", bound="Options")
 
 
-def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare one knob. `low` and `high` are inclusive; the help line names the unit."""
-    return Field(default, description=help, ge=low, le=high)
+def option(default: Any, help: str, *, low: float | None = None, high: float | None = None, flag: str | None = None) -> Any:
+    """Declare one knob. `low` and `high` are inclusive; the help line names the unit. `flag`: its name on the command line."""
+    extra: Any = {"flag": flag} if flag else None
+    return Field(default, description=help, ge=low, le=high, json_schema_extra=extra)
 
 
 class DataConfig(Options):
     """How rows become texts with labels."""
 
-    text_column: str | None = option(None, "column with the text; guessed when not given")
-    label_column: str | None = option(None, "column with the label; guessed when not given")
+    text_column: str | None = option(None, "column with the text; guessed when not given", flag="--text-column")
+    label_column: str | None = option(None, "column with the label; guessed when not given", flag="--label-column")
     validation_fraction: float = option(
         0.1, "share of rows kept for validation when no validation file is given", low=0, high=0.5
     )
     test_fraction: float = option(0.15, "share of rows kept for the test when no test file is given", low=0, high=0.5)
     split_seed: int = option(0, "seed of the stratified split; apart from the run's seed, so seeds share a split", low=0)
-    max_length: int | None = option(None, "longest text in tokens; the model's own limit, at most 512, when not given", low=2)
+    max_length: int | None = option(
+        None, "longest text in tokens; the model's own limit, at most 512, when not given", low=2, flag="--max-length"
+    )
     keep_end: bool = option(False, "cut a text that is too long at its start and keep its end")
     drop_bad: bool = option(False, "drop rows without text or label and log them, instead of stopping")
     ignore_unseen: bool = option(False, "leave out evaluation rows whose label never occurs in training")
@@ -47,12 +50,18 @@ class TrainingConfig(Options):
     """How the weights are trained."""
 
     epochs: float | None = option(
-        None, "passes over the training rows; chosen from the number of steps when not given", low=0.01, high=1000
+        None,
+        "passes over the training rows; chosen from the number of steps when not given",
+        low=0.01,
+        high=1000,
+        flag="--epochs",
     )
-    max_steps: int = option(0, "stop after this many optimizer steps; 0: no limit", low=0)
-    learning_rate: float | None = option(None, "peak learning rate; the way's own default when not given", low=1e-12, high=100)
+    max_steps: int = option(0, "stop after this many optimizer steps; 0: no limit", low=0, flag="--max-steps")
+    learning_rate: float | None = option(
+        None, "peak learning rate; the way's own default when not given", low=1e-12, high=100, flag="--lr"
+    )
     tokens_per_micro_batch: int | None = option(
-        None, "tokens per forward pass; chosen from the text lengths when not given", low=1
+        None, "tokens per forward pass; chosen from the text lengths when not given", low=1, flag="--batch-tokens"
     )
     gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", low=1, high=4096)
     micro_batch_splits: int = option(0, "how often each pass is cut in two: the same updates in less memory", low=0, high=20)
@@ -61,7 +70,9 @@ class TrainingConfig(Options):
     weight_decay: float = option(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
     max_grad_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", low=0)
     class_weights: Literal["none", "balanced"] = option("none", "balanced: weigh each class by the inverse of its share")
-    early_stopping_patience: int = option(0, "stop after this many evaluations without improvement; 0: off", low=0)
+    early_stopping_patience: int = option(
+        0, "stop after this many evaluations without improvement; 0: off", low=0, flag="--patience"
+    )
     evals_per_epoch: int = option(1, "how often the validation split is looked at", low=1, high=100)
     logging_steps: int = option(10, "optimizer steps between two lines of metrics.jsonl", low=1)
     frozen_layer_cache: Literal["auto", "on", "off"] = option(
@@ -77,22 +88,26 @@ class TrainingConfig(Options):
         "auto", "compute a block's inner states again on the way back instead of keeping them; auto: when memory is short"
     )
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = option(
-        "adamw", "the last two keep their moments in 8 bits, through bitsandbytes"
+        "adamw", "the last two keep their moments in 8 bits, through bitsandbytes", flag="--optimizer"
     )
-    precision: Literal["auto", "float32", "bfloat16"] = option("auto", "dtype of the matrix products; auto asks the hardware")
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "dtype of the matrix products; auto asks the hardware", flag="--precision"
+    )
     compile: Literal["off", "on"] = option(
         "off", "compile what is between attention and attention; a start of 20 s or more, for GPUs"
     )
-    num_threads: int = option(0, "CPU threads; 0: one per core", low=0, high=1024)
+    num_threads: int = option(0, "CPU threads; 0: one per core", low=0, high=1024, flag="--threads")
 
 
 class RunConfig(Options):
     """All knobs of a run but those of its method, which live in the method's own file."""
 
-    model: str = option(DEFAULT_MODEL, "hub id or local folder of the pre-trained model")
-    seed: int = option(0, "seed of the order, the dropout and every new weight", low=0, high=2**31 - 1)
-    memory_budget: str | None = option(None, "memory the run may take, such as 8GB; what this machine has free when not given")
-    force: bool = option(False, "train even when the plan says that it does not fit")
+    model: str = option(DEFAULT_MODEL, "hub id or local folder of the pre-trained model", flag="--model")
+    seed: int = option(0, "seed of the order, the dropout and every new weight", low=0, high=2**31 - 1, flag="--seed")
+    memory_budget: str | None = option(
+        None, "memory the run may take, such as 8GB; what this machine has free when not given", flag="--budget"
+    )
+    force: bool = option(False, "train even when the plan says that it does not fit", flag="--force")
     data: DataConfig = Field(default_factory=DataConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
@@ -155,7 +170,7 @@ def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "")
         return kind.model_validate(dict(values))
     except ValidationError as error:
         faults = [_explain(kind, fault, prefix) for fault in error.errors()]
-    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright knobs` list every knob")
+    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright options` list every knob")
 
 
 def _explain(kind: type[Options], fault: Any, prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""A course on disk: lessons found by their folder, each with text, exercise, check, hints and questions."""
+"""A course on disk: one folder per lesson with text, exercise, check, hints and questions."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ Figure = Literal["none", "curves", "share", "memory", "intervals"]
 
 
 class _Part(BaseModel):
-    """Something written in a lesson's TOML files. Unknown keys are refused."""
+    """Part of a lesson's TOML files. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -37,7 +37,7 @@ class Option(_Part):
 
 
 class Question(_Part):
-    """A question with exactly one right option. `key`: unique in all courses, made from where the question stands."""
+    """A question with exactly one right option. `key`: unique across courses, from the place of the question."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     question: str = Field(min_length=1)
@@ -55,36 +55,36 @@ class Question(_Part):
 
     @property
     def right(self) -> Option:
-        """The option that is right."""
+        """Return the right option."""
         return next(option for option in self.options if option.ok)
 
     def as_json(self) -> dict[str, Any]:
-        """By name, JSON-ready."""
+        """Return the fields, JSON-ready."""
         return self.model_dump()
 
 
-class Wrong(_Part):
-    """A known wrong answer: what is wrong, and hints in steps."""
+class KnownMistake(_Part):
+    """A known mistake: what is wrong (`says`), and hints in steps."""
 
     says: str = Field(min_length=1)
     steps: list[str] = Field(min_length=1)
 
 
-class Make(_Part):
-    """A command that gives the lesson numbers of the learner's own, and how its traces are known.
+class SuggestedCommand(_Part):
+    """A command whose runs the lesson shows, and how its runs are recognised.
 
-    `method`, `knobs`: the way and what was set of it, as a run's config.json has them; `leaves`: how the folder begins that
-    holds its runs. With neither, the command leaves nothing and is always shown.
+    `method`, `options`: as in a run's config.json; `leaves`: prefix of the folder that
+    holds its runs. With neither, the command leaves no run and is always shown.
     """
 
     command: str = Field(min_length=1)
     method: str = ""
-    knobs: dict[str, int | float | str | bool] = {}
+    options: dict[str, int | float | str | bool] = {}
     leaves: str = ""
     note: str = ""
 
 
-class About(_Part):
+class LessonInfo(_Part):
     """lesson.toml."""
 
     title: str = Field(min_length=1)
@@ -92,20 +92,20 @@ class About(_Part):
     minutes: int = Field(ge=1, le=600)
     figure: Figure = "none"
     methods: list[str] = []
-    """Only runs of these ways belong to the lesson; empty: all."""
-    make: list[Make] = []
+    """Only runs of these methods belong to the lesson; empty: all."""
+    make: list[SuggestedCommand] = []
     own: list[str] = []
-    """Kinds of questions about the learner's own runs that belong to the lesson, by their id."""
+    """Ids of questions about the learner's own runs that belong to the lesson."""
     seconds: int = Field(120, ge=1, le=3600)
-    """The longest that a check may take, imports included."""
+    """Time limit of a check, imports included."""
     memory_mb: int = Field(4096, ge=64)
 
 
 class Hints(_Part):
-    """hints.toml. `steps`: for whoever is stuck; `wrong`: by the name of the file `wrong_<name>.py`."""
+    """hints.toml. `steps`: general hints; `wrong`: known mistakes by the name of the file `wrong_<name>.py`."""
 
     steps: list[str] = Field(min_length=1)
-    wrong: dict[str, Wrong] = {}
+    wrong: dict[str, KnownMistake] = {}
 
 
 class _Questions(_Part):
@@ -113,7 +113,7 @@ class _Questions(_Part):
 
 
 class Lesson:
-    """One folder `NN_name` of a course; its files are read when first asked for."""
+    """One folder `NN_name` of a course; its files are read on first use."""
 
     def __init__(self, folder: Path, *, course: str) -> None:
         self.folder = folder
@@ -126,18 +126,18 @@ class Lesson:
         self.solution = folder / "solution.py"
 
     @cached_property
-    def about(self) -> About:
-        """Title, minutes, what to make on one's own machine."""
-        return _read_toml(self.folder / "lesson.toml", About)
+    def about(self) -> LessonInfo:
+        """Return the content of lesson.toml."""
+        return _read_toml(self.folder / "lesson.toml", LessonInfo)
 
     @cached_property
     def hints(self) -> Hints:
-        """Hints in steps."""
+        """Return the content of hints.toml."""
         return _read_toml(self.folder / "hints.toml", Hints)
 
     @cached_property
     def questions(self) -> list[Question]:
-        """The written questions, with their keys."""
+        """Return the questions of questions.toml, with their keys."""
         if not (self.folder / "questions.toml").exists():
             return []
         read = _read_toml(self.folder / "questions.toml", _Questions).questions
@@ -145,7 +145,7 @@ class Lesson:
 
     @property
     def text(self) -> str:
-        """lesson.md: Markdown; the line `[[yours]]` is where the learner's own numbers go."""
+        """Return lesson.md: Markdown; the line `[[yours]]` is replaced by results of the learner's own runs."""
         path = self.folder / "lesson.md"
         try:
             return path.read_text(encoding="utf-8")
@@ -154,22 +154,22 @@ class Lesson:
 
     @property
     def pictures(self) -> dict[str, Path]:
-        """Pictures that the lesson brings, by file name."""
+        """Return the lesson's pictures by file name."""
         return {path.name: path for path in sorted(self.folder.iterdir()) if path.suffix in _PICTURES and path.is_file()}
 
     @property
     def has_exercise(self) -> bool:
-        """A lesson may be text and questions only."""
+        """Return whether there is an exercise; a lesson may be text and questions only."""
         return self.exercise.is_file() and self.check.is_file()
 
     @property
     def wrong_answers(self) -> dict[str, Path]:
-        """Files `wrong_<name>.py` by name: what the check must recognise."""
+        """Return files `wrong_<name>.py` by name: mistakes that the check must recognise."""
         return {path.stem.removeprefix("wrong_"): path for path in sorted(self.folder.glob("wrong_*.py"))}
 
 
 class Course:
-    """All lessons of a folder. `name`: what its progress is kept under. `embedded`: the one in the package."""
+    """All lessons of a folder. `name`: key of its progress. `embedded`: it is the course in the package."""
 
     def __init__(self, folder: Path = EMBEDDED) -> None:
         self.folder = folder
@@ -188,7 +188,7 @@ class Course:
             raise UserError(f"two lessons are number {min(twice)}", where=str(folder), fix="rename one of the folders")
 
     def lesson(self, number: int) -> Lesson:
-        """A lesson by its number; an unknown one is a `UserError`."""
+        """Return a lesson by its number. Raise `UserError` if there is none."""
         for lesson in self.lessons:
             if lesson.number == number:
                 return lesson
@@ -197,7 +197,7 @@ class Course:
 
     @property
     def questions(self) -> list[Question]:
-        """The written questions of all lessons."""
+        """Return the written questions of all lessons."""
         return [question for lesson in self.lessons for question in lesson.questions]
 
 
@@ -215,8 +215,8 @@ def _read_toml(path: Path, kind: type[Any]) -> Any:
         return kind.model_validate(values)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise UserError("\n  ".join(faults), where=str(path), fix="mend these keys", code=ExitCode.BAD_DATA) from None
+        raise UserError("\n  ".join(faults), where=str(path), fix="correct these keys", code=ExitCode.BAD_DATA) from None
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"not readable: {error}", where=str(path), fix="mend the lesson's file", code=ExitCode.BAD_DATA)
+    return UserError(f"not readable: {error}", where=str(path), fix="correct the lesson's file", code=ExitCode.BAD_DATA)

@@ -1,9 +1,8 @@
-"""What a learner has done, in one JSON file that is written whole or not at all and survives damage."""
+"""A learner's progress: one JSON file, written atomically and recovered when damaged."""
 
 import contextlib
 import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 
 FILE = "progress.json"
@@ -25,8 +25,8 @@ class _Entry(BaseModel):
 
 
 class LessonEntry(_Entry):
-    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never; `hints`: steps shown of the
-    hints that belong to `wrong`, the known wrong answer of the last check."""
+    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never. `wrong`: the known mistake of the last check;
+    `hints`: how many of its hints were shown."""
 
     started: str = ""
     attempts: int = Field(0, ge=0)
@@ -39,7 +39,7 @@ class LessonEntry(_Entry):
 
 
 class QuestionEntry(_Entry):
-    """One question in a Leitner box: 1 for what was missed, up to 5. Dates are ISO 8601; `due`: when to ask again."""
+    """One question in a Leitner box, from 1 for a missed one up to 5. Dates are ISO 8601; `due`: when to ask again."""
 
     box: int = Field(1, ge=1, le=NUM_BOXES)
     due: str = ""
@@ -49,17 +49,17 @@ class QuestionEntry(_Entry):
 
 @dataclass
 class State:
-    """Everything that is remembered, by key."""
+    """All entries by key."""
 
     lessons: dict[str, LessonEntry] = field(default_factory=dict)
     questions: dict[str, QuestionEntry] = field(default_factory=dict)
 
     def lesson(self, key: str) -> LessonEntry:
-        """The entry of a lesson, made when there is none."""
+        """Return the entry of a lesson; create it if there is none."""
         return self.lessons.setdefault(key, LessonEntry())
 
     def question(self, key: str) -> QuestionEntry:
-        """The entry of a question, made when there is none."""
+        """Return the entry of a question; create it if there is none."""
         return self.questions.setdefault(key, QuestionEntry())
 
 
@@ -69,15 +69,15 @@ class Progress:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / FILE
-        self._unsaid: list[str] = []
+        self._notes: list[str] = []
 
     def take_notes(self) -> list[str]:
-        """What the learner must hear about the file, from reading as from changing it; each note is handed out once."""
-        notes, self._unsaid = self._unsaid, []
+        """Return warnings about the file, each of them once."""
+        notes, self._notes = self._notes, []
         return notes
 
     def read(self) -> State:
-        """What the file says. A damaged one is set aside, and what can be read of it is kept; `take_notes` tells."""
+        """Return the state. A damaged file is renamed and its readable entries are recovered; `take_notes` reports it."""
         if not self.path.exists():
             return State()
         with self._lock():
@@ -85,7 +85,7 @@ class Progress:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
-        """Read, let the caller change the state, write. Two programs wait for each other."""
+        """Read the state, let the caller change it, write it. Holds a lock against other processes."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,12 +101,12 @@ class Progress:
         except FileNotFoundError:
             return State()
         except OSError as error:
-            raise UserError(f"not readable: {error.strerror}", where=str(self.path), fix="mend its permissions") from None
+            raise UserError(f"not readable: {error.strerror}", where=str(self.path), fix="correct its permissions") from None
         state, whole = _parse(text, where=str(self.path))
         if not whole:
             aside = self._set_aside()
             num = len(state.lessons) + len(state.questions)
-            self._unsaid.append(f"{self.path} was damaged: {num} entries could be read and are kept, the old file is now {aside}")
+            self._notes.append(f"{self.path} was damaged: {num} entries were recovered, the old file is now {aside}")
             self._write(state)
         return state
 
@@ -115,7 +115,7 @@ class Progress:
         while (aside := self.folder / f"progress.damaged-{number}.json").exists():
             number += 1
         try:
-            os.replace(self.path, aside)
+            files.rename(self.path, aside)
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         return aside
@@ -123,16 +123,7 @@ class Progress:
     def _write(self, state: State) -> None:
         entries: dict[str, Any] = {f"lesson {key}": one.model_dump() for key, one in sorted(state.lessons.items())}
         entries |= {f"question {key}": one.model_dump() for key, one in sorted(state.questions.items())}
-        partial = self.path.with_name(f".{FILE}.partial")
-        try:
-            with open(partial, "w", encoding="utf-8") as handle:
-                json.dump({"version": VERSION, "entries": entries}, handle, indent=1, ensure_ascii=False)
-                handle.write("\n")
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(partial, self.path)
-        except OSError as error:
-            raise _cannot_write(self.path, error) from None
+        files.write_atomic(self.path, json.dumps({"version": VERSION, "entries": entries}, indent=1, ensure_ascii=False) + "\n")
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -146,33 +137,33 @@ class Progress:
 
 
 def _parse(text: str, *, where: str) -> tuple[State, bool]:
-    """(the state, whether every part of the file was as it should be)."""
+    """Return (the state, whether every part of the file was valid)."""
     try:
         read = json.loads(text)
     except (ValueError, RecursionError):
-        return _rescue(text), False
+        return _recover(text), False
     if not isinstance(read, dict) or not isinstance(read.get("entries"), dict):
-        return _rescue(text), False
+        return _recover(text), False
     version = read.get("version")
     if isinstance(version, int) and version > VERSION:
         what = f"written by a newer version: format {version}, this one reads {VERSION}"
         raise UserError(what, where=where, fix="upgrade finewright, or move the file away", code=ExitCode.MISMATCH)
     state = State()
-    held = [_take(state, key, value) for key, value in read["entries"].items()]
-    return state, all(held)
+    valid = [_add_entry(state, key, value) for key, value in read["entries"].items()]
+    return state, all(valid)
 
 
-def _rescue(text: str) -> State:
-    """Every entry that is whole, wherever it stands in what is left of the file."""
+def _recover(text: str) -> State:
+    """Return every complete entry of a damaged file."""
     state, decoder = State(), json.JSONDecoder()
     for found in _ENTRY.finditer(text):
         with contextlib.suppress(ValueError, RecursionError):
-            _take(state, found[1], decoder.raw_decode(text, found.end())[0])
+            _add_entry(state, found[1], decoder.raw_decode(text, found.end())[0])
     return state
 
 
-def _take(state: State, key: str, value: Any) -> bool:
-    """Put an entry into the state if it is one."""
+def _add_entry(state: State, key: str, value: Any) -> bool:
+    """Add an entry to the state; return whether it is valid."""
     kind, _, name = key.partition(" ")
     try:
         if kind == "lesson":
@@ -188,4 +179,6 @@ def _take(state: State, key: str, value: Any) -> bool:
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
     what = f"cannot write here: {error.strerror}"
-    return UserError(what, where=str(path), fix="go to a folder that can be written, or mend its permissions", code=ExitCode.DISK)
+    return UserError(
+        what, where=str(path), fix="go to a folder that can be written, or correct its permissions", code=ExitCode.DISK
+    )

@@ -1,4 +1,4 @@
-"""The knowledge check: which questions to ask today, one round of them, and Leitner's boxes for what was missed."""
+"""The quiz: which questions to ask today, one round of them, and Leitner boxes for repetition."""
 
 import datetime
 import random
@@ -14,25 +14,26 @@ from finewright.learn.progress import NUM_BOXES, Progress, QuestionEntry, State
 from finewright.learn.questions import about_runs
 
 DAYS_UNTIL_DUE = (0, 1, 3, 7, 21)
-"""By box, from the first: what was missed is asked again at once, what was known five times in three weeks."""
+"""By box: a missed question is due at once, one in the fifth box after three weeks."""
 OWN_EVERY = 3
-"""Of what is new, every third question is about the learner's own runs, as far as there are any."""
+"""Every third new question is about the learner's own runs, if there are any."""
 USUAL_COUNT = 12
 
 
-def pool(course: Course, *, runs: Path, number: int | None = None) -> list[Question]:
-    """Every question there is, the written ones and those made from the learner's runs; of one lesson those that belong to it,
-    about runs of its ways."""
+def collect_questions(course: Course, *, runs: Path, number: int | None = None) -> list[Question]:
+    """Return the written questions and those about the learner's runs; with `number`, only those of that lesson."""
     lesson = course.lesson(number) if number is not None else None
     candidates = lesson.about.methods if lesson else ()
-    own = about_runs.make(run_history.together(run_history.find(runs), candidates=candidates))
+    own = about_runs.build_questions(run_history.choose_comparable(run_history.find_runs(runs), candidates=candidates))
     if lesson is None:
         return [*course.questions, *own]
     return [*lesson.questions, *(one for one in own if one.id in lesson.about.own)]
 
 
-def choose(questions: Sequence[Question], state: State, *, count: int, today: datetime.date, seed: int = 0) -> list[Question]:
-    """The questions of a round: what is due, lowest box first, then new ones, own runs among them, then the rest."""
+def choose_questions(
+    questions: Sequence[Question], state: State, *, count: int, today: datetime.date, seed: int = 0
+) -> list[Question]:
+    """Return the questions of a round: due ones by box, then new ones, then the rest."""
     entries = {question.key: state.questions.get(question.key) for question in questions}
     shuffled = list(questions)
     random.Random(f"{today}{seed}").shuffle(shuffled)
@@ -55,8 +56,8 @@ def _mixed(questions: Sequence[Question]) -> list[Question]:
     return mixed
 
 
-def remember(entry: QuestionEntry, *, right: bool, today: datetime.date) -> None:
-    """One box up for a right answer, back to the first for a wrong one."""
+def record_answer(entry: QuestionEntry, *, right: bool, today: datetime.date) -> None:
+    """Move a question up one box for a right answer, back to the first for a wrong one."""
     entry.box = min(entry.box + 1, NUM_BOXES) if right else 1
     entry.due = (today + datetime.timedelta(days=DAYS_UNTIL_DUE[entry.box - 1])).isoformat()
     entry.right += right
@@ -64,8 +65,8 @@ def remember(entry: QuestionEntry, *, right: bool, today: datetime.date) -> None
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What an answer was worth. `again`: it was asked a second time in this round, which does not count."""
+class AnsweredQuestion:
+    """An answer. `again`: the question was repeated in this round, which does not count."""
 
     question: Question
     options: list[Option]
@@ -74,17 +75,17 @@ class Answered:
 
     @property
     def ok(self) -> bool:
-        """Whether the right option was chosen."""
+        """Return whether the right option was chosen."""
         return self.options[self.chosen].ok
 
     @property
     def right(self) -> int:
-        """Place of the right option."""
+        """Return the index of the right option."""
         return next(place for place, option in enumerate(self.options) if option.ok)
 
 
-class Round:
-    """Questions one after another; each answer is kept at once, and what was missed comes once more at the end."""
+class QuizRound:
+    """Asks questions one by one, saves each answer at once, and repeats missed questions at the end."""
 
     def __init__(self, questions: Sequence[Question], *, progress: Progress, seed: int = 0) -> None:
         if not questions:
@@ -94,41 +95,41 @@ class Round:
         self._waiting = list(questions)
         self._missed: list[Question] = []
         self.num_first = len(questions)
-        self.answers: list[Answered] = []
+        self.answers: list[AnsweredQuestion] = []
 
     @property
     def current(self) -> Question | None:
-        """The question that waits for an answer; None when the round is over."""
+        """Return the question to answer; None when the round is over."""
         return self._waiting[0] if self._waiting else None
 
     @property
     def number(self) -> int:
-        """Place of the current question, from 1; what is asked again counts on."""
+        """Return the number of the current question, from 1, repetitions included."""
         return len(self.answers) + 1
 
     @property
     def again(self) -> bool:
-        """Whether the current question was missed before in this round."""
+        """Return whether the current question is a repetition."""
         return len(self.answers) >= self.num_first
 
     def options(self) -> list[Option]:
-        """The current question's options, shuffled the same way each time they are looked at."""
+        """Return the current question's options in a fixed random order."""
         assert self.current is not None
         shuffled = list(self.current.options)
         random.Random(f"{self._seed}{self.current.key}{self.again}").shuffle(shuffled)
         return shuffled
 
-    def answer(self, chosen: int, *, today: datetime.date | None = None) -> Answered:
-        """Judge, remember, go on."""
+    def answer(self, chosen: int, *, today: datetime.date | None = None) -> AnsweredQuestion:
+        """Check the answer, save it and go to the next question."""
         question = self.current
         assert question is not None
         options = self.options()
         if not 0 <= chosen < len(options):
-            raise UserError(f"wanted one of {len(options)} options, found {chosen + 1}", fix="a letter that stands there")
-        answered = Answered(question, options, chosen, self.again)
+            raise UserError(f"wanted one of {len(options)} options, found {chosen + 1}", fix="one of the letters shown")
+        answered = AnsweredQuestion(question, options, chosen, self.again)
         if not answered.again:
             with self._progress.change() as state:
-                remember(state.question(question.key), right=answered.ok, today=today or datetime.date.today())
+                record_answer(state.question(question.key), right=answered.ok, today=today or datetime.date.today())
             if not answered.ok:
                 self._missed.append(question)
         self._waiting.pop(0)
@@ -139,12 +140,12 @@ class Round:
 
     @property
     def score(self) -> tuple[int, int]:
-        """(right at the first try, asked so far)."""
+        """Return (right at the first try, asked so far)."""
         first = [answered for answered in self.answers if not answered.again]
         return sum(answered.ok for answered in first), len(first)
 
     def as_json(self) -> dict[str, Any]:
-        """The round by name, JSON-ready."""
+        """Return the round, JSON-ready."""
         right, asked = self.score
         lines = [
             {"key": one.question.key, "question": one.question.question, "chosen": one.options[one.chosen].text, "ok": one.ok}

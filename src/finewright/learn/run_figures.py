@@ -1,4 +1,4 @@
-"""Pictures of the learner's own runs, in a light and a dark dress. Files come out; nothing is shown."""
+"""Plots of the learner's own runs, in a light and a dark theme, written to files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,75 +6,75 @@ from pathlib import Path
 from typing import Any
 
 from finewright.learn.course import Figure
-from finewright.learn.run_history import MEMORY_PARTS, Finished
+from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
 
 SIZE_INCHES = (8.0, 4.5)
 MARGIN_INCHES = 0.12
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, which people who see colours otherwise can tell apart; marks differ too."""
+"""Okabe and Ito's palette for colour-blind readers; markers differ too."""
 
 
 @dataclass(frozen=True)
-class Dress:
-    """Colours of paper, ink and lines."""
+class Theme:
+    """Colours of background, text and lines."""
 
     paper: str
     ink: str
     line: str
 
 
-LIGHT, DARK = Dress("#ffffff", "#1c2733", "#d5dbe1"), Dress("#161b22", "#e6edf3", "#30363d")
+LIGHT, DARK = Theme("#ffffff", "#1c2733", "#d5dbe1"), Theme("#161b22", "#e6edf3", "#30363d")
 
 
-def draw(figure: Figure, runs: Sequence[Finished], path: Path, *, dark: bool = False) -> None:
-    """Write the picture; the file's ending decides its kind."""
+def draw_figure(figure: Figure, runs: Sequence[FinishedRun], path: Path, *, dark: bool = False) -> None:
+    """Write the figure; the file name's suffix decides the format."""
     from matplotlib.figure import Figure as Canvas
 
-    dress = DARK if dark else LIGHT
-    canvas = Canvas(figsize=SIZE_INCHES, facecolor=dress.paper, layout="constrained")
+    theme = DARK if dark else LIGHT
+    canvas = Canvas(figsize=SIZE_INCHES, facecolor=theme.paper, layout="constrained")
     canvas.set_layout_engine("constrained", w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES)
-    kinds: dict[str, Callable[[Any, Sequence[Finished], Dress], None]]
+    kinds: dict[str, Callable[[Any, Sequence[FinishedRun], Theme], None]]
     kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
-    kinds[figure](canvas, runs, dress)
+    kinds[figure](canvas, runs, theme)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    canvas.savefig(partial, dpi=150, facecolor=dress.paper)
+    canvas.savefig(partial, dpi=150, facecolor=theme.paper)
     partial.replace(path)
 
 
-def _axes(canvas: Any, dress: Dress, *place: int, title: str = "") -> Any:
+def _axes(canvas: Any, theme: Theme, *place: int, title: str = "") -> Any:
     axes = canvas.add_subplot(*place)
-    axes.set_facecolor(dress.paper)
-    axes.grid(color=dress.line, linewidth=0.8)
+    axes.set_facecolor(theme.paper)
+    axes.grid(color=theme.line, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=dress.ink)
+    axes.tick_params(colors=theme.ink)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("bottom", "left"):
-        axes.spines[side].set_color(dress.line)
-    axes.set_title(title, loc="left", color=dress.ink, fontsize=12)
-    axes.xaxis.label.set_color(dress.ink)
-    axes.yaxis.label.set_color(dress.ink)
+        axes.spines[side].set_color(theme.line)
+    axes.set_title(title, loc="left", color=theme.ink, fontsize=12)
+    axes.xaxis.label.set_color(theme.ink)
+    axes.yaxis.label.set_color(theme.ink)
     return axes
 
 
-def _look(number: int) -> tuple[str, str]:
+def _style(number: int) -> tuple[str, str]:
     return COLORS[number % len(COLORS)], MARKS[number % len(MARKS)]
 
 
-def _legend(canvas: Any, axes: Any, dress: Dress) -> None:
+def _legend(canvas: Any, axes: Any, theme: Theme) -> None:
     handles, names = axes.get_legend_handles_labels()
     legend = canvas.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     for text in legend.get_texts():
-        text.set_color(dress.ink)
+        text.set_color(theme.ink)
 
 
-def _curves(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
-    left = _axes(canvas, dress, 1, 2, 1, title="training loss; marks: validation loss")
-    right = _axes(canvas, dress, 1, 2, 2, title="validation accuracy")
+def _curves(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
+    left = _axes(canvas, theme, 1, 2, 1, title="training loss; marks: validation loss")
+    right = _axes(canvas, theme, 1, 2, 2, title="validation accuracy")
     for number, one in enumerate(runs):
-        color, mark = _look(number)
+        color, mark = _style(number)
         style = "--" if one.from_random else "-"
         if one.losses:
             left.plot(*zip(*one.losses, strict=True), style, color=color, linewidth=2, label=one.label)
@@ -84,37 +84,37 @@ def _curves(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
             left.plot(steps, losses, ":", color=color, marker=mark, markersize=8)
     majority = next((one.result.metrics.validation.majority_accuracy for one in runs if one.result.metrics.validation), None)
     if majority is not None:
-        right.axhline(majority, color=dress.ink, linewidth=1, linestyle=":", label="always the majority")
+        right.axhline(majority, color=theme.ink, linewidth=1, linestyle=":", label="majority class")
     right.set_ylim(0, 1)
     right.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     for axes in (left, right):
         axes.set_xlabel("step")
         axes.set_xlim(left=0)
-    _legend(canvas, right if right.get_legend_handles_labels()[0] else left, dress)
+    _legend(canvas, right if right.get_legend_handles_labels()[0] else left, theme)
 
 
-def _share(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
-    axes = _axes(canvas, dress, 1, 1, 1, title="accuracy by how much is trained")
+def _share(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
+    axes = _axes(canvas, theme, 1, 1, 1, title="accuracy by trained fraction")
     axes.set_xscale("log")
     for number, one in enumerate(runs):
-        color, mark = _look(number)
+        color, mark = _style(number)
         low, high = one.measured.accuracy_ci95
         axes.plot([one.share] * 2, [low, high], color=color, linewidth=2, alpha=0.6)
-        hollow = dress.paper if one.from_random else color
+        hollow = theme.paper if one.from_random else color
         axes.plot(one.share, one.measured.accuracy, mark, color=color, markerfacecolor=hollow, markersize=9, label=one.label)
-    axes.axhline(runs[0].measured.majority_accuracy, color=dress.ink, linewidth=1, linestyle=":", label="always the majority")
+    axes.axhline(runs[0].measured.majority_accuracy, color=theme.ink, linewidth=1, linestyle=":", label="majority class")
     axes.set_ylim(0, 1)
-    axes.set_xlim(min(0.05, *(one.share / 2 for one in runs)), 1.6)  # two marks at least, and nothing is beyond 100 %
+    axes.set_xlim(min(0.05, *(one.share / 2 for one in runs)), 1.6)  # at least two ticks, and nothing beyond 100 %
     axes.minorticks_off()
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("share of the parameters that is trained, each mark ten times the one before")
-    axes.set_ylabel(f"{runs[0].split} accuracy, 95 % interval", color=dress.ink)
-    _legend(canvas, axes, dress)
+    axes.set_xlabel("trained fraction of the parameters (logarithmic)")
+    axes.set_ylabel(f"{runs[0].split} accuracy, 95 % interval", color=theme.ink)
+    _legend(canvas, axes, theme)
 
 
-def _memory(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
-    axes = _axes(canvas, dress, 1, 1, 1, title="memory in MB: the plan by parts, and what was measured")
+def _memory(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
+    axes = _axes(canvas, theme, 1, 1, 1, title="memory in MB: the plan by parts, and what was measured")
     ordered = sorted(runs, key=lambda one: one.result.planned_peak_memory_bytes, reverse=True)
     places = range(len(ordered))
     start = [0.0] * len(ordered)
@@ -125,24 +125,24 @@ def _memory(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
         axes.barh(places, widths, left=start, color=color, height=0.55, label=part)
         start = [before + width for before, width in zip(start, widths, strict=True)]
     measured = [one.result.peak_memory_bytes / 1e6 for one in ordered]
-    axes.plot(measured, places, "D", color=dress.ink, markersize=7, linestyle="none", label="measured")
+    axes.plot(measured, places, "D", color=theme.ink, markersize=7, linestyle="none", label="measured")
     axes.set_yticks(list(places), [one.label for one in ordered])
     axes.grid(visible=False, axis="y")
-    _legend(canvas, axes, dress)
+    _legend(canvas, axes, theme)
 
 
-def _intervals(canvas: Any, runs: Sequence[Finished], dress: Dress) -> None:
-    axes = _axes(canvas, dress, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95 % interval")
+def _intervals(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
+    axes = _axes(canvas, theme, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95 % interval")
     ordered = sorted(runs, key=lambda one: one.measured.accuracy)
     for place, one in enumerate(ordered):
         color = COLORS[1] if one.from_random else COLORS[0]
         axes.plot(one.measured.accuracy_ci95, [place] * 2, color=color, linewidth=3, alpha=0.6)
         axes.plot(one.measured.accuracy, place, "o", color=color, markersize=9)
         axes.annotate(f"{one.measured.accuracy:.1%}", (one.measured.accuracy, place), (0, 8), textcoords="offset points",
-                      ha="center", color=dress.ink)  # fmt: skip
-    axes.axvline(ordered[0].measured.majority_accuracy, color=dress.ink, linewidth=1, linestyle=":", label="always the majority")
+                      ha="center", color=theme.ink)  # fmt: skip
+    axes.axvline(ordered[0].measured.majority_accuracy, color=theme.ink, linewidth=1, linestyle=":", label="majority class")
     axes.set_yticks(range(len(ordered)), [one.label for one in ordered])
     axes.set_ylim(-0.6, len(ordered) - 0.2)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    _legend(canvas, axes, dress)
+    _legend(canvas, axes, theme)

@@ -1,4 +1,4 @@
-"""What the learner's own finished runs show: which of them belong together, as tables and as sentences."""
+"""The learner's finished runs: which of them can be compared, as tables and sentences."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finewright import methods
 from finewright.core.errors import UserError
-from finewright.learn.course import Figure, Lesson, Make
+from finewright.learn.course import Figure, Lesson, SuggestedCommand
 from finewright.runs.folder import RunFolder, list_runs
 
 MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
-"""Parts of a plan, at the moment of the peak."""
+"""Parts of a plan's memory at its peak."""
 MOST_RUNS = 12
 
 
 class _Read(BaseModel):
-    """A part of what a run says about itself; what else stands there is left alone."""
+    """Part of a run's files; other keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
 class PerClass(_Read):
-    """One label of the test."""
+    """Metrics of one label."""
 
     f1: float
     num_rows: int = Field(ge=0)
 
 
-class Measured(_Read):
+class SplitMetrics(_Read):
     """Metrics of a split."""
 
     num_rows: int = Field(ge=1)
@@ -45,14 +45,14 @@ class Measured(_Read):
 
 
 class Splits(_Read):
-    """What was measured on which split."""
+    """Metrics by split."""
 
-    test: Measured | None = None
-    validation: Measured | None = None
+    test: SplitMetrics | None = None
+    validation: SplitMetrics | None = None
 
 
 class Result(_Read):
-    """result.json, as far as lessons and questions go."""
+    """The keys of result.json that lessons and questions use."""
 
     method: str
     model: str
@@ -73,7 +73,7 @@ class Result(_Read):
 
 
 class Choice(_Read):
-    """A knob that was chosen, and why."""
+    """An automatically chosen option, and why."""
 
     option: str
     value: Any
@@ -81,7 +81,7 @@ class Choice(_Read):
 
 
 class Config(_Read):
-    """config.json, as far as lessons and questions go."""
+    """The keys of config.json that lessons and questions use."""
 
     method_options: dict[str, Any] = {}
     choices: list[Choice] = []
@@ -91,8 +91,8 @@ class Config(_Read):
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished run. `label`: what tells it apart from the others; `plan`: bytes by part, empty when there is none."""
+class FinishedRun:
+    """A finished run. `label`: distinguishes it from the others; `plan`: bytes by part, empty if there is no plan."""
 
     folder: RunFolder
     result: Result
@@ -103,29 +103,29 @@ class Finished:
 
     @property
     def name(self) -> str:
-        """Its folder, as one would type it."""
+        """Return the path of its folder."""
         return str(self.folder.path)
 
     @property
-    def measured(self) -> Measured:
-        """On the test, or on validation where there was no test; `find` keeps only runs that have one."""
+    def measured(self) -> SplitMetrics:
+        """Return the metrics on test, or on validation if there was no test; `find_runs` skips runs with neither."""
         found = self.result.metrics.test or self.result.metrics.validation
         assert found is not None
         return found
 
     @property
     def split(self) -> str:
-        """On which split it was measured."""
+        """Return the split of `measured`."""
         return "test" if self.result.metrics.test else "validation"
 
     @property
     def share(self) -> float:
-        """Trained share of the parameters, the head included."""
+        """Return the trained fraction of the parameters, the head included."""
         return self.result.trainable_parameters / self.result.total_parameters
 
     @property
     def from_random(self) -> bool:
-        """Whether it started from random weights; a way that is not known here did not."""
+        """Return whether it started from random weights; False for an unknown method."""
         try:
             return methods.get_method(self.result.method).weights == "random"
         except UserError:
@@ -133,17 +133,17 @@ class Finished:
 
     @property
     def losses(self) -> list[tuple[int, float]]:
-        """(step, training loss)."""
+        """Return (step, training loss) pairs."""
         return [(line["step"], line["loss"]) for line in self.lines if "loss" in line]
 
     @property
     def validations(self) -> list[tuple[int, float, float]]:
-        """(step, validation accuracy, validation loss)."""
-        looks = [line for line in self.lines if isinstance(line.get("validation"), dict)]
-        return [(line["step"], line["validation"]["accuracy"], line["validation"]["loss"]) for line in looks]
+        """Return (step, validation accuracy, validation loss)."""
+        evaluations = [line for line in self.lines if isinstance(line.get("validation"), dict)]
+        return [(line["step"], line["validation"]["accuracy"], line["validation"]["loss"]) for line in evaluations]
 
-    def right(self) -> list[bool] | None:
-        """For every test row whether it was right; None when the predictions cannot be read."""
+    def correct_rows(self) -> list[bool] | None:
+        """Return for every test row whether the prediction is right; None if predictions cannot be read."""
         try:
             lines = self.folder.read_lines(self.folder.predictions)
             return [line["label"] == line["predicted"] for line in lines]
@@ -151,8 +151,8 @@ class Finished:
             return None
 
 
-def find(root: Path) -> list[Finished]:
-    """Every finished run in `root`, in its folders of runs and in comparisons, newest first; a damaged one is passed over."""
+def find_runs(root: Path) -> list[FinishedRun]:
+    """Return every finished run in `root`, its subfolders and comparisons, newest first. Damaged runs are skipped."""
     folders = [folder for place in (root, *_subfolders(root)) for folder in list_runs(place) if folder.complete]
     folders.sort(key=lambda folder: folder.result.stat().st_mtime, reverse=True)
     return [one for one in map(_open, folders) if one]
@@ -161,10 +161,10 @@ def find(root: Path) -> list[Finished]:
 def _subfolders(root: Path) -> list[Path]:
     runs = {folder.path for folder in list_runs(root)}
     places = [path for path in sorted(root.glob("*")) if path.is_dir() and path not in runs]
-    return [*places, *(path / "runs" for path in places)]  # a comparison has its runs in a folder of that name
+    return [*places, *(path / "runs" for path in places)]  # a comparison keeps its runs in a subfolder
 
 
-def _open(folder: RunFolder) -> Finished | None:
+def _open(folder: RunFolder) -> FinishedRun | None:
     try:
         result = Result.model_validate(folder.read_json(folder.result))
         config = Config.model_validate(folder.read_json(folder.config))
@@ -173,12 +173,12 @@ def _open(folder: RunFolder) -> Finished | None:
         plan = {str(part): int(size) for part, size in plan.items()}
     except (UserError, ValidationError, ValueError, TypeError, AttributeError, OSError):
         return None
-    one = Finished(folder, result, config, plan, lines)
+    one = FinishedRun(folder, result, config, plan, lines)
     return one if (result.metrics.test or result.metrics.validation) and _is_drawable(one) else None
 
 
-def _is_drawable(one: Finished) -> bool:
-    """Whether the lines of metrics.jsonl hold numbers where numbers belong."""
+def _is_drawable(one: FinishedRun) -> bool:
+    """Return whether the values of metrics.jsonl are numbers."""
     try:
         numbers = [number for line in (*one.losses, *one.validations) for number in line]
     except (KeyError, TypeError):
@@ -186,101 +186,106 @@ def _is_drawable(one: Finished) -> bool:
     return all(isinstance(number, int | float) for number in numbers)
 
 
-def together(runs: Sequence[Finished], *, candidates: Sequence[str] = ()) -> list[Finished]:
-    """Runs that may be compared: same model, same data. Of several such sets the one with the most ways, then the newest.
+def choose_comparable(runs: Sequence[FinishedRun], *, candidates: Sequence[str] = ()) -> list[FinishedRun]:
+    """Return runs with the same model and data: of several groups the one with the most methods, then the newest.
 
-    `ways`: only these count. At most a dozen, the newest.
+    `candidates`: only these methods count, all when empty. At most the newest `MOST_RUNS` are returned.
     """
-    groups: dict[tuple[str, str, str], list[Finished]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[FinishedRun]] = defaultdict(list)
     for one in runs:
         if not candidates or one.result.method in candidates:
             groups[one.config.data_fingerprint, one.result.model, one.split].append(one)
     if not groups:
         return []
     chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}))
-    return labelled(chosen[:MOST_RUNS])
+    return add_labels(chosen[:MOST_RUNS])
 
 
-def labelled(runs: Sequence[Finished]) -> list[Finished]:
-    """The runs with labels: the way, and what differs among runs of the same way."""
+def add_labels(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return the runs with labels: the method, and the options that differ among runs of the same method."""
     named = []
     for one in runs:
         same = [other for other in runs if other.result.method == one.result.method]
-        facts = [_facts(other) for other in same]
-        differing = [key for key in facts[0] if any(other.get(key) != facts[0][key] for other in facts)]
-        mine = _facts(one)
+        options = [_label_options(other) for other in same]
+        differing = [key for key in options[0] if any(other.get(key) != options[0][key] for other in options)]
+        mine = _label_options(one)
         more = ", ".join(f"{key} {mine[key]}" for key in differing if mine.get(key) is not None)
-        twice = len({tuple(str(fact.get(key)) for key in differing) for fact in facts}) < len(same)
+        twice = len({tuple(str(other.get(key)) for key in differing) for other in options}) < len(same)
         label = " ".join(part for part in (one.result.method, more, f"({one.folder.path.name})" if twice else "") if part)
-        named.append(Finished(one.folder, one.result, one.config, one.plan, one.lines, label))
+        named.append(FinishedRun(one.folder, one.result, one.config, one.plan, one.lines, label))
     return named
 
 
-def _facts(one: Finished) -> dict[str, Any]:
-    train = one.config.settings.get("training", {})
-    return {**one.config.method_options, "seed": one.result.seed, **{key: train.get(key) for key in ("epochs", "learning_rate")}}
+def _label_options(one: FinishedRun) -> dict[str, Any]:
+    training = one.config.settings.get("training", {})
+    return {
+        **one.config.method_options,
+        "seed": one.result.seed,
+        **{key: training.get(key) for key in ("epochs", "learning_rate")},
+    }
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers of the learner's own. `says`: the same in a sentence, for whoever does not see a picture."""
+    """Results of the learner's runs. `says`: the same in a sentence, for those who cannot see a picture."""
 
     headings: list[str]
     rows: list[list[str]]
     says: str
 
 
-def missing(lesson: Lesson, shown: Sequence[Finished], everything: Sequence[Finished]) -> list[Make]:
-    """Commands of the lesson whose runs are not there yet. `shown`: the runs that the lesson shows; `everything`: all there are.
+def missing_commands(lesson: Lesson, shown: Sequence[FinishedRun], everything: Sequence[FinishedRun]) -> list[SuggestedCommand]:
+    """Return the lesson's commands whose runs do not exist yet. `shown`: runs that the lesson shows; `everything`: all runs.
 
-    Another way's run, or the same way's with other knobs, is no trace of a command: a learner who did lesson 1 has not seen
-    the others' commands.
+    A run belongs to a command only if method and options match: runs of lesson 1 do not hide the commands of other lessons.
     """
     return [make for make in lesson.about.make if not _is_made(make, shown, everything)]
 
 
-def _is_made(make: Make, shown: Sequence[Finished], everything: Sequence[Finished]) -> bool:
+def _is_made(make: SuggestedCommand, shown: Sequence[FinishedRun], everything: Sequence[FinishedRun]) -> bool:
     if make.leaves:
         return any(one.folder.path.parent.parent.name.startswith(make.leaves) for one in everything)
-    return any(make.method == one.result.method and make.knobs.items() <= one.config.method_options.items() for one in shown)
+    return any(make.method == one.result.method and make.options.items() <= one.config.method_options.items() for one in shown)
 
 
-def table(figure: Figure, runs: Sequence[Finished]) -> Table:
-    """The numbers behind a figure."""
+def build_table(figure: Figure, runs: Sequence[FinishedRun]) -> Table:
+    """Return the numbers behind a figure."""
     kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
     return kinds[figure](runs)
 
 
-def _accuracy(one: Finished) -> list[str]:
+def _accuracy(one: FinishedRun) -> list[str]:
     low, high = one.measured.accuracy_ci95
     return [f"{one.measured.accuracy:.1%}", f"{low:.1%} to {high:.1%}"]
 
 
-def _share(runs: Sequence[Finished]) -> Table:
+def _share(runs: Sequence[FinishedRun]) -> Table:
     ordered = sorted(runs, key=lambda one: one.share)
     rows = [[one.label, f"{one.result.trainable_parameters:,}", f"{one.share:.2%}", *_accuracy(one)] for one in ordered]
-    prepared_model = [one for one in ordered if not one.from_random] or ordered
+    pretrained = [one for one in ordered if not one.from_random] or ordered
     says = "; ".join(
-        f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right"
-        for one in (prepared_model[0], prepared_model[-1])
+        f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right" for one in (pretrained[0], pretrained[-1])
     )
-    return Table(["way", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows, says)
+    return Table(["method", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows, says)
 
 
-def _curves(runs: Sequence[Finished]) -> Table:
+def _curves(runs: Sequence[FinishedRun]) -> Table:
     rows = []
     for one in runs:
         losses, best, held_out = one.losses, "", ""
         first, last = (f"{losses[0][1]:.2f}", f"{losses[-1][1]:.2f}") if losses else ("", "")
-        if looks := one.validations:
-            best, held_out = f"{max(look[1] for look in looks):.1%}", f"{looks[0][2]:.2f} to {looks[-1][2]:.2f}"
+        if evaluations := one.validations:
+            best, held_out = (
+                f"{max(values[1] for values in evaluations):.1%}",
+                f"{evaluations[0][2]:.2f} to {evaluations[-1][2]:.2f}",
+            )
         rows.append([one.label, first, last, held_out, best, _accuracy(one)[0]])
-    headings = ["way", "first loss", "last loss", "validation loss", "best validation", f"{runs[0].split} accuracy"]
+    headings = ["method", "first loss", "last loss", "validation loss", "best validation", f"{runs[0].split} accuracy"]
     says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[4]}" for row in rows)
     return Table(headings, rows, says)
 
 
-def _memory(runs: Sequence[Finished]) -> Table:
+def _memory(runs: Sequence[FinishedRun]) -> Table:
     ordered = sorted(runs, key=lambda one: one.result.planned_peak_memory_bytes)
     names = [part for part in MEMORY_PARTS if any(one.plan.get(part) for one in runs)]
     rows = []
@@ -289,14 +294,14 @@ def _memory(runs: Sequence[Finished]) -> Table:
         totals = [f"{size / 1e6:,.0f}" for size in (one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes)]
         rows.append([one.label, *parts, *totals])
     says = f"Least planned: {rows[0][0]}, {rows[0][-2]} MB; most: {rows[-1][0]}, {rows[-1][-2]} MB."
-    return Table(["way, MB", *names, "planned", "measured"], rows, says)
+    return Table(["method, MB", *names, "planned", "measured"], rows, says)
 
 
-def _intervals(runs: Sequence[Finished]) -> Table:
+def _intervals(runs: Sequence[FinishedRun]) -> Table:
     ordered = sorted(runs, key=lambda one: one.measured.accuracy, reverse=True)
     rows = []
     for one in ordered:
         num_right = round(one.measured.accuracy * one.measured.num_rows)
         rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.3f}"])
     says = f"Highest: {rows[0][0]}, {rows[0][2]} ({rows[0][3]}); lowest: {rows[-1][0]}, {rows[-1][2]} ({rows[-1][3]})."
-    return Table(["way", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows, says)
+    return Table(["method", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows, says)

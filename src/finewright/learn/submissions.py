@@ -1,4 +1,4 @@
-"""What a learner hands in and a teacher collects: results in one JSON file a learner."""
+"""Results that learners hand in and teachers collect: one JSON file per learner."""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.learn.course import Course, Lesson
 from finewright.learn.grading import grader
 from finewright.learn.progress import State
-from finewright.learn.workspace import Workspace, bring_along
+from finewright.learn.workspace import Workspace, copy_shared_files
 
 FORMAT = "finewright-learn-results"
 LARGEST_FILE_BYTES = 10 << 20
@@ -23,7 +23,7 @@ LARGEST_SOURCE_CHARS = 200_000
 
 
 class LessonResult(BaseModel):
-    """One lesson as it was handed in. `source`: the learner's file, empty when there is none."""
+    """A lesson that was handed in. `source`: the learner's file, empty if there is none."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -38,7 +38,7 @@ class LessonResult(BaseModel):
 
 
 class Submission(BaseModel):
-    """Everything that one learner hands in. `known`: questions in the third box or above."""
+    """Everything that a learner hands in. `questions_known`: questions in the third box or above."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -53,20 +53,20 @@ class Submission(BaseModel):
     answers_wrong: int = Field(0, ge=0)
 
 
-def create_submission(desk: Workspace, state: State, *, learner: str) -> Submission:
-    """What the learner at this desk has to show."""
+def create_submission(workspace: Workspace, state: State, *, learner: str) -> Submission:
+    """Return the learner's results."""
     if not learner.strip():
         raise UserError("wanted a name", where="--name", fix="the name that the teacher knows you by")
     lines = []
-    for lesson in desk.course.lessons:
+    for lesson in workspace.course.lessons:
         entry = state.lesson(lesson.key)
-        facts = entry.model_dump(include={"passed", "attempts", "gave_up", "claims_held", "claims"})
-        lines.append(LessonResult(number=lesson.number, name=lesson.name, source=_source(desk, lesson), **facts))
-    counts = desk.summary(state, today=datetime.date.today())
+        fields = entry.model_dump(include={"passed", "attempts", "gave_up", "claims_held", "claims"})
+        lines.append(LessonResult(number=lesson.number, name=lesson.name, source=_source(workspace, lesson), **fields))
+    counts = workspace.summary(state, today=datetime.date.today())
     return Submission(
         format=FORMAT,
         learner=learner.strip(),
-        course=desk.course.name,
+        course=workspace.course.name,
         finewright=__version__,
         lessons=lines,
         questions_seen=counts["questions_seen"],
@@ -76,35 +76,37 @@ def create_submission(desk: Workspace, state: State, *, learner: str) -> Submiss
     )
 
 
-def _source(desk: Workspace, lesson: Lesson) -> str:
+def _source(workspace: Workspace, lesson: Lesson) -> str:
     try:
-        return desk.file(lesson).read_text(encoding="utf-8")[:LARGEST_SOURCE_CHARS]
+        return workspace.file(lesson).read_text(encoding="utf-8")[:LARGEST_SOURCE_CHARS]
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def usual_path(desk: Workspace, learner: str) -> Path:
-    """`learn/results-NAME.json`."""
-    return desk.root / f"results-{re.sub(r'[^A-Za-z0-9]+', '-', learner).strip('-')[:60] or 'learner'}.json"
+def default_path(workspace: Workspace, learner: str) -> Path:
+    """Return `learn/results-NAME.json`."""
+    return workspace.root / f"results-{re.sub(r'[^A-Za-z0-9]+', '-', learner).strip('-')[:60] or 'learner'}.json"
 
 
-def write(results: Submission, path: Path) -> Path:
-    """One JSON file; one that is there is not overwritten."""
+def write_submission(results: Submission, path: Path) -> Path:
+    """Write one JSON file. Raise `UserError` if it exists."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:
             json.dump(results.model_dump(), file, indent=1, ensure_ascii=False)
             file.write("\n")
     except FileExistsError:
-        raise UserError("there is a file already", where=str(path), fix="--out with another name, or move it away") from None
+        raise UserError("the file exists already", where=str(path), fix="--out with another name, or move it away") from None
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="--out elsewhere") from None
     return path
 
 
-def read_all(places: Sequence[Path]) -> tuple[list[Submission], list[Path]]:
-    """Results from files and from folders of files, by learner. In a folder, files of another format are left out and handed
-    back; a file named directly must hold results, and every file must be readable, else a `UserError` has its name."""
+def read_submissions(places: Sequence[Path]) -> tuple[list[Submission], list[Path]]:
+    """Read results from files and folders; return them by learner, and the files of another format found in folders.
+
+    Raise `UserError` if a file cannot be read or a file named directly holds no results.
+    """
     found, others = [], []
     for place in places:
         for path in sorted(place.glob("*.json")) if place.is_dir() else [place]:
@@ -143,15 +145,17 @@ def _no_results(path: Path, why: str) -> UserError:
 
 
 def recheck(collected: Sequence[Submission], course: Course) -> list[dict[int, bool] | None]:
-    """For each learner, which exercises pass when their files are judged here, with the course's shared files beside them;
-    None for results of another course, whose lessons may have the same names. This runs the learners' code."""
-    return [_judged(results, course) if results.course == course.name else None for results in collected]
+    """Grade the exercises of each learner here, which runs their code; return which passed.
+
+    None for results of another course, whose lessons may have the same names.
+    """
+    return [_grade_submission(results, course) if results.course == course.name else None for results in collected]
 
 
-def _judged(results: Submission, course: Course) -> dict[int, bool]:
+def _grade_submission(results: Submission, course: Course) -> dict[int, bool]:
     passed: dict[int, bool] = {}
     with tempfile.TemporaryDirectory(prefix="finewright-collect-") as place:
-        bring_along(course, Path(place))
+        copy_shared_files(course, Path(place))
         for handed_in in results.lessons:
             lesson = next((one for one in course.lessons if one.name == handed_in.name and one.has_exercise), None)
             if lesson is None or not handed_in.source:
@@ -159,13 +163,13 @@ def _judged(results: Submission, course: Course) -> dict[int, bool]:
             file = Path(place) / f"{lesson.name}.py"
             file.write_text(handed_in.source, encoding="utf-8")
             about = lesson.about
-            [verdict] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
-            passed[lesson.number] = verdict.passed
+            [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
+            passed[lesson.number] = grade.passed
     return passed
 
 
-def line(results: Submission, passed_here: dict[int, bool] | None = None) -> dict[str, Any]:
-    """One learner in a table, JSON-ready."""
+def summarize(results: Submission, passed_here: dict[int, bool] | None = None) -> dict[str, Any]:
+    """Return one learner's row of a table, JSON-ready."""
     asked = results.answers_right + results.answers_wrong
     return {
         "learner": results.learner,

@@ -1,4 +1,4 @@
-"""A learner at a course: start an exercise, check it, get a hint, see the solution, see one's own numbers."""
+"""A learner's workspace: start an exercise, check it, get a hint, see the solution, see results of own runs."""
 
 import datetime
 import json
@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finewright.core.errors import UserError
 from finewright.learn import run_figures, run_history
-from finewright.learn.course import TICKETS, Course, Lesson, Make
+from finewright.learn.course import TICKETS, Course, Lesson, SuggestedCommand
 from finewright.learn.grading import grader
 from finewright.learn.grading.grader import GradeResult
 from finewright.learn.progress import LessonEntry, Progress, QuestionEntry, State
-from finewright.learn.run_history import Finished, Table
+from finewright.learn.run_history import FinishedRun, Table
 
 WORK = Path("learn")
 KNOWN_FROM_BOX = 3
@@ -24,8 +24,8 @@ KNOWN_FROM_BOX = 3
 YOURS_MARK = "[[yours]]"
 
 
-class _Kept(BaseModel):
-    """A table that an exercise left when it was run as a script."""
+class _SavedTable(BaseModel):
+    """A table that an exercise writes when it is run as a script."""
 
     model_config = ConfigDict(strict=True)
 
@@ -36,7 +36,7 @@ class _Kept(BaseModel):
 
 @dataclass(frozen=True)
 class Hint:
-    """One step of help. `number` of `of`; `says`: what the last check recognised, empty when it was nothing known."""
+    """One hint, `number` of `of`. `says`: the known mistake that the last check recognised, if any."""
 
     text: str
     number: int
@@ -46,18 +46,18 @@ class Hint:
 
 @dataclass(frozen=True)
 class OwnResults:
-    """What a lesson shows of the learner's own. `makes`: commands whose runs are not there yet."""
+    """What a lesson shows of the learner's own runs. `saved`: the table of the exercise; `commands`: their runs are missing."""
 
-    runs: list[Finished]
+    runs: list[FinishedRun]
     table: Table | None
-    kept: Table | None
-    makes: list[Make]
+    saved: Table | None
+    commands: list[SuggestedCommand]
 
 
 class Workspace:
-    """One learner's place: a course, the folder with the exercises and the progress, the folder with the runs.
+    """A course, a folder for exercises and progress, and a folder with runs.
 
-    `trust`: checks of a course that is not Finewright's own may run; they are code.
+    `trust`: allow the checks of a course that is not Finewright's own; they are code.
     """
 
     def __init__(self, *, course: Path | None = None, work: Path = WORK, runs: Path = Path("runs"), trust: bool = False) -> None:
@@ -71,11 +71,11 @@ class Workspace:
         self._drawn: dict[Path, Any] = {}
 
     def file(self, lesson: Lesson) -> Path:
-        """Where the learner writes."""
+        """Return the path of the learner's file."""
         return self.work / f"{lesson.name}.py"
 
     def overview(self, state: State) -> list[dict[str, Any]]:
-        """Every lesson with how far it has come, JSON-ready."""
+        """Return every lesson with its progress, JSON-ready."""
         lines = []
         for lesson in self.course.lessons:
             entry = state.lessons.get(lesson.key, LessonEntry())
@@ -104,7 +104,7 @@ class Workspace:
         return "started" if self.file(lesson).exists() else "new"
 
     def summary(self, state: State, *, today: datetime.date) -> dict[str, int]:
-        """Exercises and questions of this course in numbers."""
+        """Return counts of exercises and questions of this course."""
         exercises = [lesson for lesson in self.course.lessons if lesson.has_exercise]
         mine = self.answers(state)
         return {
@@ -118,28 +118,28 @@ class Workspace:
         }
 
     def answers(self, state: State) -> list[QuestionEntry]:
-        """What is remembered of this course's questions and of those about the learner's own runs."""
+        """Return the entries of this course's questions and of those about the learner's own runs."""
         return [entry for key, entry in state.questions.items() if key.startswith((f"{self.course.name}/", "runs/"))]
 
     def next_lesson(self, state: State) -> Lesson | None:
-        """The first one whose exercise is not passed."""
+        """Return the first lesson whose exercise is not passed."""
         open_ones = (one for one in self.course.lessons if one.has_exercise and not state.lesson(one.key).passed)
         return next(open_ones, None)
 
     def start(self, lesson: Lesson, *, again: bool = False) -> list[Path]:
-        """Put the exercise and what it needs into the work folder; what is there is never overwritten."""
-        self._require_exercise(lesson)
+        """Copy the exercise and the files it needs into the work folder. Existing files are never overwritten."""
+        self._check_has_exercise(lesson)
         target, written = self.file(lesson), []
         if target.exists() and not again:
-            fix = f"write on in it; or finewright learn start {lesson.number} --again, which keeps the old one under another name"
+            fix = f"continue with it; or finewright learn start {lesson.number} --again, which renames the old file"
             raise UserError("your exercise is there already", where=str(target), fix=fix)
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             if target.exists():
-                written.append(_put_aside(target))
+                written.append(_move_aside(target))
             shutil.copyfile(lesson.exercise, target)
             written.append(target)
-            written += bring_along(self.course, self.work)
+            written += copy_shared_files(self.course, self.work)
         except OSError as error:
             raise UserError(f"cannot write here: {error.strerror}", where=str(self.work), fix="go to another folder") from None
         with self.progress.change() as state:
@@ -149,36 +149,36 @@ class Workspace:
         return written
 
     def check(self, lesson: Lesson) -> GradeResult:
-        """Judge the learner's file and remember what came of it."""
-        self._require_exercise(lesson)
+        """Grade the learner's file and save the result."""
+        self._check_has_exercise(lesson)
         file = self.file(lesson)
         if not file.is_file():
             raise UserError("no exercise of yours here", where=str(file), fix=f"finewright learn start {lesson.number}")
-        self.require_trust(lesson)
+        self.check_trust(lesson)
         about = lesson.about
-        [verdict] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
+        [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
         with self.progress.change() as state:
             entry = state.lesson(lesson.key)
             entry.attempts += 1
-            entry.claims, entry.claims_held = len(verdict.claims), sum(claim.ok for claim in verdict.claims)
-            if verdict.wrong != entry.wrong:
-                entry.wrong, entry.hints = verdict.wrong, 0
-            if verdict.passed and not entry.passed:
+            entry.claims, entry.claims_held = len(grade.claims), sum(claim.ok for claim in grade.claims)
+            if grade.wrong != entry.wrong:
+                entry.wrong, entry.hints = grade.wrong, 0
+            if grade.passed and not entry.passed:
                 entry.passed = _now()
-        return verdict
+        return grade
 
-    def require_trust(self, lesson: Lesson) -> None:
-        """A foreign course's check runs only when the learner said so."""
+    def check_trust(self, lesson: Lesson) -> None:
+        """Raise `UserError` if the course is not Finewright's own and the learner has not given --trust."""
         if not self.course.embedded and not self.trust:
             what = f"a check of the course {self.course.name} is code that would run on this machine, as you"
             raise UserError(what, where=str(lesson.check), fix="read it first; then add --trust")
 
     def says(self, lesson: Lesson, wrong: str) -> str:
-        """What a known wrong answer is about; empty for none."""
+        """Return the explanation of a known mistake; empty if there is none."""
         return lesson.hints.wrong[wrong].says if wrong in lesson.hints.wrong else ""
 
     def hint(self, lesson: Lesson) -> Hint:
-        """The next step of help: first about the known wrong answer of the last check, then in general."""
+        """Return the next hint: first about the mistake that the last check recognised, then in general."""
         with self.progress.change() as state:
             entry = state.lesson(lesson.key)
             known = lesson.hints.wrong.get(entry.wrong)
@@ -187,64 +187,74 @@ class Workspace:
             return Hint(steps[entry.hints - 1], entry.hints, len(steps), known.says if known else "")
 
     def solution(self, lesson: Lesson, *, give_up: bool) -> str:
-        """The reference solution, after a pass or when the learner gives up."""
-        self._require_exercise(lesson)
+        """Return the reference solution, once the exercise has passed or the learner gives up."""
+        self._check_has_exercise(lesson)
         with self.progress.change() as state:
             entry = state.lesson(lesson.key)
             if not entry.passed and not give_up:
-                fix = f"finewright learn hint {lesson.number}; or --give-up to see it all the same"
+                fix = f"finewright learn hint {lesson.number}; or --give-up to see it anyway"
                 raise UserError("the solution is shown once your exercise has passed", fix=fix)
             if not entry.passed:
                 entry.gave_up = True
         try:
             return lesson.solution.read_text(encoding="utf-8")
         except OSError:
-            raise UserError("the course brings no solution", where=str(lesson.solution), fix="ask whoever wrote it") from None
+            raise UserError(
+                "the course has no solution for this lesson", where=str(lesson.solution), fix="ask the author of the course"
+            ) from None
 
-    def yours(self, lesson: Lesson) -> OwnResults:
-        """The learner's own numbers for a lesson, as far as they are there."""
+    def own_results(self, lesson: Lesson) -> OwnResults:
+        """Return the results of the learner's own runs for a lesson, as far as there are any."""
         about = lesson.about
-        everything = run_history.find(self.runs)
-        found = run_history.together(everything, candidates=about.methods) if about.figure != "none" else []
-        table = run_history.table(about.figure, found) if found else None
-        return OwnResults(found, table, self._kept(lesson), self._before(lesson, run_history.missing(lesson, found, everything)))
+        everything = run_history.find_runs(self.runs)
+        found = run_history.choose_comparable(everything, candidates=about.methods) if about.figure != "none" else []
+        table = run_history.build_table(about.figure, found) if found else None
+        return OwnResults(
+            found,
+            table,
+            self._read_saved_table(lesson),
+            self._add_start(lesson, run_history.missing_commands(lesson, found, everything)),
+        )
 
-    def _before(self, lesson: Lesson, makes: list[Make]) -> list[Make]:
-        """Commands, and before them the one that brings the messages that they read, as long as they are not there."""
-        reads = any(str(WORK / "tickets") in make.command for make in makes)
+    def _add_start(self, lesson: Lesson, commands: list[SuggestedCommand]) -> list[SuggestedCommand]:
+        """Put `learn start` before commands that read the tickets, if these are not there yet."""
+        reads = any(str(WORK / "tickets") in make.command for make in commands)
         if not reads or (self.root / "tickets").is_dir() or self.file(lesson).exists():
-            return makes
-        return [Make(command=f"finewright learn start {lesson.number}", note="first: it brings the messages"), *makes]
+            return commands
+        return [
+            SuggestedCommand(command=f"finewright learn start {lesson.number}", note="first: it brings the messages"),
+            *commands,
+        ]
 
-    def _kept(self, lesson: Lesson) -> Table | None:
-        """The table that the learner's own script left beside the exercise."""
+    def _read_saved_table(self, lesson: Lesson) -> Table | None:
+        """Return the table that the learner's script wrote beside the exercise, if there is a valid one."""
         try:
-            kept = _Kept.model_validate(json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8")))
+            saved = _SavedTable.model_validate(json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError, RecursionError):
             return None
-        fitting = [row for row in kept.rows if len(row) == len(kept.headings)][:200]
-        return Table(kept.headings, fitting, kept.title) if fitting else None
+        fitting = [row for row in saved.rows if len(row) == len(saved.headings)][:200]
+        return Table(saved.headings, fitting, saved.title) if fitting else None
 
     def picture(self, lesson: Lesson, own: OwnResults, *, dark: bool = False) -> Path | None:
-        """The picture of the learner's own runs, drawn when something changed; None without runs."""
+        """Return the path of a plot of the learner's runs, redrawn if they changed; None without runs."""
         if not own.runs:
             return None
         path = self.root / "pictures" / f"{self.course.name}-{lesson.name}{'-dark' if dark else ''}.png"
         made_of = [(one.name, one.folder.result.stat().st_mtime_ns) for one in own.runs]
         with self._drawing:
             if self._drawn.get(path) != made_of or not path.exists():
-                run_figures.draw(lesson.about.figure, own.runs, path, dark=dark)
+                run_figures.draw_figure(lesson.about.figure, own.runs, path, dark=dark)
                 self._drawn[path] = made_of
         return path
 
-    def _require_exercise(self, lesson: Lesson) -> None:
+    def _check_has_exercise(self, lesson: Lesson) -> None:
         if not lesson.has_exercise:
             raise UserError(f"lesson {lesson.number} has no exercise", fix=f"finewright learn show {lesson.number}")
 
 
-def bring_along(course: Course, folder: Path) -> list[Path]:
-    """Files that the exercises share, and the tickets, as far as they are not in the folder yet; those that were brought."""
-    brought = []
+def copy_shared_files(course: Course, folder: Path) -> list[Path]:
+    """Copy files that the exercises share, and the tickets, unless they exist; return the new files."""
+    copied = []
     shared = [(path, folder / path.name) for path in sorted(course.folder.glob("*.py"))]
     if course.embedded:
         shared += [(path, folder / "tickets" / path.name) for path in sorted(TICKETS.glob("*.csv"))]
@@ -252,11 +262,11 @@ def bring_along(course: Course, folder: Path) -> list[Path]:
         if not target.exists():
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(source, target)
-            brought.append(target)
-    return brought
+            copied.append(target)
+    return copied
 
 
-def _put_aside(path: Path) -> Path:
+def _move_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.stem}.before-{number}.py")).exists():
         number += 1

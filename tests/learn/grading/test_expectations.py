@@ -42,7 +42,7 @@ def test_near_a_tensor(found, held):
     assert Expect().near("x", found, torch.ones(3), tolerance=1e-6) is held
 
 
-def test_a_failure_names_the_known_wrong_answer_and_a_success_none():
+def test_only_a_failure_names_a_known_mistake():
     expect = Expect()
     expect.equal("a", 5, 3, wrong={5: "five"})
     expect.equal("b", 3, 3, wrong="any")
@@ -51,7 +51,7 @@ def test_a_failure_names_the_known_wrong_answer_and_a_success_none():
     assert [claim.wrong for claim in expect.claims] == ["five", "", "double", ""]
 
 
-def test_values_as_a_person_reads_them():
+def test_values_are_formatted():
     assert [show(one) for one in (294912, 0.25, True, (1, None), "x", 3.9e9)] == [
         "294,912",
         "0.25",

@@ -15,20 +15,20 @@ def check(learner, expect):
 """
 
 
-def judged(tmp_path, text, *, check=CHECK, seconds=20, memory_mb=2048):
+def grade_text(tmp_path, text, *, check=CHECK, seconds=20, memory_mb=2048):
     (tmp_path / "check.py").write_text(check)
     file = tmp_path / "mine.py"
     file.write_text(text)
-    [verdict] = grader.grade([grader.Attempt(file, tmp_path / "check.py")], seconds=seconds, memory_mb=memory_mb)
-    return verdict
+    [grade] = grader.grade([grader.Attempt(file, tmp_path / "check.py")], seconds=seconds, memory_mb=memory_mb)
+    return grade
 
 
 def test_right_and_wrong(tmp_path):
-    verdict = judged(tmp_path, "def answer(): return 42")
-    assert (verdict.passed, verdict.wrong, verdict.notes) == (True, "", ["seen"])
-    verdict = judged(tmp_path, "def answer(): return 41")
-    assert (verdict.passed, verdict.wrong) == (False, "one_short")
-    assert (verdict.claims[0].expected, verdict.claims[0].found) == ("42", "41")
+    grade = grade_text(tmp_path, "def answer(): return 42")
+    assert (grade.passed, grade.wrong, grade.notes) == (True, "", ["seen"])
+    grade = grade_text(tmp_path, "def answer(): return 41")
+    assert (grade.passed, grade.wrong) == (False, "one_short")
+    assert (grade.claims[0].expected, grade.claims[0].found) == ("42", "41")
 
 
 RUNS, ENDS = "your code runs to its end", "the check comes to its end"
@@ -45,67 +45,67 @@ FILES = {
 
 
 @pytest.mark.parametrize(("text", "what", "found"), FILES.values(), ids=FILES)
-def test_whatever_the_file_does_an_answer_comes_back(tmp_path, text, what, found):
-    verdict = judged(tmp_path, text)
-    assert not verdict.passed
-    assert (verdict.claims[-1].what, verdict.claims[-1].found) == (what, found)
+def test_every_file_gets_a_result(tmp_path, text, what, found):
+    grade = grade_text(tmp_path, text)
+    assert not grade.passed
+    assert (grade.claims[-1].what, grade.claims[-1].found) == (what, found)
 
 
-def test_what_the_check_cannot_use_is_not_called_the_learners_line(tmp_path):
-    verdict = judged(tmp_path, "def answer(): return None", check="def check(learner, expect):\n    learner.answer().shape")
-    assert verdict.claims[0].what == "the check can use what your code gives back"
-    assert "NoneType" in verdict.claims[0].found
+def test_an_error_in_the_check_is_not_attributed_to_the_learner(tmp_path):
+    grade = grade_text(tmp_path, "def answer(): return None", check="def check(learner, expect):\n    learner.answer().shape")
+    assert grade.claims[0].what == "the check can use what your code gives back"
+    assert "NoneType" in grade.claims[0].found
 
 
-def test_a_check_that_claims_nothing_passes_nobody(tmp_path):
-    assert not judged(tmp_path, "", check="def check(learner, expect): pass").passed
+def test_a_check_without_claims_passes_nothing(tmp_path):
+    assert not grade_text(tmp_path, "", check="def check(learner, expect): pass").passed
 
 
 def test_an_endless_loop_is_stopped(tmp_path):
-    verdict = judged(tmp_path, "def answer():\n    while True: pass", seconds=2)
-    assert "endless loop" in verdict.claims[0].found
-    verdict = judged(tmp_path, "import time\ndef answer(): time.sleep(60)", seconds=2)
-    assert "stopped after 2 s" in verdict.claims[0].found
+    grade = grade_text(tmp_path, "def answer():\n    while True: pass", seconds=2)
+    assert "endless loop" in grade.claims[0].found
+    grade = grade_text(tmp_path, "import time\ndef answer(): time.sleep(60)", seconds=2)
+    assert "stopped after 2 s" in grade.claims[0].found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts private memory")
-def test_memory_has_a_bound(tmp_path):
-    verdict = judged(tmp_path, "def answer(): return len(bytearray(3 << 30))", memory_mb=512)
-    assert "MemoryError" in verdict.claims[-1].found
+def test_memory_is_limited(tmp_path):
+    grade = grade_text(tmp_path, "def answer(): return len(bytearray(3 << 30))", memory_mb=512)
+    assert "MemoryError" in grade.claims[-1].found
 
 
-def test_the_kernel_counts_the_processor_time_too(tmp_path):
+def test_processor_time_is_limited(tmp_path):
     text = "import resource\ndef answer(): return resource.getrlimit(resource.RLIMIT_CPU)[0]"
-    assert judged(tmp_path, text, seconds=42).passed
+    assert grade_text(tmp_path, text, seconds=42).passed
 
 
 def test_there_is_no_network(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         text = f"import socket\ndef answer():\n    socket.create_connection(('127.0.0.1', {port}), timeout=2)\n    return 42"
-        verdict = judged(tmp_path, text)
-    assert "a check runs without a network" in verdict.claims[-1].found
+        grade = grade_text(tmp_path, text)
+    assert "a check runs without a network" in grade.claims[-1].found
     assert (
         "PermissionError"
-        in judged(tmp_path, "import socket\ndef answer(): socket.getaddrinfo('example.org', 80)").claims[-1].found
+        in grade_text(tmp_path, "import socket\ndef answer(): socket.getaddrinfo('example.org', 80)").claims[-1].found
     )
 
 
-def test_what_the_file_prints_is_kept_and_bounded(tmp_path):
-    verdict = judged(tmp_path, "print('hello')\ndef answer():\n    print('x' * 3_000_000)\n    print('the end')\n    return 42")
-    assert verdict.passed
-    assert verdict.output.rstrip().endswith("the end")
-    assert len(verdict.output) <= grader.KEPT_OUTPUT
+def test_output_is_captured_and_bounded(tmp_path):
+    grade = grade_text(tmp_path, "print('hello')\ndef answer():\n    print('x' * 3_000_000)\n    print('the end')\n    return 42")
+    assert grade.passed
+    assert grade.output.rstrip().endswith("the end")
+    assert len(grade.output) <= grader.KEPT_OUTPUT
     noisy = "print('library noise')\ndef check(learner, expect): expect.equal('a', learner.answer(), 42)"
-    assert judged(tmp_path, "print('mine')\ndef answer(): return 42", check=noisy).output == "mine\n"
+    assert grade_text(tmp_path, "print('mine')\ndef answer(): return 42", check=noisy).output == "mine\n"
 
 
-def test_what_the_file_leaves_running_does_not_hold_the_check_up(tmp_path):
+def test_child_processes_do_not_delay_the_check(tmp_path):
     start = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    verdict = judged(tmp_path, f"import subprocess, sys\ndef answer():\n    print({start}.pid)\n    return 42")
-    assert verdict.passed
-    assert verdict.output.strip().isdigit()
-    status = Path(f"/proc/{verdict.output.strip()}/status")
+    grade = grade_text(tmp_path, f"import subprocess, sys\ndef answer():\n    print({start}.pid)\n    return 42")
+    assert grade.passed
+    assert grade.output.strip().isdigit()
+    status = Path(f"/proc/{grade.output.strip()}/status")
     assert not status.exists() or "zombie" in status.read_text(), "it was ended with the check"
 
 
@@ -124,7 +124,7 @@ def test_neighbours_can_be_imported_and_do_not_leak_into_the_next_job(tmp_path):
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-def test_a_job_that_ends_the_process_leaves_the_others_their_verdicts(tmp_path):
+def test_a_job_that_ends_the_process_leaves_the_results_of_the_others(tmp_path):
     check = tmp_path / "check.py"
     check.write_text(CHECK)
     texts = {"a": "def answer(): return 42", "b": "import os\ndef answer(): os._exit(0)", "c": "def answer(): return 42"}
@@ -132,5 +132,5 @@ def test_a_job_that_ends_the_process_leaves_the_others_their_verdicts(tmp_path):
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
         jobs.append(grader.Attempt(tmp_path / f"{name}.py", check))
-    verdicts = grader.grade(jobs, seconds=20, memory_mb=1024)
-    assert [one.passed for one in verdicts] == [True, False, False]
+    grades = grader.grade(jobs, seconds=20, memory_mb=1024)
+    assert [one.passed for one in grades] == [True, False, False]

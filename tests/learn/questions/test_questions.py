@@ -17,19 +17,19 @@ ONE_RUN = 17
 
 
 def asked(root):
-    return {one.id: one for one in about_runs.make(run_history.together(run_history.find(root)))}
+    return {one.id: one for one in about_runs.build_questions(run_history.choose_comparable(run_history.find_runs(root)))}
 
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    made_runs.several(root)
+    made_runs.write_runs(root)
     return asked(root)
 
 
 def test_there_are_enough_of_them(questions, tmp_path):
     assert len(questions) >= 28
-    made_runs.finished(tmp_path)
+    made_runs.write_run(tmp_path)
     assert len(asked(tmp_path)) >= ONE_RUN
     assert asked(tmp_path / "none") == {}
 
@@ -44,8 +44,8 @@ def test_each_has_one_right_answer_and_explains_all(questions):
 
 
 def test_another_run_has_other_answers(tmp_path):
-    made_runs.finished(tmp_path / "a", "lora", accuracy=0.9, seed=1)
-    made_runs.finished(
+    made_runs.write_run(tmp_path / "a", "lora", accuracy=0.9, seed=1)
+    made_runs.write_run(
         tmp_path / "b", "lora", accuracy=0.7, seed=2, trainable_parameters=80_000, head_parameters=999,
         total_parameters=9_000_000, artifact_bytes=777_000, num_train=500, steps=200, best_step=126,
     )  # fmt: skip
@@ -65,8 +65,8 @@ def test_another_run_has_other_answers(tmp_path):
         assert first[kind].right.text != second[kind].right.text, kind
 
 
-def test_answers_are_what_the_files_say(tmp_path):
-    run = made_runs.finished(tmp_path, "freeze", accuracy=0.8)
+def test_answers_agree_with_the_files(tmp_path):
+    run = made_runs.write_run(tmp_path, "freeze", accuracy=0.8)
     result = json.loads((run / "result.json").read_text())
     rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
     right = sum(row["label"] == row["predicted"] for row in rows)
@@ -96,14 +96,14 @@ def test_answers_are_what_the_files_say(tmp_path):
     [(100, 100, "Within"), (100, 130, "More than 10 % above"), (100, 70, "More than 10 % below"), (0, 70, None)],
 )
 def test_plan_and_measured(tmp_path, planned, measured, answer):
-    made_runs.finished(tmp_path, planned_peak_memory_bytes=planned << 20, peak_memory_bytes=measured << 20)
+    made_runs.write_run(tmp_path, planned_peak_memory_bytes=planned << 20, peak_memory_bytes=measured << 20)
     found = asked(tmp_path).get("plan-and-measured")
     assert found.right.text.startswith(answer) if answer else found is None
 
 
 @pytest.mark.parametrize(("majority", "answer"), [(0.3, "Yes"), (0.99, "No"), (None, "It cannot be told")])
 def test_better_than_the_majority(tmp_path, majority, answer):
-    run = made_runs.finished(tmp_path, accuracy=0.8)
+    run = made_runs.write_run(tmp_path, accuracy=0.8)
     result = json.loads((run / "result.json").read_text())
     test = result["metrics"]["test"]
     just_below = (test["accuracy_ci95"][0] + test["accuracy"]) / 2  # higher than the majority, and yet nobody can tell
@@ -113,13 +113,13 @@ def test_better_than_the_majority(tmp_path, majority, answer):
 
 
 @pytest.mark.parametrize("other", [0.86, 0.3])
-def test_two_runs_are_told_apart_only_when_the_test_says_so(tmp_path, other):
-    made_runs.finished(tmp_path, "lora", accuracy=0.88)
-    made_runs.finished(tmp_path, "full", accuracy=other)
-    group = {one.label: one for one in run_history.together(run_history.find(tmp_path))}
+def test_one_run_is_called_better_only_if_the_paired_test_says_so(tmp_path, other):
+    made_runs.write_run(tmp_path, "lora", accuracy=0.88)
+    made_runs.write_run(tmp_path, "full", accuracy=other)
+    group = {one.label: one for one in run_history.choose_comparable(run_history.find_runs(tmp_path))}
     ahead = max(group.values(), key=lambda one: one.measured.accuracy).label
     # Rows of different truths stand beside each other here; the test looks only at right and wrong.
-    p = paired_p_value(group["lora"].right(), group["full"].right())
+    p = paired_p_value(group["lora"].correct_rows(), group["full"].correct_rows())
     wanted = f"{ahead} is better" if p < 0.05 else "Nobody can say from these messages"
     assert asked(tmp_path)["told-apart"].right.text == wanted
     assert (p < 0.05) == (other == 0.3)
@@ -131,9 +131,9 @@ def test_side_by_side(questions):
     assert questions["pretraining-worth"].right.text.startswith("+")
 
 
-def test_every_answer_is_what_the_files_say(tmp_path):
+def test_every_answer_agrees_with_the_files(tmp_path):
     """Worked out anew, without the package, for every kind there is."""
-    made_runs.several(tmp_path)
+    made_runs.write_runs(tmp_path)
     found = asked(tmp_path)
     assert set(found) == own_truth.KINDS
     assert {kind: one.right.text for kind, one in found.items()} == {
@@ -143,7 +143,7 @@ def test_every_answer_is_what_the_files_say(tmp_path):
 
 @pytest.mark.parametrize("method", ["lora", "full", "scratch", "freeze", "prompt"])
 def test_every_answer_about_one_run_alone(tmp_path, method):
-    made_runs.finished(tmp_path, method, accuracy=0.7)
+    made_runs.write_run(tmp_path, method, accuracy=0.7)
     found = asked(tmp_path)
     assert len(found) >= ONE_RUN
     for kind, one in found.items():
@@ -153,7 +153,7 @@ def test_every_answer_about_one_run_alone(tmp_path, method):
 @pytest.mark.parametrize("config", ['{"n_embd": 255}', '{"n_embd": "x"}', "{}", "[]", "{", None])
 def test_a_head_that_is_more_than_one_row_a_label_is_not_asked_about(tmp_path, config):
     """A bias makes 3 x 255 + 3 of it, which three divides as well."""
-    run = made_runs.finished(tmp_path)
+    run = made_runs.write_run(tmp_path)
     assert "head-size" in asked(tmp_path)
     if config is None:
         (run / "model" / "config.json").unlink()
@@ -162,8 +162,8 @@ def test_a_head_that_is_more_than_one_row_a_label_is_not_asked_about(tmp_path, c
     assert "head-size" not in asked(tmp_path)
 
 
-def test_what_lora_adds_is_no_part_of_the_model(tmp_path):
-    run = made_runs.finished(tmp_path, "lora")
+def test_lora_parameters_are_not_part_of_the_model(tmp_path):
+    run = made_runs.write_run(tmp_path, "lora")
     result = json.loads((run / "result.json").read_text())
     found = asked(tmp_path)["frozen-count"]
     assert found.right.text == f"{result['total_parameters'] - result['head_parameters']:,}"
@@ -171,7 +171,7 @@ def test_what_lora_adds_is_no_part_of_the_model(tmp_path):
 
 
 @pytest.mark.parametrize("turn", range(25))
-def test_whatever_the_numbers_are_a_question_is_right_or_is_not_asked(tmp_path, turn):
+def test_unusual_values_give_a_right_question_or_none(tmp_path, turn):
     rng = random.Random(turn)
     odd = [0, 1, 2, 3, 63, 10**12, 768]
     for method in rng.sample(["lora", "full", "scratch", "prompt"], rng.randint(1, 4)):
@@ -181,7 +181,7 @@ def test_whatever_the_numbers_are_a_question_is_right_or_is_not_asked(tmp_path, 
             "epochs": rng.choice((0.01, 9.0)), "train_seconds": rng.choice((1e-6, 0.5, 1e7)),
             "planned_peak_memory_bytes": rng.choice(odd), "peak_memory_bytes": rng.choice(odd), "num_train": rng.choice(odd[1:]),
         }  # fmt: skip
-        made_runs.finished(tmp_path, method, accuracy=rng.choice((0.0, 0.5, 1.0)), **changes)
+        made_runs.write_run(tmp_path, method, accuracy=rng.choice((0.0, 0.5, 1.0)), **changes)
     for kind, one in asked(tmp_path).items():
         assert sum(option.ok for option in one.options) == 1
         assert one.right.text == own_truth.answer(one, tmp_path), kind
@@ -189,12 +189,12 @@ def test_whatever_the_numbers_are_a_question_is_right_or_is_not_asked(tmp_path, 
 
 @pytest.mark.parametrize("changes", [{"trainable_parameters": 8_000_000}, {"head_parameters": 60_000}])
 def test_counts_that_contradict_each_other_are_not_asked_about(tmp_path, changes):
-    made_runs.finished(tmp_path, **changes)
+    made_runs.write_run(tmp_path, **changes)
     assert not {"trained-share", "frozen-count", "adam-averages"} & set(asked(tmp_path))
 
 
 def test_a_step_that_was_not_the_best_is_not_called_so(tmp_path):
-    run = made_runs.finished(tmp_path)
+    run = made_runs.write_run(tmp_path)
     assert "kept-step" in asked(tmp_path)
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"best_step": 126}))
@@ -204,20 +204,20 @@ def test_a_step_that_was_not_the_best_is_not_called_so(tmp_path):
 @pytest.mark.parametrize(("optimizer", "is_asked"), [(8 * 7_000_000, True), (45_880_000, False), (2 * 7_000_000, False)])
 def test_averages_are_asked_about_where_the_plan_has_as_many(tmp_path, optimizer, is_asked):
     """Not where an embedding's unused rows have none, nor where they have 8 bits."""
-    run = made_runs.finished(tmp_path, "full")
+    run = made_runs.write_run(tmp_path, "full")
     plan = json.loads((run / "plan.json").read_text())
     plan["memory"]["optimizer"] = optimizer
     (run / "plan.json").write_text(json.dumps(plan))
     assert ("adam-averages" in asked(tmp_path)) == is_asked
 
 
-def test_macro_f1_leaves_out_a_label_that_neither_occurs_nor_is_said(tmp_path):
-    run = made_runs.finished(tmp_path, accuracy=0.8)
+def test_macro_f1_leaves_out_a_label_that_neither_occurs_nor_is_predicted(tmp_path):
+    run = made_runs.write_run(tmp_path, accuracy=0.8)
     result = json.loads((run / "result.json").read_text())
     rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
     pairs = [(row["label"], row["predicted"]) for row in rows if "billing" not in (row["label"], row["predicted"])]
     truth, said = [list(column) for column in zip(*pairs, strict=True)]
-    result["metrics"] = {"test": made_runs.measured([a == b for a, b in pairs], truth, said)}
+    result["metrics"] = {"test": made_runs.compute_metrics([a == b for a, b in pairs], truth, said)}
     (run / "result.json").write_text(json.dumps(result))
     lines = [json.dumps(row) for row in rows if "billing" not in (row["label"], row["predicted"])]
     (run / "predictions.jsonl").write_text("\n".join(lines) + "\n")
@@ -228,7 +228,7 @@ def test_macro_f1_leaves_out_a_label_that_neither_occurs_nor_is_said(tmp_path):
 
 @pytest.mark.parametrize(("num_wrong", "is_asked"), [(0, False), (1, False), (24, True), (119, False), (120, False)])
 def test_half_an_interval_is_asked_about_where_its_rule_holds(tmp_path, num_wrong, is_asked):
-    run = made_runs.finished(tmp_path)
+    run = made_runs.write_run(tmp_path)
     result = json.loads((run / "result.json").read_text())
     test = result["metrics"]["test"]
     test |= {"accuracy": 1 - num_wrong / 120, "accuracy_ci95": wilson_interval(120 - num_wrong, 120)}
@@ -236,7 +236,7 @@ def test_half_an_interval_is_asked_about_where_its_rule_holds(tmp_path, num_wron
     assert ("half-interval" in asked(tmp_path)) == is_asked
 
 
-def test_nearly_a_second_is_no_power_of_ten(tmp_path):
-    made_runs.finished(tmp_path, train_seconds=0.9997 * 126)
+def test_nearly_a_second_is_not_formatted_in_scientific_notation(tmp_path):
+    made_runs.write_run(tmp_path, train_seconds=0.9997 * 126)
     one = asked(tmp_path)["step-seconds"]
     assert one.right.text == "about 1.0 s" == own_truth.answer(one, tmp_path)

@@ -18,9 +18,9 @@ from support import made_runs
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("web")
-    made_runs.several(root / "runs")
+    made_runs.write_runs(root / "runs")
     one = server_module.Server(Workspace(work=root / "learn", runs=root / "runs"))
-    one.desk_root = root
+    one.workspace_root = root
     one.start()
     yield one
     one.stop()
@@ -60,7 +60,7 @@ def visitor(server):
     return Visitor(server)
 
 
-def test_the_printed_address_lets_in_and_the_token_leaves_the_address(server, visitor):
+def test_the_printed_address_sets_the_cookie_and_removes_the_token(server, visitor):
     assert server.address.startswith(f"http://127.0.0.1:{server.port}/?token=")
     status, text, headers = visitor.ask("GET", f"/?token={server.token}", Cookie=None)
     assert status == 200
@@ -81,7 +81,7 @@ def test_every_start_has_another_token(server, tmp_path):
 @pytest.mark.parametrize(
     "cookie", [None, "", "finewright-learn-0=x", "finewright-learn-{port}=wrong", "finewright-learn-{port}=é"]
 )
-def test_nobody_comes_in_without_the_cookie(visitor, path, cookie):
+def test_requests_without_the_cookie_are_refused(visitor, path, cookie):
     given = cookie.format(port=visitor.port).encode("latin-1") if cookie else cookie
     status, text, _ = visitor.ask("GET", path, Cookie=given)
     assert status == 403
@@ -111,7 +111,7 @@ ORIGINS = (None, "null", "http://evil.example", "http://127.0.0.1", "https://127
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_a_form_from_elsewhere_is_refused(visitor, origin):
+def test_a_form_from_another_origin_is_refused(visitor, origin):
     given = origin.format(port=visitor.port) if origin else origin
     status, text, _ = visitor.ask("POST", "/lessons/07_reading_a_comparison/start", Origin=given)
     assert status == 403
@@ -163,7 +163,7 @@ def test_headers_of_every_kind_of_answer(server, visitor):
         "/static/learn.js",
         "/nothing",
         "/figures/01_continue_training/light.png",
-        "/pictures/02_the_ways/lora.svg",
+        "/pictures/02_methods/lora.svg",
     ):
         _, _, headers = visitor.ask("GET", path)
         policy = headers["Content-Security-Policy"]
@@ -176,7 +176,7 @@ def test_headers_of_every_kind_of_answer(server, visitor):
         assert "Python" not in headers.get("Server", "")
 
 
-def test_pages_hold_no_script_no_style_and_nothing_from_elsewhere(server, visitor):
+def test_pages_hold_no_script_no_style_and_no_external_resource(server, visitor):
     pages = ["/", "/quiz", "/progress", *(f"/lessons/{lesson.name}" for lesson in Course().lessons)]
     for page in pages:
         status, text, _ = visitor.ask("GET", page)
@@ -211,7 +211,7 @@ def test_an_exercise_from_start_to_solution(server, visitor):
     assert "there already" in visitor.ask("POST", f"{path}/start")[1] + visitor.ask("GET", path)[1]
     assert "there already" not in visitor.ask("GET", path)[1], "said once"
     lesson = Course().lesson(7)
-    file = server.desk_root / "learn" / f"{lesson.name}.py"
+    file = server.workspace_root / "learn" / f"{lesson.name}.py"
     file.write_text(
         lesson.solution.read_text() + "\ndef holm(p_values):\n    print('<script>alert(1)</script>')\n    return p_values\n"
     )
@@ -224,36 +224,36 @@ def test_an_exercise_from_start_to_solution(server, visitor):
     visitor.ask("POST", f"{path}/solution")
     assert "once your exercise has passed" in visitor.ask("GET", path)[1]
     visitor.ask("POST", f"{path}/solution", form={"give_up": "yes"})
-    assert "One way to write it" in visitor.ask("GET", path)[1]
+    assert "One possible solution" in visitor.ask("GET", path)[1]
     file.write_text(lesson.solution.read_text())
     visitor.ask("POST", f"{path}/check")
     assert "✓ passed" in visitor.ask("GET", path)[1]
 
 
 @pytest.mark.parametrize("path", ["/", "/progress", "/lessons/06_memory"])
-def test_a_damaged_progress_file_is_said_on_whichever_page_comes_next_and_once(server, visitor, path):
-    (server.desk_root / "learn").mkdir(exist_ok=True)
-    (server.desk_root / "learn" / "progress.json").write_text("{")
+def test_a_damaged_progress_file_is_reported_once_on_the_next_page(server, visitor, path):
+    (server.workspace_root / "learn").mkdir(exist_ok=True)
+    (server.workspace_root / "learn" / "progress.json").write_text("{")
     assert visitor.ask("GET", path)[1].count("progress.json was damaged") == 1
     assert "was damaged" not in visitor.ask("GET", path)[1]
 
 
-def test_damage_that_a_form_finds_is_said_on_the_page_after_it(server, visitor):
+def test_damage_found_by_a_form_is_reported_on_the_next_page(server, visitor):
     for path, form, after in (
         ("/lessons/06_memory/hint", {}, "/lessons/06_memory"),
         ("/lessons/06_memory/solution", {}, "/lessons/06_memory"),
         ("/quiz/begin", {"lesson": "6"}, "/quiz"),
         ("/quiz/answer", {"number": "1", "choice": "0"}, "/quiz"),
     ):
-        (server.desk_root / "learn").mkdir(exist_ok=True)
-        (server.desk_root / "learn" / "progress.json").write_text("{")
+        (server.workspace_root / "learn").mkdir(exist_ok=True)
+        (server.workspace_root / "learn" / "progress.json").write_text("{")
         visitor.ask("POST", path, form=form)
         assert visitor.ask("GET", after)[1].count("progress.json was damaged") == 1, path
 
 
 def test_a_round_of_questions(server, visitor):
     assert visitor.ask("POST", "/quiz/begin", form={"lesson": "4"})[0] == 303
-    asked = quiz.pool(Course(), runs=server.desk_root / "runs", number=4)
+    asked = quiz.collect_questions(Course(), runs=server.workspace_root / "runs", number=4)
     assert len(asked) > 5, "some are about the learner's own runs"
     for number in range(1, len(asked) + 1):
         text = visitor.ask("GET", "/quiz")[1]
@@ -264,7 +264,7 @@ def test_a_round_of_questions(server, visitor):
         visitor.ask("POST", "/quiz/answer", form={"number": str(number), "choice": choice})
         visitor.ask("POST", "/quiz/answer", form={"number": str(number), "choice": "1"})  # the back button
         answered = visitor.ask("GET", "/quiz")[1]
-        assert answered == visitor.ask("GET", "/quiz")[1], "looking changes nothing"
+        assert answered == visitor.ask("GET", "/quiz")[1], "reading the page changes nothing"
         assert f"{number} of {number} right so far" in answered
         assert all(web_pages.escape(option.why.removeprefix("Right. ")) in answered for option in question.options)
         visitor.ask("POST", "/quiz/next")
@@ -275,7 +275,7 @@ def test_a_round_of_questions(server, visitor):
 @pytest.mark.parametrize(
     "form", [{}, {"number": "1"}, {"number": "1", "choice": "9"}, {"number": "x", "choice": "0"}, {"number": "1", "choice": "5"}]
 )
-def test_strange_answers_change_nothing(visitor, form):
+def test_invalid_answers_change_nothing(visitor, form):
     visitor.ask("POST", "/quiz/begin", form={"lesson": "1"})
     assert visitor.ask("POST", "/quiz/answer", form=form)[0] == 303
     assert "Question 1 of " in visitor.ask("GET", "/quiz")[1]
@@ -298,7 +298,7 @@ def test_two_host_lines_and_broken_requests_do_not_stop_the_server(server, visit
 
 
 def test_a_port_that_is_taken_is_one_message(server):
-    with pytest.raises(server_module.UserError, match=f"port {server.port} cannot be had"):
+    with pytest.raises(server_module.UserError, match=f"port {server.port} cannot be used"):
         server_module.Server(Workspace(), port=server.port)
 
 
@@ -327,8 +327,8 @@ def made_lesson(tmp_path, text):
         ("```\n</code><b>\n```", "&lt;/code&gt;", "<b>"),
     ],
 )
-def test_a_lessons_markdown_can_do_no_harm(tmp_path, text, there, absent):
+def test_a_lessons_markdown_is_sanitised(tmp_path, text, there, absent):
     one = made_lesson(tmp_path, text)
-    html = web_pages.markdown(text, one)
+    html = web_pages.render_markdown(text, one)
     assert there in html
     assert absent not in html

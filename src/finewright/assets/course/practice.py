@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-logging.set_verbosity_error()  # that a head starts at random is no news here
+logging.set_verbosity_error()  # do not warn that a head starts at random
 logging.disable_progress_bar()
 
 LONGEST = 64
-"""Tokens of a message that are read; one message in ten is longer."""
+"""Maximum number of tokens of a message; one message in ten is longer."""
 HERE = Path(__file__).resolve().parent
 MINI = Path(str(files("finewright"))) / "assets" / "models" / "mini"
 """A small GPT-2, pre-trained, that comes with Finewright."""
@@ -41,7 +41,7 @@ def tokenizer(model: Path | str = MINI) -> Any:
     try:
         return AutoTokenizer.from_pretrained(model)
     except OSError:
-        print(f"No tokenizer of {model} without the hub: mini's cuts the texts up, which only random weights do not mind.")
+        print(f"No tokenizer of {model} without the hub: mini's is used instead, which is fine only for random weights.")
         return AutoTokenizer.from_pretrained(MINI)
 
 
@@ -73,8 +73,8 @@ def accuracy(model: Any, validation: list[dict[str, Tensor]]) -> float:
     return right / sum(len(batch["labels"]) for batch in validation)
 
 
-def keep(exercise: str, *, title: str, headings: list[str], rows: list[list[Any]]) -> None:
-    """Print a table of numbers and keep it beside the exercise, where `finewright learn show` finds it."""
+def save_table(exercise: str, *, title: str, headings: list[str], rows: list[list[Any]]) -> None:
+    """Print a table and save it beside the exercise, where `finewright learn show` finds it."""
     cells = [headings, *([f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
     for row in cells:

@@ -1,4 +1,4 @@
-// Nothing here is needed to use the page: it says that a check is running, and moves the focus to what came of it.
+// Optional: shows that a check is running, and moves the focus to its result.
 "use strict";
 
 for (const form of document.querySelectorAll("form[data-busy]")) {

@@ -1,4 +1,4 @@
-"""What a check expects of an exercise, claim by claim. It needs nothing but the standard library, and no claim raises."""
+"""Expectations of an exercise. Only the standard library is needed, and no expectation raises."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. `wrong`: the known wrong answer that it gives away, if it does."""
+    """One checked claim. `wrong`: the known mistake that its failure reveals, if any."""
 
     what: str
     ok: bool
@@ -17,14 +17,14 @@ class Check:
     wrong: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """By name, JSON-ready."""
+        """Return the fields, JSON-ready."""
         return asdict(self)
 
 
 class Expect:
-    """Collects claims. Each method says whether the claim held, so that a check can go on or stop.
+    """Collects claims. Each method returns whether the claim holds, so that a check can stop early.
 
-    `wrong` names the known wrong answer that a failure gives away: one name, or a name for each value that may be found.
+    `wrong`: the known mistake that a failure reveals: one name, or a name for each value that may be found.
     """
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class Expect:
         self.notes: list[str] = []
 
     def true(self, what: str, ok: Any, *, expected: str, found: str, wrong: str = "") -> bool:
-        """Something that holds or not, in words."""
+        """Claim that `ok` is true; `expected` and `found` describe it."""
         held = bool(ok)
         found = "None: is a `return` missing?" if found == "None" and not held else found
         self.claims.append(Check(what, held, expected, found, "" if held else wrong))
         return held
 
     def equal(self, what: str, found: Any, wanted: Any, *, wrong: str | Mapping[Any, str] = "") -> bool:
-        """The very value: a count, a shape, a name."""
+        """Claim an exact value: a count, a shape, a name."""
         found, wanted = _plain(found), _plain(wanted)
         held = isinstance(found, bool) == isinstance(wanted, bool) and type(found == wanted) is bool and found == wanted
         return self.true(what, held, expected=show(wanted), found=show(found), wrong=_name(wrong, found))
@@ -47,7 +47,7 @@ class Expect:
     def near(
         self, what: str, found: Any, wanted: Any, *, tolerance: float, wrong: str | Mapping[Any, str] = "", unit: str = ""
     ) -> bool:
-        """A number or a tensor, up to `tolerance` in every place; for a number `wrong` may be keyed by near values too."""
+        """Claim a number or a tensor within `tolerance`; for a number, keys of `wrong` match within `tolerance` too."""
         found, wanted = _plain(found), _plain(wanted)
         if isinstance(found, bool) or not _comparable(found, wanted):
             return self.true(what, False, expected=show(wanted, unit), found=show(found, unit), wrong=_only_name(wrong))
@@ -61,12 +61,12 @@ class Expect:
         return self.true(what, held, expected=show(wanted, unit), found=show(found, unit), wrong=named)
 
     def note(self, sentence: str) -> None:
-        """Something worth seeing that is not judged."""
+        """Add a note that is shown but not graded."""
         self.notes.append(sentence)
 
 
 def show(value: Any, unit: str = "") -> str:
-    """A value as a person reads it."""
+    """Return a value as text."""
     tail = f" {unit}" if unit else ""
     if value is None:
         return "None"
@@ -84,7 +84,7 @@ def show(value: Any, unit: str = "") -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A tensor of one number is that number, a list or a shape is a tuple."""
+    """Return a scalar tensor as a number, a list or shape as a tuple."""
     if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
@@ -101,7 +101,7 @@ def _name(wrong: str | Mapping[Any, str], found: Any) -> str:
         return wrong
     try:
         return wrong.get(found, "")
-    except TypeError:  # what was found is a list, which no known wrong answer is
+    except TypeError:  # unhashable, so it is no known value
         return ""
 
 

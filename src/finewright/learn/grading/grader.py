@@ -1,4 +1,4 @@
-"""Judge a learner's file in a process of its own, with limits on time, memory and network."""
+"""Grade a learner's file in its own process, with limits on time, memory and network."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _QUIET = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "PYTHONDONT
 
 @dataclass(frozen=True)
 class Attempt:
-    """A file and the check that judges it."""
+    """A file and the check that grades it."""
 
     file: Path
     check: Path
@@ -30,7 +30,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class GradeResult:
-    """What came of a check. `wrong`: the known wrong answer that was recognised; `output`: the end of what the file printed."""
+    """The result of a check. `output`: the end of what the file printed."""
 
     claims: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -39,22 +39,22 @@ class GradeResult:
 
     @property
     def passed(self) -> bool:
-        """Something was looked at, and all of it held."""
+        """Return whether there are claims and all hold."""
         return bool(self.claims) and all(claim.ok for claim in self.claims)
 
     @property
     def wrong(self) -> str:
-        """The first known wrong answer that a claim gave away."""
+        """Return the first known mistake that a claim revealed."""
         return next((claim.wrong for claim in self.claims if claim.wrong), "")
 
     def as_json(self) -> dict[str, Any]:
-        """By name, JSON-ready."""
+        """Return the fields, JSON-ready."""
         claims = [claim.as_json() for claim in self.claims]
         return {"passed": self.passed, "wrong": self.wrong, "claims": claims, "notes": self.notes, "seconds": self.seconds}
 
 
 def grade(jobs: Sequence[Attempt], *, seconds: int, memory_mb: int) -> list[GradeResult]:
-    """One verdict a job, in order. The jobs share a process, so that torch is imported once; `seconds` is for all of them."""
+    """Return one result per job, in order. Jobs share a process, so torch is imported once; `seconds` is for all of them."""
     with tempfile.TemporaryDirectory(prefix="finewright-check-") as place:
         results = Path(place) / "results.jsonl"
         request = {
@@ -65,17 +65,17 @@ def grade(jobs: Sequence[Attempt], *, seconds: int, memory_mb: int) -> list[Grad
         }
         output, ending = _run(json.dumps(request), place=place, seconds=seconds)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
-    verdicts = []
+    grades = []
     for line in lines:
         read = json.loads(line)
         claims = [Check(**claim) for claim in read["claims"]]
-        verdicts.append(GradeResult(claims, read["notes"], read["seconds"], output))
+        grades.append(GradeResult(claims, read["notes"], read["seconds"], output))
     stopped = Check("the check comes to its end", False, f"within {seconds} s and {memory_mb:,} MB", ending)
-    return verdicts + [GradeResult([stopped], output=output)] * (len(jobs) - len(verdicts))
+    return grades + [GradeResult([stopped], output=output)] * (len(jobs) - len(grades))
 
 
 def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
-    """(the end of what was printed, how the process ended)."""
+    """Return (the end of what was printed, how the process ended)."""
     home = {"HOME": os.environ.get("HOME", place)}
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "finewright.learn.grading.process"],
@@ -99,7 +99,7 @@ def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
     except BrokenPipeError:
         ending = "the process could not start"
     finally:
-        _end(child)  # also what the learner's code may have started
+        _end(child)  # also processes that the learner's code started
     return tail.text(), ending
 
 
@@ -118,7 +118,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 class _Tail:
-    """Reads a stream as it comes, so that nobody waits for a full pipe, and keeps its end."""
+    """Reads a stream so that its pipe never fills up, and keeps its end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -128,7 +128,7 @@ class _Tail:
 
     def _read(self) -> None:
         with self._stream:
-            while piece := os.read(self._stream.fileno(), 4096):  # what is there, without waiting for more
+            while piece := os.read(self._stream.fileno(), 4096):  # returns what is available
                 self._kept = (self._kept + piece)[-KEPT_OUTPUT:]
 
     def text(self) -> str:

@@ -1,7 +1,7 @@
-"""The process in which a learner's file is judged: limits first, then the file, then the check. Run by `judge`.
+"""The process that grades a learner's file: limits first, then the file, then the check. Run by `grader`.
 
 Standard input brings one JSON object: `{"jobs": [{"file", "check"}], "results", "cpu_seconds", "memory_bytes"}`. One JSON
-line a job goes to the file `results`; what the learner's code prints goes where it would go anyway.
+line per job goes to the file `results`; the learner's code prints to standard output as usual.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _NETWORK = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddr
 
 
 class Learner:
-    """The learner's module; a name that is not there is a `Missing`, which says so."""
+    """The learner's module. A missing name raises `MissingName`."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -35,36 +35,36 @@ class Learner:
         try:
             return vars(self._module)[name]
         except KeyError:
-            raise Missing(name) from None
+            raise MissingName(name) from None
 
 
-class Missing(Exception):
+class MissingName(Exception):
     """The file lacks a function that the check calls."""
 
 
 def main() -> None:
-    """Judge every job that standard input names."""
+    """Grade every job that standard input names."""
     request = json.load(sys.stdin)
-    _limit(cpu_seconds=request["cpu_seconds"], memory_bytes=request["memory_bytes"])
+    _set_limits(cpu_seconds=request["cpu_seconds"], memory_bytes=request["memory_bytes"])
     sys.addaudithook(_no_network)
     warnings.simplefilter("ignore")
     with open(request["results"], "a", encoding="utf-8") as results:
         for job in request["jobs"]:
-            outcome = judge(Path(job["file"]), Path(job["check"]))
+            outcome = grade_file(Path(job["file"]), Path(job["check"]))
             results.write(json.dumps(outcome) + "\n")
             results.flush()
 
 
-def judge(file: Path, check: Path) -> dict[str, Any]:
-    """Claims and notes of one check over one file; whatever the file does, an answer comes back."""
+def grade_file(file: Path, check: Path) -> dict[str, Any]:
+    """Return claims and notes of one check of one file, whatever the file does."""
     started, expect, known = time.monotonic(), Expect(), set(sys.modules)
     sys.path.insert(0, str(file.parent))
     try:
-        with _silent():  # libraries have things to say when they are imported; the learner's own words are what matters
+        with _silenced():  # hide what libraries print on import; only the learner's output matters
             judging = _load(check, "finewright_check")
         _seed()
         judging.check(Learner(_load(file, "learner")), expect)
-    except BaseException as error:  # exit() in the file, Ctrl-C and the like are answers too
+    except BaseException as error:  # exit() and KeyboardInterrupt are results too
         expect.claims.append(_claim(error, file))
     finally:
         sys.path.remove(str(file.parent))
@@ -80,33 +80,33 @@ def _load(path: Path, name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look for their own module
+    sys.modules[name] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing reaches standard output or error, not even from compiled code."""
+def _silenced() -> Iterator[None]:
+    """Redirect standard output and error to the null device, for compiled code too."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = [os.dup(1), os.dup(2)]
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for number, old in enumerate(kept, start=1):
+        for number, old in enumerate(saved, start=1):
             os.dup2(old, number)
             os.close(old)
-        os.close(nowhere)
+        os.close(null)
 
 
 def _seed() -> None:
-    """The same numbers at every check."""
+    """Seed the random generators."""
     random.seed(0)
     torch = sys.modules.get("torch")
     if torch:
@@ -115,10 +115,10 @@ def _seed() -> None:
 
 
 def _claim(error: BaseException, file: Path) -> Check:
-    """What stopped the check, said at the learner's own line."""
+    """Return a failed claim for an error, with the line of the learner's file."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
     place = f"line {frames[-1].lineno}, in {frames[-1].name}" if frames else ""
-    if isinstance(error, Missing):
+    if isinstance(error, MissingName):
         return Check(f"the file has `{error}`", False, "a function or class of that name", "none")
     if isinstance(error, SyntaxError):
         return Check("Python can read the file", False, "Python", f"line {error.lineno}: {error.msg}")
@@ -130,13 +130,13 @@ def _claim(error: BaseException, file: Path) -> Check:
     said = f"{type(error).__name__}: {error}"[:400]
     if frames:
         return Check("your code runs to its end", False, "no error", f"{place}: {said}")
-    return Check("the check can use what your code gives back", False, "values as the docstring says", said)
+    return Check("the check can use what your code gives back", False, "values as described in the docstring", said)
 
 
-def _limit(*, cpu_seconds: int, memory_bytes: int) -> None:
-    """What the kernel holds the process to, where it can: time, memory, file size."""
+def _set_limits(*, cpu_seconds: int, memory_bytes: int) -> None:
+    """Limit time, memory and file size, as far as the kernel can."""
     wanted = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, cpu_seconds), (resource.RLIMIT_FSIZE, LARGEST_FILE_BYTES)]
-    if sys.platform == "linux":  # private memory; address space would count what is merely mapped
+    if sys.platform == "linux":  # private memory; address space would count mapped files
         wanted.append((resource.RLIMIT_DATA, memory_bytes))
     for kind, value in wanted:
         _, hard = resource.getrlimit(kind)
@@ -145,7 +145,7 @@ def _limit(*, cpu_seconds: int, memory_bytes: int) -> None:
 
 
 def _no_network(event: str, _: tuple[Any, ...]) -> None:
-    """Python's own sockets are refused, for good: an audit hook cannot be taken away."""
+    """Refuse Python's sockets. An audit hook cannot be removed."""
     if event in _NETWORK:
         raise PermissionError(f"a check runs without a network ({event})")
 

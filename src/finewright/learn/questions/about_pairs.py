@@ -5,27 +5,27 @@ from itertools import pairwise
 
 from finewright.comparison.statistics import SIGNIFICANT, paired_p_value
 from finewright.learn.course import Question
-from finewright.learn.questions.builder import Answer, question
-from finewright.learn.run_history import Finished
+from finewright.learn.questions.builder import Answer, build_question
+from finewright.learn.run_history import FinishedRun
 
 
-def _pretraining_worth(runs: Sequence[Finished]) -> Question | None:
-    """The best tuned run against the best one from random weights."""
-    prepared_model, random = (_best([one for one in runs if one.from_random == wanted]) for wanted in (False, True))
-    if prepared_model is None or random is None:
+def _pretraining_worth(runs: Sequence[FinishedRun]) -> Question | None:
+    """The best pre-trained run against the best one from random weights."""
+    pretrained, random = (_best([one for one in runs if one.from_random == wanted]) for wanted in (False, True))
+    if pretrained is None or random is None:
         return None
-    a, b = prepared_model.measured.accuracy, random.measured.accuracy
-    points, majority = 100 * (a - b), prepared_model.measured.majority_accuracy
-    return question(
+    a, b = pretrained.measured.accuracy, random.measured.accuracy
+    points, majority = 100 * (a - b), pretrained.measured.majority_accuracy
+    return build_question(
         "pretraining-worth",
-        [prepared_model, random],
-        f"{prepared_model.label} reached {a:.1%} and {random.label} {b:.1%} on the same messages. What was pre-training worth?",
+        [pretrained, random],
+        f"{pretrained.label} reached {a:.1%} and {random.label} {b:.1%} on the same messages. What was pre-training worth?",
         (f"{points:+.1f} points of accuracy", f"{a:.1%} less {b:.1%}."),
         [
             (f"{-points:+.1f} points of accuracy", "The other way round: pre-trained less from scratch."),
             (
                 f"{100 * (a - majority):+.1f} points of accuracy",
-                f"That is the distance to always saying one label, {majority:.1%}.",
+                f"That is the distance to always predicting one label, {majority:.1%}.",
             ),
             (f"{100 * (a + b) / 2:+.1f} points of accuracy", "That is the mean of both, no difference."),
             (f"{100 * (1 - a):+.1f} points of accuracy", "That is what the better one still gets wrong."),
@@ -33,13 +33,13 @@ def _pretraining_worth(runs: Sequence[Finished]) -> Question | None:
     )
 
 
-def _told_apart(runs: Sequence[Finished]) -> Question | None:
+def _better_run(runs: Sequence[FinishedRun]) -> Question | None:
     """The two highest."""
     ordered = sorted(runs, key=lambda one: one.measured.accuracy, reverse=True)
     if len(ordered) < 2:
         return None
     a, b = ordered[:2]
-    right_a, right_b = a.right(), b.right()
+    right_a, right_b = a.correct_rows(), b.correct_rows()
     if not right_a or not right_b or len(right_a) != len(right_b):
         return None
     only_a = sum(x and not y for x, y in zip(right_a, right_b, strict=True))
@@ -55,21 +55,21 @@ def _told_apart(runs: Sequence[Finished]) -> Question | None:
     wrong = [(words, f"{says}, which does not say so.") for name, words in answers.items() if name != found]
     percents = f"{a.label} {a.measured.accuracy:.1%}, {b.label} {b.measured.accuracy:.1%}"
     text = f"{percents}, on the same {len(right_a):,} messages. Which is better, by the paired test at 5 %?"
-    return question("told-apart", [a, b], text, (answers[found], f"{says}."), wrong)
+    return build_question("told-apart", [a, b], text, (answers[found], f"{says}."), wrong)
 
 
-def _fits(runs: Sequence[Finished]) -> Question | None:
+def _fits(runs: Sequence[FinishedRun]) -> Question | None:
     """A budget between the smallest planned peak and the next."""
     peaks = sorted(((one.result.planned_peak_memory_bytes, one.label, one) for one in runs), key=lambda peak: peak[:2])
     if len(peaks) < 3 or peaks[0][0] <= 0 or peaks[1][0] < 1.02 * peaks[0][0]:
         return None
     budget = (peaks[0][0] + peaks[1][0]) / 2
     answers: list[Answer] = [(label, f"Its planned peak is {peak / 1e6:,.1f} MB.") for peak, label, _ in peaks]
-    text = f"A machine has {budget / 1e6:,.1f} MB to spare. Which of your ways fits, by its plan?"
-    return question("which-fits", [peaks[0][2]], text, answers[0], [answers[-1], *answers[1:-1]])
+    text = f"A machine has {budget / 1e6:,.1f} MB to spare. Which of your methods fits, by its plan?"
+    return build_question("which-fits", [peaks[0][2]], text, answers[0], [answers[-1], *answers[1:-1]])
 
 
-def _highest(runs: Sequence[Finished]) -> Question | None:
+def _highest(runs: Sequence[FinishedRun]) -> Question | None:
     ordered = sorted(runs, key=lambda one: one.measured.accuracy, reverse=True)
     if len(ordered) < 3 or ordered[0].measured.accuracy == ordered[1].measured.accuracy:
         return None
@@ -77,12 +77,14 @@ def _highest(runs: Sequence[Finished]) -> Question | None:
     for one in ordered:
         low, high = one.measured.accuracy_ci95
         answers.append((one.label, f"{one.measured.accuracy:.1%}, interval {low:.1%} to {high:.1%}."))
-    text = f"Which of your runs got the most {ordered[0].split} messages right? (Whether it is the best way is another question.)"
-    return question("most-right", [ordered[0]], text, answers[0], answers[1:])
+    text = (
+        f"Which of your runs got the most {ordered[0].split} messages right? (Whether it is the best method is another question.)"
+    )
+    return build_question("most-right", [ordered[0]], text, answers[0], answers[1:])
 
 
-def _times(runs: Sequence[Finished]) -> Question | None:
-    """The run that trained the most numbers against the one that trained the fewest."""
+def _times(runs: Sequence[FinishedRun]) -> Question | None:
+    """The run with the most trained parameters against the one with the fewest."""
     ordered = sorted(runs, key=lambda one: one.result.trainable_parameters)
     few, many = ordered[0], ordered[-1]
     if many.result.trainable_parameters < 2 * few.result.trainable_parameters:
@@ -92,10 +94,10 @@ def _times(runs: Sequence[Finished]) -> Question | None:
         return f"about {a / b:,.1f} times as many"
 
     a, b = many.result, few.result
-    return question(
+    return build_question(
         "how-many-times",
         [many, few],
-        f"How many times as many numbers did {many.label} train as {few.label}?",
+        f"How many times as many parameters did {many.label} train as {few.label}?",
         (
             times(a.trainable_parameters, b.trainable_parameters),
             f"{a.trainable_parameters:,} against {b.trainable_parameters:,}.",
@@ -109,29 +111,29 @@ def _times(runs: Sequence[Finished]) -> Question | None:
     )
 
 
-def _longest(runs: Sequence[Finished]) -> Question | None:
-    """Few trained numbers, but how much time?"""
-    prepared_model = [one for one in runs if not one.from_random]
-    if len(prepared_model) < 3:
+def _longest(runs: Sequence[FinishedRun]) -> Question | None:
+    """Few trained parameters, but how much time?"""
+    pretrained = [one for one in runs if not one.from_random]
+    if len(pretrained) < 3:
         return None
-    ordered = sorted(prepared_model, key=lambda one: one.result.train_seconds / one.result.epochs, reverse=True)
+    ordered = sorted(pretrained, key=lambda one: one.result.train_seconds / one.result.epochs, reverse=True)
     seconds = [one.result.train_seconds / one.result.epochs for one in ordered]
     if any(slow < 1.1 * fast for slow, fast in [*pairwise(seconds)][:1]):
         return None
     answers: list[Answer] = []
     for one, time in zip(ordered, seconds, strict=True):
-        answers.append((one.label, f"{time:.1f} s for each pass, with {one.result.trainable_parameters:,} trained numbers."))
-    text = "Which of your tuned runs took the longest for one pass over the messages?"
-    return question("longest-pass", [ordered[0]], text, answers[0], answers[1:])
+        answers.append((one.label, f"{time:.1f} s per epoch, with {one.result.trainable_parameters:,} trained parameters."))
+    text = "Which of your runs from pre-trained weights took the longest per epoch?"
+    return build_question("longest-pass", [ordered[0]], text, answers[0], answers[1:])
 
 
-def _best(runs: Sequence[Finished]) -> Finished | None:
+def _best(runs: Sequence[FinishedRun]) -> FinishedRun | None:
     return max(runs, key=lambda one: one.measured.accuracy, default=None)
 
 
-GROUP_KINDS: tuple[Callable[[Sequence[Finished]], Question | None], ...] = (
+GROUP_KINDS: tuple[Callable[[Sequence[FinishedRun]], Question | None], ...] = (
     _pretraining_worth,
-    _told_apart,
+    _better_run,
     _fits,
     _highest,
     _times,

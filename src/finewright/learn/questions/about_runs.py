@@ -10,21 +10,21 @@ from finewright.core.errors import UserError
 from finewright.learn.course import Question
 from finewright.learn.questions.about_pairs import GROUP_KINDS
 from finewright.learn.questions.about_scores import SCORE_KINDS
-from finewright.learn.questions.builder import adds, counts_agree, question
-from finewright.learn.run_history import MEMORY_PARTS, Finished
+from finewright.learn.questions.builder import adds_parameters, build_question, counts_agree
+from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
 
 SAME_LOSS = 0.01
-"""Losses whose ratio is nearer to 1 than this are said to have stayed."""
+"""Relative change below which a loss counts as unchanged."""
 NEAR = 0.1
-"""Of the plan's own number for what a question works out by a rule."""
+"""Relative tolerance between the plan and the rule that a question uses."""
 
 
-def _loss_fall(one: Finished) -> Question | None:
+def _loss_fall(one: FinishedRun) -> Question | None:
     losses = one.losses
     if len(losses) < 2 or losses[0][1] <= losses[-1][1]:
         return None
     (first_step, first), (last_step, last) = losses[0], losses[-1]
-    return question(
+    return build_question(
         "loss-fall",
         [one],
         f"By how much did the training loss of {one.name} ({one.label}) fall, from step {first_step:,} to step {last_step:,}?",
@@ -37,42 +37,42 @@ def _loss_fall(one: Finished) -> Question | None:
     )
 
 
-def _validation_loss(one: Finished) -> Question | None:
-    looks = one.validations
-    if len(looks) < 2 or looks[0][2] <= 0:
+def _validation_loss(one: FinishedRun) -> Question | None:
+    evaluations = one.validations
+    if len(evaluations) < 2 or evaluations[0][2] <= 0:
         return None
-    (first_step, _, first), (last_step, _, last) = looks[0], looks[-1]
+    (first_step, _, first), (last_step, _, last) = evaluations[0], evaluations[-1]
     says = f"{first:.3f} at step {first_step:,}, {last:.3f} at step {last_step:,}"
     found = "stayed" if abs(last / first - 1) <= SAME_LOSS else "rose" if last > first else "fell"
     answers = {"fell": "It fell", "rose": "It rose", "stayed": "It stayed within 1 % of where it was"}
-    more = ". When it rises while the training loss falls, examples are learnt by heart." if found == "rose" else "."
+    more = ". When it rises while the training loss falls, the examples are memorised." if found == "rose" else "."
     wrong = [(words, f"{says}, so it did not.") for name, words in answers.items() if name != found]
-    text = f"What did the validation loss of {one.name} ({one.label}) do from the first look at it to the last?"
-    return question("validation-loss", [one], text, (answers[found], f"{says}{more}"), wrong)
+    text = f"What did the validation loss of {one.name} ({one.label}) do from the first evaluation to the last?"
+    return build_question("validation-loss", [one], text, (answers[found], f"{says}{more}"), wrong)
 
 
-def _step_seconds(one: Finished) -> Question | None:
+def _step_seconds(one: FinishedRun) -> Question | None:
     r = one.result
 
     def words(seconds: float) -> str:
         return f"about {1000 * seconds:,.3g} ms" if seconds < 0.9995 else f"about {seconds:,.1f} s"
 
     each = r.train_seconds / r.steps
-    return question(
+    return build_question(
         "step-seconds",
         [one],
         f"{one.name} ({one.label}) trained for {r.train_seconds:,.1f} s and took {r.steps:,} steps. How long was a step?",
         (words(each), f"{r.train_seconds:,.1f} s / {r.steps:,}."),
         [
             (words(r.train_seconds / r.num_train / r.epochs), "So long for each message: a step has several."),
-            (words(r.train_seconds / r.epochs), f"So long for each of the {r.epochs:g} passes: a pass has many steps."),
+            (words(r.train_seconds / r.epochs), f"So long for each of the {r.epochs:g} epochs: an epoch has many steps."),
             (words(10 * each), f"Ten times too long: so {r.steps:,} steps would be {10 * r.train_seconds:,.1f} s."),
         ],
     )
 
 
-def _averages(one: Finished) -> Question | None:
-    """Where the plan has no more and no less: rows of an embedding that no text has are not averaged, 8 bits are fewer."""
+def _averages(one: FinishedRun) -> Question | None:
+    """Only where the plan agrees: unused rows of a trimmed embedding and 8-bit optimizers need less."""
     r = one.result
     trained = r.trainable_parameters
     if not counts_agree(r) or abs(one.plan.get("optimizer", 0) - 8 * trained) > NEAR * 8 * trained:
@@ -81,98 +81,98 @@ def _averages(one: Finished) -> Question | None:
     def words(num_bytes: float) -> str:
         return f"{num_bytes / 1e6:,.3f} MB"
 
-    return question(
+    return build_question(
         "adam-averages",
         [one],
-        f"{one.name} ({one.label}) trained {trained:,} numbers. How much do Adam's two averages of them take, in float32?",
-        (words(8 * trained), f"Two averages of 4 bytes for each of {trained:,} numbers; frozen numbers have none."),
+        f"{one.name} ({one.label}) trained {trained:,} parameters. How much do Adam's two averages of them take, in float32?",
+        (words(8 * trained), f"Two averages of 4 bytes for each of {trained:,} parameters; frozen parameters have none."),
         [
-            (words(8 * r.total_parameters), f"So much if all {r.total_parameters:,} numbers of the model were trained."),
+            (words(8 * r.total_parameters), f"So much if all {r.total_parameters:,} parameters of the model were trained."),
             (words(4 * trained), "That is one average; or the gradients, which are as many."),
-            (words(16 * trained), "That is everything that a trained number has: itself, its gradient and both averages."),
+            (words(16 * trained), "That is everything that a trained parameter has: itself, its gradient and both averages."),
         ],
     )
 
 
-TRAINING_KINDS: tuple[Callable[[Finished], Question | None], ...] = (_loss_fall, _validation_loss, _step_seconds, _averages)
+TRAINING_KINDS: tuple[Callable[[FinishedRun], Question | None], ...] = (_loss_fall, _validation_loss, _step_seconds, _averages)
 
 T = TypeVar("T")
 WIDTH_NAMES = ("hidden_size", "n_embd", "dim", "d_model")
 
 
-def make(runs: Sequence[Finished]) -> list[Question]:
-    """One question of each kind; the kinds take turns with the runs. `runs`: labelled, of one group, newest first."""
+def build_questions(runs: Sequence[FinishedRun]) -> list[Question]:
+    """Return one question of each kind, about different runs in turn. `runs`: labelled, comparable, newest first."""
     if not runs:
         return []
     made = []
     for number, kind in enumerate((*RUN_KINDS, *TRAINING_KINDS, *SCORE_KINDS)):
-        turned = [*runs[number % len(runs) :], *runs[: number % len(runs)]]
-        made.append(next((asked for asked in (_ask(kind, one) for one in turned) if asked), None))
-    made += [_ask(group_kind, runs) for group_kind in GROUP_KINDS]
+        rotated = [*runs[number % len(runs) :], *runs[: number % len(runs)]]
+        made.append(next((asked for asked in (_try_build(kind, one) for one in rotated) if asked), None))
+    made += [_try_build(group_kind, runs) for group_kind in GROUP_KINDS]
     return [asked for asked in made if asked]
 
 
-def _ask(kind: Callable[[T], Question | None], about: T) -> Question | None:
+def _try_build(kind: Callable[[T], Question | None], about: T) -> Question | None:
     try:
         return kind(about)
-    except (ValidationError, ArithmeticError, ValueError):  # a run's strange numbers make no question
+    except (ValidationError, ArithmeticError, ValueError):  # a run with unusual values gives no question
         return None
 
 
-def _trained_share(one: Finished) -> Question | None:
+def _trained_share(one: FinishedRun) -> Question | None:
     r = one.result
     if not counts_agree(r):
         return None
     adapted = r.trainable_parameters - r.head_parameters
     total = r.total_parameters
-    return question(
+    return build_question(
         "trained-share",
         [one],
-        f"Your run {one.name} ({one.label}): how many numbers were trained, the head included, as a share of the model's?",
+        f"Your run {one.name} ({one.label}): how many parameters were trained, the head included, as a share of the model's?",
         (f"{one.share:.3%}", f"{r.trainable_parameters:,} of {total:,}."),
         [
-            (f"{r.head_parameters / total:.3%}", f"That is the head alone: {r.head_parameters:,} numbers."),
+            (f"{r.head_parameters / total:.3%}", f"That is the head alone: {r.head_parameters:,} parameters."),
             (f"{1 - one.share:.3%}", "That is what is left of 100 %."),
             (f"{min(1.0, 10 * one.share):.3%}", f"Ten times too much, or all of it: trained were {r.trainable_parameters:,}."),
-            (f"{adapted / total / 10:.3%}", f"Too little: beside the head {adapted:,} numbers were trained."),
+            (f"{adapted / total / 10:.3%}", f"Too little: beside the head {adapted:,} parameters were trained."),
             (f"{one.share / 2:.3%}", "Half of what was trained."),
         ],
     )
 
 
-def _frozen_count(one: Finished) -> Question | None:
-    """Of a way that adds numbers, all of the model stays but the head."""
+def _frozen_count(one: FinishedRun) -> Question | None:
+    """A method that adds parameters leaves all of the model unchanged but the head."""
     r = one.result
     if not counts_agree(r):
         return None
-    frozen = r.total_parameters - (r.head_parameters if adds(one) else r.trainable_parameters)
+    frozen = r.total_parameters - (r.head_parameters if adds_parameters(one) else r.trainable_parameters)
     says = f"{r.total_parameters:,} in all, {r.trainable_parameters:,} trained"
-    if adds(one):
+    if adds_parameters(one):
         says += f", of which {r.trainable_parameters - r.head_parameters:,} were added and {r.head_parameters:,} are the head"
-    return question(
+    return build_question(
         "frozen-count",
         [one],
         f"How many of the model's parameters stayed as they were in {one.name} ({one.label})?",
         (f"{frozen:,}", f"{says}."),
         [
-            (f"{r.total_parameters - r.trainable_parameters:,}", f"The added numbers are no part of the model: {says}."),
+            (f"{r.total_parameters - r.trainable_parameters:,}", f"The added parameters are no part of the model: {says}."),
             (f"{r.trainable_parameters:,}", "That many were trained."),
-            (f"{r.total_parameters:,}", "That is the whole model; something was trained in every way, the head at least."),
+            (f"{r.total_parameters:,}", "That is the whole model; something is trained with every method, the head at least."),
             (f"{r.head_parameters:,}", "That is the head, which is always trained."),
             (f"{r.total_parameters // 2:,}", f"Half of the model: {says}."),
         ],
     )
 
 
-def _head_size(one: Finished) -> Question | None:
+def _head_size(one: FinishedRun) -> Question | None:
     r, num_labels = one.result, len(one.config.labels)
     width = _width(one)
     if r.head_parameters != num_labels * width:
         return None  # this head has a bias or more than one layer
-    return question(
+    return build_question(
         "head-size",
         [one],
-        f"The head of {one.name} has {r.head_parameters:,} numbers. How does that come about?",
+        f"The head of {one.name} has {r.head_parameters:,} parameters. How does that come about?",
         (f"{num_labels} labels x {width:,} numbers a token's state has", "One row for each label, as wide as a state."),
         [
             (
@@ -188,8 +188,8 @@ def _head_size(one: Finished) -> Question | None:
     )
 
 
-def _width(one: Finished) -> int:
-    """Of a token's state, as the saved model's config has it under one of the names in use; 0: it does not say."""
+def _width(one: FinishedRun) -> int:
+    """Return the hidden size from the saved model's config; 0 if it is not there."""
     try:
         config = one.folder.read_json(one.folder.model / "config.json")
         return next((width for name in WIDTH_NAMES if isinstance(width := config.get(name), int)), 0)
@@ -197,10 +197,10 @@ def _width(one: Finished) -> int:
         return 0
 
 
-def _first_loss(one: Finished) -> Question | None:
+def _first_loss(one: FinishedRun) -> Question | None:
     num_labels = len(one.config.labels)
     right = math.log(num_labels)
-    return question(
+    return build_question(
         "own-first-loss",
         [one],
         f"Which training loss could be expected at the very first step of {one.name}, with its {num_labels} labels?",
@@ -217,7 +217,7 @@ def _first_loss(one: Finished) -> Question | None:
     )
 
 
-def _plan_and_measured(one: Finished) -> Question | None:
+def _plan_and_measured(one: FinishedRun) -> Question | None:
     planned, measured = one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes
     if planned <= 0 or measured <= 0:
         return None
@@ -230,26 +230,26 @@ def _plan_and_measured(one: Finished) -> Question | None:
     }
     wrong = [(words, says) for name, words in answers.items() if name != found]
     text = f"The peak memory of {one.name} ({one.label}) was planned before it started. Where did the measured peak lie?"
-    return question("plan-and-measured", [one], text, (answers[found], says), wrong)
+    return build_question("plan-and-measured", [one], text, (answers[found], says), wrong)
 
 
-def _largest_part(one: Finished) -> Question | None:
+def _largest_part(one: FinishedRun) -> Question | None:
     parts = {part: one.plan.get(part, 0) for part in MEMORY_PARTS}
     largest = max(parts, key=lambda part: parts[part])
     if largest == "other" or sorted(parts.values())[-2] > 0.95 * parts[largest]:
         return None
     answers = {part: (part, f"{size / 1e6:,.1f} MB of {sum(parts.values()) / 1e6:,.1f}.") for part, size in parts.items()}
     text = f"In the plan of {one.name} ({one.label}), which part of the memory is the largest at the peak?"
-    return question("largest-part", [one], text, answers[largest], [a for part, a in answers.items() if part != largest])
+    return build_question("largest-part", [one], text, answers[largest], [a for part, a in answers.items() if part != largest])
 
 
-def _file_size(one: Finished) -> Question | None:
+def _file_size(one: FinishedRun) -> Question | None:
     r = one.result
 
     def words(size: float) -> str:
         return f"{size / 1e6:,.2f} MB"
 
-    return question(
+    return build_question(
         "file-size",
         [one],
         f"How large are the weights that {one.name} ({one.label}) saved?",
@@ -258,62 +258,62 @@ def _file_size(one: Finished) -> Question | None:
             f"{r.artifact_bytes:,} bytes, {r.artifact_bytes / (4 * r.total_parameters):.1%} of a whole model.",
         ),
         [
-            (words(4 * r.total_parameters), f"A whole model in float32: 4 bytes for each of {r.total_parameters:,} numbers."),
-            (words(16 * r.total_parameters), "What training all numbers takes: weight, gradient and two averages for each."),
+            (words(4 * r.total_parameters), f"A whole model in float32: 4 bytes for each of {r.total_parameters:,} parameters."),
+            (words(16 * r.total_parameters), "What training all parameters takes: weight, gradient and two averages for each."),
             (words(4 * r.head_parameters), "The head alone."),
             (words(2 * r.total_parameters), "A whole model in 16 bits."),
         ],
     )
 
 
-def _kept_step(one: Finished) -> Question | None:
-    looks = {step: accuracy for step, accuracy, _ in one.validations}
+def _kept_step(one: FinishedRun) -> Question | None:
+    evaluated = {step: accuracy for step, accuracy, _ in one.validations}
     best = one.result.best_step
-    if best not in looks or len(looks) < 2 or looks[best] < max(looks.values()):
+    if best not in evaluated or len(evaluated) < 2 or evaluated[best] < max(evaluated.values()):
         return None
     others = [
-        (f"step {step:,}", f"There it was {looks[step]:.1%} on validation.")
-        for step in sorted(looks, reverse=True)
+        (f"step {step:,}", f"There it was {evaluated[step]:.1%} on validation.")
+        for step in sorted(evaluated, reverse=True)
         if step != best
     ]
     others += [
-        ("step 1", "Nothing was looked at after the first step."),
+        ("step 1", "There was no evaluation after the first step."),
         ("all steps, as their mean", "One step's weights are kept."),
     ]
-    why = f"There validation accuracy was highest, {looks[best]:.1%}; a tie goes to the lower loss."
+    why = f"There validation accuracy was highest, {evaluated[best]:.1%}; a tie goes to the lower loss."
     text = f"Which weights did {one.name} ({one.label}) keep, of {one.result.steps:,} steps?"
-    return question(
+    return build_question(
         "kept-step", [one], text, (f"those of step {best:,}", why), [(f"those of {words}", why) for words, why in others]
     )
 
 
-def _reason(one: Finished) -> Question | None:
+def _reason(one: FinishedRun) -> Question | None:
     choices = [choice for choice in one.config.choices if choice.reason]
     if len({choice.reason for choice in choices}) < 3:
         return None
     asked = next((choice for choice in choices if choice.option == "training.learning_rate"), choices[-1])
     wrong = [(other.reason, f"That is why {other.option} is {other.value}.") for other in choices if other.reason != asked.reason]
     text = f"{one.name} ({one.label}) ran with {asked.option} = {asked.value}. Why, by its own words?"
-    return question("own-reason", [one], text, (asked.reason, "So it stands in the run's config.json."), wrong)
+    return build_question("own-reason", [one], text, (asked.reason, "So it stands in the run's config.json."), wrong)
 
 
-def _messages_a_step(one: Finished) -> Question | None:
+def _messages_a_step(one: FinishedRun) -> Question | None:
     r = one.result
     seen = r.num_train * r.epochs
-    return question(
+    return build_question(
         "messages-a-step",
         [one],
-        f"{one.name} took {r.steps:,} steps for {r.epochs:g} passes over {r.num_train:,} messages. How many messages had a step?",
+        f"{one.name} took {r.steps:,} steps for {r.epochs:g} epochs of {r.num_train:,} messages. How many messages had a step?",
         (f"about {seen / r.steps:.1f}", f"{r.num_train:,} x {r.epochs:g} / {r.steps:,}."),
         [
-            (f"about {r.num_train / r.steps / 2:.1f}", "Half of the messages of one pass, divided by the steps."),
-            (f"about {r.steps / r.epochs:.1f}", "That is the number of steps in a pass."),
+            (f"about {r.num_train / r.steps / 2:.1f}", "Half of the messages of one epoch, divided by the steps."),
+            (f"about {r.steps / r.epochs:.1f}", "That is the number of steps in an epoch."),
             (f"about {float(len(one.config.labels)):.1f}", "That is the number of labels."),
         ],
     )
 
 
-RUN_KINDS: tuple[Callable[[Finished], Question | None], ...] = (
+RUN_KINDS: tuple[Callable[[FinishedRun], Question | None], ...] = (
     _trained_share,
     _plan_and_measured,
     _frozen_count,

@@ -1,44 +1,44 @@
-"""Questions about what one of the learner's runs got right and wrong; every answer is computed."""
+"""Questions about the predictions of one of the learner's runs; every answer is computed."""
 
 from collections.abc import Callable, Sequence
 
 from finewright.learn.course import Question
-from finewright.learn.questions.builder import question
-from finewright.learn.run_history import Finished
+from finewright.learn.questions.builder import build_question
+from finewright.learn.run_history import FinishedRun
 from finewright.tasks.metrics import wilson_interval
 
 MOST_LISTED = 12
 """Labels in one question."""
 HALF, CLEARLY_WIDER = (0.45, 0.55), 0.65
-"""Of an interval's width: what is called half of it, and what nobody would."""
+"""Ratios of widths: what counts as half, and what clearly does not."""
 
 
-def _wrong_rows(one: Finished) -> Question | None:
+def _wrong_rows(one: FinishedRun) -> Question | None:
     m = one.measured
     num_right = round(m.accuracy * m.num_rows)
     by_majority = m.num_rows - round(m.majority_accuracy * m.num_rows)
-    return question(
+    return build_question(
         "wrong-rows",
         [one],
         f"{one.name} ({one.label}) reached {m.accuracy:.1%} on {m.num_rows:,} {one.split} messages. How many did it get wrong?",
         (f"{m.num_rows - num_right:,}", f"{num_right:,} of {m.num_rows:,} were right."),
         [
             (f"{num_right:,}", "That many were right."),
-            (f"{by_majority:,}", "That many would be wrong if it always said the most frequent label."),
+            (f"{by_majority:,}", "That many would be wrong if it always predicted the most frequent label."),
             (f"{round(100 * (1 - m.accuracy)):,}", "That is the percentage, not the number of messages."),
             (f"{m.num_rows:,}", "That is all of them."),
         ],
     )
 
 
-def _interval(one: Finished) -> Question | None:
+def _interval(one: FinishedRun) -> Question | None:
     m = one.measured
     num_right = m.accuracy * m.num_rows
 
     def words(bounds: Sequence[float]) -> str:
         return f"{bounds[0]:.1%} to {bounds[1]:.1%}"
 
-    return question(
+    return build_question(
         "own-interval",
         [one],
         f"{one.name} ({one.label}): {round(num_right):,} of {m.num_rows:,} right. Which is the 95 % interval of its accuracy?",
@@ -61,10 +61,10 @@ def _interval(one: Finished) -> Question | None:
     )
 
 
-def _majority(one: Finished) -> Question | None:
+def _majority(one: FinishedRun) -> Question | None:
     m = one.measured
     low, high = m.accuracy_ci95
-    says = f"The interval is {low:.1%} to {high:.1%}, always saying the most frequent label gives {m.majority_accuracy:.1%}"
+    says = f"The interval is {low:.1%} to {high:.1%}, always predicting the most frequent label gives {m.majority_accuracy:.1%}"
     answers = {
         "above": ("Yes: the whole interval lies above it", says),
         "below": ("No, it is worse: the whole interval lies below it", says),
@@ -72,20 +72,20 @@ def _majority(one: Finished) -> Question | None:
     }
     found = "above" if low > m.majority_accuracy else "below" if high < m.majority_accuracy else "within"
     wrong = [(words, f"{why}, which says otherwise.") for name, (words, why) in answers.items() if name != found]
-    text = f"Is {one.name} ({one.label}) better than always saying the most frequent label?"
-    return question("own-majority", [one], text, (answers[found][0], f"{says}."), wrong)
+    text = f"Is {one.name} ({one.label}) better than always predicting the most frequent label?"
+    return build_question("own-majority", [one], text, (answers[found][0], f"{says}."), wrong)
 
 
-def _hardest_label(one: Finished) -> Question | None:
+def _hardest_label(one: FinishedRun) -> Question | None:
     scores = sorted((label.f1, name) for name, label in one.measured.per_class.items() if label.num_rows)
     if len(scores) < 3 or scores[0][0] == scores[1][0]:
         return None
     answers = [(name, f"F1 {f1:.2f} on {one.measured.per_class[name].num_rows} messages.") for f1, name in scores]
     text = f"Which label was the hardest for {one.name} ({one.label}), by F1 on {one.split}?"
-    return question("hardest-label", [one], text, answers[0], [answers[1], answers[-1], answers[len(answers) // 2]])
+    return build_question("hardest-label", [one], text, answers[0], [answers[1], answers[-1], answers[len(answers) // 2]])
 
 
-def _confused(one: Finished) -> Question | None:
+def _confused(one: FinishedRun) -> Question | None:
     if not (read := _table(one)):
         return None
     names, table = read
@@ -97,18 +97,18 @@ def _confused(one: Finished) -> Question | None:
         return None
     answers = [(words, f"{count} message{'' if count == 1 else 's'}.") for count, words in pairs]
     text = f"Which mistake did {one.name} ({one.label}) make most often on {one.split}?"
-    return question("most-confused", [one], text, answers[0], [answers[1], answers[len(answers) // 2], answers[-1]])
+    return build_question("most-confused", [one], text, answers[0], [answers[1], answers[len(answers) // 2], answers[-1]])
 
 
-def _macro_f1(one: Finished) -> Question | None:
-    """Over the labels that occur or were said, as the result has it."""
+def _macro_f1(one: FinishedRun) -> Question | None:
+    """Over the labels that occur or were predicted."""
     if not (read := _table(one)):
         return None
     m, (names, table) = one.measured, read
     count = {name: sum(table[place]) + sum(row[place] for row in table) for place, name in enumerate(names)}
     scores = {name: label.f1 for name, label in m.per_class.items() if count[name]}
     if abs(sum(scores.values()) / len(scores) - m.macro_f1) > 0.0005:
-        return None  # the result counts in another way
+        return None  # the result averages differently
     by_rows = sum(label.f1 * label.num_rows for label in m.per_class.values()) / m.num_rows
     listed = ", ".join(f"{name} {f1:.3f}" for name, f1 in [*scores.items()][:MOST_LISTED])
     more = ", ..." if len(scores) > MOST_LISTED else ""
@@ -122,35 +122,35 @@ def _macro_f1(one: Finished) -> Question | None:
         (f"{max(scores.values()):.3f}", "That is the F1 of the easiest label alone."),
         (f"{m.accuracy:.3f}", "That is the accuracy: the share of all messages that is right."),
     ]
-    return question("macro-f1", [one], text, (f"{m.macro_f1:.3f}", f"The plain mean over {len(scores)} labels."), wrong)
+    return build_question("macro-f1", [one], text, (f"{m.macro_f1:.3f}", f"The plain mean over {len(scores)} labels."), wrong)
 
 
-def _largest_label(one: Finished) -> Question | None:
+def _largest_label(one: FinishedRun) -> Question | None:
     m = one.measured
     sizes = sorted(((label.num_rows, name) for name, label in m.per_class.items()), reverse=True)
     if len(sizes) < 3 or sizes[0][0] == sizes[1][0]:
         return None
     answers = [(name, f"{num_rows:,} of {m.num_rows:,} messages.") for num_rows, name in sizes]
-    text = f"Always saying one label is right for {m.majority_accuracy:.1%} of the {one.split} messages. Which label is that?"
-    return question("largest-label", [one], text, answers[0], [answers[1], answers[-1], answers[len(answers) // 2]])
+    text = f"Always predicting one label is right for {m.majority_accuracy:.1%} of the {one.split} messages. Which label is that?"
+    return build_question("largest-label", [one], text, answers[0], [answers[1], answers[-1], answers[len(answers) // 2]])
 
 
-def _table(one: Finished) -> tuple[list[str], list[list[int]]] | None:
-    """(labels, counts by true label and by what was said), or nothing when the table has no such shape."""
+def _table(one: FinishedRun) -> tuple[list[str], list[list[int]]] | None:
+    """Return (labels, counts by true and predicted label); None if the table is not square."""
     names, table = list(one.measured.per_class), one.measured.confusion
     square = len(table) == len(names) and all(len(row) == len(names) for row in table)
     return (names, table) if square else None
 
 
-def _found(one: Finished) -> Question | None:
-    """Recall, of the label of which the most messages were missed."""
+def _found(one: FinishedRun) -> Question | None:
+    """Recall of the label with the most missed messages."""
     if not (read := _table(one)):
         return None
     names, table = read
     place = max(range(len(names)), key=lambda i: sum(table[i]) - table[i][i])
     label, here, right = names[place], sum(table[place]), table[place][place]
     said = sum(row[place] for row in table)
-    return question(
+    return build_question(
         "found-of-label",
         [one],
         f"{here:,} {one.split} messages are {label}. How many of them did {one.name} ({one.label}) find?",
@@ -164,15 +164,15 @@ def _found(one: Finished) -> Question | None:
     )
 
 
-def _said(one: Finished) -> Question | None:
-    """Precision, of the label that was said the most."""
+def _said(one: FinishedRun) -> Question | None:
+    """Precision of the label that was predicted the most."""
     if not (read := _table(one)):
         return None
     names, table = read
     columns = [sum(row[place] for row in table) for place in range(len(names))]
     place = max(range(len(names)), key=lambda i: columns[i])
     label, said, here, right = names[place], columns[place], sum(table[place]), table[place][place]
-    return question(
+    return build_question(
         "said-label",
         [one],
         f"{one.name} ({one.label}) called {said:,} {one.split} messages {label}. How often was it right to say so?",
@@ -186,19 +186,19 @@ def _said(one: Finished) -> Question | None:
     )
 
 
-def _half_as_wide(one: Finished) -> Question | None:
-    """Not where nearly all or nearly none are right: there the width goes with one over the number itself."""
+def _half_as_wide(one: FinishedRun) -> Question | None:
+    """Not if nearly all or none are right: then the width is proportional to 1/n, not 1/sqrt(n)."""
     n = one.measured.num_rows
     low, high = one.measured.accuracy_ci95
     twice, four_times = (_width(one.measured.accuracy, times * n) / _width(one.measured.accuracy, n) for times in (2, 4))
     if not HALF[0] <= four_times <= HALF[1] or twice < CLEARLY_WIDER:
         return None
-    return question(
+    return build_question(
         "half-interval",
         [one],
         f"The interval of {one.name} ({one.label}) is {100 * (high - low):.1f} points wide, from {n:,} {one.split} messages. "
         "How many would make it about half as wide?",
-        (f"{4 * n:,}", "The width goes with one over the square root of their number."),
+        (f"{4 * n:,}", "The width is proportional to one over the square root of their number."),
         [
             (f"{2 * n:,}", "Twice as many make it narrower by a factor of 1.4 only."),
             (f"{n // 2:,}", "With fewer messages it becomes wider."),
@@ -212,10 +212,10 @@ def _width(accuracy: float, num_rows: int) -> float:
     return high - low
 
 
-def _one_message(one: Finished) -> Question | None:
+def _one_message(one: FinishedRun) -> Question | None:
     n = one.measured.num_rows
     low, high = one.measured.accuracy_ci95
-    return question(
+    return build_question(
         "one-message",
         [one],
         f"{one.name} was measured on {n:,} {one.split} messages. How many points of accuracy is one of them?",
@@ -231,7 +231,7 @@ def _one_message(one: Finished) -> Question | None:
     )
 
 
-SCORE_KINDS: tuple[Callable[[Finished], Question | None], ...] = (
+SCORE_KINDS: tuple[Callable[[FinishedRun], Question | None], ...] = (
     _majority,
     _wrong_rows,
     _interval,

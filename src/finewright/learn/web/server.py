@@ -1,7 +1,7 @@
 """The course as a local page: a server for this machine and this learner only.
 
-What it holds to: it listens on the loopback interface; nobody comes in without the token of this start; requests must name
-this host, posts must come from our own pages; paths are looked up among known names and never joined to a folder.
+Security rules: it listens on the loopback interface only; every request needs the token of this start; requests must name
+this host, and posts must come from its own pages; paths are looked up among known names and never joined to a folder.
 """
 
 import hmac
@@ -42,21 +42,21 @@ class _Refused(Exception):
 
 
 class Server:
-    """The page of one learner. `address` holds the token: whoever has it may do what the learner may."""
+    """The server of one learner. `address` contains the token, which grants full access."""
 
-    def __init__(self, desk: Workspace, *, port: int = 0) -> None:
+    def __init__(self, workspace: Workspace, *, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(32)
         try:
             self._http = _Http((HOST, port), _Handler)
         except OSError as error:
-            raise UserError(f"port {port} cannot be had: {error.strerror}", fix="--port 0 takes any that is free") from None
+            raise UserError(f"port {port} cannot be used: {error.strerror}", fix="--port 0 takes any that is free") from None
         self.port = self._http.server_address[1]
         self._http.guard = _Guard(self.token, self.port)
-        self._http.site = Site(desk)
+        self._http.site = Site(workspace)
 
     @property
     def address(self) -> str:
-        """What the learner opens."""
+        """Return the address that the learner opens."""
         return f"http://{HOST}:{self.port}/?token={self.token}"
 
     def run(self) -> None:
@@ -67,32 +67,32 @@ class Server:
             self._http.server_close()
 
     def start(self) -> None:
-        """Serve from a thread of its own, until `stop`."""
+        """Serve in a thread until `stop`."""
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """End what `start` began."""
+        """Stop the thread of `start`."""
         self._http.shutdown()
         self._http.server_close()
 
 
 class _Guard:
-    """Who may come in."""
+    """Checks the host, token and origin of requests."""
 
     def __init__(self, token: str, port: int) -> None:
         self.token = token
         self.hosts = (f"{HOST}:{port}", f"localhost:{port}")
         self.cookie = f"finewright-learn-{port}"  # cookies know no port: two servers must not share a name
 
-    def require_host(self, headers: Any) -> str:
-        """The host asked for must be ours: another name that leads here is somebody else's page."""
+    def check_host(self, headers: Any) -> str:
+        """Return the Host header. Refuse other hosts, which would be DNS rebinding."""
         hosts = headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0] not in self.hosts:
             raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, "this server answers to its own address only")
         return hosts[0]
 
-    def require_token(self, headers: Any) -> None:
-        """The cookie of this start."""
+    def check_token(self, headers: Any) -> None:
+        """Refuse requests without the cookie of this start."""
         for line in headers.get_all("Cookie") or []:
             for pair in line.split(";"):
                 name, _, value = pair.strip().partition("=")
@@ -101,11 +101,11 @@ class _Guard:
         raise _Refused(HTTPStatus.FORBIDDEN, "open the address that the terminal shows: it holds the key")
 
     def is_token(self, value: str) -> bool:
-        """Whether it is the token, compared in constant time."""
+        """Return whether `value` is the token, in constant time."""
         return hmac.compare_digest(value.encode("utf-8", "replace"), self.token.encode())
 
-    def require_own_page(self, headers: Any, *, host: str) -> None:
-        """A form must come from a page of ours."""
+    def check_own_page(self, headers: Any, *, host: str) -> None:
+        """Refuse forms from other pages."""
         origins = headers.get_all("Origin") or []
         site = headers.get("Sec-Fetch-Site", "same-origin")
         if origins != [f"http://{host}"] or site != "same-origin":
@@ -118,7 +118,7 @@ class _Http(ThreadingHTTPServer):
     site: Site
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is the browser's business."""
+        """Ignore broken connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,28 +132,28 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server
 
     def do_GET(self) -> None:
-        """Pages, pictures, and the way in."""
+        """Answer pages, pictures and the first request with the token."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """Forms."""
+        """Answer forms."""
         self._answer(self._post)
 
     def _get(self) -> Reply:
-        self._ours.guard.require_host(self.headers)
+        self._ours.guard.check_host(self.headers)
         path, _, query = self.path.partition("?")
         if path == "/" and query.startswith("token="):
             if not self._ours.guard.is_token(query.removeprefix("token=")):
                 raise _Refused(HTTPStatus.FORBIDDEN, "this key is of another start: open the address that the terminal shows")
             cookie = f"{self._ours.guard.cookie}={self._ours.guard.token}; HttpOnly; SameSite=Strict; Path=/"
-            return Reply.html(pages.enter(), cookie=cookie)
-        self._ours.guard.require_token(self.headers)
+            return Reply.html(pages.render("enter.html"), cookie=cookie)
+        self._ours.guard.check_token(self.headers)
         return self._ours.site.get(self._path())
 
     def _post(self) -> Reply:
-        host = self._ours.guard.require_host(self.headers)
-        self._ours.guard.require_own_page(self.headers, host=host)
-        self._ours.guard.require_token(self.headers)
+        host = self._ours.guard.check_host(self.headers)
+        self._ours.guard.check_own_page(self.headers, host=host)
+        self._ours.guard.check_token(self.headers)
         return self._ours.site.post(self._path(), self._form())
 
     def _path(self) -> str:
@@ -177,14 +177,17 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             reply = make()
         except _Refused as refused:
-            reply = Reply.html(pages.plain(refused.status.phrase, refused.why), status=refused.status)
+            reply = Reply.html(
+                pages.render("message.html", title=refused.status.phrase, sentence=refused.why), status=refused.status
+            )
         except UserError as error:
             reply = Reply.html(
-                pages.page("Not possible", "<h1>Not possible</h1>", notes=[str(error)]), status=HTTPStatus.CONFLICT
+                pages.render("base.html", title="Not possible", place="", notes=[str(error)]), status=HTTPStatus.CONFLICT
             )
         except Exception:
-            words = pages.plain("This should not happen", "Please report it; the terminal's commands may still work.")
-            reply = Reply.html(words, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+            sentence = "Please report it; the terminal's commands may still work."
+            text = pages.render("message.html", title="This should not happen", sentence=sentence)
+            reply = Reply.html(text, status=HTTPStatus.INTERNAL_SERVER_ERROR)
         self._send(reply)
 
     def _send(self, reply: Reply) -> None:
@@ -197,10 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Faults that the standard library finds, such as an unknown verb, get our headers too."""
+        """Send errors of the standard library, such as an unknown verb, with the same headers."""
         self.close_connection = True
         status = HTTPStatus(code)
-        self._send(Reply.html(pages.plain(status.phrase, "This server knows GET and POST."), status=status))
+        text = pages.render("message.html", title=status.phrase, sentence="This server knows GET and POST.")
+        self._send(Reply.html(text, status=status))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent: a log would hold the token."""
+        """Log nothing: a log would contain the token."""

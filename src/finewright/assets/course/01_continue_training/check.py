@@ -12,7 +12,7 @@ WIDTH, VOCABULARY, NUM_LABELS = 32, 50, 3
 
 
 def network() -> tuple[Any, nn.Linear]:
-    """A GPT-2 of two blocks and a fresh head."""
+    """A GPT-2 of two layers and a fresh head."""
     config = GPT2Config(vocab_size=VOCABULARY, n_positions=16, n_embd=WIDTH, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
     config.embd_pdrop = config.attn_pdrop = config.resid_pdrop = 0.0
     head = nn.Linear(WIDTH, NUM_LABELS, bias=False)

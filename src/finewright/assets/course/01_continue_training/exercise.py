@@ -1,6 +1,6 @@
 """Lesson 1: continue training a pre-trained model on a task.
 
-Write the three functions. `finewright learn check 1` looks at them; `python learn/01_continue_training.py` then trains
+Write the three functions. `finewright learn check 1` checks them; `python learn/01_continue_training.py` then trains
 `mini` on the tickets with your code, about a minute.
 
 Letters in shapes: B texts, T tokens of the longest text, H numbers per token, C labels.
@@ -62,5 +62,7 @@ if __name__ == "__main__":
 
     before = accuracy()
     losses = train(body, head, plain("train"), lr=3e-4)
-    rows = [["before", before, losses[0]], ["after one pass over the messages", accuracy(), sum(losses[-10:]) / 10]]
-    practice.keep(__file__, title="mini on the tickets", headings=["when", "validation accuracy", "training loss"], rows=rows)
+    rows = [["before", before, losses[0]], ["after one epoch", accuracy(), sum(losses[-10:]) / 10]]
+    practice.save_table(
+        __file__, title="mini on the tickets", headings=["when", "validation accuracy", "training loss"], rows=rows
+    )

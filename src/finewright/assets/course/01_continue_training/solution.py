@@ -1,4 +1,4 @@
-"""Lesson 1: one way to write it."""
+"""Lesson 1: one possible solution."""
 
 import torch
 from torch import Tensor, nn

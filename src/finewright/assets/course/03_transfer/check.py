@@ -49,7 +49,7 @@ def _check_loading(learner: Any, expect: Any, folder: Path) -> bool:
         words = {True: "the stored ones", False: "other ones"}
         held &= expect.true(f"`{name}`: its weights", equal == wanted, expected=words[wanted], found=words[equal], wrong=wrong)
         kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters()}
-        held &= expect.equal(f"`{name}`: type of its numbers", "/".join(sorted(kinds)), "float32", wrong="keeps_bfloat16")
+        held &= expect.equal(f"`{name}`: type of its parameters", "/".join(sorted(kinds)), "float32", wrong="keeps_bfloat16")
         held &= expect.equal(f"`{name}`: labels", model.config.num_labels, NUM_LABELS, wrong={2: "labels_left_at_two"})
         held &= expect.equal(f"`{name}`: padding id", model.config.pad_token_id, 0, wrong={None: "no_padding_id"})
     return held
@@ -66,8 +66,8 @@ def _check_curve(learner: Any, expect: Any, folder: Path) -> None:
         start = sum(model(**one).loss.item() for one in validation) / 2
     modes.clear()
     curve = learner.learning_curve(model, train, validation, 3e-3)
-    looked, stepped = sum(not grad for _, grad in modes), [training for training, grad in modes if grad]
-    wrong = "looks_in_training_mode" if any(training for training, grad in modes if not grad) else ""
+    evaluated, stepped = sum(not grad for _, grad in modes), [training for training, grad in modes if grad]
+    wrong = "evaluates_in_training_mode" if any(training for training, grad in modes if not grad) else ""
     expect.equal("`learning_curve`: one number before and one after every step", len(curve), 41, wrong={40: "misses_the_start"})
     with torch.no_grad():
         model.eval()
@@ -77,10 +77,12 @@ def _check_curve(learner: Any, expect: Any, folder: Path) -> None:
     fell = curve[-1] < 0.8 * curve[0]
     expect.true("`learning_curve`: the loss falls", fell, expected="it falls", found=f"{curve[0]:.2f} to {curve[-1]:.2f}")
     dropout = len(stepped) == 40 and all(stepped)
-    said = f"{sum(stepped)} of {len(stepped)} steps with dropout, {looked} looks without gradients"
-    wanted = "40 of 40 steps with dropout, 82 looks without gradients"
+    said = f"{sum(stepped)} of {len(stepped)} steps with dropout, {evaluated} evaluations without gradients"
+    wanted = "40 of 40 steps with dropout, 82 evaluations without gradients"
     named = "steps_without_dropout" if len(stepped) == 40 and not dropout else ""
-    expect.true("`learning_curve`: how it looks and steps", dropout and looked == 82, expected=wanted, found=said, wrong=named)
+    expect.true(
+        "`learning_curve`: how it evaluates and steps", dropout and evaluated == 82, expected=wanted, found=said, wrong=named
+    )
 
 
 def _config_of_classifier() -> GPT2Config:

@@ -1,4 +1,4 @@
-"""Lesson 3: one way to write it."""
+"""Lesson 3: one possible solution."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def from_scratch(folder: Path, num_labels: int) -> Any:
 
 
 def learning_curve(model: Any, batches: list[Batch], validation: list[Batch], lr: float) -> list[float]:
-    """Look, then step and look again."""
+    """Evaluate, then step and evaluate again."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     curve = [_loss(model, validation)]
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Takes the type that is stored: a small step no longer changes a number of 16 bits."""
+"""Takes the stored dtype: a small step no longer changes a number of 16 bits."""
 
 from solution import *
 from transformers import AutoModelForSequenceClassification

@@ -1,4 +1,4 @@
-"""Switches dropout off to look and never on again."""
+"""Switches dropout off to evaluate and never on again."""
 
 import torch
 from solution import *
@@ -8,14 +8,14 @@ def learning_curve(model, batches, validation, lr):
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     model.eval()
 
-    def look():
+    def evaluate():
         with torch.no_grad():
             return sum(model(**batch).loss.item() for batch in validation) / len(validation)
 
-    curve = [look()]
+    curve = [evaluate()]
     for batch in batches:
         model(**batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        curve.append(look())
+        curve.append(evaluate())
     return curve

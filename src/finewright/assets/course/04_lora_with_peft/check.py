@@ -20,7 +20,7 @@ KNOWN_SCALES = {1.0: "alpha_left_at_default", 2.0: "alpha_16", 0.25: "upside_dow
 def check(learner: Any, expect: Any) -> None:
     """Counts on the shape of GPT-2 small, behaviour on a small GPT-2."""
     by_hand = learner.count_by_hand(768, 8, 12)
-    known = {(24_576, 24_576): "one_block", (294_912, 442_368): "key_counted_too", (294_912, 147_456): "one_of_two"}
+    known = {(24_576, 24_576): "one_layer", (294_912, 442_368): "key_counted_too", (294_912, 147_456): "one_of_two"}
     expect.equal("`count_by_hand` for GPT-2 small: fused, and query with value", by_hand, (294_912, 294_912), wrong=known)
     more = learner.count_by_hand(100, 4, 3)
     expect.equal("`count_by_hand` for another shape", more, (4_800, 4_800))
@@ -40,11 +40,11 @@ def _check_counts(learner: Any, expect: Any) -> bool:
     trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     head = sum(count for name, count in trained.items() if "score" in name)
     body = sum(trained.values()) - head
-    what = "`add_lora` on GPT-2 small: trained numbers, without the head"
+    what = "`add_lora` on GPT-2 small: trained parameters, without the head"
     counted = expect.equal(what, body, 294_912, wrong=KNOWN_COUNTS)
-    headed = expect.equal("`add_lora`: trained numbers of the head", head, 768 * NUM_LABELS, wrong={0: "head_frozen"})
+    headed = expect.equal("`add_lora`: trained parameters of the head", head, 768 * NUM_LABELS, wrong={0: "head_frozen"})
     share = body / 124_439_808
-    expect.note(f"You train {body:,} of 124,439,808 numbers: {share:.3%}.")
+    expect.note(f"You train {body:,} of 124,439,808 parameters: {share:.3%}.")
     return counted and headed
 
 

@@ -1,8 +1,8 @@
-"""Lesson 4: LoRA with PEFT: GPT-2 small as a text classifier, about 0.2 % of its numbers trained.
+"""Lesson 4: LoRA with PEFT: GPT-2 small as a text classifier, about 0.2 % of its parameters trained.
 
-Write the four functions. `finewright learn check 4` looks at them. Then
+Write the four functions. `finewright learn check 4` checks them. Then
 `python learn/04_lora_with_peft.py` counts on GPT-2 small and trains `mini` on the tickets, once with your LoRA and once
-with all numbers, about two minutes; `python learn/04_lora_with_peft.py gpt2` trains GPT-2 itself, which takes long on a CPU.
+with all parameters, about two minutes; `python learn/04_lora_with_peft.py gpt2` trains GPT-2 itself, which takes long on a CPU.
 """
 
 from typing import Any
@@ -30,20 +30,20 @@ def load_gpt2(num_labels: int) -> Any:
 
 
 def add_lora(model: Any) -> Any:
-    """The model with LoRA beside the attention's projection to query, key and value, `c_attn`, in every block.
+    """The model with LoRA beside the attention's projection to query, key and value, `c_attn`, in every layer.
 
     Rank 8, alpha 32, for sequence classification, so that the head is trained too. Returns a PeftModel.
     """
     raise NotImplementedError
 
 
-def count_by_hand(width: int, rank: int, num_blocks: int) -> tuple[int, int]:
+def count_by_hand(width: int, rank: int, num_layers: int) -> tuple[int, int]:
     """How many numbers LoRA trains, computed without a model; the head does not count.
 
-    LoRA on a layer from `a` to `b` numbers has two matrices, (rank, a) and (b, rank).
-    First: one LoRA on the fused layer, from `width` to 3 * width, as PEFT does it.
+    LoRA on a linear layer from `a` to `b` numbers has two matrices, (rank, a) and (b, rank).
+    First: one LoRA on the fused projection, from `width` to 3 * width, as PEFT does it.
     Second: two LoRAs, on query and on value, each from `width` to `width`.
-    Returns both, each over all blocks.
+    Returns both, each over all layers.
     """
     raise NotImplementedError
 
@@ -67,7 +67,7 @@ if __name__ == "__main__":
     num_labels = len(practice.labels())
     model = add_lora(load_gpt2(num_labels))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) - 768 * num_labels
-    print(f"GPT-2 small: {trained:,} of 124,439,808 numbers, {trained / 124_439_808:.3%}; by hand {count_by_hand(768, 8, 12)}")
+    print(f"GPT-2 small: {trained:,} of 124,439,808 parameters, {trained / 124_439_808:.3%}; by hand {count_by_hand(768, 8, 12)}")
 
     folder = "openai-community/gpt2" if "gpt2" in sys.argv else practice.MINI
 
@@ -83,9 +83,9 @@ if __name__ == "__main__":
     batches, validation = practice.batches("train", folder=folder) * 2, practice.batches("validation", folder=folder, size=64)
     rows = []
     lora_lr, full_lr = (1e-3, 1e-4) if "gpt2" in sys.argv else (3e-3, 3e-4)  # a small network stands higher learning rates
-    for name, model, lr in (("LoRA", add_lora(fresh()), lora_lr), ("all numbers", fresh(), full_lr)):
+    for name, model, lr in (("LoRA", add_lora(fresh()), lora_lr), ("all parameters", fresh(), full_lr)):
         train(model, batches, lr)
         numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
         rows.append([name, f"{numbers:,}", practice.accuracy(model, validation)])
-    headings = ["way", "trained numbers, with the head", "validation accuracy"]
-    practice.keep(__file__, title="your LoRA and all numbers, two passes", headings=headings, rows=rows)
+    headings = ["method", "trained parameters, with the head", "validation accuracy"]
+    practice.save_table(__file__, title="your LoRA and all parameters, two epochs", headings=headings, rows=rows)

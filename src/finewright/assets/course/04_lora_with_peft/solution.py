@@ -1,4 +1,4 @@
-"""Lesson 4: one way to write it."""
+"""Lesson 4: one possible solution."""
 
 from typing import Any
 
@@ -17,15 +17,15 @@ def add_lora(model: Any) -> Any:
     return get_peft_model(model, config)
 
 
-def count_by_hand(width: int, rank: int, num_blocks: int) -> tuple[int, int]:
+def count_by_hand(width: int, rank: int, num_layers: int) -> tuple[int, int]:
     """rank x (w + 3w) and 2 x rank x (w + w): both are 4 x rank x w."""
     fused = rank * (width + 3 * width)
     separate = 2 * rank * (width + width)
-    return num_blocks * fused, num_blocks * separate
+    return num_layers * fused, num_layers * separate
 
 
 def train(model: Any, batches: list[Batch], lr: float) -> list[float]:
-    """The loop of lesson 1 over fewer numbers."""
+    """The loop of lesson 1 over fewer parameters."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
     model.train()
     losses = []

@@ -1,4 +1,4 @@
-"""LoRA beside every layer of the blocks."""
+"""LoRA on every linear module."""
 
 from peft import LoraConfig, TaskType, get_peft_model
 from solution import *

@@ -1,4 +1,4 @@
-"""Trains every number there is, frozen or not."""
+"""Trains every parameter there is, frozen or not."""
 
 import solution
 from solution import *

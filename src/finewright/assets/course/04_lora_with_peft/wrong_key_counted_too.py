@@ -3,5 +3,5 @@
 from solution import *
 
 
-def count_by_hand(width, rank, num_blocks):
-    return num_blocks * rank * 4 * width, num_blocks * 3 * rank * 2 * width
+def count_by_hand(width, rank, num_layers):
+    return num_layers * rank * 4 * width, num_layers * 3 * rank * 2 * width

@@ -1,4 +1,4 @@
-"""Thaws everything again: LoRA and all numbers of the base at once."""
+"""Thaws everything again: LoRA and all parameters of the base at once."""
 
 import solution
 from solution import *

@@ -1,4 +1,4 @@
-"""c_proj is the name of two layers in every block."""
+"""c_proj is the name of two modules in every transformer layer."""
 
 from peft import LoraConfig, TaskType, get_peft_model
 from solution import *

@@ -11,8 +11,8 @@ KNOWN_TOP = {
     21_263_616: "final_norm_frozen",
     124_439_808: "nothing_frozen",
     21_265_152 + 38_597_376 + 786_432: "embeddings_thawed",
-    14_177_280: "one_block_short",
-    28_353_024: "one_block_too_many",
+    14_177_280: "one_layer_short",
+    28_353_024: "one_layer_too_many",
 }
 
 
@@ -41,15 +41,17 @@ def _check_counts(learner: Any, expect: Any) -> bool:
         trained = {key: p.numel() for key, p in model.named_parameters() if p.requires_grad}
         head = sum(count for key, count in trained.items() if key.startswith("score."))
         body = sum(trained.values()) - head
-        held &= expect.equal(f"`{name}(model, 3)` on GPT-2 small: trained numbers, without the head", body, wanted, wrong=known)
-        held &= expect.equal(f"`{name}`: trained numbers of the head", head, HEAD, wrong={0: "head_frozen"})
-        blocks = sorted({int(key.split(".")[2]) for key in trained if key.startswith("transformer.h.")})
+        held &= expect.equal(
+            f"`{name}(model, 3)` on GPT-2 small: trained parameters, without the head", body, wanted, wrong=known
+        )
+        held &= expect.equal(f"`{name}`: trained parameters of the head", head, HEAD, wrong={0: "head_frozen"})
+        layers = sorted({int(key.split(".")[2]) for key in trained if key.startswith("transformer.h.")})
         want = [9, 10, 11] if name == "train_top" else [0, 1, 2]
         turned = {(0, 1, 2): "bottom_for_top", (9, 10, 11): "top_for_bottom"}
-        held &= expect.equal(f"`{name}(model, 3)`: trained blocks, of 0 to 11", tuple(blocks), tuple(want), wrong=turned)
+        held &= expect.equal(f"`{name}(model, 3)`: trained layers, of 0 to 11", tuple(layers), tuple(want), wrong=turned)
     learner.train_top(model, 0)
     none = [key for key, p in model.named_parameters() if p.requires_grad and ".h." in key]
-    what = "`train_top(model, 0)` trains no block"
+    what = "`train_top(model, 0)` trains no layer"
     return held & expect.equal(what, len({key.split(".")[2] for key in none}), 0, wrong={12: "minus_zero"})
 
 
@@ -57,11 +59,11 @@ def _check_shares(learner: Any, expect: Any) -> None:
     model = small()
     model.requires_grad_(False)
     found = learner.shares(model)
-    total, block, norm = 124_439_808, 7_087_872, 1_536
-    wanted = [(number * block + norm) / total for number in range(13)]
-    expect.equal("`shares`: one for 0 to 12 blocks", len(found), 13, wrong={12: "starts_at_one"})
-    with_head = [(number * block + norm + HEAD) / (total + HEAD) for number in range(13)]
-    without_norm = [number * block / total for number in range(13)]
+    total, layer, norm = 124_439_808, 7_087_872, 1_536
+    wanted = [(number * layer + norm) / total for number in range(13)]
+    expect.equal("`shares`: one for 0 to 12 layers", len(found), 13, wrong={12: "starts_at_one"})
+    with_head = [(number * layer + norm + HEAD) / (total + HEAD) for number in range(13)]
+    without_norm = [number * layer / total for number in range(13)]
     wrong = "head_counted" if _close(found, with_head) else "final_norm_left_out" if _close(found, without_norm) else ""
     said = f"{found[3]:.4%} for three" if len(found) > 3 else "too few"
     expect.true("`shares`: GPT-2 small", _close(found, wanted), expected=f"{wanted[3]:.4%} for three", found=said, wrong=wrong)
@@ -73,7 +75,7 @@ def _check_shares(learner: Any, expect: Any) -> None:
     expect.equal("`nearest`: the choice for 16 %", learner.nearest(wanted, 0.16), 3, wrong={2: "rounds_down"})
     expect.equal("`nearest`: the choice for 18 %", learner.nearest(wanted, 0.18), 3, wrong=known)
     expect.note(
-        f"Whole blocks give {wanted[2]:.1%}, {wanted[3]:.1%} or {wanted[4]:.1%}: 16 % is not among them, 17.1 % is nearest."
+        f"Whole layers give {wanted[2]:.1%}, {wanted[3]:.1%} or {wanted[4]:.1%}: 16 % is not among them, 17.1 % is nearest."
     )
 
 

@@ -1,9 +1,9 @@
-"""Lesson 5: freeze the lower blocks of GPT-2 small and train the top ones; then turn it round.
+"""Lesson 5: freeze the lower layers of GPT-2 small and train the top ones; then turn it round.
 
-Write the four functions. `finewright learn check 5` looks at them; `python learn/05_layer_freezing.py` then trains `mini`
+Write the four functions. `finewright learn check 5` checks them; `python learn/05_layer_freezing.py` then trains `mini`
 with its top half and with its bottom half, about two minutes.
 
-`model` is a GPT2ForSequenceClassification: `model.transformer.wte` and `.wpe` are the embeddings, `.h` the blocks from the
+`model` is a GPT2ForSequenceClassification: `model.transformer.wte` and `.wpe` are the embeddings, `.h` the layers from the
 bottom up, `.ln_f` the final norm, `model.score` the head.
 """
 
@@ -13,18 +13,18 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 
-def train_top(model: Any, num_blocks: int) -> None:
-    """In place: only the top `num_blocks` blocks, the final norm and the head are to be trained; all else is frozen."""
+def train_top(model: Any, num_layers: int) -> None:
+    """In place: only the top `num_layers` layers, the final norm and the head are to be trained; all else is frozen."""
     raise NotImplementedError
 
 
-def train_bottom(model: Any, num_blocks: int) -> None:
-    """In place, the other way round: only the bottom `num_blocks` blocks and the head are to be trained."""
+def train_bottom(model: Any, num_layers: int) -> None:
+    """In place, the other way round: only the bottom `num_layers` layers and the head are to be trained."""
     raise NotImplementedError
 
 
 def shares(model: Any) -> list[float]:
-    """For 0, 1, 2, ... up to all blocks: which share of the model is trained by that many blocks and the final norm.
+    """For 0, 1, 2, ... up to all layers: which share of the model is trained by that many layers and the final norm.
 
     The head counts neither as trained nor as part of the model: it is always trained and depends on the task.
     Returns one number from 0 to 1 for each choice; `model` is left as it is.
@@ -57,5 +57,5 @@ if __name__ == "__main__":
             optimizer.zero_grad()
         reached = practice.accuracy(model, practice.batches("validation", size=64))
         rows.append([name, f"{sum(p.numel() for p in trained):,}", reached])
-    headings = ["trained", "numbers, with the head", "validation accuracy"]
-    practice.keep(__file__, title="mini on the tickets, two passes", headings=headings, rows=rows)
+    headings = ["trained", "parameters, with the head", "validation accuracy"]
+    practice.save_table(__file__, title="mini on the tickets, two epochs", headings=headings, rows=rows)

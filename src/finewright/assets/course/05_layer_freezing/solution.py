@@ -1,19 +1,19 @@
-"""Lesson 5: one way to write it."""
+"""Lesson 5: one possible solution."""
 
 from typing import Any
 
 from torch import nn
 
 
-def train_top(model: Any, num_blocks: int) -> None:
+def train_top(model: Any, num_layers: int) -> None:
     """All off, then on where it is wanted."""
-    blocks = model.transformer.h
-    _only(model, [*blocks[len(blocks) - num_blocks :], model.transformer.ln_f, model.score])
+    layers = model.transformer.h
+    _only(model, [*layers[len(layers) - num_layers :], model.transformer.ln_f, model.score])
 
 
-def train_bottom(model: Any, num_blocks: int) -> None:
-    """The gradient still passes through the frozen blocks above; it is only not kept there."""
-    _only(model, [*model.transformer.h[:num_blocks], model.score])
+def train_bottom(model: Any, num_layers: int) -> None:
+    """The gradient still passes through the frozen layers above; it is only not kept there."""
+    _only(model, [*model.transformer.h[:num_layers], model.score])
 
 
 def _only(model: Any, parts: list[nn.Module]) -> None:
@@ -23,9 +23,9 @@ def _only(model: Any, parts: list[nn.Module]) -> None:
 
 
 def shares(model: Any) -> list[float]:
-    """All blocks are of one size."""
-    total, block, norm = (_size(part) for part in (model.transformer, model.transformer.h[0], model.transformer.ln_f))
-    return [(number * block + norm) / total for number in range(len(model.transformer.h) + 1)]
+    """All layers are of one size."""
+    total, layer, norm = (_size(part) for part in (model.transformer, model.transformer.h[0], model.transformer.ln_f))
+    return [(number * layer + norm) / total for number in range(len(model.transformer.h) + 1)]
 
 
 def _size(part: nn.Module) -> int:

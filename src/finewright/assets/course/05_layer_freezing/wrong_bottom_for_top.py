@@ -1,9 +1,9 @@
-"""Takes the first blocks: GPT-2 counts from the bottom."""
+"""Takes the first layers: GPT-2 counts from the bottom."""
 
 import solution
 from solution import *
 
 
-def train_top(model, num_blocks):
-    blocks = model.transformer.h
-    solution._only(model, [*blocks[:num_blocks], model.transformer.ln_f, model.score])
+def train_top(model, num_layers):
+    layers = model.transformer.h
+    solution._only(model, [*layers[:num_layers], model.transformer.ln_f, model.score])

@@ -4,9 +4,9 @@ import solution
 from solution import *
 
 
-def train_top(model, num_blocks):
-    blocks = model.transformer.h
+def train_top(model, num_layers):
+    layers = model.transformer.h
     solution._only(
         model,
-        [*blocks[len(blocks) - num_blocks :], model.transformer.ln_f, model.score, model.transformer.wte, model.transformer.wpe],
+        [*layers[len(layers) - num_layers :], model.transformer.ln_f, model.score, model.transformer.wte, model.transformer.wpe],
     )

@@ -1,9 +1,9 @@
-"""Forgets the final norm above the blocks."""
+"""Forgets the final norm above the layers."""
 
 import solution
 from solution import *
 
 
-def train_top(model, num_blocks):
-    blocks = model.transformer.h
-    solution._only(model, [*blocks[len(blocks) - num_blocks :], model.score])
+def train_top(model, num_layers):
+    layers = model.transformer.h
+    solution._only(model, [*layers[len(layers) - num_layers :], model.score])

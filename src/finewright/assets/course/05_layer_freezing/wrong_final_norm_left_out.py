@@ -1,8 +1,8 @@
-"""Counts the blocks alone."""
+"""Counts the layers alone."""
 
 from solution import *
 
 
 def shares(model):
-    block, total = (sum(p.numel() for p in part.parameters()) for part in (model.transformer.h[0], model.transformer))
-    return [number * block / total for number in range(len(model.transformer.h) + 1)]
+    layer, total = (sum(p.numel() for p in part.parameters()) for part in (model.transformer.h[0], model.transformer))
+    return [number * layer / total for number in range(len(model.transformer.h) + 1)]

@@ -4,6 +4,6 @@ import solution
 from solution import *
 
 
-def train_top(model, num_blocks):
-    blocks = model.transformer.h
-    solution._only(model, [*blocks[len(blocks) - num_blocks :], model.transformer.ln_f])
+def train_top(model, num_layers):
+    layers = model.transformer.h
+    solution._only(model, [*layers[len(layers) - num_layers :], model.transformer.ln_f])

@@ -1,9 +1,9 @@
-"""blocks[-0:] is every block."""
+"""layers[-0:] is every layer."""
 
 import solution
 from solution import *
 
 
-def train_top(model, num_blocks):
-    blocks = model.transformer.h
-    solution._only(model, [*blocks[-num_blocks:], model.transformer.ln_f, model.score])
+def train_top(model, num_layers):
+    layers = model.transformer.h
+    solution._only(model, [*layers[-num_layers:], model.transformer.ln_f, model.score])

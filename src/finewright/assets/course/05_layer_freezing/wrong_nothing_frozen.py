@@ -3,6 +3,6 @@
 from solution import *
 
 
-def train_top(model, num_blocks):
-    for part in [*model.transformer.h[len(model.transformer.h) - num_blocks :], model.transformer.ln_f, model.score]:
+def train_top(model, num_layers):
+    for part in [*model.transformer.h[len(model.transformer.h) - num_layers :], model.transformer.ln_f, model.score]:
         part.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Leaves out the choice of no block."""
+"""Leaves out the choice of no layer."""
 
 import solution
 from solution import *

@@ -4,5 +4,5 @@ import solution
 from solution import *
 
 
-def train_bottom(model, num_blocks):
-    solution._only(model, [*model.transformer.h[len(model.transformer.h) - num_blocks :], model.score])
+def train_bottom(model, num_layers):
+    solution._only(model, [*model.transformer.h[len(model.transformer.h) - num_layers :], model.score])

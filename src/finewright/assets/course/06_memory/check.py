@@ -1,4 +1,4 @@
-"""What lesson 6 asks: bytes of each way, a real 4-bit quantisation, the sum for seven billion."""
+"""What lesson 6 asks: bytes of each method, a real 4-bit quantisation, the sum for seven billion."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Lesson 6: where the memory goes, and how 7 billion parameters fit into 8 GB.
 
-Write the six functions; all sizes are bytes. `finewright learn check 6` looks at them; `python learn/06_memory.py` then
+Write the six functions; all sizes are bytes. `finewright learn check 6` checks them; `python learn/06_memory.py` then
 does the sum for Llama 7B.
 """
 
@@ -14,12 +14,12 @@ NF4 = torch.tensor(
 
 
 def full_bytes(num_parameters: int) -> int:
-    """Training all numbers in float32 with Adam: each has its weight, its gradient and Adam's two averages, 4 bytes apiece."""
+    """Training all parameters in float32 with Adam: each has its weight, its gradient and Adam's two averages, 4 bytes apiece."""
     raise NotImplementedError
 
 
 def lora_bytes(num_frozen: int, num_trained: int) -> int:
-    """LoRA: frozen numbers in bfloat16, 2 bytes and nothing else; trained ones as above."""
+    """LoRA: frozen parameters in bfloat16, 2 bytes and nothing else; trained ones as above."""
     raise NotImplementedError
 
 
@@ -49,17 +49,17 @@ def nf4_bits(block: int = 64, group: int = 256) -> float:
 
 def qlora_bytes(num_quantised: int, num_plain: int, num_trained: int) -> float:
     """QLoRA: quantised weights in nf4_bits() each; what is not quantised, such as embeddings and norms, in bfloat16;
-    trained numbers as in `full_bytes`."""
+    trained parameters as in `full_bytes`."""
     raise NotImplementedError
 
 
 if __name__ == "__main__":
-    blocks = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)  # Llama 7B: attention and MLP of 32 blocks
+    blocks = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)  # Llama 7B: attention and MLP of 32 layers
     plain = 2 * 32000 * 4096 + (2 * 32 + 1) * 4096  # embedding, output layer, norms
     lora = 32 * 2 * 8 * (4096 + 4096)  # rank 8 on query and value
     print(f"Llama 7B has {blocks + plain:,} parameters")
     for name, size in (
-        ("all numbers, float32, Adam", full_bytes(blocks + plain)),
+        ("all parameters, float32, Adam", full_bytes(blocks + plain)),
         ("LoRA on bfloat16", lora_bytes(blocks + plain, lora)),
         ("QLoRA", qlora_bytes(blocks, plain, lora)),
     ):

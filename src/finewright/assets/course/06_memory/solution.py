@@ -1,4 +1,4 @@
-"""Lesson 6: one way to write it."""
+"""Lesson 6: one possible solution."""
 
 import torch
 from torch import Tensor

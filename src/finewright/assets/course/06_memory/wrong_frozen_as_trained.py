@@ -1,4 +1,4 @@
-"""Gives frozen numbers gradients and averages."""
+"""Gives frozen parameters gradients and averages."""
 
 import solution
 from solution import *

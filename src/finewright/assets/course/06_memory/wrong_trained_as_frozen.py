@@ -1,4 +1,4 @@
-"""Counts the trained numbers as if they were frozen."""
+"""Counts the trained parameters as if they were frozen."""
 
 from solution import *
 

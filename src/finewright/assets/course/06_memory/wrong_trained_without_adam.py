@@ -1,4 +1,4 @@
-"""Trained numbers need gradients and Adam's averages."""
+"""Trained parameters need gradients and Adam's averages."""
 
 import solution
 from solution import *

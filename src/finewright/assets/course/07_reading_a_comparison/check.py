@@ -110,7 +110,9 @@ def _check_verdict(learner: Any, expect: Any) -> None:
     what = "`better`: intervals overlap, yet the test tells them apart"
     expect.true(what, pairs == [("a", "b")], expected="a over b", found=shown, wrong=wrong)
     rng = random.Random(0)  # among these 28 pairs some fall below 0.05 by luck, as one in twenty does
-    chance = {f"way {i}": [rng.random() < 0.8 for _ in range(200)] for i in range(8)}
+    chance = {f"method {i}": [rng.random() < 0.8 for _ in range(200)] for i in range(8)}
     lucky = learner.better(chance)
     said = f"{len(lucky)} pairs" if lucky else "no pair"
-    expect.true("`better`: eight ways that are equally good", not lucky, expected="no pair", found=said, wrong="each_pair_alone")
+    expect.true(
+        "`better`: eight methods that are equally good", not lucky, expected="no pair", found=said, wrong="each_pair_alone"
+    )

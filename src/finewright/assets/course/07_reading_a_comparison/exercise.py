@@ -1,7 +1,7 @@
-"""Lesson 7: read a comparison honestly: how sure is an accuracy, and is one way better than another?
+"""Lesson 7: read a comparison honestly: how sure is an accuracy, and is one method better than another?
 
 Write the four functions. scipy may be used: `scipy.stats.binomtest` does most of the work.
-`finewright learn check 7` looks at them; `python learn/07_reading_a_comparison.py` then reads your own runs.
+`finewright learn check 7` checks them; `python learn/07_reading_a_comparison.py` then reads your own runs.
 """
 
 
@@ -11,17 +11,17 @@ def interval(num_right: int, num_rows: int) -> tuple[float, float]:
 
 
 def p_value(right_a: list[bool], right_b: list[bool]) -> float:
-    """How likely a difference at least this large is, up or down, if both ways are equally good.
+    """How likely a difference at least this large is, up or down, if both methods are equally good.
 
-    Both lists say, for the same rows in the same order, whether a way was right. Rows on which both are right, or both
-    wrong, say nothing about which is better; on the others an equally good way wins half the time (McNemar's exact test).
+    Both lists say, for the same rows in the same order, whether a method was right. Rows on which both are right, or both
+    wrong, say nothing about which is better; on the others an equally good method wins half the time (McNemar's exact test).
     1.0 when there is no such row.
     """
     raise NotImplementedError
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """p-values made fit for looking at several of them at once, by Holm's method, in the given order.
+    """p-values corrected for testing several pairs at once, by Holm's method, in the given order.
 
     The smallest of n is multiplied by n, the next by n - 1, and so on; none may be smaller than one before it in that
     order, and none is above 1.
@@ -30,9 +30,9 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def better(right: dict[str, list[bool]], level: float = 0.05) -> list[tuple[str, str]]:
-    """Every pair (better, worse) of ways of which that can be said: its p-value after Holm over all pairs is below `level`.
+    """Every pair (better, worse) of methods of which that can be said: its p-value after Holm over all pairs is below `level`.
 
-    right: a way's name, and for every row whether it was right. The pairs may come in any order.
+    right: a method's name, and for every row whether it was right. The pairs may come in any order.
     """
     raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Lesson 7: one way to write it."""
+"""Lesson 7: one possible solution."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""Calls ways different only when their intervals do not touch: a paired test sees more."""
+"""Calls methods different only when their intervals do not touch: a paired test sees more."""
 
 from solution import *
 

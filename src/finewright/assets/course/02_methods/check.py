@@ -38,7 +38,7 @@ def check(learner: Any, expect: Any) -> None:
 def _check_start(expect: Any, update: Any, plain: Any, x: Any, *, trained: dict[str, Any]) -> bool:
     count, hand = sum(p.numel() for p in trained.values()), RANK * (IN + OUT)
     known = {hand + IN * OUT + OUT: "base_learns"}
-    counted = expect.equal("`LowRank`: trained numbers, rank x (in + out)", count, hand, wrong=known)
+    counted = expect.equal("`LowRank`: trained parameters, rank x (in + out)", count, hand, wrong=known)
     shapes = {name: tuple(getattr(update, name, torch.empty(0)).shape) for name in ("down", "up")}
     shaped = expect.equal("`LowRank`: shapes of `down` and `up`", tuple(shapes.values()), ((RANK, IN), (OUT, RANK)))
     if not shaped:

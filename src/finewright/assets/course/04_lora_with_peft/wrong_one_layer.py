@@ -1,8 +1,8 @@
-"""Counts one block."""
+"""Counts one layer."""
 
 import solution
 from solution import *
 
 
-def count_by_hand(width, rank, num_blocks):
+def count_by_hand(width, rank, num_layers):
     return solution.count_by_hand(width, rank, 1)

@@ -1,6 +1,6 @@
-"""Lesson 2: two ways of training few numbers, by hand: a low-rank update and a soft prompt.
+"""Lesson 2: two methods of training few parameters, by hand: a low-rank update and a soft prompt.
 
-Write the class and the two functions. `finewright learn check 2` looks at them.
+Write the class and the two functions. `finewright learn check 2` checks them.
 """
 
 import torch
@@ -12,7 +12,7 @@ class LowRank(nn.Module):
 
     What it computes for x of shape (..., in): `layer(x)` plus alpha / rank times x, first through `down`, then through `up`.
 
-    layer: nn.Linear with weight (out, in); its numbers are frozen.
+    layer: nn.Linear with weight (out, in); its parameters are frozen.
     down: parameter (rank, in), starts small and random.
     up: parameter (out, rank), starts at zero, so that at first nothing is changed.
     """
@@ -34,7 +34,7 @@ def merge(update: LowRank) -> nn.Linear:
 def with_prompt(prompt: Tensor, embedded: Tensor) -> Tensor:
     """The same trained prompt in front of every text.
 
-    prompt: (P, H), P learnt vectors that stand where embeddings of tokens would. embedded: (B, T, H), the texts' embeddings.
+    prompt: (P, H), P learned vectors that stand where embeddings of tokens would. embedded: (B, T, H), the texts' embeddings.
     Returns (B, P + T, H); gradients reach `prompt`.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Both matrices start at random: the model is changed before it has learnt anything."""
+"""Both matrices start at random: the model is changed before it has learned anything."""
 
 import solution
 import torch

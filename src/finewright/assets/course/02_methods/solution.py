@@ -1,4 +1,4 @@
-"""Lesson 2: one way to write it."""
+"""Lesson 2: one possible solution."""
 
 import copy
 

@@ -42,7 +42,7 @@ def test_ways_are_classes_with_checked_knobs():
 
 
 def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
-    with pytest.raises(UserError, match=r"train\.lrr: unknown knob; did you mean 'lr'"):
+    with pytest.raises(UserError, match=r"train\.lrr: unknown option; did you mean 'lr'"):
         finewright.train("t.csv", model="x", options={"train.lrr": 1})
 
 

@@ -81,7 +81,7 @@ def test_knobs_of_one_way_stand_under_its_name():
         ({"lora": 5}, "wanted knobs of this way, found 5"),
         ({"full": {"training": {"learning_rate": 1}}}, "this way is not compared"),
         ({"method": {"rank": 4}}, "knobs of a method belong to one way of several"),
-        ({"lora": {"data": {"max_length": 4}}}, "unknown knob"),
+        ({"lora": {"data": {"max_length": 4}}}, "unknown option"),
     ],
 )
 def test_wrong_knobs_are_refused(tree, message):

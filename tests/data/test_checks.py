@@ -40,7 +40,7 @@ def test_a_label_unseen_in_training_names_its_rows():
     finding = found(test=[("fifth", "a"), ("sixth", "z"), ("seventh", "z")])["unseen_label"]
     assert finding.rows == ("test.csv:3", "test.csv:4")
     assert "2 test rows have labels that never occur in training: 'z'" in finding.message
-    assert "data.ignore_unseen=true" in finding.fix
+    assert "data.drop_unseen_labels=true" in finding.fix
 
 
 def test_an_unseen_label_is_shown_with_the_one_it_was_meant_to_be():
@@ -84,9 +84,9 @@ def test_one_is_said_as_one():
     assert seen["unseen_label"].message == "1 test row has a label that never occurs in training: 'z'"
     assert seen["single_row"].message == "1 label has one training row: A"
     assert "'A' (1 row)" in seen["twin_labels"].message
-    (none,) = checks.check_truncation([0, 3], limit=5, kept="start", places=["t.csv:2", "t.csv:3"])
+    (none,) = checks.check_truncation([0, 3], limit=5, side="right", places=["t.csv:2", "t.csv:3"])
     assert none.message == "1 text has no token: nothing of it would reach the model"
-    (cut,) = checks.check_truncation([9, 3], limit=5, kept="start", places=["t.csv:2", "t.csv:3"])
+    (cut,) = checks.check_truncation([9, 3], limit=5, side="right", places=["t.csv:2", "t.csv:3"])
     assert cut.message == "t.csv: 1 of 2 texts (50.0%) is longer than 5 tokens"
 
 
@@ -169,19 +169,19 @@ def test_single_rows_and_small_splits():
 
 def test_truncation_says_count_share_and_end():
     (finding,) = checks.check_truncation(
-        [3, 9, 12, 1], limit=8, kept="start", places=["a.csv:2", "a.csv:3", "a.csv:4", "a.csv:5"]
+        [3, 9, 12, 1], limit=8, side="right", places=["a.csv:2", "a.csv:3", "a.csv:4", "a.csv:5"]
     )
     assert finding.message == "a.csv: 2 of 4 texts (50.0%) are longer than 8 tokens"
     assert finding.rows == ("a.csv:3", "a.csv:4")
     assert finding.fix.startswith("the end is cut off")
-    (finding,) = checks.check_truncation([9, 3], limit=8, kept="end", places=["a.csv:2", "a.csv:3"])
+    (finding,) = checks.check_truncation([9, 3], limit=8, side="left", places=["a.csv:2", "a.csv:3"])
     assert finding.fix.startswith("the start is cut off")
-    assert checks.check_truncation([8, 3], limit=8, kept="end", places=["a.csv:2", "a.csv:3"]) == []
-    assert checks.check_truncation([], limit=8, kept="end", places=[]) == []
+    assert checks.check_truncation([8, 3], limit=8, side="left", places=["a.csv:2", "a.csv:3"]) == []
+    assert checks.check_truncation([], limit=8, side="left", places=[]) == []
 
 
 def test_a_text_without_tokens_is_an_error():
-    (finding,) = checks.check_truncation([0, 2], limit=8, kept="end", places=["a.csv:2", "a.csv:3"])
+    (finding,) = checks.check_truncation([0, 2], limit=8, side="left", places=["a.csv:2", "a.csv:3"])
     assert (finding.severity, finding.rows) == ("error", ("a.csv:2",))
 
 

@@ -129,14 +129,14 @@ def plain_steps(lengths, *, budget, gradient_accumulation_steps, seed, epochs):
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 90), st.integers(1, 4), st.sampled_from([0.2, 1, 2.5]))
 def test_steps_are_what_going_through_the_rows_makes(lengths, budget, gradient_accumulation_steps, epochs):
-    options = {"memory_budget": budget, "gradient_accumulation_steps": gradient_accumulation_steps, "seed": 3, "epochs": epochs}
+    options = {"budget": budget, "gradient_accumulation_steps": gradient_accumulation_steps, "seed": 3, "epochs": epochs}
     made, wanted = packing.schedule_updates(lengths, **options), plain_steps(lengths, **options)
     assert list(made) == wanted
     assert list(made[1:-1]) == wanted[1:-1]
     assert list(made[:2][-1:]) == wanted[:2][-1:]
     assert list(packing.schedule_updates(lengths, max_steps=3, **options)) == wanted[:3]
     cut = [replace(step, batches=packing.split_micro_batches(step.batches, lengths, times=2)) for step in wanted]
-    assert list(made.halved(lengths, times=2)) == cut
+    assert list(made.split_micro_batches(lengths, times=2)) == cut
     with pytest.raises(IndexError):
         made[len(wanted)]
     assert all(type(row) is int for step in made for rows in step.batches for row in rows)

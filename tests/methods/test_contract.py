@@ -74,7 +74,7 @@ def test_unknown_way_offers_the_nearest():
 
 
 def test_unknown_knob_offers_the_nearest():
-    with pytest.raises(UserError, match=r"method\.rnak: unknown knob; did you mean 'rank'\?"):
+    with pytest.raises(UserError, match=r"method\.rnak: unknown option; did you mean 'rank'\?"):
         methods.build_method("lora", {"rnak": 8})
 
 

@@ -100,7 +100,8 @@ def test_an_open_number_of_blocks_is_a_small_one(options, tried):
 def test_what_was_pinned_is_left_open():
     told = give(way("prompt"), planned(weights=100, activations=2000), tokens_per_micro_batch=512, gradient_checkpointing="off")
     assert told.startswith(
-        "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, or train.checkpoint_act"
+        "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, "
+        "or training.gradient_checkpointing left open"
     )
 
 

@@ -65,7 +65,10 @@ def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
             [],
         )
         assert ("config.json suggests" in made.sentences()[0]) == (name in taken)
-        assert defaults.default_learning_rate(TrainingConfig(lr=2e-4), method=method, choices=made, config=config) == (2e-4, [])
+        assert defaults.default_learning_rate(TrainingConfig(learning_rate=2e-4), method=method, choices=made, config=config) == (
+            2e-4,
+            [],
+        )
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,6 @@ def test_wider_networks_get_lower_rates(way, width, taken):
 def test_a_rate_outside_the_range_is_warned_about_with_the_range():
     method = methods.build_method("full", {})
     assert defaults.default_learning_rate(TrainingConfig(), method=method, choices=Decisions()) == (method.learning_rate, [])
-    rate, warnings = defaults.default_learning_rate(TrainingConfig(lr=0.5), method=method, choices=Decisions())
+    rate, warnings = defaults.default_learning_rate(TrainingConfig(learning_rate=0.5), method=method, choices=Decisions())
     assert rate == 0.5
     assert warnings == ["learning rate 0.5 is far outside full's usual range, 1e-06 to 0.001"]

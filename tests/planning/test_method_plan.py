@@ -37,7 +37,7 @@ def look(place, name="lora", *, known=None, **options):
 
 
 def test_no_weights_are_wanted_and_everything_is_decided(place):
-    found, dataset, findings = look(place, train={"epochs": 2})
+    found, dataset, findings = look(place, training={"epochs": 2})
     assert findings == []
     assert [len(found.splits[name].ids) for name in ("train", "validation", "test")] == [
         len(dataset.train),

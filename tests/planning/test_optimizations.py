@@ -36,7 +36,7 @@ def choose(prepared_model, *, epochs=3, memory_bytes=1 << 30, **options):
     plain = {"warmup_ratio": 0, "lr_scheduler": "linear", "weight_decay": 0, "max_grad_norm": 1, "early_stopping_patience": 0}
     schedule = loop.TrainingSchedule(steps, lr=1e-3, evaluate_every=len(steps) // epochs, **plain)
     return optimizations.choose_optimizations(
-        prepared_model, train=TrainingConfig(**options), memory_bytes=memory_bytes, texts=texts, schedule=schedule
+        prepared_model, options=TrainingConfig(**options), memory_bytes=memory_bytes, texts=texts, schedule=schedule
     )
 
 

@@ -137,7 +137,7 @@ def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str,
 def run_data_options(spec: ComparisonSpec, dataset: Dataset, *, test: bool = True) -> dict[str, Any]:
     """How a member reads its folder: the columns are ours, and nothing is held out that the splits do not have."""
     given = spec.options.get("data", {})
-    own = {"text_column": None, "label_column": None, "drop_bad": False, "ignore_unseen": False}
+    own = {"text_column": None, "label_column": None, "skip_invalid_rows": False, "drop_unseen_labels": False}
     own |= {} if dataset.validation else {"validation_fraction": 0.0}
     own |= {} if dataset.test and test else {"test_fraction": 0.0}
     return config.build_options(DataConfig, {**given, **own}, prefix="data").model_dump()

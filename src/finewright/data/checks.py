@@ -47,7 +47,7 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
 
 
 def check_truncation(
-    lengths: Sequence[int], *, limit: int, kept: Literal["start", "end"], places: Sequence[str]
+    lengths: Sequence[int], *, limit: int, side: Literal["right", "left"], places: Sequence[str]
 ) -> list[Finding]:
     """Texts that are cut to `limit` tokens, and texts that have no token at all. `lengths`: before cutting."""
     cut = tuple(place for length, place in zip(lengths, places, strict=True) if length > limit)
@@ -61,8 +61,8 @@ def check_truncation(
         file = places[0].split(":")[0]
         share = f"{len(cut):,} of {counted(len(lengths), 'text')} ({len(cut) / len(lengths):.1%})"
         message = f"{file}: {share} {'is' if len(cut) == 1 else 'are'} longer than {limit} tokens"
-        end = "the end is cut off" if kept == "start" else "the start is cut off"
-        fix = f"{end}; --set data.max_length=N keeps more, --set data.keep_end={str(kept == 'start').lower()} the other end"
+        end, other = ("the end", "left") if side == "right" else ("the start", "right")
+        fix = f"{end} is cut off; --set data.max_length=N keeps more, --set data.truncation_side={other} the other end"
         found.append(Finding("truncated", "warning", message, cut, fix))
     return found
 
@@ -122,7 +122,7 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
             names = ", ".join(_with_nearest(label, dataset.labels) for label in sorted({row.label for row in unseen}))
             have = "has a label that never occurs" if len(unseen) == 1 else "have labels that never occur"
             message = f"{counted(len(unseen), f'{name} row')} {have} in training: {names}"
-            fix = "add training rows for them, or leave them out with --set data.ignore_unseen=true"
+            fix = "add training rows for them, or leave them out with --set data.drop_unseen_labels=true"
             yield Finding("unseen_label", "error", message, _places(unseen), fix)
     counts = Counter(row.label for row in dataset.train)
     single = [row for row in dataset.train if counts[row.label] == 1]

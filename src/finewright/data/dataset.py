@@ -73,7 +73,7 @@ def read_dataset(source: str | Path, *, options: DataConfig, test: str | Path | 
             splits["train"], splits[name], said = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
             notes.append(said)
     labels, kind = _sorted_labels({row.label for row in splits["train"]})
-    if options.ignore_unseen:
+    if options.drop_unseen_labels:
         notes += _leave_out_unseen(splits, labels)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
@@ -184,8 +184,8 @@ def _label_rows(records: list[Record], *, options: DataConfig, file: str, notes:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
             rows.append(Example(text, names.setdefault(label, label), record.where))
-    if faults and not options.drop_bad:
-        raise base.combine_faults(faults, "mend these rows, or leave them out with --set data.drop_bad=true")
+    if faults and not options.skip_invalid_rows:
+        raise base.combine_faults(faults, "mend these rows, or leave them out with --set data.skip_invalid_rows=true")
     if faults:
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
     if spaced := sum(isinstance(value, str) and value != value.strip() != "" for value in values):

@@ -144,7 +144,7 @@ class _Epoch:
         passes = _passes(self.order, self.cuts[self.updates[index] : self.updates[index + 1] + 1])
         return Update(self.number + (index + 1) / (len(self.updates) - 1), tuple(passes))
 
-    def halved(self, lengths: Sequence[int], *, times: int) -> "_Epoch":
+    def split_micro_batches(self, lengths: Sequence[int], *, times: int) -> "_Epoch":
         """Halves keep their rows in order, so only cuts are added."""
         parts = [split_micro_batches([rows], lengths, times=times) for rows in _passes(self.order, self.cuts)]
         firsts = np.cumsum([0, *map(len, parts)])
@@ -174,9 +174,11 @@ class UpdateSchedule(Sequence[Update]):
         epoch = bisect.bisect_right(self._starts, number) - 1
         return self._epochs[epoch].step(number - self._starts[epoch])
 
-    def halved(self, lengths: Sequence[int], *, times: int) -> "UpdateSchedule":
+    def split_micro_batches(self, lengths: Sequence[int], *, times: int) -> "UpdateSchedule":
         """The same updates in smaller passes, as `halved` makes them."""
-        return UpdateSchedule([epoch.halved(lengths, times=times) for epoch in self._epochs], self._starts, self._numbers)
+        return UpdateSchedule(
+            [epoch.split_micro_batches(lengths, times=times) for epoch in self._epochs], self._starts, self._numbers
+        )
 
 
 def schedule_updates(

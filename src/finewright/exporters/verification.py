@@ -61,7 +61,7 @@ class ExportCheck:
 def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> ExportCheck:
     config = run.read_json(run.config)
     texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
-    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["keep_end"]}
+    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["truncation_side"] == "left"}
     exact = Predictor.load(run.model, bfloat16=False, **reading)
     exact_scores = scores = exact.score(texts)
     if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision

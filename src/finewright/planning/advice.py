@@ -96,7 +96,7 @@ def _most_blocks(method: Method, options: dict[str, Any], *, settings: RunConfig
 
     wanted = options.get("num_layers", 0)
     wanted = _OPEN_BLOCKS if wanted is None else wanted
-    if wanted < 2 or options.get("share") or too_many(1):
+    if wanted < 2 or options.get("trainable_fraction") or too_many(1):
         return None
     most = 1 + bisect.bisect_left(range(2, wanted), True, key=too_many)
     return most, needs[most]

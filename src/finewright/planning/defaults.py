@@ -34,7 +34,7 @@ class Decisions:
 
     def sentences(self) -> list[str]:
         """`knob = value: reason` for each."""
-        return [f"{choice['knob']} = {choice['value']}: {choice['reason']}" for choice in self.made]
+        return [f"{choice['option']} = {choice['value']}: {choice['reason']}" for choice in self.made]
 
 
 def choose_precision(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> str:

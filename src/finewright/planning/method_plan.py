@@ -105,14 +105,13 @@ def encode_splits(
             [row.text for row in rows],
             targets=task.targets(row.label for row in rows),
             limit=limit,
-            keep_end=settings.data.keep_end,
+            keep_end=settings.data.truncation_side == "left",
             keep=True,
             known=known,
         )
         findings += checks.alike(splits[name].ids, rows, name=name)
-        kept = "end" if settings.data.keep_end else "start"
         findings += checks.check_truncation(
-            splits[name].lengths_uncut, limit=limit, kept=kept, places=[row.where for row in rows]
+            splits[name].lengths_uncut, limit=limit, side=settings.data.truncation_side, places=[row.where for row in rows]
         )
     return splits, findings
 

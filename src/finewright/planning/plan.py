@@ -240,7 +240,7 @@ def _updates(
 
 def _cut(updates: packing.UpdateSchedule, lengths: Sequence[int], setup: MemorySetup) -> packing.UpdateSchedule:
     """The same updates in the passes of a setup."""
-    return updates.halved(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
+    return updates.split_micro_batches(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
 
 
 def _chains(first: MemorySetup, *, longest: int, settings: RunConfig) -> list[list[MemorySetup]]:

@@ -45,7 +45,7 @@ class Run:
             self._predictor = Predictor.load(
                 self.folder.model,
                 limit=self._config["max_length"],
-                keep_end=self._config["settings"]["data"]["keep_end"],
+                keep_end=self._config["settings"]["data"]["truncation_side"] == "left",
                 bfloat16=self._config["precision"] == "bfloat16",
             )
         return self._predictor

@@ -21,11 +21,11 @@ LENGTHS = [30, 20, 20, 10, 40, 3] * 2
 RATES = HardwareRates({"float32": 1e11, "bfloat16": 2e11}, 1e10, 5e9, 1e-6, 1e-4)
 CELLS = [
     ("lora", {}, False),
-    ("lora", {"blocks": 6}, True),
+    ("lora", {"num_layers": 6}, True),
     ("full", {}, False),
     ("full", {}, True),
-    ("freeze", {"blocks": 6}, True),
-    ("prompt", {"tokens": 4}, False),
+    ("freeze", {"num_layers": 6}, True),
+    ("prompt", {"num_virtual_tokens": 4}, False),
     ("qlora", {}, True),
 ]
 NUM_BLOCKS = 7

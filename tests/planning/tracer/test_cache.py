@@ -50,7 +50,7 @@ CHANGES = {
     "packed": lambda prepared_model: setattr(prepared_model.network.transformer.h[0].mlp.c_fc, "packed_bytes", 64),
     "buffer": lambda prepared_model: prepared_model.network.score.register_buffer("scale", torch.zeros(1)),
     "kept": lambda prepared_model: setattr(
-        prepared_model, "trunk", SimpleNamespace(holds=lambda block: block is prepared_model.network.transformer.h[0])
+        prepared_model, "frozen_prefix", SimpleNamespace(holds=lambda block: block is prepared_model.network.transformer.h[0])
     ),
     "narrow": lambda prepared_model: setattr(prepared_model, "pooled_last_layer", object()),
 }

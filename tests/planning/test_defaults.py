@@ -36,6 +36,29 @@ def test_small_sets_get_more_epochs(steps, epochs):
     assert defaults.default_epochs(TrainingConfig(epochs=7), steps_per_epoch=steps, choices=made) == 7
 
 
+@pytest.mark.parametrize(
+    ("variables", "threads", "reason"),
+    [
+        ({}, 4, "cores this process may use"),
+        ({"OMP_NUM_THREADS": "1"}, 1, "OMP_NUM_THREADS is 1"),
+        ({"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}, 2, "MKL_NUM_THREADS is 2"),
+        ({"OMP_NUM_THREADS": "2,1"}, 2, "OMP_NUM_THREADS is 2"),
+        ({"OMP_NUM_THREADS": "8"}, 4, "cores this process may use"),
+        ({"OMP_NUM_THREADS": "0", "MKL_NUM_THREADS": "all"}, 4, "cores this process may use"),
+    ],
+)
+def test_threads_are_the_least_that_the_process_may_use(monkeypatch, variables, threads, reason):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    machine, made = SimpleNamespace(cpu_count=4), Decisions()
+    assert defaults.choose_threads(RunConfig(), machine=machine, choices=made) == threads
+    assert made.sentences() == [f"training.num_threads = {threads}: {reason}"]
+    asked = build_options(RunConfig, {"training": {"num_threads": 7}})
+    assert defaults.choose_threads(asked, machine=machine, choices=made) == 7
+
+
 def test_the_longest_text_leaves_room_for_the_prompt():
     made = Decisions()
     settings = RunConfig()

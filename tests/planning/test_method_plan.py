@@ -7,8 +7,8 @@ import pytest
 from finewright import methods
 from finewright.core import hardware
 from finewright.core.config import RunConfig, build_options
+from finewright.data import checks, tokenization
 from finewright.data import dataset as dataset_module
-from finewright.data import tokenization
 from finewright.models import hub
 from finewright.planning import method_plan
 from finewright.tasks import text_classification
@@ -99,3 +99,19 @@ def test_ids_that_are_known_are_not_made_again(place):
     found, dataset, _ = look(place, known=known)
     row = next(i for i, row in enumerate(dataset.train) if row.text == first)
     assert list(found.splits["train"].ids[row]) == [5, 6, 7]
+
+
+def test_from_data_and_model_alone_comes_the_same_plan_and_every_finding(place):
+    options = {"model": str(place / "gpt2"), "data": {"max_length": 8}, "training": {"num_threads": 1}}
+    datasets = dataset_module.DatasetCache()
+    found, findings = method_plan.plan_from_source(
+        place / "tickets.csv",
+        methods.build_method("lora", {}),
+        settings=build_options(RunConfig, options),
+        datasets=datasets,
+    )
+    wanted, dataset, about_texts = look(place, data={"max_length": 8}, training={"num_threads": 1})
+    assert list(found.training_plan.schedule.steps) == list(wanted.training_plan.schedule.steps)
+    assert found.training_plan.plan.memory == wanted.training_plan.plan.memory
+    assert findings == about_texts + checks.check_dataset(dataset)
+    assert set(datasets.ids(found.source.name)) == {row.text for row in (*dataset.train, *dataset.validation, *dataset.test)}

@@ -123,14 +123,14 @@ def test_a_recommended_way_that_wants_a_package_says_which(monkeypatch):
 
 
 def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
-    honest = report._forecast
+    honest = report.plan_lengths
 
-    def training_plan(method, settings, **given):
-        if method.quantization() or settings.training.optimizer != "adamw":
+    def plan_lengths(method, context, lengths):
+        if method.quantization() or context.settings.training.optimizer != "adamw":
             raise UserError("not for this model")
-        return honest(method, settings, **given)
+        return honest(method, context, lengths)
 
-    monkeypatch.setattr(report, "_forecast", training_plan)
+    monkeypatch.setattr(report, "plan_lengths", plan_lengths)
     (entry,) = api.plan(
         model="gpt2", method="prompt", options={**SMALL, "memory_budget": "600MB", "data.max_length": 1024}
     ).entries

@@ -96,7 +96,7 @@ def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
     """Texts of one file, without labels; a `.txt` or a file of an unknown kind is one text a line, blank lines aside."""
     path = find_existing(source)
     with unchanged_while_reading(path):
-        if base.suffix(path) in ("", ".txt"):
+        if readers.suffix(path) in ("", ".txt"):
             return [line.rstrip("\r\n") for line in split_lines(text_files.read_lines(path)) if line.strip()]
         records, notes = readers.read_records(path, wanted=(options.text_column or TEXT_NAMES[0],))
     column = _column(records, TEXT_NAMES, wanted=options.text_column, kind="text", file=path.name, notes=notes)
@@ -127,7 +127,7 @@ def _names(folder: Path) -> list[str]:
 
 def _read_splits(source: str | Path, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
     path = Path(source)
-    if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not base.suffix(path):
+    if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not readers.suffix(path):
         return _read_hub(str(source), options=options)
     if not find_existing(source).is_dir():
         rows, notes = read_rows(path, options=options)
@@ -135,7 +135,7 @@ def _read_splits(source: str | Path, *, options: DataConfig) -> tuple[dict[str, 
     splits: dict[str, list[Example]] = {}
     notes: list[str] = []
     for split, names in _SPLIT_NAMES.items():
-        files = [name for name in _names(path) if base.suffix(Path(name)) and name.split(".")[0].lower() in names]
+        files = [name for name in _names(path) if readers.suffix(Path(name)) and name.split(".")[0].lower() in names]
         if len(files) > 1:
             raise base.bad_file(f"several files for the {split} split: {', '.join(files)}", path, "keep one of them there")
         if files:

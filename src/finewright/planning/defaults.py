@@ -1,6 +1,7 @@
 """Knobs that were left open: a value for each, with its reason."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ MOST_LR_FACTOR = 2.0
 """How many times its default a way's learning rate may be in a narrow network; more was measured for `mini` alone."""
 LEAST_ROOM = 8
 """Fewest tokens of a text that are worth training on beside a prompt."""
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables with which a user or a batch system limits threads."""
 
 
 @dataclass
@@ -44,10 +48,15 @@ def choose_precision(settings: RunConfig, *, machine: hardware.Hardware, choices
 
 
 def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> int:
-    """CPU threads."""
+    """Return the number of CPU threads: as many as were asked for, else the least of what the process may use."""
     if settings.training.num_threads:
         return settings.training.num_threads
-    return choices.note("training.num_threads", machine.cpu_count, "cores this process may use")
+    limits = [(machine.cpu_count, "cores this process may use")]
+    for name in _THREAD_VARIABLES:
+        text = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP takes a list, a number per level of nesting
+        if text.isascii() and text.isdigit() and int(text):
+            limits.append((int(text), f"{name} is {int(text)}"))
+    return choices.note("training.num_threads", *min(limits, key=lambda limit: limit[0]))
 
 
 def default_max_length(settings: RunConfig, *, longest: int, prompt_tokens: int, choices: Decisions) -> int:

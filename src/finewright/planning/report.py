@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from finewright.data import packing, tokenization
 from finewright.data.dataset import read_dataset
 from finewright.methods.base import Method
 from finewright.models import hub, meta, quantization
-from finewright.models.architectures.base import max_text_length
-from finewright.planning import defaults, estimator, hardware_rates, plan
+from finewright.planning import defaults, plan
 from finewright.planning.advice import advise
+from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
 from finewright.tasks import text_classification
@@ -79,26 +79,24 @@ def plan_methods(
     machine = hardware.detect()
     budget = plan.resolve_budget(settings, device=machine.device)
     precision, why = hardware.choose_precision(settings.training.precision, hardware=machine)
-    bfloat16, notes = precision == "bfloat16", [f"precision {precision}: {why}"]
+    notes = [f"precision {precision}: {why}"]
     if settings.memory_budget is not None and machine.device != "cuda":
         taken = units.format_bytes(hardware.peak_resident_bytes())
         notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
     model = _model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
     labels, texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
-    given: dict[str, Any] = {
-        "model": model,
-        "task": text_classification.TextClassification(labels),
-        "texts": texts,
-        "budget": budget,
-    }
-    look = partial(_forecast, **given, bfloat16=bfloat16, device=machine.device)
+    context = PlanningContext(settings, machine, model, text_classification.TextClassification(labels), budget)
+
+    def plan_one(method: Method, settings: RunConfig) -> TrainingPlan:
+        return plan_lengths(method, replace(context, settings=settings), texts)
+
     made: list[tuple[Method, TrainingPlan]] = []
     for number, method in enumerate(candidates, start=1):
         looking(method.name(), number, len(candidates))
-        made.append((method, look(method, settings)))
-    asked_besides = partial(_if_possible, look)
-    entries = [PlannedMethod(way, one, advise(way, one, settings=settings, others=made, look=asked_besides)) for way, one in made]
+        made.append((method, plan_one(method, settings)))
+    if_possible = partial(_if_possible, plan_one)
+    entries = [PlannedMethod(way, one, advise(way, one, settings=settings, others=made, look=if_possible)) for way, one in made]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     return PlanReport(entries, recommended, reason, budget, notes)
@@ -149,36 +147,6 @@ def _read(
             notes.append(f"token ids kept on disk: {kept}")
         return dataset.labels, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
     return dataset.labels, SplitLengths(*lengths)
-
-
-def _forecast(
-    method: Method,
-    settings: RunConfig,
-    *,
-    model: hub.ModelSource,
-    task: text_classification.TextClassification,
-    texts: SplitLengths,
-    budget: MemoryBudget,
-    bfloat16: bool,
-    device: str,
-) -> TrainingPlan:
-    base = meta.meta_model(model, labels=task.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=False)
-    prepared_model = estimator.prepare_on_meta(base, method, bfloat16=bfloat16)
-    longest = max_text_length(base.network.config, base.architecture)
-    limit = defaults.default_max_length(
-        settings, longest=longest, prompt_tokens=prepared_model.prompt_tokens, choices=defaults.Decisions()
-    )
-    splits = [[min(limit, length) for length in split] for split in (texts.training, texts.validation, texts.test)]
-    return plan.plan_training(
-        prepared_model,
-        method=method,
-        settings=settings,
-        task=task,
-        texts=SplitLengths(splits[0], splits[1], splits[2], texts.tokens),
-        base=base,
-        rates=partial(hardware_rates.measure_rates, device=device, width=base.network.config.hidden_size),
-        budget=budget,
-    )
 
 
 def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def test_one_way_of_a_folder_with_data(tmp_path):
     assert "where the memory goes" in out
     assert "take lora" in out
     for line in (
-        r"train\.lr = 0\.002: the way's 0\.001 is for a width of 768, this network's is \d+",
+        r"train\.lr = 0\.002: the method's 0\.001 is for a width of 768, this network's is \d+",
         r"train\.epochs = \d+: \d+ steps an epoch, \d+ in all",
         r"train\.batch_tokens = \d+: 16 texts of \d+ tokens on average",
         r"evaluation\.batch_tokens = 4,096: ",

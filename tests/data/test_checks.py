@@ -117,7 +117,7 @@ def test_an_accent_stored_in_two_ways_makes_twins():
 def test_a_label_that_stands_in_its_own_texts():
     pairs = [(f"a refund please {index}", "refund") for index in range(6)] + [(f"second {index}", "other") for index in range(6)]
     seen = found(train=pairs, validation=[("x", "refund"), ("y", "other")], test=[("v", "refund"), ("w", "other")])
-    assert "the label 'refund' stands in 6 of its 6 training texts" in seen["label_in_text"].message
+    assert "the label 'refund' occurs in 6 of its 6 training texts" in seen["label_in_text"].message
     assert "and in 0 of the 6 others" in seen["label_in_text"].message
     assert len(seen["label_in_text"].rows) == 6
 
@@ -212,6 +212,6 @@ def test_only_texts_that_may_occur_twice_are_held_by_their_text(monkeypatch):
 def test_numbers_that_are_equal_by_chance_change_nothing(monkeypatch):
     parts = {"train": [*GOOD, ("b", "a"), ("a", "a"), ("A", "b"), ("B", "a")], "validation": [("a", "a"), ("z", "b")]}
     wanted = found(**parts)
-    monkeypatch.setattr(checks, "perhaps_again", lambda texts: [list(range(len(some))) for some in texts])
+    monkeypatch.setattr(checks, "find_possible_duplicates", lambda texts: [list(range(len(some))) for some in texts])
     assert found(**parts) == wanted
     assert wanted["duplicates"].rows == ("train.csv:17", "train.csv:16"), "in the order of the first of each text"

@@ -185,7 +185,7 @@ def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
     rows = [{"text": f"t{index}", "label": ("pos", " pos", "neg")[index % 3]} for index in range(30)]
     dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
     assert dataset.labels == ("neg", "pos")
-    assert "a.jsonl: 10 labels had spaces around them, which were taken off" in dataset.notes
+    assert "a.jsonl: 10 labels had spaces around them, which were removed" in dataset.notes
 
 
 def test_a_label_that_json_makes_infinite_is_refused(tmp_path):
@@ -254,7 +254,7 @@ def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
     jsonl(tmp_path / "test.jsonl", many(6))
     dataset = dataset_module.read_dataset(tmp_path, options=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
     assert len(dataset.test) == 4
-    assert dataset.notes[0] == f"the data's own test rows (6) give way to {tmp_path / 'other.jsonl'}"
+    assert dataset.notes[0] == f"the data's own test rows (6) are replaced by {tmp_path / 'other.jsonl'}"
 
 
 def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):

@@ -25,7 +25,7 @@ def tokenizer(folder):
 @pytest.fixture(autouse=True)
 def own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tokenization, "WORTH_KEEPING", 10)
+    monkeypatch.setattr(tokenization, "WORTH_CACHING", 10)
 
 
 def encode(tokenizer, texts=TEXTS, *, limit=64, keep_end=False, keep=False):

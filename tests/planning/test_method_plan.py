@@ -83,10 +83,10 @@ def test_texts_that_are_cut_are_reported(place):
 
 def test_ids_that_are_kept_on_disk_are_told(place, tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
-    monkeypatch.setattr(tokenization, "WORTH_KEEPING", 10)
+    monkeypatch.setattr(tokenization, "WORTH_CACHING", 10)
     found, dataset, _ = look(place)
     made = {choice["option"]: choice for choice in found.choices.made}["token_ids"]
-    assert made["value"] == "kept on disk"
+    assert made["value"] == "cached on disk"
     assert str(tmp_path) in made["reason"]
     assert len(list((tmp_path / "tokens").iterdir())) == 1, "validation and test have fewer texts than that"
 

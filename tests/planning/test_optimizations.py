@@ -44,7 +44,7 @@ def test_texts_that_are_read_often_enough_are_kept_in_memory():
     chosen = choose(sketch(num_layers=1))
     assert (chosen.where, chosen.num_still) == ("memory", 2)
     assert chosen.kept_bytes == chosen.memory_bytes == TOKENS * 32 * 4
-    assert chosen.reason == "the lower 2 of 3 blocks run once instead of 3.0 times, without dropout; 0 MB in memory"
+    assert chosen.reason == "the lower 2 of 3 layers run once instead of 3.0 times, without dropout; 0 MB in memory"
     assert choose(sketch(num_layers=1), frozen_layer_cache_dtype="bfloat16").kept_bytes == TOKENS * 32 * 2
 
 
@@ -64,7 +64,7 @@ def test_off_is_off_and_still_without_dropout():
 def test_nothing_is_kept_where_the_first_block_learns(name, wanted):
     chosen = choose(sketch(name), frozen_layer_cache=wanted)
     assert chosen.where is None
-    assert "first block" in chosen.reason
+    assert "first layer" in chosen.reason
 
 
 def test_what_memory_cannot_hold_goes_to_a_file_and_else_nowhere(monkeypatch):

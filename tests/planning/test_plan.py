@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from finewright.core.config import RunConfig, build_options
-from finewright.planning.plan import MemoryBudget, MemorySetup, _chains, _cut, _updates, choose_setup
+from finewright.planning.plan import MemoryBudget, MemorySetup, _chains, _split, _updates, choose_setup
 
 
 @dataclass
@@ -81,11 +81,11 @@ def test_smaller_passes_are_of_the_same_updates():
     assert others, "the longest text is shorter than a pass"
 
     def updates(setup):
-        made = _cut(_updates(lengths, setup, seed=settings.seed, epochs=2), lengths, setup)
+        made = _split(_updates(lengths, setup, seed=settings.seed, epochs=2), lengths, setup)
         return [sorted(row for rows in step.batches for row in rows) for step in made], [step.epochs_done for step in made]
 
     for setup in [*others, MemorySetup(630, 1, False, 5)]:
         assert updates(setup) == updates(roomy)
     single = MemorySetup(630, 1, False, 5)
-    cut = _cut(_updates(lengths, single, seed=settings.seed, epochs=1), lengths, single)
+    cut = _split(_updates(lengths, single, seed=settings.seed, epochs=1), lengths, single)
     assert max(len(rows) for step in cut for rows in step.batches) == 1

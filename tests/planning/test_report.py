@@ -92,7 +92,7 @@ def test_json_has_the_contract_and_is_json(seven_billion):
 def test_without_data_the_assumption_is_said():
     found = api.plan(model="gpt2", method="lora", options=SMALL, num_labels=7)
     assert found.notes[0].startswith("precision ")
-    assert found.notes[1:] == ["no data: 7 labels and 1,000 texts of 64 tokens, or the most a way reads, are assumed"]
+    assert found.notes[1:] == ["no data: 7 labels and 1,000 texts of 64 tokens, or the most a method reads, are assumed"]
     assert found.entries[0].training_plan.plan.head_parameters == 7 * 768
 
 
@@ -112,7 +112,7 @@ def test_a_shape_without_tokenizer_guesses_lengths_and_says_so(tmp_path):
 def test_when_nothing_fits_the_least_is_named():
     found = api.plan(model="gpt2", options={**SMALL, "memory_budget": "1MB"})
     assert found.recommended == ""
-    assert found.reason.startswith("no way fits; the least, ")
+    assert found.reason.startswith("no method fits; the least, ")
     assert found.as_json()["recommended"] is None
 
 

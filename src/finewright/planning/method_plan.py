@@ -122,7 +122,7 @@ def plan_method(
         splits.update(encoded)
         report(findings)
         if note := tokenization.cache_note(tokenizer, [len(split.ids) for split in splits.values()]):
-            decisions.note("token_ids", "kept on disk", note)
+            decisions.note("token_ids", "cached on disk", note)
         train, validation, test = (splits[name] for name in ("train", "validation", "test"))
         return SplitLengths(train.lengths, validation.lengths, test.lengths, tokens=train.tokens())
 
@@ -188,7 +188,7 @@ def encode_splits(
             keep=True,
             known=known,
         )
-        findings += checks.alike(splits[name].ids, rows, name=name)
+        findings += checks.check_texts_differ(splits[name].ids, rows, name=name)
         findings += checks.check_truncation(
             splits[name].lengths_uncut, limit=limit, side=settings.data.truncation_side, places=[row.where for row in rows]
         )
@@ -218,4 +218,4 @@ def describe_left_out(*, preferred_to: Method | None) -> list[str]:
     kinds = [kind for kind in methods.methods_by_preference() if kind.needs and kind.weights != "random"]
     kinds = [kind for kind in kinds if preferred_to is None or kind.preference < preferred_to.preference]
     wants = f"it wants {' and '.join(absent)}, not installed here ({quantization.INSTALL})"
-    return [f"{kind.name()} was not looked at, though it might fit: {wants}" for kind in kinds]
+    return [f"{kind.name()} was not planned, though it might fit: {wants}" for kind in kinds]

@@ -82,7 +82,7 @@ def test_old_line_ends_count_as_lines(tmp_path):
 
 
 def test_another_delimiter_is_said_aloud(tmp_path):
-    assert readers.read_records(write(tmp_path / "a.csv", as_csv(";")))[1] == ["a.csv: columns are parted by ';'"]
+    assert readers.read_records(write(tmp_path / "a.csv", as_csv(";")))[1] == ["a.csv: columns are separated by ';'"]
     assert readers.read_records(write(tmp_path / "a.csv", as_csv(",")))[1] == []
     assert readers.read_records(write(tmp_path / "a.tsv", as_csv("\t")))[1] == []
 

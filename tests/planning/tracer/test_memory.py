@@ -103,5 +103,5 @@ def test_the_short_way_tells_what_the_long_one_does(kind, training, monkeypatch)
             return lives, vars(ledger.work), scores.shape, scores.stride(), scores.dtype
 
     short = told()
-    monkeypatch.setattr(memory, "_ASKED_SHORTLY", frozenset())
+    monkeypatch.setattr(memory, "_FAST_ON_META", frozenset())
     assert told() == short

@@ -48,7 +48,7 @@ def _parse(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
         raise combine_faults(faults, f'quote a field with {delimiter!r} inside; in a quoted field a quote is written ""')
     if not header:
         raise bad_file("the file is empty", path, "it wants a header line with the names of the columns, then rows")
-    return records, [f"{path.name}: columns are parted by {delimiter!r}"] if plain_suffix(
+    return records, [f"{path.name}: columns are separated by {delimiter!r}"] if plain_suffix(
         path
     ) == ".csv" and delimiter != "," else []
 

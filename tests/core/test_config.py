@@ -10,7 +10,7 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 
 
-def test_all_faults_are_told_at_once_with_the_nearest_name():
+def test_all_faults_are_reported_at_once_with_the_nearest_name():
     with pytest.raises(UserError) as caught:
         config.build_options(RunConfig, {"modle": "x", "training": {"learning_rte": 1, "epochs": -1}, "seed": "many"})
     text = str(caught.value)
@@ -121,7 +121,7 @@ def test_toml_files(tmp_path):
         config.read_toml(tmp_path / "none.toml")
 
 
-def test_every_knob_has_a_help_line():
+def test_every_option_has_a_help_line():
     rows = config.describe_options(RunConfig)
     assert len(rows) == len({name for name, _, _ in rows}) > 25
     assert all(text for _, _, text in rows)

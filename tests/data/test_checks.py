@@ -108,7 +108,7 @@ def test_labels_that_look_like_one():
     assert finding.rows == tuple(f"train.csv:{line}" for line in range(8, 14))
 
 
-def test_an_accent_stored_in_two_ways_makes_twins():
+def test_an_accent_encoded_in_two_ways_makes_similar_labels():
     pairs = [(f"first {index}", "caf\u00e9") for index in range(6)] + [("second", "cafe\u0301"), ("third", "cafe\u0301")]
     finding = found(train=pairs, validation=[], test=[])["twin_labels"]
     assert finding.rows == ("train.csv:8", "train.csv:9")

@@ -1,4 +1,4 @@
-"""Texts that are the same, found by numbers and told by the texts themselves."""
+"""Texts that are equal, found by hashes and confirmed by the texts themselves."""
 
 import numpy as np
 from hypothesis import given
@@ -20,6 +20,6 @@ def test_the_same_as_by_the_texts_alone(texts, others):
 
 
 def test_two_texts_of_one_number_are_not_taken_for_the_same(monkeypatch):
-    monkeypatch.setattr(splits, "_numbers", lambda texts: np.zeros(len(list(texts)), dtype=np.int64))
+    monkeypatch.setattr(splits, "_hashes", lambda texts: np.zeros(len(list(texts)), dtype=np.int64))
     assert splits.find_shared(["a", "b", "C"], ["c", "d"]) == [2]
     assert splits.find_possible_duplicates([["a"], ["b"]]) == [[0], [0]], "the texts are still to be compared"

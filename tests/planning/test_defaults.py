@@ -11,21 +11,21 @@ from finewright.planning import defaults, method_plan
 from finewright.planning.defaults import Decisions
 
 
-def test_auto_is_every_way_that_can_be_taken_by_preference():
-    names = [way.name() for way in method_plan.candidate_methods("auto", options={})]
+def test_auto_is_every_method_that_can_be_taken_by_preference():
+    names = [method.name() for method in method_plan.candidate_methods("auto", options={})]
     assert names[0] == "lora"
     assert "scratch" not in names
     assert {"full", "freeze", "prompt"} < set(names)
 
 
-def test_knobs_of_a_way_narrow_auto_down():
-    (way,) = method_plan.candidate_methods("auto", options={"rank": 4})
-    assert (way.name(), way.rank) == ("lora", 4)
+def test_options_of_a_method_narrow_auto_down():
+    (method,) = method_plan.candidate_methods("auto", options={"rank": 4})
+    assert (method.name(), method.rank) == ("lora", 4)
 
 
 def test_auto_leaves_out_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    assert "qlora" not in [way.name() for way in method_plan.candidate_methods("auto", options={})]
+    assert "qlora" not in [method.name() for method in method_plan.candidate_methods("auto", options={})]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])
@@ -79,7 +79,7 @@ def test_the_longest_text_leaves_room_for_the_prompt():
         (6e-4, {}),
     ],
 )
-def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
+def test_a_model_may_suggest_rates_inside_the_methods_range(suggestion, taken):
     config = SimpleNamespace(finewright=suggestion)
     for name in ("full", "lora"):
         method, made = methods.build_method(name, {}), Decisions()

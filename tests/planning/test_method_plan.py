@@ -1,4 +1,4 @@
-"""A way looked at before its weights."""
+"""A method planned before its weights are loaded."""
 
 import shutil
 
@@ -50,7 +50,7 @@ def test_no_weights_are_wanted_and_everything_is_decided(place):
     assert found.training_plan.plan.trainable_parameters == 3 * 2 * 8 * 64 + 32 * 2
 
 
-def test_every_choice_is_told_with_its_reason_and_none_for_what_was_asked(place):
+def test_every_choice_is_reported_with_its_reason_and_none_for_what_was_asked(place):
     made = {choice["option"]: choice["reason"] for choice in look(place)[0].choices.made}
     assert {
         "data.max_length",
@@ -81,7 +81,7 @@ def test_texts_that_are_cut_are_reported(place):
     )
 
 
-def test_ids_that_are_kept_on_disk_are_told(place, tmp_path, monkeypatch):
+def test_ids_that_are_cached_on_disk_are_reported(place, tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
     monkeypatch.setattr(tokenization, "WORTH_CACHING", 10)
     found, dataset, _ = look(place)

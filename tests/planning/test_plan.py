@@ -52,7 +52,7 @@ def choose(limit, *, longest=100, **train):
         (150, MemorySetup(1600, 1, True, 4)),
     ],
 )
-def test_smaller_passes_come_before_computing_blocks_twice(limit, wanted):
+def test_smaller_micro_batches_come_before_computing_layers_twice(limit, wanted):
     setup, _ = choose(limit)
     assert setup == wanted, "the last does not fit and is the tightest there is"
 
@@ -74,7 +74,7 @@ def test_weights_that_do_not_fit_are_not_tried_in_every_setup():
     assert len(seen) == 2
 
 
-def test_smaller_passes_are_of_the_same_updates():
+def test_smaller_micro_batches_are_of_the_same_updates():
     lengths = [random.Random(row).randint(20, 59) for row in range(300)] + [512]
     settings = build_options(RunConfig, {})
     roomy, *others = _chains(MemorySetup(630, 1, False), longest=512, settings=settings)[0]

@@ -1,4 +1,4 @@
-"""Every way under one budget, from a config alone."""
+"""Every method under one budget, from a config alone."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def test_mistral_7b_fits_8_gb_in_four_bits_only():
     assert fits == {"qlora": True, "lora": False, "full": False}
 
 
-def test_what_does_not_fit_is_told_what_it_needs(seven_billion):
+def test_what_does_not_fit_is_reported_what_it_needs(seven_billion):
     advice = {entry.method.name(): entry.advice for entry in seven_billion.entries}
     assert advice["qlora"] == ""
     assert advice["lora"].startswith("needs ")
@@ -116,7 +116,7 @@ def test_when_nothing_fits_the_least_is_named():
     assert found.as_json()["recommended"] is None
 
 
-def test_a_recommended_way_that_wants_a_package_says_which(monkeypatch):
+def test_a_recommended_method_that_wants_a_package_says_which(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
     found = api.plan(model="gpt2", method="qlora", options=SMALL)
     assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
-from finewright.data.splits import Example, normalise_text, find_possible_duplicates
+from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 
 MOST_ROWS = 50
 IMBALANCE = 10

@@ -132,7 +132,7 @@ def _micro_batches(order: np.ndarray, cuts: np.ndarray) -> list[tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """`order`: all rows. `cuts`: where each micro-batch begins, and the end. `updates`: each one's first micro-batch, and the end."""
+    """`order`: all rows. `cuts`: where each micro-batch begins, and the end. `updates`: the first one of each, and the end."""
 
     number: int
     order: np.ndarray

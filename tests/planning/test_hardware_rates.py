@@ -131,8 +131,8 @@ def test_an_operation_costs_what_a_layer_takes_divided_as_a_plan_counts_it(monke
     """Two blocks one after the other are twice as many operations, and each of them still costs as much."""
     monkeypatch.setattr(hardware_rates, "_seconds", lambda runs, *, device: 1.0)
     one = hardware_rates._operation_seconds("cpu")
-    forward = hardware_rates._Block.forward
+    forward = hardware_rates._Layer.forward
     monkeypatch.setattr(
-        hardware_rates._Block, "forward", lambda self, states, layout: forward(self, forward(self, states, layout), layout)
+        hardware_rates._Layer, "forward", lambda self, states, layout: forward(self, forward(self, states, layout), layout)
     )
     assert one / hardware_rates._operation_seconds("cpu") == pytest.approx(2, rel=0.05)

@@ -46,7 +46,7 @@ def test_ways_are_classes_with_checked_knobs():
 
 
 def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
-    with pytest.raises(UserError, match=r"training\.learning: unknown knob; did you mean .learning_rate."):
+    with pytest.raises(UserError, match=r"training\.learning: unknown option; did you mean .learning_rate."):
         finewright.train("t.csv", model="x", options={"training.learning": 1})
 
 

@@ -41,7 +41,7 @@ def test_train_reports_decisions_and_result(place, tmp_path):
     for said in (
         "method = lora: near full fine-tuning's accuracy",
         "no test file: 8 of 60 rows held out, stratified by label, seed 0",
-        "training.learning_rate = 0.002: the way's 0.001 is for a width of 768, this network's is ",
+        "training.learning_rate = 0.002: the method's 0.001 is for a width of 768, this network's is ",
         "training.precision = ",
         "validation accuracy",
         "trained parameters",

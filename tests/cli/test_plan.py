@@ -33,7 +33,7 @@ def test_one_method_with_a_model_folder_and_data(tmp_path):
     assert "memory at the peak, by part" in out
     assert "take lora" in out
     for line in (
-        r"training\.learning_rate = 0\.002: the way's 0\.001 is for a width of 768, this network's is \d+",
+        r"training\.learning_rate = 0\.002: the method's 0\.001 is for a width of 768, this network's is \d+",
         r"training\.epochs = \d+: \d+ steps an epoch, \d+ in all",
         r"training\.tokens_per_micro_batch = \d+: 16 texts of \d+ tokens on average",
         r"evaluation\.batch_tokens = 4,096: ",

@@ -81,7 +81,7 @@ def test_options_of_one_method_are_below_its_name():
         ({"lora": 5}, "wanted options of this method, found 5"),
         ({"full": {"training": {"learning_rate": 1}}}, "this method is not compared"),
         ({"method": {"rank": 4}}, "several methods are compared: an option must name its method"),
-        ({"lora": {"data": {"max_length": 4}}}, "unknown knob"),
+        ({"lora": {"data": {"max_length": 4}}}, "unknown option"),
     ],
 )
 def test_wrong_options_are_refused(tree, message):

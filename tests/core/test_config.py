@@ -1,39 +1,91 @@
-"""Knobs."""
+"""Options: declared once, checked, refused or renamed."""
+
+import re
 
 import pytest
 
+from finewright import methods
 from finewright.core import config
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 
 
-def test_all_faults_are_told_at_once_with_the_nearest_name():
+def test_all_faults_are_reported_at_once_with_the_nearest_name():
     with pytest.raises(UserError) as caught:
-        config.build_options(RunConfig, {"modle": "x", "training": {"lrr": 1, "epochs": -1}, "seed": "many"})
+        config.build_options(RunConfig, {"modle": "x", "training": {"learning_rte": 1, "epochs": -1}, "seed": "many"})
     text = str(caught.value)
-    assert "modle: unknown knob; did you mean 'model'?" in text
-    assert "train.lrr: unknown knob; did you mean 'lr'?" in text
+    assert "modle: unknown option; did you mean 'model'?" in text
+    assert "training.learning_rte: unknown option; did you mean 'learning_rate'?" in text
     assert "training.epochs = -1: Input should be greater than or equal to 0.01" in text
     assert "seed = 'many'" in text
 
 
 def test_a_misspelt_group_offers_the_group():
-    with pytest.raises(UserError, match="trian: unknown knob; did you mean 'train'"):
-        config.build_options(RunConfig, {"trian": {"lr": 1}})
+    with pytest.raises(UserError, match="trainig: unknown option; did you mean 'training'"):
+        config.build_options(RunConfig, {"trainig": {"learning_rate": 1}})
+
+
+@pytest.mark.parametrize(("old", "new"), config.OLD_NAMES.items())
+def test_an_old_name_is_refused_with_the_new_one(old, new):
+    group, _, name = old.rpartition(".")
+    kinds = {"": RunConfig, "data": config.DataConfig, "training": config.TrainingConfig}
+    if group == "method":
+        kind = next(kind for kind in methods.methods_by_preference() if new.removeprefix("method.") in kind.model_fields)
+    else:
+        kind = kinds[group]
+    with pytest.raises(UserError, match=rf"^{re.escape(old)}: unknown option; did you mean '{re.escape(new)}'\?"):
+        config.build_options(kind, {name: 1}, prefix=group)
+
+
+def test_the_old_group_is_refused_with_the_new_name_of_each_option():
+    with pytest.raises(UserError) as caught:
+        config.build_options(RunConfig, {"train": {"lr": 1, "epochs": 2, "lerning_rate": 1, "qqq": 0}})
+    assert [line.strip() for line in str(caught.value).splitlines()[:4]] == [
+        "train.lr: unknown option; did you mean 'training.learning_rate'?",
+        "train.epochs: unknown option; did you mean 'training.epochs'?",
+        "train.lerning_rate: unknown option; did you mean 'training.learning_rate'?",
+        "train.qqq: unknown option; did you mean 'training'?",
+    ]
+
+
+def test_a_renamed_option_of_another_method_is_not_offered():
+    with pytest.raises(UserError) as caught:
+        methods.build_method("full", {"tokens": 4})
+    assert "num_virtual_tokens" not in str(caught.value)
+
+
+def test_names_of_peft_and_hugging_face_are_accepted_where_they_mean_the_same():
+    lora = methods.build_method("lora", {"r": 4, "lora_alpha": 2.0, "lora_dropout": 0.25})
+    assert lora == methods.build_method("lora", {"rank": 4, "alpha": 2.0, "dropout": 0.25})
+    given = {"num_train_epochs": 2, "lr_scheduler_type": "cosine", "weight_decay": 0.5}
+    own = {"epochs": 2, "lr_scheduler": "cosine", "weight_decay": 0.5}
+    assert config.build_options(RunConfig, {"training": given}) == config.build_options(RunConfig, {"training": own})
+
+
+def test_an_alias_is_checked_as_the_option_itself():
+    with pytest.raises(UserError, match=r"method\.rank = 0: "):
+        methods.build_method("lora", {"r": 0})
+    with pytest.raises(UserError, match=r"method\.r: unknown option"):
+        methods.build_method("full", {"r": 4})
+
+
+def test_an_alias_and_its_option_at_once_are_refused():
+    with pytest.raises(UserError, match=r"training\.num_train_epochs and training\.epochs are the same option"):
+        config.build_options(RunConfig, {"training": {"num_train_epochs": 2, "epochs": 3}})
 
 
 def test_assignments_are_toml_and_else_text():
     pairs = [
         "training.learning_rate=1e-5",
         "method.target_modules=query,value",
-        "data.keep_end=true",
+        "data.skip_invalid_rows=true",
         "method.rank=8",
         "model=gpt2",
     ]
     assert config.parse_assignments(pairs) == {
         "training": {"learning_rate": 1e-5},
-        "method": {"target": "query,value", "rank": 8},
-        "data": {"keep_end": True},
+        "method": {"target_modules": "query,value", "rank": 8},
+        "data": {"skip_invalid_rows": True},
         "model": "gpt2",
     }
 
@@ -60,16 +112,16 @@ def test_flags_lie_over_the_file():
 
 def test_toml_files(tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text("[train]\nlr = 1e-5\n")
+    path.write_text("[training]\nlearning_rate = 1e-5\n")
     assert config.read_toml(path) == {"training": {"learning_rate": 1e-5}}
-    path.write_text("[train]\nlr = = 3\n")
+    path.write_text("[training]\nlearning_rate = = 3\n")
     with pytest.raises(UserError, match=r"a\.toml: not a readable TOML file: .*line 2"):
         config.read_toml(path)
     with pytest.raises(UserError, match=r"none\.toml: no such config file"):
         config.read_toml(tmp_path / "none.toml")
 
 
-def test_every_knob_has_a_help_line():
+def test_every_option_has_a_help_line():
     rows = config.describe_options(RunConfig)
     assert len(rows) == len({name for name, _, _ in rows}) > 25
     assert all(text for _, _, text in rows)

@@ -5,7 +5,7 @@ import pytest
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
 
 
-def test_place_fault_and_way_out():
+def test_place_fault_and_fix():
     error = UserError("wanted text, found 7", where="a.csv:3", fix="mend the row", code=ExitCode.BAD_DATA)
     assert str(error) == "a.csv:3: wanted text, found 7\n  → mend the row"
     assert int(error.code) == 3
@@ -33,5 +33,5 @@ def test_exit_codes_are_the_published_ones():
         ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED", False),
     ],
 )
-def test_memory_that_ran_out_is_told_from_other_faults(words, is_memory):
+def test_out_of_memory_is_distinguished_from_other_errors(words, is_memory):
     assert is_out_of_memory(RuntimeError(words)) == is_memory

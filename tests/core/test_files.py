@@ -78,7 +78,7 @@ def test_what_the_disk_refuses_is_one_message_and_the_old_file_stays(tmp_path, m
     [(0, ["full"]), (errno.ENOTSUP, ["full", "plain"]), (errno.EIO, ["full"])],
     ids=["full", "none", "broken"],
 )
-def test_on_a_mac_the_drive_is_told_to_flush_too(tmp_path, monkeypatch, refusal, synced):
+def test_on_a_mac_the_drive_flushes_too(tmp_path, monkeypatch, refusal, synced):
     asked = []
 
     def full(descriptor, command):
@@ -94,7 +94,7 @@ def test_on_a_mac_the_drive_is_told_to_flush_too(tmp_path, monkeypatch, refusal,
     assert asked == synced
 
 
-def test_a_leftover_draft_does_not_block(tmp_path):
+def test_a_leftover_draft_does_no_harm(tmp_path):
     (tmp_path / ".draft-a").write_text("half")
     files.write_atomic(tmp_path / "a", "whole")
     assert names(tmp_path) == ["a"]

@@ -1,4 +1,4 @@
-"""A wish to stop."""
+"""Requests to stop."""
 
 import pytest
 

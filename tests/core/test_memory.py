@@ -1,4 +1,4 @@
-"""Sizes in words, and memory as it is really taken."""
+"""Sizes as text, and memory as it is really taken."""
 
 import gc
 import sys
@@ -98,7 +98,7 @@ def test_a_meter_adds_what_was_held_before():
     assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "a smaller look changes nothing"
 
 
-def test_what_was_there_is_passed_over_inside_and_looked_at_again_afterwards():
+def test_what_was_there_is_passed_over_inside_and_measured_again_afterwards():
     gc.unfreeze()  # as it is outside the tests
     try:
         with memory_meter.garbage_collection_settled():

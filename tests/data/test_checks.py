@@ -40,7 +40,7 @@ def test_a_label_unseen_in_training_names_its_rows():
     finding = found(test=[("fifth", "a"), ("sixth", "z"), ("seventh", "z")])["unseen_label"]
     assert finding.rows == ("test.csv:3", "test.csv:4")
     assert "2 test rows have labels that never occur in training: 'z'" in finding.message
-    assert "data.ignore_unseen=true" in finding.fix
+    assert "data.drop_unseen_labels=true" in finding.fix
 
 
 def test_an_unseen_label_is_shown_with_the_one_it_was_meant_to_be():
@@ -84,9 +84,9 @@ def test_one_is_said_as_one():
     assert seen["unseen_label"].message == "1 test row has a label that never occurs in training: 'z'"
     assert seen["single_row"].message == "1 label has one training row: A"
     assert "'A' (1 row)" in seen["twin_labels"].message
-    (none,) = checks.check_truncation([0, 3], limit=5, kept="start", places=["t.csv:2", "t.csv:3"])
+    (none,) = checks.check_truncation([0, 3], limit=5, side="right", places=["t.csv:2", "t.csv:3"])
     assert none.message == "1 text has no token: nothing of it would reach the model"
-    (cut,) = checks.check_truncation([9, 3], limit=5, kept="start", places=["t.csv:2", "t.csv:3"])
+    (cut,) = checks.check_truncation([9, 3], limit=5, side="right", places=["t.csv:2", "t.csv:3"])
     assert cut.message == "t.csv: 1 of 2 texts (50.0%) is longer than 5 tokens"
 
 
@@ -108,7 +108,7 @@ def test_labels_that_look_like_one():
     assert finding.rows == tuple(f"train.csv:{line}" for line in range(8, 14))
 
 
-def test_an_accent_stored_in_two_ways_makes_twins():
+def test_an_accent_encoded_in_two_ways_makes_similar_labels():
     pairs = [(f"first {index}", "caf\u00e9") for index in range(6)] + [("second", "cafe\u0301"), ("third", "cafe\u0301")]
     finding = found(train=pairs, validation=[], test=[])["twin_labels"]
     assert finding.rows == ("train.csv:8", "train.csv:9")
@@ -117,7 +117,7 @@ def test_an_accent_stored_in_two_ways_makes_twins():
 def test_a_label_that_stands_in_its_own_texts():
     pairs = [(f"a refund please {index}", "refund") for index in range(6)] + [(f"second {index}", "other") for index in range(6)]
     seen = found(train=pairs, validation=[("x", "refund"), ("y", "other")], test=[("v", "refund"), ("w", "other")])
-    assert "the label 'refund' stands in 6 of its 6 training texts" in seen["label_in_text"].message
+    assert "the label 'refund' occurs in 6 of its 6 training texts" in seen["label_in_text"].message
     assert "and in 0 of the 6 others" in seen["label_in_text"].message
     assert len(seen["label_in_text"].rows) == 6
 
@@ -169,19 +169,19 @@ def test_single_rows_and_small_splits():
 
 def test_truncation_says_count_share_and_end():
     (finding,) = checks.check_truncation(
-        [3, 9, 12, 1], limit=8, kept="start", places=["a.csv:2", "a.csv:3", "a.csv:4", "a.csv:5"]
+        [3, 9, 12, 1], limit=8, side="right", places=["a.csv:2", "a.csv:3", "a.csv:4", "a.csv:5"]
     )
     assert finding.message == "a.csv: 2 of 4 texts (50.0%) are longer than 8 tokens"
     assert finding.rows == ("a.csv:3", "a.csv:4")
     assert finding.fix.startswith("the end is cut off")
-    (finding,) = checks.check_truncation([9, 3], limit=8, kept="end", places=["a.csv:2", "a.csv:3"])
+    (finding,) = checks.check_truncation([9, 3], limit=8, side="left", places=["a.csv:2", "a.csv:3"])
     assert finding.fix.startswith("the start is cut off")
-    assert checks.check_truncation([8, 3], limit=8, kept="end", places=["a.csv:2", "a.csv:3"]) == []
-    assert checks.check_truncation([], limit=8, kept="end", places=[]) == []
+    assert checks.check_truncation([8, 3], limit=8, side="left", places=["a.csv:2", "a.csv:3"]) == []
+    assert checks.check_truncation([], limit=8, side="left", places=[]) == []
 
 
 def test_a_text_without_tokens_is_an_error():
-    (finding,) = checks.check_truncation([0, 2], limit=8, kept="end", places=["a.csv:2", "a.csv:3"])
+    (finding,) = checks.check_truncation([0, 2], limit=8, side="left", places=["a.csv:2", "a.csv:3"])
     assert (finding.severity, finding.rows) == ("error", ("a.csv:2",))
 
 
@@ -212,6 +212,6 @@ def test_only_texts_that_may_occur_twice_are_held_by_their_text(monkeypatch):
 def test_numbers_that_are_equal_by_chance_change_nothing(monkeypatch):
     parts = {"train": [*GOOD, ("b", "a"), ("a", "a"), ("A", "b"), ("B", "a")], "validation": [("a", "a"), ("z", "b")]}
     wanted = found(**parts)
-    monkeypatch.setattr(checks, "perhaps_again", lambda texts: [list(range(len(some))) for some in texts])
+    monkeypatch.setattr(checks, "find_possible_duplicates", lambda texts: [list(range(len(some))) for some in texts])
     assert found(**parts) == wanted
     assert wanted["duplicates"].rows == ("train.csv:17", "train.csv:16"), "in the order of the first of each text"

@@ -153,11 +153,13 @@ def test_every_bad_row_is_named(tmp_path):
     faults += ["no label", "the label was cut inside a character", "a NUL character in the text", "the text is empty, no label"]
     for line, fault in enumerate(faults, start=5):
         assert any(f"a.jsonl:{line}: " in said and fault in said for said in str(caught.value).splitlines()), (line, fault)
-    assert "data.drop_bad" in str(caught.value)
+    assert "data.skip_invalid_rows" in str(caught.value)
 
 
 def test_bad_rows_can_be_dropped_and_that_is_said(tmp_path):
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", [*many(20), *BAD]), options=DataConfig(drop_bad=True))
+    dataset = dataset_module.read_dataset(
+        jsonl(tmp_path / "a.jsonl", [*many(20), *BAD]), options=DataConfig(skip_invalid_rows=True)
+    )
     assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
     assert sum(note.count("a.jsonl:") for note in dataset.notes) == 5
     assert any(note.startswith("12 rows dropped: a.jsonl:21: the text is empty") for note in dataset.notes)
@@ -165,7 +167,7 @@ def test_bad_rows_can_be_dropped_and_that_is_said(tmp_path):
 
 def test_unseen_labels_can_be_left_out(tmp_path):
     train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", [*many(4), {"text": "x", "label": "z"}])
-    dataset = dataset_module.read_dataset(train, options=DataConfig(ignore_unseen=True), test=test)
+    dataset = dataset_module.read_dataset(train, options=DataConfig(drop_unseen_labels=True), test=test)
     assert len(dataset.test) == 4
     assert "1 test rows left out: labels unseen in training (z)" in dataset.notes
 
@@ -183,7 +185,7 @@ def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
     rows = [{"text": f"t{index}", "label": ("pos", " pos", "neg")[index % 3]} for index in range(30)]
     dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
     assert dataset.labels == ("neg", "pos")
-    assert "a.jsonl: 10 labels had spaces around them, which were taken off" in dataset.notes
+    assert "a.jsonl: 10 labels had spaces around them, which were removed" in dataset.notes
 
 
 def test_a_label_that_json_makes_infinite_is_refused(tmp_path):
@@ -197,7 +199,7 @@ def test_missing_numbers_of_parquet_are_missing_labels(tmp_path):
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: row 3: no label\na\.parquet: row 4: no label"):
         dataset_module.read_rows(tmp_path / "a.parquet", options=KNOBS)
-    rows, notes = dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(drop_bad=True))
+    rows, notes = dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(skip_invalid_rows=True))
     assert [row.label for row in rows] == ["1", "2"]
     assert notes == ["2 rows dropped: a.parquet: row 3: no label; a.parquet: row 4: no label"]
 
@@ -252,7 +254,7 @@ def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
     jsonl(tmp_path / "test.jsonl", many(6))
     dataset = dataset_module.read_dataset(tmp_path, options=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
     assert len(dataset.test) == 4
-    assert dataset.notes[0] == f"the data's own test rows (6) give way to {tmp_path / 'other.jsonl'}"
+    assert dataset.notes[0] == f"the data's own test rows (6) are replaced by {tmp_path / 'other.jsonl'}"
 
 
 def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):
@@ -299,7 +301,7 @@ def test_a_hub_split_without_labels(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
     with pytest.raises(UserError, match="films/test: row 1: no label"):
         dataset_module.read_dataset("films", options=KNOBS)
-    dataset = dataset_module.read_dataset("films", options=DataConfig(drop_bad=True))
+    dataset = dataset_module.read_dataset("films", options=DataConfig(skip_invalid_rows=True))
     assert len(dataset.test) == 4
     assert any(note.startswith("no test file: 4 of 20 rows") for note in dataset.notes)
 

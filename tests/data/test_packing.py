@@ -1,4 +1,4 @@
-"""Batches."""
+"""Micro-batches and updates."""
 
 import math
 import tracemalloc
@@ -47,7 +47,7 @@ def test_a_text_longer_than_the_budget_stands_alone():
     assert packing.evaluation_batches([50, 3, 4], budget=10) == [(1, 2), (0,)]
 
 
-def test_steps_group_passes_and_count_epochs():
+def test_steps_group_micro_batches_and_count_epochs():
     plan = packing.schedule_updates([10] * 10, budget=20, gradient_accumulation_steps=2, seed=0, epochs=1.5)
     assert [len(step.batches) for step in plan] == [2, 2, 1, 2, 2]
     assert [step.epochs_done for step in plan] == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3])
@@ -99,7 +99,7 @@ def test_padding_share_is_counted_over_positions():
     assert packing.padding_fraction(plan, [2, 4]) == pytest.approx(0.25)
 
 
-def test_passes_of_a_size_that_none_of_the_latest_had():
+def test_micro_batches_of_a_size_that_none_of_the_latest_had():
     def steps(*sizes):
         return [packing.Update(float(place), ((size - 1,),)) for place, size in enumerate(sizes)]
 
@@ -129,14 +129,14 @@ def plain_steps(lengths, *, budget, gradient_accumulation_steps, seed, epochs):
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 90), st.integers(1, 4), st.sampled_from([0.2, 1, 2.5]))
 def test_steps_are_what_going_through_the_rows_makes(lengths, budget, gradient_accumulation_steps, epochs):
-    options = {"memory_budget": budget, "gradient_accumulation_steps": gradient_accumulation_steps, "seed": 3, "epochs": epochs}
+    options = {"budget": budget, "gradient_accumulation_steps": gradient_accumulation_steps, "seed": 3, "epochs": epochs}
     made, wanted = packing.schedule_updates(lengths, **options), plain_steps(lengths, **options)
     assert list(made) == wanted
     assert list(made[1:-1]) == wanted[1:-1]
     assert list(made[:2][-1:]) == wanted[:2][-1:]
     assert list(packing.schedule_updates(lengths, max_steps=3, **options)) == wanted[:3]
     cut = [replace(step, batches=packing.split_micro_batches(step.batches, lengths, times=2)) for step in wanted]
-    assert list(made.halved(lengths, times=2)) == cut
+    assert list(made.split_micro_batches(lengths, times=2)) == cut
     with pytest.raises(IndexError):
         made[len(wanted)]
     assert all(type(row) is int for step in made for rows in step.batches for row in rows)

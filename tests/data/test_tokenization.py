@@ -1,4 +1,4 @@
-"""Tokenising in pieces, and once for many runs."""
+"""Tokenizing in pieces, and once for many runs."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def tokenizer(folder):
 @pytest.fixture(autouse=True)
 def own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tokenization, "WORTH_KEEPING", 10)
+    monkeypatch.setattr(tokenization, "WORTH_CACHING", 10)
 
 
 def encode(tokenizer, texts=TEXTS, *, limit=64, keep_end=False, keep=False):
@@ -135,9 +135,9 @@ def test_without_a_disk_it_is_tokenised_every_time(tokenizer, monkeypatch, tmp_p
     assert len(encode(tokenizer, keep=True)[0]) == len(TEXTS)
 
 
-def test_where_ids_are_kept_is_told_when_they_are(tokenizer, tmp_path):
+def test_where_ids_are_kept_is_reported_when_they_are(tokenizer, tmp_path):
     told = tokenization.cache_note(tokenizer, [50, 9, 10])
     assert told.startswith(f"60 texts in {tmp_path / 'cache'}: from 10 on")
-    assert told.endswith("at most 21.5 GB and 25% of the disk's room")
+    assert told.endswith("at most 21.5 GB and 25% of the disk's space")
     assert tokenization.cache_note(tokenizer, [9, 9]) == ""
     assert tokenization.cache_note(object(), [50]) == ""

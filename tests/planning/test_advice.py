@@ -1,4 +1,4 @@
-"""What is named would really make a way fit."""
+"""Every change that the advice names would really make a method fit."""
 
 import re
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def way(name, **options):
     return methods.build_method(name, options)
 
 
-def test_a_way_that_fits_needs_none():
+def test_a_method_that_fits_needs_none():
     assert give(way("full"), planned(weights=10)) == ""
 
 
@@ -45,7 +45,7 @@ def test_weights_alone_are_too_much():
     )
 
 
-def test_a_packed_way_that_was_not_asked_about_is_looked_at():
+def test_a_packed_method_that_was_not_asked_about_is_planned():
     looked = []
 
     def look(method, settings):
@@ -69,7 +69,7 @@ def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_roo
 
 
 @pytest.mark.parametrize(("room", "wanted"), [(0, None), (1, 1), (4, 4), (7, 7), (9, 9)])
-def test_the_most_blocks_that_fit_are_named(room, wanted):
+def test_the_most_layers_that_fit_are_named(room, wanted):
     looked = []
 
     def look(method, settings):
@@ -85,7 +85,7 @@ def test_the_most_blocks_that_fit_are_named(room, wanted):
 
 
 @pytest.mark.parametrize(("options", "tried"), [({}, [1, 2]), ({"trainable_fraction": 0.3}, []), ({"num_layers": 1}, [])])
-def test_an_open_number_of_blocks_is_a_small_one(options, tried):
+def test_an_open_number_of_layers_is_a_small_one(options, tried):
     looked = []
 
     def look(method, settings):
@@ -100,7 +100,8 @@ def test_an_open_number_of_blocks_is_a_small_one(options, tried):
 def test_what_was_pinned_is_left_open():
     told = give(way("prompt"), planned(weights=100, activations=2000), tokens_per_micro_batch=512, gradient_checkpointing="off")
     assert told.startswith(
-        "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, or train.checkpoint_act"
+        "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, "
+        "or training.gradient_checkpointing left open"
     )
 
 

@@ -11,21 +11,21 @@ from finewright.planning import defaults, method_plan
 from finewright.planning.defaults import Decisions
 
 
-def test_auto_is_every_way_that_can_be_taken_by_preference():
-    names = [way.name() for way in method_plan.candidate_methods("auto", options={})]
+def test_auto_is_every_method_that_can_be_taken_by_preference():
+    names = [method.name() for method in method_plan.candidate_methods("auto", options={})]
     assert names[0] == "lora"
     assert "scratch" not in names
     assert {"full", "freeze", "prompt"} < set(names)
 
 
-def test_knobs_of_a_way_narrow_auto_down():
-    (way,) = method_plan.candidate_methods("auto", options={"rank": 4})
-    assert (way.name(), way.rank) == ("lora", 4)
+def test_options_of_a_method_narrow_auto_down():
+    (method,) = method_plan.candidate_methods("auto", options={"rank": 4})
+    assert (method.name(), method.rank) == ("lora", 4)
 
 
 def test_auto_leaves_out_what_is_not_installed(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    assert "qlora" not in [way.name() for way in method_plan.candidate_methods("auto", options={})]
+    assert "qlora" not in [method.name() for method in method_plan.candidate_methods("auto", options={})]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])
@@ -34,6 +34,29 @@ def test_small_sets_get_more_epochs(steps, epochs):
     assert defaults.default_epochs(TrainingConfig(), steps_per_epoch=steps, choices=made) == epochs
     assert made.sentences() == [f"training.epochs = {epochs}: {steps} steps an epoch, {epochs * steps} in all"]
     assert defaults.default_epochs(TrainingConfig(epochs=7), steps_per_epoch=steps, choices=made) == 7
+
+
+@pytest.mark.parametrize(
+    ("variables", "threads", "reason"),
+    [
+        ({}, 4, "cores this process may use"),
+        ({"OMP_NUM_THREADS": "1"}, 1, "OMP_NUM_THREADS is 1"),
+        ({"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}, 2, "MKL_NUM_THREADS is 2"),
+        ({"OMP_NUM_THREADS": "2,1"}, 2, "OMP_NUM_THREADS is 2"),
+        ({"OMP_NUM_THREADS": "8"}, 4, "cores this process may use"),
+        ({"OMP_NUM_THREADS": "0", "MKL_NUM_THREADS": "all"}, 4, "cores this process may use"),
+    ],
+)
+def test_threads_are_the_least_that_the_process_may_use(monkeypatch, variables, threads, reason):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    machine, made = SimpleNamespace(cpu_count=4), Decisions()
+    assert defaults.choose_threads(RunConfig(), machine=machine, choices=made) == threads
+    assert made.sentences() == [f"training.num_threads = {threads}: {reason}"]
+    asked = build_options(RunConfig, {"training": {"num_threads": 7}})
+    assert defaults.choose_threads(asked, machine=machine, choices=made) == 7
 
 
 def test_the_longest_text_leaves_room_for_the_prompt():
@@ -56,7 +79,7 @@ def test_the_longest_text_leaves_room_for_the_prompt():
         (6e-4, {}),
     ],
 )
-def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
+def test_a_model_may_suggest_rates_inside_the_methods_range(suggestion, taken):
     config = SimpleNamespace(finewright=suggestion)
     for name in ("full", "lora"):
         method, made = methods.build_method(name, {}), Decisions()
@@ -65,7 +88,10 @@ def test_a_model_may_suggest_rates_inside_the_ways_range(suggestion, taken):
             [],
         )
         assert ("config.json suggests" in made.sentences()[0]) == (name in taken)
-        assert defaults.default_learning_rate(TrainingConfig(lr=2e-4), method=method, choices=made, config=config) == (2e-4, [])
+        assert defaults.default_learning_rate(TrainingConfig(learning_rate=2e-4), method=method, choices=made, config=config) == (
+            2e-4,
+            [],
+        )
 
 
 @pytest.mark.parametrize(
@@ -92,6 +118,6 @@ def test_wider_networks_get_lower_rates(way, width, taken):
 def test_a_rate_outside_the_range_is_warned_about_with_the_range():
     method = methods.build_method("full", {})
     assert defaults.default_learning_rate(TrainingConfig(), method=method, choices=Decisions()) == (method.learning_rate, [])
-    rate, warnings = defaults.default_learning_rate(TrainingConfig(lr=0.5), method=method, choices=Decisions())
+    rate, warnings = defaults.default_learning_rate(TrainingConfig(learning_rate=0.5), method=method, choices=Decisions())
     assert rate == 0.5
     assert warnings == ["learning rate 0.5 is far outside full's usual range, 1e-06 to 0.001"]

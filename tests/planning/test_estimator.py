@@ -35,7 +35,7 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", methods.method_names())
-def test_trainable_numbers_of_gpt2_small_are_those_of_the_table(name):
+def test_trainable_parameters_of_gpt2_small_are_those_of_the_table(name):
     method = methods.build_method(name, {})
     source = hub.ModelSource(hub.find_bundled_config("gpt2"), "gpt2", "")
     base = meta.meta_model(source, labels=("a", "b"), four_bit=method.quantization(), tokenizer=False)
@@ -78,12 +78,12 @@ def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(p
     assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
 
 
-def test_tokens_of_a_shared_prompt_do_not_make_a_pass_larger(monkeypatch):
+def test_tokens_of_a_shared_prompt_do_not_make_a_micro_batch_larger(monkeypatch):
     seen = []
-    monkeypatch.setattr(estimator, "_trace_pass", lambda prepared_model, lengths, **_: seen.append(lengths))
+    monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, **_: seen.append(lengths))
     workload = estimator.Workload(text_classification.TextClassification(("a", "b")), [], [], [], prompt_tokens=20)
     split = [22] * 186 + [60] * 68 + [100] * 21  # three passes; the first has the most tokens only when prompts count
-    estimator._trace_telling(None, [split], workload=workload, part="all")
+    estimator._trace_representative(None, [split], workload=workload, part="all")
     assert seen == [[60] * 68]
     assert workload.row_tokens([22, 60]) == 42
 
@@ -133,7 +133,7 @@ def test_loading_is_planned_and_measured_where_it_takes_most(place, heavy, tmp_p
 
 
 @pytest.mark.parametrize("name", ["freeze", "lora"])
-def test_planned_memory_counts_what_is_kept_of_frozen_blocks(place, tmp_path, name, monkeypatch):
+def test_planned_memory_counts_what_is_cached_of_frozen_layers(place, tmp_path, name, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "store"))
     options = {
         "training.max_steps": 24,
@@ -199,7 +199,7 @@ def test_force_goes_on_all_the_same(place, tmp_path):
     assert any(str(sentence).startswith("warning: does not fit") for sentence in said)
 
 
-def test_auto_takes_the_first_way_that_fits_and_says_so(place, tmp_path):
+def test_auto_takes_the_first_method_that_fits_and_says_so(place, tmp_path):
     roomy = api.plan(place / "tickets.csv", model=place / "gpt2", method="full", options={"training.precision": "float32"})
     need = roomy.entries[0].training_plan.plan.peak_memory_bytes
     said = []
@@ -216,7 +216,7 @@ def test_auto_takes_the_first_way_that_fits_and_says_so(place, tmp_path):
     assert any(str(sentence).startswith("method = lora: ") for sentence in said)
 
 
-def test_a_tight_budget_makes_smaller_passes_of_the_same_updates(place, tmp_path):
+def test_a_tight_budget_makes_smaller_micro_batches_of_the_same_updates(place, tmp_path):
     free = api.train(
         place / "tickets.csv",
         model=place / "gpt2",

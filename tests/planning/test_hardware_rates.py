@@ -74,7 +74,7 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     assert (shapes[1], shapes[-1]) == ((16, 40), (16, 50)), "of wide matrices and states a part is measured"
 
 
-def test_long_passes_have_the_rates_of_shorter_ones(monkeypatch):
+def test_long_micro_batches_have_the_rates_of_shorter_ones(monkeypatch):
     asked = []
     monkeypatch.setattr(hardware_rates, "_measure", lambda tokens, **_: asked.append(tokens))
     for tokens in (100, hardware_rates.LARGEST_TOKENS, 1024, 1344):
@@ -127,12 +127,12 @@ def test_fixed_costs_are_of_one_thread_and_draw_no_random_numbers(monkeypatch):
         torch.set_num_threads(threads)
 
 
-def test_an_operation_costs_what_a_block_takes_divided_as_a_plan_counts_it(monkeypatch):
+def test_an_operation_costs_what_a_layer_takes_divided_as_a_plan_counts_it(monkeypatch):
     """Two blocks one after the other are twice as many operations, and each of them still costs as much."""
     monkeypatch.setattr(hardware_rates, "_seconds", lambda runs, *, device: 1.0)
     one = hardware_rates._operation_seconds("cpu")
-    forward = hardware_rates._Block.forward
+    forward = hardware_rates._Layer.forward
     monkeypatch.setattr(
-        hardware_rates._Block, "forward", lambda self, states, layout: forward(self, forward(self, states, layout), layout)
+        hardware_rates._Layer, "forward", lambda self, states, layout: forward(self, forward(self, states, layout), layout)
     )
     assert one / hardware_rates._operation_seconds("cpu") == pytest.approx(2, rel=0.05)

@@ -1,4 +1,4 @@
-"""A way looked at before its weights."""
+"""A method planned before its weights are loaded."""
 
 import shutil
 
@@ -7,8 +7,8 @@ import pytest
 from finewright import methods
 from finewright.core import hardware
 from finewright.core.config import RunConfig, build_options
+from finewright.data import checks, tokenization
 from finewright.data import dataset as dataset_module
-from finewright.data import tokenization
 from finewright.models import hub
 from finewright.planning import method_plan
 from finewright.tasks.text_classification import TextClassification
@@ -35,7 +35,7 @@ def look(place, name="lora", *, known=None, **options):
 
 
 def test_no_weights_are_wanted_and_everything_is_decided(place):
-    found, dataset, findings = look(place, train={"epochs": 2})
+    found, dataset, findings = look(place, training={"epochs": 2})
     assert findings == []
     assert [len(found.splits[name].ids) for name in ("train", "validation", "test")] == [
         len(dataset.train),
@@ -48,7 +48,7 @@ def test_no_weights_are_wanted_and_everything_is_decided(place):
     assert found.training_plan.plan.trainable_parameters == 3 * 2 * 8 * 64 + 32 * 2
 
 
-def test_every_choice_is_told_with_its_reason_and_none_for_what_was_asked(place):
+def test_every_choice_is_reported_with_its_reason_and_none_for_what_was_asked(place):
     made = {choice["option"]: choice["reason"] for choice in look(place)[0].choices.made}
     assert {
         "data.max_length",
@@ -79,12 +79,12 @@ def test_texts_that_are_cut_are_reported(place):
     )
 
 
-def test_ids_that_are_kept_on_disk_are_told(place, tmp_path, monkeypatch):
+def test_ids_that_are_cached_on_disk_are_reported(place, tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
-    monkeypatch.setattr(tokenization, "WORTH_KEEPING", 10)
+    monkeypatch.setattr(tokenization, "WORTH_CACHING", 10)
     found, dataset, _ = look(place)
     made = {choice["option"]: choice for choice in found.choices.made}["token_ids"]
-    assert made["value"] == "kept on disk"
+    assert made["value"] == "cached on disk"
     assert str(tmp_path) in made["reason"]
     assert len(list((tmp_path / "tokens").iterdir())) == 1, "validation and test have fewer texts than that"
 
@@ -97,3 +97,19 @@ def test_ids_that_are_known_are_not_made_again(place):
     found, dataset, _ = look(place, known=known)
     row = next(i for i, row in enumerate(dataset.train) if row.text == first)
     assert list(found.splits["train"].ids[row]) == [5, 6, 7]
+
+
+def test_from_data_and_model_alone_comes_the_same_plan_and_every_finding(place):
+    options = {"model": str(place / "gpt2"), "data": {"max_length": 8}, "training": {"num_threads": 1}}
+    datasets = dataset_module.DatasetCache()
+    found, findings = method_plan.plan_from_source(
+        place / "tickets.csv",
+        methods.build_method("lora", {}),
+        settings=build_options(RunConfig, options),
+        datasets=datasets,
+    )
+    wanted, dataset, about_texts = look(place, data={"max_length": 8}, training={"num_threads": 1})
+    assert list(found.training_plan.schedule.steps) == list(wanted.training_plan.schedule.steps)
+    assert found.training_plan.plan.memory == wanted.training_plan.plan.memory
+    assert findings == about_texts + checks.check_dataset(dataset)
+    assert set(datasets.ids(found.source.name)) == {row.text for row in (*dataset.train, *dataset.validation, *dataset.test)}

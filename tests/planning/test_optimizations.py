@@ -1,4 +1,4 @@
-"""What a run does without, decided from its sketch."""
+"""What saves work in a run, decided from its meta model."""
 
 from pathlib import Path
 
@@ -36,15 +36,15 @@ def choose(prepared_model, *, epochs=3, memory_bytes=1 << 30, **options):
     plain = {"warmup_ratio": 0, "lr_scheduler": "linear", "weight_decay": 0, "max_grad_norm": 1, "early_stopping_patience": 0}
     schedule = loop.TrainingSchedule(steps, lr=1e-3, evaluate_every=len(steps) // epochs, **plain)
     return optimizations.choose_optimizations(
-        prepared_model, train=TrainingConfig(**options), memory_bytes=memory_bytes, texts=texts, schedule=schedule
+        prepared_model, options=TrainingConfig(**options), memory_bytes=memory_bytes, texts=texts, schedule=schedule
     )
 
 
-def test_texts_that_are_read_often_enough_are_kept_in_memory():
+def test_texts_that_are_read_often_enough_are_cached_in_memory():
     chosen = choose(sketch(num_layers=1))
     assert (chosen.where, chosen.num_still) == ("memory", 2)
     assert chosen.kept_bytes == chosen.memory_bytes == TOKENS * 32 * 4
-    assert chosen.reason == "the lower 2 of 3 blocks run once instead of 3.0 times, without dropout; 0 MB in memory"
+    assert chosen.reason == "the lower 2 of 3 layers run once instead of 3.0 times, without dropout; 0 MB in memory"
     assert choose(sketch(num_layers=1), frozen_layer_cache_dtype="bfloat16").kept_bytes == TOKENS * 32 * 2
 
 
@@ -61,10 +61,10 @@ def test_off_is_off_and_still_without_dropout():
 
 @pytest.mark.parametrize("wanted", ["auto", "on"])
 @pytest.mark.parametrize("name", ["full", "lora", "prompt", "scratch"])
-def test_nothing_is_kept_where_the_first_block_learns(name, wanted):
+def test_nothing_is_cached_where_the_first_layer_learns(name, wanted):
     chosen = choose(sketch(name), frozen_layer_cache=wanted)
     assert chosen.where is None
-    assert "first block" in chosen.reason
+    assert "first layer" in chosen.reason
 
 
 def test_what_memory_cannot_hold_goes_to_a_file_and_else_nowhere(monkeypatch):
@@ -77,7 +77,7 @@ def test_what_memory_cannot_hold_goes_to_a_file_and_else_nowhere(monkeypatch):
     assert "neither memory" in chosen.reason
 
 
-def test_applied_to_a_sketch_it_counts_as_before():
+def test_applied_to_a_meta_model_it_counts_as_before():
     prepared_model, used = sketch("full"), len(SPLITS["train"].tokens())
     trained = prepared_model.num_trainable()
     assert choose(prepared_model).apply(prepared_model, device="cpu") == used < 240

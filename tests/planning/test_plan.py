@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from finewright.core.config import RunConfig, build_options
-from finewright.planning.plan import MemoryBudget, MemorySetup, _chains, _cut, _updates, choose_setup
+from finewright.planning.plan import MemoryBudget, MemorySetup, _chains, _split, _updates, choose_setup
 
 
 @dataclass
@@ -52,7 +52,7 @@ def choose(limit, *, longest=100, **train):
         (150, MemorySetup(1600, 1, True, 4)),
     ],
 )
-def test_smaller_passes_come_before_computing_blocks_twice(limit, wanted):
+def test_smaller_micro_batches_come_before_computing_layers_twice(limit, wanted):
     setup, _ = choose(limit)
     assert setup == wanted, "the last does not fit and is the tightest there is"
 
@@ -74,18 +74,18 @@ def test_weights_that_do_not_fit_are_not_tried_in_every_setup():
     assert len(seen) == 2
 
 
-def test_smaller_passes_are_of_the_same_updates():
+def test_smaller_micro_batches_are_of_the_same_updates():
     lengths = [random.Random(row).randint(20, 59) for row in range(300)] + [512]
     settings = build_options(RunConfig, {})
     roomy, *others = _chains(MemorySetup(630, 1, False), longest=512, settings=settings)[0]
     assert others, "the longest text is shorter than a pass"
 
     def updates(setup):
-        made = _cut(_updates(lengths, setup, seed=settings.seed, epochs=2), lengths, setup)
+        made = _split(_updates(lengths, setup, seed=settings.seed, epochs=2), lengths, setup)
         return [sorted(row for rows in step.batches for row in rows) for step in made], [step.epochs_done for step in made]
 
     for setup in [*others, MemorySetup(630, 1, False, 5)]:
         assert updates(setup) == updates(roomy)
     single = MemorySetup(630, 1, False, 5)
-    cut = _cut(_updates(lengths, single, seed=settings.seed, epochs=1), lengths, single)
+    cut = _split(_updates(lengths, single, seed=settings.seed, epochs=1), lengths, single)
     assert max(len(rows) for step in cut for rows in step.batches) == 1

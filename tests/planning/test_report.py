@@ -1,4 +1,4 @@
-"""Every way under one budget, from a config alone."""
+"""Every method under one budget, from a config alone."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def test_mistral_7b_fits_8_gb_in_four_bits_only():
     assert fits == {"qlora": True, "lora": False, "full": False}
 
 
-def test_what_does_not_fit_is_told_what_it_needs(seven_billion):
+def test_what_does_not_fit_is_reported_what_it_needs(seven_billion):
     advice = {entry.method.name(): entry.advice for entry in seven_billion.entries}
     assert advice["qlora"] == ""
     assert advice["lora"].startswith("needs ")
@@ -92,7 +92,7 @@ def test_json_has_the_contract_and_is_json(seven_billion):
 def test_without_data_the_assumption_is_said():
     found = api.plan(model="gpt2", method="lora", options=SMALL, num_labels=7)
     assert found.notes[0].startswith("precision ")
-    assert found.notes[1:] == ["no data: 7 labels and 1,000 texts of 64 tokens, or the most a way reads, are assumed"]
+    assert found.notes[1:] == ["no data: 7 labels and 1,000 texts of 64 tokens, or the most a method reads, are assumed"]
     assert found.entries[0].training_plan.plan.head_parameters == 7 * 768
 
 
@@ -112,25 +112,25 @@ def test_a_shape_without_tokenizer_guesses_lengths_and_says_so(tmp_path):
 def test_when_nothing_fits_the_least_is_named():
     found = api.plan(model="gpt2", options={**SMALL, "memory_budget": "1MB"})
     assert found.recommended == ""
-    assert found.reason.startswith("no way fits; the least, ")
+    assert found.reason.startswith("no method fits; the least, ")
     assert found.as_json()["recommended"] is None
 
 
-def test_a_recommended_way_that_wants_a_package_says_which(monkeypatch):
+def test_a_recommended_method_that_wants_a_package_says_which(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
     found = api.plan(model="gpt2", method="qlora", options=SMALL)
     assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")
 
 
 def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
-    honest = report._forecast
+    honest = report.plan_lengths
 
-    def training_plan(method, settings, **given):
-        if method.quantization() or settings.training.optimizer != "adamw":
+    def plan_lengths(method, context, lengths):
+        if method.quantization() or context.settings.training.optimizer != "adamw":
             raise UserError("not for this model")
-        return honest(method, settings, **given)
+        return honest(method, context, lengths)
 
-    monkeypatch.setattr(report, "_forecast", training_plan)
+    monkeypatch.setattr(report, "plan_lengths", plan_lengths)
     (entry,) = api.plan(
         model="gpt2", method="prompt", options={**SMALL, "memory_budget": "600MB", "data.max_length": 1024}
     ).entries

@@ -138,12 +138,16 @@ def test_a_knob_that_there_was_not_then_had_its_default(place):
     """The next release brings a knob: a run of before goes on, unless the knob is asked to be something else."""
     now = collected(place)
     then = copy.deepcopy(now)
-    del then["options"]["training.tokens_per_micro_batch"], then["options"]["data.keep_end"], then["method_options"]["rank"]
+    del (
+        then["options"]["training.tokens_per_micro_batch"],
+        then["options"]["data.truncation_side"],
+        then["method_options"]["rank"],
+    )
     assert fingerprint.differences(then, now) == []
     now["options"]["training.tokens_per_micro_batch"] = 7
     assert fingerprint.differences(then, now) == [], "left open it is chosen: nobody can say that it was another"
-    now["options"]["data.keep_end"], now["method_options"]["rank"] = True, 3
-    assert sorted(fingerprint.differences(then, now)) == ["data.keep_end: False → True", "method.rank: 8 → 3"]
+    now["options"]["data.truncation_side"], now["method_options"]["rank"] = "left", 3
+    assert sorted(fingerprint.differences(then, now)) == ["data.truncation_side: right → left", "method.rank: 8 → 3"]
 
 
 def test_a_schedule_knob_that_there_was_not_then_had_its_default():

@@ -297,7 +297,7 @@ def test_keeping_what_frozen_blocks_make_of_the_texts_changes_nothing_but_the_ti
         assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), abs=1e-5)
         assert ours.get("validation", {}) == pytest.approx(theirs.get("validation", {}), abs=1e-5)
     assert kept["metrics"]["test"]["loss"] == pytest.approx(plain["metrics"]["test"]["loss"], abs=1e-5)
-    assert any("training.frozen_layer_cache = on: the lower 2 of 3 blocks run once" in str(line) for line in said["auto"])
+    assert any("training.frozen_layer_cache = on: the lower 2 of 3 layers run once" in str(line) for line in said["auto"])
     assert any("training.frozen_layer_cache = off: as asked for" in str(line) for line in said["off"])
     plans = [json.loads(run.plan.read_text()) for run in runs.values()]
     assert plans[0]["memory"]["trunk"] > 0

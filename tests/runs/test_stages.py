@@ -108,7 +108,7 @@ def test_forced_a_later_way_that_fits_is_taken_all_the_same(begin, monkeypatch):
 
 def test_a_way_that_wants_what_is_not_installed_is_named_where_it_would_have_come_first(begin, monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    told = "qlora was not looked at, though it might fit: it wants bitsandbytes, not installed here"
+    told = "qlora was not planned, though it might fit: it wants bitsandbytes, not installed here"
     for peaks, taken, said in (({"lora": 2000, "full": 800}, "full", 1), ({"lora": 800, "full": 800}, "lora", 0)):
         planned(monkeypatch, peaks)
         made, candidates, heard = begin("lora", "full")

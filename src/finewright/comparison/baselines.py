@@ -180,7 +180,9 @@ def _frozen_features(
         prepared.use_bfloat16(prepared_model)
     longest = max_text_length(base.network.config, base.architecture)
     limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=0, choices=defaults.Decisions())
-    encoded = packing.encode_texts(base.origin.tokenizer, texts, limit=limit, keep_end=settings.data.keep_end, known=known)
+    encoded = packing.encode_texts(
+        base.origin.tokenizer, texts, limit=limit, keep_end=settings.data.truncation_side == "left", known=known
+    )
     place = "the last token's state" if base.architecture.pooling == "last" else "the first token's state"
     vectors: dict[str, dict[str, np.ndarray]] = {place: {}, "the mean of all tokens' states": {}}
     with torch.inference_mode(), _HiddenStates(prepared_model) as states:

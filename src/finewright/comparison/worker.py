@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finewright import api, methods, tasks
+from finewright import api, methods
 from finewright.comparison import baselines
 from finewright.comparison.folder import write_json
 from finewright.comparison.spec import TIMED_TEXTS
@@ -19,8 +19,6 @@ from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
-from finewright.data import checks
-from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache
 from finewright.models import frozen_cache, hub, meta, quantization
 from finewright.planning import method_plan
@@ -99,27 +97,11 @@ def _plan(request: Request, *, cache: DatasetCache) -> dict[str, Any]:
 
 def plan_method(request: Request, *, cache: DatasetCache) -> dict[str, Any]:
     """Plan a method on this data without its weights. Return the plan, what was chosen for it, and findings about the texts."""
-    import torch
-
-    settings, machine = _settings(request), hardware.detect()
+    settings = _settings(request)
     method = methods.build_method(request["method"], request["options"].get("method", {}))
     if method.needs and (missing := quantization.missing_packages()):
         raise UserError(f"{method.name()} needs {' and '.join(missing)}, not installed here", fix=quantization.INSTALL)
-    torch.set_num_threads(settings.training.num_threads or machine.cpu_count)
-    dataset = cache.read(request["data"], options=settings.data)
-    model = hub.resolve_model(settings.model, weights=False)
-    findings: list[Finding] = []
-    found = method_plan.plan_method(
-        model,
-        method,
-        settings=settings,
-        machine=machine,
-        dataset=dataset,
-        task=tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=settings),
-        report=findings.extend,
-        known=cache.ids(model.name),
-    )
-    findings += checks.check_dataset(dataset)
+    found, findings = method_plan.plan_from_source(request["data"], method, settings=settings, datasets=cache)
     return {
         "plan": found.training_plan.as_json(),
         "choices": found.choices.made,

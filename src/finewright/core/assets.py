@@ -1,4 +1,4 @@
-"""Where the files that come with the package lie, and the package itself."""
+"""Paths of the package and of the files that come with it."""
 
 from pathlib import Path
 

@@ -1,8 +1,7 @@
-"""What takes long to make and depends on nothing but its inputs: kept on disk under the hash of those inputs.
+"""A cache on disk of results that take long and depend only on their inputs, under the hash of those inputs.
 
-An entry is a folder that appears whole or not at all: it is written under another name and renamed. Whoever finds it may rely
-on it; whoever makes it at the same time as somebody else ends up with either copy, which are the same. `alone` spares the second
-the work.
+An entry is a folder that appears complete or not at all: it is written under another name and renamed. If two processes make
+the same entry, either copy stays; both are the same. `entry_lock` spares the second process the work.
 """
 
 import contextlib
@@ -18,25 +17,25 @@ from pathlib import Path
 from finewright.core import files
 
 MOST_BYTES = 20 << 30
-"""Entries beyond it are removed, those used longest ago first."""
+"""Size of the cache above which the entries used longest ago are removed."""
 MOST_SHARE = 0.25
-"""Of the disk's free space and what is kept already."""
+"""Largest share of the free disk space and the cache together."""
 MOST_ENTRIES = 1000
-"""Of one kind: every new entry looks at all of them."""
+"""Most entries of one kind: each new entry lists all of them."""
 _SEAL = "SHA256.json"
-"""Digests of an entry's files, by name."""
+"""File with the digests of an entry's files, by name."""
 _UNFINISHED, _STALE_SECONDS = ".unfinished-", 24 * 3600
 
 
 def cache_folder() -> Path:
-    """`$FINEWRIGHT_CACHE`, or `finewright` in the user's cache folder."""
+    """Return `$FINEWRIGHT_CACHE`, or `finewright` in the user's cache folder."""
     if given := os.environ.get("FINEWRIGHT_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finewright"
 
 
 def make_key(parts: Iterable[bytes | memoryview | str]) -> str:
-    """Hash of everything an entry depends on; each part counts with its length, so that none can run into the next."""
+    """Return the hash of everything an entry depends on; the length of each part is hashed too, so that no two inputs collide."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -46,7 +45,7 @@ def make_key(parts: Iterable[bytes | memoryview | str]) -> str:
 
 
 def lookup(kind: str, key: str) -> Path | None:
-    """The folder of an entry, marked as used now; None when there is none. One that is not what was made is removed."""
+    """Return the folder of an entry and mark it as used now, or None. Remove an entry that is not what was written."""
     place = cache_folder() / kind / key
     try:
         os.utime(place)
@@ -60,50 +59,50 @@ def lookup(kind: str, key: str) -> Path | None:
 
 
 def _digests(place: Path) -> dict[str, str]:
-    """SHA-256 of every file of an entry."""
+    """Return the SHA-256 of every file of an entry."""
     return {file.name: files.sha256(file) for file in sorted(place.iterdir()) if file.name != _SEAL}
 
 
 @contextlib.contextmanager
 def create(kind: str, key: str) -> Iterator[Path]:
-    """An empty folder to write an entry into; it becomes the entry at the end, or vanishes when anything fails.
+    """Yield an empty folder to write an entry into. It becomes the entry at the end, or is removed if anything fails.
 
-    Raises `OSError` where nothing can be written.
+    Raise `OSError` if the cache cannot be written.
     """
-    shelf = cache_folder() / kind
-    shelf.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=shelf))
+    folder = cache_folder() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
         yield place
         (place / _SEAL).write_text(json.dumps(_digests(place)), encoding="utf-8")
         files.sync_all(place)
-        with contextlib.suppress(OSError):  # somebody else was faster: theirs is the same
-            place.rename(shelf / key)
+        with contextlib.suppress(OSError):  # another process was faster: its entry is the same
+            place.rename(folder / key)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    evict(keep=shelf / key)
+    evict(keep=folder / key)
 
 
 @contextlib.contextmanager
 def entry_lock(kind: str, key: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Inside, nobody else who asks for it makes this entry: look once more whether it is there by now.
+    """Inside, no other process makes this entry. Look it up again first: it may be there by now.
 
-    Whoever comes second is told by `waiting` and waits until the first is done or its process has ended. Where there can be no
-    lock, as in a store that cannot be written, nobody waits.
+    A second process calls `waiting` and waits until the first is done or has ended. Without a lock, as in a cache that cannot
+    be written, none waits.
     """
     path = cache_folder() / kind / f"{_UNFINISHED}{key}.lock"
-    descriptor = _hold(path, waiting)
+    descriptor = _lock(path, waiting)
     try:
         yield
     finally:
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                path.unlink()  # before it is let go: who gets it next sees that it is gone, and makes its own
+                path.unlink()  # before the release: the next holder sees that it is gone, and makes its own
             os.close(descriptor)
 
 
-def _hold(path: Path, waiting: Callable[[], None]) -> int | None:
-    """A descriptor that locks the file of this name; None where that cannot be."""
+def _lock(path: Path, waiting: Callable[[], None]) -> int | None:
+    """Return a descriptor that locks the file of this name, or None if that is impossible."""
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,26 +114,26 @@ def _hold(path: Path, waiting: Callable[[], None]) -> int | None:
             if not held:
                 waiting()
                 files.lock(descriptor, wait=True)
-        except OSError:  # a disk that knows no locks: then it is done without
+        except OSError:  # a file system without locks
             os.close(descriptor)
             return None
         except BaseException:
             os.close(descriptor)
             raise
-        if _is_still(path, descriptor):
+        if _is_same_file(path, descriptor):
             return descriptor
         os.close(descriptor)
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the name is that file's, and not gone or another's by now."""
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    """Return whether the path still leads to the open file."""
     with contextlib.suppress(OSError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False
 
 
 def free_bytes() -> int:
-    """Space on the disk of the store."""
+    """Return the free space on the disk of the cache."""
     place = cache_folder()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -142,7 +141,7 @@ def free_bytes() -> int:
 
 
 def evict(*, keep: Path) -> None:
-    """Remove what was not finished long ago, and the entries used longest ago beyond the bounds; never `keep`."""
+    """Remove old unfinished entries, and beyond the bounds the entries used longest ago; never `keep`."""
     entries = []
     for entry in cache_folder().glob("*/*"):
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Every knob once: default, range and help; filled from TOML, `--set key=value` and keywords."""
+"""Every option, declared once with default, range and help; filled from TOML, `--set key=value` and keywords."""
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -12,9 +12,47 @@ from finewright.core.errors import UserError
 
 DEFAULT_MODEL = "openai-community/gpt2"
 
+ALIASES = {
+    "method.r": "rank",
+    "method.lora_alpha": "alpha",
+    "method.lora_dropout": "dropout",
+    "training.num_train_epochs": "epochs",
+    "training.lr_scheduler_type": "lr_scheduler",
+}
+"""Names of PEFT and Hugging Face that mean exactly the same: dotted name → name in the same group."""
+
+OLD_NAMES = {
+    "budget": "memory_budget",
+    "data.keep_end": "data.truncation_side",
+    "data.drop_bad": "data.skip_invalid_rows",
+    "data.ignore_unseen": "data.drop_unseen_labels",
+    "method.blocks": "method.num_layers",
+    "method.init": "method.init_weights",
+    "method.share": "method.trainable_fraction",
+    "method.target": "method.target_modules",
+    "method.tokens": "method.num_virtual_tokens",
+    "training.accumulation": "training.gradient_accumulation_steps",
+    "training.batch_tokens": "training.tokens_per_micro_batch",
+    "training.checkpoint_activations": "training.gradient_checkpointing",
+    "training.checkpoint_steps": "training.save_steps",
+    "training.clip_norm": "training.max_grad_norm",
+    "training.early_stopping": "training.early_stopping_patience",
+    "training.evaluations_per_epoch": "training.evals_per_epoch",
+    "training.halvings": "training.micro_batch_splits",
+    "training.log_steps": "training.logging_steps",
+    "training.lr": "training.learning_rate",
+    "training.per_device_train_batch_size": "training.tokens_per_micro_batch",
+    "training.schedule": "training.lr_scheduler",
+    "training.threads": "training.num_threads",
+    "training.trunk_cache": "training.frozen_layer_cache",
+    "training.trunk_precision": "training.frozen_layer_cache_dtype",
+    "training.warmup_fraction": "training.warmup_ratio",
+}
+"""Names that are refused with the name to use instead. The old group `train` counts as `training` here."""
+
 
 class Options(BaseModel):
-    """A named group of knobs. Unknown names are refused; values are checked against type and range."""
+    """A named group of options. Unknown names are refused; values are checked against type and range."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False)
 
@@ -23,7 +61,7 @@ K = TypeVar("K", bound="Options")
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None, flag: str | None = None) -> Any:
-    """Declare one knob. `low` and `high` are inclusive; the help line names the unit. `flag`: its name on the command line."""
+    """Declare one option. `low` and `high` are inclusive; the help line names the unit. `flag`: its name on the command line."""
     extra: Any = {"flag": flag} if flag else None
     return Field(default, description=help, ge=low, le=high, json_schema_extra=extra)
 
@@ -41,9 +79,11 @@ class DataConfig(Options):
     max_length: int | None = option(
         None, "longest text in tokens; the model's own limit, at most 512, when not given", low=2, flag="--max-length"
     )
-    keep_end: bool = option(False, "cut a text that is too long at its start and keep its end")
-    drop_bad: bool = option(False, "drop rows without text or label and log them, instead of stopping")
-    ignore_unseen: bool = option(False, "leave out evaluation rows whose label never occurs in training")
+    truncation_side: Literal["right", "left"] = option(
+        "right", "the side on which a text that is too long is cut; right keeps its start, left its end"
+    )
+    skip_invalid_rows: bool = option(False, "skip rows without text or label and log them, instead of stopping")
+    drop_unseen_labels: bool = option(False, "leave out evaluation rows whose label never occurs in training")
 
 
 class TrainingConfig(Options):
@@ -60,11 +100,17 @@ class TrainingConfig(Options):
     learning_rate: float | None = option(
         None, "peak learning rate; the way's own default when not given", low=1e-12, high=100, flag="--lr"
     )
+    max_steps: int = option(0, "stop after this many optimizer steps; 0: no limit", low=0, flag="--max-steps")
+    learning_rate: float | None = option(
+        None, "peak learning rate; the method's own default when not given", low=1e-12, high=100, flag="--lr"
+    )
     tokens_per_micro_batch: int | None = option(
         None, "tokens per forward pass; chosen from the text lengths when not given", low=1, flag="--batch-tokens"
     )
     gradient_accumulation_steps: int = option(1, "forward passes per optimizer step", low=1, high=4096)
-    micro_batch_splits: int = option(0, "how often each pass is cut in two: the same updates in less memory", low=0, high=20)
+    micro_batch_splits: int = option(
+        0, "how often each micro-batch is split in two: the same updates in less memory", low=0, high=20
+    )
     warmup_ratio: float = option(0.06, "share of the steps in which the learning rate rises", low=0, high=1)
     lr_scheduler: Literal["linear", "cosine", "constant"] = option("linear", "how the learning rate falls after the warm-up")
     weight_decay: float = option(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
@@ -73,37 +119,39 @@ class TrainingConfig(Options):
     early_stopping_patience: int = option(
         0, "stop after this many evaluations without improvement; 0: off", low=0, flag="--patience"
     )
-    evals_per_epoch: int = option(1, "how often the validation split is looked at", low=1, high=100)
+    evals_per_epoch: int = option(1, "evaluations of the validation split per epoch", low=1, high=100)
     logging_steps: int = option(10, "optimizer steps between two lines of metrics.jsonl", low=1)
     frozen_layer_cache: Literal["auto", "on", "off"] = option(
-        "auto", "run frozen lower blocks once and keep what comes out of them; auto: when texts are read often enough to gain"
+        "auto", "run the frozen lower layers once and cache their outputs; auto: when texts are read often enough to gain"
     )
     frozen_layer_cache_dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "how it is kept; bfloat16: half the room, not exact"
+        "float32", "dtype of the cached outputs; bfloat16: half the space, not exact"
     )
     save_steps: int | None = option(
         None, "optimizer steps between two checkpoints; by time when not given, see docs/reliability.md", low=1
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = option(
-        "auto", "compute a block's inner states again on the way back instead of keeping them; auto: when memory is short"
+        "auto", "recompute a layer's activations in the backward pass instead of storing them; auto: when memory is short"
     )
     optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit"] = option(
-        "adamw", "the last two keep their moments in 8 bits, through bitsandbytes", flag="--optimizer"
+        "adamw", "the last two store their moments in 8 bits, through bitsandbytes", flag="--optimizer"
     )
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "dtype of the matrix products; auto asks the hardware", flag="--precision"
     )
     compile: Literal["off", "on"] = option(
-        "off", "compile what is between attention and attention; a start of 20 s or more, for GPUs"
+        "off", "compile the layers between the attention calls; starts 20 s or more later, for GPUs"
     )
-    num_threads: int = option(0, "CPU threads; 0: one per core", low=0, high=1024, flag="--threads")
+    num_threads: int = option(0, "CPU threads; 0: one per core that this process may use", low=0, high=1024, flag="--threads")
 
 
 class RunConfig(Options):
-    """All knobs of a run but those of its method, which live in the method's own file."""
+    """All options of a run but those of its method, which live in the method's own file."""
 
     model: str = option(DEFAULT_MODEL, "hub id or local folder of the pre-trained model", flag="--model")
-    seed: int = option(0, "seed of the order, the dropout and every new weight", low=0, high=2**31 - 1, flag="--seed")
+    seed: int = option(
+        0, "seed of the order of the rows, of dropout and of every new weight", low=0, high=2**31 - 1, flag="--seed"
+    )
     memory_budget: str | None = option(
         None, "memory the run may take, such as 8GB; what this machine has free when not given", flag="--budget"
     )
@@ -113,19 +161,19 @@ class RunConfig(Options):
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as nested dicts; a broken file is a `UserError` with its line."""
+    """Return a TOML file as nested dicts. Raise `UserError` with the line of a broken file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError("no such config file", where=str(path), fix="give the path of a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UserError(
-            f"not a readable TOML file: {error}", where=str(path), fix="mend that line; `key = value`, text in quotes"
+            f"not a readable TOML file: {error}", where=str(path), fix="correct that line; `key = value`, text in quotes"
         ) from None
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
-    """`["training.learning_rate=1e-4"]` → `{"training": {"learning_rate": 0.0001}}`. Values are TOML; what is no TOML is text."""
+    """`["training.learning_rate=1e-4"]` → `{"training": {"learning_rate": 0.0001}}`. A value that is not TOML is text."""
     tree: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -148,15 +196,15 @@ def set_option(tree: dict[str, Any], dotted: str, value: Any) -> None:
     for group in groups:
         tree = tree.setdefault(group, {})
         if not isinstance(tree, dict):
-            raise UserError(f"{group!r} is a value, not a group of knobs", where=dotted)
+            raise UserError(f"{group!r} is a value, not a group of options", where=dotted)
     below = tree.get(leaf)
     if isinstance(below, Mapping) != isinstance(value, Mapping) and leaf in tree:
-        raise UserError(f"{leaf!r} is given both as a value and as a group of knobs", where=dotted)
+        raise UserError(f"{leaf!r} is given both as a value and as a group of options", where=dotted)
     tree[leaf] = merge_options(below or {}, value) if isinstance(value, Mapping) else value
 
 
 def merge_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested dict with the values of `over` laid on `base`."""
+    """Return `base` with the values of `over` in place of its own, group by group."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -165,28 +213,63 @@ def merge_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
 
 
 def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "") -> K:
-    """Check `values` against `kind`. All faults are told at once, each with its key and the way out."""
+    """Return `values` checked against `kind`. Raise one `UserError` with all faults, each with its key and the fix."""
+    values = _resolve_aliases(kind, values, prefix)
     try:
-        return kind.model_validate(dict(values))
+        return kind.model_validate(values)
     except ValidationError as error:
-        faults = [_explain(kind, fault, prefix) for fault in error.errors()]
-    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright options` list every knob")
+        faults = [line for fault in error.errors() for line in _explain(kind, fault, prefix)]
+    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright options` list every option")
 
 
-def _explain(kind: type[Options], fault: Any, prefix: str) -> str:
-    key = ".".join([*([prefix] if prefix else []), *(str(part) for part in fault["loc"])])
+def _resolve_aliases(kind: type[BaseModel], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return `values` with our own names in place of the `ALIASES`."""
+    resolved: dict[str, Any] = {}
+    for name, value in values.items():
+        key = _dotted(prefix, name)
+        own = ALIASES.get(key, name)
+        own = own if own in kind.model_fields else name
+        if own != name and own in values:
+            raise UserError(f"{key} and {_dotted(prefix, own)} are the same option", where=key, fix="give one of them")
+        group = kind.model_fields[own].annotation if own in kind.model_fields else None
+        nested = isinstance(value, Mapping) and isinstance(group, type) and issubclass(group, Options)
+        resolved[own] = _resolve_aliases(group, value, key) if nested else value
+    return resolved
+
+
+def _explain(kind: type[Options], fault: Any, prefix: str) -> Iterator[str]:
+    """Yield what is wrong with an option, or with each option of an unknown group."""
+    key = _dotted(prefix, *fault["loc"])
     if fault["type"] != "extra_forbidden":
-        return f"{key} = {fault['input']!r}: {fault['msg']}"
+        yield f"{key} = {fault['input']!r}: {fault['msg']}"
+        return
     group: type[BaseModel] = kind
     for part in fault["loc"][:-1]:
         group = group.model_fields[part].annotation  # type: ignore[assignment]
-    near = difflib.get_close_matches(str(fault["loc"][-1]), group.model_fields, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(group.model_fields)}"
-    return f"{key}: unknown knob; {hint}"
+    if key == "train" and isinstance(fault["input"], Mapping):
+        for name in fault["input"]:
+            hint = _nearest(f"training.{name}", TrainingConfig)
+            yield f"train.{name}: unknown option; did you mean {_dotted('training', hint.removeprefix('training.'))!r}?"
+        return
+    near = _nearest(key, group)
+    hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(group.model_fields)}"
+    yield f"{key}: unknown option; {hint}"
+
+
+def _nearest(key: str, group: type[BaseModel]) -> str:
+    """Return the new name of a renamed option, or the name in `group` that is most like it, or nothing."""
+    renamed, name = OLD_NAMES.get(key, ""), key.rpartition(".")[2]
+    if renamed and renamed.rpartition(".")[2] in group.model_fields:
+        return renamed
+    return next(iter(difflib.get_close_matches(name, group.model_fields, n=1, cutoff=0.5)), "")
+
+
+def _dotted(*parts: str | int) -> str:
+    return ".".join(str(part) for part in parts if part != "")
 
 
 def describe_options(kind: type[Options], *, prefix: str = "") -> list[tuple[str, str, str]]:
-    """(dotted name, default, help) of every knob of a group, nested groups included."""
+    """Return (dotted name, default, help) of every option of a group, nested groups included."""
     rows = []
     for name, field in kind.model_fields.items():
         dotted = f"{prefix}{name}"
@@ -198,7 +281,7 @@ def describe_options(kind: type[Options], *, prefix: str = "") -> list[tuple[str
 
 
 def _shown(default: Any) -> str:
-    """A default as one would type it."""
+    """Return a default as a user would type it."""
     if default is None:
         return "auto"
     if isinstance(default, bool):

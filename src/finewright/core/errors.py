@@ -1,9 +1,9 @@
-"""What a person can repair, and the exit code that says which kind it is."""
+"""Errors that a user can fix, and their exit codes."""
 
 from enum import IntEnum
 
 RESUME = "finewright train --resume RUN"
-"""How a message names the command that goes on with the run; which folder that is, whoever has one puts in."""
+"""The command that resumes a run, in messages; code that knows the folder replaces RUN."""
 
 
 class ExitCode(IntEnum):
@@ -18,15 +18,15 @@ class ExitCode(IntEnum):
 
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-"""How plain errors say it: the allocator of the CPU, of a Mac, CUDA outside PyTorch's own allocator, and its libraries."""
+"""Texts of plain errors: the allocators of the CPU and of macOS, CUDA outside PyTorch's allocator, and its libraries."""
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """An error that the user can fix.
 
     `what`: what was wanted and what was found, with the value.
     `where`: `file:row`, a key or a path; empty if there is no such place.
-    `fix`: the way out; empty only if `what` already says it.
+    `fix`: what to do; empty only if `what` already says it.
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "", code: ExitCode = ExitCode.USAGE) -> None:
@@ -38,26 +38,26 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        way_out = f"\n  → {self.fix}" if self.fix else ""
-        return f"{place}{self.what}{way_out}"
+        fix = f"\n  → {self.fix}" if self.fix else ""
+        return f"{place}{self.what}{fix}"
 
 
 def code_of(error: BaseException) -> ExitCode:
-    """What kind of end an error makes of work in another process; MISMATCH where it does not say."""
+    """Return the exit code for an error of work in another process; MISMATCH if the error has none."""
     if isinstance(error, UserError):
         return error.code
     return ExitCode.OUT_OF_MEMORY if is_out_of_memory(error) else ExitCode.MISMATCH
 
 
 def last_line(error: BaseException) -> str:
-    """One line that says what went wrong: what a `UserError` says comes before its way out, other errors end with it."""
+    """Return one line that says what went wrong: `what` of a `UserError`, the last line of other errors."""
     if isinstance(error, UserError):
         return " ".join(error.what.split("\n"))
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: PyTorch raises several kinds, on a CPU a plain RuntimeError."""
+    """Return whether memory ran out: PyTorch raises several types, on a CPU a plain RuntimeError."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)

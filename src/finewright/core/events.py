@@ -1,4 +1,4 @@
-"""What a run says besides sentences and the engine's own events."""
+"""Events of training, of downloads and of comparisons."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StepResult:
-    """`loss`: weighted mean over the texts of the step, nats. `grad_norm`: before clipping. `applied`: both are numbers, so
-    the weights are changed."""
+    """`loss`: weighted mean over the texts of the update, in nats. `grad_norm`: before clipping. `applied`: both are finite, so
+    the weights were changed."""
 
     loss: float
     grad_norm: float
@@ -18,7 +18,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class StepCompleted:
-    """An update was made. `step` counts from 1. `looks`: validation is looked at next."""
+    """An update was made. `step` counts from 1. `looks`: an evaluation of the validation split follows."""
 
     step: int
     num_steps: int
@@ -30,7 +30,7 @@ class StepCompleted:
 
 @dataclass(frozen=True)
 class MicroBatchesSplit:
-    """Memory ran out in an update: it is made again, with the same texts in `num_passes` passes."""
+    """Memory ran out in an update. It is repeated with the same texts in `num_passes` micro-batches."""
 
     step: int
     num_passes: int
@@ -38,7 +38,7 @@ class MicroBatchesSplit:
 
 @dataclass(frozen=True)
 class EvaluationCompleted:
-    """The validation split was looked at; `best`: better than every time before."""
+    """The validation split was evaluated. `best`: better than all evaluations before."""
 
     step: int
     epoch: float
@@ -48,7 +48,7 @@ class EvaluationCompleted:
 
 @dataclass(frozen=True)
 class TrainingStopped:
-    """Training is over. `early`: it stopped before its last step because validation no longer improved."""
+    """Training ended. `early`: before its last step, because validation no longer improved."""
 
     step: int
     early: bool
@@ -59,7 +59,7 @@ Event = StepCompleted | MicroBatchesSplit | EvaluationCompleted | TrainingStoppe
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """A file is on its way: `done` of `total` bytes."""
+    """A file is downloaded: `done` of `total` bytes."""
 
     name: str
     done: int
@@ -68,14 +68,14 @@ class DownloadProgress:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A piece of a comparison's work starts."""
+    """A task of a comparison starts."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run of a comparison is."""
+    """The progress of a run of a comparison."""
 
     name: str
     step: int
@@ -84,7 +84,7 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """`number` pieces of `total` are over. `message`: what came of it; `failed`: why it came to nothing."""
+    """A task ended, the `number`-th of `total`. `message`: its result, or with `failed` the reason."""
 
     name: str
     number: int

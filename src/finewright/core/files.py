@@ -1,4 +1,4 @@
-"""Every change on disk that a run makes goes through these few calls, so that each can be counted, refused and replayed."""
+"""All writes of a run to disk, in few functions, so that tests can count, refuse and replay each of them."""
 
 import contextlib
 import errno
@@ -13,16 +13,16 @@ from finewright.core.errors import ExitCode, UserError
 
 Bytes = bytes | bytearray | memoryview
 DRAFT = ".draft-"
-"""How the name of something begins that is not whole yet."""
-_NOT_HERE = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
-"""How file systems say that they do not have a call."""
+"""Prefix of the name of a file or folder that is not complete yet."""
+_NOT_SUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
+"""Errors of file systems that lack a call."""
 _RUST = re.compile(r"\(os error (\d+)\)")
-"""How libraries in Rust tell what the system refused, in errors of kinds of their own."""
+"""How libraries in Rust report a system error, in exceptions of their own types."""
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[int]:
-    """A descriptor of a file that must not exist yet; what was written is on the medium when the block ends."""
+    """Open a file that must not exist yet, as a descriptor. Its content is on the medium when the block ends."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         yield descriptor
@@ -32,14 +32,14 @@ def new_file(path: Path) -> Iterator[int]:
 
 
 def write(descriptor: int, data: Bytes) -> None:
-    """All of `data`: the system may take a part at a time."""
+    """Write all of `data`: one system call may take only a part."""
     left = memoryview(data).cast("B")
     while left:
         left = left[os.write(descriptor, left) :]
 
 
 def append(path: Path, data: Bytes) -> None:
-    """Put `data` at the end of a file, which is made if need be: then its name is on the medium, the data not yet."""
+    """Append `data` to a file. The name of a new file is on the medium at return, the data not yet."""
     new = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
@@ -69,32 +69,32 @@ def sync(path: Path) -> None:
 
 
 def _flush(descriptor: int) -> None:
-    """On a Mac `fsync` leaves the data in the drive's own cache; another call does not, but not every file system has it."""
+    """Flush to the medium. On macOS `fsync` leaves data in the drive's cache; F_FULLFSYNC does not, but may be missing."""
     whole = getattr(fcntl, "F_FULLFSYNC", None)
     if whole is not None:
         try:
             fcntl.fcntl(descriptor, whole)
             return
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in _NOT_SUPPORTED:
                 raise
     os.fsync(descriptor)
 
 
 def sync_all(folder: Path) -> None:
-    """The same for a folder and all in it."""
+    """Sync a folder and all in it."""
     for inside in [*sorted(folder.rglob("*")), folder]:
         sync(inside)
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file, read a piece at a time."""
+    """Return the hexadecimal digest of a file, read in pieces."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def make_folder(path: Path) -> None:
-    """A folder with those above it; the names of all that are new are on the medium when the call ends."""
+    """Create a folder and its parents. The names of all new ones are on the medium at return."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     os.makedirs(path, exist_ok=True)
     for folder in reversed(new):
@@ -102,13 +102,13 @@ def make_folder(path: Path) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Give another name, in one step; the name is on the medium when the call ends. An existing file gives way."""
+    """Rename atomically and replace an existing file. The name is on the medium at return."""
     os.rename(old, new)
     sync(new.parent)
 
 
 def remove(path: Path) -> None:
-    """A file, or a folder with all in it; no error when it is not there."""
+    """Remove a file, or a folder with all in it, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         if not path.is_dir() or path.is_symlink():
             os.unlink(path)
@@ -119,7 +119,7 @@ def remove(path: Path) -> None:
 
 
 def find_free_name(wanted: Path) -> Path:
-    """`wanted`, or that name with the lowest number from 2 on that nothing has yet."""
+    """Return `wanted`, or that name with the lowest number from 2 on that is free."""
     path, number = wanted, 1
     while path.exists():
         number += 1
@@ -128,10 +128,10 @@ def find_free_name(wanted: Path) -> Path:
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Whether this process has the file now; the kernel takes the lock back when the process ends, however it ends.
+    """Lock a file and return whether that worked. The kernel releases the lock when the process ends, however it ends.
 
-    `wait`: until whoever has it lets go. Raises `OSError` where the file system cannot lock, which is not the same as
-    being too late.
+    `wait`: until the holder releases it. Raise `OSError` if the file system cannot lock, unlike when another process holds
+    the lock.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -141,7 +141,7 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """A text file that is there whole or not at all."""
+    """Write a text file that is complete or not there at all."""
     draft = path.with_name(DRAFT + path.name)
     with explaining_os_errors(path):
         remove(draft)
@@ -152,7 +152,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `path` when all of it is on the medium."""
+    """Yield a folder to write into. It replaces `path` once all of it is on the medium."""
     draft, old = path.with_name(DRAFT + path.name), path.with_name(f"{DRAFT}old-{path.name}")
     with explaining_os_errors(path):
         remove(draft)
@@ -168,44 +168,44 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def explaining_os_errors(
-    path: Path, *, fix: str = "make room or mend the disk; then the same command goes on from the last checkpoint"
+    path: Path, *, fix: str = "free space or repair the disk; the same command then continues from the last checkpoint"
 ) -> Iterator[None]:
-    """What the disk refuses is one message, with its own exit code, whichever kind of error tells it."""
+    """Turn any error of the disk, of whatever type, into one `UserError` with its own exit code."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        told = _RUST.search(str(error))
-        if not isinstance(error, OSError) and told is None:
+        found = _RUST.search(str(error))
+        if not isinstance(error, OSError) and found is None:
             raise
-        reason = getattr(error, "strerror", None) or (os.strerror(int(told[1])) if told else str(error))
+        reason = getattr(error, "strerror", None) or (os.strerror(int(found[1])) if found else str(error))
         raise UserError(f"cannot write: {reason}", where=str(path), fix=fix, code=ExitCode.DISK) from None
 
 
 @contextlib.contextmanager
 def unchanged_while_reading(path: Path) -> Iterator[None]:
-    """Inside, the file is read; one that is another afterwards, or has another size or time, is a `UserError`.
+    """Raise `UserError` if the file, its size or its time changed inside the block.
 
-    What looks malformed then may only be half written, so this is said in place of it.
+    A file that looks malformed may only be half written, so this error replaces one about its content.
     """
     before = _state(path)
     try:
         yield
     except UserError:
-        _require_same(path, before)
+        _check_same(path, before)
         raise
-    _require_same(path, before)
+    _check_same(path, before)
 
 
-def _require_same(path: Path, before: tuple[int, ...]) -> None:
+def _check_same(path: Path, before: tuple[int, ...]) -> None:
     if _state(path) != before:
-        fix = "wait until nothing writes to it, then the same command again"
+        fix = "wait until nothing writes to it, then repeat the command"
         raise UserError("the file changed while it was read", where=str(path), fix=fix, code=ExitCode.BAD_DATA) from None
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Empty where there is no such file: whoever reads it says so."""
+    """Return the identity, size and time of a file; empty if there is none: reading it raises the error."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""This machine: device, memory, the dtype it is fast in and why."""
+"""This machine: device, cores, memory, and the dtype in which it is fast."""
 
 import hashlib
 import importlib.metadata
@@ -43,7 +43,7 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """The machine as it is now."""
+    """Return the machine as it is now."""
     import torch
 
     if torch.cuda.is_available():
@@ -59,14 +59,14 @@ def detect() -> Hardware:
 
 
 def choose_precision(wanted: str, *, hardware: Hardware) -> tuple[str, str]:
-    """(`float32` or `bfloat16`, the reason); `auto` takes what the machine is fast in."""
+    """Return (`float32` or `bfloat16`, the reason); `auto` takes the dtype in which the machine is fast."""
     if wanted != "auto":
         return wanted, "as asked for"
     return ("bfloat16" if hardware.fast_bfloat16 else "float32"), hardware.reason
 
 
 def cpu_count() -> int:
-    """Cores this process may use: affinity and control-group quota, rounded down."""
+    """Return the cores that this process may use, by affinity and control-group quota, rounded down."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     for group in _control_groups("cpu"):
         quota, _, period = _read(f"{group}/cpu.max").partition(" ")
@@ -78,13 +78,13 @@ def cpu_count() -> int:
 
 
 def memory_bytes() -> int:
-    """RAM this process may use: physical, or the least limit of its control groups if that is less."""
+    """Return the RAM that this process may use: physical, or the least limit of its control groups."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([physical, *(limit for _, limit in _memory_limits())])
 
 
 def free_bytes(device: str = "cpu") -> int:
-    """Memory that could be taken now: of the accelerator, else main memory that is free or given back when asked for."""
+    """Return the memory available now: of the accelerator, else main memory that is free or reclaimable."""
     if device == "cuda":
         import torch
 
@@ -96,20 +96,19 @@ def free_bytes(device: str = "cpu") -> int:
 
 
 def _group_bytes(group: str) -> int:
-    """Memory that a control group holds and would not give back; 0 where it does not tell.
+    """Return the memory of a control group that is not reclaimable, 0 if it is not known.
 
-    Its count has the files that were read or written lately (the page cache); the kernel lets go of the inactive ones as soon
-    as memory is asked for, so they count as free.
+    The group's count includes the page cache. The kernel frees inactive pages of it on demand, so they count as free.
     """
     for name, inactive in (("memory.current", "inactive_file"), ("memory.usage_in_bytes", "total_inactive_file")):
         if (count := _read(f"{group}/{name}")).isdigit():
-            told = re.search(rf"^{inactive} (\d+)$", _read(f"{group}/memory.stat"), re.MULTILINE)
-            return max(0, int(count) - (int(told[1]) if told else 0))
+            found = re.search(rf"^{inactive} (\d+)$", _read(f"{group}/memory.stat"), re.MULTILINE)
+            return max(0, int(count) - (int(found[1]) if found else 0))
     return 0
 
 
 def _memory_limits() -> Iterator[tuple[str, int]]:
-    """The control groups that have a limit of their own, each with it: every one of them holds, and each has its own count."""
+    """Yield (control group, limit) for each group with a limit: all limits apply, and each group has its own count."""
     for group in _control_groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             if (limit := _read(f"{group}/{name}")).isdigit():
@@ -117,9 +116,9 @@ def _memory_limits() -> Iterator[tuple[str, int]]:
 
 
 def _control_groups(controller: str) -> Iterator[str]:
-    """Folders of the control groups this process is in, version 2 and version 1, each with those above it.
+    """Yield the folders of this process's control groups, version 2 and version 1, each with its parents.
 
-    A batch system or systemd sets the limit on a group below the root, a container shows its own group as the root.
+    A batch system or systemd sets the limit on a group below the root; a container shows its own group as the root.
     """
     yield from ("/sys/fs/cgroup", f"/sys/fs/cgroup/{controller}")
     for line in _read("/proc/self/cgroup").splitlines():
@@ -132,9 +131,9 @@ def _control_groups(controller: str) -> Iterator[str]:
 
 
 def peak_resident_bytes() -> int:
-    """Largest resident set of this process so far; 0 where the system does not tell."""
-    if kept := _status_bytes("VmHWM"):
-        return kept
+    """Return the largest resident set of this process so far, 0 if the system does not report it."""
+    if peak := _status_bytes("VmHWM"):
+        return peak
     try:
         import resource
     except ImportError:
@@ -149,7 +148,7 @@ def _status_bytes(key: str) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -160,7 +159,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """What the last bits of a result depend on beside the data and the knobs."""
+    """Return what the last bits of a result depend on besides the data and the options."""
     import torch
 
     flags = hashlib.sha256(" ".join(sorted(_cpu_flags())).encode()).hexdigest()[:12]
@@ -170,10 +169,10 @@ def environment() -> dict[str, Any]:
 
 
 def git_state() -> str:
-    """Commit of the current folder, with `-dirty` when files differ; empty outside a checkout."""
+    """Return the commit of the current folder, with `-dirty` if files differ; empty outside a checkout."""
     if not shutil.which("git"):
         return ""
-    # Without the option git would lock and rewrite the index while somebody else may be committing.
+    # Without the option git would lock and rewrite the index, perhaps during a commit.
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         outcome = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
@@ -198,7 +197,7 @@ def _cpu_field(name: str) -> str:
 
 
 def _cpu_flags() -> set[str]:
-    """Of /proc/cpuinfo; where there is none, what torch knows."""
+    """Return the flags in /proc/cpuinfo; without that file, those that torch knows."""
     if flags := _cpu_field("flags"):
         return set(flags.split())
     import torch

@@ -1,4 +1,4 @@
-"""A wish to stop: made by a signal or a person, heard where it does no harm."""
+"""Requests to stop, from a signal or a person, handled where they do no harm."""
 
 import contextlib
 import signal
@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 20.0
-"""How long a piece of a comparison's work may go on after it was asked to end; then it is killed. Before that it drops a step
-that does not end; who waits for it waits longer."""
+"""How long a task of a comparison may continue after a request to stop; then it is killed. Before that it drops a step that
+does not end. The process that waits for it waits longer."""
 
 
-def handle_signals(heard: Callable[[int, Any], None]) -> None:
-    """Ctrl-C, a termination, a lost terminal: all are heard, the last one unless it is ignored already, as under nohup."""
+def handle_signals(handler: Callable[[int, Any], None]) -> None:
+    """Handle Ctrl-C, a termination and a lost terminal; the last one not if it is ignored already, as under nohup."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, heard)
+            signal.signal(number, handler)
 
 
 class Interrupted(SystemExit):
-    """Work stopped on wish. `number`: of the signal. `run`: the folder of the run that was at work. `again`: the command that
-    goes on with a comparison."""
+    """Work stopped on request. `number`: of the signal. `run`: the folder of the run. `again`: the command that continues a
+    comparison."""
 
     run: Path | None = None
     again: str = ""
@@ -31,7 +31,7 @@ class Interrupted(SystemExit):
 
 
 class StopRequest:
-    """Whether a stop is wished for, and whether that may be acted on at once or only between two steps."""
+    """Whether a stop is requested, and whether it takes effect at once or only between two steps."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -40,55 +40,55 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody wants the work to end."""
+        """Whether a stop is requested."""
         return self.number != 0
 
     def request(self, number: int) -> None:
-        """What a signal's handler calls: remembered while steps are made, else work ends here and now."""
+        """Request a stop, from a signal's handler: remembered during steps, else raised at once."""
         self.number = number
         if not self.patient:
             raise Interrupted(number)
 
     def overdue(self) -> None:
-        """What an alarm calls when a wish has waited long enough: what is half done is dropped, if that leaves no trace."""
+        """Drop unfinished work if that leaves no trace, from an alarm after the request has waited long enough."""
         if self.requested and self.patient and self.droppable:
             self.droppable = False
             raise Interrupted(self.number)
 
     def wait_at_most(self, seconds: float) -> None:
-        """Set that alarm, again and again each second after: it may come where nothing can be dropped. For the main thread."""
+        """Set that alarm, repeated every second since it may come when nothing can be dropped. Call it in the main thread."""
         signal.signal(signal.SIGALRM, lambda *_: self.overdue())
         signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
 
     @contextlib.contextmanager
     def abortable(self) -> Iterator[Callable[..., None]]:
-        """Inside, a wish that is overdue drops the work, until what is handed out is called: then it must come to its end."""
+        """Inside, an overdue request drops the work, until the yielded function is called: from then on the work must end."""
 
-        def keep(*_: Any) -> None:
+        def finish(*_: Any) -> None:
             self.droppable = False
 
         self.droppable = True
         try:
-            yield keep
+            yield finish
         finally:
             self.droppable = False
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a wish waits until somebody asks for it."""
-        with self._being(patient=True):
+        """Inside, a request waits until `requested` is read."""
+        with self._with_patience(patient=True):
             yield
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, nothing is half done that matters: a wish ends it; an earlier one does too."""
-        with self._being(patient=False):
+        """Inside, a request, also an earlier one, raises at once: no unfinished work matters."""
+        with self._with_patience(patient=False):
             if self.requested:
                 raise Interrupted(self.number)
             yield
 
     @contextlib.contextmanager
-    def _being(self, *, patient: bool) -> Iterator[None]:
+    def _with_patience(self, *, patient: bool) -> Iterator[None]:
         before, self.patient = self.patient, patient
         try:
             yield

@@ -1,4 +1,4 @@
-"""The growing files of a run: lines are added, and taken off again down to what a checkpoint knew."""
+"""Logs of a run, in JSON lines: appended to, and cut back to what a checkpoint knew."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from finewright.core import files
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Add one line of JSON."""
+    """Append one line of JSON."""
     with files.explaining_os_errors(path):
         files.append(path, (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def digest(path: Path) -> dict[str, Any]:
-    """Size and hash of a log, which is on the medium when this returns."""
+    """Return the size and the hash of a log, which is on the medium at return."""
     content = b""
     if path.exists():
         files.sync(path)
@@ -25,14 +25,14 @@ def digest(path: Path) -> dict[str, Any]:
 
 
 def check(path: Path, sealed: Mapping[str, Any]) -> str:
-    """What is wrong with the part of a log that `seal` saw, or nothing."""
+    """Return what is wrong with the part of a log that `digest` saw, or an empty text."""
     content = path.read_bytes()[: sealed["bytes"]] if path.exists() else b""
     same = hashlib.sha256(content).hexdigest() == sealed["sha256"]
     return "" if same else f"{path.name} is not what was saved"
 
 
 def truncate(path: Path, num_bytes: int) -> None:
-    """Take off what was logged later."""
+    """Cut off what was logged later."""
     with files.explaining_os_errors(path):
         if path.exists() and path.stat().st_size > num_bytes:
             files.truncate(path, num_bytes)

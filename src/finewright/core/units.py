@@ -1,4 +1,4 @@
-"""Bytes, seconds and FLOPs in words."""
+"""Bytes, seconds and FLOPs as text."""
 
 import math
 import re
@@ -14,7 +14,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
 def parse_size(text: str) -> int:
-    """`8GB` → 8,000,000,000 bytes, `8GiB` → 8,589,934,592; anything without a known unit is a `UserError`."""
+    """Return 8,000,000,000 for `8GB`, 8,589,934,592 for `8GiB`. Raise `UserError` without a known unit."""
     found = _SIZE.fullmatch(text)
     units = {unit.lower(): factor for unit, factor in _UNITS.items()}
     if found and found[2].lower() in units and 1 <= (size := float(found[1]) * units[found[2].lower()]) < _MOST_BYTES:
@@ -27,7 +27,7 @@ def parse_size(text: str) -> int:
 
 
 def format_bytes(count: float, *, at_least: bool = False) -> str:
-    """Bytes as a person says them: `7.95 GB`, `312 MB`. `at_least`: never fewer than there are, and as `parse_size` reads it."""
+    """Return bytes as `7.95 GB` or `312 MB`. `at_least`: rounded up, and in the form that `parse_size` reads."""
     for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12)):
         value = count / size
         digits = 0 if value >= 100 or unit == "kB" else 2 if value < 10 else 1
@@ -38,12 +38,12 @@ def format_bytes(count: float, *, at_least: bool = False) -> str:
 
 
 def format_bytes_exactly(count: float) -> str:
-    """Bytes as `parse_size` reads them back."""
+    """Return bytes in the form that `parse_size` reads, exact to a byte."""
     return f"{count / 1e3:.3f}kB"
 
 
 def format_flops(count: float) -> str:
-    """Floating-point operations with one unit: `812 G`, `3.1 P`."""
+    """Return floating-point operations with one unit: `812 G`, `3.1 P`."""
     for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12)):
         if count >= size:
             return f"{count / size:,.0f} {unit}" if count >= 100 * size else f"{count / size:.1f} {unit}"
@@ -51,7 +51,7 @@ def format_flops(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A span of time with one unit: `40 s`, `12 min`, `3.1 h`, `12 days`."""
+    """Return a time span with one unit: `40 s`, `12 min`, `3.1 h`, `12 days`."""
     for unit, size in (("days", 86_400 * 2), ("h", 3600 * 2), ("min", 120)):
         if seconds >= size:
             return f"{seconds / (size / 2):,.1f} {unit}" if seconds < 10 * size else f"{seconds / (size / 2):,.0f} {unit}"

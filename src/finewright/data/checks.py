@@ -1,4 +1,4 @@
-"""What is wrong with this data → findings: errors that stop a run, warnings that are kept and shown."""
+"""Faults of a data set, as findings: errors that stop a run, warnings that are saved and shown."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
-from finewright.data.splits import Example, normalise_text, perhaps_again
+from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 
 MOST_ROWS = 50
 IMBALANCE = 10
@@ -19,7 +19,7 @@ LEAK_SHARE, LEAK_ELSEWHERE, LEAK_ROWS = 0.95, 0.2, 5
 
 @dataclass(frozen=True)
 class Finding:
-    """`rows`: every place it concerns."""
+    """`rows`: where each row concerned is."""
 
     code: str
     severity: Literal["error", "warning"]
@@ -28,18 +28,18 @@ class Finding:
     fix: str
 
     def as_json(self) -> dict[str, Any]:
-        """For checks.json."""
+        """Return the finding as in checks.json."""
         return asdict(self)
 
 
 def check_dataset(dataset: Dataset) -> list[Finding]:
-    """Everything that is worth knowing before training."""
+    """Return everything that is worth knowing before training, errors first."""
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     found = [
         *_labels(dataset),
         *_split_sizes(splits),
         *_duplicates(splits),
-        *_twin_labels(dataset),
+        *_similar_labels(dataset),
         *_leaking_labels(dataset),
         *_imbalance(dataset),
     ]
@@ -47,28 +47,28 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
 
 
 def check_truncation(
-    lengths: Sequence[int], *, limit: int, kept: Literal["start", "end"], places: Sequence[str]
+    lengths: Sequence[int], *, limit: int, side: Literal["right", "left"], places: Sequence[str]
 ) -> list[Finding]:
-    """Texts that are cut to `limit` tokens, and texts that have no token at all. `lengths`: before cutting."""
+    """Find texts that are cut to `limit` tokens or have no token. `lengths`: before cutting. `side`: where they are cut."""
     cut = tuple(place for length, place in zip(lengths, places, strict=True) if length > limit)
     none = tuple(place for length, place in zip(lengths, places, strict=True) if length == 0)
     found = []
     if none:
         message = "1 text has no token: nothing of it" if len(none) == 1 else f"{len(none)} texts have no token: nothing of them"
         message += " would reach the model"
-        found.append(Finding("no_tokens", "error", message, none, "mend these rows, or another tokenizer"))
+        found.append(Finding("no_tokens", "error", message, none, "correct these rows, or another tokenizer"))
     if cut:
         file = places[0].split(":")[0]
         share = f"{len(cut):,} of {counted(len(lengths), 'text')} ({len(cut) / len(lengths):.1%})"
         message = f"{file}: {share} {'is' if len(cut) == 1 else 'are'} longer than {limit} tokens"
-        end = "the end is cut off" if kept == "start" else "the start is cut off"
-        fix = f"{end}; --set data.max_length=N keeps more, --set data.keep_end={str(kept == 'start').lower()} the other end"
+        end, other = ("the end", "left") if side == "right" else ("the start", "right")
+        fix = f"{end} is cut off; --set data.max_length=N keeps more, --set data.truncation_side={other} the other end"
         found.append(Finding("truncated", "warning", message, cut, fix))
     return found
 
 
-def alike(ids: Sequence[Any], rows: Sequence[Example], *, name: str) -> list[Finding]:
-    """Whether all texts of a split become the same tokens, so that nothing could be learnt."""
+def check_texts_differ(ids: Sequence[Any], rows: Sequence[Example], *, name: str) -> list[Finding]:
+    """Find whether different texts of a split all become the same tokens, so that nothing could be learnt."""
     if len(rows) < 2 or all(row.text == rows[0].text for row in rows):
         return []
     first = list(ids[0])
@@ -100,8 +100,8 @@ def _places(rows: Sequence[Example]) -> tuple[str, ...]:
     return tuple(row.where for row in rows)
 
 
-def _by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
-    """Rows grouped by their text, case and white space aside."""
+def _group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
+    """Group rows by their text, case and white space aside."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
         groups[normalise_text(row.text)].append(row)
@@ -122,7 +122,7 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
             names = ", ".join(_with_nearest(label, dataset.labels) for label in sorted({row.label for row in unseen}))
             have = "has a label that never occurs" if len(unseen) == 1 else "have labels that never occur"
             message = f"{counted(len(unseen), f'{name} row')} {have} in training: {names}"
-            fix = "add training rows for them, or leave them out with --set data.ignore_unseen=true"
+            fix = "add training rows for them, or leave them out with --set data.drop_unseen_labels=true"
             yield Finding("unseen_label", "error", message, _places(unseen), fix)
     counts = Counter(row.label for row in dataset.train)
     single = [row for row in dataset.train if counts[row.label] == 1]
@@ -133,13 +133,13 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _with_nearest(label: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(_alike(label), [_alike(name) for name in known], n=1, cutoff=0.8)
-    name = next((name for name in known if [_alike(name)] == near), None)
+    near = difflib.get_close_matches(_normalise_label(label), [_normalise_label(name) for name in known], n=1, cutoff=0.8)
+    name = next((name for name in known if [_normalise_label(name)] == near), None)
     return repr(label) if name is None else f"{label!r} (in training: {name!r})"
 
 
-def _alike(label: str) -> str:
-    """What labels share that differ only by case, spaces or the way an accent is stored."""
+def _normalise_label(label: str) -> str:
+    """Return what labels share that differ only by case, spaces or how an accent is encoded."""
     return "".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
@@ -155,8 +155,8 @@ def _split_sizes(splits: dict[str, list[Example]]) -> Iterator[Finding]:
 
 
 def _duplicates(splits: dict[str, list[Example]]) -> Iterator[Finding]:
-    places = perhaps_again([[row.text for row in rows] for rows in splits.values()])
-    groups = {name: _by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
+    places = find_possible_duplicates([[row.text for row in rows] for rows in splits.values()])
+    groups = {name: _group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
     for name, group in groups.items():
         again = [row for rows in group.values() for row in rows[1:]]
         if again:
@@ -168,35 +168,37 @@ def _duplicates(splits: dict[str, list[Example]]) -> Iterator[Finding]:
         if shared:
             share = f"{counted(len(shared), f'{name} row')} ({len(shared) / len(splits[name]):.1%})"
             message = f"{share} {'has' if len(shared) == 1 else 'have'} a text that is also in {source}"
-            why = "learnt by heart" if source == "train" else "already used to choose the best step"
+            why = "memorised" if source == "train" else "already used to choose the best step"
             fix = f"remove from {name} what is {why}: it looks better than it is"
             yield Finding("leak", "warning", message, _places(shared), fix)
     both: dict[str, list[Example]] = defaultdict(list)
     for group in groups.values():
         for text, rows in group.items():
             both[text] += rows
-    torn = [row for rows in both.values() if len({row.label for row in rows}) > 1 for row in rows]
-    if torn:
-        message = f"{len(torn):,} rows have a text that also occurs with another label"
-        yield Finding("two_labels", "warning", message, _places(torn), "decide on one label: no model can get both right")
+    contradictory = [row for rows in both.values() if len({row.label for row in rows}) > 1 for row in rows]
+    if contradictory:
+        message = f"{len(contradictory):,} rows have a text that also occurs with another label"
+        yield Finding(
+            "two_labels", "warning", message, _places(contradictory), "decide on one label: no model can get both right"
+        )
 
 
-def _twin_labels(dataset: Dataset) -> Iterator[Finding]:
+def _similar_labels(dataset: Dataset) -> Iterator[Finding]:
     counts = Counter(row.label for row in dataset.train)
     twins: dict[str, list[str]] = defaultdict(list)
     for label in dataset.labels:
-        twins[_alike(label)].append(label)
+        twins[_normalise_label(label)].append(label)
     for group in twins.values():
         if len(group) > 1:
             rarer = set(group) - {max(group, key=lambda label: counts[label])}
             named = (f"{label!r} ({counted(counts[label], 'row')})" for label in group)
-            message = f"labels that look like one: {', '.join(named)}"
+            message = f"labels that look the same: {', '.join(named)}"
             rows = [row for row in dataset.train if row.label in rarer]
-            yield Finding("twin_labels", "warning", message, _places(rows), "write them alike if they mean the same")
+            yield Finding("twin_labels", "warning", message, _places(rows), "spell them the same if they mean the same")
 
 
 def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
-    """A label whose own name stands in nearly all of its texts and hardly elsewhere."""
+    """Find labels whose own name occurs in nearly all of their texts and hardly elsewhere."""
     by_label: dict[str, list[Example]] = defaultdict(list)
     for row in dataset.train:
         by_label[row.label].append(row)
@@ -212,7 +214,7 @@ def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
         elsewhere = sum(bool(pattern.search(row.text)) for row in others)
         if elsewhere / len(others) < LEAK_ELSEWHERE:
             message = (
-                f"the label {label!r} stands in {len(inside):,} of its {len(own):,} training texts"
+                f"the label {label!r} occurs in {len(inside):,} of its {len(own):,} training texts"
                 f" and in {elsewhere:,} of the {counted(len(others), 'other')}"
             )
             fix = "take it out of the texts if it will not be there later: the model would only learn to look for it"

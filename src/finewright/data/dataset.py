@@ -1,4 +1,4 @@
-"""Files and hub data sets → rows; the text and label columns; splits."""
+"""Labelled texts from files and hub data sets: columns, labels, splits."""
 
 import difflib
 import hashlib
@@ -25,7 +25,7 @@ from finewright.data.tables import Table
 
 @dataclass(frozen=True)
 class Dataset:
-    """`labels`: names in training, numbers by size. `fingerprint`: SHA-256 of split, text and label of all rows, in order."""
+    """`labels`: of training, in order; integers by size. `fingerprint`: SHA-256 of split, text and label of all rows in order."""
 
     train: list[Example]
     validation: list[Example]
@@ -37,21 +37,21 @@ class Dataset:
 
 
 class DatasetCache:
-    """Filled as runs go along; a run of its own gets a fresh one. What it hands out must not be changed."""
+    """Data sets and token ids that several runs share. Do not change what it returns."""
 
     def __init__(self) -> None:
         self._datasets: dict[tuple[str, str, DataConfig], Dataset] = {}
         self._ids: dict[str, dict[str, list[int]]] = {}
 
     def read(self, source: "Source", *, options: DataConfig, test: "Source | None" = None) -> Dataset:
-        """As `data.read`, once for each source."""
+        """Return `read_dataset`, read once for each source."""
         key = (str(source), str(test or ""), options)
         if key not in self._datasets:
             self._datasets[key] = read_dataset(source, options=options, test=test)
         return self._datasets[key]
 
     def ids(self, model: str) -> dict[str, list[int]]:
-        """Token ids, uncut, of every text that a model's tokenizer has seen; `batches.encode` reads and fills it."""
+        """Return the uncut token ids of every text that a model's tokenizer has seen; `encode_texts` reads and fills them."""
         return self._ids.setdefault(model, {})
 
 
@@ -67,29 +67,29 @@ Source = str | Path | Table
 
 
 def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None) -> Dataset:
-    """Labelled text from a file, a folder with splits or a hub id; missing splits are held out, stratified by label."""
+    """Read labelled texts from a file, a folder with splits, a hub id or memory. Hold out missing splits, stratified by label."""
     splits, notes = _read_splits(source, options=options)
     if test is not None:
-        notes += [f"the data's own test rows ({len(splits['test']):,}) give way to {test}"] if "test" in splits else []
+        notes += [f"the data's own test rows ({len(splits['test']):,}) are replaced by {test}"] if "test" in splits else []
         splits["test"], more = read_rows(test, options=options)
         notes += more
     for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
         if not splits.get(name):
-            splits["train"], splits[name], said = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
-            notes.append(said)
+            splits["train"], splits[name], note = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
+            notes.append(note)
     labels, kind = _sorted_labels({row.label for row in splits["train"]})
-    if options.ignore_unseen:
-        notes += _leave_out_unseen(splits, labels)
+    if options.drop_unseen_labels:
+        notes += _drop_unseen_labels(splits, labels)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
         for row in splits[name]:
             digest.update(f"{name}\0{row.text}\0{row.label}\n".encode())
-    unique = list(dict.fromkeys(notes))  # files of one folder say the same
+    unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
     return Dataset(splits["train"], splits["validation"], splits["test"], labels, kind, unique, digest.hexdigest())
 
 
 def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:
-    """Labelled rows of one file or of a table in memory, and notes."""
+    """Return the labelled rows of one file or of a table in memory, and notes."""
     if isinstance(source, Table):
         records, notes = [record for split in source.splits.values() for record in split], list[str]()
         return _label_rows(records, options=options, file="data", notes=notes), notes
@@ -101,22 +101,22 @@ def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], li
 
 
 def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
-    """Texts of one file, without labels; a `.txt` or a file of an unknown kind is one text a line, blank lines aside."""
+    """Return the texts of one file, without labels; of `.txt` and unknown formats one per line that is not blank."""
     path = find_existing(source)
     with unchanged_while_reading(path):
-        if base.suffix(path) in ("", ".txt"):
+        if readers.suffix(path) in ("", ".txt"):
             return [line.rstrip("\r\n") for line in split_lines(text_files.read_lines(path)) if line.strip()]
         records, notes = readers.read_records(path, wanted=(options.text_column or TEXT_NAMES[0],))
     column = _column(records, TEXT_NAMES, wanted=options.text_column, kind="text", file=path.name, notes=notes)
     read = [(record.where, *_text(record.values.get(column))) for record in records]
     faults = [f"{where}: {fault}" for where, _, fault in read if fault]
     if faults:
-        raise base.combine_faults(faults, "mend these rows, or leave them out")
+        raise base.combine_faults(faults, "correct these rows, or leave them out")
     return [text for _, text, _ in read]
 
 
 def find_existing(source: str | Path) -> Path:
-    """The path, or a `UserError` with the nearest name in its folder."""
+    """Return the path. Raise `UserError` with the nearest name in its folder if nothing is there."""
     path = Path(source)
     if os.path.exists(path):  # unlike `path.exists()`, without an error for a name that no file can have
         return path
@@ -125,11 +125,11 @@ def find_existing(source: str | Path) -> Path:
 
 
 def _did_you_mean(path: Path) -> str:
-    near = difflib.get_close_matches(path.name, [name for name in _names(path.parent) if name != path.name], n=1)
+    near = difflib.get_close_matches(path.name, [name for name in _list_names(path.parent) if name != path.name], n=1)
     return f"did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _names(folder: Path) -> list[str]:
+def _list_names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
 
 
@@ -138,7 +138,7 @@ def _read_splits(source: Source, *, options: DataConfig) -> tuple[dict[str, list
         found = {name: read_rows(Table({name: records}), options=options) for name, records in source.splits.items()}
         return {name: rows for name, (rows, _) in found.items()}, [note for _, notes in found.values() for note in notes]
     path = Path(source)
-    if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not base.suffix(path):
+    if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not readers.suffix(path):
         return _read_hub(str(source), options=options)
     if not find_existing(source).is_dir():
         rows, notes = read_rows(path, options=options)
@@ -146,14 +146,14 @@ def _read_splits(source: Source, *, options: DataConfig) -> tuple[dict[str, list
     splits: dict[str, list[Example]] = {}
     notes: list[str] = []
     for split, names in _SPLIT_NAMES.items():
-        files = [name for name in _names(path) if base.suffix(Path(name)) and name.split(".")[0].lower() in names]
+        files = [name for name in _list_names(path) if readers.suffix(Path(name)) and name.split(".")[0].lower() in names]
         if len(files) > 1:
             raise base.bad_file(f"several files for the {split} split: {', '.join(files)}", path, "keep one of them there")
         if files:
             splits[split], more = read_rows(path / files[0], options=options)
             notes += more
     if "train" not in splits:
-        found = ", ".join(_names(path)[:10]) or "nothing that can be read"
+        found = ", ".join(_list_names(path)[:10]) or "nothing that can be read"
         raise base.bad_file(f"no train file; the folder has {found}", path, "name it train.csv, train.jsonl or train.parquet")
     return splits, notes
 
@@ -195,23 +195,23 @@ def _label_rows(records: list[Record], *, options: DataConfig, file: str, notes:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
             rows.append(Example(text, names.setdefault(label, label), record.where))
-    if faults and not options.drop_bad:
-        raise base.combine_faults(faults, "mend these rows, or leave them out with --set data.drop_bad=true")
+    if faults and not options.skip_invalid_rows:
+        raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
     if faults:
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
     if spaced := sum(isinstance(value, str) and value != value.strip() != "" for value in values):
-        notes.append(f"{file}: {spaced:,} labels had spaces around them, which were taken off")
+        notes.append(f"{file}: {spaced:,} labels had spaces around them, which were removed")
     return rows
 
 
 def _text(value: Any) -> tuple[str, str]:
-    """(text, fault)."""
+    """Return (text, fault)."""
     if not isinstance(value, str):
         return "", "no text" if value is None else f"wanted text, found {type(value).__name__}"
-    return value, _unwritable(value, kind="text") if value.strip() else "the text is empty"
+    return value, _encoding_fault(value, kind="text") if value.strip() else "the text is empty"
 
 
-def _unwritable(value: str, *, kind: str) -> str:
+def _encoding_fault(value: str, *, kind: str) -> str:
     if "\x00" in value:
         return f"a NUL character in the {kind}"
     try:
@@ -222,8 +222,8 @@ def _unwritable(value: str, *, kind: str) -> str:
 
 
 def _label(value: Any) -> tuple[str, str]:
-    """(label, fault); NA, None and null are names like any other when they are written as text."""
-    if _missing(value):
+    """Return (label, fault). NA, None and null are labels like any other if they are written as text."""
+    if _is_missing(value):
         return "", "no label"
     if isinstance(value, bool):
         return str(value).lower(), ""
@@ -231,10 +231,10 @@ def _label(value: Any) -> tuple[str, str]:
         return "", f"wanted one label, found {value!r:.60}"
     whole = isinstance(value, float) and float(value).is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file
     name = str(int(value) if whole else value).strip()
-    return name, _unwritable(name, kind="label")
+    return name, _encoding_fault(name, kind="label")
 
 
-def _missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and math.isnan(value))
 
 
@@ -258,13 +258,13 @@ def _column(records: list[Record], names: Sequence[str], *, wanted: str | None, 
 
 
 def _sorted_labels(labels: set[str]) -> tuple[tuple[str, ...], Literal["text", "integer", "boolean"]]:
-    """(labels in order, their kind)."""
+    """Return (labels in order, their kind)."""
     if labels and all(map(_INTEGER.fullmatch, labels)):
         return tuple(sorted(labels, key=int)), "integer"
     return tuple(sorted(labels)), "boolean" if {label.casefold() for label in labels} == {"true", "false"} else "text"
 
 
-def _leave_out_unseen(splits: dict[str, list[Example]], labels: tuple[str, ...]) -> list[str]:
+def _drop_unseen_labels(splits: dict[str, list[Example]], labels: tuple[str, ...]) -> list[str]:
     notes, known = [], set(labels)
     for name in ("validation", "test"):
         unseen = [row.label for row in splits[name] if row.label not in known]
@@ -276,7 +276,7 @@ def _leave_out_unseen(splits: dict[str, list[Example]], labels: tuple[str, ...])
 
 
 def check_known_labels(rows: Sequence[Example], labels: Sequence[str]) -> None:
-    """Every label must be one of `labels`; the rows where it is not are named."""
+    """Raise `UserError` that names every row whose label is not one of `labels`."""
     known = set(labels)
     faults = [f"{row.where}: the model does not know the label {row.label!r}" for row in rows if row.label not in known]
     if faults:

@@ -1,4 +1,4 @@
-"""Where each text of a packed row lies."""
+"""The layout of a packed row: where each text begins and ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ import torch
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """Where each text of a packed row begins and ends. Texts stand in ascending order of length.
+    """Where each text of a packed row begins and ends. Texts are in ascending order of length.
 
-    `prefix`: tokens at the start of the row that every text sees as if they stood before it; no text's own. `kept`: what every
-    block asks for alike, made once.
+    `prefix`: tokens at the start of the row that belong to no text; every text attends to them as if they were before it.
+    `kept`: what every layer needs alike, made once.
     """
 
     lengths: tuple[int, ...]
@@ -22,12 +22,12 @@ class PackedLayout:
     kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        assert list(self.lengths) == sorted(self.lengths), "texts of a packed row stand in order of length"
+        assert list(self.lengths) == sorted(self.lengths), "texts of a packed row are in order of length"
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
         """(number of texts, length) of each run of texts of one length."""
-        return [(len(list(members)), length) for length, members in groupby(self.lengths)]
+        return [(len(list(texts)), length) for length, texts in groupby(self.lengths)]
 
     @cached_property
     def last(self) -> torch.Tensor:
@@ -46,14 +46,14 @@ class PackedLayout:
         return torch.cat([torch.arange(self.prefix), *texts])
 
     def lengthened(self, by: int) -> "PackedLayout":
-        """The same texts, each with `by` more tokens."""
+        """Return the same texts, each with `by` more tokens."""
         return PackedLayout(tuple(length + by for length in self.lengths))
 
     def prefixed(self, by: int) -> "PackedLayout":
-        """The same texts behind one prefix of `by` tokens."""
+        """Return the same texts behind one prefix of `by` tokens."""
         return PackedLayout(self.lengths, prefix=by)
 
 
 def sort_by_length(lengths: Sequence[int]) -> list[int]:
-    """Indices in ascending order of length, ties in the given order."""
+    """Return indices in ascending order of length, ties in the given order."""
     return sorted(range(len(lengths)), key=lambda index: lengths[index])

@@ -1,4 +1,4 @@
-"""Rows → packed batches by token budget, in an order that is a pure function of (seed, epoch)."""
+"""Packed batches of texts by token budget, in an order that is a pure function of (seed, epoch)."""
 
 import bisect
 import itertools
@@ -19,16 +19,16 @@ from finewright.data.tokenization import TokenRows
 
 T = TypeVar("T")
 Lengths = Sequence[int] | Mapping[int, int]
-"""Tokens of each row, of all rows or of those that matter."""
+"""Tokens of each row, of all rows or of those that are used."""
 ROWS_PER_STEP = 16
 """What the automatic token budget holds on average: the usual batch of published fine-tuning recipes."""
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Tokenised texts. `lengths_uncut`: tokens before cutting to the limit. `targets` is empty for unlabelled texts.
+    """Tokenized texts. `lengths_uncut`: tokens before cutting to the limit. `targets`: empty for unlabelled texts.
 
-    `kept`: what frozen lower blocks make of the texts (`trunk.States`), when that is not computed at every pass.
+    `kept`: cached outputs of the frozen lower layers for these texts, if there are any.
     """
 
     ids: Sequence[Sequence[int]] | TokenRows
@@ -42,13 +42,13 @@ class EncodedSplit:
         return self.ids.lengths.tolist() if isinstance(self.ids, TokenRows) else [len(ids) for ids in self.ids]
 
     def flat(self) -> np.ndarray:
-        """The ids of all texts one after the other."""
+        """Return the ids of all texts one after the other."""
         if isinstance(self.ids, TokenRows):
             return self.ids.flat
         return np.fromiter((token for ids in self.ids for token in ids), dtype=np.int32)
 
     def tokens(self) -> list[int]:
-        """Ids of the tokens that occur, in ascending order."""
+        """Return the token ids that occur, in ascending order."""
         return np.unique(self.flat()).tolist()
 
 
@@ -56,7 +56,7 @@ class EncodedSplit:
 class Batch:
     """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,).
 
-    `states`: what comes out of the frozen lower blocks, shape (T, H), or None when they are still to be run.
+    `states`: outputs of the frozen lower layers, shape (T, H), or None if these layers are still to run.
     """
 
     rows: tuple[int, ...]
@@ -67,19 +67,19 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """Real tokens; there are no others."""
+        """Tokens of the batch; none is padding."""
         return len(self.ids)
 
 
 @dataclass(frozen=True)
 class Update:
-    """Forward passes (lists of row indices) that make one update. `epochs_done`: passes over the data after it."""
+    """One update. `batches`: the row indices of each micro-batch. `epochs_done`: epochs after it, a fraction included."""
 
     epochs_done: float
     batches: tuple[tuple[int, ...], ...]
 
     def pass_tokens(self, lengths: Sequence[int]) -> list[int]:
-        """Tokens of each pass, from the lengths of all texts."""
+        """Return the tokens of each micro-batch, from the lengths of all texts."""
         return [sum(lengths[row] for row in rows) for rows in self.batches]
 
 
@@ -93,17 +93,16 @@ def encode_texts(
     keep: bool = False,
     known: dict[str, list[int]] | None = None,
 ) -> EncodedSplit:
-    """Token ids of every text, those over `limit` cut at the end, or at the start with `keep_end`.
+    """Return the token ids of every text, cut to `limit` at the end, or at the start with `keep_end`.
 
-    `keep`: so that the next run over the same texts need not tokenise them again. `known`: uncut ids of texts that the
-    tokenizer has seen already, which is added to.
+    `keep`: cache the ids on disk for the next run. `known`: uncut ids of texts that the tokenizer has seen; added to.
     """
     ids, lengths_uncut = tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep, known=known)
     return EncodedSplit(ids, lengths_uncut.tolist(), list(targets))
 
 
 def auto_tokens_per_batch(lengths: Sequence[int], *, prompt_tokens: int = 0) -> tuple[int, str]:
-    """Tokens per forward pass that hold ROWS_PER_STEP texts of mean length, and why."""
+    """Return the tokens of a micro-batch that holds ROWS_PER_STEP texts of mean length, and the reason."""
     mean = sum(lengths) / len(lengths) + prompt_tokens
     longest = max(lengths) + prompt_tokens
     budget = max(math.ceil(ROWS_PER_STEP * mean), longest)
@@ -116,7 +115,7 @@ def _shuffled(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def _cuts(lengths: np.ndarray, *, budget: int) -> np.ndarray:
-    """Where each pass begins in texts of these lengths, and their number: cut where the next text would pass the budget."""
+    """Return where each micro-batch begins, and the end: a new one begins where the next text would exceed the budget."""
     before = np.concatenate([[0], np.cumsum(lengths)])
     cuts = [0]
     while cuts[-1] < len(lengths):
@@ -125,7 +124,7 @@ def _cuts(lengths: np.ndarray, *, budget: int) -> np.ndarray:
     return np.array(cuts, dtype=np.int32)
 
 
-def _passes(order: np.ndarray, cuts: np.ndarray) -> list[tuple[int, ...]]:
+def _micro_batches(order: np.ndarray, cuts: np.ndarray) -> list[tuple[int, ...]]:
     places = (cuts - cuts[:1]).tolist()
     rows = order[cuts[0] : cuts[-1]].tolist()
     return [tuple(rows[start:end]) for start, end in itertools.pairwise(places)]
@@ -133,7 +132,7 @@ def _passes(order: np.ndarray, cuts: np.ndarray) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, eq=False)
 class _Epoch:
-    """`order`: all rows. `cuts`: where each pass begins, and the end. `updates`: each one's first pass, and the end."""
+    """`order`: all rows. `cuts`: where each micro-batch begins, and the end. `updates`: the first one of each, and the end."""
 
     number: int
     order: np.ndarray
@@ -141,25 +140,25 @@ class _Epoch:
     updates: np.ndarray
 
     def step(self, index: int) -> Update:
-        passes = _passes(self.order, self.cuts[self.updates[index] : self.updates[index + 1] + 1])
+        passes = _micro_batches(self.order, self.cuts[self.updates[index] : self.updates[index + 1] + 1])
         return Update(self.number + (index + 1) / (len(self.updates) - 1), tuple(passes))
 
-    def halved(self, lengths: Sequence[int], *, times: int) -> "_Epoch":
-        """Halves keep their rows in order, so only cuts are added."""
-        parts = [split_micro_batches([rows], lengths, times=times) for rows in _passes(self.order, self.cuts)]
+    def split_micro_batches(self, lengths: Sequence[int], *, times: int) -> "_Epoch":
+        """Return the same updates in smaller micro-batches: the rows keep their order, so only cuts are added."""
+        parts = [split_micro_batches([rows], lengths, times=times) for rows in _micro_batches(self.order, self.cuts)]
         firsts = np.cumsum([0, *map(len, parts)])
         cuts = np.cumsum([0, *(len(rows) for part in parts for rows in part)])
         return _Epoch(self.number, self.order, cuts.astype(np.int32), firsts[self.updates].astype(np.int32))
 
 
 class UpdateSchedule(Sequence[Update]):
-    """Updates in order, each made when it is asked for: many epochs of many rows take a few bytes a row and epoch."""
+    """Updates in order, each built when it is indexed: an epoch takes a few bytes per row."""
 
     def __init__(self, epochs: Sequence[_Epoch], starts: Sequence[int], numbers: range) -> None:
         self._epochs, self._starts, self._numbers = epochs, starts, numbers
 
     def __len__(self) -> int:
-        """How many updates."""
+        """Return the number of updates."""
         return len(self._numbers)
 
     @overload
@@ -167,25 +166,27 @@ class UpdateSchedule(Sequence[Update]):
     @overload
     def __getitem__(self, index: slice) -> "UpdateSchedule": ...
     def __getitem__(self, index: int | slice) -> "Update | UpdateSchedule":
-        """One update, or some of them."""
+        """Return one update, or a schedule of some."""
         if isinstance(index, slice):
             return UpdateSchedule(self._epochs, self._starts, self._numbers[index])
         number = self._numbers[index]
         epoch = bisect.bisect_right(self._starts, number) - 1
         return self._epochs[epoch].step(number - self._starts[epoch])
 
-    def halved(self, lengths: Sequence[int], *, times: int) -> "UpdateSchedule":
-        """The same updates in smaller passes, as `halved` makes them."""
-        return UpdateSchedule([epoch.halved(lengths, times=times) for epoch in self._epochs], self._starts, self._numbers)
+    def split_micro_batches(self, lengths: Sequence[int], *, times: int) -> "UpdateSchedule":
+        """Return the same updates in smaller micro-batches."""
+        return UpdateSchedule(
+            [epoch.split_micro_batches(lengths, times=times) for epoch in self._epochs], self._starts, self._numbers
+        )
 
 
 def schedule_updates(
     lengths: Sequence[int], *, budget: int, gradient_accumulation_steps: int, seed: int, epochs: float, max_steps: int = 0
 ) -> UpdateSchedule:
-    """Every update of a training run, in order. A fraction of an epoch takes that share of its updates.
+    """Return every update of a training run, in order. A fraction of an epoch takes that share of its updates.
 
-    In an epoch every row occurs once: a shuffle by seed and epoch, cut wherever the next text would pass the budget. Rows are
-    grouped by chance alone, never by length: a batch is an honest sample.
+    In an epoch every row occurs once: shuffled by seed and epoch, cut where the next text would exceed the budget. Rows are
+    grouped by chance alone, never by length, so that a batch is a fair sample.
     """
     made, starts, sizes = [], [0], np.asarray(lengths, dtype=np.int64)
     for number in range(math.ceil(epochs)):
@@ -199,13 +200,13 @@ def schedule_updates(
 
 
 def split_micro_batches(passes: Sequence[tuple[int, ...]], lengths: Lengths, *, times: int) -> tuple[tuple[int, ...], ...]:
-    """The same rows in smaller passes: each is cut in two of about the same tokens, `times` over; one row stays one."""
+    """Split each micro-batch `times` over in two of about the same tokens; a single row is not split."""
     for _ in range(times):
-        passes = [half for rows in passes for half in _halves(rows, lengths)]
+        passes = [half for rows in passes for half in _split_in_two(rows, lengths)]
     return tuple(passes)
 
 
-def _halves(rows: tuple[int, ...], lengths: Lengths) -> Iterator[tuple[int, ...]]:
+def _split_in_two(rows: tuple[int, ...], lengths: Lengths) -> Iterator[tuple[int, ...]]:
     if len(rows) == 1:
         yield rows
         return
@@ -216,7 +217,7 @@ def _halves(rows: tuple[int, ...], lengths: Lengths) -> Iterator[tuple[int, ...]
 
 
 def count_new_sizes(steps: Sequence[Update], lengths: Sequence[int], *, remembered: int) -> int:
-    """How many passes have as many tokens as none of the `remembered` passes before them."""
+    """Count the micro-batches whose number of tokens none of the `remembered` ones before has."""
     last: dict[int, int] = {}
     num_new = 0
     for place, tokens in enumerate(tokens for step in steps for tokens in step.pass_tokens(lengths)):
@@ -226,18 +227,18 @@ def count_new_sizes(steps: Sequence[Update], lengths: Sequence[int], *, remember
 
 
 def evaluation_batches(lengths: Sequence[int], *, budget: int) -> list[tuple[int, ...]]:
-    """Batches for evaluation, where order does not matter: neighbours in length share a batch."""
+    """Return batches for evaluation, where order does not matter: neighbours in length share a batch."""
     order = np.asarray(sort_by_length(lengths), dtype=np.int64)
-    return _passes(order, _cuts(np.asarray(lengths, dtype=np.int64)[order], budget=budget))
+    return _micro_batches(order, _cuts(np.asarray(lengths, dtype=np.int64)[order], budget=budget))
 
 
 def map_with_oom_split(
     passes: Sequence[tuple[int, ...]], lengths: Sequence[int], run: Callable[[tuple[int, ...]], T], *, doing: str
 ) -> Iterator[T]:
-    """What `run` makes of the rows of every pass, the last pass first.
+    """Yield `run(rows)` for every micro-batch, the last one first.
 
-    Where memory runs out a pass is made again in two, and so are those that are left. A `UserError` when one text
-    alone is too much; `doing` says what was done with it.
+    When memory runs out, the micro-batch and all that are left are split in two. Raise `UserError` if a single text is too
+    much; `doing` names the work in its message.
     """
     waiting = list(passes)
     while waiting:
@@ -254,7 +255,7 @@ def map_with_oom_split(
 
 
 def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") -> Batch:
-    """One batch of the given rows."""
+    """Return one batch of the given rows."""
     ordered = sorted(rows, key=lambda row: (len(encoded.ids[row]), row))
     flat = np.concatenate([np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered])
     ids = torch.from_numpy(flat).to(device)
@@ -265,7 +266,7 @@ def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") 
 
 
 def padding_fraction(plan: Sequence[Update], lengths: Sequence[int]) -> float:
-    """Share of positions that are padding when every batch of `plan` is padded to its longest text."""
+    """Return the share of padding if every micro-batch of `plan` were padded to its longest text."""
     real = sum(lengths[row] for step in plan for rows in step.batches for row in rows)
     positions = sum(len(rows) * max(lengths[row] for row in rows) for step in plan for rows in step.batches)
     return 1 - real / positions

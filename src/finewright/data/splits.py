@@ -1,4 +1,4 @@
-"""Texts that are the same but for case and white space, found among many without holding them twice."""
+"""Splits stratified by label, and texts that are equal but for case and white space, found without a copy of all texts."""
 
 import hashlib
 import random
@@ -19,31 +19,31 @@ class Example:
 
 
 def normalise_text(text: str) -> str:
-    """What two texts share when they are the same but for case and white space."""
+    """Return the text without differences of case and white space."""
     return " ".join(text.casefold().split())
 
 
-def also_in(texts: Sequence[str], others: Sequence[str]) -> list[int]:
-    """Places of the texts that stand among the others too."""
-    mine, theirs = _numbers(texts), _numbers(others)
+def find_shared(texts: Sequence[str], others: Sequence[str]) -> list[int]:
+    """Return the indices of the texts that are among the others too."""
+    mine, theirs = _hashes(texts), _hashes(others)
     known = {normalise_text(others[place]) for place in np.flatnonzero(np.isin(theirs, mine)).tolist()}
     return [place for place in np.flatnonzero(np.isin(mine, theirs)).tolist() if normalise_text(texts[place]) in known]
 
 
-def perhaps_again(texts: Sequence[Iterable[str]]) -> list[list[int]]:
-    """Places, list by list, of all texts that occur once more in any of the lists, and at most a few others."""
-    numbers = [_numbers(some) for some in texts]
+def find_possible_duplicates(texts: Sequence[Iterable[str]]) -> list[list[int]]:
+    """Return, list by list, the indices of all texts that occur again in any list, and at most a few others."""
+    numbers = [_hashes(some) for some in texts]
     different, counts = np.unique(np.concatenate(numbers), return_counts=True)
     return [np.flatnonzero(np.isin(own, different[counts > 1])).tolist() for own in numbers]
 
 
-def _numbers(texts: Iterable[str]) -> np.ndarray:
-    """64 bits for each text, the same for texts that are the same; where two are equal the texts are still to be compared."""
+def _hashes(texts: Iterable[str]) -> np.ndarray:
+    """Return 64 bits for each text, equal for equal texts. Different texts may share them, so compare the texts too."""
     return np.fromiter((hash(normalise_text(text)) for text in texts), dtype=np.int64)
 
 
 def nested_order(rows: Sequence[Example], *, seed: int) -> list[int]:
-    """Row numbers such that every beginning of the list is stratified by label: subsets of different sizes are nested.
+    """Return row numbers of which every prefix is stratified by label, so that subsets of different sizes are nested.
 
     First one row of each label, then each label's rows evenly spread. A pure function of its arguments.
     """
@@ -58,7 +58,7 @@ def nested_order(rows: Sequence[Example], *, seed: int) -> list[int]:
 
 
 def stratified_split(labels: Sequence[str], fraction: float, *, seed: int) -> tuple[list[int], list[int]]:
-    """Row numbers (kept, held out); each label gives `fraction` of its rows, rounded, and keeps at least one.
+    """Return row numbers (kept, held out). Each label gives `fraction` of its rows, rounded, and keeps at least one.
 
     Both lists are in ascending order. A pure function of its arguments.
     """
@@ -74,11 +74,11 @@ def stratified_split(labels: Sequence[str], fraction: float, *, seed: int) -> tu
 
 
 def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> tuple[list[Example], list[Example], str]:
-    """(kept, held out, what was done); a text that stands in both parts goes back to the kept ones."""
+    """Return (kept, held out, note). Rows whose text is in both parts go back to the kept ones."""
     kept, held = stratified_split([row.label for row in rows], fraction, seed=seed)
-    again = also_in([rows[index].text for index in held], [rows[index].text for index in kept])
+    again = find_shared([rows[index].text for index in held], [rows[index].text for index in kept])
     back = {held[place] for place in again}
     held = [index for index in held if index not in back]
-    said = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
-    said += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
-    return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], said
+    note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
+    note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note

@@ -66,7 +66,7 @@ def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool)
     """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it."""
     config = run.read_json(run.config)
     texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
-    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["keep_end"]}
+    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["truncation_side"] == "left"}
     reading["device"] = _device(run)
     exact = Predictor.load(run.model, bfloat16=False, **reading)
     exact_scores = scores = exact.score(texts)

@@ -1,4 +1,4 @@
-"""What to change so that a way that does not fit would: every change that is named was planned, and fits."""
+"""What to change so that a method fits: every change that is named was planned, and fits."""
 
 import bisect
 import importlib.util
@@ -13,11 +13,11 @@ from finewright.models import quantization
 from finewright.planning import estimator, optimizations
 from finewright.planning.plan import TrainingPlan, asked_for
 
-Look = Callable[[Method, RunConfig], TrainingPlan | None]
+PlanOne = Callable[[Method, RunConfig], TrainingPlan | None]
 _HELD = ("weights", "gradients", "optimizer")
-_PACKED = "adamw8bit"
-_OPEN_BLOCKS = 3
-"""As many blocks as are trained at most where their number is left open."""
+_SMALL_OPTIMIZER = "adamw8bit"
+_OPEN_LAYERS = 3
+"""Most layers to suggest if the number of trained layers is left open."""
 
 
 def advise(
@@ -26,18 +26,18 @@ def advise(
     *,
     settings: RunConfig,
     others: Sequence[tuple[Method, TrainingPlan]],
-    look: Look,
+    look: PlanOne,
 ) -> str:
-    """In a sentence; nothing for a way that fits. `others`: what was planned besides; `look`: plans anything, and gives
-    nothing where a way cannot be had for this model."""
+    """Return a sentence, empty for a method that fits. `others`: the plans of all methods asked for. `look`: returns the plan
+    of any method, None if there is none for this model."""
     if made.fits:
         return ""
-    ways_out = [*_opened(settings), *_changed(method, made, settings=settings, look=look)]
-    ways_out += _other_ways(method, settings=settings, others=others, look=look)
-    return f"{_needs(made)}; what would do: {', or '.join([*ways_out, _budget(made)])}"
+    changes = [*_options_to_open(settings), *_changes_of_method(method, made, settings=settings, look=look)]
+    changes += _other_methods(method, settings=settings, others=others, look=look)
+    return f"{_describe_need(made)}; what would do: {', or '.join([*changes, _describe_budget(made)])}"
 
 
-def _needs(made: TrainingPlan) -> str:
+def _describe_need(made: TrainingPlan) -> str:
     needed, parts = units.format_bytes(made.plan.peak_memory_bytes), made.plan.memory
     if parts.get(estimator.LOADING):
         return f"needs {needed} when the weights have been read and none is rounded yet"
@@ -49,63 +49,67 @@ def _needs(made: TrainingPlan) -> str:
     return f"needs {needed} at its tightest"
 
 
-def _budget(made: TrainingPlan) -> str:
-    """What is kept in a file under this budget would be kept in memory under one that has a large enough share for it."""
+def _describe_budget(made: TrainingPlan) -> str:
+    """Return the budget that would do: what is cached in a file under this one may be cached in memory under a larger one."""
     needed = made.plan.peak_memory_bytes
     if made.savings.where == "file" and made.savings.kept_bytes <= optimizations.MEMORY_SHARE * needed:
         needed += made.savings.kept_bytes
     return f"a budget of {asked_for(needed, device=made.budget.device)}"
 
 
-def _opened(settings: RunConfig) -> Iterator[str]:
-    """Knobs that keep the plan from its tightest setup."""
+def _options_to_open(settings: RunConfig) -> Iterator[str]:
+    """Yield options that keep the plan from its tightest setup."""
     if settings.training.tokens_per_micro_batch is not None:
         yield "training.tokens_per_micro_batch left open"
     if settings.training.gradient_checkpointing == "off":
         yield "training.gradient_checkpointing left open"
 
 
-def _changed(method: Method, made: TrainingPlan, *, settings: RunConfig, look: Look) -> Iterator[str]:
-    """Changes of this way alone; none is planned where its weights are too much for any of them."""
+def _changes_of_method(method: Method, made: TrainingPlan, *, settings: RunConfig, look: PlanOne) -> Iterator[str]:
+    """Yield changes of this method's options; none is planned if its weights alone are too large."""
     plan, limit = made.plan, made.budget.num_bytes
     weights = plan.memory["weights"] + plan.memory.get(estimator.LOADING, 0)
-    if settings.training.optimizer == "adamw" and weights <= limit and (told := _if_fits(look(method, _packed(settings)))):
-        yield f"training.optimizer={_PACKED} ({told}{_wanting()})"
+    if (
+        settings.training.optimizer == "adamw"
+        and weights <= limit
+        and (needed := _if_fits(look(method, _with_small_optimizer(settings))))
+    ):
+        yield f"training.optimizer={_SMALL_OPTIMIZER} ({needed}{_missing_package()})"
     options = method.model_dump()
     rounded = 2 * plan.trainable_parameters if plan.precision == "bfloat16" else 0
-    if weights - rounded <= limit and (found := _most_blocks(method, options, settings=settings, look=look)):
+    if weights - rounded <= limit and (found := _most_layers(method, options, settings=settings, look=look)):
         yield f"method.num_layers={found[0]} ({found[1]})"
 
 
-def _wanting() -> str:
-    there = importlib.util.find_spec("bitsandbytes") is not None
-    return "" if there else f"; wants bitsandbytes, not installed here: {quantization.INSTALL}"
+def _missing_package() -> str:
+    installed = importlib.util.find_spec("bitsandbytes") is not None
+    return "" if installed else f"; wants bitsandbytes, not installed here: {quantization.INSTALL}"
 
 
-def _packed(settings: RunConfig) -> RunConfig:
-    return settings.model_copy(update={"training": settings.training.model_copy(update={"optimizer": _PACKED})})
+def _with_small_optimizer(settings: RunConfig) -> RunConfig:
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"optimizer": _SMALL_OPTIMIZER})})
 
 
-def _most_blocks(method: Method, options: dict[str, Any], *, settings: RunConfig, look: Look) -> tuple[int, str] | None:
-    """(most trained blocks that fit, what they need); the more blocks, the more memory, so few numbers are tried."""
+def _most_layers(method: Method, options: dict[str, Any], *, settings: RunConfig, look: PlanOne) -> tuple[int, str] | None:
+    """Return (most trained layers that fit, what they need). Memory grows with the layers, so a bisection tries few."""
     needs: dict[int, str] = {}
 
-    def too_many(blocks: int) -> bool:
-        needs[blocks] = _if_fits(look(methods.build_method(method.name(), {**options, "num_layers": blocks}), settings))
-        return not needs[blocks]
+    def too_many(num_layers: int) -> bool:
+        needs[num_layers] = _if_fits(look(methods.build_method(method.name(), {**options, "num_layers": num_layers}), settings))
+        return not needs[num_layers]
 
     wanted = options.get("num_layers", 0)
-    wanted = _OPEN_BLOCKS if wanted is None else wanted
-    if wanted < 2 or options.get("share") or too_many(1):
+    wanted = _OPEN_LAYERS if wanted is None else wanted
+    if wanted < 2 or options.get("trainable_fraction") or too_many(1):
         return None
     most = 1 + bisect.bisect_left(range(2, wanted), True, key=too_many)
     return most, needs[most]
 
 
-def _other_ways(
-    method: Method, *, settings: RunConfig, others: Sequence[tuple[Method, TrainingPlan]], look: Look
+def _other_methods(
+    method: Method, *, settings: RunConfig, others: Sequence[tuple[Method, TrainingPlan]], look: PlanOne
 ) -> Iterator[str]:
-    """The preferred one of those that fit; where none was planned that packs the weights, that is planned too."""
+    """Yield the preferred method of those that fit. If none with quantized weights was planned, plan that too."""
     trained = [(other, one) for other, one in others if other.weights != "random" and other is not method]
     if method.quantization() is None and not any(other.quantization() for other, _ in trained):
         packed = [kind() for kind in methods.methods_by_preference() if kind().quantization()]

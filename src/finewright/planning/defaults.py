@@ -1,6 +1,7 @@
-"""Knobs that were left open: a value for each, with its reason."""
+"""Defaults for options that were left open, each with its reason."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,43 +16,51 @@ LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
 LONGEST_TEXT = 512
 MOST_LR_FACTOR = 2.0
-"""How many times its default a way's learning rate may be in a narrow network; more was measured for `mini` alone."""
+"""Most times its default that a method's learning rate may be in a narrow network; more was measured for `mini` alone."""
 LEAST_ROOM = 8
-"""Fewest tokens of a text that are worth training on beside a prompt."""
+"""Fewest tokens of a text beside a prompt that are worth training on."""
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables with which a user or a batch system limits threads."""
 
 
 @dataclass
 class Decisions:
-    """What was chosen for the user, in the order of choosing."""
+    """Values chosen for the user, in the order of choosing."""
 
     made: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, option: str, value: Any, reason: str) -> Any:
-        """Keep a choice and hand its value back; a later choice for the same knob takes the place of an earlier one."""
+        """Record a choice and return its value. A later choice for the same option replaces an earlier one."""
         self.made = [choice for choice in self.made if choice["option"] != option]
         self.made.append({"option": option, "value": value, "reason": reason})
         return value
 
     def sentences(self) -> list[str]:
-        """`knob = value: reason` for each."""
+        """Return `option = value: reason` for each choice."""
         return [f"{choice['option']} = {choice['value']}: {choice['reason']}" for choice in self.made]
 
 
 def choose_precision(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> str:
-    """float32 or bfloat16."""
+    """Return `float32` or `bfloat16`."""
     value, reason = hardware.choose_precision(settings.training.precision, hardware=machine)
     return choices.note("training.precision", value, reason) if settings.training.precision == "auto" else value
 
 
 def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> int:
-    """CPU threads."""
+    """Return the number of CPU threads: as many as were asked for, else the least of what the process may use."""
     if settings.training.num_threads:
         return settings.training.num_threads
-    return choices.note("training.num_threads", machine.cpu_count, "cores this process may use")
+    limits = [(machine.cpu_count, "cores this process may use")]
+    for name in _THREAD_VARIABLES:
+        text = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP takes a list, a number per level of nesting
+        if text.isascii() and text.isdigit() and int(text):
+            limits.append((int(text), f"{name} is {int(text)}"))
+    return choices.note("training.num_threads", *min(limits, key=lambda limit: limit[0]))
 
 
 def default_max_length(settings: RunConfig, *, longest: int, prompt_tokens: int, choices: Decisions) -> int:
-    """Tokens of the longest text, special tokens included; `longest`: positions the model has."""
+    """Return the most tokens of a text, special tokens included. `longest`: positions the model has."""
     room = longest - prompt_tokens
     if room < LEAST_ROOM:
         what = f"a prompt of {prompt_tokens} tokens leaves room for {room} tokens of text, the model has {longest} positions"
@@ -69,12 +78,12 @@ def default_max_length(settings: RunConfig, *, longest: int, prompt_tokens: int,
 def default_learning_rate(
     options: TrainingConfig, *, method: Method, choices: Decisions, config: Any = None
 ) -> tuple[float, list[str]]:
-    """Peak learning rate, and a warning when it lies far outside the way's range.
+    """Return the peak learning rate, and a warning if it is far outside the method's range.
 
-    A model's `config` may suggest rates that were measured for it: `"finewright": {"learning_rates": {way: rate}}`.
+    A model's `config` may suggest rates that were measured for it: `"finewright": {"learning_rates": {method: rate}}`.
     """
     if options.learning_rate is None:
-        return choices.note("training.learning_rate", *_usual_lr(config, method)), []
+        return choices.note("training.learning_rate", *_default_lr(config, method)), []
     low, high = method.learning_rate_range
     if low <= options.learning_rate <= high:
         return options.learning_rate, []
@@ -83,22 +92,22 @@ def default_learning_rate(
     ]
 
 
-def _usual_lr(config: Any, method: Method) -> tuple[float, str]:
-    """What the model suggests, or the way's default in inverse proportion to the network's width (Yang et al. 2022,
-    arXiv:2203.03466); and why."""
+def _default_lr(config: Any, method: Method) -> tuple[float, str]:
+    """Return (rate, reason): what the model suggests, or the method's default scaled by the inverse of the network's width
+    (Yang et al. 2022, arXiv:2203.03466)."""
     if suggested := _suggested_lr(config, method):
-        return suggested, "what the model's config.json suggests for this way"
+        return suggested, "what the model's config.json suggests for this method"
     width = getattr(config, "hidden_size", None)
     if not method.learning_rate_width or not isinstance(width, int) or width == method.learning_rate_width:
-        return method.learning_rate, "the way's own default, docs/learning_rates.md"
+        return method.learning_rate, "the method's own default, docs/learning_rates.md"
     (low, high), factor = method.learning_rate_range, min(method.learning_rate_width / max(1, width), MOST_LR_FACTOR)
     usual = float(f"{min(max(method.learning_rate * factor, low), high):.1e}")
-    why = f"the way's {method.learning_rate:g} is for a width of {method.learning_rate_width}, this network's is {width}"
+    why = f"the method's {method.learning_rate:g} is for a width of {method.learning_rate_width}, this network's is {width}"
     return usual, f"{why}; never more than {MOST_LR_FACTOR:g} times as much, docs/learning_rates.md"
 
 
 def _suggested_lr(config: Any, method: Method) -> float | None:
-    """One that is a number inside the way's range; a config can hold anything."""
+    """Return the rate in the config if it is a number inside the method's range; a config can hold anything."""
     rates = getattr(config, "finewright", None)
     rates = rates.get("learning_rates") if isinstance(rates, dict) else None
     rate = rates.get(method.name()) if isinstance(rates, dict) else None
@@ -107,16 +116,16 @@ def _suggested_lr(config: Any, method: Method) -> float | None:
 
 
 def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence[int], choices: Decisions) -> int:
-    """Tokens per forward pass."""
+    """Return the tokens per micro-batch."""
     if options.tokens_per_micro_batch is None:
         return choices.note("training.tokens_per_micro_batch", *packing.auto_tokens_per_batch(lengths))
     return options.tokens_per_micro_batch
 
 
 def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, choices: Decisions) -> float:
-    """Passes over the data: three, more where the data is so small that few updates would come of it.
+    """Return the number of epochs: three, or more if the data is so small that there would be few updates.
 
-    Short fine-tuning on small sets is unstable; more steps mend it (Mosbach et al. 2021, arXiv:2006.04884).
+    Short fine-tuning on small data sets is unstable; more steps help (Mosbach et al. 2021, arXiv:2006.04884).
     """
     if options.epochs is not None:
         return options.epochs

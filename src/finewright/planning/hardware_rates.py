@@ -1,4 +1,4 @@
-"""How fast this machine is: matrix products, memory, and the cost of one operation; measured in half a second."""
+"""Rates of this machine: matrix products, memory, and the cost of one operation, measured in half a second."""
 
 import itertools
 import statistics
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from finewright.data.layout import PackedLayout
 from finewright.models import kernels
@@ -17,24 +16,24 @@ from finewright.planning.tracer.memory import BATCHED, MemoryTracer, Work
 
 SECONDS_PER_RATE = 0.03
 LARGEST_TOKENS, LARGEST_PRODUCT_FLOPS, LARGEST_STATE = 512, 500_000_000, 1_000_000
-"""Rows, floating-point operations and numbers (4 MB) of what is measured: larger ones are no faster, and take long."""
+"""Most rows, FLOPs and values (4 MB) of what is measured: larger ones are no faster and take long."""
 BATCH = (64, 32, 64)
-"""Products of attention measured at once, tokens of a text, width of a head."""
+"""Attention products measured at once, tokens of a text, width of a head."""
 BEYOND_CACHES_BYTES, MOST_STATES, NUM_WEIGHTS = 64_000_000, 32, 4
-"""As in a network, where the next product has other states and another weight, which come from memory."""
+"""As in a network, where the next product has other inputs and another weight, which come from memory."""
 NEW_SHAPES, NEW_ROWS, NEW_WIDTH = 5, 331, 256
-"""Products of shapes that did not come before, few enough numbers to be quick on any processor."""
+"""Products of new shapes, small enough to be quick on any processor."""
 SHAPES_KEPT = 1024
-"""Products that oneDNN remembers the code of, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise."""
+"""Products whose code oneDNN caches, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise."""
 FEW_TEXTS, FEW_WIDTH, FEW_HEADS = (1, 2, 3), 16, 2
-"""Tokens of each text and numbers of each: next to none, so that a block takes what its operations cost at least."""
+"""Tokens of each text, width and heads: so few that a layer takes the fixed cost of its operations."""
 
 
 @dataclass(frozen=True)
 class HardwareRates:
-    """`flops_per_second` of matrix products by dtype; `bytes_per_second` of copies and sums, `curved_per_second`: exponentials
-    and the like. `operation_seconds`: fixed cost of any operation, what autograd does for it included. `shape_seconds`: what a
-    bfloat16 product takes longer when none of its shape came before; who knows how often that is adds it."""
+    """`flops_per_second`: of matrix products, by dtype. `bytes_per_second`: of copies and sums. `curved_per_second`: values of
+    exponentials and the like. `operation_seconds`: fixed cost of an operation, with autograd's. `shape_seconds`: what the first
+    bfloat16 product of a shape takes longer; `seconds` does not include it."""
 
     flops_per_second: dict[str, float]
     bytes_per_second: float
@@ -43,7 +42,7 @@ class HardwareRates:
     shape_seconds: float
 
     def seconds(self, work: Work) -> float:
-        """Time for some work: the sum of its parts, since a CPU does one after the other."""
+        """Return the time for some work: the sum of its parts, since a CPU does one after the other."""
         slowest = min(self.flops_per_second.values())
         products = sum(count / self.flops_per_second.get(dtype, slowest) for dtype, count in work.matmul_flops.items())
         others = work.moved_bytes / self.bytes_per_second + work.curved_numbers / self.curved_per_second
@@ -51,9 +50,9 @@ class HardwareRates:
 
 
 def measure_rates(tokens: int, *, device: str, width: int) -> HardwareRates:
-    """Rates at the shapes that training will have: `tokens` rows, matrices of `width` to four times `width`.
+    """Measure rates at the shapes of training: `tokens` rows, matrices of `width` to four times `width`.
 
-    Of large shapes a part is measured, large enough to be as fast as the whole.
+    Of large shapes a part is measured that is large enough to be as fast as the whole.
     """
     return _measure(min(tokens, LARGEST_TOKENS), device=device, width=width)
 
@@ -66,7 +65,7 @@ def _measure(tokens: int, *, device: str, width: int) -> HardwareRates:
         products |= {name + BATCHED: _batched_rate(name, device=device) for name in products}
         states = _ring(tokens, 4 * width, device=device)
         pairs, number = list(zip(states[::2], states[1::2], strict=False)), states[0].numel()
-        # into memory that is there: to get it from the system takes five times as long, and steps after the first do without
+        # into allocated memory: to get new memory takes five times as long, and happens in the first step alone
         sums = [partial(torch.mul, one, 0.5, out=other) for one, other in pairs]
         curves = [partial(torch.ops.aten.gelu.out, one, approximate="tanh", out=other) for one, other in pairs]
         moved = 2 * number * states[0].element_size() / _seconds(sums, device=device)
@@ -74,8 +73,8 @@ def _measure(tokens: int, *, device: str, width: int) -> HardwareRates:
         return HardwareRates(products, moved, curved, operation, _shape_seconds(device))
 
 
-class _Block(torch.nn.Module):
-    """What networks have many of: frozen matrices, attention over several lengths, states added; made of the parts that run."""
+class _Layer(torch.nn.Module):
+    """A typical layer: frozen matrices, attention over several lengths, residual sums, of the very parts that run in training."""
 
     is_causal = True
 
@@ -97,52 +96,52 @@ class _Block(torch.nn.Module):
 
 
 def _operation_seconds(device: str) -> float:
-    """Of one on next to no numbers, with what Python, autograd and views do around it, on the way there and back."""
+    """Return the time of one tiny operation, with Python, autograd and views, forward and backward."""
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        block, layout = _Block(), PackedLayout(FEW_TEXTS)
+        layer, layout = _Layer(), PackedLayout(FEW_TEXTS)
         few = torch.zeros(1, sum(FEW_TEXTS), FEW_WIDTH, requires_grad=True)
 
-    def there_and_back() -> torch.Tensor:
-        return torch.autograd.grad(block(few, layout).sum(), few)[0]
+    def forward_backward() -> torch.Tensor:
+        return torch.autograd.grad(layer(few, layout).sum(), few)[0]
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # with so few numbers several would do nothing but wait for each other
+    torch.set_num_threads(1)  # on so little work several threads would only wait for each other
     try:
-        there_and_back()  # masks are made once for all blocks
-        with MemoryTracer(FakeTensorMode()) as ledger:  # the numbers are real: it counts as a plan does, no more
-            there_and_back()
-        return _seconds([there_and_back], device=device) / ledger.work.num_operations
+        forward_backward()  # masks are made once for all layers
+        with MemoryTracer() as tracer:  # the tensors are real: this counts operations as a plan does
+            forward_backward()
+        return _seconds([forward_backward], device=device) / tracer.work.num_operations
     finally:
         torch.set_num_threads(threads)
 
 
 def _ring(rows: int, columns: int, *, device: str) -> list[torch.Tensor]:
-    """So many states that the processor's caches do not hold them: a network's states are not met again soon either."""
+    """Return so many tensors that the processor's caches do not hold them, as in a network."""
     columns = max(1, min(columns, LARGEST_STATE // rows))
     number = max(2, min(MOST_STATES, -(-BEYOND_CACHES_BYTES // (4 * rows * columns))))
     return [_some(rows, columns, device=device) for _ in range(number)]
 
 
 def _some(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Ordinary numbers; drawing random ones would take longer than what is measured."""
+    """Return a tensor of ordinary values; drawing random ones would take longer than what is measured."""
     return torch.full(shape, 0.3, device=device, dtype=dtype)
 
 
 def _product_rate(name: str, *, device: str, tokens: int, width: int) -> float:
-    """Of products with a weight, as many on the way there as on the way back."""
+    """Return the FLOPs per second of products with a weight, half of them as in forward and half as in backward."""
     rows = min(4 * width, max(min(width // 4, LARGEST_TOKENS), LARGEST_PRODUCT_FLOPS // (2 * tokens * width)))
     some = partial(_some, device=device, dtype=getattr(torch, name))
-    there: list[Callable[[], torch.Tensor]] = []
-    back: list[Callable[[], torch.Tensor]] = []
+    forward: list[Callable[[], torch.Tensor]] = []
+    backward: list[Callable[[], torch.Tensor]] = []
     for weight in (some(rows, width) for _ in range(NUM_WEIGHTS)):
-        there.append(partial(torch.nn.functional.linear, some(tokens, width), weight))
-        back.append(partial(torch.mm, some(tokens, rows), weight))
-    return 4 * tokens * width * rows / (_seconds(there, device=device) + _seconds(back, device=device))
+        forward.append(partial(torch.nn.functional.linear, some(tokens, width), weight))
+        backward.append(partial(torch.mm, some(tokens, rows), weight))
+    return 4 * tokens * width * rows / (_seconds(forward, device=device) + _seconds(backward, device=device))
 
 
 @cache
 def _shape_seconds(device: str) -> float:
-    """How much longer a product takes when none of as many rows came before it; once in a process, for it is over then."""
+    """Return how much longer the first product of a new shape takes; measured once in a process."""
     weight = _some(NEW_WIDTH, NEW_WIDTH, device=device, dtype=torch.bfloat16)
     longer = []
     for more in range(NEW_SHAPES):
@@ -153,16 +152,16 @@ def _shape_seconds(device: str) -> float:
 
 
 def _batched_rate(name: str, *, device: str) -> float:
-    """Of attention over short texts."""
+    """Return the FLOPs per second of attention over short texts."""
     count, length, head = BATCH
     some = _some(count, length, head, device=device, dtype=getattr(torch, name))
     return 2 * count * length * length * head / _seconds([lambda: torch.bmm(some, some.transpose(1, 2))], device=device)
 
 
 def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
-    """Median time of a call, the calls made in turn; what came of the latest of each is kept, as a step keeps it.
+    """Return the median time of a call, made in turn. The latest output of each stays in memory, as in a step.
 
-    The first turn does not count: it compiles, and gets memory for what it makes.
+    The first turn does not count: it compiles and allocates.
     """
     kept = [run() for run in runs]
     found: list[float] = []
@@ -176,7 +175,7 @@ def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> floa
 
 
 def _timed(run: Callable[[], torch.Tensor], *, device: str) -> tuple[float, torch.Tensor]:
-    """Seconds until the work of a call is done, and what came of it."""
+    """Return the seconds until a call is done, and its result."""
     if device == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()

@@ -1,23 +1,25 @@
-"""A way looked at before any weight is loaded: its shape, the texts as it will read them, every update and what it costs."""
+"""Plan a method before any weight is loaded: its meta model, the tokenized texts, every update and what it costs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from finewright import methods
+import torch
+
+from finewright import methods, tasks
 from finewright.core import hardware
 from finewright.core.config import RunConfig
 from finewright.data import checks, packing, tokenization
 from finewright.data.checks import Finding
-from finewright.data.dataset import Dataset
+from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.packing import EncodedSplit
 from finewright.methods.base import Method
 from finewright.models import hub, meta, quantization
 from finewright.models.architectures import base
 from finewright.planning import defaults, estimator, hardware_rates, plan
 from finewright.planning.optimizations import SplitLengths
-from finewright.planning.plan import TrainingPlan
+from finewright.planning.plan import MemoryBudget, TrainingPlan
 from finewright.tasks.base import Task
 
 Splits = dict[str, EncodedSplit]
@@ -25,7 +27,7 @@ Splits = dict[str, EncodedSplit]
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """`limit`: tokens of the longest text it reads. `choices`: what was left open, all with reasons."""
+    """`shape`: the meta model. `limit`: most tokens of a text. `choices`: the value of every open option, with its reason."""
 
     source: hub.ModelSource
     method: Method
@@ -34,6 +36,64 @@ class MethodPlan:
     limit: int
     training_plan: TrainingPlan
     choices: defaults.Decisions
+
+
+@dataclass(frozen=True)
+class PlanningContext:
+    """What does not depend on the method. `budget`: memory that the run may take."""
+
+    settings: RunConfig
+    machine: hardware.Hardware
+    source: hub.ModelSource
+    task: Task
+    budget: MemoryBudget
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether matrix products are in bfloat16."""
+        return hardware.choose_precision(self.settings.training.precision, hardware=self.machine)[0] == "bfloat16"
+
+
+def plan_on_meta(
+    method: Method,
+    context: PlanningContext,
+    *,
+    read_lengths: Callable[[meta.BaseNetwork, int], SplitLengths],
+    decisions: defaults.Decisions,
+    tokenizer: bool = True,
+) -> tuple[meta.BaseNetwork, int, TrainingPlan]:
+    """Return the meta model, the most tokens of a text, and the training plan: the one way from a config to a plan.
+
+    `read_lengths` gets the meta model and the most tokens of a text. `decisions` takes in how long a text may be.
+    """
+    settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
+    shape = meta.meta_model(
+        context.source, labels=context.task.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=tokenizer
+    )
+    prepared_model = estimator.prepare_on_meta(shape, method, bfloat16=bfloat16)
+    longest = base.max_text_length(shape.network.config, shape.architecture)
+    limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=prepared_model.prompt_tokens, choices=decisions)
+    training_plan = plan.plan_training(
+        prepared_model,
+        method=method,
+        settings=settings,
+        task=context.task,
+        texts=read_lengths(shape, limit),
+        base=shape,
+        rates=partial(hardware_rates.measure_rates, device=machine.device, width=shape.network.config.hidden_size),
+        budget=context.budget,
+    )
+    return shape, limit, training_plan
+
+
+def plan_lengths(method: Method, context: PlanningContext, lengths: SplitLengths) -> TrainingPlan:
+    """Plan a method for texts of these lengths, each cut to what the method reads."""
+
+    def cut(_: object, limit: int) -> SplitLengths:
+        splits = [[min(limit, length) for length in split] for split in (lengths.training, lengths.validation, lengths.test)]
+        return SplitLengths(*splits, tokens=lengths.tokens)
+
+    return plan_on_meta(method, context, read_lengths=cut, decisions=defaults.Decisions(), tokenizer=False)[2]
 
 
 def plan_method(
@@ -47,36 +107,53 @@ def plan_method(
     report: Callable[[list[Finding]], None],
     known: dict[str, list[int]] | None = None,
 ) -> MethodPlan:
-    """Tokenise every split, decide every update, plan it. Over-long texts are cut, and `report` hears of it.
+    """Tokenize every split, decide every update and estimate its cost. `report` gets what is found about the texts.
 
-    `known`: token ids of texts that were tokenised before.
+    `known`: token ids of texts that were tokenized before.
     """
-    bfloat16 = hardware.choose_precision(settings.training.precision, hardware=machine)[0] == "bfloat16"
-    shape = meta.meta_model(source, labels=task.labels, four_bit=method.quantization(), bfloat16=bfloat16)
-    sketch = estimator.prepare_on_meta(shape, method, bfloat16=bfloat16)
-    made = defaults.Decisions()
-    longest = base.max_text_length(shape.network.config, shape.architecture)
-    limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=sketch.prompt_tokens, choices=made)
-    splits, findings = encode_splits(shape.origin.tokenizer, dataset, task=task, settings=settings, limit=limit, known=known)
-    report(findings)
-    if kept := tokenization.cache_note(shape.origin.tokenizer, [len(split.ids) for split in splits.values()]):
-        made.note("token_ids", "kept on disk", kept)
-    planned = plan.plan_training(
-        sketch,
-        method=method,
+    context = PlanningContext(settings, machine, source, task, plan.resolve_budget(settings, device=machine.device))
+    splits: Splits = {}
+    decisions = defaults.Decisions()
+
+    def encode(shape: meta.BaseNetwork, limit: int) -> SplitLengths:
+        tokenizer = shape.origin.tokenizer
+        encoded, findings = encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit, known=known)
+        splits.update(encoded)
+        report(findings)
+        if note := tokenization.cache_note(tokenizer, [len(split.ids) for split in splits.values()]):
+            decisions.note("token_ids", "cached on disk", note)
+        train, validation, test = (splits[name] for name in ("train", "validation", "test"))
+        return SplitLengths(train.lengths, validation.lengths, test.lengths, tokens=train.tokens())
+
+    shape, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
+    decisions.made += training_plan.choices.made
+    return MethodPlan(source, method, shape, splits, limit, training_plan, decisions)
+
+
+def plan_from_source(
+    data: Source, method: Method, *, settings: RunConfig, datasets: DatasetCache
+) -> tuple[MethodPlan, list[Finding]]:
+    """Read the data and plan one method for it without the model's weights. Return the plan and all findings."""
+    machine, findings = hardware.detect(), list[Finding]()
+    torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
+    dataset = datasets.read(data, options=settings.data)
+    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=settings)
+    source = hub.resolve_model(settings.model, weights=False)
+    found = plan_method(
+        source,
+        method,
         settings=settings,
+        machine=machine,
+        dataset=dataset,
         task=task,
-        texts=SplitLengths(*(splits[name].lengths for name in ("train", "validation", "test")), tokens=splits["train"].tokens()),
-        base=shape,
-        rates=partial(hardware_rates.measure_rates, device=machine.device, width=shape.network.config.hidden_size),
-        budget=plan.resolve_budget(settings, device=machine.device),
+        report=findings.extend,
+        known=datasets.ids(source.name),
     )
-    made.made += planned.choices.made
-    return MethodPlan(source, method, shape, splits, limit, planned, made)
+    return found, findings + checks.check_dataset(dataset)
 
 
 def select_method(candidates: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:
-    """(the first of the ways that fits, or the very first when none does; planned peaks of those looked at, in bytes)"""
+    """Return the first method that fits, or the very first if none does, and the planned peaks in bytes of those planned."""
     found, peaks = [], {}
     for method in candidates:
         one = look(method)
@@ -96,7 +173,7 @@ def encode_splits(
     limit: int,
     known: dict[str, list[int]] | None = None,
 ) -> tuple[Splits, list[Finding]]:
-    """Token ids of every split, and what is to be said about them."""
+    """Return the token ids of every split, and findings about them."""
     splits: Splits = {}
     findings: list[Finding] = []
     for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
@@ -105,22 +182,21 @@ def encode_splits(
             [row.text for row in rows],
             targets=task.targets(rows),
             limit=limit,
-            keep_end=settings.data.keep_end,
+            keep_end=settings.data.truncation_side == "left",
             keep=True,
             known=known,
         )
-        findings += checks.alike(splits[name].ids, rows, name=name)
-        kept = "end" if settings.data.keep_end else "start"
+        findings += checks.check_texts_differ(splits[name].ids, rows, name=name)
         findings += checks.check_truncation(
-            splits[name].lengths_uncut, limit=limit, kept=kept, places=[row.where for row in rows]
+            splits[name].lengths_uncut, limit=limit, side=settings.data.truncation_side, places=[row.where for row in rows]
         )
     return splits, findings
 
 
 def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
-    """The way called `name`; with `auto` every way that could be taken, the preferred one first.
+    """Return the method called `name`; with `auto` every method that can run here, the preferred one first.
 
-    Knobs of a way narrow `auto` down to the preferred one: others would not know them.
+    With options of a method, `auto` is the preferred method alone: others would not know them.
     """
     if name != methods.AUTO:
         return [methods.build_method(name, options)]
@@ -131,13 +207,13 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
 
 
 def describe_left_out(*, preferred_to: Method | None) -> list[str]:
-    """Sentences about ways that `auto` would rather have looked at and that want what is not installed.
+    """Return sentences about methods that `auto` prefers and did not plan, since packages for them are not installed.
 
-    `preferred_to`: the way that was taken; None: none of those that were looked at fits.
+    `preferred_to`: the method that was taken; None: none of those that were planned fits.
     """
     if not (absent := quantization.missing_packages()):
         return []
     kinds = [kind for kind in methods.methods_by_preference() if kind.needs and kind.weights != "random"]
     kinds = [kind for kind in kinds if preferred_to is None or kind.preference < preferred_to.preference]
     wants = f"it wants {' and '.join(absent)}, not installed here ({quantization.INSTALL})"
-    return [f"{kind.name()} was not looked at, though it might fit: {wants}" for kind in kinds]
+    return [f"{kind.name()} was not planned, though it might fit: {wants}" for kind in kinds]

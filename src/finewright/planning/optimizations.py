@@ -1,4 +1,4 @@
-"""Work that a run can do without, decided before its plan and done to the sketch and to the network alike."""
+"""Work that a run can skip, decided before it is planned and applied to the meta model and the real one alike."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -16,14 +16,14 @@ from finewright.planning.defaults import Decisions
 from finewright.training.loop import TrainingSchedule
 
 WORTHWHILE_VISITS = 1.25
-"""How often a text must be read before running the trunk once for all and keeping the outcome pays for the keeping."""
+"""How often a text must be read for caching the outputs of the frozen layers to pay."""
 MEMORY_SHARE, DISK_SHARE = 0.25, 0.5
-"""Of what the machine has, for what is kept."""
+"""Shares of the memory and of the free disk that the cache may take."""
 
 
 @dataclass(frozen=True)
 class SplitLengths:
-    """Tokens of each text of every split, a prompt's not counted; `tokens`: ids in training, None: not known."""
+    """Tokens of each text of every split, without a prompt. `tokens`: ids that occur in training, None if not known."""
 
     training: Sequence[int]
     validation: Sequence[int]
@@ -33,9 +33,9 @@ class SplitLengths:
 
 @dataclass(frozen=True)
 class Optimizations:
-    """`used_tokens`: ids in training, None where they are not known. `num_still`: lowest blocks that nothing touches.
+    """`used_tokens`: ids that occur in training, None if not known. `num_still`: number of frozen lower layers.
 
-    `where`: what comes out of them is kept there; None: it is not kept. `reason`: why. `kept_bytes`: of it.
+    `where`: where their outputs are cached, None if they are not. `reason`: why. `kept_bytes`: size of the cache.
     """
 
     used_tokens: Sequence[int] | None
@@ -47,26 +47,26 @@ class Optimizations:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that is kept from the plan's activations and weights."""
+        """Memory that the cache takes."""
         return self.kept_bytes if self.where == "memory" else 0
 
     def filled(self, texts: SplitLengths) -> list[Sequence[int]]:
-        """Tokens of each text of the splits that the trunk is run over once; none where its outcome is not kept."""
+        """Return the tokens of each text of the splits whose outputs are cached; empty without a cache."""
         return [split for split in (texts.training, texts.validation) if split] if self.where else []
 
     def apply(self, prepared_model: PreparedModel, *, device: str) -> int:
-        """Make the network (or its sketch) do without; returns to how many rows embeddings were restricted, 0: not."""
-        restricted = 0 if self.used_tokens is None else trimmed_embedding.trim_embedding(prepared_model, self.used_tokens)
+        """Apply to a network or its meta model. Return the rows of the trimmed embedding, 0 if it is not trimmed."""
+        num_rows = 0 if self.used_tokens is None else trimmed_embedding.trim_embedding(prepared_model, self.used_tokens)
         acceleration.accelerate(prepared_model, device=device)
         prepared_model.runtime.num_frozen_layers = self.num_still
         if self.where is not None:
             prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
                 prepared_model.network, layers=prepared_model.architecture.layers, num_layers=self.num_still
             )
-        return restricted
+        return num_rows
 
     def notify(self, choices: Decisions, *, rows: int, faster: Sequence[acceleration.AccelerationReport] = ()) -> None:
-        """Note what was chosen; `rows`: as `apply` returned it; `faster`: what it did for speed alone."""
+        """Record the choices. `rows`: as `apply` returned it. `faster`: what it did for speed alone."""
         choices.note("training.frozen_layer_cache", "on" if self.where else "off", self.reason)
         if rows:
             choices.note("embeddings", f"{rows:,} rows", "the tokens that occur in training; the others stay as they are")
@@ -82,8 +82,8 @@ class Optimizations:
         watch: frozen_cache.Watch = nullcontext,
         notify: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        """Run the trunk over these splits, once for the whole run. `watch`: what is opened around each split's largest pass.
-        `tell`: hears when another run at the same work is waited for."""
+        """Run the frozen layers over these splits, once for the whole run. `watch`: context around each split's largest
+        micro-batch. `notify`: called if another run that does the same work is waited for."""
         for name in names:
             if self.where is not None and splits[name].ids:
                 kept = frozen_cache.build_cache(
@@ -95,28 +95,28 @@ class Optimizations:
 def choose_optimizations(
     prepared_model: PreparedModel, *, options: TrainingConfig, texts: SplitLengths, schedule: TrainingSchedule, memory_bytes: int
 ) -> Optimizations:
-    """`tuned`: a sketch. `memory_bytes`: that the run may take."""
+    """Decide what to skip. `prepared_model`: on the meta device. `memory_bytes`: what the run may take."""
     training, validation = texts.training, texts.validation
     num_tokens = sum(training) + sum(validation)
     visits = sum(training[row] for step in schedule.steps for rows in step.batches for row in rows)
     visits += schedule.num_evaluations * sum(validation)
     still, dtype = frozen_cache.count_frozen_layers(prepared_model), getattr(torch, options.frozen_layer_cache_dtype)
     num_bytes = num_tokens * prepared_model.network.config.hidden_size * dtype.itemsize
-    where, reason = _place(num_bytes, memory_bytes=memory_bytes)
+    where, reason = _cache_location(num_bytes, memory_bytes=memory_bytes)
     times = visits / max(1, num_tokens)
     if not still:
-        where, reason = None, "what is trained begins in the first block or before it"
+        where, reason = None, "training begins in the first layer or before it"
     elif options.frozen_layer_cache == "off":
         where, reason = None, "as asked for"
     elif options.frozen_layer_cache == "auto" and times < WORTHWHILE_VISITS:
         where, reason = None, f"a text is read {times:.1f} times, too few to gain"
     elif where is not None:
         of = len(prepared_model.network.get_submodule(prepared_model.architecture.layers))
-        reason = f"the lower {still} of {of} blocks run once instead of {times:.1f} times, without dropout; {reason}"
+        reason = f"the lower {still} of {of} layers run once instead of {times:.1f} times, without dropout; {reason}"
     return Optimizations(texts.tokens, still, where, dtype, num_bytes if where else 0, reason)
 
 
-def _place(num_bytes: int, *, memory_bytes: int) -> tuple[Where | None, str]:
+def _cache_location(num_bytes: int, *, memory_bytes: int) -> tuple[Where | None, str]:
     if num_bytes <= MEMORY_SHARE * memory_bytes:
         return "memory", f"{num_bytes / 1e6:,.0f} MB in memory"
     free = cache.free_bytes()

@@ -1,4 +1,4 @@
-"""What training will look like before it starts: every update decided, its cost planned, its setup made to fit a budget."""
+"""Training, planned before it starts: every update, its cost, and a setup that fits a budget."""
 
 import functools
 import math
@@ -23,12 +23,12 @@ from finewright.tasks.base import Task
 from finewright.training import loop
 
 CUDA_CONTEXT_BYTES = 450_000_000
-"""What CUDA, cuBLAS and PyTorch's kernels take of a GPU before the first tensor; 0.3 to 0.6 GB by card and version."""
+"""GPU memory that CUDA, cuBLAS and PyTorch's kernels take before the first tensor; 0.3 to 0.6 GB by card and version."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """Memory a run may take on a device, and where the number comes from."""
+    """Memory that a run may take on a device, and where the number comes from."""
 
     num_bytes: int
     reason: str
@@ -37,9 +37,9 @@ class MemoryBudget:
 
 @dataclass(frozen=True)
 class MemorySetup:
-    """What memory is traded for time with; the texts of an update are the same in every setup of a run.
+    """What trades memory for time. The texts of an update are the same in every setup.
 
-    An update is of `accumulation` passes of `batch_tokens`, each cut in two `halvings` times over.
+    An update has `gradient_accumulation_steps` micro-batches, each split in two `micro_batch_splits` times.
     """
 
     tokens_per_micro_batch: int
@@ -49,21 +49,18 @@ class MemorySetup:
 
     @property
     def pass_tokens(self) -> int:
-        """Tokens of one pass as it is made, about."""
+        """Tokens of one micro-batch after the splits, about."""
         return math.ceil(self.tokens_per_micro_batch / 2**self.micro_batch_splits)
 
     @property
     def num_passes(self) -> int:
-        """Passes that make an update, at most."""
+        """Most micro-batches of an update."""
         return self.gradient_accumulation_steps * 2**self.micro_batch_splits
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """`recipe`: every update. `fits`: the plan's peak is within the budget. `choices`: what was chosen, with reasons.
-
-    `savings`: work that the run does without.
-    """
+    """`schedule`: every update. `plan`: the cost. `choices`: defaults with their reasons. `savings`: work that the run skips."""
 
     schedule: loop.TrainingSchedule
     setup: MemorySetup
@@ -79,17 +76,17 @@ class TrainingPlan:
         return self.plan.peak_memory_bytes <= self.budget.num_bytes
 
     def apply(self, prepared_model: PreparedModel, *, device: str) -> None:
-        """Bring a prepared network where it will run, in the form that was planned."""
+        """Move a prepared model to the device, in the form that was planned."""
         self.savings.apply(prepared_model, device=device)
         prepared_model.trainable_module.to(device)
         use_gradient_checkpointing(prepared_model, on=self.setup.gradient_checkpointing)
 
     def sentence(self) -> str:
-        """The plan beside the budget."""
+        """Return the cost and the budget in words."""
         return f"{self.plan.sentence()}; {units.format_bytes(self.budget.num_bytes)} {self.budget.reason}"
 
     def as_json(self) -> dict[str, Any]:
-        """The plan with its setup, as plan.json and `plan --json` hold it."""
+        """Return the plan as in plan.json and `plan --json`."""
         setup = {
             "tokens_per_micro_batch": self.setup.tokens_per_micro_batch,
             "gradient_accumulation_steps": self.setup.gradient_accumulation_steps,
@@ -103,20 +100,20 @@ class TrainingPlan:
 
 
 def does_not_fit(peaks: Mapping[str, int], budget: MemoryBudget) -> UserError:
-    """Why nothing fits: what each way needs at its tightest."""
-    needed = ", ".join(f"{way} {units.format_bytes(peak)}" for way, peak in peaks.items())
+    """Return the error that nothing fits, with what each method needs in its tightest setup."""
+    needed = ", ".join(f"{name} {units.format_bytes(peak)}" for name, peak in peaks.items())
     what = f"does not fit: needs {needed} at the tightest; {units.format_bytes(budget.num_bytes)} {budget.reason}"
     fix = "`finewright plan` shows what fits and what would; --force goes on all the same"
     return UserError(what, where="plan", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
 def asked_for(num_bytes: int, *, device: str) -> str:
-    """The budget, in words, under which a run may take so many bytes."""
+    """Return in words the budget under which a run may take so many bytes."""
     return units.format_bytes(num_bytes + (CUDA_CONTEXT_BYTES if device == "cuda" else 0), at_least=True)
 
 
 def resolve_budget(settings: RunConfig, *, device: str) -> MemoryBudget:
-    """The budget asked for, or what the device has free now. On a GPU some of what is asked for goes to CUDA itself."""
+    """Return the budget asked for, or what is free on the device now. On a GPU, CUDA itself takes some of the former."""
     if settings.memory_budget is not None:
         asked, reason = units.parse_size(settings.memory_budget), "as asked for"
         if device != "cuda":
@@ -143,7 +140,7 @@ def plan_training(
 ) -> TrainingPlan:
     """Decide learning rate, epochs and every update; then the roomiest setup that fits, or the tightest if none does.
 
-    `tuned`: a sketch, made of `base`. `rates`: of this machine for passes of so many tokens.
+    `prepared_model`: `base` on the meta device, prepared by the method. `rates`: of this machine, by tokens per micro-batch.
     """
     made, options = defaults.Decisions(), settings.training
     splits = (texts.training, texts.validation, texts.test)
@@ -156,7 +153,7 @@ def plan_training(
     per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
     epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
     updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
-    schedule = _recipe(options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)))
+    schedule = _training_schedule(options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)))
     saved = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
@@ -166,15 +163,15 @@ def plan_training(
         faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
     )
     _note_evaluation(made, texts)
-    kept = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
-    kept["evaluations"] = schedule.num_evaluations
-    once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **kept)
+    cached = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
+    cached["evaluations"] = schedule.num_evaluations
+    once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **cached)
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
     numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test])
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 
     def cost(setup: MemorySetup) -> TrainingPlan:
-        steps = _cut(updates, training, setup)
+        steps = _split(updates, training, setup)
         use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
         return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, saved)
@@ -182,17 +179,17 @@ def plan_training(
     chains = _chains(first, longest=max(training), settings=settings)
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
     found = choose_setup([chains[-1][-1:]] if hopeless else chains, cost=cost)
-    _say_why(found, first=first)
+    _note_setup(found, first=first)
     return found
 
 
 def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
     if texts.validation or texts.test:
-        made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "a pass without gradients keeps no states for a way back")
+        made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "without gradients no activations are stored for a backward pass")
 
 
 def _loaded_bytes(base: BaseNetwork, budget: MemoryBudget) -> int:
-    """A GPU gets weights that were read into main memory and rounded there, or as they are packed."""
+    """Return 0 for a GPU: its weights are read into main memory and rounded or quantized there."""
     return 0 if budget.device == "cuda" else base.loaded_bytes
 
 
@@ -200,7 +197,9 @@ def _weight_bytes(prepared_model: PreparedModel) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in prepared_model.trainable_module.parameters())
 
 
-def _recipe(options: TrainingConfig, steps: Sequence[packing.Update], *, lr: float, evaluate_every: int) -> loop.TrainingSchedule:
+def _training_schedule(
+    options: TrainingConfig, steps: Sequence[packing.Update], *, lr: float, evaluate_every: int
+) -> loop.TrainingSchedule:
     return loop.TrainingSchedule(
         steps=steps,
         lr=lr,
@@ -215,7 +214,7 @@ def _recipe(options: TrainingConfig, steps: Sequence[packing.Update], *, lr: flo
 
 
 def use_gradient_checkpointing(prepared_model: PreparedModel, *, on: bool) -> None:
-    """Let every block keep its input alone and compute the rest again on the way back (Chen et al. 2016, arXiv:1604.06174)."""
+    """Store the input of each layer alone and recompute the rest in the backward pass (Chen et al. 2016, arXiv:1604.06174)."""
     network, new = (
         prepared_model.network,
         hasattr(prepared_model.network, "activation_checkpointing_enable"),
@@ -231,20 +230,20 @@ def use_gradient_checkpointing(prepared_model: PreparedModel, *, on: bool) -> No
 def _updates(
     lengths: Sequence[int], first: MemorySetup, *, seed: int, epochs: float, max_steps: int = 0
 ) -> packing.UpdateSchedule:
-    """The texts of every update, in the passes that `first` would make before any is cut in two."""
+    """Return every update, in the micro-batches of `first` before any split."""
     options: dict[str, Any] = {"seed": seed, "epochs": epochs, "max_steps": max_steps}
     return packing.schedule_updates(
         lengths, budget=first.tokens_per_micro_batch, gradient_accumulation_steps=first.gradient_accumulation_steps, **options
     )
 
 
-def _cut(updates: packing.UpdateSchedule, lengths: Sequence[int], setup: MemorySetup) -> packing.UpdateSchedule:
-    """The same updates in the passes of a setup."""
-    return updates.halved(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
+def _split(updates: packing.UpdateSchedule, lengths: Sequence[int], setup: MemorySetup) -> packing.UpdateSchedule:
+    """Return the same updates in the micro-batches of a setup."""
+    return updates.split_micro_batches(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
 
 
 def _chains(first: MemorySetup, *, longest: int, settings: RunConfig) -> list[list[MemorySetup]]:
-    """Setups from roomy to tight: ever smaller passes, and the same again with blocks computed twice, which costs more time."""
+    """Return setups from roomy to tight: ever smaller micro-batches, then the same with gradient checkpointing: slower."""
     options, setup = settings.training, first
     passes = [setup]
     while options.tokens_per_micro_batch is None and setup.pass_tokens > longest:
@@ -256,7 +255,7 @@ def _chains(first: MemorySetup, *, longest: int, settings: RunConfig) -> list[li
 
 
 def choose_setup(chains: list[list[MemorySetup]], *, cost: Callable[[MemorySetup], TrainingPlan]) -> TrainingPlan:
-    """The first setup that fits; memory falls along a chain, so few are looked at. The tightest if none fits."""
+    """Return the first setup that fits, the tightest if none does. Memory falls along a chain, so few setups are traced."""
     cost = functools.cache(cost)
     found = cost(chains[0][0])
     if found.fits:
@@ -276,7 +275,7 @@ def choose_setup(chains: list[list[MemorySetup]], *, cost: Callable[[MemorySetup
 def _first_fitting(
     chain: list[MemorySetup], *, known: TrainingPlan, cost: Callable[[MemorySetup], TrainingPlan]
 ) -> TrainingPlan | None:
-    """Memory grows nearly in proportion with the tokens of a pass, so one cost guesses the others; the guess is then traced."""
+    """Return the first plan of a chain that fits, traced where memory linear in the tokens of a micro-batch predicts it."""
     index = min(_guess(chain, known), len(chain) - 1)
     while not (found := cost(chain[index])).fits:
         if index == len(chain) - 1:
@@ -288,15 +287,15 @@ def _first_fitting(
 
 
 def _guess(chain: list[MemorySetup], known: TrainingPlan) -> int:
-    """The number of the first setup that fits if the passes' part of memory grows with their tokens; one too many if none."""
+    """Return the index of the first setup that should fit if activations grow with the tokens; `len(chain)` if none."""
     memory = known.plan.memory
-    passing = sum(memory.get(part, 0) for part in ("activations", "other"))
-    held, one = sum(memory.values()) - passing, passing / known.setup.pass_tokens
+    per_batch = sum(memory.get(part, 0) for part in ("activations", "other"))
+    held, one = sum(memory.values()) - per_batch, per_batch / known.setup.pass_tokens
     fits = (number for number, setup in enumerate(chain) if held + one * setup.pass_tokens <= known.budget.num_bytes)
     return next(fits, len(chain))
 
 
-def _say_why(found: TrainingPlan, *, first: MemorySetup) -> None:
+def _note_setup(found: TrainingPlan, *, first: MemorySetup) -> None:
     if found.setup == first:
         return
     why = f"so that the run fits {units.format_bytes(found.budget.num_bytes)}"

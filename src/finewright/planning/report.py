@@ -1,9 +1,9 @@
-"""Every way's cost under one budget, from the model's config and the data's lengths, before anything is downloaded or trained."""
+"""Every method's cost under one budget, from the model's config and the texts' lengths, before any download or training."""
 
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,37 +15,36 @@ from finewright.core import hardware, units
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.data import packing, tokenization
-from finewright.data.dataset import read_dataset
+from finewright.data.dataset import Source, read_dataset
 from finewright.methods.base import Method
 from finewright.models import hub, meta, quantization
-from finewright.models.architectures.base import max_text_length
-from finewright.planning import defaults, estimator, hardware_rates, plan
+from finewright.planning import defaults, plan
 from finewright.planning.advice import advise
+from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
-from finewright.tasks.base import Task
 
 ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
 CHARACTERS_PER_TOKEN = 4
-"""Of English text, a little below what the usual tokenizers reach, so that the guess is rather too long."""
+"""Of English text: a little below what the usual tokenizers reach, so that texts are assumed too long rather than too short."""
 
 
 @dataclass(frozen=True)
 class PlannedMethod:
-    """One way: its forecast, and what to change when it does not fit, in a sentence."""
+    """A method with its plan, and a sentence on what to change if it does not fit."""
 
     method: Method
     training_plan: TrainingPlan
     advice: str
 
     def as_json(self) -> dict[str, Any]:
-        """The plan by name."""
+        """Return the plan, JSON-ready."""
         return {**self.training_plan.as_json(), "advice": self.advice}
 
 
 @dataclass(frozen=True)
 class PlanReport:
-    """`entries`: the recommended way first, then the others that fit, then those that do not. `reason`: why the first one."""
+    """`entries`: the recommended method first, then others that fit, then those that do not. `reason`: why it is recommended."""
 
     entries: list[PlannedMethod]
     recommended: str
@@ -54,7 +53,7 @@ class PlanReport:
     notes: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """The contract's object."""
+        """Return the object that `plan --json` prints."""
         return {
             "plans": [entry.as_json() for entry in self.entries],
             "recommended": self.recommended or None,
@@ -65,76 +64,78 @@ class PlanReport:
 
 
 def plan_methods(
-    source: str | Path | None,
+    source: Source | None,
     *,
     candidates: Sequence[Method],
     settings: RunConfig,
     num_labels: int = 2,
     progress: hub.Progress | None = None,
-    looking: Callable[[str, int, int], None] = lambda way, number, total: None,
+    looking: Callable[[str, int, int], None] = lambda method, number, total: None,
 ) -> PlanReport:
-    """Plan every way of `ways`. Without data, texts and labels are assumed, and that is said in the notes.
+    """Plan every one of `candidates`. Without data, texts and labels are assumed; the notes say so.
 
-    `looking(way, number, total)` hears which way is being traced.
+    `looking(method, number, total)` is called before each method is planned.
     """
     machine = hardware.detect()
     budget = plan.resolve_budget(settings, device=machine.device)
     precision, why = hardware.choose_precision(settings.training.precision, hardware=machine)
-    bfloat16, notes = precision == "bfloat16", [f"precision {precision}: {why}"]
+    notes = [f"precision {precision}: {why}"]
     if settings.memory_budget is not None and machine.device != "cuda":
         taken = units.format_bytes(hardware.peak_resident_bytes())
         notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
-    model = _model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
-    labels, texts = _read(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
-    given: dict[str, Any] = {
-        "model": model,
-        "task": tasks.get_task(tasks.DEFAULT)(labels),
-        "texts": texts,
-        "budget": budget,
-    }
-    look = partial(_forecast, **given, bfloat16=bfloat16, device=machine.device)
+    model = _resolve_model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
+    labels, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
+    context = PlanningContext(settings, machine, model, tasks.get_task(tasks.DEFAULT)(labels), budget)
+
+    def plan_one(method: Method, settings: RunConfig) -> TrainingPlan:
+        return plan_lengths(method, replace(context, settings=settings), texts)
+
     made: list[tuple[Method, TrainingPlan]] = []
     for number, method in enumerate(candidates, start=1):
         looking(method.name(), number, len(candidates))
-        made.append((method, look(method, settings)))
-    asked_besides = partial(_if_possible, look)
-    entries = [PlannedMethod(way, one, advise(way, one, settings=settings, others=made, look=asked_besides)) for way, one in made]
+        made.append((method, plan_one(method, settings)))
+    if_possible = partial(_plan_if_possible, plan_one)
+    entries = [
+        PlannedMethod(method, one, advise(method, one, settings=settings, others=made, look=if_possible)) for method, one in made
+    ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     return PlanReport(entries, recommended, reason, budget, notes)
 
 
-def _if_possible(look: Callable[[Method, RunConfig], TrainingPlan], method: Method, settings: RunConfig) -> TrainingPlan | None:
-    """A forecast that nobody asked for: that it cannot be made is no reason to give none of the others."""
+def _plan_if_possible(
+    plan_one: Callable[[Method, RunConfig], TrainingPlan], method: Method, settings: RunConfig
+) -> TrainingPlan | None:
+    """Return a plan for the advice, or None: a method that cannot be planned must not hide the others."""
     with contextlib.suppress(UserError):
-        return look(method, settings)
+        return plan_one(method, settings)
     return None
 
 
-def _model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, notes: list[str]) -> hub.ModelSource:
-    """Config and, for data, tokenizer: of a folder, the hub or its cache; else of a shape that is in the package."""
-    outline = None if Path(name).expanduser().is_dir() else hub.find_bundled_config(name)
-    if outline is not None and not with_tokenizer:
-        return hub.ModelSource(outline, name, "")
+def _resolve_model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, notes: list[str]) -> hub.ModelSource:
+    """Return the config and, for data, the tokenizer, from a folder, the hub or its cache, else a config of the package."""
+    bundled = None if Path(name).expanduser().is_dir() else hub.find_bundled_config(name)
+    if bundled is not None and not with_tokenizer:
+        return hub.ModelSource(bundled, name, "")
     try:
         return hub.resolve_model(name, weights=False, progress=progress)
     except UserError:
-        if outline is None:
+        if bundled is None:
             raise
-        notes.append(f"{name}: neither here nor reachable; its shape is in the package")
-        return hub.ModelSource(outline, name, "")
+        notes.append(f"{name}: neither here nor reachable; its config is in the package")
+        return hub.ModelSource(bundled, name, "")
 
 
-def _read(
-    source: str | Path | None, *, model: hub.ModelSource, settings: RunConfig, num_labels: int, notes: list[str]
+def _read_lengths(
+    source: Source | None, *, model: hub.ModelSource, settings: RunConfig, num_labels: int, notes: list[str]
 ) -> tuple[tuple[str, ...], SplitLengths]:
-    """(labels of the data, or made up; tokens of its texts, or assumed)"""
+    """Return the labels of the data and the tokens of its texts; without data, assumed ones."""
     limit = settings.data.max_length or defaults.LONGEST_TEXT
     if source is None:
         length = settings.data.max_length or ASSUMED_TOKENS
         notes.append(
-            f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a way reads, are assumed"
+            f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a method reads, are assumed"
         )
         held_out = [length] * (ASSUMED_ROWS // 10)
         return tuple(f"label {number}" for number in range(num_labels)), SplitLengths([length] * ASSUMED_ROWS, held_out, held_out)
@@ -146,49 +147,19 @@ def _read(
         lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
     else:
         encoded = [packing.encode_texts(tokenizer, split, limit=limit, keep=True) for split in splits]
-        if kept := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
-            notes.append(f"token ids kept on disk: {kept}")
+        if note := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
+            notes.append(f"token ids cached on disk: {note}")
         return dataset.labels, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
     return dataset.labels, SplitLengths(*lengths)
-
-
-def _forecast(
-    method: Method,
-    settings: RunConfig,
-    *,
-    model: hub.ModelSource,
-    task: Task,
-    texts: SplitLengths,
-    budget: MemoryBudget,
-    bfloat16: bool,
-    device: str,
-) -> TrainingPlan:
-    base = meta.meta_model(model, labels=task.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=False)
-    prepared_model = estimator.prepare_on_meta(base, method, bfloat16=bfloat16)
-    longest = max_text_length(base.network.config, base.architecture)
-    limit = defaults.default_max_length(
-        settings, longest=longest, prompt_tokens=prepared_model.prompt_tokens, choices=defaults.Decisions()
-    )
-    splits = [[min(limit, length) for length in split] for split in (texts.training, texts.validation, texts.test)]
-    return plan.plan_training(
-        prepared_model,
-        method=method,
-        settings=settings,
-        task=task,
-        texts=SplitLengths(splits[0], splits[1], splits[2], texts.tokens),
-        base=base,
-        rates=partial(hardware_rates.measure_rates, device=device, width=base.network.config.hidden_size),
-        budget=budget,
-    )
 
 
 def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:
     fitting = [entry for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
     if not fitting:
         if entries[0].training_plan.fits:
-            return "", f"{entries[0].method.name()} fits; it starts from random weights, so it is no way to be recommended"
+            return "", f"{entries[0].method.name()} fits; it starts from random weights, so it is not recommended"
         least = min(entries, key=lambda entry: entry.training_plan.plan.peak_memory_bytes)
-        return "", f"no way fits; the least, {least.method.name()}, {least.advice}"
+        return "", f"no method fits; the least, {least.method.name()}, {least.advice}"
     first = fitting[0]
     why = first.method.preference_reason or "the first in the order of preference that fits"
     preferred = [entry.method.name() for entry in entries if entry.method.preference < first.method.preference]
@@ -199,20 +170,20 @@ def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:
 
 
 def describe_decisions(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:
-    """`knob = value: reason` for what was left open, ways of the same reason together; `made`: every way's choices."""
+    """Return `option = value: reason` for each open option, methods of the same reason together. `made`: choices by method."""
     options: dict[str, dict[str, dict[str, list[str]]]] = {}
-    for way, choices in made:
+    for method, choices in made:
         for choice in choices:
             reasons = options.setdefault(choice["option"], {})
-            reasons.setdefault(choice["reason"], {}).setdefault(_value(choice["value"]), []).append(way)
+            reasons.setdefault(choice["reason"], {}).setdefault(_format_value(choice["value"]), []).append(method)
     lines = []
     for option, reasons in options.items():
         for reason, values in reasons.items():
-            some = sum(map(len, values.values())) < len(made) or len(values) > 1
-            shown = "; ".join(f"{value} ({', '.join(candidates)})" if some else value for value, candidates in values.items())
+            differ = sum(map(len, values.values())) < len(made) or len(values) > 1
+            shown = "; ".join(f"{value} ({', '.join(candidates)})" if differ else value for value, candidates in values.items())
             lines.append(f"{option} = {shown}: {reason}")
     return lines
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -51,7 +51,7 @@ class Run:
         return Predictor.load(
             self.folder.model,
             limit=self._max_length,
-            keep_end=self.config.settings["data"]["keep_end"],
+            keep_end=self.config.settings["data"]["truncation_side"] == "left",
             bfloat16=self.config.bfloat16,
             device=device,
             task=self.config.task or tasks.DEFAULT,

@@ -238,7 +238,7 @@ class Job:
     def predictor(self, task: Task) -> Predictor:
         """The trained model in the form in which it predicts; it is not trained any more."""
         acceleration.freeze_for_inference(self.prepared_model, device=self.machine.device)
-        tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.keep_end
+        tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.truncation_side == "left"
         return Predictor(self.prepared_model, tokenizer, task, self.prospect.limit, keep_end)
 
     def test(self, dataset: Dataset, *, splits: Splits, task: Task) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import sys
 
 import pyarrow
 import pyarrow.parquet
@@ -81,7 +82,7 @@ def test_old_line_ends_count_as_lines(tmp_path):
 
 
 def test_another_delimiter_is_said_aloud(tmp_path):
-    assert readers.read_records(write(tmp_path / "a.csv", as_csv(";")))[1] == ["a.csv: columns are parted by ';'"]
+    assert readers.read_records(write(tmp_path / "a.csv", as_csv(";")))[1] == ["a.csv: columns are separated by ';'"]
     assert readers.read_records(write(tmp_path / "a.csv", as_csv(",")))[1] == []
     assert readers.read_records(write(tmp_path / "a.tsv", as_csv("\t")))[1] == []
 
@@ -223,3 +224,22 @@ def test_a_bomb_stops_at_the_limit(tmp_path, monkeypatch):
 def test_a_ten_megabyte_field(tmp_path):
     records, _ = readers.read_records(write(tmp_path / "a.csv", "text,label\n" + "x" * 10_000_000 + ",a\n"))
     assert len(records[0].values["text"]) == 10_000_000
+
+
+def test_the_folder_is_the_registry(tmp_path, monkeypatch):
+    """A new reader is one file: with its suffixes, and found without being named anywhere."""
+    (tmp_path / "made_up.py").write_text(
+        "from finewright.data.readers.base import Record\n"
+        'SUFFIXES = (".made",)\n'
+        "def read(path, wanted):\n"
+        '    return [Record(f"{path.name}:1", {"text": path.read_text()})], ["made up"]\n'
+    )
+    monkeypatch.setattr(readers, "__path__", [*readers.__path__, str(tmp_path)])
+    readers._readers.cache_clear()
+    try:
+        records, notes = readers.read_records(write(tmp_path / "a.made", "x"))
+        assert (records[0].values, notes) == ({"text": "x"}, ["made up"])
+        assert ".csv, .tsv, .jsonl, .json, .parquet, .made," in refused(write(tmp_path / "a.xyz", "x"))
+    finally:
+        sys.modules.pop("finewright.data.readers.made_up", None)
+        readers._readers.cache_clear()

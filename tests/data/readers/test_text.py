@@ -33,7 +33,7 @@ def test_lines_are_those_of_the_whole_text(tmp_path, text, encoding, packed):
     assert list(text_files.split_lines(text_files.read_lines(path))) == list(io.StringIO(whole, newline=""))
 
 
-def test_what_cannot_be_read_is_told_before_what_cannot_be_decoded_and_that_before_the_table(tmp_path):
+def test_what_cannot_be_read_is_reported_before_what_cannot_be_decoded_and_that_before_the_table(tmp_path):
     latin, long = b"caf\xe9\n", b"x" * 3000 + b"\n"
     assert "a.csv:3: byte 0xE9" in refused(tmp_path / "a.csv", b"text,text\nx,a\n" + latin, readers.read_records)
     assert "a.csv:4: byte 0xE9" in refused(tmp_path / "a.csv", b'text,label\nx,"a"b\n' + long + latin, readers.read_records)

@@ -1,4 +1,4 @@
-"""Tracing five of many equal blocks gives what tracing all of them gives, to the byte."""
+"""Tracing five of many equal layers gives what tracing all of them gives, to the byte."""
 
 from contextlib import contextmanager
 
@@ -21,11 +21,11 @@ LENGTHS = [30, 20, 20, 10, 40, 3] * 2
 RATES = HardwareRates({"float32": 1e11, "bfloat16": 2e11}, 1e10, 5e9, 1e-6, 1e-4)
 CELLS = [
     ("lora", {}, False),
-    ("lora", {"blocks": 6}, True),
+    ("lora", {"num_layers": 6}, True),
     ("full", {}, False),
     ("full", {}, True),
-    ("freeze", {"blocks": 6}, True),
-    ("prompt", {"tokens": 4}, False),
+    ("freeze", {"num_layers": 6}, True),
+    ("prompt", {"num_virtual_tokens": 4}, False),
     ("qlora", {}, True),
 ]
 NUM_BLOCKS = 7
@@ -87,7 +87,7 @@ def test_memory_and_work_are_those_of_the_whole_depth(monkeypatch, name, options
     assert short.seconds == pytest.approx(full.seconds, rel=0.03), "clipping is not scaled block by block"
 
 
-def test_a_tile_that_stands_for_all_inside_a_block_that_does(monkeypatch):
+def test_a_tile_that_stands_for_all_inside_a_layer_that_does(monkeypatch):
     monkeypatch.setattr(packed, "LONG", 12)
     monkeypatch.setitem(tiled.QUERIES_PER_TILE, "cpu", 8)
     monkeypatch.setitem(tiled.SCORES_PER_TILE, "cpu", 8 * 40 * 2)
@@ -109,7 +109,7 @@ def test_other_architectures_too(monkeypatch, kind):
 
 
 @pytest.mark.parametrize("name", ["full", "lora", "qlora", "prompt"])
-def test_the_network_has_all_its_blocks_again(name):
+def test_the_network_has_all_its_layers_again(name):
     sketch = deep_sketch("gpt2", methods.build_method(name, {}))
     with blocks.shortened(sketch) as runs:
         assert [run.num_missing for run in runs] == [NUM_BLOCKS - blocks.KEPT]
@@ -117,7 +117,7 @@ def test_the_network_has_all_its_blocks_again(name):
     assert len(sketch.network.transformer.h) == NUM_BLOCKS
 
 
-def test_few_blocks_are_all_traced():
+def test_few_layers_are_all_traced():
     with blocks.shortened(deep_sketch("gpt2", methods.build_method("full", {}), num_blocks=5)) as runs:
         assert runs == []
 

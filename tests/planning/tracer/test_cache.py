@@ -1,4 +1,4 @@
-"""A piece of work is traced once: what it came to is found again, as long as nothing that it depends on is another."""
+"""A piece of work is traced once: its result is read from the cache unless something that it depends on changed."""
 
 import json
 from collections import Counter

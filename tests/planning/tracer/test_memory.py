@@ -84,7 +84,7 @@ def test_a_linear_layer_is_a_product_with_gradients_and_without():
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "scoring"])
-def test_the_short_way_tells_what_the_long_one_does(kind, training, monkeypatch):
+def test_the_short_cut_gives_what_the_full_mode_gives(kind, training, monkeypatch):
     """Sizes and lives of all storages, work and shapes: whoever asks FakeTensorMode about every operation finds the same."""
 
     def told():
@@ -103,5 +103,5 @@ def test_the_short_way_tells_what_the_long_one_does(kind, training, monkeypatch)
             return lives, vars(ledger.work), scores.shape, scores.stride(), scores.dtype
 
     short = told()
-    monkeypatch.setattr(memory, "_ASKED_SHORTLY", frozenset())
+    monkeypatch.setattr(memory, "_FAST_ON_META", frozenset())
     assert told() == short

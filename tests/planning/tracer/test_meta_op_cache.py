@@ -1,4 +1,4 @@
-"""What was asked once is not asked again, and the answer is the same."""
+"""The output of an operation seen before is reused, and is the same."""
 
 import pytest
 import torch

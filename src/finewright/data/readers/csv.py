@@ -3,22 +3,28 @@
 import csv
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from finewright.data.readers import text
-from finewright.data.readers.base import Record, check_header, combine_faults, suffix
+from finewright.data.readers.base import Record, check_header, combine_faults, plain_suffix
 from finewright.data.readers.text import bad_file
 
+SUFFIXES = (".csv", ".tsv")
 _MOST_QUOTED = 5
-"""For so many faulty rows of several lines the quote to blame is looked for: each reads the file again from its start."""
+"""Faulty rows of several lines for which the quote to blame is searched: each search reads the file again from its start."""
 _LONGEST_FIELD = 64 << 20
 _LONG_FIELD_LINES = 20
-"""A quoted field of more lines is looked at: a long text, or rows that a stray quote swallowed?"""
+"""A quoted field of more lines is checked: it may be a long text, or rows that a stray quote swallowed."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def read_csv(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
+def read(path: Path, wanted: Collection[str]) -> tuple[list[Record], list[str]]:
+    """Return all rows and notes; every column is read."""
+    return text.parse_lines(path, _parse)
+
+
+def _parse(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
     delimiter, lines = _delimiter(text.split_lines(lines), path)
     header: list[str] = []
     records, faults, num_quoted = [], [], 0
@@ -42,11 +48,13 @@ def read_csv(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]
         raise combine_faults(faults, f'quote a field with {delimiter!r} inside; in a quoted field a quote is written ""')
     if not header:
         raise bad_file("the file is empty", path, "it wants a header line with the names of the columns, then rows")
-    return records, [f"{path.name}: columns are parted by {delimiter!r}"] if suffix(path) == ".csv" and delimiter != "," else []
+    return records, [f"{path.name}: columns are separated by {delimiter!r}"] if plain_suffix(
+        path
+    ) == ".csv" and delimiter != "," else []
 
 
 def _csv_rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, int, list[str], str]]:
-    """(first line, last line, fields, fault) of each row; a fault is the end."""
+    """Yield (first line, last line, fields, fault) of each row; a fault ends the iteration."""
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
@@ -61,8 +69,8 @@ def _csv_rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, int, 
 
 
 def _delimiter(lines: Iterator[str], path: Path) -> tuple[str, Iterator[str]]:
-    """What parts the columns, and all lines again."""
-    if suffix(path) == ".tsv":
+    """Return the delimiter of the columns, and all lines."""
+    if plain_suffix(path) == ".tsv":
         return "\t", lines
     first: list[str] = []
     for line in lines:
@@ -74,7 +82,7 @@ def _delimiter(lines: Iterator[str], path: Path) -> tuple[str, Iterator[str]]:
 
 
 def _swallows_rows(row: list[str], delimiter: str) -> bool:
-    """Whether the lines inside a field have as many columns as the table, which prose has not."""
+    """Return whether the lines inside a field have as many columns as the table, unlike prose."""
     for lines in (field.split("\n")[1:-1] for field in row if len(row) > 1):
         if len(lines) >= _LONG_FIELD_LINES and sum(line.count(delimiter) == len(row) - 1 for line in lines) > 0.9 * len(lines):
             return True
@@ -82,7 +90,7 @@ def _swallows_rows(row: list[str], delimiter: str) -> bool:
 
 
 def _quote(path: Path, delimiter: str, first: int, last: int) -> tuple[int, str]:
-    """(line, what is known) of the quoted field to blame for a faulty row: the first broken one, or the longest."""
+    """Return (line, explanation) of the quoted field to blame for a faulty row: the first broken one, or the longest."""
     row = "".join(itertools.islice(text.split_lines(text.read_lines(path)), first - 1, last))
     fields = list(re.finditer(rf'(?:^|{re.escape(delimiter)})("[^"]*(?:""[^"]*)*)("?)', row))
     broken = [field for field in fields if not field[2] or row[field.end() : field.end() + 1] not in ("", delimiter, "\r", "\n")]

@@ -1,4 +1,4 @@
-"""Data sets of a hub, as records."""
+"""Data sets of the Hugging Face hub, as records."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from finewright.data.readers.base import Record
 
 
 def read_hub_records(split: Any, *, file: str) -> list[Record]:
-    """Rows with class numbers turned into their names; -1 is the hub's way to write that there is no label."""
+    """Return the rows with names in place of class numbers; on the hub -1 means that there is no label."""
     named = {name: feature for name, feature in split.features.items() if hasattr(feature, "int2str")}
     records = []
     for number, values in enumerate(split, start=1):

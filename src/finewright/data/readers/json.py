@@ -4,15 +4,22 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from finewright.data.readers.base import Record, combine_faults
-from finewright.data.readers.text import bad_file
+from finewright.data.readers.base import Record, combine_faults, plain_suffix
+from finewright.data.readers.text import bad_file, parse_lines
+
+SUFFIXES = (".jsonl", ".json")
 
 
-def read_jsonl(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
+def read(path: Path, wanted: Collection[str]) -> tuple[list[Record], list[str]]:
+    """Return all rows and notes; every key is read."""
+    return parse_lines(path, _read_lines if plain_suffix(path) == ".jsonl" else _read_array)
+
+
+def _read_lines(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
     records, faults = [], []
     for number, line, is_cut in _full_lines(lines):
         if not records and not faults and line.lstrip().startswith("["):
@@ -34,7 +41,7 @@ def read_jsonl(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str
 
 
 def _full_lines(lines: Iterator[str]) -> Iterator[tuple[int, str, bool]]:
-    """(number, line, whether the text breaks off there) of the lines that are not blank; the last has no space at its end."""
+    """Yield (number, line, whether the file ends inside it) of the lines that are not blank."""
     last, full, line = 0, "", ""
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -45,7 +52,7 @@ def _full_lines(lines: Iterator[str]) -> Iterator[tuple[int, str, bool]]:
         yield last, full.rstrip(), not line.endswith("\n")
 
 
-def read_json(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
+def _read_array(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]]:
     text = "".join(lines)
     start = re.match(r'\s*(\{\s*"data"\s*:\s*)?\[\s*', text)
     if not start:
@@ -61,7 +68,7 @@ def read_json(lines: Iterator[str], path: Path) -> tuple[list[Record], list[str]
 
 
 def _items(text: str, position: int, path: Path, *, close: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
-    """(`file:line`, item) of each item of an array whose first one begins at `position`."""
+    """Yield (`file:line`, item) of each item of an array whose first item begins at `position`."""
     comma = re.compile(r"\s*,\s*")
     line, counted = 1, 0
     closed = close.match(text, position)
@@ -94,7 +101,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_consta
 
 
 def _parse(text: str, *, at: int | None = None) -> tuple[Any, str, int]:
-    """(value, fault, end) of the whole text, or of the one value that begins `at` a place."""
+    """Return (value, fault, end) of the whole text, or of the value that begins at the position `at`."""
     try:
         value, end = (_DECODER.decode(text), len(text)) if at is None else _DECODER.raw_decode(text, at)
         return value, "", end

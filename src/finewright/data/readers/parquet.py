@@ -6,8 +6,11 @@ from pathlib import Path
 from finewright.data.readers.base import Record, check_header
 from finewright.data.readers.text import bad_file
 
+SUFFIXES = (".parquet",)
 
-def read_parquet(path: Path, *, wanted: Collection[str]) -> list[Record]:
+
+def read(path: Path, wanted: Collection[str]) -> tuple[list[Record], list[str]]:
+    """Return all rows and notes; of the `wanted` columns alone if the file has all of them."""
     import pyarrow
     import pyarrow.parquet
 
@@ -24,4 +27,4 @@ def read_parquet(path: Path, *, wanted: Collection[str]) -> list[Record]:
     by_column = dict(zip(given, names, strict=True))
     named = [by_column[column] for column in table.column_names]
     rows = enumerate(zip(*columns, strict=True), start=1)
-    return [Record(f"{path.name}: row {number}", dict(zip(named, row, strict=True))) for number, row in rows]
+    return [Record(f"{path.name}: row {number}", dict(zip(named, row, strict=True))) for number, row in rows], []

@@ -1,4 +1,4 @@
-"""One text file → its lines, unpacked and decoded as they are asked for; a fault in the bytes names its line."""
+"""Lines of a text file, unpacked and decoded lazily; a fault in the bytes names its line."""
 
 import codecs
 import gzip
@@ -7,13 +7,14 @@ import re
 import stat
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from finewright.core.errors import ExitCode, UserError
 
 MOST_BYTES = 4 << 30
-"""Largest text after unpacking; what is larger is taken for a mistake or a gzip bomb."""
+"""Largest text after unpacking; a larger one is a mistake or a gzip bomb."""
 _HEAD_BYTES = 200
 _MAGIC = {
     b"PK\x03\x04": "a zip archive (xlsx is one)",
@@ -26,14 +27,16 @@ _MAGIC = {
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _PARTED_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
+T = TypeVar("T")
+
 
 def bad_file(what: str, where: Path | str, fix: str) -> UserError:
-    """A fault in the data."""
+    """Return an error about the data."""
     return UserError(what, where=str(where), fix=fix, code=ExitCode.BAD_DATA)
 
 
 def check_regular(path: Path) -> None:
-    """A `UserError` for what is no file: a folder, a pipe, nothing."""
+    """Raise `UserError` if there is no regular file: a folder, a pipe, nothing."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -43,10 +46,10 @@ def check_regular(path: Path) -> None:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    r"""The lines of a regular file with the \n that parts them: UTF-8, or UTF-16 with its mark.
+    r"""Yield the lines of a regular file, each with its \n: UTF-8, or UTF-16 with a byte order mark.
 
-    Of several faults the one told is the same whatever line it is in: what cannot be read before what cannot be decoded,
-    and that before a NUL.
+    Of several faults the most basic one is reported, whatever line it is in: an unreadable file before undecodable bytes, and
+    those before a NUL.
     """
     check_regular(path)
     raw = _raw_lines(path)
@@ -55,7 +58,7 @@ def read_lines(path: Path) -> Iterator[str]:
         first.append(one)
     head, raw = b"".join(first)[:_HEAD_BYTES], itertools.chain(first, raw)
     marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if fault := _strange(head, path, marked=marked):
+    if fault := _wrong_format(head, path, marked=marked):
         exhaust(raw)
         raise fault
     nul = 0
@@ -69,7 +72,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def split_lines(some: Iterable[str]) -> Iterator[str]:
-    """The same lines, and a lone carriage return ends one too, as it did on old computers."""
+    """Yield the same lines, split at lone carriage returns too, as old computers wrote them."""
     for line in some:
         place = line.find("\r")
         if place < 0 or (place == len(line) - 2 and line[-1] == "\n"):
@@ -78,8 +81,19 @@ def split_lines(some: Iterable[str]) -> Iterator[str]:
             yield from (found[0] for found in _PARTED_LINE.finditer(line))
 
 
+def parse_lines(path: Path, parse: Callable[[Iterator[str], Path], T]) -> T:
+    """Return `parse(lines, path)`. A fault in the bytes, wherever it is, comes before one in the table."""
+    lines = read_lines(path)
+    try:
+        return parse(lines, path)
+    except UserError as error:
+        fault = error
+    exhaust(lines)
+    raise fault
+
+
 def exhaust(some: Iterator[str] | Iterator[bytes]) -> None:
-    """Go on to the end, for the sake of a fault there."""
+    """Read to the end, to find a fault there."""
     deque(some, maxlen=0)
 
 
@@ -98,8 +112,8 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
         raise bad_file(f"cannot be read: {getattr(error, 'strerror', None) or error}", path, "check the file") from None
 
 
-def _strange(head: bytes, path: Path, *, marked: bool) -> UserError | None:
-    """What the first bytes give away."""
+def _wrong_format(head: bytes, path: Path, *, marked: bool) -> UserError | None:
+    """Return an error if the first bytes show another format."""
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return bad_file(
@@ -112,7 +126,7 @@ def _strange(head: bytes, path: Path, *, marked: bool) -> UserError | None:
 
 
 def _utf8(raw: Iterator[bytes], path: Path) -> Iterator[str]:
-    """No byte of a longer character is a line's end, so every line is decoded alone."""
+    """Decode line by line: no byte of a longer character in UTF-8 is a line end."""
     for number, line in enumerate(raw, start=1):
         line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         try:

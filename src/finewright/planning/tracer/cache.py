@@ -1,4 +1,4 @@
-"""What was traced before is not traced again: it is kept on disk under the hash of all that it depends on."""
+"""Traces, cached on disk under the hash of all that they depend on."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,7 @@ _VERSIONED = ("torch", "transformers", "peft", "bitsandbytes")
 
 @dataclass(frozen=True)
 class TraceResult:
-    """One piece of work: bytes by part at its peak, what is done, and for how many tokens."""
+    """A traced piece of work: bytes by part at its peak, its operations, and its tokens."""
 
     memory: dict[str, int]
     work: Work
@@ -30,7 +30,7 @@ class TraceResult:
 
 
 def cached_trace(prepared_model: PreparedModel, what: list[Any], make: Callable[[], TraceResult]) -> TraceResult:
-    """`make()`, or what it came to the last time. `what`: all that it depends on besides the network, JSON-ready."""
+    """Return `make()`, or its cached result. `what`: all that it depends on besides the network, JSON-ready."""
     key = make_key([_code(), _structure(prepared_model), json.dumps(what)])
     found = _read(key)
     if found is None:
@@ -41,7 +41,7 @@ def cached_trace(prepared_model: PreparedModel, what: list[Any], make: Callable[
 
 @cache
 def _code() -> str:
-    """Everything that decides how a network is traced besides itself."""
+    """Return a hash of the code and the versions that decide how a network is traced."""
     digest = hashlib.sha256()
     for path in sorted(assets.PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -53,7 +53,7 @@ def _code() -> str:
 
 
 def _structure(prepared_model: PreparedModel) -> str:
-    """The network and how it is run: config, every module with its settings, every tensor's shape, dtype and role."""
+    """Return the network and how it runs: config, every module's settings, every tensor's shape, dtype and role."""
     config = {key: value for key, value in prepared_model.network.config.to_dict().items() if key != "_name_or_path"}
     blocks = prepared_model.network.get_submodule(prepared_model.architecture.layers)
     state = {
@@ -88,14 +88,14 @@ def _outline(name: str, tensor: Any) -> tuple[Any, ...]:
 
 
 def _read(key: str) -> TraceResult | None:
-    """None where there is nothing, or nothing whole: that goes away."""
+    """Return a cached result, or None. Remove a damaged one."""
     place = lookup(_KIND, key)
     if place is None:
         return None
     try:
-        told = json.loads((place / _FILE).read_text(encoding="utf-8"))["traced"]
-        work: dict[str, Any] = {**told["work"], "matmul_flops": Counter(told["work"]["matmul_flops"])}
-        return TraceResult(told["memory"], Work(**work), told["num_tokens"])
+        data = json.loads((place / _FILE).read_text(encoding="utf-8"))["traced"]
+        work: dict[str, Any] = {**data["work"], "matmul_flops": Counter(data["work"]["matmul_flops"])}
+        return TraceResult(data["memory"], Work(**work), data["num_tokens"])
     except (OSError, ValueError, KeyError, TypeError):
         shutil.rmtree(place, ignore_errors=True)
         return None
@@ -103,6 +103,6 @@ def _read(key: str) -> TraceResult | None:
 
 def _write(key: str, made: TraceResult) -> None:
     work = vars(made.work) | {"matmul_flops": dict(made.work.matmul_flops)}
-    told = {"memory": made.memory, "work": work, "num_tokens": made.num_tokens}
+    data = {"memory": made.memory, "work": work, "num_tokens": made.num_tokens}
     with contextlib.suppress(OSError), create(_KIND, key) as place:
-        (place / _FILE).write_text(json.dumps({"traced": told}), encoding="utf-8")
+        (place / _FILE).write_text(json.dumps({"traced": data}), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""What work would cost: it runs on tensors without memory, and what would have been alive is counted.
+"""Trace work on tensors without memory, and count what would have been alive.
 
-The tensors are fake (shapes and dtypes, no numbers), so a model of any size is traced in seconds from its config alone.
+The tensors are fake (shapes and dtypes, no values), so a model of any size is traced in seconds from its config alone.
 """
 
 import math
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+# Planning's private names of PyTorch are all in this file: these three, and `_flash_attention_*` and `_local_scalar_dense` below.
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -24,33 +26,33 @@ add.Tensor sub.Tensor mul.Tensor div.Tensor sum.dim_IntList gelu.default gelu_ba
 _softmax.default _softmax_backward_data.default layer_norm.default native_layer_norm.default
 native_layer_norm_backward.default"""
 MAKE_ANEW = frozenset(operator.attrgetter(name)(torch.ops.aten) for name in _NAMES.split())
-"""Operations whose outcome shares no memory with what they are given, and has a shape that depends on shapes, dtypes and
-plain values alone."""
+"""Operations whose output shares no memory with the inputs, and has a shape that depends on shapes, dtypes and plain values
+alone."""
 
 ALIGNMENT = 64
-"""Bytes an allocator rounds a tensor up to (CPU; CUDA's caching allocator uses 512)."""
+"""Bytes to which an allocator rounds up a tensor (CPU; CUDA's caching allocator uses 512)."""
 BATCHED = " batched"
-"""After the dtype: many small products at once, such as attention's, which are much slower than one large one."""
+"""Suffix of a dtype for many small products at once, such as attention's, which are much slower than one large one."""
 _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "select", "split", "detach", "alias", "unsqueeze", "t")
 _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
 _PLAIN = """view.default transpose.int t.default expand.default permute.default slice.Tensor select.int unsqueeze.default
 split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default to.dtype mul_.Tensor"""
-_ASKED_SHORTLY = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
-"""Operations on tensors alone whose shape PyTorch's own kernels for the meta device tell: nothing else has to be looked at."""
+_FAST_ON_META = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
+"""Operations for which PyTorch's kernels for the meta device give the right shape without FakeTensorMode's checks."""
 _ATTENTION, _ATTENTION_BACK = torch.ops.aten._flash_attention_forward, torch.ops.aten._flash_attention_backward
 
 
 def _attention_flops(query: Any, key: Any, value: Any, ends: Any, *more: Any, products: int = 2, **_: Any) -> int:
-    """Of many texts in one kernel. Tensors without numbers do not tell where texts end: each counts as of the mean length.
+    """Return the FLOPs of attention over many texts. Fake tensors do not say where texts end: each counts as of mean length.
 
-    The tokens that ask are the last ones of their text: a causal one does not see, on average, half of them.
+    The queries are the last tokens of their text: under a causal mask a query does not see, on average, half of them.
     """
-    (_, _, _, _, causal), (num_asking, num_heads, width) = more[:5], query.shape
-    num_seen = (key.shape[0] - (num_asking / 2 if causal else 0)) / (len(ends) - 1)
-    return round(2 * products * num_asking * num_seen * num_heads * width)
+    (_, _, _, _, causal), (num_queries, num_heads, width) = more[:5], query.shape
+    num_keys = (key.shape[0] - (num_queries / 2 if causal else 0)) / (len(ends) - 1)
+    return round(2 * products * num_queries * num_keys * num_heads * width)
 
 
-# without gradients a linear layer stays whole, and PyTorch knows the flops of what it is taken apart into only
+# without gradients a linear layer stays one operation, whose FLOPs PyTorch does not know
 _FLOPS = {
     **flop_registry,
     torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0],
@@ -65,9 +67,9 @@ _CPU = torch.device("cpu")
 
 @dataclass
 class Work:
-    """Operations of one traced piece of work. `matmul_flops` by dtype, BATCHED ones apart; `moved_bytes`: read and written;
-    `curved_numbers`: how many an exponential or the like is computed for, which takes as long in any dtype. `num_shapes`:
-    different shapes of bfloat16 products; for each of them oneDNN writes code when it comes for the first time."""
+    """Operations of one traced piece of work. `matmul_flops`: by dtype, BATCHED ones apart. `moved_bytes`: read and written.
+    `curved_numbers`: values of exponentials and the like, which take as long in any dtype. `num_shapes`: different shapes of
+    bfloat16 products, since oneDNN compiles code for each."""
 
     matmul_flops: Counter[str] = field(default_factory=Counter)
     moved_bytes: int = 0
@@ -81,7 +83,7 @@ class Work:
         return sum(self.matmul_flops.values())
 
     def plus(self, other: "Work", times: float = 1) -> "Work":
-        """This work and `times` times the other one."""
+        """Return this work and `times` times the other one."""
         flops = Counter(self.matmul_flops)
         for dtype, count in other.matmul_flops.items():
             flops[dtype] += round(times * count)
@@ -96,10 +98,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch between two marks that happens `times` more than it was traced.
+    """A segment between two marks, `start` and `stop`, that happens `times` more than it was traced.
 
-    Neighbours hand things on: between `approach` and `start` and between `stop` and `horizon` the stretches before and
-    after it, which are like it, let go of what is its own.
+    Its neighbours, from `approach` to `start` and from `stop` to `horizon`, are like it and free what it made.
     """
 
     approach: int
@@ -110,11 +111,11 @@ class Segment:
 
 
 class MemoryTracer(TorchDispatchMode):
-    """Counts storages that are alive, and what is done with them. `fakes`: the mode that makes tensors without memory."""
+    """Counts live storages and operations. `fakes`: the mode that makes tensors without memory."""
 
-    def __init__(self, fakes: FakeTensorMode) -> None:
+    def __init__(self, fakes: FakeTensorMode | None = None) -> None:
         super().__init__()
-        self._fakes, self._outcomes = fakes, MetaOpCache()
+        self._fakes, self._outputs = fakes or FakeTensorMode(), MetaOpCache()
         self.alive: set[int] = set()
         self.sizes: list[int] = []
         self.events: list[tuple[int, int]] = []
@@ -125,12 +126,12 @@ class MemoryTracer(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here, and shutting the compiler out takes longer than answering most questions."""
+        """Nothing is compiled here, and disabling the compiler takes longer than most operations."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and look at what it made."""
-        if func is torch.ops.prim.device.default:  # every second question, and no work
+        """Run an operation and count it."""
+        if func is torch.ops.prim.device.default:  # every second call, and no work
             return args[0].fake_device
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
@@ -144,11 +145,11 @@ class MemoryTracer(TorchDispatchMode):
         return made
 
     def _run(self, func: Any, args: Any, kwargs: Any, inputs: list[torch.Tensor]) -> Any:
-        """What an operation makes. Most are asked about on a short way; FakeTensorMode takes ten times as long."""
-        if func not in _ASKED_SHORTLY or kwargs.get("device") is not None or not all(type(one) is FakeTensor for one in inputs):
+        """Return the output of an operation. Most take a short cut, for FakeTensorMode takes ten times as long."""
+        if func not in _FAST_ON_META or kwargs.get("device") is not None or not all(type(one) is FakeTensor for one in inputs):
             return func(*args, **kwargs)
         with in_kernel_invocation_manager(self._fakes):
-            made = self._outcomes.of(func, args, kwargs)
+            made = self._outputs.of(func, args, kwargs)
         return self._faked(made)
 
     def _faked(self, made: Any) -> Any:
@@ -157,13 +158,13 @@ class MemoryTracer(TorchDispatchMode):
         return FakeTensor(self._fakes, made, _CPU) if type(made) is torch.Tensor else made
 
     def fake(self, like: torch.Tensor) -> torch.Tensor:
-        """A tensor without memory of another one's shape and dtype."""
+        """Return a fake tensor of another one's shape and dtype."""
         with in_kernel_invocation_manager(self._fakes):
             made = torch.empty(like.shape, dtype=like.dtype, device="meta")
         return self._faked(made)
 
     def number(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor's storage; a storage seen for the first time is alive from now on."""
+        """Return the number of a tensor's storage. A storage seen for the first time is alive from now on."""
         storage = tensor.untyped_storage()
         if storage not in self._numbers:
             number = self._numbers[storage] = len(self.sizes)
@@ -201,21 +202,21 @@ class MemoryTracer(TorchDispatchMode):
             self.work.num_shapes += 1
 
     def begin_anew(self) -> None:
-        """Forget what has been: peak and work are those of what is alive now and of what comes."""
+        """Restart the count: peak and work are of what is alive now and of what follows."""
         self.events = [(1, number) for number in sorted(self.alive)]
         self.work, self._marks, self._shapes = Work(), [], set()
 
     def mark(self) -> int:
-        """A place in the story to come back to."""
+        """Record this moment and return its number."""
         self._marks.append((len(self.events), Work().plus(self.work)))
         return len(self._marks) - 1
 
     def work_since(self, mark: int) -> Work:
-        """What was done since a mark."""
+        """Return the work since a mark."""
         return self.work.plus(self._marks[mark][1], -1)
 
     def stretch(self) -> Callable[[float], None]:
-        """Begins here; told afterwards how many more times it happens. Shapes of products are not met more often by that."""
+        """Begin a stretch. Call the result at its end with how many more times it happens; that adds no shapes of products."""
         begun = self.mark()
 
         def again(times: float) -> None:
@@ -226,7 +227,7 @@ class MemoryTracer(TorchDispatchMode):
         return again
 
     def work_told(self, segments: Sequence[Segment]) -> Work:
-        """All that was done, the segments as often as they happen."""
+        """Return all work, with the segments as often as they happen."""
         total = self.work
         for segment in segments:
             total = total.plus(self._marks[segment.stop][1], segment.times).plus(self._marks[segment.start][1], -segment.times)
@@ -240,16 +241,15 @@ class MemoryTracer(TorchDispatchMode):
         segments: Sequence[Segment] = (),
         more: Sequence[tuple[int, str, int]] = (),
     ) -> dict[str, int]:
-        """Bytes by kind at the moment when the sum was largest; storages in none of `kinds` count as `rest`.
+        """Return bytes by kind at the moment of the largest sum. Storages in none of `kinds` count as `rest`.
 
-        `segments`: stretches that happen more often than they were traced. `more`: (storage, kind, times) that is held
-        beyond what was traced.
+        `segments`: happen more often than they were traced. `more`: (storage, kind, times) in memory beyond what was traced.
         """
-        story = MemoryTimeline([*kinds, rest])
+        timeline = MemoryTimeline([*kinds, rest])
         kind_of = {number: kind for kind, numbers in kinds.items() for number in numbers}
         for number, kind, times in more:
-            story.add(kind, times * self.sizes[number])
-        # What is born in a stretch and let go of far from any, such as a gradient, is let go of as often as it was born.
+            timeline.add(kind, times * self.sizes[number])
+        # What is made in a segment and freed far from any, such as a gradient, is freed as often as it was made.
         born: dict[int, int] = {}
         openings = {self._marks[segment.start][0] for segment in segments}
         closings = {self._marks[segment.stop][0]: segment.times for segment in segments}
@@ -259,20 +259,20 @@ class MemoryTracer(TorchDispatchMode):
             near |= set(range(self._marks[one.approach][0], self._marks[one.horizon][0]))
         for place, (sign, number) in enumerate([*self.events, (0, 0)]):
             if place in closings:
-                story.tell_again(closings[place])
+                timeline.repeat(closings[place])
             if place in openings:
-                story.open()
+                timeline.open()
             times = 1
             if sign > 0 and place in inside:
                 born[number] = inside[place]
             elif sign < 0 and place not in near:
                 times += born.get(number, 0)
-            story.add(kind_of.get(number, rest), times * sign * self.sizes[number] if sign else 0)
-        return story.best
+            timeline.add(kind_of.get(number, rest), times * sign * self.sizes[number] if sign else 0)
+        return timeline.best
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    """All tensors in what an operation takes or gives: values, and lists of values."""
+    """Yield all tensors in the inputs or outputs of an operation: values, and lists of values."""
     for value in values:
         if isinstance(value, torch.Tensor):
             yield value
@@ -283,49 +283,49 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
 @contextmanager
 def without_memory() -> Iterator[MemoryTracer]:
     """Inside, every new tensor is fake and every operation is counted."""
-    with FakeTensorMode() as fakes, MemoryTracer(fakes) as ledger, tracing.representing(ledger.stretch):
-        yield ledger
+    with FakeTensorMode() as fakes, MemoryTracer(fakes) as tracer, tracing.representing(tracer.stretch):
+        yield tracer
 
 
-def give_shapes(module: torch.nn.Module, ledger: MemoryTracer) -> dict[int, torch.nn.Parameter]:
-    """Put fake tensors in the place of a module's meta tensors, shared ones shared; old parameters' ids → new ones.
+def give_shapes(module: torch.nn.Module, tracer: MemoryTracer) -> dict[int, torch.nn.Parameter]:
+    """Replace a module's meta tensors by fake ones, shared ones shared. Return new parameters by the ids of the old ones.
 
-    Called inside `without_memory`, which gave the ledger. The module is built and prepared on the meta device, because PyTorch
-    cannot cast or move a module whose parameters are fake.
+    Call it inside `without_memory`. The module is built and prepared on the meta device, because PyTorch cannot cast or move
+    a module whose parameters are fake.
     """
     made: dict[int, Any] = {}
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None and id(parameter) not in made:
-                made[id(parameter)] = torch.nn.Parameter(ledger.fake(parameter), requires_grad=parameter.requires_grad)
+                made[id(parameter)] = torch.nn.Parameter(tracer.fake(parameter), requires_grad=parameter.requires_grad)
             if parameter is not None:
                 part._parameters[name] = made[id(parameter)]
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                part._buffers[name] = ledger.fake(buffer)
+                part._buffers[name] = tracer.fake(buffer)
     return made
 
 
 class MetaOpCache:
-    """What became of the questions so far: shape, strides and dtype of each tensor."""
+    """Outputs of operations seen so far, as shape, strides and dtype of each tensor."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
 
     def of(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What an operation on tensors of the meta device makes."""
+        """Return the output of an operation on tensors of the meta device."""
         if func not in MAKE_ANEW:
             return func(*args, **kwargs)
-        question = func, _outline(args), _outline(tuple(kwargs.items()))
-        if question in self._known:
-            return _made(self._known[question])
-        outcome = func(*args, **kwargs)
-        self._known[question] = _outline(outcome)
-        return outcome
+        key = func, _outline(args), _outline(tuple(kwargs.items()))
+        if key in self._known:
+            return _made(self._known[key])
+        output = func(*args, **kwargs)
+        self._known[key] = _outline(output)
+        return output
 
 
 def _outline(value: Any) -> Any:
-    """All that an outcome can depend on, to be compared; the type of a number too, for it decides a dtype."""
+    """Return all that an output can depend on, comparable; the type of a number too, since it decides a dtype."""
     if isinstance(value, torch.Tensor):
         return _Outline((value.shape, value.stride(), value.dtype))
     if isinstance(value, (tuple, list)):
@@ -334,13 +334,13 @@ def _outline(value: Any) -> Any:
 
 
 class _Outline(tuple[Any, ...]):
-    """Of a tensor, unlike that of a list of values."""
+    """Shape, strides and dtype of a tensor; a type of its own, to tell it from a list of values."""
 
     __slots__ = ()
 
 
 def _made(outline: Any) -> Any:
-    """The tensors of an outcome, anew. Where an operation is told to leave one out, there is None."""
+    """Return new tensors of an output, None for one that the operation left out."""
     if isinstance(outline, _Outline):
         shape, strides, dtype = outline
         return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
@@ -350,7 +350,7 @@ def _made(outline: Any) -> Any:
 
 
 class MemoryTimeline:
-    """Bytes by kind as time goes by, and the moment when their sum was largest."""
+    """Bytes by kind over time, and the moment of their largest sum."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self.now = dict.fromkeys(kinds, 0)
@@ -366,12 +366,12 @@ class MemoryTimeline:
             self._best_since = dict(self.now)
 
     def open(self) -> None:
-        """A stretch begins that may be told again."""
+        """Begin a segment that may be repeated."""
         self._at_open, self._best_since = dict(self.now), dict(self.now)
 
-    def tell_again(self, times: int) -> None:
-        """The stretch since `open` happens `times` more: each adds what it left behind, so first or last is the largest."""
-        assert self._best_since is not None, "a stretch is opened before it is told again"
+    def repeat(self, times: int) -> None:
+        """Repeat the segment since `open` `times` more. Each adds what it left behind, so the first or last is the largest."""
+        assert self._best_since is not None, "a segment is opened before it is repeated"
         left = {kind: self.now[kind] - self._at_open[kind] for kind in self.now}
         for number in (1, times):
             moment = {kind: self._best_since[kind] + number * left[kind] for kind in self.now}

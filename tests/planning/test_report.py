@@ -132,7 +132,7 @@ def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
 
     monkeypatch.setattr(report, "plan_lengths", plan_lengths)
     (entry,) = api.plan(
-        model="gpt2", method="prompt", options={**SMALL, "memory_budget": "600MB", "data.max_length": 1024}
+        model="gpt2", method="prompt", options={**SMALL, "memory_budget": "350MB", "data.max_length": 1024}
     ).entries
     assert not entry.training_plan.fits
     assert re.search(r"needs .*; what would do: a budget of ", entry.advice)

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from finewright import api, methods
-from finewright.core import hardware
+from finewright.core import hardware, units
 from finewright.core.errors import UserError
-from finewright.models import quantization
+from finewright.models import kernels, quantization
 from finewright.planning import report
 from support import tiny
 
@@ -122,20 +122,29 @@ def test_a_recommended_method_that_wants_a_package_says_which(monkeypatch):
     assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")
 
 
-def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch):
-    honest = report.plan_lengths
+@pytest.mark.parametrize("packs", [True, False], ids=["packed", "plain"])
+def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch, packs):
+    """Where the processor has packed products, frozen matrices are held twice. So no fixed budget is too little everywhere."""
+    honest, refused = report.plan_lengths, set()
 
     def plan_lengths(method, context, lengths):
-        if method.quantization() or context.settings.training.optimizer != "adamw":
+        optimizer = context.settings.training.optimizer
+        if method.quantization() or optimizer != "adamw":
+            refused.add((method.name(), optimizer))
             raise UserError("not for this model")
         return honest(method, context, lengths)
 
+    monkeypatch.setattr(kernels, "can_pack", lambda dtype: packs)
     monkeypatch.setattr(report, "plan_lengths", plan_lengths)
-    (entry,) = api.plan(
-        model="gpt2", method="prompt", options={**SMALL, "memory_budget": "350MB", "data.max_length": 1024}
-    ).entries
+    # In float32 reading the weights takes no more than training, so that weights fit and training does not.
+    options = {"data.max_length": 1024, "training.precision": "float32"}
+    (tightest,) = api.plan(model="gpt2", method="prompt", memory_budget="1MB", options=options).entries
+    refused.clear()
+    too_little = units.format_bytes_exactly(tightest.training_plan.plan.peak_memory_bytes - 1)
+    (entry,) = api.plan(model="gpt2", method="prompt", memory_budget=too_little, options=options).entries
     assert not entry.training_plan.fits
-    assert re.search(r"needs .*; what would do: a budget of ", entry.advice)
+    assert refused == {("prompt", "adamw8bit"), ("qlora", "adamw")}
+    assert re.fullmatch(r"needs \S+ \wB at its tightest; what would do: a budget of \S+ \wB", entry.advice)
 
 
 @pytest.mark.parametrize("budget", ["8", "-1", "8 apples", "1e400GB"])

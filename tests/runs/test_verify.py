@@ -11,11 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from finewright.core import events
 from finewright.core.errors import ExitCode, UserError
+from finewright.data import packing
 from finewright.inference import predictor
 from finewright.models import loading
+from finewright.models.attention import packed
 from finewright.runs import pipeline, verify
 from finewright.training import optimizer
-from support import lives
+from support import lives, tiny
 
 TEXTS = ["where is my parcel", "i was charged twice", "the tent leaks"]
 
@@ -37,6 +39,24 @@ def test_a_new_interpreter_scores_as_we_do_and_a_changed_file_is_found(folder):
         with pytest.raises(UserError, match=r"scores of the saved model differ by .* from the trained one's") as caught:
             verify.verify_saved_model(trained, folder.model, TEXTS)
     assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_a_new_interpreter_scores_long_texts_with_two_threads_as_we_do(tmp_path):
+    """It attends to long texts in tiles, and shares out products among as many threads, as we do."""
+    tiny.folder(tmp_path / "gpt2", n_positions=512)
+    tiny.tickets(tmp_path / "tickets.csv")
+    with lives.quickly():
+        long = lives.train(tmp_path, tmp_path / "run", way="lora", max_steps=1)
+    trained = predictor.Predictor.load(long.model, limit=512, keep_end=False, bfloat16=False)
+    texts = [" ".join([text] * times) for text in TEXTS for times in (20, 31)]
+    assert min(packing.encode_texts(trained.tokenizer, texts, limit=512).lengths) >= packed.LONG
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with verify.verifying_with(verify._in_new_interpreter):
+            assert verify.verify_saved_model(trained, long.model, texts) == 0
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_file_that_cannot_be_loaded_is_said_with_the_last_words(folder):

@@ -155,7 +155,7 @@ def scores(prepared: PreparedModel, ids: list[list[int]]) -> torch.Tensor:
 WORDS = "the parcel invoice refund jacket tent where is my when does it arrive charged twice please send new broken zip pay ship"
 
 
-def folder(path: Path, *, kind: str = "gpt2") -> Path:
+def folder(path: Path, *, kind: str = "gpt2", **changes: Any) -> Path:
     """A model folder as a user has it: base weights without a head, and a trained tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -176,15 +176,17 @@ def folder(path: Path, *, kind: str = "gpt2") -> Path:
     PreTrainedTokenizerFast(tokenizer_object=pieces, **names).save_pretrained(path)
     torch.manual_seed(7)
     config = CONFIGS[kind]()
+    config.update(changes)
     net = AutoModel.from_config(config) if encoder else AutoModelForCausalLM.from_config(config)
     net.save_pretrained(path)
     return path
 
 
-def tickets(path: Path, *, count: int = 60) -> Path:
-    """Labelled rows that even a tiny network can learn."""
+def tickets(path: Path, *, count: int = 60, times: int = 1) -> Path:
+    """Labelled rows that even a tiny network can learn. `times`: how often a text says the same; 20 makes it a long one."""
     shipping = ["where is my parcel", "when does it arrive", "please ship it", "send the parcel"]
     billing = ["charged twice", "the invoice please", "refund my pay", "pay the new invoice"]
-    rows = [f"{(shipping, billing)[i % 2][i // 2 % 4]} {i},{('shipping', 'billing')[i % 2]}" for i in range(count)]
+    texts = [f"{(shipping, billing)[i % 2][i // 2 % 4]} {i}" for i in range(count)]
+    rows = [f"{' '.join([text] * times)},{('shipping', 'billing')[i % 2]}" for i, text in enumerate(texts)]
     path.write_text("text,label\n" + "\n".join(rows) + "\n")
     return path

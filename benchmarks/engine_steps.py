@@ -72,7 +72,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     schedule = loop.TrainingSchedule(steps, lr=LR, evaluate_every=len(steps), **PLAIN)
     known = optimizations.SplitLengths(encoded.lengths, [], tokens=encoded.tokens())
     saved = optimizations.choose_optimizations(
-        prepared_model, train=TrainingConfig(), texts=known, schedule=schedule, memory_bytes=hardware.free_bytes(device)
+        prepared_model, options=TrainingConfig(), texts=known, schedule=schedule, memory_bytes=hardware.free_bytes(device)
     )
     saved.apply(prepared_model, device=device)
     prepared_model.trainable_module.to(device)

@@ -166,7 +166,7 @@ def flops(net: Any, way: str, lengths: list[int]) -> float:
     where they learn), and attention's own, forward and two back, with the tokens up to this one."""
     from finewright.models import architectures
 
-    blocks = net.get_submodule(architectures.architecture_of(net.config).blocks)
+    blocks = net.get_submodule(architectures.architecture_of(net.config).layers)
     weights = sum(parameter.numel() for parameter in blocks.parameters() if parameter.ndim == 2)
     seen = speed.Texts.of(lengths).seen / 2  # half of a text lies before a token, on average
     attention = 2 * len(blocks) * net.config.hidden_size * seen

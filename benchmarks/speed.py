@@ -29,7 +29,7 @@ from typing import Any
 
 import children
 
-WAYS = {"lora": {}, "full": {}, "freeze": {"blocks": 3}, "prompt": {}}
+WAYS = {"lora": {}, "full": {}, "freeze": {"num_layers": 3}, "prompt": {}}
 PREDICT = "predict"
 FINEWRIGHT = "finewright"
 TRAINERS = ("trainer", "trainer bf16", "trainer best")
@@ -116,7 +116,7 @@ def predict_flops(texts: Texts) -> dict[str, float]:
 
 
 def _num_learning(way: str) -> int:
-    return WAYS[way].get("blocks", BLOCKS)
+    return WAYS[way].get("num_layers", BLOCKS)
 
 
 def flops(way: str, texts: Texts, *, filled: float) -> dict[str, float]:
@@ -161,7 +161,7 @@ def peer(net: Any, way: str, *, dropout: float) -> Any:
     if way == "prompt":
         net = get_peft_model(net, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20))
     if way == "freeze":
-        for frozen in [net.transformer.wte, net.transformer.wpe, *net.transformer.h[: -WAYS[way]["blocks"]]]:
+        for frozen in [net.transformer.wte, net.transformer.wpe, *net.transformer.h[: -WAYS[way]["num_layers"]]]:
             frozen.requires_grad_(False)
     return net
 

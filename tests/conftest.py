@@ -10,7 +10,10 @@ os.environ["FINEWRIGHT_CACHE"] = tempfile.mkdtemp(prefix="finewright-tests-")
 
 import pytest  # noqa: E402
 
-import finewright  # noqa: E402, F401  before torch, as for a user: it tells torch's C++ side to be quiet
+from finewright.core.quiet import native_libraries_quiet  # noqa: E402
+
+with native_libraries_quiet():  # as for a user, whose first call loads it
+    import torch  # noqa: F401
 
 
 @pytest.fixture(scope="session", autouse=True)

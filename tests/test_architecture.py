@@ -23,6 +23,7 @@ PACKAGES = (
     "runs",
     "exporters",
     "api",
+    "sklearn",
     "comparison",
     "learn",
     "cli",

@@ -7,6 +7,8 @@ cli, learn > comparison > api, exporters > runs > planning > training, inference
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from finewright.core.quiet import native_libraries_quiet
+
 __version__ = "0.1.0"
 
 _PLACES = {
@@ -91,7 +93,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for: `import finewright` loads neither PyTorch nor transformers."""
     if name in _PLACES:
-        return getattr(importlib.import_module(f"finewright.{_PLACES[name]}"), name)
+        with native_libraries_quiet():
+            return getattr(importlib.import_module(f"finewright.{_PLACES[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"finewright.{_MODULES[name]}")
     raise AttributeError(f"module 'finewright' has no attribute {name!r}")

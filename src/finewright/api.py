@@ -25,7 +25,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     data: Any,
     labels: Any = None,
     *,
-    model: str | PathLike[str] = config.DEFAULT_MODEL,
+    model: str | PathLike[str] | None = None,
     method: Method | type[Method] | str = methods.AUTO,
     method_options: Mapping[str, Any] | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
@@ -50,7 +50,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     labels
         One label for each text, where `data` holds texts alone.
     model
-        Hub id or folder of the pre-trained model, or `mini`, which comes with the package.
+        Hub id or folder of the pre-trained model (default: GPT-2), or `mini`, which comes with the package.
     method
         A method by name, as a class, or with its options: `LoRA(rank=8)`. `auto` takes the first that fits.
     method_options
@@ -94,7 +94,12 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     >>> run = fw.train("tickets.csv", model="mini", method=fw.LoRA(rank=4))  # doctest: +SKIP
     >>> run.result.metrics.test.accuracy  # doctest: +SKIP
     """
-    given = {"model": str(model), "training": _dumped(training), "data": _dumped(data_config), "seed": seed}
+    given = {
+        "model": None if model is None else str(model),
+        "training": _dumped(training),
+        "data": _dumped(data_config),
+        "seed": seed,
+    }
     given |= {"memory_budget": memory_budget, "force": force or None}
     settings, own = _config(given, options)
     source = to_table(data, labels) or data
@@ -147,7 +152,7 @@ def resume(
 def plan(
     data: Any = None,
     *,
-    model: str | PathLike[str] = config.DEFAULT_MODEL,
+    model: str | PathLike[str] | None = None,
     method: Method | type[Method] | str = "all",
     num_labels: int = 2,
     memory_budget: str | None = None,
@@ -171,7 +176,7 @@ def plan(
     PlanReport
         `entries`, one for each method, and `recommended`.
     """
-    settings, own = _config({"model": str(model), "memory_budget": memory_budget}, options)
+    settings, own = _config({"model": None if model is None else str(model), "memory_budget": memory_budget}, options)
     if isinstance(method, str):
         kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
         if len(kinds) > 1 and own:

@@ -1,6 +1,8 @@
 """A scikit-learn classifier over `finewright.train`: works in `Pipeline`, `cross_val_score` and `GridSearchCV`."""
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         texts, labels = _texts(X), np.asarray(y)
         self.classes_ = unique_labels(labels)
         given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
-        self._folder = None if self.output_dir else tempfile.TemporaryDirectory(prefix="finewright-")
+        place = None if self.output_dir else tempfile.mkdtemp(prefix="finewright-")
         self.run_ = api.train(
             texts,
             [str(label) for label in labels],
@@ -91,8 +93,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             training={**given, **(self.training or {})},
             data_config={"test_fraction": 0.0},
             seed=self.random_state,
-            output_dir=Path(self._folder.name) / "run" if self._folder else self.output_dir,
+            output_dir=Path(place) / "run" if place else self.output_dir,
         )
+        if place:  # gone when the run is
+            weakref.finalize(self.run_, shutil.rmtree, place, ignore_errors=True)
         self._model = self.run_.load()
         return self
 
@@ -104,7 +108,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Sequence[str]) -> np.ndarray:
         """Return the most probable label of every text."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[missing-attribute]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from finewright.comparison import compare as comparing
+from finewright.comparison.spec import build_spec
 from finewright.core.errors import UserError
 from support import made
 from support.commands import call
@@ -61,22 +62,22 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
     given = {
         "test": tmp_path / "x.csv",
         "model": "mini",
-        "methods": ["lora", "freeze"],
-        "seeds": 2,
-        "trials": 8,
+        "wanted": ["lora", "freeze"],
+        "num_seeds": 2,
+        "search_trials": 8,
         "options": options,
     }
-    spec = replace(comparing._asked("t 1.csv", **given), train_sizes=("50", "all"))
+    spec = replace(build_spec("t 1.csv", **given), train_sizes=("50", "all"))
     assert call(*shlex.split(spec.command(budget="8GB", out=tmp_path / "c", jobs=2))[1:])[0] == 0
     names = {
         "test": "test",
         "model": "model",
-        "methods": "methods",
-        "seeds": "seeds",
-        "trials": "search_trials",
+        "wanted": "methods",
+        "num_seeds": "seeds",
+        "search_trials": "search_trials",
         "options": "options",
     }
-    again = comparing._asked(asked["source"], **{name: asked[flag] for name, flag in names.items()})
+    again = build_spec(asked["source"], **{name: asked[flag] for name, flag in names.items()})
     spec.options["data"].pop("label_column")  # left open, which says nothing
     assert replace(again, train_sizes=tuple(asked["train_sizes"])) == spec
     assert (asked["budget"], asked["out"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
@@ -87,7 +88,7 @@ def test_epochs_and_learning_rate_reach_the_settings(asked):
     assert call("compare", "t.csv", *words, "--set", "training.epochs=9", "--set", "lora.training.epochs=3")[0] == 0
     training = {"epochs": 2.0, "learning_rate": 1e-4, "tokens_per_micro_batch": 512, "num_threads": 1}
     assert asked["options"] == {"training": training, "lora": {"training": {"epochs": 3}}}
-    spec = comparing._asked("t.csv", test=None, model="mini", methods=["lora"], seeds=1, trials=0, options=asked["options"])
+    spec = build_spec("t.csv", test=None, model="mini", wanted=["lora"], num_seeds=1, search_trials=0, options=asked["options"])
     assert spec.options["training"] == training
 
 

@@ -14,6 +14,7 @@ import pytest
 from finewright import methods
 from finewright.cli import main, train
 from finewright.runs import run
+from finewright.runs.schema import RunResult
 from support import tiny
 from support.commands import FAST, call
 
@@ -54,9 +55,9 @@ def test_train_reports_decisions_and_result(place, tmp_path):
 
 @pytest.mark.parametrize(("low", "is_said"), [(0.4, True), (0.9, False)], ids=["no better", "better"])
 def test_a_result_no_better_than_the_majority_is_reported(finished, capsys, low, is_said):
-    result = vars(run.open_run(finished).result)
+    result = run.open_run(finished).result.model_dump()
     result["metrics"]["test"] |= {"accuracy_ci95": [low, 1.0], "majority_accuracy": 0.5}
-    train.show(SimpleNamespace(result=SimpleNamespace(**result), path=finished), as_json=False)
+    train.show(SimpleNamespace(result=RunResult.model_validate(result), path=finished), as_json=False)
     said = capsys.readouterr().err
     assert ("no better than always predicting the majority class (50.0%)" in said) == is_said
     assert ("half the learning rate (--lr)" in said) == is_said

@@ -111,7 +111,7 @@ def test_numbers_page_and_picture_are_there(whole):
 def test_runs_are_ordinary_runs(whole):
     *_, done, _ = whole
     run = finewright.open_run(done.path / "runs" / "lora-8-seed1")
-    assert (run.result.num_train, run.result.seed, run.result.method, run.result.proof_difference) == (8, 1, "lora", 0)
+    assert (run.result.num_train, run.result.seed, run.result.method, run.result.verification_difference) == (8, 1, "lora", 0)
     assert run.predict(["where is my parcel"])[0]["label"] in ("billing", "shipping")
     small, every = ((done.path / "splits" / size / "train.jsonl").read_text().splitlines() for size in ("8", "all"))
     assert len(small) == 8

@@ -193,13 +193,13 @@ def damage(killed):
 
 def change(killed):
     config = json.loads(killed.config.read_text())
-    config["order"]["settings"]["memory_budget"] = "3GB"
+    config["request"]["settings"]["memory_budget"] = "3GB"
     killed.config.write_text(json.dumps(config))
 
 
 def other_device(killed):
     config = json.loads(killed.config.read_text())
-    config["facts"]["device"] = "cuda"
+    config["fingerprint"]["device"] = "cuda"
     killed.config.write_text(json.dumps(config))
 
 

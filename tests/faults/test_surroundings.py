@@ -423,6 +423,6 @@ def test_a_run_that_the_system_killed_for_memory_can_go_on_in_smaller_passes(pla
         return honest(prepared_model, parts, **options)
 
     monkeypatch.setattr(training_step, "compute_gradients", counted)
-    folder = pipeline.resume(out, changes=["halvings=1"])
+    folder = pipeline.resume(out, changes=["micro_batch_splits=1"])
     assert passes == [2] * 8
     assert json.loads(folder.result.read_text())["changes"][0]["option"] == "training.micro_batch_splits"

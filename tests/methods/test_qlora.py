@@ -37,7 +37,7 @@ def test_it_has_loras_trainable_parameters():
 
 def test_it_is_verified_in_a_new_process_and_predicts_again(finished):
     _, run = finished
-    assert run.result.proof_difference == 0
+    assert run.result.verification_difference == 0
     assert run.result.trainable_parameters == 3 * 2 * 8 * (32 + 32) + 2 * 32
     (first,) = run.predict(["where is my parcel"])
     (again,) = run_module.open_run(run.path).predict(["where is my parcel"])

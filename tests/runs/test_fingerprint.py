@@ -147,7 +147,7 @@ def test_a_knob_that_there_was_not_then_had_its_default(place):
     now["options"]["training.tokens_per_micro_batch"] = 7
     assert fingerprint.differences(then, now) == [], "left open it is chosen: nobody can say that it was another"
     now["options"]["data.truncation_side"], now["method_options"]["rank"] = "left", 3
-    assert sorted(fingerprint.differences(then, now)) == ["data.truncation_side: right → left", "method.rank: 8 → 3"]
+    assert sorted(fingerprint.differences(then, now)) == ["data.truncation_side: 'right' → 'left'", "method.rank: 8 → 3"]
 
 
 def test_a_schedule_knob_that_there_was_not_then_had_its_default():

@@ -43,7 +43,7 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     out, said = tmp_path / "cut", []
     killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
     assert [path.name for path in sorted((out / "checkpoints").iterdir())][-1] == "step-00000002"
-    killed_life(place, out, monkeypatch, scoring, "score", call=2, **extra)
+    killed_life(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
     lives.cut_short(place, out, after=8, **extra)
     folder = lives.train(place, out, on_event=said.append, **extra)
     assert "goes on after step 8, from step-00000008" in said
@@ -89,7 +89,7 @@ def test_packed_moments_come_back_too(place, tmp_path):
         (files, "append", 9),
         (files, "remove", 12),
         (model_folder, "save_model", 1),
-        (verify, "prove", 1),
+        (verify, "verify_saved_model", 1),
         (model_card, "write_card", 1),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)).removeprefix("finewright."),
@@ -378,7 +378,7 @@ def test_what_changed_at_rest_is_refused_before_a_step(place, tmp_path, change, 
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("extra", "message"),
     [
         ({"seed": 4}, "seed: 0 → 4"),
         ({"tokens_per_micro_batch": 60}, "training.tokens_per_micro_batch: 120 → 60"),

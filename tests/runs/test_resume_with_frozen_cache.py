@@ -41,7 +41,7 @@ def test_states_found_made_anew_or_read_from_a_file_are_the_same(place, tmp_path
     expected, out = lives.made(folder), tmp_path / "cut"
     killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=5, **extra)  # states found
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "another store"))
-    killed_life(place, out, monkeypatch, scoring, "score", call=2, **extra)  # made anew
+    killed_life(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)  # made anew
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
     lives.cut_short(place, out, after=14, **extra)  # from a file
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "a third store"))
@@ -75,7 +75,7 @@ def test_without_room_for_what_was_kept_the_run_does_not_go_on_otherwise(place, 
     lives.cut_short(place, tmp_path / "cut", after=4, **extra)
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
     monkeypatch.setattr(cache, "free_bytes", lambda: 0)
-    with pytest.raises(UserError, match=r"train\.trunk_cache: 'on' → 'off'") as caught:
+    with pytest.raises(UserError, match=r"training\.frozen_layer_cache: 'on' → 'off'") as caught:
         lives.train(place, tmp_path / "cut", **extra)
     assert caught.value.code == ExitCode.MISMATCH
 

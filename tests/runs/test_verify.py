@@ -16,7 +16,7 @@ from finewright.inference import predictor
 from finewright.models import loading
 from finewright.models.attention import packed
 from finewright.runs import pipeline, verify
-from finewright.training import optimizer
+from finewright.training import loop, optimizer
 from support import lives, tiny
 
 TEXTS = ["where is my parcel", "i was charged twice", "the tent leaks"]
@@ -135,7 +135,7 @@ def test_the_proof_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path
 
 def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_from_there(tmp_path, monkeypatch):
     built, left, said, honest, elsewhere = [], [], [], optimizer.build_optimizer, verify._in_new_process
-    monkeypatch.setattr(optimizer, "build_optimizer", lambda *given, **how: built.append(honest(*given, **how)) or built[-1])
+    monkeypatch.setattr(loop, "build_optimizer", lambda *given, **how: built.append(honest(*given, **how)) or built[-1])
 
     def no_room(request):
         parameters = [one for group in built[-1].param_groups for one in group["params"]]

@@ -103,7 +103,7 @@ def test_a_prompt_run_once_for_all_texts_scores_and_learns_as_one_before_each(ki
         prepared_model = tiny.prepared_model(kind)
         torch.manual_seed(1)
         prepared_model.prompt = torch.nn.Parameter(torch.randn(5, 32))
-        monkeypatch.setattr(forward, "_shares_prefix", lambda architecture, shared=shared: shared)
+        monkeypatch.setattr(forward, "shares_prefix", lambda architecture, shared=shared: shared)
         scores = forward.compute_logits(prepared_model, ids, PackedLayout(tuple(sorted(LENGTHS))))
         scores.pow(2).sum().backward()
         outcomes.append((scores.detach(), prepared_model.prompt.grad))
@@ -112,9 +112,9 @@ def test_a_prompt_run_once_for_all_texts_scores_and_learns_as_one_before_each(ki
 
 
 def test_an_encoders_prompt_sees_the_text_and_is_never_shared():
-    assert forward._shares_prefix(tiny.prepared_model("gpt2").architecture)
-    assert not forward._shares_prefix(tiny.prepared_model("bert").architecture)
-    assert not forward._shares_prefix(tiny.prepared_model("bloom").architecture)
+    assert forward.shares_prefix(tiny.prepared_model("gpt2").architecture)
+    assert not forward.shares_prefix(tiny.prepared_model("bert").architecture)
+    assert not forward.shares_prefix(tiny.prepared_model("bloom").architecture)
 
 
 def test_targets_are_the_places_of_the_labels():

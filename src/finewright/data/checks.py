@@ -100,7 +100,7 @@ def _places(rows: Sequence[Example]) -> tuple[str, ...]:
     return tuple(row.where for row in rows)
 
 
-def _group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
+def _group_group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
     """Group rows by their text, case and white space aside."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
@@ -156,7 +156,9 @@ def _split_sizes(splits: dict[str, list[Example]]) -> Iterator[Finding]:
 
 def _duplicates(splits: dict[str, list[Example]]) -> Iterator[Finding]:
     places = find_possible_duplicates([[row.text for row in rows] for rows in splits.values()])
-    groups = {name: _group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
+    groups = {
+        name: _group_group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)
+    }
     for name, group in groups.items():
         again = [row for rows in group.values() for row in rows[1:]]
         if again:

@@ -12,7 +12,7 @@ from finewright.core.errors import RESUME, UserError
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import checks
 from finewright.data.dataset import DatasetCache, Source
-from finewright.data.tables import Table
+from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
 from finewright.models import hub
 from finewright.runs import model_card, model_folder, request, verify
@@ -61,6 +61,10 @@ def resume(
     folder = reopen_run(path)
     assert folder.earlier is not None, "reopened"
     asked = request.read_request(folder.earlier.request)
+    if asked.source.startswith(IN_MEMORY):
+        folder.release()
+        what = "the run's rows were given in memory, and are not here"
+        raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir: it continues there")
     return _live(
         folder,
         asked,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from finewright.core.quiet import native_libraries_quiet
 from finewright.models.size import held_bytes
 
 
@@ -34,7 +35,7 @@ def measure_memory(device: str) -> Iterator[MemoryReading]:
         reading.peak_bytes = torch.cuda.max_memory_allocated() - before
         return
     gc.collect()  # else an earlier network may be let go of inside, which the profiler takes for an error and says
-    with _memory_events() as told:
+    with native_libraries_quiet(), _memory_events() as told:
         yield reading
     held = 0
     for event in sorted(told, key=lambda event: event.start_ns()):

@@ -1,4 +1,4 @@
-"""Scores, predictions, mistakes."""
+"""Scores, predictions and mistakes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from support import tiny
 LABELS = ("a", "b", "c")
 
 
-def test_scores_come_in_the_order_given_whatever_the_batches(monkeypatch):
+def test_scores_are_in_the_given_order_for_any_batches(monkeypatch):
     prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
     encoded = packing.EncodedSplit(ids, [len(one) for one in ids], [])
     alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids]).numpy()
@@ -27,16 +27,16 @@ def test_scores_come_in_the_order_given_whatever_the_batches(monkeypatch):
         np.testing.assert_allclose(scoring.score_split(prepared_model, encoded), alone, atol=1e-5)
 
 
-def test_a_pass_that_is_too_much_is_made_in_two(monkeypatch):
+def test_a_batch_that_does_not_fit_is_split_in_two(monkeypatch):
     prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([9, 2, 7, 4, 2, 12])
-    encoded, honest = packing.EncodedSplit(ids, [len(one) for one in ids], []), forward.compute_logits
+    encoded, original = packing.EncodedSplit(ids, [len(one) for one in ids], []), forward.compute_logits
     expected, sizes = scoring.score_split(prepared_model, encoded), []
 
     def limited(prepared_model, ids_T, layout, states):
         if len(layout.lengths) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         sizes.append(len(layout.lengths))
-        return honest(prepared_model, ids_T, layout, states)
+        return original(prepared_model, ids_T, layout, states)
 
     monkeypatch.setattr(forward, "compute_logits", limited)
     most = 2
@@ -49,45 +49,45 @@ def test_a_pass_that_is_too_much_is_made_in_two(monkeypatch):
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow():
-    shares = text_classification.probabilities(np.array([[1000.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
-    assert shares[0].tolist() == [1.0, 0.0, 0.0]
-    assert shares[1] == pytest.approx([1 / 3] * 3)
+    probabilities = text_classification.probabilities(np.array([[1000.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
+    assert probabilities[0].tolist() == [1.0, 0.0, 0.0]
+    assert probabilities[1] == pytest.approx([1 / 3] * 3)
 
 
 ROWS = [Example("one", "a", "t.csv:2"), Example("two", "b", "t.csv:3"), Example("three", "c", "t.csv:4")]
-SHARES = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.1, 0.5, 0.4]])
+PROBABILITIES = np.array([[0.9, 0.05, 0.05], [0.8, 0.15, 0.05], [0.1, 0.5, 0.4]])
 
 
 def evaluated():
-    """An evaluation whose probabilities are SHARES."""
-    found = TextClassification(LABELS).start_evaluation([0, 1, 2])
-    found.update([0, 1, 2], np.log(SHARES))
-    return found
+    """An evaluation whose probabilities are PROBABILITIES."""
+    evaluation = TextClassification(LABELS).start_evaluation([0, 1, 2])
+    evaluation.update([0, 1, 2], np.log(PROBABILITIES))
+    return evaluation
 
 
-def test_worst_mistakes_are_wrong_rows_by_how_little_the_right_label_got():
+def test_worst_mistakes_are_sorted_by_the_probability_of_the_label():
     worst = evaluated().worst_mistakes(ROWS)
     assert [(line["text"], line["label"], line["predicted"]) for line in worst] == [("two", "b", "a"), ("three", "c", "b")]
     assert worst[0]["probability_of_label"] == pytest.approx(0.15)
     assert worst[0]["where"] == "t.csv:3"
 
 
-def test_prediction_lines_hold_text_label_and_how_sure():
+def test_prediction_lines_have_text_label_and_probability():
     lines = evaluated().prediction_lines(ROWS)
     assert lines[0].pop("probability") == pytest.approx(0.9)
     assert lines[0] == {"text": "one", "label": "a", "predicted": "a", "where": "t.csv:2"}
 
 
 @pytest.mark.parametrize("kind", ["bloom", "gpt2", "llama"])
-def test_a_fresh_head_over_packed_matrices_is_settled_in_bfloat16(tmp_path, kind):
-    """They give bfloat16; BLOOM adds their outcome to states by an operation that wants one dtype."""
+def test_a_fresh_head_over_4_bit_weights_is_scaled_in_bfloat16(tmp_path, kind):
+    """They return bfloat16; BLOOM adds it to hidden states with an operation that needs one dtype."""
     pytest.importorskip("bitsandbytes")
     source = hub.resolve_model(str(tiny.folder(tmp_path / kind, kind=kind)))
     base = loading.load_model(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
     base.network.score.weight.data *= 1000
     texts = ["where is my parcel", "charged twice", "please send the invoice"]
-    (told,) = head_init.scale_head_on_texts(base, texts, bfloat16=True)
-    assert told.startswith("head: random start scaled by 0.0")
+    (note,) = head_init.scale_head_on_texts(base, texts, bfloat16=True)
+    assert note.startswith("head: random start scaled by 0.0")
     prepared_model = PreparedModel(
         network=base.network, trainable_module=base.network, architecture=base.architecture, runtime=Runtime(bfloat16=True)
     )
@@ -96,8 +96,8 @@ def test_a_fresh_head_over_packed_matrices_is_settled_in_bfloat16(tmp_path, kind
     assert spread == pytest.approx(head_init.HEAD_SPREAD, rel=0.02)
 
 
-def test_bloom_cannot_be_probed_in_float32_over_packed_matrices_of_bfloat16(tmp_path):
-    """What the precision of the probe is for; if this passes one day, the probe needs no precision any more."""
+def test_bloom_cannot_be_scaled_in_float32_over_4_bit_weights_in_bfloat16(tmp_path):
+    """The reason for the argument `bfloat16`. Once this raises no error, the argument is not needed."""
     pytest.importorskip("bitsandbytes")
     source = hub.resolve_model(str(tiny.folder(tmp_path / "bloom", kind="bloom")))
     base = loading.load_model(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)

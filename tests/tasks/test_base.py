@@ -1,4 +1,4 @@
-"""Nothing but a task knows what is learnt: another task goes through the same loop, and what only one task may do is refused."""
+"""All other code is independent of the task: another task runs through the same loop, without what only some tasks allow."""
 
 import ast
 import math
@@ -28,7 +28,7 @@ SOURCE = Path(finewright.__file__).parent
 
 
 class MeanError(Evaluation):
-    """Keeps two numbers, whatever the size of the split."""
+    """Stores two numbers for a split of any size."""
 
     def __init__(self, targets):
         self.targets, self.total, self.count, self.largest = np.asarray(targets), 0.0, 0, 0
@@ -115,23 +115,23 @@ def trained(*, num_steps=24):
     def evaluate():
         return scoring.evaluate_split(prepared_model, encoded, task=TASK).metrics()
 
-    found = loop.train(
+    run_events = loop.train(
         prepared_model, encoded, task=TASK, schedule=schedule, evaluate=evaluate, places=[f"row {n}" for n in range(8)]
     )
-    return list(found)
+    return list(run_events)
 
 
 def test_a_task_without_classes_trains_in_the_same_loop():
-    heard = trained()
-    losses = [event.result.loss for event in heard if isinstance(event, events.StepCompleted)]
+    run_events = trained()
+    losses = [event.result.loss for event in run_events if isinstance(event, events.StepCompleted)]
     assert losses[-1] < losses[0] / 2
 
 
-def test_the_best_evaluation_is_the_task_s_best():
-    heard = [event for event in trained() if isinstance(event, events.EvaluationCompleted)]
-    assert len(heard) >= 3
+def test_the_task_decides_which_evaluation_is_best():
+    run_events = [event for event in trained() if isinstance(event, events.EvaluationCompleted)]
+    assert len(run_events) >= 3
     best = math.inf
-    for event in heard:
+    for event in run_events:
         assert event.best == (event.metrics["error"] < best)
         best = min(best, event.metrics["error"])
 
@@ -143,19 +143,19 @@ def test_ties_are_broken_by_the_loss():
 
 
 def test_an_evaluation_is_fed_batch_by_batch(monkeypatch):
-    """So a task may keep two numbers instead of all outputs."""
+    """So a task can store two numbers instead of all outputs."""
     monkeypatch.setattr(scoring, "EVALUATION_TOKENS", 12)
     prepared_model, ids = tiny.prepared_model("gpt2", num_labels=1), tiny.texts([6] * 8)
-    found = scoring.evaluate_split(prepared_model, packing.EncodedSplit(ids, [6] * 8, [0] * 8), task=TASK)
-    assert (found.count, found.largest) == (8, 2)
+    evaluation = scoring.evaluate_split(prepared_model, packing.EncodedSplit(ids, [6] * 8, [0] * 8), task=TASK)
+    assert (evaluation.count, evaluation.largest) == (8, 2)
 
 
-def test_the_weight_of_an_update_wants_no_forward_pass_and_no_classes():
+def test_the_weight_of_an_update_needs_no_forward_pass_and_no_classes():
     assert TASK.weight(torch.tensor([1, 0, 2])) == 3.0
 
 
-def test_a_task_that_reads_every_token_keeps_the_whole_last_layer():
-    """Cut down to one token a text, the others would be read as placeholders, silently."""
+def test_a_task_that_reads_every_token_gets_the_whole_last_layer():
+    """With one token per text computed, the task would read placeholders for the others without an error."""
     whole, plain = tiny.prepared_model("gpt2"), tiny.prepared_model("gpt2")
     whole.runtime.reads = "every-token"
     acceleration.accelerate(whole)
@@ -163,9 +163,9 @@ def test_a_task_that_reads_every_token_keeps_the_whole_last_layer():
     ids, layout = torch.arange(7), PackedLayout((3, 4))
     with torch.no_grad():
         every_TC = forward.compute_logits(whole, ids, layout)
-        read_NC = forward.compute_logits(plain, ids, layout)
+        pooled_NC = forward.compute_logits(plain, ids, layout)
     assert every_TC.shape == (7, 3)
-    torch.testing.assert_close(every_TC[[2, 6]], read_NC, atol=1e-5, rtol=0)
+    torch.testing.assert_close(every_TC[[2, 6]], pooled_NC, atol=1e-5, rtol=0)
 
 
 def test_the_folder_is_the_registry():
@@ -176,7 +176,7 @@ def test_the_folder_is_the_registry():
 
 
 @pytest.mark.parametrize("name", tasks.task_names())
-def test_a_task_says_what_it_is(name):
+def test_a_task_has_a_name_a_metric_and_the_states_it_reads(name):
     task = tasks.get_task(name)
     assert task.name == name
     assert {task.metric.name, "loss"} <= set(task.logged_metrics)
@@ -184,7 +184,7 @@ def test_a_task_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("package", ["training", "runs", "planning", "inference"])
-def test_the_engine_imports_no_single_task(package):
+def test_other_packages_import_no_single_task(package):
     for path in (SOURCE / package).rglob("*.py"):
         names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
         assert not [name for name in names if name and re.fullmatch(r"finewright\.tasks\.(?!base)\w+", name)], path.name

@@ -1,4 +1,4 @@
-"""The head, the loss, and logits that do not depend on company."""
+"""The head, the loss, and logits that do not depend on the other texts of a batch."""
 
 import math
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ def test_a_text_scores_the_same_alone_and_in_any_batch(kind):
     alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids])
     together = tiny.scores(prepared_model, ids)
     backwards = tiny.scores(prepared_model, ids[::-1]).flip(0)
-    assert alone.std() > 1e-3, "a network that says the same of every text would pass anything"
+    assert alone.std() > 1e-3, "with equal scores for every text this test would always pass"
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(backwards, alone, atol=1e-5, rtol=0)
 
@@ -38,15 +38,15 @@ def test_scores_equal_the_stock_model_on_one_unpadded_text(kind):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox"])
-def test_the_padding_id_may_stand_at_the_end_of_a_text(kind):
-    """The stock model reads a text that ends in the padding id too short; the layout cannot."""
+def test_a_text_may_end_in_the_padding_id(kind):
+    """The stock model drops padding ids at the end of a text; the packed layout does not."""
     prepared_model = tiny.prepared_model(kind)
     pad = prepared_model.network.config.pad_token_id
     assert not torch.allclose(tiny.scores(prepared_model, [[4, 8, pad]]), tiny.scores(prepared_model, [[4, 8]]), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "roberta", "distilbert", "bloom"])
-def test_a_settled_head_starts_near_ln_classes_whatever_the_scale_of_the_body(kind):
+def test_a_scaled_head_starts_near_ln_classes_for_any_scale_of_the_network(kind):
     prepared_model, ids = tiny.prepared_model(kind), tiny.texts(LENGTHS)
     head = prepared_model.network.get_submodule(prepared_model.architecture.head[-1])
     for parameter in head.parameters():
@@ -64,7 +64,7 @@ def test_a_settled_head_starts_near_ln_classes_whatever_the_scale_of_the_body(ki
     assert task.expected_first_loss == pytest.approx(math.log(3))
 
 
-def test_a_head_that_is_small_enough_stays_as_it_is():
+def test_a_small_head_is_not_scaled():
     prepared_model, ids = tiny.prepared_model("gpt2"), tiny.texts([4])
     prepared_model.network.score.weight.data *= 0.01
     before = prepared_model.network.score.weight.clone()
@@ -96,9 +96,9 @@ def test_layout_refuses_texts_out_of_order():
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
-def test_a_prompt_run_once_for_all_texts_scores_and_learns_as_one_before_each(kind, monkeypatch):
+def test_a_shared_prompt_has_the_scores_and_gradients_of_one_per_text(kind, monkeypatch):
     ids = torch.tensor([token for one in tiny.texts(sorted(LENGTHS)) for token in one])
-    outcomes = []
+    results = []
     for shared in (True, False):
         prepared_model = tiny.prepared_model(kind)
         torch.manual_seed(1)
@@ -106,18 +106,18 @@ def test_a_prompt_run_once_for_all_texts_scores_and_learns_as_one_before_each(ki
         monkeypatch.setattr(forward, "shares_prefix", lambda architecture, shared=shared: shared)
         scores = forward.compute_logits(prepared_model, ids, PackedLayout(tuple(sorted(LENGTHS))))
         scores.pow(2).sum().backward()
-        outcomes.append((scores.detach(), prepared_model.prompt.grad))
-    torch.testing.assert_close(outcomes[0][0], outcomes[1][0], atol=2e-6, rtol=0)
-    torch.testing.assert_close(outcomes[0][1], outcomes[1][1], atol=2e-6, rtol=1e-5)
+        results.append((scores.detach(), prepared_model.prompt.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], atol=2e-6, rtol=0)
+    torch.testing.assert_close(results[0][1], results[1][1], atol=2e-6, rtol=1e-5)
 
 
-def test_an_encoders_prompt_sees_the_text_and_is_never_shared():
+def test_a_prompt_is_not_shared_in_encoders_where_it_attends_to_the_text():
     assert forward.shares_prefix(tiny.prepared_model("gpt2").architecture)
     assert not forward.shares_prefix(tiny.prepared_model("bert").architecture)
     assert not forward.shares_prefix(tiny.prepared_model("bloom").architecture)
 
 
-def test_targets_are_the_places_of_the_labels():
+def test_targets_are_the_indices_of_the_labels():
     class Label(str):
         compared = 0
         __hash__ = str.__hash__
@@ -128,4 +128,4 @@ def test_targets_are_the_places_of_the_labels():
 
     labels = tuple(Label(f"label {number}") for number in range(100))
     assert TextClassification(labels).targets([Example("x", f"label {number}", "") for number in (99, 0, 50)]) == [99, 0, 50]
-    assert Label.compared < 50, "they are looked up, not gone through"
+    assert Label.compared < 50, "labels are looked up in a dict"

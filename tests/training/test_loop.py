@@ -1,4 +1,4 @@
-"""The loop: events, order, when it looks and when it stops."""
+"""The training loop: events, their order, when it evaluates and when it stops."""
 
 import gc
 import resource
@@ -35,8 +35,8 @@ def schedule(**changes):
     return loop.TrainingSchedule(**(options | changes))
 
 
-def looks(*accuracies):
-    """An evaluation that finds these accuracies, one after the other; the last goes on for ever."""
+def fixed_evaluation(*accuracies):
+    """An evaluation that returns these accuracies one after the other, then the last one again."""
     left = list(accuracies)
     return lambda: {"accuracy": left.pop(0) if len(left) > 1 else left[0], "loss": 1.0}
 
@@ -46,36 +46,36 @@ def fit(evaluate=None, **changes):
     return list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(**changes), evaluate=evaluate, places=PLACES))
 
 
-def test_one_event_per_step_and_a_look_every_so_often_and_at_the_end():
-    events = fit(looks(0.5))
+def test_one_event_per_step_and_evaluations_at_intervals_and_at_the_end():
+    events = fit(fixed_evaluation(0.5))
     steps = [event for event in events if isinstance(event, run_events.StepCompleted)]
     assert [event.step for event in steps] == list(range(1, steps[-1].num_steps + 1))
     assert steps[-1].epoch == 2.0
     assert steps[0].lr < steps[1].lr > steps[-1].lr
     assert sum(event.result.num_rows for event in steps) == 2 * len(LENGTHS)
-    looked = [event.step for event in events if isinstance(event, run_events.EvaluationCompleted)]
-    assert looked == sorted({*range(3, len(steps) + 1, 3), len(steps)})
+    evaluated = [event.step for event in events if isinstance(event, run_events.EvaluationCompleted)]
+    assert evaluated == sorted({*range(3, len(steps) + 1, 3), len(steps)})
     assert events[-1] == run_events.TrainingStopped(step=steps[-1].num_steps, early=False)
 
 
-def test_best_is_better_than_every_time_before_and_ties_go_to_the_lower_loss():
-    seen = [
+def test_best_is_better_than_all_before_and_ties_are_broken_by_lower_loss():
+    best = [
         event.best
-        for event in fit(looks(0.5, 0.4, 0.5, 0.6), evaluate_every=2)
+        for event in fit(fixed_evaluation(0.5, 0.4, 0.5, 0.6), evaluate_every=2)
         if isinstance(event, run_events.EvaluationCompleted)
     ]
-    assert seen[:4] == [True, False, False, True]
+    assert best[:4] == [True, False, False, True]
     losses = iter([1.0, 0.9, 1.1, *[2.0] * 9])
     events = fit(lambda: {"accuracy": 0.5, "loss": next(losses)}, evaluate_every=2)
     assert [event.best for event in events if isinstance(event, run_events.EvaluationCompleted)][:3] == [True, True, False]
 
 
-def test_early_stopping_waits_so_many_looks():
-    events = fit(looks(0.5, 0.4), evaluate_every=1, early_stopping_patience=2)
+def test_early_stopping_waits_for_its_number_of_evaluations():
+    events = fit(fixed_evaluation(0.5, 0.4), evaluate_every=1, early_stopping_patience=2)
     assert events[-1] == run_events.TrainingStopped(step=3, early=True)
 
 
-def test_without_validation_nothing_is_looked_at():
+def test_without_a_validation_split_there_are_no_evaluations():
     assert not any(isinstance(event, run_events.EvaluationCompleted) for event in fit())
 
 
@@ -87,14 +87,14 @@ def test_a_tensor_that_stays_at_zero_gradient_is_refused():
         list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(), evaluate=None, places=PLACES))
 
 
-def test_training_puts_dropout_on_and_looking_puts_it_off():
+def test_dropout_is_on_in_training_and_off_in_evaluation():
     prepared_model, modes = tiny.prepared_model("gpt2"), []
 
-    def look():
+    def evaluate():
         modes.append(prepared_model.trainable_module.training)
         return {"accuracy": 0.5, "loss": 1.0}
 
-    for event in loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(), evaluate=look, places=PLACES):
+    for event in loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(), evaluate=evaluate, places=PLACES):
         if isinstance(event, run_events.StepCompleted):
             assert prepared_model.trainable_module.training
     assert modes
@@ -102,7 +102,7 @@ def test_training_puts_dropout_on_and_looking_puts_it_off():
 
 
 def refused(prepared_model, **changes):
-    """The message of a training that must end with the first step."""
+    """The error of a training that must fail at the first step."""
     with pytest.raises(UserError, match="step 1: loss nan|step 1: loss inf|gradient norm nan") as caught:
         list(loop.train(prepared_model, ENCODED, task=TASK, schedule=schedule(lr=1e-3, **changes), evaluate=None, places=PLACES))
     assert caught.value.code == ExitCode.NON_FINITE
@@ -111,37 +111,39 @@ def refused(prepared_model, **changes):
 
 
 def one_update():
-    """All eight rows in two passes of one update."""
+    """All eight rows in two micro-batches of one update."""
     return packing.schedule_updates(LENGTHS, budget=20, gradient_accumulation_steps=9, seed=0, epochs=1)
 
 
-def test_the_row_at_fault_is_named_and_no_other():
-    """One row has a token that no other has, and what the token stands for is no number."""
+def test_only_the_row_with_a_non_finite_loss_is_named():
+    """One row has a token that no other row has, and the token's embedding is NaN."""
     prepared_model = tiny.prepared_model("gpt2")
     counts = Counter(token for ids in ENCODED.ids for token in set(ids))
     token = next(token for token in ENCODED.ids[5] if counts[token] == 1)
     prepared_model.network.transformer.wte.weight.data[token] = float("nan")
     found = refused(prepared_model, steps=one_update())
     assert found.where == "a.csv:7"
-    assert "of its 8 rows these give no number even alone" in found.what
-    assert "mend or remove them" in found.fix
+    assert "of its 8 rows these have a non-finite loss even alone" in found.what
+    assert "correct or remove them" in found.fix
 
 
-def test_when_every_row_is_at_fault_it_is_the_weights():
+def test_the_weights_are_the_cause_if_every_row_has_a_non_finite_loss():
     prepared_model = tiny.prepared_model("gpt2")
     prepared_model.network.score.weight.data[0, 0] = float("nan")
     found = refused(prepared_model, steps=one_update())
-    assert "each of its 8 rows gives no number even alone, so the weights are at fault" in found.what
+    assert "each of its 8 rows has a non-finite loss even alone, so the weights are the cause" in found.what
     assert sorted(found.where.split(", ")) == PLACES
 
 
-def test_when_no_row_is_at_fault_alone_that_is_said():
-    """Every loss is a number, the gradient is not."""
+def test_the_error_says_so_if_no_row_has_a_non_finite_loss_alone():
+    """Every loss is finite, the gradient is not."""
     prepared_model = tiny.prepared_model("gpt2")
     prepared_model.network.score.weight.register_hook(lambda gradient: gradient * float("nan"))
     found = refused(prepared_model, steps=one_update())
-    assert "none of its 8 rows does that alone" in found.what
-    assert "tries again from the last checkpoint, more slowly; where that ends here too" in found.fix, "it is not known to help"
+    assert "none of its 8 rows has a non-finite loss alone" in found.what
+    assert "tries again from the last checkpoint at half the learning rate; if that fails here too" in found.fix, (
+        "it may not help"
+    )
     assert sorted(found.where.split(", ")) == PLACES
 
 
@@ -150,16 +152,16 @@ def live_tensors():
     return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
 
 
-def test_a_step_leaves_nothing_behind():
-    """As many tensors after step 40 as after step 8: nothing piles up in a long run."""
+def test_a_step_leaves_no_tensors():
+    """As many tensors after step 40 as after step 8: none accumulate in a long run."""
     plan = packing.schedule_updates(LENGTHS, budget=10, gradient_accumulation_steps=1, seed=0, epochs=20, max_steps=40)
-    counted = {}
+    num_tensors = {}
     for event in loop.train(
         tiny.prepared_model("gpt2"), ENCODED, task=TASK, schedule=schedule(steps=plan), evaluate=None, places=PLACES
     ):
         if isinstance(event, run_events.StepCompleted) and event.step in (8, 40):
-            counted[event.step] = live_tensors()
-    assert counted[40] == counted[8]
+            num_tensors[event.step] = live_tensors()
+    assert num_tensors[40] == num_tensors[8]
 
 
 def resident_bytes():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finewright.training import optimizer as optimizer_module
-from finewright.training.state import _flat
+from finewright.training.state import _flatten
 from support import tiny
 
 
@@ -22,11 +22,11 @@ def test_linear_rises_then_falls_to_one_step_above_zero():
     assert curve("linear") == pytest.approx([0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
 
 
-def test_cosine_is_half_way_in_the_middle():
+def test_cosine_is_at_half_the_peak_in_the_middle():
     assert curve("cosine")[6] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
 
 
-def test_constant_stays():
+def test_constant_is_the_peak_throughout():
     assert curve("constant", warmup=0) == [1.0] * 10
 
 
@@ -46,8 +46,8 @@ def test_the_fused_optimizer_makes_the_updates_of_the_plain_one():
         group | {"params": list(group["params"])}
         for group in optimizer_module.build_optimizer(theirs, lr=1e-2, weight_decay=0.1).param_groups
     ]
-    kept = [{key: group[key] for key in ("params", "weight_decay")} for group in groups]
-    plain = torch.optim.AdamW(kept, lr=1e-2, fused=False, foreach=False)
+    plain_groups = [{key: group[key] for key in ("params", "weight_decay")} for group in groups]
+    plain = torch.optim.AdamW(plain_groups, lr=1e-2, fused=False, foreach=False)
     generator, before = torch.Generator().manual_seed(0), [p.detach().clone() for p in theirs.trainable().values()]
     for step in range(10):
         for one, other in zip(ours.trainable().values(), theirs.trainable().values(), strict=True):
@@ -62,33 +62,33 @@ def test_the_fused_optimizer_makes_the_updates_of_the_plain_one():
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def trained(kind, *, made_before):
+def trained(kind, *, initialized):
     """Weights and the optimizer's state after three updates, on gradients of a fixed seed."""
     prepared_model = tiny.prepared_model("gpt2")
-    prepared_model.network.add_module("wide", torch.nn.Linear(96, 64))  # over 4,096 numbers: packed in 8 bits
+    prepared_model.network.add_module("wide", torch.nn.Linear(96, 64))  # over 4,096 elements: stored in 8 bits
     torch.nn.init.ones_(prepared_model.network.wide.weight)
     torch.nn.init.ones_(prepared_model.network.wide.bias)
     optimizer = optimizer_module.build_optimizer(prepared_model, lr=1e-3, weight_decay=0.1, kind=kind)
-    if made_before:
+    if initialized:
         optimizer_module.init_state(optimizer)
-        optimizer_module.init_state(optimizer)  # what is there stays
+        optimizer_module.init_state(optimizer)  # existing state is not replaced
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         for parameter in prepared_model.trainable().values():
             parameter.grad = torch.randn(parameter.shape, generator=generator)
         optimizer.step()
-    state = [list(_flat(optimizer.state[parameter])) for parameter in prepared_model.trainable().values()]
+    state = [list(_flatten(optimizer.state[parameter])) for parameter in prepared_model.trainable().values()]
     return list(prepared_model.trainable().values()), state
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
-def test_state_made_before_the_first_update_is_the_one_it_would_make(kind):
+def test_state_initialized_the_first_update_is_the_one_it_would_make(kind):
     if kind != "adamw":
         pytest.importorskip("bitsandbytes")
-    (weights, state), (lazily, made) = trained(kind, made_before=True), trained(kind, made_before=False)
-    assert all(map(torch.equal, weights, lazily))
-    assert [[key for key, _ in one] for one in state] == [[key for key, _ in one] for one in made]
-    for (_, ours), (_, theirs) in zip(itertools.chain(*state), itertools.chain(*made), strict=True):
+    (weights, state), (lazy_weights, lazy_state) = trained(kind, initialized=True), trained(kind, initialized=False)
+    assert all(map(torch.equal, weights, lazy_weights))
+    assert [[key for key, _ in one] for one in state] == [[key for key, _ in one] for one in lazy_state]
+    for (_, ours), (_, theirs) in zip(itertools.chain(*state), itertools.chain(*lazy_state), strict=True):
         if isinstance(ours, torch.Tensor):
             assert (ours.dtype, ours.device) == (theirs.dtype, theirs.device)
             assert torch.equal(ours, theirs)
@@ -97,20 +97,20 @@ def test_state_made_before_the_first_update_is_the_one_it_would_make(kind):
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
-def test_memory_that_runs_out_leaves_no_half_state(kind, monkeypatch):
+def test_running_out_of_memory_leaves_no_incomplete_state(kind, monkeypatch):
     if kind != "adamw":
         pytest.importorskip("bitsandbytes")
     optimizer = optimizer_module.build_optimizer(tiny.prepared_model("gpt2"), lr=1e-3, weight_decay=0.1, kind=kind)
-    honest, made = torch.zeros_like, []
+    original, calls = torch.zeros_like, []
 
-    def second_is_too_much(*arguments, **options):
-        made.append(arguments)
-        if len(made) == 2:
+    def fail_at_second_call(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 2:
             raise torch.OutOfMemoryError("out of memory")
-        return honest(*arguments, **options)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "zeros_like", second_is_too_much)
+        patch.setattr(torch, "zeros_like", fail_at_second_call)
         with pytest.raises(torch.OutOfMemoryError):
             optimizer_module.init_state(optimizer)
     assert not any(optimizer.state.values())

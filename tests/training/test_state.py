@@ -1,4 +1,4 @@
-"""Everything that must survive, as tensors and JSON, and back."""
+"""Saving and restoring the training state as tensors and JSON."""
 
 import json
 
@@ -25,11 +25,11 @@ def copied(state):
     return {group: {name: tensor.clone() for name, tensor in tensors.items()} for group, tensors in state.tensors().items()}
 
 
-def test_another_process_goes_on_as_this_one_would():
+def test_a_restored_state_continues_identically():
     first, second = trained(), trained(steps=0, seed=5)
-    kept = copied(first)
+    saved = copied(first)
     expected = torch.rand(3)
-    second.restore(kept, Progress(step=2))
+    second.restore(saved, Progress(step=2))
     assert torch.equal(torch.rand(3), expected)
     for state in (first, second):
         for parameter in state.prepared_model.trainable().values():
@@ -41,13 +41,13 @@ def test_another_process_goes_on_as_this_one_would():
         assert torch.equal(one, other), name
 
 
-def test_numbers_of_an_optimizer_that_are_no_tensors_come_back_as_they_were():
+def test_plain_numbers_in_the_optimizer_state_are_restored():
     state = trained()
     first = state.optimizer.param_groups[0]["params"][0]
     state.optimizer.state[first]["count"] = 7
-    kept = copied(state)
+    saved = copied(state)
     state.optimizer.state[first]["count"] = 8
-    state.restore(kept, Progress())
+    state.restore(saved, Progress())
     assert state.optimizer.state_dict()["state"][0]["count"] == 7
 
 
@@ -59,30 +59,30 @@ def test_progress_is_json():
     assert Progress.from_json(Progress().as_json()) == Progress()
 
 
-def test_other_tensors_are_refused_with_an_example():
+def test_differing_tensors_are_refused_with_an_example():
     state = trained()
-    kept = copied(state)
-    name = next(iter(kept["trained"]))
-    kept["trained"][name] = torch.ones(2, 2)
+    saved = copied(state)
+    name = next(iter(saved["trained"]))
+    saved["trained"][name] = torch.ones(2, 2)
     with pytest.raises(UserError, match=rf"1 trained tensors are not those of the checkpoint, for instance {name}: \[2, 2\] → "):
-        state.restore(kept, Progress())
-    del kept["trained"][name]
+        state.restore(saved, Progress())
+    del saved["trained"][name]
     with pytest.raises(UserError, match="absent →"):
-        state.restore(kept, Progress())
+        state.restore(saved, Progress())
 
 
-def test_numbers_that_are_none_are_seen():
+def test_non_finite_weights_are_detected():
     state = trained()
     assert state.finite()
     next(iter(state.prepared_model.trainable().values())).data[0, 0] = float("inf")
     assert not state.finite()
 
 
-def test_what_is_drawn_inside_is_as_if_it_had_not_been():
+def test_random_state_is_restored_at_exit():
     device = torch.device("cpu")
-    kept = get_random_state(device)
+    saved = get_random_state(device)
     expected = torch.rand(2)
-    set_random_state(kept)
+    set_random_state(saved)
     with preserving_random_state(device):
         torch.rand(100)
     assert torch.equal(torch.rand(2), expected)

@@ -29,7 +29,7 @@ def one_step(prepared_model, groups, *, task=TASK, lr=0.1, max_grad_norm=0.0):
 
 
 def stock_gradients(kind, weight):
-    """Padded, with the stock model's own loss, as any other program would."""
+    """Padded, with the stock model's own loss, as other programs compute it."""
     stock = tiny.network(kind, packed=False)
     width = max(LENGTHS)
     pad = stock.config.pad_token_id
@@ -42,7 +42,7 @@ def stock_gradients(kind, weight):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta", "gpt_neox"])
-@pytest.mark.parametrize("groups", [[range(6)], [[0, 1], [2, 3, 4], [5]]], ids=["one pass", "three passes"])
+@pytest.mark.parametrize("groups", [[range(6)], [[0, 1], [2, 3, 4], [5]]], ids=["one micro-batch", "three micro-batches"])
 @pytest.mark.parametrize("weight", [None, (1.0, 3.0, 0.5)], ids=["plain", "weighted"])
 def test_gradients_equal_the_padded_stock_model(kind, groups, weight):
     """With accumulation too: upstream trainers scale that loss wrongly (transformers#47688)."""
@@ -58,7 +58,7 @@ def test_gradients_equal_the_padded_stock_model(kind, groups, weight):
             torch.testing.assert_close(parameter.grad, theirs, atol=2e-5, rtol=1e-4, msg=name)
 
 
-def test_a_clipped_step_is_as_long_as_the_norm_allows():
+def test_a_clipped_step_has_the_maximum_norm():
     prepared_model = tiny.prepared_model("gpt2")
     before = {name: p.detach().clone() for name, p in prepared_model.trainable().items()}
     result = one_step(prepared_model, [range(6)], lr=1.0, max_grad_norm=0.01)
@@ -76,8 +76,8 @@ def test_a_non_finite_step_is_not_applied():
     assert torch.equal(prepared_model.network.transformer.h[0].mlp.c_fc.weight, before)
 
 
-def test_bfloat16_keeps_trained_weights_and_scores_in_float32_and_moves_the_head():
-    """A bfloat16 head hardly moves at a small learning rate: its steps are below its precision."""
+def test_bfloat16_leaves_trained_weights_and_scores_in_float32_and_trains_the_head():
+    """A bfloat16 head would hardly change at a small learning rate: the updates are below its precision."""
     net = tiny.network("gpt2")
     from finewright.models import architectures
 
@@ -96,14 +96,14 @@ def test_bfloat16_keeps_trained_weights_and_scores_in_float32_and_moves_the_head
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
-@pytest.mark.parametrize("way", ["full", "lora"])
-def test_several_passes_in_bfloat16_are_one(kind, way):
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_several_micro_batches_in_bfloat16_equal_one(kind, method):
     def gradients(groups, *, bfloat16=True):
         net = tiny.network(kind)
         architecture = architectures.architecture_of(net.config)
         torch.manual_seed(3)
-        options = {"dropout": 0.0} if way == "lora" else {}
-        prepared_model = methods.build_method(way, options).prepare(
+        options = {"dropout": 0.0} if method == "lora" else {}
+        prepared_model = methods.build_method(method, options).prepare(
             net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
         )
         if bfloat16:
@@ -112,9 +112,9 @@ def test_several_passes_in_bfloat16_are_one(kind, way):
         return loss, {name: p.grad for name, p in prepared_model.trainable().items() if p.grad is not None}
 
     loss, whole = gradients([range(6)])
-    parted_loss, parted = gradients([[0, 1], [2, 3, 4], [5]])
+    split_loss, split = gradients([[0, 1], [2, 3, 4], [5]])
     exact_loss, _ = gradients([range(6)], bfloat16=False)
-    assert loss != exact_loss, "the products were in float32"
-    assert parted_loss == pytest.approx(loss, abs=1e-6)
+    assert loss != exact_loss, "the matrix products were in float32"
+    assert split_loss == pytest.approx(loss, abs=1e-6)
     for name, gradient in whole.items():
-        assert float((parted[name] - gradient).norm()) <= 0.01 * float(gradient.norm()), name
+        assert float((split[name] - gradient).norm()) <= 0.01 * float(gradient.norm()), name

@@ -1,1 +1,1 @@
-"""A model over texts: scores and predictions."""
+"""Scores and predictions of a model for texts."""

@@ -1,4 +1,4 @@
-"""A finished run's model, for Python: typed predictions, probabilities as an array, and the plain transformers model."""
+"""The model of a finished run, for Python: typed predictions, an array of probabilities, and the transformers model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from finewright.inference.predictor import Predictor, check_text
 
 
 class Prediction(TypedDict):
-    """One text's label, its probability, and the probability of every label."""
+    """The predicted label of a text, its probability, and the probability of every label."""
 
     text: str
     label: str
@@ -39,7 +39,7 @@ class Model:
 
     @property
     def device(self) -> str:
-        """Where the model is."""
+        """Device of the model."""
         return str(self._predictor.prepared_model.network.device)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
@@ -48,18 +48,18 @@ class Model:
         Raises
         ------
         UserError
-            If `texts` is one string, or a text has no word in it.
+            If `texts` is one string, or a text is empty.
         """
-        return self._predictor.predict(_checked(texts))  # type: ignore[return-value]
+        return self._predictor.predict(_check_texts(texts))  # type: ignore[return-value]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Return the probability of every label, float64, shape (texts, labels)."""
-        found = self.predict(texts)
-        shares = [[one["probabilities"][label] for label in self.labels] for one in found]
-        return np.array(shares, dtype=np.float64).reshape(len(found), len(self.labels))
+        predictions = self.predict(texts)
+        rows = [[prediction["probabilities"][label] for label in self.labels] for prediction in predictions]
+        return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))
 
     def to_transformers(self) -> tuple[Any, Any]:
-        """Return (model, tokenizer) of transformers, loaded anew from the run's folder; an adapter comes with its base."""
+        """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model."""
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
@@ -74,7 +74,7 @@ class Model:
 
 
 def choose_device(device: str) -> str:
-    """Return the device to predict on; `auto` takes the accelerator, where there is one."""
+    """Return the device to predict on; `auto` is the accelerator if there is one."""
     if device == "auto":
         return hardware.detect().device
     if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
@@ -82,7 +82,7 @@ def choose_device(device: str) -> str:
     return device
 
 
-def _checked(texts: Sequence[str]) -> list[str]:
+def _check_texts(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise UserError("wanted several texts, found one string", where="predict", fix="predict([text])", code=ExitCode.USAGE)
     plain = texts.tolist() if hasattr(texts, "tolist") else texts  # type: ignore[union-attr]

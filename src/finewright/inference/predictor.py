@@ -1,4 +1,4 @@
-"""A saved model with its tokenizer, ready for texts."""
+"""Predict the labels of texts with a saved model and its tokenizer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from finewright.tasks.base import Evaluation, Task
 
 
 def check_text(text: Any, where: str) -> str:
-    """A text as the tokenizer wants it: words in Unicode; anything else is a `UserError` that names its place."""
+    """Return the text. Raise `UserError` with the location if it is empty, not a string or not valid Unicode."""
     if not isinstance(text, str) or not text.strip():
         found = "an empty text has no label" if isinstance(text, str) else f"wanted text, found {type(text).__name__}"
         raise UserError(found, where=where, fix="leave it out", code=ExitCode.BAD_DATA)
@@ -32,7 +32,7 @@ def check_text(text: Any, where: str) -> str:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A saved model with its tokenizer, ready for texts. `limit`: tokens of the longest text it reads."""
+    """A saved model with its tokenizer. `limit`: tokens of a text that are read. `keep_end`: longer texts lose their start."""
 
     prepared_model: PreparedModel
     tokenizer: Any
@@ -42,38 +42,38 @@ class Predictor:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the head's outputs."""
+        """Label names, in the order of the head's outputs."""
         return self.task.labels
 
     @classmethod
     def load(
         cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, device: str = "cpu", task: str = tasks.DEFAULT
     ) -> "Predictor":
-        """From the `model/` folder of a run, ready on `device`. `task`: its name."""
+        """Load the `model/` folder of a run onto `device`. `task`: name of the task."""
         prepared_model, tokenizer = loading.reload_model(folder, bfloat16=bfloat16, device=device)
         prepared_model.trainable_module.to(device)
-        found = tasks.get_task(task).for_saved_model(prepared_model.network.config)
-        return cls(prepared_model, tokenizer, found, limit, keep_end)
+        loaded_task = tasks.get_task(task).for_saved_model(prepared_model.network.config)
+        return cls(prepared_model, tokenizer, loaded_task, limit, keep_end)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
-        """The model's outputs, float32, shape (N, C)."""
+        """Return the model's outputs, float32, shape (N, C)."""
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
         return score_split(self.prepared_model, encoded)
 
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:
-        """Score labelled examples."""
+        """Evaluate the model on labelled examples."""
         texts, targets = [example.text for example in examples], self.task.targets(examples)
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end, targets=targets)
         return evaluate_split(self.prepared_model, encoded, task=self.task)
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """For every text, in order: label, its probability, and the probability of every label."""
+        """Return label, its probability, and the probability of every label for each text, in order."""
         if not texts:
             return []
         scores = self.score(texts)
         if not np.isfinite(scores).all():
             bad = texts[int(np.argwhere(~np.isfinite(scores))[0, 0])]
             raise UserError(
-                f"the model's scores are no numbers for {bad[:60]!r}", fix="the model is damaged", code=ExitCode.NON_FINITE
+                f"the model's scores are not finite for {bad[:60]!r}", fix="the model is damaged", code=ExitCode.NON_FINITE
             )
         return self.task.predictions(texts, scores)

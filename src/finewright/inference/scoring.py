@@ -1,4 +1,4 @@
-"""A model over the texts of a split: outputs, metrics and predictions, as its task wants them."""
+"""Score the texts of a split with a model: outputs, and the task's metrics and predictions."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
 
 EVALUATION_TOKENS = 4096
-"""Token budget of a batch without gradients, a prompt's tokens counted."""
+"""Token budget of a batch without gradients, prompt tokens included."""
 
 
 def score_batches(prepared_model: PreparedModel, encoded: EncodedSplit) -> Iterator[tuple[Sequence[int], np.ndarray]]:
     """Yield (rows, outputs in float32) of a split. Texts of similar length share a batch.
 
-    Where memory runs out, a batch is split in two, and so are those that are left. Raise `UserError` when one text
-    alone is too much.
+    If memory runs out, this batch and all remaining ones are split in two. Raise `UserError` if a single text does not
+    fit.
     """
     device = str(prepared_model.network.get_input_embeddings().weight.device)
     lengths = [length + prepared_model.prompt_tokens for length in encoded.lengths]
@@ -42,15 +42,15 @@ def _score_batch(prepared_model: PreparedModel, batch: packing.Batch) -> np.ndar
 
 def score_split(prepared_model: PreparedModel, encoded: EncodedSplit) -> np.ndarray:
     """Return the outputs of every text in the given order, float32, shape (N, C)."""
-    found = list(score_batches(prepared_model, encoded))
-    scores_NC = np.zeros((len(encoded.ids), found[0][1].shape[1] if found else 0), dtype=np.float32)
-    for rows, outputs in found:
+    scored = list(score_batches(prepared_model, encoded))
+    scores_NC = np.zeros((len(encoded.ids), scored[0][1].shape[1] if scored else 0), dtype=np.float32)
+    for rows, outputs in scored:
         scores_NC[list(rows)] = outputs
     return scores_NC
 
 
 def evaluate_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, task: Task) -> Evaluation:
-    """Score a labelled split; the evaluation gives metrics, mistakes and predictions."""
+    """Evaluate the model on a labelled split. The result gives metrics, mistakes and predictions."""
     evaluation = task.start_evaluation(encoded.targets)
     for rows, outputs in score_batches(prepared_model, encoded):
         evaluation.update(rows, outputs)

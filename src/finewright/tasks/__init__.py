@@ -1,4 +1,4 @@
-"""One file per task; the folder is the registry: the file's name, with hyphens, is what a user types."""
+"""The tasks, one file each. The folder is the registry: a task's name is its file name with hyphens."""
 
 import difflib
 import importlib
@@ -7,22 +7,24 @@ import pkgutil
 from finewright.core.errors import UserError
 from finewright.tasks.base import Task
 
-_NO_TASKS = ("base", "metrics")
+_HELPER_MODULES = ("base", "metrics")
 DEFAULT = "text-classification"
 
 
 def task_names() -> list[str]:
-    """Names of all tasks, in alphabetical order."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in _NO_TASKS)
+    """Return the names of all tasks in alphabetical order."""
+    return sorted(
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in _HELPER_MODULES
+    )
 
 
 def get_task(name: str) -> type[Task]:
-    """Return the class of a task; an unknown name is a `UserError` that offers the nearest one."""
+    """Return the class of a task. Raise `UserError` with the closest name if there is none of that name."""
     if name not in task_names():
-        near = difflib.get_close_matches(str(name), task_names(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        closest = difflib.get_close_matches(str(name), task_names(), n=1)
+        hint = f"did you mean {closest[0]!r}? " if closest else ""
         raise UserError(f"unknown task {name!r}", where="task", fix=f"{hint}known: {', '.join(task_names())}")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__]
-    (task,) = (kind for kind in kinds if issubclass(kind, Task))
+    classes = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    (task,) = (one for one in classes if issubclass(one, Task))
     return task

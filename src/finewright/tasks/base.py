@@ -1,4 +1,4 @@
-"""What a task is: columns, targets, loss, metrics and the form of a prediction; nothing else knows what is learnt."""
+"""Interface of a task: columns, targets, loss, metrics and predictions. All other code is independent of the task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -24,26 +24,26 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One task of text. Loop, step, planner, checkpoints, verification and comparison speak to this and to nothing else about it.
+    """A task on texts. Loop, step, planner, checkpoints, verification and comparison use this interface alone.
 
-    `labels`: names of the head's outputs; empty where the task has none.
+    `labels`: names of the head's outputs; empty if the task has none.
 
-    Shapes: an `output` is what the network gives for a batch, (N, C) for tasks that read one state a text.
+    Shapes: `output` is the network's output for a batch, (N, C) for tasks that read one state per text.
     """
 
     name: ClassVar[str]
-    """What a user types: the file's name with hyphens."""
+    """Name for users: the file name with hyphens."""
     auto_model: ClassVar[str]
     """The transformers class whose head the task trains."""
     peft_task_type: ClassVar[str]
     reads: ClassVar[Literal["pooled", "every-token"]]
-    """Which states the head reads. Only `pooled` may cut the last layer down to one token a text."""
+    """Which states the head reads. Only `pooled` allows the last layer to compute one token per text."""
     columns: ClassVar[tuple[str, ...]]
     metric: ClassVar[Metric]
     logged_metrics: ClassVar[tuple[str, ...]]
-    """Metrics of an evaluation that metrics.jsonl keeps."""
+    """Metrics of an evaluation that are written to metrics.jsonl."""
     default_max_length: ClassVar[int] = 512
-    """Longest text in tokens where neither the user nor the model says less."""
+    """Longest text in tokens unless the user or the model sets a lower limit."""
 
     labels: tuple[str, ...]
 
@@ -80,7 +80,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def expected_first_loss(self) -> float | None:
-        """Loss of a fresh head, in nats; None where it is not known, so that it is not checked."""
+        """Loss of a fresh head, in nats; None if it is unknown and cannot be checked."""
 
     @abstractmethod
     def start_evaluation(self, targets: Sequence[int]) -> "Evaluation":
@@ -91,17 +91,17 @@ class Task(ABC):
         """Return one JSON-ready prediction for each text."""
 
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
-        """Whether an evaluation is better than the best one before it."""
+        """Return whether an evaluation is better than the best one before it."""
         sign = 1 if self.metric.higher_is_better else -1
         return (sign * metrics[self.metric.name], -metrics["loss"]) > (sign * best[self.metric.name], -best["loss"])
 
 
 class Evaluation(ABC):
-    """Collects the outputs of a split batch by batch, so that a task decides what of them it keeps."""
+    """Collects the outputs of a split batch by batch, so that a task decides what to store of them."""
 
     @abstractmethod
     def update(self, rows: Sequence[int], outputs: "np.ndarray") -> None:
-        """Take the outputs of some rows of the split."""
+        """Add the outputs of some rows of the split."""
 
     @abstractmethod
     def metrics(self) -> dict[str, Any]:

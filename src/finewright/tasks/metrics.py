@@ -1,4 +1,4 @@
-"""Metrics of classification with their uncertainty."""
+"""Classification metrics with their uncertainty."""
 
 import importlib
 import math
@@ -9,17 +9,17 @@ import numpy as np
 
 NUM_CALIBRATION_BINS = 15
 NUM_SHOWN_BINS, LEAST_IN_BIN = 10, 5
-"""Of a calibration curve that is drawn; rows that a point of it wants behind it."""
+"""Number of bins of a plotted calibration curve; fewest rows of a bin that is plotted."""
 
 
 def load_libraries() -> None:
-    """Of `classification`, now: it takes a second or more, and the first evaluation's time shall be its own."""
+    """Import the libraries of `classification_metrics`. It takes over a second, which shall not count as evaluation time."""
     importlib.import_module("scipy.stats")
     importlib.import_module("sklearn.metrics")
 
 
 def wilson_interval(successes: float, trials: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a share (Wilson 1927); with no trials: (0, 1)."""
+    """Return the Wilson score interval of a share (Wilson 1927), (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
     from scipy.stats import norm
@@ -32,43 +32,43 @@ def wilson_interval(successes: float, trials: int, *, level: float = 0.95) -> tu
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray, *, num_bins: int = NUM_CALIBRATION_BINS) -> float:
-    """Expected calibration error over equal-width bins of confidence (Guo et al. 2017, arXiv:1706.04599)."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    """Return the expected calibration error over equal-width bins of confidence (Guo et al. 2017, arXiv:1706.04599)."""
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
-    gaps = [abs(right[bins == index].mean() - confidence[bins == index].mean()) * (bins == index).mean() for index in set(bins)]
+    gaps = [abs(correct[bins == index].mean() - confidence[bins == index].mean()) * (bins == index).mean() for index in set(bins)]
     return float(sum(gaps))
 
 
 def calibration_points(sure: np.ndarray, right: np.ndarray) -> list[tuple[float, float]]:
-    """(mean probability, share that is right) of equally wide bins with enough rows."""
+    """Return (mean probability, share of correct rows) of equal-width bins with enough rows."""
     bins = np.minimum((sure * NUM_SHOWN_BINS).astype(int), NUM_SHOWN_BINS - 1)
-    kept = [index for index in range(NUM_SHOWN_BINS) if (bins == index).sum() >= LEAST_IN_BIN]
-    return [(float(sure[bins == index].mean()), float(right[bins == index].mean())) for index in kept]
+    shown = [index for index in range(NUM_SHOWN_BINS) if (bins == index).sum() >= LEAST_IN_BIN]
+    return [(float(sure[bins == index].mean()), float(right[bins == index].mean())) for index in shown]
 
 
 def classification_metrics(
     probabilities: np.ndarray, targets: Sequence[int] | np.ndarray, *, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Metrics of a split as plain numbers; probabilities (N, C), targets (N,). An empty split is a `ValueError`.
+    """Return the metrics of a split, JSON-ready; probabilities (N, C), targets (N,). Raise `ValueError` if it is empty.
 
-    Macro F1 is the mean over the labels that occur in these rows or among their predictions, scikit-learn's default; one of
-    them that is never right counts 0. `per_class` has every label. `loss` is the mean negative log likelihood in nats.
+    Macro F1 is the mean over the labels that occur among targets or predictions, scikit-learn's default; a label that is
+    never predicted correctly counts 0. `per_class` has every label. `loss` is the mean negative log likelihood in nats.
     """
     if len(targets) == 0:
         raise ValueError("no rows to measure")
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    targets, numbers = np.asarray(targets), list(range(len(labels)))
-    chosen = probabilities.argmax(axis=1)
-    num_right = int((chosen == targets).sum())
-    averages = precision_recall_fscore_support(targets, chosen, labels=numbers, zero_division=0)
+    targets, indices = np.asarray(targets), list(range(len(labels)))
+    predicted = probabilities.argmax(axis=1)
+    num_correct = int((predicted == targets).sum())
+    averages = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=0)
     precision, recall, f1, support = (np.asarray(values) for values in averages)
     likelihood = probabilities[np.arange(len(targets)), targets].clip(min=np.finfo(float).tiny)
     return {
         "num_rows": len(targets),
-        "accuracy": num_right / len(targets),
-        "accuracy_ci95": list(wilson_interval(num_right, len(targets))),
-        "macro_f1": float(np.mean(f1[np.union1d(targets, chosen)])),
+        "accuracy": num_correct / len(targets),
+        "accuracy_ci95": list(wilson_interval(num_correct, len(targets))),
+        "macro_f1": float(np.mean(f1[np.union1d(targets, predicted)])),
         "loss": float(-np.log(likelihood).mean()),
         "calibration_error": calibration_error(probabilities, targets),
         "majority_accuracy": float(np.bincount(targets).max() / len(targets)),
@@ -81,10 +81,10 @@ def classification_metrics(
             }
             for index, label in enumerate(labels)
         },
-        "confusion": confusion_matrix(targets, chosen, labels=numbers).tolist(),
+        "confusion": confusion_matrix(targets, predicted, labels=indices).tolist(),
     }
 
 
 def is_better_than_majority(measured: dict[str, Any]) -> bool:
-    """Whether the interval of the accuracy lies above always guessing the most frequent label."""
+    """Return whether the accuracy's interval lies above the accuracy of always predicting the most frequent label."""
     return measured["accuracy_ci95"][0] > measured["majority_accuracy"]

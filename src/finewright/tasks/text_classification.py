@@ -1,4 +1,4 @@
-"""Text classification: one label out of several for each text.
+"""Text classification: one of several labels for each text.
 
 Shape suffixes: N texts, C classes.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextClassification(Task):
-    """One label out of several for each text. `class_weights`: shape (C,), or None for equal weights."""
+    """One of several labels for each text. `class_weights`: shape (C,), or None for equal weights."""
 
     name: ClassVar[str] = "text-classification"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -39,7 +39,7 @@ class TextClassification(Task):
 
     @classmethod
     def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "TextClassification":
-        """The task for these labels; `balanced` weighs class c by rows / (classes · rows of c), as scikit-learn does."""
+        """Build the task. `balanced` class weights are rows / (classes · rows of the class), as in scikit-learn."""
         if config.training.class_weights != "balanced":
             return cls(dataset.labels)
         counts = Counter(row.label for row in dataset.train)
@@ -47,105 +47,105 @@ class TextClassification(Task):
 
     @classmethod
     def for_saved_model(cls, config: "PretrainedConfig") -> "TextClassification":
-        """The task whose labels a saved model's config names."""
+        """Build the task from the labels in a saved model's config."""
         names: dict[int, str] = config.id2label  # type: ignore[assignment]
         return cls(tuple(names[index] for index in range(len(names))))
 
     @classmethod
     def assumed(cls, *, num_labels: int) -> "TextClassification":
-        """A task with made-up labels, for a plan without data."""
+        """Build a task with placeholder labels, for a plan without data."""
         return cls(tuple(f"label {number}" for number in range(num_labels)))
 
     @property
     def expected_first_loss(self) -> float | None:
-        """Loss of a head that knows nothing: ln(classes), in nats."""
+        """Loss of equal probabilities for all classes: ln(classes), in nats."""
         return math.log(len(self.labels))
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {label: number for number, label in enumerate(self.labels)}
+    def _label_indices(self) -> dict[str, int]:
+        return {label: index for index, label in enumerate(self.labels)}
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
-        """Class number of each example's label."""
-        return [self._numbers[example.label] for example in examples]
+        """Return the class index of each example's label."""
+        return [self._label_indices[example.label] for example in examples]
 
     def loss(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of every text times its class weight, summed."""
+        """Return the sum over texts of cross-entropy times class weight."""
         losses_N = torch.nn.functional.cross_entropy(output.float(), targets, reduction="none")
-        return (losses_N * self._weights(targets)).sum()
+        return (losses_N * self._weights_of(targets)).sum()
 
     def weight(self, targets: torch.Tensor) -> float:
-        """Sum of the class weights of these texts."""
-        return float(self._weights(targets).sum())
+        """Return the sum of the class weights of these texts."""
+        return float(self._weights_of(targets).sum())
 
-    def _weights(self, targets_N: torch.Tensor) -> torch.Tensor:
+    def _weights_of(self, targets_N: torch.Tensor) -> torch.Tensor:
         if self.class_weights is None:
             return torch.ones(len(targets_N), device=targets_N.device)
         return torch.tensor(self.class_weights, dtype=torch.float32, device=targets_N.device)[targets_N]
 
     def start_evaluation(self, targets: Sequence[int]) -> "ClassificationEvaluation":
-        """An accumulator that keeps one score for every text and class."""
+        """Return an accumulator that stores one score per text and class."""
         return ClassificationEvaluation(self.labels, targets)
 
     def predictions(self, texts: Sequence[str], outputs: np.ndarray) -> list[dict[str, Any]]:
-        """`{"text", "label", "probability", "probabilities"}` for each text."""
-        shares_NC = probabilities(outputs)
-        chosen_N = shares_NC.argmax(axis=1)
+        """Return `{"text", "label", "probability", "probabilities"}` for each text."""
+        probabilities_NC = probabilities(outputs)
+        predicted_N = probabilities_NC.argmax(axis=1)
         return [
             {
                 "text": text,
-                "label": self.labels[pick],
-                "probability": float(share_C[pick]),
-                "probabilities": dict(zip(self.labels, share_C.tolist(), strict=True)),
+                "label": self.labels[predicted],
+                "probability": float(probabilities_C[predicted]),
+                "probabilities": dict(zip(self.labels, probabilities_C.tolist(), strict=True)),
             }
-            for text, share_C, pick in zip(texts, shares_NC, chosen_N, strict=True)
+            for text, probabilities_C, predicted in zip(texts, probabilities_NC, predicted_N, strict=True)
         ]
 
 
 class ClassificationEvaluation(Evaluation):
-    """Class scores of a labelled split, and what they come to."""
+    """Class scores of a labelled split and the metrics from them."""
 
     def __init__(self, labels: tuple[str, ...], targets: Sequence[int]) -> None:
         self._labels, self._targets = labels, np.asarray(targets)
         self._scores_NC = np.zeros((len(self._targets), len(labels)), dtype=np.float32)
 
     def update(self, rows: Sequence[int], outputs: np.ndarray) -> None:
-        """Take the scores of some rows, shape (rows, C)."""
+        """Add the scores of some rows, shape (rows, C)."""
         self._scores_NC[list(rows)] = outputs
 
     @property
-    def _shares_NC(self) -> np.ndarray:
+    def _probabilities_NC(self) -> np.ndarray:
         return probabilities(self._scores_NC)
 
     def metrics(self) -> dict[str, Any]:
-        """Accuracy, macro F1, loss and the rest of `classification_metrics`."""
-        return metrics.classification_metrics(self._shares_NC, self._targets, labels=self._labels)
+        """Return the values of `classification_metrics`."""
+        return metrics.classification_metrics(self._probabilities_NC, self._targets, labels=self._labels)
 
     def prediction_lines(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
-        """Text, label, predicted label and its probability for every example."""
-        shares_NC = self._shares_NC
-        chosen_N = shares_NC.argmax(axis=1)
+        """Return text, label, predicted label and its probability for every example."""
+        probabilities_NC = self._probabilities_NC
+        predicted_N = probabilities_NC.argmax(axis=1)
         return [
             {
                 "text": example.text,
                 "label": example.label,
-                "predicted": self._labels[pick],
-                "probability": float(share_C[pick]),
+                "predicted": self._labels[predicted],
+                "probability": float(probabilities_C[predicted]),
                 "where": example.where,
             }
-            for example, share_C, pick in zip(examples, shares_NC, chosen_N, strict=True)
+            for example, probabilities_C, predicted in zip(examples, probabilities_NC, predicted_N, strict=True)
         ]
 
     def worst_mistakes(self, examples: Sequence[Example], *, count: int = 10) -> list[dict[str, Any]]:
-        """The wrong examples whose right label got the least probability, worst first."""
+        """Return the misclassified examples with the lowest probability of their label, lowest first."""
         lines = self.prediction_lines(examples)
-        for line, share_C, target in zip(lines, self._shares_NC, self._targets, strict=True):
-            line["probability_of_label"] = float(share_C[target])
+        for line, probabilities_C, target in zip(lines, self._probabilities_NC, self._targets, strict=True):
+            line["probability_of_label"] = float(probabilities_C[target])
         wrong = [line for line in lines if line["label"] != line["predicted"]]
         return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
 
 
 def probabilities(scores_NC: np.ndarray) -> np.ndarray:
-    """Softmax in float64, shape (N, C)."""
+    """Return the softmax in float64, shape (N, C)."""
     shifted = np.exp(scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""The loop: step, optimizer, schedule, state, memory meter; no run folder, no terminal."""
+"""The training loop: step, optimizer, schedule, state and memory meter. Nothing here writes files or to the terminal."""

@@ -1,4 +1,4 @@
-"""Everything of a training run that must survive a stop, as tensors and JSON, and back."""
+"""The state that a training run needs to resume, as tensors and JSON."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.models.prepared import PreparedModel
 
 TRAINED, REST = "trained", "state"
-"""Groups of tensors: what is trained; the optimizer's moments and the state of the random numbers."""
+"""Groups of tensors: the trained parameters; the optimizer's state with that of the random number generators."""
 _OPTIMIZER, _RANDOM, _NUMBER = "optimizer", "random", "#"
 
 
 @dataclass
 class Best:
-    """The evaluation that did best so far."""
+    """The best evaluation so far."""
 
     step: int
     epoch: float
@@ -26,8 +26,8 @@ class Best:
 
 @dataclass
 class Progress:
-    """Where the loop stands. `step`: updates made. `waited`: evaluations since the best one. `halvings`: how often passes
-    were cut in two to fit into memory. `unreached`: trained tensors that got no gradient yet, None before the first step."""
+    """Position of the loop. `step`: number of completed updates. `micro_batch_splits`: how often micro-batches were split in
+    two to fit into memory. `unreached`: trained tensors whose gradients were all zero so far, None before the first step."""
 
     step: int = 0
     evaluated_step: int = 0
@@ -39,19 +39,19 @@ class Progress:
     unreached: list[str] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """By name, JSON-ready."""
+        """Return the fields by name, JSON-ready."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
-        """What `as_json` made."""
-        made = cls(**{name: value for name, value in values.items() if name != "best"})
-        made.best = Best(**values["best"]) if values["best"] else None
-        return made
+        """Build the progress from what `as_json` returned."""
+        progress = cls(**{name: value for name, value in values.items() if name != "best"})
+        progress.best = Best(**values["best"]) if values["best"] else None
+        return progress
 
 
 class TrainState:
-    """The trained weights, the optimizer, the random numbers and the place in the loop: one object, saved and restored whole."""
+    """Trained weights, optimizer, random number generators and progress, saved and restored together."""
 
     def __init__(self, prepared_model: PreparedModel, optimizer: torch.optim.Optimizer) -> None:
         self.prepared_model = prepared_model
@@ -60,23 +60,23 @@ class TrainState:
 
     @property
     def device(self) -> torch.device:
-        """Where the trained weights are."""
+        """Device of the trained weights."""
         return next(iter(self.prepared_model.trainable().values())).device
 
     def tensors(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Both groups, sharing memory with what is trained."""
-        names = self._names()
+        """Return both groups by name; the trained parameters share memory with the model."""
+        names = self._parameter_names()
         rest = {f"{_RANDOM}/{device}": state for device, state in get_random_state(self.device).items()}
         for index, entries in self.optimizer.state_dict()["state"].items():
-            for key, value in _flat(entries):
+            for key, value in _flatten(entries):
                 is_number = not isinstance(value, torch.Tensor)
                 rest[f"{_OPTIMIZER}/{names[index]}/{key}{_NUMBER * is_number}"] = torch.tensor(value) if is_number else value
         return {TRAINED: {name: parameter.detach() for name, parameter in self.prepared_model.trainable().items()}, REST: rest}
 
     def restore(self, groups: dict[str, dict[str, torch.Tensor]], progress: Progress) -> None:
-        """Take on what `tensors` and `progress` were."""
+        """Restore the state from what `tensors` returned and the progress at that time."""
         set_weights(self.prepared_model, groups[TRAINED])
-        indices = {name: index for index, name in enumerate(self._names())}
+        indices = {name: index for index, name in enumerate(self._parameter_names())}
         state: dict[int, dict[str, Any]] = {}
         random = {}
         for path, tensor in groups[REST].items():
@@ -91,37 +91,37 @@ class TrainState:
         set_random_state(random)
         self.progress = progress
 
-    def _names(self) -> list[str]:
-        """Names of the trained tensors in the optimizer's own order."""
+    def _parameter_names(self) -> list[str]:
+        """Return the names of the trained tensors in the optimizer's order."""
         names = {id(parameter): name for name, parameter in self.prepared_model.trainable().items()}
         return [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def release(self) -> None:
-        """Drop gradients and the optimizer's state: training is over, and what was committed has it."""
+        """Free gradients and the optimizer's state after training; the checkpoints on disk have it."""
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
 
     def finite(self) -> bool:
-        """Whether every trained number is one."""
+        """Return whether every trained parameter is finite."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.prepared_model.trainable().values())
 
 
-def _flat(entries: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What an optimizer keeps for a tensor. bitsandbytes hides its packed moments in a dict of their own, and takes them
-    back without it."""
+def _flatten(entries: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the optimizer's state of a tensor without nesting. bitsandbytes returns its packed moments in a nested dict but
+    loads them without it."""
     for key, value in entries.items():
-        yield from _flat(value) if isinstance(value, dict) else [(key, value)]
+        yield from _flatten(value) if isinstance(value, dict) else [(key, value)]
 
 
 def set_weights(prepared_model: PreparedModel, weights: dict[str, torch.Tensor]) -> None:
-    """Put saved numbers into what is trained; other names or shapes are a `UserError`."""
+    """Copy saved weights into the trained parameters. Raise `UserError` if names or shapes differ."""
     trained = prepared_model.trainable()
-    strange = {name for name in {*trained, *weights} if _shape(trained.get(name)) != _shape(weights.get(name))}
-    if strange:
-        name = min(strange)
-        what = f"{len(strange)} trained tensors are not those of the checkpoint, for instance {name}: "
+    differing = {name for name in {*trained, *weights} if _shape(trained.get(name)) != _shape(weights.get(name))}
+    if differing:
+        name = min(differing)
+        what = f"{len(differing)} trained tensors are not those of the checkpoint, for instance {name}: "
         what += f"{_shape(weights.get(name)) or 'absent'} → {_shape(trained.get(name)) or 'absent'}"
-        raise UserError(what, fix="begin a new run with another --out", code=ExitCode.MISMATCH)
+        raise UserError(what, fix="start a new run with another --out", code=ExitCode.MISMATCH)
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(weights[name])
@@ -132,7 +132,7 @@ def _shape(tensor: torch.Tensor | None) -> list[int] | None:
 
 
 def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """The state of the generators that dropout on `device` draws from."""
+    """Return the state of the random number generators that dropout on `device` uses."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -142,7 +142,7 @@ def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(states: dict[str, torch.Tensor]) -> None:
-    """Go back to what `random_state` gave."""
+    """Restore what `get_random_state` returned."""
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
@@ -152,17 +152,17 @@ def set_random_state(states: dict[str, torch.Tensor]) -> None:
 
 @contextlib.contextmanager
 def preserving_random_state(device: torch.device) -> Iterator[None]:
-    """Inside, random numbers may be drawn; afterwards it is as if none had been."""
-    kept = get_random_state(device)
+    """Restore the random number generators of `device` at exit."""
+    saved = get_random_state(device)
     try:
         yield
     finally:
-        set_random_state(kept)
+        set_random_state(saved)
 
 
 @contextlib.contextmanager
 def preserving_process_state() -> Iterator[None]:
-    """Restore the number of threads and the random numbers of the process, whatever happens inside."""
+    """Restore the number of threads and the random number generators of the process at exit."""
     threads, cpu = torch.get_num_threads(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:

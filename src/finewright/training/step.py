@@ -1,4 +1,4 @@
-"""One training step: forward, loss, backward, clip; then the update."""
+"""One training step: forward, loss, backward, gradient clipping and the update."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from finewright.tasks.base import Task
 from finewright.training.state import TrainState, get_random_state, preserving_random_state, set_random_state
 
 _TINY = 1e-6
-"""What PyTorch adds to a norm before it divides by it. A smaller norm is not multiplied: by one it would be for nothing."""
+"""What PyTorch adds to a norm before it divides by it. Smaller gradients are not scaled: the factor would be 1."""
 
 
 def train_step(
@@ -31,7 +31,7 @@ def train_step(
     lr: float,
     max_grad_norm: float,
 ) -> StepResult:
-    """One update from all texts of `batches`. A step with a non-finite loss or gradient is not applied."""
+    """Make one update from all texts of `batches`. A step with a non-finite loss or gradient is not applied."""
     result = compute_gradients(prepared_model, batches, task=task, optimizer=optimizer, max_grad_norm=max_grad_norm)
     if result.applied:
         apply_gradients(optimizer, lr=lr)
@@ -46,9 +46,9 @@ def compute_gradients(
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
 ) -> StepResult:
-    """Clipped gradients of all texts of `batches`: the same as if they had been one batch. No weight is changed.
+    """Compute the clipped gradients of all texts of `batches`, as if they were one batch. No weight is changed.
 
-    Each pass is divided by the weight of the whole step, so accumulation does not change the scale of the loss.
+    The loss of each micro-batch is divided by the weight of the whole update, so accumulation does not change its scale.
     """
     optimizer.zero_grad(set_to_none=True)
     total_weight = sum(task.weight(batch.targets) for batch in batches)
@@ -69,106 +69,109 @@ def compute_gradients(
 
 
 def apply_gradients(optimizer: torch.optim.Optimizer, *, lr: float) -> None:
-    """Change the weights by their gradients."""
+    """Update the weights with their gradients."""
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
 
 
-class _TooMuch(Exception):
-    """Memory ran out: what is opened around the work hears that it failed."""
+class _OutOfMemory(Exception):
+    """Memory ran out. It leaves the surrounding context manager as an exception, so that this can clean up."""
 
 
 class UpdateAttempt:
-    """An update from the texts of `passes` (row indices of each forward pass), cut as often as the state says."""
+    """An update from `micro_batches` (row indices of each), split as often as the state says, until it fits into memory."""
 
     def __init__(
         self,
         state: TrainState,
         encoded: EncodedSplit,
         *,
-        passes: Sequence[tuple[int, ...]],
+        micro_batches: Sequence[tuple[int, ...]],
         task: Task,
         lr: float,
         max_grad_norm: float,
     ) -> None:
         self.state, self.encoded, self.task = state, encoded, task
         self.lr, self.max_grad_norm = lr, max_grad_norm
-        self._whole = passes
+        self._unsplit = micro_batches
         self._random = get_random_state(state.device)
 
     @property
     def rows(self) -> list[int]:
         """All rows of the update."""
-        return [row for rows in self._whole for row in rows]
+        return [row for rows in self._unsplit for row in rows]
 
     @property
-    def passes(self) -> tuple[tuple[int, ...], ...]:
-        """Row indices of each forward pass as it is made."""
+    def micro_batches(self) -> tuple[tuple[int, ...], ...]:
+        """Row indices of each micro-batch after splitting."""
         if not self.state.progress.micro_batch_splits:
-            return tuple(self._whole)
-        return packing.split_micro_batches(self._whole, self._lengths, times=self.state.progress.micro_batch_splits)
+            return tuple(self._unsplit)
+        return packing.split_micro_batches(self._unsplit, self._lengths, times=self.state.progress.micro_batch_splits)
 
     @cached_property
     def _lengths(self) -> dict[int, int]:
-        """Tokens of the update's texts as they were first cut."""
+        """Number of tokens of each row of the update, prompt included."""
         return {row: len(self.encoded.ids[row]) + self.state.prepared_model.prompt_tokens for row in self.rows}
 
     def made(self, watched: AbstractContextManager[Any]) -> StepResult | None:
-        """The result, or None when memory ran out before a weight was changed: only random numbers were drawn then.
+        """Return the result, or None if memory ran out before a weight was changed. Then only random numbers were drawn.
 
-        Memory that runs out while weights are changed is a `UserError`: made again, the update would change some of them
-        twice. `watched`: what is opened around the work.
+        Raise `UserError` if memory runs out while weights are changed: a repeated update would change some of them twice.
+        `watched`: context manager around the work.
         """
         device = str(self.state.device)
-        parts = oom.run_or_none(lambda: [packing.collate(self.encoded, rows, device=device) for rows in self.passes])
-        if parts is None:
+        batches = oom.run_or_none(lambda: [packing.collate(self.encoded, rows, device=device) for rows in self.micro_batches])
+        if batches is None:
             return None
         settings: dict[str, Any] = {"task": self.task, "optimizer": self.state.optimizer, "max_grad_norm": self.max_grad_norm}
-        with suppress(_TooMuch), watched:
-            result = oom.run_or_none(partial(compute_gradients, self.state.prepared_model, parts, **settings))
+        with suppress(_OutOfMemory), watched:
+            result = oom.run_or_none(partial(compute_gradients, self.state.prepared_model, batches, **settings))
             if result is None:
-                raise _TooMuch
+                raise _OutOfMemory
             if result.applied:
-                oom.run_or_raise(partial(apply_gradients, self.state.optimizer, lr=self.lr), otherwise=self._broken_off())
+                oom.run_or_raise(
+                    partial(apply_gradients, self.state.optimizer, lr=self.lr), otherwise=self._partial_update_error()
+                )
             return result
         return None
 
-    def _broken_off(self) -> UserError:
-        what = "out of memory while the weights were being changed; nothing of this step is kept"
-        fix = f"free some memory, then `{RESUME}` goes on from the last checkpoint; --set training.optimizer=adamw8bit, or a "
-        fix += "way that trains less (`finewright methods`), needs less in a new run"
+    def _partial_update_error(self) -> UserError:
+        what = "out of memory while the weights were being changed; this step is not saved"
+        fix = f"free some memory, then `{RESUME}` continues from the last checkpoint; --set training.optimizer=adamw8bit, or a "
+        fix += "method that trains fewer parameters (`finewright methods`), needs less in a new run"
         return UserError(what, where=f"step {self.state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
-    def halve(self) -> int:
-        """Get ready to make it again in smaller passes with the same random numbers; their number.
+    def split(self) -> int:
+        """Split the micro-batches for another attempt with the same random numbers. Return their number.
 
-        Raises a `UserError` when every pass is of one text.
+        Raise `UserError` if every micro-batch has one text only.
         """
-        if all(len(rows) == 1 for rows in self.passes):
-            longest = max(len(self.encoded.ids[row]) for rows in self.passes for row in rows)
+        if all(len(rows) == 1 for rows in self.micro_batches):
+            longest = max(len(self.encoded.ids[row]) for rows in self.micro_batches for row in rows)
             raise UserError(
                 f"out of memory with one text at a time, the longest of {longest} tokens",
                 where=f"step {self.state.progress.step + 1}",
-                fix="shorter texts (--set data.max_length=N), a way that trains less (`finewright methods`), or a smaller model",
+                fix="shorter texts (--set data.max_length=N), a method that trains fewer parameters (`finewright methods`), or a "
+                "smaller model",
                 code=ExitCode.OUT_OF_MEMORY,
             )
         self.state.progress.micro_batch_splits += 1
         self.state.optimizer.zero_grad(set_to_none=True)
         set_random_state(self._random)
         oom.release_memory(self.state.device.type)
-        return len(self.passes)
+        return len(self.micro_batches)
 
     def at_fault(self) -> list[int]:
-        """Rows whose loss is no number even when they are scored alone, without dropout."""
+        """Return the rows whose loss is not finite even when they are scored alone, without dropout."""
         prepared_model, device = self.state.prepared_model, str(self.state.device)
         self.state.optimizer.zero_grad(set_to_none=True)
         prepared_model.trainable_module.eval()
-        found = []
+        bad_rows = []
         with torch.no_grad(), preserving_random_state(self.state.device):
             for row in self.rows:
                 batch = packing.collate(self.encoded, [row], device=device)
                 output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
                 if not bool(torch.isfinite(self.task.loss(output, batch.targets))):
-                    found.append(row)
-        return found
+                    bad_rows.append(row)
+        return bad_rows

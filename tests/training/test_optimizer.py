@@ -82,7 +82,7 @@ def trained(kind, *, initialized):
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adamw8bit"])
-def test_state_initialized_the_first_update_is_the_one_it_would_make(kind):
+def test_initialized_state_equals_that_of_the_first_update(kind):
     if kind != "adamw":
         pytest.importorskip("bitsandbytes")
     (weights, state), (lazy_weights, lazy_state) = trained(kind, initialized=True), trained(kind, initialized=False)

@@ -37,10 +37,10 @@ def measure_memory(device: str) -> Iterator[MemoryReading]:
     gc.collect()  # an earlier network freed inside makes the profiler print an error
     with native_libraries_quiet(), _memory_events() as events:
         yield reading
-    held = 0
+    allocated = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        reading.peak_bytes = max(reading.peak_bytes, held)
+        allocated += event.nbytes()
+        reading.peak_bytes = max(reading.peak_bytes, allocated)
 
 
 @contextmanager
@@ -107,11 +107,11 @@ class MemoryMeter:
         self.device = device
         self.peak_bytes = 0
         self.kept_bytes = 0
-        self._held_bytes = 0
+        self._allocated_bytes = 0
 
     def hold(self, trainable_module: Any, optimizer: Any) -> None:
         """Count the module's weights and the optimizer's state from now on."""
-        self._held_bytes = held_bytes(trainable_module, optimizer)
+        self._allocated_bytes = held_bytes(trainable_module, optimizer)
 
     def loaded(self, num_bytes: int) -> None:
         """Record the memory that was allocated while the weights were read. A GPU gets them later, so it is not counted there."""
@@ -122,14 +122,14 @@ class MemoryMeter:
     def update(self, trainable_module: Any, optimizer: Any) -> Iterator[None]:
         """Measure an update, starting after the gradients of the previous one are freed."""
         optimizer.zero_grad(set_to_none=True)  # freed inside, they would be subtracted from the update's peak
-        self._held_bytes = held_bytes(trainable_module, optimizer)
+        self._allocated_bytes = held_bytes(trainable_module, optimizer)
         with self.look():
             yield
-        self._held_bytes = held_bytes(trainable_module, optimizer)
+        self._allocated_bytes = held_bytes(trainable_module, optimizer)
 
     @contextmanager
     def look(self) -> Iterator[None]:
         """Measure work between updates, while weights and the optimizer's state are allocated."""
         with measure_memory(self.device) as reading:
             yield
-        self.peak_bytes = max(self.peak_bytes, self.kept_bytes + self._held_bytes + reading.peak_bytes)
+        self.peak_bytes = max(self.peak_bytes, self.kept_bytes + self._allocated_bytes + reading.peak_bytes)

@@ -19,7 +19,7 @@ from finewright.tasks.base import Task
 from finewright.training.state import TrainState, get_random_state, preserving_random_state, set_random_state
 
 _TINY = 1e-6
-"""What PyTorch adds to a norm before it divides by it. Smaller gradients are not scaled: the factor would be 1."""
+"""What PyTorch adds to a norm before it divides by it. Gradients within the limit are not scaled at all."""
 
 
 def train_step(

@@ -120,7 +120,7 @@ class Here:
     """Stands for the clean process of a run, because forking here would be no clean copy: the one that all tests share."""
 
     def __init__(self, work):
-        self.ask = verify._answer_elsewhere
+        self.ask = verify._answer_in_process
 
     def __call__(self, request):
         self.ask(request)
@@ -168,7 +168,7 @@ def runs(place):
         with signalled(signal.SIGKILL, after=5):
             trained(place, place / "killed")
 
-    assert killer.life(work, seconds=None) is None
+    assert killer.run_session(work, seconds=None) is None
     return RunFolder(place / "whole"), RunFolder(place / "killed")
 
 

@@ -22,7 +22,7 @@ def before(tmp_path):
     """A folder with three commits' history, so that the next save also removes one."""
     root = tmp_path / "before"
     for step in (1, 2):
-        checkpoint.save_checkpoint(root, step=step, groups=groups(step), facts={"note": step})
+        checkpoint.save_checkpoint(root, step=step, groups=groups(step), metadata={"note": step})
     return root
 
 
@@ -145,7 +145,7 @@ def begin_and_commit(place):
     folder.write_json(folder.config, {"request": request})
     folder.append(folder.metrics, {"step": 1})
     sealed = jsonl.digest(folder.metrics)
-    checkpoint.save_checkpoint(folder.checkpoints, step=1, groups=groups(1), facts={"log": sealed})
+    checkpoint.save_checkpoint(folder.checkpoints, step=1, groups=groups(1), metadata={"log": sealed})
     folder.release()
 
 
@@ -162,7 +162,7 @@ def test_the_power_fails_in_a_new_run(tmp_path):
             assert found is not None
             assert folder.config.exists()
         if found is not None:
-            assert jsonl.check(folder.metrics, found.facts["log"]) == ""
+            assert jsonl.check(folder.metrics, found.metadata["log"]) == ""
         shutil.rmtree(tmp_path / "after")
     assert ends > 0
 

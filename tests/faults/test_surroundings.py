@@ -131,13 +131,13 @@ def test_a_folder_that_vanishes_after_the_last_step_leaves_no_half_run(place, tm
 
 
 def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place, tmp_path, monkeypatch):
-    out, honest = tmp_path / "run", pipeline.Job.take_best
+    out, honest = tmp_path / "run", pipeline.RunStages.restore_best
 
     def remove(job):
         honest(job)
         shutil.rmtree(out)
 
-    monkeypatch.setattr(pipeline.Job, "take_best", remove)
+    monkeypatch.setattr(pipeline.RunStages, "restore_best", remove)
     with pytest.raises(UserError, match="the run's folder was removed or replaced"):
         lives.train(place, out, way=WAY, save_steps=3)
     assert not out.exists()
@@ -146,7 +146,7 @@ def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place,
 @pytest.mark.faults
 def test_a_folder_that_is_put_back_goes_on(place, tmp_path, whole):
     out, aside = tmp_path / "run", tmp_path / "aside"
-    with pytest.raises(UserError, match="put it back, then the same command goes on"):
+    with pytest.raises(UserError, match="put it back, then the same command continues"):
         lives.train(place, out, way=WAY, save_steps=3, on_event=after(7, lambda: out.rename(aside)))
     aside.rename(out)
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
@@ -250,7 +250,7 @@ def test_a_terminal_that_is_closed_ends_the_run_after_a_step_that_is_saved(place
     assert step > 0
     said = []
     assert pipeline.resume(out, changes=[f"max_steps={step + 2}"], on_event=said.append).complete
-    assert f"goes on after step {step:,}, from step-{step:08d}" in said
+    assert f"continues after step {step:,}, from step-{step:08d}" in said
 
 
 def test_who_reads_the_output_may_stop_reading(place, tmp_path):
@@ -308,7 +308,7 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
         after(9, lambda: shift.append(shift.pop() - 10 * 365 * 86400))(event)
 
     folder = lives.train(place, out, way=WAY, save_steps=3, on_event=on_event)
-    assert "goes on after step 7, from step-00000007" in said
+    assert "continues after step 7, from step-00000007" in said
     assert lives.made(folder) == whole
     seconds = [json.loads(line)["seconds"] for line in folder.timings.read_text().splitlines()]
     assert seconds == sorted(seconds)
@@ -415,7 +415,7 @@ def test_a_run_that_the_system_killed_for_memory_can_go_on_in_smaller_passes(pla
     out = tmp_path / "run"
     last = after(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
     work = functools.partial(lives.train, place, out, way=WAY, save_steps=2, on_event=last)
-    assert killer.life(lambda: (setattr(memory_meter, "measure_memory", killer.unwatched), work()), seconds=60) is None
+    assert killer.run_session(lambda: (setattr(memory_meter, "measure_memory", killer.unwatched), work()), seconds=60) is None
     honest, passes = training_step.compute_gradients, []
 
     def counted(prepared_model, parts, **options):

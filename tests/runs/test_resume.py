@@ -18,7 +18,7 @@ from finewright.runs import checkpoint, model_card, model_folder, pipeline, veri
 from finewright.runs.folder import RunFolder
 from finewright.training import step as training_step
 from support import lives
-from support.killed import killed_life
+from support.killed import killed_session
 
 WAY = "freeze"  # the quickest
 
@@ -41,12 +41,12 @@ def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
     extra = {"way": way, "gradient_accumulation_steps": 2, "early_stopping_patience": 3, "save_steps": 2}
     expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
     out, said = tmp_path / "cut", []
-    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
+    killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
     assert [path.name for path in sorted((out / "checkpoints").iterdir())][-1] == "step-00000002"
-    killed_life(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
+    killed_session(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
     lives.cut_short(place, out, after=8, **extra)
     folder = lives.train(place, out, on_event=said.append, **extra)
-    assert "goes on after step 8, from step-00000008" in said
+    assert "continues after step 8, from step-00000008" in said
     assert lives.made(folder) == expected
     assert json.loads(folder.result.read_text())["sessions"] == 4
 
@@ -96,7 +96,7 @@ def test_packed_moments_come_back_too(place, tmp_path):
 )
 def test_wherever_it_is_cut_it_ends_the_same(place, tmp_path, monkeypatch, whole, where, name, call):
     extra = {"way": WAY, "save_steps": 3}
-    killed_life(place, tmp_path / "cut", monkeypatch, where, name, call=call, **extra)
+    killed_session(place, tmp_path / "cut", monkeypatch, where, name, call=call, **extra)
     assert lives.made(lives.train(place, tmp_path / "cut", **extra)) == whole
 
 
@@ -229,7 +229,7 @@ def test_when_no_checkpoint_is_left_it_begins_anew_and_says_so(place, tmp_path, 
     for path in out.glob("checkpoints/*/trained.safetensors"):
         path.unlink()
     folder = lives.train(place, out, way=WAY, on_event=said.append)
-    assert "no checkpoint is left that can be used: training begins anew" in said
+    assert "no usable checkpoint is left: training starts from the beginning" in said
     assert any("step-00000005 is not used: trained.safetensors cannot be read" in str(line) for line in said)
     assert lives.made(folder) == whole
 
@@ -414,7 +414,7 @@ def test_a_checkpoint_of_another_run_is_set_aside(place, tmp_path, whole):
     said = []
     folder = lives.train(place, tmp_path / "mine", way=WAY, on_event=said.append)
     assert any("step-00000008 is not used: it is of another run (seed: 1 → 0" in str(line) for line in said)
-    assert "goes on after step 5, from step-00000005" in said
+    assert "continues after step 5, from step-00000005" in said
     assert lives.made(folder) == whole
 
 

@@ -11,7 +11,7 @@ from finewright.inference import scoring
 from finewright.models import kernels
 from finewright.planning import optimizations
 from support import lives
-from support.killed import killed_life
+from support.killed import killed_session
 
 WAYS = {"freeze": {"num_layers": 1}, "lora": {"num_layers": 1}}
 
@@ -39,9 +39,9 @@ def test_states_found_made_anew_or_read_from_a_file_are_the_same(place, tmp_path
     assert chosen(folder)["training.frozen_layer_cache"] == "on"
     assert len(list(cache.cache_folder().glob("trunk/*"))) == 2, "training and validation"
     expected, out = lives.made(folder), tmp_path / "cut"
-    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=5, **extra)  # states found
+    killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=5, **extra)  # states found
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "another store"))
-    killed_life(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)  # made anew
+    killed_session(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)  # made anew
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
     lives.cut_short(place, out, after=14, **extra)  # from a file
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "a third store"))

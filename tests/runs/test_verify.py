@@ -146,11 +146,11 @@ def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_fr
         place = lives.place(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(verify, "_in_new_process", elsewhere)
-            patch.setattr(verify, "_answer_elsewhere", no_room)
+            patch.setattr(verify, "_answer_in_process", no_room)
             with pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught:
                 lives.train(place, tmp_path / "run", max_steps=2)
         assert caught.value.code == ExitCode.OUT_OF_MEMORY
-        assert f"`finewright train --resume {tmp_path / 'run'}` tries the proof again" in caught.value.fix
+        assert f"`finewright train --resume {tmp_path / 'run'}` repeats the verification" in caught.value.fix
         assert left == [(0, [])], "gradients and the optimizer's state are let go before"
         folder = pipeline.resume(tmp_path / "run", on_event=said.append)
     assert folder.complete

@@ -2,7 +2,7 @@
 
     python tests/killer.py KILLS [SEED]
 
-Everything is imported once; each life is a fork that a SIGKILL ends. Prints one JSON object.
+Everything is imported once; each session is a fork that a SIGKILL ends. Prints one JSON object.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ def unwatched(device: str) -> Iterator[memory_meter.MemoryReading]:
     yield memory_meter.MemoryReading()
 
 
-def life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
-    """Exit code of a forked life, None when it was killed after `seconds`."""
+def run_session(work: Callable[[], Any], *, seconds: float | None) -> int | None:
+    """Return the exit code of a forked session, None if it was killed after `seconds`."""
     child = os.fork()
     if child == 0:
         try:
@@ -56,11 +56,13 @@ def life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
     return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def hunted(work: Callable[[], Any], *, instants: Iterable[float], told: dict[str, int], reached: Callable[[], int]) -> int | None:
-    """Exit code of a run's last life, after lives that are killed at these instants; all of it counted in `told`."""
+def run_with_kills(
+    work: Callable[[], Any], *, instants: Iterable[float], told: dict[str, int], reached: Callable[[], int]
+) -> int | None:
+    """Return the exit code of a run's last session, after sessions that are killed at these instants; count them in `told`."""
     before, code = 0, None
     for seconds in itertools.chain(instants, [None]):
-        code = life(work, seconds=seconds)
+        code = run_session(work, seconds=seconds)
         if code is not None:
             break
         step = reached()
@@ -83,15 +85,15 @@ class Torment:
         self.seconds: dict[str, float] = {}
 
     def train(self, out: Path, *, way: str, save_steps: int | None) -> None:
-        """A life of a run with an accumulated update and early stopping."""
+        """One session of a run with an accumulated update and early stopping."""
         lives.train(self.root, out, way=way, save_steps=save_steps, gradient_accumulation_steps=2, early_stopping_patience=3)
 
     def reference(self, way: str) -> None:
-        """What a run of the way comes to when nothing stops it; a fork of it tells how long a life takes."""
+        """Compute the result of an uninterrupted run of a method, and the duration of a session in a fork."""
         whole, again = (RunFolder(self.root / f"{name}-{way}") for name in ("whole", "again"))
         self.train(whole.path, way=way, save_steps=None)
         began = time.monotonic()
-        assert life(lambda: self.train(again.path, way=way, save_steps=1), seconds=None) == 0
+        assert run_session(lambda: self.train(again.path, way=way, save_steps=1), seconds=None) == 0
         self.seconds[way] = time.monotonic() - began
         self.expected[way] = lives.made(whole)
         assert lives.made(again) == self.expected[way]
@@ -100,8 +102,8 @@ class Torment:
         """One run, killed at most so often, then left to finish."""
         folder, told = RunFolder(self.root / "run"), self.told
         work = functools.partial(self.train, folder.path, way=way, save_steps=self.dice.choice([1, 2, 3, None]))
-        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as lives begin
-        code = hunted(work, instants=instants, told=told, reached=lambda: folder.committed_step)
+        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
+        code = run_with_kills(work, instants=instants, told=told, reached=lambda: folder.committed_step)
         told["different"] += code == 0 and lives.made(folder) != self.expected[way]
         shutil.rmtree(folder.path)
 

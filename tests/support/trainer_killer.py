@@ -3,7 +3,7 @@
     python tests/trainer_killer.py KILLS [SEED]
 
 The same tiny model, rows, accumulation, dropout, cadences of saving and way of killing. The Trainer gets full determinism, fixed
-seeds, one thread, two kept checkpoints; a life that finds a checkpoint (`get_last_checkpoint`) goes on by
+seeds, one thread, two kept checkpoints; a session that finds a checkpoint (`get_last_checkpoint`) goes on by
 `resume_from_checkpoint`, as in the example scripts. Only the final weights are compared. Prints one JSON object.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from support import lives
-from support.killer import MOST_KILLS, hunted, life
+from support.killer import MOST_KILLS, run_session, run_with_kills
 
 WAYS = ("lora", "full")
 STEPS, BATCH_ROWS, ACCUMULATION, KEPT = 12, 4, 2, 2
@@ -35,7 +35,7 @@ def network(way: str, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, set_seed
 
-    set_seed(0)  # the head is new: every life must draw the same one
+    set_seed(0)  # the head is new: every session must draw the same one
     made = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     made.config.pad_token_id = 0
     if way == "full":
@@ -54,7 +54,7 @@ def rows(root: Path) -> list[dict[str, Any]]:
 
 
 def train(root: Path, out: Path, *, way: str, save_steps: int) -> None:
-    """One life: from the last checkpoint, if there is one, to the end, then the weights are saved."""
+    """One session: from the last checkpoint, if there is one, to the end, then the weights are saved."""
     import torch
     from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
     from transformers.trainer_utils import get_last_checkpoint
@@ -122,7 +122,7 @@ class Control:
         self.seconds: dict[str, float] = {}
 
     def work(self, out: Path, *, way: str, save_steps: int) -> None:
-        """A life that leaves the reason when it ends by an exception."""
+        """Run a session, which leaves the reason when it ends by an exception."""
         try:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
@@ -134,10 +134,10 @@ class Control:
             raise
 
     def reference(self, way: str) -> None:
-        """What an uninterrupted run comes to, twice, and how long a life takes that saves every step."""
+        """What an uninterrupted run comes to, twice, and the duration of a session that saves every step."""
         for name, save_steps in (("whole", NEVER), ("again", 1)):
             out, began = self.root / f"{name}-{way}", time.monotonic()
-            code = life(functools.partial(self.work, out, way=way, save_steps=save_steps), seconds=None)
+            code = run_session(functools.partial(self.work, out, way=way, save_steps=save_steps), seconds=None)
             assert code == 0, (self.root / "reason.txt").read_text()
             self.seconds[way] = time.monotonic() - began
             assert self.expected.setdefault(way, weights(out)) == weights(out), "the uninterrupted run must repeat itself"
@@ -146,8 +146,8 @@ class Control:
         """One run, killed at most so often, then left to finish."""
         out, told = self.root / "run", self.told
         work = functools.partial(self.work, out, way=way, save_steps=self.dice.choice([1, 2, 3, NEVER]))
-        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as lives begin
-        code = hunted(work, instants=instants, told=told, reached=lambda: committed_step(out))
+        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
+        code = run_with_kills(work, instants=instants, told=told, reached=lambda: committed_step(out))
         told["different"] += code == 0 and weights(out) != self.expected[way]
         if code != 0:
             self.help_on(out, work, way=way)
@@ -161,7 +161,7 @@ class Control:
         code = 1
         while checkpoints(out) and code != 0:
             shutil.rmtree(checkpoints(out)[-1])
-            code = life(work, seconds=None)
+            code = run_session(work, seconds=None)
         self.told["different_after_help"] += code != 0 or weights(out) != self.expected[way]
 
 

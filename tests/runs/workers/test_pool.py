@@ -28,7 +28,7 @@ def single(request, ends):
 def work(workers, requests, *, jobs=1):
     """(how each ended by its id, everything heard)."""
     ends, heard = [], []
-    workers.work([single(request, ends) for request in requests], jobs=jobs, hear=heard.append)
+    workers.work([single(request, ends) for request in requests], jobs=jobs, on_event=heard.append)
     return {end["id"]: end for end in ends}, heard
 
 
@@ -40,7 +40,7 @@ def test_every_fault_is_told_and_takes_nothing_else_down(workers):
     assert ends["surprise"]["message"] == "KeyError: 'surprise'"
     assert ends["kill"]["message"] == "ended by signal 9 (SIGKILL), perhaps because memory ran out"
     assert ends["kill"]["code"] == ExitCode.OUT_OF_MEMORY
-    assert ends["leave"]["message"] == "ended without a word"
+    assert ends["leave"]["message"] == "ended without a message"
     assert ends["say"]["event"] == "done"
     log = workers.log.read_text()
     assert "KeyError: 'surprise'" in log
@@ -70,17 +70,17 @@ def test_as_many_as_asked_for_are_under_way_at_once(workers, tmp_path):
     assert {end["event"] for end in ends.values()} == {"done"}
 
 
-def test_a_lane_goes_on_by_what_came_of_its_last_piece(workers):
+def test_a_sequence_receives_the_outcome_of_its_last_request(workers):
     seen = []
 
-    def lane(name):
+    def sequence(name):
         for number in range(3):
             outcome = yield {"id": f"{name}{number}", "kind": "refuse" if number == 1 else "say"}
             seen.append((outcome["id"], outcome["event"]))
 
-    workers.work([lane("a"), lane("b")], jobs=1, hear=lambda event: None)
+    workers.work([sequence("a"), sequence("b")], jobs=1, on_event=lambda event: None)
     assert [pair for pair in seen if pair[0].startswith("a")] == [("a0", "done"), ("a1", "failed"), ("a2", "done")]
-    assert seen[:2] == [("a0", "done"), ("b0", "done")], "lanes take turns"
+    assert seen[:2] == [("a0", "done"), ("b0", "done")], "sequences take turns"
 
 
 def test_lines_of_many_processes_do_not_mix(workers):
@@ -137,7 +137,7 @@ def gone(pid):
 
 def test_a_server_that_is_gone_is_said_with_its_last_words(tmp_path, monkeypatch):
     workers = WorkerPool(tmp_path / "log.txt", server="no_such_module_here")
-    with pytest.raises(UserError, match=r"the working process ended: .*No module named no_such_module_here"):
+    with pytest.raises(UserError, match=r"the worker process ended: .*No module named no_such_module_here"):
         workers.ask({"id": "a", "kind": "say"})
     workers.close()
 

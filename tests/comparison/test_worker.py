@@ -208,7 +208,7 @@ def other_device(killed):
     [
         (damage, "not readable: "),
         (change, "the run that is here was asked for something else:\n  memory_budget: '3GB' → None"),
-        (other_device, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
+        (other_device, "the run was started with something else:\n  device: 'cuda' → 'cpu'"),
     ],
 )
 def test_a_run_that_cannot_resume_starts_again(place, runs, killed, how, why):

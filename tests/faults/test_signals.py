@@ -17,7 +17,7 @@ from support import lives, signals
 
 OPTIONS = {**lives.OPTIONS, "save_steps": 3, "early_stopping_patience": 3}
 MOST_SIGNALS = 4
-"""A run hears at most so many; then it may finish."""
+"""Most signals that a run gets; then it may finish."""
 
 
 class Life:

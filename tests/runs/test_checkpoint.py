@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest whole one is found, a changed byte is never taken for a checkpoint."""
+"""Checkpoints are saved completely or not at all, the newest intact one is found, and a changed byte is detected."""
 
 import errno
 import json
@@ -139,11 +139,11 @@ def test_names_of_damaged_ones_do_not_collide(tmp_path):
     assert steps(tmp_path) == [".bad-step-00000001", ".bad-step-00000001-2"]
 
 
-def test_a_form_from_the_future_is_refused_not_set_aside(tmp_path, monkeypatch):
+def test_a_newer_schema_is_refused_and_not_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SCHEMA", 2)
     save(tmp_path, 1)
     monkeypatch.setattr(checkpoint, "SCHEMA", 1)
-    with pytest.raises(UserError, match=r"written by a newer Finewright \(form 2, this one reads up to 1\)"):
+    with pytest.raises(UserError, match=r"written by a newer Finewright \(schema 2, known here: 1\)"):
         newest(tmp_path)
     assert steps(tmp_path) == ["step-00000001"]
 

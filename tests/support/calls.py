@@ -28,7 +28,7 @@ def main() -> None:
             checkpoint.save_checkpoint(place / "commits", step=step, groups=saves.groups(step), metadata={"note": step})
         with faulty(saving):
             saves.save(place / "commits")
-    print(json.dumps({"calls_of_a_save": saving.calls, "calls_of_a_life": whole_session.calls}))
+    print(json.dumps({"calls_of_a_save": saving.calls, "calls_of_a_session": whole_session.calls}))
 
 
 if __name__ == "__main__":

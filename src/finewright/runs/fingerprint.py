@@ -81,7 +81,7 @@ def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: 
     """Raise `UserError` with every difference from the run that was started. The schedule is checked elsewhere."""
     found = [*_data_differences(then["data"], now["data"], dataset=dataset), *differences(then, now)]
     if found:
-        what = "the run was begun with something else:\n" + "\n".join(f"  {line}" for line in found[:20])
+        what = "the run was started with something else:\n" + "\n".join(f"  {line}" for line in found[:20])
         fix = "bring it back, or start a new run with another --out"
         raise UserError(what, where=where, fix=fix, code=ExitCode.MISMATCH)
 
@@ -179,4 +179,4 @@ def check_schedule(then: Mapping[str, Any], now: Mapping[str, Any], changes: Seq
     if changed:
         what = "; ".join(f"{name}: {then.get(name)!r} → {now[name]!r}" for name in changed)
         short = " ".join(f"--change {name.removeprefix('training.')}={now[name]}" for name in changed)
-        raise UserError(f"the run was begun with another schedule: {what}", where=where, fix=short, code=ExitCode.MISMATCH)
+        raise UserError(f"the run was started with another schedule: {what}", where=where, fix=short, code=ExitCode.MISMATCH)

@@ -117,7 +117,7 @@ class RunStages:
         """Download the model's weights, now that they are known to fit."""
         before = meta.has_pooler(self.planned.source.path)
         self.source = hub.resolve_model(self.settings.model, progress=self.report_download)
-        if meta.has_pooler(self.source.path) != before:  # only the weights tell whether the pooler is among them
+        if meta.has_pooler(self.source.path) != before:  # only the weights show whether they include the pooler
             self.planned = self._plan_method(self.source, self.method)
         return self.source
 

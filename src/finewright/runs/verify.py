@@ -37,7 +37,7 @@ def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -
     difference = float(np.abs(ours - theirs).max())
     bound = 0.0 if trained.prepared_model.exact_reload else TOLERANCE * max(1.0, float(np.abs(ours).max()))
     if trained.prepared_model.runtime.bfloat16 and not trained.prepared_model.exact_reload:
-        bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds anew
+        bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds again
     if not difference <= bound:
         raise UserError(
             f"scores of the saved model differ by {difference:.2e} from the trained one's (allowed: {bound:.0e})",

@@ -58,7 +58,7 @@ def test_what_it_could_not_do_is_a_fault(kind, message, code):
     twin.close()
 
 
-def test_one_that_is_gone_before_it_is_asked_is_a_fault_too():
+def test_one_that_ended_before_the_request_is_a_fault_too():
     twin = CleanProcess(work)
     os.kill(twin._child, signal.SIGKILL)
     os.waitid(os.P_PID, twin._child, os.WEXITED | os.WNOWAIT)
@@ -68,7 +68,7 @@ def test_one_that_is_gone_before_it_is_asked_is_a_fault_too():
     twin.close()
 
 
-def test_one_that_was_never_asked_ends():
+def test_one_without_a_request_ends():
     twin = CleanProcess(work)
     child = twin._child
     twin.close()

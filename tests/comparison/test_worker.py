@@ -299,7 +299,7 @@ def test_a_run_in_use_is_left_alone(tmp_path, monkeypatch):
             use(RunFolder(run.path))
         assert caught.value.code == ExitCode.MISMATCH
     run.release()
-    assert run.begun
+    assert run.has_checkpoint
 
 
 def test_a_process_that_still_saves_its_step_is_awaited(tmp_path):

@@ -57,30 +57,30 @@ def run_session(work: Callable[[], Any], *, seconds: float | None) -> int | None
 
 
 def run_with_kills(
-    work: Callable[[], Any], *, instants: Iterable[float], told: dict[str, int], reached: Callable[[], int]
+    work: Callable[[], Any], *, instants: Iterable[float], counts: dict[str, int], reached: Callable[[], int]
 ) -> int | None:
-    """Return the exit code of a run's last session, after sessions that are killed at these instants; count them in `told`."""
+    """Return the exit code of a run's last session, after sessions that are killed at these instants; count them in `counts`."""
     before, code = 0, None
     for seconds in itertools.chain(instants, [None]):
         code = run_session(work, seconds=seconds)
         if code is not None:
             break
         step = reached()
-        told["kills"] += 1
-        told["stepped_back"] += step < before
-        told["gone_on" if step else "begun_again"] += 1
+        counts["kills"] += 1
+        counts["stepped_back"] += step < before
+        counts["gone_on" if step else "begun_again"] += 1
         before = step
-    told["runs"] += 1
-    told["lost"] += code != 0
+    counts["runs"] += 1
+    counts["lost"] += code != 0
     return code
 
 
-class Torment:
+class KillExperiment:
     """Kills one run after the other and counts."""
 
     def __init__(self, root: Path, *, seed: int) -> None:
         self.root, self.dice = lives.place(root), random.Random(seed)
-        self.told = dict.fromkeys(("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again"), 0)
+        self.counts = dict.fromkeys(("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again"), 0)
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
 
@@ -100,22 +100,22 @@ class Torment:
 
     def run(self, way: str, *, kills: int) -> None:
         """One run, killed at most so often, then left to finish."""
-        folder, told = RunFolder(self.root / "run"), self.told
+        folder, counts = RunFolder(self.root / "run"), self.counts
         work = functools.partial(self.train, folder.path, way=way, save_steps=self.dice.choice([1, 2, 3, None]))
         instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
-        code = run_with_kills(work, instants=instants, told=told, reached=lambda: folder.committed_step)
-        told["different"] += code == 0 and lives.made(folder) != self.expected[way]
+        code = run_with_kills(work, instants=instants, counts=counts, reached=lambda: folder.committed_step)
+        counts["different"] += code == 0 and lives.made(folder) != self.expected[way]
         shutil.rmtree(folder.path)
 
 
-def torment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
+def run_experiment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
     """Kill runs below `root` until so many kills have hit."""
-    work = Torment(root, seed=seed)
+    work = KillExperiment(root, seed=seed)
     for way in WAYS:
         work.reference(way)
-    while work.told["kills"] < kills:
-        work.run(WAYS[work.told["runs"] % len(WAYS)], kills=min(MOST_KILLS, kills - work.told["kills"]))
-    return work.told
+    while work.counts["kills"] < kills:
+        work.run(WAYS[work.counts["runs"] % len(WAYS)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
+    return work.counts
 
 
 def main() -> None:
@@ -123,8 +123,8 @@ def main() -> None:
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     memory_meter.measure_memory = unwatched
     with tempfile.TemporaryDirectory() as place, lives.quickly():
-        told = torment(Path(place), kills=kills, seed=seed)
-    print(json.dumps({"seed": seed, **told}))
+        counts = run_experiment(Path(place), kills=kills, seed=seed)
+    print(json.dumps({"seed": seed, **counts}))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class Control:
     def __init__(self, root: Path, *, seed: int) -> None:
         self.root, self.dice = lives.place(root), random.Random(seed)
         names = ("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again")
-        self.told = dict.fromkeys((*names, "lost_with_an_older_one", "lost_with_none_older", "different_after_help"), 0)
+        self.counts = dict.fromkeys((*names, "lost_with_an_older_one", "lost_with_none_older", "different_after_help"), 0)
         self.reasons: Counter[str] = Counter()
         self.expected: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
@@ -144,11 +144,11 @@ class Control:
 
     def run(self, way: str, *, kills: int) -> None:
         """One run, killed at most so often, then left to finish."""
-        out, told = self.root / "run", self.told
+        out, counts = self.root / "run", self.counts
         work = functools.partial(self.work, out, way=way, save_steps=self.dice.choice([1, 2, 3, NEVER]))
         instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
-        code = run_with_kills(work, instants=instants, told=told, reached=lambda: committed_step(out))
-        told["different"] += code == 0 and weights(out) != self.expected[way]
+        code = run_with_kills(work, instants=instants, counts=counts, reached=lambda: committed_step(out))
+        counts["different"] += code == 0 and weights(out) != self.expected[way]
         if code != 0:
             self.help_on(out, work, way=way)
         shutil.rmtree(out, ignore_errors=True)
@@ -157,12 +157,12 @@ class Control:
         """What a person could save of a run that does not go on: remove the newest checkpoint by hand, and again."""
         self.reasons[f"{(self.root / 'reason.txt').read_text()}"] += 1
         older = len(checkpoints(out)) > 1
-        self.told["lost_with_an_older_one" if older else "lost_with_none_older"] += 1
+        self.counts["lost_with_an_older_one" if older else "lost_with_none_older"] += 1
         code = 1
         while checkpoints(out) and code != 0:
             shutil.rmtree(checkpoints(out)[-1])
             code = run_session(work, seconds=None)
-        self.told["different_after_help"] += code != 0 or weights(out) != self.expected[way]
+        self.counts["different_after_help"] += code != 0 or weights(out) != self.expected[way]
 
 
 def main() -> None:
@@ -179,10 +179,12 @@ def main() -> None:
         control = Control(Path(place), seed=seed)
         for way in WAYS:
             control.reference(way)
-        while control.told["kills"] < kills:
-            way = WAYS[control.told["runs"] % len(WAYS)]
-            control.run(way, kills=min(MOST_KILLS, kills - control.told["kills"]))
-    print(json.dumps({"seed": seed, **control.told, "transformers": transformers.__version__, "reasons": dict(control.reasons)}))
+        while control.counts["kills"] < kills:
+            way = WAYS[control.counts["runs"] % len(WAYS)]
+            control.run(way, kills=min(MOST_KILLS, kills - control.counts["kills"]))
+    print(
+        json.dumps({"seed": seed, **control.counts, "transformers": transformers.__version__, "reasons": dict(control.reasons)})
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.earlier: RunConfigFile | None = None
-        """config.json of an earlier session of the run that this one continues; None when the run begins."""
+        """config.json of an earlier session of the run that this one continues; None in the first session."""
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.checks = path / "checks.json"
@@ -108,7 +108,7 @@ class RunFolder:
         return max((int(step[1]) for step in steps if step), default=0)
 
     @property
-    def begun(self) -> bool:
+    def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, damaged ones included."""
         return self.committed_step > 0 or any(self.checkpoints.glob(".bad-step-*"))
 
@@ -229,7 +229,7 @@ def _make_and_lock(folder: RunFolder) -> None:
 
 def _resume_or_clear(folder: RunFolder, differences: Callable[[RequestRecord], list[str]]) -> None:
     """Set `earlier` if a locked folder holds a run with the same request; clear it if nothing was started."""
-    if not folder.complete and not folder.begun:
+    if not folder.complete and not folder.has_checkpoint:
         folder.clear()
         return
     earlier = schema.read(RunConfigFile, folder.config)

@@ -58,14 +58,14 @@ class Stopwatch:
         from finewright.runs import checkpoint_manager, folder, session
         from finewright.training import loop, step
 
-        heard = session.Session.hear
+        heard = session.Session.handle_event
 
         def hear(self_: Any, event: Any) -> None:
             self.event = event
             heard(self_, event)
 
         with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.object(session.Session, "hear", hear))
+            stack.enter_context(mock.patch.object(session.Session, "handle_event", hear))
             for where, name, label in (
                 (step.UpdateAttempt, "made", "updates"),
                 (step.UpdateAttempt, "__init__", "per_step"),

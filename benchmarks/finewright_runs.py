@@ -30,16 +30,16 @@ def read_lines(path: Path) -> list[dict]:
 @contextlib.contextmanager
 def clock() -> Iterator[list[float]]:
     """Inside, the list gets the process's CPU-seconds when training begins, frozen blocks included."""
-    from finewright.runs.stages import Job
+    from finewright.runs.stages import RunStages
 
     began: list[float] = []
-    fill = Job.fill
+    fill = RunStages.build_frozen_cache
 
-    def timed(job: Job, splits: Any) -> None:
+    def timed(job: RunStages, splits: Any) -> None:
         began.append(time.process_time())
         fill(job, splits)
 
-    with mock.patch.object(Job, "fill", timed):
+    with mock.patch.object(RunStages, "build_frozen_cache", timed):
         yield began
 
 

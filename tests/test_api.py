@@ -59,7 +59,7 @@ def test_a_model_folder_that_is_not_what_was_proven_does_not_predict(run, tmp_pa
     path.unlink()
     if damage == "flipped":
         path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{path.name}: missing, or not what was saved and proven") as caught:
+    with pytest.raises(UserError, match=rf"{path.name}: missing, or not what was saved and verified") as caught:
         finewright.predict(tmp_path / "run", ["where is my parcel?"])
     assert caught.value.code == ExitCode.MISMATCH
 

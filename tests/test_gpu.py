@@ -21,7 +21,7 @@ def test_a_run_that_is_cut_goes_on(tmp_path, way):
         lives.cut_short(place, tmp_path / "cut", after=5, way=way)
         before = (tmp_path / "cut" / "metrics.jsonl").read_bytes()
         folder = pipeline.resume(tmp_path / "cut", on_event=said.append)
-    assert "goes on after step 5, from step-00000005" in said
+    assert "continues after step 5, from step-00000005" in said
     assert folder.metrics.read_bytes().startswith(before)
     losses = [[line["loss"] for line in one.read_lines(one.metrics) if "loss" in line] for one in (whole, folder)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)

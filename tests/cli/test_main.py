@@ -221,7 +221,7 @@ def test_a_signal_stops_with_its_exit_code_and_a_message(place, tmp_path, number
     if number == signal.SIGTERM:
         code, out, err = call(*shlex.split(command)[1:], "--change", f"max_steps={step + 3}", "--json")
         assert (code, json.loads(out)["steps"], json.loads(out)["sessions"]) == (0, step + 3, 2)
-        assert f"goes on after step {step:,}, from step-{step:08d}" in err
+        assert f"continues after step {step:,}, from step-{step:08d}" in err
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class Here:
     """Stands for the clean process of a run, because forking here would be no clean copy: the one that all tests share."""
 
     def __init__(self, work):
-        self.ask = verify._answer_elsewhere
+        self.ask = verify._answer_in_process
 
     def __call__(self, request):
         self.ask(request)
@@ -168,7 +168,7 @@ def runs(place):
         with signalled(signal.SIGKILL, after=5):
             trained(place, place / "killed")
 
-    assert killer.life(work, seconds=None) is None
+    assert killer.run_session(work, seconds=None) is None
     return RunFolder(place / "whole"), RunFolder(place / "killed")
 
 
@@ -208,7 +208,7 @@ def other_device(killed):
     [
         (damage, "not readable: "),
         (change, "the run that is here was asked for something else:\n  memory_budget: '3GB' → None"),
-        (other_device, "the run was begun with something else:\n  device: 'cuda' → 'cpu'"),
+        (other_device, "the run was started with something else:\n  device: 'cuda' → 'cpu'"),
     ],
 )
 def test_a_run_that_cannot_resume_starts_again(place, runs, killed, how, why):
@@ -299,7 +299,7 @@ def test_a_run_in_use_is_left_alone(tmp_path, monkeypatch):
             use(RunFolder(run.path))
         assert caught.value.code == ExitCode.MISMATCH
     run.release()
-    assert run.begun
+    assert run.has_checkpoint
 
 
 def test_a_process_that_still_saves_its_step_is_awaited(tmp_path):

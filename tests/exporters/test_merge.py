@@ -189,7 +189,7 @@ def test_an_adapter_with_a_flipped_bit_is_not_merged(place):
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"adapter_model\.safetensors: missing, or not what was saved and proven"):
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors: missing, or not what was saved and verified"):
         merge.export_merged(run)
 
 

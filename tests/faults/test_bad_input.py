@@ -10,13 +10,13 @@ from finewright.data import checks
 from finewright.data import dataset as dataset_module
 from support import badinputs
 
-KNOBS = DataConfig()
+OPTIONS = DataConfig()
 MOST_LINES = 25
 
 
 def read(path):
     """What `train` does with data before anything else."""
-    dataset = dataset_module.read_dataset(path, options=KNOBS)
+    dataset = dataset_module.read_dataset(path, options=OPTIONS)
     checks.raise_on_errors(checks.check_dataset(dataset))
 
 

@@ -1,4 +1,4 @@
-"""A save that is killed, refused or out of room at every single call to the system: the commit before it is never lost."""
+"""A save that is killed, refused or out of disk space at every single system call: the checkpoint before is never lost."""
 
 import errno
 import itertools
@@ -22,7 +22,7 @@ def before(tmp_path):
     """A folder with three commits' history, so that the next save also removes one."""
     root = tmp_path / "before"
     for step in (1, 2):
-        checkpoint.save_checkpoint(root, step=step, groups=groups(step), facts={"note": step})
+        checkpoint.save_checkpoint(root, step=step, groups=groups(step), metadata={"note": step})
     return root
 
 
@@ -39,7 +39,7 @@ def attempt(before, root, fault):
 
 
 def require_nothing_lost(before, root):
-    """The newest commit is the third, whole, or the second, as it was; then the third can be saved and is the newest."""
+    """The newest checkpoint is the third, complete, or the second, as it was; then the third can be saved and is the newest."""
     found = checkpoint.load_latest(root, notify=pytest.fail)
     assert found is not None
     assert found.step in (2, 3)
@@ -112,7 +112,7 @@ def test_a_failed_sync_is_not_tried_again(tmp_path, before):
 
 
 def newest_after(recorder, root):
-    """(number of calls made, newest commit that is found and whole) for every state that a cut of power may leave."""
+    """Yield (number of calls made, newest intact checkpoint) for every state that a power cut may leave."""
     for at, files in recorder.states():
         power.put(files, root)
         newest = checkpoint.load_latest(root, notify=lambda text: None)
@@ -139,18 +139,18 @@ def test_the_power_fails_at_every_call_of_a_save(tmp_path, before):
 
 
 def begin_and_commit(place):
-    """A run from its very folder on: its order, a line of its log, a commit that knows how long the log was."""
+    """A run from its new folder on: its request, a line of its log, a checkpoint with the length of the log."""
     folder = run_folder.create_run(out=place / "runs" / "mine", name="")
     request = {"source": "t.csv", "test": None, "settings": {}, "method": "lora", "method_options": {}}
     folder.write_json(folder.config, {"request": request})
     folder.append(folder.metrics, {"step": 1})
     sealed = jsonl.digest(folder.metrics)
-    checkpoint.save_checkpoint(folder.checkpoints, step=1, groups=groups(1), facts={"log": sealed})
+    checkpoint.save_checkpoint(folder.checkpoints, step=1, groups=groups(1), metadata={"log": sealed})
     folder.release()
 
 
 def test_the_power_fails_in_a_new_run(tmp_path):
-    """What was committed is found by way of all the folders above it, and the log is not shorter than the commit says."""
+    """The checkpoint is found through all the folders above it, and the log is not shorter than the checkpoint says."""
     (tmp_path / "before").mkdir()
     recorder, ends = recorded(tmp_path / "before", power.Recorder(tmp_path / "before"), begin_and_commit), 0
     for at, files in recorder.states():
@@ -162,7 +162,7 @@ def test_the_power_fails_in_a_new_run(tmp_path):
             assert found is not None
             assert folder.config.exists()
         if found is not None:
-            assert jsonl.check(folder.metrics, found.facts["log"]) == ""
+            assert jsonl.check(folder.metrics, found.metadata["log"]) == ""
         shutil.rmtree(tmp_path / "after")
     assert ends > 0
 

@@ -1,4 +1,4 @@
-"""Runs that a SIGKILL ends at random instants finish in the next lives, bit for bit as if nothing had happened."""
+"""Runs that a SIGKILL ends at random instants finish in later sessions, bit for bit like uninterrupted ones."""
 
 import json
 import os

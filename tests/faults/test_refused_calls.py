@@ -1,4 +1,4 @@
-"""A whole life on a disk that dies or refuses at one of its calls: the next life ends as if nothing had happened."""
+"""A whole session on a disk that fails at one of its calls: the next session ends like an uninterrupted run."""
 
 import errno
 import shutil
@@ -27,7 +27,7 @@ def whole(place):
 
 
 def require_same_after(place, out, fault, *, expected):
-    """What the first life was ended by; the second one, on a good disk, must come to what is expected."""
+    """Return what ended the first session; the second one, on a good disk, must come to the expected result."""
     shutil.rmtree(out, ignore_errors=True)
     ended = None
     with faulty(fault):
@@ -59,17 +59,17 @@ def refused(place, tmp_path, whole, *, parts, for_ever):
             assert (ended.code, "No space left on device" in ended.what) in ((ExitCode.DISK, True), (ExitCode.USAGE, True)), at
 
 
-def test_killed_at_some_calls_of_a_life(place, tmp_path, whole):
+def test_killed_at_some_calls_of_a_session(place, tmp_path, whole):
     killed(place, tmp_path, whole, parts=2)
 
 
-def test_out_of_room_from_some_call_on(place, tmp_path, whole):
+def test_out_of_disk_space_from_some_call_on(place, tmp_path, whole):
     refused(place, tmp_path, whole, parts=2, for_ever=True)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-def test_killed_at_many_calls_of_a_life(place, tmp_path, whole):
+def test_killed_at_many_calls_of_a_session(place, tmp_path, whole):
     killed(place, tmp_path, whole, parts=60)
 
 

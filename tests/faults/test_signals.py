@@ -15,9 +15,9 @@ import pytest
 from finewright.runs.folder import RunFolder
 from support import lives, signals
 
-KNOBS = {**lives.KNOBS, "save_steps": 3, "early_stopping_patience": 3}
+OPTIONS = {**lives.OPTIONS, "save_steps": 3, "early_stopping_patience": 3}
 MOST_SIGNALS = 4
-"""A run hears at most so many; then it may finish."""
+"""Most signals that a run gets; then it may finish."""
 
 
 class Life:
@@ -25,7 +25,7 @@ class Life:
 
     def __init__(self, root: Path, out: Path, *, terminal: bool) -> None:
         words = ["train", root / "tickets.csv", "--model", root / "gpt2", "--method", "lora", "--out", out, "--json"]
-        options = [word for name, value in KNOBS.items() for word in ("--set", f"train.{name}={value}")]
+        options = [word for name, value in OPTIONS.items() for word in ("--set", f"train.{name}={value}")]
         self.parts: list[bytes] = []
         self.ours, theirs = pty.openpty() if terminal else os.pipe()
         command = [sys.executable, "-m", "finewright", *map(str, words), *options]

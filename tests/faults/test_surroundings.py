@@ -1,4 +1,4 @@
-"""What happens around a run: its folder goes away, the terminal closes, the clock jumps, names are odd, there is no home."""
+"""The environment of a run changes: its folder is removed, the terminal closes, the clock jumps, names are odd, no home."""
 
 import errno
 import fcntl
@@ -131,29 +131,29 @@ def test_a_folder_that_vanishes_after_the_last_step_leaves_no_half_run(place, tm
 
 
 def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place, tmp_path, monkeypatch):
-    out, honest = tmp_path / "run", pipeline.Job.take_best
+    out, honest = tmp_path / "run", pipeline.RunStages.restore_best
 
     def remove(job):
         honest(job)
         shutil.rmtree(out)
 
-    monkeypatch.setattr(pipeline.Job, "take_best", remove)
+    monkeypatch.setattr(pipeline.RunStages, "restore_best", remove)
     with pytest.raises(UserError, match="the run's folder was removed or replaced"):
         lives.train(place, out, way=WAY, save_steps=3)
     assert not out.exists()
 
 
 @pytest.mark.faults
-def test_a_folder_that_is_put_back_goes_on(place, tmp_path, whole):
+def test_a_folder_that_is_put_back_continues(place, tmp_path, whole):
     out, aside = tmp_path / "run", tmp_path / "aside"
-    with pytest.raises(UserError, match="put it back, then the same command goes on"):
+    with pytest.raises(UserError, match="put it back, then the same command continues"):
         lives.train(place, out, way=WAY, save_steps=3, on_event=after(7, lambda: out.rename(aside)))
     aside.rename(out)
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
 
 
-def test_a_disk_that_turns_read_only_is_one_message_and_the_run_goes_on_later(place, tmp_path, whole, capsys):
-    """By the program's own way to say it; the system answers every change with EROFS from step 5 on."""
+def test_a_disk_that_turns_read_only_is_one_message_and_the_run_continues_later(place, tmp_path, whole, capsys):
+    """With the program's own message; the system answers every change with EROFS from step 5 on."""
     broken = []
 
     def refuse(name, args):
@@ -174,7 +174,7 @@ def test_a_disk_that_turns_read_only_is_one_message_and_the_run_goes_on_later(pl
 # P2
 
 
-def test_a_run_that_is_killed_after_every_checkpoint_needs_one_life_more_than_it_has_checkpoints(
+def test_a_run_that_is_killed_after_every_checkpoint_needs_one_session_more_than_it_has_checkpoints(
     place, tmp_path, monkeypatch, whole
 ):
     honest, out, steps = checkpoint.save_checkpoint, tmp_path / "run", [0]
@@ -197,7 +197,7 @@ def test_a_run_that_is_killed_after_every_checkpoint_needs_one_life_more_than_it
 
 
 def test_a_step_that_lasts_longer_than_a_supervisor_waits_is_dropped(place, tmp_path, monkeypatch):
-    """The program itself, asked to end in the middle of a pass that would take ten minutes."""
+    """The program itself, stopped in the middle of a micro-batch that would take ten minutes."""
     out, told, honest, calls = tmp_path / "run", tmp_path / "told", torch.Tensor.backward, []
 
     def endless(tensor, *args, **more):
@@ -250,11 +250,11 @@ def test_a_terminal_that_is_closed_ends_the_run_after_a_step_that_is_saved(place
     assert step > 0
     said = []
     assert pipeline.resume(out, changes=[f"max_steps={step + 2}"], on_event=said.append).complete
-    assert f"goes on after step {step:,}, from step-{step:08d}" in said
+    assert f"continues after step {step:,}, from step-{step:08d}" in said
 
 
 def test_who_reads_the_output_may_stop_reading(place, tmp_path):
-    """As in `finewright train … 2>&1 | head -1`: the run goes on unseen to its end."""
+    """As in `finewright train … 2>&1 | head -1`: the run continues unseen to its end."""
     out = tmp_path / "run"
     reads, writes = os.pipe()
 
@@ -272,7 +272,7 @@ def test_who_reads_the_output_may_stop_reading(place, tmp_path):
     assert RunFolder(out).complete
 
 
-def test_who_reads_the_errors_may_stop_reading_and_the_object_still_comes_whole(place, tmp_path):
+def test_who_reads_the_errors_may_stop_reading_and_the_object_is_still_complete(place, tmp_path):
     out, told = tmp_path / "run", tmp_path / "told.json"
     reads, writes = os.pipe()
 
@@ -294,7 +294,7 @@ def test_who_reads_the_errors_may_stop_reading_and_the_object_still_comes_whole(
 
 
 def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole):
-    """Ten years back in the middle of a life, and checkpoints whose times say the opposite of their steps."""
+    """Ten years back in the middle of a session, and checkpoints whose times say the opposite of their steps."""
     out, honest, shift = tmp_path / "run", time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: honest() + shift[0])
     lives.cut_short(place, out, after=7, way=WAY, save_steps=3)
@@ -308,7 +308,7 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
         after(9, lambda: shift.append(shift.pop() - 10 * 365 * 86400))(event)
 
     folder = lives.train(place, out, way=WAY, save_steps=3, on_event=on_event)
-    assert "goes on after step 7, from step-00000007" in said
+    assert "continues after step 7, from step-00000007" in said
     assert lives.made(folder) == whole
     seconds = [json.loads(line)["seconds"] for line in folder.timings.read_text().splitlines()]
     assert seconds == sorted(seconds)
@@ -323,13 +323,13 @@ def goes_on_in(place, folder, name, whole):
     assert lives.made(pipeline.resume(folder / name)) == whole
 
 
-def test_a_folder_of_an_odd_name_goes_on(place, tmp_path, whole):
+def test_a_folder_of_an_odd_name_continues(place, tmp_path, whole):
     goes_on_in(place, tmp_path, "- ö日🧵 'a\"b` %s {x} $HOME;&*?\n[bold]" + "x" * 150, whole)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", ODD)
-def test_every_odd_name_goes_on(place, tmp_path, whole, name):
+def test_every_odd_name_continues(place, tmp_path, whole, name):
     goes_on_in(place, tmp_path, name, whole)
 
 
@@ -368,7 +368,7 @@ def test_without_a_home_or_a_cache_that_can_be_written(place, tmp_path, monkeypa
     assert lives.made(lives.train(place, tmp_path / "run", way=WAY, save_steps=3)) == whole
 
 
-def test_without_file_descriptors_it_ends_with_a_message_and_goes_on_later(place, tmp_path, whole):
+def test_without_file_descriptors_it_ends_with_a_message_and_continues_later(place, tmp_path, whole):
     out, told = tmp_path / "run", tmp_path / "told.json"
 
     def exhaust():
@@ -392,7 +392,7 @@ def test_without_file_descriptors_it_ends_with_a_message_and_goes_on_later(place
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
 
 
-def test_a_run_that_is_paused_keeps_its_folder_and_goes_on(place, tmp_path, whole):
+def test_a_run_that_is_paused_keeps_its_folder_and_continues(place, tmp_path, whole):
     out = tmp_path / "run"
 
     def work():
@@ -410,12 +410,12 @@ def test_a_run_that_is_paused_keeps_its_folder_and_goes_on(place, tmp_path, whol
     assert lives.made(RunFolder(out)) == whole
 
 
-def test_a_run_that_the_system_killed_for_memory_can_go_on_in_smaller_passes(place, tmp_path, monkeypatch):
-    """A kill does not say why it came, so this is asked for: by itself it would change what a killed run comes to."""
+def test_a_run_that_the_system_killed_for_memory_can_continue_in_smaller_micro_batches(place, tmp_path, monkeypatch):
+    """A kill does not say its reason, so this must be requested: by itself it would change the result of a killed run."""
     out = tmp_path / "run"
     last = after(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
     work = functools.partial(lives.train, place, out, way=WAY, save_steps=2, on_event=last)
-    assert killer.life(lambda: (setattr(memory_meter, "measure_memory", killer.unwatched), work()), seconds=60) is None
+    assert killer.run_session(lambda: (setattr(memory_meter, "measure_memory", killer.unwatched), work()), seconds=60) is None
     honest, passes = training_step.compute_gradients, []
 
     def counted(prepared_model, parts, **options):

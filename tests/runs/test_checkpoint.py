@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, the newest whole one is found, a changed byte is never taken for a checkpoint."""
+"""Checkpoints are saved completely or not at all, the newest intact one is found, and a changed byte is detected."""
 
 import errno
 import json
@@ -17,8 +17,8 @@ STATE = {"moments": torch.zeros(0), "step": torch.tensor(4.0), "random": torch.a
 GROUPS = {"trained": WEIGHTS, "state": STATE}
 
 
-def save(root, step, **facts):
-    return checkpoint.save_checkpoint(root, step=step, groups=GROUPS, facts={"note": "x", **facts})
+def save(root, step, **metadata):
+    return checkpoint.save_checkpoint(root, step=step, groups=GROUPS, metadata={"note": "x", **metadata})
 
 
 def steps(root):
@@ -34,7 +34,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     saved = save(tmp_path, 3, accuracy=0.5)
     assert saved.path.name == "step-00000003"
     found, said = newest(tmp_path)
-    assert (found.step, found.facts, said) == (3, {"note": "x", "accuracy": 0.5}, [])
+    assert (found.step, found.metadata, said) == (3, {"note": "x", "accuracy": 0.5}, [])
     for group, tensors in GROUPS.items():
         loaded = found.tensors(group)
         assert loaded.keys() == tensors.keys()
@@ -55,7 +55,9 @@ def test_two_stay_and_older_ones_go_by_step_not_by_time(tmp_path):
 
 def test_a_group_is_carried_over_from_an_earlier_one(tmp_path):
     first = save(tmp_path, 1)
-    second = checkpoint.save_checkpoint(tmp_path, step=2, groups={"trained": {}}, facts={}, carried={"best": (first, "trained")})
+    second = checkpoint.save_checkpoint(
+        tmp_path, step=2, groups={"trained": {}}, metadata={}, carried={"best": (first, "trained")}
+    )
     shutil.rmtree(first.path)
     assert torch.equal(second.tensors("best")["a"], WEIGHTS["a"])
     assert second.has("best")
@@ -66,7 +68,7 @@ def test_damage_is_not_carried_over(tmp_path):
     first = save(tmp_path, 1)
     flip(first.path / "trained.safetensors", 100)
     with pytest.raises(UserError, match=r"trained\.safetensors: the file is not what was saved"):
-        checkpoint.save_checkpoint(tmp_path, step=2, groups={}, facts={}, carried={"best": (first, "trained")})
+        checkpoint.save_checkpoint(tmp_path, step=2, groups={}, metadata={}, carried={"best": (first, "trained")})
     assert steps(tmp_path) == ["step-00000001"]
 
 
@@ -114,7 +116,7 @@ def test_three_hundred_damages_are_all_found_and_named(tmp_path):
 def test_a_file_of_another_commit_is_found(tmp_path, name):
     save(tmp_path, 1)
     checkpoint.save_checkpoint(
-        tmp_path, step=2, groups={"trained": {"a": torch.ones(2, 3)}, "state": STATE | {"step": torch.ones(1)}}, facts={}
+        tmp_path, step=2, groups={"trained": {"a": torch.ones(2, 3)}, "state": STATE | {"step": torch.ones(1)}}, metadata={}
     )
     shutil.copy(tmp_path / "step-00000001" / name, tmp_path / "step-00000002" / name)
     found, said = newest(tmp_path)
@@ -124,7 +126,7 @@ def test_a_file_of_another_commit_is_found(tmp_path, name):
 def test_what_the_caller_refuses_is_set_aside_too(tmp_path):
     save(tmp_path, 1, run="mine")
     save(tmp_path, 2, run="yours")
-    found, said = newest(tmp_path, fault_of=lambda facts: "" if facts["run"] == "mine" else "it is of another run")
+    found, said = newest(tmp_path, fault_of=lambda metadata: "" if metadata["run"] == "mine" else "it is of another run")
     assert found.step == 1
     assert said == ["checkpoint step-00000002 is not used: it is of another run (kept as .bad-step-00000002)"]
 
@@ -137,11 +139,11 @@ def test_names_of_damaged_ones_do_not_collide(tmp_path):
     assert steps(tmp_path) == [".bad-step-00000001", ".bad-step-00000001-2"]
 
 
-def test_a_form_from_the_future_is_refused_not_set_aside(tmp_path, monkeypatch):
+def test_a_newer_schema_is_refused_and_not_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SCHEMA", 2)
     save(tmp_path, 1)
     monkeypatch.setattr(checkpoint, "SCHEMA", 1)
-    with pytest.raises(UserError, match=r"written by a newer Finewright \(form 2, this one reads up to 1\)"):
+    with pytest.raises(UserError, match=r"written by a newer Finewright \(schema 2, known here: 1\)"):
         newest(tmp_path)
     assert steps(tmp_path) == ["step-00000001"]
 
@@ -156,7 +158,7 @@ def test_drafts_are_swept(tmp_path):
 
 def test_nothing_there_is_nothing(tmp_path):
     assert newest(tmp_path / "none") == (None, [])
-    assert not checkpoint.any_begun(tmp_path / "none")
+    assert not checkpoint.has_any(tmp_path / "none")
 
 
 def test_a_full_disk_keeps_the_older_one_and_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""When the state is committed, and what is never committed."""
+"""When the state is saved, and what is never saved."""
 
 import math
 from types import SimpleNamespace
@@ -24,28 +24,28 @@ def folder(tmp_path):
     made.release()
 
 
-def kept(folder, *, every_steps=None, clock=lambda: 0.0, facts=None):
+def build_manager(folder, *, every_steps=None, clock=lambda: 0.0, fingerprint=None):
     prepared_model = tiny.prepared_model("gpt2")
     state = TrainState(prepared_model, optimizer.build_optimizer(prepared_model, lr=1e-3, weight_decay=0.0))
-    return CheckpointManager(folder, state, facts=facts or RUN, environment={}, every_steps=every_steps, clock=clock)
+    return CheckpointManager(folder, state, fingerprint=fingerprint or RUN, environment={}, every_steps=every_steps, clock=clock)
 
 
 def test_by_steps(folder):
-    one = kept(folder, every_steps=3)
+    one = build_manager(folder, every_steps=3)
     one.state.progress.step = 3
-    assert one.due()
+    assert one.is_due()
     one.state.progress.step = 4
-    assert not one.due()
+    assert not one.is_due()
 
 
 def test_by_time_and_never_more_than_its_share(folder, monkeypatch):
     now = SimpleNamespace(seconds=0.0)
-    one = kept(folder, clock=lambda: now.seconds)
+    one = build_manager(folder, clock=lambda: now.seconds)
     one.state.progress.step = 1
     now.seconds = checkpoint_manager.LEAST_SECONDS - 1
-    assert not one.due()
+    assert not one.is_due()
     now.seconds = checkpoint_manager.LEAST_SECONDS
-    assert one.due()
+    assert one.is_due()
     honest = checkpoint.save_checkpoint
 
     def slow(*args, **options):
@@ -56,14 +56,14 @@ def test_by_time_and_never_more_than_its_share(folder, monkeypatch):
     one.commit()
     far = math.ceil(10 / checkpoint_manager.MOST_SHARE)
     now.seconds += far - 1
-    assert not one.due()
+    assert not one.is_due()
     now.seconds += 1
-    assert one.due()
+    assert one.is_due()
     assert (one.saving_seconds, one.seconds) == (10, checkpoint_manager.LEAST_SECONDS + 10 + far)
 
 
 def test_the_same_step_is_saved_once(folder):
-    one = kept(folder)
+    one = build_manager(folder)
     one.state.progress.step = 1
     one.commit()
     before = (folder.checkpoints / "step-00000001" / "MANIFEST.json").stat().st_mtime_ns
@@ -72,7 +72,7 @@ def test_the_same_step_is_saved_once(folder):
 
 
 def test_the_best_weights_go_along(folder):
-    one = kept(folder)
+    one = build_manager(folder)
     name, parameter = next(iter(one.state.prepared_model.trainable().items()))
     progress = one.state.progress
     for step in range(1, 6):
@@ -81,43 +81,43 @@ def test_the_best_weights_go_along(folder):
         if step == 2:
             progress.best = Best(2, 0.1, {"accuracy": 1.0, "loss": 0.0})
         one.commit()
-    other = kept(folder)
+    other = build_manager(folder)
     assert other.restore(notify=lambda sentence: None)
     assert torch.equal(dict(other.state.prepared_model.trainable())[name], torch.full_like(parameter, 5.0))
-    assert other.take_best() == 2
+    assert other.restore_best() == 2
     assert torch.equal(dict(other.state.prepared_model.trainable())[name], torch.full_like(parameter, 2.0))
-    assert other.lives == 2
+    assert other.num_sessions == 2
 
 
-def test_numbers_that_are_none_are_never_saved(folder):
-    one = kept(folder)
+def test_weights_that_are_not_finite_are_never_saved(folder):
+    one = build_manager(folder)
     one.state.progress.step = 1
     next(iter(one.state.prepared_model.trainable().values())).data[0, 0] = float("nan")
-    with pytest.raises(UserError, match="after step 1 trained weights are no numbers; they are not saved") as caught:
+    with pytest.raises(UserError, match="after step 1 trained weights are not finite; they are not saved") as caught:
         one.commit()
     assert caught.value.code == ExitCode.NON_FINITE
     assert not folder.checkpoints.exists()
 
 
-def test_a_commit_of_another_run_is_never_used(folder):
-    one = kept(folder, facts=RUN | {"labels": ["b"]})
+def test_a_checkpoint_of_another_run_is_never_used(folder):
+    one = build_manager(folder, fingerprint=RUN | {"labels": ["b"]})
     one.state.progress.step = 1
     one.commit()
     said = []
-    assert not kept(folder).restore(notify=said.append)
+    assert not build_manager(folder).restore(notify=said.append)
     assert "step-00000001 is not used: it is of another run (labels: −'b', +'a')" in said[0]
 
 
 def test_a_disk_too_small_is_refused_before_the_first_step(folder, monkeypatch):
     monkeypatch.setattr(type(folder), "free_bytes", lambda self: 1000)
     with pytest.raises(UserError, match=r"checkpoints and result take up to \d+ MB, 0 MB are free") as caught:
-        kept(folder).require_room(result_bytes=0)
+        build_manager(folder).check_disk_space(result_bytes=0)
     assert caught.value.code == ExitCode.DISK
 
 
-def test_the_result_wants_room_too(folder, monkeypatch):
-    """A way that trains little may still leave a whole model."""
+def test_the_result_needs_disk_space_too(folder, monkeypatch):
+    """A method that trains little may still leave a whole model."""
     monkeypatch.setattr(type(folder), "free_bytes", lambda self: 10**9)
-    kept(folder).require_room(result_bytes=5 * 10**8)
+    build_manager(folder).check_disk_space(result_bytes=5 * 10**8)
     with pytest.raises(UserError, match=r"take up to 2,0\d\d MB"):
-        kept(folder).require_room(result_bytes=2 * 10**9)
+        build_manager(folder).check_disk_space(result_bytes=2 * 10**9)

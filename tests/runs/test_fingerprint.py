@@ -21,7 +21,7 @@ from support import tiny
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    root = tmp_path_factory.mktemp("facts")
+    root = tmp_path_factory.mktemp("fingerprint")
     tiny.folder(root / "gpt2")
     tiny.tickets(root / "tickets.csv")
     return root
@@ -135,7 +135,7 @@ def test_another_schedule_wants_an_explanation():
 
 
 def test_a_knob_that_there_was_not_then_had_its_default(place):
-    """The next release brings a knob: a run of before goes on, unless the knob is asked to be something else."""
+    """The next release brings an option: an older run continues, unless the option is set to something else."""
     now = collected(place)
     then = copy.deepcopy(now)
     del (

@@ -40,7 +40,7 @@ def test_two_processes_cannot_have_one_run(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_json_is_written_atomically(tmp_path):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
     folder.write_json(folder.result, {"a": 1})
     with pytest.raises(ValueError, match="Out of range float"):
@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
         run_folder.create_run(out=tmp_path / "file", name="")
 
 
-def test_a_folder_in_which_nothing_was_begun_goes_away_and_leftovers_do_not_block(tmp_path):
+def test_a_folder_in_which_nothing_was_started_is_removed_and_leftovers_do_not_block(tmp_path):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
     folder.release()
     assert not folder.path.exists()
@@ -138,7 +138,7 @@ def exactly_one_wins(tmp_path, *, pairs):
         run_folder.create_run(out=path, name="").release()  # at once: no lock is left of a process that was killed
 
 
-def test_of_two_that_begin_at_once_exactly_one_wins(tmp_path):
+def test_of_two_that_start_at_once_exactly_one_wins(tmp_path):
     exactly_one_wins(tmp_path, pairs=10)
 
 
@@ -220,7 +220,7 @@ def test_a_disk_that_cannot_lock_is_said_once(tmp_path, monkeypatch, out):
     assert caught.value.code == ExitCode.DISK
 
 
-def test_a_folder_that_another_process_takes_away_meanwhile_is_made_again(tmp_path, monkeypatch):
+def test_a_folder_that_another_process_removes_meanwhile_is_made_again(tmp_path, monkeypatch):
     path, honest, calls = tmp_path / "run", files.make_folder, []
 
     def taken_away(folder):

@@ -1,4 +1,4 @@
-"""The main job, from a file to a proven run."""
+"""A whole run, from a file to a verified model."""
 
 import json
 
@@ -42,7 +42,7 @@ def go(place, out, *, name="full", source=None, on_event=lambda event: None, opt
 
 
 @pytest.mark.parametrize("name", methods.method_names())
-def test_every_way_ends_in_a_complete_and_proven_run(place, tmp_path, name, capfd):
+def test_every_method_ends_in_a_complete_and_verified_run(place, tmp_path, name, capfd):
     events = []
     folder = go(place, tmp_path / "run", name=name, on_event=events.append)
     assert capfd.readouterr() == ("", ""), "the library is silent"
@@ -95,7 +95,7 @@ def test_plain_transformers_loads_the_model_folder(place, tmp_path):
 
 
 def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
-    """The second look is told to be the best: the weights of that step must be what is saved."""
+    """The second evaluation is made the best: the weights of that step must be saved."""
     honest, looks, weights = scoring.evaluate_split, [], []
 
     def told(prepared_model, encoded, *, task):
@@ -191,7 +191,7 @@ def test_an_encoder_without_a_pooler_gets_a_trained_one_and_keeps_it(place, tmp_
     assert any("pooler" in key for key in saved)
 
 
-def test_long_texts_are_cut_and_that_is_said_and_kept(place, tmp_path):
+def test_long_texts_are_cut_and_that_is_reported_and_recorded(place, tmp_path):
     said = []
     folder = go(place, tmp_path / "run", data={"max_length": 4}, on_event=said.append)
     assert any("texts (100.0%) are longer than 4 tokens" in str(line) for line in said)
@@ -199,7 +199,7 @@ def test_long_texts_are_cut_and_that_is_said_and_kept(place, tmp_path):
     assert codes.count("truncated") == 3
 
 
-def test_bfloat16_runs_are_proven_too(place, tmp_path):
+def test_bfloat16_runs_are_verified_too(place, tmp_path):
     folder = go(place, tmp_path / "run", name="lora", precision="bfloat16")
     assert json.loads(folder.result.read_text())["verification_difference"] == 0
 
@@ -207,7 +207,7 @@ def test_bfloat16_runs_are_proven_too(place, tmp_path):
 @pytest.mark.parametrize(
     "options", [{"init_weights": "pissa"}, {"dora": True}, {"rslora": True, "target_modules": "all-linear"}], ids=str
 )
-def test_variants_are_proven_too(place, tmp_path, options):
+def test_variants_are_verified_too(place, tmp_path, options):
     folder = go(place, tmp_path / "run", name="lora", options=options)
     assert json.loads(folder.result.read_text())["verification_difference"] < 1e-5
 
@@ -234,7 +234,7 @@ def test_a_non_finite_loss_stops_with_the_rows_named(place, tmp_path, monkeypatc
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_a_run_that_cannot_prove_itself_is_not_finished(place, tmp_path, monkeypatch):
+def test_a_run_that_cannot_be_verified_is_not_finished(place, tmp_path, monkeypatch):
     """One flipped bit in what was saved."""
     honest = verify.verify_saved_model
 
@@ -283,7 +283,7 @@ def test_an_out_folder_in_use_is_refused_before_anything(place, tmp_path):
         go(place, tmp_path / "run", model="not-there")
 
 
-def test_keeping_what_frozen_blocks_make_of_the_texts_changes_nothing_but_the_time(place, tmp_path):
+def test_caching_the_outputs_of_frozen_layers_changes_nothing_but_the_time(place, tmp_path):
     said, runs = {}, {}
     for wanted in ("auto", "off"):
         said[wanted] = []

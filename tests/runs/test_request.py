@@ -1,4 +1,4 @@
-"""What a run was asked to do."""
+"""The request of a run."""
 
 import json
 from pathlib import Path
@@ -12,20 +12,22 @@ from finewright.runs import request, schema
 from finewright.runs.schema import Decision, RequestRecord, RunConfigFile
 
 
-def made(source="data.csv", *, way="lora", options=None, **settings):
+def made(source="data.csv", *, method="lora", options=None, **settings):
     return request.make_request(
-        source, test=None, settings=build_options(RunConfig, settings), candidates=[methods.build_method(way, options or {})]
+        source, test=None, settings=build_options(RunConfig, settings), candidates=[methods.build_method(method, options or {})]
     )
 
 
-@pytest.mark.parametrize("way", methods.method_names())
-def test_an_order_is_json_and_back(way):
-    asked = made(way=way, training={"learning_rate": 1e-4})
+@pytest.mark.parametrize("method", methods.method_names())
+def test_a_request_is_json_and_back(method):
+    run_request = made(method=method, training={"learning_rate": 1e-4})
     assert (
-        request.read_request(schema.parse(RequestRecord, json.loads(json.dumps(schema.dump(asked.record()))), where=Path("x")))
-        == asked
+        request.read_request(
+            schema.parse(RequestRecord, json.loads(json.dumps(schema.dump(run_request.record()))), where=Path("x"))
+        )
+        == run_request
     )
-    assert request.request_differences(asked.record(), asked) == []
+    assert request.request_differences(run_request.record(), run_request) == []
 
 
 def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
@@ -36,8 +38,8 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_differences_are_named_as_a_person_types_them():
-    kept = made(options={"rank": 4}, seed=1).record()
-    found = request.request_differences(kept, made(options={"rank": 8}, training={"save_steps": 5, "learning_rate": 0.5}))
+    saved = made(options={"rank": 4}, seed=1).record()
+    found = request.request_differences(saved, made(options={"rank": 8}, training={"save_steps": 5, "learning_rate": 0.5}))
     assert found == ["method.rank: 4 → 8", "seed: 1 → 0", "training.learning_rate: None → 0.5"]
 
 
@@ -60,13 +62,13 @@ def test_what_was_chosen_stays_chosen():
 
 
 def test_changes_are_made_on_top_of_earlier_ones():
-    kept = RunConfigFile(
+    saved = RunConfigFile(
         request=made().record(),
         choices=[Decision(option="training.learning_rate", value=0.25, reason="")],
         changes=[{"option": "training.epochs", "to": 4.0}],
     )
-    asked, changed = request.for_resume(kept, made(), ["learning_rate=0.5", "training.epochs=4"])
-    assert (asked.settings.training.learning_rate, asked.settings.training.epochs) == (0.5, 4.0)
+    run_request, changed = request.for_resume(saved, made(), ["learning_rate=0.5", "training.epochs=4"])
+    assert (run_request.settings.training.learning_rate, run_request.settings.training.epochs) == (0.5, 4.0)
     assert [change.as_json() for change in changed] == [{"option": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
 
 

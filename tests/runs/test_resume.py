@@ -1,4 +1,4 @@
-"""A run that is cut short and goes on ends like one that was not: bit for bit, in every way, wherever it is cut."""
+"""A run that is stopped and resumed ends bit for bit like an uninterrupted one, with every method, wherever it is stopped."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from finewright.runs import checkpoint, model_card, model_folder, pipeline, veri
 from finewright.runs.folder import RunFolder
 from finewright.training import step as training_step
 from support import lives
-from support.killed import killed_life
+from support.killed import killed_session
 
 WAY = "freeze"  # the quickest
 
@@ -36,23 +36,23 @@ def whole(place):
 
 
 @pytest.mark.parametrize("way", methods.method_names())
-def test_every_way_ends_the_same(place, tmp_path, monkeypatch, way):
+def test_every_method_ends_the_same(place, tmp_path, monkeypatch, way):
     """Cut inside an accumulated update, inside an evaluation and after an update; with dropout and early stopping."""
     extra = {"way": way, "gradient_accumulation_steps": 2, "early_stopping_patience": 3, "save_steps": 2}
     expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
     out, said = tmp_path / "cut", []
-    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
+    killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
     assert [path.name for path in sorted((out / "checkpoints").iterdir())][-1] == "step-00000002"
-    killed_life(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
+    killed_session(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
     lives.cut_short(place, out, after=8, **extra)
     folder = lives.train(place, out, on_event=said.append, **extra)
-    assert "goes on after step 8, from step-00000008" in said
+    assert "continues after step 8, from step-00000008" in said
     assert lives.made(folder) == expected
     assert json.loads(folder.result.read_text())["sessions"] == 4
 
 
 def test_stopping_early_comes_at_the_same_step(place, tmp_path):
-    """Cut after every single step, so that how long nothing has improved must outlive each life."""
+    """Stop after every step: the count of evaluations without improvement must survive each session."""
     extra = {"way": WAY, "early_stopping_patience": 2, "evals_per_epoch": 4, "max_steps": 40, "save_steps": 100}
     ends = []
 
@@ -96,19 +96,19 @@ def test_packed_moments_come_back_too(place, tmp_path):
 )
 def test_wherever_it_is_cut_it_ends_the_same(place, tmp_path, monkeypatch, whole, where, name, call):
     extra = {"way": WAY, "save_steps": 3}
-    killed_life(place, tmp_path / "cut", monkeypatch, where, name, call=call, **extra)
+    killed_session(place, tmp_path / "cut", monkeypatch, where, name, call=call, **extra)
     assert lives.made(lives.train(place, tmp_path / "cut", **extra)) == whole
 
 
 def test_cut_between_the_last_step_and_its_evaluation(place, tmp_path, monkeypatch, whole):
-    """The step is committed by the stop, the evaluation comes in the next life, and the best weights are still found."""
+    """The step is committed by the stop, the evaluation comes in the next session, and the best weights are still found."""
     out = tmp_path / "cut"
     lives.cut_short(place, out, after=12, way=WAY, save_steps=3)
     folder = lives.train(place, out, way=WAY, save_steps=3)
     assert lives.made(folder) == whole
 
 
-def test_a_wish_during_an_evaluation_is_granted_at_once(place, tmp_path, monkeypatch, whole):
+def test_a_stop_request_during_an_evaluation_is_handled_at_once(place, tmp_path, monkeypatch, whole):
     stop_request, honest = interrupts.StopRequest(), scoring.evaluate_split
 
     def looked_at(*args, **kwargs):
@@ -124,8 +124,8 @@ def test_a_wish_during_an_evaluation_is_granted_at_once(place, tmp_path, monkeyp
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
 
 
-def test_a_step_that_a_wish_cannot_wait_for_is_dropped_as_if_it_had_never_begun(place, tmp_path, monkeypatch):
-    """In the second pass of an accumulated update, with dropout: the update before is committed, random numbers and all."""
+def test_a_step_that_a_stop_request_cannot_wait_for_leaves_no_trace(place, tmp_path, monkeypatch):
+    """In the second micro-batch of an accumulated update, with dropout: the update before is saved, with its random state."""
     extra = {"way": WAY, "gradient_accumulation_steps": 2, "save_steps": 100, "evals_per_epoch": 1}
     expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
     stop_request, honest, calls = interrupts.StopRequest(), torch.Tensor.backward, []
@@ -147,7 +147,7 @@ def test_a_step_that_a_wish_cannot_wait_for_is_dropped_as_if_it_had_never_begun(
     assert lives.made(lives.train(place, out, **extra)) == expected
 
 
-def test_once_the_weights_begin_to_change_a_step_comes_to_its_end(place, tmp_path, monkeypatch, whole):
+def test_a_step_is_finished_once_the_weights_change(place, tmp_path, monkeypatch, whole):
     stop_request, honest, calls = interrupts.StopRequest(), torch.optim.AdamW.step, []
 
     def slow(self, *args, **more):
@@ -187,7 +187,7 @@ def test_how_often_it_is_saved_changes_nothing(place, tmp_path, whole):
         assert lives.made(lives.train(place, tmp_path / str(steps), way=WAY, save_steps=steps)) == whole
 
 
-def test_resume_by_its_folder_and_a_finished_run_is_handed_back(place, tmp_path, whole):
+def test_resume_by_its_folder_and_a_finished_run_is_returned(place, tmp_path, whole):
     out, said = tmp_path / "cut", []
     lives.cut_short(place, out, after=5, way=WAY)
     assert lives.made(pipeline.resume(out, on_event=said.append)) == whole
@@ -196,7 +196,7 @@ def test_resume_by_its_folder_and_a_finished_run_is_handed_back(place, tmp_path,
     assert said[-2:] == ["finished already: nothing is left to do"] * 2
 
 
-def test_without_out_the_same_command_goes_on_and_another_one_does_not(place, tmp_path, monkeypatch, whole):
+def test_without_out_the_same_command_continues_and_another_one_does_not(place, tmp_path, monkeypatch, whole):
     monkeypatch.chdir(tmp_path)
     lives.cut_short(place, None, after=5, way=WAY)
     other = lives.train(place, None, way=WAY, learning_rate=1e-5)
@@ -211,7 +211,7 @@ def test_without_out_the_same_command_goes_on_and_another_one_does_not(place, tm
 
 
 def test_another_place_and_another_process_setting_change_nothing(place, tmp_path, monkeypatch, whole):
-    """Working folder, umask and time zone are another life's own."""
+    """Working folder, umask and time zone may differ between sessions."""
     out = tmp_path / "cut"
     lives.cut_short(place, out, after=5, way=WAY)
     monkeypatch.chdir(tmp_path)
@@ -223,13 +223,13 @@ def test_another_place_and_another_process_setting_change_nothing(place, tmp_pat
         os.umask(before)
 
 
-def test_when_no_checkpoint_is_left_it_begins_anew_and_says_so(place, tmp_path, whole):
+def test_without_a_usable_checkpoint_training_starts_from_the_beginning_and_says_so(place, tmp_path, whole):
     out, said = tmp_path / "cut", []
     lives.cut_short(place, out, after=5, way=WAY)
     for path in out.glob("checkpoints/*/trained.safetensors"):
         path.unlink()
     folder = lives.train(place, out, way=WAY, on_event=said.append)
-    assert "no checkpoint is left that can be used: training begins anew" in said
+    assert "no usable checkpoint is left: training starts from the beginning" in said
     assert any("step-00000005 is not used: trained.safetensors cannot be read" in str(line) for line in said)
     assert lives.made(folder) == whole
 
@@ -244,7 +244,7 @@ def test_a_changed_log_is_found_and_an_older_checkpoint_used(place, tmp_path, wh
     assert lives.made(folder) == whole
 
 
-def test_the_schedule_changes_only_on_request_and_that_is_kept(place, tmp_path):
+def test_the_schedule_changes_only_on_request_and_that_is_recorded(place, tmp_path):
     out, said = tmp_path / "cut", []
     lives.cut_short(place, out, after=5, way=WAY)
     with pytest.raises(UserError, match=r"training\.learning_rate: None → 1e-05") as caught:
@@ -265,7 +265,7 @@ def test_the_schedule_changes_only_on_request_and_that_is_kept(place, tmp_path):
     assert json.loads(folder.result.read_text())["changes"] == kept
 
 
-def test_a_change_stays_in_later_lives(place, tmp_path):
+def test_a_change_holds_in_later_sessions(place, tmp_path):
     out = tmp_path / "cut"
     lives.cut_short(place, out, after=5, way=WAY)
     stop_request = interrupts.StopRequest()
@@ -301,13 +301,13 @@ def test_a_folder_that_is_no_run(tmp_path):
         pipeline.resume(tmp_path)
 
 
-def test_a_copied_run_goes_on_too(place, tmp_path, whole):
+def test_a_copied_run_continues_too(place, tmp_path, whole):
     lives.cut_short(place, tmp_path / "cut", after=5, way=WAY)
     shutil.copytree(tmp_path / "cut", tmp_path / "a folder, moved")
     assert lives.made(pipeline.resume(tmp_path / "a folder, moved")) == whole
 
 
-def test_every_checkpoint_is_one_that_was_whole(place, tmp_path):
+def test_every_checkpoint_is_complete(place, tmp_path):
     """Two are kept, each complete by itself: the best weights are in both."""
     folder = lives.train(place, tmp_path / "run", way=WAY, save_steps=3)
     assert len(list(folder.checkpoints.iterdir())) == checkpoint.KEEP_LAST == 2
@@ -397,7 +397,7 @@ def test_another_command_for_the_same_folder_is_refused_with_the_difference(plac
     assert caught.value.code == ExitCode.MISMATCH
 
 
-def test_other_versions_are_said_and_it_goes_on(place, tmp_path, monkeypatch, whole):
+def test_other_versions_are_reported_and_the_run_continues(place, tmp_path, monkeypatch, whole):
     out, said = tmp_path / "cut", []
     lives.cut_short(place, out, after=5, way=WAY)
     honest = hardware.environment()
@@ -414,11 +414,11 @@ def test_a_checkpoint_of_another_run_is_set_aside(place, tmp_path, whole):
     said = []
     folder = lives.train(place, tmp_path / "mine", way=WAY, on_event=said.append)
     assert any("step-00000008 is not used: it is of another run (seed: 1 → 0" in str(line) for line in said)
-    assert "goes on after step 5, from step-00000005" in said
+    assert "continues after step 5, from step-00000005" in said
     assert lives.made(folder) == whole
 
 
-def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(place, tmp_path, whole, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_names_its_rows_and_is_never_saved(place, tmp_path, whole, monkeypatch):
     """Weights that become no numbers after step 5: step 6 is not applied, and what is on disk is from before."""
     honest, calls, out = training_step.compute_gradients, [], tmp_path / "run"
 
@@ -444,7 +444,7 @@ def test_numbers_that_are_none_stop_the_run_name_its_rows_and_are_never_saved(pl
 
 
 def test_what_the_message_offers_works_even_before_the_first_checkpoint(place, tmp_path, monkeypatch):
-    """Numbers that are none in the first step: the same run with a lower learning rate, from its beginning."""
+    """A loss that is not finite in the first step: the same run with a lower learning rate, from its beginning."""
     honest, out = training_step.compute_gradients, tmp_path / "run"
 
     def poisoned(prepared_model, parts, **extra):

@@ -1,4 +1,4 @@
-"""Runs whose frozen lower blocks run once: cut short and gone on, wherever what is kept comes from, they end the same."""
+"""Runs with a cache of the frozen layers end the same when they are stopped and resumed, wherever the cache comes from."""
 
 import json
 
@@ -11,7 +11,7 @@ from finewright.inference import scoring
 from finewright.models import kernels
 from finewright.planning import optimizations
 from support import lives
-from support.killed import killed_life
+from support.killed import killed_session
 
 WAYS = {"freeze": {"num_layers": 1}, "lora": {"num_layers": 1}}
 
@@ -32,16 +32,16 @@ def chosen(folder):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_states_found_made_anew_or_read_from_a_file_are_the_same(place, tmp_path, monkeypatch, way):
+def test_states_found_recomputed_or_read_from_a_file_are_the_same(place, tmp_path, monkeypatch, way):
     extra = {"way": way, "options": WAYS[way], "max_steps": 20, "save_steps": 3}
     folder = lives.train(place, tmp_path / "whole", **extra)
     assert json.loads(folder.result.read_text())["trunk_cached"]
     assert chosen(folder)["training.frozen_layer_cache"] == "on"
     assert len(list(cache.cache_folder().glob("trunk/*"))) == 2, "training and validation"
     expected, out = lives.made(folder), tmp_path / "cut"
-    killed_life(place, out, monkeypatch, torch.Tensor, "backward", call=5, **extra)  # states found
+    killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=5, **extra)  # states found
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "another store"))
-    killed_life(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)  # made anew
+    killed_session(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)  # made anew
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)
     lives.cut_short(place, out, after=14, **extra)  # from a file
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "a third store"))
@@ -59,7 +59,7 @@ def test_a_run_that_keeps_nothing_ends_the_same(place, tmp_path):
     assert lives.made(run_again) == lives.made(kept)
 
 
-def test_a_later_life_keeps_to_what_the_first_one_chose(place, tmp_path, monkeypatch):
+def test_a_later_session_keeps_the_choices_of_the_first(place, tmp_path, monkeypatch):
     extra = {"way": "freeze", "options": WAYS["freeze"], "max_steps": 20}
     expected = lives.made(lives.train(place, tmp_path / "whole", **extra))
     lives.cut_short(place, tmp_path / "cut", after=4, **extra)
@@ -70,7 +70,7 @@ def test_a_later_life_keeps_to_what_the_first_one_chose(place, tmp_path, monkeyp
     assert chosen(lives.train(place, tmp_path / "other", **extra))["training.frozen_layer_cache"] == "off"
 
 
-def test_without_room_for_what_was_kept_the_run_does_not_go_on_otherwise(place, tmp_path, monkeypatch):
+def test_without_memory_for_the_cache_the_run_does_not_continue_differently(place, tmp_path, monkeypatch):
     extra = {"way": "freeze", "options": WAYS["freeze"], "max_steps": 20}
     lives.cut_short(place, tmp_path / "cut", after=4, **extra)
     monkeypatch.setattr(optimizations, "MEMORY_SHARE", 0.0)

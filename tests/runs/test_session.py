@@ -1,4 +1,4 @@
-"""What a life says about its steps."""
+"""Warnings and stop requests of a session."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ def said_of(tmp_path, norms, *, max_grad_norm=0.0):
     one.max_grad_norm = max_grad_norm
     for step, norm in enumerate(norms, 1):
         result = StepResult(loss=1.0, grad_norm=norm, num_tokens=1, num_rows=1, applied=True)
-        one._say_leap(events.StepCompleted(step=step, num_steps=len(norms), epoch=1.0, lr=1e-3, result=result))
+        one._warn_of_long_gradient(events.StepCompleted(step=step, num_steps=len(norms), epoch=1.0, lr=1e-3, result=result))
     return said
 
 
@@ -32,18 +32,18 @@ def test_others_are_not(tmp_path, norms):
 
 
 @pytest.mark.parametrize(
-    ("max_grad_norm", "told"), [(1.0, True), (0.0, False), (30.0, False)], ids=["clipped", "off", "short enough"]
+    ("max_grad_norm", "is_clipped"), [(1.0, True), (0.0, False), (30.0, False)], ids=["clipped", "off", "short enough"]
 )
-def test_it_was_clipped_is_said_when_it_was(tmp_path, max_grad_norm, told):
+def test_it_was_clipped_is_said_when_it_was(tmp_path, max_grad_norm, is_clipped):
     (found,) = said_of(tmp_path, [2.0] * 30 + [21.0], max_grad_norm=max_grad_norm)
-    assert ("clipped to training.max_grad_norm = 1" in found) == ("clipped" in found) == told
-    assert found.endswith("a lower learning rate is calmer")
+    assert ("clipped to training.max_grad_norm = 1" in found) == ("clipped" in found) == is_clipped
+    assert found.endswith("a lower learning rate makes training more stable")
 
 
-def test_a_wish_after_the_last_event_is_granted_too(tmp_path):
+def test_a_stop_request_after_the_last_event_is_handled_too(tmp_path):
     one = session.Session(RunFolder(tmp_path), changes=(), stop=StopRequest(), notify=print)
-    one.state, one.keeper, commits = SimpleNamespace(progress=SimpleNamespace(step=3)), SimpleNamespace(), []
-    one.keeper.commit = lambda: commits.append("saved")
+    one.state, one.checkpoints, commits = SimpleNamespace(progress=SimpleNamespace(step=3)), SimpleNamespace(), []
+    one.checkpoints.commit = lambda: commits.append("saved")
     with pytest.raises(Interrupted) as caught, one.stoppable():
         one.stop.request(2)
     assert (caught.value.number, commits) == (2, ["saved"])

@@ -1,4 +1,4 @@
-"""What was saved is what was trained, asked of a new interpreter (the other tests ask a fork of a clean process)."""
+"""Verification of a saved model in a new interpreter (the other tests use a fork of a clean process)."""
 
 import io
 import re
@@ -59,7 +59,7 @@ def test_a_new_interpreter_scores_long_texts_with_two_threads_as_we_do(tmp_path)
         torch.set_num_threads(before)
 
 
-def test_a_file_that_cannot_be_loaded_is_said_with_the_last_words(folder):
+def test_a_file_that_cannot_be_loaded_is_reported_with_its_last_line(folder):
     trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
     (folder.model / "adapter_model.safetensors").write_bytes(b"not a tensor")
     with (
@@ -85,7 +85,7 @@ REQUEST = {"folder": "saved", "texts": TEXTS, "limit": 9, "keep_end": False, "bf
         (1, "last words", ExitCode.MISMATCH),
     ],
 )
-def test_memory_that_ran_out_in_the_other_process_is_told_from_a_model_that_is_damaged(monkeypatch, code, words, ends_with):
+def test_memory_that_ran_out_in_the_other_process_is_distinguished_from_a_damaged_model(monkeypatch, code, words, ends_with):
     monkeypatch.setattr(verify.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr=f"first\n{words}\n"))
     with pytest.raises(UserError, match=f"cannot be loaded again: {re.escape(words)}") as caught:
         verify._in_new_interpreter(REQUEST)
@@ -117,7 +117,7 @@ def test_of_what_can_be_repaired_the_other_process_says_the_cause_last(monkeypat
     assert (caught.value.code, capsys.readouterr().err) == (ExitCode.MISMATCH, "no weights here\n")
 
 
-def test_the_proof_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path):
+def test_verification_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path):
     """Where a base in four bits is packed decides its last bits."""
     asked = []
     net = SimpleNamespace(config=SimpleNamespace(id2label={0: "a"}))
@@ -133,7 +133,7 @@ def test_the_proof_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_path
     assert asked == [{"bfloat16": True, "device": "cuda:0"}, ("moved", "cuda:0")]
 
 
-def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_from_there(tmp_path, monkeypatch):
+def test_a_run_without_memory_for_verification_keeps_its_weights_and_continues_from_there(tmp_path, monkeypatch):
     built, left, said, honest, elsewhere = [], [], [], optimizer.build_optimizer, verify._in_new_process
     monkeypatch.setattr(loop, "build_optimizer", lambda *given, **how: built.append(honest(*given, **how)) or built[-1])
 
@@ -146,11 +146,11 @@ def test_a_run_without_memory_for_the_proof_keeps_what_it_trained_and_goes_on_fr
         place = lives.place(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(verify, "_in_new_process", elsewhere)
-            patch.setattr(verify, "_answer_elsewhere", no_room)
+            patch.setattr(verify, "_answer_in_process", no_room)
             with pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught:
                 lives.train(place, tmp_path / "run", max_steps=2)
         assert caught.value.code == ExitCode.OUT_OF_MEMORY
-        assert f"`finewright train --resume {tmp_path / 'run'}` tries the proof again" in caught.value.fix
+        assert f"`finewright train --resume {tmp_path / 'run'}` repeats the verification" in caught.value.fix
         assert left == [(0, [])], "gradients and the optimizer's state are let go before"
         folder = pipeline.resume(tmp_path / "run", on_event=said.append)
     assert folder.complete

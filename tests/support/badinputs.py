@@ -1,4 +1,4 @@
-"""Malformed inputs by the hundred: what is wrong, the file, and the line that the message must name (0: none in particular)."""
+"""Hundreds of malformed inputs: what is wrong, the file, and the line that the message must name (0: none in particular)."""
 
 import gzip
 import json

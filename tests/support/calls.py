@@ -1,4 +1,4 @@
-"""How many calls to the system a run's commit makes, and a whole life of a run: each is one at which it could be cut.
+"""How many calls to the system a run's commit makes, and a whole session of a run: at each of them it could be killed.
 
     python tests/calls.py
 
@@ -19,16 +19,16 @@ OPTIONS = {"way": "freeze", "save_steps": 3}
 
 def main() -> None:
     """The command."""
-    saving, living = Kill(10**9), Kill(10**9)
+    saving, whole_session = Kill(10**9), Kill(10**9)
     with tempfile.TemporaryDirectory() as name, lives.quickly():
         place = lives.place(Path(name))
-        with faulty(living):
+        with faulty(whole_session):
             lives.train(place, place / "run", **OPTIONS)
         for step in (1, 2):
-            checkpoint.save_checkpoint(place / "commits", step=step, groups=saves.groups(step), facts={"note": step})
+            checkpoint.save_checkpoint(place / "commits", step=step, groups=saves.groups(step), metadata={"note": step})
         with faulty(saving):
             saves.save(place / "commits")
-    print(json.dumps({"calls_of_a_save": saving.calls, "calls_of_a_life": living.calls}))
+    print(json.dumps({"calls_of_a_save": saving.calls, "calls_of_a_session": whole_session.calls}))
 
 
 if __name__ == "__main__":

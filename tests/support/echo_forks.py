@@ -1,4 +1,4 @@
-"""A server for the tests of `crew` and `forks`: it loads nothing and does what it is told."""
+"""A server for the tests of `WorkerPool` and `fork_server`: it loads nothing and performs simple requests."""
 
 import os
 import signal

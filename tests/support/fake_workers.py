@@ -20,10 +20,10 @@ class FakePool:
     def __init__(self, log, *, server):
         self.log = log
 
-    def ask(self, request, *, hear=lambda event: None):
+    def ask(self, request, *, on_event=lambda event: None):
         self._perform(request)
 
-    def work(self, lanes, *, jobs, hear):
+    def work(self, lanes, *, jobs, on_event):
         self.jobs = jobs
         for lane in lanes:
             outcome = None
@@ -33,7 +33,7 @@ class FakePool:
                 except StopIteration:
                     break
                 outcome = self._perform(request)
-                hear(outcome)
+                on_event(outcome)
 
     def close(self):
         pass

@@ -1,4 +1,4 @@
-"""A disk that dies, refuses or fills up at a chosen call: everything that a run changes goes through `disk`."""
+"""A disk that fails or fills up at a chosen call. Everything that a run changes goes through `core.files`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ class Killed(BaseException):
 
 
 class FaultyOs:
-    """`os` as `disk` sees it. `fault(name, args)` is asked before every call that changes something and may raise."""
+    """A replacement of `os` in `core.files`. `fault(name, args)` is called before every changing call and may raise."""
 
     def __init__(self, fault: Callable[[str, tuple[Any, ...]], None]) -> None:
         self.fault = fault
@@ -37,7 +37,7 @@ class FaultyOs:
 
 @contextmanager
 def faulty(fault: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
-    """Inside, `disk` works on such a system."""
+    """Inside, `core.files` uses such a system."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "os", FaultyOs(fault))
         yield

@@ -1,4 +1,4 @@
-"""Model folders made by somebody who means harm: pickles that run code, code to import, bombs, paths that lead elsewhere."""
+"""Hostile model folders: pickles that run code, code to import, bombs, paths that lead elsewhere."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Asks a hub for a model from a process of its own."""
+"""Request a model from a hub in another process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Hostile model folders, loaded one after the other while a hook watches what Python is asked to do.
+"""Hostile model folders, loaded one after the other while an audit hook watches what Python does.
 
     python tests/jail.py PLACE EVERY
 
@@ -45,7 +45,7 @@ watched: list[Path] = []
 
 
 def hook(event: str, args: tuple[Any, ...]) -> None:
-    """Note and refuse what no model folder may bring about."""
+    """Record and refuse every event that no model folder may cause."""
     if not watched:
         return
     folder = str(watched[0])
@@ -97,7 +97,7 @@ def attempt(load: Any, folder: Path) -> str:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that it was made of."""
+    """Yield an error and all its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -123,7 +123,7 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 def close_the_doors(good: Path) -> None:
-    """From here on what a folder does is watched and its memory bounded; each of these is seen, or nothing is proven."""
+    """From here on what a folder does is watched and its memory bounded; each of these is seen, or the result means nothing."""
     bound = hardware._status_bytes("VmSize") + MOST_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     sys.addaudithook(hook)

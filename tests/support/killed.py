@@ -9,8 +9,8 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def killed_life(place, out, monkeypatch, where, name, *, call, **options):
-    """A life that ends at the start of call number `call` of a function."""
+def killed_session(place, out, monkeypatch, where, name, *, call, **options):
+    """A session that ends at the start of call number `call` of a function."""
     honest, calls = getattr(where, name), []
 
     def counted(*args, **kwargs):

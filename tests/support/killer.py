@@ -2,7 +2,7 @@
 
     python tests/killer.py KILLS [SEED]
 
-Everything is imported once; each life is a fork that a SIGKILL ends. Prints one JSON object.
+Everything is imported once; each session is a fork that a SIGKILL ends. Prints one JSON object.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ def unwatched(device: str) -> Iterator[memory_meter.MemoryReading]:
     yield memory_meter.MemoryReading()
 
 
-def life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
-    """Exit code of a forked life, None when it was killed after `seconds`."""
+def run_session(work: Callable[[], Any], *, seconds: float | None) -> int | None:
+    """Return the exit code of a forked session, None if it was killed after `seconds`."""
     child = os.fork()
     if child == 0:
         try:
@@ -56,64 +56,66 @@ def life(work: Callable[[], Any], *, seconds: float | None) -> int | None:
     return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def hunted(work: Callable[[], Any], *, instants: Iterable[float], told: dict[str, int], reached: Callable[[], int]) -> int | None:
-    """Exit code of a run's last life, after lives that are killed at these instants; all of it counted in `told`."""
+def run_with_kills(
+    work: Callable[[], Any], *, instants: Iterable[float], counts: dict[str, int], reached: Callable[[], int]
+) -> int | None:
+    """Return the exit code of a run's last session, after sessions that are killed at these instants; count them in `counts`."""
     before, code = 0, None
     for seconds in itertools.chain(instants, [None]):
-        code = life(work, seconds=seconds)
+        code = run_session(work, seconds=seconds)
         if code is not None:
             break
         step = reached()
-        told["kills"] += 1
-        told["stepped_back"] += step < before
-        told["gone_on" if step else "begun_again"] += 1
+        counts["kills"] += 1
+        counts["stepped_back"] += step < before
+        counts["gone_on" if step else "begun_again"] += 1
         before = step
-    told["runs"] += 1
-    told["lost"] += code != 0
+    counts["runs"] += 1
+    counts["lost"] += code != 0
     return code
 
 
-class Torment:
+class KillExperiment:
     """Kills one run after the other and counts."""
 
     def __init__(self, root: Path, *, seed: int) -> None:
         self.root, self.dice = lives.place(root), random.Random(seed)
-        self.told = dict.fromkeys(("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again"), 0)
+        self.counts = dict.fromkeys(("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again"), 0)
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
 
     def train(self, out: Path, *, way: str, save_steps: int | None) -> None:
-        """A life of a run with an accumulated update and early stopping."""
+        """One session of a run with an accumulated update and early stopping."""
         lives.train(self.root, out, way=way, save_steps=save_steps, gradient_accumulation_steps=2, early_stopping_patience=3)
 
     def reference(self, way: str) -> None:
-        """What a run of the way comes to when nothing stops it; a fork of it tells how long a life takes."""
+        """Compute the result of an uninterrupted run of a method, and the duration of a session in a fork."""
         whole, again = (RunFolder(self.root / f"{name}-{way}") for name in ("whole", "again"))
         self.train(whole.path, way=way, save_steps=None)
         began = time.monotonic()
-        assert life(lambda: self.train(again.path, way=way, save_steps=1), seconds=None) == 0
+        assert run_session(lambda: self.train(again.path, way=way, save_steps=1), seconds=None) == 0
         self.seconds[way] = time.monotonic() - began
         self.expected[way] = lives.made(whole)
         assert lives.made(again) == self.expected[way]
 
     def run(self, way: str, *, kills: int) -> None:
         """One run, killed at most so often, then left to finish."""
-        folder, told = RunFolder(self.root / "run"), self.told
+        folder, counts = RunFolder(self.root / "run"), self.counts
         work = functools.partial(self.train, folder.path, way=way, save_steps=self.dice.choice([1, 2, 3, None]))
-        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as lives begin
-        code = hunted(work, instants=instants, told=told, reached=lambda: folder.committed_step)
-        told["different"] += code == 0 and lives.made(folder) != self.expected[way]
+        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
+        code = run_with_kills(work, instants=instants, counts=counts, reached=lambda: folder.committed_step)
+        counts["different"] += code == 0 and lives.made(folder) != self.expected[way]
         shutil.rmtree(folder.path)
 
 
-def torment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
+def run_experiment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
     """Kill runs below `root` until so many kills have hit."""
-    work = Torment(root, seed=seed)
+    work = KillExperiment(root, seed=seed)
     for way in WAYS:
         work.reference(way)
-    while work.told["kills"] < kills:
-        work.run(WAYS[work.told["runs"] % len(WAYS)], kills=min(MOST_KILLS, kills - work.told["kills"]))
-    return work.told
+    while work.counts["kills"] < kills:
+        work.run(WAYS[work.counts["runs"] % len(WAYS)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
+    return work.counts
 
 
 def main() -> None:
@@ -121,8 +123,8 @@ def main() -> None:
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     memory_meter.measure_memory = unwatched
     with tempfile.TemporaryDirectory() as place, lives.quickly():
-        told = torment(Path(place), kills=kills, seed=seed)
-    print(json.dumps({"seed": seed, **told}))
+        counts = run_experiment(Path(place), kills=kills, seed=seed)
+    print(json.dumps({"seed": seed, **counts}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs that are cut short and go on, quick enough to make hundreds of them, and what must come out equal."""
+"""Short runs that are stopped and resumed, and what must be equal at their end."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from finewright.runs import pipeline, verify
 from finewright.runs.folder import RunFolder
 from support import tiny
 
-KNOBS = {
+OPTIONS = {
     "max_steps": 12,
     "tokens_per_micro_batch": 120,
     "precision": "float32",
@@ -29,25 +29,25 @@ KNOBS = {
 
 @contextmanager
 def quickly():
-    """The proof loads in this process instead of a new one, and a plan is made once: neither has to do with what is kept."""
+    """Verify in this process instead of a new one, and make each plan once: neither affects what is saved."""
     honest: Any = estimator.estimate_cost
     plans: dict[Any, Any] = {}
 
-    def remembered(prepared_model: Any, **extra: Any) -> Any:
+    def cached(prepared_model: Any, **extra: Any) -> Any:
         key = (extra["method"], prepared_model.num_trainable(), len(extra["workload"].steps))
         if key not in plans:
             plans[key] = honest(prepared_model, **extra)
         return plans[key]
 
-    def here(trained: predictor.Predictor, folder: Path, probes: Any) -> Any:
+    def in_this_process(trained: predictor.Predictor, folder: Path, probes: Any) -> Any:
         again = predictor.Predictor.load(
             folder, limit=trained.limit, keep_end=trained.keep_end, bfloat16=trained.prepared_model.runtime.bfloat16
         )
         return again.score(probes)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify, "_in_new_process", here)
-        patch.setattr(estimator, "estimate_cost", remembered)
+        patch.setattr(verify, "_in_new_process", in_this_process)
+        patch.setattr(estimator, "estimate_cost", cached)
         yield
 
 
@@ -59,10 +59,10 @@ def place(root: Path) -> Path:
 
 
 def settings(root: Path, **changes: Any) -> RunConfig:
-    """Twelve updates over more than one epoch, validation looked at twice in each."""
+    """Twelve updates over more than one epoch, validation evaluated twice in each."""
     seed = changes.pop("seed", 0)
     data = changes.pop("data", {})
-    return build_options(RunConfig, {"model": str(root / "gpt2"), "seed": seed, "training": {**KNOBS, **changes}, "data": data})
+    return build_options(RunConfig, {"model": str(root / "gpt2"), "seed": seed, "training": {**OPTIONS, **changes}, "data": data})
 
 
 def train(
@@ -75,14 +75,14 @@ def train(
     stop_request: Any = None,
     **changes: Any,
 ):
-    """A run, or the next life of one."""
+    """A run, or the next session of one."""
     method = methods.build_method(way, options or {})
     extra = {"on_event": on_event or (lambda event: None), "stop": stop_request}
     return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), candidates=[method], out=out, **extra)
 
 
 def cut_short(root: Path, out: Path, *, after: int, **extra: Any) -> None:
-    """A life that is stopped after so many updates."""
+    """A session that is stopped after so many updates."""
     stop_request = interrupts.StopRequest()
 
     def on_event(event: Any) -> None:
@@ -101,5 +101,5 @@ def made(folder: RunFolder) -> dict[str, str]:
     files = [folder.metrics, folder.predictions, *folder.model.glob("*.safetensors"), *state]
     found = {str(path.relative_to(folder.path)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
     result = json.loads(folder.result.read_text())
-    kept = {key: result[key] for key in ("metrics", "steps", "best_step", "epochs", "verification_difference")}
-    return found | {"result": json.dumps(kept, sort_keys=True)}
+    compared = {key: result[key] for key in ("metrics", "steps", "best_step", "epochs", "verification_difference")}
+    return found | {"result": json.dumps(compared, sort_keys=True)}

@@ -1,4 +1,4 @@
-"""What may be on the medium after a power cut: everything that was synced, and any part of what was not."""
+"""What may be on disk after a power cut: everything that was synced, and any part of what was not."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Node:
-    """A file or a folder, whatever its names are. `states`: (call number, content) of a file as written and as synced."""
+    """A file or a folder, under any name. `states`: (call number, content) of a file as written and as synced."""
 
     is_folder: bool
     written: list[tuple[int, bytes]] = field(default_factory=lambda: [(0, b"")])
@@ -18,7 +18,7 @@ class Node:
 
 @dataclass
 class Change:
-    """A name given or taken away in `folders`; `synced` is the call number from which it is safe."""
+    """A name added or removed in folders; `synced` is the call number from which it is safe."""
 
     at: int
     kind: str
@@ -32,7 +32,7 @@ Names = dict[int, dict[str, Node]]
 
 
 class Recorder:
-    """`os` for `disk`, which remembers in which order what was written, named and synced below `root`."""
+    """A replacement of `os` in `core.files` that records the order of writes, names and syncs below `root`."""
 
     def __init__(self, root: Path) -> None:
         self.calls, self.changes = 0, list[Change]()
@@ -42,7 +42,7 @@ class Recorder:
         self.before = self._copy(self.now)
 
     def _known(self, folder: Path) -> Node:
-        """What is there at the start is on the medium."""
+        """Record what exists at the start as synced."""
         node = Node(is_folder=True)
         self.now: Names = getattr(self, "now", {})
         self.nodes[id(node)] = node
@@ -143,7 +143,7 @@ class Recorder:
 
 
 def _apply(change: Change, names: Names) -> None:
-    """A name can be moved or taken away only where it is."""
+    """Apply a change; a name can be moved or removed only where it exists."""
     if change.old is not None and names[change.old[0]].pop(change.old[1], None) is None:
         return
     if change.new is not None:

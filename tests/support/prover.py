@@ -1,4 +1,4 @@
-"""Loads everything once and answers every proof from a fork: a process that never saw what was trained, in no time."""
+"""Loads everything once and verifies every model in a fork: a process that never had the trained weights, and starts fast."""
 
 import importlib
 import os
@@ -14,19 +14,19 @@ from finewright.runs.workers.pool import WorkerPool
 
 
 class Prover:
-    """Asks the process that this module is when it is run; started when the first proof is wanted."""
+    """Asks the process that runs this module; it is started for the first verification."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._crew: WorkerPool | None = None
-        self._asked = 0
+        self._pool: WorkerPool | None = None
+        self._num_requests = 0
 
     def __call__(self, request: dict[str, Any]) -> None:
-        self._crew = self._crew or self._start()
-        self._asked += 1
+        self._pool = self._pool or self._start()
+        self._num_requests += 1
         try:
             folder = str(Path(request["folder"]).absolute())  # that process may be in another one than the test
-            self._crew.ask({"id": str(self._asked), "kind": "proof", **request, "folder": folder})
+            self._pool.ask({"id": str(self._num_requests), "kind": "verify", **request, "folder": folder})
         except UserError as error:
             what = f"the saved model cannot be loaded again: {error.what}"
             raise UserError(what, where=request["folder"], code=ExitCode.MISMATCH) from None
@@ -37,11 +37,11 @@ class Prover:
             return WorkerPool(self._log, server="support.prover")
 
     def close(self) -> None:
-        if self._crew:
-            self._crew.close()
+        if self._pool:
+            self._pool.close()
 
 
 if __name__ == "__main__":
     for module in ("peft", "torch._dynamo", "transformers.models.gpt2.modeling_gpt2"):
-        importlib.import_module(module)  # what every proof would load anew, seconds each time
+        importlib.import_module(module)  # what every verification would load again, seconds each time
     fork_server.serve(lambda request, notify: verify.answer(request), lambda request: None)

@@ -1,4 +1,4 @@
-"""A checkpoint of a few numbers, saved as a run saves its own."""
+"""A small checkpoint, saved as a run saves its own."""
 
 import torch
 
@@ -10,7 +10,7 @@ def groups(value):
 
 
 def save(root):
-    """The third commit, carrying what did best over from the second as a run does."""
+    """Save the third checkpoint, with the best weights carried over from the second as a run does."""
     second = checkpoint.load_latest(root, notify=lambda text: None)
     assert second is not None
-    return checkpoint.save_checkpoint(root, step=3, groups=groups(3), facts={"note": 3}, carried={"best": (second, "trained")})
+    return checkpoint.save_checkpoint(root, step=3, groups=groups(3), metadata={"note": 3}, carried={"best": (second, "trained")})

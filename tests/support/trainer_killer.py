@@ -3,7 +3,7 @@
     python tests/trainer_killer.py KILLS [SEED]
 
 The same tiny model, rows, accumulation, dropout, cadences of saving and way of killing. The Trainer gets full determinism, fixed
-seeds, one thread, two kept checkpoints; a life that finds a checkpoint (`get_last_checkpoint`) goes on by
+seeds, one thread, two kept checkpoints; a session that finds a checkpoint (`get_last_checkpoint`) goes on by
 `resume_from_checkpoint`, as in the example scripts. Only the final weights are compared. Prints one JSON object.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from support import lives
-from support.killer import MOST_KILLS, hunted, life
+from support.killer import MOST_KILLS, run_session, run_with_kills
 
 WAYS = ("lora", "full")
 STEPS, BATCH_ROWS, ACCUMULATION, KEPT = 12, 4, 2, 2
@@ -35,7 +35,7 @@ def network(way: str, folder: Path) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, set_seed
 
-    set_seed(0)  # the head is new: every life must draw the same one
+    set_seed(0)  # the head is new: every session must draw the same one
     made = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     made.config.pad_token_id = 0
     if way == "full":
@@ -54,7 +54,7 @@ def rows(root: Path) -> list[dict[str, Any]]:
 
 
 def train(root: Path, out: Path, *, way: str, save_steps: int) -> None:
-    """One life: from the last checkpoint, if there is one, to the end, then the weights are saved."""
+    """One session: from the last checkpoint, if there is one, to the end, then the weights are saved."""
     import torch
     from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
     from transformers.trainer_utils import get_last_checkpoint
@@ -116,13 +116,13 @@ class Control:
     def __init__(self, root: Path, *, seed: int) -> None:
         self.root, self.dice = lives.place(root), random.Random(seed)
         names = ("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again")
-        self.told = dict.fromkeys((*names, "lost_with_an_older_one", "lost_with_none_older", "different_after_help"), 0)
+        self.counts = dict.fromkeys((*names, "lost_with_an_older_one", "lost_with_none_older", "different_after_help"), 0)
         self.reasons: Counter[str] = Counter()
         self.expected: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
 
     def work(self, out: Path, *, way: str, save_steps: int) -> None:
-        """A life that leaves the reason when it ends by an exception."""
+        """Run a session, which leaves the reason when it ends by an exception."""
         try:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
@@ -134,21 +134,21 @@ class Control:
             raise
 
     def reference(self, way: str) -> None:
-        """What an uninterrupted run comes to, twice, and how long a life takes that saves every step."""
+        """What an uninterrupted run comes to, twice, and the duration of a session that saves every step."""
         for name, save_steps in (("whole", NEVER), ("again", 1)):
             out, began = self.root / f"{name}-{way}", time.monotonic()
-            code = life(functools.partial(self.work, out, way=way, save_steps=save_steps), seconds=None)
+            code = run_session(functools.partial(self.work, out, way=way, save_steps=save_steps), seconds=None)
             assert code == 0, (self.root / "reason.txt").read_text()
             self.seconds[way] = time.monotonic() - began
             assert self.expected.setdefault(way, weights(out)) == weights(out), "the uninterrupted run must repeat itself"
 
     def run(self, way: str, *, kills: int) -> None:
         """One run, killed at most so often, then left to finish."""
-        out, told = self.root / "run", self.told
+        out, counts = self.root / "run", self.counts
         work = functools.partial(self.work, out, way=way, save_steps=self.dice.choice([1, 2, 3, NEVER]))
-        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as lives begin
-        code = hunted(work, instants=instants, told=told, reached=lambda: committed_step(out))
-        told["different"] += code == 0 and weights(out) != self.expected[way]
+        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
+        code = run_with_kills(work, instants=instants, counts=counts, reached=lambda: committed_step(out))
+        counts["different"] += code == 0 and weights(out) != self.expected[way]
         if code != 0:
             self.help_on(out, work, way=way)
         shutil.rmtree(out, ignore_errors=True)
@@ -157,12 +157,12 @@ class Control:
         """What a person could save of a run that does not go on: remove the newest checkpoint by hand, and again."""
         self.reasons[f"{(self.root / 'reason.txt').read_text()}"] += 1
         older = len(checkpoints(out)) > 1
-        self.told["lost_with_an_older_one" if older else "lost_with_none_older"] += 1
+        self.counts["lost_with_an_older_one" if older else "lost_with_none_older"] += 1
         code = 1
         while checkpoints(out) and code != 0:
             shutil.rmtree(checkpoints(out)[-1])
-            code = life(work, seconds=None)
-        self.told["different_after_help"] += code != 0 or weights(out) != self.expected[way]
+            code = run_session(work, seconds=None)
+        self.counts["different_after_help"] += code != 0 or weights(out) != self.expected[way]
 
 
 def main() -> None:
@@ -179,10 +179,12 @@ def main() -> None:
         control = Control(Path(place), seed=seed)
         for way in WAYS:
             control.reference(way)
-        while control.told["kills"] < kills:
-            way = WAYS[control.told["runs"] % len(WAYS)]
-            control.run(way, kills=min(MOST_KILLS, kills - control.told["kills"]))
-    print(json.dumps({"seed": seed, **control.told, "transformers": transformers.__version__, "reasons": dict(control.reasons)}))
+        while control.counts["kills"] < kills:
+            way = WAYS[control.counts["runs"] % len(WAYS)]
+            control.run(way, kills=min(MOST_KILLS, kills - control.counts["kills"]))
+    print(
+        json.dumps({"seed": seed, **control.counts, "transformers": transformers.__version__, "reasons": dict(control.reasons)})
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ MESSAGES = (
 _OPTIONS = {"training.epochs": 2}
 _NOTE = (
     "two epochs per method, to finish in two minutes; training from random weights would gain much from eight, "
-    "see docs/learning_rates.md"
+    "see docs/explanation/learning-rates.md"
 )
 
 

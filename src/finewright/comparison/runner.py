@@ -96,7 +96,7 @@ class ComparisonRunner:
         candidates = self.resources.unplanned(self.spec.candidates)
         jobs = self.resources.planning_jobs
         self._planning_threads = max(1, self.resources.cores // jobs)
-        self.pool.work([_single(self._plan_request(name)) for name in candidates], jobs=jobs, hear=self._note_failure)
+        self.pool.work([_single(self._plan_request(name)) for name in candidates], jobs=jobs, on_event=self._note_failure)
         for name in candidates:
             self.resources.add(self._read_plan(name))
         self.reasons = self._reasons_against()
@@ -234,12 +234,12 @@ class ComparisonRunner:
                 requests.append(request | {"out": str(self.folder.speed(name))})
         if requests:
             assert self.pool is not None
-            self.pool.work([_single(request) for request in requests], jobs=1, hear=self._note_failure)
+            self.pool.work([_single(request) for request in requests], jobs=1, on_event=self._note_failure)
 
     def _work(self, sequences: Sequence[JobSequence]) -> None:
         if sequences:
             assert self.pool is not None
-            self.pool.work([self._announce(one) for one in sequences], jobs=self.resources.jobs, hear=self._handle_event)
+            self.pool.work([self._announce(one) for one in sequences], jobs=self.resources.jobs, on_event=self._handle_event)
 
     def _announce(self, sequence: JobSequence) -> JobSequence:
         """Yield the same requests, and report the start of each."""

@@ -194,7 +194,7 @@ def _was_begun(folder: RunFolder) -> bool:
         what = f"a run should go here, and the folder has something else: {', '.join(foreign[:3])}"
         raise UserError(what, where=str(folder.path), fix="remove it, or choose another --out")
     _lock(folder)
-    begun = folder.begun
+    begun = folder.has_checkpoint
     folder.release()
     return begun
 

@@ -128,7 +128,9 @@ class TrainingConfig(Options):
         "float32", "dtype of the cached outputs; bfloat16: half the space, not exact"
     )
     save_steps: int | None = option(
-        None, "optimizer steps between two checkpoints; by time when not given, see docs/reliability.md", low=1
+        None,
+        "optimizer steps between two checkpoints; by time when not given, see docs/explanation/checkpoints-and-resume.md",
+        low=1,
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = option(
         "auto", "recompute a layer's activations in the backward pass instead of storing them; auto: when memory is short"

@@ -43,7 +43,7 @@ class Method(Options):
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""
     learning_rate: ClassVar[float]
-    """Peak learning rate with AdamW; docs/learning_rates.md has the sources."""
+    """Peak learning rate with AdamW; docs/explanation/learning-rates.md has the sources."""
     learning_rate_width: ClassVar[int | None] = None
     """Hidden size that `learning_rate` is for; it falls in proportion as the size grows. None: it is for every size."""
     learning_rate_range: ClassVar[tuple[float, float]]

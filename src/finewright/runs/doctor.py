@@ -1,4 +1,4 @@
-"""What this machine can do for fine-tuning, what is missing, and the command that brings it."""
+"""Check what this machine has for fine-tuning, what is missing, and which command installs it."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ _OPTIONAL = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One line of `finewright doctor`; `fix`: the command that mends it, empty when nothing is wrong."""
+    """One line of `finewright doctor`; `fix`: the command that repairs it, empty when nothing is wrong."""
 
     name: str
     status: Literal["ok", "missing", "warning"]
@@ -31,7 +31,7 @@ class Diagnosis:
 
 
 def examine() -> Iterator[Diagnosis]:
-    """Look at the machine; nothing is asked of the network."""
+    """Check the machine, without network access."""
     machine = hardware.detect()
     yield Diagnosis("device", "ok", f"{machine.device} ({machine.device_name})")
     yield Diagnosis("cores", "ok", f"{machine.cpu_count} for this process")

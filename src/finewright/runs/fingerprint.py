@@ -1,4 +1,4 @@
-"""What must be as it was for a run to go on: model, data, labels, knobs; and how to say what is not."""
+"""The fingerprint of a run: model, data, labels and options, which must be the same when it is resumed."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from finewright.methods.base import Method
 from finewright.models import hub, provenance
 from finewright.runs.request import CHANGEABLE, FREE, flatten
 
-MOST_BLOCKS = 1000
-"""Rows are hashed in so many blocks: up to so many rows, a changed one is named exactly."""
+MOST_ROW_GROUPS = 1000
+"""Most groups of rows that are hashed: up to this many rows, a changed one is named exactly."""
 _SHOWN = 60
 _AT_ONCE = 1 << 20
-"""Tokens that are hashed at once, as wide as they were when they were first hashed."""
+"""Tokens that are hashed at once, as int64: runs of earlier versions were hashed so."""
 
 
 def make_fingerprint(
@@ -32,14 +32,14 @@ def make_fingerprint(
     method: Method,
     device: str,
 ) -> dict[str, Any]:
-    """Everything a result depends on but the versions of the libraries. `settings`: with no knob left open.
+    """Return everything a result depends on except the versions of the libraries. `settings`: with no option left open.
 
-    A budget only led to choices, which are among the settings.
+    A memory budget is left out: it only led to choices, which are among the settings.
     """
     options = {
         name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model", "memory_budget")
     }
-    lr_scheduler = {name: options.pop(name) for name in [f"training.{short}" for short in CHANGEABLE]}
+    schedule = {name: options.pop(name) for name in [f"training.{short}" for short in CHANGEABLE]}
     weights = {"revision": source.revision} if source.revision else provenance.weight_digests(source.path)
     return {
         "model": {**weights, "config.json": _digest((source.path / "config.json").read_bytes())},
@@ -49,7 +49,7 @@ def make_fingerprint(
         "method": method.name(),
         "method_options": method.model_dump(mode="json"),
         "options": options,
-        "schedule": lr_scheduler,
+        "schedule": schedule,
         "device": device,
     }
 
@@ -59,7 +59,7 @@ def _digest(data: bytes) -> str:
 
 
 def _tokens(split: EncodedSplit) -> bytes:
-    """Hashes of how long each text of a split is in tokens, and of the tokens."""
+    """Return hashes of the lengths of the texts of a split, in tokens, and of the tokens."""
     digests = []
     for numbers in (np.array(split.lengths, dtype=np.int64), split.flat()):
         digest = hashlib.sha256()
@@ -70,65 +70,65 @@ def _tokens(split: EncodedSplit) -> bytes:
 
 
 def _rows(rows: Sequence[Example]) -> dict[str, Any]:
-    """Number of rows and a hash of each block of them, in order."""
-    size = max(1, -(-len(rows) // MOST_BLOCKS))
-    blocks = (rows[start : start + size] for start in range(0, len(rows), size))
-    texts = ("".join(f"{len(row.text)}:{row.text}{len(row.label)}:{row.label}" for row in block) for block in blocks)
+    """Return the number of rows and a hash of each group of consecutive rows."""
+    size = max(1, -(-len(rows) // MOST_ROW_GROUPS))
+    groups = (rows[start : start + size] for start in range(0, len(rows), size))
+    texts = ("".join(f"{len(row.text)}:{row.text}{len(row.label)}:{row.label}" for row in group) for group in groups)
     return {"rows": len(rows), "block_rows": size, "blocks": [_digest(text.encode())[:16] for text in texts]}
 
 
 def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Dataset, where: str) -> None:
-    """A `UserError` with all in which a run would not be the one that was begun. Its schedule is not looked at."""
-    found = [*_other_data(then["data"], now["data"], dataset=dataset), *differences(then, now)]
+    """Raise `UserError` with every difference from the run that was started. The schedule is checked elsewhere."""
+    found = [*_data_differences(then["data"], now["data"], dataset=dataset), *differences(then, now)]
     if found:
-        what = "the run was begun with something else:\n" + "\n".join(f"  {line}" for line in found[:20])
-        fix = "bring it back, or begin a new run with another --out"
+        what = "the run was started with something else:\n" + "\n".join(f"  {line}" for line in found[:20])
+        fix = "bring it back, or start a new run with another --out"
         raise UserError(what, where=where, fix=fix, code=ExitCode.MISMATCH)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`what: then → now` for everything but data and schedule. A knob that there was not then had its default."""
-    new = flatten(_plain(now))
-    old = flatten(_plain(then))
+    """Return `what: then → now` for everything but data and schedule. An option that is new since had its default."""
+    new = flatten(_without_data(now))
+    old = flatten(_without_data(then))
     if any(name not in old for name in new):
-        old = _completed(old, new, _defaults(method=str(then.get("method"))))
+        old = _add_new_options(old, new, _default_options(method=str(then.get("method"))))
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if "tokens" in changed and (len(changed) > 1 or then["data"] != now["data"]):
         changed.remove("tokens")  # follows from the others
-    return [_difference(name, old.get(name), new.get(name)) for name in changed]
+    return [_describe_difference(name, old.get(name), new.get(name)) for name in changed]
 
 
-def _completed(then: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`then` with the knobs that its version did not have: each was as it is when nobody sets it. Where that means that the
-    program chooses, what it chose now cannot be held against the run."""
+def _add_new_options(then: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `then` with the options that its version did not have, at their defaults. Where the default is that the program
+    chooses, the option takes the value that was chosen now."""
     new = {name: value for name, value in now.items() if name not in then and name in defaults}
     return {**then, **{name: value if defaults[name] is None else defaults[name] for name, value in new.items()}}
 
 
-def _defaults(*, method: str) -> dict[str, Any]:
-    """Every knob's default, by its name among the facts."""
+def _default_options(*, method: str) -> dict[str, Any]:
+    """Return the default of every option, by its name in the fingerprint."""
     own = methods.build_method(method, {}).model_dump(mode="json") if method in methods.method_names() else {}
     return flatten({"options": RunConfig().model_dump(), "method_options": own})
 
 
-def summarise(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without the hashes of single rows: what a checkpoint carries."""
+def summarise(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fingerprint without the hashes of single rows, as a checkpoint holds it."""
     data = {
         split: {"rows": rows["rows"], "sha256": _digest("".join(rows["blocks"]).encode())}
-        for split, rows in facts["data"].items()
+        for split, rows in fingerprint["data"].items()
     }
-    return {**facts, "data": data}
+    return {**fingerprint, "data": data}
 
 
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key not in ("data", "schedule")}
+def _without_data(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fingerprint.items() if key not in ("data", "schedule")}
 
 
-def _difference(name: str, then: Any, now: Any) -> str:
+def _describe_difference(name: str, then: Any, now: Any) -> str:
     if name == "tokens":
         return "tokenizer: the same texts become other tokens"
     if name.startswith("model."):
-        return f"model: {name.removeprefix('model.')} is another one ({_short(then)} → {_short(now)})"
+        return f"model: {name.removeprefix('model.')} is another one ({_shorten(then)} → {_shorten(now)})"
     if name == "labels":
         gone, new = [label for label in then if label not in now], [label for label in now if label not in then]
         signs = [*(f"−{label!r}" for label in gone), *(f"+{label!r}" for label in new)]
@@ -137,11 +137,11 @@ def _difference(name: str, then: Any, now: Any) -> str:
     return f"{shown}: {then!r:.60} → {now!r:.60}"
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     return "none" if value is None else str(value)[:12]
 
 
-def _other_data(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Dataset) -> list[str]:
+def _data_differences(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Dataset) -> list[str]:
     found = []
     for split, old in then.items():
         new, rows = now[split], getattr(dataset, split)
@@ -162,9 +162,9 @@ def _other_data(then: Mapping[str, Any], now: Mapping[str, Any], *, dataset: Dat
 
 
 def environment_warnings(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is told and not refused: other versions, another processor."""
+    """Return warnings about differences that do not forbid resuming: other versions, another processor."""
     old, new = flatten(then), flatten(now)
-    changed = [f"{name.removeprefix('versions.')} {_short(old.get(name))} → {_short(new.get(name))}" for name in new]
+    changed = [f"{name.removeprefix('versions.')} {_shorten(old.get(name))} → {_shorten(new.get(name))}" for name in new]
     changed = [line for name, line in zip(new, changed, strict=True) if old.get(name) != new[name]]
     if not changed:
         return []
@@ -172,11 +172,11 @@ def environment_warnings(then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
 
 
 def check_schedule(then: Mapping[str, Any], now: Mapping[str, Any], changes: Sequence[Mapping[str, Any]], *, where: str) -> None:
-    """A schedule other than a checkpoint's is a `UserError`, unless each knob's value was asked for with `--change`."""
-    asked = {change["option"]: change["to"] for change in changes}
-    then = _completed(then, now, flatten(RunConfig().model_dump()))
-    strange = [name for name, value in now.items() if then.get(name) != value and asked.get(name) != value]
-    if strange:
-        what = "; ".join(f"{name}: {then.get(name)!r} → {now[name]!r}" for name in strange)
-        short = " ".join(f"--change {name.removeprefix('training.')}={now[name]}" for name in strange)
-        raise UserError(f"the run was begun with another schedule: {what}", where=where, fix=short, code=ExitCode.MISMATCH)
+    """Raise `UserError` if the schedule is not the checkpoint's, unless every difference was requested with `--change`."""
+    requested = {change["option"]: change["to"] for change in changes}
+    then = _add_new_options(then, now, flatten(RunConfig().model_dump()))
+    changed = [name for name, value in now.items() if then.get(name) != value and requested.get(name) != value]
+    if changed:
+        what = "; ".join(f"{name}: {then.get(name)!r} → {now[name]!r}" for name in changed)
+        short = " ".join(f"--change {name.removeprefix('training.')}={now[name]}" for name in changed)
+        raise UserError(f"the run was started with another schedule: {what}", where=where, fix=short, code=ExitCode.MISMATCH)

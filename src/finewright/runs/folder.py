@@ -20,8 +20,8 @@ RUNS = Path("runs")
 _LOCK = ".lock"
 RUN_FILES = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
 RUN_FILES |= {"predictions.jsonl", "result.json", "merged"}
-"""What a run may leave. A folder with nothing else, and the lock, is a run of ours."""
-_NOTHING_BEGUN = {_LOCK, "config.json"}
+"""Files that a run may leave. A folder with the lock and nothing but these is a run."""
+_FILES_BEFORE_TRAINING = {_LOCK, "config.json"}
 
 
 class RunFolder:
@@ -30,7 +30,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.earlier: RunConfigFile | None = None
-        """config.json of an earlier session of the run that this one continues; None when the run begins."""
+        """config.json of an earlier session of the run that this one continues; None in the first session."""
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.checks = path / "checks.json"
@@ -44,14 +44,14 @@ class RunFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the run came to its end and proved itself."""
+        """Whether the run is finished and its model was verified."""
         return self.result.exists()
 
     def lock(self) -> None:
-        """Hold the run for this process; the kernel lets go of the lock when the process ends, however it ends."""
+        """Lock the run for this process; the kernel releases the lock when the process ends, however it ends."""
         while True:
             handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
-            if not self._taken(handle):
+            if not self._try_lock(handle):
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
                 handle.close()
@@ -60,14 +60,14 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(handle.fileno()), os.stat(self.path / _LOCK)):
                     break
-            handle.close()  # whoever had it removed the file in between
+            handle.close()  # the process that held it removed the file in between
         handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         handle.flush()
         self._lock = handle
 
-    def _taken(self, handle: IO[str]) -> bool:
-        """Whether the lock is ours now; a file system that has no locks is a `UserError`, not another process."""
+    def _try_lock(self, handle: IO[str]) -> bool:
+        """Return whether this process has the lock now; raise `UserError` if the file system has no locks."""
         try:
             return files.lock(handle.fileno())
         except OSError as error:
@@ -77,49 +77,51 @@ class RunFolder:
             raise UserError(what, where=str(self.path), fix=fix, code=ExitCode.DISK) from None
 
     def release(self) -> None:
-        """Let others have the run; a folder in which nothing was begun goes away."""
+        """Release the lock; remove the folder if nothing was started in it."""
         if self._lock is None:
             return
         try:
             with contextlib.suppress(OSError):
-                if {path.name for path in self.path.iterdir()} <= _NOTHING_BEGUN:
+                if {path.name for path in self.path.iterdir()} <= _FILES_BEFORE_TRAINING:
                     files.remove(self.path)
         finally:
             self._lock.close()
             self._lock = None
 
-    def require_there(self) -> None:
-        """Nothing is written for a folder that is locked no longer, because it was removed, moved or replaced meanwhile:
-        what came out of it would be a part of a run under the name of a whole one."""
+    def check_folder(self) -> None:
+        """Raise `UserError` if the folder was removed, moved or replaced since it was locked: what is written then would be part
+        of a run under the name of a complete one."""
         if self._lock is None:
             return
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / _LOCK)):
                 return
-        fix = "put it back, then the same command goes on from its last checkpoint; without it the run begins anew"
+        fix = (
+            "put it back, then the same command continues from its last checkpoint; without it the run starts from the beginning"
+        )
         raise UserError("the run's folder was removed or replaced", where=str(self.path), fix=fix, code=ExitCode.DISK)
 
     @property
     def committed_step(self) -> int:
-        """Step of the newest checkpoint, 0 without one; whether it is whole is another question."""
+        """Step of the newest checkpoint, 0 without one. It may be damaged."""
         steps = [re.fullmatch(r"step-(\d+)", path.name) for path in self.checkpoints.glob("step-*")]
         return max((int(step[1]) for step in steps if step), default=0)
 
     @property
-    def begun(self) -> bool:
-        """Whether training got as far as a checkpoint, be it damaged."""
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, damaged ones included."""
         return self.committed_step > 0 or any(self.checkpoints.glob(".bad-step-*"))
 
     def clear(self) -> None:
-        """Remove what an earlier life left that got to no checkpoint."""
+        """Remove the files of an earlier session that saved no checkpoint."""
         with files.explaining_os_errors(self.path):
             for path in sorted(self.path.iterdir()):
                 if path.name != _LOCK:
                     files.remove(path)
 
     def write_json(self, path: Path, value: Any) -> None:
-        """Write a JSON file whole or not at all."""
-        self.require_there()
+        """Write a JSON file atomically."""
+        self.check_folder()
         files.write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write(self, path: Path, artifact: schema.Artifact) -> None:
@@ -127,28 +129,28 @@ class RunFolder:
         self.write_json(path, schema.dump(artifact))
 
     def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
-        """Write a JSON-lines file whole or not at all."""
-        self.require_there()
+        """Write a JSON-lines file atomically."""
+        self.check_folder()
         files.write_atomic(path, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
 
     def append(self, path: Path, line: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file."""
-        self.require_there()
+        self.check_folder()
         jsonl.append(path, line)
 
     def free_bytes(self) -> int:
-        """Room on the disk of the run."""
+        """Return the free space on the disk of the run."""
         return shutil.disk_usage(self.path).free
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
-        """A JSON-lines file of this run; absent or broken is a `UserError`."""
+        """Return the lines of a JSON-lines file; raise `UserError` if it is absent or damaged."""
         try:
             return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         except (OSError, ValueError) as error:
             raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
 
     def read_json(self, path: Path) -> Any:
-        """A JSON file of this run; absent, unreadable or broken is a `UserError`."""
+        """Return the contents of a JSON file; raise `UserError` if it is absent, unreadable or damaged."""
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -156,13 +158,13 @@ class RunFolder:
                 f"the run has no {path.name}", where=str(self.path), fix="train it again", code=ExitCode.MISMATCH
             ) from None
         except OSError as error:
-            raise _unusable(error, path, "read") from None
+            raise _access_error(error, path, "read") from None
         except ValueError as error:
             raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
 
 
 def new_folder(*, out: Path | None, name: str) -> Path:
-    """An empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
+    """Return an empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
     path = out or files.find_free_name(RUNS / name)
     try:
         files.make_folder(path)
@@ -173,38 +175,40 @@ def new_folder(*, out: Path | None, name: str) -> Path:
     return path
 
 
-def create_run(*, out: Path | None, name: str, differences: Callable[[RequestRecord], list[str]] = lambda order: []) -> RunFolder:
-    """A locked run folder, made before anything heavy: `out`, or `runs/<name>` with a number when that is taken.
+def create_run(
+    *, out: Path | None, name: str, differences: Callable[[RequestRecord], list[str]] = lambda record: []
+) -> RunFolder:
+    """Return a locked run folder: `out`, or `runs/<name>`, with a number if that is taken.
 
-    An unfinished run goes on in its folder when its order is the same (`differences` finds none); its `earlier` is set then.
-    A finished one is handed back when `out` names it. Without `out`, folders that are locked, finished or of another order
-    are taken; with it they are a `UserError`.
+    An unfinished run continues in its folder if its request is the same (`differences` returns none); `earlier` is set then.
+    A finished one is returned if `out` names it. Without `out`, folders that are locked, finished or of another request are
+    skipped; with it they are a `UserError`.
     """
     if out is not None:
-        return _claim(out, differences)
+        return _open_folder(out, differences)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "run"
     number = 1
     while True:
         path = RUNS / (safe if number == 1 else f"{safe}-{number}")
         if not RunFolder(path).complete:
             try:
-                return _claim(path, differences)
+                return _open_folder(path, differences)
             except UserError as taken:
                 if taken.code == ExitCode.DISK or (taken.code == ExitCode.USAGE and not path.exists()):
-                    raise  # the next name would fare no better
+                    raise  # the next name would fail too
         number += 1
 
 
-def _claim(path: Path, differences: Callable[[RequestRecord], list[str]]) -> RunFolder:
+def _open_folder(path: Path, differences: Callable[[RequestRecord], list[str]]) -> RunFolder:
     folder = RunFolder(path)
     try:
-        if path.exists() and not (path.is_dir() and _is_ours(path)):
+        if path.exists() and not (path.is_dir() and _has_only_run_files(path)):
             raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
         _make_and_lock(folder)
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), fix="choose another --out") from None
     try:
-        _settle(folder, differences)
+        _resume_or_clear(folder, differences)
     except BaseException:
         folder.release()
         raise
@@ -220,12 +224,12 @@ def _make_and_lock(folder: RunFolder) -> None:
         except FileNotFoundError:
             if folder.path.exists():
                 raise
-            # another process, in whose run nothing was begun, took its folder away in between
+            # another process removed its folder in between, as nothing was started in it
 
 
-def _settle(folder: RunFolder, differences: Callable[[RequestRecord], list[str]]) -> None:
-    """Go on with what is in a locked folder, or clear it."""
-    if not folder.complete and not folder.begun:
+def _resume_or_clear(folder: RunFolder, differences: Callable[[RequestRecord], list[str]]) -> None:
+    """Set `earlier` if a locked folder holds a run with the same request; clear it if nothing was started."""
+    if not folder.complete and not folder.has_checkpoint:
         folder.clear()
         return
     earlier = schema.read(RunConfigFile, folder.config)
@@ -240,14 +244,14 @@ def _settle(folder: RunFolder, differences: Callable[[RequestRecord], list[str]]
 
 
 def reopen_run(path: Path) -> RunFolder:
-    """A run that was begun, locked, with `earlier` set; a folder that is none is a `UserError`."""
+    """Return an existing run, locked, with `earlier` set; raise `UserError` if there is none."""
     folder = RunFolder(path)
     try:
         if not path.is_dir() or not folder.config.exists():
-            raise _no_run(path)
+            raise _no_run_error(path)
         folder.lock()
     except OSError as error:
-        raise _unusable(error, path, "write") from None
+        raise _access_error(error, path, "write") from None
     try:
         folder.earlier = schema.read(RunConfigFile, folder.config)
     except BaseException:
@@ -256,37 +260,37 @@ def reopen_run(path: Path) -> RunFolder:
     return folder
 
 
-def _is_ours(path: Path) -> bool:
+def _has_only_run_files(path: Path) -> bool:
     names = {item.name for item in path.iterdir()}
     return not names or (_LOCK in names and all(name in RUN_FILES or name.startswith(files.DRAFT) for name in names))
 
 
 def open_run(path: Path) -> RunFolder:
-    """A complete run; a folder that is none, or a run that did not finish, is a `UserError`."""
+    """Return a finished run; raise `UserError` if there is none or it did not finish."""
     folder = RunFolder(path)
     if not _is_run(folder):
-        raise _no_run(path)
+        raise _no_run_error(path)
     if not folder.complete:
         fix = f"finewright train --resume {path}"
         raise UserError("the run did not finish: it has no result.json", where=str(path), fix=fix, code=ExitCode.MISMATCH)
     return folder
 
 
-def _unusable(error: OSError, path: Path, doing: str) -> UserError:
-    fix = "let this user read and write it, or mend the disk; then the same command goes on"
+def _access_error(error: OSError, path: Path, doing: str) -> UserError:
+    fix = "let this user read and write it, or repair the disk; then the same command continues"
     return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)
 
 
-def _no_run(path: Path) -> UserError:
+def _no_run_error(path: Path) -> UserError:
     nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
     return UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
 
 
 def list_runs(root: Path) -> list[RunFolder]:
-    """Every run below `root`, by name."""
+    """Return every run below `root`, by name."""
     return [folder for folder in map(RunFolder, sorted(root.glob("*"))) if _is_run(folder)]
 
 
 def _is_run(folder: RunFolder) -> bool:
-    """A model's folder has a config.json too, but no checks.json."""
+    """Whether it holds a run. A model's folder has a config.json too, but no checks.json."""
     return folder.config.exists() and folder.checks.exists()

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the model folder with its card, the predictions, the summary."""
+"""The model folder that a run leaves, and what its result says about files and machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from finewright.runs.model_card import CARD_FILE
 
 
 def save_model(folder: Path, *, prepared_model: PreparedModel, method: Method, origin: BaseModelRef, source: ModelSource) -> None:
-    """Weights or adapter, config, tokenizer; for an adapter also which base it belongs to."""
+    """Save weights or adapter, config and tokenizer; for an adapter also its base model."""
     folder.mkdir(parents=True, exist_ok=True)
     with meta.quiet_libraries():
         method.save(prepared_model, folder)
@@ -29,26 +29,26 @@ def save_model(folder: Path, *, prepared_model: PreparedModel, method: Method, o
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a model folder but its card, by name."""
+    """Return the SHA-256 of every file of a model folder except its card, by name."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name: sha256(folder / name) for name in names if name != CARD_FILE}
 
 
 def check_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Files of a model folder that are missing or not what was proven are a `UserError`: they would predict something else."""
+    """Raise `UserError` if a file is missing or not the one that was verified: it would predict something else."""
     damaged = [name for name, digest in files.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
     if damaged:
-        what = f"{', '.join(damaged)}: missing, or not what was saved and proven"
-        raise UserError(what, where=str(folder), fix="bring it back, or train again", code=ExitCode.MISMATCH)
+        what = f"{', '.join(damaged)}: missing, or not what was saved and verified"
+        raise UserError(what, where=str(folder), fix="restore it, or train again", code=ExitCode.MISMATCH)
 
 
 def artifact_bytes(folder: Path) -> int:
-    """Size of the weights a user would pass on, in bytes."""
+    """Return the size of the saved weights in bytes."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:
-    """The part of a summary that says where it was made."""
+    """Return the part of a result that says where it was computed."""
     return {
         "versions": hardware.versions(),
         "git": hardware.git_state(),
@@ -62,5 +62,5 @@ def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:
 
 
 def probe_texts(dataset: Dataset) -> list[str]:
-    """Texts for the proof: of the first split that has rows."""
+    """Return texts for verification, of the first split that has rows."""
     return [row.text for row in dataset.test or dataset.validation or dataset.train]

@@ -1,4 +1,4 @@
-"""The table of contents: what `train` does, in order."""
+"""Train or resume a run: the stages in order."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from finewright.runs import model_card, model_folder, request, verify
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
 from finewright.runs.session import Session
-from finewright.runs.stages import Job
+from finewright.runs.stages import RunStages
 from finewright.training import loop, memory_meter
 from finewright.training.state import preserving_process_state
 
@@ -35,18 +35,24 @@ def train(
     on_event: Callable[[Any], None] = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
-    """Fine-tune on labelled text and prove the result. The returned run is complete, or a `UserError` says why not.
+    """Fine-tune on labelled text and verify the result. The returned run is complete, or a `UserError` says why not.
 
-    An unfinished run that was asked for the same goes on. `listen` hears sentences (`str`) about what was chosen and found,
-    and the engine's events. `shared`: rows and token ids that other runs of this process need too. `stop`: a wish to stop
-    ends the work with `Interrupted`, what was done committed.
+    An unfinished run with the same request continues. `on_event` is called with sentences (`str`) about choices and findings,
+    and with the events of training. `shared`: rows and token ids that other runs of this process need too. `stop`: a stop
+    request ends the work with `Interrupted`, after a checkpoint.
     """
-    asked = request.make_request(source, test=test, settings=settings, candidates=candidates)
+    run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
     stem = "data" if isinstance(source, Table) else Path(str(source)).stem
-    name = f"{stem}-{asked.way}-seed{settings.seed}"
-    folder = create_run(out=out, name=name, differences=lambda kept: request.request_differences(kept, asked))
-    return _live(
-        folder, asked, (), data=(source, test), shared=shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest()
+    name = f"{stem}-{run_request.method_name}-seed{settings.seed}"
+    folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
+    return _run_session(
+        folder,
+        run_request,
+        (),
+        data=(source, test),
+        shared=shared or DatasetCache(),
+        on_event=on_event,
+        stop=stop or StopRequest(),
     )
 
 
@@ -57,28 +63,28 @@ def resume(
     on_event: Callable[[Any], None] = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
-    """Go on with an unfinished run. `changes`: `knob=value` for what may change inside a run; they are recorded."""
+    """Resume an unfinished run. `changes`: `option=value` for options that may change inside a run; they are recorded."""
     folder = reopen_run(path)
     assert folder.earlier is not None, "reopened"
-    asked = request.read_request(folder.earlier.request)
-    if asked.source.startswith(IN_MEMORY):
+    run_request = request.read_request(folder.earlier.request)
+    if run_request.source.startswith(IN_MEMORY):
         folder.release()
         what = "the run's rows were given in memory, and are not here"
         raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir: it continues there")
-    return _live(
+    return _run_session(
         folder,
-        asked,
+        run_request,
         changes,
-        data=(asked.source, asked.test),
+        data=(run_request.source, run_request.test),
         shared=DatasetCache(),
         on_event=on_event,
         stop=stop or StopRequest(),
     )
 
 
-def _live(
+def _run_session(
     folder: RunFolder,
-    asked: request.RunRequest,
+    run_request: request.RunRequest,
     changes: Sequence[str],
     *,
     data: tuple[Source, Source | None],
@@ -86,20 +92,21 @@ def _live(
     on_event: Callable[[Any], None],
     stop: StopRequest,
 ) -> RunFolder:
-    """One life of a run: from where it stands to its end."""
+    """One session of a run: from its last checkpoint, or from the start, to its end."""
     try:
         if folder.complete:
-            on_event("finished already: nothing is left to do")
+            on_event("the run is already finished: nothing to do")
             return folder
         if folder.earlier is None:
-            folder.write(folder.config, RunConfigFile(request=asked.record()))
-        asked, changed = request.for_resume(folder.earlier, asked, changes)
-        life = Session(folder, changes=changed, stop=stop, notify=on_event)
+            folder.write(folder.config, RunConfigFile(request=run_request.record()))
+        run_request, changed = request.for_resume(folder.earlier, run_request, changes)
+        session = Session(folder, changes=changed, stop=stop, notify=on_event)
         with preserving_process_state():
-            _work(folder, asked, data, shared=shared, life=life, job=Job(folder, asked=asked, life=life, on_event=on_event))
+            stages = RunStages(folder, run_request=run_request, session=session, on_event=on_event)
+            _run_stages(run_request, data, shared=shared, stages=stages)
         return folder
-    except Interrupted as stop_request:
-        stop_request.run = folder.path
+    except Interrupted as interrupted:
+        interrupted.run = folder.path
         raise
     except UserError as error:
         error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
@@ -108,52 +115,57 @@ def _live(
         folder.release()
 
 
-def _work(
-    folder: RunFolder,
-    asked: request.RunRequest,
+def _run_stages(
+    run_request: request.RunRequest,
     data: tuple[Source, Source | None],
     *,
     shared: DatasetCache,
-    life: Session,
-    job: Job,
+    stages: RunStages,
 ) -> None:
-    job.choose_machine()
-    dataset = shared.read(data[0], options=job.settings.data, test=data[1])
-    job.notify(*dataset.notes)
-    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=job.settings)
-    job.report(checks.check_dataset(dataset))
+    folder, session = stages.folder, stages.session
+    stages.choose_machine()
+    dataset = shared.read(data[0], options=stages.settings.data, test=data[1])
+    stages.notify(*dataset.notes)
+    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=stages.settings)
+    stages.report(checks.check_dataset(dataset))
 
-    sketched = hub.resolve_model(job.settings.model, weights=False, progress=job.downloading)
-    splits = job.choose_way(sketched, asked.candidates, dataset=dataset, task=task, known=shared.ids(sketched.name))
-    model = job.fetch()
-    job.insist_same(dataset)
+    config_only = hub.resolve_model(stages.settings.model, weights=False, progress=stages.report_download)
+    splits = stages.select_method(
+        config_only, run_request.candidates, dataset=dataset, task=task, known=shared.ids(config_only.name)
+    )
+    model = stages.fetch()
+    stages.check_same_run(dataset)
 
-    base = job.load(labels=dataset.labels)
-    job.prepare(base, rows=dataset.train)
-    with memory_meter.garbage_collection_settled():  # before the clock of training begins
-        job.begin(dataset, task=task)
-        job.fill(splits)
-        with life.stoppable():
+    base = stages.load(labels=dataset.labels)
+    stages.prepare(base, rows=dataset.train)
+    with memory_meter.garbage_collection_settled():  # before the time of training is measured
+        stages.start(dataset, task=task)
+        stages.build_frozen_cache(splits)
+        with session.stoppable():
             for event in loop.train(
-                job.prepared_model,
+                stages.prepared_model,
                 splits["train"],
                 task=task,
-                schedule=job.schedule,
-                evaluate=job.evaluation(splits["validation"], task=task),
+                schedule=stages.schedule,
+                evaluate=stages.build_evaluation(splits["validation"], task=task),
                 places=[row.where for row in dataset.train],
-                state=life.state,
-                watch=job.watching,
+                state=session.state,
+                watch=stages.watch_update,
             ):
-                job.hear(event)
-    job.take_best()
+                stages.handle_event(event)
+    stages.restore_best()
 
-    folder.require_there()
+    folder.check_folder()
     with files.atomic_folder(folder.model) as draft:
-        model_folder.save_model(draft, prepared_model=job.prepared_model, method=job.method, origin=base.origin, source=model)
-    predictor = job.predictor(task)
-    measured = job.test(dataset, splits=splits, task=task)
-    job.release(splits)
+        model_folder.save_model(
+            draft, prepared_model=stages.prepared_model, method=stages.method, origin=base.origin, source=model
+        )
+    predictor = stages.predictor(task)
+    measured = stages.test(dataset, splits=splits, task=task)
+    stages.release(splits)
     difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(dataset))
-    result = job.summary(dataset, task=task, splits=splits, measured=measured, verification_difference=difference)
-    model_card.write_card(folder.model, result=result, method=job.method, prepared_model=job.prepared_model, origin=base.origin)
+    result = stages.summary(dataset, task=task, splits=splits, measured=measured, verification_difference=difference)
+    model_card.write_card(
+        folder.model, result=result, method=stages.method, prepared_model=stages.prepared_model, origin=base.origin
+    )
     folder.write(folder.result, result)  # last: now the run is complete

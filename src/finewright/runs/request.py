@@ -1,4 +1,4 @@
-"""What a run was asked to do: written before anything else, read again when it goes on, changed only on request."""
+"""The request of a run: written first, read again when the run is resumed, changed only by `--change`."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,17 @@ CHANGEABLE = (
     "num_threads",
     "compile",
 )
-"""Knobs of `train` that `--change` may set inside a run; all others would make it another run."""
+"""Training options that `--change` may set inside a run; all others would make it another run."""
 FREE = ("training.save_steps", "force")
-"""Knobs that no result depends on."""
+"""Options that no result depends on."""
 _AND = ", "
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """`source`, `test`: where the data is, absolute for files. `settings`, `ways`: as asked, open knobs still open.
+    """`source`, `test`: where the data is, absolute for files. `settings`: as requested, open options still open.
 
-    Of several `ways` the first that fits is taken; only the first has knobs that are not its defaults.
+    `candidates`: the first that fits is selected. Only the first has options that differ from its defaults.
     """
 
     source: str
@@ -44,12 +44,12 @@ class RunRequest:
     candidates: tuple[Method, ...]
 
     @property
-    def way(self) -> str:
-        """The way's name, or that it is left open."""
+    def method_name(self) -> str:
+        """Name of the only candidate, or `auto` if there are several."""
         return self.candidates[0].name() if len(self.candidates) == 1 else methods.AUTO
 
     def record(self) -> RequestRecord:
-        """What config.json keeps of it."""
+        """Return what config.json holds of it."""
         return RequestRecord(
             source=self.source,
             test=self.test,
@@ -60,31 +60,31 @@ class RunRequest:
 
 
 def make_request(source: object, *, test: object, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
-    """An order whose files are found again from any folder."""
-    return RunRequest(_place(source), None if test is None else _place(test), settings, tuple(candidates))
+    """Return a request with absolute paths, so that its files are found from any folder."""
+    return RunRequest(_locate(source), None if test is None else _locate(test), settings, tuple(candidates))
 
 
 def read_request(record: RequestRecord) -> RunRequest:
-    """What `record` made; options that no longer exist are a `UserError`."""
+    """Return the request of a record; raise `UserError` if one of its options no longer exists."""
     first, *others = record.method.split(_AND)
     candidates = (methods.build_method(first, record.method_options), *(methods.build_method(name, {}) for name in others))
     return RunRequest(record.source, record.test, config.build_options(RunConfig, record.settings), candidates)
 
 
-def request_differences(kept: RequestRecord, wanted: RunRequest) -> list[str]:
-    """`knob: then → now` for all in which two orders differ, knobs without influence aside."""
-    then = flatten(read_request(kept).record().model_dump())
+def request_differences(saved: RequestRecord, wanted: RunRequest) -> list[str]:
+    """Return `option: then → now` for every option that differs, except those in FREE."""
+    then = flatten(read_request(saved).record().model_dump())
     now = flatten(wanted.record().model_dump())
     return [
-        f"{_shown(name)}: {then.get(name)!r} → {now.get(name)!r}"
+        f"{_option_name(name)}: {then.get(name)!r} → {now.get(name)!r}"
         for name in sorted({*then, *now})
-        if then.get(name) != now.get(name) and _shown(name) not in FREE
+        if then.get(name) != now.get(name) and _option_name(name) not in FREE
     ]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A knob that was set inside a run: `step` updates had been made."""
+    """An option that was changed inside a run, after `step` updates."""
 
     option: str
     before: Any
@@ -92,43 +92,47 @@ class Change:
     step: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """For config.json and result.json."""
+        """Return the change as config.json and result.json hold it."""
         return {"option": self.option, "from": self.before, "to": self.after, "step": self.step}
 
 
-def for_resume(earlier: RunConfigFile | None, order: RunRequest, assignments: Sequence[str]) -> tuple[RunRequest, list[Change]]:
-    """The order of a later life of a run, and what `--change` changes now. `kept`: the run's config.json.
+def for_resume(
+    earlier: RunConfigFile | None, run_request: RunRequest, assignments: Sequence[str]
+) -> tuple[RunRequest, list[Change]]:
+    """Return the request of a later session, and what `--change` changes now. `earlier`: the run's config.json.
 
-    What was chosen, and changed, in earlier lives stays so. Knobs that would make it another run are a `UserError`.
+    Choices and changes of earlier sessions are kept. Raise `UserError` for an option that would make it another run.
     """
     if earlier is not None:
         choices = [choice.model_dump() for choice in earlier.choices]
-        order = replace(order, settings=with_decisions(order.settings, choices))
+        run_request = replace(run_request, settings=with_decisions(run_request.settings, choices))
     if earlier is not None and earlier.method:
-        order = replace(order, candidates=(methods.build_method(earlier.method, earlier.method_options),))
+        run_request = replace(run_request, candidates=(methods.build_method(earlier.method, earlier.method_options),))
     for change in earlier.changes if earlier is not None else ():
-        order = _with(order, {change["option"].removeprefix("training."): change["to"]})
+        run_request = _with_training_options(run_request, {change["option"].removeprefix("training."): change["to"]})
     wanted = {
         {"lr": "learning_rate"}.get(key, key.removeprefix("training.")): value
         for key, value in flatten(config.parse_assignments(assignments)).items()
     }
     for name in wanted:
         if name not in CHANGEABLE:
-            fix = f"begin a new run; inside one can change: {', '.join(CHANGEABLE)}"
+            fix = f"start a new run; inside a run can change: {', '.join(CHANGEABLE)}"
             raise UserError(f"{name} cannot change inside a run", where="--change", fix=fix)
-    before, order = order.settings.training.model_dump(), _with(order, wanted)
-    after = order.settings.training.model_dump()
-    return order, [Change(f"training.{name}", before[name], after[name]) for name in wanted if before[name] != after[name]]
+    before, run_request = run_request.settings.training.model_dump(), _with_training_options(run_request, wanted)
+    after = run_request.settings.training.model_dump()
+    return run_request, [Change(f"training.{name}", before[name], after[name]) for name in wanted if before[name] != after[name]]
 
 
-def _with(order: RunRequest, options: Mapping[str, Any]) -> RunRequest:
-    training = config.build_options(config.TrainingConfig, {**order.settings.training.model_dump(), **options}, prefix="training")
-    return replace(order, settings=order.settings.model_copy(update={"training": training}))
+def _with_training_options(run_request: RunRequest, options: Mapping[str, Any]) -> RunRequest:
+    training = config.build_options(
+        config.TrainingConfig, {**run_request.settings.training.model_dump(), **options}, prefix="training"
+    )
+    return replace(run_request, settings=run_request.settings.model_copy(update={"training": training}))
 
 
 def with_decisions(settings: RunConfig, choices: Sequence[Mapping[str, Any]]) -> RunConfig:
-    """Settings with every open knob at the value that was chosen for it: another machine, or another version's defaults,
-    must not choose anew. A choice that is no value of its knob is left out."""
+    """Return settings with every open option at the value that was chosen for it, as another machine or version might choose
+    differently. A choice that is not a valid value of its option is left out."""
     for choice in choices:
         group, _, name = str(choice["option"]).rpartition(".")
         tree = settings.model_dump()
@@ -138,13 +142,13 @@ def with_decisions(settings: RunConfig, choices: Sequence[Mapping[str, Any]]) ->
     return settings
 
 
-def _place(source: object) -> str:
+def _locate(source: object) -> str:
     path = Path(str(source))
     return str(path.absolute()) if path.exists() else str(source)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested groups under dotted names."""
+    """Return nested groups as one mapping with dotted names."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
@@ -154,6 +158,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _shown(name: str) -> str:
-    """The name a person types."""
+def _option_name(name: str) -> str:
+    """Return the name that a user types."""
     return name.removeprefix("settings.").replace("method_options.", "method.")

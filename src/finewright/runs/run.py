@@ -41,7 +41,7 @@ class Run:
 
     @property
     def predictor(self) -> Predictor:
-        """The saved model on the CPU, loaded when first asked for."""
+        """The saved model on the CPU, loaded at first use."""
         if self._predictor is None:
             self._predictor = self._load("cpu")
         return self._predictor
@@ -66,7 +66,7 @@ class Run:
         return Model(self.predictor, folder=self.folder.model).predict(texts)
 
     def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
-        """Metrics on the labelled rows of another file; rows with labels the model does not know are a `UserError`."""
+        """Return metrics on the labelled rows of another file; raise `UserError` for labels that the model does not know."""
         rows, _ = dataset.read_rows(source, options=options or DataConfig())
         dataset.check_known_labels(rows, self.predictor.labels)
         found = self.predictor.evaluate(rows)
@@ -74,5 +74,5 @@ class Run:
 
 
 def open_run(path: str | PathLike[str]) -> Run:
-    """A finished run from its folder."""
+    """Open a finished run."""
     return Run(run_folder.open_run(Path(path)))

@@ -1,4 +1,4 @@
-"""The files of a run, one model each: they are written and read through these and nothing else.
+"""The files of a run, one model each. Nothing else writes or reads them.
 
 Unknown keys are ignored when a file is read. A file of a newer version is refused.
 """
@@ -46,7 +46,7 @@ class ModelName(Artifact):
 
 
 class RequestRecord(Artifact):
-    """What a run was asked to do, with open options still open."""
+    """The request of a run, with open options still open."""
 
     source: str
     test: str | None
@@ -56,7 +56,7 @@ class RequestRecord(Artifact):
 
 
 class RunConfigFile(VersionedFile):
-    """config.json: what was asked for, every resolved option, and the fingerprint that a resumed run must match.
+    """config.json: the request, every resolved option, and the fingerprint that a resumed run must match.
 
     When a run begins, only `request` is there; the rest follows before the first step.
     """
@@ -235,7 +235,7 @@ def read(kind: type[F], path: Path) -> F:
         what = f"the run has no {path.name}"
         raise UserError(what, where=str(path.parent), fix="train it again", code=ExitCode.MISMATCH) from None
     except OSError as error:
-        fix = "let this user read and write it, or mend the disk; then the same command goes on"
+        fix = "let this user read and write it, or repair the disk; then the same command continues"
         raise UserError(f"cannot read here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK) from None
     except ValueError as error:
         raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None

@@ -1,4 +1,4 @@
-"""What was saved is what was trained: load it in a fresh process and compare the scores."""
+"""Verify a saved model: load it in a new process and compare its scores with the trained model's."""
 
 import contextlib
 import json
@@ -22,14 +22,14 @@ from finewright.inference.predictor import Predictor
 
 NUM_PROBES = 32
 TOLERANCE = 1e-5
-"""Largest difference of scores, relative to their size, where the saved form is a conversion of what was trained."""
+"""Largest relative difference of scores where the saved weights are a conversion of the trained ones."""
 
 
 def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -> float:
-    """Largest difference between the scores of the trained model and of what a new process loads from `folder`.
+    """Return the largest difference between the scores of the trained model and of the one that a new process loads.
 
-    Anything but 0 (or TOLERANCE where the way saves a conversion) is a `UserError`: the run must not be called finished.
-    The process holds the model once more, beside the trained one; that there is no room for it is a `UserError` of its own.
+    Raise `UserError` if it is not 0 (or above TOLERANCE where the method saves a conversion): the run is not finished then.
+    The process holds the model a second time, beside the trained one; a lack of memory for it is a `UserError` of its own.
     """
     probes = list(texts)[:NUM_PROBES]
     ours = trained.score(probes)
@@ -37,7 +37,7 @@ def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -
     difference = float(np.abs(ours - theirs).max())
     bound = 0.0 if trained.prepared_model.exact_reload else TOLERANCE * max(1.0, float(np.abs(ours).max()))
     if trained.prepared_model.runtime.bfloat16 and not trained.prepared_model.exact_reload:
-        bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds anew
+        bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds again
     if not difference <= bound:
         raise UserError(
             f"scores of the saved model differ by {difference:.2e} from the trained one's (allowed: {bound:.0e})",
@@ -62,52 +62,52 @@ def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> 
             "out": str(out),
         }
         try:
-            _answer_elsewhere(request)
+            _answer_in_process(request)
         except UserError as error:
-            raise _no_room(folder) if error.code == ExitCode.OUT_OF_MEMORY else error from None
+            raise _memory_error(folder) if error.code == ExitCode.OUT_OF_MEMORY else error from None
         return load_file(out)["scores"].numpy()
 
 
-def _no_room(folder: Path) -> UserError:
-    what = "the model is trained and saved, but memory ran out while it was loaded once more to prove it"
-    fix = f"free some memory, then `{RESUME}` tries the proof again; nothing is trained anew"
+def _memory_error(folder: Path) -> UserError:
+    what = "the model is trained and saved, but memory ran out while it was loaded once more to verify it"
+    fix = f"free some memory, then `{RESUME}` repeats the verification; nothing is trained again"
     return UserError(what, where=str(folder), fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
 def _in_new_interpreter(request: dict[str, Any]) -> None:
-    """A process that starts from nothing."""
-    package = str(assets.PACKAGE.parent)  # this very package, and nothing from the current folder
+    """Answer the request in a new interpreter."""
+    package = str(assets.PACKAGE.parent)  # this package, and nothing from the current folder
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-P", "-m", "finewright.runs.verify"]
     child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        code = _kind_of_end(child.returncode, last)
+        code = _exit_code(child.returncode, last)
         raise UserError(f"the saved model cannot be loaded again: {last}", where=request["folder"], code=code)
 
 
-def _kind_of_end(code: int, last: str) -> ExitCode:
-    """Memory can run out before `main` is there to say so, while PyTorch is loaded."""
-    killed = code == -signal.SIGKILL  # as systems do that have no memory left
-    aborted = code == -signal.SIGABRT and "bad_alloc" in last  # C++ that nobody caught
+def _exit_code(code: int, last: str) -> ExitCode:
+    """Return the exit code to report. Memory can run out while PyTorch is loaded, before `main` can say so."""
+    killed = code == -signal.SIGKILL  # by a system without free memory
+    aborted = code == -signal.SIGABRT and "bad_alloc" in last  # an uncaught C++ exception
     if killed or aborted or last.startswith("MemoryError"):
         return ExitCode.OUT_OF_MEMORY
     return ExitCode(code) if code in [*ExitCode] else ExitCode.MISMATCH
 
 
-_answer_elsewhere: Callable[[dict[str, Any]], None] = _in_new_interpreter
+_answer_in_process: Callable[[dict[str, Any]], None] = _in_new_interpreter
 
 
 @contextlib.contextmanager
 def verifying_with(process: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Inside, proofs are made by a process that is already there and knows nothing of what was trained."""
-    global _answer_elsewhere
-    before, _answer_elsewhere = _answer_elsewhere, process
+    """Inside, `process` verifies: a process that exists already and never had the trained weights."""
+    global _answer_in_process
+    before, _answer_in_process = _answer_in_process, process
     try:
         yield
     finally:
-        _answer_elsewhere = before
+        _answer_in_process = before
 
 
 def answer(request: dict[str, Any]) -> None:
@@ -119,9 +119,9 @@ def answer(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Answer the request on standard input; the exit code tells memory that ran out from everything else.
+    """Answer the request on standard input; the exit code distinguishes a lack of memory from other errors.
 
-    What is said of a `UserError` is one line, as whoever asked takes the last one.
+    A `UserError` is written as one line, because the caller reads the last one.
     """
     quiet_native_libraries()
     try:

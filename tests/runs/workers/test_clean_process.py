@@ -45,9 +45,9 @@ def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, mo
         ("fail", "^last words$", ExitCode.MISMATCH),
         ("refuse", "^the cause$", ExitCode.DISK),
         ("long", "^xéé+", ExitCode.MISMATCH),
-        ("exit", "ended without a word", ExitCode.MISMATCH),
+        ("exit", "ended without a message", ExitCode.MISMATCH),
         ("memory", "^none left$", ExitCode.OUT_OF_MEMORY),
-        ("killed", "ended without a word", ExitCode.OUT_OF_MEMORY),
+        ("killed", "ended without a message", ExitCode.OUT_OF_MEMORY),
     ],
 )
 def test_what_it_could_not_do_is_a_fault(kind, message, code):
@@ -58,17 +58,17 @@ def test_what_it_could_not_do_is_a_fault(kind, message, code):
     twin.close()
 
 
-def test_one_that_is_gone_before_it_is_asked_is_a_fault_too():
+def test_one_that_ended_before_the_request_is_a_fault_too():
     twin = CleanProcess(work)
     os.kill(twin._child, signal.SIGKILL)
     os.waitid(os.P_PID, twin._child, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(UserError, match="ended without a word") as caught:
+    with pytest.raises(UserError, match="ended without a message") as caught:
         twin({"kind": "write", "text": "x" * (1 << 17)})
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
     twin.close()
 
 
-def test_one_that_was_never_asked_ends():
+def test_one_without_a_request_ends():
     twin = CleanProcess(work)
     child = twin._child
     twin.close()

@@ -1,4 +1,4 @@
-"""Work in processes of its own: whatever one does, the others go on, and all of it is heard of."""
+"""Work in processes: whatever one does, the others continue, and every outcome is reported."""
 
 import os
 import signal
@@ -26,13 +26,13 @@ def single(request, ends):
 
 
 def work(workers, requests, *, jobs=1):
-    """(how each ended by its id, everything heard)."""
+    """Return (outcome by id, all events)."""
     ends, heard = [], []
-    workers.work([single(request, ends) for request in requests], jobs=jobs, hear=heard.append)
+    workers.work([single(request, ends) for request in requests], jobs=jobs, on_event=heard.append)
     return {end["id"]: end for end in ends}, heard
 
 
-def test_every_fault_is_told_and_takes_nothing_else_down(workers):
+def test_every_fault_is_reported_and_affects_nothing_else(workers):
     kinds = ["refuse", "surprise", "kill", "leave", "say"]
     ends, _ = work(workers, [{"id": kind, "kind": kind} for kind in kinds], jobs=2)
     assert ends["refuse"]["message"] == "wanted this, found that\n  → do so"
@@ -40,7 +40,7 @@ def test_every_fault_is_told_and_takes_nothing_else_down(workers):
     assert ends["surprise"]["message"] == "KeyError: 'surprise'"
     assert ends["kill"]["message"] == "ended by signal 9 (SIGKILL), perhaps because memory ran out"
     assert ends["kill"]["code"] == ExitCode.OUT_OF_MEMORY
-    assert ends["leave"]["message"] == "ended without a word"
+    assert ends["leave"]["message"] == "ended without a message"
     assert ends["say"]["event"] == "done"
     log = workers.log.read_text()
     assert "KeyError: 'surprise'" in log
@@ -56,13 +56,13 @@ def test_what_is_prepared_is_there_for_all_that_come_after(workers):
     assert {event["threads"] for event in told} == {1}
 
 
-def test_a_fault_in_what_is_asked_alone_is_raised_with_its_code(workers):
+def test_a_fault_in_a_single_request_is_raised_with_its_code(workers):
     with pytest.raises(UserError, match="no such file") as caught:
         workers.ask({"id": "p", "kind": "prepare", "fault": "no such file"})
     assert caught.value.code == ExitCode.BAD_DATA
 
 
-def test_as_many_as_asked_for_are_under_way_at_once(workers, tmp_path):
+def test_as_many_as_requested_run_at_once(workers, tmp_path):
     place = tmp_path / "meeting"
     place.mkdir()
     requests = [{"id": str(number), "kind": "meet", "place": str(place), "number": 3} for number in range(3)]
@@ -70,17 +70,17 @@ def test_as_many_as_asked_for_are_under_way_at_once(workers, tmp_path):
     assert {end["event"] for end in ends.values()} == {"done"}
 
 
-def test_a_lane_goes_on_by_what_came_of_its_last_piece(workers):
+def test_a_sequence_receives_the_outcome_of_its_last_request(workers):
     seen = []
 
-    def lane(name):
+    def sequence(name):
         for number in range(3):
             outcome = yield {"id": f"{name}{number}", "kind": "refuse" if number == 1 else "say"}
             seen.append((outcome["id"], outcome["event"]))
 
-    workers.work([lane("a"), lane("b")], jobs=1, hear=lambda event: None)
+    workers.work([sequence("a"), sequence("b")], jobs=1, on_event=lambda event: None)
     assert [pair for pair in seen if pair[0].startswith("a")] == [("a0", "done"), ("a1", "failed"), ("a2", "done")]
-    assert seen[:2] == [("a0", "done"), ("b0", "done")], "lanes take turns"
+    assert seen[:2] == [("a0", "done"), ("b0", "done")], "sequences take turns"
 
 
 def test_lines_of_many_processes_do_not_mix(workers):
@@ -90,13 +90,13 @@ def test_lines_of_many_processes_do_not_mix(workers):
         assert [event["step"] for event in heard if event["id"] == identity and event["event"] == "stepped"] == list(range(200))
 
 
-def test_a_long_message_is_cut_to_what_a_pipe_takes_whole(workers):
+def test_a_long_message_is_cut_to_what_a_pipe_takes_atomically(workers):
     ends, _ = work(workers, [{"id": "a", "kind": "refuse", "more": 50_000}])
     assert ends["a"]["message"].startswith("wanted this, found that")
     assert len(ends["a"]["message"].encode()) < 4096
 
 
-def test_closing_ends_what_is_under_way(workers, tmp_path):
+def test_closing_ends_running_work(workers, tmp_path):
     out = tmp_path / "pid"
     workers._send({"id": "w", "kind": "wait", "out": str(out)})
     while not (out.exists() and out.read_text()):
@@ -105,7 +105,7 @@ def test_closing_ends_what_is_under_way(workers, tmp_path):
     assert gone(int(out.read_text()))
 
 
-def test_when_the_one_that_asked_is_killed_its_workers_end_too(tmp_path):
+def test_when_the_caller_is_killed_its_workers_end_too(tmp_path):
     out = tmp_path / "pid"
     code = (
         "import sys; from pathlib import Path; from finewright.runs.workers import pool as crew;"
@@ -135,14 +135,14 @@ def gone(pid):
     return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
 
 
-def test_a_server_that_is_gone_is_said_with_its_last_words(tmp_path, monkeypatch):
+def test_a_server_that_ended_is_reported_with_its_last_line(tmp_path, monkeypatch):
     workers = WorkerPool(tmp_path / "log.txt", server="no_such_module_here")
-    with pytest.raises(UserError, match=r"the working process ended: .*No module named no_such_module_here"):
+    with pytest.raises(UserError, match=r"the worker process ended: .*No module named no_such_module_here"):
         workers.ask({"id": "a", "kind": "say"})
     workers.close()
 
 
-def test_a_log_with_nothing_in_it_goes_away(workers):
+def test_an_empty_log_is_removed(workers):
     work(workers, [{"id": "a", "kind": "refuse"}])
     workers.close()
     assert not workers.log.exists()

@@ -1,4 +1,4 @@
-"""A copy of a process, made while it was still clean, that does one thing for it later."""
+"""A fork of this process, made before it loads anything else, that does one piece of work later."""
 
 import contextlib
 import json
@@ -13,39 +13,39 @@ _DONE = "done"
 
 
 class CleanProcess:
-    """Forked at once; it waits for a request, does `work` with it and says how that went. To be made before any thread is."""
+    """Forks at once; the fork waits for a request, does `work` with it and reports the outcome. Create it before any thread."""
 
     def __init__(self, work: Callable[[dict[str, Any]], None]) -> None:
-        asked, self._ask = os.pipe()
+        requests, self._requests = os.pipe()
         self._answers, answer = os.pipe()
         self._child = os.fork()
         if self._child == 0:
-            os.close(self._ask)
+            os.close(self._requests)
             os.close(self._answers)
-            _live(work, asked, answer)
-        os.close(asked)
+            _serve_request(work, requests, answer)
+        os.close(requests)
         os.close(answer)
 
     def __call__(self, request: dict[str, Any]) -> None:
-        """Have it done, and wait; that it could not be done is a `UserError` with its last words."""
+        """Send the request and wait; raise `UserError` with the last line of the error if the work failed."""
         with (
-            contextlib.suppress(BrokenPipeError),  # it is gone already: below it is told how it ended
-            os.fdopen(self._ask, "w", encoding="utf-8", closefd=False) as pipe,
+            contextlib.suppress(BrokenPipeError),  # it ended already: the reason is reported below
+            os.fdopen(self._requests, "w", encoding="utf-8", closefd=False) as pipe,
         ):
             json.dump(request, pipe)
-        os.close(self._ask)
-        self._ask = -1
+        os.close(self._requests)
+        self._requests = -1
         with os.fdopen(self._answers, encoding="utf-8", errors="replace", closefd=False) as pipe:
             answer = pipe.read()
         if answer == _DONE:
             return
         if not answer:
-            raise UserError("the process that was asked ended without a word", code=self._silent_end())
-        code, _, words = answer.partition(" ")
-        raise UserError(words, code=ExitCode(int(code)))
+            raise UserError("the process ended without a message", code=self._exit_code_without_answer())
+        code, _, message = answer.partition(" ")
+        raise UserError(message, code=ExitCode(int(code)))
 
-    def _silent_end(self) -> ExitCode:
-        """Systems that have no memory left kill a process, which then says nothing."""
+    def _exit_code_without_answer(self) -> ExitCode:
+        """Return the exit code to report. A system without free memory kills a process, which then sends no answer."""
         with contextlib.suppress(ChildProcessError):
             status = os.waitpid(self._child, 0)[1]
             if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
@@ -53,25 +53,25 @@ class CleanProcess:
         return ExitCode.MISMATCH
 
     def close(self) -> None:
-        """Let go of it: one that was never asked ends too."""
-        for end in (self._ask, self._answers):
+        """Close the pipes and wait for the process; one without a request ends too."""
+        for end in (self._requests, self._answers):
             if end >= 0:
                 os.close(end)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._child, 0)
 
 
-def _live(work: Callable[[dict[str, Any]], None], asked: int, answer: int) -> None:
-    said = ""
+def _serve_request(work: Callable[[dict[str, Any]], None], requests: int, answer: int) -> None:
+    outcome = ""
     try:
-        with os.fdopen(asked, encoding="utf-8") as pipe:
+        with os.fdopen(requests, encoding="utf-8") as pipe:
             request = pipe.read()
         if request:
             work(json.loads(request))
-        said = _DONE
+        outcome = _DONE
     except BaseException as error:
-        said = f"{int(code_of(error))} {last_line(error)}"
+        outcome = f"{int(code_of(error))} {last_line(error)}"
     finally:
         with contextlib.suppress(OSError):
-            os.write(answer, said.encode("utf-8", "backslashreplace")[:4000])
+            os.write(answer, outcome.encode("utf-8", "backslashreplace")[:4000])
         os._exit(0)

@@ -1,4 +1,4 @@
-"""The process that `crew` starts: it loads everything once, then forks for every request that comes in on standard input."""
+"""The server that `WorkerPool` starts: it loads everything once, then forks for every request on standard input."""
 
 import contextlib
 import json
@@ -16,15 +16,15 @@ from finewright.core.interrupts import PATIENCE_S
 
 _POLL_SECONDS = 0.1
 _MOST_BYTES = 4000
-"""Of a line: under 4,096 bytes it enters a pipe whole, however many processes write into it (POSIX)."""
+"""Of a line: under 4,096 bytes a write to a pipe is atomic, however many processes write to it (POSIX)."""
 
-Tell = Callable[[dict[str, Any]], None]
+Notify = Callable[[dict[str, Any]], None]
 
 
-def serve(perform: Callable[[dict[str, Any], Tell], None], prepare: Callable[[dict[str, Any]], None]) -> None:
-    """Until standard input ends. `prepare` is run here, for all that come after; `perform` in a process of its own."""
+def serve(perform: Callable[[dict[str, Any], Notify], None], prepare: Callable[[dict[str, Any]], None]) -> None:
+    """Serve requests until standard input ends. `prepare` runs here, for all later requests; `perform` runs in a fork."""
     events = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints goes to the log
+    os.dup2(2, 1)  # output of libraries goes to the log
     children: dict[int, str] = {}
     requests = _Lines()
     while not requests.ended:
@@ -35,7 +35,7 @@ def serve(perform: Callable[[dict[str, Any], Tell], None], prepare: Callable[[di
                 continue
             child = os.fork()
             if child == 0:
-                _be_a_child(perform, request, events)
+                _perform_and_exit(perform, request, events)
             children[child] = request["id"]
         _reap(children, events)
     for child in children:
@@ -51,14 +51,14 @@ def serve(perform: Callable[[dict[str, Any], Tell], None], prepare: Callable[[di
 
 
 class _Lines:
-    """Lines of standard input as they come, without waiting for one longer than asked."""
+    """Lines of standard input as they arrive, each awaited for a limited time."""
 
     def __init__(self) -> None:
         self.ended = False
         self._rest = b""
 
     def read(self, seconds: float) -> list[str]:
-        """Whole lines that are there; none when `seconds` pass without one."""
+        """Return the complete lines that have arrived; none if `seconds` pass without input."""
         if not select.select([0], [], [], seconds)[0]:
             return []
         found = os.read(0, 1 << 16)
@@ -67,13 +67,13 @@ class _Lines:
         return [line.decode() for line in lines]
 
 
-def _be_a_child(perform: Callable[[dict[str, Any], Tell], None], request: dict[str, Any], events: int) -> None:
+def _perform_and_exit(perform: Callable[[dict[str, Any], Notify], None], request: dict[str, Any], events: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
 
     def notify(event: dict[str, Any]) -> None:
         if not _write(events, {"id": request["id"], **event}):
-            os._exit(1)  # nobody listens any more: there is nothing left to work for
+            os._exit(1)  # the reader is gone: nobody needs the result
 
     code = 1
     try:
@@ -84,7 +84,7 @@ def _be_a_child(perform: Callable[[dict[str, Any], Tell], None], request: dict[s
 
 
 def _attempt(run: Callable[[], None], identity: str, events: int) -> None:
-    """Run and say how it ended; a surprise leaves its traceback in the log."""
+    """Call `run` and report its outcome; an unexpected exception leaves its traceback in the log."""
     try:
         run()
         end: dict[str, Any] = {"event": "done"}
@@ -99,7 +99,7 @@ def _attempt(run: Callable[[], None], identity: str, events: int) -> None:
 
 
 def _reap(children: dict[int, str], events: int) -> None:
-    """Say of every child that ended without a word what ended it."""
+    """Report how each child ended that sent no outcome."""
     while children:
         child, status = os.waitpid(-1, os.WNOHANG)
         if not child:
@@ -107,7 +107,7 @@ def _reap(children: dict[int, str], events: int) -> None:
         identity = children.pop(child)
         if status == 0:
             continue
-        event = {"id": identity, "event": "failed", "message": "ended without a word", "code": 2}
+        event = {"id": identity, "event": "failed", "message": "ended without a message", "code": 2}
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             event["message"] = f"ended by signal {number} ({signal.Signals(number).name})"
@@ -117,7 +117,7 @@ def _reap(children: dict[int, str], events: int) -> None:
 
 
 def _write(events: int, event: dict[str, Any]) -> bool:
-    """One line, in one call; whether anybody is there to read it."""
+    """Write one line in one call; return whether the reader still exists."""
     while len(line := (json.dumps(event, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")) > _MOST_BYTES:
         event = event | {"message": event["message"][: len(event["message"]) * 3 // 4]}
     try:
@@ -127,8 +127,8 @@ def _write(events: int, event: dict[str, Any]) -> bool:
     return True
 
 
-def serve_and_exit(perform: Callable[[dict[str, Any], Tell], None], prepare: Callable[[dict[str, Any]], None]) -> None:
+def serve_and_exit(perform: Callable[[dict[str, Any], Notify], None], prepare: Callable[[dict[str, Any]], None]) -> None:
     """Serve, then end the process at once."""
     serve(perform, prepare)
     sys.stderr.flush()
-    os._exit(0)  # everything is in files: taking all that was loaded apart would only be waited for
+    os._exit(0)  # everything is in files: an orderly exit would only take time

@@ -161,7 +161,7 @@ def test_a_budget_that_is_none_is_one_message(budget):
         ({"n_layer": "many"}, r"config\.json"),
         ({"n_embd": 10**13}, r"not a model config: Storage size calculation overflowed"),
         ({"n_embd": 10**7}, r"claims [\d,]+ parameters, more than 20,000,000,000,000"),
-        ({"vocab_size": 10**15}, r"numbers, more than"),
+        ({"vocab_size": 10**15}, r"parameters, more than"),
         ({"model_type": "oracle"}, r"not a model config|not known"),
     ],
 )

@@ -193,7 +193,7 @@ def test_resume_by_its_folder_and_a_finished_run_is_returned(place, tmp_path, wh
     assert lives.made(pipeline.resume(out, on_event=said.append)) == whole
     assert pipeline.resume(out, on_event=said.append).complete
     assert lives.train(place, out, way=WAY, on_event=said.append).complete
-    assert said[-2:] == ["finished already: nothing is left to do"] * 2
+    assert said[-2:] == ["the run is already finished: nothing to do"] * 2
 
 
 def test_without_out_the_same_command_continues_and_another_one_does_not(place, tmp_path, monkeypatch, whole):

@@ -110,7 +110,7 @@ def test_when_the_caller_is_killed_its_workers_end_too(tmp_path):
     code = (
         "import sys; from pathlib import Path; from finewright.runs.workers import pool as crew;"
         f"one = crew.WorkerPool(Path({str(tmp_path / 'log')!r}), server='support.echo_forks');"
-        f" one._send(dict(id='w', kind='wait', out={str(out)!r})); one._next()"
+        f" one._send(dict(id='w', kind='wait', out={str(out)!r})); one._read_event()"
     )
     environment = {
         **os.environ,

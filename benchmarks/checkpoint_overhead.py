@@ -78,7 +78,7 @@ class Stopwatch:
             yield
 
     def _commit(self) -> str:
-        return {"Stepped": "cadence", "Evaluated": "best"}.get(type(self.event).__name__, "end")
+        return {"StepCompleted": "cadence", "EvaluationCompleted": "best"}.get(type(self.event).__name__, "end")
 
 
 def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -
 
     def on_event(event: Any) -> None:
         nonlocal began
-        began = began or (time.monotonic() if type(event).__name__ == "Stepped" else 0.0)
+        began = began or (time.monotonic() if type(event).__name__ == "StepCompleted" else 0.0)
         if began and time.monotonic() - began > arguments.seconds:
             stop_request.number = 15
 

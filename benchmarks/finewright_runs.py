@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> dict:
     marks: list[float] = []
 
     def on_event(event: object) -> None:
-        if type(event).__name__ in ("Stepped", "Evaluated", "Stopped"):
+        if type(event).__name__ in ("StepCompleted", "EvaluationCompleted", "TrainingStopped"):
             marks.append(time.process_time())
 
     data = Path(arguments.data[0])

@@ -9,6 +9,7 @@ from finewright import methods
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
+from finewright.core.events import Callback, dispatch_to
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache
 from finewright.data.tables import to_table
@@ -17,8 +18,6 @@ from finewright.methods.base import Method
 from finewright.planning import method_plan, report
 from finewright.runs import pipeline
 from finewright.runs.run import Run, open_run
-
-Callback = Callable[[Any], None]
 
 
 def train(  # noqa: PLR0913  one keyword for each thing a run can be given
@@ -122,7 +121,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
             test=None if test is None else to_table(test) or test,
             out=Path(output_dir) if output_dir else None,
             shared=cache,
-            on_event=_dispatch(callbacks),
+            on_event=dispatch_to(callbacks),
             stop=stop,
         )
     )
@@ -146,7 +145,7 @@ def resume(
     callbacks, stop
         As in `train`.
     """
-    return Run(pipeline.resume(Path(path), changes=changes, on_event=_dispatch(callbacks), stop=stop))
+    return Run(pipeline.resume(Path(path), changes=changes, on_event=dispatch_to(callbacks), stop=stop))
 
 
 def plan(
@@ -224,11 +223,3 @@ def _config(given: Mapping[str, Any], options: Mapping[str, Any] | None) -> tupl
     tree = config.merge_options(tree, {key: value for key, value in given.items() if value is not None})
     own = tree.pop("method", {})
     return config.build_options(RunConfig, tree), own
-
-
-def _dispatch(callbacks: Sequence[Callback]) -> Callback:
-    def notify(event: Any) -> None:
-        for callback in callbacks:
-            callback(event)
-
-    return notify

@@ -24,7 +24,7 @@ def asked(monkeypatch, tmp_path):
 
     def compare(source, **extra):
         seen.update(extra, source=source)
-        extra["on_event"]("jobs = 2: 2 cores")
+        extra["callbacks"][0]("jobs = 2: 2 cores")
         return SimpleNamespace(results=results, page=tmp_path / "report.html", path=tmp_path)
 
     monkeypatch.setattr(comparing, "compare", compare)
@@ -38,8 +38,8 @@ def test_every_flag_arrives(asked, tmp_path):
     assert code == 0
     assert asked["source"] == "t.csv"
     assert (asked["model"], asked["methods"], asked["seeds"]) == ("gpt2", ["lora", "freeze"], 2)
-    assert (asked["train_sizes"], asked["search_trials"], asked["budget"]) == (["50", "all"], 8, "8GB")
-    assert (asked["test"], asked["out"], asked["jobs"]) == ("x.csv", tmp_path / "c", 3)
+    assert (asked["train_sizes"], asked["search_trials"], asked["memory_budget"]) == (["50", "all"], 8, "8GB")
+    assert (asked["test"], asked["output_dir"], asked["jobs"]) == ("x.csv", tmp_path / "c", 3)
     assert asked["options"] == {"lora": {"rank": 4}, "training": {"epochs": 2}, "data": {"text_column": "body"}}
     assert "jobs = 2" in err
     for said in ("accuracy", "├", "Pre-training was worth", "page"):
@@ -80,7 +80,7 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
     again = build_spec(asked["source"], **{name: asked[flag] for name, flag in names.items()})
     spec.options["data"].pop("label_column")  # left open, which says nothing
     assert replace(again, train_sizes=tuple(asked["train_sizes"])) == spec
-    assert (asked["budget"], asked["out"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
+    assert (asked["memory_budget"], asked["output_dir"], asked["jobs"]) == ("8GB", tmp_path / "c", 2)
 
 
 def test_epochs_and_learning_rate_reach_the_settings(asked):

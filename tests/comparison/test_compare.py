@@ -37,7 +37,9 @@ def compare(place, out, *, events=None, options=None, source="tickets.csv", **ex
     extra = {"methods": ["lora"], "jobs": 2, "seeds": 1} | extra
     on_event = (lambda event: None) if events is None else events.append
     options = FAST | (options or {})
-    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, options=options, on_event=on_event, **extra)
+    return finewright.compare(
+        place / source, model=str(place / "gpt2"), output_dir=out, options=options, callbacks=[on_event], **extra
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,8 @@ def whole(place):
             blocked.mkdir(parents=True)
             (blocked / "mine.txt").write_text("keep me")
 
-    on_event = {"methods": ["lora"], "jobs": 2, "options": FAST, "on_event": block, **extra}
-    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=place / "whole", **on_event)
+    on_event = {"methods": ["lora"], "jobs": 2, "options": FAST, "callbacks": [block], **extra}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=place / "whole", **on_event)
     foreign = (blocked / "mine.txt").read_text()
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
@@ -205,13 +207,13 @@ def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
         events.append(event)
 
     events = []
-    extra = {"methods": ["lora"], "jobs": 1, "seeds": 1, "options": FAST | options, "on_event": kill}
-    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **extra)
+    extra = {"methods": ["lora"], "jobs": 1, "seeds": 1, "options": FAST | options, "callbacks": [kill]}
+    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=tmp_path / "c", **extra)
     assert "ended by signal 9" in next(line["message"] for line in first.methods if line["method"] == "lora")
     reached = run.committed_step
     assert 0 < reached < 300
     events.clear()
-    done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), out=tmp_path / "c", **extra)
+    done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=tmp_path / "c", **extra)
     assert f"{name}: resumes after step {reached}" in events
     assert set(ended(events)) == {name}
     assert {line["status"] for line in done.methods} == {"measured"}
@@ -225,7 +227,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
         ({"train_sizes": ["1"]}, "wanted 1 training rows", 2),
         ({"seeds": 0}, "wanted at least one seed", 2),
         ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
-        ({"budget": "eight"}, "wanted a size above zero with its unit", 2),
+        ({"memory_budget": "eight"}, "wanted a size above zero with its unit", 2),
         ({"search_trials": 3}, "3 trials are too few for 2 methods", 2),
         ({"options": {"data.test_fraction": 0.0}}, "no test rows", 3),
         ({"options": {"lora.rnak": 4}}, "did you mean 'rank'", 2),

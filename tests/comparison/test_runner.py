@@ -46,7 +46,7 @@ def pool(monkeypatch):
 def compare(place, out, *, source="tickets.csv", events=None, **extra):
     on_event = (lambda event: None) if events is None else events.append
     extra = {"methods": ["lora", "full"], "seeds": 2} | extra
-    return finewright.compare(place / source, model=str(place / "gpt2"), out=out, on_event=on_event, **extra)
+    return finewright.compare(place / source, model=str(place / "gpt2"), output_dir=out, callbacks=[on_event], **extra)
 
 
 def requested(pool, kind):
@@ -89,7 +89,7 @@ def test_a_second_start_does_only_what_is_not_finished(place, tmp_path, pool):
 
 def test_methods_beyond_the_budget_are_listed_and_not_run(place, tmp_path, pool):
     events = []
-    done = compare(place, tmp_path / "c", events=events, budget="200MB")
+    done = compare(place, tmp_path / "c", events=events, memory_budget="200MB")
     lines = {line["method"]: line for line in done.methods}
     reason = "does not fit: planned peak 500 MB, the budget has 200 MB"
     assert lines["full"]["message"] == lines["scratch"]["message"] == reason
@@ -98,10 +98,10 @@ def test_methods_beyond_the_budget_are_listed_and_not_run(place, tmp_path, pool)
     assert done.results["budget_bytes"] == 200_000_000
     assert "budget</text>" in done.page.read_text()
     pool.requests = []
-    compare(place, tmp_path / "c", budget="1GB")
+    compare(place, tmp_path / "c", memory_budget="1GB")
     assert {name.split("-")[0] for name in requested(pool, "train")} == {"full", "scratch"}, "with more room the others follow"
     pool.requests = []
-    assert compare(place, tmp_path / "c", budget="200MB").results["methods"][0]["method"] == "lora"
+    assert compare(place, tmp_path / "c", memory_budget="200MB").results["methods"][0]["method"] == "lora"
     assert pool.requests == []
 
 
@@ -114,9 +114,9 @@ def test_another_budget_has_its_own_plans(place, tmp_path, pool, monkeypatch):
         write(request["out"], {"findings": [], "methods": candidates})
 
     monkeypatch.setattr(pool, "_plan", greedy)
-    compare(place, tmp_path / "c", budget="1GB", methods=["lora"], seeds=1)
+    compare(place, tmp_path / "c", memory_budget="1GB", methods=["lora"], seeds=1)
     pool.requests = []
-    done = compare(place, tmp_path / "c", budget="200MB", methods=["lora"], seeds=1)
+    done = compare(place, tmp_path / "c", memory_budget="200MB", methods=["lora"], seeds=1)
     planned = [request["options"]["memory_budget"] for request in pool.requests if request["kind"] == "plan"]
     assert planned == [units.format_bytes_exactly(2 * 10**8)] * 2
     assert requested(pool, "train") == [], "finished runs stay"
@@ -124,7 +124,7 @@ def test_another_budget_has_its_own_plans(place, tmp_path, pool, monkeypatch):
     (note,) = [note for note in done.results["notes"] if "another memory limit" in note]
     assert note.endswith("lora-all-seed0, scratch-all-seed0.")
     pool.requests = []
-    back = compare(place, tmp_path / "c", budget="1GB", methods=["lora"], seeds=1)
+    back = compare(place, tmp_path / "c", memory_budget="1GB", methods=["lora"], seeds=1)
     assert pool.requests == [], "what was planned for a limit is known"
     assert not any("another memory limit" in note for note in back.results["notes"])
 
@@ -187,9 +187,9 @@ def test_what_could_not_be_planned_is_planned_again_when_all_else_is_finished(pl
 def test_a_start_in_which_nothing_fits_chooses_neither_jobs_nor_threads(place, tmp_path, pool):
     events = []
     with pytest.raises(UserError, match="no method could be measured"):
-        compare(place, tmp_path / "c", budget="1MB", jobs=3, events=events)
+        compare(place, tmp_path / "c", memory_budget="1MB", jobs=3, events=events)
     assert not [line for line in events if "jobs" in line]
-    done = compare(place, tmp_path / "c", budget="1GB", events=events)
+    done = compare(place, tmp_path / "c", memory_budget="1GB", events=events)
     assert "jobs = 4: 4 cores, 6 runs, memory for 6 of 1.00 GB; threads of each = 1" in events
     assert not any("Begun with" in note for note in done.results["notes"])
     assert {request["options"]["training"]["num_threads"] for request in pool.requests if request["kind"] == "train"} == {1}
@@ -222,7 +222,7 @@ def test_when_nothing_fits_it_is_an_error_and_a_page(place, tmp_path):
     with pytest.raises(
         UserError, match=r"no method could be measured:\n  lora: does not fit: planned peak 100 MB, the budget has 1\.00 MB"
     ):
-        compare(place, tmp_path / "c", budget="1MB")
+        compare(place, tmp_path / "c", memory_budget="1MB")
     assert "Not measured" in (tmp_path / "c" / "report.html").read_text()
 
 
@@ -235,7 +235,7 @@ def test_weights_are_fetched_only_when_something_is_trained(place, tmp_path, poo
 
     monkeypatch.setattr(hub, "resolve_model", watched)
     with pytest.raises(UserError, match="no method could be measured"):
-        compare(place, tmp_path / "none", budget="1MB")
+        compare(place, tmp_path / "none", memory_budget="1MB")
     assert asked_for == [("config", [])]
     asked_for.clear()
     pool.requests.clear()
@@ -252,7 +252,7 @@ def test_a_plan_that_crashes_excludes_only_its_own_method(place, tmp_path, pool)
 
 
 def test_every_run_is_given_the_same_memory(place, tmp_path, pool):
-    compare(place, tmp_path / "a", methods=["lora"], budget="1GB")
+    compare(place, tmp_path / "a", methods=["lora"], memory_budget="1GB")
     trained = [request for request in pool.requests if request["kind"] == "train"]
     assert {units.parse_size(request["options"]["memory_budget"]) for request in trained} == {10**9}
     assert [request["options"]["memory_budget"] for request in pool.requests if request["kind"] == "plan"] == [
@@ -272,7 +272,7 @@ def test_every_run_is_given_the_same_memory(place, tmp_path, pool):
 
 
 def test_what_does_not_fit_is_run_when_forced(place, tmp_path, pool):
-    done = compare(place, tmp_path / "c", budget="200MB", options={"force": True})
+    done = compare(place, tmp_path / "c", memory_budget="200MB", options={"force": True})
     assert {line["status"] for line in done.methods} == {"measured"}
     assert all(request["options"]["force"] for request in pool.requests if request["kind"] == "train")
 
@@ -345,10 +345,10 @@ def test_a_search_that_was_stopped_resumes(place, tmp_path, pool, monkeypatch):
 
 
 def test_methods_that_did_not_fit_are_searched_when_they_do(place, tmp_path, pool):
-    compare(place, tmp_path / "c", search_trials=6, budget="200MB")
+    compare(place, tmp_path / "c", search_trials=6, memory_budget="200MB")
     assert {name.split()[0] for name in requested(pool, "train") if "trial" in name} == {"lora"}
     pool.requests, events = [], []
-    done = compare(place, tmp_path / "c", search_trials=6, budget="1GB", events=events)
+    done = compare(place, tmp_path / "c", search_trials=6, memory_budget="1GB", events=events)
     trials = [name for name in requested(pool, "train") if "trial" in name]
     assert {name.split()[0] for name in trials} == {"full", "scratch"}
     found = done.results["search"]
@@ -359,7 +359,7 @@ def test_methods_that_did_not_fit_are_searched_when_they_do(place, tmp_path, poo
         trial["params"].get("training.learning_rate", 0) for trial in found["full"]["trials"]
     )
     pool.requests = []
-    assert compare(place, tmp_path / "c", search_trials=6, budget="1GB").results == done.results
+    assert compare(place, tmp_path / "c", search_trials=6, memory_budget="1GB").results == done.results
     assert pool.requests == []
 
 

@@ -50,12 +50,12 @@ def compare(
             seeds=seeds,
             train_sizes=[size for size in train_sizes.split(",") if size.strip()],
             search_trials=search,
-            budget=tree.pop("memory_budget", None),
+            memory_budget=tree.pop("memory_budget", None),
             test=test,
-            out=out,
+            output_dir=out,
             jobs=jobs,
             options=tree,
-            on_event=display,
+            callbacks=[display],
         )
     finally:
         display.close()

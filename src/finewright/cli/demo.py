@@ -62,7 +62,13 @@ def run_demo(*, out: Path | None = None, options: dict[str, Any] | None = None, 
     named = [kind.name() for kind in demo_methods()]
     on_event(_NOTE)
     comparison = compare.compare(
-        DATA, model=hub.EMBEDDED, out=folder, methods=named, seeds=1, options=_OPTIONS | (options or {}), on_event=on_event
+        DATA,
+        model=hub.EMBEDDED,
+        output_dir=folder,
+        methods=named,
+        seeds=1,
+        options=_OPTIONS | (options or {}),
+        callbacks=[on_event],
     )
     trained = {line["method"]: line["runs"] for line in comparison.methods if line["runs"]}
     preferred = next(name for name in named if name in trained)

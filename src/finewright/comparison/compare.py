@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_s
 from finewright.core import config, units
 from finewright.core.config import DEFAULT_MODEL, RunConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.core.events import DownloadProgress
+from finewright.core.events import Callback, DownloadProgress, dispatch_to
 from finewright.core.interrupts import Interrupted
 from finewright.data import checks
 from finewright.data.checks import Finding
@@ -66,6 +67,11 @@ class Comparison:
         return self.results["methods"]
 
     @property
+    def summary(self) -> str:
+        """The same as `verdict`."""
+        return self.verdict
+
+    @property
     def verdict(self) -> str:
         """What the numbers show, in two sentences."""
         return self.file.verdict
@@ -79,12 +85,12 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     seeds: int = 3,
     train_sizes: Sequence[int | str] = (ALL,),
     search_trials: int = 0,
-    budget: str | None = None,
+    memory_budget: str | None = None,
     test: str | Path | None = None,
-    out: str | Path | None = None,
+    output_dir: str | PathLike[str] | None = None,
     jobs: int | None = None,
     options: Mapping[str, Any] | None = None,
-    on_event: Callable[[Any], None] = lambda event: None,
+    callbacks: Sequence[Callback] = (),
 ) -> Comparison:
     """Train several methods with several seeds on the same rows. Report accuracy, uncertainty and cost on one page.
 
@@ -100,7 +106,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         Numbers of training rows, or `all`. The sets are stratified, and the smaller ones are parts of the larger.
     search_trials
         Trials in all, evaluated on the validation rows; each method that fits gets the same number.
-    budget
+    memory_budget
         Memory a run may take, such as `8GB`. Methods that do not fit are listed with the reason.
     options
         By dotted name; those of one method below its name: `lora.rank`, `lora.training.learning_rate`.
@@ -108,7 +114,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     See `finewright.comparison.statistics` for intervals and tests.
     """
     options = options or {}
-    budget = options.get("memory_budget") if budget is None else budget
+    on_event = dispatch_to(callbacks)
+    budget = options.get("memory_budget") if memory_budget is None else memory_budget
     budget_bytes = 0 if budget is None else units.parse_size(str(budget))
     spec = build_spec(
         source, test=test, model=model, wanted=methods, num_seeds=seeds, search_trials=search_trials, options=options
@@ -122,7 +129,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         hub.resolve_model, spec.model, progress=lambda name, done, total: on_event(DownloadProgress(name, done, total))
     )
     base = fetch(weights=False)
-    folder = ComparisonFolder(Path(out) if out else RUNS / f"compare-{_short_name(spec.data)}-{_short_name(spec.model)}")
+    folder = ComparisonFolder(
+        Path(output_dir) if output_dir else RUNS / f"compare-{_short_name(spec.data)}-{_short_name(spec.model)}"
+    )
     folder.open()
     runner = ComparisonRunner(spec, folder, dataset, on_event=on_event)
     try:

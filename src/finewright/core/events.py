@@ -1,5 +1,6 @@
 """Events of training, of downloads and of comparisons."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,3 +92,17 @@ class RunFinished:
     total: int
     message: str
     failed: bool
+
+
+Callback = Callable[[Any], None]
+"""Is called with every event of a run, and with sentences about what was chosen and found."""
+
+
+def dispatch_to(callbacks: Sequence[Callback]) -> Callback:
+    """Return one callback that calls them all, in order."""
+
+    def notify(event: Any) -> None:
+        for callback in callbacks:
+            callback(event)
+
+    return notify

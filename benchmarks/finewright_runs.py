@@ -30,16 +30,16 @@ def read_lines(path: Path) -> list[dict]:
 @contextlib.contextmanager
 def clock() -> Iterator[list[float]]:
     """Inside, the list gets the process's CPU-seconds when training begins, frozen blocks included."""
-    from finewright.runs.stages import RunStages
+    from finewright.runs import stages
 
     began: list[float] = []
-    fill = RunStages.build_frozen_cache
+    fill = stages.build_frozen_cache
 
-    def timed(job: RunStages, splits: Any) -> None:
+    def timed(*given: Any) -> None:
         began.append(time.process_time())
-        fill(job, splits)
+        fill(*given)
 
-    with mock.patch.object(RunStages, "build_frozen_cache", timed):
+    with mock.patch.object(stages, "build_frozen_cache", timed):
         yield began
 
 

@@ -120,7 +120,7 @@ class Here:
     """Stands for the clean process of a run, because forking here would be no clean copy: the one that all tests share."""
 
     def __init__(self, work):
-        self.ask = verify._answer_in_process
+        self.ask = verify._answer_in_process.get()
 
     def __call__(self, request):
         self.ask(request)

@@ -20,6 +20,7 @@ from finewright.cli import console, main, signals
 from finewright.core import events
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import checkpoint, model_folder, pipeline
+from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
 from finewright.training import step as training_step
@@ -131,13 +132,14 @@ def test_a_folder_that_vanishes_after_the_last_step_leaves_no_half_run(place, tm
 
 
 def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place, tmp_path, monkeypatch):
-    out, honest = tmp_path / "run", pipeline.RunStages.restore_best
+    out, honest = tmp_path / "run", CheckpointManager.restore_best
 
-    def remove(job):
-        honest(job)
+    def remove(checkpoints):
+        step = honest(checkpoints)
         shutil.rmtree(out)
+        return step
 
-    monkeypatch.setattr(pipeline.RunStages, "restore_best", remove)
+    monkeypatch.setattr(CheckpointManager, "restore_best", remove)
     with pytest.raises(UserError, match="the run's folder was removed or replaced"):
         lives.train(place, out, way=WAY, save_steps=3)
     assert not out.exists()
@@ -165,7 +167,7 @@ def test_a_disk_that_turns_read_only_is_one_message_and_the_run_continues_later(
         lives.train(place, out, way=WAY, save_steps=3, on_event=after(5, lambda: broken.append(True)))
     assert console.explain(caught.value) == 7
     said = capsys.readouterr().err
-    assert "Read-only file system" in said
+    assert "Read-only file system" in map(str, said)
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 3
     assert lives.made(lives.train(place, out, way=WAY, save_steps=3)) == whole
@@ -250,7 +252,7 @@ def test_a_terminal_that_is_closed_ends_the_run_after_a_step_that_is_saved(place
     assert step > 0
     said = []
     assert pipeline.resume(out, changes=[f"max_steps={step + 2}"], on_event=said.append).complete
-    assert f"continues after step {step:,}, from step-{step:08d}" in said
+    assert f"continues after step {step:,}, from step-{step:08d}" in map(str, said)
 
 
 def test_who_reads_the_output_may_stop_reading(place, tmp_path):
@@ -308,7 +310,7 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
         after(9, lambda: shift.append(shift.pop() - 10 * 365 * 86400))(event)
 
     folder = lives.train(place, out, way=WAY, save_steps=3, on_event=on_event)
-    assert "continues after step 7, from step-00000007" in said
+    assert "continues after step 7, from step-00000007" in map(str, said)
     assert lives.made(folder) == whole
     seconds = [json.loads(line)["seconds"] for line in folder.timings.read_text().splitlines()]
     assert seconds == sorted(seconds)

@@ -12,7 +12,6 @@ from torch._dynamo.utils import counters
 from finewright.core.errors import UserError
 from finewright.data.layout import PackedLayout
 from finewright.models import acceleration, forward, kernels
-from finewright.planning import plan
 from support import lives, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks for it
@@ -48,7 +47,7 @@ def scores_and_gradients(prepared_model, lengths=LENGTHS):
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 def test_scores_and_gradients_are_the_same(kind, name, checkpointing):
     plain, prepared_model = prepared(kind, name), prepared(kind, name)
-    plan.use_gradient_checkpointing(prepared_model, on=checkpointing)
+    acceleration.use_gradient_checkpointing(prepared_model, on=checkpointing)
     prepared_model.trainable_module.train(checkpointing)  # layers are checkpointed in training only
     plain.trainable_module.train(checkpointing)
     for module in (*plain.trainable_module.modules(), *prepared_model.trainable_module.modules()):

@@ -11,6 +11,7 @@ from finewright.runs import checkpoint, checkpoint_manager
 from finewright.runs import folder as run_folder
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.training import optimizer
+from finewright.training.memory_meter import MemoryMeter
 from finewright.training.state import Best, TrainState
 from support import tiny
 
@@ -27,7 +28,15 @@ def folder(tmp_path):
 def build_manager(folder, *, every_steps=None, clock=lambda: 0.0, fingerprint=None):
     prepared_model = tiny.prepared_model("gpt2")
     state = TrainState(prepared_model, optimizer.build_optimizer(prepared_model, lr=1e-3, weight_decay=0.0))
-    return CheckpointManager(folder, state, fingerprint=fingerprint or RUN, environment={}, every_steps=every_steps, clock=clock)
+    return CheckpointManager(
+        folder,
+        state,
+        fingerprint=fingerprint or RUN,
+        environment={},
+        every_steps=every_steps,
+        meter=MemoryMeter("cpu"),
+        clock=clock,
+    )
 
 
 def test_by_steps(folder):
@@ -82,7 +91,7 @@ def test_the_best_weights_go_along(folder):
             progress.best = Best(2, 0.1, {"accuracy": 1.0, "loss": 0.0})
         one.commit()
     other = build_manager(folder)
-    assert other.restore(notify=lambda sentence: None)
+    assert other.restore(notify=lambda sentence, **kind: None)
     assert torch.equal(dict(other.state.prepared_model.trainable())[name], torch.full_like(parameter, 5.0))
     assert other.restore_best() == 2
     assert torch.equal(dict(other.state.prepared_model.trainable())[name], torch.full_like(parameter, 2.0))
@@ -104,7 +113,7 @@ def test_a_checkpoint_of_another_run_is_never_used(folder):
     one.state.progress.step = 1
     one.commit()
     said = []
-    assert not build_manager(folder).restore(notify=said.append)
+    assert not build_manager(folder).restore(notify=lambda sentence, **kind: said.append(sentence))
     assert "step-00000001 is not used: it is of another run (labels: −'b', +'a')" in said[0]
 
 

@@ -112,7 +112,7 @@ def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
     evaluations = [event for event in said if isinstance(event, run_events.EvaluationCompleted)]
     result = json.loads(folder.result.read_text())
     assert result["best_step"] == evaluations[1].step < result["steps"]
-    assert f"kept the weights of step {evaluations[1].step}, the best on validation" in said
+    assert f"kept the weights of step {evaluations[1].step}, the best on validation" in map(str, said)
     saved = load_file(folder.model / "model.safetensors")["score.weight"]
     assert torch.equal(saved, weights[1])
     assert not torch.equal(saved, weights[len(evaluations) - 1])

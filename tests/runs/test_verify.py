@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 def test_a_new_interpreter_scores_as_we_do_and_a_changed_file_is_found(folder):
     trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
-    with verify.verifying_with(verify._in_new_interpreter):
+    with verify.verifying_with(verify.answer_in_new_interpreter):
         assert verify.verify_saved_model(trained, folder.model, TEXTS) == 0
         path = folder.model / "adapter_model.safetensors"
         weights = load_file(path)
@@ -53,7 +53,7 @@ def test_a_new_interpreter_scores_long_texts_with_two_threads_as_we_do(tmp_path)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with verify.verifying_with(verify._in_new_interpreter):
+        with verify.verifying_with(verify.answer_in_new_interpreter):
             assert verify.verify_saved_model(trained, long.model, texts) == 0
     finally:
         torch.set_num_threads(before)
@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_loaded_is_reported_with_its_last_line(folder):
     trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
     (folder.model / "adapter_model.safetensors").write_bytes(b"not a tensor")
     with (
-        verify.verifying_with(verify._in_new_interpreter),
+        verify.verifying_with(verify.answer_in_new_interpreter),
         pytest.raises(UserError, match="the saved model cannot be loaded again: ") as caught,
     ):
         verify.verify_saved_model(trained, folder.model, TEXTS)
@@ -88,7 +88,7 @@ REQUEST = {"folder": "saved", "texts": TEXTS, "limit": 9, "keep_end": False, "bf
 def test_memory_that_ran_out_in_the_other_process_is_distinguished_from_a_damaged_model(monkeypatch, code, words, ends_with):
     monkeypatch.setattr(verify.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr=f"first\n{words}\n"))
     with pytest.raises(UserError, match=f"cannot be loaded again: {re.escape(words)}") as caught:
-        verify._in_new_interpreter(REQUEST)
+        verify.answer_in_new_interpreter(REQUEST)
     assert caught.value.code == ends_with
 
 
@@ -146,8 +146,10 @@ def test_a_run_without_memory_for_verification_keeps_its_weights_and_continues_f
         place = lives.place(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(verify, "_in_new_process", elsewhere)
-            patch.setattr(verify, "_answer_in_process", no_room)
-            with pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught:
+            with (
+                verify.verifying_with(no_room),
+                pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught,
+            ):
                 lives.train(place, tmp_path / "run", max_steps=2)
         assert caught.value.code == ExitCode.OUT_OF_MEMORY
         assert f"`finewright train --resume {tmp_path / 'run'}` repeats the verification" in caught.value.fix

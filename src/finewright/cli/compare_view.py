@@ -10,7 +10,7 @@ from rich.table import Table
 
 from finewright.cli.console import clean
 from finewright.cli.progress import ProgressDisplay, rows_table
-from finewright.core.events import DownloadProgress, RunFinished, RunProgress, RunStarted
+from finewright.core.events import DownloadProgress, Notice, RunFinished, RunProgress, RunStarted
 
 if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
@@ -31,10 +31,10 @@ class ComparisonDisplay:
         self._printed_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
-        """Handle one event; a string is a note."""
+        """Handle one event."""
         match event:
-            case str():
-                self.console.print(f"  {clean(event)}", highlight=False, soft_wrap=True)
+            case Notice():
+                self.console.print(f"  {clean(str(event))}", highlight=False, soft_wrap=True)
             case DownloadProgress():
                 self._downloads(event)
             case RunStarted(name=name):

@@ -9,6 +9,7 @@ from finewright import methods
 from finewright.comparison import compare
 from finewright.comparison.compare import Comparison
 from finewright.core import assets
+from finewright.core.events import Notice
 from finewright.inference.model import Prediction
 from finewright.methods.base import Method
 from finewright.models import hub
@@ -60,7 +61,7 @@ def run_demo(*, out: Path | None = None, options: dict[str, Any] | None = None, 
     """Compare the methods on the same rows with one seed, then predict with the preferred one."""
     folder = new_folder(out=out, name="demo")
     named = [kind.name() for kind in demo_methods()]
-    on_event(_NOTE)
+    on_event(Notice(_NOTE))
     comparison = compare.compare(
         DATA,
         model=hub.EMBEDDED,

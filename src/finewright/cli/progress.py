@@ -9,12 +9,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from finewright.cli.console import clean
-from finewright.core.events import DownloadProgress, EvaluationCompleted, StepCompleted, TrainingStopped
+from finewright.core.events import DownloadProgress, EvaluationCompleted, Notice, StepCompleted, TrainingStopped
 from finewright.core.units import format_bytes
 
 
 class ProgressDisplay:
-    """Handles the events of a run: prints its notes and shows progress bars."""
+    """Handles the events of a run: prints its notices and shows progress bars."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -28,10 +28,10 @@ class ProgressDisplay:
         self.printed_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
-        """Handle one event; a string is a note."""
+        """Handle one event."""
         match event:
-            case str():
-                self.console.print(f"  {clean(event)}", highlight=False, soft_wrap=True)
+            case Notice():
+                self.console.print(f"  {clean(str(event))}", highlight=False, soft_wrap=True)
             case DownloadProgress():
                 self._show_download(event)
             case StepCompleted():

@@ -30,7 +30,7 @@ from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_s
 from finewright.core import config, units
 from finewright.core.config import DEFAULT_MODEL, RunConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.core.events import Callback, DownloadProgress, dispatch_to
+from finewright.core.events import Callback, DownloadProgress, Notice, dispatch_to
 from finewright.core.interrupts import Interrupted
 from finewright.data import checks
 from finewright.data.checks import Finding
@@ -150,7 +150,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         _write(folder, results, file)
     except Interrupted as interrupted:
         interrupted.again = spec.command(budget=budget, out=folder.path, jobs=jobs)
-        on_event("stopping: runs under way save their step")
+        on_event(Notice("stopping: runs under way save their step", code="stop"))
         raise
     finally:
         runner.close()
@@ -176,14 +176,14 @@ def _check_something_measured(results: ComparisonResults, folder: ComparisonFold
 def _check_data(dataset: Dataset, *, on_event: Callable[[Any], None]) -> list[Finding]:
     """Return findings about the data after reporting them. Raise `UserError` if one is an error or if no test rows exist."""
     for note in dataset.notes:
-        on_event(note)
+        on_event(Notice(note, code="data"))
     findings = checks.check_dataset(dataset)
     checks.raise_on_errors(findings)
     if not dataset.test:
         what = "no test rows to compare the methods on"
         raise UserError(what, where="data", fix="--test FILE, or --set data.test_fraction=0.15", code=ExitCode.BAD_DATA)
     for finding in findings:
-        on_event(f"warning: {finding.message} → {finding.fix}")
+        on_event(Notice(f"{finding.message} → {finding.fix}", "warning", finding.code))
     return findings
 
 

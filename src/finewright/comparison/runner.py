@@ -11,7 +11,7 @@ from finewright.comparison.search import Params, Trial, TrialRecord, nest_option
 from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, flatten_options, list_runs, run_data_options
 from finewright.core import config, units
 from finewright.core.errors import ExitCode, UserError
-from finewright.core.events import RunFinished, RunProgress, RunStarted
+from finewright.core.events import Notice, RunFinished, RunProgress, RunStarted
 from finewright.data.dataset import Dataset
 from finewright.runs.folder import RunFolder
 from finewright.runs.workers.pool import Event, JobSequence, Request, WorkerPool
@@ -56,7 +56,8 @@ class ComparisonRunner:
             return False
         self.records = records
         if jobs and jobs != self.resources.jobs:
-            self.on_event(f"nothing is left to run: --jobs {jobs} changes nothing, it was jobs = {self.resources.jobs}")
+            what = f"nothing is left to run: --jobs {jobs} changes nothing, it was jobs = {self.resources.jobs}"
+            self.on_event(Notice(what))
         return True
 
     def start(self) -> None:
@@ -101,9 +102,9 @@ class ComparisonRunner:
             self.resources.add(self._read_plan(name))
         self.reasons = self._reasons_against()
         for name, reason in self.reasons.items():
-            self.on_event(f"{name} is not run: {reason}")
+            self.on_event(Notice(f"{name} is not run: {reason}"))
         if runs := self.runs():  # without any, nothing can be chosen, and the first choice stays
-            self.on_event(self.resources.choose_jobs(self.candidates, num_runs=len(runs)))
+            self.on_event(Notice(self.resources.choose_jobs(self.candidates, num_runs=len(runs))))
         self.resources.write()
         for path in (self.folder.machine, *map(self.folder.plan, self.spec.candidates)):
             path.unlink(missing_ok=True)
@@ -173,7 +174,8 @@ class ComparisonRunner:
         number, which = trials_per_method(self.spec.search, num_methods=len(candidates)), "the first with the defaults"
         if self.records:
             number, which = max(len(record.trials) for record in self.records.values()), "as many as the others had"
-        self.on_event(f"search: {number * len(candidates)} trials, {number} for each of {len(candidates)} methods, {which}")
+        what = f"search: {number * len(candidates)} trials, {number} for each of {len(candidates)} methods, {which}"
+        self.on_event(Notice(what))
         self._total, self._number = number * len(candidates), 0
         self._work([self._trial_requests(name, number=number) for name in candidates])
         self.folder.write_json(self.folder.searched, {name: record.as_json() for name, record in self.records.items()})
@@ -258,7 +260,7 @@ class ComparisonRunner:
             self.on_event(RunProgress(name, event["step"], event["num_steps"]))
             return
         if event["event"] == "said":
-            self.on_event(f"{name}: {event['message']}")
+            self.on_event(Notice(f"{name}: {event['message']}"))
             return
         self._note_failure(event)
         if event["event"] in ("done", "failed"):

@@ -17,10 +17,10 @@ from finewright.comparison.spec import TIMED_TEXTS
 from finewright.core import config, files, hardware
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.core.events import StepCompleted
+from finewright.core.events import Notice, StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
 from finewright.data.dataset import DatasetCache
-from finewright.models import frozen_cache, hub, meta, quantization
+from finewright.models import hub, meta, quantization
 from finewright.planning import method_plan
 from finewright.runs import verify
 from finewright.runs.folder import RUN_FILES, RunFolder
@@ -151,8 +151,8 @@ class _Progress:
 
     def __call__(self, event: Any) -> None:
         """Report steps, and of the run's messages only that it waits for another run."""
-        if event == frozen_cache.WAITS:
-            self.notify({"event": "said", "message": event})
+        if isinstance(event, Notice) and event.code == "waiting":
+            self.notify({"event": "said", "message": event.message})
         if not isinstance(event, StepCompleted):
             return
         if self.resumes and not self.stepped and event.step > 1:

@@ -1,8 +1,24 @@
-"""Events of training, of downloads and of comparisons."""
+"""Events of training, of downloads and of comparisons, and notices for the user."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
+
+Level = Literal["detail", "info", "warning"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the user. `level`: a `detail` matters only to who asks for it. `code`: what it is about; it stays the same
+    when the wording changes."""
+
+    message: str
+    level: Level = "info"
+    code: str = ""
+
+    def __str__(self) -> str:
+        """Return the sentence, marked if it is a warning."""
+        return f"warning: {self.message}" if self.level == "warning" else self.message
 
 
 @dataclass(frozen=True)
@@ -94,8 +110,15 @@ class RunFinished:
     failed: bool
 
 
+class Notify(Protocol):
+    """Passes a sentence on to the user."""
+
+    def __call__(self, message: str, *, level: Level = "info", code: str = "") -> None:
+        """Pass it on as a `Notice`."""
+
+
 Callback = Callable[[Any], None]
-"""Is called with every event of a run, and with sentences about what was chosen and found."""
+"""Is called with every event of a run, and with a `Notice` for everything that was chosen and found."""
 
 
 def dispatch_to(callbacks: Sequence[Callback]) -> Callback:

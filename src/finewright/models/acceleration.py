@@ -11,7 +11,7 @@ from torch import nn
 
 from finewright.core import units
 from finewright.core.errors import UserError
-from finewright.models import kernels, last_layer, prepared, torch_compat
+from finewright.models import frozen_cache, kernels, last_layer, prepared, torch_compat
 from finewright.models.attention import packed, varlen
 from finewright.models.kernels import PackedWeight
 from finewright.models.prepared import PreparedModel
@@ -78,6 +78,30 @@ def freeze_for_inference(prepared_model: PreparedModel, *, device: str = "cpu") 
     accelerate(prepared_model, device=device)
     prepared_model.trainable_module.requires_grad_(False)
     prepared_model.trainable_module.eval()
+
+
+def skip_frozen_layers(prepared_model: PreparedModel, num_layers: int, *, cached: bool) -> None:
+    """Run the lowest `num_layers` layers without dropout, as nothing in or below them is trained.
+
+    `cached`: their outputs will come from a cache (`frozen_cache.build_cache`).
+    """
+    prepared_model.runtime.num_frozen_layers = num_layers
+    if cached:
+        prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
+            prepared_model.network, layers=prepared_model.architecture.layers, num_layers=num_layers
+        )
+
+
+def use_gradient_checkpointing(prepared_model: PreparedModel, *, on: bool) -> None:
+    """Store the input of each layer alone and recompute the rest in the backward pass (Chen et al. 2016, arXiv:1604.06174)."""
+    network = prepared_model.network
+    has_new_name = hasattr(network, "activation_checkpointing_enable")  # transformers 5.23
+    if on:
+        enable = network.activation_checkpointing_enable if has_new_name else network.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    elif prepared_model.runtime.gradient_checkpointing:
+        (network.activation_checkpointing_disable if has_new_name else network.gradient_checkpointing_disable)()
+    prepared_model.runtime.gradient_checkpointing = on
 
 
 AccelerationReport = tuple[str, str, str]

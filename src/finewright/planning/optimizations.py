@@ -58,11 +58,7 @@ class Optimizations:
         """Apply to a network or its meta model. Return the rows of the trimmed embedding, 0 if it is not trimmed."""
         num_rows = 0 if self.used_tokens is None else trimmed_embedding.trim_embedding(prepared_model, self.used_tokens)
         acceleration.accelerate(prepared_model, device=device)
-        prepared_model.runtime.num_frozen_layers = self.num_still
-        if self.where is not None:
-            prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
-                prepared_model.network, layers=prepared_model.architecture.layers, num_layers=self.num_still
-            )
+        acceleration.skip_frozen_layers(prepared_model, self.num_still, cached=self.where is not None)
         return num_rows
 
     def notify(self, choices: Decisions, *, rows: int, faster: Sequence[acceleration.AccelerationReport] = ()) -> None:

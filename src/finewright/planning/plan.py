@@ -79,7 +79,7 @@ class TrainingPlan:
         """Move a prepared model to the device, in the form that was planned."""
         self.savings.apply(prepared_model, device=device)
         prepared_model.trainable_module.to(device)
-        use_gradient_checkpointing(prepared_model, on=self.setup.gradient_checkpointing)
+        acceleration.use_gradient_checkpointing(prepared_model, on=self.setup.gradient_checkpointing)
 
     def sentence(self) -> str:
         """Return the cost and the budget in words."""
@@ -172,7 +172,7 @@ def plan_training(
 
     def cost(setup: MemorySetup) -> TrainingPlan:
         steps = _split(updates, training, setup)
-        use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
+        acceleration.use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
         return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, saved)
 
@@ -211,20 +211,6 @@ def _training_schedule(
         early_stopping_patience=options.early_stopping_patience,
         optimizer=options.optimizer,
     )
-
-
-def use_gradient_checkpointing(prepared_model: PreparedModel, *, on: bool) -> None:
-    """Store the input of each layer alone and recompute the rest in the backward pass (Chen et al. 2016, arXiv:1604.06174)."""
-    network, new = (
-        prepared_model.network,
-        hasattr(prepared_model.network, "activation_checkpointing_enable"),
-    )  # transformers 5.23 has a new name
-    if on:
-        enable = network.activation_checkpointing_enable if new else network.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-    elif prepared_model.runtime.gradient_checkpointing:
-        (network.activation_checkpointing_disable if new else network.gradient_checkpointing_disable)()
-    prepared_model.runtime.gradient_checkpointing = on
 
 
 def _updates(

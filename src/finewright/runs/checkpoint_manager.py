@@ -7,9 +7,11 @@ from typing import Any
 
 from finewright.core import files, jsonl
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.events import Notify
 from finewright.runs import checkpoint, fingerprint
 from finewright.runs.checkpoint import Checkpoint
 from finewright.runs.folder import RunFolder
+from finewright.training.memory_meter import MemoryMeter
 from finewright.training.state import TRAINED, Progress, TrainState, set_weights
 
 BEST = "best"
@@ -21,7 +23,10 @@ CADENCE = f"at least {LEAST_SECONDS:.0f} s apart, and so rarely that saving take
 
 
 class CheckpointManager:
-    """Saves and restores one run's `TrainState`. `seconds`: training time of all sessions; `saving_seconds`: time to save."""
+    """Saves and restores one run's `TrainState`. `seconds`: training time of all sessions; `saving_seconds`: time to save.
+
+    `meter`: the run's peak memory, which is saved and restored too.
+    """
 
     def __init__(
         self,
@@ -31,14 +36,15 @@ class CheckpointManager:
         fingerprint: Mapping[str, Any],
         environment: Mapping[str, Any],
         every_steps: int | None,
+        meter: MemoryMeter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder, self.state = folder, state
         self.fingerprint, self.environment = fingerprint, environment
-        self.every_steps, self.clock = every_steps, clock
+        self.every_steps, self.meter, self.clock = every_steps, meter, clock
         self.newest: Checkpoint | None = None
         self.changes: Sequence[Mapping[str, Any]] = ()
-        self.num_sessions, self.seconds_before, self.saving_seconds, self.peak_bytes = 1, 0.0, 0.0, 0
+        self.num_sessions, self.seconds_before, self.saving_seconds = 1, 0.0, 0.0
         self._started_at = self._saved_at = clock()
         self._save_seconds = 0.0
 
@@ -47,7 +53,7 @@ class CheckpointManager:
         """Training time of all sessions."""
         return self.seconds_before + self.clock() - self._started_at
 
-    def restore(self, *, notify: Callable[[str], None]) -> bool:
+    def restore(self, *, notify: Notify) -> bool:
         """Restore the newest intact checkpoint and return whether there was one; without one training starts from the beginning.
 
         `changes` explain why a checkpoint may have another schedule.
@@ -66,10 +72,11 @@ class CheckpointManager:
         self._truncate_logs(saved["logs"])
         self.newest = found
         self.num_sessions, self.seconds_before = saved["life"]["lives"] + 1, saved["life"]["seconds"]
-        self.saving_seconds, self.peak_bytes = saved["life"]["saving_seconds"], saved["life"]["peak_bytes"]
+        self.saving_seconds = saved["life"]["saving_seconds"]
+        self.meter.peak_bytes = max(self.meter.peak_bytes, saved["life"]["peak_bytes"])
         notify(f"continues after step {found.step:,}, from {found.path.name}")
         for sentence in warnings:
-            notify(f"warning: {sentence}")
+            notify(sentence, level="warning", code="environment")
         return True
 
     def start(self) -> None:
@@ -141,7 +148,7 @@ class CheckpointManager:
             "run": fingerprint.summarise(self.fingerprint),
             "environment": self.environment,
             "progress": self.state.progress.as_json(),
-            "life": totals | {"peak_bytes": self.peak_bytes},
+            "life": totals | {"peak_bytes": self.meter.peak_bytes},
             "logs": {log.stem: jsonl.digest(log) for log in self._logs},
         }
 

@@ -1,26 +1,23 @@
 """Train or resume a run: the stages in order."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from finewright import tasks
-from finewright.core import files
 from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
+from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import checks
 from finewright.data.dataset import DatasetCache, Source
 from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
-from finewright.models import hub
-from finewright.runs import model_card, model_folder, request, verify
+from finewright.runs import request, stages
+from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
-from finewright.runs.session import Session
-from finewright.runs.stages import RunStages
-from finewright.training import loop, memory_meter
+from finewright.training import memory_meter
 from finewright.training.state import preserving_process_state
 
 
@@ -32,13 +29,13 @@ def train(
     test: Source | None = None,
     out: Path | None = None,
     shared: DatasetCache | None = None,
-    on_event: Callable[[Any], None] = lambda event: None,
+    on_event: Callback = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Fine-tune on labelled text and verify the result. The returned run is complete, or a `UserError` says why not.
 
-    An unfinished run with the same request continues. `on_event` is called with sentences (`str`) about choices and findings,
-    and with the events of training. `shared`: rows and token ids that other runs of this process need too. `stop`: a stop
+    An unfinished run with the same request continues. `on_event` is called with the events of training and with a `Notice` for
+    each choice and finding. `shared`: rows and token ids that other runs of this process need too. `stop`: a stop
     request ends the work with `Interrupted`, after a checkpoint.
     """
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
@@ -60,7 +57,7 @@ def resume(
     path: Path,
     *,
     changes: Sequence[str] = (),
-    on_event: Callable[[Any], None] = lambda event: None,
+    on_event: Callback = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Resume an unfinished run. `changes`: `option=value` for options that may change inside a run; they are recorded."""
@@ -89,21 +86,20 @@ def _run_session(
     *,
     data: tuple[Source, Source | None],
     shared: DatasetCache,
-    on_event: Callable[[Any], None],
+    on_event: Callback,
     stop: StopRequest,
 ) -> RunFolder:
     """One session of a run: from its last checkpoint, or from the start, to its end."""
     try:
         if folder.complete:
-            on_event("the run is already finished: nothing to do")
+            on_event(Notice("the run is already finished: nothing to do", code="finished"))
             return folder
         if folder.earlier is None:
             folder.write(folder.config, RunConfigFile(request=run_request.record()))
         run_request, changed = request.for_resume(folder.earlier, run_request, changes)
-        session = Session(folder, changes=changed, stop=stop, notify=on_event)
         with preserving_process_state():
-            stages = RunStages(folder, run_request=run_request, session=session, on_event=on_event)
-            _run_stages(run_request, data, shared=shared, stages=stages)
+            context = stages.begin(run_request, folder=folder, changes=changed, stop=stop, on_event=on_event)
+            _run_stages(context, data, shared=shared)
         return folder
     except Interrupted as interrupted:
         interrupted.run = folder.path
@@ -115,57 +111,13 @@ def _run_session(
         folder.release()
 
 
-def _run_stages(
-    run_request: request.RunRequest,
-    data: tuple[Source, Source | None],
-    *,
-    shared: DatasetCache,
-    stages: RunStages,
-) -> None:
-    folder, session = stages.folder, stages.session
-    stages.choose_machine()
-    dataset = shared.read(data[0], options=stages.settings.data, test=data[1])
-    stages.notify(*dataset.notes)
-    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=stages.settings)
-    stages.report(checks.check_dataset(dataset))
-
-    config_only = hub.resolve_model(stages.settings.model, weights=False, progress=stages.report_download)
-    splits = stages.select_method(
-        config_only, run_request.candidates, dataset=dataset, task=task, known=shared.ids(config_only.name)
-    )
-    model = stages.fetch()
-    stages.check_same_run(dataset)
-
-    base = stages.load(labels=dataset.labels)
-    stages.prepare(base, rows=dataset.train)
+def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shared: DatasetCache) -> None:
+    dataset = shared.read(data[0], options=context.settings.data, test=data[1])
+    context.notify_all(dataset.notes, code="data")
+    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=context.settings)
+    context.report(checks.check_dataset(dataset))
+    selected = stages.select_method(context, dataset, task, cache=shared)
+    ready = stages.prepare_model(context, selected)
     with memory_meter.garbage_collection_settled():  # before the time of training is measured
-        stages.start(dataset, task=task)
-        stages.build_frozen_cache(splits)
-        with session.stoppable():
-            for event in loop.train(
-                stages.prepared_model,
-                splits["train"],
-                task=task,
-                schedule=stages.schedule,
-                evaluate=stages.build_evaluation(splits["validation"], task=task),
-                places=[row.where for row in dataset.train],
-                state=session.state,
-                watch=stages.watch_update,
-            ):
-                stages.handle_event(event)
-    stages.restore_best()
-
-    folder.check_folder()
-    with files.atomic_folder(folder.model) as draft:
-        model_folder.save_model(
-            draft, prepared_model=stages.prepared_model, method=stages.method, origin=base.origin, source=model
-        )
-    predictor = stages.predictor(task)
-    measured = stages.test(dataset, splits=splits, task=task)
-    stages.release(splits)
-    difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(dataset))
-    result = stages.summary(dataset, task=task, splits=splits, measured=measured, verification_difference=difference)
-    model_card.write_card(
-        folder.model, result=result, method=stages.method, prepared_model=stages.prepared_model, origin=base.origin
-    )
-    folder.write(folder.result, result)  # last: now the run is complete
+        trained = stages.train(context, selected, ready)
+    stages.finish(context, selected, trained)

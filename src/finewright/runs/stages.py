@@ -1,132 +1,54 @@
-"""The stages of a training run, and what was chosen, prepared and measured so far."""
+"""The stages of a training run: five functions, each of which returns a frozen result that the next one needs."""
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from finewright.core import cache, events, files, hardware, oom
-from finewright.core.events import DownloadProgress
-from finewright.data import checks, packing
-from finewright.data.dataset import Dataset
+from finewright.core import cache, files, hardware, oom
+from finewright.core.config import RunConfig
+from finewright.core.events import Callback
+from finewright.core.interrupts import StopRequest
+from finewright.data import packing
+from finewright.data.dataset import Dataset, DatasetCache
 from finewright.data.packing import EncodedSplit
-from finewright.data.splits import Example
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
 from finewright.models import acceleration, head_init, hub, loading, meta, prepared
+from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
-from finewright.planning.method_plan import Splits
-from finewright.runs import fingerprint, model_folder, request
+from finewright.planning.defaults import Decisions
+from finewright.planning.method_plan import MethodPlan, Splits
+from finewright.runs import callbacks, fingerprint, model_card, model_folder, request, session, verify
 from finewright.runs.checkpoint_manager import CADENCE
+from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import ChecksFile, PlanFile, RunResult
+from finewright.runs.request import Change, RunRequest
+from finewright.runs.schema import PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks import metrics
 from finewright.tasks.base import Task
-from finewright.training import loop, memory_meter
+from finewright.training import loop
+from finewright.training.loop import TrainingSchedule
+from finewright.training.memory_meter import MemoryMeter
 from finewright.training.state import preserving_random_state
 
 
-class RunStages:
-    """State of `pipeline.train`; each public method is one of its stages."""
+@dataclass(frozen=True)
+class SelectedMethod:
+    """The method of a run, planned for its data. `decisions`: every automatic choice so far. `fingerprint`: see `fingerprint`."""
 
+    dataset: Dataset
+    task: Task
+    planned: MethodPlan
     source: hub.ModelSource
-    planned: method_plan.MethodPlan
-    schedule: loop.TrainingSchedule
-    base: meta.BaseNetwork
-    prepared_model: PreparedModel
-
-    def __init__(
-        self, folder: RunFolder, *, run_request: request.RunRequest, session: Session, on_event: Callable[[Any], None]
-    ) -> None:
-        self.folder = folder
-        self.settings = run_request.settings
-        self.session = session
-        self.on_event = on_event
-        self.choices = defaults.Decisions()
-        self.machine = hardware.detect()
-        self.precision = "float32"
-        self.meter = memory_meter.MemoryMeter(self.machine.device)
-        self.train_seconds = 0.0
-        self.findings: list[checks.Finding] = []
-
-    def notify(self, *sentences: str) -> None:
-        """Pass sentences on as events."""
-        for sentence in sentences:
-            self.on_event(sentence)
-
-    def report_download(self, name: str, done: int, total: int) -> None:
-        """Pass the progress of a download on as an event."""
-        self.on_event(DownloadProgress(name, done, total))
-
-    def choose_machine(self) -> None:
-        """Choose device, precision and number of threads; check the memory budget."""
-        self.choices.note("device", self.machine.device, self.machine.device_name)
-        self.precision = defaults.choose_precision(self.settings, machine=self.machine, choices=self.choices)
-        torch.set_num_threads(defaults.choose_threads(self.settings, machine=self.machine, choices=self.choices))
-        plan.resolve_budget(self.settings, device=self.machine.device)  # refuse a malformed one before anything is downloaded
-
-    def report(self, findings: Sequence[checks.Finding]) -> None:
-        """Save findings in checks.json, pass the warnings on, raise `UserError` on errors."""
-        findings = [finding for finding in findings if finding not in self.findings]  # with `auto` each candidate is checked
-        self.findings += findings
-        self.folder.write(self.folder.checks, ChecksFile.model_validate({"findings": [one.as_json() for one in self.findings]}))
-        checks.raise_on_errors(findings)
-        self.notify(*(f"warning: {finding.message} → {finding.fix}" for finding in findings))
-
-    def select_method(
-        self,
-        source: hub.ModelSource,
-        candidates: Sequence[Method],
-        *,
-        dataset: Dataset,
-        task: Task,
-        known: dict[str, list[int]],
-    ) -> Splits:
-        """Select the first candidate that fits, before any weight is loaded, and write its plan to plan.json.
-
-        Raise `UserError` if none fits, unless the run is forced: then the first is selected. `known`: token ids of texts.
-        """
-        given: dict[str, Any] = {"settings": self.settings, "machine": self.machine, "dataset": dataset, "task": task}
-        self._plan_method = partial(method_plan.plan_method, report=self.report, known=known, **given)
-        self.planned, peaks = method_plan.select_method(candidates, look=partial(self._plan_method, source))
-        fits = self.training_plan.fits
-        if len(candidates) > 1:
-            reason = self.method.preference_reason or "the first method that fits"
-            self.choices.note("method", self.method.name(), reason if fits else "the preferred one; none fits")
-            self.notify(*method_plan.describe_left_out(preferred_to=self.method if fits else None))
-        self.choices.made += self.planned.choices.made
-        self._record_open_options()
-        self.notify(*self.choices.sentences(), *(f"warning: {warning}" for warning in self.training_plan.warnings))
-        if not self.folder.earlier:
-            self.folder.write(self.folder.plan, PlanFile.model_validate(self.training_plan.as_json()))
-        self.notify(self.training_plan.sentence())
-        if not fits:
-            shortage = plan.does_not_fit(peaks, self.training_plan.budget)
-            if not self.settings.force and not self.folder.earlier:  # a resumed run continues, in smaller micro-batches if needed
-                raise shortage
-            self.notify(f"warning: {shortage.what}")
-        return self.planned.splits
-
-    def fetch(self) -> hub.ModelSource:
-        """Download the model's weights, now that they are known to fit."""
-        before = meta.has_pooler(self.planned.source.path)
-        self.source = hub.resolve_model(self.settings.model, progress=self.report_download)
-        if meta.has_pooler(self.source.path) != before:  # only the weights show whether they include the pooler
-            self.planned = self._plan_method(self.source, self.method)
-        return self.source
-
-    def _record_open_options(self) -> None:
-        """Record the options that a later session must not choose again, as then more or less memory may be free."""
-        if self.settings.training.gradient_checkpointing == "auto" and not self.training_plan.setup.gradient_checkpointing:
-            self.choices.note("training.gradient_checkpointing", "off", "it fits without")
-        if self.settings.training.save_steps is None:
-            self.choices.note("training.save_steps", "auto", CADENCE)
+    decisions: Decisions
+    fingerprint: dict[str, Any]
 
     @property
     def method(self) -> Method:
@@ -135,179 +57,314 @@ class RunStages:
 
     @property
     def training_plan(self) -> plan.TrainingPlan:
-        """The training plan of the selected method."""
+        """Its training plan."""
         return self.planned.training_plan
 
-    def load(self, *, labels: Sequence[str]) -> meta.BaseNetwork:
-        """Load the model with its weights in the form that the method needs."""
-        method = self.method
-        return loading.load_model(
-            self.source,
-            labels=labels,
-            random=method.weights == "random",
-            seed=self.settings.seed,
-            four_bit=method.quantization(),
-            bfloat16=self.precision == "bfloat16",
-            device=self.machine.device,
-        )
 
-    def prepare(self, base: meta.BaseNetwork, *, rows: Sequence[Example]) -> None:
-        """Scale a new head on some training rows, then let the method prepare the network."""
-        self.base = base
-        self.meter.loaded(base.loaded_bytes)
-        self.schedule = replace(self.training_plan.schedule, check_first_loss=not base.reuses_head)
-        self.notify(*base.notes)
-        if not base.reuses_head:
-            packed = self.method.quantization() is not None and self.precision == "bfloat16"
-            self.notify(*head_init.scale_head_on_texts(base, [row.text for row in rows], bfloat16=packed))
-        self.prepared_model = self.method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
-        if self.precision == "bfloat16":
-            prepared.use_bfloat16(self.prepared_model)
-        self.training_plan.apply(self.prepared_model, device=self.machine.device)
-        self.notify(
-            *self.prepared_model.notes,
-            *(acceleration.start_compiling(self.prepared_model) if self.settings.training.compile == "on" else ()),
-        )
-        assert self.prepared_model.num_head() > 0, "every method trains the head"
-        assert self.prepared_model.num_trainable() == self.training_plan.plan.trainable_parameters, (
-            "the plan counted the parameters of this network"
-        )
-        metrics.load_libraries()
+@dataclass(frozen=True)
+class PreparedRun:
+    """The model as the method prepared it, on the device, ready for the first or the next update."""
 
-    def check_same_run(self, dataset: Dataset) -> None:
-        """Raise `UserError` if the run that is resumed differs from the one that was started."""
-        settings, splits = request.with_decisions(self.settings, self.choices.made), self.planned.splits
-        found = fingerprint.make_fingerprint(
-            source=self.source, dataset=dataset, splits=splits, settings=settings, method=self.method, device=self.machine.device
-        )
-        self.session.check_same_run(found, dataset=dataset)
+    base: BaseNetwork
+    model: PreparedModel
+    schedule: TrainingSchedule
 
-    def start(self, dataset: Dataset, *, task: Task) -> None:
-        """Get ready for the first or the next step; write all options, with the reasons for automatic ones, to config.json."""
-        described = {
-            "settings": self.settings.model_dump(),
-            "method": self.method.name(),
-            "method_options": self.method.model_dump(),
-            "choices": self.choices.made,
-            "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
-            "data_fingerprint": dataset.fingerprint,
-            "labels": list(dataset.labels),
-            "max_length": self.planned.limit,
-            "precision": self.precision,
-            "task": task.name,
-        }
-        self.session.logged_metrics = task.logged_metrics
-        self.session.start(
-            self.prepared_model,
-            schedule=self.schedule,
-            settings=self.settings,
-            described=described,
-            result_bytes=self.training_plan.plan.artifact_bytes,
-        )
 
-    def build_frozen_cache(self, splits: Splits) -> None:
-        """Compute the outputs of the frozen layers once for texts that are read in every epoch, where the plan says so."""
-        with preserving_random_state(self.session.state.device), files.explaining_os_errors(cache.cache_folder()):
-            self.meter.hold(self.prepared_model.trainable_module, self.session.state.optimizer)
-            self.meter.kept_bytes = self.training_plan.savings.memory_bytes
-            self.training_plan.savings.fill(
-                self.prepared_model, splits, ("train", "validation"), watch=self.meter.look, notify=self.on_event
-            )
+@dataclass(frozen=True)
+class TrainedRun:
+    """The model with its best weights. `seconds`: training time of all sessions, checkpoints included."""
 
-    def watch_update(self, index: int, optimizer: torch.optim.Optimizer) -> contextlib.AbstractContextManager[None]:
-        """Return a context for an update, which measures its memory if the plan was made of that update."""
-        is_measured = index in self.training_plan.plan.telling_steps
-        watched = self.meter.update(self.prepared_model.trainable_module, optimizer) if is_measured else contextlib.nullcontext()
-        return self.session.updating(optimizer, watched)
+    prepared: PreparedRun
+    session: Session
+    seconds: float
 
-    def build_evaluation(self, encoded: EncodedSplit, *, task: Task) -> Callable[[], dict[str, Any]] | None:
-        """Return a function that evaluates the validation split, None without one. Memory of the first evaluation is measured."""
 
-        def evaluate() -> dict[str, Any]:
-            first = self.session.state.progress.best is None
-            with (
-                self.session.stop.at_once(),
-                self.meter.look() if first else contextlib.nullcontext(),
-            ):  # safe to stop at once: nothing changes inside
-                return scoring.evaluate_split(self.prepared_model, encoded, task=task).metrics()
+def begin(
+    run_request: RunRequest, *, folder: RunFolder, changes: Sequence[Change], stop: StopRequest, on_event: Callback
+) -> RunContext:
+    """Choose device, precision and number of threads; check the memory budget."""
+    settings, decisions, machine = run_request.settings, Decisions(), hardware.detect()
+    decisions.note("device", machine.device, machine.device_name)
+    precision = defaults.choose_precision(settings, machine=machine, choices=decisions)
+    torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=decisions))
+    plan.resolve_budget(settings, device=machine.device)  # refuse a malformed one before anything is downloaded
+    meter = MemoryMeter(machine.device)
+    return RunContext(folder, run_request, changes, machine, precision, decisions, meter, stop, on_event)
 
-        return evaluate if encoded.ids else None
 
-    def handle_event(self, event: events.Event) -> None:
-        """Log the event, pass it on, and stop if that was requested."""
-        self.train_seconds = self.session.checkpoints.seconds
-        self.meter.peak_bytes = self.session.checkpoints.peak_bytes = max(
-            self.meter.peak_bytes, self.session.checkpoints.peak_bytes
-        )
-        self.session.handle_event(event)
-        self.on_event(event)
-        self.session.stop_if_requested()
+def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> SelectedMethod:
+    """Select the first candidate that fits, before any weight is downloaded or loaded, and write its plan to plan.json.
 
-    def restore_best(self) -> None:
-        """Restore the weights that scored best on validation."""
-        step = self.session.checkpoints.restore_best()
-        if step != self.session.state.progress.step:
-            self.notify(f"kept the weights of step {step}, the best on validation")
+    Raise `UserError` if none fits, unless the run is forced, or if this is not the run that is resumed.
+    """
+    settings, machine = context.settings, context.machine
+    config_only = hub.resolve_model(settings.model, weights=False, progress=context.report_download)
+    plan_method = partial(
+        method_plan.plan_method,
+        settings=settings,
+        machine=machine,
+        dataset=dataset,
+        task=task,
+        report=context.report,
+        known=cache.ids(config_only.name),
+    )
+    planned, decisions = choose_plan(context, look=partial(plan_method, config_only))
+    source = hub.resolve_model(settings.model, progress=context.report_download)
+    if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
+        planned = plan_method(source, planned.method)
+    found = fingerprint.make_fingerprint(
+        source=source,
+        dataset=dataset,
+        splits=planned.splits,
+        settings=request.with_decisions(settings, decisions.made),
+        method=planned.method,
+        device=machine.device,
+    )
+    if context.folder.earlier and (then := context.folder.earlier.fingerprint):
+        fingerprint.check_same_run(then, found, dataset=dataset, where=str(context.folder.path))
+    return SelectedMethod(dataset, task, planned, source, decisions, found)
 
-    def predictor(self, task: Task) -> Predictor:
-        """Return the trained model as a predictor; afterwards it can no longer be trained."""
-        acceleration.freeze_for_inference(self.prepared_model, device=self.machine.device)
-        tokenizer, keep_end = self.base.origin.tokenizer, self.settings.data.truncation_side == "left"
-        return Predictor(self.prepared_model, tokenizer, task, self.planned.limit, keep_end)
 
-    def test(self, dataset: Dataset, *, splits: Splits, task: Task) -> dict[str, Any]:
-        """Return the metrics by split; write predictions.jsonl."""
-        best = self.session.state.progress.best
-        measured: dict[str, Any] = {"validation": best.metrics} if best else {}
-        if dataset.test:
-            with self.meter.look():
-                measured["test"], lines = scoring.test_split(self.prepared_model, dataset.test, splits["test"], task=task)
-            self.folder.write_lines(self.folder.predictions, lines)
-        return measured
+def choose_plan(context: RunContext, *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, Decisions]:
+    """Return the plan of the first candidate that fits, and every choice so far; say both.
 
-    def release(self, splits: Splits) -> None:
-        """Release the memory that only training needs: verification loads the model a second time."""
-        self.session.state.release()
-        splits |= {name: replace(split, kept=None) for name, split in splits.items()}
-        oom.release_memory(self.machine.device)
+    `look`: plans a method. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
+    """
+    candidates, settings, folder = context.request.candidates, context.settings, context.folder
+    planned, peaks = method_plan.select_method(candidates, look=look)
+    method, training_plan = planned.method, planned.training_plan
+    decisions = Decisions([*context.decisions.made])
+    if len(candidates) > 1:
+        reason = method.preference_reason or "the first method that fits"
+        decisions.note("method", method.name(), reason if training_plan.fits else "the preferred one; none fits")
+        context.notify_all(method_plan.describe_left_out(preferred_to=method if training_plan.fits else None))
+    decisions.made += planned.choices.made
+    _record_open_options(decisions, settings=settings, training_plan=training_plan)
+    context.notify_all(decisions.sentences(), level="detail", code="choice")
+    context.notify_all(training_plan.warnings, level="warning", code="plan")
+    if not folder.earlier:
+        folder.write(folder.plan, PlanFile.model_validate(training_plan.as_json()))
+    context.notify(training_plan.sentence(), code="plan")
+    if not training_plan.fits:
+        shortage = plan.does_not_fit(peaks, training_plan.budget)
+        if not settings.force and not folder.earlier:  # a resumed run continues, in smaller micro-batches if needed
+            raise shortage
+        context.notify(shortage.what, level="warning", code="plan")
+    return planned, decisions
 
-    def summary(
-        self, dataset: Dataset, *, task: Task, splits: Splits, measured: dict[str, Any], verification_difference: float
-    ) -> RunResult:
-        """Return the contents of result.json."""
-        progress = self.session.state.progress
-        steps = self.schedule.steps[: progress.step]
-        packed = not self.prepared_model.architecture.not_packable
-        found = {
-            "method": self.method.name(),
-            "model": self.base.origin.name,
-            "model_revision": self.base.origin.revision,
-            "task": task.name,
-            "seed": self.settings.seed,
-            "num_train": len(dataset.train),
-            "num_validation": len(dataset.validation),
-            "num_test": len(dataset.test),
-            "trainable_parameters": self.training_plan.plan.trainable_parameters,
-            "head_parameters": self.training_plan.plan.head_parameters,
-            "total_parameters": self.planned.shape.total_parameters,
-            "trainable_fraction": self.training_plan.plan.trainable_parameters / self.planned.shape.total_parameters,
-            "epochs": steps[-1].epochs_done,
-            "steps": progress.step,
-            "best_step": progress.best.step if progress.best else progress.step,
-            "train_seconds": self.train_seconds,
-            "examples_per_second": progress.num_rows / self.train_seconds,
-            "tokens_per_second": progress.num_tokens / self.train_seconds,
-            "trunk_cached": self.training_plan.savings.where is not None,
-            **self.session.checkpoints.summary(),
-            "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, splits["train"].lengths),
-            "peak_memory_bytes": self.meter.peak_bytes,
-            "peak_resident_bytes": hardware.peak_resident_bytes(),
-            "planned_peak_memory_bytes": self.training_plan.plan.peak_memory_bytes,
-            "planned_seconds": self.training_plan.plan.seconds,
-            "metrics": measured,
-            "artifact_bytes": model_folder.artifact_bytes(self.folder.model),
-            "files": model_folder.file_digests(self.folder.model),
-            "verification_difference": verification_difference,
-            **model_folder.describe_machine(self.machine),
-        }
-        return RunResult.model_validate(found)
+
+def _record_open_options(decisions: Decisions, *, settings: RunConfig, training_plan: plan.TrainingPlan) -> None:
+    """Record the options that a later session must not choose again, as then more or less memory may be free."""
+    if settings.training.gradient_checkpointing == "auto" and not training_plan.setup.gradient_checkpointing:
+        decisions.note("training.gradient_checkpointing", "off", "it fits without")
+    if settings.training.save_steps is None:
+        decisions.note("training.save_steps", "auto", CADENCE)
+
+
+def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
+    """Load the weights, scale a new head on some training rows, let the method prepare the network, apply the plan."""
+    method, training_plan, bfloat16 = selected.method, selected.training_plan, context.precision == "bfloat16"
+    base = loading.load_model(
+        selected.source,
+        labels=selected.dataset.labels,
+        random=method.weights == "random",
+        seed=context.settings.seed,
+        four_bit=method.quantization(),
+        bfloat16=bfloat16,
+        device=context.machine.device,
+    )
+    context.meter.loaded(base.loaded_bytes)
+    context.notify_all(base.notes, code="model")
+    if not base.reuses_head:
+        packed = method.quantization() is not None and bfloat16
+        texts = [row.text for row in selected.dataset.train]
+        context.notify_all(head_init.scale_head_on_texts(base, texts, bfloat16=packed), level="detail", code="model")
+    model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+    if bfloat16:
+        prepared.use_bfloat16(model)
+    training_plan.apply(model, device=context.machine.device)
+    context.notify_all(model.notes, code="method")
+    if context.settings.training.compile == "on":
+        context.notify_all(acceleration.start_compiling(model), code="method")
+    assert model.num_head() > 0, "every method trains the head"
+    assert model.num_trainable() == training_plan.plan.trainable_parameters, "the plan counted the parameters of this network"
+    metrics.load_libraries()
+    return PreparedRun(base, model, replace(training_plan.schedule, check_first_loss=not base.reuses_head))
+
+
+def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> TrainedRun:
+    """Train from the start or from the newest checkpoint; then restore the weights that scored best on validation."""
+    task, splits, model = selected.task, dict(selected.planned.splits), ready.model
+    opened = session.open_session(
+        context,
+        model,
+        schedule=ready.schedule,
+        fingerprint=selected.fingerprint,
+        described=_describe_run(context, selected, ready),
+        result_bytes=selected.training_plan.plan.artifact_bytes,
+    )
+    build_frozen_cache(context, selected, opened, splits)
+    heard = [
+        callbacks.MetricsLogger(
+            context.folder,
+            opened.checkpoints,
+            logging_steps=context.settings.training.logging_steps,
+            metrics=task.logged_metrics,
+        ),
+        callbacks.GradientSpikeWarning(
+            partial(context.notify, level="warning", code="gradient"), max_grad_norm=ready.schedule.max_grad_norm
+        ),
+        callbacks.SplitNotice(partial(context.notify, code="memory")),
+        callbacks.CheckpointCallback(opened.checkpoints, context.stop),
+        context.on_event,  # after the checkpoint: what the caller hears of is saved
+    ]
+    seconds = 0.0
+    with opened.stoppable():
+        for event in loop.train(
+            model,
+            splits["train"],
+            task=task,
+            schedule=ready.schedule,
+            evaluate=_build_evaluation(context, ready, opened, splits["validation"], task=task),
+            places=[row.where for row in selected.dataset.train],
+            state=opened.state,
+            watch=partial(_watch_update, context, selected, opened),
+        ):
+            seconds = opened.checkpoints.seconds
+            for callback in heard:
+                callback(event)
+            opened.stop_if_requested()
+    step = opened.checkpoints.restore_best()
+    if step != opened.state.progress.step:
+        context.notify(f"kept the weights of step {step}, the best on validation", code="best")
+    return TrainedRun(ready, opened, seconds)
+
+
+def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
+    """Return what config.json says of the run: all options, with the reasons for automatic ones."""
+    return {
+        "settings": context.settings.model_dump(),
+        "method": selected.method.name(),
+        "method_options": selected.method.model_dump(),
+        "choices": selected.decisions.made,
+        "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
+        "data_fingerprint": selected.dataset.fingerprint,
+        "labels": list(selected.dataset.labels),
+        "max_length": selected.planned.limit,
+        "precision": context.precision,
+        "task": selected.task.name,
+    }
+
+
+def build_frozen_cache(context: RunContext, selected: SelectedMethod, opened: Session, splits: Splits) -> None:
+    """Compute the outputs of the frozen layers once for texts that are read in every epoch, where the plan says so."""
+    state, meter, savings = opened.state, context.meter, selected.training_plan.savings
+    with preserving_random_state(state.device), files.explaining_os_errors(cache.cache_folder()):
+        meter.hold(state.prepared_model.trainable_module, state.optimizer)
+        meter.kept_bytes = savings.memory_bytes
+        wait = partial(context.notify, code="waiting")
+        savings.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.look, notify=wait)
+
+
+def _watch_update(
+    context: RunContext, selected: SelectedMethod, opened: Session, index: int, optimizer: torch.optim.Optimizer
+) -> contextlib.AbstractContextManager[None]:
+    """Return a context for an update, which measures its memory if the plan was made of that update."""
+    is_measured = index in selected.training_plan.plan.telling_steps
+    module = opened.state.prepared_model.trainable_module
+    return opened.updating(optimizer, context.meter.update(module, optimizer) if is_measured else contextlib.nullcontext())
+
+
+def _build_evaluation(
+    context: RunContext, ready: PreparedRun, opened: Session, encoded: EncodedSplit, *, task: Task
+) -> Callable[[], dict[str, Any]] | None:
+    """Return a function that evaluates the validation split, None without one. Memory of the first evaluation is measured."""
+
+    def evaluate() -> dict[str, Any]:
+        first = opened.state.progress.best is None
+        with (
+            context.stop.at_once(),
+            context.meter.look() if first else contextlib.nullcontext(),
+        ):  # safe to stop at once: nothing changes inside
+            return scoring.evaluate_split(ready.model, encoded, task=task).metrics()
+
+    return evaluate if encoded.ids else None
+
+
+def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> RunResult:
+    """Save the model, score the test rows, verify what was saved; write the card and, last, result.json."""
+    folder, base, model = context.folder, trained.prepared.base, trained.prepared.model
+    folder.check_folder()
+    with files.atomic_folder(folder.model) as draft:
+        model_folder.save_model(draft, prepared_model=model, method=selected.method, origin=base.origin, source=selected.source)
+    acceleration.freeze_for_inference(model, device=context.machine.device)
+    keep_end = context.settings.data.truncation_side == "left"
+    predictor = Predictor(model, base.origin.tokenizer, selected.task, selected.planned.limit, keep_end)
+    measured = _score_test_split(context, selected, trained)
+    trained.session.state.release()  # verification loads the model a second time
+    oom.release_memory(context.machine.device)
+    difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
+    result = build_result(context, selected, trained, measured=measured, verification_difference=difference)
+    model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
+    folder.write(folder.result, result)  # last: now the run is complete
+    return result
+
+
+def _score_test_split(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> dict[str, Any]:
+    """Return the metrics by split; write predictions.jsonl."""
+    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
+    measured: dict[str, Any] = {"validation": best.metrics} if best else {}
+    if rows:
+        encoded = selected.planned.splits["test"]
+        with context.meter.look():
+            measured["test"], lines = scoring.test_split(trained.prepared.model, rows, encoded, task=selected.task)
+        folder.write_lines(folder.predictions, lines)
+    return measured
+
+
+def build_result(
+    context: RunContext,
+    selected: SelectedMethod,
+    trained: TrainedRun,
+    *,
+    measured: dict[str, Any],
+    verification_difference: float,
+) -> RunResult:
+    """Return the contents of result.json. `measured`: metrics by split."""
+    dataset, cost, base = selected.dataset, selected.training_plan.plan, trained.prepared.base
+    progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
+    steps, model_path = trained.prepared.schedule.steps[: progress.step], context.folder.model
+    packed = not trained.prepared.model.architecture.not_packable
+    found = {
+        "method": selected.method.name(),
+        "model": base.origin.name,
+        "model_revision": base.origin.revision,
+        "task": selected.task.name,
+        "seed": context.settings.seed,
+        "num_train": len(dataset.train),
+        "num_validation": len(dataset.validation),
+        "num_test": len(dataset.test),
+        "trainable_parameters": cost.trainable_parameters,
+        "head_parameters": cost.head_parameters,
+        "total_parameters": selected.planned.shape.total_parameters,
+        "trainable_fraction": cost.trainable_parameters / selected.planned.shape.total_parameters,
+        "epochs": steps[-1].epochs_done,
+        "steps": progress.step,
+        "best_step": progress.best.step if progress.best else progress.step,
+        "train_seconds": trained.seconds,
+        "examples_per_second": progress.num_rows / trained.seconds,
+        "tokens_per_second": progress.num_tokens / trained.seconds,
+        "trunk_cached": selected.training_plan.savings.where is not None,
+        **checkpoints.summary(),
+        "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, selected.planned.splits["train"].lengths),
+        "peak_memory_bytes": context.meter.peak_bytes,
+        "peak_resident_bytes": hardware.peak_resident_bytes(),
+        "planned_peak_memory_bytes": cost.peak_memory_bytes,
+        "planned_seconds": cost.seconds,
+        "metrics": measured,
+        "artifact_bytes": model_folder.artifact_bytes(model_path),
+        "files": model_folder.file_digests(model_path),
+        "verification_difference": verification_difference,
+        **model_folder.describe_machine(context.machine),
+    }
+    return RunResult.model_validate(found)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> 
             "out": str(out),
         }
         try:
-            _answer_in_process(request)
+            _answer_in_process.get()(request)
         except UserError as error:
             raise _memory_error(folder) if error.code == ExitCode.OUT_OF_MEMORY else error from None
         return load_file(out)["scores"].numpy()
@@ -74,7 +75,7 @@ def _memory_error(folder: Path) -> UserError:
     return UserError(what, where=str(folder), fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
-def _in_new_interpreter(request: dict[str, Any]) -> None:
+def answer_in_new_interpreter(request: dict[str, Any]) -> None:
     """Answer the request in a new interpreter."""
     package = str(assets.PACKAGE.parent)  # this package, and nothing from the current folder
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -96,18 +97,17 @@ def _exit_code(code: int, last: str) -> ExitCode:
     return ExitCode(code) if code in [*ExitCode] else ExitCode.MISMATCH
 
 
-_answer_in_process: Callable[[dict[str, Any]], None] = _in_new_interpreter
+_answer_in_process = ContextVar[Callable[[dict[str, Any]], None]]("answer_in_process", default=answer_in_new_interpreter)
 
 
 @contextlib.contextmanager
 def verifying_with(process: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Inside, `process` verifies: a process that exists already and never had the trained weights."""
-    global _answer_in_process
-    before, _answer_in_process = _answer_in_process, process
+    """Inside, `process` verifies: a process that exists already and never had the trained weights. Other threads keep theirs."""
+    token = _answer_in_process.set(process)
     try:
         yield
     finally:
-        _answer_in_process = before
+        _answer_in_process.reset(token)
 
 
 def answer(request: dict[str, Any]) -> None:

@@ -7,11 +7,11 @@ import torch
 
 from finewright import methods
 from finewright.data import packing
-from finewright.models import quantization
+from finewright.models import acceleration, quantization
 from finewright.models.architectures import architecture_of
 from finewright.models.attention import packed, tiled, tracing
 from finewright.models.meta import BaseNetwork
-from finewright.planning import estimator, plan
+from finewright.planning import estimator
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.tracer import blocks
 from finewright.tasks import text_classification
@@ -61,7 +61,7 @@ def deep_sketch(kind, method, *, num_blocks=NUM_BLOCKS):
 def cost(kind, name, options, *, gradient_accumulation_steps, twice):
     method = methods.build_method(name, options)
     sketch = deep_sketch(kind, method)
-    plan.use_gradient_checkpointing(sketch, on=twice)
+    acceleration.use_gradient_checkpointing(sketch, on=twice)
     lengths = [length + sketch.prompt_tokens for length in LENGTHS]
     steps = packing.schedule_updates(
         lengths, budget=90, gradient_accumulation_steps=gradient_accumulation_steps, seed=0, epochs=1

@@ -1,0 +1,64 @@
+"""What holds for a whole session of a run, and how its stages speak to the user."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from finewright.core import hardware
+from finewright.core.config import RunConfig
+from finewright.core.events import Callback, DownloadProgress, Level, Notice
+from finewright.core.interrupts import StopRequest
+from finewright.data import checks
+from finewright.data.checks import Finding
+from finewright.planning.defaults import Decisions
+from finewright.runs.folder import RunFolder
+from finewright.runs.request import Change, RunRequest
+from finewright.runs.schema import ChecksFile
+from finewright.training.memory_meter import MemoryMeter
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What holds for the whole session.
+
+    `changes`: those of `--change`. `decisions`: device, precision and threads, with reasons. `meter`: the run's peak memory so
+    far. `findings`: what was found in the data so far.
+    """
+
+    folder: RunFolder
+    request: RunRequest
+    changes: Sequence[Change]
+    machine: hardware.Hardware
+    precision: str
+    decisions: Decisions
+    meter: MemoryMeter
+    stop: StopRequest
+    on_event: Callback
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def settings(self) -> RunConfig:
+        """All options but the method's."""
+        return self.request.settings
+
+    def notify(self, message: str, *, level: Level = "info", code: str = "") -> None:
+        """Pass a sentence on as an event."""
+        self.on_event(Notice(message, level, code))
+
+    def notify_all(self, messages: Iterable[str], *, level: Level = "info", code: str = "") -> None:
+        """Pass sentences on as events."""
+        for message in messages:
+            self.notify(message, level=level, code=code)
+
+    def report_download(self, name: str, done: int, total: int) -> None:
+        """Pass the progress of a download on as an event."""
+        self.on_event(DownloadProgress(name, done, total))
+
+    def report(self, findings: Sequence[Finding]) -> None:
+        """Save findings in checks.json, pass the warnings on, raise `UserError` on errors."""
+        new = [finding for finding in findings if finding not in self.findings]  # with `auto` each candidate is checked
+        self.findings.extend(new)
+        contents = {"findings": [one.as_json() for one in self.findings]}
+        self.folder.write(self.folder.checks, ChecksFile.model_validate(contents))
+        checks.raise_on_errors(new)
+        for finding in new:
+            self.notify(f"{finding.message} → {finding.fix}", level="warning", code=finding.code)

@@ -1,6 +1,5 @@
 """Output without a terminal, closed pipes and full devices: the work continues, and standard output is complete."""
 
-import io
 import json
 import os
 import re
@@ -11,19 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import finewright
 from finewright.cli import console as terminal
-from finewright.cli import progress
-from finewright.core.events import StepCompleted, StepResult
 from support.signals import has_handler
 
 PRINTING = """
 from finewright.cli import {module}, console
+from finewright.core.events import Notice
 display = {module}.{name}(console.ErrorConsole())
 for number in range(3):
-    display(f"sentence {{number}}")
+    display(Notice(f"sentence {{number}}"))
 display.close()
 console.ErrorConsole().print("done")
 console.print_json({{"whole": True}})
@@ -97,19 +94,6 @@ def test_a_signal_during_import_ends_the_process_with_its_code(tmp_path):
     child.terminate()
     assert child.communicate()[1] == ""
     assert child.returncode == 128 + signal.SIGTERM
-
-
-def test_remaining_time_counts_from_the_first_step_of_this_session(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    console = Console(file=io.StringIO(), width=200)
-    display = progress.ProgressDisplay(console)
-    for step, seconds in ((101, 20), (111, 20)):  # a run resumed after a hundred steps
-        now[0] += seconds
-        display(StepCompleted(step, 130, 1.0, 1e-3, StepResult(1.5, 1.0, 100, 10, applied=True)))
-    first, second = console.file.getvalue().splitlines()
-    assert first.strip() == "step 101/130  loss 1.500"  # its speed is not known yet
-    assert second.endswith("about 38 s left")  # 20 s for ten steps, nineteen to go
 
 
 DESTROYED = """
@@ -195,10 +179,3 @@ def test_no_alarm_is_left_when_a_command_ends():
     """One would end the process after Python has removed its handlers."""
     done = subprocess.run([sys.executable, "-c", ARMED], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "(0.0, 0.0)\n")
-
-
-def test_saving_is_shown_separately_because_the_plan_excludes_it():
-    took = {"train_seconds": 20.0, "planned_seconds": 15.0}
-    assert progress.describe_time({**took, "saving_seconds": 4.0}) == "16.0 s (planned 15.0 s, -6%), and 4.0 s of saving"
-    assert progress.describe_time({**took, "saving_seconds": 0.1}) == "19.9 s (planned 15.0 s, -25%)"
-    assert progress.describe_time({"train_seconds": 20.0}) == "20.0 s"

@@ -14,14 +14,24 @@ from finewright.core.errors import UserError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from finewright.cli.progress import Verbosity
     from finewright.core.config import DataConfig
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, all else on standard error.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every automatic choice with its reason.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and the result alone.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set any option by its dotted name, see `finewright options`."),
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with options; --set and flags override it.")]
+
+
+def choose_verbosity(*, verbose: bool, quiet: bool) -> "Verbosity":
+    """Return what two flags ask for. Raise `UserError` if they contradict each other."""
+    if verbose and quiet:
+        raise UserError("--verbose and --quiet contradict each other", where="--verbose", fix="give one of them")
+    return "verbose" if verbose else "quiet" if quiet else "normal"
 
 
 @dataclass(frozen=True)

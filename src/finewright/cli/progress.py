@@ -1,51 +1,125 @@
-"""What the terminal shows during a run, and the table at its end."""
+"""What the terminal shows during a run, and tables."""
 
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from finewright.cli.console import clean
-from finewright.core.events import DownloadProgress, EvaluationCompleted, Notice, StepCompleted, TrainingStopped
+from finewright.core.events import (
+    DownloadProgress,
+    EvaluationCompleted,
+    MemoryMeasured,
+    Notice,
+    RunPlanned,
+    Stage,
+    StageStarted,
+    StepCompleted,
+    TrainingStopped,
+)
 from finewright.core.units import format_bytes
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+
+MOST_WARNINGS = 4
+"""Warnings that are shown one by one; the rest are counted."""
+SECONDS_BETWEEN_LINES = 10
+"""Where the output is no terminal: the least time between two lines about training."""
+SURE_AFTER = 20
+"""From this many updates on the time left comes from what was measured alone, before that also from the plan."""
+STAGE_WORDS: dict[Stage, str] = {
+    "start": "loading libraries",
+    "read": "reading the data",
+    "plan": "planning",
+    "load": "loading the model",
+    "train": "training",
+    "save": "saving",
+    "evaluate": "scoring the test rows",
+    "verify": "verifying: a new process loads what was saved",
+}
+_NARROW = 60
+"""Below this many columns the panel has no curves."""
+_BLOCKS, _PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 
 
 class ProgressDisplay:
-    """Handles the events of a run: prints its notices and shows progress bars."""
+    """Handles the events of a run: prints its notices and shows one panel from the first stage to the last.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeRemainingColumn()]
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.downloads = Progress(
-            "{task.description}", BarColumn(), DownloadColumn(), console=console, disable=not console.is_terminal
-        )
-        self.steps: TaskID | None = None
+    `verbosity`: `quiet` prints warnings alone, `verbose` also every automatic choice with its reason.
+    """
+
+    def __init__(self, console: Console, *, verbosity: Verbosity = "normal") -> None:
+        self.console, self.verbosity = console, verbosity
+        self.panel = TrainingPanel(console)
+        is_shown = console.is_terminal and verbosity != "quiet"
+        self.live = Live(get_renderable=self.panel.render, console=console, transient=True, refresh_per_second=4)
+        self.downloads = Progress("{task.description}", BarColumn(), DownloadColumn(), console=console, disable=not is_shown)
         self.files: dict[str, TaskID] = {}
+        self.is_shown = is_shown
+        self.num_warnings = 0
         self.printed_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
         """Handle one event."""
+        self.panel.update(event)
         match event:
             case Notice():
-                self.console.print(f"  {clean(str(event))}", highlight=False, soft_wrap=True)
+                self._show_notice(event)
             case DownloadProgress():
                 self._show_download(event)
+            case StageStarted(name=name):
+                self._show_stage(name)
+            case RunPlanned():
+                self._show_plan(event)
             case StepCompleted():
                 self._show_step(event)
             case EvaluationCompleted(epoch=epoch, metrics=measured, best=best):
                 star = "  (best so far)" if best else ""
-                line = f"  epoch {epoch:.1f}  validation accuracy {measured['accuracy']:.3f}  loss {measured['loss']:.3f}{star}"
-                self.console.print(line, highlight=False)
+                line = f"epoch {epoch:.1f}  validation accuracy {measured['accuracy']:.1%}  loss {measured['loss']:.3f}{star}"
+                if not self.is_shown or self.verbosity == "verbose":
+                    self._print(line)
             case TrainingStopped(step=step, early=early):
-                self.close()
                 if early:
-                    self.console.print(f"  stopped early after step {step}: validation no longer improves", highlight=False)
+                    self._print(f"stopped early after step {step}: validation no longer improves")
+
+    def _print(self, line: str, *, always: bool = False) -> None:
+        if self.verbosity == "quiet" and not always:
+            return
+        print_wrapped(self.console, line)
+
+    def _show_notice(self, event: Notice) -> None:
+        if event.level == "warning":
+            self.num_warnings += 1
+            if self.num_warnings <= MOST_WARNINGS or self.verbosity == "verbose":
+                self._print(str(event), always=True)
+        elif event.level == "info" or self.verbosity == "verbose":
+            self._print(event.message)
+
+    def _show_stage(self, name: Stage) -> None:
+        if name == "train" and (more := self.num_warnings - MOST_WARNINGS) > 0 and self.verbosity != "verbose":
+            self._print(f"{more} more warning{'s' if more > 1 else ''}: --verbose shows them", always=True)
+        if self.is_shown and not self.live.is_started:
+            self.live.start()
+
+    def _show_plan(self, event: RunPlanned) -> None:
+        rows = " / ".join(f"{event.rows[name]:,}" for name in ("train", "validation", "test"))
+        share = f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters"
+        self._print(f"{event.num_labels} labels, {rows} rows to train / validate / test")
+        size = format_bytes(event.peak_memory_bytes)
+        cost = f"about {format_duration(event.seconds)} and {size} of memory"
+        self._print(f"{event.method} on {event.model}: trains {share}; {cost}")
 
     def _show_download(self, event: DownloadProgress) -> None:
+        if self.live.is_started:
+            self.live.stop()
         self.downloads.start()
         if event.name not in self.files:
             self.files[event.name] = self.downloads.add_task(clean(event.name), total=event.total)
@@ -54,24 +128,144 @@ class ProgressDisplay:
             self.downloads.stop()
 
     def _show_step(self, event: StepCompleted) -> None:
-        detail = f"step {event.step}/{event.num_steps}  loss {event.result.loss:.3f}"
-        if self.steps is None:
-            self.downloads.stop()
-            self.bar.start()
-            self.steps = self.bar.add_task("  training", total=event.num_steps, detail=detail)
-            self.started_at, self.first_step = time.monotonic(), event.step  # not 1 in a resumed run
-        self.bar.update(self.steps, completed=event.step, detail=detail)
-        if not self.console.is_terminal and time.monotonic() - self.printed_at > 10:
+        if not self.is_shown and time.monotonic() - self.printed_at > SECONDS_BETWEEN_LINES:
             self.printed_at = time.monotonic()
-            if done := event.step - self.first_step:
-                left = (self.printed_at - self.started_at) / done * (event.num_steps - event.step)
-                detail += f"  about {left:.0f} s left"
-            self.console.print(f"  {detail}", highlight=False)
+            left = self.panel.seconds_left
+            detail = f"step {event.step}/{event.num_steps}  loss {event.result.loss:.3f}"
+            self._print(f"{detail}  about {left:.0f} s left" if left is not None else detail)
 
     def close(self) -> None:
-        """Remove the bars."""
+        """Remove the panel."""
         self.downloads.stop()
-        self.bar.stop()
+        self.live.stop()
+
+
+class TrainingPanel:
+    """Three lines that are drawn anew: stage with bar and time left, loss with speed, validation with memory."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.clock = console, clock
+        self.stage: Stage | None = None
+        self.stage_began = clock()
+        self.load_seconds = 0.0
+        self.plan: RunPlanned | None = None
+        self.step: StepCompleted | None = None
+        self.first_step = 0
+        self.num_epochs = 0.0
+        self.num_tokens = 0
+        self.losses: deque[float] = deque(maxlen=400)
+        self.scores: list[float] = []
+        self.peak_bytes = 0
+
+    def update(self, event: Any) -> None:
+        """Take in what an event says."""
+        match event:
+            case StageStarted(name=name):
+                if self.stage == "load":
+                    self.load_seconds = self.clock() - self.stage_began
+                self.stage, self.stage_began = name, self.clock()
+            case RunPlanned():
+                self.plan = event
+            case StepCompleted():
+                if self.step is None:
+                    self.first_step, self.stage_began = event.step, self.clock()  # not 1 in a resumed run
+                else:
+                    self.num_tokens += event.result.num_tokens
+                self.step = event
+                self.losses.append(event.result.loss)
+            case EvaluationCompleted(metrics=measured):
+                self.scores.append(measured["accuracy"])
+            case MemoryMeasured(peak_bytes=peak):
+                self.peak_bytes = peak
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds until the run is verified; None before the first update.
+
+        Updates that were measured count more and more, the plan less and less. Verifying loads the model once more.
+        """
+        if self.stage != "train" or self.step is None:
+            return None
+        num_done, num_left = self.step.step - self.first_step, self.step.num_steps - self.step.step
+        measured = (self.clock() - self.stage_began) / num_done * num_left if num_done else None
+        planned = self.plan.seconds / self.step.num_steps * num_left if self.plan else None
+        weight = min(1.0, num_done / SURE_AFTER)
+        if measured is None or planned is None:
+            training = measured if planned is None else planned
+        else:
+            training = weight * measured + (1 - weight) * planned
+        return None if training is None else training + self.load_seconds
+
+    def render(self) -> Group:
+        """Return the panel at the console's present width."""
+        if self.stage is None:
+            return Group()
+        width, step = self.console.width, self.step
+        first = Table.grid(padding=(0, 1), expand=True)
+        first.add_column(no_wrap=True, overflow="ellipsis")
+        first.add_column(ratio=1)
+        first.add_column(no_wrap=True, justify="right")
+        in_training = self.stage == "train" and step is not None
+        done = step.step / step.num_steps if in_training and step else 0.0
+        bar = ProgressBar(total=1.0, completed=done, pulse=not in_training, animation_time=self.clock())
+        detail = ""
+        if in_training and step:
+            left = self.seconds_left
+            detail = f"step {step.step}/{step.num_steps}" + ("" if left is None else f", {format_duration(left)} left")
+        else:
+            detail = format_duration(self.clock() - self.stage_began)
+        first.add_row(f"  {STAGE_WORDS[self.stage]}", bar, detail)
+        lines = [first]
+        if step is not None and width >= _NARROW:
+            seconds = self.clock() - self.stage_began
+            speed = f"{self.num_tokens / seconds:,.0f} tokens/s" if in_training and self.num_tokens and seconds > 0 else ""
+            room = width - 52
+            lines.append(self._line("loss", f"{step.result.loss:.3f}", list(self.losses), speed, room=room))
+            memory = f"memory {format_bytes(self.peak_bytes)}" if self.peak_bytes else ""
+            if memory and self.plan:
+                memory += f" of {format_bytes(self.plan.peak_memory_bytes)} planned"
+            if self.scores:
+                score = f"{self.scores[-1]:.1%}"
+                lines.append(self._line("validation", score, self.scores, memory, room=room))
+        return Group(*lines)
+
+    def _line(self, name: str, value: str, curve: list[float], right: str, *, room: int) -> Table:
+        line = Table.grid(padding=(0, 1), expand=True)
+        line.add_column(width=12, no_wrap=True)
+        line.add_column(width=6, no_wrap=True, justify="right")
+        line.add_column(ratio=1, no_wrap=True)
+        line.add_column(no_wrap=True, justify="right")
+        plain = not (self.console.encoding or "").lower().startswith("utf")
+        line.add_row(f"  {name}", value, Text(sparkline(curve, width=room, plain=plain), style="cyan"), right)
+        return line
+
+
+def sparkline(values: list[float], *, width: int, plain: bool = False) -> str:
+    """Return a curve in one line of at most `width` characters; neighbouring values share one. `plain`: ASCII alone."""
+    if not values or width < 1:
+        return ""
+    size = -(-len(values) // width)
+    means = [sum(part) / len(part) for part in (values[start : start + size] for start in range(0, len(values), size))]
+    blocks = _PLAIN_BLOCKS if plain else _BLOCKS
+    low, span = min(means), max(means) - min(means)
+    return "".join(blocks[round((mean - low) / span * (len(blocks) - 1)) if span else 0] for mean in means)
+
+
+def format_duration(seconds: float) -> str:
+    """Return `48 s`, `3:05` or `2:03:05`."""
+    whole = round(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def print_wrapped(console: Console, line: str, *, indent: int = 2) -> None:
+    """Print a sentence, wrapped between words and indented on a terminal; elsewhere it stays one line."""
+    if console.is_terminal:
+        console.print(Padding(clean(line), (0, 0, 0, indent)), highlight=False)
+    else:
+        console.print(f"{' ' * indent}{clean(line)}", highlight=False, soft_wrap=True)
 
 
 def result_table(result: dict[str, Any]) -> Table:
@@ -104,11 +298,13 @@ def describe_time(result: dict[str, Any]) -> str:
 
 
 def compare_to_plan(result: dict[str, Any], name: str, *, describe: Callable[[float], str]) -> str:
-    """Describe what was measured, and how far off the plan was."""
+    """Describe what was measured, and how much more or less it is than planned."""
     measured, planned = result[name], result.get(f"planned_{name}")
     if not planned or not measured:
         return describe(measured)
-    return f"{describe(measured)} (planned {describe(planned)}, {planned / measured - 1:+.0%})"
+    more = round(measured / planned - 1, 2)
+    word = "as planned" if more == 0 else f"{abs(more):.0%} {'more' if more > 0 else 'less'} than the planned {describe(planned)}"
+    return f"{describe(measured)} ({word})"
 
 
 def rows_table(headings: list[str], rows: list[list[str]], *, gap: int = 2) -> Table:

@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Config, Json, OptionFlags, Set, merge_given, take_method
+from finewright.cli.arguments import (
+    Config,
+    Json,
+    OptionFlags,
+    Quiet,
+    Set,
+    Verbose,
+    choose_verbosity,
+    merge_given,
+    take_method,
+)
 from finewright.core.errors import UserError
+from finewright.core.events import StageStarted
 
 if TYPE_CHECKING:
+    from finewright.cli.progress import Verbosity
     from finewright.runs.run import Run
 
 
@@ -36,26 +48,31 @@ def train(
         ),
     ] = None,
     as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fine-tune on labelled text and verify the result. The same command again resumes an unfinished run."""
+    from finewright.cli.console import clean
+
+    verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     if resume is not None or data is None or changes:
         given = [data, method, test, out, config, assignments, *flags.values()]
-        show(resume_run(resume, given=given, changes=changes), as_json=as_json)
+        show(resume_run(resume, given=given, changes=changes, verbosity=verbosity), as_json=as_json)
         return
     tree = merge_given(flags, assignments=assignments, config=config)
     chosen, method_options = take_method(tree, flag=method)
-    from finewright import api
-
     options = {**tree, "method": method_options}
     run = _call_with_progress(
-        "[bold]training[/bold] {}",
-        data,
-        lambda **extra: api.train(data, method=chosen, test=test, output_dir=out, options=options, **extra),
+        f"[bold]training[/bold] {clean(data)}",
+        lambda api, **extra: api.train(data, method=chosen, test=test, output_dir=out, options=options, **extra),
+        verbosity=verbosity,
     )
     show(run, as_json=as_json)
 
 
-def resume_run(run: Path | None, *, given: Sequence[Any], changes: Sequence[str] | None) -> "Run":
+def resume_run(
+    run: Path | None, *, given: Sequence[Any], changes: Sequence[str] | None, verbosity: "Verbosity" = "normal"
+) -> "Run":
     """Resume a run and return it. `given`: the command's other arguments, all None: a run knows its own data and options."""
     if run is None and changes:
         raise UserError(f"--change {changes[0]} wants the run to change", where="--change", fix="--resume RUN in place of DATA")
@@ -65,45 +82,39 @@ def resume_run(run: Path | None, *, given: Sequence[Any], changes: Sequence[str]
         what = "--resume keeps the run's own data and options; nothing else can be given with it"
         fix = "--change OPTION=VALUE for what may change inside a run, such as --change learning_rate=1e-4"
         raise UserError(what, where=str(run), fix=fix)
-    from finewright import api
+    from finewright.cli.console import clean
 
     return _call_with_progress(
-        "[bold]resuming[/bold] {}", str(run), lambda **extra: api.resume(run, changes=changes or (), **extra)
+        f"[bold]resuming[/bold] {clean(str(run))}",
+        lambda api, **extra: api.resume(run, changes=changes or (), **extra),
+        verbosity=verbosity,
     )
 
 
-def _call_with_progress(title: str, name: str, call: Callable[..., "Run"]) -> "Run":
-    """Return what `call` returns; it gets the event handler and the stop request that go with a terminal."""
+def _call_with_progress(title: str, call: Callable[..., "Run"], *, verbosity: "Verbosity") -> "Run":
+    """Return what `call` returns; it gets `finewright.api`, the event handler and the stop request that go with a terminal."""
     from finewright.cli import signals
-    from finewright.cli.console import ErrorConsole, clean
+    from finewright.cli.console import ErrorConsole
     from finewright.cli.progress import ProgressDisplay
 
     console = ErrorConsole()
-    display = ProgressDisplay(console)
-    console.print(title.format(clean(name)), highlight=False)
+    display = ProgressDisplay(console, verbosity=verbosity)
+    console.print(title, highlight=False, soft_wrap=True)
     try:
-        return call(callbacks=[display], stop=signals.STOP)
+        display(StageStarted("start"))  # importing takes seconds
+        from finewright import api
+
+        return call(api, callbacks=[display], stop=signals.STOP)
     finally:
         display.close()
 
 
 def show(run: "Run", *, as_json: bool) -> None:
     """Show the result of a finished run and what to do next."""
-    from finewright.cli import progress
     from finewright.cli.console import ErrorConsole, print_json
-    from finewright.tasks import metrics
+    from finewright.cli.result_card import print_result_card
 
-    console, result = ErrorConsole(), run.result.model_dump(mode="json")
     if as_json:
-        print_json({"run": str(run.path), **result})
+        print_json({"run": str(run.path), **run.result.model_dump(mode="json")})
         return
-    console.print(progress.result_table(result))
-    measured = result["metrics"].get("test")
-    if measured and not metrics.is_better_than_majority(measured):
-        console.print(
-            f"  no better than always predicting the majority class ({measured['majority_accuracy']:.1%});", highlight=False
-        )
-        console.print("  half the learning rate (--lr), more epochs (--epochs) or more rows may help")
-    console.print(
-        f"\n  run     {run.path}\n  next    finewright predict {run.path} 'a text of yours'", highlight=False, soft_wrap=True
-    )
+    print_result_card(ErrorConsole(), run.result, path=run.path)

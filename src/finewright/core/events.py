@@ -74,6 +74,37 @@ class TrainingStopped:
 Event = StepCompleted | MicroBatchesSplit | EvaluationCompleted | TrainingStopped
 
 
+Stage = Literal["start", "read", "plan", "load", "train", "save", "evaluate", "verify"]
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage of a run starts. They come in the order of `Stage`, each once in a session. `start`: a program loads libraries."""
+
+    name: Stage
+
+
+@dataclass(frozen=True)
+class RunPlanned:
+    """What is trained, before any weight is loaded. Bytes, seconds; `rows`: of each split."""
+
+    method: str
+    model: str
+    rows: dict[str, int]
+    num_labels: int
+    trainable_parameters: int
+    total_parameters: int
+    peak_memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MemoryMeasured:
+    """The peak of the memory that the run has needed so far, where an update or an evaluation was measured."""
+
+    peak_bytes: int
+
+
 @dataclass(frozen=True)
 class DownloadProgress:
     """A file is downloaded: `done` of `total` bytes."""

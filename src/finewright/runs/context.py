@@ -1,11 +1,13 @@
 """What holds for a whole session of a run, and how its stages speak to the user."""
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from finewright.core import hardware
 from finewright.core.config import RunConfig
-from finewright.core.events import Callback, DownloadProgress, Level, Notice
+from finewright.core.events import Callback, DownloadProgress, Level, Notice, Stage, StageStarted
 from finewright.core.interrupts import StopRequest
 from finewright.data import checks
 from finewright.data.checks import Finding
@@ -21,7 +23,7 @@ class RunContext:
     """What holds for the whole session.
 
     `changes`: those of `--change`. `decisions`: device, precision and threads, with reasons. `meter`: the run's peak memory so
-    far. `findings`: what was found in the data so far.
+    far. `findings`: what was found in the data so far. `stage_seconds`: duration of every stage so far, in this session.
     """
 
     folder: RunFolder
@@ -34,11 +36,22 @@ class RunContext:
     stop: StopRequest
     on_event: Callback
     findings: list[Finding] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def settings(self) -> RunConfig:
         """All options but the method's."""
         return self.request.settings
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Around a stage: say that it starts, and measure how long it takes."""
+        self.on_event(StageStarted(name))
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stage_seconds[name] = time.monotonic() - began
 
     def notify(self, message: str, *, level: Level = "info", code: str = "") -> None:
         """Pass a sentence on as an event."""

@@ -112,12 +112,15 @@ def _run_session(
 
 
 def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shared: DatasetCache) -> None:
-    dataset = shared.read(data[0], options=context.settings.data, test=data[1])
-    context.notify_all(dataset.notes, code="data")
-    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=context.settings)
-    context.report(checks.check_dataset(dataset))
-    selected = stages.select_method(context, dataset, task, cache=shared)
-    ready = stages.prepare_model(context, selected)
-    with memory_meter.garbage_collection_settled():  # before the time of training is measured
+    with context.stage("read"):
+        dataset = shared.read(data[0], options=context.settings.data, test=data[1])
+        context.notify_all(dataset.notes, code="data")
+        task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=context.settings)
+        context.report(checks.check_dataset(dataset))
+    with context.stage("plan"):
+        selected = stages.select_method(context, dataset, task, cache=shared)
+    with context.stage("load"):
+        ready = stages.prepare_model(context, selected)
+    with context.stage("train"), memory_meter.garbage_collection_settled():  # before the time of training is measured
         trained = stages.train(context, selected, ready)
     stages.finish(context, selected, trained)

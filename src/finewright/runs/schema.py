@@ -165,8 +165,9 @@ class RunMetrics(Artifact):
 class RunResult(VersionedFile):
     """result.json: written last, so that its existence means that the run is complete. Bytes and seconds.
 
-    `sessions`: how often the run was started. `verification_difference`: largest difference between the scores of the saved
-    model, reloaded in another process, and the trained one's.
+    `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
+    `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
+    trained one's.
     """
 
     method: str
@@ -186,6 +187,7 @@ class RunResult(VersionedFile):
     best_step: int = Field(ge=0)
     train_seconds: float = Field(gt=0)
     saving_seconds: float = 0.0
+    stage_seconds: dict[str, float] = {}
     examples_per_second: float = 0.0
     tokens_per_second: float = 0.0
     padding_fraction: float = 0.0

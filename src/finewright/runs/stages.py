@@ -10,7 +10,7 @@ import torch
 
 from finewright.core import cache, files, hardware, oom
 from finewright.core.config import RunConfig
-from finewright.core.events import Callback
+from finewright.core.events import Callback, MemoryMeasured, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data import packing
 from finewright.data.dataset import Dataset, DatasetCache
@@ -122,6 +122,19 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     )
     if context.folder.earlier and (then := context.folder.earlier.fingerprint):
         fingerprint.check_same_run(then, found, dataset=dataset, where=str(context.folder.path))
+    cost = planned.training_plan.plan
+    context.on_event(
+        RunPlanned(
+            method=planned.method.name(),
+            model=source.name,
+            rows={"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
+            num_labels=len(dataset.labels),
+            trainable_parameters=cost.trainable_parameters,
+            total_parameters=planned.shape.total_parameters,
+            peak_memory_bytes=cost.peak_memory_bytes,
+            seconds=cost.seconds,
+        )
+    )
     return SelectedMethod(dataset, task, planned, source, decisions, found)
 
 
@@ -144,7 +157,7 @@ def choose_plan(context: RunContext, *, look: Callable[[Method], MethodPlan]) ->
     context.notify_all(training_plan.warnings, level="warning", code="plan")
     if not folder.earlier:
         folder.write(folder.plan, PlanFile.model_validate(training_plan.as_json()))
-    context.notify(training_plan.sentence(), code="plan")
+    context.notify(training_plan.sentence(), level="detail", code="plan")
     if not training_plan.fits:
         shortage = plan.does_not_fit(peaks, training_plan.budget)
         if not settings.force and not folder.earlier:  # a resumed run continues, in smaller micro-batches if needed
@@ -174,7 +187,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         device=context.machine.device,
     )
     context.meter.loaded(base.loaded_bytes)
-    context.notify_all(base.notes, code="model")
+    context.notify_all(base.notes, level="detail", code="model")
     if not base.reuses_head:
         packed = method.quantization() is not None and bfloat16
         texts = [row.text for row in selected.dataset.train]
@@ -218,7 +231,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         callbacks.CheckpointCallback(opened.checkpoints, context.stop),
         context.on_event,  # after the checkpoint: what the caller hears of is saved
     ]
-    seconds = 0.0
+    seconds, peak_bytes = 0.0, context.meter.peak_bytes
     with opened.stoppable():
         for event in loop.train(
             model,
@@ -233,6 +246,9 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
             seconds = opened.checkpoints.seconds
             for callback in heard:
                 callback(event)
+            if peak_bytes != context.meter.peak_bytes:
+                peak_bytes = context.meter.peak_bytes
+                context.on_event(MemoryMeasured(peak_bytes))
             opened.stop_if_requested()
     step = opened.checkpoints.restore_best()
     if step != opened.state.progress.step:
@@ -295,15 +311,17 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     """Save the model, score the test rows, verify what was saved; write the card and, last, result.json."""
     folder, base, model = context.folder, trained.prepared.base, trained.prepared.model
     folder.check_folder()
-    with files.atomic_folder(folder.model) as draft:
+    with context.stage("save"), files.atomic_folder(folder.model) as draft:
         model_folder.save_model(draft, prepared_model=model, method=selected.method, origin=base.origin, source=selected.source)
     acceleration.freeze_for_inference(model, device=context.machine.device)
     keep_end = context.settings.data.truncation_side == "left"
     predictor = Predictor(model, base.origin.tokenizer, selected.task, selected.planned.limit, keep_end)
-    measured = _score_test_split(context, selected, trained)
+    with context.stage("evaluate"):
+        measured = _score_test_split(context, selected, trained)
     trained.session.state.release()  # verification loads the model a second time
     oom.release_memory(context.machine.device)
-    difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
+    with context.stage("verify"):
+        difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
     result = build_result(context, selected, trained, measured=measured, verification_difference=difference)
     model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
     folder.write(folder.result, result)  # last: now the run is complete
@@ -352,6 +370,7 @@ def build_result(
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
         "train_seconds": trained.seconds,
+        "stage_seconds": context.stage_seconds,
         "examples_per_second": progress.num_rows / trained.seconds,
         "tokens_per_second": progress.num_tokens / trained.seconds,
         "trunk_cached": selected.training_plan.savings.where is not None,

@@ -1,0 +1,98 @@
+"""The end of a run in the terminal: the one number that counts, what it is to be compared with, what to do next."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from finewright.cli.console import clean
+from finewright.cli.progress import compare_to_plan, format_duration, print_wrapped
+from finewright.core.events import Stage
+from finewright.core.units import format_bytes
+from finewright.runs.schema import RunResult, SplitMetrics
+
+LEAST_ROWS = 3
+"""Fewest rows of a label that is called the weakest."""
+_STAGES: dict[Stage, str] = {
+    "start": "start",
+    "read": "read",
+    "plan": "plan",
+    "load": "load",
+    "train": "train",
+    "save": "save",
+    "evaluate": "score",
+    "verify": "verify",
+}
+
+
+def print_result_card(console: Console, result: RunResult, *, path: Path) -> None:
+    """Print the result of a finished run and the commands that come next."""
+    measured = result.metrics.test or result.metrics.validation
+    if measured is not None:
+        rows = "unseen texts" if result.metrics.test else "validation texts"
+        _print_score(console, measured, rows=rows)
+        print_wrapped(console, compare_with_majority(measured))
+        if weakest := describe_weakest_label(measured):
+            print_wrapped(console, weakest)
+    print_wrapped(console, describe_size(result))
+    print_wrapped(console, describe_time(result))
+    memory = {"peak_memory_bytes": result.peak_memory_bytes, "planned_peak_memory_bytes": result.planned_peak_memory_bytes}
+    print_wrapped(console, f"peak memory {compare_to_plan(memory, 'peak_memory_bytes', describe=format_bytes)}")
+    quoted = shlex.quote(str(path))
+    console.print()
+    for name, command in (("saved in", str(path)), ("label texts", f"finewright predict {quoted} 'a text of yours'")):
+        console.print(f"  {name:<12} {clean(command)}", highlight=False, soft_wrap=True)
+    console.print(f"  {'all numbers':<12} {clean(f'finewright runs show {quoted}')}", highlight=False, soft_wrap=True)
+
+
+def _print_score(console: Console, measured: SplitMetrics, *, rows: str) -> None:
+    low, high = measured.accuracy_ci95
+    style = "bold green" if measured.is_better_than_majority else "bold red"
+    text = Text("  ")
+    text.append(f"{measured.accuracy:.1%} of {measured.num_rows:,} {rows} right", style=style)
+    text.append(f" (95% interval {low:.1%} to {high:.1%})")
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def compare_with_majority(measured: SplitMetrics) -> str:
+    """Say how the accuracy compares with always predicting the most frequent label, and what may help."""
+    if measured.is_better_than_majority:
+        return f"always predicting the most frequent label: {measured.majority_accuracy:.1%}"
+    what = f"no better than always predicting the majority class ({measured.majority_accuracy:.1%})"
+    return f"{what}; half the learning rate (--lr), more epochs (--epochs) or more rows may help"
+
+
+def describe_weakest_label(measured: SplitMetrics) -> str:
+    """Name the label that is found least often, and what it is taken for; empty if every label is found always."""
+    labels = list(measured.per_class)
+    known = [label for label in labels if measured.per_class[label].num_rows >= LEAST_ROWS]
+    if len(labels) < 2 or not known or len(measured.confusion) != len(labels):
+        return ""
+    weakest = min(known, key=lambda label: measured.per_class[label].recall)
+    row = measured.confusion[labels.index(weakest)]
+    found, total = row[labels.index(weakest)], sum(row)
+    if found == total:
+        return ""
+    others: Sequence[int] = [0 if label == weakest else count for label, count in zip(labels, row, strict=True)]
+    taken = labels[others.index(max(others))]
+    return f"weakest label: {weakest}, {found} of {total} found, most often taken for {taken}"
+
+
+def describe_size(result: RunResult) -> str:
+    """Say how much was trained and saved."""
+    trained = f"{result.trainable_parameters:,} of {result.total_parameters:,} parameters ({result.trainable_fraction:.2%})"
+    saved = f"{result.artifact_bytes / 1e6:.1f} MB saved"
+    return f"{result.method} trained {trained}; {saved} and verified: a new process loads it and gets equal scores"
+
+
+def describe_time(result: RunResult) -> str:
+    """Say how long the run took in all, and each stage that took a second or more; training against the plan."""
+    stages = {name: seconds for name, seconds in result.stage_seconds.items() if name in _STAGES and seconds >= 1}
+    took = {"seconds": result.train_seconds - result.saving_seconds, "planned_seconds": result.planned_seconds}
+    training = compare_to_plan(took, "seconds", describe=lambda seconds: f"{seconds:.1f} s")
+    if not stages:
+        return f"training {training}"
+    parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]  # type: ignore[index]
+    return f"{format_duration(sum(result.stage_seconds.values()))} in all: {', '.join(parts)}; training itself {training}"

@@ -1,0 +1,168 @@
+"""The panel of a run, its lines where the output is no terminal, and how time is told."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from finewright.cli import progress
+from finewright.core import events
+from finewright.core.events import Notice, StageStarted, StepCompleted, StepResult
+
+
+def make_display(*, verbosity="normal", width=200):
+    console = Console(file=io.StringIO(), width=width)
+    return progress.ProgressDisplay(console, verbosity=verbosity), console.file
+
+
+def step(number, *, num_steps=130, tokens=100):
+    return StepCompleted(number, num_steps, 1.0, 1e-3, StepResult(1.5, 1.0, tokens, 10, applied=True))
+
+
+PLANNED = events.RunPlanned("lora", "mini", {"train": 700, "validation": 100, "test": 1300}, 5, 50_944, 6_969_088, 106e6, 26.0)
+
+
+def test_remaining_time_counts_from_the_first_step_of_this_session(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display, out = make_display()
+    display.panel.clock = lambda: now[0]
+    display(StageStarted("train"))
+    for number, seconds in ((101, 20), (111, 20)):  # a run resumed after a hundred steps
+        now[0] += seconds
+        display(step(number))
+    first, second = out.getvalue().splitlines()
+    assert first.strip() == "step 101/130  loss 1.500"  # its speed is not known yet
+    assert second.endswith("about 38 s left")  # 20 s for ten steps, nineteen to go
+
+
+def panel_after(num_steps, *, each, planned=26.0, load_seconds=0.0):
+    now = [0.0]
+    panel = progress.TrainingPanel(Console(file=io.StringIO(), width=80), clock=lambda: now[0])
+    panel.update(StageStarted("load"))
+    now[0] += load_seconds
+    panel.update(StageStarted("train"))
+    panel.update(events.RunPlanned(*[*vars(PLANNED).values()][:-1], planned))
+    for number in range(1, num_steps + 1):
+        now[0] += each if number > 1 else 0.0
+        panel.update(step(number, num_steps=100))
+    return panel
+
+
+def test_the_time_left_begins_with_the_plan_and_ends_with_what_was_measured():
+    assert panel_after(1, each=2.0, planned=50.0).seconds_left == pytest.approx(49.5)
+    assert panel_after(11, each=2.0, planned=50.0).seconds_left == pytest.approx(0.5 * 178 + 0.5 * 44.5)
+    assert panel_after(61, each=2.0, planned=50.0).seconds_left == pytest.approx(78)
+
+
+def test_loading_the_model_once_more_to_verify_it_is_part_of_the_time_left():
+    assert panel_after(61, each=2.0, load_seconds=5.0).seconds_left == pytest.approx(83)
+
+
+def rendered(panel, *, width, encoding="utf-8"):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    panel.console = Console(file=out, width=width, force_terminal=True, color_system=None, legacy_windows=False)
+    panel.console.print(panel.render())
+    out.flush()
+    return out.buffer.getvalue().decode(encoding).splitlines()
+
+
+@pytest.mark.parametrize(("width", "num_lines"), [(40, 1), (80, 3), (120, 3)])
+def test_the_panel_fits_its_width(width, num_lines):
+    panel = panel_after(61, each=2.0)
+    panel.update(events.EvaluationCompleted(60, 1.0, {"accuracy": 0.925, "loss": 0.3}, True))
+    panel.update(events.MemoryMeasured(90_000_000))
+    lines = rendered(panel, width=width)
+    assert len(lines) == num_lines
+    assert all(len(line) <= width for line in lines)
+    assert "step 61/100, 1:18 left" in lines[0]
+    if num_lines == 3:
+        assert "50 tokens/s" in lines[1]
+        assert "92.5%" in lines[2]
+        assert "memory 90.0 MB of 106 MB planned" in lines[2]
+
+
+def test_each_stage_is_named_in_the_same_bar():
+    panel = panel_after(3, each=1.0)
+    for name, words in progress.STAGE_WORDS.items():
+        panel.update(StageStarted(name))
+        assert rendered(panel, width=120)[0].strip().startswith(words)
+
+
+def test_a_curve_needs_no_more_characters_than_there_are_and_no_unicode_where_there_is_none():
+    assert progress.sparkline([3.0, 2.0, 1.0], width=10) == "█▅▁"
+    assert len(progress.sparkline([float(number) for number in range(1000)], width=30)) <= 30
+    assert progress.sparkline([1.0, 1.0], width=5) == "▁▁"
+    assert progress.sparkline([], width=5) == ""
+    assert progress.sparkline([0.0, 1.0], width=5, plain=True).isascii()
+    assert all(line.isascii() for line in rendered(panel_after(61, each=2.0), width=80, encoding="ascii")[1:])
+
+
+def notices():
+    yield Notice("column 'text' is the text")
+    yield Notice("device = cpu: no GPU", "detail", "choice")
+    for number in range(7):
+        yield Notice(f"finding {number}", "warning", "duplicates")
+    yield StageStarted("train")
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "shown"),
+    [
+        ("normal", ["column", *["warning"] * 4, "3 more warnings: --verbose shows them"]),
+        ("verbose", ["column", "device", *["warning"] * 7]),
+        ("quiet", [*["warning"] * 4, "3 more"]),
+    ],
+)
+def test_details_are_for_who_asks_and_warnings_for_everybody(verbosity, shown):
+    display, out = make_display(verbosity=verbosity)
+    for event in notices():
+        display(event)
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert len(lines) == len(shown)
+    assert all(line.startswith(start) for line, start in zip(lines, shown, strict=True))
+
+
+def test_the_plan_is_two_lines():
+    display, out = make_display()
+    display(PLANNED)
+    assert out.getvalue().splitlines() == [
+        "  5 labels, 700 / 100 / 1,300 rows to train / validate / test",
+        "  lora on mini: trains 50,944 of 6,969,088 parameters; about 26 s and 106 MB of memory",
+    ]
+
+
+def test_on_a_terminal_lines_break_between_words_and_elsewhere_not_at_all():
+    sentence = "a sentence of several words that is longer than the terminal is wide"
+    for is_terminal in (True, False):
+        console = Console(file=io.StringIO(), width=30, force_terminal=is_terminal, color_system=None)
+        progress.print_wrapped(console, sentence)
+        lines = console.file.getvalue().splitlines()
+        assert " ".join(line.strip() for line in lines) == sentence
+        assert len(lines) == (3 if is_terminal else 1)
+        assert all(line.startswith("  ") for line in lines)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (48.2, "48 s"), (185, "3:05"), (7385, "2:03:05")])
+def test_durations(seconds, text):
+    assert progress.format_duration(seconds) == text
+
+
+def test_how_far_off_the_plan_was_is_said_in_words():
+    def told(measured, planned):
+        values = {"seconds": measured, "planned_seconds": planned}
+        return progress.compare_to_plan(values, "seconds", describe=lambda value: f"{value:.0f} s")
+
+    assert told(22.0, 20.0) == "22 s (10% more than the planned 20 s)"
+    assert told(15.0, 20.0) == "15 s (25% less than the planned 20 s)"
+    assert told(20.0, 20.0) == "20 s (as planned)"
+    assert told(20.0, None) == "20 s"
+
+
+def test_saving_is_shown_separately_because_the_plan_excludes_it():
+    took = {"train_seconds": 20.0, "planned_seconds": 15.0}
+    assert (
+        progress.describe_time({**took, "saving_seconds": 4.0}) == "16.0 s (7% more than the planned 15.0 s), and 4.0 s of saving"
+    )
+    assert progress.describe_time({**took, "saving_seconds": 0.1}) == "19.9 s (33% more than the planned 15.0 s)"
+    assert progress.describe_time({"train_seconds": 20.0}) == "20.0 s"

@@ -1,0 +1,86 @@
+"""The end of a run in the terminal."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from finewright.cli import result_card
+from finewright.runs.schema import RunResult, SplitMetrics
+
+
+def split(*, accuracy=0.9, low=0.8, majority=0.5):
+    per_class = {
+        "fees": {"precision": 1.0, "recall": 0.5, "f1": 0.67, "num_rows": 4},
+        "atm": {"precision": 0.8, "recall": 1.0, "f1": 0.9, "num_rows": 8},
+        "rare": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "num_rows": 1},
+    }
+    confusion = [[2, 2, 0], [0, 8, 0], [0, 1, 0]]
+    known = {"num_rows": 13, "loss": 0.2, "accuracy": accuracy, "accuracy_ci95": (low, 0.95), "macro_f1": 0.8}
+    return SplitMetrics.model_validate({**known, "majority_accuracy": majority, "per_class": per_class, "confusion": confusion})
+
+
+def result(**metrics):
+    return RunResult.model_validate(
+        {
+            "method": "lora",
+            "model": "mini",
+            "num_train": 700,
+            "trainable_parameters": 50_944,
+            "head_parameters": 100,
+            "total_parameters": 6_969_088,
+            "trainable_fraction": 50_944 / 6_969_088,
+            "epochs": 2.0,
+            "steps": 24,
+            "best_step": 24,
+            "train_seconds": 31.2,
+            "saving_seconds": 1.2,
+            "planned_seconds": 20.0,
+            "stage_seconds": {"read": 0.1, "plan": 4.0, "load": 3.0, "train": 33.0, "save": 0.2, "evaluate": 2.0, "verify": 9.0},
+            "peak_memory_bytes": 106_000_000,
+            "planned_peak_memory_bytes": 106_000_000,
+            "metrics": metrics,
+            "artifact_bytes": 400_000,
+        }
+    )
+
+
+def printed(one, *, width=200):
+    console = Console(file=io.StringIO(), width=width)
+    result_card.print_result_card(console, one, path=Path("runs/my run"))
+    return console.file.getvalue()
+
+
+def test_the_card_says_what_counts_first_and_ends_with_commands_that_run():
+    lines = printed(result(test=split())).splitlines()
+    assert [line.strip() for line in lines if line.strip()] == [
+        "90.0% of 13 unseen texts right (95% interval 80.0% to 95.0%)",
+        "always predicting the most frequent label: 50.0%",
+        "weakest label: fees, 2 of 4 found, most often taken for atm",
+        "lora trained 50,944 of 6,969,088 parameters (0.73%); 0.4 MB saved and verified: a new process loads it and gets "
+        "equal scores",
+        "51 s in all: plan 4 s, load 3 s, train 33 s, score 2 s, verify 9 s; training itself 30.0 s (50% more than the planned "
+        "20.0 s)",
+        "peak memory 106 MB (as planned)",
+        "saved in     runs/my run",
+        "label texts  finewright predict 'runs/my run' 'a text of yours'",
+        "all numbers  finewright runs show 'runs/my run'",
+    ]
+
+
+def test_without_test_rows_the_validation_rows_are_named():
+    assert "90.0% of 13 validation texts right" in printed(result(validation=split()))
+    assert "% interval" not in printed(result())
+
+
+@pytest.mark.parametrize(("low", "is_better"), [(0.4, False), (0.9, True)])
+def test_a_result_no_better_than_the_majority_is_reported_with_what_may_help(low, is_better):
+    said = result_card.compare_with_majority(split(low=low))
+    assert ("no better than always predicting the majority class (50.0%)" in said) != is_better
+    assert ("half the learning rate (--lr)" in said) != is_better
+
+
+def test_no_label_is_weakest_when_all_are_found():
+    one = split().model_copy(update={"confusion": [[4, 0, 0], [0, 8, 0], [0, 0, 1]]})
+    assert result_card.describe_weakest_label(one) == ""

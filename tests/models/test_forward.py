@@ -17,7 +17,7 @@ def prompted(kind, **changes):
     architecture = replace(architectures.architecture_of(net.config), **changes)
     torch.manual_seed(3)
     method = methods.build_method("prompt", {"num_virtual_tokens": 4})
-    return method.prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return method.prepare(tiny.base_network(net, architecture=architecture))
 
 
 def last_states(prepared_model, text):

@@ -158,7 +158,7 @@ def test_a_fresh_head_is_scaled_in_the_precision_of_packed_products(place, build
     task = TextClassification(dataset.labels)
     made.select_method(hub.resolve_model(str(folder)), candidates, dataset=dataset, task=task, known={})
     made.fetch()
-    base = made.load(labels=dataset.labels)
+    base = made.load(task=task)
     head = base.network.get_submodule(base.architecture.head[-1])
     head.weight.data *= 1000
     made.prepare(base, rows=dataset.train)

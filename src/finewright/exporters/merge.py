@@ -151,7 +151,7 @@ def _card(run: RunFolder, merged: Merged) -> str:
 
 def _merge_and_compare(check: ExportCheck, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
     """Merge into one base and write the model. It is merged on the CPU, whose memory is the larger; then measure the change."""
-    network, tokenizer = loading.load_merged(check.run.model, dequantised=base == "dequantised")
+    network, tokenizer = loading.load_merged(check.run.model, auto_model=check.task.auto_model, dequantised=base == "dequantised")
     with meta.quiet_libraries():
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

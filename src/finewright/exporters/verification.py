@@ -12,6 +12,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.inference.predictor import Predictor
 from finewright.runs.folder import RunFolder
 from finewright.tasks import text_classification
+from finewright.tasks.base import Task
 
 BaseKind = Literal["dequantised", "published"]
 EXACT = 1e-3
@@ -38,7 +39,7 @@ class ExportCheck:
     run: RunFolder
     texts: Sequence[str]
     targets: Sequence[str]
-    labels: tuple[str, ...]
+    task: Task
     scores: np.ndarray
     exact_scores: np.ndarray
     reading: dict[str, Any]
@@ -46,7 +47,7 @@ class ExportCheck:
     def accuracy(self, scores: np.ndarray) -> float:
         """Return the accuracy of scores."""
         chosen = text_classification.probabilities(scores).argmax(axis=1)
-        return float(np.mean([self.labels[one] == target for one, target in zip(chosen, self.targets, strict=True)]))
+        return float(np.mean([self.task.labels[one] == target for one, target in zip(chosen, self.targets, strict=True)]))
 
     def compare(self, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
         """Measure the change. Raise `UserError` if an `exact` merge does not reproduce the run's scores."""
@@ -72,7 +73,7 @@ def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool)
     exact_scores = scores = exact.score(texts)
     if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
         scores = Predictor.load(run.model, bfloat16=True, **reading).score(texts)
-    return ExportCheck(run, texts, targets, exact.labels, scores, exact_scores, reading)
+    return ExportCheck(run, texts, targets, exact.task, scores, exact_scores, reading)
 
 
 def _device(run: RunFolder) -> str:

@@ -63,13 +63,14 @@ class Model:
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
+        network_class: Any = getattr(transformers, self._predictor.task.auto_model)
         if not (self._folder / "adapter_config.json").exists():
-            return transformers.AutoModelForSequenceClassification.from_pretrained(self._folder).eval(), tokenizer
+            return network_class.from_pretrained(self._folder).eval(), tokenizer
         from peft import PeftConfig, PeftModel
 
         base = PeftConfig.from_pretrained(str(self._folder)).base_model_name_or_path
         config = transformers.AutoConfig.from_pretrained(self._folder)
-        network = transformers.AutoModelForSequenceClassification.from_pretrained(base, config=config)
+        network = network_class.from_pretrained(base, config=config)
         return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
 
 

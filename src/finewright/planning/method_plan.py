@@ -68,7 +68,11 @@ def plan_on_meta(
     """
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
     shape = meta.meta_model(
-        context.source, labels=context.task.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=tokenizer
+        context.source,
+        head_spec=context.task.head_spec,
+        four_bit=method.quantization(),
+        bfloat16=bfloat16,
+        tokenizer=tokenizer,
     )
     prepared_model = estimator.prepare_on_meta(shape, method, bfloat16=bfloat16)
     longest = base.max_text_length(shape.network.config, shape.architecture)

@@ -136,7 +136,7 @@ def _run_stages(
     model = stages.fetch()
     stages.check_same_run(dataset)
 
-    base = stages.load(labels=dataset.labels)
+    base = stages.load(task=task)
     stages.prepare(base, rows=dataset.train)
     with memory_meter.garbage_collection_settled():  # before the time of training is measured
         stages.start(dataset, task=task)

@@ -138,12 +138,12 @@ class RunStages:
         """The training plan of the selected method."""
         return self.planned.training_plan
 
-    def load(self, *, labels: Sequence[str]) -> meta.BaseNetwork:
+    def load(self, *, task: Task) -> meta.BaseNetwork:
         """Load the model with its weights in the form that the method needs."""
         method = self.method
         return loading.load_model(
             self.source,
-            labels=labels,
+            head_spec=task.head_spec,
             random=method.weights == "random",
             seed=self.settings.seed,
             four_bit=method.quantization(),
@@ -160,7 +160,7 @@ class RunStages:
         if not base.reuses_head:
             packed = self.method.quantization() is not None and self.precision == "bfloat16"
             self.notify(*head_init.scale_head_on_texts(base, [row.text for row in rows], bfloat16=packed))
-        self.prepared_model = self.method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+        self.prepared_model = self.method.prepare(base)
         if self.precision == "bfloat16":
             prepared.use_bfloat16(self.prepared_model)
         self.training_plan.apply(self.prepared_model, device=self.machine.device)

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from finewright.models.head_spec import HeadSpec, Reads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +38,10 @@ class Task(ABC):
     auto_model: ClassVar[str]
     """The transformers class whose head the task trains."""
     peft_task_type: ClassVar[str]
-    reads: ClassVar[Literal["pooled", "every-token"]]
+    """PEFT's name for that head."""
+    problem_type: ClassVar[str | None] = None
+    """What a saved config says of the loss, in transformers' words; None for nothing."""
+    reads: ClassVar[Reads]
     """Which states the head reads. Only `pooled` allows the last layer to compute one token per text."""
     columns: ClassVar[tuple[str, ...]]
     metric: ClassVar[Metric]
@@ -61,6 +66,13 @@ class Task(ABC):
     @abstractmethod
     def assumed(cls, *, num_labels: int) -> Self:
         """Build a task for a plan without data."""
+
+    @property
+    def head_spec(self) -> HeadSpec:
+        """What loading, methods and forward passes must know of the task."""
+        return HeadSpec(
+            self.auto_model, self.peft_task_type, self.reads, self.labels, self.problem_type, self.expected_first_loss
+        )
 
     @abstractmethod
     def targets(self, examples: "Sequence[Example]") -> list[int]:

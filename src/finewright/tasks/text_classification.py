@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ import torch
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
+from finewright.models.head_spec import Reads
 from finewright.tasks import metrics
 from finewright.tasks.base import Evaluation, Metric, Task
 
@@ -30,7 +31,8 @@ class TextClassification(Task):
     name: ClassVar[str] = "text-classification"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
-    reads: ClassVar[Literal["pooled", "every-token"]] = "pooled"
+    problem_type: ClassVar[str | None] = "single_label_classification"
+    reads: ClassVar[Reads] = "pooled"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     metric: ClassVar[Metric] = Metric("accuracy")
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")

@@ -26,6 +26,7 @@ from finewright.models import hub, loading, meta
 from finewright.tasks.text_classification import TextClassification
 from support import hostile, tiny
 
+TASK = TextClassification.name
 HEAD_SPEC = TextClassification(("a", "b")).head_spec
 
 MOST_SECONDS, MOST_BYTES = 20, 1 << 30
@@ -74,7 +75,7 @@ def load_model(folder: Path) -> None:
 
 def load_saved(folder: Path) -> None:
     """What `predict`, `evaluate` and `export` do with the folder that a run saved."""
-    predictor.Predictor.load(folder, limit=32, keep_end=False, bfloat16=False).score(["where is my parcel"])
+    predictor.Predictor.load(folder, limit=32, keep_end=False, task=TASK, bfloat16=False).score(["where is my parcel"])
 
 
 def attempt(load: Any, folder: Path) -> str:

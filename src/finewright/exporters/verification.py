@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from finewright import tasks
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference.predictor import Predictor
@@ -68,7 +69,7 @@ def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool)
     config = run.read_json(run.config)
     texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
     reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["truncation_side"] == "left"}
-    reading["device"] = _device(run)
+    reading |= {"device": _device(run), "task": config.get("task") or tasks.DEFAULT}
     exact = Predictor.load(run.model, bfloat16=False, **reading)
     exact_scores = scores = exact.score(texts)
     if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision

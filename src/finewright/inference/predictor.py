@@ -46,10 +46,8 @@ class Predictor:
         return self.task.labels
 
     @classmethod
-    def load(
-        cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, device: str = "cpu", task: str = tasks.DEFAULT
-    ) -> "Predictor":
-        """Load the `model/` folder of a run onto `device`. `task`: name of the task."""
+    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, task: str, device: str = "cpu") -> "Predictor":
+        """Load the `model/` folder of a run onto `device`. `task`: name of the task it was trained for."""
         kind = tasks.get_task(task)
         how = {"auto_model": kind.auto_model, "reads": kind.reads}
         prepared_model, tokenizer = loading.reload_model(folder, **how, bfloat16=bfloat16, device=device)

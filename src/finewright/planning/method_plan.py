@@ -76,7 +76,13 @@ def plan_on_meta(
     )
     prepared_model = estimator.prepare_on_meta(shape, method, bfloat16=bfloat16)
     longest = base.max_text_length(shape.network.config, shape.architecture)
-    limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=prepared_model.prompt_tokens, choices=decisions)
+    limit = defaults.default_max_length(
+        settings,
+        usual=context.task.default_max_length,
+        longest=longest,
+        prompt_tokens=prepared_model.prompt_tokens,
+        choices=decisions,
+    )
     training_plan = plan.plan_training(
         prepared_model,
         method=method,
@@ -141,7 +147,7 @@ def plan_from_source(
     machine, findings = hardware.detect(), list[Finding]()
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
     dataset = datasets.read(data, options=settings.data)
-    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=settings)
+    task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
     source = hub.resolve_model(settings.model, weights=False)
     found = plan_method(
         source,

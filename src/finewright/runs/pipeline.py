@@ -126,7 +126,7 @@ def _run_stages(
     stages.choose_machine()
     dataset = shared.read(data[0], options=stages.settings.data, test=data[1])
     stages.notify(*dataset.notes)
-    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=stages.settings)
+    task = tasks.get_task(stages.settings.task).for_dataset(dataset, config=stages.settings)
     stages.report(checks.check_dataset(dataset))
 
     config_only = hub.resolve_model(stages.settings.model, weights=False, progress=stages.report_download)

@@ -53,6 +53,7 @@ def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> 
         out = Path(place) / "scores.safetensors"
         request = {
             "folder": str(folder),
+            "task": trained.task.name,
             "texts": list(probes),
             "limit": trained.limit,
             "keep_end": trained.keep_end,
@@ -113,7 +114,7 @@ def verifying_with(process: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 def answer(request: dict[str, Any]) -> None:
     """Load the model of a request and write its scores."""
     torch.set_num_threads(request["threads"])
-    how = {name: request[name] for name in ("limit", "keep_end", "bfloat16", "device")}
+    how = {name: request[name] for name in ("task", "limit", "keep_end", "bfloat16", "device")}
     predictor = Predictor.load(Path(request["folder"]), **how)
     save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
 

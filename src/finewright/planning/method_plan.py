@@ -159,7 +159,7 @@ def plan_from_source(
         report=findings.extend,
         known=datasets.ids(source.name),
     )
-    return found, findings + checks.check_dataset(dataset)
+    return found, findings + task.check_dataset(dataset)
 
 
 def select_method(candidates: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:

@@ -10,7 +10,6 @@ from finewright.core import files
 from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
 from finewright.core.interrupts import Interrupted, StopRequest
-from finewright.data import checks
 from finewright.data.dataset import DatasetCache, Source
 from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
@@ -127,7 +126,7 @@ def _run_stages(
     dataset = shared.read(data[0], options=stages.settings.data, test=data[1])
     stages.notify(*dataset.notes)
     task = tasks.get_task(stages.settings.task).for_dataset(dataset, config=stages.settings)
-    stages.report(checks.check_dataset(dataset))
+    stages.report(task.check_dataset(dataset))
 
     config_only = hub.resolve_model(stages.settings.model, weights=False, progress=stages.report_download)
     splits = stages.select_method(

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+from finewright.data import checks
+from finewright.data.checks import Finding
 from finewright.models.head_spec import HeadSpec, Reads
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ class Task(ABC):
     @abstractmethod
     def assumed(cls, *, num_labels: int) -> Self:
         """Build a task for a plan without data."""
+
+    def check_dataset(self, dataset: "Dataset") -> list[Finding]:
+        """Return everything that is worth knowing before training, errors first: what is true of texts for any task."""
+        return checks.check_texts(dataset)
 
     @property
     def head_spec(self) -> HeadSpec:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from finewright.core.config import RunConfig
+from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
-from finewright.tasks import metrics
+from finewright.tasks import label_checks, metrics
 from finewright.tasks.base import Evaluation, Metric, Task
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class TextClassification(Task):
     def assumed(cls, *, num_labels: int) -> "TextClassification":
         """Build a task with placeholder labels, for a plan without data."""
         return cls(tuple(f"label {number}" for number in range(num_labels)))
+
+    def check_dataset(self, dataset: Dataset) -> list[Finding]:
+        """Return what is worth knowing of texts and labels before training, errors first."""
+        return label_checks.check_labelled_texts(dataset)
 
     @property
     def expected_first_loss(self) -> float | None:

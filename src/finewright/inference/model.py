@@ -53,7 +53,10 @@ class Model:
         return self._predictor.predict(_check_texts(texts))  # type: ignore[return-value]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the probability of every label, float64, shape (texts, labels)."""
+        """Return the probability of every label, float64, shape (texts, labels); refused if the task has no labels."""
+        if not self.labels:
+            name = self._predictor.task.name
+            raise UserError(f"{name} has no labels, so there are no probabilities", where="predict_proba", fix="call predict")
         predictions = self.predict(texts)
         rows = [[prediction["probabilities"][label] for label in self.labels] for prediction in predictions]
         return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))

@@ -191,7 +191,7 @@ class RunStages:
             "choices": self.choices.made,
             "model": {"name": self.base.origin.name, "revision": self.base.origin.revision},
             "data_fingerprint": dataset.fingerprint,
-            "labels": list(dataset.labels),
+            "labels": list(task.labels),
             "max_length": self.planned.limit,
             "precision": self.precision,
             "task": task.name,

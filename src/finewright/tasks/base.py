@@ -24,6 +24,24 @@ class Metric(NamedTuple):
 
     name: str
     higher_is_better: bool = True
+    is_share: bool = False
+    """Whether it lies between 0 and 1 and is shown in percent."""
+
+    def format(self, value: float) -> str:
+        """Return a value as a user reads it."""
+        return f"{value:.1%}" if self.is_share else f"{value:.4g}"
+
+
+class OutputDifference(NamedTuple):
+    """How two models' outputs for the same texts differ.
+
+    `largest`: difference of an output. `scale`: largest size of an output of the first model.
+    `num_changed`: texts with another prediction; None where predictions are not choices.
+    """
+
+    largest: float
+    scale: float
+    num_changed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,8 @@ class Task(ABC):
     """What a saved config says of the loss, in transformers' words; None for nothing."""
     reads: ClassVar[Reads]
     """Which states the head reads. Only `pooled` allows the last layer to compute one token per text."""
+    pipeline_tag: ClassVar[str | None] = None
+    """The transformers pipeline that predicts with a saved model, if there is one; hubs sort by it."""
     columns: ClassVar[tuple[str, ...]]
     metric: ClassVar[Metric]
     logged_metrics: ClassVar[tuple[str, ...]]
@@ -108,6 +128,16 @@ class Task(ABC):
     def predictions(self, texts: Sequence[str], outputs: "np.ndarray") -> list[dict[str, Any]]:
         """Return one JSON-ready prediction for each text."""
 
+    def compare_outputs(self, before: "np.ndarray", after: "np.ndarray") -> OutputDifference:
+        """Return how the outputs of a second model differ from those of a first one; both of the same shape."""
+        return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
+
+    def measure(self, examples: "Sequence[Example]", outputs: "np.ndarray") -> float:
+        """Return the value of the task's metric for the outputs of these labelled texts."""
+        evaluation = self.start_evaluation(self.targets(examples))
+        evaluation.update(range(len(examples)), outputs)
+        return float(evaluation.metrics()[self.metric.name])
+
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it."""
         sign = 1 if self.metric.higher_is_better else -1
@@ -131,4 +161,4 @@ class Evaluation(ABC):
 
     @abstractmethod
     def prediction_lines(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:
-        """Return a line of predictions.jsonl for every example."""
+        """Return a line of predictions.jsonl for every example, with its `text`, `label` and `where` among others."""

@@ -19,7 +19,7 @@ class LoRA(Method, LoraOptions):
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     mergeable: ClassVar[bool] = True
     preference: ClassVar[int] = 10
-    preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
+    preference_reason: ClassVar[str] = "near full fine-tuning's quality with a small part of its memory and a small file"
     learning_rate: ClassVar[float] = 1e-3
     learning_rate_width: ClassVar[int | None] = 768
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)

@@ -12,8 +12,9 @@ from finewright.core import hardware
 from finewright.core.config import TrainingConfig
 from finewright.data import packing
 from finewright.data.tokenization import TokenRows
-from finewright.models import acceleration, architectures, prepared
+from finewright.models import acceleration, architectures, meta, prepared
 from finewright.models.attention import packed
+from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import BaseModelRef
 from finewright.planning import optimizations
 from finewright.tasks.text_classification import TextClassification
@@ -57,11 +58,18 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     began = _now()
     packed.register()
     net.set_attn_implementation(packed.NAME)
-    shape = architectures.architecture_of(net.config)
-    encoded = packing.EncodedSplit(ids, (), [row % num_labels for row in range(len(ids))])
-    prepared_model = methods.build_method(method, options).prepare(
-        net, architecture=shape, head=shape.head, origin=BaseModelRef("made here", "", None)
+    architecture = architectures.architecture_of(net.config)
+    base = BaseNetwork(
+        net,
+        architecture,
+        BaseModelRef("made here", "", None),
+        TextClassification.assumed(num_labels=num_labels).head_spec,
+        new=architecture.head,
+        reuses_head=False,
+        total_parameters=meta.count_parameters(net),
     )
+    encoded = packing.EncodedSplit(ids, (), [row % num_labels for row in range(len(ids))])
+    prepared_model = methods.build_method(method, options).prepare(base)
     if hardware.choose_precision("auto", hardware=hardware.detect())[0] == "bfloat16":
         prepared.use_bfloat16(prepared_model)
     lengths = [length + prepared_model.prompt_tokens for length in encoded.lengths]

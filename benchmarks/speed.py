@@ -233,6 +233,7 @@ def predict(who: str) -> dict:
     from transformers import AutoTokenizer, pipeline
 
     from finewright.core import assets, hardware
+    from finewright.core.config import DEFAULT_TASK
     from finewright.data import readers
     from finewright.inference import predictor
 
@@ -247,7 +248,7 @@ def predict(who: str) -> dict:
         net.save_pretrained(place)
         tokenizer.save_pretrained(place)
         if who == FINEWRIGHT:
-            score = predictor.Predictor.load(Path(place), limit=512, keep_end=False, bfloat16=bf16).score
+            score = predictor.Predictor.load(Path(place), limit=512, keep_end=False, task=DEFAULT_TASK, bfloat16=bf16).score
         else:
             kind = torch.bfloat16 if bf16 else torch.float32
             made = pipeline("text-classification", model=place, dtype=kind, device="cpu", batch_size=16, top_k=None)

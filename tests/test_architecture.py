@@ -144,3 +144,56 @@ def test_no_page_makes_markup_or_code_of_text():
 def test_each_of_these_would_be_found(word):
     assert dangerous(f"x = 1\n    y = {word}z)\n", (*IN_PYTHON, *IN_PAGES))
     assert dangerous("    model.eval()\n", (*IN_PYTHON, *IN_PAGES)) == []
+
+
+TASK_WORDS = ("SequenceClassification", "SEQ_CLS", "accuracy")
+MAY_NAME_A_TASK = {
+    "tasks",
+    "comparison",  # it compares classifiers by their accuracy
+    "learn",  # the course teaches classification
+    "cli",  # it shows results of classifiers
+    "runs.schema",  # the names in result.json
+}
+"""Packages and files whose code may have words of one task; all others ask the task."""
+
+
+def task_words(source):
+    """Words of one task in the code: in text that is not a docstring, in names, in attributes and in imports."""
+    tree = ast.parse(source)
+    parents = [node for node in ast.walk(tree) if hasattr(node, "body") and isinstance(node.body, list)]
+    alone = {id(node.value) for parent in parents for node in parent.body if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            found = [node.value]
+        elif isinstance(node, ast.Name | ast.Attribute | ast.alias):
+            found = [getattr(node, "id", getattr(node, "attr", getattr(node, "name", "")))]
+        else:
+            continue
+        yield from (word for word in TASK_WORDS for text in found if word in text)
+
+
+def test_only_tasks_know_what_a_task_is():
+    wrong = {name: {*task_words(path.read_text())} for name, path in FILES.items()}
+    wrong = {
+        name: words for name, words in wrong.items() if name not in FACADES and name.partition(".")[0] not in MAY_NAME_A_TASK
+    }
+    assert {name: words for name, words in wrong.items() if words and name not in MAY_NAME_A_TASK} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import transformers\nnetwork = transformers.AutoModelForSequenceClassification",
+        "from transformers import GPT2ForSequenceClassification",
+        'name = "AutoModelForSequenceClassification"',
+        'config = LoraConfig(task_type="SEQ_CLS")',
+        'def best(metrics):\n    """Return the best."""\n    return metrics["accuracy"]',
+        'best = f"{test.accuracy:.1%}"',
+    ],
+)
+def test_a_word_of_one_task_would_be_found(source):
+    assert list(task_words(source))
+
+
+def test_a_docstring_may_explain_by_the_example_of_a_task():
+    assert not list(task_words('X = 1\n"""As in accuracy."""\n\n\ndef f():\n    """Near full accuracy, SEQ_CLS."""\n'))

@@ -15,6 +15,7 @@ from support.commands import call
 
 FLAGS = [
     "--model",
+    "--task",
     "--seed",
     "--budget",
     "--force",

@@ -70,7 +70,7 @@ def rendered(panel, *, width, encoding="utf-8"):
 @pytest.mark.parametrize(("width", "num_lines"), [(40, 1), (80, 3), (120, 3)])
 def test_the_panel_fits_its_width(width, num_lines):
     panel = panel_after(61, each=2.0)
-    panel.update(events.EvaluationCompleted(60, 1.0, {"accuracy": 0.925, "loss": 0.3}, True))
+    panel.update(events.EvaluationCompleted(60, 1.0, {"accuracy": 0.925, "loss": 0.3}, True, "accuracy", "92.5%"))
     panel.update(events.MemoryMeasured(90_000_000))
     lines = rendered(panel, width=width)
     assert len(lines) == num_lines

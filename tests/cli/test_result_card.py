@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from finewright.cli import result_card
-from finewright.runs.schema import RunResult, SplitMetrics
+from finewright.runs.schema import ClassificationMetrics, RunResult
 
 
 def split(*, accuracy=0.9, low=0.8, majority=0.5):
@@ -18,7 +18,9 @@ def split(*, accuracy=0.9, low=0.8, majority=0.5):
     }
     confusion = [[2, 2, 0], [0, 8, 0], [0, 1, 0]]
     known = {"num_rows": 13, "loss": 0.2, "accuracy": accuracy, "accuracy_ci95": (low, 0.95), "macro_f1": 0.8}
-    return SplitMetrics.model_validate({**known, "majority_accuracy": majority, "per_class": per_class, "confusion": confusion})
+    return ClassificationMetrics.model_validate(
+        {**known, "majority_accuracy": majority, "per_class": per_class, "confusion": confusion}
+    )
 
 
 def result(**metrics):

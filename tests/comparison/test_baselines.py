@@ -84,7 +84,7 @@ def test_features_are_the_frozen_networks_states(kind, place):
     source, known = hub.resolve_model(str(place / kind)), {}
     settings = build_options(RunConfig, {"model": str(place / kind), "training": {"precision": "float32"}})
     kinds = baselines._frozen_features(dataset, source=source, settings=settings, known=known)
-    base = loading.load_model(source, labels=dataset.labels)
+    base = loading.load_model(source, head_spec=tiny.head_spec(dataset.labels))
     prepared_model = PreparedModel(network=base.network.eval(), trainable_module=base.network, architecture=base.architecture)
     head, mean = kinds.values()
     for text in [row.text for row in dataset.test][:3]:

@@ -38,7 +38,7 @@ def test_a_full_precision_merge_changes_nothing_but_rounding(place, options):
     assert found.exact
     assert (found.change.base, found.other, found.reason) == ("published", None, "the base it was trained on")
     assert found.change.largest_difference < 1e-4
-    assert (found.change.changed, found.accuracy_before) == (0, found.change.accuracy_after)
+    assert (found.change.changed, found.metric_before) == (0, found.change.metric_after)
     assert sorted(path.name for path in found.folder.glob("*.safetensors")) == ["model.safetensors"]
 
 
@@ -70,7 +70,7 @@ def test_merged_into_the_weights_it_was_trained_on_a_quantised_adapter_scores_as
     assert found.change.largest_difference < bound
     assert found.other.base == "published"
     assert found.other.largest_difference > max(0.01, 2 * found.change.largest_difference), "other weights: the choice matters"
-    assert (found.num_rows, found.change.accuracy_after) == (8, found.accuracy_before)
+    assert (found.num_rows, found.change.metric_after) == (8, found.metric_before)
     assert "its base dequantised" in (found.folder / "README.md").read_text()
     assert found.as_json()["other"]["largest_difference"] == found.other.largest_difference
 

@@ -8,6 +8,7 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import checks
 from finewright.data import dataset as dataset_module
+from finewright.tasks.text_classification import TextClassification
 from support import badinputs
 
 OPTIONS = DataConfig()
@@ -17,7 +18,7 @@ MOST_LINES = 25
 def read(path):
     """What `train` does with data before anything else."""
     dataset = dataset_module.read_dataset(path, options=OPTIONS)
-    checks.raise_on_errors(checks.check_dataset(dataset))
+    checks.raise_on_errors(TextClassification(dataset.labels).check_dataset(dataset))
 
 
 def told(path, content):

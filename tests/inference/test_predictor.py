@@ -83,7 +83,7 @@ def test_a_fresh_head_over_4_bit_weights_is_scaled_in_bfloat16(tmp_path, kind):
     """They return bfloat16; BLOOM adds it to hidden states with an operation that needs one dtype."""
     pytest.importorskip("bitsandbytes")
     source = hub.resolve_model(str(tiny.folder(tmp_path / kind, kind=kind)))
-    base = loading.load_model(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
+    base = loading.load_model(source, head_spec=tiny.head_spec(LABELS), four_bit=FourBit(), bfloat16=True)
     base.network.score.weight.data *= 1000
     texts = ["where is my parcel", "charged twice", "please send the invoice"]
     (note,) = head_init.scale_head_on_texts(base, texts, bfloat16=True)
@@ -100,6 +100,6 @@ def test_bloom_cannot_be_scaled_in_float32_over_4_bit_weights_in_bfloat16(tmp_pa
     """The reason for the argument `bfloat16`. Once this raises no error, the argument is not needed."""
     pytest.importorskip("bitsandbytes")
     source = hub.resolve_model(str(tiny.folder(tmp_path / "bloom", kind="bloom")))
-    base = loading.load_model(source, labels=LABELS, four_bit=FourBit(), bfloat16=True)
+    base = loading.load_model(source, head_spec=tiny.head_spec(LABELS), four_bit=FourBit(), bfloat16=True)
     with pytest.raises(RuntimeError, match="dtype"):
         head_init.scale_head_on_texts(base, ["where is my parcel"], bfloat16=False)

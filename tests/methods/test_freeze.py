@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2For
 
 from finewright import methods
 from finewright.core.errors import UserError
-from finewright.models import architectures
+from support import tiny
 from support.prepared import prepared
 
 HEAD = 768 * 2
@@ -15,9 +15,7 @@ HEAD = 768 * 2
 def gpt2_small(**options):
     with torch.device("meta"):
         net = GPT2ForSequenceClassification(GPT2Config(num_labels=2))
-    return methods.build_method("freeze", options).prepare(
-        net, architecture=architectures.architecture_of(net.config), head=("score",), origin=None
-    )
+    return methods.build_method("freeze", options).prepare(tiny.base_network(net))
 
 
 @pytest.mark.parametrize(("num_layers", "count"), [(1, 7_089_408), (2, 14_177_280), (3, 21_265_152), (4, 28_353_024)])

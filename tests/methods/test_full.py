@@ -4,16 +4,14 @@ import torch
 from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
 
 from finewright import methods
-from finewright.models import architectures
+from support import tiny
 from support.prepared import prepared
 
 
 def test_gpt2_small_trains_124439808_and_the_head():
     with torch.device("meta"):
         net = GPT2ForSequenceClassification(GPT2Config(num_labels=2))
-    prepared_model = methods.build_method("full", {}).prepare(
-        net, architecture=architectures.architecture_of(net.config), head=("score",), origin=None
-    )
+    prepared_model = methods.build_method("full", {}).prepare(tiny.base_network(net))
     assert prepared_model.num_trainable() == 124_439_808 + 768 * 2
 
 

@@ -9,7 +9,6 @@ from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from finewright import methods
 from finewright.core.errors import UserError
-from finewright.models import architectures
 from finewright.models.architectures import base as base_module
 from support import tiny
 from support.prepared import prepared, step
@@ -18,9 +17,7 @@ from support.prepared import prepared, step
 def gpt2_small(**options):
     with torch.device("meta"):
         net = GPT2ForSequenceClassification(GPT2Config(num_labels=2))
-    prepared_model = methods.build_method("lora", options).prepare(
-        net, architecture=architectures.architecture_of(net.config), head=("score",), origin=tiny.ORIGIN
-    )
+    prepared_model = methods.build_method("lora", options).prepare(tiny.base_network(net))
     return prepared_model.num_trainable() - 768 * 2
 
 
@@ -114,7 +111,7 @@ def test_auto_peft_loads_a_three_label_adapter_with_the_config_beside_it(tmp_pat
     net.name_or_path = str(base)
     origin = type("Origin", (), {"name": str(base), "revision": ""})
     method = methods.build_method("lora", {"dropout": 0.0})
-    prepared_model = method.prepare(net, architecture=architectures.architecture_of(net.config), head=("score",), origin=origin)
+    prepared_model = method.prepare(tiny.base_network(net, origin=origin))
     step(prepared_model, times=3)
     method.save(prepared_model, adapter)
     prepared_model.trainable_module.eval()

@@ -6,7 +6,6 @@ from peft import PeftModel
 
 from finewright import methods
 from finewright.core.errors import UserError
-from finewright.models import architectures
 from support import tiny
 from support.prepared import prepared, step
 
@@ -72,10 +71,8 @@ def test_starts_from_a_text():
             return {"input_ids": [5, 9]} if text else {"input_ids": []}
 
     method = methods.build_method("prompt", {"num_virtual_tokens": 3, "init_weights": "text", "text": "which team"})
-    prepared_model = method.prepare(net, architecture=architectures.architecture_of(net.config), head=("score",), origin=Origin)
+    prepared_model = method.prepare(tiny.base_network(net, origin=Origin))
     assert torch.equal(prepared_model.prompt, net.get_input_embeddings().weight[[5, 9, 5]])
     empty = methods.build_method("prompt", {"init_weights": "text"})
     with pytest.raises(UserError, match=r"method\.text: init_weights=text needs words"):
-        empty.prepare(
-            tiny.network("gpt2"), architecture=architectures.architecture_of(net.config), head=("score",), origin=Origin
-        )
+        empty.prepare(tiny.base_network(tiny.network("gpt2"), origin=Origin))

@@ -26,12 +26,8 @@ def finished(tmp_path_factory):
 
 
 def test_it_has_loras_trainable_parameters():
-    from finewright.models.architectures import architecture_of
-
     net = tiny.network("gpt2")
-    prepared_model = methods.build_method("qlora", {"rank": 4}).prepare(
-        net, architecture=architecture_of(net.config), head=("score",), origin=tiny.ORIGIN
-    )
+    prepared_model = methods.build_method("qlora", {"rank": 4}).prepare(tiny.base_network(net))
     assert prepared_model.num_trainable() == 3 * 2 * 4 * (32 + 32) + 3 * 32
 
 
@@ -107,7 +103,7 @@ def test_dora_on_quantized_weights_is_refused(tmp_path):
 def test_measured_memory_counts_the_scales(tmp_path, double):
     """They are neither parameters nor buffers."""
     source = hub.resolve_model(str(tiny.folder(tmp_path / "gpt2")))
-    network = loading.load_model(source, labels=["a", "b"], four_bit=FourBit(double=double)).network
+    network = loading.load_model(source, head_spec=tiny.head_spec(["a", "b"]), four_bit=FourBit(double=double)).network
     listed = {tensor.data_ptr(): tensor.nbytes for tensor in (*network.parameters(), *network.buffers())}
     states = [parameter.quant_state for parameter in network.parameters() if hasattr(parameter, "quant_state")]
     scales = [tensor for state in states for tensor in (state.absmax, state.code)]

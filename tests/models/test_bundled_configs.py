@@ -3,6 +3,7 @@
 import pytest
 
 from finewright.models import hub, meta
+from support import tiny
 
 COUNTS = {  # published parameters of the causal models, with the output matrix if it is not tied
     "gpt2": 124_439_808,
@@ -23,7 +24,9 @@ def test_every_bundled_config_is_counted():
 
 @pytest.mark.parametrize("name", hub.bundled_configs())
 def test_a_config_gives_the_published_number_of_parameters(name):
-    base = meta.meta_model(hub.ModelSource(hub.find_bundled_config(name), name, ""), labels=("a", "b"), tokenizer=False)
+    base = meta.meta_model(
+        hub.ModelSource(hub.find_bundled_config(name), name, ""), head_spec=tiny.head_spec(("a", "b")), tokenizer=False
+    )
     config = base.network.config
     head = sum(p.numel() for part in base.architecture.head for p in base.network.get_submodule(part).parameters())
     output = 0 if config.tie_word_embeddings or name.startswith("bert") else config.vocab_size * config.hidden_size

@@ -17,7 +17,7 @@ def prompted(kind, **changes):
     architecture = replace(architectures.architecture_of(net.config), **changes)
     torch.manual_seed(3)
     method = methods.build_method("prompt", {"num_virtual_tokens": 4})
-    return method.prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return method.prepare(tiny.base_network(net, architecture=architecture))
 
 
 def last_states(prepared_model, text):
@@ -73,3 +73,22 @@ def test_a_mean_takes_a_texts_own_tokens():
 def test_a_head_that_reads_all_tokens_needs_the_whole_last_layer(pooling):
     architecture = replace(architectures.architecture_of(tiny.CONFIGS["gpt2"]()), pooling=pooling)
     assert last_layer.install_pooled_last_layer(tiny.network("gpt2"), architecture=architecture) is None
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "bloom"])
+def test_a_head_that_reads_every_token_does_not_read_the_prompt(kind):
+    """Shared by a row, before each text, and in padded rows."""
+    head_spec = tiny.head_spec(reads="every-token")
+    torch.manual_seed(3)
+    method = methods.build_method("prompt", {"num_virtual_tokens": 4})
+    prepared_model = method.prepare(tiny.base_network(tiny.network(kind), head_spec=head_spec))
+    prepared_model.trainable_module.eval()
+    assert prepared_model.runtime.reads == "every-token"
+    texts = tiny.texts([3, 5])
+    with torch.no_grad():
+        outputs_TC = forward.compute_logits(prepared_model, torch.tensor([*texts[0], *texts[1]]), PackedLayout((3, 5)))
+        states = [last_states(prepared_model, text)[4:] for text in texts]
+        head = forward.HEADS[prepared_model.architecture.head_kind]
+        expected_TC = head(prepared_model.network, prepared_model.architecture, torch.cat(states))
+    assert outputs_TC.shape == (8, 3), "one output for each token of a text, none for the prompt's"
+    torch.testing.assert_close(outputs_TC, expected_TC, atol=1e-5, rtol=0)

@@ -36,19 +36,16 @@ def encoded():
 
 
 def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **options):
-    net = tiny.network(kind)
-    architecture = architectures.architecture_of(net.config)
+    base = tiny.base_network(tiny.network(kind))
     torch.manual_seed(3)
-    prepared_model = methods.build_method(name, options).prepare(
-        net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
-    )
+    prepared_model = methods.build_method(name, options).prepare(base)
     if bfloat16:
         prepared_module.use_bfloat16(prepared_model)
     acceleration.accelerate(prepared_model)
     prepared_model.runtime.num_frozen_layers = frozen_cache.count_frozen_layers(prepared_model)
     if cached:
         prepared_model.runtime.frozen_prefix = frozen_cache.FrozenPrefix(
-            net, layers=architecture.layers, num_layers=prepared_model.runtime.num_frozen_layers
+            base.network, layers=base.architecture.layers, num_layers=prepared_model.runtime.num_frozen_layers
         )
     return prepared_model
 
@@ -261,11 +258,7 @@ def test_number_of_frozen_layers(kind, name, options, expected):
 
 
 def test_padded_architectures_have_no_frozen_layers():
-    net = tiny.network("bloom")
-    architecture = architectures.architecture_of(net.config)
-    prepared_model = methods.build_method("freeze", {"num_layers": 1}).prepare(
-        net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
-    )
+    prepared_model = methods.build_method("freeze", {"num_layers": 1}).prepare(tiny.base_network(tiny.network("bloom")))
     assert frozen_cache.count_frozen_layers(prepared_model) == 0
 
 

@@ -21,10 +21,9 @@ METHODS = {
 
 def prepared(kind, method):
     name, options = METHODS[method]
-    net = tiny.network(kind)
-    architecture = architectures.architecture_of(net.config)
+    base = tiny.base_network(tiny.network(kind))
     torch.manual_seed(3)
-    return methods.build_method(name, options).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return methods.build_method(name, options).prepare(base)
 
 
 def scores_and_gradients(prepared_model, lengths=LENGTHS):

@@ -13,6 +13,7 @@ from finewright.runs import model_folder
 from support import tiny
 
 LABELS = ("a", "b", "c")
+AUTO_MODEL = tiny.head_spec().auto_model
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def gpt2(tmp_path_factory):
 
 
 def load(folder, labels=LABELS, **options):
-    return loading.load_model(hub.resolve_model(str(folder)), labels=labels, **options)
+    return loading.load_model(hub.resolve_model(str(folder)), head_spec=tiny.head_spec(labels), **options)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert", "roberta", "gpt_neox", "bloom"])
@@ -125,7 +126,7 @@ def saved(gpt2, tmp_path_factory):
     for name in ("full", "lora"):
         base = load(gpt2)
         method = methods.build_method(name, {})
-        prepared_model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+        prepared_model = method.prepare(base)
         model_folder.save_model(root / name, prepared_model=prepared_model, method=method, origin=base.origin, source=source)
     return root
 
@@ -146,7 +147,7 @@ def test_a_saved_model_is_checked_like_any_other(saved, tmp_path, name, change, 
     path = tmp_path / name / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
-        loading.reload_model(tmp_path / name, bfloat16=False)
+        loading.reload_model(tmp_path / name, auto_model=AUTO_MODEL, bfloat16=False)
 
 
 def test_an_adapter_that_names_its_modules_by_a_pattern_is_refused(saved, tmp_path):
@@ -155,7 +156,7 @@ def test_an_adapter_that_names_its_modules_by_a_pattern_is_refused(saved, tmp_pa
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": "(.*.*)*x"}))
     with pytest.raises(UserError, match="it names its modules by a pattern"):
-        loading.reload_model(tmp_path / "lora", bfloat16=False)
+        loading.reload_model(tmp_path / "lora", auto_model=AUTO_MODEL, bfloat16=False)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +173,12 @@ def test_a_saved_model_that_lacks_tensors_is_refused(saved, tmp_path, name, file
     from safetensors.torch import load_file, save_file
 
     shutil.copytree(saved / name, tmp_path / name)
-    loading.reload_model(tmp_path / name, bfloat16=False)
+    loading.reload_model(tmp_path / name, auto_model=AUTO_MODEL, bfloat16=False)
     state = load_file(tmp_path / name / file)
     del state[next(key for key in state if part in key)]
     save_file(state, tmp_path / name / file, metadata={"format": "pt"})
     with pytest.raises(UserError, match=rf"the saved model cannot be read: .*{part}"):
-        loading.reload_model(tmp_path / name, bfloat16=False)
+        loading.reload_model(tmp_path / name, auto_model=AUTO_MODEL, bfloat16=False)
 
 
 def test_running_out_of_memory_is_not_reported_as_damage(gpt2, monkeypatch):

@@ -12,6 +12,7 @@ from finewright.models import hub, loading, meta
 from support import tiny
 
 LABELS = ("a", "b", "c")
+HEAD_SPEC = tiny.head_spec(LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,10 @@ def changed(place, folder, **values):
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
 def test_a_meta_model_has_the_networks_names_and_shapes(place, kind):
     source = hub.resolve_model(str(place / kind))
-    meta_model, loaded = meta.meta_model(source, labels=LABELS), loading.load_model(source, labels=LABELS)
+    meta_model, loaded = (
+        meta.meta_model(source, head_spec=HEAD_SPEC),
+        loading.load_model(source, head_spec=HEAD_SPEC),
+    )
     assert all(parameter.is_meta for parameter in meta_model.network.parameters())
     sizes = [{name: p.shape for name, p in base.network.named_parameters()} for base in (meta_model, loaded)]
     assert sizes[0] == sizes[1]
@@ -49,8 +53,11 @@ def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
     shutil.copytree(place / "bert", tmp_path / "bare")
     weights = load_file(place / "bert" / "model.safetensors")
     save_file({name: t for name, t in weights.items() if "pooler" not in name}, tmp_path / "bare" / "model.safetensors")
-    bare = meta.meta_model(hub.resolve_model(str(tmp_path / "bare")), labels=LABELS)
-    assert bare.new == (*meta.meta_model(hub.resolve_model(str(place / "bert")), labels=LABELS).new, bare.architecture.pooler)
+    bare = meta.meta_model(hub.resolve_model(str(tmp_path / "bare")), head_spec=HEAD_SPEC)
+    assert bare.new == (
+        *meta.meta_model(hub.resolve_model(str(place / "bert")), head_spec=HEAD_SPEC).new,
+        bare.architecture.pooler,
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,14 +73,14 @@ def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
 def test_an_impossible_config_is_refused_before_anything_is_built(place, tmp_path, values, message):
     source = changed(place, tmp_path / "odd", **values)
     with pytest.raises(UserError, match=message):
-        meta.meta_model(source, labels=LABELS, tokenizer=False)
+        meta.meta_model(source, head_spec=HEAD_SPEC, tokenizer=False)
 
 
 def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(place, tmp_path):
     source = changed(place, tmp_path / "few", vocab_size=300)
-    assert meta.meta_model(source, labels=LABELS, tokenizer=False).origin.tokenizer is None
+    assert meta.meta_model(source, head_spec=HEAD_SPEC, tokenizer=False).origin.tokenizer is None
     with pytest.raises(UserError, match="the model has embeddings for 300") as caught:
-        meta.meta_model(source, labels=LABELS)
+        meta.meta_model(source, head_spec=HEAD_SPEC)
     assert caught.value.code == ExitCode.MISMATCH
 
 
@@ -82,16 +89,15 @@ def test_a_folder_without_a_tokenizer_has_none(place, tmp_path):
     assert meta.load_tokenizer_if_any(tmp_path) is None
     assert len(meta.load_tokenizer_if_any(place / "gpt2")) > meta.MIN_TOKENS
     with pytest.raises(UserError, match="no tokenizer"):
-        meta.meta_model(hub.resolve_model(str(tmp_path), weights=False), labels=LABELS)
+        meta.meta_model(hub.resolve_model(str(tmp_path), weights=False), head_spec=HEAD_SPEC)
 
 
 def test_random_weights_follow_the_seed(place):
-    config = meta.load_config(hub.resolve_model(str(place / "gpt2")), labels=LABELS)
+    config = meta.load_config(hub.resolve_model(str(place / "gpt2")), head_spec=HEAD_SPEC)
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        network, missing = meta.build_random_network(config)
-        assert missing == []
+        network = meta.build_random_network(config, auto_model=tiny.head_spec().auto_model)
         drawn.append(network.transformer.wte.weight)
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])

@@ -22,7 +22,7 @@ def source(tmp_path_factory):
 
 
 def load(source, *, bfloat16=False, four_bit=None):
-    return loading.load_model(source, labels=LABELS, four_bit=four_bit or FourBit(), bfloat16=bfloat16)
+    return loading.load_model(source, head_spec=tiny.head_spec(LABELS), four_bit=four_bit or FourBit(), bfloat16=bfloat16)
 
 
 def scores(network, base):
@@ -45,7 +45,7 @@ def test_only_matrices_of_the_layers_are_quantized(source):
 
 
 def test_scores_change_a_little(source):
-    base, plain = load(source), loading.load_model(source, labels=LABELS)
+    base, plain = load(source), loading.load_model(source, head_spec=tiny.head_spec(LABELS))
     base.network.score.weight.data.copy_(plain.network.score.weight)
     with torch.no_grad():
         far = (scores(base.network.eval(), base) - scores(plain.network.eval(), plain)).abs().max()
@@ -84,7 +84,7 @@ def test_dequantised_weights_are_those_of_the_products(tmp_path, kind, dtype, fo
     folder = tiny.folder(tmp_path / kind, kind=kind)
     AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).save_pretrained(folder)
     found = hub.resolve_model(str(folder))
-    packed, dense = load(found, four_bit=four_bit).network, loading.load_model(found, labels=LABELS).network
+    packed, dense = load(found, four_bit=four_bit).network, loading.load_model(found, head_spec=tiny.head_spec(LABELS)).network
     before = {name: weight.clone() for name, weight in dense.state_dict().items()}
     quantization.dequantise(packed, into=dense)
     changed = {name for name, weight in dense.state_dict().items() if not torch.equal(weight, before[name])}
@@ -103,7 +103,7 @@ def test_the_meta_model_takes_as_many_bytes_as_the_real_one(source, double):
 
     four_bit = FourBit(double=double)
     real = load(source, four_bit=four_bit).network
-    meta_network = meta.meta_model(source, labels=LABELS, four_bit=four_bit).network
+    meta_network = meta.meta_model(source, head_spec=tiny.head_spec(LABELS), four_bit=four_bit).network
 
     def num_bytes(module):
         return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])

@@ -6,7 +6,7 @@ import torch
 from finewright import methods
 from finewright.data import packing
 from finewright.data.layout import PackedLayout
-from finewright.models import architectures, forward, trimmed_embedding
+from finewright.models import forward, trimmed_embedding
 from finewright.tasks.text_classification import TextClassification
 from finewright.training import optimizer as optimizer_module
 from finewright.training.step import train_step
@@ -18,9 +18,7 @@ USED = sorted({token for text in TEXTS for token in text})
 
 
 def prepared(kind="gpt2", name="full", **options):
-    net = tiny.network(kind)
-    architecture = architectures.architecture_of(net.config)
-    return methods.build_method(name, options).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return methods.build_method(name, options).prepare(tiny.base_network(tiny.network(kind)))
 
 
 def train(prepared_model, *, steps=6, weight_decay=0.0):

@@ -62,10 +62,10 @@ def test_threads_are_the_least_that_the_process_may_use(monkeypatch, variables, 
 def test_the_longest_text_leaves_room_for_the_prompt():
     made = Decisions()
     settings = RunConfig()
-    assert defaults.default_max_length(settings, longest=128, prompt_tokens=20, choices=made) == 108
-    assert defaults.default_max_length(settings, longest=1024, prompt_tokens=20, choices=made) == 512
+    assert defaults.default_max_length(settings, usual=512, longest=128, prompt_tokens=20, choices=made) == 108
+    assert defaults.default_max_length(settings, usual=512, longest=1024, prompt_tokens=20, choices=made) == 512
     asked = build_options(RunConfig, {"data": {"max_length": 2000}})
-    assert defaults.default_max_length(asked, longest=1024, prompt_tokens=0, choices=made) == 1024
+    assert defaults.default_max_length(asked, usual=512, longest=1024, prompt_tokens=0, choices=made) == 1024
     assert "2000 was asked for, the model has room for 1024" in made.sentences()[-1]
 
 

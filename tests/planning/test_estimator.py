@@ -47,7 +47,7 @@ def long_texts(tmp_path_factory):
 def test_trainable_parameters_of_gpt2_small_are_those_of_the_table(name):
     method = methods.build_method(name, {})
     source = hub.ModelSource(hub.find_bundled_config("gpt2"), "gpt2", "")
-    base = meta.meta_model(source, labels=("a", "b"), four_bit=method.quantization(), tokenizer=False)
+    base = meta.meta_model(source, head_spec=tiny.head_spec(("a", "b")), four_bit=method.quantization(), tokenizer=False)
     sketch = estimator.prepare_on_meta(base, method, bfloat16=False)
     assert base.total_parameters == 124_439_808 + 768 * 2
     assert sketch.num_trainable() == GPT2_SMALL[name] + 768 * 2
@@ -160,7 +160,7 @@ def test_the_same_shapes_cost_the_same_however_often_they_are_traced(place, monk
     dataset = dataset_module.read_dataset(place / "tickets.csv", options=settings.data)
     task = text_classification.TextClassification(dataset.labels)
     method = methods.build_method("full", {})
-    base = meta.meta_model(hub.resolve_model(str(place / "gpt2")), labels=dataset.labels)
+    base = meta.meta_model(hub.resolve_model(str(place / "gpt2")), head_spec=tiny.head_spec(dataset.labels))
     sketch = estimator.prepare_on_meta(base, method, bfloat16=False)
     speed = hardware_rates.HardwareRates({"float32": 1e9, "bfloat16": 1e9}, 1e9, 1e9, 1e-6, 1e-4)
     peaks = {

@@ -7,10 +7,11 @@ import pytest
 from finewright import methods
 from finewright.core import hardware
 from finewright.core.config import RunConfig, build_options
-from finewright.data import checks, tokenization
 from finewright.data import dataset as dataset_module
+from finewright.data import tokenization
 from finewright.models import hub
 from finewright.planning import method_plan
+from finewright.tasks import label_checks
 from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
@@ -111,5 +112,5 @@ def test_from_data_and_model_alone_comes_the_same_plan_and_every_finding(place):
     wanted, dataset, about_texts = look(place, data={"max_length": 8}, training={"num_threads": 1})
     assert list(found.training_plan.schedule.steps) == list(wanted.training_plan.schedule.steps)
     assert found.training_plan.plan.memory == wanted.training_plan.plan.memory
-    assert findings == about_texts + checks.check_dataset(dataset)
+    assert findings == about_texts + label_checks.check_labelled_texts(dataset)
     assert set(datasets.ids(found.source.name)) == {row.text for row in (*dataset.train, *dataset.validation, *dataset.test)}

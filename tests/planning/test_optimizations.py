@@ -9,7 +9,6 @@ from finewright import methods
 from finewright.core import cache
 from finewright.core.config import TrainingConfig
 from finewright.data import packing
-from finewright.models import architectures
 from finewright.planning import optimizations
 from finewright.training import loop
 from support import tiny
@@ -23,11 +22,7 @@ TOKENS = 250
 
 def sketch(name="freeze", **options):
     with torch.device("meta"):
-        net = tiny.network("gpt2")
-        architecture = architectures.architecture_of(net.config)
-        return methods.build_method(name, options).prepare(
-            net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
-        )
+        return methods.build_method(name, options).prepare(tiny.base_network(tiny.network("gpt2")))
 
 
 def choose(prepared_model, *, epochs=3, memory_bytes=1 << 30, **options):
@@ -87,11 +82,7 @@ def test_applied_to_a_meta_model_it_counts_as_before():
 def test_only_the_splits_named_are_filled(tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
     chosen = choose(sketch(num_layers=1))
-    net = tiny.network("gpt2")
-    architecture = architectures.architecture_of(net.config)
-    prepared_model = methods.build_method("freeze", {"num_layers": 1}).prepare(
-        net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
-    )
+    prepared_model = methods.build_method("freeze", {"num_layers": 1}).prepare(tiny.base_network(tiny.network("gpt2")))
     chosen.apply(prepared_model, device="cpu")
     splits = {**SPLITS, "test": SPLITS["validation"], "empty": packing.EncodedSplit([], [], [])}
     chosen.fill(prepared_model, splits, ("train", "validation", "empty"))

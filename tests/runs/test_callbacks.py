@@ -43,7 +43,8 @@ def test_it_was_clipped_is_said_when_it_was(max_grad_norm, is_clipped):
 
 
 def evaluation(*, best):
-    return events.EvaluationCompleted(step=3, epoch=1.0, metrics={"accuracy": 0.5, "loss": 1.0, "macro_f1": 0.4}, best=best)
+    measured = {"accuracy": 0.5, "loss": 1.0, "macro_f1": 0.4}
+    return events.EvaluationCompleted(step=3, epoch=1.0, metrics=measured, best=best, metric="accuracy", shown="50.0%")
 
 
 @pytest.mark.parametrize(

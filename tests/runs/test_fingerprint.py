@@ -174,3 +174,9 @@ def test_tokens_and_rows_are_hashed_a_part_at_a_time_with_the_same_outcome(place
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500_000, "a block of them is written down once more, not all"
+
+
+def test_another_task_is_named(place):
+    assert told(place, collected(place, settings=RunConfig(task="text-regression"))) == [
+        "  task: 'text-classification' → 'text-regression'"
+    ]

@@ -223,8 +223,8 @@ def test_errors_in_the_data_stop_before_a_model_is_loaded(place, tmp_path):
 def test_a_non_finite_loss_stops_with_the_rows_named(place, tmp_path, monkeypatch):
     from finewright.models import head_init
 
-    def poisoned(network, **_):
-        network.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")
+    def poisoned(base, **_):
+        base.network.transformer.h[1].mlp.c_fc.weight.data[0, 0] = float("nan")
         return 1.0
 
     monkeypatch.setattr(head_init, "scale_head", poisoned)
@@ -255,9 +255,9 @@ def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
     kind = methods.get_method("full")
     honest = kind.prepare
 
-    def with_a_stray(self, network, **extra):
-        network.stray = torch.nn.Parameter(torch.ones(3))
-        return honest(self, network, **extra)
+    def with_a_stray(self, base):
+        base.network.stray = torch.nn.Parameter(torch.ones(3))
+        return honest(self, base)
 
     monkeypatch.setattr(kind, "prepare", with_a_stray)
     with pytest.raises(UserError, match=r"1 trained tensors get no gradient, for instance stray"):
@@ -267,8 +267,8 @@ def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
 def test_a_first_loss_far_from_ln_classes_is_refused(place, tmp_path, monkeypatch):
     from finewright.models import head_init
 
-    def unsettled(network, **_):
-        network.score.weight.data *= 500
+    def unsettled(base, **_):
+        base.network.score.weight.data *= 500
         return 1.0
 
     monkeypatch.setattr(head_init, "scale_head", unsettled)

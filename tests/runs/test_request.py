@@ -73,9 +73,28 @@ def test_changes_are_made_on_top_of_earlier_ones():
 
 
 @pytest.mark.parametrize(
-    "change", ["seed=1", "method.rank=4", "data.max_length=9", "training.tokens_per_micro_batch=8", "precision=float32"]
+    "change",
+    [
+        "seed=1",
+        "method.rank=4",
+        "data.max_length=9",
+        "training.tokens_per_micro_batch=8",
+        "precision=float32",
+        "task=text-classification",
+    ],
 )
 def test_another_run_is_not_a_change(change):
     with pytest.raises(UserError, match="cannot change inside a run") as caught:
         request.for_resume(None, made(), [change])
     assert "evals_per_epoch" in caught.value.fix
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match=r"unknown task 'text-classfication'\n.*did you mean 'text-classification'\?"):
+        made(task="text-classfication")
+
+
+def test_a_run_of_another_task_is_another_run():
+    saved = made().record()
+    saved.settings["task"] = "text-regression"
+    assert request.request_differences(saved, made()) == ["task: 'text-regression' → 'text-classification'"]

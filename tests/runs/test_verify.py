@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from finewright import tasks
 from finewright.core import events
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_new_interpreter_scores_as_we_do_and_a_changed_file_is_found(folder):
-    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
+    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, task=tasks.DEFAULT, bfloat16=False)
     with verify.verifying_with(verify.answer_in_new_interpreter):
         assert verify.verify_saved_model(trained, folder.model, TEXTS) == 0
         path = folder.model / "adapter_model.safetensors"
@@ -47,7 +48,7 @@ def test_a_new_interpreter_scores_long_texts_with_two_threads_as_we_do(tmp_path)
     tiny.tickets(tmp_path / "tickets.csv")
     with lives.quickly():
         long = lives.train(tmp_path, tmp_path / "run", way="lora", max_steps=1)
-    trained = predictor.Predictor.load(long.model, limit=512, keep_end=False, bfloat16=False)
+    trained = predictor.Predictor.load(long.model, limit=512, keep_end=False, task=tasks.DEFAULT, bfloat16=False)
     texts = [" ".join([text] * times) for text in TEXTS for times in (20, 31)]
     assert min(packing.encode_texts(trained.tokenizer, texts, limit=512).lengths) >= packed.LONG
     before = torch.get_num_threads()
@@ -60,7 +61,7 @@ def test_a_new_interpreter_scores_long_texts_with_two_threads_as_we_do(tmp_path)
 
 
 def test_a_file_that_cannot_be_loaded_is_reported_with_its_last_line(folder):
-    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, bfloat16=False)
+    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, task=tasks.DEFAULT, bfloat16=False)
     (folder.model / "adapter_model.safetensors").write_bytes(b"not a tensor")
     with (
         verify.verifying_with(verify.answer_in_new_interpreter),
@@ -70,7 +71,8 @@ def test_a_file_that_cannot_be_loaded_is_reported_with_its_last_line(folder):
     assert caught.value.code == ExitCode.MISMATCH
 
 
-REQUEST = {"folder": "saved", "texts": TEXTS, "limit": 9, "keep_end": False, "bfloat16": True, "threads": 1, "out": "out"}
+REQUEST = {"folder": "saved", "task": tasks.DEFAULT, "texts": TEXTS, "limit": 9, "keep_end": False}
+REQUEST |= {"bfloat16": True, "threads": 1, "out": "out"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,10 @@ def test_verification_loads_on_the_device_that_was_trained_on(monkeypatch, tmp_p
     monkeypatch.setattr(loading, "reload_model", reload)
     monkeypatch.setattr(predictor.Predictor, "score", lambda self, texts: torch.zeros(1, 1).numpy())
     verify.answer({**REQUEST, "device": "cuda:0", "threads": torch.get_num_threads(), "out": str(tmp_path / "out")})
-    assert asked == [{"bfloat16": True, "device": "cuda:0"}, ("moved", "cuda:0")]
+    assert [{name: asked[0][name] for name in ("bfloat16", "device")}, *asked[1:]] == [
+        {"bfloat16": True, "device": "cuda:0"},
+        ("moved", "cuda:0"),
+    ]
 
 
 def test_a_run_without_memory_for_verification_keeps_its_weights_and_continues_from_there(tmp_path, monkeypatch):

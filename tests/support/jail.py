@@ -23,7 +23,11 @@ from finewright.core import hardware
 from finewright.core.errors import UserError, is_out_of_memory
 from finewright.inference import predictor
 from finewright.models import hub, loading, meta
+from finewright.tasks.text_classification import TextClassification
 from support import hostile, tiny
+
+TASK = TextClassification.name
+HEAD_SPEC = TextClassification(("a", "b")).head_spec
 
 MOST_SECONDS, MOST_BYTES = 20, 1 << 30
 """Of the processor's time, and of address space beyond what loading the good folders has taken."""
@@ -64,14 +68,14 @@ def hook(event: str, args: tuple[Any, ...]) -> None:
 def load_model(folder: Path) -> None:
     """What `plan` and then `train` do with a model folder."""
     source = hub.resolve_model(str(folder))
-    base = meta.meta_model(source, labels=["a", "b"], four_bit=None, bfloat16=False)
+    base = meta.meta_model(source, head_spec=HEAD_SPEC, four_bit=None, bfloat16=False)
     base.origin.tokenizer("a parcel" + "a" * 30)
-    loading.load_model(source, labels=["a", "b"])
+    loading.load_model(source, head_spec=HEAD_SPEC)
 
 
 def load_saved(folder: Path) -> None:
     """What `predict`, `evaluate` and `export` do with the folder that a run saved."""
-    predictor.Predictor.load(folder, limit=32, keep_end=False, bfloat16=False).score(["where is my parcel"])
+    predictor.Predictor.load(folder, limit=32, keep_end=False, task=TASK, bfloat16=False).score(["where is my parcel"])
 
 
 def attempt(load: Any, folder: Path) -> str:
@@ -170,9 +174,9 @@ def _save(good: Path, folder: Path, *, way: str) -> Path:
     from finewright.runs import model_folder
 
     source = hub.resolve_model(str(good))
-    base = loading.load_model(source, labels=["a", "b"])
+    base = loading.load_model(source, head_spec=HEAD_SPEC)
     method = build_method(way, {})
-    prepared_model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+    prepared_model = method.prepare(base)
     model_folder.save_model(folder, prepared_model=prepared_model, method=method, origin=base.origin, source=source)
     return folder
 

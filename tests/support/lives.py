@@ -41,7 +41,11 @@ def quickly():
 
     def in_this_process(trained: predictor.Predictor, folder: Path, probes: Any) -> Any:
         again = predictor.Predictor.load(
-            folder, limit=trained.limit, keep_end=trained.keep_end, bfloat16=trained.prepared_model.runtime.bfloat16
+            folder,
+            task=trained.task.name,
+            limit=trained.limit,
+            keep_end=trained.keep_end,
+            bfloat16=trained.prepared_model.runtime.bfloat16,
         )
         return again.score(probes)
 

@@ -4,15 +4,13 @@ import torch
 
 from finewright import methods
 from finewright.data.layout import PackedLayout
-from finewright.models import architectures, forward
+from finewright.models import forward
 from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
 
 def prepared(name, *, kind="gpt2", **options):
-    net = tiny.network(kind)
-    architecture = architectures.architecture_of(net.config)
-    return methods.build_method(name, options).prepare(net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN)
+    return methods.build_method(name, options).prepare(tiny.base_network(tiny.network(kind)))
 
 
 def step(prepared_model, *, times=1):

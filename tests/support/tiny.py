@@ -1,6 +1,7 @@
 """Tiny random networks, one per architecture, built from a config without any download."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from finewright.data import layout as layout_module
 from finewright.models import architectures, forward
 from finewright.models.attention import packed as packed_module
+from finewright.models.head_spec import HeadSpec
+from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import BaseModelRef, PreparedModel
 
 VOCABULARY = 320
@@ -112,6 +115,22 @@ def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 
     return net
 
 
+def head_spec(labels: Sequence[str] = ("a", "b", "c"), **changes: Any) -> HeadSpec:
+    """The head of text classification with these labels."""
+    from finewright.tasks.text_classification import TextClassification
+
+    return replace(TextClassification(tuple(labels)).head_spec, **changes)
+
+
+def base_network(net: Any, **changes: Any) -> BaseNetwork:
+    """A network with a fresh head, as a method gets it. `changes`: other fields."""
+    architecture = architectures.architecture_of(net.config)
+    spec = head_spec([f"label {number}" for number in range(net.config.num_labels)])
+    total = sum(parameter.numel() for parameter in net.parameters())
+    base = BaseNetwork(net, architecture, ORIGIN, spec, new=architecture.head, reuses_head=False, total_parameters=total)
+    return replace(base, **changes)
+
+
 def prepared_model(kind: str, **options: Any) -> PreparedModel:
     """The network as a method returns it, everything trainable."""
     net = network(kind, **options)
@@ -123,12 +142,9 @@ def prepared(kind: str, method: str, *, bfloat16: bool = False) -> PreparedModel
     from finewright import methods
     from finewright.models import prepared as prepared_module
 
-    net = network(kind)
-    architecture = architectures.architecture_of(net.config)
+    base = base_network(network(kind))
     torch.manual_seed(3)
-    prepared_model = methods.build_method(method, {}).prepare(
-        net, architecture=architecture, head=architecture.head, origin=ORIGIN
-    )
+    prepared_model = methods.build_method(method, {}).prepare(base)
     if bfloat16:
         prepared_module.use_bfloat16(prepared_model)
     return prepared_model

@@ -56,7 +56,7 @@ def test_a_scaled_head_starts_near_ln_classes_for_any_scale_of_the_network(kind)
     order = sort_by_length(LENGTHS)
     layout, flat = PackedLayout(tuple(sorted(LENGTHS))), torch.tensor([token for index in order for token in ids[index]])
     assert float(task.loss(tiny.scores(prepared_model, ids), targets)) / 6 > 1.5 * math.log(3)
-    factor = head_init.scale_head(prepared_model.network, architecture=prepared_model.architecture, ids_T=flat, layout=layout)
+    factor = head_init.scale_head(tiny.base_network(prepared_model.network), ids_T=flat, layout=layout)
     scores = tiny.scores(prepared_model, ids)
     assert factor < 0.2
     assert float(scores.std(dim=1).max()) == pytest.approx(head_init.HEAD_SPREAD, rel=1e-4)
@@ -70,8 +70,7 @@ def test_a_small_head_is_not_scaled():
     before = prepared_model.network.score.weight.clone()
     assert (
         head_init.scale_head(
-            prepared_model.network,
-            architecture=prepared_model.architecture,
+            tiny.base_network(prepared_model.network),
             ids_T=torch.tensor(ids[0]),
             layout=PackedLayout((4,)),
         )

@@ -5,7 +5,7 @@ import torch
 
 from finewright import methods
 from finewright.data import packing
-from finewright.models import architectures, prepared
+from finewright.models import prepared
 from finewright.tasks.text_classification import TextClassification
 from finewright.training.step import train_step
 from support import tiny
@@ -79,11 +79,7 @@ def test_a_non_finite_step_is_not_applied():
 def test_bfloat16_leaves_trained_weights_and_scores_in_float32_and_trains_the_head():
     """A bfloat16 head would hardly change at a small learning rate: the updates are below its precision."""
     net = tiny.network("gpt2")
-    from finewright.models import architectures
-
-    prepared_model = methods.build_method("lora", {}).prepare(
-        net, architecture=architectures.architecture_of(net.config), head=("score",), origin=tiny.ORIGIN
-    )
+    prepared_model = methods.build_method("lora", {}).prepare(tiny.base_network(net))
     prepared.use_bfloat16(prepared_model)
     assert net.transformer.h[0].mlp.c_fc.weight.dtype == torch.bfloat16
     assert all(parameter.dtype == torch.float32 for parameter in prepared_model.trainable().values())
@@ -100,12 +96,9 @@ def test_bfloat16_leaves_trained_weights_and_scores_in_float32_and_trains_the_he
 def test_several_micro_batches_in_bfloat16_equal_one(kind, method):
     def gradients(groups, *, bfloat16=True):
         net = tiny.network(kind)
-        architecture = architectures.architecture_of(net.config)
         torch.manual_seed(3)
         options = {"dropout": 0.0} if method == "lora" else {}
-        prepared_model = methods.build_method(method, options).prepare(
-            net, architecture=architecture, head=architecture.head, origin=tiny.ORIGIN
-        )
+        prepared_model = methods.build_method(method, options).prepare(tiny.base_network(net))
         if bfloat16:
             prepared.use_bfloat16(prepared_model)
         loss = one_step(prepared_model, groups, lr=0.0).loss

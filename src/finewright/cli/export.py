@@ -55,9 +55,10 @@ def export(
 
 def _describe_change(merged: "Merged", change: "MergeChange") -> list[str]:
     """Describe what merging into one base changed."""
-    before, after = merged.accuracy_before, change.accuracy_after
-    return [
-        f"scores            differ by at most {change.largest_difference:.2e}",
-        f"labels            {change.changed} of {merged.num_rows:,} test rows changed",
-        f"test accuracy     {before:.1%} before, {after:.1%} after ({100 * (after - before):+.1f} points)",
-    ]
+    before, after, metric = merged.metric_before, change.metric_after, merged.metric
+    lines = [f"scores            differ by at most {change.largest_difference:.2e}"]
+    if change.changed is not None:
+        lines.append(f"labels            {change.changed} of {merged.num_rows:,} test rows changed")
+    points = f" ({100 * (after - before):+.1f} points)" if metric.is_share else ""
+    lines.append(f"{f'test {metric.name}':<18}{metric.format(before)} before, {metric.format(after)} after{points}")
+    return lines

@@ -81,9 +81,9 @@ class ProgressDisplay:
                 self._show_plan(event)
             case StepCompleted():
                 self._show_step(event)
-            case EvaluationCompleted(epoch=epoch, metrics=measured, best=best):
-                star = "  (best so far)" if best else ""
-                line = f"epoch {epoch:.1f}  validation accuracy {measured['accuracy']:.1%}  loss {measured['loss']:.3f}{star}"
+            case EvaluationCompleted(epoch=epoch, metrics=measured, metric=metric, shown=shown):
+                star = "  (best so far)" if event.best else ""
+                line = f"epoch {epoch:.1f}  validation {metric} {shown}  loss {measured['loss']:.3f}{star}"
                 if not self.is_shown or self.verbosity == "verbose":
                     self._print(line)
             case TrainingStopped(step=step, early=early):
@@ -155,6 +155,7 @@ class TrainingPanel:
         self.num_tokens = 0
         self.losses: deque[float] = deque(maxlen=400)
         self.scores: list[float] = []
+        self.shown_score = ""
         self.peak_bytes = 0
 
     def update(self, event: Any) -> None:
@@ -173,8 +174,9 @@ class TrainingPanel:
                     self.num_tokens += event.result.num_tokens
                 self.step = event
                 self.losses.append(event.result.loss)
-            case EvaluationCompleted(metrics=measured):
-                self.scores.append(measured["accuracy"])
+            case EvaluationCompleted(metrics=measured, metric=metric, shown=shown):
+                self.scores.append(measured[metric])
+                self.shown_score = shown
             case MemoryMeasured(peak_bytes=peak):
                 self.peak_bytes = peak
 
@@ -225,8 +227,7 @@ class TrainingPanel:
             if memory and self.plan:
                 memory += f" of {format_bytes(self.plan.peak_memory_bytes)} planned"
             if self.scores:
-                score = f"{self.scores[-1]:.1%}"
-                lines.append(self._line("validation", score, self.scores, memory, room=room))
+                lines.append(self._line("validation", self.shown_score, self.scores, memory, room=room))
         return Group(*lines)
 
     def _line(self, name: str, value: str, curve: list[float], right: str, *, room: int) -> Table:
@@ -273,14 +274,16 @@ def result_table(result: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2))
     share = f"{result['trainable_parameters']:,} of {result['total_parameters']:,} ({result['trainable_fraction']:.2%})"
     table.add_row("trained parameters", f"{share}, {result['head_parameters']:,} of them the head")
-    measured = result["metrics"].get("test") or result["metrics"].get("validation")
-    if measured:
+    measured = result["metrics"].get("test") or result["metrics"].get("validation") or {}
+    split = "test" if result["metrics"].get("test") else "validation"
+    if "accuracy_ci95" in measured:
         low, high = measured["accuracy_ci95"]
-        split = "test" if "test" in result["metrics"] else "validation"
-        interval = f"95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows"
-        table.add_row(f"{split} accuracy", f"{measured['accuracy']:.3f} ({interval})")
-        table.add_row("macro F1", f"{measured['macro_f1']:.3f}")
-        table.add_row("majority class", f"{measured['majority_accuracy']:.3f}")
+        interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
+        table.add_row(f"{split} accuracy", f"{measured['accuracy']:.1%} ({interval})")
+        table.add_row("macro F1", f"{measured['macro_f1']:.1%}")
+        table.add_row("majority class", f"{measured['majority_accuracy']:.1%}")
+    elif measured:
+        table.add_row(f"{split} loss", f"{measured['loss']:.4f} ({measured['num_rows']:,} rows)")
     speed = f"{result['examples_per_second']:.0f} texts/s, {result['tokens_per_second']:.0f} tokens/s"
     table.add_row("speed", speed)
     table.add_row("peak memory", compare_to_plan(result, "peak_memory_bytes", describe=format_bytes))

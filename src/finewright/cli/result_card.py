@@ -11,7 +11,7 @@ from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, format_duration, print_wrapped
 from finewright.core.events import Stage
 from finewright.core.units import format_bytes
-from finewright.runs.schema import RunResult, SplitMetrics
+from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
 
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
@@ -32,10 +32,10 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     measured = result.metrics.test or result.metrics.validation
     if measured is not None:
         rows = "unseen texts" if result.metrics.test else "validation texts"
-        _print_score(console, measured, rows=rows)
-        print_wrapped(console, compare_with_majority(measured))
-        if weakest := describe_weakest_label(measured):
-            print_wrapped(console, weakest)
+        if isinstance(measured, ClassificationMetrics):
+            _print_accuracy(console, measured, rows=rows)
+        else:
+            console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
     print_wrapped(console, describe_size(result))
     print_wrapped(console, describe_time(result))
     memory = {"peak_memory_bytes": result.peak_memory_bytes, "planned_peak_memory_bytes": result.planned_peak_memory_bytes}
@@ -47,16 +47,25 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     console.print(f"  {'all numbers':<12} {clean(f'finewright runs show {quoted}')}", highlight=False, soft_wrap=True)
 
 
-def _print_score(console: Console, measured: SplitMetrics, *, rows: str) -> None:
+def describe_metrics(measured: SplitMetrics) -> str:
+    """Return every number of a split by its name."""
+    numbers = {name: value for name, value in measured.model_dump().items() if isinstance(value, float)}
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items())
+
+
+def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str) -> None:
     low, high = measured.accuracy_ci95
     style = "bold green" if measured.is_better_than_majority else "bold red"
     text = Text("  ")
     text.append(f"{measured.accuracy:.1%} of {measured.num_rows:,} {rows} right", style=style)
     text.append(f" (95% interval {low:.1%} to {high:.1%})")
     console.print(text, soft_wrap=not console.is_terminal)
+    print_wrapped(console, compare_with_majority(measured))
+    if weakest := describe_weakest_label(measured):
+        print_wrapped(console, weakest)
 
 
-def compare_with_majority(measured: SplitMetrics) -> str:
+def compare_with_majority(measured: ClassificationMetrics) -> str:
     """Say how the accuracy compares with always predicting the most frequent label, and what may help."""
     if measured.is_better_than_majority:
         return f"always predicting the most frequent label: {measured.majority_accuracy:.1%}"
@@ -64,7 +73,7 @@ def compare_with_majority(measured: SplitMetrics) -> str:
     return f"{what}; half the learning rate (--lr), more epochs (--epochs) or more rows may help"
 
 
-def describe_weakest_label(measured: SplitMetrics) -> str:
+def describe_weakest_label(measured: ClassificationMetrics) -> str:
     """Name the label that is found least often, and what it is taken for; empty if every label is found always."""
     labels = list(measured.per_class)
     known = [label for label in labels if measured.per_class[label].num_rows >= LEAST_ROWS]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from finewright import tasks
 from finewright.comparison.spec import BASELINES, FEATURES, MAJORITY, WORDS
 from finewright.core import hardware
 from finewright.core.config import RunConfig
@@ -174,12 +175,15 @@ def _frozen_features(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return two vectors for each text, by kind: the state that the head reads, and the mean of the states of all tokens."""
     texts = list(dict.fromkeys(row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows))
-    base = loading.load_model(source, labels=dataset.labels)
+    task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
+    base = loading.load_model(source, head_spec=task.head_spec)
     prepared_model = PreparedModel(network=base.network.eval(), trainable_module=base.network, architecture=base.architecture)
     if hardware.choose_precision(settings.training.precision, hardware=hardware.detect())[0] == "bfloat16":  # as the methods do
         prepared.use_bfloat16(prepared_model)
     longest = max_text_length(base.network.config, base.architecture)
-    limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=0, choices=defaults.Decisions())
+    limit = defaults.default_max_length(
+        settings, usual=task.default_max_length, longest=longest, prompt_tokens=0, choices=defaults.Decisions()
+    )
     encoded = packing.encode_texts(
         base.origin.tokenizer, texts, limit=limit, keep_end=settings.data.truncation_side == "left", known=known
     )

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from finewright import tasks
 from finewright.comparison import results as comparison_results
 from finewright.comparison import summary
 from finewright.comparison.folder import ComparisonFolder, build_spec_file, check_same_comparison
@@ -122,7 +123,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     )
     dataset = read_dataset(spec.data, options=config.build_options(RunConfig, spec.options).data, test=spec.test)
     spec = replace(spec, train_sizes=choose_sizes(train_sizes, dataset=dataset))
-    findings = _check_data(dataset, on_event=on_event)
+    findings = _check_data(dataset, settings=config.build_options(RunConfig, spec.options), on_event=on_event)
     if spec.search and not dataset.validation:
         raise UserError("a search needs validation rows", where="--search", fix="--set data.validation_fraction=0.1")
     fetch = partial(
@@ -173,11 +174,11 @@ def _check_something_measured(results: ComparisonResults, folder: ComparisonFold
         raise UserError(what, where=str(folder.path), fix="remove the cause and compare again")
 
 
-def _check_data(dataset: Dataset, *, on_event: Callable[[Any], None]) -> list[Finding]:
+def _check_data(dataset: Dataset, *, settings: RunConfig, on_event: Callable[[Any], None]) -> list[Finding]:
     """Return findings about the data after reporting them. Raise `UserError` if one is an error or if no test rows exist."""
     for note in dataset.notes:
         on_event(Notice(note, code="data"))
-    findings = checks.check_dataset(dataset)
+    findings = tasks.get_task(settings.task).for_dataset(dataset, config=settings).check_dataset(dataset)
     checks.raise_on_errors(findings)
     if not dataset.test:
         what = "no test rows to compare the methods on"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finewright import api, methods
+from finewright import api, methods, tasks
 from finewright.comparison import baselines
 from finewright.comparison.folder import write_json
 from finewright.comparison.spec import TIMED_TEXTS
@@ -58,7 +58,8 @@ class Worker:
             texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
             new = [text for text in texts if text not in known]
             if new:
-                tokenizer = meta.meta_model(source, labels=dataset.labels).origin.tokenizer
+                task = tasks.get_task(tasks.DEFAULT)(dataset.labels)
+                tokenizer = meta.meta_model(source, head_spec=task.head_spec).origin.tokenizer
                 known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
 
     def perform(self, request: Request, notify: Notify) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from finewright.core.errors import UserError
 
 DEFAULT_MODEL = "openai-community/gpt2"
+DEFAULT_TASK = "text-classification"
 
 ALIASES = {
     "method.r": "rank",
@@ -77,7 +78,10 @@ class DataConfig(Options):
     test_fraction: float = option(0.15, "share of rows kept for the test when no test file is given", low=0, high=0.5)
     split_seed: int = option(0, "seed of the stratified split; apart from the run's seed, so seeds share a split", low=0)
     max_length: int | None = option(
-        None, "longest text in tokens; the model's own limit, at most 512, when not given", low=2, flag="--max-length"
+        None,
+        "longest text in tokens; the model's own limit or the task's default, the lower one, when not given",
+        low=2,
+        flag="--max-length",
     )
     truncation_side: Literal["right", "left"] = option(
         "right", "the side on which a text that is too long is cut; right keeps its start, left its end"
@@ -95,10 +99,6 @@ class TrainingConfig(Options):
         low=0.01,
         high=1000,
         flag="--epochs",
-    )
-    max_steps: int = option(0, "stop after this many optimizer steps; 0: no limit", low=0, flag="--max-steps")
-    learning_rate: float | None = option(
-        None, "peak learning rate; the way's own default when not given", low=1e-12, high=100, flag="--lr"
     )
     max_steps: int = option(0, "stop after this many optimizer steps; 0: no limit", low=0, flag="--max-steps")
     learning_rate: float | None = option(
@@ -151,6 +151,7 @@ class RunConfig(Options):
     """All options of a run but those of its method, which live in the method's own file."""
 
     model: str = option(DEFAULT_MODEL, "hub id or local folder of the pre-trained model", flag="--model")
+    task: str = option(DEFAULT_TASK, "what is learnt from the texts, by name", flag="--task")
     seed: int = option(
         0, "seed of the order of the rows, of dropout and of every new weight", low=0, high=2**31 - 1, flag="--seed"
     )

@@ -55,12 +55,17 @@ class MicroBatchesSplit:
 
 @dataclass(frozen=True)
 class EvaluationCompleted:
-    """The validation split was evaluated. `best`: better than all evaluations before."""
+    """The validation split was evaluated. `best`: better than all evaluations before.
+
+    `metric`: name of the task's deciding metric in `metrics`. `shown`: its value as a user reads it.
+    """
 
     step: int
     epoch: float
     metrics: dict[str, Any]
     best: bool
+    metric: str
+    shown: str
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,7 @@
-"""Faults of a data set, as findings: errors that stop a run, warnings that are saved and shown."""
+"""Faults of texts, whatever the task, as findings: errors that stop a run, warnings that are saved and shown."""
 
-import difflib
-import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -13,8 +10,7 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 
 MOST_ROWS = 50
-IMBALANCE = 10
-LEAK_SHARE, LEAK_ELSEWHERE, LEAK_ROWS = 0.95, 0.2, 5
+HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -32,18 +28,31 @@ class Finding:
         return asdict(self)
 
 
-def check_dataset(dataset: Dataset) -> list[Finding]:
-    """Return everything that is worth knowing before training, errors first."""
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    found = [
-        *_labels(dataset),
-        *_split_sizes(splits),
-        *_duplicates(splits),
-        *_similar_labels(dataset),
-        *_leaking_labels(dataset),
-        *_imbalance(dataset),
-    ]
+def check_texts(dataset: Dataset) -> list[Finding]:
+    """Return what is worth knowing of the texts before training, whatever the task, errors first."""
+    splits = splits_of(dataset)
+    found = [*find_no_training(dataset, fix="add training rows")]
+    for name in HELD_OUT:
+        found += find_empty(name, splits[name])
+    found += find_duplicates(splits, group_repeated_texts(splits))
     return sorted(found, key=lambda finding: finding.severity)
+
+
+def splits_of(dataset: Dataset) -> dict[str, list[Example]]:
+    """Return the rows by split."""
+    return {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+
+
+def find_no_training(dataset: Dataset, *, fix: str) -> Iterator[Finding]:
+    """Find out whether there are training rows."""
+    if not dataset.train:
+        yield Finding("no_train", "error", "no training rows", (), fix)
+
+
+def find_empty(name: str, rows: Sequence[Example]) -> Iterator[Finding]:
+    """Find out whether a split has rows to measure on."""
+    if not rows:
+        yield Finding(f"no_{name}", "warning", f"no {name} rows", (), f"nothing can be measured on {name}")
 
 
 def check_truncation(
@@ -75,7 +84,7 @@ def check_texts_differ(ids: Sequence[Any], rows: Sequence[Example], *, name: str
     if any(len(one) != len(first) or list(one) != first for one in ids):
         return []
     message = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
-    return [Finding("alike", "error", message, _places(rows[:1]), "another tokenizer, or a longer data.max_length")]
+    return [Finding("alike", "error", message, places_of(rows[:1]), "another tokenizer, or a longer data.max_length")]
 
 
 def raise_on_errors(findings: Sequence[Finding]) -> None:
@@ -96,11 +105,12 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _places(rows: Sequence[Example]) -> tuple[str, ...]:
+def places_of(rows: Sequence[Example]) -> tuple[str, ...]:
+    """Return where each row is."""
     return tuple(row.where for row in rows)
 
 
-def _group_group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
+def _group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
     """Group rows by their text, case and white space aside."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
@@ -108,63 +118,22 @@ def _group_group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
     return groups
 
 
-def _labels(dataset: Dataset) -> Iterator[Finding]:
-    wants = "training wants rows of at least two labels"
-    if not dataset.train:
-        yield Finding("no_train", "error", "no training rows", (), wants)
-    elif len(dataset.labels) < 2:
-        message = f"one class only ({', '.join(dataset.labels)}): there is nothing to tell apart"
-        yield Finding("one_class", "error", message, _places(dataset.train[:1]), wants)
-    known = set(dataset.labels)
-    for name, rows in (("validation", dataset.validation), ("test", dataset.test)):
-        unseen = [row for row in rows if row.label not in known]
-        if unseen:
-            names = ", ".join(_with_nearest(label, dataset.labels) for label in sorted({row.label for row in unseen}))
-            have = "has a label that never occurs" if len(unseen) == 1 else "have labels that never occur"
-            message = f"{counted(len(unseen), f'{name} row')} {have} in training: {names}"
-            fix = "add training rows for them, or leave them out with --set data.drop_unseen_labels=true"
-            yield Finding("unseen_label", "error", message, _places(unseen), fix)
-    counts = Counter(row.label for row in dataset.train)
-    single = [row for row in dataset.train if counts[row.label] == 1]
-    if single:
-        have = f"{counted(len(single), 'label')} {'has' if len(single) == 1 else 'have'}"
-        message = f"{have} one training row: {', '.join(sorted(row.label for row in single)[:10])}"
-        yield Finding("single_row", "warning", message, _places(single), "add rows, or merge labels")
-
-
-def _with_nearest(label: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(_normalise_label(label), [_normalise_label(name) for name in known], n=1, cutoff=0.8)
-    name = next((name for name in known if [_normalise_label(name)] == near), None)
-    return repr(label) if name is None else f"{label!r} (in training: {name!r})"
-
-
-def _normalise_label(label: str) -> str:
-    """Return what labels share that differ only by case, spaces or how an accent is encoded."""
-    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
-
-
-def _split_sizes(splits: dict[str, list[Example]]) -> Iterator[Finding]:
-    for name in ("validation", "test"):
-        labels = {row.label for row in splits[name]}
-        if not splits[name]:
-            yield Finding(f"no_{name}", "warning", f"no {name} rows", (), f"nothing can be measured on {name}")
-        elif len(labels) == 1:
-            message = f"every {name} row has the label {labels.pop()!r}"
-            fix = "accuracy there says little; add rows of other labels"
-            yield Finding("one_class_split", "warning", message, _places(splits[name]), fix)
-
-
-def _duplicates(splits: dict[str, list[Example]]) -> Iterator[Finding]:
+def group_repeated_texts(splits: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[Example]]]:
+    """Return, by split, the rows whose text may occur again in any split, by their text, case and white space aside."""
     places = find_possible_duplicates([[row.text for row in rows] for rows in splits.values()])
-    groups = {
-        name: _group_group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)
-    }
+    return {name: _group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
+
+
+def find_duplicates(
+    splits: Mapping[str, Sequence[Example]], groups: Mapping[str, Mapping[str, Sequence[Example]]]
+) -> Iterator[Finding]:
+    """Find texts that repeat within a split or occur in two. `groups`: from `group_repeated_texts`."""
     for name, group in groups.items():
         again = [row for rows in group.values() for row in rows[1:]]
         if again:
             repeat = f"{counted(len(again), 'row')} of {name} {'repeats' if len(again) == 1 else 'repeat'}"
             message = f"{repeat} a text of the same split (case and spaces aside)"
-            yield Finding("duplicates", "warning", message, _places(again), "remove what repeats: it counts twice")
+            yield Finding("duplicates", "warning", message, places_of(again), "remove what repeats: it counts twice")
     for source, name in (("train", "validation"), ("train", "test"), ("validation", "test")):
         shared = [row for text, rows in groups[name].items() if text in groups[source] for row in rows]
         if shared:
@@ -172,61 +141,4 @@ def _duplicates(splits: dict[str, list[Example]]) -> Iterator[Finding]:
             message = f"{share} {'has' if len(shared) == 1 else 'have'} a text that is also in {source}"
             why = "memorised" if source == "train" else "already used to choose the best step"
             fix = f"remove from {name} what is {why}: it looks better than it is"
-            yield Finding("leak", "warning", message, _places(shared), fix)
-    both: dict[str, list[Example]] = defaultdict(list)
-    for group in groups.values():
-        for text, rows in group.items():
-            both[text] += rows
-    contradictory = [row for rows in both.values() if len({row.label for row in rows}) > 1 for row in rows]
-    if contradictory:
-        message = f"{len(contradictory):,} rows have a text that also occurs with another label"
-        yield Finding(
-            "two_labels", "warning", message, _places(contradictory), "decide on one label: no model can get both right"
-        )
-
-
-def _similar_labels(dataset: Dataset) -> Iterator[Finding]:
-    counts = Counter(row.label for row in dataset.train)
-    twins: dict[str, list[str]] = defaultdict(list)
-    for label in dataset.labels:
-        twins[_normalise_label(label)].append(label)
-    for group in twins.values():
-        if len(group) > 1:
-            rarer = set(group) - {max(group, key=lambda label: counts[label])}
-            named = (f"{label!r} ({counted(counts[label], 'row')})" for label in group)
-            message = f"labels that look the same: {', '.join(named)}"
-            rows = [row for row in dataset.train if row.label in rarer]
-            yield Finding("twin_labels", "warning", message, _places(rows), "spell them the same if they mean the same")
-
-
-def _leaking_labels(dataset: Dataset) -> Iterator[Finding]:
-    """Find labels whose own name occurs in nearly all of their texts and hardly elsewhere."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
-    for row in dataset.train:
-        by_label[row.label].append(row)
-    for label, own in by_label.items():
-        if len(label) < 3 or not any(map(str.isalnum, label)) or len(own) < LEAK_ROWS or len(by_label) < 2:
-            continue
-        words = re.sub(r"[_\W]+", r"[_\\W]+", label.strip())
-        pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
-        inside = [row for row in own if pattern.search(row.text)]
-        if len(inside) / len(own) <= LEAK_SHARE:
-            continue
-        others = [row for row in dataset.train if row.label != label]
-        elsewhere = sum(bool(pattern.search(row.text)) for row in others)
-        if elsewhere / len(others) < LEAK_ELSEWHERE:
-            message = (
-                f"the label {label!r} occurs in {len(inside):,} of its {len(own):,} training texts"
-                f" and in {elsewhere:,} of the {counted(len(others), 'other')}"
-            )
-            fix = "take it out of the texts if it will not be there later: the model would only learn to look for it"
-            yield Finding("label_in_text", "warning", message, _places(inside), fix)
-
-
-def _imbalance(dataset: Dataset) -> Iterator[Finding]:
-    counts = Counter(row.label for row in dataset.train).most_common()
-    if len(counts) > 1 and counts[0][1] >= IMBALANCE * counts[-1][1]:
-        (most, many), (least, few) = counts[0], counts[-1]
-        message = f"labels are uneven: {most!r} has {many:,} training rows, {least!r} {few:,}"
-        fix = "--set training.class_weights=balanced counts rare labels more; macro F1 shows how they fare"
-        yield Finding("imbalance", "warning", message, (), fix)
+            yield Finding("leak", "warning", message, places_of(shared), fix)

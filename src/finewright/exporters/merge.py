@@ -19,6 +19,7 @@ from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange
 from finewright.models import loading, meta, quantization
 from finewright.runs import model_folder
 from finewright.runs.folder import RunFolder
+from finewright.tasks.base import Metric
 
 BASES: tuple[BaseKind, ...] = ("dequantised", "published")
 CHEAP_BYTES = 2_000_000_000
@@ -29,12 +30,14 @@ CHEAP_BYTES = 2_000_000_000
 class Merged:
     """`change`: with the chosen base, for this `reason`. `other`: with the other base, if it was measured.
 
+    `metric_before`: the task's `metric` of the run on its test rows.
     `exact`: the base is the one the adapter was trained on, so that only rounding may differ. `quantised`: there were two bases.
     """
 
     folder: Path
     num_rows: int
-    accuracy_before: float
+    metric: Metric
+    metric_before: float
     change: MergeChange
     other: MergeChange | None
     reason: str
@@ -44,7 +47,7 @@ class Merged:
     def as_json(self) -> dict[str, Any]:
         """Return plain values by name."""
         others = {key: value for key, value in asdict(self).items() if key != "change"}
-        return {**others, **asdict(self.change), "folder": str(self.folder)}
+        return {**others, **asdict(self.change), "folder": str(self.folder), "metric": self.metric.name}
 
 
 def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | None = None) -> Merged:
@@ -73,8 +76,8 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
         chosen, reason = _choose(changes, base=base, quantised=quantised)
         reason += failed
         other = next((change for change in changes if change is not chosen), None)
-        exact, before = chosen.base == "dequantised" or not quantised, check.accuracy(check.scores)
-        merged = Merged(target, len(lines), before, chosen, other, reason, exact, quantised)
+        exact, before = chosen.base == "dequantised" or not quantised, check.metric_before()
+        merged = Merged(target, len(lines), check.task.metric, before, chosen, other, reason, exact, quantised)
         (draft / chosen.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
         files.sync_all(draft / chosen.base)
         files.rename(draft / chosen.base, target)
@@ -140,18 +143,20 @@ def _card(run: RunFolder, merged: Merged) -> str:
             if merged.exact
             else "the full-precision base, whose weights are not the four-bit ones it was trained on"
         )
-    change, after = merged.change, f"{merged.change.accuracy_after:.1%}"
+    change, metric = merged.change, merged.metric
+    before, after = metric.format(merged.metric_before), metric.format(change.metric_after)
+    changed = "" if change.changed is None else f"| labels that changed | {change.changed:,} |\n"
     return (
         f"# {merged.folder.name}\n\nThe adapter of the run `{run.path.name}`, merged into {origin}.\n\n"
         f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
-        f"| accuracy before, after | {merged.accuracy_before:.1%}, {after} |\n"
-        f"| labels that changed | {change.changed:,} |\n| largest change of a score | {change.largest_difference:.2e} |\n"
+        f"| {metric.name} before, after | {before}, {after} |\n"
+        f"{changed}| largest change of a score | {change.largest_difference:.2e} |\n"
     )
 
 
 def _merge_and_compare(check: ExportCheck, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
     """Merge into one base and write the model. It is merged on the CPU, whose memory is the larger; then measure the change."""
-    network, tokenizer = loading.load_merged(check.run.model, dequantised=base == "dequantised")
+    network, tokenizer = loading.load_merged(check.run.model, auto_model=check.task.auto_model, dequantised=base == "dequantised")
     with meta.quiet_libraries():
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

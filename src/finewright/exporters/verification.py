@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from finewright import tasks
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.splits import Example
 from finewright.inference.predictor import Predictor
 from finewright.runs.folder import RunFolder
-from finewright.tasks import text_classification
+from finewright.tasks.base import Task
 
 BaseKind = Literal["dequantised", "published"]
 EXACT = 1e-3
@@ -20,12 +22,16 @@ EXACT = 1e-3
 
 @dataclass(frozen=True)
 class MergeChange:
-    """The change by merging, on the run's test rows. `largest_difference`: of a score. `changed`: rows with another label."""
+    """The change by merging, on the run's test rows.
+
+    `largest_difference`: of an output. `changed`: rows with another prediction, None where predictions are not choices.
+    `metric_after`: the task's metric of the merged model.
+    """
 
     base: BaseKind
     largest_difference: float
-    changed: int
-    accuracy_after: float
+    changed: int | None
+    metric_after: float
 
 
 @dataclass(frozen=True)
@@ -36,43 +42,45 @@ class ExportCheck:
     """
 
     run: RunFolder
-    texts: Sequence[str]
-    targets: Sequence[str]
-    labels: tuple[str, ...]
+    examples: Sequence[Example]
+    task: Task
     scores: np.ndarray
     exact_scores: np.ndarray
     reading: dict[str, Any]
 
-    def accuracy(self, scores: np.ndarray) -> float:
-        """Return the accuracy of scores."""
-        chosen = text_classification.probabilities(scores).argmax(axis=1)
-        return float(np.mean([self.labels[one] == target for one, target in zip(chosen, self.targets, strict=True)]))
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the test rows."""
+        return [example.text for example in self.examples]
+
+    def metric_before(self) -> float:
+        """Return the task's metric of the run's own scores."""
+        return self.task.measure(self.examples, self.scores)
 
     def compare(self, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
         """Measure the change. Raise `UserError` if an `exact` merge does not reproduce the run's scores."""
         scores = Predictor.load(folder, bfloat16=False, **self.reading).score(self.texts)
-        difference = float(np.abs(self.exact_scores - scores).max())
-        bound = EXACT * max(1.0, float(np.abs(self.exact_scores).max()))
-        if exact and not difference <= bound:
-            what = f"scores of the merged model differ by {difference:.2e} from the adapter's (allowed: {bound:.0e})"
+        difference = self.task.compare_outputs(self.exact_scores, scores)
+        bound = EXACT * max(1.0, difference.scale)
+        if exact and not difference.largest <= bound:
+            what = f"scores of the merged model differ by {difference.largest:.2e} from the adapter's (allowed: {bound:.0e})"
             fix = "please report this with the command"
             raise UserError(what, where=str(self.run.model), fix=fix, code=ExitCode.MISMATCH)
-        before, after = (text_classification.probabilities(one).argmax(axis=1) for one in (self.scores, scores))
-        largest = float(np.abs(self.scores - scores).max())
-        return MergeChange(base, largest, int((before != after).sum()), self.accuracy(scores))
+        change = self.task.compare_outputs(self.scores, scores)
+        return MergeChange(base, change.largest, change.num_changed, self.task.measure(self.examples, scores))
 
 
 def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> ExportCheck:
     """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it."""
     config = run.read_json(run.config)
-    texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
+    examples = [Example(line["text"], line["label"], line.get("where", "")) for line in lines]
     reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["truncation_side"] == "left"}
-    reading["device"] = _device(run)
+    reading |= {"device": _device(run), "task": config.get("task") or tasks.DEFAULT}
     exact = Predictor.load(run.model, bfloat16=False, **reading)
-    exact_scores = scores = exact.score(texts)
+    exact_scores = scores = exact.score([example.text for example in examples])
     if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
-        scores = Predictor.load(run.model, bfloat16=True, **reading).score(texts)
-    return ExportCheck(run, texts, targets, exact.labels, scores, exact_scores, reading)
+        scores = Predictor.load(run.model, bfloat16=True, **reading).score([example.text for example in examples])
+    return ExportCheck(run, examples, exact.task, scores, exact_scores, reading)
 
 
 def _device(run: RunFolder) -> str:

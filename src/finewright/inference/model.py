@@ -53,7 +53,10 @@ class Model:
         return self._predictor.predict(_check_texts(texts))  # type: ignore[return-value]
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the probability of every label, float64, shape (texts, labels)."""
+        """Return the probability of every label, float64, shape (texts, labels); refused if the task has no labels."""
+        if not self.labels:
+            name = self._predictor.task.name
+            raise UserError(f"{name} has no labels, so there are no probabilities", where="predict_proba", fix="call predict")
         predictions = self.predict(texts)
         rows = [[prediction["probabilities"][label] for label in self.labels] for prediction in predictions]
         return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))
@@ -63,13 +66,14 @@ class Model:
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
+        network_class: Any = getattr(transformers, self._predictor.task.auto_model)
         if not (self._folder / "adapter_config.json").exists():
-            return transformers.AutoModelForSequenceClassification.from_pretrained(self._folder).eval(), tokenizer
+            return network_class.from_pretrained(self._folder).eval(), tokenizer
         from peft import PeftConfig, PeftModel
 
         base = PeftConfig.from_pretrained(str(self._folder)).base_model_name_or_path
         config = transformers.AutoConfig.from_pretrained(self._folder)
-        network = transformers.AutoModelForSequenceClassification.from_pretrained(base, config=config)
+        network = network_class.from_pretrained(base, config=config)
         return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
 
 

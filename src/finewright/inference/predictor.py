@@ -46,13 +46,13 @@ class Predictor:
         return self.task.labels
 
     @classmethod
-    def load(
-        cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, device: str = "cpu", task: str = tasks.DEFAULT
-    ) -> "Predictor":
-        """Load the `model/` folder of a run onto `device`. `task`: name of the task."""
-        prepared_model, tokenizer = loading.reload_model(folder, bfloat16=bfloat16, device=device)
+    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, task: str, device: str = "cpu") -> "Predictor":
+        """Load the `model/` folder of a run onto `device`. `task`: name of the task it was trained for."""
+        kind = tasks.get_task(task)
+        how = {"auto_model": kind.auto_model, "reads": kind.reads}
+        prepared_model, tokenizer = loading.reload_model(folder, **how, bfloat16=bfloat16, device=device)
         prepared_model.trainable_module.to(device)
-        loaded_task = tasks.get_task(task).for_saved_model(prepared_model.network.config)
+        loaded_task = kind.for_saved_model(prepared_model.network.config)
         return cls(prepared_model, tokenizer, loaded_task, limit, keep_end)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from finewright.core.config import Options
-from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
     from finewright.models.quantization import FourBit
 
 
@@ -64,18 +64,16 @@ class Method(Options):
         return None
 
     @abstractmethod
-    def prepare(
-        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
-    ) -> "PreparedModel":
-        """Freeze, replace or add parameters in place. The modules named in `head` must stay trainable."""
+    def prepare(self, base: "BaseNetwork") -> "PreparedModel":
+        """Freeze, replace or add parameters of the network in place. The modules named in `base.new` must stay trainable."""
 
     @abstractmethod
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a Hugging Face or PEFT folder."""
 
 
-def freeze_all(network: Any, *, head: tuple[str, ...]) -> None:
-    """Freeze every parameter but the head's."""
-    network.requires_grad_(False)
-    for name in head:
-        network.get_submodule(name).requires_grad_(True)
+def freeze_all(base: "BaseNetwork") -> None:
+    """Freeze every parameter but those of new modules, the head's."""
+    base.network.requires_grad_(False)
+    for name in base.new:
+        base.network.get_submodule(name).requires_grad_(True)

@@ -9,7 +9,8 @@ from finewright.methods.base import Method, Span, freeze_all
 from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
 
 
 class Freeze(Method):
@@ -30,21 +31,18 @@ class Freeze(Method):
     )
     embeddings: bool = option(False, "train the embeddings too")
 
-    def prepare(
-        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
-    ) -> "PreparedModel":
+    def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Train the top layers and everything above them."""
-        from finewright.models.prepared import PreparedModel
-
+        network, architecture = base.network, base.architecture
         layers = network.get_submodule(architecture.layers)
         num_top, notes = self._num_top(network, architecture=architecture)
-        freeze_all(network, head=head)
+        freeze_all(base)
         above = [network.get_submodule(name) for name in (architecture.final_norm, architecture.pooler) if name]
         for module in [*list(layers)[len(layers) - num_top :], *above]:
             module.requires_grad_(True)
         if self.embeddings:
             _train_embeddings(network, architecture=architecture)
-        return PreparedModel(network=network, trainable_module=network, architecture=architecture, notes=notes)
+        return base.as_prepared(notes=notes)
 
     def _num_top(self, network: Any, *, architecture: Architecture) -> tuple[int, list[str]]:
         layers = network.get_submodule(architecture.layers)

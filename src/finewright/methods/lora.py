@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from finewright.core.config import option
 from finewright.methods.base import Method, Span, freeze_all
 from finewright.models.adapters.lora import InitialFactors, LoraOptions
-from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
 
 
 class LoRA(Method, LoraOptions):
@@ -19,7 +19,7 @@ class LoRA(Method, LoraOptions):
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     mergeable: ClassVar[bool] = True
     preference: ClassVar[int] = 10
-    preference_reason: ClassVar[str] = "near full fine-tuning's accuracy with a small part of its memory and a small file"
+    preference_reason: ClassVar[str] = "near full fine-tuning's quality with a small part of its memory and a small file"
     learning_rate: ClassVar[float] = 1e-3
     learning_rate_width: ClassVar[int | None] = 768
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 1e-2)
@@ -31,28 +31,16 @@ class LoRA(Method, LoraOptions):
 
     init_weights: InitialFactors = option("default", "initial values of the update")
 
-    def prepare(
-        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
-    ) -> "PreparedModel":
+    def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Put PEFT's layers on the target modules."""
         from finewright.models.adapters import lora
-        from finewright.models.prepared import PreparedModel
 
-        freeze_all(network, head=head)
-        base = (origin.name, origin.revision)
-        trainable_module = lora.wrap_lora(
-            network, options=self, architecture=architecture, head=head, base=base, start=self.init_weights
-        )
+        freeze_all(base)
+        trainable_module = lora.wrap_lora(base, options=self, start=self.init_weights)
         start = {}
         if self.init_weights in ("pissa", "olora"):  # these subtract the initial update from the frozen weights
             start = {name: tensor.clone() for name, tensor in lora.adapter_factors(trainable_module)}
-        return PreparedModel(
-            network=network,
-            trainable_module=trainable_module,
-            architecture=architecture,
-            start=start,
-            exact_reload=not start,
-        )
+        return base.as_prepared(trainable_module, start=start, exact_reload=not start)
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""

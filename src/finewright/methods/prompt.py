@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from finewright.core.config import option
 from finewright.core.errors import UserError
 from finewright.methods.base import Method, Span, freeze_all
-from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
     import torch
 
-    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
 
 
 _CARD_NOTE = (
@@ -39,47 +39,45 @@ class PromptTuning(Method):
     init_weights: Literal["vocabulary", "text", "random"] = option("vocabulary", "initial values of the prompt")
     text: str = option("", "with init_weights=text: the words it starts from, repeated or cut to length")
 
-    def prepare(
-        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
-    ) -> "PreparedModel":
+    def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Keep the vectors in PEFT's prompt encoder; `models.forward` puts them before the texts."""
         import torch
         from peft import PromptTuningConfig, PromptTuningInit
 
         from finewright.models.adapters.peft import wrap_adapter
-        from finewright.models.prepared import PreparedModel
 
+        network, origin = base.network, base.origin
         config = PromptTuningConfig(
-            task_type="SEQ_CLS",
+            task_type=base.head_spec.peft_task_type,
             num_virtual_tokens=self.num_virtual_tokens,
             prompt_tuning_init=PromptTuningInit.RANDOM,
             base_model_name_or_path=origin.name,
             revision=origin.revision or None,
-            modules_to_save=list(head),
+            modules_to_save=list(base.new),
             # given here: PEFT looks for names that not every config has (DistilBERT's `dim`)
             token_dim=network.get_input_embeddings().weight.shape[1],
             num_layers=network.config.num_hidden_layers,
             num_attention_heads=network.config.num_attention_heads,
         )
-        freeze_all(network, head=head)
+        freeze_all(base)
         trainable_module = wrap_adapter(network, config)
         prompt = trainable_module.prompt_encoder["default"].embedding.weight
         with torch.no_grad():
-            prompt.copy_(self._initial_values(network, origin=origin, like=prompt))
-        return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture, prompt=prompt)
+            prompt.copy_(self._initial_values(base, like=prompt))
+        return base.as_prepared(trainable_module, prompt=prompt)
 
-    def _initial_values(self, network: Any, *, origin: "BaseModelRef", like: "torch.Tensor") -> "torch.Tensor":
+    def _initial_values(self, base: "BaseNetwork", *, like: "torch.Tensor") -> "torch.Tensor":
         """Initial values of the prompt, shape (num_virtual_tokens, hidden_size)."""
         import torch
 
-        embeddings = network.get_input_embeddings().weight.detach().to(like.dtype)
+        embeddings = base.network.get_input_embeddings().weight.detach().to(like.dtype)
         if self.init_weights == "random":
             scale = 0.02 if embeddings.is_meta else float(embeddings.std())
             return torch.randn_like(like) * scale
         if self.init_weights == "vocabulary":
             rows = torch.randperm(len(embeddings))[torch.arange(self.num_virtual_tokens) % len(embeddings)]
             return embeddings[rows.to(embeddings.device)]
-        ids = origin.tokenizer(self.text)["input_ids"]
+        ids = base.origin.tokenizer(self.text)["input_ids"]
         if not self.text or not ids:
             raise UserError(
                 "init_weights=text needs words to start from", where="method.text", fix="--set 'method.text=Which team answers?'"

@@ -1,16 +1,16 @@
 """Low-rank updates beside frozen weights that are stored in four bits."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from finewright.core.config import option
 from finewright.core.errors import UserError
 from finewright.methods.base import Method, freeze_all
 from finewright.models.adapters.lora import LoraOptions
-from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
     from finewright.models.quantization import FourBit
 
 
@@ -41,20 +41,15 @@ class QLoRA(Method, LoraOptions):
 
         return FourBit(self.quant_type, self.double_quant)
 
-    def prepare(
-        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
-    ) -> "PreparedModel":
+    def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Put PEFT's layers on the quantized target modules."""
         from finewright.models.adapters import lora
-        from finewright.models.prepared import PreparedModel
 
         if self.dora:
             what = "DoRA needs the norm of every frozen matrix at every step, and would dequantize it each time"
             raise UserError(what, where="method.dora", fix="leave it off, or use lora")
-        freeze_all(network, head=head)
-        base = (origin.name, origin.revision)
-        trainable_module = lora.wrap_lora(network, options=self, architecture=architecture, head=head, base=base, start="default")
-        return PreparedModel(network=network, trainable_module=trainable_module, architecture=architecture)
+        freeze_all(base)
+        return base.as_prepared(lora.wrap_lora(base, options=self, start="default"))
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a PEFT adapter folder, the config with the label names, and how the base was quantized."""

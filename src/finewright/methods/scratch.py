@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.methods.base import Method, Span
-from finewright.models.architectures.base import Architecture
 
 if TYPE_CHECKING:
-    from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
 
 
 class Scratch(Method):
@@ -19,14 +19,10 @@ class Scratch(Method):
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-5, 5e-3)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"training.weight_decay": (0.0, 0.01, 0.1)}
 
-    def prepare(
-        self, network: Any, *, architecture: Architecture, head: tuple[str, ...], origin: "BaseModelRef"
-    ) -> "PreparedModel":
+    def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Make every parameter trainable."""
-        from finewright.models.prepared import PreparedModel
-
-        network.requires_grad_(True)
-        return PreparedModel(network=network, trainable_module=network, architecture=architecture)
+        base.network.requires_grad_(True)
+        return base.as_prepared()
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a Hugging Face folder."""

@@ -10,7 +10,6 @@ from finewright.data.layout import PackedLayout
 from finewright.models import meta
 from finewright.models.architectures.base import Architecture
 from finewright.models.forward import compute_logits
-from finewright.models.prepared import PreparedModel, Runtime
 
 PROBE_ROWS, PROBE_TOKENS = 32, 64
 """Number and length of the texts a fresh head is scaled on."""
@@ -23,32 +22,34 @@ def scale_head_on_texts(base: meta.BaseNetwork, texts: Sequence[str], *, bfloat1
     """
     probe = packing.encode_texts(base.origin.tokenizer, texts[:PROBE_ROWS], limit=PROBE_TOKENS)
     batch = packing.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
-    factor = scale_head(base.network, architecture=base.architecture, ids_T=batch.ids, layout=batch.layout, bfloat16=bfloat16)
-    near = f"near ln({len(base.network.config.id2label)})"
-    return [f"head: random start scaled by {factor:.3f}, so that the first loss is {near}"] if factor < 1 else []
+    factor = scale_head(base, ids_T=batch.ids, layout=batch.layout, bfloat16=bfloat16)
+    known = base.head_spec.first_loss
+    near = "its first outputs are small" if known is None else f"the first loss is near {known:.3f}, that of guessing"
+    return [f"head: random start scaled by {factor:.3f}, so that {near}"] if factor < 1 else []
 
 
 HEAD_SPREAD = 0.3
-"""Largest standard deviation over classes of a fresh head's scores; adds at most about 0.05 nats to ln(classes)."""
+"""Largest standard deviation over classes of a fresh head's scores; adds at most about 0.05 nats to ln(classes).
+
+Of a head with one output: the largest size of that output."""
 
 
-def scale_head(
-    network: Any, *, architecture: Architecture, ids_T: torch.Tensor, layout: PackedLayout, bfloat16: bool = False
-) -> float:
-    """Scale a fresh head down until the scores of these texts spread by at most HEAD_SPREAD; return the factor.
+def scale_head(base: meta.BaseNetwork, *, ids_T: torch.Tensor, layout: PackedLayout, bfloat16: bool = False) -> float:
+    """Scale a fresh head down until its outputs for these texts spread by at most HEAD_SPREAD; return the factor.
 
     A usual random head assumes states of length about 1. GPT-2's last states are over 100 long: the first loss would be far
     above ln(classes). A head of zeros starts at ln(classes) too, but then Adam makes full-size steps in the body along the one
     direction such a head has, which ruins it (measured: trec6, one epoch, 38 % accuracy against 92 %).
     `bfloat16`: four-bit matrices compute in it, so everything else must too.
     """
-    prepared_model = PreparedModel(
-        network=network.eval(), trainable_module=network, architecture=architecture, runtime=Runtime(bfloat16=bfloat16)
-    )
+    base.network.eval()
+    prepared_model = base.as_prepared()
+    prepared_model.runtime.bfloat16 = bfloat16
     with torch.no_grad():
-        spread = float(compute_logits(prepared_model, ids_T, layout).std(dim=1).max())
+        outputs = compute_logits(prepared_model, ids_T, layout)
+        spread = float((outputs.std(dim=1) if outputs.shape[1] > 1 else outputs.abs()).max())
         factor = min(1.0, HEAD_SPREAD / max(spread, 1e-9))
-        for parameter in _last_linear(network, architecture).parameters():
+        for parameter in _last_linear(base.network, base.architecture).parameters():
             parameter.mul_(factor)
     return factor
 

@@ -1,7 +1,8 @@
-"""Load a model and its tokenizer: a base with a head for the labels, or what a run saved."""
+"""Load a model and its tokenizer: a base with a task's head, or what a run saved."""
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,11 @@ import torch
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
 from finewright.models import acceleration, architectures, hub, provenance, quantization, size
 from finewright.models.architectures.base import Architecture
+from finewright.models.head_spec import HeadSpec, Reads
 from finewright.models.meta import (
     BaseNetwork,
     build_random_network,
+    check_has_head,
     check_not_hollow,
     count_parameters,
     first_line,
@@ -22,7 +25,7 @@ from finewright.models.meta import (
     quiet_libraries,
     use_packed_attention,
 )
-from finewright.models.prepared import BaseModelRef, PreparedModel, use_bfloat16
+from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime, use_bfloat16
 from finewright.models.quantization import FourBit
 
 _NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
@@ -32,26 +35,28 @@ _NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
 def load_model(
     source: hub.ModelSource,
     *,
-    labels: Sequence[str],
+    head_spec: HeadSpec,
     random: bool = False,
     seed: int = 0,
     four_bit: FourBit | None = None,
     bfloat16: bool = False,
     device: str = "cpu",
 ) -> BaseNetwork:
-    """Load the network of `source` with a head for `labels`; `random`: the same architecture with random weights.
+    """Load the network of `source` with the head of a task; `random`: the same architecture with random weights.
 
     `four_bit`: quantize the matrices of the layers while they are read, on `device`, for products in bfloat16 or float32.
     """
     with quiet_libraries():
-        config = load_config(source, labels=labels)
+        config = load_config(source, head_spec=head_spec)
         architecture = architectures.architecture_of(config)
         torch.manual_seed(seed)
-        network, missing = (
-            build_random_network(config)
-            if random
-            else _load_pretrained(source, config, _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device))
-        )
+        missing: list[str] = []
+        if random:
+            network = build_random_network(config, auto_model=head_spec.auto_model)
+        else:
+            quantizing = _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device)
+            network, missing = _load_pretrained(source, config, quantizing, auto_model=head_spec.auto_model)
+        check_has_head(network, architecture, head_spec)
         tokenizer = load_tokenizer(source.path, network)
     notes = []
     if config.pad_token_id is None:
@@ -64,29 +69,30 @@ def load_model(
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
-    reuses_head = not random and not _touches(missing, architecture.head) and _has_labels(source, labels)
+    reuses_head = not random and not _touches(missing, architecture.head) and _has_labels(source, config)
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
     if reuses_head:
         notes.append("head: the checkpoint's own head has these labels and is used")
     origin = BaseModelRef(name=source.name, revision=source.revision, tokenizer=tokenizer)
     total, loaded = count_parameters(network), size.held_bytes(network)
-    return BaseNetwork(
-        network, architecture, origin, new=new, reuses_head=reuses_head, total_parameters=total, loaded_bytes=loaded, notes=notes
-    )
+    sizes = {"total_parameters": total, "loaded_bytes": loaded}
+    return BaseNetwork(network, architecture, origin, head_spec, new=new, reuses_head=reuses_head, notes=notes, **sizes)
 
 
-def reload_model(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[PreparedModel, Any]:
+def reload_model(
+    folder: Path, *, auto_model: str, reads: Reads = "pooled", bfloat16: bool, device: str = "cpu"
+) -> tuple[PreparedModel, Any]:
     """Load what a run saved, ready to predict: the network (an adapter on its base) and the tokenizer.
 
-    `device`: where the network will run; a four-bit base is quantized there.
+    `auto_model`, `reads`: as in `HeadSpec`. `device`: where the network will run; a four-bit base is quantized there.
     """
     if not (folder / "config.json").is_file():
         raise UserError("no saved model here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
     with quiet_libraries():
         if (folder / "adapter_config.json").exists():
-            prepared_model = _load_adapter(folder, bfloat16=bfloat16, device=device)
+            prepared_model = _load_adapter(folder, auto_model=auto_model, bfloat16=bfloat16, device=device)
         else:
-            network, info = _from_pretrained(folder, load_saved_config(folder))
+            network, info = _from_pretrained(folder, load_saved_config(folder), auto_model=auto_model)
             unmatched = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
             _check_all_matched(folder, unmatched)
             network.requires_grad_(False)
@@ -94,6 +100,7 @@ def reload_model(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[
                 network=network, trainable_module=network, architecture=architectures.architecture_of(network.config)
             )
         tokenizer = load_tokenizer(folder, prepared_model.network)
+    prepared_model.runtime = Runtime(reads=reads)
     use_packed_attention(prepared_model.network, prepared_model.architecture)
     if bfloat16:
         use_bfloat16(prepared_model)
@@ -103,13 +110,15 @@ def reload_model(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[
     return prepared_model, tokenizer
 
 
-def load_merged(folder: Path, *, dequantised: bool) -> tuple[Any, Any]:
+def load_merged(folder: Path, *, auto_model: str, dequantised: bool) -> tuple[Any, Any]:
     """Load a saved adapter merged into its base in full precision, and the tokenizer.
 
-    `dequantised`: the base has the values of the four-bit weights that the adapter was trained on, not the published ones.
+    `auto_model`: as in `HeadSpec`. `dequantised`: the base has the values of the four-bit weights that the adapter was trained
+    on, not the published ones.
     """
     with quiet_libraries():
-        prepared_model = _load_adapter(folder, bfloat16=False, device="cpu", base="dequantised" if dequantised else "published")
+        base = "dequantised" if dequantised else "published"
+        prepared_model = _load_adapter(folder, auto_model=auto_model, bfloat16=False, device="cpu", base=base)
         return prepared_model.trainable_module.merge_and_unload(), load_tokenizer(folder, prepared_model.network)
 
 
@@ -128,9 +137,11 @@ def _quantization_options(architecture: Architecture, four_bit: FourBit | None, 
     return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
 
 
-def _load_pretrained(source: hub.ModelSource, config: Any, quantizing: dict[str, Any]) -> tuple[Any, list[str]]:
+def _load_pretrained(
+    source: hub.ModelSource, config: Any, quantizing: dict[str, Any], *, auto_model: str
+) -> tuple[Any, list[str]]:
     """Return the network and the names of tensors that the checkpoint did not set."""
-    network, info = _from_pretrained(source.path, config, quantizing)
+    network, info = _from_pretrained(source.path, config, quantizing, auto_model=auto_model)
     architecture = architectures.architecture_of(config)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     for unset, fault in ((info["missing_keys"], "lacks"), (mismatched, "has other shapes for")):
@@ -145,12 +156,14 @@ def _load_pretrained(source: hub.ModelSource, config: Any, quantizing: dict[str,
     return network, sorted({*info["missing_keys"], *mismatched})
 
 
-def _from_pretrained(folder: Path, config: Any, quantizing: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-    from transformers import AutoModelForSequenceClassification
+def _from_pretrained(
+    folder: Path, config: Any, quantizing: dict[str, Any] | None = None, *, auto_model: str
+) -> tuple[Any, dict[str, Any]]:
+    import transformers
 
-    check_not_hollow(config, folder)
+    check_not_hollow(config, folder, auto_model=auto_model)
     try:
-        network, info = AutoModelForSequenceClassification.from_pretrained(
+        network, info = getattr(transformers, auto_model).from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -180,7 +193,12 @@ def _copy_mapped_weights(network: Any) -> None:
 
 
 def _load_adapter(
-    folder: Path, *, bfloat16: bool, device: str, base: Literal["as trained", "published", "dequantised"] = "as trained"
+    folder: Path,
+    *,
+    auto_model: str,
+    bfloat16: bool,
+    device: str,
+    base: Literal["as trained", "published", "dequantised"] = "as trained",
 ) -> PreparedModel:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
@@ -197,9 +215,10 @@ def _load_adapter(
     config = load_saved_config(folder)
     architecture = architectures.architecture_of(config)
     quantizing = _quantization_options(architecture, quantization.read_quantization(folder), bfloat16=bfloat16, device=device)
-    network = _from_pretrained(source.path, config, quantizing if base == "as trained" else {})[0].requires_grad_(False)
+    from_base = partial(_from_pretrained, source.path, config, auto_model=auto_model)
+    network = from_base(quantizing if base == "as trained" else {})[0].requires_grad_(False)
     if base == "dequantised":
-        quantization.dequantise(_from_pretrained(source.path, config, quantizing)[0], into=network)
+        quantization.dequantise(from_base(quantizing)[0], into=network)
     network.name_or_path = source.name
     try:
         # Trainable weights are not rounded to bfloat16; a prompt lies outside the layers, and PEFT refuses it as trainable.
@@ -245,9 +264,10 @@ def _pad_id(tokenizer: Any) -> int:
     return next(token_id for token_id in ids if token_id is not None)
 
 
-def _has_labels(source: hub.ModelSource, labels: Sequence[str]) -> bool:
+def _has_labels(source: hub.ModelSource, config: Any) -> bool:
+    """Whether the checkpoint's head has the outputs of `config`, under the same names in the same order."""
     names = load_saved_config(source.path).id2label or {}
-    return [names.get(index) for index in range(len(names))] == list(labels)
+    return [names.get(index) for index in range(len(names))] == [config.id2label[index] for index in range(config.num_labels)]
 
 
 def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:

@@ -16,7 +16,8 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.models import architectures, hub, quantization
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
-from finewright.models.prepared import BaseModelRef
+from finewright.models.head_spec import HeadSpec
+from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime
 from finewright.models.quantization import FourBit
 
 MAX_LAYERS, MAX_PARAMETERS = 512, 20 * 10**12
@@ -30,9 +31,9 @@ MIN_TOKENS = 16
 
 @dataclass(frozen=True)
 class BaseNetwork:
-    """A pre-trained or random network with a classification head, before a method changes it.
+    """A pre-trained or random network with a task's head, before a method changes it.
 
-    `new`: head modules that the checkpoint lacks. `reuses_head`: the checkpoint's own head has these labels.
+    `new`: modules that the checkpoint lacks, the head first. `reuses_head`: the checkpoint's own head has these labels.
     `total_parameters`: counted before quantization, with the head. `loaded_bytes`: size of all tensors as they are read, before
     a method rounds or adds any.
     """
@@ -40,26 +41,52 @@ class BaseNetwork:
     network: Any
     architecture: Architecture
     origin: BaseModelRef
+    head_spec: HeadSpec
     new: tuple[str, ...]
     reuses_head: bool
     total_parameters: int
     loaded_bytes: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def as_prepared(
+        self,
+        trainable_module: Any = None,
+        *,
+        prompt: torch.Tensor | None = None,
+        notes: Sequence[str] = (),
+        start: dict[str, torch.Tensor] | None = None,
+        exact_reload: bool = True,
+    ) -> PreparedModel:
+        """Return the network as a method has changed it, run as its head wants. `trainable_module`: the network if None.
+
+        The other arguments are the fields of `PreparedModel`.
+        """
+        return PreparedModel(
+            network=self.network,
+            trainable_module=self.network if trainable_module is None else trainable_module,
+            architecture=self.architecture,
+            prompt=prompt,
+            notes=list(notes),
+            start=start or {},
+            exact_reload=exact_reload,
+            runtime=Runtime(reads=self.head_spec.reads),
+        )
+
 
 def meta_model(
     source: hub.ModelSource,
     *,
-    labels: Sequence[str],
+    head_spec: HeadSpec,
     four_bit: FourBit | None = None,
     bfloat16: bool = False,
     tokenizer: bool = True,
 ) -> BaseNetwork:
     """Build the network on the meta device, from its config alone, with a fresh head."""
     with quiet_libraries(), torch.device("meta"):
-        config = load_config(source, labels=labels)
+        config = load_config(source, head_spec=head_spec)
         architecture = architectures.architecture_of(config)
-        network, _ = build_random_network(config)
+        network = build_random_network(config, auto_model=head_spec.auto_model)
+    check_has_head(network, architecture, head_spec)
     network.config.use_cache = False
     use_packed_attention(network, architecture)
     total = count_parameters(network)
@@ -74,7 +101,8 @@ def meta_model(
     pooled = architecture.pooler and not has_pooler(source.path)
     new = (*architecture.head, *((architecture.pooler,) if pooled else ()))
     loaded = sum(tensor.numel() * tensor.element_size() for tensor in [*network.parameters(), *network.buffers()])
-    return BaseNetwork(network, architecture, origin, new=new, reuses_head=False, total_parameters=total, loaded_bytes=loaded)
+    sizes = {"total_parameters": total, "loaded_bytes": loaded}
+    return BaseNetwork(network, architecture, origin, head_spec, new=new, reuses_head=False, **sizes)
 
 
 def count_parameters(network: Any) -> int:
@@ -96,13 +124,13 @@ def _check_plausible(config: Any, *, where: str) -> None:
         raise UserError(f"{heads} attention heads cannot share {key_heads} key heads", where=where, fix="another model folder")
 
 
-def check_not_hollow(config: Any, folder: Path) -> None:
+def check_not_hollow(config: Any, folder: Path, *, auto_model: str) -> None:
     """Raise `UserError` if a config claims many more parameters than its weight files hold, before memory is allocated.
 
     No format stores a parameter in less than half a byte.
     """
     with quiet_libraries(), torch.device("meta"):
-        claimed = count_parameters(build_random_network(config)[0])
+        claimed = count_parameters(build_random_network(config, auto_model=auto_model))
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if claimed > 2 * stored + MAX_UNSTORED_PARAMETERS:
         what = f"the config claims {claimed:,} parameters, the weights beside it are {stored:,} bytes"
@@ -121,13 +149,20 @@ def has_pooler(folder: Path) -> bool:
     return not names or any("pooler." in name for name in names)
 
 
-def load_config(source: hub.ModelSource, *, labels: Sequence[str]) -> Any:
+def load_config(source: hub.ModelSource, *, head_spec: HeadSpec) -> Any:
+    """Return the transformers config of a base model, with the outputs of this head."""
     config = load_saved_config(source.path)
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
+    head_spec.write_to(config)
     return config
+
+
+def check_has_head(network: Any, architecture: Architecture, head_spec: HeadSpec) -> None:
+    """Raise `UserError` if the architecture's modules of a head are not those of this network."""
+    modules = {name for name, _ in network.named_modules()}
+    absent = [name for name in architecture.head if name not in modules]
+    if absent:
+        what = f"{architecture.model_type} has no known head for {head_spec.auto_model}: its network lacks {', '.join(absent)}"
+        raise UserError(what, where="task", fix="another model, or another task")
 
 
 def load_saved_config(folder: Path) -> Any:
@@ -157,11 +192,12 @@ def _check_num_layers(written: dict[str, Any], *, where: str) -> None:
             raise UserError(what, where=where, fix="another model folder")
 
 
-def build_random_network(config: Any) -> tuple[Any, list[str]]:
-    from transformers import AutoModelForSequenceClassification
+def build_random_network(config: Any, *, auto_model: str) -> Any:
+    """Return a network of a transformers class with random weights in float32."""
+    import transformers
 
     try:
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), []
+        return getattr(transformers, auto_model).from_config(config, dtype=torch.float32)
     except Exception as error:
         raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
 

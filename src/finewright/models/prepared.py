@@ -1,13 +1,14 @@
-"""A classification network as a fine-tuning method prepared it, and how it is run."""
+"""A network as a fine-tuning method prepared it, and how it is run."""
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from finewright.models.adapters.peft import dense_state
 from finewright.models.architectures.base import Architecture
+from finewright.models.head_spec import Reads
 from finewright.models.last_layer import PooledLastLayer
 
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
@@ -34,7 +35,7 @@ class Runtime:
     `gradient_checkpointing`: layers save only their input and compute the rest again in the backward pass.
     """
 
-    reads: Literal["pooled", "every-token"] = "pooled"
+    reads: Reads = "pooled"
     bfloat16: bool = False
     pooled_last_layer: PooledLastLayer | None = None
     num_frozen_layers: int = 0
@@ -46,7 +47,7 @@ class Runtime:
 class PreparedModel:
     """What a method makes of a network.
 
-    `network`: the transformers classification model; every forward pass goes through it.
+    `network`: the transformers model; every forward pass goes through it.
     `trainable_module`: the outermost module, which holds everything that is trained: the network, or PEFT's wrapper around it.
     `prompt`: a soft prompt before every text, shape (num_tokens, hidden_size), or None.
     `notes`: decisions of the method, for the user.

@@ -14,7 +14,6 @@ from finewright.methods.base import Method
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
-LONGEST_TEXT = 512
 MOST_LR_FACTOR = 2.0
 """Most times its default that a method's learning rate may be in a narrow network; more was measured for `mini` alone."""
 LEAST_ROOM = 8
@@ -59,17 +58,18 @@ def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: 
     return choices.note("training.num_threads", *min(limits, key=lambda limit: limit[0]))
 
 
-def default_max_length(settings: RunConfig, *, longest: int, prompt_tokens: int, choices: Decisions) -> int:
-    """Return the most tokens of a text, special tokens included. `longest`: positions the model has."""
+def default_max_length(settings: RunConfig, *, usual: int, longest: int, prompt_tokens: int, choices: Decisions) -> int:
+    """Return the most tokens of a text, special tokens included.
+
+    `usual`: the task's default. `longest`: positions the model has, of which a prompt takes `prompt_tokens`.
+    """
     room = longest - prompt_tokens
     if room < LEAST_ROOM:
         what = f"a prompt of {prompt_tokens} tokens leaves room for {room} tokens of text, the model has {longest} positions"
         raise UserError(what, where="method.num_virtual_tokens", fix=f"at most {longest - LEAST_ROOM}")
     if settings.data.max_length is None:
         reason = f"the model has {longest} positions" + (f", {prompt_tokens} for the prompt" if prompt_tokens else "")
-        return choices.note(
-            "data.max_length", min(LONGEST_TEXT, room), reason if room < LONGEST_TEXT else "long enough for most texts"
-        )
+        return choices.note("data.max_length", min(usual, room), reason if room < usual else "long enough for most texts")
     if settings.data.max_length > room:
         return choices.note("data.max_length", room, f"{settings.data.max_length} was asked for, the model has room for {room}")
     return settings.data.max_length

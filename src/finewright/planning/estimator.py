@@ -100,7 +100,7 @@ NOTHING = TraceResult({REST: 0}, Work(), 0)
 def prepare_on_meta(base: BaseNetwork, method: Method, *, bfloat16: bool) -> PreparedModel:
     """Return the network as the method prepares it, on the meta device: all shapes, no memory."""
     with torch.device("meta"):
-        prepared_model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+        prepared_model = method.prepare(base)
     if bfloat16:
         prepared.use_bfloat16(prepared_model)
     return prepared_model

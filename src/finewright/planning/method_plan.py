@@ -68,11 +68,21 @@ def plan_on_meta(
     """
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
     shape = meta.meta_model(
-        context.source, labels=context.task.labels, four_bit=method.quantization(), bfloat16=bfloat16, tokenizer=tokenizer
+        context.source,
+        head_spec=context.task.head_spec,
+        four_bit=method.quantization(),
+        bfloat16=bfloat16,
+        tokenizer=tokenizer,
     )
     prepared_model = estimator.prepare_on_meta(shape, method, bfloat16=bfloat16)
     longest = base.max_text_length(shape.network.config, shape.architecture)
-    limit = defaults.default_max_length(settings, longest=longest, prompt_tokens=prepared_model.prompt_tokens, choices=decisions)
+    limit = defaults.default_max_length(
+        settings,
+        usual=context.task.default_max_length,
+        longest=longest,
+        prompt_tokens=prepared_model.prompt_tokens,
+        choices=decisions,
+    )
     training_plan = plan.plan_training(
         prepared_model,
         method=method,
@@ -137,7 +147,7 @@ def plan_from_source(
     machine, findings = hardware.detect(), list[Finding]()
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
     dataset = datasets.read(data, options=settings.data)
-    task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=settings)
+    task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
     source = hub.resolve_model(settings.model, weights=False)
     found = plan_method(
         source,
@@ -149,7 +159,7 @@ def plan_from_source(
         report=findings.extend,
         known=datasets.ids(source.name),
     )
-    return found, findings + checks.check_dataset(dataset)
+    return found, findings + task.check_dataset(dataset)
 
 
 def select_method(candidates: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:

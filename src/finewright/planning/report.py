@@ -23,6 +23,7 @@ from finewright.planning.advice import advise
 from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
+from finewright.tasks.base import Task
 
 ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
 CHARACTERS_PER_TOKEN = 4
@@ -85,8 +86,8 @@ def plan_methods(
         notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
     model = _resolve_model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
-    labels, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
-    context = PlanningContext(settings, machine, model, tasks.get_task(tasks.DEFAULT)(labels), budget)
+    task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
+    context = PlanningContext(settings, machine, model, task, budget)
 
     def plan_one(method: Method, settings: RunConfig) -> TrainingPlan:
         return plan_lengths(method, replace(context, settings=settings), texts)
@@ -129,17 +130,19 @@ def _resolve_model(name: str, *, with_tokenizer: bool, progress: hub.Progress | 
 
 def _read_lengths(
     source: Source | None, *, model: hub.ModelSource, settings: RunConfig, num_labels: int, notes: list[str]
-) -> tuple[tuple[str, ...], SplitLengths]:
-    """Return the labels of the data and the tokens of its texts; without data, assumed ones."""
-    limit = settings.data.max_length or defaults.LONGEST_TEXT
+) -> tuple[Task, SplitLengths]:
+    """Return the task and the tokens of the data's texts; without data, assumed ones."""
+    kind = tasks.get_task(settings.task)
+    limit = settings.data.max_length or kind.default_max_length
     if source is None:
         length = settings.data.max_length or ASSUMED_TOKENS
         notes.append(
             f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a method reads, are assumed"
         )
         held_out = [length] * (ASSUMED_ROWS // 10)
-        return tuple(f"label {number}" for number in range(num_labels)), SplitLengths([length] * ASSUMED_ROWS, held_out, held_out)
+        return kind.assumed(num_labels=num_labels), SplitLengths([length] * ASSUMED_ROWS, held_out, held_out)
     dataset = read_dataset(source, options=settings.data)
+    task = kind.for_dataset(dataset, config=settings)
     splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
     tokenizer = meta.load_tokenizer_if_any(model.path)
     if tokenizer is None:
@@ -149,8 +152,8 @@ def _read_lengths(
         encoded = [packing.encode_texts(tokenizer, split, limit=limit, keep=True) for split in splits]
         if note := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
             notes.append(f"token ids cached on disk: {note}")
-        return dataset.labels, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
-    return dataset.labels, SplitLengths(*lengths)
+        return task, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
+    return task, SplitLengths(*lengths)
 
 
 def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:

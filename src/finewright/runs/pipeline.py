@@ -9,7 +9,6 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import Interrupted, StopRequest
-from finewright.data import checks
 from finewright.data.dataset import DatasetCache, Source
 from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
@@ -115,8 +114,8 @@ def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shar
     with context.stage("read"):
         dataset = shared.read(data[0], options=context.settings.data, test=data[1])
         context.notify_all(dataset.notes, code="data")
-        task = tasks.get_task(tasks.DEFAULT).for_dataset(dataset, config=context.settings)
-        context.report(checks.check_dataset(dataset))
+        task = tasks.get_task(context.settings.task).for_dataset(dataset, config=context.settings)
+        context.report(task.check_dataset(dataset))
     with context.stage("plan"):
         selected = stages.select_method(context, dataset, task, cache=shared)
     with context.stage("load"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finewright import methods
+from finewright import methods, tasks
 from finewright.core import config
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
@@ -60,7 +60,8 @@ class RunRequest:
 
 
 def make_request(source: object, *, test: object, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
-    """Return a request with absolute paths, so that its files are found from any folder."""
+    """Return a request with absolute paths, so that its files are found from any folder; an unknown task is refused."""
+    tasks.get_task(settings.task)
     return RunRequest(_locate(source), None if test is None else _locate(test), settings, tuple(candidates))
 
 

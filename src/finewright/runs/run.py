@@ -68,7 +68,8 @@ class Run:
     def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
         """Return metrics on the labelled rows of another file; raise `UserError` for labels that the model does not know."""
         rows, _ = dataset.read_rows(source, options=options or DataConfig())
-        dataset.check_known_labels(rows, self.predictor.labels)
+        if self.predictor.labels:
+            dataset.check_known_labels(rows, self.predictor.labels)
         found = self.predictor.evaluate(rows)
         return found.metrics() | {"worst_mistakes": found.worst_mistakes(rows)}
 

@@ -5,9 +5,9 @@ Unknown keys are ignored when a file is read. A file of a newer version is refus
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from finewright.core.errors import ExitCode, UserError
 
@@ -134,12 +134,18 @@ class ClassMetrics(Artifact):
 
 
 class SplitMetrics(Artifact):
-    """Metrics of a split. Other tasks than classification have keys of their own beside `loss`."""
+    """Metrics of a split. A task has keys of its own beside these."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     num_rows: int = Field(ge=1)
     loss: float
+    worst_mistakes: list[dict[str, Any]] = []
+
+
+class ClassificationMetrics(SplitMetrics):
+    """Metrics of a split with one label for each text."""
+
     accuracy: float = Field(ge=0, le=1)
     accuracy_ci95: tuple[float, float]
     macro_f1: float
@@ -147,7 +153,6 @@ class SplitMetrics(Artifact):
     calibration_error: float = 0.0
     per_class: dict[str, ClassMetrics] = {}
     confusion: list[list[int]] = []
-    worst_mistakes: list[dict[str, Any]] = []
 
     @property
     def is_better_than_majority(self) -> bool:
@@ -155,11 +160,22 @@ class SplitMetrics(Artifact):
         return self.accuracy_ci95[0] > self.majority_accuracy
 
 
+def _metrics_kind(value: Any) -> str:
+    """Return the tag of a split's metrics: a class has an accuracy, a number has none."""
+    names = value if isinstance(value, dict) else vars(value)
+    return "classification" if names.keys() & {"accuracy", "confusion", "per_class"} else "other"
+
+
+AnyMetrics = Annotated[
+    Annotated[ClassificationMetrics, Tag("classification")] | Annotated[SplitMetrics, Tag("other")], Discriminator(_metrics_kind)
+]
+
+
 class RunMetrics(Artifact):
     """Metrics by split; a split that is not there is None."""
 
-    test: SplitMetrics | None = None
-    validation: SplitMetrics | None = None
+    test: AnyMetrics | None = None
+    validation: AnyMetrics | None = None
 
 
 class RunResult(VersionedFile):

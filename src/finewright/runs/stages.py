@@ -31,7 +31,6 @@ from finewright.runs.folder import RunFolder
 from finewright.runs.request import Change, RunRequest
 from finewright.runs.schema import PlanFile, RunResult
 from finewright.runs.session import Session
-from finewright.tasks import metrics
 from finewright.tasks.base import Task
 from finewright.training import loop
 from finewright.training.loop import TrainingSchedule
@@ -128,7 +127,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
             method=planned.method.name(),
             model=source.name,
             rows={"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
-            num_labels=len(dataset.labels),
+            num_labels=len(task.labels),
             trainable_parameters=cost.trainable_parameters,
             total_parameters=planned.shape.total_parameters,
             peak_memory_bytes=cost.peak_memory_bytes,
@@ -179,7 +178,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     method, training_plan, bfloat16 = selected.method, selected.training_plan, context.precision == "bfloat16"
     base = loading.load_model(
         selected.source,
-        labels=selected.dataset.labels,
+        head_spec=selected.task.head_spec,
         random=method.weights == "random",
         seed=context.settings.seed,
         four_bit=method.quantization(),
@@ -192,7 +191,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         packed = method.quantization() is not None and bfloat16
         texts = [row.text for row in selected.dataset.train]
         context.notify_all(head_init.scale_head_on_texts(base, texts, bfloat16=packed), level="detail", code="model")
-    model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+    model = method.prepare(base)
     if bfloat16:
         prepared.use_bfloat16(model)
     training_plan.apply(model, device=context.machine.device)
@@ -201,7 +200,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         context.notify_all(acceleration.start_compiling(model), code="method")
     assert model.num_head() > 0, "every method trains the head"
     assert model.num_trainable() == training_plan.plan.trainable_parameters, "the plan counted the parameters of this network"
-    metrics.load_libraries()
+    selected.task.load_libraries()
     return PreparedRun(base, model, replace(training_plan.schedule, check_first_loss=not base.reuses_head))
 
 
@@ -265,7 +264,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
-        "labels": list(selected.dataset.labels),
+        "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,
         "precision": context.precision,
         "task": selected.task.name,

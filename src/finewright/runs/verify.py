@@ -35,8 +35,9 @@ def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -
     probes = list(texts)[:NUM_PROBES]
     ours = trained.score(probes)
     theirs = _in_new_process(trained, folder, probes)
-    difference = float(np.abs(ours - theirs).max())
-    bound = 0.0 if trained.prepared_model.exact_reload else TOLERANCE * max(1.0, float(np.abs(ours).max()))
+    found = trained.task.compare_outputs(ours, theirs)
+    difference = found.largest
+    bound = 0.0 if trained.prepared_model.exact_reload else TOLERANCE * max(1.0, found.scale)
     if trained.prepared_model.runtime.bfloat16 and not trained.prepared_model.exact_reload:
         bound *= 1000  # the conversion moves the frozen part, which bfloat16 then rounds again
     if not difference <= bound:
@@ -54,6 +55,7 @@ def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> 
         out = Path(place) / "scores.safetensors"
         request = {
             "folder": str(folder),
+            "task": trained.task.name,
             "texts": list(probes),
             "limit": trained.limit,
             "keep_end": trained.keep_end,
@@ -113,7 +115,7 @@ def verifying_with(process: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 def answer(request: dict[str, Any]) -> None:
     """Load the model of a request and write its scores."""
     torch.set_num_threads(request["threads"])
-    how = {name: request[name] for name in ("limit", "keep_end", "bfloat16", "device")}
+    how = {name: request[name] for name in ("task", "limit", "keep_end", "bfloat16", "device")}
     predictor = Predictor.load(Path(request["folder"]), **how)
     save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
 

@@ -4,11 +4,12 @@ import difflib
 import importlib
 import pkgutil
 
+from finewright.core.config import DEFAULT_TASK
 from finewright.core.errors import UserError
 from finewright.tasks.base import Task
 
-_HELPER_MODULES = ("base", "metrics")
-DEFAULT = "text-classification"
+_HELPER_MODULES = ("base", "label_checks", "metrics")
+DEFAULT = DEFAULT_TASK
 
 
 def task_names() -> list[str]:

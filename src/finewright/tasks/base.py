@@ -3,7 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from finewright.data import checks
+from finewright.data.checks import Finding
+from finewright.models.head_spec import HeadSpec, Reads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +24,24 @@ class Metric(NamedTuple):
 
     name: str
     higher_is_better: bool = True
+    is_share: bool = False
+    """Whether it lies between 0 and 1 and is shown in percent."""
+
+    def format(self, value: float) -> str:
+        """Return a value as a user reads it."""
+        return f"{value:.1%}" if self.is_share else f"{value:.4g}"
+
+
+class OutputDifference(NamedTuple):
+    """How two models' outputs for the same texts differ.
+
+    `largest`: difference of an output. `scale`: largest size of an output of the first model.
+    `num_changed`: texts with another prediction; None where predictions are not choices.
+    """
+
+    largest: float
+    scale: float
+    num_changed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +58,13 @@ class Task(ABC):
     auto_model: ClassVar[str]
     """The transformers class whose head the task trains."""
     peft_task_type: ClassVar[str]
-    reads: ClassVar[Literal["pooled", "every-token"]]
+    """PEFT's name for that head."""
+    problem_type: ClassVar[str | None] = None
+    """What a saved config says of the loss, in transformers' words; None for nothing."""
+    reads: ClassVar[Reads]
     """Which states the head reads. Only `pooled` allows the last layer to compute one token per text."""
+    pipeline_tag: ClassVar[str | None] = None
+    """The transformers pipeline that predicts with a saved model, if there is one; hubs sort by it."""
     columns: ClassVar[tuple[str, ...]]
     metric: ClassVar[Metric]
     logged_metrics: ClassVar[tuple[str, ...]]
@@ -61,6 +88,21 @@ class Task(ABC):
     @abstractmethod
     def assumed(cls, *, num_labels: int) -> Self:
         """Build a task for a plan without data."""
+
+    def check_dataset(self, dataset: "Dataset") -> list[Finding]:
+        """Return everything that is worth knowing before training, errors first: what is true of texts for any task."""
+        return checks.check_texts(dataset)
+
+    @property
+    def head_spec(self) -> HeadSpec:
+        """What loading, methods and forward passes must know of the task."""
+        return HeadSpec(
+            self.auto_model, self.peft_task_type, self.reads, self.labels, self.problem_type, self.expected_first_loss
+        )
+
+    def load_libraries(self) -> None:
+        """Import what measuring needs, so that importing it does not count as evaluation time."""
+        return None
 
     @abstractmethod
     def targets(self, examples: "Sequence[Example]") -> list[int]:
@@ -90,6 +132,16 @@ class Task(ABC):
     def predictions(self, texts: Sequence[str], outputs: "np.ndarray") -> list[dict[str, Any]]:
         """Return one JSON-ready prediction for each text."""
 
+    def compare_outputs(self, before: "np.ndarray", after: "np.ndarray") -> OutputDifference:
+        """Return how the outputs of a second model differ from those of a first one; both of the same shape."""
+        return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
+
+    def measure(self, examples: "Sequence[Example]", outputs: "np.ndarray") -> float:
+        """Return the value of the task's metric for the outputs of these labelled texts."""
+        evaluation = self.start_evaluation(self.targets(examples))
+        evaluation.update(range(len(examples)), outputs)
+        return float(evaluation.metrics()[self.metric.name])
+
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it."""
         sign = 1 if self.metric.higher_is_better else -1
@@ -113,4 +165,4 @@ class Evaluation(ABC):
 
     @abstractmethod
     def prediction_lines(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:
-        """Return a line of predictions.jsonl for every example."""
+        """Return a line of predictions.jsonl for every example, with its `text`, `label` and `where` among others."""

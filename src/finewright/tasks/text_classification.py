@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from finewright.core.config import RunConfig
+from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
-from finewright.tasks import metrics
-from finewright.tasks.base import Evaluation, Metric, Task
+from finewright.models.head_spec import Reads
+from finewright.tasks import label_checks, metrics
+from finewright.tasks.base import Evaluation, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -30,9 +32,11 @@ class TextClassification(Task):
     name: ClassVar[str] = "text-classification"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
-    reads: ClassVar[Literal["pooled", "every-token"]] = "pooled"
+    problem_type: ClassVar[str | None] = "single_label_classification"
+    reads: ClassVar[Reads] = "pooled"
+    pipeline_tag: ClassVar[str | None] = "text-classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
-    metric: ClassVar[Metric] = Metric("accuracy")
+    metric: ClassVar[Metric] = Metric("accuracy", is_share=True)
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
 
     class_weights: tuple[float, ...] | None = None
@@ -56,6 +60,10 @@ class TextClassification(Task):
         """Build a task with placeholder labels, for a plan without data."""
         return cls(tuple(f"label {number}" for number in range(num_labels)))
 
+    def check_dataset(self, dataset: Dataset) -> list[Finding]:
+        """Return what is worth knowing of texts and labels before training, errors first."""
+        return label_checks.check_labelled_texts(dataset)
+
     @property
     def expected_first_loss(self) -> float | None:
         """Loss of equal probabilities for all classes: ln(classes), in nats."""
@@ -64,6 +72,10 @@ class TextClassification(Task):
     @cached_property
     def _label_indices(self) -> dict[str, int]:
         return {label: index for index, label in enumerate(self.labels)}
+
+    def load_libraries(self) -> None:
+        """Import scikit-learn and SciPy."""
+        metrics.load_libraries()
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return the class index of each example's label."""
@@ -101,6 +113,12 @@ class TextClassification(Task):
             for text, probabilities_C, predicted in zip(texts, probabilities_NC, predicted_N, strict=True)
         ]
 
+    def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
+        """Return the largest difference of a score, and how many texts get another label."""
+        labels_before, labels_after = (probabilities(scores_NC).argmax(axis=1) for scores_NC in (before, after))
+        num_changed = int((labels_before != labels_after).sum())
+        return OutputDifference(float(np.abs(before - after).max()), float(np.abs(before).max()), num_changed)
+
 
 class ClassificationEvaluation(Evaluation):
     """Class scores of a labelled split and the metrics from them."""
@@ -108,14 +126,17 @@ class ClassificationEvaluation(Evaluation):
     def __init__(self, labels: tuple[str, ...], targets: Sequence[int]) -> None:
         self._labels, self._targets = labels, np.asarray(targets)
         self._scores_NC = np.zeros((len(self._targets), len(labels)), dtype=np.float32)
+        self._softmax_NC: np.ndarray | None = None  # of all scores; metrics, mistakes and lines share it
 
     def update(self, rows: Sequence[int], outputs: np.ndarray) -> None:
         """Add the scores of some rows, shape (rows, C)."""
-        self._scores_NC[list(rows)] = outputs
+        self._scores_NC[list(rows)], self._softmax_NC = outputs, None
 
     @property
     def _probabilities_NC(self) -> np.ndarray:
-        return probabilities(self._scores_NC)
+        if self._softmax_NC is None:
+            self._softmax_NC = probabilities(self._scores_NC)
+        return self._softmax_NC
 
     def metrics(self) -> dict[str, Any]:
         """Return the values of `classification_metrics`."""

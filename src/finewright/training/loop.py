@@ -137,7 +137,15 @@ def _look(
         progress.best = current
     progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
     progress.evaluated_step = progress.step
-    return EvaluationCompleted(step=current.step, epoch=current.epoch, metrics=metrics, best=improved)
+    name = task.metric.name
+    return EvaluationCompleted(
+        step=current.step,
+        epoch=current.epoch,
+        metrics=metrics,
+        best=improved,
+        metric=name,
+        shown=task.metric.format(metrics[name]),
+    )
 
 
 def _non_finite_error(

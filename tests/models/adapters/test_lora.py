@@ -7,7 +7,6 @@ import torch
 
 from finewright.core.errors import UserError
 from finewright.methods.base import freeze_all
-from finewright.models import architectures
 from finewright.models.adapters import lora
 from finewright.models.adapters.lora import LoraOptions
 from support import tiny
@@ -16,13 +15,9 @@ HIDDEN = 32
 
 
 def wrap(kind="gpt2", *, start="default", **options):
-    network = tiny.network(kind)
-    architecture = architectures.architecture_of(network.config)
-    freeze_all(network, head=architecture.head)
-    made = LoraOptions(**options)
-    return lora.wrap_lora(
-        network, options=made, architecture=architecture, head=architecture.head, base=("tiny", ""), start=start
-    )
+    base = tiny.base_network(tiny.network(kind))
+    freeze_all(base)
+    return lora.wrap_lora(base, options=LoraOptions(**options), start=start)
 
 
 def layers(trainable_module):

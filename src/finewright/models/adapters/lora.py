@@ -4,13 +4,16 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
 from finewright.core.config import Options, option
 from finewright.core.errors import UserError
 from finewright.models.architectures.base import PROJECTIONS, Architecture, fused_rows
+
+if TYPE_CHECKING:
+    from finewright.models.meta import BaseNetwork
 
 _ADAPTER = "default"
 _ALL_LINEAR = "all-linear"
@@ -36,23 +39,16 @@ class LoraOptions(Options):
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def wrap_lora(
-    network: Any,
-    *,
-    options: LoraOptions,
-    architecture: Architecture,
-    head: tuple[str, ...],
-    base: tuple[str, str],
-    start: InitialFactors,
-) -> Any:
+def wrap_lora(base: "BaseNetwork", *, options: LoraOptions, start: InitialFactors) -> Any:
     """Put PEFT's layers on the target modules of a frozen network; on a fused projection they train the wanted slices only.
 
-    `base`: name and revision that the adapter's config names. `start`: the initial values of the update.
+    `start`: the initial values of the update.
     """
     from finewright.models.adapters.peft import wrap_adapter
 
+    network, architecture = base.network, base.architecture
     targets = _targets(network, options=options, architecture=architecture)
-    config = _peft_config(network, options=options, architecture=architecture, targets=targets, head=head, base=base, start=start)
+    config = _peft_config(base, options=options, targets=targets, start=start)
     trainable_module = wrap_adapter(network, config)
     _train_slices(network, options=options, architecture=architecture, targets=targets, start=start)
     return trainable_module
@@ -70,19 +66,11 @@ def _targets(network: Any, *, options: LoraOptions, architecture: Architecture) 
     return targets
 
 
-def _peft_config(  # noqa: PLR0913  everything PEFT's config needs
-    network: Any,
-    *,
-    options: LoraOptions,
-    architecture: Architecture,
-    targets: list[Target],
-    head: tuple[str, ...],
-    base: tuple[str, str],
-    start: InitialFactors,
-) -> Any:
+def _peft_config(base: "BaseNetwork", *, options: LoraOptions, targets: list[Target], start: InitialFactors) -> Any:
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
+    network, architecture = base.network, base.architecture
     conv1d = isinstance(network.get_submodule(architecture.layers)[0].get_submodule(targets[0][0]), Conv1D)
     if conv1d and start == "olora":
         raise UserError(
@@ -91,7 +79,7 @@ def _peft_config(  # noqa: PLR0913  everything PEFT's config needs
     sliced = {module.replace(".", r"\."): len(slices) for module, slices in targets if slices}
     plain_start = start == "default" or (bool(sliced) and start == "pissa")  # `_train_slices` does PiSSA slice by slice
     return LoraConfig(
-        task_type="SEQ_CLS",
+        task_type=base.head_spec.peft_task_type,
         r=options.rank,
         lora_alpha=_as_int_if_whole(options.alpha),
         lora_dropout=options.dropout,
@@ -106,9 +94,9 @@ def _peft_config(  # noqa: PLR0913  everything PEFT's config needs
         use_dora=options.dora,
         init_lora_weights=True if plain_start else start,
         fan_in_fan_out=conv1d,
-        modules_to_save=list(head),
-        base_model_name_or_path=base[0],
-        revision=base[1] or None,
+        modules_to_save=list(base.new),
+        base_model_name_or_path=base.origin.name,
+        revision=base.origin.revision or None,
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 _PEFT_HEADS = ("classifier", "score")
-"""Heads that PEFT trains and saves by itself for sequence classification; naming them would list them twice in its config."""
+"""Heads that PEFT trains and saves by itself in its task types for classification; naming them would list them twice."""
 
 
 def wrap_adapter(network: Any, config: Any) -> Any:
@@ -20,7 +20,8 @@ def wrap_adapter(network: Any, config: Any) -> Any:
     from peft import get_peft_model
 
     network.name_or_path = config.base_model_name_or_path
-    config.modules_to_save = [name for name in config.modules_to_save or [] if name not in _PEFT_HEADS] or None
+    if str(config.task_type).endswith("_CLS"):
+        config.modules_to_save = [name for name in config.modules_to_save or [] if name not in _PEFT_HEADS] or None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's call
         return get_peft_model(network, config)

@@ -1,0 +1,144 @@
+"""Faults of a data set's labels, as findings, together with those of its texts."""
+
+import difflib
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from finewright.data.checks import (
+    HELD_OUT,
+    Finding,
+    counted,
+    find_duplicates,
+    find_empty,
+    find_no_training,
+    group_repeated_texts,
+    places_of,
+    splits_of,
+)
+from finewright.data.dataset import Dataset
+from finewright.data.splits import Example
+
+IMBALANCE = 10
+LEAK_SHARE, LEAK_ELSEWHERE, LEAK_ROWS = 0.95, 0.2, 5
+
+
+def check_labelled_texts(dataset: Dataset) -> list[Finding]:
+    """Return everything that is worth knowing before a classifier is trained, errors first."""
+    splits = splits_of(dataset)
+    groups = group_repeated_texts(splits)
+    found = [*_find_unusable_labels(dataset)]
+    for name in HELD_OUT:
+        found += [*find_empty(name, splits[name]), *_find_one_class(name, splits[name])]
+    found += [
+        *find_duplicates(splits, groups),
+        *_find_contradictions(groups),
+        *_find_similar_labels(dataset),
+        *_find_leaking_labels(dataset),
+        *_find_imbalance(dataset),
+    ]
+    return sorted(found, key=lambda finding: finding.severity)
+
+
+def _find_unusable_labels(dataset: Dataset) -> Iterator[Finding]:
+    wants = "training wants rows of at least two labels"
+    yield from find_no_training(dataset, fix=wants)
+    if dataset.train and len(dataset.labels) < 2:
+        message = f"one class only ({', '.join(dataset.labels)}): there is nothing to tell apart"
+        yield Finding("one_class", "error", message, places_of(dataset.train[:1]), wants)
+    known = set(dataset.labels)
+    for name, rows in (("validation", dataset.validation), ("test", dataset.test)):
+        unseen = [row for row in rows if row.label not in known]
+        if unseen:
+            names = ", ".join(_with_nearest(label, dataset.labels) for label in sorted({row.label for row in unseen}))
+            have = "has a label that never occurs" if len(unseen) == 1 else "have labels that never occur"
+            message = f"{counted(len(unseen), f'{name} row')} {have} in training: {names}"
+            fix = "add training rows for them, or leave them out with --set data.drop_unseen_labels=true"
+            yield Finding("unseen_label", "error", message, places_of(unseen), fix)
+    counts = Counter(row.label for row in dataset.train)
+    single = [row for row in dataset.train if counts[row.label] == 1]
+    if single:
+        have = f"{counted(len(single), 'label')} {'has' if len(single) == 1 else 'have'}"
+        message = f"{have} one training row: {', '.join(sorted(row.label for row in single)[:10])}"
+        yield Finding("single_row", "warning", message, places_of(single), "add rows, or merge labels")
+
+
+def _with_nearest(label: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(_normalise_label(label), [_normalise_label(name) for name in known], n=1, cutoff=0.8)
+    name = next((name for name in known if [_normalise_label(name)] == near), None)
+    return repr(label) if name is None else f"{label!r} (in training: {name!r})"
+
+
+def _normalise_label(label: str) -> str:
+    """Return what labels share that differ only by case, spaces or how an accent is encoded."""
+    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _find_one_class(name: str, rows: Sequence[Example]) -> Iterator[Finding]:
+    labels = {row.label for row in rows}
+    if len(labels) == 1:
+        message = f"every {name} row has the label {labels.pop()!r}"
+        fix = "accuracy there says little; add rows of other labels"
+        yield Finding("one_class_split", "warning", message, places_of(rows), fix)
+
+
+def _find_contradictions(groups: Mapping[str, Mapping[str, Sequence[Example]]]) -> Iterator[Finding]:
+    """Find texts that occur with several labels. `groups`: from `group_repeated_texts`."""
+    both: dict[str, list[Example]] = defaultdict(list)
+    for group in groups.values():
+        for text, rows in group.items():
+            both[text] += rows
+    contradictory = [row for rows in both.values() if len({row.label for row in rows}) > 1 for row in rows]
+    if contradictory:
+        message = f"{len(contradictory):,} rows have a text that also occurs with another label"
+        yield Finding(
+            "two_labels", "warning", message, places_of(contradictory), "decide on one label: no model can get both right"
+        )
+
+
+def _find_similar_labels(dataset: Dataset) -> Iterator[Finding]:
+    counts = Counter(row.label for row in dataset.train)
+    twins: dict[str, list[str]] = defaultdict(list)
+    for label in dataset.labels:
+        twins[_normalise_label(label)].append(label)
+    for group in twins.values():
+        if len(group) > 1:
+            rarer = set(group) - {max(group, key=lambda label: counts[label])}
+            named = (f"{label!r} ({counted(counts[label], 'row')})" for label in group)
+            message = f"labels that look the same: {', '.join(named)}"
+            rows = [row for row in dataset.train if row.label in rarer]
+            yield Finding("twin_labels", "warning", message, places_of(rows), "spell them the same if they mean the same")
+
+
+def _find_leaking_labels(dataset: Dataset) -> Iterator[Finding]:
+    """Find labels whose own name occurs in nearly all of their texts and hardly elsewhere."""
+    by_label: dict[str, list[Example]] = defaultdict(list)
+    for row in dataset.train:
+        by_label[row.label].append(row)
+    for label, own in by_label.items():
+        if len(label) < 3 or not any(map(str.isalnum, label)) or len(own) < LEAK_ROWS or len(by_label) < 2:
+            continue
+        words = re.sub(r"[_\W]+", r"[_\\W]+", label.strip())
+        pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+        inside = [row for row in own if pattern.search(row.text)]
+        if len(inside) / len(own) <= LEAK_SHARE:
+            continue
+        others = [row for row in dataset.train if row.label != label]
+        elsewhere = sum(bool(pattern.search(row.text)) for row in others)
+        if elsewhere / len(others) < LEAK_ELSEWHERE:
+            message = (
+                f"the label {label!r} occurs in {len(inside):,} of its {len(own):,} training texts"
+                f" and in {elsewhere:,} of the {counted(len(others), 'other')}"
+            )
+            fix = "take it out of the texts if it will not be there later: the model would only learn to look for it"
+            yield Finding("label_in_text", "warning", message, places_of(inside), fix)
+
+
+def _find_imbalance(dataset: Dataset) -> Iterator[Finding]:
+    counts = Counter(row.label for row in dataset.train).most_common()
+    if len(counts) > 1 and counts[0][1] >= IMBALANCE * counts[-1][1]:
+        (most, many), (least, few) = counts[0], counts[-1]
+        message = f"labels are uneven: {most!r} has {many:,} training rows, {least!r} {few:,}"
+        fix = "--set training.class_weights=balanced counts rare labels more; macro F1 shows how they fare"
+        yield Finding("imbalance", "warning", message, (), fix)

@@ -2,103 +2,35 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finewright import methods
 from finewright.core.errors import UserError
 from finewright.learn.course import Figure, Lesson, SuggestedCommand
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder, list_runs
+from finewright.runs.schema import MetricsLine, PlanFile, RunConfigFile, RunResult, SplitMetrics
 
 MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
 """Parts of a plan's memory at its peak."""
 MOST_RUNS = 12
 
 
-class _Read(BaseModel):
-    """Part of a run's files; other keys are ignored."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
-
-
-class PerClass(_Read):
-    """Metrics of one label."""
-
-    f1: float
-    num_rows: int = Field(ge=0)
-
-
-class SplitMetrics(_Read):
-    """Metrics of a split."""
-
-    num_rows: int = Field(ge=1)
-    accuracy: float = Field(ge=0, le=1)
-    accuracy_ci95: tuple[float, float]
-    macro_f1: float
-    majority_accuracy: float = Field(ge=0, le=1)
-    loss: float
-    per_class: dict[str, PerClass]
-    confusion: list[list[int]]
-
-
-class Splits(_Read):
-    """Metrics by split."""
-
-    test: SplitMetrics | None = None
-    validation: SplitMetrics | None = None
-
-
-class Result(_Read):
-    """The keys of result.json that lessons and questions use."""
-
-    method: str
-    model: str
-    seed: int = 0
-    num_train: int = Field(ge=1)
-    trainable_parameters: int = Field(ge=0)
-    head_parameters: int = Field(ge=0)
-    total_parameters: int = Field(ge=1)
-    epochs: float = Field(gt=0)
-    steps: int = Field(ge=1)
-    best_step: int = Field(ge=0)
-    train_seconds: float = Field(gt=0)
-    artifact_bytes: int = Field(ge=0)
-    peak_memory_bytes: int = 0
-    planned_peak_memory_bytes: int = 0
-    planned_seconds: float = 0.0
-    metrics: Splits
-
-
-class Choice(_Read):
-    """An automatically chosen option, and why."""
-
-    option: str
-    value: Any
-    reason: str
-
-
-class Config(_Read):
-    """The keys of config.json that lessons and questions use."""
-
-    method_options: dict[str, Any] = {}
-    choices: list[Choice] = []
-    labels: list[str] = Field(min_length=1)
-    data_fingerprint: str
-    settings: dict[str, Any] = {}
-
-
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run. `label`: distinguishes it from the others; `plan`: bytes by part, empty if there is no plan."""
+    """A finished run. `label`: distinguishes it from the others; `plan`: bytes by part, empty if there is no plan.
+
+    `losses`: (step, training loss); `validations`: (step, validation accuracy, validation loss).
+    """
 
     folder: RunFolder
-    result: Result
-    config: Config
+    result: RunResult
+    config: RunConfigFile
     plan: dict[str, int]
-    lines: list[dict[str, Any]]
+    losses: list[tuple[int, float]]
+    validations: list[tuple[int, float, float]]
     label: str = ""
 
     @property
@@ -131,17 +63,6 @@ class FinishedRun:
         except UserError:
             return False
 
-    @property
-    def losses(self) -> list[tuple[int, float]]:
-        """Return (step, training loss) pairs."""
-        return [(line["step"], line["loss"]) for line in self.lines if "loss" in line]
-
-    @property
-    def validations(self) -> list[tuple[int, float, float]]:
-        """Return (step, validation accuracy, validation loss)."""
-        evaluations = [line for line in self.lines if isinstance(line.get("validation"), dict)]
-        return [(line["step"], line["validation"]["accuracy"], line["validation"]["loss"]) for line in evaluations]
-
     def correct_rows(self) -> list[bool] | None:
         """Return for every test row whether the prediction is right; None if predictions cannot be read."""
         try:
@@ -165,25 +86,19 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _open(folder: RunFolder) -> FinishedRun | None:
+    """Return the run; None if a file is damaged or something that lessons need is missing."""
     try:
-        result = Result.model_validate(folder.read_json(folder.result))
-        config = Config.model_validate(folder.read_json(folder.config))
-        lines = [line for line in folder.read_lines(folder.metrics) if isinstance(line, dict)] if folder.metrics.exists() else []
-        plan = folder.read_json(folder.plan).get("memory", {}) if folder.plan.exists() else {}
-        plan = {str(part): int(size) for part, size in plan.items()}
-    except (UserError, ValidationError, ValueError, TypeError, AttributeError, OSError):
+        result, config = schema.read(RunResult, folder.result), schema.read(RunConfigFile, folder.config)
+        plan = schema.read(PlanFile, folder.plan).memory if folder.plan.exists() else {}
+        raw = folder.read_lines(folder.metrics) if folder.metrics.exists() else []
+        lines = [schema.parse(MetricsLine, line, where=folder.metrics) for line in raw]
+        validations = [(line.step, line.validation["accuracy"], line.validation["loss"]) for line in lines if line.validation]
+    except (UserError, KeyError):
         return None
-    one = FinishedRun(folder, result, config, plan, lines)
-    return one if (result.metrics.test or result.metrics.validation) and _is_drawable(one) else None
-
-
-def _is_drawable(one: FinishedRun) -> bool:
-    """Return whether the values of metrics.jsonl are numbers."""
-    try:
-        numbers = [number for line in (*one.losses, *one.validations) for number in line]
-    except (KeyError, TypeError):
-        return False
-    return all(isinstance(number, int | float) for number in numbers)
+    if not (config.labels and config.data_fingerprint and (result.metrics.test or result.metrics.validation)):
+        return None
+    losses = [(line.step, line.loss) for line in lines if line.loss is not None]
+    return FinishedRun(folder, result, config, plan, losses, validations)
 
 
 def choose_comparable(runs: Sequence[FinishedRun], *, candidates: Sequence[str] = ()) -> list[FinishedRun]:
@@ -212,7 +127,7 @@ def add_labels(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
         more = ", ".join(f"{key} {mine[key]}" for key in differing if mine.get(key) is not None)
         twice = len({tuple(str(other.get(key)) for key in differing) for other in options}) < len(same)
         label = " ".join(part for part in (one.result.method, more, f"({one.folder.path.name})" if twice else "") if part)
-        named.append(FinishedRun(one.folder, one.result, one.config, one.plan, one.lines, label))
+        named.append(replace(one, label=label))
     return named
 
 

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from finewright import methods
 from finewright.core.errors import UserError
 from finewright.learn.course import Option, Question
-from finewright.learn.run_history import FinishedRun, Result
+from finewright.learn.run_history import FinishedRun
+from finewright.runs.schema import RunResult
 
 Answer = tuple[str, str]
 """An option's text and its explanation."""
 MOST_OPTIONS = 4
 
 
-def counts_agree(result: Result) -> bool:
+def counts_agree(result: RunResult) -> bool:
     """Return whether head <= trained <= total parameters."""
     return result.head_parameters <= result.trainable_parameters <= result.total_parameters
 

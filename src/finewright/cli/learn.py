@@ -43,10 +43,13 @@ def learn(
     if not web:
         _show_overview(workspace, as_json=False)
         return
+    from finewright import web as web_extra
     from finewright.cli.console import ErrorConsole
-    from finewright.learn.web.server import Server
 
-    server = Server(workspace, port=port)
+    web_extra.check_installed(where="--web")
+    from finewright.learn.web.site import create_server
+
+    server = create_server(workspace, port=port)
     console = ErrorConsole()
     console.print(f"The course is at {server.address}\nCtrl-C ends it.", highlight=False, soft_wrap=True)
     if browser:

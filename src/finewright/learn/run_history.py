@@ -39,6 +39,11 @@ class FinishedRun:
         return str(self.folder.path)
 
     @property
+    def title(self) -> str:
+        """Return the path of its folder with the label."""
+        return f"{self.name} ({self.label})"
+
+    @property
     def measured(self) -> SplitMetrics:
         """Return the metrics on test, or on validation if there was no test; `find_runs` skips runs with neither."""
         found = self.result.metrics.test or self.result.metrics.validation

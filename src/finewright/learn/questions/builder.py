@@ -1,6 +1,9 @@
 """Build a question from computed answers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from finewright import methods
 from finewright.core.errors import UserError
@@ -8,9 +11,57 @@ from finewright.learn.course import Option, Question
 from finewright.learn.run_history import FinishedRun
 from finewright.runs.schema import RunResult
 
+T = TypeVar("T", FinishedRun, Sequence[FinishedRun])
 Answer = tuple[str, str]
 """An option's text and its explanation."""
 MOST_OPTIONS = 4
+
+
+class Draft:
+    """A question's text, the right answer, and wrong ones, the best first. `about`: the runs, if not only the one asked of."""
+
+    def __init__(self, text: str, *answers: Answer, about: Sequence[FinishedRun] = ()) -> None:
+        self.text = text
+        self.answers = answers
+        self.about = about
+
+
+def build_question(kind: str, make_draft: Callable[[T], Draft | None], runs: T) -> Question | None:
+    """Return a question about one or several runs.
+
+    None if `make_draft` returns none, if the runs have unusual values, or if fewer than two wrong answers differ from the
+    right one. `kind`: the question's id.
+    """
+    try:
+        draft = make_draft(runs)
+        if draft is None:
+            return None
+        options: list[Option] = []
+        for words, why in draft.answers:
+            if words not in [option.text for option in options] and len(options) < MOST_OPTIONS:
+                options.append(Option(text=words, ok=not options, why=why))
+        if len(options) < 3:
+            return None
+        about = draft.about or ([runs] if isinstance(runs, FinishedRun) else runs)
+        key = f"runs/{kind}/{'+'.join(one.folder.path.name for one in about)}"
+        return Question(id=kind, question=draft.text, options=options, key=key, lesson="your runs")
+    except (ValidationError, ArithmeticError, ValueError):
+        return None
+
+
+def put_first(right: str, answers: Mapping[str, Answer]) -> list[Answer]:
+    """Return the answers, that of the key `right` first."""
+    return [answers[right], *(answer for name, answer in answers.items() if name != right)]
+
+
+def spread(ranked: Sequence[Answer]) -> list[Answer]:
+    """Return of a ranking the first answer, which is right, then the second, the last and the middle one."""
+    return [ranked[0], ranked[1], ranked[-1], ranked[len(ranked) // 2]]
+
+
+def megabytes(num_bytes: float, *, digits: int = 1) -> str:
+    """Return a size as text."""
+    return f"{num_bytes / 1e6:,.{digits}f} MB"
 
 
 def counts_agree(result: RunResult) -> bool:
@@ -24,15 +75,3 @@ def adds_parameters(one: FinishedRun) -> bool:
         return methods.get_method(one.result.method).saves == "adapter"
     except UserError:
         return False
-
-
-def build_question(kind: str, about: Sequence[FinishedRun], text: str, right: Answer, wrong: Iterable[Answer]) -> Question | None:
-    """Return a question about some runs; None if fewer than two wrong answers differ from the right one."""
-    options = [Option(text=right[0], ok=True, why=right[1])]
-    for words, why in wrong:
-        if words not in [option.text for option in options] and len(options) < MOST_OPTIONS:
-            options.append(Option(text=words, why=why))
-    if len(options) < 3:
-        return None
-    key = f"runs/{kind}/{'+'.join(one.folder.path.name for one in about)}"
-    return Question(id=kind, question=text, options=options, key=key, lesson="your runs")

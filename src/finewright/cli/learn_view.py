@@ -102,10 +102,15 @@ def _command(console: Console, make: SuggestedCommand) -> None:
     console.print(f"    {clean(make.command)}", highlight=False, soft_wrap=True)
 
 
-def show_started(console: Console, written: Sequence[Path], one: Lesson) -> None:
+def show_written(console: Console, written: Sequence[Path]) -> None:
     """Print which files were written."""
     for path in written:
         console.print(f"  wrote    {path}", highlight=False, soft_wrap=True)
+
+
+def show_started(console: Console, written: Sequence[Path], one: Lesson) -> None:
+    """Print which files were written, and what to do with them."""
+    show_written(console, written)
     console.print(f"\n  Write in it with any editor, then: finewright learn check {one.number}", highlight=False)
 
 

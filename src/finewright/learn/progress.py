@@ -1,7 +1,6 @@
 """A learner's progress: one JSON file, written atomically and recovered when damaged."""
 
 import contextlib
-import fcntl
 import json
 import re
 from collections.abc import Iterator
@@ -24,18 +23,26 @@ class _Entry(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
-class LessonEntry(_Entry):
-    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never. `wrong`: the known mistake of the last check;
-    `hints`: how many of its hints were shown."""
+class ExerciseOutcome(_Entry):
+    """What became of an exercise. `passed`: when, ISO 8601 in UTC, empty for never; `claims`: of the last check."""
 
-    started: str = ""
     attempts: int = Field(0, ge=0)
-    passed: str = ""
+    passed: str = Field("", max_length=40)
     gave_up: bool = False
-    hints: int = Field(0, ge=0)
-    wrong: str = ""
     claims_held: int = Field(0, ge=0)
     claims: int = Field(0, ge=0)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the fields of `ExerciseOutcome`, without those of a subclass."""
+        return self.model_dump(include=set(ExerciseOutcome.model_fields))
+
+
+class LessonEntry(ExerciseOutcome):
+    """One lesson's exercise. `wrong`: the known mistake of the last check; `hints`: how many of its hints were shown."""
+
+    started: str = ""
+    hints: int = Field(0, ge=0)
+    wrong: str = ""
 
 
 class QuestionEntry(_Entry):
@@ -111,14 +118,10 @@ class Progress:
         return state
 
     def _set_aside(self) -> Path:
-        number = 1
-        while (aside := self.folder / f"progress.damaged-{number}.json").exists():
-            number += 1
         try:
-            files.rename(self.path, aside)
+            return set_aside(self.path, "damaged")
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
-        return aside
 
     def _write(self, state: State) -> None:
         entries: dict[str, Any] = {f"lesson {key}": one.model_dump() for key, one in sorted(state.lessons.items())}
@@ -132,8 +135,17 @@ class Progress:
         except OSError as error:
             raise _cannot_write(self.folder, error) from None
         with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            files.lock(handle.fileno(), wait=True)
             yield
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename a file to `NAME.WHY-N` before its suffix, with the lowest free number, and return the new path."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{why}-{number}{path.suffix}")).exists():
+        number += 1
+    files.rename(path, aside)
+    return aside
 
 
 def _parse(text: str, *, where: str) -> tuple[State, bool]:

@@ -64,6 +64,16 @@ def record_answer(entry: QuestionEntry, *, right: bool, today: datetime.date) ->
     entry.wrong += not right
 
 
+def start_round(
+    course: Course, progress: Progress, *, runs: Path, number: int | None = None, count: int | None = None, seed: int = 0
+) -> "QuizRound":
+    """Return a round of today's questions. `number`: only of that lesson, then all of them unless `count` is given."""
+    questions = collect_questions(course, runs=runs, number=number)
+    wanted = count or (USUAL_COUNT if number is None else len(questions))
+    chosen = choose_questions(questions, progress.read(), count=wanted, today=datetime.date.today(), seed=seed)
+    return QuizRound(chosen, progress=progress, seed=seed)
+
+
 @dataclass(frozen=True)
 class AnsweredQuestion:
     """An answer. `again`: the question was repeated in this round, which does not count."""

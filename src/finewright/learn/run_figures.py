@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finewright.core import files
 from finewright.learn.course import Figure
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
 
@@ -38,9 +39,9 @@ def draw_figure(figure: Figure, runs: Sequence[FinishedRun], path: Path, *, dark
     kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
     kinds[figure](canvas, runs, theme)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    canvas.savefig(partial, dpi=150, facecolor=theme.paper)
-    partial.replace(path)
+    draft = path.with_name(files.DRAFT + path.name)
+    canvas.savefig(draft, dpi=150, facecolor=theme.paper)
+    files.rename(draft, path)
 
 
 def _axes(canvas: Any, theme: Theme, *place: int, title: str = "") -> Any:
@@ -65,9 +66,7 @@ def _style(number: int) -> tuple[str, str]:
 
 def _legend(canvas: Any, axes: Any, theme: Theme) -> None:
     handles, names = axes.get_legend_handles_labels()
-    legend = canvas.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    for text in legend.get_texts():
-        text.set_color(theme.ink)
+    canvas.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=theme.ink)
 
 
 def _curves(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:

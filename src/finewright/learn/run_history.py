@@ -22,12 +22,15 @@ MOST_RUNS = 12
 class FinishedRun:
     """A finished run. `label`: distinguishes it from the others; `plan`: bytes by part, empty if there is no plan.
 
+    `measured`: the metrics on `split`: on test, or on validation if there was no test.
     `losses`: (step, training loss); `validations`: (step, validation accuracy, validation loss).
     """
 
     folder: RunFolder
     result: RunResult
     config: RunConfigFile
+    split: str
+    measured: SplitMetrics
     plan: dict[str, int]
     losses: list[tuple[int, float]]
     validations: list[tuple[int, float, float]]
@@ -44,18 +47,6 @@ class FinishedRun:
         return f"{self.name} ({self.label})"
 
     @property
-    def measured(self) -> SplitMetrics:
-        """Return the metrics on test, or on validation if there was no test; `find_runs` skips runs with neither."""
-        found = self.result.metrics.test or self.result.metrics.validation
-        assert found is not None
-        return found
-
-    @property
-    def split(self) -> str:
-        """Return the split of `measured`."""
-        return "test" if self.result.metrics.test else "validation"
-
-    @property
     def share(self) -> float:
         """Return the trained fraction of the parameters, the head included."""
         return self.result.trainable_parameters / self.result.total_parameters
@@ -63,10 +54,19 @@ class FinishedRun:
     @property
     def from_random(self) -> bool:
         """Return whether it started from random weights; False for an unknown method."""
+        return self._method is not None and self._method.weights == "random"
+
+    @property
+    def adds_parameters(self) -> bool:
+        """Return whether the method adds parameters to the model; False for an unknown method."""
+        return self._method is not None and self._method.saves == "adapter"
+
+    @property
+    def _method(self) -> type[methods.Method] | None:
         try:
-            return methods.get_method(self.result.method).weights == "random"
+            return methods.get_method(self.result.method)
         except UserError:
-            return False
+            return None
 
     def correct_rows(self) -> list[bool] | None:
         """Return for every test row whether the prediction is right; None if predictions cannot be read."""
@@ -100,10 +100,12 @@ def _open(folder: RunFolder) -> FinishedRun | None:
         validations = [(line.step, line.validation["accuracy"], line.validation["loss"]) for line in lines if line.validation]
     except (UserError, KeyError):
         return None
-    if not (config.labels and config.data_fingerprint and (result.metrics.test or result.metrics.validation)):
+    split = "test" if result.metrics.test else "validation"
+    measured = result.metrics.test or result.metrics.validation
+    if not (config.labels and config.data_fingerprint and measured):
         return None
     losses = [(line.step, line.loss) for line in lines if line.loss is not None]
-    return FinishedRun(folder, result, config, plan, losses, validations)
+    return FinishedRun(folder, result, config, split, measured, plan, losses, validations)
 
 
 def choose_comparable(runs: Sequence[FinishedRun], *, candidates: Sequence[str] = ()) -> list[FinishedRun]:

@@ -15,7 +15,7 @@ from finewright.learn import run_figures, run_history
 from finewright.learn.course import TICKETS, Course, Lesson, SuggestedCommand
 from finewright.learn.grading import grader
 from finewright.learn.grading.grader import GradeResult
-from finewright.learn.progress import LessonEntry, Progress, QuestionEntry, State
+from finewright.learn.progress import LessonEntry, Progress, State, set_aside
 from finewright.learn.run_history import FinishedRun, Table
 
 WORK = Path("learn")
@@ -89,7 +89,7 @@ class Workspace:
                     "state": self._state(lesson, entry),
                     "file": str(self.file(lesson)) if lesson.has_exercise else None,
                     "questions": len(lesson.questions),
-                    **entry.model_dump(include={"attempts", "passed", "gave_up", "claims_held", "claims"}),
+                    **entry.outcome(),
                 }
             )
         return lines
@@ -106,7 +106,8 @@ class Workspace:
     def summary(self, state: State, *, today: datetime.date) -> dict[str, int]:
         """Return counts of exercises and questions of this course."""
         exercises = [lesson for lesson in self.course.lessons if lesson.has_exercise]
-        mine = self.answers(state)
+        prefixes = (f"{self.course.name}/", "runs/")  # also questions about the learner's own runs
+        mine = [entry for key, entry in state.questions.items() if key.startswith(prefixes)]
         return {
             "exercises": len(exercises),
             "exercises_passed": sum(bool(state.lesson(lesson.key).passed) for lesson in exercises),
@@ -116,10 +117,6 @@ class Workspace:
             "answers_right": sum(entry.right for entry in mine),
             "answers": sum(entry.right + entry.wrong for entry in mine),
         }
-
-    def answers(self, state: State) -> list[QuestionEntry]:
-        """Return the entries of this course's questions and of those about the learner's own runs."""
-        return [entry for key, entry in state.questions.items() if key.startswith((f"{self.course.name}/", "runs/"))]
 
     def next_lesson(self, state: State) -> Lesson | None:
         """Return the first lesson whose exercise is not passed."""
@@ -136,7 +133,7 @@ class Workspace:
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             if target.exists():
-                written.append(_move_aside(target))
+                written.append(set_aside(target, "before"))
             shutil.copyfile(lesson.exercise, target)
             written.append(target)
             written += copy_shared_files(self.course, self.work)
@@ -155,8 +152,7 @@ class Workspace:
         if not file.is_file():
             raise UserError("no exercise of yours here", where=str(file), fix=f"finewright learn start {lesson.number}")
         self.check_trust(lesson)
-        about = lesson.about
-        [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
+        grade = grade_file(file, lesson)
         with self.progress.change() as state:
             entry = state.lesson(lesson.key)
             entry.attempts += 1
@@ -252,6 +248,12 @@ class Workspace:
             raise UserError(f"lesson {lesson.number} has no exercise", fix=f"finewright learn show {lesson.number}")
 
 
+def grade_file(file: Path, lesson: Lesson) -> GradeResult:
+    """Grade a file with the check and the limits of a lesson. This runs the file."""
+    [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=lesson.about.seconds, memory_mb=lesson.about.memory_mb)
+    return grade
+
+
 def copy_shared_files(course: Course, folder: Path) -> list[Path]:
     """Copy files that the exercises share, and the tickets, unless they exist; return the new files."""
     copied = []
@@ -264,14 +266,6 @@ def copy_shared_files(course: Course, folder: Path) -> list[Path]:
             shutil.copyfile(source, target)
             copied.append(target)
     return copied
-
-
-def _move_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.before-{number}.py")).exists():
-        number += 1
-    path.rename(aside)
-    return aside
 
 
 def _now() -> str:

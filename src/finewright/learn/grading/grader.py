@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ class GradeResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields, JSON-ready."""
-        claims = [claim.as_json() for claim in self.claims]
+        claims = [asdict(claim) for claim in self.claims]
         return {"passed": self.passed, "wrong": self.wrong, "claims": claims, "notes": self.notes, "seconds": self.seconds}
 
 
@@ -76,14 +76,13 @@ def grade(jobs: Sequence[Attempt], *, seconds: int, memory_mb: int) -> list[Grad
 
 def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
     """Return (the end of what was printed, how the process ended)."""
-    home = {"HOME": os.environ.get("HOME", place)}
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "finewright.learn.grading.process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=place,
-        env={**home, **os.environ, **_WITHOUT, **_QUIET},
+        env={"HOME": place, **os.environ, **_WITHOUT, **_QUIET},
         start_new_session=True,
     )
     assert child.stdin is not None

@@ -9,7 +9,6 @@ from finewright.learn.questions.about_pairs import GROUP_KINDS
 from finewright.learn.questions.about_scores import SCORE_KINDS
 from finewright.learn.questions.builder import (
     Draft,
-    adds_parameters,
     build_question,
     counts_agree,
     megabytes,
@@ -73,9 +72,9 @@ def _frozen_count(one: FinishedRun) -> Draft | None:
     r = one.result
     if not counts_agree(r):
         return None
-    frozen = r.total_parameters - (r.head_parameters if adds_parameters(one) else r.trainable_parameters)
+    frozen = r.total_parameters - (r.head_parameters if one.adds_parameters else r.trainable_parameters)
     says = f"{r.total_parameters:,} in all, {r.trainable_parameters:,} trained"
-    if adds_parameters(one):
+    if one.adds_parameters:
         says += f", of which {r.trainable_parameters - r.head_parameters:,} were added and {r.head_parameters:,} are the head"
     return Draft(
         f"How many of the model's parameters stayed as they were in {one.title}?",

@@ -5,8 +5,6 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from finewright import methods
-from finewright.core.errors import UserError
 from finewright.learn.course import Option, Question
 from finewright.learn.run_history import FinishedRun
 from finewright.runs.schema import RunResult
@@ -67,11 +65,3 @@ def megabytes(num_bytes: float, *, digits: int = 1) -> str:
 def counts_agree(result: RunResult) -> bool:
     """Return whether head <= trained <= total parameters."""
     return result.head_parameters <= result.trainable_parameters <= result.total_parameters
-
-
-def adds_parameters(one: FinishedRun) -> bool:
-    """Return whether the method adds parameters to the model; False for an unknown method."""
-    try:
-        return methods.get_method(one.result.method).saves == "adapter"
-    except UserError:
-        return False

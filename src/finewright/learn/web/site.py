@@ -3,7 +3,6 @@
 import datetime
 import threading
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -127,8 +126,8 @@ class Site:
         return FileResponse(path, headers=_SANDBOX)
 
     def _picture(self, request: Request) -> FileResponse:
-        pictures: dict[str, Path] = self._find_lesson(request).pictures
-        return FileResponse(_look_up(pictures, request.path_params["file"]), headers=_SANDBOX)
+        path = _look_up(self._find_lesson(request).pictures, request.path_params["file"])
+        return FileResponse(path, headers=_SANDBOX)
 
     def _static(self, request: Request) -> FileResponse:
         return FileResponse(_look_up(_STATIC, request.path_params["file"]), headers=_SANDBOX)
@@ -136,18 +135,24 @@ class Site:
     def _act(self, request: Request) -> RedirectResponse:
         """Do what a button of a lesson asks for. A `UserError` is shown on the next page."""
         one = self._find_lesson(request)
-        actions = {"start": self._start, "check": self._check, "hint": self._hint, "solution": self._solution}
-        action = _look_up(actions, request.path_params["action"])
         try:
-            action(one, request.state.form)
+            match request.path_params["action"]:
+                case "start":
+                    self._workspace.start(one)
+                case "check":
+                    self._check(one)
+                case "hint":
+                    self._hints[one.name] = self._workspace.hint(one)
+                case "solution":
+                    give_up = request.state.form.get("give_up") == "yes"
+                    self._solutions[one.name] = self._workspace.solution(one, give_up=give_up)
+                case _:
+                    raise HTTPException(HTTPStatus.NOT_FOUND)
         except UserError as error:
             self._notes.append(str(error))
         return _redirect(f"/lessons/{one.name}#result")
 
-    def _start(self, one: Lesson, form: dict[str, str]) -> None:
-        self._workspace.start(one)
-
-    def _check(self, one: Lesson, form: dict[str, str]) -> None:
+    def _check(self, one: Lesson) -> None:
         if not self._checking.acquire(blocking=False):
             raise UserError("a check is running", fix="wait for it to end")
         try:
@@ -155,12 +160,6 @@ class Site:
             self._hints.pop(one.name, None)
         finally:
             self._checking.release()
-
-    def _hint(self, one: Lesson, form: dict[str, str]) -> None:
-        self._hints[one.name] = self._workspace.hint(one)
-
-    def _solution(self, one: Lesson, form: dict[str, str]) -> None:
-        self._solutions[one.name] = self._workspace.solution(one, give_up=form.get("give_up") == "yes")
 
     def _quiz(self, request: Request) -> HTMLResponse:
         with self._changing:
@@ -177,14 +176,10 @@ class Site:
 
     def _begin(self, request: Request) -> RedirectResponse:
         wanted = request.state.form.get("lesson", "all")
-        lesson = next((one for one in self._workspace.course.lessons if str(one.number) == wanted), None)
-        number = lesson.number if lesson else None
-        questions = quiz.collect_questions(self._workspace.course, runs=self._workspace.runs, number=number)
-        state, today = self._workspace.progress.read(), datetime.date.today()
-        count = len(questions) if lesson else quiz.USUAL_COUNT
+        number = next((one.number for one in self._workspace.course.lessons if str(one.number) == wanted), None)
+        begun = quiz.start_round(self._workspace.course, self._workspace.progress, runs=self._workspace.runs, number=number)
         with self._changing:
-            chosen = quiz.choose_questions(questions, state, count=count, today=today)
-            self._round, self._answered = QuizRound(chosen, progress=self._workspace.progress), None
+            self._round, self._answered = begun, None
         return _redirect("/quiz")
 
     def _answer(self, request: Request) -> RedirectResponse:

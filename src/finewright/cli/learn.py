@@ -150,7 +150,7 @@ def quiz(
 
     workspace = _open_workspace(ctx, course=course, runs=runs)
     console = ErrorConsole() if as_json else OutputConsole()
-    quiz_round = start_round(workspace.course, workspace.progress, runs=workspace.runs, number=number, count=count, seed=seed)
+    quiz_round = start_round(workspace, number=number, count=count, seed=seed)
     _print_warnings(workspace.progress.take_notes())  # before the questions, which would scroll it away
     learn_view.ask_questions(console, quiz_round)
     if as_json:
@@ -256,7 +256,7 @@ def _describe_lesson(workspace: "Workspace", lesson: "Lesson") -> dict[str, Any]
     """Return a lesson with results of the learner's own runs, JSON-ready."""
     line = next(one for one in workspace.overview(workspace.progress.read()) if one["number"] == lesson.number)
     own = workspace.own_results(lesson)
-    tables = {name: vars(one) if one else None for name, one in (("yours", own.table), ("kept", own.saved))}
+    tables = {"yours": own.table and own.table.model_dump(), "kept": own.saved and own.saved.model_dump()}
     picture = workspace.picture(lesson, own)
     makes = [make.model_dump() for make in own.commands]
     return {**line, "text": lesson.text, "picture": str(picture) if picture else None, "make": makes, **tables}

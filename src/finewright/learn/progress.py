@@ -93,10 +93,8 @@ class Progress:
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
         """Read the state, let the caller change it, write it. Holds a lock against other processes."""
-        try:
+        with _explaining_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
         with self._lock():
             state = self._read()
             yield state
@@ -111,17 +109,12 @@ class Progress:
             raise UserError(f"not readable: {error.strerror}", where=str(self.path), fix="correct its permissions") from None
         state, whole = _parse(text, where=str(self.path))
         if not whole:
-            aside = self._set_aside()
+            with _explaining_errors(self.folder):
+                aside = set_aside(self.path, "damaged")
             num = len(state.lessons) + len(state.questions)
             self._notes.append(f"{self.path} was damaged: {num} entries were recovered, the old file is now {aside}")
             self._write(state)
         return state
-
-    def _set_aside(self) -> Path:
-        try:
-            return set_aside(self.path, "damaged")
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
 
     def _write(self, state: State) -> None:
         entries: dict[str, Any] = {f"lesson {key}": one.model_dump() for key, one in sorted(state.lessons.items())}
@@ -130,10 +123,8 @@ class Progress:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        try:
+        with _explaining_errors(self.folder):
             handle = open(self.folder / ".progress.lock", "a+", encoding="utf-8")  # noqa: SIM115  held below
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
         with handle:
             files.lock(handle.fileno(), wait=True)
             yield
@@ -189,8 +180,11 @@ def _add_entry(state: State, key: str, value: Any) -> bool:
     return True
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    what = f"cannot write here: {error.strerror}"
-    return UserError(
-        what, where=str(path), fix="go to a folder that can be written, or correct its permissions", code=ExitCode.DISK
-    )
+@contextlib.contextmanager
+def _explaining_errors(folder: Path) -> Iterator[None]:
+    """Turn an error of the file system into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        fix = "go to a folder that can be written, or correct its permissions"
+        raise UserError(f"cannot write here: {error.strerror}", where=str(folder), fix=fix, code=ExitCode.DISK) from None

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from finewright import methods
 from finewright.core.errors import UserError
 from finewright.learn.course import Figure, Lesson, SuggestedCommand
@@ -147,9 +149,10 @@ def _label_options(one: FinishedRun) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(BaseModel):
     """Results of the learner's runs. `says`: the same in a sentence, for those who cannot see a picture."""
+
+    model_config = ConfigDict(strict=True)
 
     headings: list[str]
     rows: list[list[str]]
@@ -188,7 +191,7 @@ def _share(runs: Sequence[FinishedRun]) -> Table:
     says = "; ".join(
         f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right" for one in (pretrained[0], pretrained[-1])
     )
-    return Table(["method", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows, says)
+    return Table(headings=["method", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows=rows, says=says)
 
 
 def _curves(runs: Sequence[FinishedRun]) -> Table:
@@ -204,7 +207,7 @@ def _curves(runs: Sequence[FinishedRun]) -> Table:
         rows.append([one.label, first, last, held_out, best, _accuracy(one)[0]])
     headings = ["method", "first loss", "last loss", "validation loss", "best validation", f"{runs[0].split} accuracy"]
     says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[4]}" for row in rows)
-    return Table(headings, rows, says)
+    return Table(headings=headings, rows=rows, says=says)
 
 
 def _memory(runs: Sequence[FinishedRun]) -> Table:
@@ -216,7 +219,7 @@ def _memory(runs: Sequence[FinishedRun]) -> Table:
         totals = [f"{size / 1e6:,.0f}" for size in (one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes)]
         rows.append([one.label, *parts, *totals])
     says = f"Least planned: {rows[0][0]}, {rows[0][-2]} MB; most: {rows[-1][0]}, {rows[-1][-2]} MB."
-    return Table(["method, MB", *names, "planned", "measured"], rows, says)
+    return Table(headings=["method, MB", *names, "planned", "measured"], rows=rows, says=says)
 
 
 def _intervals(runs: Sequence[FinishedRun]) -> Table:
@@ -226,4 +229,4 @@ def _intervals(runs: Sequence[FinishedRun]) -> Table:
         num_right = round(one.measured.accuracy * one.measured.num_rows)
         rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.3f}"])
     says = f"Highest: {rows[0][0]}, {rows[0][2]} ({rows[0][3]}); lowest: {rows[-1][0]}, {rows[-1][2]} ({rows[-1][3]})."
-    return Table(["method", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows, says)
+    return Table(headings=["method", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows=rows, says=says)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from finewright.core.errors import UserError
 from finewright.learn import run_figures, run_history
 from finewright.learn.course import TICKETS, Course, Lesson, SuggestedCommand
@@ -22,16 +20,6 @@ WORK = Path("learn")
 KNOWN_FROM_BOX = 3
 """From this box on a question counts as known."""
 YOURS_MARK = "[[yours]]"
-
-
-class _SavedTable(BaseModel):
-    """A table that an exercise writes when it is run as a script."""
-
-    model_config = ConfigDict(strict=True)
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -190,8 +178,7 @@ class Workspace:
             if not entry.passed and not give_up:
                 fix = f"finewright learn hint {lesson.number}; or --give-up to see it anyway"
                 raise UserError("the solution is shown once your exercise has passed", fix=fix)
-            if not entry.passed:
-                entry.gave_up = True
+            entry.gave_up = entry.gave_up or not entry.passed
         try:
             return lesson.solution.read_text(encoding="utf-8")
         except OSError:
@@ -205,31 +192,26 @@ class Workspace:
         everything = run_history.find_runs(self.runs)
         found = run_history.choose_comparable(everything, candidates=about.methods) if about.figure != "none" else []
         table = run_history.build_table(about.figure, found) if found else None
-        return OwnResults(
-            found,
-            table,
-            self._read_saved_table(lesson),
-            self._add_start(lesson, run_history.missing_commands(lesson, found, everything)),
-        )
+        commands = self._add_start(lesson, run_history.missing_commands(lesson, found, everything))
+        return OwnResults(found, table, self._read_saved_table(lesson), commands)
 
     def _add_start(self, lesson: Lesson, commands: list[SuggestedCommand]) -> list[SuggestedCommand]:
         """Put `learn start` before commands that read the tickets, if these are not there yet."""
         reads = any(str(WORK / "tickets") in make.command for make in commands)
         if not reads or (self.root / "tickets").is_dir() or self.file(lesson).exists():
             return commands
-        return [
-            SuggestedCommand(command=f"finewright learn start {lesson.number}", note="first: it brings the messages"),
-            *commands,
-        ]
+        start = SuggestedCommand(command=f"finewright learn start {lesson.number}", note="first: it brings the messages")
+        return [start, *commands]
 
     def _read_saved_table(self, lesson: Lesson) -> Table | None:
         """Return the table that the learner's script wrote beside the exercise, if there is a valid one."""
         try:
-            saved = _SavedTable.model_validate(json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError, RecursionError):
+            read = json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8"))
+            saved = Table.model_validate({**read, "says": read["title"]})
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         fitting = [row for row in saved.rows if len(row) == len(saved.headings)][:200]
-        return Table(saved.headings, fitting, saved.title) if fitting else None
+        return saved.model_copy(update={"rows": fitting}) if fitting else None
 
     def picture(self, lesson: Lesson, own: OwnResults, *, dark: bool = False) -> Path | None:
         """Return the path of a plot of the learner's runs, redrawn if they changed; None without runs."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from finewright.comparison.statistics import SIGNIFICANT, paired_p_value
-from finewright.learn.questions.builder import Answer, Draft, megabytes, put_first
+from finewright.learn.questions.builder import Answer, Draft, explain, megabytes
 from finewright.learn.run_history import FinishedRun
 
 
@@ -43,10 +43,10 @@ def _better_run(runs: Sequence[FinishedRun]) -> Draft | None:
     says = f"On {only_a} messages only {a.label} is right, on {only_b} only {b.label}: p = {p:.2g}"
     found = "none" if p >= SIGNIFICANT else "first" if only_a > only_b else "second"
     texts = {"none": "Nobody can say from these messages", "first": f"{a.label} is better", "second": f"{b.label} is better"}
-    answers = {name: (text, f"{says}." if name == found else f"{says}, which does not say so.") for name, text in texts.items()}
+    answers = explain(texts, right=found, why=f"{says}.", why_not=f"{says}, which does not say so.")
     percents = f"{a.label} {a.measured.accuracy:.1%}, {b.label} {b.measured.accuracy:.1%}"
     text = f"{percents}, on the same {len(right_a):,} messages. Which is better, by the paired test at 5 %?"
-    return Draft(text, *put_first(found, answers), about=[a, b])
+    return Draft(text, *answers, about=[a, b])
 
 
 def _fits(runs: Sequence[FinishedRun]) -> Draft | None:
@@ -80,7 +80,8 @@ def _times(runs: Sequence[FinishedRun]) -> Draft | None:
     ordered = sorted(runs, key=lambda one: one.result.trainable_parameters)
     few, many = ordered[0], ordered[-1]
     a, b = many.result, few.result
-    if a.trainable_parameters < 2 * b.trainable_parameters:
+    most, fewest = a.trainable_parameters, b.trainable_parameters
+    if most < 2 * fewest:
         return None
 
     def times(a: float, b: float) -> str:
@@ -88,14 +89,11 @@ def _times(runs: Sequence[FinishedRun]) -> Draft | None:
 
     return Draft(
         f"How many times as many parameters did {many.label} train as {few.label}?",
-        (
-            times(a.trainable_parameters, b.trainable_parameters),
-            f"{a.trainable_parameters:,} against {b.trainable_parameters:,}.",
-        ),
+        (times(most, fewest), f"{most:,} against {fewest:,}."),
         (times(max(a.artifact_bytes, 1), max(b.artifact_bytes, 1)), "That is how many times larger its file is."),
         (times(a.train_seconds, b.train_seconds), "That is how many times as long it took."),
-        (times(a.trainable_parameters, 10 * b.trainable_parameters), "Ten times too few."),
-        (times(100 * a.trainable_parameters, b.trainable_parameters), "The same number as a percentage."),
+        (times(most, 10 * fewest), "Ten times too few."),
+        (times(100 * most, fewest), "The same number as a percentage."),
         about=[many, few],
     )
 

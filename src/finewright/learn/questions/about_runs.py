@@ -7,13 +7,7 @@ from finewright.core.errors import UserError
 from finewright.learn.course import Question
 from finewright.learn.questions.about_pairs import GROUP_KINDS
 from finewright.learn.questions.about_scores import SCORE_KINDS
-from finewright.learn.questions.builder import (
-    Draft,
-    build_question,
-    counts_agree,
-    megabytes,
-    put_first,
-)
+from finewright.learn.questions.builder import Draft, build_question, counts_agree, explain, megabytes
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
 
 SAME_LOSS = 0.01
@@ -58,13 +52,9 @@ def _plan_and_measured(one: FinishedRun) -> Draft | None:
         return None
     says = f"Planned {planned / 1e6:,.0f} MB, measured {measured / 1e6:,.0f} MB: {measured / planned:.2f} times the plan."
     found = "near" if abs(measured / planned - 1) <= NEAR else "more" if measured > planned else "less"
-    answers = {
-        "near": ("Within 10 % of the plan", says),
-        "more": ("More than 10 % above the plan", says),
-        "less": ("More than 10 % below the plan", says),
-    }
+    texts = {"near": "Within 10 % of the plan", "more": "More than 10 % above the plan", "less": "More than 10 % below the plan"}
     text = f"The peak memory of {one.title} was planned before it started. Where did the measured peak lie?"
-    return Draft(text, *put_first(found, answers))
+    return Draft(text, *explain(texts, right=found, why=says, why_not=says))
 
 
 def _frozen_count(one: FinishedRun) -> Draft | None:
@@ -128,7 +118,7 @@ def _largest_part(one: FinishedRun) -> Draft | None:
         return None
     answers = {part: (part, f"{size / 1e6:,.1f} MB of {sum(parts.values()) / 1e6:,.1f}.") for part, size in parts.items()}
     text = f"In the plan of {one.title}, which part of the memory is the largest at the peak?"
-    return Draft(text, *put_first(largest, answers))
+    return Draft(text, answers.pop(largest), *answers.values())
 
 
 def _file_size(one: FinishedRun) -> Draft | None:
@@ -203,11 +193,9 @@ def _validation_loss(one: FinishedRun) -> Draft | None:
     says = f"{first:.3f} at step {first_step:,}, {last:.3f} at step {last_step:,}"
     found = "stayed" if abs(last / first - 1) <= SAME_LOSS else "rose" if last > first else "fell"
     texts = {"fell": "It fell", "rose": "It rose", "stayed": "It stayed within 1 % of where it was"}
-    answers = {name: (text, f"{says}, so it did not.") for name, text in texts.items()}
     more = ". When it rises while the training loss falls, the examples are memorised." if found == "rose" else "."
-    answers[found] = (texts[found], f"{says}{more}")
     text = f"What did the validation loss of {one.title} do from the first evaluation to the last?"
-    return Draft(text, *put_first(found, answers))
+    return Draft(text, *explain(texts, right=found, why=f"{says}{more}", why_not=f"{says}, so it did not."))
 
 
 def _step_seconds(one: FinishedRun) -> Draft | None:

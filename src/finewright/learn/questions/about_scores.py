@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from finewright.learn.questions.builder import Draft, put_first, spread
+from finewright.learn.questions.builder import Draft, explain, spread
 from finewright.learn.run_history import FinishedRun
 from finewright.tasks.metrics import wilson_interval
 
@@ -22,9 +22,8 @@ def _majority(one: FinishedRun) -> Draft | None:
         "below": "No, it is worse: the whole interval lies below it",
         "within": "It cannot be told: the interval holds both possibilities",
     }
-    answers = {name: (text, f"{says}." if name == found else f"{says}, which says otherwise.") for name, text in texts.items()}
     text = f"Is {one.title} better than always predicting the most frequent label?"
-    return Draft(text, *put_first(found, answers))
+    return Draft(text, *explain(texts, right=found, why=f"{says}.", why_not=f"{says}, which says otherwise."))
 
 
 def _wrong_rows(one: FinishedRun) -> Draft | None:

@@ -47,9 +47,9 @@ def build_question(kind: str, make_draft: Callable[[T], Draft | None], runs: T) 
         return None
 
 
-def put_first(right: str, answers: Mapping[str, Answer]) -> list[Answer]:
-    """Return the answers, that of the key `right` first."""
-    return [answers[right], *(answer for name, answer in answers.items() if name != right)]
+def explain(texts: Mapping[str, str], *, right: str, why: str, why_not: str) -> list[Answer]:
+    """Return answers that exclude each other, that of the key `right` first. `why_not`: explains each of the others."""
+    return [(texts[right], why), *((text, why_not) for name, text in texts.items() if name != right)]
 
 
 def spread(ranked: Sequence[Answer]) -> list[Answer]:

@@ -97,8 +97,6 @@ class Site:
         before, mark, after = one.text.partition(YOURS_MARK)
         lessons, file, grade = self._workspace.course.lessons, self._workspace.file(one), self._grades.get(one.name)
         index = lessons.index(one)
-        neighbours = [("Before", other) for other in lessons[max(0, index - 1) : index]]
-        neighbours += [("Next", other) for other in lessons[index + 1 : index + 2]]
         return self._page(
             "lesson.html",
             one.about.title,
@@ -114,7 +112,8 @@ class Site:
             says=self._workspace.says(one, grade.wrong) if grade else "",
             hint=self._hints.get(one.name),
             solution=self._solutions.get(one.name, ""),
-            neighbours=neighbours,
+            lessons=lessons,
+            index=index,
         )
 
     def _figure(self, request: Request) -> FileResponse:
@@ -177,7 +176,7 @@ class Site:
     def _begin(self, request: Request) -> RedirectResponse:
         wanted = request.state.form.get("lesson", "all")
         number = next((one.number for one in self._workspace.course.lessons if str(one.number) == wanted), None)
-        begun = quiz.start_round(self._workspace.course, self._workspace.progress, runs=self._workspace.runs, number=number)
+        begun = quiz.start_round(self._workspace, number=number)
         with self._changing:
             self._round, self._answered = begun, None
         return _redirect("/quiz")

@@ -1,6 +1,6 @@
 """Plots of the learner's own runs, in a light and a dark theme, written to files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,8 @@ def draw_figure(figure: Figure, runs: Sequence[FinishedRun], path: Path, *, dark
     from matplotlib.figure import Figure as Canvas
 
     theme = DARK if dark else LIGHT
-    canvas = Canvas(figsize=SIZE_INCHES, facecolor=theme.paper, layout="constrained")
+    canvas = Canvas(figsize=SIZE_INCHES, facecolor=theme.paper)
     canvas.set_layout_engine("constrained", w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES)
-    kinds: dict[str, Callable[[Any, Sequence[FinishedRun], Theme], None]]
     kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
     kinds[figure](canvas, runs, theme)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,10 +49,8 @@ def _axes(canvas: Any, theme: Theme, *place: int, title: str = "") -> Any:
     axes.grid(color=theme.line, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=theme.ink)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("bottom", "left"):
-        axes.spines[side].set_color(theme.line)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(theme.line)
     axes.set_title(title, loc="left", color=theme.ink, fontsize=12)
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)

@@ -119,9 +119,7 @@ def choose_comparable(runs: Sequence[FinishedRun], *, candidates: Sequence[str] 
     for one in runs:
         if not candidates or one.result.method in candidates:
             groups[one.config.data_fingerprint, one.result.model, one.split].append(one)
-    if not groups:
-        return []
-    chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}))
+    chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}), default=[])
     return add_labels(chosen[:MOST_RUNS])
 
 

@@ -24,6 +24,7 @@ PACKAGES = (
     "exporters",
     "api",
     "comparison",
+    "web",
     "learn",
     "cli",
 )
@@ -31,7 +32,7 @@ PACKAGES = (
 FACADES = {"", "__main__", "sklearn"}
 """Nothing imports them; they may import everything."""
 MOST_LINES = 500
-HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "optuna"}
+HEAVY = {"torch", "transformers", "peft", "sklearn", "scipy", "pyarrow", "datasets", "optuna", "starlette", "uvicorn"}
 
 
 def module_name(path):

@@ -1,7 +1,7 @@
 """Fine-tune a pre-trained language model on your own labelled text: know the cost before, trust the result after.
 
 Order of the packages, each importing only from those to its right:
-cli, learn > comparison > api, exporters > runs > planning > training, inference > tasks, methods > models > data > core.
+cli, learn > web, comparison > api, exporters > runs > planning > training, inference > tasks, methods > models > data > core.
 """
 
 import importlib

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from finewright.learn.course import Course
-from finewright.learn.web import server as server_module
+from finewright.learn.web import site
 from finewright.learn.workspace import Workspace
 from support import chromium, made_runs
 
@@ -26,7 +26,7 @@ def server(tmp_path_factory):
     made_runs.write_runs(root / "runs")
     desk = Workspace(work=root / "learn", runs=root / "runs")
     desk.start(desk.course.lesson(7))
-    one = server_module.Server(desk)
+    one = site.create_server(desk)
     one.learner = desk
     one.start()
     yield one

@@ -1,5 +1,6 @@
 """`finewright learn`, as a person types it."""
 
+import importlib.util
 import io
 import json
 import shutil
@@ -235,3 +236,10 @@ def test_a_user_error_is_one_message(words, code, message):
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_pages_without_their_libraries_are_one_message(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, out, err = learn("--web")
+    assert (code, out) == (2, "")
+    assert "pip install 'finewright[web]'" in err

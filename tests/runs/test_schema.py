@@ -70,10 +70,10 @@ def test_unknown_keys_are_ignored(run, tmp_path):
     assert schema.read(RunResult, write(tmp_path / "result.json", more)) == schema.read(RunResult, run.result)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not readable"), ("[]", "not readable"), ("", "not readable")])
-def test_a_broken_file_is_one_message(tmp_path, text, message):
+@pytest.mark.parametrize("text", ["{", "[]", "5", ""])
+def test_a_broken_file_is_one_message(tmp_path, text):
     (tmp_path / "result.json").write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match="not readable"):
         schema.read(RunResult, tmp_path / "result.json")
     with pytest.raises(UserError, match=r"the run has no plan\.json"):
         schema.read(PlanFile, tmp_path / "plan.json")

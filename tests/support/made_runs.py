@@ -37,7 +37,8 @@ def write_run(root: Path, method: str = "lora", *, name: str = "", accuracy: flo
         "head_parameters": 768, "total_parameters": 7_050_000, "trainable_fraction": trained / 7_050_000, "epochs": 2.0,
         "steps": 126, "best_step": 63, "train_seconds": seconds, "artifact_bytes": trained * 4 + 1000,
         "peak_memory_bytes": 90_000_000 + trained * 60, "planned_peak_memory_bytes": 80_000_000 + trained * 60,
-        "planned_seconds": 30.0, "metrics": dict.fromkeys(("test", "validation"), compute_metrics(right, truth, said)),
+        "planned_seconds": 30.0, "schema_version": 2,
+        "metrics": dict.fromkeys(("test", "validation"), compute_metrics(right, truth, said)),
     }  # fmt: skip
     result |= changes
     choices = [
@@ -46,8 +47,15 @@ def write_run(root: Path, method: str = "lora", *, name: str = "", accuracy: flo
         {"option": "training.tokens_per_micro_batch", "value": 500, "reason": "16 texts of 31 tokens"},
     ]
     config = {"method": method, "method_options": {"rank": 8}, "choices": choices, "labels": list(LABELS)}
+    request = {"source": "tickets", "test": None, "settings": {}, "method": method, "method_options": {}}
+    config |= {"request": request, "schema_version": 2}
     config |= {"data_fingerprint": "f" * 64, "settings": {"training": {"epochs": 2.0, "learning_rate": None}}}
     memory = {"weights": 28_000_000, "gradients": trained * 4, "optimizer": trained * 8, "activations": 52_000_000}
+    plan = {
+        key: result[key] for key in ("method", "trainable_parameters", "head_parameters", "total_parameters", "artifact_bytes")
+    }
+    plan |= {"peak_memory_bytes": result["planned_peak_memory_bytes"], "memory": memory, "flops": 10**12, "seconds": 30.0}
+    plan |= {"fits": True, "budget_bytes": 10**10, "schema_version": 2}
     lines: list[dict[str, Any]] = [{"step": step, "epoch": step / 63, "loss": 1.1 - step / 200} for step in range(10, 127, 10)]
     for step in (63, 126):
         value = accuracy - 0.05 * (step != (126 if result["best_step"] == 126 else 63))
@@ -55,7 +63,7 @@ def write_run(root: Path, method: str = "lora", *, name: str = "", accuracy: flo
     for file, value in (
         ("config.json", config),
         ("checks.json", {"findings": []}),
-        ("plan.json", {"memory": memory}),
+        ("plan.json", plan),
         ("result.json", result),
     ):
         (folder / file).write_text(json.dumps(value))

@@ -1,5 +1,7 @@
 """The commands of `finewright learn`: parse, call, print."""
 
+import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +10,8 @@ import typer
 from finewright.cli.arguments import Json
 
 if TYPE_CHECKING:
+    from finewright.cli.console import OutputConsole
+    from finewright.learn.course import Lesson
     from finewright.learn.workspace import Workspace
 
 app = typer.Typer(
@@ -43,10 +47,13 @@ def learn(
     if not web:
         _show_overview(workspace, as_json=False)
         return
+    from finewright import web as web_extra
     from finewright.cli.console import ErrorConsole
-    from finewright.learn.web.server import Server
 
-    server = Server(workspace, port=port)
+    web_extra.check_installed(where="--web")
+    from finewright.learn.web.site import create_server
+
+    server = create_server(workspace, port=port)
     console = ErrorConsole()
     console.print(f"The course is at {server.address}\nCtrl-C ends it.", highlight=False, soft_wrap=True)
     if browser:
@@ -65,20 +72,10 @@ def list_(ctx: typer.Context, course: CourseFolder = None, as_json: Json = False
 @app.command(epilog="Example: finewright learn show 3")
 def show(ctx: typer.Context, number: Number, course: CourseFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """Show a lesson, with results and a plot of your own runs."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import OutputConsole, print_json
-
     workspace = _open_workspace(ctx, course=course, runs=runs)
     lesson = workspace.course.lesson(number)
-    if not as_json:
-        learn_view.show_lesson(OutputConsole(), workspace, lesson)
-        return
-    own = workspace.own_results(lesson)
-    tables = {name: vars(one) if one else None for name, one in (("yours", own.table), ("kept", own.saved))}
-    picture = workspace.picture(lesson, own)
-    makes = [make.model_dump() for make in own.commands]
-    more = {"text": lesson.text, "picture": str(picture) if picture else None, "make": makes, **tables}
-    print_json({**_line(workspace, number), **more})
+    value = _describe_lesson(workspace, lesson) if as_json else {}
+    _print(as_json, value, lambda view, console: view.show_lesson(console, workspace, lesson))
 
 
 @app.command(epilog="Example: finewright learn start 4")
@@ -90,33 +87,25 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Copy a lesson's exercise to ./learn."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import OutputConsole, print_json
-
     workspace = _open_workspace(ctx, course=course)
     lesson = workspace.course.lesson(number)
     written = workspace.start(lesson, again=again)
-    if as_json:
-        print_json({"lesson": number, "file": str(workspace.file(lesson)), "written": [str(path) for path in written]})
-        return
-    learn_view.show_started(OutputConsole(), written, lesson)
+    value = {"lesson": number, "file": str(workspace.file(lesson)), "written": [str(path) for path in written]}
+    _print(as_json, value, lambda view, console: view.show_started(console, written, lesson))
 
 
 @app.command(epilog="Example: finewright learn check 4")
 def check(ctx: typer.Context, number: Number, course: CourseFolder = None, trust: Trust = False, as_json: Json = False) -> None:
     """Check your exercise. Exit code 0: it passed; 1: not yet."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import ErrorConsole, OutputConsole, print_json
+    from finewright.cli.console import ErrorConsole
 
     workspace = _open_workspace(ctx, course=course, trust=trust)
     lesson = workspace.course.lesson(number)
     with ErrorConsole().status("checking, about ten seconds"):
         grade = workspace.check(lesson)
-    says = workspace.says(lesson, grade.wrong)
-    if as_json:
-        print_json({"lesson": number, "file": str(workspace.file(lesson)), **grade.as_json(), "says": says})
-    else:
-        learn_view.show_grade(OutputConsole(), grade, lesson, file=workspace.file(lesson), says=says)
+    file, says = workspace.file(lesson), workspace.says(lesson, grade.wrong)
+    value = {"lesson": number, "file": str(file), **grade.as_json(), "says": says}
+    _print(as_json, value, lambda view, console: view.show_grade(console, grade, lesson, file=file, says=says))
     if not grade.passed:
         raise typer.Exit(1)
 
@@ -124,16 +113,10 @@ def check(ctx: typer.Context, number: Number, course: CourseFolder = None, trust
 @app.command(epilog="Example: finewright learn hint 4")
 def hint(ctx: typer.Context, number: Number, course: CourseFolder = None, as_json: Json = False) -> None:
     """Show the next hint, about the mistake that the last check recognised, if any."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import OutputConsole, print_json
-
     workspace = _open_workspace(ctx, course=course)
     lesson = workspace.course.lesson(number)
     step = workspace.hint(lesson)
-    if as_json:
-        print_json({"lesson": number, **vars(step)})
-        return
-    learn_view.show_hint(OutputConsole(), step, lesson)
+    _print(as_json, {"lesson": number, **vars(step)}, lambda view, console: view.show_hint(console, step, lesson))
 
 
 @app.command(epilog="Example: finewright learn solution 4")
@@ -145,15 +128,9 @@ def solution(
     as_json: Json = False,
 ) -> None:
     """Show a solution, once yours has passed."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import OutputConsole, print_json
-
     workspace = _open_workspace(ctx, course=course)
     text = workspace.solution(workspace.course.lesson(number), give_up=give_up)
-    if as_json:
-        print_json({"lesson": number, "solution": text})
-        return
-    learn_view.show_code(OutputConsole(), text)
+    _print(as_json, {"lesson": number, "solution": text}, lambda view, console: view.show_code(console, text))
 
 
 @app.command(epilog="Example: finewright learn quiz")
@@ -167,20 +144,14 @@ def quiz(
     as_json: Json = False,
 ) -> None:
     """Ask questions: those you missed before, then new ones, a third of them about your own runs."""
-    import datetime
-
     from finewright.cli import learn_view
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
-    from finewright.learn.quiz import USUAL_COUNT, QuizRound, choose_questions, collect_questions
+    from finewright.learn.quiz import start_round
 
     workspace = _open_workspace(ctx, course=course, runs=runs)
-    state = workspace.progress.read()
-    _print_warnings(workspace.progress.take_notes())  # before the questions, which would scroll it away
     console = ErrorConsole() if as_json else OutputConsole()
-    questions = collect_questions(workspace.course, runs=workspace.runs, number=number)
-    wanted = count or (len(questions) if number is not None else USUAL_COUNT)
-    chosen = choose_questions(questions, state, count=wanted, today=datetime.date.today(), seed=seed)
-    quiz_round = QuizRound(chosen, progress=workspace.progress, seed=seed)
+    quiz_round = start_round(workspace, number=number, count=count, seed=seed)
+    _print_warnings(workspace.progress.take_notes())  # before the questions, which would scroll it away
     learn_view.ask_questions(console, quiz_round)
     if as_json:
         print_json(quiz_round.as_json())
@@ -195,33 +166,21 @@ def questions(
     as_json: Json = False,
 ) -> None:
     """List every question with its answers and why each is right or wrong."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import OutputConsole, print_json
     from finewright.learn.quiz import collect_questions
 
     workspace = _open_workspace(ctx, course=course, runs=runs)
     found = collect_questions(workspace.course, runs=workspace.runs, number=number)
-    if as_json:
-        print_json({"questions": [one.as_json() for one in found]})
-        return
-    learn_view.show_questions(OutputConsole(), found)
+    value = {"questions": [one.model_dump() for one in found]}
+    _print(as_json, value, lambda view, console: view.show_questions(console, found))
 
 
 @app.command(epilog="Example: finewright learn progress")
 def progress(ctx: typer.Context, course: CourseFolder = None, as_json: Json = False) -> None:
     """Show your progress and which questions are due."""
-    import datetime
-
-    from finewright.cli import learn_view
-    from finewright.cli.console import OutputConsole, print_json
-
     workspace = _open_workspace(ctx, course=course)
     state = workspace.progress.read()
-    summary = workspace.summary(state, today=datetime.date.today())
-    if as_json:
-        print_json({"lessons": workspace.overview(state), **summary})
-        return
-    learn_view.show_summary(OutputConsole(), workspace.overview(state), summary)
+    lines, summary = workspace.overview(state), workspace.summary(state, today=datetime.date.today())
+    _print(as_json, {"lessons": lines, **summary}, lambda view, console: view.show_summary(console, lines, summary))
 
 
 @app.command(epilog="Example: finewright learn export --name 'Ada L.'")
@@ -233,17 +192,13 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write your results to one file to hand in: exercises, attempts, answers."""
-    from finewright.cli.console import OutputConsole, print_json
     from finewright.learn import submissions
 
     workspace = _open_workspace(ctx, course=course)
-    state = workspace.progress.read()
-    results = submissions.create_submission(workspace, state, learner=name)
+    results = submissions.create_submission(workspace, workspace.progress.read(), learner=name)
     path = submissions.write_submission(results, out or submissions.default_path(workspace, name))
-    if as_json:
-        print_json({"file": str(path), **submissions.summarize(results)})
-        return
-    OutputConsole().print(f"  wrote    {path}", highlight=False, soft_wrap=True)
+    value = {"file": str(path), **submissions.summarize(results)}
+    _print(as_json, value, lambda view, console: view.show_written(console, [path]))
 
 
 @app.command("import", epilog="Example: finewright learn import handed-in/")
@@ -258,8 +213,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """For teachers: list what learners have handed in."""
-    from finewright.cli import learn_view
-    from finewright.cli.console import ErrorConsole, OutputConsole, print_json
+    from finewright.cli.console import ErrorConsole
     from finewright.learn import submissions
 
     workspace = _open_workspace(ctx, course=course, trust=trust)
@@ -275,10 +229,8 @@ def import_(
         if other:
             _print_warnings([f"not graded, because they are of another course than {workspace.course.name}: {', '.join(other)}"])
     lines = [submissions.summarize(results, here) for results, here in zip(collected, passed, strict=True)]
-    if as_json:
-        print_json({"rechecked": recheck, "learners": lines})
-        return
-    learn_view.show_collected(OutputConsole(), lines)
+    value = {"rechecked": recheck, "learners": lines}
+    _print(as_json, value, lambda view, console: view.show_collected(console, lines))
 
 
 def _open_workspace(ctx: typer.Context, *, course: Path | None = None, trust: bool = False, runs: Path = RUNS) -> "Workspace":
@@ -294,20 +246,31 @@ def _open_workspace(ctx: typer.Context, *, course: Path | None = None, trust: bo
 
 
 def _show_overview(workspace: "Workspace", *, as_json: bool) -> None:
+    state = workspace.progress.read()
+    lines, following = workspace.overview(state), workspace.next_lesson(state)
+    number = following.number if following else None
+    _print(as_json, {"lessons": lines}, lambda view, console: view.show_overview(console, lines, next_number=number))
+
+
+def _describe_lesson(workspace: "Workspace", lesson: "Lesson") -> dict[str, Any]:
+    """Return a lesson with results of the learner's own runs, JSON-ready."""
+    line = next(one for one in workspace.overview(workspace.progress.read()) if one["number"] == lesson.number)
+    own = workspace.own_results(lesson)
+    tables = {"yours": own.table and own.table.model_dump(), "kept": own.saved and own.saved.model_dump()}
+    picture = workspace.picture(lesson, own)
+    makes = [make.model_dump() for make in own.commands]
+    return {**line, "text": lesson.text, "picture": str(picture) if picture else None, "make": makes, **tables}
+
+
+def _print(as_json: bool, value: dict[str, Any], show: Callable[[Any, "OutputConsole"], None]) -> None:
+    """Print `value` as JSON, or let `show` print. `show` gets `learn_view`, which is imported late, and the console."""
     from finewright.cli import learn_view
     from finewright.cli.console import OutputConsole, print_json
 
-    state = workspace.progress.read()
-    lines = workspace.overview(state)
     if as_json:
-        print_json({"lessons": lines})
-        return
-    following = workspace.next_lesson(state)
-    learn_view.show_overview(OutputConsole(), lines, next_number=following.number if following else None)
-
-
-def _line(workspace: "Workspace", number: int) -> dict[str, Any]:
-    return next(line for line in workspace.overview(workspace.progress.read()) if line["number"] == number)
+        print_json(value)
+    else:
+        show(learn_view, OutputConsole())
 
 
 def _print_warnings(notes: list[str]) -> None:

@@ -16,7 +16,7 @@ from rich.syntax import Syntax
 from finewright.cli import terminal_images
 from finewright.cli.console import clean
 from finewright.cli.progress import rows_table
-from finewright.learn.course import Lesson, Question, SuggestedCommand
+from finewright.learn.course import Lesson, Question
 from finewright.learn.grading.grader import GradeResult
 from finewright.learn.quiz import AnsweredQuestion, QuizRound
 from finewright.learn.run_history import Table
@@ -75,7 +75,7 @@ def show_own_results(console: Console, workspace: Workspace, one: Lesson) -> Non
         heading = "More runs for this lesson:" if found.table else "No runs yet. Start them with:"
         console.print(f"\n  {heading}", highlight=False)
         for make in found.commands:
-            _command(console, make)
+            _say(console, (f"    # {clean(make.note)}\n" if make.note else "") + f"    {clean(make.command)}")
     console.print()
 
 
@@ -86,7 +86,7 @@ def _picture(console: Console, path: Path | None) -> None:
         with contextlib.suppress(OSError):  # the next print reports a broken terminal
             console.file.write(terminal_images.escape(path.read_bytes(), protocol, columns=min(_WIDTH, console.width)) + "\n")
             console.file.flush()
-    console.print(f"  picture  {path}", highlight=False, soft_wrap=True)
+    _say(console, f"  picture  {path}")
 
 
 def _table(console: Console, table: Table) -> None:
@@ -96,16 +96,20 @@ def _table(console: Console, table: Table) -> None:
     console.print(close)
 
 
-def _command(console: Console, make: SuggestedCommand) -> None:
-    if make.note:
-        console.print(f"    # {clean(make.note)}", highlight=False, soft_wrap=True)
-    console.print(f"    {clean(make.command)}", highlight=False, soft_wrap=True)
+def _say(console: Console, text: str) -> None:
+    """Print lines that are never wrapped, so that paths and commands can be copied."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def show_written(console: Console, written: Sequence[Path]) -> None:
+    """Print which files were written."""
+    for path in written:
+        _say(console, f"  wrote    {path}")
 
 
 def show_started(console: Console, written: Sequence[Path], one: Lesson) -> None:
-    """Print which files were written."""
-    for path in written:
-        console.print(f"  wrote    {path}", highlight=False, soft_wrap=True)
+    """Print which files were written, and what to do with them."""
+    show_written(console, written)
     console.print(f"\n  Write in it with any editor, then: finewright learn check {one.number}", highlight=False)
 
 
@@ -113,31 +117,29 @@ def show_grade(console: Console, grade: GradeResult, one: Lesson, *, file: Path,
     """Print each claim, then the explanation of a known mistake."""
     for claim in grade.claims:
         mark, color = ("✓", "green") if claim.ok else ("✗", "red")
-        console.print(f"  [{color}]{mark}[/{color}] {clean(claim.what)}", highlight=False, soft_wrap=True)
+        _say(console, f"  [{color}]{mark}[/{color}] {clean(claim.what)}")
         if not claim.ok:
-            console.print(
-                f"      expected  {clean(claim.expected)}\n      found     {clean(claim.found)}", highlight=False, soft_wrap=True
-            )
+            _say(console, f"      expected  {clean(claim.expected)}\n      found     {clean(claim.found)}")
     for note in grade.notes:
-        console.print(f"  · {clean(note)}", highlight=False, soft_wrap=True)
+        _say(console, f"  · {clean(note)}")
     if grade.output.strip():
         console.print("\n  Your file printed:", highlight=False)
         for line in grade.output.strip().splitlines()[-12:]:
-            console.print(f"    {clean(line)}", highlight=False, soft_wrap=True)
+            _say(console, f"    {clean(line)}")
     number = one.number
     if grade.passed:
         console.print(f"\n[bold green]Lesson {number} passed[/bold green] in {grade.seconds:.1f} s.", highlight=False)
-        console.print(f"  run it   python {file}\n  compare  finewright learn solution {number}", highlight=False, soft_wrap=True)
+        _say(console, f"  run it   python {file}\n  compare  finewright learn solution {number}")
         return
-    console.print("\n[bold]Not yet.[/bold]" + (f"  {clean(says)}" if says else ""), highlight=False, soft_wrap=True)
+    _say(console, "\n[bold]Not yet.[/bold]" + (f"  {clean(says)}" if says else ""))
     console.print(f"  help     finewright learn hint {number}", highlight=False)
 
 
 def show_hint(console: Console, step: Hint, one: Lesson) -> None:
     """Print one hint."""
     if step.says:
-        console.print(f"{clean(step.says)}\n", highlight=False, soft_wrap=True)
-    console.print(f"Hint {step.number} of {step.of}: {clean(step.text)}", highlight=False, soft_wrap=True)
+        _say(console, f"{clean(step.says)}\n")
+    _say(console, f"Hint {step.number} of {step.of}: {clean(step.text)}")
     if step.number == step.of:
         console.print(f"  That was the last. The solution: finewright learn solution {one.number} --give-up", highlight=False)
 
@@ -160,10 +162,10 @@ def ask_questions(console: Console, quiz_round: QuizRound) -> None:
     """Ask questions until the round is over, the learner enters q, or standard input ends."""
     while (question := quiz_round.current) is not None:
         of = "again" if quiz_round.again else f"{quiz_round.number} of {quiz_round.num_first}"
-        console.print(f"\n[bold]{of}[/bold]  {clean(question.question)}", highlight=False, soft_wrap=True)
+        _say(console, f"\n[bold]{of}[/bold]  {clean(question.question)}")
         options = quiz_round.options()
         for letter, option in zip(LETTERS, options, strict=False):
-            console.print(f"  {letter}  {clean(option.text)}", highlight=False, soft_wrap=True)
+            _say(console, f"  {letter}  {clean(option.text)}")
         chosen = _letter(console, len(options))
         if chosen is None:
             break
@@ -191,17 +193,15 @@ def show_answered(console: Console, one: AnsweredQuestion) -> None:
     console.print("  [green]Right.[/green]" if one.ok else f"  [red]No:[/red] {LETTERS[one.right]} is right.", highlight=False)
     for place, option in enumerate(one.options):
         mark = "✓" if option.ok else "→" if place == one.chosen else " "
-        console.print(f"  {mark} {LETTERS[place]}  {clean(option.why)}", highlight=False, soft_wrap=True)
+        _say(console, f"  {mark} {LETTERS[place]}  {clean(option.why)}")
 
 
 def show_questions(console: Console, asked: Sequence[Question]) -> None:
     """Print all questions with their answers."""
     for number, one in enumerate(asked, start=1):
-        console.print(f"\n[bold]{number}[/bold]  {clean(one.question)}", highlight=False, soft_wrap=True)
+        _say(console, f"\n[bold]{number}[/bold]  {clean(one.question)}")
         for option in one.options:
-            console.print(
-                f"  {'✓' if option.ok else '·'} {clean(option.text)}\n      {clean(option.why)}", highlight=False, soft_wrap=True
-            )
+            _say(console, f"  {'✓' if option.ok else '·'} {clean(option.text)}\n      {clean(option.why)}")
 
 
 def show_summary(console: Console, lines: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:

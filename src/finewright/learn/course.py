@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -57,10 +56,6 @@ class Question(_Part):
     def right(self) -> Option:
         """Return the right option."""
         return next(option for option in self.options if option.ok)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready."""
-        return self.model_dump()
 
 
 class KnownMistake(_Part):
@@ -199,11 +194,6 @@ class Course:
     def questions(self) -> list[Question]:
         """Return the written questions of all lessons."""
         return [question for lesson in self.lessons for question in lesson.questions]
-
-
-def numbers(lessons: Sequence[Lesson]) -> list[int]:
-    """Their numbers."""
-    return [lesson.number for lesson in lessons]
 
 
 def _read_toml(path: Path, kind: type[Any]) -> Any:

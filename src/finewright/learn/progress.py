@@ -1,7 +1,6 @@
 """A learner's progress: one JSON file, written atomically and recovered when damaged."""
 
 import contextlib
-import fcntl
 import json
 import re
 from collections.abc import Iterator
@@ -24,18 +23,26 @@ class _Entry(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
-class LessonEntry(_Entry):
-    """One lesson's exercise. Times are ISO 8601 in UTC, empty for never. `wrong`: the known mistake of the last check;
-    `hints`: how many of its hints were shown."""
+class ExerciseOutcome(_Entry):
+    """What became of an exercise. `passed`: when, ISO 8601 in UTC, empty for never; `claims`: of the last check."""
 
-    started: str = ""
     attempts: int = Field(0, ge=0)
-    passed: str = ""
+    passed: str = Field("", max_length=40)
     gave_up: bool = False
-    hints: int = Field(0, ge=0)
-    wrong: str = ""
     claims_held: int = Field(0, ge=0)
     claims: int = Field(0, ge=0)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the fields of `ExerciseOutcome`, without those of a subclass."""
+        return self.model_dump(include=set(ExerciseOutcome.model_fields))
+
+
+class LessonEntry(ExerciseOutcome):
+    """One lesson's exercise. `wrong`: the known mistake of the last check; `hints`: how many of its hints were shown."""
+
+    started: str = ""
+    hints: int = Field(0, ge=0)
+    wrong: str = ""
 
 
 class QuestionEntry(_Entry):
@@ -86,10 +93,8 @@ class Progress:
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
         """Read the state, let the caller change it, write it. Holds a lock against other processes."""
-        try:
+        with _explaining_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
         with self._lock():
             state = self._read()
             yield state
@@ -104,21 +109,12 @@ class Progress:
             raise UserError(f"not readable: {error.strerror}", where=str(self.path), fix="correct its permissions") from None
         state, whole = _parse(text, where=str(self.path))
         if not whole:
-            aside = self._set_aside()
+            with _explaining_errors(self.folder):
+                aside = set_aside(self.path, "damaged")
             num = len(state.lessons) + len(state.questions)
             self._notes.append(f"{self.path} was damaged: {num} entries were recovered, the old file is now {aside}")
             self._write(state)
         return state
-
-    def _set_aside(self) -> Path:
-        number = 1
-        while (aside := self.folder / f"progress.damaged-{number}.json").exists():
-            number += 1
-        try:
-            files.rename(self.path, aside)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
-        return aside
 
     def _write(self, state: State) -> None:
         entries: dict[str, Any] = {f"lesson {key}": one.model_dump() for key, one in sorted(state.lessons.items())}
@@ -127,13 +123,20 @@ class Progress:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        try:
+        with _explaining_errors(self.folder):
             handle = open(self.folder / ".progress.lock", "a+", encoding="utf-8")  # noqa: SIM115  held below
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from None
         with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            files.lock(handle.fileno(), wait=True)
             yield
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Rename a file to `NAME.WHY-N` before its suffix, with the lowest free number, and return the new path."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{why}-{number}{path.suffix}")).exists():
+        number += 1
+    files.rename(path, aside)
+    return aside
 
 
 def _parse(text: str, *, where: str) -> tuple[State, bool]:
@@ -177,8 +180,11 @@ def _add_entry(state: State, key: str, value: Any) -> bool:
     return True
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    what = f"cannot write here: {error.strerror}"
-    return UserError(
-        what, where=str(path), fix="go to a folder that can be written, or correct its permissions", code=ExitCode.DISK
-    )
+@contextlib.contextmanager
+def _explaining_errors(folder: Path) -> Iterator[None]:
+    """Turn an error of the file system into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        fix = "go to a folder that can be written, or correct its permissions"
+        raise UserError(f"cannot write here: {error.strerror}", where=str(folder), fix=fix, code=ExitCode.DISK) from None

@@ -12,6 +12,7 @@ from finewright.learn import run_history
 from finewright.learn.course import Course, Option, Question
 from finewright.learn.progress import NUM_BOXES, Progress, QuestionEntry, State
 from finewright.learn.questions import about_runs
+from finewright.learn.workspace import Workspace
 
 DAYS_UNTIL_DUE = (0, 1, 3, 7, 21)
 """By box: a missed question is due at once, one in the fifth box after three weeks."""
@@ -62,6 +63,15 @@ def record_answer(entry: QuestionEntry, *, right: bool, today: datetime.date) ->
     entry.due = (today + datetime.timedelta(days=DAYS_UNTIL_DUE[entry.box - 1])).isoformat()
     entry.right += right
     entry.wrong += not right
+
+
+def start_round(workspace: Workspace, *, number: int | None = None, count: int | None = None, seed: int = 0) -> "QuizRound":
+    """Return a round of today's questions. `number`: only of that lesson, then all of them unless `count` is given."""
+    questions = collect_questions(workspace.course, runs=workspace.runs, number=number)
+    wanted = count or (USUAL_COUNT if number is None else len(questions))
+    state, today = workspace.progress.read(), datetime.date.today()
+    chosen = choose_questions(questions, state, count=wanted, today=today, seed=seed)
+    return QuizRound(chosen, progress=workspace.progress, seed=seed)
 
 
 @dataclass(frozen=True)

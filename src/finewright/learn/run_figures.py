@@ -1,10 +1,11 @@
 """Plots of the learner's own runs, in a light and a dark theme, written to files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finewright.core import files
 from finewright.learn.course import Figure
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
 
@@ -32,15 +33,14 @@ def draw_figure(figure: Figure, runs: Sequence[FinishedRun], path: Path, *, dark
     from matplotlib.figure import Figure as Canvas
 
     theme = DARK if dark else LIGHT
-    canvas = Canvas(figsize=SIZE_INCHES, facecolor=theme.paper, layout="constrained")
+    canvas = Canvas(figsize=SIZE_INCHES, facecolor=theme.paper)
     canvas.set_layout_engine("constrained", w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES)
-    kinds: dict[str, Callable[[Any, Sequence[FinishedRun], Theme], None]]
     kinds = {"curves": _curves, "share": _share, "memory": _memory, "intervals": _intervals}
     kinds[figure](canvas, runs, theme)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    canvas.savefig(partial, dpi=150, facecolor=theme.paper)
-    partial.replace(path)
+    draft = path.with_name(files.DRAFT + path.name)
+    canvas.savefig(draft, dpi=150, facecolor=theme.paper)
+    files.rename(draft, path)
 
 
 def _axes(canvas: Any, theme: Theme, *place: int, title: str = "") -> Any:
@@ -49,10 +49,8 @@ def _axes(canvas: Any, theme: Theme, *place: int, title: str = "") -> Any:
     axes.grid(color=theme.line, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=theme.ink)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("bottom", "left"):
-        axes.spines[side].set_color(theme.line)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(theme.line)
     axes.set_title(title, loc="left", color=theme.ink, fontsize=12)
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)
@@ -65,9 +63,7 @@ def _style(number: int) -> tuple[str, str]:
 
 def _legend(canvas: Any, axes: Any, theme: Theme) -> None:
     handles, names = axes.get_legend_handles_labels()
-    legend = canvas.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    for text in legend.get_texts():
-        text.set_color(theme.ink)
+    canvas.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=theme.ink)
 
 
 def _curves(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:

@@ -2,103 +2,40 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from finewright import methods
 from finewright.core.errors import UserError
 from finewright.learn.course import Figure, Lesson, SuggestedCommand
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder, list_runs
+from finewright.runs.schema import MetricsLine, PlanFile, RunConfigFile, RunResult, SplitMetrics
 
 MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
 """Parts of a plan's memory at its peak."""
 MOST_RUNS = 12
 
 
-class _Read(BaseModel):
-    """Part of a run's files; other keys are ignored."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
-
-
-class PerClass(_Read):
-    """Metrics of one label."""
-
-    f1: float
-    num_rows: int = Field(ge=0)
-
-
-class SplitMetrics(_Read):
-    """Metrics of a split."""
-
-    num_rows: int = Field(ge=1)
-    accuracy: float = Field(ge=0, le=1)
-    accuracy_ci95: tuple[float, float]
-    macro_f1: float
-    majority_accuracy: float = Field(ge=0, le=1)
-    loss: float
-    per_class: dict[str, PerClass]
-    confusion: list[list[int]]
-
-
-class Splits(_Read):
-    """Metrics by split."""
-
-    test: SplitMetrics | None = None
-    validation: SplitMetrics | None = None
-
-
-class Result(_Read):
-    """The keys of result.json that lessons and questions use."""
-
-    method: str
-    model: str
-    seed: int = 0
-    num_train: int = Field(ge=1)
-    trainable_parameters: int = Field(ge=0)
-    head_parameters: int = Field(ge=0)
-    total_parameters: int = Field(ge=1)
-    epochs: float = Field(gt=0)
-    steps: int = Field(ge=1)
-    best_step: int = Field(ge=0)
-    train_seconds: float = Field(gt=0)
-    artifact_bytes: int = Field(ge=0)
-    peak_memory_bytes: int = 0
-    planned_peak_memory_bytes: int = 0
-    planned_seconds: float = 0.0
-    metrics: Splits
-
-
-class Choice(_Read):
-    """An automatically chosen option, and why."""
-
-    option: str
-    value: Any
-    reason: str
-
-
-class Config(_Read):
-    """The keys of config.json that lessons and questions use."""
-
-    method_options: dict[str, Any] = {}
-    choices: list[Choice] = []
-    labels: list[str] = Field(min_length=1)
-    data_fingerprint: str
-    settings: dict[str, Any] = {}
-
-
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run. `label`: distinguishes it from the others; `plan`: bytes by part, empty if there is no plan."""
+    """A finished run. `label`: distinguishes it from the others; `plan`: bytes by part, empty if there is no plan.
+
+    `measured`: the metrics on `split`: on test, or on validation if there was no test.
+    `losses`: (step, training loss); `validations`: (step, validation accuracy, validation loss).
+    """
 
     folder: RunFolder
-    result: Result
-    config: Config
+    result: RunResult
+    config: RunConfigFile
+    split: str
+    measured: SplitMetrics
     plan: dict[str, int]
-    lines: list[dict[str, Any]]
+    losses: list[tuple[int, float]]
+    validations: list[tuple[int, float, float]]
     label: str = ""
 
     @property
@@ -107,16 +44,9 @@ class FinishedRun:
         return str(self.folder.path)
 
     @property
-    def measured(self) -> SplitMetrics:
-        """Return the metrics on test, or on validation if there was no test; `find_runs` skips runs with neither."""
-        found = self.result.metrics.test or self.result.metrics.validation
-        assert found is not None
-        return found
-
-    @property
-    def split(self) -> str:
-        """Return the split of `measured`."""
-        return "test" if self.result.metrics.test else "validation"
+    def title(self) -> str:
+        """Return the path of its folder with the label."""
+        return f"{self.name} ({self.label})"
 
     @property
     def share(self) -> float:
@@ -126,21 +56,19 @@ class FinishedRun:
     @property
     def from_random(self) -> bool:
         """Return whether it started from random weights; False for an unknown method."""
+        return self._method is not None and self._method.weights == "random"
+
+    @property
+    def adds_parameters(self) -> bool:
+        """Return whether the method adds parameters to the model; False for an unknown method."""
+        return self._method is not None and self._method.saves == "adapter"
+
+    @property
+    def _method(self) -> type[methods.Method] | None:
         try:
-            return methods.get_method(self.result.method).weights == "random"
+            return methods.get_method(self.result.method)
         except UserError:
-            return False
-
-    @property
-    def losses(self) -> list[tuple[int, float]]:
-        """Return (step, training loss) pairs."""
-        return [(line["step"], line["loss"]) for line in self.lines if "loss" in line]
-
-    @property
-    def validations(self) -> list[tuple[int, float, float]]:
-        """Return (step, validation accuracy, validation loss)."""
-        evaluations = [line for line in self.lines if isinstance(line.get("validation"), dict)]
-        return [(line["step"], line["validation"]["accuracy"], line["validation"]["loss"]) for line in evaluations]
+            return None
 
     def correct_rows(self) -> list[bool] | None:
         """Return for every test row whether the prediction is right; None if predictions cannot be read."""
@@ -165,25 +93,21 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _open(folder: RunFolder) -> FinishedRun | None:
+    """Return the run; None if a file is damaged or something that lessons need is missing."""
     try:
-        result = Result.model_validate(folder.read_json(folder.result))
-        config = Config.model_validate(folder.read_json(folder.config))
-        lines = [line for line in folder.read_lines(folder.metrics) if isinstance(line, dict)] if folder.metrics.exists() else []
-        plan = folder.read_json(folder.plan).get("memory", {}) if folder.plan.exists() else {}
-        plan = {str(part): int(size) for part, size in plan.items()}
-    except (UserError, ValidationError, ValueError, TypeError, AttributeError, OSError):
+        result, config = schema.read(RunResult, folder.result), schema.read(RunConfigFile, folder.config)
+        plan = schema.read(PlanFile, folder.plan).memory if folder.plan.exists() else {}
+        raw = folder.read_lines(folder.metrics) if folder.metrics.exists() else []
+        lines = [schema.parse(MetricsLine, line, where=folder.metrics) for line in raw]
+        validations = [(line.step, line.validation["accuracy"], line.validation["loss"]) for line in lines if line.validation]
+    except (UserError, KeyError):
         return None
-    one = FinishedRun(folder, result, config, plan, lines)
-    return one if (result.metrics.test or result.metrics.validation) and _is_drawable(one) else None
-
-
-def _is_drawable(one: FinishedRun) -> bool:
-    """Return whether the values of metrics.jsonl are numbers."""
-    try:
-        numbers = [number for line in (*one.losses, *one.validations) for number in line]
-    except (KeyError, TypeError):
-        return False
-    return all(isinstance(number, int | float) for number in numbers)
+    split = "test" if result.metrics.test else "validation"
+    measured = result.metrics.test or result.metrics.validation
+    if not (config.labels and config.data_fingerprint and measured):
+        return None
+    losses = [(line.step, line.loss) for line in lines if line.loss is not None]
+    return FinishedRun(folder, result, config, split, measured, plan, losses, validations)
 
 
 def choose_comparable(runs: Sequence[FinishedRun], *, candidates: Sequence[str] = ()) -> list[FinishedRun]:
@@ -195,9 +119,7 @@ def choose_comparable(runs: Sequence[FinishedRun], *, candidates: Sequence[str] 
     for one in runs:
         if not candidates or one.result.method in candidates:
             groups[one.config.data_fingerprint, one.result.model, one.split].append(one)
-    if not groups:
-        return []
-    chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}))
+    chosen = max(groups.values(), key=lambda group: len({one.result.method for one in group}), default=[])
     return add_labels(chosen[:MOST_RUNS])
 
 
@@ -212,7 +134,7 @@ def add_labels(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
         more = ", ".join(f"{key} {mine[key]}" for key in differing if mine.get(key) is not None)
         twice = len({tuple(str(other.get(key)) for key in differing) for other in options}) < len(same)
         label = " ".join(part for part in (one.result.method, more, f"({one.folder.path.name})" if twice else "") if part)
-        named.append(FinishedRun(one.folder, one.result, one.config, one.plan, one.lines, label))
+        named.append(replace(one, label=label))
     return named
 
 
@@ -225,9 +147,10 @@ def _label_options(one: FinishedRun) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(BaseModel):
     """Results of the learner's runs. `says`: the same in a sentence, for those who cannot see a picture."""
+
+    model_config = ConfigDict(strict=True)
 
     headings: list[str]
     rows: list[list[str]]
@@ -266,7 +189,7 @@ def _share(runs: Sequence[FinishedRun]) -> Table:
     says = "; ".join(
         f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right" for one in (pretrained[0], pretrained[-1])
     )
-    return Table(["method", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows, says)
+    return Table(headings=["method", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows=rows, says=says)
 
 
 def _curves(runs: Sequence[FinishedRun]) -> Table:
@@ -282,7 +205,7 @@ def _curves(runs: Sequence[FinishedRun]) -> Table:
         rows.append([one.label, first, last, held_out, best, _accuracy(one)[0]])
     headings = ["method", "first loss", "last loss", "validation loss", "best validation", f"{runs[0].split} accuracy"]
     says = "Best validation accuracy: " + "; ".join(f"{row[0]} {row[4]}" for row in rows)
-    return Table(headings, rows, says)
+    return Table(headings=headings, rows=rows, says=says)
 
 
 def _memory(runs: Sequence[FinishedRun]) -> Table:
@@ -294,7 +217,7 @@ def _memory(runs: Sequence[FinishedRun]) -> Table:
         totals = [f"{size / 1e6:,.0f}" for size in (one.result.planned_peak_memory_bytes, one.result.peak_memory_bytes)]
         rows.append([one.label, *parts, *totals])
     says = f"Least planned: {rows[0][0]}, {rows[0][-2]} MB; most: {rows[-1][0]}, {rows[-1][-2]} MB."
-    return Table(["method, MB", *names, "planned", "measured"], rows, says)
+    return Table(headings=["method, MB", *names, "planned", "measured"], rows=rows, says=says)
 
 
 def _intervals(runs: Sequence[FinishedRun]) -> Table:
@@ -304,4 +227,4 @@ def _intervals(runs: Sequence[FinishedRun]) -> Table:
         num_right = round(one.measured.accuracy * one.measured.num_rows)
         rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.3f}"])
     says = f"Highest: {rows[0][0]}, {rows[0][2]} ({rows[0][3]}); lowest: {rows[-1][0]}, {rows[-1][2]} ({rows[-1][3]})."
-    return Table(["method", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows, says)
+    return Table(headings=["method", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows=rows, says=says)

@@ -11,29 +11,22 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finewright import __version__
+from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.learn.course import Course, Lesson
-from finewright.learn.grading import grader
-from finewright.learn.progress import State
-from finewright.learn.workspace import Workspace, copy_shared_files
+from finewright.learn.progress import ExerciseOutcome, State
+from finewright.learn.workspace import Workspace, copy_shared_files, grade_file
 
 FORMAT = "finewright-learn-results"
 LARGEST_FILE_BYTES = 10 << 20
 LARGEST_SOURCE_CHARS = 200_000
 
 
-class LessonResult(BaseModel):
+class LessonResult(ExerciseOutcome):
     """A lesson that was handed in. `source`: the learner's file, empty if there is none."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     number: int
     name: str = Field(max_length=200)
-    passed: str = Field("", max_length=40)
-    attempts: int = Field(0, ge=0)
-    gave_up: bool = False
-    claims_held: int = Field(0, ge=0)
-    claims: int = Field(0, ge=0)
     source: str = Field("", max_length=LARGEST_SOURCE_CHARS)
 
 
@@ -59,9 +52,8 @@ def create_submission(workspace: Workspace, state: State, *, learner: str) -> Su
         raise UserError("wanted a name", where="--name", fix="the name that the teacher knows you by")
     lines = []
     for lesson in workspace.course.lessons:
-        entry = state.lesson(lesson.key)
-        fields = entry.model_dump(include={"passed", "attempts", "gave_up", "claims_held", "claims"})
-        lines.append(LessonResult(number=lesson.number, name=lesson.name, source=_source(workspace, lesson), **fields))
+        outcome = state.lesson(lesson.key).outcome()
+        lines.append(LessonResult(number=lesson.number, name=lesson.name, source=_source(workspace, lesson), **outcome))
     counts = workspace.summary(state, today=datetime.date.today())
     return Submission(
         format=FORMAT,
@@ -92,9 +84,9 @@ def write_submission(results: Submission, path: Path) -> Path:
     """Write one JSON file. Raise `UserError` if it exists."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            json.dump(results.model_dump(), file, indent=1, ensure_ascii=False)
-            file.write("\n")
+        with files.new_file(path) as descriptor:
+            text = json.dumps(results.model_dump(), indent=1, ensure_ascii=False) + "\n"
+            files.write(descriptor, text.encode("utf-8", "backslashreplace"))
     except FileExistsError:
         raise UserError("the file exists already", where=str(path), fix="--out with another name, or move it away") from None
     except OSError as error:
@@ -162,9 +154,7 @@ def _grade_submission(results: Submission, course: Course) -> dict[int, bool]:
                 continue
             file = Path(place) / f"{lesson.name}.py"
             file.write_text(handed_in.source, encoding="utf-8")
-            about = lesson.about
-            [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
-            passed[lesson.number] = grade.passed
+            passed[lesson.number] = grade_file(file, lesson).passed
     return passed
 
 

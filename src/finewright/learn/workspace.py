@@ -8,30 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from finewright.core.errors import UserError
 from finewright.learn import run_figures, run_history
 from finewright.learn.course import TICKETS, Course, Lesson, SuggestedCommand
 from finewright.learn.grading import grader
 from finewright.learn.grading.grader import GradeResult
-from finewright.learn.progress import LessonEntry, Progress, QuestionEntry, State
+from finewright.learn.progress import LessonEntry, Progress, State, set_aside
 from finewright.learn.run_history import FinishedRun, Table
 
 WORK = Path("learn")
 KNOWN_FROM_BOX = 3
 """From this box on a question counts as known."""
 YOURS_MARK = "[[yours]]"
-
-
-class _SavedTable(BaseModel):
-    """A table that an exercise writes when it is run as a script."""
-
-    model_config = ConfigDict(strict=True)
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +77,7 @@ class Workspace:
                     "state": self._state(lesson, entry),
                     "file": str(self.file(lesson)) if lesson.has_exercise else None,
                     "questions": len(lesson.questions),
-                    **entry.model_dump(include={"attempts", "passed", "gave_up", "claims_held", "claims"}),
+                    **entry.outcome(),
                 }
             )
         return lines
@@ -106,7 +94,8 @@ class Workspace:
     def summary(self, state: State, *, today: datetime.date) -> dict[str, int]:
         """Return counts of exercises and questions of this course."""
         exercises = [lesson for lesson in self.course.lessons if lesson.has_exercise]
-        mine = self.answers(state)
+        prefixes = (f"{self.course.name}/", "runs/")  # also questions about the learner's own runs
+        mine = [entry for key, entry in state.questions.items() if key.startswith(prefixes)]
         return {
             "exercises": len(exercises),
             "exercises_passed": sum(bool(state.lesson(lesson.key).passed) for lesson in exercises),
@@ -116,10 +105,6 @@ class Workspace:
             "answers_right": sum(entry.right for entry in mine),
             "answers": sum(entry.right + entry.wrong for entry in mine),
         }
-
-    def answers(self, state: State) -> list[QuestionEntry]:
-        """Return the entries of this course's questions and of those about the learner's own runs."""
-        return [entry for key, entry in state.questions.items() if key.startswith((f"{self.course.name}/", "runs/"))]
 
     def next_lesson(self, state: State) -> Lesson | None:
         """Return the first lesson whose exercise is not passed."""
@@ -136,7 +121,7 @@ class Workspace:
         try:
             self.work.mkdir(parents=True, exist_ok=True)
             if target.exists():
-                written.append(_move_aside(target))
+                written.append(set_aside(target, "before"))
             shutil.copyfile(lesson.exercise, target)
             written.append(target)
             written += copy_shared_files(self.course, self.work)
@@ -155,8 +140,7 @@ class Workspace:
         if not file.is_file():
             raise UserError("no exercise of yours here", where=str(file), fix=f"finewright learn start {lesson.number}")
         self.check_trust(lesson)
-        about = lesson.about
-        [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=about.seconds, memory_mb=about.memory_mb)
+        grade = grade_file(file, lesson)
         with self.progress.change() as state:
             entry = state.lesson(lesson.key)
             entry.attempts += 1
@@ -194,8 +178,7 @@ class Workspace:
             if not entry.passed and not give_up:
                 fix = f"finewright learn hint {lesson.number}; or --give-up to see it anyway"
                 raise UserError("the solution is shown once your exercise has passed", fix=fix)
-            if not entry.passed:
-                entry.gave_up = True
+            entry.gave_up = entry.gave_up or not entry.passed
         try:
             return lesson.solution.read_text(encoding="utf-8")
         except OSError:
@@ -209,31 +192,26 @@ class Workspace:
         everything = run_history.find_runs(self.runs)
         found = run_history.choose_comparable(everything, candidates=about.methods) if about.figure != "none" else []
         table = run_history.build_table(about.figure, found) if found else None
-        return OwnResults(
-            found,
-            table,
-            self._read_saved_table(lesson),
-            self._add_start(lesson, run_history.missing_commands(lesson, found, everything)),
-        )
+        commands = self._add_start(lesson, run_history.missing_commands(lesson, found, everything))
+        return OwnResults(found, table, self._read_saved_table(lesson), commands)
 
     def _add_start(self, lesson: Lesson, commands: list[SuggestedCommand]) -> list[SuggestedCommand]:
         """Put `learn start` before commands that read the tickets, if these are not there yet."""
         reads = any(str(WORK / "tickets") in make.command for make in commands)
         if not reads or (self.root / "tickets").is_dir() or self.file(lesson).exists():
             return commands
-        return [
-            SuggestedCommand(command=f"finewright learn start {lesson.number}", note="first: it brings the messages"),
-            *commands,
-        ]
+        start = SuggestedCommand(command=f"finewright learn start {lesson.number}", note="first: it brings the messages")
+        return [start, *commands]
 
     def _read_saved_table(self, lesson: Lesson) -> Table | None:
         """Return the table that the learner's script wrote beside the exercise, if there is a valid one."""
         try:
-            saved = _SavedTable.model_validate(json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError, RecursionError):
+            read = json.loads(self.file(lesson).with_suffix(".json").read_text(encoding="utf-8"))
+            saved = Table.model_validate({**read, "says": read["title"]})
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         fitting = [row for row in saved.rows if len(row) == len(saved.headings)][:200]
-        return Table(saved.headings, fitting, saved.title) if fitting else None
+        return saved.model_copy(update={"rows": fitting}) if fitting else None
 
     def picture(self, lesson: Lesson, own: OwnResults, *, dark: bool = False) -> Path | None:
         """Return the path of a plot of the learner's runs, redrawn if they changed; None without runs."""
@@ -252,6 +230,12 @@ class Workspace:
             raise UserError(f"lesson {lesson.number} has no exercise", fix=f"finewright learn show {lesson.number}")
 
 
+def grade_file(file: Path, lesson: Lesson) -> GradeResult:
+    """Grade a file with the check and the limits of a lesson. This runs the file."""
+    [grade] = grader.grade([grader.Attempt(file, lesson.check)], seconds=lesson.about.seconds, memory_mb=lesson.about.memory_mb)
+    return grade
+
+
 def copy_shared_files(course: Course, folder: Path) -> list[Path]:
     """Copy files that the exercises share, and the tickets, unless they exist; return the new files."""
     copied = []
@@ -264,14 +248,6 @@ def copy_shared_files(course: Course, folder: Path) -> list[Path]:
             shutil.copyfile(source, target)
             copied.append(target)
     return copied
-
-
-def _move_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.before-{number}.py")).exists():
-        number += 1
-    path.rename(aside)
-    return aside
 
 
 def _now() -> str:

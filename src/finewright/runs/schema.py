@@ -240,7 +240,7 @@ def parse(kind: type[F], value: Any, *, where: Path) -> F:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        old = " by an older version of finewright" if "schema_version" not in value else ""
+        old = " by an older version of finewright" if isinstance(value, dict) and "schema_version" not in value else ""
         what = f"not readable: {place}: {first['msg']}" + (f"; it was written{old}" if old else "")
         raise UserError(what, where=str(where), fix="train it again", code=ExitCode.MISMATCH) from None
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -15,10 +15,6 @@ class Check:
     expected: str
     found: str
     wrong: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields, JSON-ready."""
-        return asdict(self)
 
 
 class Expect:

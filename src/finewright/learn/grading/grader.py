@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ class GradeResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields, JSON-ready."""
-        claims = [claim.as_json() for claim in self.claims]
+        claims = [asdict(claim) for claim in self.claims]
         return {"passed": self.passed, "wrong": self.wrong, "claims": claims, "notes": self.notes, "seconds": self.seconds}
 
 
@@ -76,19 +76,20 @@ def grade(jobs: Sequence[Attempt], *, seconds: int, memory_mb: int) -> list[Grad
 
 def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
     """Return (the end of what was printed, how the process ended)."""
-    home = {"HOME": os.environ.get("HOME", place)}
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "finewright.learn.grading.process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=place,
-        env={**home, **os.environ, **_WITHOUT, **_QUIET},
+        env={"HOME": place, **os.environ, **_WITHOUT, **_QUIET},
         start_new_session=True,
     )
     assert child.stdin is not None
     assert child.stdout is not None
-    tail = _Tail(child.stdout)
+    kept = bytearray()
+    reader = threading.Thread(target=_keep_end, args=(child.stdout, kept), daemon=True)
+    reader.start()
     try:
         child.stdin.write(request.encode())
         child.stdin.close()
@@ -100,7 +101,8 @@ def _run(request: str, *, place: str, seconds: int) -> tuple[str, str]:
         ending = "the process could not start"
     finally:
         _end(child)  # also processes that the learner's code started
-    return tail.text(), ending
+    reader.join(timeout=2)
+    return bytes(kept).decode("utf-8", "replace"), ending
 
 
 def _ending(code: int) -> str:
@@ -117,20 +119,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-class _Tail:
-    """Reads a stream so that its pipe never fills up, and keeps its end."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._kept = b""
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        with self._stream:
-            while piece := os.read(self._stream.fileno(), 4096):  # returns what is available
-                self._kept = (self._kept + piece)[-KEPT_OUTPUT:]
-
-    def text(self) -> str:
-        self._thread.join(timeout=2)
-        return self._kept.decode("utf-8", "replace")
+def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
+    """Read a stream so that its pipe never fills up, and keep its end."""
+    with stream:
+        while piece := os.read(stream.fileno(), 4096):  # returns what is available
+            kept += piece
+            del kept[:-KEPT_OUTPUT]

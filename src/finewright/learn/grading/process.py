@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,7 +72,7 @@ def grade_file(file: Path, check: Path) -> dict[str, Any]:
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(f"{file.parent}{os.sep}"):
                 del sys.modules[name]
-    claims = [claim.as_json() for claim in expect.claims]
+    claims = [asdict(claim) for claim in expect.claims]
     return {"claims": claims, "notes": expect.notes, "seconds": time.monotonic() - started}
 
 

@@ -1,46 +1,17 @@
-"""The course as HTML pages, from the templates in `assets/web/templates`. Jinja2 escapes every value."""
+"""A lesson's Markdown as HTML."""
 
 import re
-from functools import cache
-from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from finewright.core import assets
 from finewright.learn.course import Lesson
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _PICTURE_ALONE = re.compile(r"<p>(<img [^>]*>)</p>")
 _REGION = 'tabindex="0" role="region" aria-label'
 """What is wider than a phone scrolls inside its own frame, by keyboard too."""
-
-
-@cache
-def _environment() -> "Environment":
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(assets.WEB / "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["inline"] = render_inline
-    return environment
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a page from its template."""
-    return _environment().get_template(template).render(values)
-
-
-def render_inline(text: str) -> Markup:
-    """Return text with its `code` marked up."""
-    parts = [Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(text.split("`"))]
-    return Markup("").join(parts)
 
 
 def render_markdown(text: str, lesson: Lesson) -> Markup:

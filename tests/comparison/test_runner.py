@@ -11,6 +11,7 @@ import pytest
 import finewright
 from finewright.cli import signals
 from finewright.comparison import resources, runner
+from finewright.comparison.schema import Machine, MethodPlans, PlannedMethod
 from finewright.core import units
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import RunFinished, RunStarted
@@ -18,9 +19,10 @@ from finewright.models import hub
 from finewright.runs.folder import RunFolder
 from support import tiny
 from support.commands import call
+from support.comparisons import plan_file
 from support.fake_workers import FakePool, write
 
-MACHINE = {"device": "cpu", "cpu_count": 4, "memory_bytes": 8e9}
+SMALL = Machine(device="cpu", cpu_count=4, memory_bytes=10**9)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +112,7 @@ def test_another_budget_has_its_own_plans(place, tmp_path, pool, monkeypatch):
 
     def greedy(self, request):
         peak = min(500e6, units.parse_size(request["options"]["memory_budget"]))
-        candidates = {request["method"]: {"plan": {"peak_memory_bytes": peak}, "choices": []}}
-        write(request["out"], {"findings": [], "methods": candidates})
+        write(request["out"], MethodPlans(methods={request["method"]: PlannedMethod(plan=plan_file(peak=peak))}))
 
     monkeypatch.setattr(pool, "_plan", greedy)
     compare(place, tmp_path / "c", memory_budget="1GB", methods=["lora"], seeds=1)
@@ -134,7 +135,7 @@ def test_a_later_start_gives_its_runs_what_the_first_start_chose(place, tmp_path
     compare(place, tmp_path / "c")
     before = {request["id"]: request["options"] for request in pool.requests if request["kind"] == "train"}
     pool.fail, pool.requests, events = {}, [], []
-    monkeypatch.setattr(pool, "_machine", lambda self, request: write(request["out"], {**MACHINE, "memory_bytes": 1e9}))
+    monkeypatch.setattr(pool, "_machine", lambda self, request: write(request["out"], SMALL))
     done = compare(place, tmp_path / "c", events=events)
     (again,) = [request for request in pool.requests if request["kind"] == "train"]
     assert again["options"] == before["lora-all-seed1"]
@@ -366,7 +367,7 @@ def test_methods_that_did_not_fit_are_searched_when_they_do(place, tmp_path, poo
 def test_runs_with_the_defaults_are_not_compared_with_searched_ones(place, tmp_path, pool):
     compare(place, tmp_path / "c", search_trials=9)
     saved = json.loads((tmp_path / "c" / "search.json").read_text())
-    (tmp_path / "c" / "search.json").write_text(json.dumps({"lora": saved["lora"]}))
+    (tmp_path / "c" / "search.json").write_text(json.dumps({"methods": {"lora": saved["methods"]["lora"]}}))
     with pytest.raises(UserError, match="full-all-seed0, .*: trained before the options of this method were searched") as caught:
         compare(place, tmp_path / "c", search_trials=9)
     assert caught.value.code == ExitCode.MISMATCH

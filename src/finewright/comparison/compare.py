@@ -17,17 +17,15 @@ from finewright.comparison.report.page import build_document
 from finewright.comparison.results import ComparisonResults
 from finewright.comparison.runner import ComparisonRunner
 from finewright.comparison.schema import (
-    SCHEMA_VERSION,
     ComparisonResultsFile,
     ComparisonSpecFile,
     DataSummary,
     FindingRow,
     PairRow,
-    SearchRow,
     SplitRows,
 )
 from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_sizes
-from finewright.core import config, units
+from finewright.core import config, files, units
 from finewright.core.config import DEFAULT_MODEL, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Callback, DownloadProgress, dispatch_to
@@ -36,7 +34,9 @@ from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, read_dataset
 from finewright.models import hub, provenance
+from finewright.runs import schema
 from finewright.runs.folder import RUNS
+from finewright.runs.schema import RunResult
 
 
 class Comparison:
@@ -44,7 +44,7 @@ class Comparison:
 
     def __init__(self, folder: ComparisonFolder) -> None:
         self.folder = folder
-        self.file = ComparisonResultsFile.read(folder.results)
+        self.file = schema.read(ComparisonResultsFile, folder.results)
 
     @property
     def path(self) -> Path:
@@ -59,7 +59,7 @@ class Comparison:
     @property
     def results(self) -> dict[str, Any]:
         """The content of results.json, as plain values."""
-        return self.file.as_json()
+        return schema.dump(self.file)
 
     @property
     def methods(self) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         raise
     finally:
         runner.close()
-        folder.close()
+        folder.release()
     _check_something_measured(results, folder)
     return Comparison(folder)
 
@@ -193,7 +193,7 @@ def _begin_or_continue(folder: ComparisonFolder, wanted: ComparisonSpecFile, *, 
         check_same_comparison(folder, wanted, dataset)
         return
     folder.write_splits(spec, dataset)
-    folder.write_json(folder.spec, wanted.as_json())  # last: its existence means that the splits are complete
+    folder.write(folder.spec, wanted)  # last: its existence means that the splits are complete
 
 
 def _build_file(
@@ -207,13 +207,13 @@ def _build_file(
     """Build the content of results.json."""
     spec, folder, dataset, resources = runner.spec, runner.folder, runner.dataset, runner.resources
     sentences = summary.summarise(results)
-    first = next((entry.results[0] for entry in results.measured if entry.kind != "baseline"), {})
+    first = next((entry.results[0] for entry in results.measured if entry.kind != "baseline"), None)
+    run = first if isinstance(first, RunResult) else None
     rows = SplitRows(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test))
     known = {finding.code for finding in findings}
     disagreements = comparison_results.build_disagreement_rows(results, folder, spec)
     notes = comparison_results.build_notes(results, spec, jobs=resources.jobs, threads=resources.threads)
     return ComparisonResultsFile(
-        schema_version=SCHEMA_VERSION,
         verdict=" ".join(sentences),
         verdict_sentences=sentences,
         methods=comparison_results.build_method_rows(results, folder),
@@ -222,7 +222,7 @@ def _build_file(
         ways=list(spec.candidates),
         seeds=list(spec.seeds),
         train_sizes=list(spec.train_sizes),
-        search={method: SearchRow(trials=record.trials, best=record.best) for method, record in runner.records.items()},
+        search=runner.records,
         data=DataSummary(source=spec.data, name=_short_name(spec.data), rows=rows, labels=list(dataset.labels)),
         model=model,
         budget_bytes=resources.budget_bytes,
@@ -231,13 +231,13 @@ def _build_file(
         notes=notes + runner.notes(),
         findings=[
             *(FindingRow.model_validate(finding.as_json()) for finding in findings),
-            *(FindingRow.model_validate(one) for one in resources.plans["findings"] if one["code"] not in known),
+            *(one for one in resources.plans.findings if one.code not in known),
         ],
         disagreements=disagreements[: comparison_results.MOST_DISAGREEMENTS],
         num_disagreements=len(disagreements),
-        command=spec.command(budget=budget, out=folder.path, jobs=resources.last_requested_jobs),
-        versions=first.get("versions", {}),
-        hardware=first.get("hardware", {}),
+        command=spec.command(budget=budget, out=folder.path, jobs=resources.saved.asked_jobs),
+        versions=run.versions if run else {},
+        hardware=run.hardware if run else {},
     )
 
 
@@ -246,10 +246,10 @@ def _write(folder: ComparisonFolder, results: ComparisonResults, file: Compariso
     document = build_document(results, file=file)
     if any(entry.kind != "baseline" for entry in results.measured):
         title = f"{file.data.name}, model {Path(file.model['name']).name}"
-        folder.write_text(folder.picture, charts.standalone(figures.by_share(results), title=title))
-    folder.write_text(folder.page, html(document))
-    folder.write_text(folder.text, markdown(document))
-    folder.write_json(folder.results, file.as_json())
+        files.write_atomic(folder.picture, charts.standalone(figures.by_share(results), title=title))
+    files.write_atomic(folder.page, html(document))
+    files.write_atomic(folder.text, markdown(document))
+    folder.write(folder.results, file)
 
 
 def _short_name(name: str) -> str:

@@ -17,7 +17,7 @@ from finewright.runs import fingerprint, schema
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import Change
-from finewright.runs.schema import RunConfigFile
+from finewright.runs.schema import MetricsLine, RunConfigFile, TimingsLine
 from finewright.training import loop
 from finewright.training.state import TrainState, get_random_state, set_random_state
 
@@ -96,7 +96,7 @@ class Session:
             commit = commit or (not event.looks and self.checkpoints.is_due())
         elif isinstance(event, events.EvaluationCompleted):
             flat = {key: event.metrics[key] for key in self.logged_metrics}
-            self.folder.append(self.folder.metrics, {"step": event.step, "epoch": event.epoch, "validation": flat})
+            self.folder.append(MetricsLine(step=event.step, epoch=event.epoch, validation=flat))
             commit = commit or event.best or self.checkpoints.is_due()
         elif isinstance(event, events.MicroBatchesSplit):
             what = f"out of memory in step {event.step}: from here on an update is computed in smaller micro-batches"
@@ -111,9 +111,10 @@ class Session:
         if event.step % self.logging_steps and event.step != event.num_steps:
             return
         result = event.result
-        line = {"step": event.step, "epoch": event.epoch, "loss": result.loss, "lr": event.lr, "grad_norm": result.grad_norm}
-        self.folder.append(self.folder.metrics, line)
-        self.folder.append(self.folder.timings, {"step": event.step, "seconds": self.checkpoints.seconds})
+        self.folder.append(
+            MetricsLine(step=event.step, epoch=event.epoch, loss=result.loss, lr=event.lr, grad_norm=result.grad_norm)
+        )
+        self.folder.append(TimingsLine(step=event.step, seconds=self.checkpoints.seconds))
 
     def _warn_of_long_gradient(self, event: events.StepCompleted) -> None:
         norm, norms = event.result.grad_norm, self._norms

@@ -262,7 +262,7 @@ class RunStages:
         if dataset.test:
             with self.meter.look():
                 measured["test"], lines = scoring.test_split(self.prepared_model, dataset.test, splits["test"], task=task)
-            self.folder.write_lines(self.folder.predictions, lines)
+            self.folder.write_predictions(lines)
         return measured
 
     def release(self, splits: Splits) -> None:

@@ -21,7 +21,7 @@ def style(name: str) -> int:
 def by_share(results: ComparisonResults) -> Safe:
     """Draw accuracy against the trained share of the parameters."""
     entries = [entry for entry in results.measured if entry.kind != "baseline"]
-    points = [_point(results, entry, entry.results[0]["trainable_fraction"]) for entry in entries]
+    points = [_point(results, entry, entry.largest("trainable_fraction")) for entry in entries]
     x = log("trained share of the parameters", [point.x for point in points], written=_percent)
     guides = [_baseline(results, entry) for entry in results.measured if entry.kind == "baseline"]
     return scatter(

@@ -17,6 +17,7 @@ import finewright
 from finewright.cli import console as terminal
 from finewright.cli import progress
 from finewright.core.events import StepCompleted, StepResult
+from support.comparisons import run_result, split_metrics
 from support.signals import has_handler
 
 PRINTING = """
@@ -198,7 +199,15 @@ def test_no_alarm_is_left_when_a_command_ends():
 
 
 def test_saving_is_shown_separately_because_the_plan_excludes_it():
-    took = {"train_seconds": 20.0, "planned_seconds": 15.0}
-    assert progress.describe_time({**took, "saving_seconds": 4.0}) == "16.0 s (planned 15.0 s, -6%), and 4.0 s of saving"
-    assert progress.describe_time({**took, "saving_seconds": 0.1}) == "19.9 s (planned 15.0 s, -25%)"
-    assert progress.describe_time({"train_seconds": 20.0}) == "20.0 s"
+    def describe(**changes):
+        return progress.describe_time(run_result(train_seconds=20.0, **changes))
+
+    assert describe(planned_seconds=15.0, saving_seconds=4.0) == "16.0 s (planned 15.0 s, -6%), and 4.0 s of saving"
+    assert describe(planned_seconds=15.0, saving_seconds=0.1) == "19.9 s (planned 15.0 s, -25%)"
+    assert describe(planned_seconds=0.0) == "20.0 s"
+
+
+def test_a_run_without_test_rows_shows_its_validation_accuracy_as_such():
+    table = Console(file=io.StringIO(), width=120)
+    table.print(progress.result_table(run_result(metrics={"validation": split_metrics(0.7)})))
+    assert "validation accuracy  0.700" in re.sub("  +", "  ", table.file.getvalue())

@@ -91,17 +91,17 @@ def show(run: "Run", *, as_json: bool) -> None:
     """Show the result of a finished run and what to do next."""
     from finewright.cli import progress
     from finewright.cli.console import ErrorConsole, print_json
-    from finewright.tasks import metrics
+    from finewright.runs import schema
 
-    console, result = ErrorConsole(), run.result.model_dump(mode="json")
+    console, result = ErrorConsole(), run.result
     if as_json:
-        print_json({"run": str(run.path), **result})
+        print_json({"run": str(run.path), **schema.dump(result)})
         return
     console.print(progress.result_table(result))
-    measured = result["metrics"].get("test")
-    if measured and not metrics.is_better_than_majority(measured):
+    measured = result.metrics.test
+    if measured and not measured.is_better_than_majority:
         console.print(
-            f"  no better than always predicting the majority class ({measured['majority_accuracy']:.1%});", highlight=False
+            f"  no better than always predicting the majority class ({measured.majority_accuracy:.1%});", highlight=False
         )
         console.print("  half the learning rate (--lr), more epochs (--epochs) or more rows may help")
     console.print(

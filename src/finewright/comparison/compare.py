@@ -21,9 +21,11 @@ from finewright.comparison.schema import (
     ComparisonSpecFile,
     DataSummary,
     FindingRow,
+    MethodRow,
     PairRow,
     SplitRows,
 )
+from finewright.comparison.score_table import ComparisonSummary
 from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_sizes
 from finewright.core import config, files, units
 from finewright.core.config import DEFAULT_MODEL, RunConfig
@@ -33,6 +35,7 @@ from finewright.core.interrupts import Interrupted
 from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, read_dataset
+from finewright.data.tables import to_table
 from finewright.models import hub, provenance
 from finewright.runs import schema
 from finewright.runs.folder import RUNS
@@ -62,14 +65,14 @@ class Comparison:
         return schema.dump(self.file)
 
     @property
-    def methods(self) -> list[dict[str, Any]]:
+    def methods(self) -> list[MethodRow]:
         """All methods and baselines, the most accurate first."""
-        return self.results["methods"]
+        return self.file.methods
 
     @property
-    def summary(self) -> str:
-        """The same as `verdict`."""
-        return self.verdict
+    def summary(self) -> ComparisonSummary:
+        """Each measured method with its score and what it cost. Printed, it is a table with the verdict below."""
+        return ComparisonSummary.from_file(self.file)
 
     @property
     def verdict(self) -> str:
@@ -78,7 +81,8 @@ class Comparison:
 
 
 def compare(  # noqa: PLR0913  as many arguments as the command has flags
-    source: str | Path,
+    data: Any,
+    labels: Any = None,
     *,
     model: str | Path = DEFAULT_MODEL,
     methods: Sequence[str] | None = None,
@@ -86,7 +90,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     train_sizes: Sequence[int | str] = (ALL,),
     search_trials: int = 0,
     memory_budget: str | None = None,
-    test: str | Path | None = None,
+    test: Any = None,
     output_dir: str | PathLike[str] | None = None,
     jobs: int | None = None,
     options: Mapping[str, Any] | None = None,
@@ -98,6 +102,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
 
     Parameters
     ----------
+    data, labels, test
+        As in `train`: a file, a folder, a hub id, or rows in memory. Rows in memory are recognised by their contents: the call
+        continues with the same rows and refuses other ones.
     methods
         Names of methods; all when not given. Training from scratch and three baselines are always compared too.
     seeds
@@ -113,6 +120,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
 
     See `finewright.comparison.statistics` for intervals and tests.
     """
+    source = to_table(data, labels) or data
+    test = None if test is None else to_table(test) or test
     options = options or {}
     on_event = dispatch_to(callbacks)
     budget = options.get("memory_budget") if memory_budget is None else memory_budget
@@ -120,7 +129,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     spec = build_spec(
         source, test=test, model=model, wanted=methods, num_seeds=seeds, search_trials=search_trials, options=options
     )
-    dataset = read_dataset(spec.data, options=config.build_options(RunConfig, spec.options).data, test=spec.test)
+    dataset = read_dataset(source, options=config.build_options(RunConfig, spec.options).data, test=test)
     spec = replace(spec, train_sizes=choose_sizes(train_sizes, dataset=dataset))
     findings = _check_data(dataset, on_event=on_event)
     if spec.search and not dataset.validation:

@@ -195,7 +195,7 @@ def build_results(
         curve=list(curve),
         summaries=summaries,
         curve_summaries=curve_summaries,
-        pairs=statistics.compare_pairs(predictions),
+        pairs=statistics.compare_pairs({name: one.scores for name, one in predictions.items()}),
         one_class=one_class,
     )
 
@@ -220,19 +220,18 @@ def _read_method(
 ) -> MethodResult:
     name, size, method = specs[0].method, specs[0].size, get_method(specs[0].method)
     causes = [reasons[name]] if name in reasons else []
-    runs, results, best_seconds, chosen, confidence = [], [], [], [], []
+    runs, results, best_seconds, read = [], [], [], []
     for spec in specs if name not in reasons else ():
         run = RunFolder(folder.run(spec.name))
         if not run.complete:
             causes.append(failures.get(spec.name, f"seed {spec.seed} was not finished"))
             continue
-        predicted, probability = _read_predictions(run, targets=targets, labels=labels)
+        read.append(_read_predictions(run, targets=targets, labels=labels))
         result = schema.read(RunResult, run.result)
         runs.append(run)
         results.append(result)
         best_seconds += _best_seconds(run, result)
-        chosen.append(predicted)
-        confidence.append(probability)
+    chosen, scores, confidence = map(np.stack, zip(*read, strict=True)) if read else (None, None, None)
     return MethodResult(
         name=name,
         kind="random" if method.weights == "random" else "pretrained",
@@ -240,22 +239,24 @@ def _read_method(
         size=size,
         runs=runs,
         results=results,
-        predictions=Predictions(np.stack(chosen), targets) if chosen else None,
-        confidence=np.stack(confidence) if confidence else None,
+        predictions=Predictions(chosen, targets, row_scores=scores) if chosen is not None else None,
+        confidence=confidence,
         reasons=list(dict.fromkeys(causes)),
         speed=schema.read(SpeedFile, folder.speed(name)).texts_per_second if folder.speed(name).exists() else None,
         best_seconds=best_seconds,
     )
 
 
-def _read_predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (class, its probability) for every test row. Raise `UserError` if the run has other test rows."""
+def _read_predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (class, score, probability of the class) for every test row. Raise `UserError` if the run has other test rows."""
     classes = {label: index for index, label in enumerate(labels)}
     lines = schema.read_lines(PredictionLine, run.predictions)
     if [classes.get(line.label) for line in lines] != targets.tolist():
         what = "this run was measured on other test rows than the comparison's"
         raise UserError(what, where=str(run.path), fix="remove it and compare again", code=ExitCode.MISMATCH)
-    return np.array([classes[line.predicted] for line in lines]), np.array([line.probability for line in lines])
+    rows = [(classes[line.predicted], line.row_score, line.probability) for line in lines]
+    chosen, scores, confidence = map(np.array, zip(*rows, strict=True))
+    return chosen, scores, confidence
 
 
 def _best_seconds(run: RunFolder, result: RunResult) -> list[float]:
@@ -307,7 +308,7 @@ def _build_method_row(
         accuracy_ci95=summary.accuracy_ci95 if summary else None,
         macro_f1=summary.macro_f1 if summary else None,
         macro_f1_ci95=summary.macro_f1_ci95 if summary else None,
-        accuracies=entry.predictions.right.mean(axis=1).tolist() if entry.predictions else [],
+        accuracies=entry.predictions.scores.of_seeds.tolist() if entry.predictions else [],
         seeds=entry.values("seed"),
         difference_to_best=pair.difference if pair else None,
         p_value=pair.p_value if pair else None,

@@ -260,6 +260,11 @@ class ComparisonResultsFile(ComparisonFile):
     hardware: dict[str, Any]
 
     @property
+    def measured(self) -> list[MethodRow]:
+        """Rows of the methods and baselines that were measured."""
+        return [row for row in self.methods if row.accuracy is not None]
+
+    @property
     def by_method(self) -> dict[str, MethodRow]:
         """Rows by the name of the method or baseline."""
         return {row.method: row for row in self.methods}

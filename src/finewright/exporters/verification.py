@@ -11,6 +11,7 @@ from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference.predictor import Predictor
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks import text_classification
 
 BaseKind = Literal["dequantised", "published"]
@@ -62,19 +63,16 @@ class ExportCheck:
         return MergeChange(base, largest, int((before != after).sum()), self.accuracy(scores))
 
 
-def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> ExportCheck:
+def start_check(
+    run: RunFolder, lines: Sequence[PredictionLine], *, config: RunConfigFile, result: RunResult, quantised: bool
+) -> ExportCheck:
     """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it."""
-    config = run.read_json(run.config)
-    texts, targets = [line["text"] for line in lines], [line["label"] for line in lines]
-    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["truncation_side"] == "left"}
-    reading["device"] = _device(run)
+    texts, targets = [line.text for line in lines], [line.label for line in lines]
+    reading: dict[str, Any] = {"limit": config.max_length, "keep_end": config.settings["data"]["truncation_side"] == "left"}
+    trained_on = result.hardware.get("device")
+    reading["device"] = trained_on if trained_on == hardware.detect().device else "cpu"
     exact = Predictor.load(run.model, bfloat16=False, **reading)
     exact_scores = scores = exact.score(texts)
-    if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
+    if quantised and config.bfloat16:  # four-bit products were trained in the run's own precision
         scores = Predictor.load(run.model, bfloat16=True, **reading).score(texts)
     return ExportCheck(run, texts, targets, exact.labels, scores, exact_scores, reading)
-
-
-def _device(run: RunFolder) -> str:
-    trained_on = run.read_json(run.result).get("hardware", {}).get("device")
-    return trained_on if trained_on == hardware.detect().device else "cpu"

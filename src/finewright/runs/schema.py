@@ -169,6 +169,13 @@ class PredictionLine(RunLine):
     predicted: str
     probability: float | None = None
     where: str = ""
+    score: float | None = None
+    """How good the prediction is, higher is better; None where it is right or wrong."""
+
+    @property
+    def row_score(self) -> float:
+        """The score that paired tests compare: 1 for a right and 0 for a wrong prediction, unless the task has another."""
+        return float(self.label == self.predicted) if self.score is None else self.score
 
 
 class ClassMetrics(Artifact):

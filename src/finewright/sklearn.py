@@ -137,6 +137,8 @@ def _labels(y: Any) -> np.ndarray:
         if len(texts) > 1:
             raise ValueError(f"labels must be of one type, found {texts[True]!r} and {texts[False]!r}")
     labels = column_or_1d(y)
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ValueError("labels must not be missing, found NaN")
     check_classification_targets(labels)
     return labels
 

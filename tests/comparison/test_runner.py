@@ -457,8 +457,8 @@ def test_rows_in_memory_are_compared_and_known_again(place, tmp_path, pool):
     pool.requests = []
     again = compare_rows(place, tmp_path / "c", [row["text"] for row in ROWS], [row["label"] for row in ROWS])
     assert (pool.requests, again.results) == ([], first.results)
-    with pytest.raises(UserError, match=r"- 1 of \w+: 'charged twice 89' \(1\)"):
-        compare_rows(place, tmp_path / "c", ROWS[:-1])
+    with pytest.raises(UserError, match=r"- 1 of \w+: 'charged twice 89' \(1\)\n  \+ 1 of \w+: 'charged thrice' \(1\)"):
+        compare_rows(place, tmp_path / "c", [*ROWS[:-1], {"text": "charged thrice", "label": 1}])
 
 
 def test_the_report_on_rows_in_memory_has_the_call_in_place_of_a_command(place, tmp_path):

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from finewright.comparison.schema import ComparisonPart, ComparisonSpecFile, SpecData, SplitLine, SplitRows
-from finewright.comparison.spec import ALL, ComparisonSpec, flatten_options
+from finewright.comparison.spec import ALL, ComparisonSpec
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, nested_order
 from finewright.runs import schema
 from finewright.runs.locked_folder import LOCK, LockedFolder
+from finewright.runs.request import flatten
 
 SPLITS = ("train", "validation", "test")
 _PATHS = ("asked.data", "asked.test", "asked.model")
@@ -111,7 +112,7 @@ def build_spec_file(spec: ComparisonSpec, dataset: Dataset, *, model: Mapping[st
 
 def check_same_comparison(folder: ComparisonFolder, wanted: ComparisonSpecFile, dataset: Dataset) -> None:
     """Raise `UserError`, which shows every difference, if the folder's comparison has other settings or other data."""
-    before, now = (flatten_options(schema.dump(one)) for one in (schema.read(ComparisonSpecFile, folder.spec), wanted))
+    before, now = (flatten(schema.dump(one)) for one in (schema.read(ComparisonSpecFile, folder.spec), wanted))
     lines = [
         f"{key.removeprefix('asked.')}: {_shorten(before.get(key), key)} → {_shorten(now.get(key), key)}"
         for key in sorted({*before, *now} - {"schema_version"})

@@ -31,23 +31,6 @@ from finewright.tasks import metrics
 
 MOST_DISAGREEMENTS = 200
 """Rows of results.json."""
-_SMOOTHING = 0.3
-
-
-@dataclass(frozen=True)
-class TrainingCurve:
-    """Loss on training batches and accuracy on validation, by epoch, of one run."""
-
-    loss: Curve
-    accuracy: Curve
-
-    def smooth_loss(self) -> Curve:
-        """Return the running mean, in which a new value has a weight of 0.3."""
-        smoothed, mean = [], self.loss[0][1] if self.loss else 0.0
-        for epoch, value in self.loss:
-            mean += _SMOOTHING * (value - mean)
-            smoothed.append((epoch, mean))
-        return smoothed
 
 
 @dataclass(frozen=True)
@@ -89,7 +72,7 @@ class MethodResult:
         return max(self.values(name), default=None)
 
     @cached_property
-    def training(self) -> list[TrainingCurve]:
+    def training(self) -> list[TrainingCurves]:
         """The curves of every run that has a log. Each log is read once."""
         found = []
         for run in self.runs:
@@ -98,7 +81,7 @@ class MethodResult:
             lines = schema.read_lines(MetricsLine, run.metrics)
             loss = [(line.epoch, line.loss) for line in lines if line.loss is not None]
             accuracy = [(line.epoch, line.validation["accuracy"]) for line in lines if line.validation]
-            found.append(TrainingCurve(loss, accuracy))
+            found.append(TrainingCurves(loss=loss, validation_accuracy=accuracy))
         return found
 
     def confusion(self, *, num_labels: int) -> np.ndarray:
@@ -322,7 +305,7 @@ def _build_method_row(
         confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions else None,
         calibration=entry.calibration(),
         calibration_error=entry.calibration_error(),
-        training=[TrainingCurves(loss=one.loss, validation_accuracy=one.accuracy) for one in entry.training],
+        training=entry.training,
         runs=[str(run.path.relative_to(folder.path)) for run in entry.runs],
         train_seconds=entry.mean("train_seconds"),
         best_seconds=_mean(entry.best_seconds),

@@ -9,13 +9,14 @@ from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.resources import ResourcePlan
 from finewright.comparison.schema import Machine, MethodPlans, PlannedMethod, SearchFile
 from finewright.comparison.search import Params, Trial, TrialRecord, nest_options, propose_trials, trials_per_method
-from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, flatten_options, list_runs, run_data_options
+from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, list_runs, run_data_options
 from finewright.core import config, units
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import RunFinished, RunProgress, RunStarted
 from finewright.data.dataset import Dataset
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.request import flatten
 from finewright.runs.schema import RunConfigFile, RunResult
 from finewright.runs.workers.pool import Event, JobSequence, Request, WorkerPool
 
@@ -199,7 +200,7 @@ class ComparisonRunner:
             methods.get_method(method),
             number=number,
             folder=self.folder.trial(method, 0).parent,
-            fixed=set(flatten_options(fixed)),
+            fixed=set(flatten(fixed)),
             seed=self.spec.seeds[0],
             learning_rate=self._planned_choice(method, "training.learning_rate"),
         )

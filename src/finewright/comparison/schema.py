@@ -150,6 +150,14 @@ class TrainingCurves(ComparisonPart):
     loss: Curve
     validation_accuracy: Curve
 
+    def smooth_loss(self) -> Curve:
+        """Return the running mean of the loss, in which a new value has a weight of 0.3."""
+        smoothed, mean = [], self.loss[0][1] if self.loss else 0.0
+        for epoch, value in self.loss:
+            mean += 0.3 * (value - mean)
+            smoothed.append((epoch, mean))
+        return smoothed
+
 
 class MethodRow(ComparisonPart):
     """One method or baseline on the largest training set. What was not measured is None."""

@@ -14,6 +14,7 @@ from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
 from finewright.data.dataset import Dataset, Source
 from finewright.data.tables import IN_MEMORY
+from finewright.runs.request import flatten
 
 ALL = "all"
 MAJORITY, WORDS, FEATURES = "majority", "bag-of-words", "frozen-features"
@@ -53,9 +54,9 @@ class ComparisonSpec:
 
     def command(self, *, budget: str | None, out: Path, jobs: int | None = None) -> str:
         """Return the command line that makes this comparison; with rows in memory the call in Python."""
-        options = flatten_options(self.options)
+        options = flatten(self.options)
         for method, tree in self.method_options.items():
-            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in flatten_options(tree).items()}
+            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in flatten(tree).items()}
         options |= {"seed": self.seeds[0]} if self.seeds[0] else {}
         options = {key: value for key, value in options.items() if value is not None}  # None: left open
         if self.in_memory:
@@ -92,14 +93,6 @@ def _format_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def flatten_options(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Return a tree of options as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten_options(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def choose_methods(wanted: Sequence[str] | None) -> list[str]:
     """Return the wanted methods, each once, or all. Those that start from random weights are always added, at the end."""
     known = methods.methods_by_preference()
@@ -124,9 +117,7 @@ def build_spec(
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     if num_seeds < 1:
         raise UserError(f"wanted at least one seed, found {num_seeds}", where="--seeds", fix="--seeds 3")
-    tree: dict[str, Any] = {}
-    for key, value in options.items():
-        config.set_option(tree, key, value)
+    tree = search.nest_options(options)
     candidates = choose_methods(wanted)
     shared, own = split_options(tree, candidates)
     if search_trials:

@@ -83,7 +83,7 @@ def training_curves(results: ComparisonResults) -> list[tuple[str, Safe]]:
     for entry in results.measured:
         for number, run in enumerate(entry.training):
             options: dict[str, Any] = {"faint": len(entry.runs) > 1, "named": number == 0}
-            loss, accuracy = run.smooth_loss(), run.accuracy
+            loss, accuracy = run.smooth_loss(), run.validation_accuracy
             losses += [Series(entry.name, loss, style(entry.name), **options)] if loss else []
             if accuracy:
                 accuracies.append(Series(entry.name, accuracy, style(entry.name), marked=len(accuracy) == 1, **options))

@@ -37,7 +37,7 @@ class LockedFolder:
                 handle.close()
                 fix = "wait for it, or choose another --out"
                 raise UserError(f"locked by {holder}", where=str(self.path), fix=fix, code=ExitCode.MISMATCH)
-            if self._is_lock_file(handle):
+            if files.is_open_file(self.path / LOCK, handle.fileno()):
                 break
             handle.close()  # the process that held it removed the file in between
         handle.truncate(0)
@@ -55,12 +55,6 @@ class LockedFolder:
             fix = "choose an --out on a disk of this machine"
             raise UserError(what, where=str(self.path), fix=fix, code=ExitCode.DISK) from None
 
-    def _is_lock_file(self, handle: IO[str]) -> bool:
-        """Whether an open file is still the one that the folder has."""
-        with contextlib.suppress(OSError):
-            return os.path.samestat(os.fstat(handle.fileno()), os.stat(self.path / LOCK))
-        return False
-
     def release(self) -> None:
         """Release the lock; remove the folder if nothing was started in it."""
         if self._lock is None:
@@ -76,7 +70,7 @@ class LockedFolder:
     def check_folder(self) -> None:
         """Raise `UserError` if the folder was removed, moved or replaced since it was locked: what is written then would be part
         of another one under the name of a complete one."""
-        if self._lock is None or self._is_lock_file(self._lock):
+        if self._lock is None or files.is_open_file(self.path / LOCK, self._lock.fileno()):
             return
         what = f"the {self.owner}'s folder was removed or replaced"
         fix = "put it back, then the same command continues where it was; without it everything starts from the beginning"

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from finewright.comparison import statistics
-from finewright.comparison.statistics import Predictions
+from finewright.comparison.statistics import RowScores
 
 ROWS, WAYS = 300, 5
 EASE, OWN = 1.5, 0.75
@@ -30,12 +30,12 @@ def ability(accuracy: float, *, spread: float) -> float:
     return float(brentq(lambda able: (1 / (1 + np.exp(-able - noise))).mean() - accuracy, -8, 12))
 
 
-def play(rng: np.random.Generator, *, able: list[float], spreads: list[float], seeds: int) -> dict[int, Predictions]:
+def play(rng: np.random.Generator, *, able: list[float], spreads: list[float], seeds: int) -> dict[int, RowScores]:
     """The answers of all ways to the same rows."""
     ease, candidates = rng.normal(0, EASE, ROWS), {}
     for number, (mean, spread) in enumerate(zip(able, spreads, strict=True)):
         chance = 1 / (1 + np.exp(-(mean + ease + rng.normal(0, OWN, ROWS) + rng.normal(0, spread, (seeds, 1)))))
-        candidates[number] = Predictions((rng.random((seeds, ROWS)) >= chance).astype(int), np.zeros(ROWS, dtype=int))
+        candidates[number] = RowScores(rng.random((seeds, ROWS)) < chance)
     return candidates
 
 

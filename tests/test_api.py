@@ -100,11 +100,16 @@ def test_rows_in_memory_train_like_a_file(run, tmp_path):
     assert in_memory.result.num_train == from_file.result.num_train
     again = trained(run, tmp_path / "memory", TEXTS, LABELS)  # the same rows: the finished run is handed back
     assert again.path == in_memory.path
-    with pytest.raises(UserError, match=r"asked for something else:\n  source: 'in memory \("):
+    with pytest.raises(UserError, match=r"asked for something else:\n  source: these are other rows: 'in memory \("):
         trained(run, tmp_path / "memory", TEXTS[:-1], LABELS[:-1])
 
 
-def test_an_unfinished_run_over_rows_in_memory_wants_the_rows_again(run, tmp_path):
+@pytest.mark.parametrize("held", ["data", "test"])
+def test_an_unfinished_run_over_rows_in_memory_wants_the_rows_again(run, tmp_path, held):
+    """Whether all rows or only the test rows were given in memory."""
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in ROWS))
+    rows = {"text": TEXTS[:20], "label": LABELS[:20]}
+    data, extra = ((TEXTS, LABELS), {}) if held == "data" else ((tmp_path / "t.jsonl",), {"test": rows})
     stop = finewright.StopRequest()
 
     def stop_soon(event):
@@ -112,11 +117,15 @@ def test_an_unfinished_run_over_rows_in_memory_wants_the_rows_again(run, tmp_pat
             stop.request(15)
 
     with pytest.raises(finewright.Interrupted):
-        trained(run, tmp_path / "run", TEXTS, LABELS, callbacks=[stop_soon], stop=stop)
+        trained(run, tmp_path / "run", *data, callbacks=[stop_soon], stop=stop, **extra)
     with pytest.raises(UserError, match="the run's rows were given in memory") as caught:
         finewright.resume(tmp_path / "run")
     assert "train(" in caught.value.fix
-    assert trained(run, tmp_path / "run", TEXTS, LABELS).result.sessions == 2
+    if held == "test":
+        with pytest.raises(UserError, match=r"asked for something else:\n  test: these are other rows: 'in memory \("):
+            trained(run, tmp_path / "run", *data, test={"text": TEXTS[:21], "label": LABELS[:21]})
+        extra = {"test": [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]}  # the same rows
+    assert trained(run, tmp_path / "run", *data, **extra).result.sessions == 2
 
 
 def test_a_loaded_model_gives_probabilities_and_the_plain_model(run):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -35,6 +36,42 @@ def test_labels_come_back_as_they_were_given(model):
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     assert made.score(TEXTS, LABELS) > 0.9
     assert made.run_.result.num_test == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [np.array([7, -3], dtype=np.int8), np.array([True, False]), np.array(["b", "a"]), np.array(["b", "a"], dtype=object)]
+)
+def test_labels_keep_their_type(model, kind):
+    labels = kind[LABELS]
+    made = classifier(model).fit(TEXTS, labels)
+    plain = LogisticRegression().fit(LABELS[:, None], labels)
+    assert made.classes_.dtype == plain.classes_.dtype
+    assert made.classes_.tolist() == plain.classes_.tolist()
+    found = made.predict(TEXTS)
+    assert found.dtype == plain.predict(LABELS[:, None]).dtype
+    assert (found == labels).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, "1"] * 24, "labels must be of one type, found '1' and 1"),
+        (np.array([1, "1"] * 24, dtype=object), "labels must be of one type, found '1' and 1"),
+        (["a", None] * 24, "labels must be of one type, found 'a' and None"),
+        (["a", "a "] * 24, "the labels 'a' and 'a ' cannot be kept apart"),
+        ([0.5, 1.5] * 24, "Unknown label type"),
+        ([0.0, float("nan")] * 24, "NaN"),
+        ([[0, 1]] * 48, "y should be a 1d array"),
+    ],
+)
+def test_labels_that_cannot_be_kept_apart_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        classifier("mini").fit(TEXTS, labels)
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(ValueError, match="wanted texts, found None"):
+        classifier("mini").fit([*TEXTS[:-1], None], LABELS)
 
 
 def test_the_same_seed_is_the_same_classifier(model):

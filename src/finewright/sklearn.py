@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from finewright.core.config import DEFAULT_MODEL
 
@@ -76,17 +76,19 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Sequence[str], y: Sequence[Any]) -> "TextClassifier":
         """Train on texts and labels.
 
-        All rows but a validation share are trained on; none is held out as a test.
+        All rows but a validation share are trained on; none is held out as a test. Labels may be texts, integers or booleans,
+        but of one kind; `ValueError` if they are mixed, missing, or cannot be kept apart as names.
         """
         from finewright import api
 
-        texts, labels = _texts(X), np.asarray(y)
-        self.classes_ = unique_labels(labels)
+        texts, labels = _texts(X), _labels(y)
+        self.classes_ = np.unique(labels)
+        _check_names(self.classes_)
         given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
         place = None if self.output_dir else tempfile.mkdtemp(prefix="finewright-")
         self.run_ = api.train(
             texts,
-            [str(label) for label in labels],
+            [_name(label) for label in labels],
             model=self.model,
             method=self.method,
             method_options=self.method_options,
@@ -103,7 +105,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Return the probability of every class, shape (texts, classes), in the order of `classes_`."""
         check_is_fitted(self)
-        order = [self._model.labels.index(str(label)) for label in self.classes_]
+        order = [self._model.labels.index(_name(label)) for label in self.classes_]
         return self._model.predict_proba(_texts(X))[:, order]
 
     def predict(self, X: Sequence[str]) -> np.ndarray:
@@ -122,4 +124,33 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 def _texts(X: Any) -> list[str]:
     if isinstance(X, str):
         raise ValueError("wanted several texts, found one string")
-    return [str(text) for text in (X.tolist() if hasattr(X, "tolist") else X)]
+    texts = list(X.tolist() if hasattr(X, "tolist") else X)
+    if other := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"wanted texts, found {other[0]!r}")
+    return texts
+
+
+def _labels(y: Any) -> np.ndarray:
+    """Return labels in the type that scikit-learn gives them. Mixed ones are refused: NumPy would make 1 and "1" one label."""
+    if not (isinstance(y, np.ndarray) and y.dtype != object):
+        texts = {isinstance(label, str): label for label in y}
+        if len(texts) > 1:
+            raise ValueError(f"labels must be of one type, found {texts[True]!r} and {texts[False]!r}")
+    labels = column_or_1d(y)
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ValueError("labels must not be missing, found NaN")
+    check_classification_targets(labels)
+    return labels
+
+
+def _name(label: Any) -> str:
+    """Return the name of a label in the saved model. Spaces around a name are no part of it, as in a file."""
+    return str(label).strip()
+
+
+def _check_names(classes: np.ndarray) -> None:
+    """Raise `ValueError` if two labels would have one name."""
+    known: dict[str, Any] = {}
+    for label in classes.tolist():
+        if (other := known.setdefault(_name(label), label)) != label:
+            raise ValueError(f"the labels {other!r} and {label!r} cannot be kept apart: spaces around a label do not count")

@@ -1,6 +1,7 @@
 """A comparison in a terminal."""
 
 import io
+from types import SimpleNamespace
 
 from rich.console import Console
 
@@ -18,7 +19,7 @@ def shown(results, *, width=80):
 
 def test_table_plot_and_verdict_fit_eighty_columns(tmp_path):
     table = made.standing([*made.usual(), made.entry("prompt", None, reasons=["does not fit: planned peak 9.00 GB"])])
-    text = shown(made.results(table, tmp_path))
+    text = shown(made.results_file(table, tmp_path))
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     for said in (
@@ -36,8 +37,8 @@ def test_table_plot_and_verdict_fit_eighty_columns(tmp_path):
 
 def test_the_plot_places_accuracies_on_its_axis():
     lines = [
-        {"method": "a", "accuracy": 0.75, "accuracy_ci95": [0.5, 1.0]},
-        {"method": "bb", "accuracy": 0.5, "accuracy_ci95": [0.5, 0.5]},
+        SimpleNamespace(method="a", accuracy=0.75, accuracy_ci95=(0.5, 1.0)),
+        SimpleNamespace(method="bb", accuracy=0.5, accuracy_ci95=(0.5, 0.5)),
     ]
     first, second, _, axis = compare_view.plot(lines, width=41)
     assert first == "  a   ├" + "─" * 19 + "●" + "─" * 19 + "┤  75.0%"

@@ -1,6 +1,7 @@
 """The panel of a run, its lines where the output is no terminal, and how time is told."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from finewright.cli import progress
 from finewright.core import events
 from finewright.core.events import Notice, StageStarted, StepCompleted, StepResult
+from support.comparisons import run_result, split_metrics
 
 
 def make_display(*, verbosity="normal", width=200):
@@ -150,19 +152,25 @@ def test_durations(seconds, text):
 
 def test_how_far_off_the_plan_was_is_said_in_words():
     def told(measured, planned):
-        values = {"seconds": measured, "planned_seconds": planned}
-        return progress.compare_to_plan(values, "seconds", describe=lambda value: f"{value:.0f} s")
+        return progress.compare_to_plan(measured, planned, describe=lambda value: f"{value:.0f} s")
 
     assert told(22.0, 20.0) == "22 s (10% more than the planned 20 s)"
     assert told(15.0, 20.0) == "15 s (25% less than the planned 20 s)"
     assert told(20.0, 20.0) == "20 s (as planned)"
-    assert told(20.0, None) == "20 s"
+    assert told(20.0, 0.0) == "20 s"
 
 
 def test_saving_is_shown_separately_because_the_plan_excludes_it():
-    took = {"train_seconds": 20.0, "planned_seconds": 15.0}
-    assert (
-        progress.describe_time({**took, "saving_seconds": 4.0}) == "16.0 s (7% more than the planned 15.0 s), and 4.0 s of saving"
-    )
-    assert progress.describe_time({**took, "saving_seconds": 0.1}) == "19.9 s (33% more than the planned 15.0 s)"
-    assert progress.describe_time({"train_seconds": 20.0}) == "20.0 s"
+    def describe(**changes):
+        return progress.describe_time(run_result(train_seconds=20.0, **changes))
+
+    told = describe(planned_seconds=15.0, saving_seconds=4.0)
+    assert told == "16.0 s (7% more than the planned 15.0 s), and 4.0 s of saving"
+    assert describe(planned_seconds=15.0, saving_seconds=0.1) == "19.9 s (33% more than the planned 15.0 s)"
+    assert describe(planned_seconds=0.0) == "20.0 s"
+
+
+def test_a_run_without_test_rows_shows_its_validation_accuracy_as_such():
+    table = Console(file=io.StringIO(), width=120)
+    table.print(progress.result_table(run_result(metrics={"validation": split_metrics(0.7)})))
+    assert "validation accuracy  70.0%" in re.sub("  +", "  ", table.file.getvalue())

@@ -28,17 +28,17 @@ def measure(name, place, *, kind="gpt2", known=None, **options):
     settings = build_options(RunConfig, {"model": str(place / kind)})
     source = hub.resolve_model(str(place / kind))
     made = baselines.measure(name, {"all": dataset}, source=source, settings=settings, known={} if known is None else known)
-    return made["sizes"]["all"], dataset
+    return made.sizes["all"], dataset
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_predicts_every_test_row(name, place):
     found, dataset = measure(name, place)
-    assert len(found["predicted"]) == len(found["probability"]) == len(dataset.test) == found["metrics"]["num_rows"]
-    assert set(found["predicted"]) <= set(dataset.labels)
-    assert all(1 / 2 <= share <= 1 for share in found["probability"])
-    right = np.mean([label == row.label for label, row in zip(found["predicted"], dataset.test, strict=True)])
-    assert found["metrics"]["accuracy"] == pytest.approx(right)
+    assert len(found.predicted) == len(found.probability) == len(dataset.test) == found.metrics.num_rows
+    assert set(found.predicted) <= set(dataset.labels)
+    assert all(1 / 2 <= share <= 1 for share in found.probability)
+    right = np.mean([label == row.label for label, row in zip(found.predicted, dataset.test, strict=True)])
+    assert found.metrics.accuracy == pytest.approx(right)
 
 
 def test_majority_predicts_the_most_frequent_label(place, tmp_path):
@@ -50,24 +50,24 @@ def test_majority_predicts_the_most_frequent_label(place, tmp_path):
         source=None,
         settings=None,
         known={},
-    )["sizes"]["10"]
-    assert set(found["predicted"]) == {"b"}
-    assert found["parameters"] == 0
-    assert found["probability"][0] == pytest.approx(0.75, abs=0.02)
+    ).sizes["10"]
+    assert set(found.predicted) == {"b"}
+    assert found.trainable_parameters == 0
+    assert found.probability[0] == pytest.approx(0.75, abs=0.02)
 
 
 def test_a_bag_of_words_learns_what_words_show(place):
     found, _ = measure(WORDS, place)
-    assert found["metrics"]["accuracy"] == 1.0
-    assert found["chosen"].startswith("C = ")
-    assert found["validation_accuracy"] == 1.0
+    assert found.metrics.accuracy == 1.0
+    assert found.chosen.startswith("C = ")
+    assert found.validation_accuracy == 1.0
 
 
 def test_without_validation_rows_nothing_is_chosen_by_them(place):
     for name in BASELINES:
         found, _ = measure(name, place, validation_fraction=0.0)
-        assert found["validation_accuracy"] is None
-    assert found["chosen"].endswith(f"C = {baselines.DEFAULT_STRENGTH:g}")
+        assert found.validation_accuracy is None
+    assert found.chosen.endswith(f"C = {baselines.DEFAULT_STRENGTH:g}")
 
 
 def test_texts_without_words_are_an_error(place, tmp_path):
@@ -106,4 +106,4 @@ def test_features_are_computed_once_for_all_sizes(place, monkeypatch):
     settings = build_options(RunConfig, {"model": str(place / "gpt2")})
     source = hub.resolve_model(str(place / "gpt2"))
     made = baselines.measure(FEATURES, {"a": dataset, "b": dataset}, source=source, settings=settings, known={})
-    assert (len(calls), set(made["sizes"])) == (1, {"a", "b"})
+    assert (len(calls), set(made.sizes)) == (1, {"a", "b"})

@@ -73,18 +73,18 @@ def test_a_failed_run_is_reported_and_the_others_continue(whole):
     first, events, foreign, *_ = whole
     assert foreign == "keep me"
     assert {name for name, event in ended(events).items() if event.failed} == {BLOCKED}
-    lines = {line["method"]: line for line in first.methods}
-    assert lines["lora"]["status"] == "partly measured"
-    assert "the folder has something else: mine.txt" in lines["lora"]["message"]
-    assert lines["lora"]["seeds"] == [0]
-    assert lines["scratch"]["status"] == "measured"
+    lines = {line.method: line for line in first.methods}
+    assert lines["lora"].status == "partly measured"
+    assert "the folder has something else: mine.txt" in lines["lora"].message
+    assert lines["lora"].seeds == [0]
+    assert lines["scratch"].status == "measured"
 
 
 def test_the_same_command_does_only_what_is_not_finished(whole):
     *_, second, again = whole
     assert set(ended(again)) == {BLOCKED, UNFINISHED}
     assert [event.number for event in ended(again).values()] == [1, 2]
-    assert {line["status"] for line in second.methods} == {"measured"}
+    assert {line.status for line in second.methods} == {"measured"}
 
 
 def test_numbers_page_and_picture_are_there(whole):
@@ -190,7 +190,7 @@ def test_after_a_kill_finished_runs_are_kept(place, tmp_path):
     assert first.stat().st_mtime_ns == before
     assert "lora-all-seed0" not in ended(events)
     assert not any(event.failed for event in ended(events).values())
-    assert {line["status"] for line in done.methods} == {"measured"}
+    assert {line.status for line in done.methods} == {"measured"}
 
 
 @pytest.mark.slow
@@ -209,14 +209,14 @@ def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
     events = []
     extra = {"methods": ["lora"], "jobs": 1, "seeds": 1, "options": FAST | options, "callbacks": [kill]}
     first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=tmp_path / "c", **extra)
-    assert "ended by signal 9" in next(line["message"] for line in first.methods if line["method"] == "lora")
+    assert "ended by signal 9" in next(line.message for line in first.methods if line.method == "lora")
     reached = run.committed_step
     assert 0 < reached < 300
     events.clear()
     done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=tmp_path / "c", **extra)
     assert f"{name}: resumes after step {reached}" in events
     assert set(ended(events)) == {name}
-    assert {line["status"] for line in done.methods} == {"measured"}
+    assert {line.status for line in done.methods} == {"measured"}
     compare(place, tmp_path / "whole", jobs=1, options=options)
     assert lives.made(run) == lives.made(whole)
 

@@ -6,8 +6,11 @@ import pytest
 
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.resources import ResourcePlan
+from finewright.comparison.schema import FindingRow, Machine, MethodPlans, PlannedMethod, PlansFile
+from support.comparisons import plan_file
 
-MACHINE = {"device": "cpu", "cpu_count": 4, "memory_bytes": 8e9}
+MACHINE = Machine(device="cpu", cpu_count=4, memory_bytes=8 * 10**9)
+CUT = FindingRow(code="cut", message="cut", rows=["t.csv:3"], fix="shorten")
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def start(folder, *, budget=0, jobs=None, peak=1e9, runs=8):
     made = ResourcePlan(folder, budget_bytes=budget, requested_jobs=jobs)
     made.note_machine(MACHINE)
     if made.unplanned(["lora"]):
-        made.add({"methods": {"lora": {"plan": {"peak_memory_bytes": peak}}}, "findings": [{"code": "cut"}]})
+        made.add(MethodPlans(methods={"lora": PlannedMethod(plan=plan_file(peak=peak))}, findings=[CUT]))
     message = made.choose_jobs(["lora"], num_runs=runs)
     made.write()
     return made, message
@@ -33,7 +36,7 @@ def test_later_starts_keep_what_the_first_one_chose(folder):
     assert (again.jobs, again.threads, again.limit_bytes) == (first.jobs, first.threads, 8e9) == (4, 1, 8e9)
     assert again.covers(["lora"])
     assert not again.covers(["lora", "full"])
-    assert (again.notes(), again.plans["findings"]) == ([], [{"code": "cut"}])
+    assert (again.notes(), again.plans.findings) == ([], [CUT])
 
 
 def test_within_another_limit_no_more_runs_at_a_time_than_fit(folder):
@@ -49,7 +52,7 @@ def test_requested_jobs_stay(folder):
     start(folder, jobs=8)
     again, message = start(folder)
     assert message.startswith("jobs = 8: as at the first start")
-    assert again.saved["asked_jobs"] == 8
+    assert again.saved.asked_jobs == 8
 
 
 def test_notes_name_jobs_in_order(folder):
@@ -68,8 +71,8 @@ def test_what_does_not_fit_the_free_memory_is_reported_with_the_fix(folder):
 
 def test_reading_changes_nothing(folder):
     made = ResourcePlan(folder, budget_bytes=0, requested_jobs=None)
-    assert (made.plans, made.covers(["lora"]), made.unplanned(["lora"])) == ({"methods": {}, "findings": []}, False, ["lora"])
-    assert made.saved == {}
+    assert (made.plans, made.covers(["lora"]), made.unplanned(["lora"])) == (MethodPlans(), False, ["lora"])
+    assert made.saved == PlansFile()
 
 
 def test_each_limit_has_its_own_plans(folder):
@@ -82,7 +85,7 @@ def test_each_limit_has_its_own_plans(folder):
 
 
 def test_plans_of_an_earlier_version_are_made_again_with_its_jobs(folder):
-    old = {**MACHINE, "methods": {}, "findings": [], "jobs": 2, "threads": 2}
+    old = {**MACHINE.model_dump(), "methods": {}, "findings": [], "jobs": 2, "threads": 2}
     folder.plans.write_text(json.dumps(old))
     assert not ResourcePlan(folder, budget_bytes=0, requested_jobs=None).covers([])
     made, _ = start(folder)

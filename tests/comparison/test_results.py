@@ -8,10 +8,13 @@ import pytest
 from finewright.comparison import results
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.report import figures, tables
+from finewright.comparison.schema import BaselineFile, SpeedFile
 from finewright.comparison.spec import ComparisonSpec
 from finewright.core.errors import ExitCode, UserError
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from support import made
+from support.comparisons import baseline_result, run_result
 
 SPEC = ComparisonSpec("t.csv", None, "mini", ("lora", "scratch"), (0, 1), ("all",), 0, {}, {})
 TRUTH = ["billing", "shipping", "billing", "shipping"]
@@ -24,15 +27,19 @@ def folder(tmp_path):
     for method in SPEC.candidates:
         for seed in SPEC.seeds:
             finish(place, f"{method}-all-seed{seed}", wrong=[seed] if method == "lora" else [0, 1, 2])
-    sizes = {"all": {"predicted": ["billing"] * 4, "probability": [0.5] * 4, "train_seconds": 0.1, "num_train": 8}}
-    place.write_json(place.baseline("majority"), {"sizes": sizes})
-    place.write_json(place.speed("lora"), {"texts_per_second": 50.0})
+    store(place.baseline("majority"), BaselineFile(sizes={"all": baseline_result(["billing"] * 4)}))
+    store(place.speed("lora"), SpeedFile(texts_per_second=50.0, num_texts=4))
     return place
 
 
 def write(path, lines):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def store(path, artifact):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema.write(path, artifact)
 
 
 def other(label):
@@ -42,10 +49,10 @@ def other(label):
 def finish(place, name, *, wrong):
     run = RunFolder(place.run(name))
     predicted = [other(label) if index in wrong else label for index, label in enumerate(TRUTH)]
-    write(run.predictions, [{"label": a, "predicted": b, "probability": 0.9} for a, b in zip(TRUTH, predicted, strict=True)])
+    lines = [{"text": "t", "label": a, "predicted": b, "probability": 0.9} for a, b in zip(TRUTH, predicted, strict=True)]
+    write(run.predictions, lines)
     write(run.timings, [{"step": 10, "seconds": 1.0}, {"step": 20, "seconds": 3.0}])
-    result = {"best_step": 15, "num_train": 8, "train_seconds": 3.0, "seed": int(name[-1]), "artifact_bytes": 10}
-    run.write_json(run.result, result)
+    store(run.result, run_result(best_step=15, num_train=8, train_seconds=3.0, seed=int(name[-1])))
 
 
 def read(folder, **options):
@@ -58,7 +65,7 @@ def test_runs_become_entries_the_most_accurate_first(folder):
     lora = table.measured[0]
     assert lora.predictions.right.tolist() == [[False, True, True, True], [True, False, True, True]]
     assert table.summaries["lora"].accuracy == 0.75
-    assert lora.mean("best_seconds") == 2.0, "step 15 lies between 1 s and 3 s"
+    assert lora.best_seconds == [2.0, 2.0], "step 15 lies between 1 s and 3 s"
     assert (lora.speed, lora.num_train, lora.kind) == (50.0, 8, "pretrained")
     assert [entry.kind for entry in table.measured] == ["pretrained", "baseline", "random"]
     assert table.pair("scratch", "lora").difference == -table.pair("lora", "scratch").difference == -0.5
@@ -100,7 +107,7 @@ def test_a_run_on_other_rows_is_refused(folder):
 
 def test_rows_of_results_json(folder):
     lines = results.build_method_rows(read(folder), folder)
-    json.dumps([line.as_json() for line in lines], allow_nan=False)
+    json.dumps([schema.dump(line) for line in lines], allow_nan=False)
     first, *_, last = lines
     assert (first.method, first.p_value, first.runs[0]) == ("lora", None, "runs/lora-all-seed0")
     assert first.accuracies == [0.75, 0.75]
@@ -111,8 +118,8 @@ def test_rows_of_results_json(folder):
 
 def test_logs_are_read_once(tmp_path, monkeypatch):
     table, read = made.standing(made.usual(tmp_path)), []
-    honest = RunFolder.read_lines
-    monkeypatch.setattr(RunFolder, "read_lines", lambda self, path: read.append(path) or honest(self, path))
+    honest = schema.read_lines
+    monkeypatch.setattr(schema, "read_lines", lambda kind, path: read.append(path) or honest(kind, path))
     results.build_method_rows(table, ComparisonFolder(tmp_path))
     figures.training_curves(table)
     tables.training(table)
@@ -123,7 +130,7 @@ def test_logs_are_read_once(tmp_path, monkeypatch):
 def test_rows_of_results_json_have_what_the_charts_show(tmp_path):
     table = made.standing(made.usual(tmp_path))
     lines = {line.method: line for line in results.build_method_rows(table, ComparisonFolder(tmp_path))}
-    json.dumps([line.as_json() for line in lines.values()], allow_nan=False)
+    json.dumps([schema.dump(line) for line in lines.values()], allow_nan=False)
     lora, words = lines["lora"], lines["bag-of-words"]
     assert np.array(lora.confusion).sum() == 200
     assert np.trace(lora.confusion) / 200 == pytest.approx(lora.accuracy)
@@ -155,7 +162,7 @@ def test_the_majority_of_seeds_decides(folder):
 def test_a_test_split_of_one_class_is_noticed(folder):
     write(folder.data("all") / "test.jsonl", [{"text": "t", "label": "billing", "from": ""}] * 4)
     for path in folder.path.glob("runs/*/predictions.jsonl"):
-        write(path, [{"label": "billing", "predicted": "billing", "probability": 0.9}] * 4)
+        write(path, [{"text": "t", "label": "billing", "predicted": "billing", "probability": 0.9}] * 4)
     table = read(folder)
     assert table.one_class == "billing"
     assert "Every test row has the label 'billing'." in results.build_notes(table, SPEC, jobs=1, threads=1)

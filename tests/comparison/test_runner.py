@@ -1,5 +1,6 @@
 """What a comparison does and does not do, with a worker pool that trains nothing."""
 
+import ast
 import json
 import os
 import shlex
@@ -11,6 +12,7 @@ import pytest
 import finewright
 from finewright.cli import signals
 from finewright.comparison import resources, runner
+from finewright.comparison.schema import Machine, MethodPlans, PlannedMethod
 from finewright.core import units
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import RunFinished, RunStarted
@@ -18,9 +20,10 @@ from finewright.models import hub
 from finewright.runs.folder import RunFolder
 from support import tiny
 from support.commands import call
+from support.comparisons import plan_file
 from support.fake_workers import FakePool, write
 
-MACHINE = {"device": "cpu", "cpu_count": 4, "memory_bytes": 8e9}
+SMALL = Machine(device="cpu", cpu_count=4, memory_bytes=10**9)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,8 @@ def test_every_method_size_and_seed_is_requested_once(place, tmp_path, pool):
     assert sorted(requested(pool, "train")) == sorted(wanted)
     assert sorted(requested(pool, "baseline")) == ["bag-of-words", "frozen-features", "majority"]
     assert sorted(requested(pool, "speed")) == ["speed of full", "speed of lora", "speed of scratch"]
-    assert [line["method"] for line in done.methods[:2]] == ["full", "lora"]
-    assert {line["status"] for line in done.methods} == {"measured"}
+    assert [line.method for line in done.methods[:2]] == ["full", "lora"]
+    assert {line.status for line in done.methods} == {"measured"}
     assert done.results["seeds"] == [0, 1]
 
 
@@ -72,15 +75,15 @@ def test_a_second_start_does_only_what_is_not_finished(place, tmp_path, pool):
     assert (ended["lora-all-seed1"].failed, ended["lora-all-seed1"].message) == (True, "step 1: loss nan")
     assert ended["full-all-seed0"].message == "validation accuracy 0.500, 2 s"
     assert sorted(event.number for event in ended.values()) == list(range(1, 10))
-    lines = {line["method"]: line for line in first.methods}
-    assert (lines["lora"]["status"], lines["lora"]["message"]) == ("partly measured", "step 1: loss nan")
-    assert (lines["majority"]["status"], lines["majority"]["message"]) == ("not measured", "no rows")
+    lines = {line.method: line for line in first.methods}
+    assert (lines["lora"].status, lines["lora"].message) == ("partly measured", "step 1: loss nan")
+    assert (lines["majority"].status, lines["majority"].message) == ("not measured", "no rows")
     pool.fail, pool.requests = {}, []
     (tmp_path / "c" / "runs" / "full-all-seed0" / "result.json").unlink()
     second = compare(place, tmp_path / "c")
     assert sorted(requested(pool, "train")) == ["full-all-seed0", "lora-all-seed1"]
     assert requested(pool, "baseline") == ["majority"]
-    assert {line["status"] for line in second.methods} == {"measured"}
+    assert {line.status for line in second.methods} == {"measured"}
     pool.requests = []
     third = compare(place, tmp_path / "c")
     assert pool.requests == [], "nothing is left to do"
@@ -90,9 +93,9 @@ def test_a_second_start_does_only_what_is_not_finished(place, tmp_path, pool):
 def test_methods_beyond_the_budget_are_listed_and_not_run(place, tmp_path, pool):
     events = []
     done = compare(place, tmp_path / "c", events=events, memory_budget="200MB")
-    lines = {line["method"]: line for line in done.methods}
+    lines = {line.method: line for line in done.methods}
     reason = "does not fit: planned peak 500 MB, the budget has 200 MB"
-    assert lines["full"]["message"] == lines["scratch"]["message"] == reason
+    assert lines["full"].message == lines["scratch"].message == reason
     assert f"full is not run: {reason}" in events
     assert {name.split("-")[0] for name in requested(pool, "train")} == {"lora"}
     assert done.results["budget_bytes"] == 200_000_000
@@ -110,8 +113,7 @@ def test_another_budget_has_its_own_plans(place, tmp_path, pool, monkeypatch):
 
     def greedy(self, request):
         peak = min(500e6, units.parse_size(request["options"]["memory_budget"]))
-        candidates = {request["method"]: {"plan": {"peak_memory_bytes": peak}, "choices": []}}
-        write(request["out"], {"findings": [], "methods": candidates})
+        write(request["out"], MethodPlans(methods={request["method"]: PlannedMethod(plan=plan_file(peak=peak))}))
 
     monkeypatch.setattr(pool, "_plan", greedy)
     compare(place, tmp_path / "c", memory_budget="1GB", methods=["lora"], seeds=1)
@@ -120,7 +122,7 @@ def test_another_budget_has_its_own_plans(place, tmp_path, pool, monkeypatch):
     planned = [request["options"]["memory_budget"] for request in pool.requests if request["kind"] == "plan"]
     assert planned == [units.format_bytes_exactly(2 * 10**8)] * 2
     assert requested(pool, "train") == [], "finished runs stay"
-    assert {line["status"] for line in done.methods} == {"measured"}, "by the old plans nothing would fit"
+    assert {line.status for line in done.methods} == {"measured"}, "by the old plans nothing would fit"
     (note,) = [note for note in done.results["notes"] if "another memory limit" in note]
     assert note.endswith("lora-all-seed0, scratch-all-seed0.")
     pool.requests = []
@@ -134,7 +136,7 @@ def test_a_later_start_gives_its_runs_what_the_first_start_chose(place, tmp_path
     compare(place, tmp_path / "c")
     before = {request["id"]: request["options"] for request in pool.requests if request["kind"] == "train"}
     pool.fail, pool.requests, events = {}, [], []
-    monkeypatch.setattr(pool, "_machine", lambda self, request: write(request["out"], {**MACHINE, "memory_bytes": 1e9}))
+    monkeypatch.setattr(pool, "_machine", lambda self, request: write(request["out"], SMALL))
     done = compare(place, tmp_path / "c", events=events)
     (again,) = [request for request in pool.requests if request["kind"] == "train"]
     assert again["options"] == before["lora-all-seed1"]
@@ -176,12 +178,12 @@ def test_what_could_not_be_planned_is_planned_again_when_all_else_is_finished(pl
     pool.requests = []
     done = compare(place, tmp_path / "c")
     assert [name for name in map(itemgetter("id"), pool.requests) if name != "data"] == ["plan of full"]
-    lines = {line["method"]: line for line in done.methods}
-    assert lines["full"]["message"] == "full needs a package, not installed here"
+    lines = {line.method: line for line in done.methods}
+    assert lines["full"].message == "full needs a package, not installed here"
     pool.fail, pool.requests = {}, []
     done = compare(place, tmp_path / "c")
     assert requested(pool, "train") == ["full-all-seed0", "full-all-seed1"]
-    assert {line["status"] for line in done.methods} == {"measured"}
+    assert {line.status for line in done.methods} == {"measured"}
 
 
 def test_a_start_in_which_nothing_fits_chooses_neither_jobs_nor_threads(place, tmp_path, pool):
@@ -246,7 +248,7 @@ def test_weights_are_fetched_only_when_something_is_trained(place, tmp_path, poo
 def test_a_plan_that_crashes_excludes_only_its_own_method(place, tmp_path, pool):
     pool.fail = {"plan of full": "ended by signal 11 (SIGSEGV)"}
     done = compare(place, tmp_path / "c")
-    assert {entry["method"] for entry in done.methods if entry["runs"]} == {"lora", "scratch"}
+    assert {entry.method for entry in done.methods if entry.runs} == {"lora", "scratch"}
     assert "ended by signal 11 (SIGSEGV)" in json.dumps(done.results)
     assert not [*(tmp_path / "c").glob("plan-*.json"), *(tmp_path / "c").glob("machine*")]
 
@@ -273,7 +275,7 @@ def test_every_run_is_given_the_same_memory(place, tmp_path, pool):
 
 def test_what_does_not_fit_is_run_when_forced(place, tmp_path, pool):
     done = compare(place, tmp_path / "c", memory_budget="200MB", options={"force": True})
-    assert {line["status"] for line in done.methods} == {"measured"}
+    assert {line.status for line in done.methods} == {"measured"}
     assert all(request["options"]["force"] for request in pool.requests if request["kind"] == "train")
 
 
@@ -366,7 +368,7 @@ def test_methods_that_did_not_fit_are_searched_when_they_do(place, tmp_path, poo
 def test_runs_with_the_defaults_are_not_compared_with_searched_ones(place, tmp_path, pool):
     compare(place, tmp_path / "c", search_trials=9)
     saved = json.loads((tmp_path / "c" / "search.json").read_text())
-    (tmp_path / "c" / "search.json").write_text(json.dumps({"lora": saved["lora"]}))
+    (tmp_path / "c" / "search.json").write_text(json.dumps({"methods": {"lora": saved["methods"]["lora"]}}))
     with pytest.raises(UserError, match="full-all-seed0, .*: trained before the options of this method were searched") as caught:
         compare(place, tmp_path / "c", search_trials=9)
     assert caught.value.code == ExitCode.MISMATCH
@@ -390,7 +392,7 @@ def test_a_test_split_of_one_class_is_measured_and_reported(place, tmp_path):
     done = compare(place, tmp_path / "c", test=tmp_path / "one.csv")
     assert done.verdict.startswith("Every test row has the label 'shipping'")
     assert any("every test row has the label 'shipping'" in finding["message"] for finding in done.results["findings"])
-    assert done.methods[0]["accuracy"] is not None
+    assert done.methods[0].accuracy is not None
 
 
 def test_changed_data_is_refused_before_any_work(place, tmp_path, pool):
@@ -438,3 +440,35 @@ def test_results_are_plain_json(place, tmp_path):
     json.dumps(json.loads((tmp_path / "c" / "results.json").read_text()), allow_nan=False)
     assert done.results["command"].startswith("finewright compare ")
     assert done.results["data"]["rows"]["test"] == 18
+
+
+ROWS = [{"text": f"{('where is my parcel', 'charged twice')[n % 2]} {n}", "label": n % 2} for n in range(90)]
+
+
+def compare_rows(place, out, data, *labels, **extra):
+    return finewright.compare(data, *labels, model=str(place / "gpt2"), output_dir=out, methods=["lora"], seeds=1, **extra)
+
+
+def test_rows_in_memory_are_compared_and_known_again(place, tmp_path, pool):
+    first = compare_rows(place, tmp_path / "c", ROWS)
+    assert {row.status for row in first.methods} == {"measured"}
+    trained = next(request for request in pool.requests if request["kind"] == "train")
+    assert trained["data"] == str(tmp_path / "c" / "splits" / "all"), "every process reads the same files"
+    pool.requests = []
+    again = compare_rows(place, tmp_path / "c", [row["text"] for row in ROWS], [row["label"] for row in ROWS])
+    assert (pool.requests, again.results) == ([], first.results)
+    with pytest.raises(UserError, match=r"- 1 of \w+: 'charged twice 89' \(1\)\n  \+ 1 of \w+: 'charged thrice' \(1\)"):
+        compare_rows(place, tmp_path / "c", [*ROWS[:-1], {"text": "charged thrice", "label": 1}])
+
+
+def test_the_report_on_rows_in_memory_has_the_call_in_place_of_a_command(place, tmp_path):
+    done = compare_rows(place, tmp_path / "c", ROWS, test={"text": ["where is it"] * 12, "label": [0] * 12}, options={"seed": 4})
+    assert done.file.data.rows.test == 12
+    call = done.results["command"]
+    parsed = ast.parse(call, mode="eval").body
+    named = {word.arg: word.value for word in parsed.keywords}
+    assert (ast.unparse(parsed.func), ast.unparse(parsed.args[0])) == ("finewright.compare", "data")
+    assert ast.unparse(named.pop("test")) == "test"
+    values = {name: ast.literal_eval(value) for name, value in named.items()}
+    assert values["methods"] == ["lora", "scratch"]
+    assert (values["seeds"], values["train_sizes"], values["options"]) == (1, ["all"], {"seed": 4})

@@ -6,6 +6,7 @@ import pytest
 
 from finewright.comparison.schema import SCHEMA_VERSION, ComparisonResultsFile, ComparisonSpecFile
 from finewright.core.errors import ExitCode, UserError
+from finewright.runs import schema
 from support import made
 
 KEYS = """verdict verdict_sentences methods pairs curve ways seeds train_sizes search data model budget_bytes jobs threads notes
@@ -19,7 +20,7 @@ CURVE_KEYS = "method size num_train accuracy accuracy_ci95 macro_f1 macro_f1_ci9
 
 @pytest.fixture
 def path(tmp_path):
-    search = {"lora": {"trials": [{"params": {"method.rank": 4}, "accuracy": 0.8, "loss": 1.0}], "best": None}}
+    search = {"lora": {"trials": [{"params": {"method.rank": 4}, "accuracy": 0.8, "loss": 1.0}]}}
     findings = [{"code": "cut", "severity": "warning", "message": "cut", "rows": ["t.csv:3"], "fix": "shorten"}]
     results = made.results(made.standing(made.usual(tmp_path)), tmp_path, search=search, findings=findings)
     (tmp_path / "results.json").write_text(json.dumps(results))
@@ -32,7 +33,7 @@ def change(path, **changes):
 
 def test_results_are_read_as_they_were_written(path):
     written = json.loads(path.read_text())
-    assert ComparisonResultsFile.read(path).as_json() == written
+    assert schema.dump(schema.read(ComparisonResultsFile, path)) == written
     assert written["findings"][0]["rows"] == ["t.csv:3"]
     assert written["search"]["lora"]["trials"][0]["params"] == {"method.rank": 4}
     assert written["disagreements"][0]["from"].startswith("t.csv:")
@@ -50,16 +51,16 @@ def test_every_key_that_readers_know_is_there(path):
 
 
 def test_keys_of_a_later_version_are_ignored(path):
-    before = ComparisonResultsFile.read(path)
+    before = schema.read(ComparisonResultsFile, path)
     change(path, mood="good")
-    assert ComparisonResultsFile.read(path) == before
+    assert schema.read(ComparisonResultsFile, path) == before
 
 
 @pytest.mark.parametrize("kind", [ComparisonResultsFile, ComparisonSpecFile])
 def test_a_newer_version_is_refused(path, kind):
     change(path, schema_version=SCHEMA_VERSION + 1)
-    with pytest.raises(UserError, match=r"schema_version is 2, this version of Finewright reads up to 1") as caught:
-        kind.read(path)
+    with pytest.raises(UserError, match=r"newer version of finewright \(schema 2, known here: 1\)") as caught:
+        schema.read(kind, path)
     assert (caught.value.code, caught.value.where) == (ExitCode.MISMATCH, str(path))
 
 
@@ -67,16 +68,16 @@ def test_a_newer_version_is_refused(path, kind):
     ("content", "message"),
     [
         ("{", "not readable: "),
-        ("[]", r"not a comparison's results\.json: "),
-        ('{"format": 1}', r"not a comparison's results\.json: schema_version: Field required"),
-        ('{"schema_version": "one"}', r"not a comparison's results\.json: schema_version: "),
+        ("[]", "not readable: the file: "),
+        ('{"format": 1}', "not readable: verdict: Field required; it was written by an older version"),
+        ('{"schema_version": "one"}', "not readable: schema_version: "),
     ],
 )
 def test_a_broken_file_is_refused(path, content, message):
     path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        ComparisonResultsFile.read(path)
-    assert caught.value.code == ExitCode.MISMATCH
+        schema.read(ComparisonResultsFile, path)
+    assert (caught.value.code, caught.value.fix) == (ExitCode.MISMATCH, "choose another --out and compare again")
     path.unlink()
-    with pytest.raises(UserError, match="not readable: "):
-        ComparisonResultsFile.read(path)
+    with pytest.raises(UserError, match=r"the comparison has no results\.json"):
+        schema.read(ComparisonResultsFile, path)

@@ -61,12 +61,12 @@ def test_failed_trials_count_and_do_not_win(tmp_path):
     assert record.best == Trial({}, 0.1, 0.5)
     nothing, _ = run(tmp_path / "none", number=3, judge=lambda params: None)
     assert nothing.best is None
-    assert TrialRecord.from_json(nothing.as_json()) == nothing
+    assert TrialRecord.model_validate(nothing.model_dump()) == nothing
 
 
 def test_ties_go_to_the_lower_loss_then_to_the_earlier():
     trials = [Trial({}, 0.8, 0.5), Trial({"a": 1}, 0.8, 0.4), Trial({"a": 2}, 0.8, 0.4)]
-    assert TrialRecord(trials).best == trials[1]
+    assert TrialRecord(trials=trials).best == trials[1]
 
 
 def test_rates_around_the_default_are_searched():

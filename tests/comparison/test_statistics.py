@@ -1,11 +1,14 @@
 """Intervals and tests: known values, known pitfalls, and how often they are right where the truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
 from finewright.comparison import statistics
-from finewright.comparison.statistics import Predictions, paired_p_value
+from finewright.comparison.statistics import Predictions, RowScores, paired_p_value
 from finewright.tasks.metrics import wilson_interval
 from support import made
 
@@ -89,7 +92,7 @@ def _simulated(rng, *, seeds, rows, ability, spread):
 
 def _claims(rng, *, ability, trials, **options):
     """Share of comparisons that tell any two methods apart."""
-    compared = [dict(enumerate(_simulated(rng, ability=ability, **options))) for _ in range(trials)]
+    compared = [dict(enumerate(one.scores for one in _simulated(rng, ability=ability, **options))) for _ in range(trials)]
     return np.mean([any(pair.told_apart for pair in statistics.compare_pairs(candidates)) for candidates in compared])
 
 
@@ -117,17 +120,41 @@ def test_intervals_contain_the_truth_nearly_as_often_as_they_claim(seeds, spread
 
 
 def test_one_seed_each_is_mcnemar():
-    one, other = made.predictions(0.8), made.predictions(0.7, seed=3)
+    one, other = made.predictions(0.8).scores, made.predictions(0.7, seed=3).scores
     assert statistics.spread([one, other]) is None
-    expected = paired_p_value(one.right[0].tolist(), other.right[0].tolist())
+    only_one, only_other = ((a & ~b).sum() for a, b in ((one.values, other.values), (other.values, one.values)))
+    expected = binomtest(int(only_one), int(only_one + only_other)).pvalue
+    assert paired_p_value(one.values[0].tolist(), other.values[0].tolist()) == expected
     assert statistics.p_value(one, other, common=None) == expected
     (pair,) = statistics.compare_pairs({"one": one, "other": other})
     assert pair.p_value == expected
 
 
 def _right(*seeds):
-    rows = np.array(seeds)
-    return Predictions(1 - rows, np.zeros(rows.shape[1], dtype=int))
+    return RowScores(np.array(seeds, dtype=bool))
+
+
+def test_right_and_wrong_and_scores_of_1_and_0_are_the_same_to_the_bit(few):
+    for seeds in (1, 3):
+        given = [made.predictions(share, seeds=seeds, seed=number) for number, share in enumerate((0.9, 0.8, 0.6))]
+        scored = [replace(one, row_scores=one.right.astype(float)) for one in given]
+        right, scores = (statistics.compare_pairs({n: one.scores for n, one in enumerate(some)}) for some in (given, scored))
+        assert right == scores
+        summaries = (statistics.summarise({n: one for n, one in enumerate(some)}, num_labels=2) for some in (given, scored))
+        assert next(summaries) == next(summaries)
+
+
+def test_any_score_of_a_row_can_be_compared():
+    """Squared errors, negated: with one seed only their order counts, with several their size."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=60)
+    good, bad = (RowScores(-((rows + rng.normal(size=(2, 60)) * noise) ** 2)) for noise in (0.1, 0.2))
+    (pair,) = statistics.compare_pairs({"good": good, "same": RowScores(good.values.copy())})
+    assert (pair.difference, pair.p_value) == (0.0, 1.0)
+    (pair,) = statistics.compare_pairs({"good": RowScores(good.values + 1), "bad": bad})
+    assert pair.told_apart
+    assert pair.difference == pytest.approx(1 + good.mean - bad.mean)
+    assert paired_p_value([0.3, 2.0, -1.0, 5.0], [0.1, 2.0, -3.0, 4.0]) == pytest.approx(2 * 0.5**3)
 
 
 def test_students_t_by_hand():
@@ -135,7 +162,7 @@ def test_students_t_by_hand():
     one, other = _right([1, 1, 1, 0], [1, 0, 0, 0]), _right([0, 0, 1, 0], [1, 0, 0, 0])
     common = statistics.spread([one, other])
     assert (common.variance, common.freedom) == (pytest.approx(0.125 / 2), 2)
-    differences = one.right.mean(axis=0) - other.right.mean(axis=0)
+    differences = one.values.mean(axis=0) - other.values.mean(axis=0)
     rows, first, second = differences.var(ddof=1) / 4, 0.125 / 2, 0.0625 / 2
     total = rows + first + second
     freedom = total**2 / (rows**2 / 3 + first**2 / 2 + second**2 / 2)
@@ -146,14 +173,14 @@ def test_students_t_by_hand():
 
 
 def test_a_seed_cannot_move_a_baseline_but_could_have_moved_a_method_with_one_run_left():
-    method, other = made.predictions(0.8, seeds=3), made.predictions(0.6, seed=5)
+    method, other = made.predictions(0.8, seeds=3).scores, made.predictions(0.6, seed=5).scores
     common = statistics.spread([method])
-    fixed = Predictions(other.chosen, other.targets, seeded=False)
+    fixed = RowScores(other.values, seeded=False)
     assert statistics.p_value(method, other, common=common) > statistics.p_value(method, fixed, common=common)
 
 
 def test_identical_methods_cannot_be_told_apart():
-    method = made.predictions(0.8, seeds=2)
+    method = made.predictions(0.8, seeds=2).scores
     assert statistics.p_value(method, method, common=statistics.spread([method])) == 1.0
     alike, wrong = _right([1] * 9, [1] * 9), _right([0] * 9, [0] * 9)
     common = statistics.spread([alike, wrong])
@@ -169,13 +196,14 @@ def test_holm_by_hand():
 
 def test_pairs_are_all_pairs_and_corrected_together():
     candidates = {
-        name: made.predictions(share, seed=number) for number, (name, share) in enumerate({"a": 0.9, "b": 0.88, "c": 0.5}.items())
+        name: made.predictions(share, seed=number).scores
+        for number, (name, share) in enumerate({"a": 0.9, "b": 0.88, "c": 0.5}.items())
     }
     pairs = {(pair.first, pair.second): pair for pair in statistics.compare_pairs(candidates)}
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
     assert pairs["a", "c"].told_apart
     assert not pairs["a", "b"].told_apart
-    assert pairs["a", "c"].difference == pytest.approx(candidates["a"].accuracy - candidates["c"].accuracy)
+    assert pairs["a", "c"].difference == pytest.approx(candidates["a"].mean - candidates["c"].mean)
     assert pairs["a", "b"].p_value >= statistics.p_value(candidates["a"], candidates["b"], common=None)
 
 

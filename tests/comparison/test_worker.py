@@ -51,10 +51,10 @@ def test_rows_and_token_ids_are_read_once(place, monkeypatch):
     options = {"training": {"max_steps": 3, "num_threads": 1}, "method": {"rank": 2}}
     before = dict(known)
     request = {"model": str(place / "gpt2"), "data": str(place / "tickets.csv"), "method": "lora", "options": options}
-    found = worker.plan_method(request, cache=prepared.cache)
+    found, _ = worker.plan_method(request, cache=prepared.cache)
     assert known == before
-    assert found["plan"]["trainable_parameters"] == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
-    assert found["plan"]["steps"] == 3
+    assert found.training_plan.plan.trainable_parameters == 3 * 2 * (2 * 32 + 32 * 2) + 32 * 2
+    assert len(found.training_plan.schedule.steps) == 3
 
 
 def test_planning_needs_no_weights(place, tmp_path):

@@ -12,6 +12,7 @@ from finewright.core import jsonl
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import checkpoint
 from finewright.runs import folder as run_folder
+from finewright.runs.schema import MetricsLine, RequestRecord, RunConfigFile
 from support import power
 from support.faults import Kill, Killed, Refuse, faulty, tree
 from support.saves import groups, save
@@ -142,8 +143,8 @@ def begin_and_commit(place):
     """A run from its new folder on: its request, a line of its log, a checkpoint with the length of the log."""
     folder = run_folder.create_run(out=place / "runs" / "mine", name="")
     request = {"source": "t.csv", "test": None, "settings": {}, "method": "lora", "method_options": {}}
-    folder.write_json(folder.config, {"request": request})
-    folder.append(folder.metrics, {"step": 1})
+    folder.write(folder.config, RunConfigFile(request=RequestRecord.model_validate(request)))
+    folder.append(MetricsLine(step=1, epoch=0.5))
     sealed = jsonl.digest(folder.metrics)
     checkpoint.save_checkpoint(folder.checkpoints, step=1, groups=groups(1), metadata={"log": sealed})
     folder.release()

@@ -8,6 +8,7 @@ from finewright.core import events
 from finewright.core.events import StepResult
 from finewright.core.interrupts import StopRequest
 from finewright.runs import callbacks
+from finewright.runs.schema import MetricsLine, TimingsLine
 
 
 def step_completed(step, *, norm=1.0, num_steps=10, looks=False):
@@ -72,14 +73,14 @@ def test_a_checkpoint_is_saved_where_one_is_due(event, is_due, requested, commit
 
 def test_every_nth_step_the_last_one_and_every_evaluation_are_logged():
     lines = []
-    folder = SimpleNamespace(metrics="metrics", timings="timings", append=lambda path, line: lines.append((path, line)))
+    folder = SimpleNamespace(append=lines.append)
     logger = callbacks.MetricsLogger(folder, SimpleNamespace(seconds=4.5), logging_steps=4, metrics=("accuracy", "loss"))
     for step in range(1, 11):
         logger(step_completed(step))
     logger(evaluation(best=True))
-    assert [line["step"] for path, line in lines if path == "timings"] == [4, 8, 10]
-    assert lines[0] == ("metrics", {"step": 4, "epoch": 1.0, "loss": 1.0, "lr": 1e-3, "grad_norm": 1.0})
-    assert lines[-1] == ("metrics", {"step": 3, "epoch": 1.0, "validation": {"accuracy": 0.5, "loss": 1.0}})
+    assert [line.step for line in lines if isinstance(line, TimingsLine)] == [4, 8, 10]
+    assert lines[0] == MetricsLine(step=4, epoch=1.0, loss=1.0, lr=1e-3, grad_norm=1.0)
+    assert lines[-1] == MetricsLine(step=3, epoch=1.0, validation={"accuracy": 0.5, "loss": 1.0})
 
 
 def test_smaller_micro_batches_are_said():

@@ -15,6 +15,8 @@ from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.files import DRAFT
 from finewright.runs import folder as run_folder
+from finewright.runs import schema
+from finewright.runs.schema import ChecksFile, Decision, MetricsLine, PredictionLine, TimingsLine
 
 
 def test_names_are_numbered_when_taken(tmp_path, monkeypatch):
@@ -22,7 +24,7 @@ def test_names_are_numbered_when_taken(tmp_path, monkeypatch):
     names = []
     for _ in range(3):
         folder = run_folder.create_run(out=None, name="my data! (v2)/lora")
-        folder.write_json(folder.result, {})
+        folder.result.write_text("{}")
         names.append(folder.path.name)
         folder.release()
     assert names == ["my-data-v2-lora", "my-data-v2-lora-2", "my-data-v2-lora-3"]
@@ -30,7 +32,7 @@ def test_names_are_numbered_when_taken(tmp_path, monkeypatch):
 
 def test_two_processes_cannot_have_one_run(tmp_path):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
-    folder.write_json(folder.checks, {})
+    folder.checks.write_text("{}")
     code = (
         f"from finewright.runs import folder as run; from pathlib import Path; run.RunFolder(Path({str(folder.path)!r})).lock()"
     )
@@ -40,24 +42,45 @@ def test_two_processes_cannot_have_one_run(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_json_is_written_atomically(tmp_path):
+def test_files_are_written_atomically(tmp_path):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
-    folder.write_json(folder.result, {"a": 1})
+    folder.write(folder.checks, ChecksFile(findings=[]))
+    before = folder.checks.read_text()
     with pytest.raises(ValueError, match="Out of range float"):
-        folder.write_json(folder.result, {"a": float("nan")})
-    assert json.loads(folder.result.read_text()) == {"a": 1}
+        folder.write(folder.checks, Decision(option="a", value=float("nan"), reason=""))
+    assert folder.checks.read_text() == before
+    folder.release()
+
+
+def test_lines_are_written_as_given_and_read_through_their_model(tmp_path):
+    folder = run_folder.create_run(out=tmp_path / "a", name="")
+    line = {"text": "größer", "label": "a", "predicted": "b", "probability": 0.1, "where": "t.csv:2", "reward": 1.5}
+    folder.append(MetricsLine(step=1, epoch=0.5, loss=0.1))
+    folder.append(MetricsLine(step=1, epoch=0.5, validation={"accuracy": 1.0}))
+    folder.append(TimingsLine(step=1, seconds=2.0))
+    folder.write_predictions([line])
+    assert folder.metrics.read_text() == (
+        '{"step": 1, "epoch": 0.5, "loss": 0.1}\n{"step": 1, "epoch": 0.5, "validation": {"accuracy": 1.0}}\n'
+    )
+    assert folder.timings.read_text() == '{"step": 1, "seconds": 2.0}\n'
+    assert json.loads(folder.predictions.read_text()) == line
+    assert [one.loss for one in schema.read_lines(MetricsLine, folder.metrics)] == [0.1, None]
+    assert schema.read_lines(PredictionLine, folder.predictions)[0].predicted == "b"
+    folder.predictions.write_text('{"text": "x"}\n')
+    with pytest.raises(UserError, match=r"predictions\.jsonl: not readable: label: Field required"):
+        schema.read_lines(PredictionLine, folder.predictions)
     folder.release()
 
 
 def test_an_unfinished_run_is_not_opened(tmp_path):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
-    folder.write_json(folder.config, {})
-    folder.write_json(folder.checks, {})
+    folder.config.write_text("{}")
+    folder.checks.write_text("{}")
     folder.release()
     with pytest.raises(UserError, match=r"the run did not finish: it has no result\.json") as caught:
         run_folder.open_run(folder.path)
     assert caught.value.code == ExitCode.MISMATCH
-    folder.write_json(folder.result, {"x": 1})
+    folder.result.write_text("{}")
     assert run_folder.open_run(folder.path).complete
     assert [found.path for found in run_folder.list_runs(tmp_path)] == [folder.path]
 
@@ -65,8 +88,8 @@ def test_an_unfinished_run_is_not_opened(tmp_path):
 def test_a_folder_that_is_no_run_names_the_known_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "RUNS", tmp_path)
     folder = run_folder.create_run(out=tmp_path / "good", name="")
-    folder.write_json(folder.config, {})
-    folder.write_json(folder.checks, {})
+    folder.config.write_text("{}")
+    folder.checks.write_text("{}")
     folder.release()
     with pytest.raises(UserError, match=r"nothing: no run here\n.*good"):
         run_folder.open_run(tmp_path / "nothing")
@@ -85,7 +108,7 @@ def test_a_folder_in_which_nothing_was_started_is_removed_and_leftovers_do_not_b
     folder.release()
     assert not folder.path.exists()
     folder = run_folder.create_run(out=tmp_path / "a", name="")
-    folder.write_json(folder.checks, {"findings": ["old"]})
+    folder.checks.write_text("{}")
     folder.release()
     again = run_folder.create_run(out=tmp_path / "a", name="")
     assert not again.checks.exists()
@@ -105,7 +128,7 @@ def pair(path):
             code = 0
             try:
                 folder = run_folder.create_run(out=path, name="")
-                folder.write_json(folder.checks, {})
+                folder.checks.write_text("{}")
             except UserError as error:
                 code = int(error.code)
             os.write(notify, f"{os.getpid()} {code}\n".encode())
@@ -149,13 +172,18 @@ def test_of_fifty_pairs_exactly_one_wins(tmp_path):
 
 def test_nothing_is_written_for_a_folder_that_was_removed_or_replaced(tmp_path):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
-    folder.write_json(folder.checks, {})
+    folder.checks.write_text("{}")
     shutil.rmtree(folder.path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".lock").write_text("of another")
-    for write in (folder.write_json, folder.append, folder.write_lines):
+    line = MetricsLine(step=1, epoch=0.5)
+    for write in (
+        lambda: folder.write(folder.checks, ChecksFile(findings=[])),
+        lambda: folder.append(line),
+        lambda: folder.write_lines(folder.metrics, [line]),
+    ):
         with pytest.raises(UserError, match="the run's folder was removed or replaced") as caught:
-            write(folder.metrics, {})
+            write()
         assert caught.value.code == ExitCode.DISK
     assert [path.name for path in folder.path.iterdir()] == [".lock"]
     folder.release()
@@ -167,7 +195,7 @@ REQUEST = {"source": "t.csv", "test": None, "settings": {}, "method": "lora", "m
 def finished(path):
     folder = run_folder.create_run(out=path, name="")
     for file in (folder.config, folder.checks, folder.result):
-        folder.write_json(file, {"request": REQUEST} if file.name == "config.json" else {})
+        file.write_text(json.dumps({"request": REQUEST} if file.name == "config.json" else {}))
     folder.release()
     return folder
 
@@ -194,7 +222,7 @@ def test_a_run_that_cannot_be_written_or_read_is_the_disk_s_fault(tmp_path, name
 
 def test_leftovers_that_cannot_be_removed_are_the_disk_s_fault(tmp_path, monkeypatch):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
-    folder.write_json(folder.checks, {})
+    folder.checks.write_text("{}")
 
     def refuse(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -1,10 +1,12 @@
 """A worker pool that trains nothing: it writes the files of real work, at once and in this process."""
 
-import json
 from pathlib import Path
 
-from finewright.comparison.folder import write_json
+from finewright.comparison.schema import BaselineFile, Machine, MethodPlans, PlannedMethod, SpeedFile, SplitLine
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import MetricsLine, PredictionLine, RequestRecord, RunConfigFile, TimingsLine
+from support.comparisons import baseline_result, plan_file, run_result, split_metrics
 
 PEAKS = {"lora": 100e6, "freeze": 150e6, "prompt": 120e6, "full": 500e6, "scratch": 500e6}
 SHARES = {"lora": 0.9, "full": 0.92, "freeze": 0.85, "prompt": 0.8, "scratch": 0.6}
@@ -47,68 +49,53 @@ class FakePool:
         return {"id": request["id"], "event": "done"}
 
     def _machine(self, request):
-        write(request["out"], {"device": self.device, "cpu_count": 4, "memory_bytes": 8e9})
+        write(request["out"], Machine(device=self.device, cpu_count=4, memory_bytes=8 * 10**9))
 
     def _plan(self, request):
         method = request["method"]
-        candidates = {method: {"plan": {"peak_memory_bytes": PEAKS[method]}, "choices": []}}
-        write(request["out"], {"findings": [], "methods": candidates})
+        write(request["out"], MethodPlans(methods={method: PlannedMethod(plan=plan_file(method, PEAKS[method]))}))
 
 
-def write(path, value):
-    write_json(Path(path), value)
+def write(path, artifact):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    schema.write(Path(path), artifact)
 
 
-def _test_rows(folder):
-    path = Path(folder) / "test.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _rows(folder, split):
+    path = Path(folder) / f"{split}.jsonl"
+    return schema.read_lines(SplitLine, path) if path.exists() else []
 
 
 def _train(request):
     run, method, options = RunFolder(Path(request["out"])), request["method"], request["options"]
     run.path.mkdir(parents=True, exist_ok=True)
-    rows, train = _test_rows(request["data"]), (Path(request["data"]) / "train.jsonl").read_text().splitlines()
-    labels = sorted({json.loads(line)["label"] for line in train})
+    rows, train = (_rows(request["data"], split) for split in ("test", "train"))
+    labels = sorted({row.label for row in train})
     right = [(index * 7 + options["seed"]) % 100 < 100 * SHARES[method] for index in range(len(rows))]
     predicted = [
-        row["label"] if hit else next(one for one in labels if one != row["label"]) for row, hit in zip(rows, right, strict=True)
+        row.label if hit else next(one for one in labels if one != row.label) for row, hit in zip(rows, right, strict=True)
     ]
     lines = [
-        {"text": a["text"], "label": a["label"], "predicted": b, "probability": 0.9} for a, b in zip(rows, predicted, strict=True)
+        PredictionLine(text=a.text, label=a.label, predicted=b, probability=0.9) for a, b in zip(rows, predicted, strict=True)
     ]
     run.write_lines(run.predictions, lines)
-    run.append(run.metrics, {"step": 6, "epoch": 1.0, "loss": 0.5, "lr": 1e-3, "grad_norm": 1.0})
-    run.append(run.timings, {"step": 6, "seconds": 2.0})
-    run.write_json(run.config, {"settings": options})
-    rate = options.get("training", {}).get("learning_rate", 0.0)
-    measured = {"validation": {"accuracy": 0.5 + min(rate, 0.4), "loss": 0.5}}
-    measured |= {"test": {"calibration_error": 0.1}} if rows else {}
-    result = {
-        "method": method,
-        "seed": options["seed"],
-        "metrics": measured,
-        "num_train": len(train),
-        "best_step": 6,
-        "train_seconds": 2.0,
-    }
-    result |= {
-        "trainable_parameters": 1000,
-        "total_parameters": 10_000,
-        "trainable_fraction": 0.1,
-        "artifact_bytes": int(PEAKS[method]),
-    }
-    result |= {"peak_memory_bytes": PEAKS[method], "planned_peak_memory_bytes": PEAKS[method], "planned_seconds": 2.2}
-    run.write_json(run.result, result)
+    run.append(MetricsLine(step=6, epoch=1.0, loss=0.5, lr=1e-3, grad_norm=1.0))
+    run.append(TimingsLine(step=6, seconds=2.0))
+    asked = RequestRecord(source="t.csv", test=None, settings=options, method=method, method_options={})
+    run.write(run.config, RunConfigFile(request=asked, settings=options))
+    rate = options.get("training", {}).get("learning_rate") or 0.0
+    measured = {"validation": split_metrics(0.5 + min(rate, 0.4))} | ({"test": split_metrics()} if rows else {})
+    peak = int(PEAKS[method])
+    sizes = {"artifact_bytes": peak, "peak_memory_bytes": peak, "planned_peak_memory_bytes": peak}
+    result = run_result(method, seed=options["seed"], metrics=measured, num_train=len(train), **sizes)
+    run.write(run.result, result)
 
 
 def _baseline(request):
-    sizes = {}
-    for size, folder in request["data"].items():
-        rows = _test_rows(folder)
-        made = {"predicted": [rows[0]["label"]] * len(rows), "probability": [0.5] * len(rows), "parameters": 3, "chosen": "C = 1"}
-        sizes[size] = made | {"train_seconds": 0.1, "num_train": 10, "metrics": {"calibration_error": 0.0}}
-    write(request["out"], {"sizes": sizes})
+    rows = {size: _rows(folder, "test") for size, folder in request["data"].items()}
+    sizes = {size: baseline_result([found[0].label] * len(found)) for size, found in rows.items()}
+    write(request["out"], BaselineFile(sizes=sizes))
 
 
 def _speed(request):
-    write(request["out"], {"texts_per_second": 100.0})
+    write(request["out"], SpeedFile(texts_per_second=100.0, num_texts=10))

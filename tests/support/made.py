@@ -9,10 +9,13 @@ from finewright.comparison import results as comparison_results
 from finewright.comparison import summary
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.results import MethodResult
-from finewright.comparison.schema import SCHEMA_VERSION, ComparisonResultsFile
+from finewright.comparison.schema import ComparisonResultsFile
 from finewright.comparison.spec import BASELINES, ComparisonSpec
 from finewright.comparison.statistics import Predictions
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import MetricsLine
+from support.comparisons import baseline_result, run_result, split_metrics
 
 LABELS = ("billing", "shipping")
 HOSTILE = "<script>alert('x')</script> & \"quotes\" | `ticks` [link](http://example.com)"
@@ -33,26 +36,38 @@ def entry(  # noqa: PLR0913
     """Make the result of a method. `number`: which mistakes it makes."""
     made = predictions(accuracy, seeds=seeds, rows=rows, seed=number) if accuracy is not None else None
     made = replace(made, seeded=kind != "baseline") if made else None
-    result = {"num_train": 100 if size == "all" else int(size), "train_seconds": 2.0 + number, "best_seconds": 1.5}
-    result |= {"metrics": {"test": {"calibration_error": 0.1}}, "method": name, "best_step": 10}
+    made_of = {"num_train": 100 if size == "all" else int(size), "train_seconds": 2.0 + number}
+    sizes = {"trainable_fraction": 0.01 * (number + 1), "total_parameters": 100_000, "artifact_bytes": 1_000_000 * 10**number}
+    sizes |= {"peak_memory_bytes": int(2e8 + 1e7 * number), "planned_peak_memory_bytes": int(1.9e8), "planned_seconds": 2.1}
+    where = {"versions": {"torch": "2"}, "hardware": {"name": "a machine"}}
     if kind == "baseline":
-        result |= {"parameters": 12, "metrics": {"calibration_error": 0.05}, "chosen": "C = 1"}
+        metrics = split_metrics(calibration_error=0.05)
+        results = [baseline_result([], parameters=12, metrics=metrics, **made_of)] * seeds
     else:
-        result |= {"trainable_parameters": 1000, "total_parameters": 100_000, "trainable_fraction": 0.01 * (number + 1)}
-        result |= {"peak_memory_bytes": 2e8 + 1e7 * number, "planned_peak_memory_bytes": 1.9e8, "planned_seconds": 2.1}
-        result |= {"artifact_bytes": 1_000_000 * 10**number, "versions": {"torch": "2"}, "hardware": {"name": "a machine"}}
+        results = [run_result(name, seed=seed, **made_of, **sizes, **where) for seed in range(seeds)]
     sure = np.full((seeds, rows), 0.8) if accuracy is not None else None
     runs = [_run(folder / "runs" / f"{name}-{size}-seed{seed}") for seed in range(seeds)] if folder and made else []
-    results = [result | ({} if kind == "baseline" else {"seed": seed}) for seed in range(seeds)] if made else []
-    return MethodResult(name, kind, f"what {name} does", size, runs, results, made, sure, list(reasons), speed=100.0)
+    return MethodResult(
+        name,
+        kind,
+        f"what {name} does",
+        size,
+        runs,
+        results if made else [],
+        made,
+        sure,
+        list(reasons),
+        speed=100.0,
+        best_seconds=[1.5] if made and kind != "baseline" else [],
+    )
 
 
 def _run(path):
     path.mkdir(parents=True)
     run = RunFolder(path)
     for step in (10, 20, 30):
-        run.append(run.metrics, {"step": step, "epoch": step / 10, "loss": 1 / step, "lr": 1e-3, "grad_norm": 1.0})
-        run.append(run.metrics, {"step": step, "epoch": step / 10, "validation": {"accuracy": 0.5 + step / 100, "loss": 0.5}})
+        run.append(MetricsLine(step=step, epoch=step / 10, loss=1 / step, lr=1e-3, grad_norm=1.0))
+        run.append(MetricsLine(step=step, epoch=step / 10, validation={"accuracy": 0.5 + step / 100, "loss": 0.5}))
     return run
 
 
@@ -74,7 +89,6 @@ def results_file(table, folder, *, budget_bytes=0, search=None, findings=(), hos
     sentences = summary.summarise(table)
     disagreements = comparison_results.build_disagreement_rows(table, place, spec)
     return ComparisonResultsFile(
-        schema_version=SCHEMA_VERSION,
         verdict=" ".join(sentences),
         verdict_sentences=sentences,
         methods=comparison_results.build_method_rows(table, place),
@@ -106,7 +120,7 @@ def results_file(table, folder, *, budget_bytes=0, search=None, findings=(), hos
 
 def results(table, folder, **options):
     """Make the content of results.json, as plain values."""
-    return results_file(table, folder, **options).as_json()
+    return schema.dump(results_file(table, folder, **options))
 
 
 def usual(folder=None):

@@ -63,5 +63,5 @@ def compare(
         print_json(comparison.results)
         return
     output = OutputConsole()
-    compare_view.show(comparison.results, output)
+    compare_view.show(comparison.file, output)
     output.print(f"\n  page    {comparison.page}\n  runs    {comparison.path / 'runs'}", highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """A comparison in a terminal: progress, the table, a plot in characters."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from finewright.core.events import DownloadProgress, Notice, RunFinished, RunPro
 
 if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
+    from finewright.comparison.schema import ComparisonResultsFile, MethodRow
 
 PLOT_WIDTH = 48
 _SECONDS_BETWEEN_LINES = 15
@@ -67,25 +68,24 @@ class ComparisonDisplay:
         self._bars.stop()
 
 
-def show(results: Mapping[str, Any], console: Console) -> None:
+def show(results: "ComparisonResultsFile", console: Console) -> None:
     """Print the table, the plot, what was left out, and the verdict."""
-    measured = [line for line in results["methods"] if line["accuracy"] is not None]
-    console.print(_table(measured))
+    console.print(_table(results.measured))
     console.print()
-    for line in plot(measured):
+    for line in plot(results.measured):
         console.print(line, highlight=False, markup=False)
-    for line in results["methods"]:
-        if line["message"]:
-            console.print(f"\n{clean(line['method'])}: {clean(line['message'])}", highlight=False, soft_wrap=True)
-    for note in results["notes"]:
+    for row in results.methods:
+        if row.message:
+            console.print(f"\n{clean(row.method)}: {clean(row.message)}", highlight=False, soft_wrap=True)
+    for note in results.notes:
         console.print(f"\n{clean(note)}", highlight=False)
-    for sentence in results["verdict_sentences"]:
+    for sentence in results.verdict_sentences:
         console.print(f"\n[bold]{clean(sentence)}[/bold]", highlight=False)
 
 
 def show_demo(demo: "DemoResult", console: Console) -> None:
     """Print a comparison, predictions of one method, where everything is, and what to do next."""
-    show(demo.comparison.results, console)
+    show(demo.comparison.file, console)
     console.print(f"\n{demo.run.result.method} predicts:", highlight=False)
     rows = [[line["label"], f"{line['probability']:.2f}", line["text"]] for line in demo.predictions]
     console.print(rows_table(["label", "probability", "message"], rows))
@@ -101,22 +101,22 @@ def show_demo(demo: "DemoResult", console: Console) -> None:
 _HEADINGS = ("method", "accuracy", "95 % interval", "macro F1", "trained", "seconds", "MB peak", "MB saved")
 
 
-def _table(lines: Sequence[Mapping[str, Any]]) -> Table:
+def _table(rows: "Sequence[MethodRow]") -> Table:
     """Return a table that fits 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for number, heading in enumerate(_HEADINGS):
         table.add_column(heading, justify="right" if number else "left", no_wrap=not heading.startswith(("macro", "MB")))
-    for line in lines:
-        low, high = line["accuracy_ci95"]
+    for row in rows:
+        low, high = row.accuracy_ci95 or (0.0, 0.0)
         table.add_row(
-            clean(line["method"]),
-            f"{line['accuracy']:.1%}",
+            clean(row.method),
+            _format_or_empty(row.accuracy, 1, ".1%"),
             f"{100 * low:.1f} – {100 * high:.1f}",
-            f"{line['macro_f1']:.3f}",
-            "" if line["trainable_fraction"] is None else f"{line['trainable_fraction']:.2%}",
-            _format_or_empty(line["train_seconds"], 1, ".1f"),
-            _format_or_empty(line["peak_memory_bytes"], 1e6, ",.0f"),
-            _format_or_empty(line["artifact_bytes"], 1e6, ",.1f"),
+            _format_or_empty(row.macro_f1, 1, ".3f"),
+            _format_or_empty(row.trainable_fraction, 1, ".2%"),
+            _format_or_empty(row.train_seconds, 1, ".1f"),
+            _format_or_empty(row.peak_memory_bytes, 1e6, ",.0f"),
+            _format_or_empty(row.artifact_bytes, 1e6, ",.1f"),
         )
     return table
 
@@ -125,27 +125,27 @@ def _format_or_empty(value: float | None, unit: float, form: str) -> str:
     return "" if value is None else format(value / unit, form)
 
 
-def plot(lines: Sequence[Mapping[str, Any]], *, width: int = PLOT_WIDTH) -> list[str]:
+def plot(rows: "Sequence[MethodRow]", *, width: int = PLOT_WIDTH) -> list[str]:
     """Draw the accuracy of every method as `●` in its interval `├──●──┤`, one line each, with the axis below."""
-    if not lines:
+    points = [(row.method, row.accuracy, *row.accuracy_ci95) for row in rows if row.accuracy is not None and row.accuracy_ci95]
+    if not points:
         return []
-    low = min(line["accuracy_ci95"][0] for line in lines)
-    high = max(line["accuracy_ci95"][1] for line in lines)
+    low, high = min(low for *_, low, _ in points), max(high for *_, high in points)
     low, high = int(low * 20) / 20, min(1.0, int(high * 20 + 0.999) / 20)
     span = max(high - low, 0.05)
-    names = max(len(line["method"]) for line in lines)
+    names = max(len(name) for name, *_ in points)
 
     def column(value: float) -> int:
         return round(min(max((value - low) / span, 0.0), 1.0) * (width - 1))
 
     drawn = []
-    for line in lines:
+    for name, accuracy, *interval in points:
         cells = [" "] * width
-        first, last, middle = (column(value) for value in (*line["accuracy_ci95"], line["accuracy"]))
+        first, last = map(column, interval)
         cells[first : last + 1] = ["─"] * (last - first + 1)
         cells[first], cells[last] = "├", "┤"
-        cells[middle] = "●"
-        drawn.append(f"  {line['method']:<{names}}  {''.join(cells)}  {line['accuracy']:.1%}")
+        cells[column(accuracy)] = "●"
+        drawn.append(f"  {name:<{names}}  {''.join(cells)}  {accuracy:.1%}")
     left, right = f"{low:.0%}", f"{low + span:.0%}"
     drawn.append(f"  {'':<{names}}  {'└' + '─' * (width - 2) + '┘'}")
     drawn.append(f"  {'':<{names}}  {left}{right:>{width - len(left)}}")

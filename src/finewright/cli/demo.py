@@ -71,7 +71,7 @@ def run_demo(*, out: Path | None = None, options: dict[str, Any] | None = None, 
         options=_OPTIONS | (options or {}),
         callbacks=[on_event],
     )
-    trained = {line["method"]: line["runs"] for line in comparison.methods if line["runs"]}
+    trained = {row.method: row.runs for row in comparison.methods if row.runs}
     preferred = next(name for name in named if name in trained)
     chosen = open_run(folder / trained[preferred][0])
     return DemoResult(comparison, chosen, chosen.predict(MESSAGES))

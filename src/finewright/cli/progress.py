@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -26,6 +26,9 @@ from finewright.core.events import (
     TrainingStopped,
 )
 from finewright.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from finewright.runs.schema import RunResult
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 
@@ -269,40 +272,39 @@ def print_wrapped(console: Console, line: str, *, indent: int = 2) -> None:
         console.print(f"{' ' * indent}{clean(line)}", highlight=False, soft_wrap=True)
 
 
-def result_table(result: dict[str, Any]) -> Table:
+def result_table(result: "RunResult") -> Table:
     """Return the summary of a run."""
+    from finewright.runs.schema import ClassificationMetrics
+
     table = Table(show_header=False, box=None, padding=(0, 2))
-    share = f"{result['trainable_parameters']:,} of {result['total_parameters']:,} ({result['trainable_fraction']:.2%})"
-    table.add_row("trained parameters", f"{share}, {result['head_parameters']:,} of them the head")
-    measured = result["metrics"].get("test") or result["metrics"].get("validation") or {}
-    split = "test" if result["metrics"].get("test") else "validation"
-    if "accuracy_ci95" in measured:
-        low, high = measured["accuracy_ci95"]
-        interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
-        table.add_row(f"{split} accuracy", f"{measured['accuracy']:.1%} ({interval})")
-        table.add_row("macro F1", f"{measured['macro_f1']:.1%}")
-        table.add_row("majority class", f"{measured['majority_accuracy']:.1%}")
+    share = f"{result.trainable_parameters:,} of {result.total_parameters:,} ({result.trainable_fraction:.2%})"
+    table.add_row("trained parameters", f"{share}, {result.head_parameters:,} of them the head")
+    measured, split = result.metrics.test or result.metrics.validation, "test" if result.metrics.test else "validation"
+    if isinstance(measured, ClassificationMetrics):
+        low, high = measured.accuracy_ci95
+        interval = f"95% interval {low:.1%} to {high:.1%}, {measured.num_rows:,} rows"
+        table.add_row(f"{split} accuracy", f"{measured.accuracy:.1%} ({interval})")
+        table.add_row("macro F1", f"{measured.macro_f1:.1%}")
+        table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
     elif measured:
-        table.add_row(f"{split} loss", f"{measured['loss']:.4f} ({measured['num_rows']:,} rows)")
-    speed = f"{result['examples_per_second']:.0f} texts/s, {result['tokens_per_second']:.0f} tokens/s"
-    table.add_row("speed", speed)
-    table.add_row("peak memory", compare_to_plan(result, "peak_memory_bytes", describe=format_bytes))
+        table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
+    table.add_row("speed", f"{result.examples_per_second:.0f} texts/s, {result.tokens_per_second:.0f} tokens/s")
+    memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
+    table.add_row("peak memory", memory)
     table.add_row("time", describe_time(result))
-    table.add_row("saved", f"{result['artifact_bytes'] / 1e6:.1f} MB, verified: a new process loads it and gets equal scores")
+    table.add_row("saved", f"{result.artifact_bytes / 1e6:.1f} MB, verified: a new process loads it and gets equal scores")
     return table
 
 
-def describe_time(result: dict[str, Any]) -> str:
+def describe_time(result: "RunResult") -> str:
     """Describe the training time. Saving depends on the disk and is not planned, so the plan is compared with the rest."""
-    took, saving = result["train_seconds"], result.get("saving_seconds", 0.0)
-    known = {"seconds": took - saving, "planned_seconds": result.get("planned_seconds")}
-    text = compare_to_plan(known, "seconds", describe=lambda seconds: f"{seconds:.1f} s")
+    took, saving = result.train_seconds, result.saving_seconds
+    text = compare_to_plan(took - saving, result.planned_seconds, describe=lambda seconds: f"{seconds:.1f} s")
     return text if saving < 0.01 * took else f"{text}, and {saving:.1f} s of saving"
 
 
-def compare_to_plan(result: dict[str, Any], name: str, *, describe: Callable[[float], str]) -> str:
+def compare_to_plan(measured: float, planned: float, *, describe: Callable[[float], str]) -> str:
     """Describe what was measured, and how much more or less it is than planned."""
-    measured, planned = result[name], result.get(f"planned_{name}")
     if not planned or not measured:
         return describe(measured)
     more = round(measured / planned - 1, 2)

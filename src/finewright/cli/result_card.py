@@ -38,8 +38,8 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
             console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
     print_wrapped(console, describe_size(result))
     print_wrapped(console, describe_time(result))
-    memory = {"peak_memory_bytes": result.peak_memory_bytes, "planned_peak_memory_bytes": result.planned_peak_memory_bytes}
-    print_wrapped(console, f"peak memory {compare_to_plan(memory, 'peak_memory_bytes', describe=format_bytes)}")
+    memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
+    print_wrapped(console, f"peak memory {memory}")
     quoted = shlex.quote(str(path))
     console.print()
     for name, command in (("saved in", str(path)), ("label texts", f"finewright predict {quoted} 'a text of yours'")):
@@ -99,8 +99,8 @@ def describe_size(result: RunResult) -> str:
 def describe_time(result: RunResult) -> str:
     """Say how long the run took in all, and each stage that took a second or more; training against the plan."""
     stages = {name: seconds for name, seconds in result.stage_seconds.items() if name in _STAGES and seconds >= 1}
-    took = {"seconds": result.train_seconds - result.saving_seconds, "planned_seconds": result.planned_seconds}
-    training = compare_to_plan(took, "seconds", describe=lambda seconds: f"{seconds:.1f} s")
+    took = result.train_seconds - result.saving_seconds
+    training = compare_to_plan(took, result.planned_seconds, describe=lambda seconds: f"{seconds:.1f} s")
     if not stages:
         return f"training {training}"
     parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]  # type: ignore[index]

@@ -1,12 +1,15 @@
 """The commands about finished runs: list, show, evaluate, predict."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from finewright.cli.arguments import DATA_FLAGS, Json, OptionFlags, Set, data_config
 from finewright.core.errors import UserError
+
+if TYPE_CHECKING:
+    from finewright.runs.folder import RunFolder
 
 
 def register(app: typer.Typer) -> None:
@@ -79,19 +82,21 @@ def runs(
     """List runs, or show one."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
+    from finewright.runs import schema
     from finewright.runs.folder import list_runs, open_run
+    from finewright.runs.schema import RunConfigFile, RunResult
 
     if action not in (None, "show") or (action == "show") != (run is not None):
         raise UserError(f"wanted `runs` or `runs show RUN`, found {action!r}", fix="finewright runs show runs/NAME")
     if run is not None:
         folder = open_run(run)
-        result = folder.read_json(folder.result)
+        result = schema.read(RunResult, folder.result)
         if as_json:
-            print_json(result)
+            print_json(schema.dump(result))
         else:
             OutputConsole().print(progress.result_table(result))
-            choices = folder.read_json(folder.config)["choices"]
-            rows = [[choice["option"], str(choice["value"]), choice["reason"]] for choice in choices]
+            choices = schema.read(RunConfigFile, folder.config).choices
+            rows = [[choice.option, str(choice.value), choice.reason] for choice in choices]
             OutputConsole().print(progress.rows_table(["chosen", "value", "because"], rows))
         return
     found = [_run_line(folder) for folder in list_runs(root)]
@@ -102,15 +107,21 @@ def runs(
     OutputConsole().print(progress.rows_table(["run", "state", "method", "model", "test accuracy", "seconds"], rows))
 
 
-def _run_line(folder: Any) -> dict[str, str]:
+def _run_line(folder: "RunFolder") -> dict[str, str]:
+    from finewright.runs import schema
+    from finewright.runs.schema import ClassificationMetrics, RunResult
+
     line = {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": "", "seconds": ""}
     if not folder.complete:
         return line
     try:
-        result = folder.read_json(folder.result)
-        test = result["metrics"].get("test")
-        accuracy, seconds = f"{test['accuracy']:.3f}" if test else "", f"{result['train_seconds']:.1f}"
-        measured = {"method": result["method"], "model": result["model"], "accuracy": accuracy, "seconds": seconds}
-    except (UserError, KeyError, TypeError, AttributeError, ValueError):
+        result = schema.read(RunResult, folder.result)
+    except UserError:
         return line | {"state": "damaged"}  # one damaged run does not hide the others
-    return line | {"state": "finished"} | measured
+    test, seconds = result.metrics.test, f"{result.train_seconds:.1f}"
+    measured = {
+        "method": result.method,
+        "model": result.model,
+        "accuracy": f"{test.accuracy:.1%}" if isinstance(test, ClassificationMetrics) else "",
+    }
+    return line | {"state": "finished", "seconds": seconds} | measured

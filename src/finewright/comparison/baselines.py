@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from finewright import tasks
-from finewright.comparison.spec import BASELINES, FEATURES, MAJORITY, WORDS
+from finewright.comparison.schema import BaselineFile, BaselineResult
+from finewright.comparison.spec import FEATURES, MAJORITY, WORDS
 from finewright.core import hardware
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
@@ -24,6 +25,7 @@ from finewright.models import forward, hub, loading, prepared
 from finewright.models.architectures.base import max_text_length
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults
+from finewright.runs.schema import ClassificationMetrics
 from finewright.tasks import metrics
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -54,8 +56,8 @@ class Features:
 
 def measure(
     name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]
-) -> dict[str, Any]:
-    """Train on each of `datasets` and predict its test rows. Return plain values by the name of the dataset.
+) -> BaselineFile:
+    """Train on each of `datasets` and predict its test rows.
 
     Options are chosen on the validation rows, like the best step of a run. `known`: token ids by text.
     """
@@ -68,19 +70,21 @@ def measure(
         began = time.monotonic()
         fitted = _fit(name, dataset, vectors=vectors)
         chosen = fitted.probabilities.argmax(axis=1)
-        found[size] = {
-            "predicted": [dataset.labels[pick] for pick in chosen],
-            "probability": fitted.probabilities.max(axis=1).tolist(),
-            "train_seconds": time.monotonic() - began + seconds_once,
-            "parameters": fitted.num_parameters,
-            "chosen": fitted.chosen,
-            "validation_accuracy": fitted.validation_accuracy,
-            "num_train": len(dataset.train),
-        }
-        found[size]["metrics"] = metrics.classification_metrics(
-            fitted.probabilities, _targets(dataset.test, dataset), labels=dataset.labels
+        seconds = time.monotonic() - began + seconds_once
+        targets = _targets(dataset.test, dataset)
+        found[size] = BaselineResult(
+            predicted=[dataset.labels[pick] for pick in chosen],
+            probability=fitted.probabilities.max(axis=1).tolist(),
+            train_seconds=seconds,
+            trainable_parameters=fitted.num_parameters,
+            chosen=fitted.chosen,
+            validation_accuracy=fitted.validation_accuracy,
+            num_train=len(dataset.train),
+            metrics=ClassificationMetrics.model_validate(
+                metrics.classification_metrics(fitted.probabilities, targets, labels=dataset.labels)
+            ),
         )
-    return {"baseline": name, "summary": BASELINES[name], "sizes": found}
+    return BaselineFile(sizes=found)
 
 
 def _targets(rows: Sequence[Example], dataset: Dataset) -> np.ndarray:

@@ -18,17 +18,17 @@ from finewright.comparison.report.page import build_document
 from finewright.comparison.results import ComparisonResults
 from finewright.comparison.runner import ComparisonRunner
 from finewright.comparison.schema import (
-    SCHEMA_VERSION,
     ComparisonResultsFile,
     ComparisonSpecFile,
     DataSummary,
     FindingRow,
+    MethodRow,
     PairRow,
-    SearchRow,
     SplitRows,
 )
+from finewright.comparison.score_table import ComparisonSummary
 from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_sizes
-from finewright.core import config, units
+from finewright.core import config, files, units
 from finewright.core.config import DEFAULT_MODEL, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Callback, DownloadProgress, Notice, dispatch_to
@@ -36,8 +36,11 @@ from finewright.core.interrupts import Interrupted
 from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, read_dataset
+from finewright.data.tables import to_table
 from finewright.models import hub, provenance
+from finewright.runs import schema
 from finewright.runs.folder import RUNS
+from finewright.runs.schema import RunResult
 
 
 class Comparison:
@@ -45,7 +48,7 @@ class Comparison:
 
     def __init__(self, folder: ComparisonFolder) -> None:
         self.folder = folder
-        self.file = ComparisonResultsFile.read(folder.results)
+        self.file = schema.read(ComparisonResultsFile, folder.results)
 
     @property
     def path(self) -> Path:
@@ -60,17 +63,17 @@ class Comparison:
     @property
     def results(self) -> dict[str, Any]:
         """The content of results.json, as plain values."""
-        return self.file.as_json()
+        return schema.dump(self.file)
 
     @property
-    def methods(self) -> list[dict[str, Any]]:
+    def methods(self) -> list[MethodRow]:
         """All methods and baselines, the most accurate first."""
-        return self.results["methods"]
+        return self.file.methods
 
     @property
-    def summary(self) -> str:
-        """The same as `verdict`."""
-        return self.verdict
+    def summary(self) -> ComparisonSummary:
+        """Each measured method with its score and what it cost. Printed, it is a table with the verdict below."""
+        return ComparisonSummary.from_file(self.file)
 
     @property
     def verdict(self) -> str:
@@ -79,7 +82,8 @@ class Comparison:
 
 
 def compare(  # noqa: PLR0913  as many arguments as the command has flags
-    source: str | Path,
+    data: Any,
+    labels: Any = None,
     *,
     model: str | Path = DEFAULT_MODEL,
     methods: Sequence[str] | None = None,
@@ -87,7 +91,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     train_sizes: Sequence[int | str] = (ALL,),
     search_trials: int = 0,
     memory_budget: str | None = None,
-    test: str | Path | None = None,
+    test: Any = None,
     output_dir: str | PathLike[str] | None = None,
     jobs: int | None = None,
     options: Mapping[str, Any] | None = None,
@@ -99,6 +103,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
 
     Parameters
     ----------
+    data, labels, test
+        As in `train`: a file, a folder, a hub id, or rows in memory. Rows in memory are recognised by their contents: the call
+        continues with the same rows and refuses other ones.
     methods
         Names of methods; all when not given. Training from scratch and three baselines are always compared too.
     seeds
@@ -114,6 +121,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
 
     See `finewright.comparison.statistics` for intervals and tests.
     """
+    source = to_table(data, labels) or data
+    test = None if test is None else to_table(test) or test
     options = options or {}
     on_event = dispatch_to(callbacks)
     budget = options.get("memory_budget") if memory_budget is None else memory_budget
@@ -121,7 +130,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     spec = build_spec(
         source, test=test, model=model, wanted=methods, num_seeds=seeds, search_trials=search_trials, options=options
     )
-    dataset = read_dataset(spec.data, options=config.build_options(RunConfig, spec.options).data, test=spec.test)
+    dataset = read_dataset(source, options=config.build_options(RunConfig, spec.options).data, test=test)
     spec = replace(spec, train_sizes=choose_sizes(train_sizes, dataset=dataset))
     findings = _check_data(dataset, settings=config.build_options(RunConfig, spec.options), on_event=on_event)
     if spec.search and not dataset.validation:
@@ -155,7 +164,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         raise
     finally:
         runner.close()
-        folder.close()
+        folder.release()
     _check_something_measured(results, folder)
     return Comparison(folder)
 
@@ -194,7 +203,7 @@ def _begin_or_continue(folder: ComparisonFolder, wanted: ComparisonSpecFile, *, 
         check_same_comparison(folder, wanted, dataset)
         return
     folder.write_splits(spec, dataset)
-    folder.write_json(folder.spec, wanted.as_json())  # last: its existence means that the splits are complete
+    folder.write(folder.spec, wanted)  # last: its existence means that the splits are complete
 
 
 def _build_file(
@@ -208,13 +217,13 @@ def _build_file(
     """Build the content of results.json."""
     spec, folder, dataset, resources = runner.spec, runner.folder, runner.dataset, runner.resources
     sentences = summary.summarise(results)
-    first = next((entry.results[0] for entry in results.measured if entry.kind != "baseline"), {})
+    first = next((entry.results[0] for entry in results.measured if entry.kind != "baseline"), None)
+    run = first if isinstance(first, RunResult) else None
     rows = SplitRows(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test))
     known = {finding.code for finding in findings}
     disagreements = comparison_results.build_disagreement_rows(results, folder, spec)
     notes = comparison_results.build_notes(results, spec, jobs=resources.jobs, threads=resources.threads)
     return ComparisonResultsFile(
-        schema_version=SCHEMA_VERSION,
         verdict=" ".join(sentences),
         verdict_sentences=sentences,
         methods=comparison_results.build_method_rows(results, folder),
@@ -223,7 +232,7 @@ def _build_file(
         ways=list(spec.candidates),
         seeds=list(spec.seeds),
         train_sizes=list(spec.train_sizes),
-        search={method: SearchRow(trials=record.trials, best=record.best) for method, record in runner.records.items()},
+        search=runner.records,
         data=DataSummary(source=spec.data, name=_short_name(spec.data), rows=rows, labels=list(dataset.labels)),
         model=model,
         budget_bytes=resources.budget_bytes,
@@ -232,13 +241,13 @@ def _build_file(
         notes=notes + runner.notes(),
         findings=[
             *(FindingRow.model_validate(finding.as_json()) for finding in findings),
-            *(FindingRow.model_validate(one) for one in resources.plans["findings"] if one["code"] not in known),
+            *(one for one in resources.plans.findings if one.code not in known),
         ],
         disagreements=disagreements[: comparison_results.MOST_DISAGREEMENTS],
         num_disagreements=len(disagreements),
-        command=spec.command(budget=budget, out=folder.path, jobs=resources.last_requested_jobs),
-        versions=first.get("versions", {}),
-        hardware=first.get("hardware", {}),
+        command=spec.command(budget=budget, out=folder.path, jobs=resources.saved.asked_jobs),
+        versions=run.versions if run else {},
+        hardware=run.hardware if run else {},
     )
 
 
@@ -247,10 +256,10 @@ def _write(folder: ComparisonFolder, results: ComparisonResults, file: Compariso
     document = build_document(results, file=file)
     if any(entry.kind != "baseline" for entry in results.measured):
         title = f"{file.data.name}, model {Path(file.model['name']).name}"
-        folder.write_text(folder.picture, charts.standalone(figures.by_share(results), title=title))
-    folder.write_text(folder.page, html(document))
-    folder.write_text(folder.text, markdown(document))
-    folder.write_json(folder.results, file.as_json())
+        files.write_atomic(folder.picture, charts.standalone(figures.by_share(results), title=title))
+    files.write_atomic(folder.page, html(document))
+    files.write_atomic(folder.text, markdown(document))
+    folder.write(folder.results, file)
 
 
 def _short_name(name: str) -> str:

@@ -4,32 +4,30 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from finewright.comparison.schema import SCHEMA_VERSION, ComparisonSpecFile, SpecData, SplitRows
-from finewright.comparison.spec import ALL, ComparisonSpec, flatten_options
+from finewright.comparison.schema import ComparisonPart, ComparisonSpecFile, SpecData, SplitLine, SplitRows
+from finewright.comparison.spec import ALL, ComparisonSpec
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, nested_order
-from finewright.runs.folder import RunFolder
+from finewright.runs import schema
+from finewright.runs.locked_folder import LOCK, LockedFolder
+from finewright.runs.request import flatten
 
 SPLITS = ("train", "validation", "test")
 _PATHS = ("asked.data", "asked.test", "asked.model")
 """The same rows and weights may lie elsewhere: they are compared by content."""
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically."""
-    files.make_folder(path.parent)
-    files.write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-class ComparisonFolder:
+class ComparisonFolder(LockedFolder):
     """The folder of a comparison. It owns every file name in it."""
 
+    owner: ClassVar[str] = ComparisonPart.owner
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.spec = path / "compare.json"
         self.plans = path / "plans.json"
         self.machine = path / "machine.json"
@@ -39,7 +37,6 @@ class ComparisonFolder:
         self.text = path / "report.md"
         self.picture = path / "accuracy.svg"
         self.log = path / "log.txt"
-        self._locked = RunFolder(path)
 
     def open(self) -> None:
         """Create the folder and lock it for this process. Raise `UserError` if it holds something else."""
@@ -47,26 +44,9 @@ class ComparisonFolder:
             if self.path.exists() and not self.spec.exists() and not (self.path.is_dir() and _is_hardly_begun(self.path)):
                 raise UserError("the folder is not empty, and no comparison", where=str(self.path), fix="choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
-            self._locked.lock()
+            self.lock()
         except OSError as error:
             raise UserError(f"cannot write here: {error.strerror}", where=str(self.path), fix="choose another --out") from None
-
-    def close(self) -> None:
-        """Release the lock."""
-        self._locked.release()
-
-    def write_json(self, path: Path, value: Any) -> None:
-        """Write a JSON file atomically, as long as the folder is still the one that was locked."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._locked.write_json(path, value)
-
-    def write_text(self, path: Path, text: str) -> None:
-        """Write a text file atomically."""
-        files.write_atomic(path, text)
-
-    def read_json(self, path: Path) -> Any:
-        """Read a JSON file. Raise `UserError` if it is absent or broken."""
-        return self._locked.read_json(path)
 
     def data(self, size: str) -> Path:
         """The splits with a training set of this size."""
@@ -107,28 +87,32 @@ class ComparisonFolder:
                 self._write_split_files(self.search_data, {"train": rows, "validation": dataset.validation})
 
     def _write_split_files(self, folder: Path, splits: Mapping[str, Sequence[Example]]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         for name, rows in splits.items():
             if rows:
-                lines = [{"text": row.text, "label": row.label, "from": row.where} for row in rows]
-                self._locked.write_lines(folder / f"{name}.jsonl", lines)
+                lines = (SplitLine(text=row.text, label=row.label, place=row.where) for row in rows)
+                self.write_lines(folder / f"{name}.jsonl", lines)
+
+    def read_split(self, size: str, name: str) -> list[SplitLine]:
+        """Read one of the splits with a training set of this size."""
+        return schema.read_lines(SplitLine, self.data(size) / f"{name}.jsonl")
 
 
 def _is_hardly_begun(path: Path) -> bool:
     """Whether there is nothing but what a comparison leaves that was stopped before its settings were written."""
-    return {item.name for item in path.iterdir() if not item.name.startswith(files.DRAFT)} <= {".lock", "log.txt", "splits"}
+    return {item.name for item in path.iterdir() if not item.name.startswith(files.DRAFT)} <= {LOCK, "log.txt", "splits"}
 
 
 def build_spec_file(spec: ComparisonSpec, dataset: Dataset, *, model: Mapping[str, str]) -> ComparisonSpecFile:
     """Build the content of compare.json."""
     rows = SplitRows(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test))
     data = SpecData(fingerprint=dataset.fingerprint, rows=rows, labels=dataset.labels)
-    return ComparisonSpecFile(schema_version=SCHEMA_VERSION, asked=spec, data=data, model=dict(model))
+    return ComparisonSpecFile(asked=spec, data=data, model=dict(model))
 
 
 def check_same_comparison(folder: ComparisonFolder, wanted: ComparisonSpecFile, dataset: Dataset) -> None:
     """Raise `UserError`, which shows every difference, if the folder's comparison has other settings or other data."""
-    before, now = (flatten_options(one.as_json()) for one in (ComparisonSpecFile.read(folder.spec), wanted))
+    before, now = (flatten(schema.dump(one)) for one in (schema.read(ComparisonSpecFile, folder.spec), wanted))
     lines = [
         f"{key.removeprefix('asked.')}: {_shorten(before.get(key), key)} → {_shorten(now.get(key), key)}"
         for key in sorted({*before, *now} - {"schema_version"})
@@ -153,10 +137,9 @@ def _describe_changed_rows(folder: ComparisonFolder, dataset: Dataset) -> list[s
     """Return, for each split, how many rows are gone and how many are new, with the first three of each."""
     lines = []
     for split in SPLITS:
-        path = folder.data(ALL) / f"{split}.jsonl"
-        if not path.is_file():
+        if not (folder.data(ALL) / f"{split}.jsonl").is_file():
             continue
-        old = Counter((line["text"], line["label"]) for line in RunFolder(path.parent).read_lines(path))
+        old = Counter((line.text, line.label) for line in folder.read_split(ALL, split))
         new = Counter((row.text, row.label) for row in getattr(dataset, split))
         for sign, changed in (("-", old - new), ("+", new - old)):
             if changed:

@@ -9,41 +9,36 @@ import numpy as np
 
 from finewright.comparison import statistics
 from finewright.comparison.folder import ComparisonFolder
-from finewright.comparison.schema import Curve, CurveRow, DisagreementRow, Kind, MethodRow, TrainingCurves
+from finewright.comparison.schema import (
+    BaselineFile,
+    BaselineResult,
+    Curve,
+    CurveRow,
+    DisagreementRow,
+    Kind,
+    MethodRow,
+    SpeedFile,
+    TrainingCurves,
+)
 from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec
 from finewright.comparison.statistics import Pair, Predictions, Summary
 from finewright.core.errors import ExitCode, UserError
 from finewright.methods import get_method
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import ClassificationMetrics, MetricsLine, PredictionLine, RunResult, TimingsLine
 from finewright.tasks import metrics
 
 MOST_DISAGREEMENTS = 200
 """Rows of results.json."""
-_SMOOTHING = 0.3
-
-
-@dataclass(frozen=True)
-class TrainingCurve:
-    """Loss on training batches and accuracy on validation, by epoch, of one run."""
-
-    loss: Curve
-    accuracy: Curve
-
-    def smooth_loss(self) -> Curve:
-        """Return the running mean, in which a new value has a weight of 0.3."""
-        smoothed, mean = [], self.loss[0][1] if self.loss else 0.0
-        for epoch, value in self.loss:
-            mean += _SMOOTHING * (value - mean)
-            smoothed.append((epoch, mean))
-        return smoothed
 
 
 @dataclass(frozen=True)
 class MethodResult:
     """One method or baseline on one size of the training set.
 
-    `results`: one for each finished seed. `confidence`: probability of the predicted label, shape (seeds, rows). Without any
-    finished seed `predictions` is None, and `reasons` says why.
+    `results`: one for each finished seed; `best_seconds` of each: when the saved weights were reached. `confidence`: probability
+    of the predicted label, shape (seeds, rows). Without any finished seed `predictions` is None, and `reasons` says why.
     """
 
     name: str
@@ -51,37 +46,42 @@ class MethodResult:
     summary: str
     size: str
     runs: list[RunFolder]
-    results: list[dict[str, Any]]
+    results: Sequence[RunResult | BaselineResult]
     predictions: Predictions | None
     confidence: np.ndarray | None
     reasons: list[str]
     speed: float | None = None
+    best_seconds: Sequence[float] = ()
 
     @property
     def num_train(self) -> int | None:
         """Number of training rows."""
-        return self.results[0]["num_train"] if self.results else None
+        return self.results[0].num_train if self.results else None
 
-    def mean(self, key: str) -> float | None:
-        """Return the mean of a result over seeds, None if no seed has it."""
-        values = [result[key] for result in self.results if result.get(key) is not None]
-        return sum(values) / len(values) if values else None
+    def values(self, name: str) -> list[Any]:
+        """Return a field of the results of all seeds, without those that have none."""
+        found = (getattr(result, name, None) for result in self.results)
+        return [value for value in found if value is not None]
 
-    def largest(self, key: str) -> Any:
-        """Return the largest of a result over seeds, None if no seed has it."""
-        return max((result[key] for result in self.results if result.get(key) is not None), default=None)
+    def mean(self, name: str) -> float | None:
+        """Return the mean of a field over seeds, None if no seed has it."""
+        return _mean(self.values(name))
+
+    def largest(self, name: str) -> Any:
+        """Return the largest value of a field over seeds, None if no seed has it."""
+        return max(self.values(name), default=None)
 
     @cached_property
-    def training(self) -> list[TrainingCurve]:
+    def training(self) -> list[TrainingCurves]:
         """The curves of every run that has a log. Each log is read once."""
         found = []
         for run in self.runs:
             if not run.metrics.exists():
                 continue
-            lines = run.read_lines(run.metrics)
-            loss = [(line["epoch"], line["loss"]) for line in lines if "loss" in line]
-            accuracy = [(line["epoch"], line["validation"]["accuracy"]) for line in lines if "validation" in line]
-            found.append(TrainingCurve(loss, accuracy))
+            lines = schema.read_lines(MetricsLine, run.metrics)
+            loss = [(line.epoch, line.loss) for line in lines if line.loss is not None]
+            accuracy = [(line.epoch, line.validation["accuracy"]) for line in lines if line.validation]
+            found.append(TrainingCurves(loss=loss, validation_accuracy=accuracy))
         return found
 
     def confusion(self, *, num_labels: int) -> np.ndarray:
@@ -100,8 +100,16 @@ class MethodResult:
 
     def calibration_error(self) -> float | None:
         """Return the expected calibration error on the test rows, mean over seeds."""
-        tests = [result["metrics"].get("test", result["metrics"]) for result in self.results if "metrics" in result]
-        return sum(test["calibration_error"] for test in tests) / len(tests) if tests else None
+        return _mean([measured.calibration_error for measured in map(_test_metrics, self.results) if measured])
+
+
+def _test_metrics(result: RunResult | BaselineResult) -> ClassificationMetrics | None:
+    measured = result.metrics.test if isinstance(result, RunResult) else result.metrics
+    return measured if isinstance(measured, ClassificationMetrics) else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ def build_results(
         curve=list(curve),
         summaries=summaries,
         curve_summaries=curve_summaries,
-        pairs=statistics.compare_pairs(predictions),
+        pairs=statistics.compare_pairs({name: one.scores for name, one in predictions.items()}),
         one_class=one_class,
     )
 
@@ -182,12 +190,7 @@ def _predictions_by_name(entries: Sequence[MethodResult]) -> dict[str, Predictio
 
 def _read_targets(folder: ComparisonFolder, spec: ComparisonSpec, *, labels: Sequence[str]) -> np.ndarray:
     classes = {label: index for index, label in enumerate(labels)}
-    return np.array([classes[line["label"]] for line in _read_test_rows(folder, spec)])
-
-
-def _read_test_rows(folder: ComparisonFolder, spec: ComparisonSpec) -> list[dict[str, Any]]:
-    place = RunFolder(folder.data(spec.main_size))
-    return place.read_lines(place.path / "test.jsonl")
+    return np.array([classes[line.label] for line in folder.read_split(spec.main_size, "test")])
 
 
 def _read_method(
@@ -201,18 +204,18 @@ def _read_method(
 ) -> MethodResult:
     name, size, method = specs[0].method, specs[0].size, get_method(specs[0].method)
     causes = [reasons[name]] if name in reasons else []
-    runs, results, chosen, confidence = [], [], [], []
+    runs, results, best_seconds, read = [], [], [], []
     for spec in specs if name not in reasons else ():
         run = RunFolder(folder.run(spec.name))
         if not run.complete:
             causes.append(failures.get(spec.name, f"seed {spec.seed} was not finished"))
             continue
-        predicted, probability = _read_predictions(run, targets=targets, labels=labels)
-        result = run.read_json(run.result)
+        read.append(_read_predictions(run, targets=targets, labels=labels))
+        result = schema.read(RunResult, run.result)
         runs.append(run)
-        results.append(result | {"best_seconds": _best_seconds(run, result)})
-        chosen.append(predicted)
-        confidence.append(probability)
+        results.append(result)
+        best_seconds += _best_seconds(run, result)
+    chosen, scores, confidence = map(np.stack, zip(*read, strict=True)) if read else (None, None, None)
     return MethodResult(
         name=name,
         kind="random" if method.weights == "random" else "pretrained",
@@ -220,37 +223,41 @@ def _read_method(
         size=size,
         runs=runs,
         results=results,
-        predictions=Predictions(np.stack(chosen), targets) if chosen else None,
-        confidence=np.stack(confidence) if confidence else None,
+        predictions=Predictions(chosen, targets, row_scores=scores) if chosen is not None else None,
+        confidence=confidence,
         reasons=list(dict.fromkeys(causes)),
-        speed=folder.read_json(folder.speed(name))["texts_per_second"] if folder.speed(name).exists() else None,
+        speed=schema.read(SpeedFile, folder.speed(name)).texts_per_second if folder.speed(name).exists() else None,
+        best_seconds=best_seconds,
     )
 
 
-def _read_predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (class, its probability) for every test row. Raise `UserError` if the run has other test rows."""
-    classes, lines = {label: index for index, label in enumerate(labels)}, run.read_lines(run.predictions)
-    if [classes.get(line["label"]) for line in lines] != targets.tolist():
+def _read_predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (class, score, probability of the class) for every test row. Raise `UserError` if the run has other test rows."""
+    classes = {label: index for index, label in enumerate(labels)}
+    lines = schema.read_lines(PredictionLine, run.predictions)
+    if [classes.get(line.label) for line in lines] != targets.tolist():
         what = "this run was measured on other test rows than the comparison's"
         raise UserError(what, where=str(run.path), fix="remove it and compare again", code=ExitCode.MISMATCH)
-    return np.array([classes[line["predicted"]] for line in lines]), np.array([line["probability"] for line in lines])
+    rows = [(classes[line.predicted], line.row_score, line.probability) for line in lines]
+    chosen, scores, confidence = map(np.array, zip(*rows, strict=True))
+    return chosen, scores, confidence
 
 
-def _best_seconds(run: RunFolder, result: Mapping[str, Any]) -> float | None:
-    """Return when the saved weights were reached, interpolated between logged times."""
+def _best_seconds(run: RunFolder, result: RunResult) -> list[float]:
+    """Return when the saved weights were reached, interpolated between logged times; nothing without a log."""
     if not run.timings.exists():
-        return None
-    lines = [(0, 0.0), *((line["step"], line["seconds"]) for line in run.read_lines(run.timings))]
+        return []
+    lines = [(0, 0.0), *((line.step, line.seconds) for line in schema.read_lines(TimingsLine, run.timings))]
     steps, seconds = zip(*sorted(lines), strict=True)
-    return float(np.interp(result["best_step"], steps, seconds))
+    return [float(np.interp(result.best_step, steps, seconds))]
 
 
 def _read_baseline(
     name: str, size: str, folder: ComparisonFolder, *, targets: np.ndarray, labels: Sequence[str], failures: Mapping[str, str]
 ) -> MethodResult:
     path, classes = folder.baseline(name), {label: index for index, label in enumerate(labels)}
-    result = folder.read_json(path)["sizes"][size] if path.exists() else None
-    chosen = np.array([[classes[label] for label in result["predicted"]]]) if result else None
+    result = schema.read(BaselineFile, path).sizes[size] if path.exists() else None
+    chosen = np.array([[classes[label] for label in result.predicted]]) if result else None
     return MethodResult(
         name=name,
         kind="baseline",
@@ -259,7 +266,7 @@ def _read_baseline(
         runs=[],
         results=[result] if result else [],
         predictions=Predictions(chosen, targets, seeded=False) if chosen is not None else None,
-        confidence=np.array([result["probability"]]) if result else None,
+        confidence=np.array([result.probability]) if result else None,
         reasons=[] if result else [failures.get(name, "was not finished")],
     )
 
@@ -275,7 +282,6 @@ def _build_method_row(
 ) -> MethodRow:
     summary = results.summaries.get(entry.name)
     pair = results.pair(entry.name, best) if summary and best and best != entry.name else None
-    first = entry.results[0] if entry.results else {}
     return MethodRow(
         method=entry.name,
         kind=entry.kind,
@@ -286,24 +292,24 @@ def _build_method_row(
         accuracy_ci95=summary.accuracy_ci95 if summary else None,
         macro_f1=summary.macro_f1 if summary else None,
         macro_f1_ci95=summary.macro_f1_ci95 if summary else None,
-        accuracies=entry.predictions.right.mean(axis=1).tolist() if entry.predictions else [],
-        seeds=[result["seed"] for result in entry.results if "seed" in result],
+        accuracies=entry.predictions.scores.of_seeds.tolist() if entry.predictions else [],
+        seeds=entry.values("seed"),
         difference_to_best=pair.difference if pair else None,
         p_value=pair.p_value if pair else None,
         told_apart_from_best=pair.told_apart if pair else None,
         num_train=entry.num_train,
-        trainable_parameters=first.get("trainable_parameters", first.get("parameters")),
-        total_parameters=first.get("total_parameters"),
-        trainable_fraction=first.get("trainable_fraction"),
+        trainable_parameters=entry.largest("trainable_parameters"),
+        total_parameters=entry.largest("total_parameters"),
+        trainable_fraction=entry.largest("trainable_fraction"),
         predict_texts_per_second=entry.speed,
-        chosen=first.get("chosen"),
+        chosen=entry.largest("chosen"),
         confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions else None,
         calibration=entry.calibration(),
         calibration_error=entry.calibration_error(),
-        training=[TrainingCurves(loss=one.loss, validation_accuracy=one.accuracy) for one in entry.training],
+        training=entry.training,
         runs=[str(run.path.relative_to(folder.path)) for run in entry.runs],
         train_seconds=entry.mean("train_seconds"),
-        best_seconds=entry.mean("best_seconds"),
+        best_seconds=_mean(entry.best_seconds),
         planned_seconds=entry.mean("planned_seconds"),
         peak_memory_bytes=entry.largest("peak_memory_bytes"),
         planned_peak_memory_bytes=entry.largest("planned_peak_memory_bytes"),
@@ -328,12 +334,12 @@ def build_disagreement_rows(results: ComparisonResults, folder: ComparisonFolder
     chosen = np.stack([_majority_of_seeds(one, num_labels=len(results.labels)) for one in predictions.values()])
     targets = next(iter(predictions.values())).targets
     found = []
-    for index, row in enumerate(_read_test_rows(folder, spec)):
+    for index, row in enumerate(folder.read_split(spec.main_size, "test")):
         distinct = len(set(chosen[:, index].tolist()))
         if distinct > 1:
             accuracy = float((chosen[:, index] == targets[index]).mean())
             predicted = {name: results.labels[one] for name, one in zip(predictions, chosen[:, index], strict=True)}
-            line = DisagreementRow(text=row["text"], label=row["label"], place=row["from"], predicted=predicted)
+            line = DisagreementRow(text=row.text, label=row.label, place=row.place, predicted=predicted)
             found.append(((-distinct, abs(accuracy - 0.5), index), line))
     return [line for _, line in sorted(found, key=lambda pair: pair[0])]
 

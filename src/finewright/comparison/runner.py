@@ -4,16 +4,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finewright import methods
+from finewright import methods, tasks
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.resources import ResourcePlan
+from finewright.comparison.schema import Machine, MethodPlans, PlannedMethod, SearchFile
 from finewright.comparison.search import Params, Trial, TrialRecord, nest_options, propose_trials, trials_per_method
-from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, flatten_options, list_runs, run_data_options
+from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, list_runs, run_data_options
 from finewright.core import config, units
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Notice, RunFinished, RunProgress, RunStarted
 from finewright.data.dataset import Dataset
+from finewright.runs import schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.request import flatten
+from finewright.runs.schema import RunConfigFile, RunResult
 from finewright.runs.workers.pool import Event, JobSequence, Request, WorkerPool
 
 
@@ -91,12 +95,12 @@ class ComparisonRunner:
         runs that are left another setup than those that are finished.
         """
         assert self.pool is not None
-        if not self.resources.has_machine:
+        if not self.resources.saved.device:
             self.pool.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
-            self.resources.note_machine(self.folder.read_json(self.folder.machine))
+            self.resources.note_machine(schema.read(Machine, self.folder.machine))
         candidates = self.resources.unplanned(self.spec.candidates)
         jobs = self.resources.planning_jobs
-        self._planning_threads = max(1, self.resources.cores // jobs)
+        self._planning_threads = max(1, self.resources.saved.cpu_count // jobs)
         self.pool.work([_single(self._plan_request(name)) for name in candidates], jobs=jobs, on_event=self._note_failure)
         for name in candidates:
             self.resources.add(self._read_plan(name))
@@ -117,11 +121,11 @@ class ComparisonRunner:
         request = self._request(f"plan of {method}", "plan", options=self.options(method), data=data, out=out)
         return request | {"method": method}
 
-    def _read_plan(self, method: str) -> dict[str, Any]:
+    def _read_plan(self, method: str) -> MethodPlans:
         """Return the plan of a method, or why there is none."""
         if f"plan of {method}" in self.failures:
-            return {"methods": {method: {"error": self.failures.pop(f"plan of {method}")}}, "findings": []}
-        return self.folder.read_json(self.folder.plan(method))
+            return MethodPlans(methods={method: PlannedMethod(error=self.failures.pop(f"plan of {method}"))})
+        return schema.read(MethodPlans, self.folder.plan(method))
 
     def train(self) -> None:
         """Run every baseline and every run that is not finished yet. If one fails, the others continue."""
@@ -141,8 +145,7 @@ class ComparisonRunner:
         """Describe which runs were made under other conditions than the rest."""
         limit, other = self.resources.limit_bytes, []
         for spec in filter(self._is_complete, self.runs()):
-            run = RunFolder(self.folder.run(spec.name))
-            budget = run.read_json(run.config)["settings"].get("memory_budget")
+            budget = schema.read(RunConfigFile, RunFolder(self.folder.run(spec.name)).config).settings.get("memory_budget")
             if budget and units.parse_size(budget) != limit:
                 other.append(spec.name)
         notes = [f"Made within another memory limit, with the setup for it: {', '.join(other)}."] if other else []
@@ -178,12 +181,12 @@ class ComparisonRunner:
         self.on_event(Notice(what))
         self._total, self._number = number * len(candidates), 0
         self._work([self._trial_requests(name, number=number) for name in candidates])
-        self.folder.write_json(self.folder.searched, {name: record.as_json() for name, record in self.records.items()})
+        self.folder.write(self.folder.searched, SearchFile(methods=self.records))
 
     def _read_records(self) -> dict[str, TrialRecord]:
         """Return what an earlier start found."""
-        saved = self.folder.read_json(self.folder.searched) if self.folder.searched.exists() else {}
-        return {name: TrialRecord.from_json(saved[name]) for name in self.spec.candidates if name in saved}
+        saved = schema.read(SearchFile, self.folder.searched).methods if self.folder.searched.exists() else {}
+        return {name: saved[name] for name in self.spec.candidates if name in saved}
 
     def _check_untrained(self, candidates: Sequence[str]) -> None:
         """Raise `UserError` if there are runs with the defaults: they cannot be compared with runs after a search."""
@@ -199,7 +202,7 @@ class ComparisonRunner:
             methods.get_method(method),
             number=number,
             folder=self.folder.trial(method, 0).parent,
-            fixed=set(flatten_options(fixed)),
+            fixed=set(flatten(fixed)),
             seed=self.spec.seeds[0],
             learning_rate=self._planned_choice(method, "training.learning_rate"),
         )
@@ -215,8 +218,8 @@ class ComparisonRunner:
 
     def _planned_choice(self, method: str, option: str) -> Any:
         """Return what planning chose for an option that was left open."""
-        choices = self.resources.plans["methods"][method].get("choices", [])
-        return next((choice["value"] for choice in choices if choice["option"] == option), None)
+        choices = self.resources.plans.methods[method].choices
+        return next((choice.value for choice in choices if choice.option == option), None)
 
     def _trial_request(self, method: str, index: int, params: Params) -> Request:
         data, out = str(self.folder.search_data), self.folder.trial(method, index)
@@ -277,10 +280,11 @@ class ComparisonRunner:
         run = RunFolder(self.folder.run(name))
         if not run.complete:
             return ""
-        result = run.read_json(run.result)
-        validation = result["metrics"].get("validation")
-        accuracy = f"validation accuracy {validation['accuracy']:.3f}, " if validation else ""
-        return f"{accuracy}{result['train_seconds']:.0f} s"
+        result = schema.read(RunResult, run.result)
+        validation = result.metrics.validation
+        name = tasks.get_task(result.task).metric.name
+        score = f"validation {name} {getattr(validation, name):.3f}, " if validation else ""
+        return f"{score}{result.train_seconds:.0f} s"
 
 
 def _single(request: Request) -> JobSequence:
@@ -290,5 +294,7 @@ def _single(request: Request) -> JobSequence:
 def _read_trial(run: RunFolder, params: Params) -> Trial:
     if not run.complete:
         return Trial(params, None)
-    validation = run.read_json(run.result)["metrics"]["validation"]
-    return Trial(params, validation["accuracy"], validation["loss"])
+    result = schema.read(RunResult, run.result)
+    validation = result.metrics.validation
+    assert validation is not None, "a search has validation rows"
+    return Trial(params, getattr(validation, tasks.get_task(result.task).metric.name), validation.loss)

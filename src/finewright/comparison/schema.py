@@ -1,17 +1,12 @@
-"""The files of a comparison: `compare.json` (what was asked for) and `results.json` (what was found).
+"""The files of a comparison, one model each. Nothing else writes or reads them."""
 
-Both are written and read through these models only. Unknown keys are ignored, so that a later version may add some.
-"""
+from typing import Any, ClassVar, Literal
 
-import json
-from pathlib import Path
-from typing import Any, Literal, Self
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from finewright.comparison.search import Trial
+from finewright.comparison.search import TrialRecord
 from finewright.comparison.spec import ComparisonSpec
-from finewright.core.errors import ExitCode, UserError
+from finewright.runs.schema import Artifact, ClassificationMetrics, Decision, PlanFile, VersionedFile
 
 SCHEMA_VERSION = 1
 
@@ -22,36 +17,21 @@ Curve = list[tuple[float, float]]
 """Points (x, y). In training curves x is the epoch."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=(), populate_by_name=True)
+class ComparisonPart(Artifact):
+    """A file of a comparison, a line of one, or a part of one."""
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values by the names that the file has."""
-        return self.model_dump(mode="json", by_alias=True)
-
-
-class _File(_Part):
-    schema_version: int = Field(ge=1)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the file. Raise `UserError` if it is absent, broken, or of a newer version of Finewright."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            version = content.get("schema_version") if isinstance(content, dict) else None
-            if isinstance(version, int) and version > SCHEMA_VERSION:
-                what = f"schema_version is {version}, this version of Finewright reads up to {SCHEMA_VERSION}"
-                raise UserError(what, where=str(path), fix="update Finewright", code=ExitCode.MISMATCH)
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            what = f"not a comparison's {path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        except (OSError, ValueError) as error:
-            what = f"not readable: {error}"
-        raise UserError(what, where=str(path), fix="choose another --out and compare again", code=ExitCode.MISMATCH)
+    newest: ClassVar[int] = SCHEMA_VERSION
+    owner: ClassVar[str] = "comparison"
+    repair: ClassVar[str] = "choose another --out and compare again"
 
 
-class SplitRows(_Part):
+class ComparisonFile(ComparisonPart, VersionedFile):
+    """A whole JSON file."""
+
+    schema_version: int = SCHEMA_VERSION
+
+
+class SplitRows(ComparisonPart):
     """Number of rows of each split."""
 
     train: int
@@ -59,7 +39,7 @@ class SplitRows(_Part):
     test: int
 
 
-class SpecData(_Part):
+class SpecData(ComparisonPart):
     """The data by its content. `fingerprint`: SHA-256 of split, text and label of all rows."""
 
     fingerprint: str
@@ -67,7 +47,7 @@ class SpecData(_Part):
     labels: tuple[str, ...]
 
 
-class ComparisonSpecFile(_File):
+class ComparisonSpecFile(ComparisonFile):
     """compare.json: what was asked for, of which data and which model. None of it may change in a comparison, except paths.
 
     `model`: its name, and its revision on the hub or the SHA-256 of every weight file.
@@ -78,14 +58,108 @@ class ComparisonSpecFile(_File):
     model: dict[str, str]
 
 
-class TrainingCurves(_Part):
+class SplitLine(ComparisonPart):
+    """A line of a file in `splits`: a row of the data. `place`: its file and line."""
+
+    text: str
+    label: str
+    place: str = Field(alias="from")
+
+
+class Machine(ComparisonPart):
+    """machine.json: what the worker process found at the first start. `memory_bytes`: free memory."""
+
+    device: str = ""
+    cpu_count: int = 0
+    memory_bytes: int = 0
+
+
+class FindingRow(ComparisonPart):
+    """Something to know about the data. `rows`: places."""
+
+    code: str
+    severity: Literal["error", "warning"] = "warning"
+    message: str
+    rows: list[str]
+    fix: str
+
+
+class PlannedMethod(ComparisonPart):
+    """The plan of a method and what was chosen for it, or why it cannot be planned."""
+
+    plan: PlanFile | None = None
+    choices: list[Decision] = []
+    error: str = ""
+
+
+class MethodPlans(ComparisonPart):
+    """plan-METHOD.json; plans.json has one for each memory limit. `findings`: what planning found in the texts."""
+
+    methods: dict[str, PlannedMethod] = {}
+    findings: list[FindingRow] = []
+
+
+class PlansFile(Machine, ComparisonFile):
+    """plans.json: what the starts of a comparison planned and chose, on the machine as the first start found it.
+
+    `limits`: plans by the memory limit in bytes. `asked_jobs`: the last --jobs. `jobs_before`: of earlier starts.
+    """
+
+    limits: dict[str, MethodPlans] = {}
+    threads: int = 0
+    jobs: int = 0
+    asked_jobs: int | None = None
+    jobs_before: list[int] = []
+
+
+class SearchFile(ComparisonFile):
+    """search.json: what the search tried, by method."""
+
+    methods: dict[str, TrialRecord]
+
+
+class BaselineResult(ComparisonPart):
+    """A baseline with one size of the training set. `predicted`, `probability`: for each test row."""
+
+    predicted: list[str]
+    probability: list[float]
+    train_seconds: float
+    trainable_parameters: int = Field(0, alias="parameters")
+    chosen: str = ""
+    validation_accuracy: float | None = None
+    num_train: int
+    metrics: ClassificationMetrics
+
+
+class BaselineFile(ComparisonFile):
+    """A file in `baselines`. `sizes`: by the size of the training set."""
+
+    sizes: dict[str, BaselineResult]
+
+
+class SpeedFile(ComparisonFile):
+    """A file in `speeds`: how fast a method predicts, tokenisation included."""
+
+    texts_per_second: float
+    num_texts: int
+
+
+class TrainingCurves(ComparisonPart):
     """Points (epoch, value) of one run."""
 
     loss: Curve
     validation_accuracy: Curve
 
+    def smooth_loss(self) -> Curve:
+        """Return the running mean of the loss, in which a new value has a weight of 0.3."""
+        smoothed, mean = [], self.loss[0][1] if self.loss else 0.0
+        for epoch, value in self.loss:
+            mean += 0.3 * (value - mean)
+            smoothed.append((epoch, mean))
+        return smoothed
 
-class MethodRow(_Part):
+
+class MethodRow(ComparisonPart):
     """One method or baseline on the largest training set. What was not measured is None."""
 
     method: str
@@ -128,7 +202,7 @@ class MethodRow(_Part):
     artifact_bytes: int | None
 
 
-class PairRow(_Part):
+class PairRow(ComparisonPart):
     """Accuracy of the first minus that of the second, tested. `p_value`: corrected for the number of pairs."""
 
     first: str
@@ -138,7 +212,7 @@ class PairRow(_Part):
     told_apart: bool
 
 
-class CurveRow(_Part):
+class CurveRow(ComparisonPart):
     """One method or baseline on one size of the training set."""
 
     method: str
@@ -150,14 +224,7 @@ class CurveRow(_Part):
     macro_f1_ci95: Interval
 
 
-class SearchRow(_Part):
-    """What a search tried for one method."""
-
-    trials: list[Trial]
-    best: Trial | None
-
-
-class DataSummary(_Part):
+class DataSummary(ComparisonPart):
     """The data by name. `name`: short, for headings."""
 
     source: str
@@ -166,17 +233,7 @@ class DataSummary(_Part):
     labels: list[str]
 
 
-class FindingRow(_Part):
-    """Something to know about the data. `rows`: places."""
-
-    code: str
-    severity: Literal["error", "warning"] = "warning"
-    message: str
-    rows: list[str]
-    fix: str
-
-
-class DisagreementRow(_Part):
+class DisagreementRow(ComparisonPart):
     """A test row that the methods label differently. `place`: its file and line. `predicted`: by method."""
 
     text: str
@@ -185,7 +242,7 @@ class DisagreementRow(_Part):
     predicted: dict[str, str]
 
 
-class ComparisonResultsFile(_File):
+class ComparisonResultsFile(ComparisonFile):
     """results.json. `methods`: the most accurate first. `ways`: the methods that were asked for."""
 
     verdict: str
@@ -196,7 +253,7 @@ class ComparisonResultsFile(_File):
     ways: list[str]
     seeds: list[int]
     train_sizes: list[str]
-    search: dict[str, SearchRow]
+    search: dict[str, TrialRecord]
     data: DataSummary
     model: dict[str, str]
     budget_bytes: int
@@ -209,6 +266,11 @@ class ComparisonResultsFile(_File):
     command: str
     versions: dict[str, Any]
     hardware: dict[str, Any]
+
+    @property
+    def measured(self) -> list[MethodRow]:
+        """Rows of the methods and baselines that were measured."""
+        return [row for row in self.methods if row.accuracy is not None]
 
     @property
     def by_method(self) -> dict[str, MethodRow]:

@@ -2,13 +2,16 @@
 
 import importlib.util
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import computed_field
 
 from finewright.core import config
 from finewright.core.errors import UserError
 from finewright.methods.base import Method, Span
+from finewright.runs.schema import Artifact
 
 LR_FACTOR = 5.0
 """The learning rate is searched from its default divided by this to its default times this, within the method's range."""
@@ -25,27 +28,17 @@ class Trial:
     loss: float | None = None
 
 
-@dataclass
-class TrialRecord:
+class TrialRecord(Artifact):
     """Every trial of a method, in order. The first has the defaults."""
 
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[Trial] = []
 
+    @computed_field
     @property
     def best(self) -> Trial | None:
         """The trial with the highest accuracy; of several the one with the lowest loss, then the earliest."""
         done = [trial for trial in self.trials if trial.accuracy is not None]
         return max(done, key=lambda trial: (trial.accuracy, -(trial.loss or 0.0))) if done else None
-
-    @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> "TrialRecord":
-        """Read what `as_json` returned."""
-        return cls([Trial(**trial) for trial in saved["trials"]])
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values, for search.json."""
-        best = self.best
-        return {"trials": [vars(trial) for trial in self.trials], "best": vars(best) if best else None}
 
 
 def check_installed() -> None:

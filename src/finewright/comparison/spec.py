@@ -12,7 +12,9 @@ from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
-from finewright.data.dataset import Dataset
+from finewright.data.dataset import Dataset, Source
+from finewright.data.tables import IN_MEMORY
+from finewright.runs.request import flatten
 
 ALL = "all"
 MAJORITY, WORDS, FEATURES = "majority", "bag-of-words", "frozen-features"
@@ -45,8 +47,20 @@ class ComparisonSpec:
         """The largest training set, which tables and tests are about."""
         return self.train_sizes[-1]
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether some rows were given in memory; no command line can give them."""
+        return any(str(source).startswith(IN_MEMORY) for _, source in self._sources)
+
     def command(self, *, budget: str | None, out: Path, jobs: int | None = None) -> str:
-        """Return the command line that makes this comparison."""
+        """Return the command line that makes this comparison; with rows in memory the call in Python."""
+        options = flatten(self.options)
+        for method, tree in self.method_options.items():
+            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in flatten(tree).items()}
+        options |= {"seed": self.seeds[0]} if self.seeds[0] else {}
+        options = {key: value for key, value in options.items() if value is not None}  # None: left open
+        if self.in_memory:
+            return self._python_call(options, budget=budget, out=out, jobs=jobs)
         words = ["finewright", "compare", self.data, "--model", self.model, "--methods", ",".join(self.candidates)]
         words += ["--seeds", str(len(self.seeds)), "--train-sizes", ",".join(self.train_sizes)]
         words += ["--test", self.test] if self.test else []
@@ -54,12 +68,22 @@ class ComparisonSpec:
         words += ["--budget", budget] if budget else []
         words += ["--jobs", str(jobs)] if jobs else []
         words += ["--out", str(out)]
-        options = flatten_options(self.options)
-        for method, tree in self.method_options.items():
-            options |= {f"{method}.{key.removeprefix('method.')}": value for key, value in flatten_options(tree).items()}
-        options |= {"seed": self.seeds[0]} if self.seeds[0] else {}
-        given = [f"{key}={_format_value(value)}" for key, value in options.items() if value is not None]  # None: left open
+        given = [f"{key}={_format_value(value)}" for key, value in options.items()]
         return shlex.join(words + [part for option in given for part in ("--set", option)])
+
+    def _python_call(self, options: dict[str, Any], *, budget: str | None, out: Path, jobs: int | None) -> str:
+        """Return the call that makes this comparison; `data` and `test` are variables for rows in memory."""
+        data, test = (name if str(source).startswith(IN_MEMORY) else repr(source) for name, source in self._sources)
+        sizes = [size if size == ALL else int(size) for size in self.train_sizes]
+        given: dict[str, Any] = {"model": self.model, "methods": list(self.candidates), "seeds": len(self.seeds)}
+        given |= {"train_sizes": sizes, "search_trials": self.search, "memory_budget": budget, "jobs": jobs, "options": options}
+        words = [data, *(f"{name}={value!r}" for name, value in given.items() if value)]
+        words += [f"test={test}"] if self.test else []
+        return f"finewright.compare({', '.join(words)}, output_dir={str(out)!r})"
+
+    @property
+    def _sources(self) -> tuple[tuple[str, str | None], ...]:
+        return ("data", self.data), ("test", self.test)
 
 
 def _format_value(value: Any) -> str:
@@ -67,14 +91,6 @@ def _format_value(value: Any) -> str:
     if isinstance(value, str) and config.parse_assignments([f"key={value}"])["key"] == value:
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def flatten_options(tree: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Return a tree of options as one level of dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten_options(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def choose_methods(wanted: Sequence[str] | None) -> list[str]:
@@ -86,9 +102,9 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
 
 
 def build_spec(
-    source: str | Path,
+    source: Source,
     *,
-    test: str | Path | None,
+    test: Source | None,
     model: str | Path,
     wanted: Sequence[str] | None,
     num_seeds: int,
@@ -101,9 +117,7 @@ def build_spec(
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     if num_seeds < 1:
         raise UserError(f"wanted at least one seed, found {num_seeds}", where="--seeds", fix="--seeds 3")
-    tree: dict[str, Any] = {}
-    for key, value in options.items():
-        config.set_option(tree, key, value)
+    tree = search.nest_options(options)
     candidates = choose_methods(wanted)
     shared, own = split_options(tree, candidates)
     if search_trials:

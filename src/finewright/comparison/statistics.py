@@ -5,12 +5,13 @@ all methods together and the seeds of each method separately (the multi-bootstra
 percentile intervals, Efron & Tibshirani 1993). Resampling S seeds shows only (S - 1) / S of their variance, so the deviation
 of a resample of seeds from their mean is multiplied by the root of S / (S - 1).
 
-The test of a pair uses the same two parts: t = mean difference / sqrt(V_rows + V_seeds of the first + V_seeds of the second).
-V_rows is the variance over rows of the difference of the means over seeds, divided by the number of rows. Two or three seeds
-are a poor estimate of their spread, so the compared methods share one: that of a method is its own, but at least the mean over
-methods, with the degrees of freedom of all of them, combined by Satterthwaite's (1946) rule. Methods with one run each are
-compared by McNemar's exact test over rows alone. `benchmarks/false_claims.py` measures how often these tests claim a
-difference where there is none.
+A test needs one score for each row, higher is better; where a prediction is right or wrong it is 1 or 0, and the mean is the
+accuracy. The test of a pair uses the same two parts: t = mean difference / sqrt(V_rows + V_seeds of the first + V_seeds of
+the second). V_rows is the variance over rows of the difference of the means over seeds, divided by the number of rows. Two or
+three seeds are a poor estimate of their spread, so the compared methods share one: that of a method is its own, but at least
+the mean over methods, with the degrees of freedom of all of them, combined by Satterthwaite's (1946) rule. Methods with one
+run each are compared by the exact sign test over rows alone, which for right and wrong is McNemar's.
+`benchmarks/false_claims.py` measures how often these tests claim a difference where there is none.
 """
 
 import itertools
@@ -22,15 +23,16 @@ import numpy as np
 from finewright.tasks.metrics import wilson_interval
 
 
-def paired_p_value(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
-    """Return the probability of such a difference if both methods are equally good (exact McNemar 1947, two-sided).
+def paired_p_value(scores_a: Sequence[float], scores_b: Sequence[float]) -> float:
+    """Return the probability of such a difference if both methods are equally good: the exact sign test, two-sided.
 
-    Both lists say of the same rows, in the same order, whether a method was right. Without any difference it is 1.
+    Both lists have the scores of the same rows, in the same order. Of rows that are right or wrong it is the exact test of
+    McNemar (1947). Without any difference it is 1.
     """
     from scipy.stats import binomtest
 
-    only_a = sum(a and not b for a, b in zip(right_a, right_b, strict=True))
-    only_b = sum(b and not a for a, b in zip(right_a, right_b, strict=True))
+    only_a = sum(a > b for a, b in zip(scores_a, scores_b, strict=True))
+    only_b = sum(b > a for a, b in zip(scores_a, scores_b, strict=True))
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
@@ -44,15 +46,34 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions of one method. `chosen`: classes, shape (seeds, rows). `targets`: the correct ones, shape (rows,).
+class RowScores:
+    """Scores of one method, higher is better. `values`: shape (seeds, rows). `seeded`: another seed could give other ones."""
 
-    `seeded`: another seed could give other predictions.
+    values: np.ndarray
+    seeded: bool = True
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds and rows."""
+        return float(self.values.mean())
+
+    @property
+    def of_seeds(self) -> np.ndarray:
+        """Mean over rows, shape (seeds,)."""
+        return self.values.mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted classes of one method. `chosen`: shape (seeds, rows). `targets`: the correct ones, shape (rows,).
+
+    `row_scores`: shape (seeds, rows), from 0 to 1; without them a row scores 1 if it is right.
     """
 
     chosen: np.ndarray
     targets: np.ndarray
     seeded: bool = True
+    row_scores: np.ndarray | None = None
 
     @property
     def right(self) -> np.ndarray:
@@ -60,9 +81,9 @@ class Predictions:
         return self.chosen == self.targets
 
     @property
-    def accuracy(self) -> float:
-        """Mean over seeds and rows."""
-        return float(self.right.mean())
+    def scores(self) -> RowScores:
+        """The score of each row."""
+        return RowScores(self.right if self.row_scores is None else self.row_scores, self.seeded)
 
 
 @dataclass(frozen=True)
@@ -89,13 +110,13 @@ def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: i
     summaries = {}
     for name, predictions in candidates.items():
         accuracies, f1s = resampled[name]
-        num_seeds = len(predictions.chosen)
+        accuracy, num_seeds = predictions.scores.mean, len(predictions.chosen)
         seeds = rng.integers(0, num_seeds, (num_seeds, accuracies.shape[1]))
         accuracy_interval = _interval(_over_seeds(accuracies, seeds))
         if accuracy_interval[0] == accuracy_interval[1]:
-            accuracy_interval = wilson_interval(predictions.accuracy * len(predictions.targets), len(predictions.targets))
+            accuracy_interval = wilson_interval(accuracy * len(predictions.targets), len(predictions.targets))
         f1 = float(np.mean([macro_f1(chosen, predictions.targets, num_labels=num_labels) for chosen in predictions.chosen]))
-        summaries[name] = Summary(predictions.accuracy, accuracy_interval, f1, _interval(_over_seeds(f1s, seeds)))
+        summaries[name] = Summary(accuracy, accuracy_interval, f1, _interval(_over_seeds(f1s, seeds)))
     return summaries
 
 
@@ -118,7 +139,7 @@ def _resample(
     for _ in range(0, NUM_RESAMPLES, RESAMPLES_AT_A_TIME):
         weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=RESAMPLES_AT_A_TIME).astype(np.float32)
         for name, predictions in candidates.items():
-            accuracies = predictions.right.astype(np.float32) @ weights.T / num_rows
+            accuracies = predictions.scores.values.astype(np.float32) @ weights.T / num_rows
             f1s = np.stack([_macro_f1(one, weights) for one in counts[name]])
             parts[name].append((accuracies, f1s))
     whole = {}
@@ -157,7 +178,7 @@ def _interval(values: np.ndarray) -> Interval:
 
 @dataclass(frozen=True)
 class Pair:
-    """`difference`: accuracy of the first minus that of the second. `p_value`: corrected for the number of pairs (Holm 1979)."""
+    """`difference`: mean score of the first minus the second's. `p_value`: corrected for the number of pairs (Holm 1979)."""
 
     first: str
     second: str
@@ -170,55 +191,55 @@ class Pair:
         return self.p_value < SIGNIFICANT
 
 
-def compare_pairs(candidates: Mapping[str, Predictions]) -> list[Pair]:
+def compare_pairs(candidates: Mapping[str, RowScores]) -> list[Pair]:
     """Test every pair and correct all together: the best method is known only afterwards, so any pair could have been the one."""
     pairs, common = list(itertools.combinations(candidates, 2)), spread(list(candidates.values()))
     corrected = holm([p_value(candidates[first], candidates[second], common=common) for first, second in pairs])
     return [
-        Pair(first, second, candidates[first].accuracy - candidates[second].accuracy, value)
+        Pair(first, second, candidates[first].mean - candidates[second].mean, value)
         for (first, second), value in zip(pairs, corrected, strict=True)
     ]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Variance of the accuracy over seeds, and the degrees of freedom it was estimated with."""
+    """Variance of the mean score over seeds, and the degrees of freedom it was estimated with."""
 
     variance: float
     freedom: int
 
 
-def spread(candidates: Sequence[Predictions]) -> Spread | None:
+def spread(candidates: Sequence[RowScores]) -> Spread | None:
     """Estimate the spread from all methods with several seeds. Return None if there is none."""
-    repeated = [one for one in candidates if len(one.chosen) > 1]
+    repeated = [one for one in candidates if len(one.values) > 1]
     if not repeated:
         return None
-    variances = [one.right.mean(axis=1).var(ddof=1) for one in repeated]
-    return Spread(float(np.mean(variances)), sum(len(one.chosen) - 1 for one in repeated))
+    variances = [one.of_seeds.var(ddof=1) for one in repeated]
+    return Spread(float(np.mean(variances)), sum(len(one.values) - 1 for one in repeated))
 
 
-def p_value(first: Predictions, second: Predictions, *, common: Spread | None) -> float:
+def p_value(first: RowScores, second: RowScores, *, common: Spread | None) -> float:
     """Return the probability of a difference at least this large if both methods are equally good, two-sided.
 
     `common`: the spread over seeds of all compared methods. None: only the rows are random.
     """
     if common is None:
-        return paired_p_value(first.right[0].tolist(), second.right[0].tolist())
-    differences = first.right.mean(axis=0) - second.right.mean(axis=0)
+        return paired_p_value(first.values[0].tolist(), second.values[0].tolist())
+    differences = first.values.mean(axis=0) - second.values.mean(axis=0)
     num_rows = len(differences)
     parts = [(differences.var(ddof=1) / num_rows, num_rows - 1)] if num_rows > 1 else []
-    parts += [(_seed_variance(one, common) / len(one.chosen), common.freedom) for one in (first, second) if one.seeded]
+    parts += [(_seed_variance(one, common) / len(one.values), common.freedom) for one in (first, second) if one.seeded]
     variance = sum(part for part, _ in parts)
     if variance == 0:
-        return paired_p_value(first.right[0].tolist(), second.right[0].tolist())
+        return paired_p_value(first.values[0].tolist(), second.values[0].tolist())
     from scipy.stats import t
 
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     return float(2 * t.sf(abs(differences.mean()) / np.sqrt(variance), freedom))
 
 
-def _seed_variance(predictions: Predictions, common: Spread) -> float:
-    own = predictions.right.mean(axis=1).var(ddof=1) if len(predictions.chosen) > 1 else 0.0
+def _seed_variance(scores: RowScores, common: Spread) -> float:
+    own = scores.of_seeds.var(ddof=1) if len(scores.values) > 1 else 0.0
     return max(float(own), common.variance)
 
 

@@ -12,19 +12,22 @@ from typing import Any
 
 from finewright import api, methods, tasks
 from finewright.comparison import baselines
-from finewright.comparison.folder import write_json
+from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
 from finewright.comparison.spec import TIMED_TEXTS
 from finewright.core import config, files, hardware
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Notice, StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
+from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache
 from finewright.models import hub, meta, quantization
 from finewright.planning import method_plan
-from finewright.runs import verify
+from finewright.planning.method_plan import MethodPlan
+from finewright.runs import schema, verify
 from finewright.runs.folder import RUN_FILES, RunFolder
 from finewright.runs.run import open_run
+from finewright.runs.schema import Artifact, PredictionLine
 from finewright.runs.workers import fork_server
 from finewright.runs.workers.clean_process import CleanProcess
 
@@ -67,13 +70,15 @@ class Worker:
         if request["kind"] == "train":
             _train(request, notify, cache=self.cache)
             return
-        compute: dict[str, Callable[[Request], dict[str, Any]]] = {
+        compute: dict[str, Callable[[Request], Artifact]] = {
             "machine": _describe_machine,
             "plan": partial(_plan, cache=self.cache),
             "baseline": partial(_measure_baseline, cache=self.cache),
             "speed": _measure_speed,
         }
-        write_json(Path(request["out"]), compute[request["kind"]](request))
+        out = Path(request["out"])
+        files.make_folder(out.parent)
+        schema.write(out, compute[request["kind"]](request))
 
 
 def _settings(request: Request) -> RunConfig:
@@ -81,33 +86,30 @@ def _settings(request: Request) -> RunConfig:
     return config.build_options(RunConfig, {"model": request["model"], **tree})
 
 
-def _describe_machine(request: Request) -> dict[str, Any]:
+def _describe_machine(request: Request) -> Machine:
     machine = hardware.detect()
-    return {"device": machine.device, "cpu_count": machine.cpu_count, "memory_bytes": hardware.free_bytes(machine.device)}
+    free = hardware.free_bytes(machine.device)
+    return Machine(device=machine.device, cpu_count=machine.cpu_count, memory_bytes=free)
 
 
-def _plan(request: Request, *, cache: DatasetCache) -> dict[str, Any]:
+def _plan(request: Request, *, cache: DatasetCache) -> MethodPlans:
     """Plan a method within the memory that its options give it. A plan that cannot be made becomes an error in the answer."""
     name = request["method"]
     try:
-        answer = plan_method(request, cache=cache)
-        return {"methods": {name: {"plan": answer["plan"], "choices": answer["choices"]}}, "findings": answer["findings"]}
+        found, findings = plan_method(request, cache=cache)
+        planned = PlannedMethod.model_validate({"plan": found.training_plan.as_json(), "choices": found.choices.made})
+        return MethodPlans(methods={name: planned}, findings=[FindingRow.model_validate(one.as_json()) for one in findings])
     except UserError as error:
-        return {"methods": {name: {"error": str(error)}}, "findings": []}
+        return MethodPlans(methods={name: PlannedMethod(error=str(error))})
 
 
-def plan_method(request: Request, *, cache: DatasetCache) -> dict[str, Any]:
-    """Plan a method on this data without its weights. Return the plan, what was chosen for it, and findings about the texts."""
+def plan_method(request: Request, *, cache: DatasetCache) -> tuple[MethodPlan, list[Finding]]:
+    """Plan a method on this data without its weights. Return the plan, and findings about the texts."""
     settings = _settings(request)
     method = methods.build_method(request["method"], request["options"].get("method", {}))
     if method.needs and (missing := quantization.missing_packages()):
         raise UserError(f"{method.name()} needs {' and '.join(missing)}, not installed here", fix=quantization.INSTALL)
-    found, findings = method_plan.plan_from_source(request["data"], method, settings=settings, datasets=cache)
-    return {
-        "plan": found.training_plan.as_json(),
-        "choices": found.choices.made,
-        "findings": [finding.as_json() for finding in findings],
-    }
+    return method_plan.plan_from_source(request["data"], method, settings=settings, datasets=cache)
 
 
 def _train(request: Request, notify: Notify, *, cache: DatasetCache) -> None:
@@ -219,7 +221,7 @@ def _remove(folder: RunFolder) -> None:
     folder.release()
 
 
-def _measure_baseline(request: Request, *, cache: DatasetCache) -> dict[str, Any]:
+def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     """Measure one baseline at every size of the training set."""
     settings = _settings(request)
     datasets = {size: cache.read(folder, options=settings.data) for size, folder in request["data"].items()}
@@ -227,15 +229,15 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> dict[str, Any
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
 
 
-def _measure_speed(request: Request) -> dict[str, Any]:
+def _measure_speed(request: Request) -> SpeedFile:
     """Measure how many texts per second a run predicts, tokenisation included. The first prediction is a warm-up."""
     run = open_run(request["run"])
-    texts = [line["text"] for line in run.folder.read_lines(run.folder.predictions)][:TIMED_TEXTS]
+    texts = [line.text for line in schema.read_lines(PredictionLine, run.folder.predictions)][:TIMED_TEXTS]
     run.predictor.score(texts)
     began = time.monotonic()
     run.predictor.score(texts)
     seconds = time.monotonic() - began
-    return {"texts_per_second": len(texts) / seconds, "num_texts": len(texts)}
+    return SpeedFile(texts_per_second=len(texts) / seconds, num_texts=len(texts))
 
 
 if __name__ == "__main__":

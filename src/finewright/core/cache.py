@@ -120,16 +120,9 @@ def _lock(path: Path, waiting: Callable[[], None]) -> int | None:
         except BaseException:
             os.close(descriptor)
             raise
-        if _is_same_file(path, descriptor):
+        if files.is_open_file(path, descriptor):
             return descriptor
         os.close(descriptor)
-
-
-def _is_same_file(path: Path, descriptor: int) -> bool:
-    """Return whether the path still leads to the open file."""
-    with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    return False
 
 
 def free_bytes() -> int:

@@ -140,6 +140,13 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
     return True
 
 
+def is_open_file(path: Path, descriptor: int) -> bool:
+    """Return whether the path still leads to the open file, such as one that was locked."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file that is complete or not there at all."""
     draft = path.with_name(DRAFT + path.name)

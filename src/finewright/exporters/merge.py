@@ -16,9 +16,11 @@ from finewright import methods
 from finewright.core import files, units
 from finewright.core.errors import UserError
 from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange, start_check
+from finewright.methods.base import Method
 from finewright.models import loading, meta, quantization
-from finewright.runs import model_folder
+from finewright.runs import model_folder, schema
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Metric
 
 BASES: tuple[BaseKind, ...] = ("dequantised", "published")
@@ -57,15 +59,16 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
     if the method cannot be merged, `out` exists, or the merged model does not reproduce the run. If `base` is given and the
     other one, made for comparison, fails, there is no `other`, and the reason says so.
     """
-    quantised = _check_mergeable(run, base=base)
-    model_folder.check_files(run.model, run.read_json(run.result).get("files", {}))
+    config, result = schema.read(RunConfigFile, run.config), schema.read(RunResult, run.result)
+    quantised = _check_mergeable(run, method=methods.get_method(config.method), base=base)
+    model_folder.check_files(run.model, result.files)
     target = out or run.path / "merged"
-    lines = run.read_lines(run.predictions) if run.predictions.exists() else []
+    lines = schema.read_lines(PredictionLine, run.predictions) if run.predictions.exists() else []
     if not lines:
         raise UserError("the run has no test rows to measure the merge on", where=str(run.path), fix="train with a test split")
     with files.explaining_os_errors(target, fix="make room, or choose another --out"), _draft_folder(target) as draft:
-        check, changes, failed = start_check(run, lines, quantised=quantised), [], ""
-        for kind in _bases_to_try(run, base=base, quantised=quantised):
+        check, changes, failed = start_check(run, lines, config=config, result=result, quantised=quantised), [], ""
+        for kind in _bases_to_try(result, base=base, quantised=quantised):
             try:
                 changes.append(_merge_and_compare(check, draft / kind, base=kind, exact=kind == "dequantised" or not quantised))
             except Exception as error:
@@ -97,9 +100,8 @@ def _draft_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _check_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:
+def _check_mergeable(run: RunFolder, *, method: type[Method], base: BaseKind | None) -> bool:
     """Return whether the base was in four bits. Raise `UserError` if there is nothing to merge, or no such base."""
-    method = methods.get_method(run.read_json(run.config)["method"])
     if not method.mergeable:
         prompt = "its vectors come before the text, they are not part of a weight"
         reason = "its model folder is complete already" if method.saves == "model" else prompt
@@ -113,11 +115,11 @@ def _check_mergeable(run: RunFolder, *, base: BaseKind | None) -> bool:
     return quantised
 
 
-def _bases_to_try(run: RunFolder, *, base: BaseKind | None, quantised: bool) -> list[BaseKind]:
+def _bases_to_try(result: RunResult, *, base: BaseKind | None, quantised: bool) -> list[BaseKind]:
     """Return both bases if there are two and the merged models are small; else the requested one, or the one trained on."""
     if not quantised:
         return ["published"]
-    num_bytes = 4 * run.read_json(run.result)["total_parameters"]
+    num_bytes = 4 * result.total_parameters
     return list(BASES) if num_bytes <= CHEAP_BYTES else [base or "dequantised"]
 
 

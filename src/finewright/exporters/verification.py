@@ -13,6 +13,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.splits import Example
 from finewright.inference.predictor import Predictor
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Task
 
 BaseKind = Literal["dequantised", "published"]
@@ -70,19 +71,17 @@ class ExportCheck:
         return MergeChange(base, change.largest, change.num_changed, self.task.measure(self.examples, scores))
 
 
-def start_check(run: RunFolder, lines: list[dict[str, Any]], *, quantised: bool) -> ExportCheck:
+def start_check(
+    run: RunFolder, lines: Sequence[PredictionLine], *, config: RunConfigFile, result: RunResult, quantised: bool
+) -> ExportCheck:
     """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it."""
-    config = run.read_json(run.config)
-    examples = [Example(line["text"], line["label"], line.get("where", "")) for line in lines]
-    reading: dict[str, Any] = {"limit": config["max_length"], "keep_end": config["settings"]["data"]["truncation_side"] == "left"}
-    reading |= {"device": _device(run), "task": config.get("task") or tasks.DEFAULT}
+    examples = [Example(line.text, line.label, line.where) for line in lines]
+    reading: dict[str, Any] = {"limit": config.max_length, "keep_end": config.settings["data"]["truncation_side"] == "left"}
+    trained_on = result.hardware.get("device")
+    reading["device"] = trained_on if trained_on == hardware.detect().device else "cpu"
+    reading["task"] = config.task or tasks.DEFAULT
     exact = Predictor.load(run.model, bfloat16=False, **reading)
     exact_scores = scores = exact.score([example.text for example in examples])
-    if quantised and config.get("precision") == "bfloat16":  # four-bit products were trained in the run's own precision
+    if quantised and config.bfloat16:  # four-bit products were trained in the run's own precision
         scores = Predictor.load(run.model, bfloat16=True, **reading).score([example.text for example in examples])
     return ExportCheck(run, examples, exact.task, scores, exact_scores, reading)
-
-
-def _device(run: RunFolder) -> str:
-    trained_on = run.read_json(run.result).get("hardware", {}).get("device")
-    return trained_on if trained_on == hardware.detect().device else "cpu"

@@ -13,7 +13,7 @@ from finewright.core.errors import UserError
 from finewright.learn.course import Figure, Lesson, SuggestedCommand
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder, list_runs
-from finewright.runs.schema import MetricsLine, PlanFile, RunConfigFile, RunResult, SplitMetrics
+from finewright.runs.schema import ClassificationMetrics, MetricsLine, PlanFile, RunConfigFile, RunResult
 
 MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
 """Parts of a plan's memory at its peak."""
@@ -32,7 +32,7 @@ class FinishedRun:
     result: RunResult
     config: RunConfigFile
     split: str
-    measured: SplitMetrics
+    measured: ClassificationMetrics
     plan: dict[str, int]
     losses: list[tuple[int, float]]
     validations: list[tuple[int, float, float]]
@@ -104,7 +104,7 @@ def _open(folder: RunFolder) -> FinishedRun | None:
         return None
     split = "test" if result.metrics.test else "validation"
     measured = result.metrics.test or result.metrics.validation
-    if not (config.labels and config.data_fingerprint and measured):
+    if not (config.labels and config.data_fingerprint and isinstance(measured, ClassificationMetrics)):
         return None
     losses = [(line.step, line.loss) for line in lines if line.loss is not None]
     return FinishedRun(folder, result, config, split, measured, plan, losses, validations)

@@ -8,6 +8,7 @@ from finewright.core import events
 from finewright.core.interrupts import StopRequest
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import MetricsLine, TimingsLine
 
 SPIKE_FACTOR = 10.0
 """A gradient norm this many times the median of the last ones causes a warning, once in a session."""
@@ -28,12 +29,13 @@ class MetricsLogger:
         """Log the event."""
         if isinstance(event, events.EvaluationCompleted):
             measured = {name: event.metrics[name] for name in self.metrics}
-            self.folder.append(self.folder.metrics, {"step": event.step, "epoch": event.epoch, "validation": measured})
+            self.folder.append(MetricsLine(step=event.step, epoch=event.epoch, validation=measured))
         elif isinstance(event, events.StepCompleted) and (event.step % self.logging_steps == 0 or event.step == event.num_steps):
             result = event.result
-            line = {"step": event.step, "epoch": event.epoch, "loss": result.loss, "lr": event.lr}
-            self.folder.append(self.folder.metrics, {**line, "grad_norm": result.grad_norm})
-            self.folder.append(self.folder.timings, {"step": event.step, "seconds": self.checkpoints.seconds})
+            self.folder.append(
+                MetricsLine(step=event.step, epoch=event.epoch, loss=result.loss, lr=event.lr, grad_norm=result.grad_norm)
+            )
+            self.folder.append(TimingsLine(step=event.step, seconds=self.checkpoints.seconds))
 
 
 class GradientSpikeWarning:

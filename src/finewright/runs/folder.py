@@ -1,105 +1,47 @@
-"""The run folder: create, lock, append a metric, finish, open, list. It owns every file name in it."""
+"""The run folder: create, append a metric, open, list. It owns every file name in it."""
 
-import contextlib
-import json
-import os
 import re
 import shutil
-import socket
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, ClassVar
 
 from finewright.core import files, jsonl
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import schema
-from finewright.runs.schema import RequestRecord, RunConfigFile
+from finewright.runs.locked_folder import LOCK, LockedFolder
+from finewright.runs.schema import MetricsLine, PredictionLine, RequestRecord, RunConfigFile, RunLine, TimingsLine
 
 RUNS = Path("runs")
-_LOCK = ".lock"
-RUN_FILES = {_LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
+RUN_FILES = {LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
 RUN_FILES |= {"predictions.jsonl", "result.json", "merged"}
 """Files that a run may leave. A folder with the lock and nothing but these is a run."""
-_FILES_BEFORE_TRAINING = {_LOCK, "config.json"}
 
 
-class RunFolder:
+class RunFolder(LockedFolder):
     """One run on disk. `result.json` is written last: its existence means that the run is complete."""
 
+    owner: ClassVar[str] = "run"
+    files_before_start: ClassVar[frozenset[str]] = frozenset({LOCK, "config.json"})
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.earlier: RunConfigFile | None = None
         """config.json of an earlier session of the run that this one continues; None in the first session."""
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.checks = path / "checks.json"
-        self.metrics = path / "metrics.jsonl"
-        self.timings = path / "timings.jsonl"
+        self.metrics = path / MetricsLine.file
+        self.timings = path / TimingsLine.file
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
-        self.predictions = path / "predictions.jsonl"
+        self.predictions = path / PredictionLine.file
         self.result = path / "result.json"
-        self._lock: IO[str] | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the run is finished and its model was verified."""
         return self.result.exists()
-
-    def lock(self) -> None:
-        """Lock the run for this process; the kernel releases the lock when the process ends, however it ends."""
-        while True:
-            handle = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held until release
-            if not self._try_lock(handle):
-                handle.seek(0)
-                holder = handle.read().strip() or "another process"
-                handle.close()
-                fix = "wait for it, or choose another --out"
-                raise UserError(f"locked by {holder}", where=str(self.path), fix=fix, code=ExitCode.MISMATCH)
-            with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(handle.fileno()), os.stat(self.path / _LOCK)):
-                    break
-            handle.close()  # the process that held it removed the file in between
-        handle.truncate(0)
-        handle.write(f"pid {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        handle.flush()
-        self._lock = handle
-
-    def _try_lock(self, handle: IO[str]) -> bool:
-        """Return whether this process has the lock now; raise `UserError` if the file system has no locks."""
-        try:
-            return files.lock(handle.fileno())
-        except OSError as error:
-            handle.close()
-            what = f"the file system cannot lock the run for this process: {error.strerror}"
-            fix = "choose an --out on a disk of this machine"
-            raise UserError(what, where=str(self.path), fix=fix, code=ExitCode.DISK) from None
-
-    def release(self) -> None:
-        """Release the lock; remove the folder if nothing was started in it."""
-        if self._lock is None:
-            return
-        try:
-            with contextlib.suppress(OSError):
-                if {path.name for path in self.path.iterdir()} <= _FILES_BEFORE_TRAINING:
-                    files.remove(self.path)
-        finally:
-            self._lock.close()
-            self._lock = None
-
-    def check_folder(self) -> None:
-        """Raise `UserError` if the folder was removed, moved or replaced since it was locked: what is written then would be part
-        of a run under the name of a complete one."""
-        if self._lock is None:
-            return
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / _LOCK)):
-                return
-        fix = (
-            "put it back, then the same command continues from its last checkpoint; without it the run starts from the beginning"
-        )
-        raise UserError("the run's folder was removed or replaced", where=str(self.path), fix=fix, code=ExitCode.DISK)
 
     @property
     def committed_step(self) -> int:
@@ -116,51 +58,29 @@ class RunFolder:
         """Remove the files of an earlier session that saved no checkpoint."""
         with files.explaining_os_errors(self.path):
             for path in sorted(self.path.iterdir()):
-                if path.name != _LOCK:
+                if path.name != LOCK:
                     files.remove(path)
 
-    def write_json(self, path: Path, value: Any) -> None:
-        """Write a JSON file atomically."""
-        self.check_folder()
-        files.write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    def write_predictions(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write predictions.jsonl."""
+        self.write_lines(self.predictions, map(PredictionLine.model_validate, lines))
 
-    def write(self, path: Path, artifact: schema.Artifact) -> None:
-        """Write a file of the run atomically."""
-        self.write_json(path, schema.dump(artifact))
-
-    def write_lines(self, path: Path, lines: Iterable[dict[str, Any]]) -> None:
-        """Write a JSON-lines file atomically."""
+    def append(self, line: RunLine) -> None:
+        """Add one line to its file."""
         self.check_folder()
-        files.write_atomic(path, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
-
-    def append(self, path: Path, line: dict[str, Any]) -> None:
-        """Add one line to a JSON-lines file."""
-        self.check_folder()
-        jsonl.append(path, line)
+        jsonl.append(self.path / line.file, schema.dump_line(line))
 
     def free_bytes(self) -> int:
         """Return the free space on the disk of the run."""
         return shutil.disk_usage(self.path).free
 
     def read_lines(self, path: Path) -> list[dict[str, Any]]:
-        """Return the lines of a JSON-lines file; raise `UserError` if it is absent or damaged."""
-        try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        except (OSError, ValueError) as error:
-            raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+        """Return the lines of a JSON-lines file as plain values; raise `UserError` if it is absent or damaged."""
+        return schema.read_json(path, lines=True)
 
     def read_json(self, path: Path) -> Any:
-        """Return the contents of a JSON file; raise `UserError` if it is absent, unreadable or damaged."""
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(
-                f"the run has no {path.name}", where=str(self.path), fix="train it again", code=ExitCode.MISMATCH
-            ) from None
-        except OSError as error:
-            raise _access_error(error, path, "read") from None
-        except ValueError as error:
-            raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+        """Return the contents of a JSON file as plain values; raise `UserError` if it is absent, unreadable or damaged."""
+        return schema.read_json(path)
 
 
 def new_folder(*, out: Path | None, name: str) -> Path:
@@ -251,7 +171,7 @@ def reopen_run(path: Path) -> RunFolder:
             raise _no_run_error(path)
         folder.lock()
     except OSError as error:
-        raise _access_error(error, path, "write") from None
+        raise schema.access_error(error, path, "write") from None
     try:
         folder.earlier = schema.read(RunConfigFile, folder.config)
     except BaseException:
@@ -262,7 +182,7 @@ def reopen_run(path: Path) -> RunFolder:
 
 def _has_only_run_files(path: Path) -> bool:
     names = {item.name for item in path.iterdir()}
-    return not names or (_LOCK in names and all(name in RUN_FILES or name.startswith(files.DRAFT) for name in names))
+    return not names or (LOCK in names and all(name in RUN_FILES or name.startswith(files.DRAFT) for name in names))
 
 
 def open_run(path: Path) -> RunFolder:
@@ -274,11 +194,6 @@ def open_run(path: Path) -> RunFolder:
         fix = f"finewright train --resume {path}"
         raise UserError("the run did not finish: it has no result.json", where=str(path), fix=fix, code=ExitCode.MISMATCH)
     return folder
-
-
-def _access_error(error: OSError, path: Path, doing: str) -> UserError:
-    fix = "let this user read and write it, or repair the disk; then the same command continues"
-    return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)
 
 
 def _no_run_error(path: Path) -> UserError:

@@ -63,7 +63,7 @@ def resume(
     folder = reopen_run(path)
     assert folder.earlier is not None, "reopened"
     run_request = request.read_request(folder.earlier.request)
-    if run_request.source.startswith(IN_MEMORY):
+    if any(str(source).startswith(IN_MEMORY) for source in (run_request.source, run_request.test)):
         folder.release()
         what = "the run's rows were given in memory, and are not here"
         raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir: it continues there")

@@ -10,6 +10,7 @@ from finewright import methods, tasks
 from finewright.core import config
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
+from finewright.data.tables import IN_MEMORY
 from finewright.methods.base import Method
 from finewright.runs.schema import RequestRecord, RunConfigFile
 
@@ -29,6 +30,7 @@ CHANGEABLE = (
 FREE = ("training.save_steps", "force")
 """Options that no result depends on."""
 _AND = ", "
+_OTHER_ROWS = "these are other rows: "
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,19 @@ def read_request(record: RequestRecord) -> RunRequest:
 
 
 def request_differences(saved: RequestRecord, wanted: RunRequest) -> list[str]:
-    """Return `option: then → now` for every option that differs, except those in FREE."""
+    """Return `option: then → now` for every option that differs, except those in FREE. Rows in memory are one option."""
     then = flatten(read_request(saved).record().model_dump())
     now = flatten(wanted.record().model_dump())
     return [
-        f"{_option_name(name)}: {then.get(name)!r} → {now.get(name)!r}"
+        f"{_option_name(name)}: {_OTHER_ROWS if _are_in_memory(then.get(name), now.get(name)) else ''}"
+        f"{then.get(name)!r} → {now.get(name)!r}"
         for name in sorted({*then, *now})
         if then.get(name) != now.get(name) and _option_name(name) not in FREE
     ]
+
+
+def _are_in_memory(*values: Any) -> bool:
+    return all(str(value).startswith(IN_MEMORY) for value in values)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ Unknown keys are ignored when a file is read. A file of a newer version is refus
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 
 SCHEMA_VERSION = 2
@@ -16,18 +18,32 @@ SCHEMA_VERSION = 2
 
 
 class Artifact(BaseModel):
-    """A file of a run, or a part of one."""
+    """A file, a line of a file, or a part of one."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # what is no number is refused when the file is written, not replaced by null
+        protected_namespaces=(),
+        populate_by_name=True,
+    )
+
+    newest: ClassVar[int] = SCHEMA_VERSION
+    """Newest version of the file that can be read."""
+    owner: ClassVar[str] = "run"
+    """What the folder of the file is, in messages."""
+    repair: ClassVar[str] = "train it again"
+    """What to do if the file cannot be read."""
+
+
+F = TypeVar("F", bound=Artifact)
 
 
 class VersionedFile(Artifact):
     """A whole JSON file."""
 
     schema_version: int = SCHEMA_VERSION
-
-
-F = TypeVar("F", bound=Artifact)
 
 
 class Decision(Artifact):
@@ -84,7 +100,7 @@ class RunConfigFile(VersionedFile):
 class PlanFile(VersionedFile):
     """plan.json: what the run was expected to take. `memory`: bytes by part."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
 
     method: str
     trainable_parameters: int
@@ -102,7 +118,7 @@ class PlanFile(VersionedFile):
 class FindingRecord(Artifact):
     """A finding about the data, with the rows it is about."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     message: str
 
@@ -113,8 +129,17 @@ class ChecksFile(VersionedFile):
     findings: list[FindingRecord]
 
 
-class MetricsLine(Artifact):
+class RunLine(Artifact):
+    """A line of a JSON-lines file."""
+
+    file: ClassVar[str]
+    """Name of the file in the run's folder."""
+
+
+class MetricsLine(RunLine):
     """A line of metrics.jsonl: a logged step, or an evaluation of the validation split."""
+
+    file: ClassVar[str] = "metrics.jsonl"
 
     step: int
     epoch: float
@@ -122,6 +147,35 @@ class MetricsLine(Artifact):
     lr: float | None = None
     grad_norm: float | None = None
     validation: dict[str, float] | None = None
+
+
+class TimingsLine(RunLine):
+    """A line of timings.jsonl. `seconds`: training time of all sessions until the step was logged."""
+
+    file: ClassVar[str] = "timings.jsonl"
+
+    step: int
+    seconds: float
+
+
+class PredictionLine(RunLine):
+    """A line of predictions.jsonl: a test row with its label and the predicted one. Other tasks have keys of their own."""
+
+    model_config = ConfigDict(extra="allow")
+    file: ClassVar[str] = "predictions.jsonl"
+
+    text: str
+    label: str
+    predicted: str
+    probability: float | None = None
+    where: str = ""
+    score: float | None = None
+    """How good the prediction is, higher is better; None where it is right or wrong."""
+
+    @property
+    def row_score(self) -> float:
+        """The score that paired tests compare: 1 for a right and 0 for a wrong prediction, unless the task has another."""
+        return float(self.label == self.predicted) if self.score is None else self.score
 
 
 class ClassMetrics(Artifact):
@@ -136,7 +190,7 @@ class ClassMetrics(Artifact):
 class SplitMetrics(Artifact):
     """Metrics of a split. A task has keys of its own beside these."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     num_rows: int = Field(ge=1)
     loss: float
@@ -225,35 +279,66 @@ class RunResult(VersionedFile):
 
 
 def dump(artifact: Artifact) -> dict[str, Any]:
-    """Return what goes into the file, JSON-ready."""
-    return artifact.model_dump(mode="json")
+    """Return what goes into the file, JSON-ready, by the names that the file has."""
+    return artifact.model_dump(mode="json", by_alias=True)
+
+
+def write(path: Path, artifact: Artifact) -> None:
+    """Write a JSON file atomically."""
+    files.write_atomic(path, json.dumps(dump(artifact), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_lines(path: Path, lines: Iterable[Artifact]) -> None:
+    """Write a JSON-lines file atomically."""
+    files.write_atomic(path, "".join(json.dumps(dump_line(line), ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
+
+
+def dump_line(line: Artifact) -> dict[str, Any]:
+    """Return what goes into a line of a JSON-lines file: what was given, without defaults."""
+    return line.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def parse(kind: type[F], value: Any, *, where: Path) -> F:
     """Return the contents of a file as its model; a newer or a damaged one is a `UserError`."""
     version = value.get("schema_version", 1) if isinstance(value, dict) else 1
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        what = f"written by a newer version of finewright (schema {version}, known here: {SCHEMA_VERSION})"
+    if isinstance(version, int) and version > kind.newest:
+        what = f"written by a newer version of finewright (schema {version}, known here: {kind.newest})"
         raise UserError(what, where=str(where), fix="update finewright", code=ExitCode.MISMATCH)
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        old = " by an older version of finewright" if isinstance(value, dict) and "schema_version" not in value else ""
-        what = f"not readable: {place}: {first['msg']}" + (f"; it was written{old}" if old else "")
-        raise UserError(what, where=str(where), fix="train it again", code=ExitCode.MISMATCH) from None
+        what = f"not readable: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        if issubclass(kind, VersionedFile) and isinstance(value, dict) and "schema_version" not in value:
+            what += "; it was written by an older version of finewright"
+        raise UserError(what, where=str(where), fix=kind.repair, code=ExitCode.MISMATCH) from None
 
 
 def read(kind: type[F], path: Path) -> F:
-    """Read a file of a run; absent, unreadable or broken is a `UserError`."""
+    """Read a JSON file. Raise `UserError` if it is absent, unreadable or not what `kind` describes."""
+    return parse(kind, read_json(path, kind=kind), where=path)
+
+
+def read_lines(kind: type[F], path: Path) -> list[F]:
+    """Read a JSON-lines file. Raise `UserError` if it is absent, unreadable or not what `kind` describes."""
+    return [parse(kind, value, where=path) for value in read_json(path, kind=kind, lines=True)]
+
+
+def read_json(path: Path, *, kind: type[Artifact] = Artifact, lines: bool = False) -> Any:
+    """Return a JSON file, or a list with each of its `lines`, as plain values. Raise `UserError` if it is absent or broken."""
     try:
-        return parse(kind, json.loads(path.read_text(encoding="utf-8")), where=path)
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n") if line] if lines else json.loads(text)
     except FileNotFoundError:
-        what = f"the run has no {path.name}"
-        raise UserError(what, where=str(path.parent), fix="train it again", code=ExitCode.MISMATCH) from None
+        what = f"the {kind.owner} has no {path.name}"
+        raise UserError(what, where=str(path.parent), fix=kind.repair, code=ExitCode.MISMATCH) from None
     except OSError as error:
-        fix = "let this user read and write it, or repair the disk; then the same command continues"
-        raise UserError(f"cannot read here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK) from None
+        raise access_error(error, path, "read") from None
     except ValueError as error:
-        raise UserError(f"not readable: {error}", where=str(path), fix="train it again", code=ExitCode.MISMATCH) from None
+        raise UserError(f"not readable: {error}", where=str(path), fix=kind.repair, code=ExitCode.MISMATCH) from None
+
+
+def access_error(error: OSError, path: Path, doing: str) -> UserError:
+    """Return the error to raise when the system refuses to read or write."""
+    fix = "let this user read and write it, or repair the disk; then the same command continues"
+    return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)

@@ -335,7 +335,7 @@ def _score_test_split(context: RunContext, selected: SelectedMethod, trained: Tr
         encoded = selected.planned.splits["test"]
         with context.meter.look():
             measured["test"], lines = scoring.test_split(trained.prepared.model, rows, encoded, task=selected.task)
-        folder.write_lines(folder.predictions, lines)
+        folder.write_predictions(lines)
     return measured
 
 

@@ -1,5 +1,6 @@
 """The tables of the page, by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from finewright.comparison.report import tables
 from finewright.comparison.schema import DisagreementRow
 from support import made
+from support.comparisons import run_result
 
 
 def test_many_labels_show_what_is_confused_most():
@@ -37,8 +39,8 @@ def test_predictions_are_grouped_by_label_the_correct_one_first():
 
 def test_planned_seconds_are_compared_with_seconds_without_saving():
     """Saving checkpoints is not in a plan."""
-    entry = made.entry("lora", 0.5)
-    entry.results[0] |= {"train_seconds": 3.1, "saving_seconds": 1.0, "planned_seconds": 2.1}
+    result = run_result(train_seconds=3.1, saving_seconds=1.0, planned_seconds=2.1)
+    entry = replace(made.entry("lora", 0.5), results=[result])
     (table,) = tables.plans(SimpleNamespace(measured=[entry]))
     assert table.rows[0][-3:] == ["2.1", "2.1", "0%"]
     assert "saving" in table.caption

@@ -21,7 +21,7 @@ def style(name: str) -> int:
 def by_share(results: ComparisonResults) -> Safe:
     """Draw accuracy against the trained share of the parameters."""
     entries = [entry for entry in results.measured if entry.kind != "baseline"]
-    points = [_point(results, entry, entry.results[0]["trainable_fraction"]) for entry in entries]
+    points = [_point(results, entry, entry.largest("trainable_fraction")) for entry in entries]
     x = log("trained share of the parameters", [point.x for point in points], written=_percent)
     guides = [_baseline(results, entry) for entry in results.measured if entry.kind == "baseline"]
     return scatter(
@@ -83,7 +83,7 @@ def training_curves(results: ComparisonResults) -> list[tuple[str, Safe]]:
     for entry in results.measured:
         for number, run in enumerate(entry.training):
             options: dict[str, Any] = {"faint": len(entry.runs) > 1, "named": number == 0}
-            loss, accuracy = run.smooth_loss(), run.accuracy
+            loss, accuracy = run.smooth_loss(), run.validation_accuracy
             losses += [Series(entry.name, loss, style(entry.name), **options)] if loss else []
             if accuracy:
                 accuracies.append(Series(entry.name, accuracy, style(entry.name), marked=len(accuracy) == 1, **options))

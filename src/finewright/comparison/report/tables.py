@@ -87,7 +87,7 @@ def training(results: ComparisonResults) -> Table | None:
         cells = []
         for share in TRAINING_SHARES:
             loss = [_latest(one.smooth_loss(), share * one.loss[-1][0]) for one in logged]
-            accuracy = [_latest(one.accuracy, share * one.loss[-1][0]) for one in logged]
+            accuracy = [_latest(one.validation_accuracy, share * one.loss[-1][0]) for one in logged]
             cells.append(f"{_mean(loss, '{:.3f}')} / {_mean(accuracy, '{:.1%}')}")
         rows.append([named(entry), *cells])
     if not rows:

@@ -9,6 +9,7 @@ import numpy as np
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference.predictor import Predictor, check_text
+from finewright.models import adapter_folder
 
 
 class Prediction(TypedDict):
@@ -63,13 +64,13 @@ class Model:
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
-        if not (self._folder / "adapter_config.json").exists():
+        if not adapter_folder.is_adapter(self._folder):
             return transformers.AutoModelForSequenceClassification.from_pretrained(self._folder).eval(), tokenizer
         from peft import PeftConfig, PeftModel
 
-        base = PeftConfig.from_pretrained(str(self._folder)).base_model_name_or_path
-        config = transformers.AutoConfig.from_pretrained(self._folder)
-        network = transformers.AutoModelForSequenceClassification.from_pretrained(base, config=config)
+        base = adapter_folder.find_base(self._folder, PeftConfig.from_pretrained(str(self._folder)))
+        config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))
+        network = transformers.AutoModelForSequenceClassification.from_pretrained(base.path, config=config)
         return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
 
 

@@ -8,7 +8,16 @@ from typing import Any, Literal
 import torch
 
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
-from finewright.models import acceleration, architectures, hub, provenance, quantization, size
+from finewright.models import (
+    acceleration,
+    adapter_folder,
+    architectures,
+    head_rows,
+    hub,
+    quantization,
+    size,
+    tokenizer_config,
+)
 from finewright.models.architectures.base import Architecture
 from finewright.models.meta import (
     BaseNetwork,
@@ -46,28 +55,27 @@ def load_model(
     with quiet_libraries():
         config = load_config(source, labels=labels)
         architecture = architectures.architecture_of(config)
+        match = None if random else _match_head(source, config, head=architecture.head)
         torch.manual_seed(seed)
         network, missing = (
             build_random_network(config)
-            if random
+            if match is None
             else _load_pretrained(source, config, _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device))
         )
+        if match is not None:
+            head_rows.apply_match(network, match, seed=seed)
         tokenizer = load_tokenizer(source.path, network)
-    notes = []
-    if config.pad_token_id is None:
-        network.config.pad_token_id = _pad_id(tokenizer)
-        pad = network.config.pad_token_id
-        notes.append(f"padding: the model has no padding id; {pad} is saved for other programs, none is used here")
+    notes = tokenizer_config.align_padding(network, tokenizer, architecture=architecture)
+    notes += tokenizer_config.missing_specials(tokenizer, architecture=architecture)
     network.config.use_cache = False
     network.name_or_path = source.name
     notes += use_packed_attention(network, architecture)
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
-    reuses_head = not random and not _touches(missing, architecture.head) and _has_labels(source, labels)
+    reuses_head = match is not None and match.reuses_head
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
-    if reuses_head:
-        notes.append("head: the checkpoint's own head has these labels and is used")
+    notes += [match.note] if match is not None and match.note else []
     origin = BaseModelRef(name=source.name, revision=source.revision, tokenizer=tokenizer)
     total, loaded = count_parameters(network), size.held_bytes(network)
     return BaseNetwork(
@@ -80,10 +88,9 @@ def reload_model(folder: Path, *, bfloat16: bool, device: str = "cpu") -> tuple[
 
     `device`: where the network will run; a four-bit base is quantized there.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError("no saved model here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
+    adapter_folder.check_config(folder)
     with quiet_libraries():
-        if (folder / "adapter_config.json").exists():
+        if adapter_folder.is_adapter(folder):
             prepared_model = _load_adapter(folder, bfloat16=bfloat16, device=device)
         else:
             network, info = _from_pretrained(folder, load_saved_config(folder))
@@ -126,6 +133,12 @@ def _quantization_options(architecture: Architecture, four_bit: FourBit | None, 
         return {}
     skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
     return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
+
+
+def _match_head(source: hub.ModelSource, config: Any, *, head: Sequence[str]) -> head_rows.HeadMatch:
+    with torch.device("meta"):
+        network = build_random_network(config)[0]
+    return head_rows.match_head(source.path, saved=load_saved_config(source.path), config=config, head=head, network=network)
 
 
 def _load_pretrained(source: hub.ModelSource, config: Any, quantizing: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -192,9 +205,8 @@ def _load_adapter(
     except Exception as error:
         raise _damaged(folder, error) from None
     _check_no_patterns(folder, adapter)
-    source = hub.resolve_model(adapter.base_model_name_or_path, revision=adapter.revision or "")
-    provenance.check_base(folder, source)
-    config = load_saved_config(folder)
+    source = adapter_folder.find_base(folder, adapter)
+    config = load_saved_config(adapter_folder.config_folder(folder))
     architecture = architectures.architecture_of(config)
     quantizing = _quantization_options(architecture, quantization.read_quantization(folder), bfloat16=bfloat16, device=device)
     network = _from_pretrained(source.path, config, quantizing if base == "as trained" else {})[0].requires_grad_(False)
@@ -238,16 +250,6 @@ def _out_of_memory(folder: Path) -> UserError:
 def _damaged(folder: Path, error: Exception) -> UserError:
     what = f"the saved model cannot be read: {first_line(error)}"
     return UserError(what, where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
-
-
-def _pad_id(tokenizer: Any) -> int:
-    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return next(token_id for token_id in ids if token_id is not None)
-
-
-def _has_labels(source: hub.ModelSource, labels: Sequence[str]) -> bool:
-    names = load_saved_config(source.path).id2label or {}
-    return [names.get(index) for index in range(len(names))] == list(labels)
 
 
 def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from finewright.core import files
 from finewright.methods.base import Method
+from finewright.models import hub
 from finewright.models.prepared import BaseModelRef, PreparedModel
 from finewright.runs.schema import RunResult
 
@@ -16,40 +17,80 @@ _CARD = """{front}
 | | |
 |---|---|
 | labels | {labels} |
+| texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test accuracy | {accuracy} |
 
 {loading}
 {note}"""
 
-_LOADING_MODEL = """Load it with transformers:
+_LOADING_MODEL = """Load it with transformers; `truncation=True` cuts long texts as they were cut here:
 
 ```python
 from transformers import pipeline
-classify = pipeline("text-classification", model="path/to/this/folder")
+folder = "path/to/this/folder"
+classify = pipeline("text-classification", model=folder, truncation=True)
 ```
-"""
 
-_LOADING_ADAPTER = """Load it with PEFT (the label names are in `config.json` beside the adapter):
+or
 
 ```python
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForSequenceClassification
-config = AutoConfig.from_pretrained("path/to/this/folder")
-base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder = "path/to/this/folder"
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
+scores = model(**batch).logits
 ```
 """
 
-_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained (`pip install bitsandbytes accelerate`; label
-names are in `config.json` beside the adapter):
+_LOADING_ADAPTER = """Load it with PEFT. The names of the labels are in `base_config/`; `truncation=True` cuts long texts as they
+were cut here:
+
+```python
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+folder = "path/to/this/folder"
+adapter = PeftConfig.from_pretrained(folder)
+config = AutoConfig.from_pretrained(f"{folder}/base_config")
+base = AutoModelForSequenceClassification.from_pretrained(
+    adapter.base_model_name_or_path, revision=adapter.revision, config=config
+)
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
+scores = model(**batch).logits
+```
+
+{where_base}
+"""
+
+_LOADING_IN_PIPELINE = """
+With PEFT installed transformers loads the adapter too:
+
+```python
+from transformers import pipeline
+folder = "path/to/this/folder"
+classify = pipeline(
+    "text-classification", model=folder, config=f"{folder}/base_config", tokenizer=folder, truncation=True
+)
+```
+
+and so does `AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`, without
+the names of the labels.
+"""
+
+_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained (`pip install bitsandbytes accelerate`). The
+names of the labels are in `base_config/`; `truncation=True` cuts long texts as they were cut here:
 
 ```python
 import json, torch
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForSequenceClassification, BitsAndBytesConfig
-config = AutoConfig.from_pretrained("path/to/this/folder")
-how = json.load(open("path/to/this/folder/quantization.json"))
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
+folder = "path/to/this/folder"
+adapter = PeftConfig.from_pretrained(folder)
+config = AutoConfig.from_pretrained(f"{folder}/base_config")
+how = json.load(open(f"{folder}/quantization.json"))
 packing = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type=how["kind"],
@@ -57,9 +98,21 @@ packing = BitsAndBytesConfig(
     bnb_4bit_compute_dtype=getattr(torch, how["compute_dtype"]),
     llm_int8_skip_modules=how["skip_modules"],
 )
-base = AutoModelForSequenceClassification.from_pretrained("{base}", config=config, quantization_config=packing, device_map="auto")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
+base = AutoModelForSequenceClassification.from_pretrained(
+    adapter.base_model_name_or_path,
+    revision=adapter.revision,
+    config=config,
+    dtype=torch.float32,
+    quantization_config=packing,
+    device_map="auto",
+)
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt").to(base.device)
+scores = model(**batch).logits
 ```
+
+{where_base}
 """
 
 _PAD_NOTE = """
@@ -73,32 +126,56 @@ def write_card(folder: Path, *, result: RunResult, method: Method, prepared_mode
     from huggingface_hub import ModelCardData
 
     adapter = method.saves == "adapter"
-    is_hub_id = not Path(origin.name).is_absolute()
+    hub_id = origin.name if origin.revision else None
     front = ModelCardData(
-        base_model=origin.name if is_hub_id else None,
+        base_model=hub_id,
         library_name="peft" if adapter else "transformers",
         pipeline_tag="text-classification",
         tags=["finewright", method.name()],
     )
     test = result.metrics.test
     low, high = test.accuracy_ci95 if test else (0.0, 0.0)
+    config, tokenizer = prepared_model.network.config, origin.tokenizer
     notes = [method.card_note] if method.card_note else []
-    loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER if adapter else _LOADING_MODEL
     if prepared_model.architecture.pooling == "last":
-        notes.append(_PAD_NOTE.format(pad=prepared_model.network.config.pad_token_id))
+        notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
+    name = hub_id or Path(origin.name).name
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",
         title=f"{Path(origin.name).name}, {method.name()}",
-        base=origin.name if is_hub_id else Path(origin.name).name,
+        base=name,
         method=method.name(),
         summary=method.summary,
         version=result.versions["finewright"],
-        labels=", ".join(prepared_model.network.config.id2label.values()),
+        labels=", ".join(config.id2label.values()),
+        max_length=tokenizer.model_max_length,
+        lost="start" if tokenizer.truncation_side == "left" else "end",
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
         accuracy=f"{test.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, {test.num_rows} rows)" if test else "no test",
-        loading=loading.replace("{base}", origin.name if is_hub_id else "path/to/the/base"),
+        loading=_describe_loading(method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )
     files.write_atomic(folder / CARD_FILE, text)
+
+
+def _describe_loading(method: Method, prepared_model: PreparedModel, *, name: str, origin: BaseModelRef) -> str:
+    """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
+    if method.saves != "adapter":
+        return _LOADING_MODEL
+    here = "`adapter_config.json` says where the base"
+    if origin.revision:
+        where_base = f"{here} is: `{name}` on the hub, at the commit it had."
+    elif origin.name == hub.EMBEDDED:
+        where_base = f"{here} is: `{name}`, in the folder `assets/models/{name}` of the installed package `finewright`."
+    else:
+        where_base = f"{here}, `{name}`, lay when the adapter was trained. Give its folder instead if it lies elsewhere now."
+    config = prepared_model.network.config
+    loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER
+    if prepared_model.prompt is None and not method.quantization():
+        loading += _LOADING_IN_PIPELINE
+    values = {"where_base": where_base, "num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}
+    for key, value in values.items():
+        loading = loading.replace(f"{{{key}}}", value)
+    return loading

@@ -158,7 +158,13 @@ def _run_stages(
     folder.check_folder()
     with files.atomic_folder(folder.model) as draft:
         model_folder.save_model(
-            draft, prepared_model=stages.prepared_model, method=stages.method, origin=base.origin, source=model
+            draft,
+            prepared_model=stages.prepared_model,
+            method=stages.method,
+            origin=base.origin,
+            source=model,
+            max_length=stages.planned.limit,
+            truncation_side=stages.settings.data.truncation_side,
         )
     predictor = stages.predictor(task)
     measured = stages.test(dataset, splits=splits, task=task)

@@ -12,6 +12,7 @@ from finewright.learn.questions.about_pairs import GROUP_KINDS
 from finewright.learn.questions.about_scores import SCORE_KINDS
 from finewright.learn.questions.builder import adds_parameters, build_question, counts_agree
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
+from finewright.models import adapter_folder
 
 SAME_LOSS = 0.01
 """Relative change below which a loss counts as unchanged."""
@@ -191,7 +192,7 @@ def _head_size(one: FinishedRun) -> Question | None:
 def _width(one: FinishedRun) -> int:
     """Return the hidden size from the saved model's config; 0 if it is not there."""
     try:
-        config = one.folder.read_json(one.folder.model / "config.json")
+        config = one.folder.read_json(adapter_folder.config_folder(one.folder.model) / "config.json")
         return next((width for name in WIDTH_NAMES if isinstance(width := config.get(name), int)), 0)
     except (UserError, OSError, AttributeError):
         return 0

@@ -8,7 +8,7 @@ import torch
 
 from finewright import methods
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import hub, loading
+from finewright.models import adapter_folder, hub, loading
 from finewright.runs import model_folder
 from support import tiny
 
@@ -144,7 +144,7 @@ def saved(gpt2, tmp_path_factory):
 )
 def test_a_saved_model_is_checked_like_any_other(saved, tmp_path, name, change, message):
     shutil.copytree(saved / name, tmp_path / name)
-    path = tmp_path / name / "config.json"
+    path = adapter_folder.config_folder(tmp_path / name) / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         loading.reload_model(tmp_path / name, bfloat16=False)

@@ -50,7 +50,7 @@ def find_base(folder: Path, adapter: Any) -> hub.ModelSource:
         source = hub.resolve_model(str(name), revision=adapter.revision or "")
     except UserError as error:
         what = f"the adapter's base model cannot be loaded: {error.what}"
-        fix = f"bring the base back: {error.fix}, or train again" if error.fix else "bring the base back, or train again"
+        fix = "bring the base back to this place, or train again" if Path(str(name)).is_absolute() else error.fix
         raise UserError(what, where=str(name), fix=fix, code=error.code) from None
     provenance.check_base(folder, source)
     return source

@@ -69,11 +69,11 @@ _LOADING_IN_PIPELINE = """
 With PEFT installed transformers loads the adapter too:
 
 ```python
-from transformers import pipeline
+from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 folder = "path/to/this/folder"
-classify = pipeline(
-    "text-classification", model=folder, config=f"{folder}/base_config", tokenizer=folder, truncation=True
-)
+config = AutoConfig.from_pretrained(f"{folder}/base_config")
+model = AutoModelForSequenceClassification.from_pretrained(folder, config=config)
+classify = pipeline("text-classification", model=model, tokenizer=folder, truncation=True)
 ```
 
 and so does `AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`, without

@@ -84,13 +84,13 @@ _LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was train
 names of the labels are in `base_config/`; `truncation=True` cuts long texts as they were cut here:
 
 ```python
-import json, torch
+import json, pathlib, torch
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
 folder = "path/to/this/folder"
 adapter = PeftConfig.from_pretrained(folder)
 config = AutoConfig.from_pretrained(f"{folder}/base_config")
-how = json.load(open(f"{folder}/quantization.json"))
+how = json.loads(pathlib.Path(folder, "quantization.json").read_text())
 packing = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type=how["kind"],

@@ -116,7 +116,7 @@ def test_auto_peft_loads_a_three_label_adapter_with_the_config_beside_it(tmp_pat
     method.save(prepared_model, adapter)
     prepared_model.trainable_module.eval()
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
-    assert len(json.loads((adapter / "config.json").read_text())["id2label"]) == 3
+    assert len(json.loads((adapter / "base_config" / "config.json").read_text())["id2label"]) == 3
     theirs = AutoPeftModelForSequenceClassification.from_pretrained(adapter, num_labels=3).eval()
     one = tiny.texts([6])
     with torch.no_grad():

@@ -10,6 +10,9 @@ from finewright.models import hub
 from support import hub_server, tiny
 from support.hub_client import ask
 
+EMPTY = (2).to_bytes(8, "little") + b"{}"
+"""A whole safetensors file without tensors."""
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -183,10 +186,10 @@ def test_every_weight_file_must_be_there(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     shards = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    (tmp_path / shards["a"]).write_bytes(b"x")
+    (tmp_path / shards["a"]).write_bytes(EMPTY)
     with pytest.raises(UserError, match=r"1 of 2 weight files are missing, for instance model-2-of-2\.safetensors"):
         hub.resolve_model(str(tmp_path))
-    (tmp_path / shards["b"]).write_bytes(b"x")
+    (tmp_path / shards["b"]).write_bytes(EMPTY)
     assert hub.resolve_model(str(tmp_path)).path == tmp_path
 
 

@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from finewright.models import adapter_folder
+
 ADAPTERS = ("lora", "prompt")
 """Methods whose trained parameters, except the head, are not part of the model."""
 Z95 = 1.959963984540054
@@ -23,7 +25,7 @@ class Raw:
         self.config = json.loads((folder / "config.json").read_text())
         self.memory = json.loads((folder / "plan.json").read_text())["memory"]
         self.lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        self.width = json.loads((folder / "model" / "config.json").read_text())["n_embd"]
+        self.width = json.loads((adapter_folder.config_folder(folder / "model") / "config.json").read_text())["n_embd"]
         rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
         self.pairs = [(row["label"], row["predicted"]) for row in rows]
         self.right = [a == b for a, b in self.pairs]

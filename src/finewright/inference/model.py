@@ -9,6 +9,7 @@ import numpy as np
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference.predictor import Predictor, check_text
+from finewright.models import adapter_folder
 
 
 class Prediction(TypedDict):
@@ -67,13 +68,13 @@ class Model:
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
         network_class: Any = getattr(transformers, self._predictor.task.auto_model)
-        if not (self._folder / "adapter_config.json").exists():
+        if not adapter_folder.is_adapter(self._folder):
             return network_class.from_pretrained(self._folder).eval(), tokenizer
         from peft import PeftConfig, PeftModel
 
-        base = PeftConfig.from_pretrained(str(self._folder)).base_model_name_or_path
-        config = transformers.AutoConfig.from_pretrained(self._folder)
-        network = network_class.from_pretrained(base, config=config)
+        base = adapter_folder.find_base(self._folder, PeftConfig.from_pretrained(str(self._folder)))
+        config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))
+        network = network_class.from_pretrained(base.path, config=config)
         return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from finewright.core import files
 from finewright.learn.course import Figure
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
+from finewright.runs.schema import ClassificationMetrics
 
 SIZE_INCHES = (8.0, 4.5)
 MARGIN_INCHES = 0.12
@@ -78,7 +79,8 @@ def _curves(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
             steps, accuracies, losses = zip(*one.validations, strict=True)
             right.plot(steps, accuracies, style, color=color, marker=mark, linewidth=2, label=one.label)
             left.plot(steps, losses, ":", color=color, marker=mark, markersize=8)
-    majority = next((one.result.metrics.validation.majority_accuracy for one in runs if one.result.metrics.validation), None)
+    validations = [one.result.metrics.validation for one in runs]
+    majority = next((one.majority_accuracy for one in validations if isinstance(one, ClassificationMetrics)), None)
     if majority is not None:
         right.axhline(majority, color=theme.ink, linewidth=1, linestyle=":", label="majority class")
     right.set_ylim(0, 1)

@@ -87,5 +87,7 @@ class PromptTuning(Method):
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a PEFT adapter folder with the head, and the config with the labels."""
+        from finewright.models import adapter_folder
+
         prepared_model.trainable_module.save_pretrained(folder, save_embedding_layers=False)
-        prepared_model.network.config.save_pretrained(folder)
+        adapter_folder.save_config(folder, prepared_model.network.config)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from finewright.core import assets, files
 from finewright.core.errors import ExitCode, UserError
+from finewright.models import weight_files
 
 _FOLDER = assets.CONFIGS
 _HUB_NAMES = {
@@ -44,8 +45,18 @@ def find_bundled_config(name: str) -> Path | None:
 
 EMBEDDED = "mini"
 _EMBEDDED_FOLDER = assets.MODELS / EMBEDDED
+_ADAPTER = "adapter_config.json"
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-_SHAPE = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"]
+_SHAPE = [
+    "config.json",
+    _ADAPTER,
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+]
 _UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
 """Fetch top-level files only, no pickles, no code."""
 _FULL_NAMES = {
@@ -89,6 +100,7 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     if name == EMBEDDED and not folder.is_dir():
         return _embedded()
     if folder.is_dir():
+        folder = _model_of_run(folder)
         check_folder(folder, weights=weights)
         return ModelSource(path=folder, name=str(folder.resolve()), revision="")
     if folder.is_file():
@@ -112,29 +124,33 @@ def check_folder(folder: Path, *, weights: bool = True) -> None:
 
 def _find_fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
     """Return (what is wrong with a model folder, how to fix it), or None."""
+    if (folder / _ADAPTER).is_file():
+        return "this is an adapter, not a whole model", f"{_base_hint(folder)}, or `finewright export` merges a run's into it"
     if not (folder / "config.json").is_file():
         return "the folder has no config.json", "give the folder of a Hugging Face model"
-    if not weights or (folder / "model.safetensors").is_file():
-        return None
-    wanted = _shards(folder / "model.safetensors.index.json")
-    if missing := [name for name in wanted if not (folder / name).is_file()]:
-        what = f"{len(missing)} of {len(wanted)} weight files are missing, for instance {missing[0]}"
-        return what, "copy or download the model again"
-    if any(folder.glob("*.safetensors")):
-        return None
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-    if pickles:
-        what = f"{pickles[0]} is a pickle, which can run code when it is opened; it is not opened"
-        return what, "save the model as safetensors (save_pretrained does) or take one that is"
-    return "the folder has no *.safetensors", "save the model there with save_pretrained"
+    return weight_files.find_fault(folder) if weights else None
 
 
-def _shards(index: Path) -> list[str]:
-    """The weight files that an index names; none if it cannot be read."""
+def _base_hint(folder: Path) -> str:
+    """Say which base an adapter has, as far as its config tells."""
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return []
+        name = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        name = None
+    return f"give its base, {name}" if isinstance(name, str) and name else "give its base"
+
+
+def _model_of_run(folder: Path) -> Path:
+    """Return the model folder of a run, and any other folder as it is. Raise `UserError` if the run has no whole model."""
+    if not (folder / "checks.json").is_file():
+        return folder
+    for inner in (folder / "model", folder / "merged"):
+        if (inner / "config.json").is_file() and not (inner / _ADAPTER).is_file():
+            return inner
+    if (folder / "model" / _ADAPTER).is_file():
+        fix = f"`finewright export {folder}` merges it into its base; then the run can be given"
+        raise UserError("the model of this run is an adapter, not a whole model", where=str(folder), fix=fix)
+    raise UserError("this run has no model yet", where=str(folder), fix=f"`finewright resume {folder}` continues it")
 
 
 def _embedded() -> ModelSource:

@@ -9,7 +9,16 @@ from typing import Any, Literal
 import torch
 
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
-from finewright.models import acceleration, architectures, hub, provenance, quantization, size
+from finewright.models import (
+    acceleration,
+    adapter_folder,
+    architectures,
+    head_rows,
+    hub,
+    quantization,
+    size,
+    tokenizer_config,
+)
 from finewright.models.architectures.base import Architecture
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.models.meta import (
@@ -49,30 +58,28 @@ def load_model(
     with quiet_libraries():
         config = load_config(source, head_spec=head_spec)
         architecture = architectures.architecture_of(config)
+        match = None if random else _match_head(source, config, head=architecture.head, auto_model=head_spec.auto_model)
         torch.manual_seed(seed)
-        missing: list[str] = []
-        if random:
-            network = build_random_network(config, auto_model=head_spec.auto_model)
+        if match is None:
+            network, missing = build_random_network(config, auto_model=head_spec.auto_model), list[str]()
         else:
             quantizing = _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device)
             network, missing = _load_pretrained(source, config, quantizing, auto_model=head_spec.auto_model)
         check_has_head(network, architecture, head_spec)
+        if match is not None:
+            head_rows.apply_match(network, match, seed=seed)
         tokenizer = load_tokenizer(source.path, network)
-    notes = []
-    if config.pad_token_id is None:
-        network.config.pad_token_id = _pad_id(tokenizer)
-        pad = network.config.pad_token_id
-        notes.append(f"padding: the model has no padding id; {pad} is saved for other programs, none is used here")
+    notes = tokenizer_config.align_padding(network, tokenizer, architecture=architecture)
+    notes += tokenizer_config.missing_specials(tokenizer, architecture=architecture)
     network.config.use_cache = False
     network.name_or_path = source.name
     notes += use_packed_attention(network, architecture)
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
-    reuses_head = not random and not _touches(missing, architecture.head) and _has_labels(source, config)
+    reuses_head = match is not None and match.reuses_head
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
-    if reuses_head:
-        notes.append("head: the checkpoint's own head has these labels and is used")
+    notes += [match.note] if match is not None and match.note else []
     origin = BaseModelRef(name=source.name, revision=source.revision, tokenizer=tokenizer)
     total, loaded = count_parameters(network), size.held_bytes(network)
     sizes = {"total_parameters": total, "loaded_bytes": loaded}
@@ -86,10 +93,9 @@ def reload_model(
 
     `auto_model`, `reads`: as in `HeadSpec`. `device`: where the network will run; a four-bit base is quantized there.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError("no saved model here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
+    adapter_folder.check_config(folder)
     with quiet_libraries():
-        if (folder / "adapter_config.json").exists():
+        if adapter_folder.is_adapter(folder):
             prepared_model = _load_adapter(folder, auto_model=auto_model, bfloat16=bfloat16, device=device)
         else:
             network, info = _from_pretrained(folder, load_saved_config(folder), auto_model=auto_model)
@@ -135,6 +141,12 @@ def _quantization_options(architecture: Architecture, four_bit: FourBit | None, 
         return {}
     skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
     return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
+
+
+def _match_head(source: hub.ModelSource, config: Any, *, head: Sequence[str], auto_model: str) -> head_rows.HeadMatch:
+    with torch.device("meta"):
+        network = build_random_network(config, auto_model=auto_model)
+    return head_rows.match_head(source.path, saved=load_saved_config(source.path), config=config, head=head, network=network)
 
 
 def _load_pretrained(
@@ -210,9 +222,8 @@ def _load_adapter(
     except Exception as error:
         raise _damaged(folder, error) from None
     _check_no_patterns(folder, adapter)
-    source = hub.resolve_model(adapter.base_model_name_or_path, revision=adapter.revision or "")
-    provenance.check_base(folder, source)
-    config = load_saved_config(folder)
+    source = adapter_folder.find_base(folder, adapter)
+    config = load_saved_config(adapter_folder.config_folder(folder))
     architecture = architectures.architecture_of(config)
     quantizing = _quantization_options(architecture, quantization.read_quantization(folder), bfloat16=bfloat16, device=device)
     from_base = partial(_from_pretrained, source.path, config, auto_model=auto_model)
@@ -257,17 +268,6 @@ def _out_of_memory(folder: Path) -> UserError:
 def _damaged(folder: Path, error: Exception) -> UserError:
     what = f"the saved model cannot be read: {first_line(error)}"
     return UserError(what, where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
-
-
-def _pad_id(tokenizer: Any) -> int:
-    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return next(token_id for token_id in ids if token_id is not None)
-
-
-def _has_labels(source: hub.ModelSource, config: Any) -> bool:
-    """Whether the checkpoint's head has the outputs of `config`, under the same names in the same order."""
-    names = load_saved_config(source.path).id2label or {}
-    return [names.get(index) for index in range(len(names))] == [config.id2label[index] for index in range(config.num_labels)]
 
 
 def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:

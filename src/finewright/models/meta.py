@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, quantization
+from finewright.models import architectures, hub, quantization, tokenizer_config
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
@@ -179,6 +179,7 @@ def load_saved_config(folder: Path) -> Any:
         raise UserError(f"not a model config, not even JSON: {error}", where=where, fix="another model folder") from None
     except Exception as error:  # a wrong value can raise anything
         raise UserError(f"not a model config: {first_line(error)}", where=where, fix="another model folder") from None
+    architectures.architecture_of(config)  # an unknown one may mean something else by its values
     _check_plausible(config, where=where)
     return config
 
@@ -208,8 +209,7 @@ def load_tokenizer(folder: Path, network: Any) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        reason = first_line(error)
-        raise UserError(f"no tokenizer: {reason}", where=str(folder), fix="save the model's tokenizer into the folder") from None
+        raise _tokenizer_error(folder, error) from None
     if len(tokenizer) - len(set(tokenizer.all_special_ids)) < MIN_TOKENS:
         what = f"no tokenizer: it has {len(tokenizer)} tokens, so every text would look the same"
         raise UserError(what, where=str(folder), fix="save the model's tokenizer into the folder")
@@ -224,6 +224,12 @@ def load_tokenizer(folder: Path, network: Any) -> Any:
     return tokenizer
 
 
+def _tokenizer_error(folder: Path, error: Exception) -> UserError:
+    if fault := tokenizer_config.find_fault(folder):
+        return UserError(f"no tokenizer: {fault}", where=str(folder), fix="mend this entry, or save the model's tokenizer there")
+    return UserError(f"no tokenizer: {first_line(error)}", where=str(folder), fix="save the model's tokenizer into the folder")
+
+
 def load_tokenizer_if_any(folder: Path) -> Any | None:
     """Load the tokenizer of a folder; None if it has none."""
     if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
@@ -234,9 +240,7 @@ def load_tokenizer_if_any(folder: Path) -> Any | None:
         try:
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except Exception as error:
-            raise UserError(
-                f"no tokenizer: {first_line(error)}", where=str(folder), fix="save the model's tokenizer there"
-            ) from None
+            raise _tokenizer_error(folder, error) from None
 
 
 def first_line(error: BaseException) -> str:

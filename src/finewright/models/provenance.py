@@ -5,6 +5,7 @@ from pathlib import Path
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
+from finewright.models import hub
 from finewright.models.hub import ModelSource
 
 FILE = "base.json"
@@ -16,9 +17,20 @@ def base_identity(source: ModelSource) -> dict[str, str]:
 
 
 def write_base(folder: Path, source: ModelSource) -> None:
-    """Write the SHA-256 of every weight file of a base that has no commit."""
+    """Write the SHA-256 of every weight file of a base that has no commit, and the name of one that comes with this package."""
     if not source.revision:
-        (folder / FILE).write_text(json.dumps({"weights": weight_digests(source.path)}, indent=2) + "\n", encoding="utf-8")
+        written = {"name": source.name} if source.name == hub.EMBEDDED else {}
+        written |= {"weights": weight_digests(source.path)}
+        (folder / FILE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def base_name(folder: Path) -> str | None:
+    """Return the name of an adapter's base if it comes with this package, wherever that is installed now."""
+    try:
+        name = json.loads((folder / FILE).read_text(encoding="utf-8")).get("name")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return hub.EMBEDDED if name == hub.EMBEDDED else None
 
 
 def check_base(folder: Path, source: ModelSource) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
+from finewright.models import hub
 from finewright.models.prepared import BaseModelRef, PreparedModel
 from finewright.runs.schema import RunResult
-from finewright.tasks.base import Metric
+from finewright.tasks.base import Metric, Task
 
 CARD_FILE = "README.md"
 _CARD = """{front}
@@ -18,48 +19,82 @@ _CARD = """{front}
 | | |
 |---|---|
 | labels | {labels} |
+| texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
 
 {loading}
 {note}"""
 
-_LOADING_MODEL = """Load it with transformers:
+_LOADING_MODEL = """Load it with transformers; `truncation=True` cuts long texts as they were cut here:
 
 ```python
 from transformers import pipeline
-classify = pipeline("{pipeline_tag}", model="path/to/this/folder")
+folder = "path/to/this/folder"
+classify = pipeline("{pipeline_tag}", model=folder, truncation=True)
+```
+
+or
+
+"""
+
+_LOADING_PLAIN = """```python
+from transformers import {auto_model}, AutoTokenizer
+folder = "path/to/this/folder"
+model = {auto_model}.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
+scores = model(**batch).logits
 ```
 """
 
-_LOADING_PLAIN = """Load it with transformers:
+_LOADING_ADAPTER = """Load it with PEFT. The names of the labels are in `base_config/`; `truncation=True` cuts long texts as they
+were cut here:
 
 ```python
-from transformers import {auto_model}
-model = {auto_model}.from_pretrained("path/to/this/folder")
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, {auto_model}, AutoTokenizer
+folder = "path/to/this/folder"
+adapter = PeftConfig.from_pretrained(folder)
+config = AutoConfig.from_pretrained(f"{folder}/base_config")
+base = {auto_model}.from_pretrained(
+    adapter.base_model_name_or_path, revision=adapter.revision, config=config
+)
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
+scores = model(**batch).logits
 ```
+
+{where_base}
 """
 
-_LOADING_ADAPTER = """Load it with PEFT (the label names are in `config.json` beside the adapter):
+_LOADING_IN_PIPELINE = """
+With PEFT installed transformers loads the adapter too:
 
 ```python
-from peft import PeftModel
-from transformers import AutoConfig, {auto_model}
-config = AutoConfig.from_pretrained("path/to/this/folder")
-base = {auto_model}.from_pretrained("{base}", config=config)
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
+from transformers import AutoConfig, {auto_model}, pipeline
+folder = "path/to/this/folder"
+config = AutoConfig.from_pretrained(f"{folder}/base_config")
+model = {auto_model}.from_pretrained(folder, config=config)
+classify = pipeline("{pipeline_tag}", model=model, tokenizer=folder, truncation=True)
 ```
+
+and so does `{peft_auto_model}.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`, without
+the names of the labels.
 """
 
-_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained (`pip install bitsandbytes accelerate`; label
-names are in `config.json` beside the adapter):
+_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained (`pip install bitsandbytes accelerate`). The
+names of the labels are in `base_config/`; `truncation=True` cuts long texts as they were cut here:
 
 ```python
-import json, torch
-from peft import PeftModel
-from transformers import AutoConfig, {auto_model}, BitsAndBytesConfig
-config = AutoConfig.from_pretrained("path/to/this/folder")
-how = json.load(open("path/to/this/folder/quantization.json"))
+import json, pathlib, torch
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, {auto_model}, AutoTokenizer, BitsAndBytesConfig
+folder = "path/to/this/folder"
+adapter = PeftConfig.from_pretrained(folder)
+config = AutoConfig.from_pretrained(f"{folder}/base_config")
+how = json.loads(pathlib.Path(folder, "quantization.json").read_text())
 packing = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type=how["kind"],
@@ -67,9 +102,21 @@ packing = BitsAndBytesConfig(
     bnb_4bit_compute_dtype=getattr(torch, how["compute_dtype"]),
     llm_int8_skip_modules=how["skip_modules"],
 )
-base = {auto_model}.from_pretrained("{base}", config=config, quantization_config=packing, device_map="auto")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
+base = {auto_model}.from_pretrained(
+    adapter.base_model_name_or_path,
+    revision=adapter.revision,
+    config=config,
+    dtype=torch.float32,
+    quantization_config=packing,
+    device_map="auto",
+)
+model = PeftModel.from_pretrained(base, folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt").to(base.device)
+scores = model(**batch).logits
 ```
+
+{where_base}
 """
 
 _PAD_NOTE = """
@@ -83,36 +130,35 @@ def write_card(folder: Path, *, result: RunResult, method: Method, prepared_mode
     from huggingface_hub import ModelCardData
 
     kind, adapter = tasks.get_task(result.task), method.saves == "adapter"
-    is_hub_id = not Path(origin.name).is_absolute()
+    hub_id = origin.name if origin.revision else None
     front = ModelCardData(
-        base_model=origin.name if is_hub_id else None,
+        base_model=hub_id,
         library_name="peft" if adapter else "transformers",
         pipeline_tag=kind.pipeline_tag,
         tags=["finewright", method.name()],
     )
+    config, tokenizer = prepared_model.network.config, origin.tokenizer
     notes = [method.card_note] if method.card_note else []
-    loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER if adapter else _LOADING_MODEL
-    loading = loading if adapter or kind.pipeline_tag else _LOADING_PLAIN
-    words = {"base": origin.name if is_hub_id else "path/to/the/base", "auto_model": kind.auto_model}
-    for name, word in {**words, "pipeline_tag": kind.pipeline_tag or ""}.items():  # the code has braces of its own
-        loading = loading.replace(f"{{{name}}}", word)
     if prepared_model.architecture.pooling == "last":
-        notes.append(_PAD_NOTE.format(pad=prepared_model.network.config.pad_token_id))
+        notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
+    name = hub_id or Path(origin.name).name
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",
         title=f"{Path(origin.name).name}, {method.name()}",
-        base=origin.name if is_hub_id else Path(origin.name).name,
+        base=name,
         method=method.name(),
         summary=method.summary,
         version=result.versions["finewright"],
         task=kind.name.replace("-", " "),
-        labels=", ".join(kind.for_saved_model(prepared_model.network.config).labels) or "none",
+        labels=", ".join(kind.for_saved_model(config).labels) or "none",
+        max_length=tokenizer.model_max_length,
+        lost="start" if tokenizer.truncation_side == "left" else "end",
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
         metric=kind.metric.name,
         measured=_measured(result, kind.metric),
-        loading=loading,
+        loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )
     files.write_atomic(folder / CARD_FILE, text)
@@ -125,5 +171,33 @@ def _measured(result: RunResult, metric: Metric) -> str:
     values = result.metrics.test.model_dump()
     rows = f"{values['num_rows']} rows"
     if interval := values.get(f"{metric.name}_ci95"):
-        rows = f"95 % interval {metric.format(interval[0])} to {metric.format(interval[1])}, {rows}"
+        rows = f"95% interval {metric.format(interval[0])} to {metric.format(interval[1])}, {rows}"
     return f"{metric.format(values[metric.name])} ({rows})"
+
+
+def _describe_loading(kind: type[Task], method: Method, prepared_model: PreparedModel, *, name: str, origin: BaseModelRef) -> str:
+    """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
+    values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
+    values["pipeline_tag"] = kind.pipeline_tag or ""
+    if method.saves != "adapter":
+        return _fill((_LOADING_MODEL if kind.pipeline_tag else "") + _LOADING_PLAIN, values)
+    here = "`adapter_config.json` says where the base"
+    if origin.revision:
+        where_base = f"{here} is: `{name}` on the hub, at the commit it had."
+    elif origin.name == hub.EMBEDDED:
+        where_base = f"{here} is: `{name}`, in the folder `assets/models/{name}` of the installed package `finewright`."
+    else:
+        where_base = f"{here}, `{name}`, lay when the adapter was trained. Give its folder instead if it lies elsewhere now."
+    config = prepared_model.network.config
+    loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER
+    if prepared_model.prompt is None and not method.quantization() and kind.pipeline_tag:
+        loading += _LOADING_IN_PIPELINE
+    values |= {"where_base": where_base, "num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}
+    return _fill(loading, values)
+
+
+def _fill(text: str, values: dict[str, str]) -> str:
+    """Return the text with every `{name}` replaced; the code in it has braces of its own."""
+    for key, value in values.items():
+        text = text.replace(f"{{{key}}}", value)
+    return text

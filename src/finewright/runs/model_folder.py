@@ -9,23 +9,36 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.core.files import sha256
 from finewright.data.dataset import Dataset
 from finewright.methods.base import Method
-from finewright.models import meta, provenance
+from finewright.models import adapter_folder, meta, tokenizer_config
 from finewright.models.hub import ModelSource
 from finewright.models.prepared import BaseModelRef, PreparedModel
 from finewright.runs.model_card import CARD_FILE
 
 
-def save_model(folder: Path, *, prepared_model: PreparedModel, method: Method, origin: BaseModelRef, source: ModelSource) -> None:
-    """Save weights or adapter, config and tokenizer; for an adapter also its base model."""
+def save_model(  # noqa: PLR0913  what is saved, and how its texts were read
+    folder: Path,
+    *,
+    prepared_model: PreparedModel,
+    method: Method,
+    origin: BaseModelRef,
+    source: ModelSource,
+    max_length: int | None = None,
+    truncation_side: str = "right",
+) -> None:
+    """Save weights or adapter, config and tokenizer; for an adapter also which base it has.
+
+    `max_length`: tokens of a text that are read; None: what the tokenizer says. `truncation_side`: which side of longer texts is
+    cut. Both become the tokenizer's own, so that other programs cut texts alike.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with meta.quiet_libraries():
         method.save(prepared_model, folder)
-    if origin.tokenizer.pad_token is None and origin.tokenizer.eos_token is not None:
-        origin.tokenizer.pad_token = origin.tokenizer.eos_token
-    origin.tokenizer.padding_side = "right"
+    tokenizer_config.prepare_for_saving(
+        origin.tokenizer, network=prepared_model.network, max_length=max_length, truncation_side=truncation_side
+    )
     origin.tokenizer.save_pretrained(folder)
     if method.saves == "adapter":
-        provenance.write_base(folder, source)
+        adapter_folder.finish(folder, source)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -311,7 +311,15 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     folder, base, model = context.folder, trained.prepared.base, trained.prepared.model
     folder.check_folder()
     with context.stage("save"), files.atomic_folder(folder.model) as draft:
-        model_folder.save_model(draft, prepared_model=model, method=selected.method, origin=base.origin, source=selected.source)
+        model_folder.save_model(
+            draft,
+            prepared_model=model,
+            method=selected.method,
+            origin=base.origin,
+            source=selected.source,
+            max_length=selected.planned.limit,
+            truncation_side=context.settings.data.truncation_side,
+        )
     acceleration.freeze_for_inference(model, device=context.machine.device)
     keep_end = context.settings.data.truncation_side == "left"
     predictor = Predictor(model, base.origin.tokenizer, selected.task, selected.planned.limit, keep_end)

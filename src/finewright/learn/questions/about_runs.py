@@ -9,6 +9,7 @@ from finewright.learn.questions.about_pairs import GROUP_KINDS
 from finewright.learn.questions.about_scores import SCORE_KINDS
 from finewright.learn.questions.builder import Draft, build_question, counts_agree, explain, megabytes
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
+from finewright.models import adapter_folder
 
 SAME_LOSS = 0.01
 """Relative change below which a loss counts as unchanged."""
@@ -93,7 +94,7 @@ def _head_size(one: FinishedRun) -> Draft | None:
 def _read_width(one: FinishedRun) -> int:
     """Return the hidden size from the saved model's config; 0 if it is not there."""
     try:
-        config = one.folder.read_json(one.folder.model / "config.json")
+        config = one.folder.read_json(adapter_folder.config_folder(one.folder.model) / "config.json")
         return next((width for name in WIDTH_NAMES if isinstance(width := config.get(name), int)), 0)
     except (UserError, OSError, AttributeError):
         return 0

@@ -136,6 +136,7 @@ def save_adapter(trainable_module: Any, folder: Path, *, options: LoraOptions, s
 
     `start`: initial factors that were subtracted from the base; the saved update is then the difference to them.
     """
+    from finewright.models import adapter_folder
     from finewright.models.adapters.peft import dense_state
 
     state = dense_state(trainable_module)
@@ -147,7 +148,7 @@ def save_adapter(trainable_module: Any, folder: Path, *, options: LoraOptions, s
         trainable_module.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     finally:
         trainable_module.peft_config[_ADAPTER] = config
-    trainable_module.get_base_model().config.save_pretrained(folder)
+    adapter_folder.save_config(folder, trainable_module.get_base_model().config)
 
 
 def _double_rank(config: Any, *, options: LoraOptions) -> Any:

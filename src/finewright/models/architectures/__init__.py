@@ -3,7 +3,6 @@
 The folder is the registry: every file but `base.py` exports `ARCHITECTURES: tuple[Architecture, ...]`.
 """
 
-import difflib
 import importlib
 import pkgutil
 from functools import cache
@@ -43,10 +42,8 @@ def _generic(config: Any) -> Architecture:
     A generic description belongs here: body from `base_model_prefix`, layers from the longest `ModuleList`, projections from
     PEFT's table of target modules, `not_packable` set so that batches are padded.
     """
-    near = difflib.get_close_matches(str(config.model_type), _known(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(
         f"the architecture {config.model_type!r} is not known",
         where="config.json: model_type",
-        fix=f"{hint}known: {', '.join(architecture_names())}",
+        fix=f"take a model of another architecture; known: {', '.join(architecture_names())}",
     )

@@ -8,7 +8,7 @@ from finewright.models.architectures.base import Architecture
 
 def _position_after_padding(config: Any) -> int:
     """RoBERTa counts positions from padding_idx + 1."""
-    if not isinstance(config.pad_token_id, int):
+    if not isinstance(config.pad_token_id, int) or config.pad_token_id < 0:
         raise UserError("positions are counted from pad_token_id, which is missing", where="config.json", fix="add it")
     return config.pad_token_id + 1
 

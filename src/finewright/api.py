@@ -13,6 +13,7 @@ from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, dispatch_to
+from finewright.core.imports import garbage_collection_paused
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache
 from finewright.data.tables import to_table
@@ -123,8 +124,9 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     held_out, shared = None if test is None else to_table(test) or test, cache or DatasetCache()
     if out is None or not RunFolder(out).complete:
         shared.read(source, options=settings.data, test=held_out)  # a fault in the data is told before the libraries are loaded
-    from finewright.runs import pipeline
-    from finewright.runs.run import Run
+    with garbage_collection_paused():
+        from finewright.runs import pipeline
+        from finewright.runs.run import Run
 
     return Run(
         pipeline.train(
@@ -158,8 +160,9 @@ def resume(
     callbacks, stop
         As in `train`.
     """
-    from finewright.runs import pipeline
-    from finewright.runs.run import Run
+    with garbage_collection_paused():
+        from finewright.runs import pipeline
+        from finewright.runs.run import Run
 
     return Run(pipeline.resume(Path(path), changes=changes, on_event=dispatch_to(callbacks), stop=stop))
 
@@ -199,7 +202,8 @@ def plan(
         tried = [methods.build_method(kind.name(), own) for kind in kinds]
     else:
         tried = [method() if isinstance(method, type) else method]
-    from finewright.planning import report
+    with garbage_collection_paused():
+        from finewright.planning import report
 
     return report.plan_methods(
         None if data is None else to_table(data) or data,

@@ -32,7 +32,7 @@ _PLACES = {
     "UserError": "core.errors",
     "compare": "comparison.compare",
     "load": "api",
-    "open_run": "api",
+    "open_run": "runs.run",
     "plan": "api",
     "predict": "api",
     "resume": "api",
@@ -72,7 +72,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from finewright.api import load, open_run, plan, predict, resume, train
+    from finewright.api import load, plan, predict, resume, train
     from finewright.comparison.compare import Comparison, compare
     from finewright.core import events
     from finewright.core.config import DataConfig, RunConfig, TrainingConfig
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from finewright.methods.qlora import QLoRA
     from finewright.methods.scratch import Scratch
     from finewright.planning.report import PlanReport
-    from finewright.runs.run import Run
+    from finewright.runs.run import Run, open_run
     from finewright.runs.schema import RunResult
 
 

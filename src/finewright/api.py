@@ -1,23 +1,30 @@
-"""The verbs for Python: train, resume, plan, load, predict."""
+"""The verbs for Python: train, resume, plan, load, predict.
+
+What runs a model is imported inside the verbs: the arguments and the data are checked before PyTorch and transformers are loaded.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finewright import methods
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, dispatch_to
+from finewright.core.imports import garbage_collection_paused
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache
 from finewright.data.tables import to_table
-from finewright.inference.model import Model
 from finewright.methods.base import Method
-from finewright.planning import method_plan, report
-from finewright.runs import pipeline
-from finewright.runs.run import Run, open_run
+from finewright.planning import candidates
+from finewright.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from finewright.inference.model import Model
+    from finewright.planning.report import PlanReport
+    from finewright.runs.run import Run
 
 
 def train(  # noqa: PLR0913  one keyword for each thing a run can be given
@@ -38,7 +45,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     callbacks: Sequence[Callback] = (),
     cache: DatasetCache | None = None,
     stop: StopRequest | None = None,
-) -> Run:
+) -> "Run":
     """Fine-tune a pre-trained model on labelled text, and verify what was saved.
 
     Parameters
@@ -107,20 +114,28 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     own = {**own, **(method_options or {})}
     if isinstance(method, str):
-        candidates = method_plan.candidate_methods(method, options=own)
+        tried = candidates.candidate_methods(method, options=own)
     elif own:
         fix = "give them to its class, or name the method by a string"
         raise UserError("options of the method are given twice", where="method", fix=fix)
     else:
-        candidates = [method() if isinstance(method, type) else method]
+        tried = [method() if isinstance(method, type) else method]
+    out = Path(output_dir) if output_dir else None
+    held_out, shared = None if test is None else to_table(test) or test, cache or DatasetCache()
+    if out is None or not RunFolder(out).complete:
+        shared.read(source, options=settings.data, test=held_out)  # a fault in the data is told before the libraries are loaded
+    with garbage_collection_paused():
+        from finewright.runs import pipeline
+        from finewright.runs.run import Run
+
     return Run(
         pipeline.train(
             source,
             settings=settings,
-            candidates=candidates,
-            test=None if test is None else to_table(test) or test,
-            out=Path(output_dir) if output_dir else None,
-            shared=cache,
+            candidates=tried,
+            test=held_out,
+            out=out,
+            shared=shared,
             on_event=dispatch_to(callbacks),
             stop=stop,
         )
@@ -133,7 +148,7 @@ def resume(
     changes: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
     stop: StopRequest | None = None,
-) -> Run:
+) -> "Run":
     """Continue the unfinished run at `path`.
 
     Parameters
@@ -145,6 +160,10 @@ def resume(
     callbacks, stop
         As in `train`.
     """
+    with garbage_collection_paused():
+        from finewright.runs import pipeline
+        from finewright.runs.run import Run
+
     return Run(pipeline.resume(Path(path), changes=changes, on_event=dispatch_to(callbacks), stop=stop))
 
 
@@ -158,7 +177,7 @@ def plan(
     options: Mapping[str, Any] | None = None,
     looking: Callable[[str, int, int], None] = lambda method, number, total: None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> report.PlanReport:
+) -> "PlanReport":
     """Say what every method (or one) would cost, and which fits; only the model's config is read.
 
     Parameters
@@ -180,12 +199,15 @@ def plan(
         kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
         if len(kinds) > 1 and own:
             raise UserError("options of a method want one method", where="method", fix="--method NAME, see `finewright methods`")
-        candidates = [methods.build_method(kind.name(), own) for kind in kinds]
+        tried = [methods.build_method(kind.name(), own) for kind in kinds]
     else:
-        candidates = [method() if isinstance(method, type) else method]
+        tried = [method() if isinstance(method, type) else method]
+    with garbage_collection_paused():
+        from finewright.planning import report
+
     return report.plan_methods(
         None if data is None else to_table(data) or data,
-        candidates=candidates,
+        candidates=tried,
         settings=settings,
         num_labels=num_labels,
         looking=looking,
@@ -193,7 +215,7 @@ def plan(
     )
 
 
-def load(run: str | PathLike[str] | Run, *, device: str = "auto") -> Model:
+def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
     """Load the model of a finished run, ready to predict.
 
     Parameters
@@ -203,11 +225,15 @@ def load(run: str | PathLike[str] | Run, *, device: str = "auto") -> Model:
     device
         `auto` takes the accelerator, where there is one; else `cpu`, `cuda`, `mps`.
     """
+    from finewright.runs.run import Run, open_run
+
     return (run if isinstance(run, Run) else open_run(run)).load(device=device)
 
 
 def predict(path: str | PathLike[str], texts: Sequence[str]) -> list[Any]:
     """Return the predictions of the run at `path`."""
+    from finewright.runs.run import open_run
+
     return open_run(path).predict(texts)
 
 

@@ -6,26 +6,26 @@ import pytest
 
 from finewright import methods
 from finewright.core.config import RunConfig, TrainingConfig, build_options
-from finewright.models import quantization
-from finewright.planning import defaults, method_plan
+from finewright.models import optional_packages
+from finewright.planning import candidates, defaults
 from finewright.planning.defaults import Decisions
 
 
 def test_auto_is_every_method_that_can_be_taken_by_preference():
-    names = [method.name() for method in method_plan.candidate_methods("auto", options={})]
+    names = [method.name() for method in candidates.candidate_methods("auto", options={})]
     assert names[0] == "lora"
     assert "scratch" not in names
     assert {"full", "freeze", "prompt"} < set(names)
 
 
 def test_options_of_a_method_narrow_auto_down():
-    (method,) = method_plan.candidate_methods("auto", options={"rank": 4})
+    (method,) = candidates.candidate_methods("auto", options={"rank": 4})
     assert (method.name(), method.rank) == ("lora", 4)
 
 
 def test_auto_leaves_out_what_is_not_installed(monkeypatch):
-    monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    assert "qlora" not in [method.name() for method in method_plan.candidate_methods("auto", options={})]
+    monkeypatch.setattr(optional_packages, "missing_packages", lambda: ["bitsandbytes"])
+    assert "qlora" not in [method.name() for method in candidates.candidate_methods("auto", options={})]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])

@@ -59,16 +59,22 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the labels of texts with a run."""
-    from finewright import api
-    from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json, read_lines
+    from finewright.core.imports import garbage_collection_paused
     from finewright.data import dataset
 
     read = dataset.read_texts(file, options=data_config(flags)) if file else texts or read_lines()
-    predictions = api.predict(run, read)
+    with garbage_collection_paused():
+        from finewright.runs.run import open_run
+
+        opened = open_run(run)
+        assert opened.predictor.labels  # loaded here, where its imports are cheaper
+    predictions = opened.predict(read)
     if as_json:
         print_json({"predictions": predictions})
         return
+    from finewright.cli import progress
+
     rows = [[line["label"], f"{line['probability']:.3f}", line["text"]] for line in predictions]
     OutputConsole().print(progress.rows_table(["label", "probability", "text"], rows))
 

@@ -21,7 +21,7 @@ from finewright.core.events import Notice, StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
 from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache
-from finewright.models import hub, meta, quantization
+from finewright.models import hub, meta, quantization, torch_compat
 from finewright.planning import method_plan
 from finewright.planning.method_plan import MethodPlan
 from finewright.runs import schema, verify
@@ -40,7 +40,7 @@ _SECONDS_FOR_A_STEP = PATIENCE_S - 5
 _SECONDS_FOR_AN_END = PATIENCE_S + 5
 """By then a process that was asked to end has ended."""
 
-_PRELOADED = ("peft", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", "torch._dynamo")
+_PRELOADED = ("peft", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics")
 """Modules that each run would load for itself, which takes seconds."""
 
 
@@ -54,6 +54,7 @@ class Worker:
         """Load libraries, read every folder of `data` and tokenise every text, for all requests that follow."""
         for module in _PRELOADED:
             importlib.import_module(module)
+        torch_compat.load_compiler()
         source = hub.resolve_model(request["model"], weights=False)
         known = self.cache.ids(source.name)
         for folder, options in request["data"]:

@@ -19,6 +19,7 @@ from finewright.models import (
     size,
     tokenizer_config,
 )
+from finewright.models.adapters.plain_lora import install_plain_lora, read_plain_lora
 from finewright.models.architectures.base import Architecture
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.models.meta import (
@@ -212,25 +213,41 @@ def _load_adapter(
     device: str,
     base: Literal["as trained", "published", "dequantised"] = "as trained",
 ) -> PreparedModel:
-    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
-
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError("the adapter has no weights", where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
-    try:
-        adapter: Any = PeftConfig.from_pretrained(str(folder))
-    except Exception as error:
-        raise _damaged(folder, error) from None
+    four_bit = quantization.read_quantization(folder)
+    plain = read_plain_lora(folder) if base == "as trained" and four_bit is None else None
+    adapter = plain or _read_peft_config(folder)
     _check_no_patterns(folder, adapter)
     source = adapter_folder.find_base(folder, adapter)
     config = load_saved_config(adapter_folder.config_folder(folder))
     architecture = architectures.architecture_of(config)
-    quantizing = _quantization_options(architecture, quantization.read_quantization(folder), bfloat16=bfloat16, device=device)
+    quantizing = _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device)
     from_base = partial(_from_pretrained, source.path, config, auto_model=auto_model)
     network = from_base(quantizing if base == "as trained" else {})[0].requires_grad_(False)
     if base == "dequantised":
         quantization.dequantise(from_base(quantizing)[0], into=network)
     network.name_or_path = source.name
+    if plain is not None and install_plain_lora(network, folder, plain):
+        return PreparedModel(network=network, trainable_module=network, architecture=architecture)
+    return _wrap_by_peft(network, folder, architecture=architecture)
+
+
+def _read_peft_config(folder: Path) -> Any:
+    from peft import PeftConfig
+
+    try:
+        return PeftConfig.from_pretrained(str(folder))
+    except Exception as error:
+        raise _damaged(folder, error) from None
+
+
+def _wrap_by_peft(network: Any, folder: Path, *, architecture: Architecture) -> PreparedModel:
+    """Put a saved adapter of any kind around its base."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    adapter = _read_peft_config(folder)
     try:
         # Trainable weights are not rounded to bfloat16; a prompt lies outside the layers, and PEFT refuses it as trainable.
         trainable_module: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)

@@ -1,7 +1,6 @@
 """Frozen matrices in four bits (NF4; Dettmers et al. 2023, arXiv:2305.14314), through bitsandbytes, and on the meta device."""
 
 import copy
-import importlib.util
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +10,9 @@ import torch
 from torch import nn
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.models.optional_packages import INSTALL, missing_packages
 
 FILE = "quantization.json"
-PACKAGES = ("bitsandbytes", "accelerate")
-INSTALL = "pip install 'finewright[qlora]'"
 _BLOCK, _BLOCK_OF_SCALES = 64, 256
 """Weights that share a scale, and scales that share a scale if they are quantized too."""
 
@@ -25,11 +23,6 @@ class FourBit:
 
     kind: Literal["nf4", "fp4"] = "nf4"
     double: bool = True
-
-
-def missing_packages() -> list[str]:
-    """Return the packages that four-bit weights need and that are not installed."""
-    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def loading_options(four_bit: FourBit, *, bfloat16: bool, skip: list[str], device: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Another version of PyTorch may lack or change any of them. Callers check the pro
 gives the same results. Other modules do not use private names themselves.
 """
 
+import contextlib
+import importlib
 import operator
 from collections.abc import Callable
 from functools import cache
@@ -114,6 +116,12 @@ def forget_compiled(module: nn.Module) -> None:
         module._compiled_call_impl = None
 
 
+def load_compiler() -> None:
+    """Import PyTorch's compiler, which takes seconds, before processes are forked that need it; without one, do nothing."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch._dynamo")
+
+
 def fake_tensor_types() -> tuple[Any, Any, Any]:
     """`FakeTensor`, `FakeTensorMode` and `in_kernel_invocation_manager`, for tracing without memory.
 
@@ -134,7 +142,8 @@ def dispatch_mode_type() -> Any:
 def record_memory() -> Callable[[], Any] | None:
     """Start to record allocations alone and return what ends it; None if this PyTorch cannot.
 
-    The fallback is `torch.profiler`: it records every operation, which takes as long as a small network's own work.
+    The fallback is `torch.profiler`: it records every operation, which takes as long as a small network's own work, and first
+    loads PyTorch's compiler, which takes up to a second.
     """
     try:
         from torch._C._profiler import RecordScope

@@ -1,9 +1,8 @@
 """Plan a method before any weight is loaded: its meta model, the tokenized texts, every update and what it costs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -201,19 +200,6 @@ def encode_splits(
             splits[name].lengths_uncut, limit=limit, side=settings.data.truncation_side, places=[row.where for row in rows]
         )
     return splits, findings
-
-
-def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
-    """Return the method called `name`; with `auto` every method that can run here, the preferred one first.
-
-    With options of a method, `auto` is the preferred method alone: others would not know them.
-    """
-    if name != methods.AUTO:
-        return [methods.build_method(name, options)]
-    kinds = [kind for kind in methods.methods_by_preference() if kind.weights != "random"]
-    if options:
-        return [methods.build_method(kinds[0].name(), options)]
-    return [kind() for kind in kinds if not kind.needs or not quantization.missing_packages()]
 
 
 def describe_left_out(*, preferred_to: Method | None) -> list[str]:

@@ -1,12 +1,13 @@
 """Measure the memory that a run needs."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from finewright.core.quiet import native_libraries_quiet
+from finewright.models import torch_compat
 from finewright.models.size import held_bytes
 
 
@@ -47,9 +48,8 @@ def measure_memory(device: str) -> Iterator[MemoryReading]:
 def _memory_events() -> Iterator[list[Any]]:
     """Yield a list that holds the profiler's memory events after exit."""
     events: list[Any] = []
-    try:
-        end = _begin_recording()
-    except (ImportError, AttributeError, TypeError):  # private functions of PyTorch differ between versions
+    end = torch_compat.record_memory()
+    if end is None:
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -61,23 +61,6 @@ def _memory_events() -> Iterator[list[Any]]:
         yield events
     finally:
         events += _select_memory_events(end())
-
-
-def _begin_recording() -> Callable[[], Any]:
-    """Start recording memory events alone; return the function that stops it.
-
-    `torch.profiler` records every operation, which costs as much time as a small network itself, and first loads PyTorch's
-    compiler, which takes up to a second.
-    """
-    from torch._C._profiler import RecordScope
-    from torch.autograd import _disable_profiler, _enable_profiler, _prepare_profiler
-    from torch.autograd.profiler import profile
-
-    config: Any = profile(profile_memory=True)
-    enable: Any = _enable_profiler  # its type stub lacks the third parameter
-    _prepare_profiler(config.config(), config.kineto_activities)
-    enable(config.config(), config.kineto_activities, {RecordScope.STATIC_RUNTIME_OP})  # a scope without any operation here
-    return _disable_profiler
 
 
 def _select_memory_events(recorded: Any) -> list[Any]:

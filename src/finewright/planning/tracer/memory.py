@@ -4,7 +4,6 @@ The tensors are fake (shapes and dtypes, no values), so a model of any size is t
 """
 
 import math
-import operator
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,19 +12,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-
-# Planning's private names of PyTorch are all in this file: these three, and `_flash_attention_*` and `_local_scalar_dense` below.
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from finewright.models import torch_compat
 from finewright.models.attention import tracing
+
+FakeTensor, FakeTensorMode, in_kernel_invocation_manager = torch_compat.fake_tensor_types()
+_DispatchMode: Any = torch_compat.dispatch_mode_type()
+
+
+def _find_operators(names: str) -> frozenset[Any]:
+    """The operators of these names that this PyTorch has; without one of them, tracing is slower and gives the same."""
+    found = (torch_compat.find_operator(f"aten.{name}") for name in names.split())
+    return frozenset(one for one in found if one is not None)
+
 
 _NAMES = """clone.default _to_copy.default zeros_like.default cat.default mm.default bmm.default addmm.default linear.default
 add.Tensor sub.Tensor mul.Tensor div.Tensor sum.dim_IntList gelu.default gelu_backward.default silu.default softmax.int
 _softmax.default _softmax_backward_data.default layer_norm.default native_layer_norm.default
 native_layer_norm_backward.default"""
-MAKE_ANEW = frozenset(operator.attrgetter(name)(torch.ops.aten) for name in _NAMES.split())
+MAKE_ANEW = _find_operators(_NAMES)
 """Operations whose output shares no memory with the inputs, and has a shape that depends on shapes, dtypes and plain values
 alone."""
 
@@ -37,9 +43,11 @@ _VIEWS = ("view", "as_strided", "transpose", "expand", "permute", "slice", "sele
 _CURVED = ("gelu", "silu", "tanh", "exp", "softmax", "log_softmax", "sigmoid", "pow", "native_layer_norm", "native_dropout")
 _PLAIN = """view.default transpose.int t.default expand.default permute.default slice.Tensor select.int unsqueeze.default
 split.Tensor split_with_sizes.default unflatten.int detach.default reshape.default _unsafe_view.default to.dtype mul_.Tensor"""
-_FAST_ON_META = MAKE_ANEW | {operator.attrgetter(name)(torch.ops.aten) for name in _PLAIN.split()}
+_FAST_ON_META = MAKE_ANEW | _find_operators(_PLAIN)
 """Operations for which PyTorch's kernels for the meta device give the right shape without FakeTensorMode's checks."""
-_ATTENTION, _ATTENTION_BACK = torch.ops.aten._flash_attention_forward, torch.ops.aten._flash_attention_backward
+_ATTENTION = torch_compat.flash_attention_operators()
+"""One kernel for many texts, forward and backward; empty if this PyTorch has none: then no plan uses it."""
+_READ_NUMBER = torch_compat.find_operator("aten._local_scalar_dense.default")
 
 
 def _attention_flops(query: Any, key: Any, value: Any, ends: Any, *more: Any, products: int = 2, **_: Any) -> int:
@@ -52,16 +60,17 @@ def _attention_flops(query: Any, key: Any, value: Any, ends: Any, *more: Any, pr
     return round(2 * products * num_queries * num_keys * num_heads * width)
 
 
+def _attention_back_flops(given: Any, query: Any, key: Any, value: Any, seen: Any, sums: Any, *more: Any, **_: Any) -> int:
+    return _attention_flops(query, key, value, *more, products=5)
+
+
 # without gradients a linear layer stays one operation, whose FLOPs PyTorch does not know
 _FLOPS = {
     **flop_registry,
     torch.ops.aten.linear: lambda states, weight, *_, **__: 2 * states.numel() * weight.shape[0],
-    _ATTENTION: _attention_flops,
-    _ATTENTION_BACK: lambda given, query, key, value, seen, sums, *more, **_: _attention_flops(
-        query, key, value, *more, products=5
-    ),
+    **dict(zip(_ATTENTION, (_attention_flops, _attention_back_flops), strict=False)),
 }
-_BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, _ATTENTION, _ATTENTION_BACK)
+_BATCHED = (torch.ops.aten.bmm, torch.ops.aten.baddbmm, *_ATTENTION)
 _CPU = torch.device("cpu")
 
 
@@ -110,10 +119,10 @@ class Segment:
     times: int
 
 
-class MemoryTracer(TorchDispatchMode):
+class MemoryTracer(_DispatchMode):
     """Counts live storages and operations. `fakes`: the mode that makes tensors without memory."""
 
-    def __init__(self, fakes: FakeTensorMode | None = None) -> None:
+    def __init__(self, fakes: Any = None) -> None:
         super().__init__()
         self._fakes, self._outputs = fakes or FakeTensorMode(), MetaOpCache()
         self.alive: set[int] = set()
@@ -134,7 +143,7 @@ class MemoryTracer(TorchDispatchMode):
         if func is torch.ops.prim.device.default:  # every second call, and no work
             return args[0].fake_device
         kwargs = kwargs or {}
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is _READ_NUMBER:
             return True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 1
         inputs = [*_tensors(args), *_tensors(kwargs.values())]
         made = self._run(func, args, kwargs, inputs)
@@ -295,14 +304,12 @@ def give_shapes(module: torch.nn.Module, tracer: MemoryTracer) -> dict[int, torc
     """
     made: dict[int, Any] = {}
     for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None and id(parameter) not in made:
+        for name, parameter in list(part.named_parameters(recurse=False, remove_duplicate=False)):
+            if id(parameter) not in made:
                 made[id(parameter)] = torch.nn.Parameter(tracer.fake(parameter), requires_grad=parameter.requires_grad)
-            if parameter is not None:
-                part._parameters[name] = made[id(parameter)]
-        for name, buffer in part._buffers.items():
-            if buffer is not None:
-                part._buffers[name] = tracer.fake(buffer)
+            setattr(part, name, made[id(parameter)])
+        for name, buffer in list(part.named_buffers(recurse=False, remove_duplicate=False)):
+            setattr(part, name, tracer.fake(buffer))
     return made
 
 

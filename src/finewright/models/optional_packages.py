@@ -1,0 +1,11 @@
+"""Packages that only four-bit weights need. Finding out whether they are installed loads none of them."""
+
+import importlib.util
+
+PACKAGES = ("bitsandbytes", "accelerate")
+INSTALL = "pip install 'finewright[qlora]'"
+
+
+def missing_packages() -> list[str]:
+    """Return the packages that four-bit weights need and that are not installed."""
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]

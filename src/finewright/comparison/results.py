@@ -238,7 +238,7 @@ def _read_predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[s
     if [classes.get(line.label) for line in lines] != targets.tolist():
         what = "this run was measured on other test rows than the comparison's"
         raise UserError(what, where=str(run.path), fix="remove it and compare again", code=ExitCode.MISMATCH)
-    rows = [(classes[line.predicted], line.row_score, line.probability) for line in lines]
+    rows = [(classes[str(line.predicted)], line.row_score, line.probability) for line in lines]
     chosen, scores, confidence = map(np.array, zip(*rows, strict=True))
     return chosen, scores, confidence
 

@@ -166,7 +166,8 @@ class PredictionLine(RunLine):
 
     text: str
     label: str
-    predicted: str
+    predicted: str | None = None
+    """The predicted label; None where predictions are not labels."""
     probability: float | None = None
     where: str = ""
     score: float | None = None

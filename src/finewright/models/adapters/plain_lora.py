@@ -25,7 +25,7 @@ class PlainLora(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     peft_type: Literal["LORA"]
-    task_type: Literal["SEQ_CLS", "TOKEN_CLS"]
+    task_type: str
     base_model_name_or_path: str
     revision: str | None = None
     r: int

@@ -82,6 +82,26 @@ def test_the_command_gets_the_values_that_were_given_by_option_name():
     assert received == [("x", {"seed": 0, "training.learning_rate": 1e-4, "force": True}, 3), ("y", {}, 2)]
 
 
+def test_a_column_flag_given_twice_keeps_both_columns():
+    received = []
+
+    def command(options: Annotated[dict[str, Any], OptionFlags(only=READ_FLAGS)]) -> None:
+        received.append(options)
+
+    app = typer.Typer()
+    app.command()(expand_option_flags(command))
+    run = get_command(app)
+    run(["--text-column", "subject", "--text-column", "body", "--no-header"], standalone_mode=False)
+    run(["--text-column", "subject"], standalone_mode=False)
+    run([], standalone_mode=False)
+    assert received == [
+        {"data.text_column": ["subject", "body"], "data.no_header": True},
+        {"data.text_column": "subject"},
+        {},
+    ]
+    assert config.build_options(RunConfig, {"data": {"text_column": ["subject", "body"]}}).data.text_column == ("subject", "body")
+
+
 def test_a_command_without_generated_flags_stays_as_it_is():
     def command(name: str) -> None:
         pass

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.readers.base import FileTable, Record, bad_file
+from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file
 
-TEXT_NAMES = ("text", "sentence", "content", "review", "message", "question", "body", "document", "utterance", "query")
-LABEL_NAMES = ("label", "labels", "category", "class", "target", "intent", "label_text", "topic", "sentiment", "team")
 PAIRS = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),

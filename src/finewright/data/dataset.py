@@ -15,10 +15,10 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.core.files import unchanged_while_reading
 from finewright.data import folders, labels, readers
-from finewright.data.columns import TEXT_NAMES, Columns, choose_columns, wanted_columns
+from finewright.data.columns import Columns, choose_columns, wanted_columns
 from finewright.data.readers import base
-from finewright.data.readers.base import SPLIT_NAMES, FileFormat, FileTable, ReadOptions, Record
-from finewright.data.readers.hub import read_hub_records
+from finewright.data.readers.base import SPLIT_NAMES, TEXT_NAMES, FileFormat, FileTable, ReadOptions, Record
+from finewright.data.readers.hub import check_reachable, read_hub_records
 from finewright.data.splits import Example, hold_out
 from finewright.data.tables import Table
 
@@ -264,6 +264,7 @@ def _read_hub(identity: str, *, options: DataConfig) -> tuple[dict[str, list[Exa
     except ImportError:
         what = f"{identity!r} is no file here; as a hub data set it wants `datasets`"
         raise UserError(what, fix=f"pip install 'finewright[hub]', {local}") from None
+    check_reachable(identity, cache=Path(datasets.config.HF_DATASETS_CACHE), fix=f"check the network, {local}")
     try:
         loaded: Any = datasets.load_dataset(identity)
         found = {split: next((name for name in names if name in loaded), None) for split, names in SPLIT_NAMES.items()}

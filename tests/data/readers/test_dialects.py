@@ -52,7 +52,8 @@ def test_quotes_escaped_by_a_backslash(tmp_path):
 def test_an_empty_field_at_the_end_of_every_row_is_left_out(tmp_path):
     rows, notes = rows_of(tmp_path, "a.csv", "text,label\none,a,\ntwo,b,\n")
     assert rows == [("one", "a"), ("two", "b")]
-    assert "every row ends with an empty field that the header lacks" in notes
+    assert rows_of(tmp_path, "d.csv", "text,label\none,a,,\ntwo,b,,\n")[0] == rows
+    assert "every row ends with empty fields that the header lacks" in notes
     with pytest.raises(UserError, match=r"b\.csv:2: 3 fields, the header has 2\n  →"):
         rows_of(tmp_path, "b.csv", "text,label\none,a,\ntwo,b\n")
     with pytest.raises(UserError, match=r"c\.csv:3: 3 fields, the header has 2"):
@@ -102,6 +103,7 @@ def test_comments_and_a_title_above_the_header(tmp_path):
     assert (len(rows), rows[0]) == (10, ("one", "a"))
     assert "2 lines above the header were left out" in notes
     assert rows_of(tmp_path, "b.csv", "Tickets of 2024\n\n" + table)[0] == rows
+    assert rows_of(tmp_path, "d.csv", "Tickets, by team\nMay,2024\n" + table)[0] == rows
     assert rows_of(tmp_path, "c.csv", "#id,text,label\n1,one,a\n2,two,b\n")[0] == [("one", "a"), ("two", "b")]
 
 

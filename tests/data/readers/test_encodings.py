@@ -11,6 +11,8 @@ from finewright.data.readers import encodings
 
 FRENCH = "text,label\n" + "".join(f"Où est « ma » commande n° {n} ? L’été, déjà…,{'ab'[n % 2]}\n" for n in range(9))
 RUSSIAN = "text,label\n" + "".join(f"где моя посылка {n},{'ab'[n % 2]}\n" for n in range(9))
+TURKISH = "text,label\nşirket ığdır çok güzel,a\n"
+CZECH = "text,label\npříliš žluťoučký kůň,a\n"
 POLISH = "text,label\n" + "".join(f"Gdzie są moje książki i żółte koła {n},{'ab'[n % 2]}\n" for n in range(9))
 
 
@@ -54,7 +56,13 @@ def test_utf_32_with_its_mark(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "encoding"),
-    [(RUSSIAN, "windows-1251"), (POLISH, "windows-1250"), ("text,label\n私の荷物はどこですか,a\n", "shift_jis")],
+    [
+        (RUSSIAN, "windows-1251"),
+        (POLISH, "windows-1250"),
+        (TURKISH, "windows-1254"),
+        (CZECH, "windows-1250"),
+        ("text,label\n私の荷物はどこですか,a\n", "shift_jis"),
+    ],
 )
 def test_other_encodings_are_asked_for_instead_of_guessed(tmp_path, content, encoding):
     raw = content.encode(encoding)
@@ -86,3 +94,18 @@ def test_a_wrong_or_unknown_encoding_is_named(tmp_path):
 def test_german_of_all_kinds_of_letters_is_windows_1252():
     lines = ["Größe, Übergröße, ÄÖÜ, „Anführung“ – naïve Façade, 5 µm, m³, 20 °C; l·l; soufflé à la crème brûlée"] * 10
     assert encodings.why_not_windows(line.encode("cp1252") for line in [*lines, *["schöne Grüße an Frau Müller"] * 200]) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ÞAÐ er gott að búa á Íslandi",
+        "Smørrebrød på bordet, æble",
+        "NÃO É ISSO",
+        "ÉCOLE FRANÇAISE À L’ÉTÉ",
+        "It’s fine – “naïve”",
+        "¿Qué año?",
+    ],
+)
+def test_languages_of_windows_1252(tmp_path, text):
+    assert texts_of(tmp_path, f'text,label\n"{text}",a\n'.encode("cp1252"))[0] == [text]

@@ -39,8 +39,6 @@ def read(tmp_path, name, content):
     ids=["lines", "commas", "array", "pretty", "data", "version", "table", "rows", "columns", "pandas", "split"],
 )
 def test_every_shape_gives_the_same_rows_by_every_name(tmp_path, suffix, content):
-    if suffix in ("jsonl", "ndjson") and content.startswith("{\n"):
-        pytest.skip("its lines are read one by one")
     assert read(tmp_path, f"a.{suffix}", content)[0] == PAIRS
 
 
@@ -57,7 +55,7 @@ def test_lines_keep_their_places_in_a_json_file(tmp_path):
         read_rows(tmp_path / "a.json", options=DataConfig())
 
 
-@pytest.mark.parametrize("rows", [ROWS, COLUMNS], ids=["rows", "columns"])
+@pytest.mark.parametrize("rows", [ROWS, COLUMNS, {"data": ROWS}], ids=["rows", "columns", "data"])
 def test_splits_in_one_file(tmp_path, rows):
     (tmp_path / "a.json").write_text(json.dumps({"train": rows, "dev": ROWS[:4], "test": ROWS[:6]}))
     dataset = read_dataset(tmp_path / "a.json", options=DataConfig())

@@ -10,6 +10,9 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.readers.source import InputFile, bad_file, plain_suffix
 
 __all__ = [
+    "LABEL_NAMES",
+    "SPLIT_NAMES",
+    "TEXT_NAMES",
     "FileFormat",
     "FileTable",
     "InputFile",
@@ -26,6 +29,11 @@ __all__ = [
 MOST_ERRORS = 20
 SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test", "testing")}
 """Our splits, and the names that people give them."""
+
+
+TEXT_NAMES = ("text", "sentence", "content", "review", "message", "question", "body", "document", "utterance", "query")
+LABEL_NAMES = ("label", "labels", "category", "class", "target", "intent", "label_text", "topic", "sentiment", "team")
+"""Usual names of the columns, the first before all others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class _Fault:
 
 @dataclass
 class _Parsed:
-    """`padded`: rows with one empty field too many. `blank`: blank lines since the last row.
+    """`padded`: rows with empty fields at the end that are too many. `blank`: blank lines since the last row.
 
     `has_long_row`: a row of several lines; `has_backslash`: one with a backslash before a quote.
     """
@@ -68,7 +68,7 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
     dialect = parsed.dialect
     notes = [*decoding.notes, *(f"{file.name}: {one}" for one in dialect.notes(file.suffix))]
     if parsed.padded:
-        notes.append(f"{file.name}: every row ends with an empty field that the header lacks; it was left out")
+        notes.append(f"{file.name}: every row ends with empty fields that the header lacks; they were left out")
     found = replace(
         decoding.file_format(file.suffix if file.suffix in SUFFIXES else ".csv"),
         delimiter=dialect.delimiter,
@@ -104,7 +104,7 @@ def _parse(lines: Iterator[str], file: InputFile, dialect: Dialect, options: Rea
                 _take_row(parsed, row, _Fault(first, last, fault, len(row)), file.name)
         if only_good and parsed.faults:
             break
-    if len(parsed.padded) != len(parsed.records):
+    if len(parsed.padded) != len(parsed.records) or len({one.num_fields for one in parsed.padded}) > 1:
         parsed.faults = sorted([*parsed.faults, *parsed.padded], key=lambda one: one.first)
         parsed.padded = []
     return parsed
@@ -115,7 +115,7 @@ def _take_row(parsed: _Parsed, row: list[str], place: _Fault, name: str) -> None
     width = len(parsed.columns)
     if row and len(row) != width:
         place.what = f"{len(row)} fields, the {'header' if parsed.header else 'first row'} has {width}"
-        if len(row) == width + 1 and not row[-1]:
+        if len(row) > width and not any(row[width:]):
             parsed.padded.append(replace(place))
             row, place.what = row[:width], ""
     elif row and place.last > place.first:

@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES
+
 DELIMITERS = ",;\t|"
-HEADER_NAMES = ("text", "label", "message", "category", "sentence", "review", "content", "class", "sentiment", "id")
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 60, 100_000
+_MOST_ABOVE = 10
+_LEAST_ALIKE = 0.9
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line with which Excel is told the delimiter."""
 _BACKSLASHES = re.compile(r'(\\+)"')
@@ -119,25 +122,30 @@ def _delimiter(sample: list[str], *, suffix: str) -> str:
     present = [one for one in DELIMITERS if one in bare]
     if len(present) < 2:
         return present[0] if present else "\t" if suffix == ".tsv" else ","
-    return max(present, key=lambda one: (share_alike(count_fields(sample, one)) > 0.9, bare.count(one)))
+    return max(present, key=lambda one: (share_alike(count_fields(sample, one)) > _LEAST_ALIKE, bare.count(one)))
 
 
 def _count_above(sample: list[str]) -> int:
     """Return the number of lines above the header: comments, or a title."""
     full = [(number, line) for number, line in enumerate(sample) if line.strip()]
+    names = [_names(line) for _, line in full[:_MOST_ABOVE]]
+    if names and not names[0] & {*TEXT_NAMES, *LABEL_NAMES}:
+        both = [place for place, one in enumerate(names) if one & {*TEXT_NAMES} and one & {*LABEL_NAMES}]
+        if both:
+            return full[both[0]][0]
     comments = len(list(itertools.takewhile(lambda one: one[1].startswith("#"), full)))
-    if not comments and len(full) > 2 and not any(one in full[0][1] for one in DELIMITERS):
-        comments = 1  # a title
     if not comments or len(full) < comments + 2:
         return 0
     number, header = full[comments]
     delimiter = _delimiter([header], suffix="")
     counts = count_fields([line for _, line in full[comments:]], delimiter)
     above = count_fields([line for _, line in full[:comments]], delimiter)
-    names = {name.strip().strip('"').casefold() for name in header.split(delimiter)}
-    if counts[:1] <= [1] or share_alike(counts) < 0.9 or counts[0] in above:
-        return 0
-    return number if full[0][1].startswith("#") or names & set(HEADER_NAMES) else 0
+    return 0 if counts[:1] <= [1] or share_alike(counts) < _LEAST_ALIKE or counts[0] in above else number
+
+
+def _names(line: str) -> set[str]:
+    """Return the fields of a line, as names of columns are compared."""
+    return {name.strip().strip('"').casefold() for name in line.split(_delimiter([line], suffix=""))}
 
 
 def _is_spaced(sample: list[str], delimiter: str) -> bool:

@@ -27,6 +27,11 @@ _UNUSUAL = re.compile(
     + rb"|[A-Za-z][\xa1-\xa7\xa9\xab\xac\xae\xaf\xb1\xb3\xb6\xb8\xb9\xbb-\xbf][a-z]"  # a sign inside a word
 )
 _MOST_UNUSUAL = 0.02
+_ALONE = (
+    (re.compile(rb"[\xde\xfe\xd0\xf0]"), re.compile(rb"[\xe1\xed\xf3\xfa\xe6]")),  # eth and thorn: Icelandic has these too
+    (re.compile(rb"[a-z]\xf8|\xf8[a-z]"), re.compile(rb"[\xe5\xe6\xc5\xc6]")),  # o with a stroke: Danish has these too
+)
+"""Letters that another encoding has in their place, and letters of the language that has them here."""
 
 
 def find_mark(head: bytes) -> bytes:
@@ -49,6 +54,7 @@ def why_not_windows(lines: Iterable[bytes]) -> str:
     of a language that is written in Windows-1252: single letters with accents among plain ones, quotes, dashes.
     """
     runs = unusual = 0
+    seen: list[list[bool]] = [[False, False] for _ in _ALONE]
     for line in lines:
         if line.isascii():
             continue
@@ -58,4 +64,7 @@ def why_not_windows(lines: Iterable[bytes]) -> str:
             return "other characters in it are UTF-8"
         runs += len(_HIGH.findall(line))
         unusual += len(_UNUSUAL.findall(line))
+        for found, patterns in zip(seen, _ALONE, strict=True):
+            found[:] = [old or bool(pattern.search(line)) for old, pattern in zip(found, patterns, strict=True)]
+    unusual += runs * any(letter and not company for letter, company in seen)
     return "its words do not look like Windows-1252" if unusual > _MOST_UNUSUAL * runs else ""

@@ -57,6 +57,8 @@ def _is_lines(full: list[str], *, suffix: str) -> bool:
         return suffix in _LINES
     first, alone = full[0].strip(), len(full) == 1
     value, fault, _ = _parse(first)
+    if not alone and first == "{" and full[1].lstrip().startswith('"'):
+        return False  # an object over several lines
     if suffix in _LINES:
         return not (alone and _holds_rows(value)) and (not first.startswith("[") or (not alone and not fault))
     return not alone and first.startswith("{") and (not fault or first.rstrip(",").endswith("}")) and full[1].lstrip()[:1] == "{"
@@ -154,8 +156,8 @@ def _splits(value: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name, names in SPLIT_NAMES.items():
         inside = next((one for key, one in value.items() if key.casefold() in names and isinstance(one, list | dict)), None)
-        rows = _from_columns(inside) if isinstance(inside, dict) else inside
-        if rows and all(isinstance(row, dict) for row in rows):
+        rows = _unwrap(inside) if isinstance(inside, dict) else inside
+        if rows and isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
             found[name] = rows
     return found if "train" in found else {}
 

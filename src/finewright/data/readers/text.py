@@ -209,7 +209,7 @@ def _not_decodable(error: UnicodeDecodeError, file: InputFile, *, line: int, why
     if not why:
         return bad_file(f"{byte} {error.encoding}", where, "--encoding NAME names another encoding")
     what = f"{byte} UTF-8; Windows-1252 is not sure either: {why}"
-    return bad_file(what, where, "correct this line, or name the encoding of the whole file: --encoding windows-1251")
+    return bad_file(what, where, "correct this line, or name the file's encoding: --encoding windows-1251, shift_jis, …")
 
 
 def _cut_off(where: str, *, column: int) -> UserError:

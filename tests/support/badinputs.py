@@ -1,11 +1,19 @@
 """Hundreds of malformed inputs: what is wrong, the file, and the line that the message must name (0: none in particular)."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import random
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 
 ROWS = [(f"where is parcel number {index}", ("shipping", "billing")[index % 2]) for index in range(12)]
 PLACES = (0, 6, 11)
@@ -166,6 +174,31 @@ def mutations(number: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
         "a.jsonl": "\n".join(objects).encode(),
         "a.json": f"[{', '.join(objects)}]".encode(),
     }
+    yield from _mutate(good, number, dice)
+
+
+def packed_mutations(number: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
+    """The same of packed and binary files."""
+    whole = table(_fields(b","))
+    rows = pyarrow.table({"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]})
+    parquet, arrow, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    pyarrow.parquet.write_table(rows, parquet)
+    with pyarrow.ipc.new_stream(arrow, rows.schema) as writer:
+        writer.write_table(rows)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("x.csv", whole)
+    good = {
+        "a.parquet": parquet.getvalue(),
+        "a.arrow": arrow.getvalue(),
+        "a.zip": archive.getvalue(),
+        "a.csv.gz": gzip.compress(whole, mtime=0),
+        "a.csv.bz2": bz2.compress(whole),
+        "a.csv.xz": lzma.compress(whole),
+    }
+    yield from _mutate(good, number, random.Random(seed))
+
+
+def _mutate(good: dict[str, bytes], number: int, dice: random.Random) -> Iterator[tuple[str, bytes]]:
     telling = b'",\n\r\t\\{}[]:\0\xff\xc3\xed\x1a;'
     for _ in range(number):
         name = dice.choice(list(good))

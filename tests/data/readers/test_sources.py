@@ -65,6 +65,7 @@ def test_a_packed_table_is_read(tmp_path, name, content):
     [
         ("a.zip", zipped({"a.csv": TABLE, "b.csv": TABLE}), r"several tables in this archive: a\.csv, b\.csv\n.*unpack it"),
         ("a.zip", zipped({"notes.md": "x"}), r"no table in this archive; it has notes\.md"),
+        ("a.zip", zipped({"../.": "x"}), "no table in this archive; it has nothing"),
         ("a.csv.zip", zipped({"a.csv": TABLE})[:-30], "cannot be read"),
         ("a.csv.xz", lzma.compress(TABLE.encode() * 50)[:-20], "cannot be read"),
         ("a.csv.bz2", bz2.compress(TABLE.encode() * 50)[:-9], "cannot be read"),

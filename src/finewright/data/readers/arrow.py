@@ -18,6 +18,7 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
         is_file = whole.read(len(_FILE)) == _FILE
         whole.seek(0)
         table = (pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream)(whole).read_all()
+        table.validate(full=True)  # a damaged file would be read outside its memory
         return to_table(table, file, suffix=".arrow")
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise bad_file(f"not readable as Arrow: {str(error).splitlines()[0]}", file.path, "check the file") from None

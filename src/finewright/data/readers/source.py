@@ -185,5 +185,5 @@ def _only_table(path: Path, is_table: Callable[[str], bool]) -> str:
 
 def _is_litter(name: str) -> bool:
     """Return whether a macOS archiver put this beside the files."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or parts[-1].startswith(".")
+    path = PurePosixPath(name)
+    return not path.name or path.name.startswith(".") or "__MACOSX" in path.parts

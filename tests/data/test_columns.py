@@ -62,6 +62,11 @@ def test_a_guess_needs_one_clear_column(tmp_path):
     assert "did you mean 'comment_text'" not in said, "that one is clear"
 
 
+def test_a_header_with_one_usual_name_is_a_header(tmp_path):
+    (tmp_path / "a.csv").write_text("text,2023\n" + "".join(f"{text},{n}\n" for n, text in enumerate(TEXTS)))
+    assert "a.csv: no label column; the columns are text, 2023" in refused(tmp_path / "a.csv")
+
+
 def test_numbers_and_names_are_no_texts(tmp_path):
     said = refused(table(tmp_path, a=list(range(30)), b=LABELS))
     assert "no text column; the columns are a, b\n  → --text-column NAME" in said

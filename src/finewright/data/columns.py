@@ -132,6 +132,8 @@ def _check_header(table: FileTable, file: str) -> None:
         return
     if [int(name) for name in header if name.isdigit()] == list(range(len(header))):
         return  # the names that pandas gives
+    if {name.casefold() for name in header} & {*TEXT_NAMES, *LABEL_NAMES}:
+        return
     sample = [record.values for record in table.records[:_SAMPLE_ROWS]]
     as_value = any(
         any(row[column] == name.strip() for row in sample)

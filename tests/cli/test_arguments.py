@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 from finewright.cli import compare, main, plan, runs, train
-from finewright.cli.arguments import DATA_FLAGS, OptionFlags, expand_option_flags
+from finewright.cli.arguments import DATA_FLAGS, READ_FLAGS, OptionFlags, expand_option_flags
 from finewright.core import config
 from finewright.core.config import RunConfig, TrainingConfig, describe_options, option
 from support.commands import call
@@ -21,6 +21,9 @@ FLAGS = [
     "--force",
     "--text-column",
     "--label-column",
+    "--format",
+    "--encoding",
+    "--no-header",
     "--max-length",
     "--epochs",
     "--lr",
@@ -31,6 +34,7 @@ FLAGS = [
     "--precision",
     "--optimizer",
 ]
+READING = {"--format", "--encoding", "--no-header"}
 
 
 def flags_of(command):
@@ -45,8 +49,8 @@ def test_every_marked_option_is_a_flag_of_the_commands_that_train():
     assert flags_of(plan.plan) >= set(FLAGS)
     assert flags_of(compare.compare) >= set(FLAGS) - {"--seed"}
     assert "--seed" not in flags_of(compare.compare), "it has --seeds"
-    assert flags_of(runs.evaluate) & set(FLAGS) == {"--text-column", "--label-column"}
-    assert flags_of(runs.predict) & set(FLAGS) == {"--text-column"}
+    assert flags_of(runs.evaluate) & set(FLAGS) == {"--text-column", "--label-column", *READING}
+    assert flags_of(runs.predict) & set(FLAGS) == {"--text-column", *READING}
 
 
 def test_a_new_field_with_a_flag_is_a_flag_of_every_command(monkeypatch):
@@ -79,12 +83,33 @@ def test_the_command_gets_the_values_that_were_given_by_option_name():
     assert received == [("x", {"seed": 0, "training.learning_rate": 1e-4, "force": True}, 3), ("y", {}, 2)]
 
 
+def test_a_column_flag_given_twice_keeps_both_columns():
+    received = []
+
+    def command(options: Annotated[dict[str, Any], OptionFlags(only=READ_FLAGS)]) -> None:
+        received.append(options)
+
+    app = typer.Typer()
+    app.command()(expand_option_flags(command))
+    run = get_command(app)
+    run(["--text-column", "subject", "--text-column", "body", "--no-header"], standalone_mode=False)
+    run(["--text-column", "subject"], standalone_mode=False)
+    run([], standalone_mode=False)
+    assert received == [
+        {"data.text_column": ["subject", "body"], "data.no_header": True},
+        {"data.text_column": "subject"},
+        {},
+    ]
+    assert config.build_options(RunConfig, {"data": {"text_column": ["subject", "body"]}}).data.text_column == ("subject", "body")
+
+
 def test_a_command_without_generated_flags_stays_as_it_is():
     def command(name: str) -> None:
         pass
 
     assert expand_option_flags(command) is command
-    assert DATA_FLAGS.only == ("data.text_column", "data.label_column")
+    assert DATA_FLAGS.only == (*READ_FLAGS, "data.label_column")
+    assert READ_FLAGS == ("data.text_column", "data.format", "data.encoding", "data.no_header")
 
 
 def test_help_shows_text_default_and_range_of_the_option():

@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,14 @@ def test_the_command_repeats_the_comparison():
     assert "--jobs" not in spec.command(budget="8GB", out="runs/c")
     settings = [word for word, before in zip(words[1:], words, strict=False) if before == "--set"]
     assert settings == ["training.max_steps=5", "data.text_column=a b", "lora.rank=4", "seed=3"]
+
+
+def test_how_the_file_of_the_user_is_read_does_not_apply_to_ours():
+    given = {"text_column": ("a", "b"), "label_column": "3", "format": "csv", "encoding": "utf-16", "no_header": True}
+    spec = replace(SPEC, options={"data": {**given, "merge_similar_labels": True, "max_length": 9}})
+    options = comparison_spec.run_data_options(spec, dataset(a=3, b=3))
+    assert (options["max_length"], options["text_separator"]) == (9, "\n")
+    assert not any(options[name] for name in (*given, "merge_similar_labels"))
 
 
 def test_runs_hold_nothing_out():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -94,7 +95,7 @@ def test_columns_can_be_named_and_are_looked_for(tmp_path):
     assert dataset.labels == ("a", "b")
     with pytest.raises(UserError, match=r"no text column; the columns are body_text, y\n.*--text-column NAME"):
         dataset_module.read_dataset(path, options=KNOBS)
-    with pytest.raises(UserError, match=r"no column 'bodytext'; .*\n.*did you mean 'body_text'"):
+    with pytest.raises(UserError, match=r"no column 'bodytext', no label column; .*\n.*did you mean 'body_text'"):
         dataset_module.read_dataset(path, options=DataConfig(text_column="bodytext"))
 
 
@@ -124,7 +125,7 @@ BAD = [
     {"text": "", "label": "a"},
     {"text": "  \n", "label": "a"},
     {"text": None, "label": "a"},
-    {"text": 7, "label": "a"},
+    {"text": [7], "label": "a"},
     {"text": "x", "label": ""},
     {"text": "x", "label": None},
     {"text": "x", "label": ["a"]},
@@ -144,7 +145,7 @@ def test_every_bad_row_is_named(tmp_path):
         "text is empty",
         "text is empty",
         "no text",
-        "wanted text, found int",
+        "wanted text, found list",
         "no label",
         "no label",
         "wanted one label, found ['a']",
@@ -280,25 +281,34 @@ def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):
         dataset_module.read_dataset(tmp_path / "tikcets.jsonl", options=KNOBS)
 
 
+@pytest.fixture
+def reachable(monkeypatch):
+    monkeypatch.setattr(dataset_module, "check_reachable", lambda identity, *, cache, fix: None)
+
+
+def hub_library(load):
+    return SimpleNamespace(load_dataset=load, config=SimpleNamespace(HF_DATASETS_CACHE="none"))
+
+
 class Split(list):
     features = {"text": object(), "label": SimpleNamespace(int2str=lambda number: ["neg", "pos"][number])}
 
 
-def test_a_hub_id_goes_through_datasets(monkeypatch):
+def test_a_hub_id_goes_through_datasets(monkeypatch, reachable):
     def load(identity):
         assert identity == "owner/films"
         return {"train": Split({"text": f"t{i}", "label": i % 2} for i in range(20)), "test": Split([{"text": "x", "label": 1}])}
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    monkeypatch.setitem(sys.modules, "datasets", hub_library(load))
     dataset = dataset_module.read_dataset("owner/films", options=KNOBS)
     assert dataset.labels == ("neg", "pos")
     assert dataset.test == [splits.Example("x", "pos", "owner/films/test: row 1")]
 
 
-def test_a_hub_split_without_labels(monkeypatch):
+def test_a_hub_split_without_labels(monkeypatch, reachable):
     train = Split({"text": f"t{index}", "label": index % 2} for index in range(20))
     loaded = {"train": train, "test": Split([{"text": "x", "label": -1}])}
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
+    monkeypatch.setitem(sys.modules, "datasets", hub_library(lambda identity: loaded))
     with pytest.raises(UserError, match="films/test: row 1: no label"):
         dataset_module.read_dataset("films", options=KNOBS)
     dataset = dataset_module.read_dataset("films", options=DataConfig(skip_invalid_rows=True))
@@ -306,29 +316,29 @@ def test_a_hub_split_without_labels(monkeypatch):
     assert any(note.startswith("no test file: 4 of 20 rows") for note in dataset.notes)
 
 
-def test_a_hub_data_set_without_training_rows(monkeypatch):
+def test_a_hub_data_set_without_training_rows(monkeypatch, reachable):
     loaded = {"test": Split([{"text": "x", "label": 1}]), "extra": Split()}
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda identity: loaded))
+    monkeypatch.setitem(sys.modules, "datasets", hub_library(lambda identity: loaded))
     with pytest.raises(UserError, match="films: no train split, found test, extra"):
         dataset_module.read_dataset("films", options=KNOBS)
 
 
-def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, monkeypatch):
+def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, monkeypatch, reachable):
     def load(identity):
         raise FileNotFoundError(identity)
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    monkeypatch.setitem(sys.modules, "datasets", hub_library(load))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tickets").mkdir()
     with pytest.raises(UserError, match=r"did you mean tickets\?"):
         dataset_module.read_dataset("tikcets", options=KNOBS)
 
 
-def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch, reachable):
     def load(identity):
         raise ConnectionError("no route\nmany\nlines")
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    monkeypatch.setitem(sys.modules, "datasets", hub_library(load))
     with pytest.raises(UserError, match=r"owner/films: cannot load the data set: no route\n.*local file or folder"):
         dataset_module.read_dataset("owner/films", options=KNOBS)
     monkeypatch.setitem(sys.modules, "datasets", None)
@@ -356,10 +366,7 @@ def test_a_row_without_a_text_cannot_be_labelled(tmp_path):
         dataset_module.read_texts(path, options=KNOBS)
 
 
-def test_texts_come_from_a_regular_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="not a regular file"):
-        dataset_module.read_texts(tmp_path / "pipe", options=KNOBS)
+def test_texts_come_from_a_file(tmp_path):
     with pytest.raises(UserError, match="not a regular file"):
         dataset_module.read_texts(tmp_path, options=KNOBS)
 
@@ -382,3 +389,19 @@ def test_columns_that_nobody_wants_are_not_read_from_parquet(tmp_path):
     assert dataset_module.read_texts(tmp_path / "a.parquet", options=KNOBS) == ["x"]
     with pytest.raises(UserError, match="not readable as Parquet"):
         dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(text_column="sentence"))
+
+
+def test_a_hub_that_does_not_answer_is_looked_for_once(tmp_path):
+    """In a process of its own: the client reads its settings when it is imported."""
+    code = (
+        "from finewright.core.config import DataConfig\n"
+        "from finewright.core.errors import UserError\n"
+        "from finewright.data.dataset import read_dataset\n"
+        "try:\n    read_dataset('owner/films', options=DataConfig())\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    pytest.importorskip("datasets")
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "owner/films: the hub cannot be reached (http://127.0.0.1:9), and the data set is not in the cache" in done.stdout
+    assert "Retry" not in done.stderr

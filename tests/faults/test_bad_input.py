@@ -52,9 +52,9 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
         assert caught.value.code in (ExitCode.BAD_DATA, ExitCode.USAGE)
 
 
-def mutated(tmp_path, number, *, seed):
+def mutated(tmp_path, number, *, seed, of=badinputs.mutations):
     refused = 0
-    for name, content in badinputs.mutations(number, seed=seed):
+    for name, content in of(number, seed=seed):
         error = told(tmp_path / name, content)
         if error is not None:
             assert name in str(error), (content, str(error))
@@ -66,6 +66,11 @@ def mutated(tmp_path, number, *, seed):
 
 def test_a_thousand_mutations_are_read_or_refused(tmp_path):
     mutated(tmp_path, 1000, seed=1)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_mutations_of_packed_and_binary_files_are_read_or_refused(tmp_path, seed):
+    mutated(tmp_path, 600, seed=seed, of=badinputs.packed_mutations)
 
 
 @pytest.mark.faults

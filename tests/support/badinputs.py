@@ -1,12 +1,19 @@
 """Hundreds of malformed inputs: what is wrong, the file, and the line that the message must name (0: none in particular)."""
 
+import bz2
 import gzip
+import io
 import json
-import os
+import lzma
 import random
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 
 ROWS = [(f"where is parcel number {index}", ("shipping", "billing")[index % 2]) for index in range(12)]
 PLACES = (0, 6, 11)
@@ -43,7 +50,7 @@ def _in_tables() -> Iterator[Bad]:
             "no label": b"x" + sep,
             "a NUL in the text": b"x\0y" + sep + b"shipping",
             "a NUL in the label": b"x" + sep + b"ship\0ping",
-            "a byte of Windows-1252": b"caf\xe9" + sep + b"shipping",
+            "a byte that is no character": b"caf\x81" + sep + b"shipping",
             "a character cut off": _CUT + sep + b"shipping",
             "a surrogate": _SURROGATE + sep + b"shipping",
             "a quote that never closes": b'"x' + sep + b"shipping",
@@ -52,6 +59,8 @@ def _in_tables() -> Iterator[Bad]:
         for what, line in faults.items():
             for place in PLACES:
                 rows = _fields(sep)
+                if sep == b"\t" and "quote" in what:  # without other quotes a TSV file has none, whatever its fields begin with
+                    rows = [b'"' + row.replace(sep, b'"' + sep + b'"') + b'"' for row in rows]
                 rows[place] = line
                 header = b"text" + sep + b"label"
                 yield Bad(f"{what}, row {place}", f"a.{suffix}", table(rows, header=header), line=place + 2)
@@ -71,7 +80,6 @@ _OBJECTS = {
     "too deep": b'{"text": "x", "label": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
     "too many digits": b'{"text": "x", "label": ' + b"9" * 5000 + b"}",
     "text null": b'{"text": null, "label": "shipping"}',
-    "text a number": b'{"text": 7, "label": "shipping"}',
     "text a list": b'{"text": ["x"], "label": "shipping"}',
     "text empty": b'{"text": "", "label": "shipping"}',
     "text blank": b'{"text": " \\n\\t", "label": "shipping"}',
@@ -83,7 +91,7 @@ _OBJECTS = {
     "label absent": b'{"text": "x"}',
     "half a surrogate pair": b'{"text": "\\ud800", "label": "shipping"}',
     "a NUL": b'{"text": "x\\u0000", "label": "shipping"}',
-    "a byte of Windows-1252": b'{"text": "caf\xe9", "label": "shipping"}',
+    "a byte that is no character": b'{"text": "caf\x81", "label": "shipping"}',
     "a character cut off": b'{"text": "' + _CUT + b'", "label": "shipping"}',
 }
 
@@ -117,16 +125,24 @@ def _whole_files() -> Iterator[Bad]:
         yield Bad("line ends alone", f"a.{suffix}", b"\n\n\n")
         yield Bad("gzip cut off", f"a.{suffix}.gz", gzip.compress(good * 50, mtime=0)[:-20])
         yield Bad("UTF-16 cut in a character", f"a.{suffix}", good.decode().encode("utf-16")[:-1])
-        yield Bad("UTF-16 without its mark", f"a.{suffix}", good.decode().encode("utf-16-le"))
+        yield Bad("UTF-16 cut, without its mark", f"a.{suffix}", good.decode().encode("utf-16-le")[:-1])
+        yield Bad("NUL characters in both places", f"a.{suffix}", b"t\0\0e\0\0x\0\0" * 20)
         yield Bad("random bytes", f"a.{suffix}", random.Random(0).randbytes(2000))
     yield Bad("a header alone", "a.csv", b"text,label\n")
     yield Bad("a column twice", "a.csv", table(_fields(b","), header=b"text,text"), line=1)
-    yield Bad("no label column", "a.csv", table(_fields(b","), header=b"text,colour"))
-    yield Bad("no text column", "a.csv", table(_fields(b","), header=b"number,label"))
+    yield Bad(
+        "no label column", "a.csv", table([b"%s,%d" % (text.encode(), n) for n, (text, _) in enumerate(ROWS)], header=b"text,no")
+    )
+    yield Bad(
+        "no text column",
+        "a.csv",
+        table([b"%d,%s" % (n, label.encode()) for n, (_, label) in enumerate(ROWS)], header=b"no,label"),
+    )
+    yield Bad("no header", "a.csv", table(_fields(b",")[1:], header=_fields(b",")[0]))
     yield Bad("a thousand unknown columns", "a.csv", b",".join(b"c%d" % i for i in range(1000)) + b"\n" + b"x," * 999 + b"x\n")
     yield Bad("one label", "a.csv", table([b"x %d,a" % i for i in range(12)]))
     yield Bad("one row", "a.csv", table([b"x,a"]))
-    yield Bad("no suffix that is known", "a.xlsx", good)
+    yield Bad("a workbook that is none", "a.xlsx", good)
     yield Bad("texts alone", "a.txt", b"one\ntwo\n")
     yield Bad("an object around the rows", "a.json", b'{"rows": []}')
     yield Bad("an empty array", "a.json", b"[]")
@@ -140,13 +156,12 @@ def all_of_them() -> list[Bad]:
 
 
 def strange_places(root: Path) -> list[Path]:
-    """Names under which there is no regular file to read."""
-    os.mkfifo(root / "pipe.csv")
+    """Names under which there is no file to read."""
     (root / "folder.csv").mkdir()
     (root / "nowhere.csv").symlink_to(root / "gone.csv")
     (root / "circle.csv").symlink_to(root / "circle.csv")
     (root / "zeros.csv").symlink_to("/dev/zero")
-    return [*(root / f"{name}.csv" for name in ("pipe", "folder", "nowhere", "circle", "zeros", "absent")), root / ("x" * 300)]
+    return [*(root / f"{name}.csv" for name in ("folder", "nowhere", "circle", "zeros", "absent")), root / ("x" * 300)]
 
 
 def mutations(number: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
@@ -159,6 +174,31 @@ def mutations(number: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
         "a.jsonl": "\n".join(objects).encode(),
         "a.json": f"[{', '.join(objects)}]".encode(),
     }
+    yield from _mutate(good, number, dice)
+
+
+def packed_mutations(number: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
+    """The same of packed and binary files."""
+    whole = table(_fields(b","))
+    rows = pyarrow.table({"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]})
+    parquet, arrow, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    pyarrow.parquet.write_table(rows, parquet)
+    with pyarrow.ipc.new_stream(arrow, rows.schema) as writer:
+        writer.write_table(rows)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("x.csv", whole)
+    good = {
+        "a.parquet": parquet.getvalue(),
+        "a.arrow": arrow.getvalue(),
+        "a.zip": archive.getvalue(),
+        "a.csv.gz": gzip.compress(whole, mtime=0),
+        "a.csv.bz2": bz2.compress(whole),
+        "a.csv.xz": lzma.compress(whole),
+    }
+    yield from _mutate(good, number, random.Random(seed))
+
+
+def _mutate(good: dict[str, bytes], number: int, dice: random.Random) -> Iterator[tuple[str, bytes]]:
     telling = b'",\n\r\t\\{}[]:\0\xff\xc3\xed\x1a;'
     for _ in range(number):
         name = dice.choice(list(good))

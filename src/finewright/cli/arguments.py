@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -46,7 +46,9 @@ class OptionFlags:
     without: Collection[str] = ()
 
 
-DATA_FLAGS = OptionFlags(only=("data.text_column", "data.label_column"))
+READ_FLAGS = ("data.text_column", "data.format", "data.encoding", "data.no_header")
+"""Options that say how a file with texts is read."""
+DATA_FLAGS = OptionFlags(only=(*READ_FLAGS, "data.label_column"))
 """For commands that read a data file but train nothing."""
 
 
@@ -72,12 +74,19 @@ def expand_option_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(**values: Any) -> Any:
         given = {dotted: values.pop(flag.name) for dotted, flag in flags.items()}
-        options = {dotted: value for dotted, value in given.items() if value is not None and value is not False}
+        options = {
+            dotted: _single(value) for dotted, value in given.items() if value is not None and value is not False and value != []
+        }
         return command(**values, **{target: options})
 
     run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in signature}
     return run
+
+
+def _single(value: Any) -> Any:
+    """Return the value of a flag that may be repeated and was given once as what it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _build_flags(mark: OptionFlags) -> dict[str, inspect.Parameter]:
@@ -90,13 +99,15 @@ def _build_flags(mark: OptionFlags) -> dict[str, inspect.Parameter]:
         extra = field.json_schema_extra
         if not isinstance(extra, dict) or dotted in mark.without or (mark.only and dotted not in mark.only):
             continue
-        (kind,) = [one for one in (get_args(field.annotation) or (field.annotation,)) if one in (int, float, bool)] or [str]
+        kinds = get_args(field.annotation) or (field.annotation,)
+        (kind,) = [one for one in kinds if one in (int, float, bool)] or [str]
+        taken = list[str] if any(get_origin(one) is tuple for one in kinds) else kind
         limits = {name: getattr(one, key) for one in field.metadata for key, name in LIMITS.items() if hasattr(one, key)}
         shown = "" if kind is bool else f" [default: {default}]"
         text = f"{text[0].upper()}{text[1:]}.{shown}"
         flag = typer.Option(str(extra["flag"]), help=text, metavar=METAVARS.get(kind), show_default=False, **limits)
         flags[dotted] = inspect.Parameter(
-            dotted.replace(".", "_"), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, flag]
+            dotted.replace(".", "_"), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[taken | None, flag]
         )
     return flags
 

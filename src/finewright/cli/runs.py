@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import DATA_FLAGS, Json, OptionFlags, Set, data_config
+from finewright.cli.arguments import DATA_FLAGS, READ_FLAGS, Json, OptionFlags, Set, data_config
 from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def evaluate(
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    flags: Annotated[dict[str, Any], OptionFlags(only=("data.text_column",))],
+    flags: Annotated[dict[str, Any], OptionFlags(only=READ_FLAGS)],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, standard input is read, one per line.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file with texts.")] = None,
     as_json: Json = False,

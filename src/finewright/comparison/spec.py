@@ -184,7 +184,7 @@ def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str,
 def run_data_options(spec: ComparisonSpec, dataset: Dataset, *, test: bool = True) -> dict[str, Any]:
     """Return the data options of a run: the columns are those of our split files, and no row is held out again."""
     given = spec.options.get("data", {})
-    own = {"text_column": None, "label_column": None, "skip_invalid_rows": False, "drop_unseen_labels": False}
+    own = {name: DataConfig.model_fields[name].default for name in config.FILE_OPTIONS}
     own |= {} if dataset.validation else {"validation_fraction": 0.0}
     own |= {} if dataset.test and test else {"test_fraction": 0.0}
     return config.build_options(DataConfig, {**given, **own}, prefix="data").model_dump()

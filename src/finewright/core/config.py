@@ -70,8 +70,20 @@ def option(default: Any, help: str, *, low: float | None = None, high: float | N
 class DataConfig(Options):
     """How rows become texts with labels."""
 
-    text_column: str | None = option(None, "column with the text; guessed when not given", flag="--text-column")
-    label_column: str | None = option(None, "column with the label; guessed when not given", flag="--label-column")
+    text_column: str | tuple[str, ...] | None = option(
+        None, "column with the text, by name or number; several are joined; guessed when not given", flag="--text-column"
+    )
+    label_column: str | None = option(
+        None, "column with the label, by name or number; guessed when not given", flag="--label-column"
+    )
+    text_separator: str = option("\n", "what stands between the texts of several text columns")
+    format: str | None = option(
+        None, "format of the file, such as csv; its name or else its content tells it when not given", flag="--format"
+    )
+    encoding: str | None = option(None, "encoding of the file, such as windows-1252; found out when not given", flag="--encoding")
+    no_header: bool = option(
+        False, "the first line is a row, not the names of the columns; they are called by number", flag="--no-header"
+    )
     validation_fraction: float = option(
         0.1, "share of rows kept for validation when no validation file is given", low=0, high=0.5
     )
@@ -88,6 +100,23 @@ class DataConfig(Options):
     )
     skip_invalid_rows: bool = option(False, "skip rows without text or label and log them, instead of stopping")
     drop_unseen_labels: bool = option(False, "leave out evaluation rows whose label never occurs in training")
+    merge_similar_labels: bool = option(
+        False, "make one label of those that differ only by case, spaces or how an accent is encoded"
+    )
+
+
+FILE_OPTIONS = (
+    "text_column",
+    "label_column",
+    "text_separator",
+    "format",
+    "encoding",
+    "no_header",
+    "skip_invalid_rows",
+    "drop_unseen_labels",
+    "merge_similar_labels",
+)
+"""Options of data that say how a file is read; they do not apply to rows that were read from it and written by us."""
 
 
 class TrainingConfig(Options):
@@ -289,6 +318,8 @@ def _shown(default: Any) -> str:
         return "auto"
     if isinstance(default, bool):
         return str(default).lower()
+    if default == "\n":
+        return "a line break"
     return ",".join(default) if isinstance(default, tuple) else str(default)
 
 

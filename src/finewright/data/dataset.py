@@ -1,8 +1,8 @@
 """Labelled texts from files and hub data sets: columns, labels, splits."""
 
+import contextlib
 import difflib
 import hashlib
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from finewright.core import assets
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.core.files import unchanged_while_reading
-from finewright.data import readers
+from finewright.data import folders, labels, readers
+from finewright.data.columns import Columns, choose_columns, wanted_columns
 from finewright.data.readers import base
-from finewright.data.readers import text as text_files
-from finewright.data.readers.base import Record
-from finewright.data.readers.hub import read_hub_records
-from finewright.data.readers.text import split_lines
+from finewright.data.readers.base import SPLIT_NAMES, TEXT_NAMES, FileFormat, FileTable, ReadOptions, Record
+from finewright.data.readers.hub import check_reachable, read_hub_records
 from finewright.data.splits import Example, hold_out
 from finewright.data.tables import Table
 
@@ -55,11 +55,13 @@ class DatasetCache:
         return self._ids.setdefault(model, {})
 
 
-TEXT_NAMES = ("text", "sentence", "content", "review", "message", "question", "body", "document", "utterance", "query")
-LABEL_NAMES = ("label", "labels", "category", "class", "target", "intent", "label_text", "topic", "sentiment", "team")
-_SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
+_HUB_ADDRESS = re.compile(r"(?:huggingface\.co/)?datasets/([\w.-]+/[\w.-]+)/?")
+_PACKAGED = {"tickets": assets.TICKETS}
+"""Data sets that come with the program, by name."""
+_BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD]))
+"""White space and characters that nothing shows of."""
 
 
 Source = str | Path | Table
@@ -73,89 +75,186 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
         notes += [f"the data's own test rows ({len(splits['test']):,}) are replaced by {test}"] if "test" in splits else []
         splits["test"], more = read_rows(test, options=options)
         notes += more
+    if options.merge_similar_labels:
+        splits, more = labels.merge_similar_labels(splits)
+        notes += more
     for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
         if not splits.get(name):
             splits["train"], splits[name], note = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
             notes.append(note)
-    labels, kind = _sorted_labels({row.label for row in splits["train"]})
+    names, kind = labels.sort_labels({row.label for row in splits["train"]})
     if options.drop_unseen_labels:
-        notes += _drop_unseen_labels(splits, labels)
+        notes += _drop_unseen_labels(splits, names)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
         for row in splits[name]:
             digest.update(f"{name}\0{row.text}\0{row.label}\n".encode())
     unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
-    return Dataset(splits["train"], splits["validation"], splits["test"], labels, kind, unique, digest.hexdigest())
+    return Dataset(splits["train"], splits["validation"], splits["test"], names, kind, unique, digest.hexdigest())
 
 
 def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:
     """Return the labelled rows of one file or of a table in memory, and notes."""
     if isinstance(source, Table):
-        records, notes = [record for split in source.splits.values() for record in split], list[str]()
-        return _label_rows(records, options=options, file="data", notes=notes), notes
+        table = _in_memory([record for split in source.splits.values() for record in split])
+        return _label_rows(table, options=options, file="data")
     path = find_existing(source)
-    wanted = (options.text_column or TEXT_NAMES[0], options.label_column or LABEL_NAMES[0])
-    with unchanged_while_reading(path):
-        records, notes = readers.read_records(path, wanted=wanted)
-    return _label_rows(records, options=options, file=path.name, notes=notes), notes
+    return _label_rows(_read_file(path, options), options=options, file=_shown_name(path))
 
 
 def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
-    """Return the texts of one file, without labels; of `.txt` and unknown formats one per line that is not blank."""
+    """Return the texts of one file, without labels; of a file that is no table one per line that is not blank."""
     path = find_existing(source)
-    with unchanged_while_reading(path):
-        if readers.suffix(path) in ("", ".txt"):
-            return [line.rstrip("\r\n") for line in split_lines(text_files.read_lines(path)) if line.strip()]
-        records, notes = readers.read_records(path, wanted=(options.text_column or TEXT_NAMES[0],))
-    column = _column(records, TEXT_NAMES, wanted=options.text_column, kind="text", file=path.name, notes=notes)
-    read = [(record.where, *_text(record.values.get(column))) for record in records]
+    how = _read_options(options, label=False)
+    with _reading(path):
+        table = readers.read_file(path, how, form=options.format, texts=_text_names(options))
+    file = _shown_name(path)
+    columns = choose_columns(table, options, file=file, label=False)
+    read = [(record.where, *read_text(record, columns, options)) for record in table.records]
     faults = [f"{where}: {fault}" for where, _, fault in read if fault]
     if faults:
         raise base.combine_faults(faults, "correct these rows, or leave them out")
+    if not read:
+        raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
     return [text for _, text, _ in read]
+
+
+def read_table(source: str | Path, *, options: DataConfig | None = None) -> FileTable:
+    """Return all rows and columns of one file as they are, to label them and to write them again.
+
+    Blank lines between rows are rows without a text. Cells may be empty. `notes` says what was found out about the file,
+    `format` how it is written, `Record.where` the place of each row.
+
+    Parameters
+    ----------
+    source
+        A table or a file with one text a line, packed or not, a pipe, or `-` for standard input.
+    options
+        Format, encoding and header where they shall not be found out, and the text column.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read. It names file and line.
+    """
+    options = options or DataConfig()
+    path = find_existing(source)
+    how = ReadOptions(encoding=options.encoding, no_header=options.no_header, keep_blank=True)
+    with _reading(path):
+        return readers.read_file(path, how, form=options.format, texts=_text_names(options))
+
+
+def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str = "data") -> tuple[list[str | None], list[str]]:
+    """Return the text of each row, None where there is none that a model could read, and notes for the user.
+
+    Raises
+    ------
+    UserError
+        If the columns of the text are not told, or a text is damaged: it names the row.
+    """
+    options = options or DataConfig()
+    columns = choose_columns(table, options, file=file, label=False)
+    read = [(record.where, *read_text(record, columns, options)) for record in table.records]
+    faults = [f"{where}: {fault}" for where, text, fault in read if fault and text]
+    if faults:
+        raise base.combine_faults(faults, "correct these rows, or leave them out")
+    return [None if fault else text for _, text, fault in read], list(columns.notes)
+
+
+def _read_options(options: DataConfig, *, label: bool = True) -> ReadOptions:
+    wanted = wanted_columns(options, label=label)
+    return ReadOptions(wanted=wanted, encoding=options.encoding, no_header=options.no_header)
+
+
+def _text_names(options: DataConfig) -> tuple[str, ...]:
+    given = options.text_column or TEXT_NAMES
+    return (given,) if isinstance(given, str) else given
+
+
+def _read_file(path: Path, options: DataConfig) -> FileTable:
+    with _reading(path):
+        return readers.read_file(path, _read_options(options), form=options.format)
+
+
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Refuse a file that changes while it is read; what comes through a pipe is read once and cannot."""
+    return unchanged_while_reading(path) if path.is_file() else contextlib.nullcontext()
+
+
+def _shown_name(path: Path) -> str:
+    return "standard input" if str(path) == readers.STANDARD_INPUT else path.name
+
+
+def _in_memory(records: list[Record]) -> FileTable:
+    columns = base.find_columns(records)
+    return FileTable(records, columns, FileFormat(""), header=columns)
 
 
 def find_existing(source: str | Path) -> Path:
     """Return the path. Raise `UserError` with the nearest name in its folder if nothing is there."""
     path = Path(source)
-    if os.path.exists(path):  # unlike `path.exists()`, without an error for a name that no file can have
+    if str(source) == readers.STANDARD_INPUT or os.path.exists(path):  # unlike `path.exists()`, without an error for any name
         return path
+    if address := _ADDRESS.fullmatch(str(source)):
+        raise _is_address(address, shown=str(source))
     what = "a link that leads nowhere" if os.path.islink(path) else "no such file"
     raise base.bad_file(what, path, _did_you_mean(path) or "check the path")
 
 
+def _is_address(address: re.Match[str], *, shown: str) -> UserError:
+    """Return the error for an address in place of a path, with the way to its data."""
+    kind, rest = address["kind"].casefold(), address["rest"]
+    whole = f"{kind}://{rest}"
+    if kind == "file":
+        fix = f"give the path: /{rest}"
+    elif hub := _HUB_ADDRESS.fullmatch(rest):
+        fix = f"give the hub id: {hub[1]}"
+    else:
+        fix = f"download it first, such as with `curl -LO {whole}`" if kind in ("http", "https") else "download it first"
+    return base.bad_file("addresses are not read", whole if "://" in whole else shown, fix)
+
+
 def _did_you_mean(path: Path) -> str:
-    near = difflib.get_close_matches(path.name, [name for name in _list_names(path.parent) if name != path.name], n=1)
+    near = difflib.get_close_matches(path.name, [name for name in folders.list_names(path.parent) if name != path.name], n=1)
     return f"did you mean {path.parent / near[0]}?" if near else ""
-
-
-def _list_names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder)) if os.access(folder, os.R_OK) and os.path.isdir(folder) else []
 
 
 def _read_splits(source: Source, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
     if isinstance(source, Table):
-        found = {name: read_rows(Table({name: records}), options=options) for name, records in source.splits.items()}
-        return {name: rows for name, (rows, _) in found.items()}, [note for _, notes in found.values() for note in notes]
+        return _label_splits({name: _in_memory(rows) for name, rows in source.splits.items()}, options, file="data")
     path = Path(source)
-    if not os.path.exists(path) and not os.path.islink(path) and _HUB_ID.fullmatch(str(source)) and not readers.suffix(path):
-        return _read_hub(str(source), options=options)
-    if not find_existing(source).is_dir():
-        rows, notes = read_rows(path, options=options)
+    if not os.path.exists(path) and not os.path.islink(path) and str(source) != readers.STANDARD_INPUT:
+        if str(source) in _PACKAGED:
+            splits, notes = _read_folder(_PACKAGED[str(source)], options=options)
+            return splits, [f"{str(source)!r} is the data set of that name that comes with finewright", *notes]
+        if _HUB_ID.fullmatch(str(source)) and not readers.suffix(path) and not readers.packing(path):
+            return _read_hub(str(source), options=options)
+    if find_existing(source).is_dir():
+        return _read_folder(path, options=options)
+    table = _read_file(path, options)
+    if not table.splits:
+        rows, notes = _label_rows(table, options=options, file=_shown_name(path))
         return {"train": rows}, notes
+    return _label_splits({name: table.of_split(name) for name in table.splits}, options, file=_shown_name(path))
+
+
+def _read_folder(path: Path, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+    found = folders.find_splits(path)
+    tables = {
+        split: base.join_tables([_read_file(file, options) for file in files]) for split, files in found.files.items()
+    } | found.tables
+    names = {split: files[0].name for split, files in found.files.items()}
     splits: dict[str, list[Example]] = {}
-    notes: list[str] = []
-    for split, names in _SPLIT_NAMES.items():
-        files = [name for name in _list_names(path) if readers.suffix(Path(name)) and name.split(".")[0].lower() in names]
-        if len(files) > 1:
-            raise base.bad_file(f"several files for the {split} split: {', '.join(files)}", path, "keep one of them there")
-        if files:
-            splits[split], more = read_rows(path / files[0], options=options)
-            notes += more
-    if "train" not in splits:
-        found = ", ".join(_list_names(path)[:10]) or "nothing that can be read"
-        raise base.bad_file(f"no train file; the folder has {found}", path, "name it train.csv, train.jsonl or train.parquet")
+    notes = list(found.notes)
+    for split, table in tables.items():
+        splits[split], more = _label_rows(table, options=options, file=names.get(split, path.name))
+        notes += more
     return splits, notes
+
+
+def _label_splits(tables: dict[str, FileTable], options: DataConfig, *, file: str) -> tuple[dict[str, list[Example]], list[str]]:
+    labelled = {name: _label_rows(table, options=options, file=file) for name, table in tables.items()}
+    return {name: rows for name, (rows, _) in labelled.items()}, [note for _, notes in labelled.values() for note in notes]
 
 
 def _read_hub(identity: str, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
@@ -165,32 +264,34 @@ def _read_hub(identity: str, *, options: DataConfig) -> tuple[dict[str, list[Exa
     except ImportError:
         what = f"{identity!r} is no file here; as a hub data set it wants `datasets`"
         raise UserError(what, fix=f"pip install 'finewright[hub]', {local}") from None
+    check_reachable(identity, cache=Path(datasets.config.HF_DATASETS_CACHE), fix=f"check the network, {local}")
     try:
         loaded: Any = datasets.load_dataset(identity)
-        found = {split: next((name for name in names if name in loaded), None) for split, names in _SPLIT_NAMES.items()}
+        found = {split: next((name for name in names if name in loaded), None) for split, names in SPLIT_NAMES.items()}
         records = {split: read_hub_records(loaded[name], file=f"{identity}/{name}") for split, name in found.items() if name}
     except Exception as error:  # the library and its network layer raise many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise base.bad_file(f"cannot load the data set: {reason}", identity, f"check the name and the network, {local}") from None
     if "train" not in records:
         raise base.bad_file(f"no train split, found {', '.join(loaded)}", identity, "another data set, or a local file")
-    notes: list[str] = []
-    return {
-        name: _label_rows(rows, options=options, file=f"{identity}/{name}", notes=notes) for name, rows in records.items()
-    }, notes
+    return _label_splits({name: _in_memory(rows) for name, rows in records.items()}, options, file=identity)
 
 
-def _label_rows(records: list[Record], *, options: DataConfig, file: str, notes: list[str]) -> list[Example]:
-    text_column = _column(records, TEXT_NAMES, wanted=options.text_column, kind="text", file=file, notes=notes)
-    label_column = _column(records, LABEL_NAMES, wanted=options.label_column, kind="label", file=file, notes=notes)
-    if text_column == label_column:
-        raise base.bad_file(f"the column {text_column!r} cannot be both text and label", file, "--text-column, --label-column")
-    values = [record.values.get(label_column) for record in records]
+def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> tuple[list[Example], list[str]]:
+    """Return the rows with a text and a label, and notes."""
+    if not table.records:
+        raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
+    columns = choose_columns(table, options, file=file)
+    notes = [*table.notes, *columns.notes]
     rows, faults = [], []
     names: dict[str, str] = {}  # one string for all rows of a label
-    for record, value in zip(records, values, strict=True):
-        text, text_fault = _text(record.values.get(text_column))
-        label, label_fault = _label(value)
+    num_spaced = 0
+    for record in table.records:
+        value = record.values.get(columns.label)
+        text, text_fault = read_text(record, columns, options)
+        label, label_fault = labels.read_label(value)
+        label_fault = label_fault or _encoding_fault(label, kind="label")
+        num_spaced += isinstance(value, str) and value != label != ""
         if text_fault or label_fault:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
@@ -199,16 +300,36 @@ def _label_rows(records: list[Record], *, options: DataConfig, file: str, notes:
         raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
     if faults:
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
-    if spaced := sum(isinstance(value, str) and value != value.strip() != "" for value in values):
-        notes.append(f"{file}: {spaced:,} labels had spaces around them, which were removed")
-    return rows
+    if num_spaced:
+        notes.append(f"{file}: {num_spaced:,} labels had spaces around them, which were removed")
+    if whole := labels.find_whole_numbers(names):
+        rows = [Example(row.text, whole.get(row.label, row.label), row.where) for row in rows]
+        notes.append(
+            f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
+        )
+    return rows, notes
+
+
+def read_text(record: Record, columns: Columns, options: DataConfig) -> tuple[str, str]:
+    """Return (text, fault) of a row. The text is empty if there is none, and not if it is damaged."""
+    if len(columns.texts) == 1:
+        return _text(record.values.get(columns.texts[0]))
+    parts = [_text(record.values.get(name)) for name in columns.texts]
+    fault = next((fault for text, fault in parts if fault and text), "") or (
+        "the text is empty" if not any(text for text, _ in parts) else ""
+    )
+    return options.text_separator.join(text for text, _ in parts if text), fault
 
 
 def _text(value: Any) -> tuple[str, str]:
-    """Return (text, fault)."""
+    """Return (text, fault). Numbers are texts, as they are in files that have no types."""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, int | float) and value == value:
+        value = str(int(value) if float(value).is_integer() and abs(value) < 2**53 else value)
     if not isinstance(value, str):
-        return "", "no text" if value is None else f"wanted text, found {type(value).__name__}"
-    return value, _encoding_fault(value, kind="text") if value.strip() else "the text is empty"
+        return "", "no text" if value is None or value != value else f"wanted text, found {type(value).__name__}"
+    return (value, _encoding_fault(value, kind="text")) if value.strip(_BLANK) and value.strip() else ("", "the text is empty")
 
 
 def _encoding_fault(value: str, *, kind: str) -> str:
@@ -219,49 +340,6 @@ def _encoding_fault(value: str, *, kind: str) -> str:
     except UnicodeEncodeError:
         return f"half of a surrogate pair: the {kind} was cut inside a character"
     return ""
-
-
-def _label(value: Any) -> tuple[str, str]:
-    """Return (label, fault). NA, None and null are labels like any other if they are written as text."""
-    if _is_missing(value):
-        return "", "no label"
-    if isinstance(value, bool):
-        return str(value).lower(), ""
-    if not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
-        return "", f"wanted one label, found {value!r:.60}"
-    whole = isinstance(value, float) and float(value).is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file
-    name = str(int(value) if whole else value).strip()
-    return name, _encoding_fault(name, kind="label")
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and math.isnan(value))
-
-
-def _column(records: list[Record], names: Sequence[str], *, wanted: str | None, kind: str, file: str, notes: list[str]) -> str:
-    if not records:
-        raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
-    found = list(dict.fromkeys(name for record in records for name in record.values))
-    exact = wanted or names[0]
-    if exact in found:
-        return exact
-    folded = {name.casefold().strip(): name for name in reversed(found)}
-    guess = None if wanted else next((folded[name] for name in names if name in folded), None)
-    if guess:
-        notes.append(f"{kind} column: {guess!r} (guessed; --{kind}-column changes it)")
-        return guess
-    near = difflib.get_close_matches(exact, found, n=1, cutoff=0.5)
-    listed = ", ".join(found[:20]) + (f" and {len(found) - 20:,} more" if len(found) > 20 else "")
-    what = f"no column {wanted!r}" if wanted else f"no {kind} column"
-    fix = f"--{kind}-column NAME{f'; did you mean {near[0]!r}?' if near else ''}"
-    raise base.bad_file(f"{what}; the columns are {listed}", file, fix)
-
-
-def _sorted_labels(labels: set[str]) -> tuple[tuple[str, ...], Literal["text", "integer", "boolean"]]:
-    """Return (labels in order, their kind)."""
-    if labels and all(map(_INTEGER.fullmatch, labels)):
-        return tuple(sorted(labels, key=int)), "integer"
-    return tuple(sorted(labels)), "boolean" if {label.casefold() for label in labels} == {"true", "false"} else "text"
 
 
 def _drop_unseen_labels(splits: dict[str, list[Example]], labels: tuple[str, ...]) -> list[str]:

@@ -1,7 +1,7 @@
 """One reader per file format; the folder is the registry.
 
-A reader is a module with `SUFFIXES`, the names' ends it reads, and `read(path, wanted)`, which returns all rows as records and
-notes for the user.
+A reader is a module with `SUFFIXES`, the names' ends it reads, and `read(file, options)`, which returns a `FileTable`: all rows
+as records, the columns in order, the format to write the like again, and notes for the user.
 """
 
 import importlib
@@ -11,9 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from finewright.data.readers import text
-from finewright.data.readers.base import Record, plain_suffix
-from finewright.data.readers.text import bad_file
+from finewright.core.errors import UserError
+from finewright.data.readers import lines, sniffing
+from finewright.data.readers.base import FileTable, InputFile, ReadOptions, Record
+from finewright.data.readers.source import STANDARD_INPUT, bad_file, packing, plain_suffix
+
+__all__ = ["STANDARD_INPUT", "formats", "is_table", "packing", "read_file", "read_records", "suffix"]
+
+TEXT = ".txt"
 
 
 @cache
@@ -23,20 +28,66 @@ def _readers() -> dict[str, Any]:
     return {suffix: module for module in modules for suffix in getattr(module, "SUFFIXES", ())}
 
 
+def formats() -> list[str]:
+    """Return the names of the formats that `--format` knows."""
+    return [suffix.removeprefix(".") for suffix in _readers()]
+
+
 def suffix(path: Path) -> str:
     """Return `.csv` for `a.csv` and `a.csv.gz`, or nothing if no reader knows the suffix; `.txt` holds texts without labels."""
     found = plain_suffix(path)
-    return found if found in _readers() or found == ".txt" else ""
+    return found if found in _readers() or found == TEXT else ""
+
+
+def is_table(name: str) -> bool:
+    """Return whether the name is that of a table, packed or not."""
+    return plain_suffix(Path(name)) in _readers() or packing(Path(name)) == ".zip"
+
+
+def read_file(path: Path, options: ReadOptions, *, form: str | None = None, texts: Collection[str] | None = None) -> FileTable:
+    """Return all that is in a file. Raise one `UserError` with up to 20 places if it cannot be read.
+
+    Parameters
+    ----------
+    path
+        A file, packed or not, a pipe, or `-` for standard input.
+    form
+        The format, such as `csv`. When it is None the name tells it, else the content.
+    texts
+        None if rows with several columns are wanted. Else the names of text columns: a file that may be a table or one text a
+        line is a table if one of them is in its first row, and has lines otherwise.
+    """
+    file = InputFile(path, is_table=lambda name: plain_suffix(Path(name)) in _readers())
+    notes: list[str] = []
+    if form is not None:
+        kind = _check_format(form)
+    elif file.suffix in _readers():
+        kind = file.suffix
+    else:
+        kind, names = sniffing.find_suffix(file, options)
+        known = {name.casefold() for name in texts or ()}
+        if texts is not None and kind in ("", ".csv", ".tsv") and not known & {name.casefold() for name in names}:
+            return lines.read(file, options)
+        if kind:
+            notes.append(f"{file.name}: read as {kind.removeprefix('.')}, by its content; --format says otherwise")
+    if not kind:
+        what = "a .txt file has texts, no labels" if file.suffix == TEXT else f"cannot tell the format of {file.name}"
+        raise bad_file(what, path, f"name a table with one of {', '.join(_readers())}, packed or not, or say its --format")
+    if kind != file.suffix:
+        file.suffix = kind
+    content = lines.read(file, options) if kind == TEXT else _readers()[kind].read(file, options)
+    content.notes[:0] = notes
+    return content
+
+
+def _check_format(form: str) -> str:
+    kind = f".{form.casefold().removeprefix('.')}"
+    if kind != TEXT and kind not in _readers():
+        raise UserError(f"unknown format {form!r}", where="--format", fix=f"one of {', '.join(formats())}, txt")
+    return kind
 
 
 def read_records(path: Path, *, wanted: Collection[str] = ()) -> tuple[list[Record], list[str]]:
-    """Return all rows of a file and notes for the user. Raise one `UserError` with up to 20 places if it cannot be read.
-
-    `wanted`: columns that are enough if the file has all of them; a reader of a columnar format then leaves out the others.
-    """
-    text.check_regular(path)
-    kind = suffix(path)
-    if kind not in _readers():
-        what = "a .txt file has texts, no labels" if kind else f"cannot tell the format of {path.name}"
-        raise bad_file(what, path, f"name a table with one of {', '.join(_readers())}, or a text one of them with .gz")
-    return _readers()[kind].read(path, wanted)
+    """Return all rows of a file and notes for the user. `wanted`: columns that are enough if the file has all of them."""
+    content = read_file(path, ReadOptions(wanted=wanted))
+    return content.records, content.notes

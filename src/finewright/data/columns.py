@@ -1,0 +1,251 @@
+"""Which columns hold the text and the label: as named, by usual names, or by what is in them."""
+
+import difflib
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from finewright.core.config import DataConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file
+
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question", "context"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+)
+_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("messages",), "chat data (`messages`)"),
+    (("conversations",), "chat data (`conversations`)"),
+    (("conversation",), "chat data (`conversation`)"),
+    (("instruction", "output"), "instructions with answers (`instruction`, `output`)"),
+    (("prompt", "completion"), "prompts with completions (`prompt`, `completion`)"),
+    (("prompt", "response"), "prompts with responses (`prompt`, `response`)"),
+    (("chosen", "rejected"), "preferences (`chosen`, `rejected`)"),
+    (("tokens", "ner_tags"), "a tag for each word (`tokens`, `ner_tags`)"),
+    (("tokens", "tags"), "a tag for each word (`tokens`, `tags`)"),
+    (("tokens", "pos_tags"), "a tag for each word (`tokens`, `pos_tags`)"),
+)
+"""Data of other tasks, by their columns."""
+_SAMPLE_ROWS = 2000
+_LISTED = 20
+_LEAST_TEXT, _MOST_LABEL = 12, 40
+"""Mean length of a text, and longest label, in characters, of columns that are guessed by content."""
+_MOST_CLASSES, _MOST_CLASS_SHARE = 100, 0.34
+_CLEARLY_LONGER = 2
+_NUMBER = re.compile(r"-?\d+([.,]\d+)?")
+_LONG_NAME = 50
+_LEAST_ROW_WORDS = 6
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that were chosen. `texts`: joined in this order if they are several. `label`: empty if none was looked for."""
+
+    texts: tuple[str, ...]
+    label: str
+    notes: tuple[str, ...] = ()
+
+
+def wanted_columns(options: DataConfig, *, label: bool) -> tuple[str, ...]:
+    """Return the names that are enough if a file has them."""
+    given = options.text_column or TEXT_NAMES[0]
+    texts = (given,) if isinstance(given, str) else given
+    return (*texts, options.label_column or LABEL_NAMES[0]) if label else texts
+
+
+def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: bool = True) -> Columns:
+    """Return the columns of the text and, if `label`, of the label; what was guessed is in the notes.
+
+    Raise one `UserError` that tells all that is missing, and what the table looks like.
+    """
+    given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
+    texts = _resolve_all(table, given, file=file)
+    chosen = _resolve(table, options.label_column, file=file) if label and options.label_column else ""
+    unknown = [name for name in given if not _resolve(table, name, file=file)] if not texts else []
+    unknown += [options.label_column] if label and options.label_column and not chosen else []
+    named = bool(texts) and not any(name.isdigit() for name in given)
+    if not texts and not given:
+        texts = _usual(table, TEXT_NAMES, file=file)
+    if label and not chosen and not options.label_column:
+        chosen = next(iter(_usual(table, LABEL_NAMES, file=file)), "")
+    if not (texts and (chosen or not label)) or (given and not named):
+        _check_header(table, file)
+    if not given:
+        _check_shape(table, texts, file=file)
+    guessed_text = not given and texts != (TEXT_NAMES[0],)
+    guessed_label = label and not options.label_column and chosen != LABEL_NAMES[0]
+    if not unknown:
+        texts, chosen = _guess(table, texts, chosen, label=label)
+    if not texts or (label and not chosen):
+        raise _missing(table, texts, chosen, options, unknown, file=file, label=label)
+    if chosen in texts:
+        raise bad_file(f"the column {chosen!r} cannot be both text and label", file, "--text-column, --label-column")
+    notes = [f"text column: {texts[0]!r} (guessed; --text-column changes it)"] if guessed_text else []
+    notes += [f"label column: {chosen!r} (guessed; --label-column changes it)"] if guessed_label else []
+    if len(texts) > 1:
+        notes.append(f"texts are {' and '.join(map(repr, texts))}, joined by {options.text_separator!r} (data.text_separator)")
+    return Columns(texts, chosen, tuple(notes))
+
+
+def _resolve_all(table: FileTable, given: Sequence[str], *, file: str) -> tuple[str, ...]:
+    """Return the columns of all these names; a name with commas that no column has stands for several."""
+    found = []
+    for name in given:
+        whole = _resolve(table, name, file=file)
+        parts = [whole] if whole else [_resolve(table, part.strip(), file=file) for part in name.split(",")]
+        found += parts
+    return tuple(dict.fromkeys(found)) if all(found) else ()
+
+
+def _resolve(table: FileTable, name: str, *, file: str) -> str:
+    """Return the column of a name, or of a number from 1 on; nothing if there is none."""
+    if name in table.repeated:
+        fix = f"name it by its number, such as {table.columns.index(name) + 1}, or give every column a name of its own"
+        raise bad_file(f"two columns are named {name!r}", table.repeated[name] or file, fix)
+    if name in table.columns:
+        return name
+    if name.isascii() and name.isdigit() and 1 <= int(name) <= len(table.columns):
+        return table.columns[int(name) - 1]
+    return ""
+
+
+def _usual(table: FileTable, names: Sequence[str], *, file: str) -> tuple[str, ...]:
+    """Return the column with one of these names, the exact first name before all others; none if there is none."""
+    if names[0] in table.columns:
+        return (_resolve(table, names[0], file=file),)
+    folded = {name.casefold().strip(): name for name in reversed(table.columns)}
+    found = next((folded[name] for name in names if name in folded), None)
+    return (_resolve(table, found, file=file),) if found else ()
+
+
+def _check_header(table: FileTable, file: str) -> None:
+    """Raise `UserError` if the first line looks like a row, not like names."""
+    header = [name.strip() for name in table.header if name.strip()]
+    if not table.format.header or table.format.suffix not in (".csv", ".tsv", ".xlsx") or not header:
+        return
+    if [int(name) for name in header if name.isdigit()] == list(range(len(header))):
+        return  # the names that pandas gives
+    if {name.casefold() for name in header} & {*TEXT_NAMES, *LABEL_NAMES}:
+        return
+    sample = [record.values for record in table.records[:_SAMPLE_ROWS]]
+    as_value = any(
+        any(row[column] == name.strip() for row in sample)
+        for column, name in zip(table.columns, table.header, strict=False)
+        if name.strip()
+    )
+    as_text = any(len(name) > _LONG_NAME or len(name.split()) >= _LEAST_ROW_WORDS or _NUMBER.fullmatch(name) for name in header)
+    if as_value or as_text:
+        shown = ", ".join(f"{name:.40}" for name in header[:5])
+        fix = "--no-header reads it as a row; name the columns by number, such as --text-column 1 --label-column 2"
+        raise bad_file(f"the first line looks like a row, not like names of columns: {shown}", file, fix)
+
+
+def _check_shape(table: FileTable, texts: tuple[str, ...], *, file: str) -> None:
+    """Raise `UserError` if the columns are those of another kind of data."""
+    names = {name.casefold(): name for name in table.columns}
+    if texts == (TEXT_NAMES[0],):
+        return
+    pair = next((pair for pair in PAIRS if set(pair) <= names.keys()), None)
+    if pair:
+        first, second = (names[name] for name in pair)
+        fix = f"--text-column {first} --text-column {second} joins them into one text"
+        raise bad_file(f"these are pairs of texts ({first!r}, {second!r}); one label per text is learnt", file, fix)
+    shape = next((said for keys, said in _SHAPES if set(keys) <= names.keys()), None)
+    if shape and not texts:
+        what = f"this is {shape}; one label per text is learnt; the columns are {', '.join(table.columns[:_LISTED])}"
+        raise bad_file(what, file, "--text-column NAME --label-column NAME, if there is a label for each text")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the values of a column look like. `text`: it may be the text, `label`: it may be the label."""
+
+    length: float
+    text: bool
+    label: bool
+
+
+def _look(records: Sequence[Record], column: str) -> _Look:
+    values = [record.values.get(column) for record in records]
+    shown = [str(value) for value in values if isinstance(value, str | int | float) and str(value).strip()]
+    words = [value for value in values if isinstance(value, str)]
+    if len(shown) * 2 < len(values) or not shown:
+        return _Look(0.0, text=False, label=False)
+    length = sum(map(len, shown)) / len(shown)
+    different = len(set(shown))
+    few = 2 <= different <= min(_MOST_CLASSES, max(2, _MOST_CLASS_SHARE * len(shown)))
+    text = length >= _LEAST_TEXT and len(words) * 2 > len(values) and different * 2 > len(shown)
+    return _Look(length, text=text, label=few and max(map(len, shown)) <= _MOST_LABEL)
+
+
+def _looks(table: FileTable) -> dict[str, _Look]:
+    sample = table.records[:: max(1, len(table.records) // _SAMPLE_ROWS)]
+    return {column: _look(sample, column) for column in itertools.islice(table.columns, 200) if column not in table.repeated}
+
+
+def _guess(table: FileTable, texts: tuple[str, ...], label_column: str, *, label: bool) -> tuple[tuple[str, ...], str]:
+    """Return the columns, those that are missing by content if one clearly fits."""
+    if texts and (label_column or not label):
+        return texts, label_column
+    looks = {name: look for name, look in _looks(table).items() if name not in (*texts, label_column)}
+    if not texts:
+        texts = _longest(looks)
+    if label and not label_column:
+        fitting = [name for name, look in looks.items() if look.label and name not in texts]
+        label_column = fitting[0] if len(fitting) == 1 else ""
+    return texts, label_column
+
+
+def _longest(looks: dict[str, _Look]) -> tuple[str, ...]:
+    """Return the column of texts that are clearly longer than what all others hold."""
+    ranked = sorted(looks, key=lambda name: -looks[name].length)
+    if not ranked or not looks[ranked[0]].text:
+        return ()
+    clear = len(ranked) == 1 or looks[ranked[0]].length >= _CLEARLY_LONGER * looks[ranked[1]].length
+    return (ranked[0],) if clear else ()
+
+
+def _missing(
+    table: FileTable,
+    texts: tuple[str, ...],
+    chosen: str,
+    options: DataConfig,
+    unknown: Sequence[str],
+    *,
+    file: str,
+    label: bool,
+) -> UserError:
+    """Return the error that names what is missing, with what may be meant."""
+    looks = _looks(table)
+    what = [f"no column {name!r}" for name in unknown]
+    kinds, fixes = [], []
+    if not texts:
+        near = difflib.get_close_matches(next(iter(unknown), ""), table.columns, n=1, cutoff=0.5)
+        kinds += [] if options.text_column else ["text"]
+        near = (
+            near
+            if options.text_column
+            else [max(looks, key=lambda name: looks[name].length)]
+            if any(one.text for one in looks.values())
+            else []
+        )
+        fixes.append(f"--text-column NAME{f' (did you mean {near[0]!r}?)' if near else ''}")
+    if label and not chosen:
+        kinds += [] if options.label_column else ["label"]
+        near = difflib.get_close_matches(options.label_column or "", table.columns, n=1, cutoff=0.5)
+        few = [name for name, look in looks.items() if look.label and name not in texts]
+        said = f" (did you mean {near[0]!r}?)" if near else f" (few values: {', '.join(few[:5])})" if few else ""
+        fixes.append(f"--label-column NAME{said}")
+    what += [f"no {' and no '.join(kinds)} column"] if kinds else []
+    listed = ", ".join(table.columns[:_LISTED])
+    more = f" and {len(table.columns) - _LISTED:,} more" if len(table.columns) > _LISTED else ""
+    return UserError(
+        f"{', '.join(what)}; the columns are {listed}{more}", where=file, fix="  ".join(fixes), code=ExitCode.BAD_DATA
+    )

@@ -1,0 +1,191 @@
+"""The files of a folder, by split: names, shards, saved data sets, one folder for each class."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finewright.data import readers
+from finewright.data.readers import text
+from finewright.data.readers.base import SPLIT_NAMES, FileFormat, FileTable, Record, bad_file
+
+_SHARD = re.compile(r"(?P<name>.*?)[-_.]?(?P<number>\d+)(?:-of-(?P<of>\d+))?(?:-[0-9a-f]{8,})?")
+"""A name such as `train-00000-of-00002`, with the fingerprint that the hub once added."""
+_WORDS = re.compile(r"[^a-z]+")
+_DATA_FOLDERS = ("data", "default")
+_LISTED = 10
+_LEAST_CLASSES = 2
+
+
+@dataclass
+class FolderSplits:
+    """Tables by split, the shards of one in order; or rows, where each text is a file of its own."""
+
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    tables: dict[str, FileTable] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_splits(folder: Path) -> FolderSplits:
+    """Return the splits in a folder. Raise `UserError` if it has none, or several files for one that are not its shards."""
+    names = list_names(folder)
+    for find in (_saved_dataset, _named_splits, _folders_of_classes, _only_table):
+        if (found := find(folder, names)) is not None:
+            return found
+    below = [name for name in names if (folder / name).is_dir() and _holds_splits(folder / name)]
+    usual = [name for name in below if name in _DATA_FOLDERS] or below
+    if len(usual) == 1:
+        return find_splits(folder / usual[0])
+    if usual:
+        what, fix = (
+            f"several data sets in this folder: {', '.join(usual[:_LISTED])}",
+            f"give one of them, such as {folder / usual[0]}",
+        )
+        raise bad_file(what, folder, fix)
+    found = ", ".join(names[:_LISTED]) or "nothing that can be read"
+    raise bad_file(f"no train file; the folder has {found}", folder, "name it train.csv, train.jsonl or train.parquet")
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the sorted names in a folder; none if it cannot be listed."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
+
+
+def _holds_splits(folder: Path) -> bool:
+    names = list_names(folder)
+    return any(find(folder, names) is not None for find in (_saved_dataset, _named_splits))
+
+
+def _saved_dataset(folder: Path, names: Sequence[str]) -> FolderSplits | None:
+    """The splits of a folder that `save_to_disk` of `datasets` wrote."""
+    if "dataset_dict.json" in names:
+        named = _read_json(folder / "dataset_dict.json").get("splits", [])
+        found = {split: next((name for name in named if name in known), None) for split, known in SPLIT_NAMES.items()}
+        files = {split: _saved_files(folder / name) for split, name in found.items() if name}
+        if "train" not in files:
+            raise bad_file(f"no train split, found {', '.join(map(str, named))}", folder, "another data set, or a local file")
+        return FolderSplits(files)
+    return FolderSplits({"train": _saved_files(folder)}) if "state.json" in names and "dataset_info.json" in names else None
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    files = [folder / str(one["filename"]) for one in _read_json(folder / "state.json").get("_data_files", [])]
+    inside = [path for path in files if path.parent == folder]
+    if not inside or len(inside) < len(files):
+        raise bad_file("no Arrow files are named here", folder / "state.json", "save the data set again with save_to_disk")
+    return inside
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise bad_file(f"cannot be read: {error}", path, "save the data set again with save_to_disk") from None
+    if not isinstance(value, dict):
+        raise bad_file(f"wanted an object, found {type(value).__name__}", path, "save the data set again with save_to_disk")
+    return value
+
+
+def _named_splits(folder: Path, names: Sequence[str]) -> FolderSplits | None:
+    """The tables whose names tell their split: `train.csv`, `train-00000-of-00002.parquet`, `tickets_train.csv`, `train/…`."""
+    tables = [name for name in names if readers.is_table(name) and not (folder / name).is_dir()]
+    for belongs in (_is_named, _is_shard, _ends_with):
+        files = {split: [folder / name for name in tables if belongs(name, split)] for split in SPLIT_NAMES}
+        if files["train"]:
+            return FolderSplits({split: _check_shards(folder, split, paths) for split, paths in files.items() if paths})
+    inside: dict[str, list[Path]] = {}
+    for split, known in SPLIT_NAMES.items():
+        for name in names:
+            shards = [path for path in map(Path, list_names(folder / name)) if readers.is_table(path.name)]
+            if name.lower() in known and shards:
+                inside[split] = _check_shards(folder / name, split, [folder / name / path for path in shards])
+    return FolderSplits(inside) if "train" in inside else None
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0].lower()
+
+
+def _is_named(name: str, split: str) -> bool:
+    return _stem(name) in SPLIT_NAMES[split]
+
+
+def _is_shard(name: str, split: str) -> bool:
+    found = _SHARD.fullmatch(_stem(name))
+    return found is not None and found["name"] in SPLIT_NAMES[split]
+
+
+def _ends_with(name: str, split: str) -> bool:
+    """Return whether the first or last word of a name is that of this split, and no other word is one."""
+    plain = name.lower().removesuffix(readers.packing(Path(name))).removesuffix(readers.suffix(Path(name)))
+    words = [word for word in _WORDS.split(plain) if word]
+    of = [one for word in words for one, known in SPLIT_NAMES.items() if word in known]
+    return of == [split] and ({words[0], words[-1]} & set(SPLIT_NAMES[split])) != set()
+
+
+def _check_shards(folder: Path, split: str, paths: list[Path]) -> list[Path]:
+    """Return the files of one split in order. Raise `UserError` if they are several, but not the shards of one table."""
+    if len(paths) == 1 and not _SHARD.fullmatch(_stem(paths[0].name)):
+        return paths
+    found = [_SHARD.fullmatch(_stem(path.name)) for path in paths]
+    if any(one is None for one in found) or len({(one["name"], one["of"]) for one in found if one}) > 1:
+        what = f"several files for the {split} split: {', '.join(path.name for path in paths)}"
+        raise bad_file(what, folder, "keep one of them there")
+    numbers = {int(one["number"]): path for one, path in zip(found, paths, strict=True) if one}
+    of = next((one["of"] for one in found if one), None)
+    missing = sorted(set(range(int(of))) - set(numbers)) if of else []
+    if missing or len(numbers) < len(paths):
+        what = (
+            f"part {missing[0]} of {of} of the {split} split is missing" if missing else f"two parts of {split} have one number"
+        )
+        raise bad_file(what, folder, "download all parts")
+    return [path for _, path in sorted(numbers.items())]
+
+
+def _only_table(folder: Path, names: Sequence[str]) -> FolderSplits | None:
+    tables = [name for name in names if readers.is_table(name) and not (folder / name).is_dir()]
+    if len(tables) != 1:
+        return None
+    return FolderSplits({"train": [folder / tables[0]]}, notes=[f"{folder}: the one table in it is {tables[0]}"])
+
+
+def _folders_of_classes(folder: Path, names: Sequence[str]) -> FolderSplits | None:
+    """Rows of `label/name.txt`, or of `train/label/name.txt` and `test/label/name.txt`."""
+    parts: dict[str, Path] = {}
+    for split, known in SPLIT_NAMES.items():
+        found = [name for name in names if name.lower() in known and len(_classes(folder / name)) >= _LEAST_CLASSES]
+        parts |= {split: folder / found[0]} if found else {}
+    if "train" not in parts:
+        if len(_classes(folder)) < _LEAST_CLASSES:
+            return None
+        parts = {"train": folder}
+    found = FolderSplits()
+    for split, place in parts.items():
+        classes = _classes(place)
+        records = [record for name in classes for record in _read_class(place / name)]
+        found.tables[split] = FileTable(records, ("text", "label"), FileFormat(".txt"), header=("text", "label"))
+        found.notes.append(f"{place}: each text is a file, its label the name of its folder: {', '.join(classes[:_LISTED])}")
+    return found
+
+
+def _classes(folder: Path) -> list[str]:
+    """Return the folders that hold texts and no tables."""
+
+    def holds_texts(name: str) -> bool:
+        inside = itertools.islice((folder / name).iterdir(), 100) if (folder / name).is_dir() else ()
+        return bool(names := [path.suffix.lower() for path in inside]) and set(names) == {".txt"}
+
+    return [name for name in list_names(folder) if holds_texts(name)]
+
+
+def _read_class(folder: Path, read: Callable[[Path], Any] = text.read_lines) -> list[Record]:
+    names = [name for name in list_names(folder) if name.lower().endswith(".txt")]
+    return [
+        Record(f"{folder.name}/{name}", {"text": "".join(read(folder / name)).strip(), "label": folder.name}) for name in names
+    ]

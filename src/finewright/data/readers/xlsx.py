@@ -1,0 +1,87 @@
+"""Excel workbooks: the cells of one sheet as they are shown; errors name sheet and row."""
+
+import datetime
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from finewright.data.readers.base import FileFormat, FileTable, InputFile, ReadOptions, Record, name_columns, number_columns
+from finewright.data.readers.text import bad_file
+
+SUFFIXES = (".xlsx", ".xlsm")
+
+
+def read(file: InputFile, options: ReadOptions) -> FileTable:
+    """Return the rows of the first visible sheet that has any; every column is read."""
+    try:
+        import openpyxl
+    except ImportError:
+        fix = "pip install 'finewright[excel]', or save the sheet as CSV UTF-8"
+        raise bad_file("reading Excel workbooks needs `openpyxl`", file.path, fix) from None
+    try:
+        book: Any = openpyxl.load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
+        visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+        filled = [(sheet.title, rows) for sheet in visible if (rows := list(_full_rows(sheet)))]
+    except Exception as error:  # a damaged workbook raises errors of many libraries
+        if isinstance(error, MemoryError):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise bad_file(f"not readable as an Excel workbook: {reason}", file.path, "save it again, or as CSV") from None
+    if not filled:
+        raise bad_file("no sheet with rows", file.path, "it wants a header with the names of the columns, then rows")
+    title, rows = filled[0]
+    content = _to_table(rows, f"{file.name}: {title} row ", no_header=options.no_header)
+    if len(filled) > 1:
+        others = ", ".join(repr(name) for name, _ in filled[1:])
+        content.notes.append(f"{file.name}: only the sheet {title!r} is read, not {others}")
+    return content
+
+
+def _to_table(rows: list[tuple[int, list[Any]]], place: str, *, no_header: bool) -> FileTable:
+    width = max(len(cells) for _, cells in rows)
+    header: list[str] = []
+    if no_header:
+        columns, repeated = number_columns(width), dict[str, str]()
+    else:
+        number, cells = rows.pop(0)
+        header = ["" if one is None else str(one) for one in [*cells, *[None] * (width - len(cells))]]
+        columns, repeated = name_columns(header, f"{place}{number}")
+    records = [
+        Record(f"{place}{number}", dict(zip(columns, [*cells, *[None] * (width - len(cells))], strict=True)))
+        for number, cells in rows
+    ]
+    return FileTable(records, columns, FileFormat(".xlsx", header=not no_header), header=tuple(header), repeated=repeated)
+
+
+def _full_rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (number, cells up to the last full one) of the rows that are not empty."""
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        cells = [_shown(cell) for cell in row]
+        while cells and cells[-1] is None:
+            cells.pop()
+        if cells:
+            yield number, cells
+
+
+def _shown(cell: Any) -> str | None:
+    """Return a cell as Excel shows it: numbers without a needless fraction, with the zeros of a format such as 000."""
+    value, style = cell.value, str(getattr(cell, "number_format", "") or "")
+    if value is None or getattr(cell, "data_type", "") == "e":
+        return None
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, int | float):
+        return _shown_number(value, style)
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat(" ") if isinstance(value, datetime.datetime) else value.isoformat()
+    return str(value) if str(value) != "" else None
+
+
+def _shown_number(value: float, style: str) -> str:
+    if style and not style.strip("0") and float(value).is_integer():
+        return f"{int(value):0{len(style)}d}"
+    if style in ("0%", "0.00%"):
+        return f"{value:.{2 if '.' in style else 0}%}"
+    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else f"{value:.15g}"

@@ -1,0 +1,196 @@
+"""Tables out: CSV, TSV, JSON lines, JSON, Parquet, Excel, texts; in the way a file that was read is written."""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from finewright.core import files
+from finewright.core.errors import UserError
+from finewright.data.readers.base import FileTable
+from finewright.data.readers.encodings import MARKS
+from finewright.data.readers.source import plain_suffix
+
+_FIX = "free space, or write to another place"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,6})?")
+_LARGEST_CELL = 32_767
+"""Characters that a cell of Excel may have."""
+
+
+def write_table(target: Path | IO[bytes], table: FileTable, format: str | None = None) -> list[str]:
+    """Write a table to a file, all of it or nothing, or to a stream of bytes. Return notes for the user.
+
+    Parameters
+    ----------
+    target
+        A path, which is replaced if it exists, or a stream that is open for writing bytes.
+    table
+        Rows and columns, such as `read_table` gives, with more of them from `FileTable.with_columns`.
+    format
+        `csv`, `tsv`, `jsonl`, `json`, `parquet`, `xlsx` or `txt`. When it is None the path tells it, else the table: delimiter,
+        encoding and line ends are then those of the file that it was read from. A path that ends in `.gz` is packed.
+
+    Raises
+    ------
+    UserError
+        If the format is not known, what it needs is not installed, or the place cannot be written to.
+    """
+    path = target if isinstance(target, Path) else None
+    kind = f".{format.casefold().removeprefix('.')}" if format else ""
+    kind = kind or (plain_suffix(path) if path else "") or table.format.suffix
+    if kind == ".txt" and len(table.columns) > 1:
+        kind = ".tsv"
+    if kind not in _WRITERS:
+        known = ", ".join(suffix.removeprefix(".") for suffix in _WRITERS)
+        raise UserError(f"cannot write the format {kind.removeprefix('.')!r}", where=str(path or "format"), fix=f"one of {known}")
+    notes: list[str] = []
+    content = _WRITERS[kind](table, kind, notes)
+    if path is None:
+        target.write(content)  # type: ignore[union-attr]
+        return notes
+    if path.suffix.lower() == ".gz":
+        content = gzip.compress(content, mtime=0)
+    elif path.suffix.lower() in (".zip", ".bz2", ".xz"):
+        raise UserError(f"cannot pack as {path.suffix}", where=str(path), fix=f"{path.stem}, or {path.stem}.gz")
+    draft = path.with_name(files.DRAFT + path.name)
+    with files.explaining_os_errors(path, fix=_FIX):
+        files.remove(draft)
+        with files.new_file(draft) as descriptor:
+            files.write(descriptor, content)
+        files.rename(draft, path)
+    return notes
+
+
+def _encode(text: str, table: FileTable, notes: list[str]) -> bytes:
+    """Return the text in the encoding of the file that was read; in UTF-8 if that lacks one of its characters."""
+    form = table.format
+    mark = next((mark for mark, name in MARKS.items() if name == form.encoding), b"") if form.mark else b""
+    try:
+        return mark + text.encode(form.encoding)
+    except UnicodeEncodeError as error:
+        lacking = text[error.start]
+        notes.append(
+            f"written as UTF-8: {form.encoding} has no {lacking!r}" if form.encoding != "utf-8" else f"{lacking!r} was replaced"
+        )
+        return text.encode("utf-8-sig" if form.encoding != "utf-8" else "utf-8", "replace")
+
+
+def _delimited(table: FileTable, kind: str, notes: list[str]) -> bytes:
+    form = table.format
+    same = form.suffix == kind
+    delimiter = form.delimiter if same else "\t" if kind == ".tsv" else ","
+    rows = [[_as_text(record.values.get(name)) for name in table.columns] for record in table.records]
+    header = [list(table.header)] if form.header else []
+    special = re.compile(f"[\r\n{re.escape(delimiter)}]")
+    plain = same and not form.quoted and not any(special.search(cell) for row in (*header, *rows) for cell in row)
+    if same and not form.quoted and not plain:
+        notes.append("fields are quoted, since one has a separator or a line end inside")
+    out = io.StringIO(newline="")
+    end = form.newline
+    if plain:
+        out.writelines(delimiter.join(row) + end for row in (*header, *rows))
+    else:
+        csv.writer(out, delimiter=delimiter, lineterminator=end).writerows([*header, *rows])
+    return _encode(out.getvalue(), table, notes)
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else json.dumps(_plain(value), ensure_ascii=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON has: no NaN."""
+    return None if isinstance(value, float) and value != value else value
+
+
+def _json_rows(table: FileTable) -> Iterable[str]:
+    for record in table.records:
+        row = {name: _plain(record.values[name]) for name in table.columns if name in record.values}
+        yield json.dumps(row, ensure_ascii=False, default=str)
+
+
+def _json_lines(table: FileTable, kind: str, notes: list[str]) -> bytes:
+    return _encode("".join(f"{row}\n" for row in _json_rows(table)), table, notes)
+
+
+def _json_array(table: FileTable, kind: str, notes: list[str]) -> bytes:
+    return _encode("[\n" + ",\n".join(_json_rows(table)) + "\n]\n", table, notes)
+
+
+def _lines(table: FileTable, kind: str, notes: list[str]) -> bytes:
+    texts = (_as_text(record.values.get(table.columns[0])) for record in table.records)
+    return _encode("".join(re.sub(r"[\r\n]+", " ", text) + table.format.newline for text in texts), table, notes)
+
+
+def _parquet(table: FileTable, kind: str, notes: list[str]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {}
+    for name in table.columns:
+        values = [record.values.get(name) for record in table.records]
+        try:
+            columns[name] = pyarrow.array(values)
+        except (pyarrow.ArrowException, OverflowError):
+            columns[name] = pyarrow.array([None if value is None else _as_text(value) for value in values])
+            notes.append(f"{name!r} holds values of several types, and was written as text")
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), out)
+    return out.getvalue()
+
+
+def _workbook(table: FileTable, kind: str, notes: list[str]) -> bytes:
+    try:
+        import openpyxl
+        from openpyxl.cell import WriteOnlyCell
+    except ImportError:
+        fix = "pip install 'finewright[excel]', or write CSV"
+        raise UserError("writing Excel workbooks needs `openpyxl`", where="xlsx", fix=fix) from None
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("Sheet1")
+    num_cut = 0
+
+    def cell(value: Any) -> Any:
+        nonlocal num_cut
+        text = value if isinstance(value, int | float) and not isinstance(value, bool) else _as_text(value)
+        if isinstance(text, str) and _NUMBER.fullmatch(text):
+            text = float(text) if "." in text else int(text)
+        made = WriteOnlyCell(sheet)
+        if isinstance(text, str):
+            num_cut += len(text) > _LARGEST_CELL
+            made.value = _ILLEGAL.sub(" ", text[:_LARGEST_CELL])
+            made.data_type = "s"  # not a formula, whatever it begins with
+        else:
+            made.value = _plain(text)
+        return made
+
+    for row in [table.header] if table.format.header else []:
+        sheet.append([cell(name) for name in row])
+    for record in table.records:
+        sheet.append([cell(record.values.get(name)) for name in table.columns])
+    if num_cut:
+        notes.append(f"{num_cut:,} cells were cut to the {_LARGEST_CELL:,} characters that Excel allows")
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_WRITERS: dict[str, Callable[[FileTable, str, list[str]], bytes]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json_array,
+    ".parquet": _parquet,
+    ".xlsx": _workbook,
+    ".txt": _lines,
+}

@@ -1,0 +1,90 @@
+"""Excel workbooks, as they are shown."""
+
+import datetime
+import sys
+
+import pytest
+
+from finewright.core.config import DataConfig
+from finewright.core.errors import UserError
+from finewright.data import readers
+from finewright.data.dataset import read_rows
+
+
+def book_of(rows, path, *, title="Tickets", more=()):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = title
+    for row in rows:
+        sheet.append(row)
+    for name, some, state in more:
+        other = book.create_sheet(name)
+        other.sheet_state = state
+        for row in some:
+            other.append(row)
+    book.save(path)
+    return book, sheet
+
+
+def test_a_sheet_is_read_with_its_places(tmp_path):
+    rows = [["id", "Message", "Team", None], [1, "where is it?", "shipping"], [], [2, "too dear", "billing", None, None]]
+    book_of([[], *rows], tmp_path / "a.xlsx")
+    found, notes = read_rows(tmp_path / "a.xlsx", options=DataConfig())
+    assert [(row.text, row.label, row.where) for row in found] == [
+        ("where is it?", "shipping", "a.xlsx: Tickets row 3"),
+        ("too dear", "billing", "a.xlsx: Tickets row 5"),
+    ]
+    assert "text column: 'Message' (guessed; --text-column changes it)" in notes
+
+
+def test_labels_and_numbers_are_as_shown(tmp_path):
+    values = [1, 1.0, 2.5, True, "01", "None", datetime.datetime(2024, 5, 6), datetime.datetime(2024, 5, 6, 7, 8)]
+    book, sheet = book_of(
+        [["text", "label"], *([f"x {n}", value] for n, value in enumerate(values)), ["y", 7]], tmp_path / "a.xlsx"
+    )
+    sheet.cell(row=len(values) + 2, column=2).number_format = "000"
+    sheet.append(["z", 0.25])
+    sheet.cell(row=len(values) + 3, column=2).number_format = "0%"
+    book.save(tmp_path / "a.xlsx")
+    rows, _ = read_rows(tmp_path / "a.xlsx", options=DataConfig())
+    shown = ["1", "1", "2.5", "TRUE", "01", "None", "2024-05-06", "2024-05-06 07:08:00", "007", "25%"]
+    assert [row.label for row in rows] == shown
+
+
+def test_faults_name_the_row_and_errors_of_excel_are_missing(tmp_path):
+    book_of([["text", "label"], ["x", "#N/A"], [None, "a"]], tmp_path / "a.xlsx")
+    with pytest.raises(UserError, match=r"a\.xlsx: Tickets row 2: no label\na\.xlsx: Tickets row 3: no text"):
+        read_rows(tmp_path / "a.xlsx", options=DataConfig())
+
+
+def test_one_sheet_is_read_and_the_others_named(tmp_path):
+    more = [("Old", [["text", "label"], ["y", "b"]], "visible"), ("Secret", [["z"]], "hidden"), ("Empty", [], "visible")]
+    book_of([["text", "label"], ["x", "a"]], tmp_path / "a.xlsx", more=more)
+    rows, notes = read_rows(tmp_path / "a.xlsx", options=DataConfig())
+    assert [row.text for row in rows] == ["x"]
+    assert notes == ["a.xlsx: only the sheet 'Tickets' is read, not 'Old'"]
+
+
+def test_a_sheet_without_a_header_and_a_workbook_by_another_name(tmp_path):
+    book_of([["x one", "a"], ["y two", "b"]], tmp_path / "a.bin")
+    options = DataConfig(no_header=True, text_column="1", label_column="2")
+    assert [row.label for row in read_rows(tmp_path / "a.bin", options=options)[0]] == ["a", "b"]
+
+
+def test_a_workbook_that_is_none(tmp_path):
+    pytest.importorskip("openpyxl")
+    for content in (b"text,label\n", b"PK\x03\x04" + bytes(100)):
+        (tmp_path / "a.xlsx").write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.xlsx: not readable as an Excel workbook"):
+            readers.read_records(tmp_path / "a.xlsx")
+    book_of([], tmp_path / "b.xlsx")
+    with pytest.raises(UserError, match="no sheet with rows"):
+        readers.read_records(tmp_path / "b.xlsx")
+
+
+def test_without_the_extra_there_is_one_line_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"needs `openpyxl`\n  → pip install 'finewright\[excel\]', or save the sheet as CSV"):
+        readers.read_records(tmp_path / "a.xlsx")

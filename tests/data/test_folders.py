@@ -1,0 +1,152 @@
+"""Splits in folders, as people and programs lay them out."""
+
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from finewright.core.config import DataConfig
+from finewright.core.errors import UserError
+from finewright.data.dataset import read_dataset
+from finewright.data.readers.columnar import class_names
+
+OPTIONS = DataConfig()
+
+
+def rows(count, first=0):
+    return [{"text": f"text number {n}", "label": "ab"[n % 2]} for n in range(first, first + count)]
+
+
+def write(path, some):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(some), path)
+    else:
+        path.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in some))
+
+
+def sizes(folder, **options):
+    dataset = read_dataset(folder, options=DataConfig(**options))
+    return len(dataset.train), len(dataset.validation), len(dataset.test)
+
+
+@pytest.mark.parametrize("place", ["", "data", "plain_text", "default"])
+def test_shards_as_on_the_hub(tmp_path, place):
+    (tmp_path / "README.md").write_text("x")
+    folder = tmp_path / place
+    write(folder / "train-00000-of-00002.parquet", rows(10))
+    write(folder / "train-00001-of-00002.parquet", rows(10, 10))
+    write(folder / "test-00000-of-00001-a09b74b3ef9c3b56.parquet", rows(4))
+    write(folder / "validation-00000-of-00001.parquet", rows(6))
+    assert sizes(tmp_path) == (20, 6, 4)
+    dataset = read_dataset(tmp_path, options=OPTIONS)
+    assert [row.text for row in dataset.train] == [row["text"] for row in rows(20)]
+    assert dataset.train[12].where == "train-00001-of-00002.parquet: row 3"
+    (folder / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(UserError, match="part 1 of 00002 of the train split is missing"):
+        read_dataset(tmp_path, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("tickets_train.csv", "tickets_test.csv"),
+        ("train_tickets.csv", "test_tickets.csv"),
+        ("Tickets-Train.csv", "Tickets-Test.csv"),
+        ("sms.training.csv", "sms.testing.csv"),
+        ("train/0000.parquet", "test/0000.parquet"),
+        ("training.csv", "testing.csv"),
+    ],
+)
+def test_names_of_splits(tmp_path, train, test):
+    write(tmp_path / train, rows(20))
+    write(tmp_path / test, rows(4))
+    assert sizes(tmp_path, validation_fraction=0.0) == (20, 0, 4)
+
+
+def test_numbered_parts_are_one_table_in_order(tmp_path):
+    for part in (10, 9, 1):
+        write(tmp_path / f"train_{part}.csv", rows(10, 10 * part))
+    dataset = read_dataset(tmp_path, options=DataConfig(validation_fraction=0, test_fraction=0))
+    assert [row.text for row in dataset.train[::10]] == ["text number 10", "text number 90", "text number 100"]
+
+
+def test_two_tables_for_one_split_are_refused(tmp_path):
+    write(tmp_path / "a_train.csv", rows(4))
+    write(tmp_path / "b_train.csv", rows(4))
+    with pytest.raises(UserError, match=r"several files for the train split: a_train\.csv, b_train\.csv"):
+        read_dataset(tmp_path, options=OPTIONS)
+
+
+def test_several_data_sets_in_a_folder_are_named(tmp_path):
+    for name in ("en", "fr"):
+        write(tmp_path / name / "train-00000-of-00001.parquet", rows(20))
+    with pytest.raises(UserError, match=r"several data sets in this folder: en, fr\n.*such as .*en"):
+        read_dataset(tmp_path, options=OPTIONS)
+
+
+def test_the_one_table_of_a_folder(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    write(tmp_path / "data.csv", rows(20))
+    assert sum(sizes(tmp_path)) == 20
+    assert any("the one table in it is data.csv" in note for note in read_dataset(tmp_path, options=OPTIONS).notes)
+
+
+def test_a_folder_for_each_class(tmp_path):
+    for row in rows(20):
+        place = tmp_path / row["label"]
+        place.mkdir(exist_ok=True)
+        (place / f"{row['text']}.txt").write_text(f"{row['text']}\nsecond line\n")
+    dataset = read_dataset(tmp_path, options=DataConfig(validation_fraction=0, test_fraction=0))
+    assert dataset.labels == ("a", "b")
+    assert dataset.train[0].text == "text number 0\nsecond line"
+    assert dataset.train[0].where == "a/text number 0.txt"
+    assert any("its label the name of its folder: a, b" in note for note in dataset.notes)
+
+
+def test_folders_of_classes_in_folders_of_splits(tmp_path):
+    for split, count in (("train", 20), ("test", 6)):
+        for row in rows(count):
+            place = tmp_path / split / row["label"]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{row['text']}.txt").write_bytes(f"{row['text']} caf".encode() + b"\xe9\n")
+    assert sizes(tmp_path, validation_fraction=0) == (20, 0, 6)
+
+
+def test_what_save_to_disk_writes(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    names = ["zeta", "alpha"]
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    columns = {"text": [row["text"] for row in rows(20)], "label": [n % 2 for n in range(20)]}
+    one = datasets.Dataset.from_dict(columns, features=features)
+    one.save_to_disk(tmp_path / "one", num_shards=2)
+    datasets.DatasetDict({"train": one, "test": one.select(range(4))}).save_to_disk(tmp_path / "both")
+    one.to_parquet(tmp_path / "x.parquet")
+    assert sum(sizes(tmp_path / "one")) == 20
+    assert sizes(tmp_path / "both", validation_fraction=0) == (20, 0, 4)
+    for place in ("one", "both", "x.parquet"):
+        dataset = read_dataset(tmp_path / place, options=OPTIONS)
+        assert dataset.labels == ("alpha", "zeta")
+        assert {row.label for row in dataset.train if int(row.text.split()[-1]) % 2 == 0} == {"zeta"}
+        assert any("has the class names that the file gives: zeta, alpha" in note for note in dataset.notes)
+
+
+def test_a_damaged_saved_data_set_is_one_message(tmp_path):
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(UserError, match=r"state\.json: cannot be read"):
+        read_dataset(tmp_path, options=OPTIONS)
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../../secret.arrow"}]}))
+    with pytest.raises(UserError, match="no Arrow files are named here"):
+        read_dataset(tmp_path, options=OPTIONS)
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["extra"]}')
+    with pytest.raises(UserError, match="no train split, found extra"):
+        read_dataset(tmp_path, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {b"huggingface": b"{"}, {b"huggingface": b"[]"}, {b"huggingface": b'{"info": {"features": {"x": 1}}}'}]
+)
+def test_metadata_without_class_names(metadata):
+    assert class_names(metadata) == {}

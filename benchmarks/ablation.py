@@ -1,6 +1,6 @@
 """What each trick gives alone: the engine's own steps with it switched off, beside the steps with everything on.
 
-    python benchmarks/ablation.py [--rounds 2] [--steps 4] [--way lora …] [--out FILE.json]
+    python benchmarks/ablation.py [--rounds 2] [--steps 4] [--method lora …] [--out FILE.json]
 
 Texts and network of `speed.py`, one thread, CPU-seconds, one child process per cell, by turns. A figure above 1 says how many
 times slower a step is without the trick. Packing itself cannot be switched off; `speed.py` has the Trainer's padding beside it.
@@ -18,7 +18,7 @@ from unittest import mock
 import children
 
 ALL = "everything on"
-WAYS = ("lora", "full", "freeze", "prompt")
+METHODS = ("lora", "full", "freeze", "prompt")
 
 
 def switches() -> dict[str, list[Any]]:
@@ -48,7 +48,7 @@ def switches() -> dict[str, list[Any]]:
     }
 
 
-def cell(name: str, way: str, num_steps: int) -> dict[str, Any]:
+def cell(name: str, method_name: str, num_steps: int) -> dict[str, Any]:
     """One measurement, in this process."""
     import engine_steps
     import speed
@@ -58,20 +58,23 @@ def cell(name: str, way: str, num_steps: int) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         for patch in switches()[name]:
             stack.enter_context(patch)
-        given = {"options": speed.WAYS[way], "num_labels": speed.LABELS, "num_steps": num_steps, "least_seconds": 3.0}
-        told = engine_steps.measure(speed.network(), speed.texts(), method=way, **given)
-    return {"without": name, "way": way, "rate": told["tokens"] / told["cpu_seconds"]}
+        given = {"options": speed.METHODS[method_name], "num_labels": speed.LABELS, "num_steps": num_steps, "least_seconds": 3.0}
+        told = engine_steps.measure(speed.network(), speed.texts(), method=method_name, **given)
+    return {"without": name, "method_name": method_name, "rate": told["tokens"] / told["cpu_seconds"]}
 
 
 def show(cells: list[dict[str, Any]]) -> None:
-    """Per trick and way: how many times slower without it."""
+    """Per trick and method: how many times slower without it."""
     rates: dict[tuple[str, str], list[float]] = {}
     for one in cells:
-        rates.setdefault((one["without"], one["way"]), []).append(one["rate"])
-    candidates = list(dict.fromkeys(one["way"] for one in cells))
+        rates.setdefault((one["without"], one["method_name"]), []).append(one["rate"])
+    candidates = list(dict.fromkeys(one["method_name"] for one in cells))
     print("| without | " + " | ".join(candidates) + " |\n|---|" + "---|" * len(candidates))
     for name in dict.fromkeys(one["without"] for one in cells):
-        medians = [(statistics.median(rates[ALL, way]), statistics.median(rates[name, way])) for way in candidates]
+        medians = [
+            (statistics.median(rates[ALL, method_name]), statistics.median(rates[name, method_name]))
+            for method_name in candidates
+        ]
         told = [f"{all_on:,.0f} tokens/s" if name == ALL else f"{all_on / less:.2f} ×" for all_on, less in medians]
         print(f"| {name} | " + " | ".join(told) + " |")
 
@@ -81,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--way", action="append", choices=WAYS)
+    parser.add_argument("--method", action="append", choices=METHODS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -91,10 +94,10 @@ def main() -> None:
     cells: list[dict[str, Any]] = []
     names = list(switches())
     for _ in range(arguments.rounds):
-        for way in arguments.way or WAYS:
+        for method_name in arguments.method or METHODS:
             for name in names:
                 with tempfile.TemporaryDirectory() as store:  # nothing kept from another cell
-                    words = ["--steps", str(arguments.steps), "--cell", name, way]
+                    words = ["--steps", str(arguments.steps), "--cell", name, method_name]
                     cells.append(children.cell(__file__, words, store=store))
                 if arguments.out:
                     arguments.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")

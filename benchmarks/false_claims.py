@@ -1,7 +1,7 @@
 """How often a comparison claims a difference that is not there, and how often it finds one that is.
 
-Ways answer by a logistic model: rows are easy or hard for all ways, each way and each seed is able in its own measure. All
-ways have the same expected accuracy, 80 %; for the last column one has 50 %. Run: python benchmarks/false_claims.py
+Methods answer by a logistic model: rows are easy or hard for all methods, each method and each seed is able in its own measure.
+All methods have the same expected accuracy, 80 %; for the last column one has 50 %. Run: python benchmarks/false_claims.py
 """
 
 import argparse
@@ -12,15 +12,15 @@ from scipy.optimize import brentq
 from finewright.comparison import statistics
 from finewright.comparison.statistics import RowScores
 
-ROWS, WAYS = 300, 5
+ROWS, METHODS = 300, 5
 EASE, OWN = 1.5, 0.75
-"""Standard deviations over rows, on the logistic scale: common to all ways, and of each way."""
+"""Standard deviations over rows, on the logistic scale: common to all methods, and of each method."""
 FIELDS = {
-    "no spread over seeds": [0.0] * WAYS,
-    "every way 0.3": [0.3] * WAYS,
-    "every way 1.0": [1.0] * WAYS,
-    "one 1.0, others 0.1": [1.0] + [0.1] * (WAYS - 1),
-    "one 1.5, others 0.3": [1.5] + [0.3] * (WAYS - 1),
+    "no spread over seeds": [0.0] * METHODS,
+    "every method 0.3": [0.3] * METHODS,
+    "every method 1.0": [1.0] * METHODS,
+    "one 1.0, others 0.1": [1.0] + [0.1] * (METHODS - 1),
+    "one 1.5, others 0.3": [1.5] + [0.3] * (METHODS - 1),
 }
 
 
@@ -31,7 +31,7 @@ def ability(accuracy: float, *, spread: float) -> float:
 
 
 def play(rng: np.random.Generator, *, able: list[float], spreads: list[float], seeds: int) -> dict[int, RowScores]:
-    """The answers of all ways to the same rows."""
+    """The answers of all methods to the same rows."""
     ease, candidates = rng.normal(0, EASE, ROWS), {}
     for number, (mean, spread) in enumerate(zip(able, spreads, strict=True)):
         chance = 1 / (1 + np.exp(-(mean + ease + rng.normal(0, OWN, ROWS) + rng.normal(0, spread, (seeds, 1)))))

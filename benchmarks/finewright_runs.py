@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def table(ours: Path, theirs: Path) -> None:
     """Accuracy as mean and range over seeds, cost as the median, ours beside the Trainer's."""
-    print("| data | way | accuracy | Trainer | trained | CPU s | Trainer | resident MB | Trainer | tensors, MB |")
+    print("| data | method | accuracy | Trainer | trained | CPU s | Trainer | resident MB | Trainer | tensors, MB |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     lines = [read_lines(ours), read_lines(theirs)]
     for data, method in dict.fromkeys((line["data"], line["method"]) for line in lines[0]):

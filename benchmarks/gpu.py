@@ -1,13 +1,13 @@
 """On a GPU: tokens per second, memory and share of the card's rate, Finewright beside Hugging Face Trainer with PEFT, by turns.
 
-    python benchmarks/gpu.py [--rounds 3] [--steps 20] [--shape llama …] [--texts long …] [--way lora …] [--out FILE.json]
+    python benchmarks/gpu.py [--rounds 3] [--steps 20] [--shape llama …] [--texts long …] [--method lora …] [--out FILE.json]
 
 Two shapes with random weights, made on the GPU: GPT-2 small, and a Llama of about 1 B. Two kinds of texts: `short` ones are those
 of `speed.py`; `long` ones have 2,048 tokens each (for GPT-2 1,024, its most), so no row of either side has padding. An update has
 as many texts on both sides. One child process per cell and round. Seconds are those of the wall clock, the GPU waited for before
 and after the counted updates. Tokens are real ones. The first three updates are not counted but told: compiling is in them.
 
-`finewright`: the engine's own updates with each way's defaults (dropout as the config has it), attention in one kernel. `by
+`finewright`: the engine's own updates with each method's defaults (dropout as the config has it), attention in one kernel. `by
 length`: attention length by length. `compiled`: what lies between attention and attention compiled. `trainer`: bfloat16, texts of
 like lengths in one batch, no dropout, PyTorch's attention (sdpa), the fused AdamW. `trainer bf16 base`: the same, and the frozen
 weights kept in bfloat16, as Finewright keeps those of the blocks. Finewright is compared with the faster of them, and in memory
@@ -43,8 +43,8 @@ from finewright.core.errors import UserError, is_out_of_memory
 
 FINEWRIGHT: dict[str, dict[str, bool]] = {"finewright": {}, "by length": {"at_once": False}, "compiled": {"compiled": True}}
 TRAINER, TRAINER_BF16_BASE = "trainer", "trainer bf16 base"
-WAYS = {"lora": (*FINEWRIGHT, TRAINER, TRAINER_BF16_BASE), "full": (*FINEWRIGHT, TRAINER)}
-"""Who runs each way. Full fine-tuning has no frozen weights, and rounding those that learn would be another training."""
+METHODS = {"lora": (*FINEWRIGHT, TRAINER, TRAINER_BF16_BASE), "full": (*FINEWRIGHT, TRAINER)}
+"""Who runs each method. Full fine-tuning has no frozen weights, and rounding those that learn would be another training."""
 SHAPES = ("gpt2", "llama")
 GOALS = {"short": 2.0, "long": 1.2}
 ROWS = {"short": speed.ROWS, "long": 4}
@@ -55,7 +55,7 @@ WARM = 3
 RATE_SIZES, TINY_RATE_SIZES = (8192, 8192, 8192), (64, 64, 64)
 TINY_TEXTS, TINY_TOKENS = 96, 160
 Cell = tuple[str, str, str, str]
-"""Shape, kind of texts, way, who."""
+"""Shape, kind of texts, method, who."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Clock:
         return told | {"first_seconds": self._seconds[WARM] - self._seconds[0], "memory_bytes": self._memory_bytes}
 
 
-def flops(net: Any, way: str, lengths: list[int]) -> float:
+def flops(net: Any, method_name: str, lengths: list[int]) -> float:
     """For each token of an update: products with the weights of every block (forward, the states' gradients, and the weights'
     where they learn), and attention's own, forward and two back, with the tokens up to this one."""
     from finewright.models import architectures
@@ -170,16 +170,16 @@ def flops(net: Any, way: str, lengths: list[int]) -> float:
     weights = sum(parameter.numel() for parameter in blocks.parameters() if parameter.ndim == 2)
     seen = speed.Texts.of(lengths).seen / 2  # half of a text lies before a token, on average
     attention = 2 * len(blocks) * net.config.hidden_size * seen
-    return 2.0 * (weights * (3 if way == "full" else 2) + attention * 3)
+    return 2.0 * (weights * (3 if method_name == "full" else 2) + attention * 3)
 
 
 def finewright(net: Any, ids: list[list[int]], name: Cell, *, num_steps: int, clock: Clock, device: str) -> dict[str, Any]:
     """The engine's own updates."""
     import engine_steps
 
-    _, kind, way, who = name
+    _, kind, method_name, who = name
     counts = {"num_labels": speed.LABELS, "num_steps": WARM - 1 + num_steps, "rows_per_step": ROWS[kind]}
-    told = engine_steps.measure(net, ids, method=way, options={}, device=device, heard=clock, **counts, **FINEWRIGHT[who])
+    told = engine_steps.measure(net, ids, method=method_name, options={}, device=device, heard=clock, **counts, **FINEWRIGHT[who])
     return told | {"compiled": sum(module._compiled_call_impl is not None for module in net.modules())}
 
 
@@ -187,8 +187,8 @@ def trainer(net: Any, ids: list[list[int]], name: Cell, *, num_steps: int, clock
     """The Trainer's updates. Weights that learn are float32 on either side."""
     import torch
 
-    _, kind, way, who = name
-    net = speed.peer(net.to(torch.bfloat16) if who == TRAINER_BF16_BASE else net, way, dropout=0.0)
+    _, kind, method_name, who = name
+    net = speed.peer(net.to(torch.bfloat16) if who == TRAINER_BF16_BASE else net, method_name, dropout=0.0)
     for parameter in net.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -200,7 +200,7 @@ def cell(name: Cell, *, scale: Scale, num_steps: int) -> dict[str, Any]:
     """One measurement, in this process; `skipped` where it cannot be had here, and why."""
     import torch
 
-    told = dict(zip(("shape", "texts", "way", "who"), name, strict=True))
+    told = dict(zip(("shape", "texts", "method_name", "who"), name, strict=True))
     torch._dynamo.reset()  # of tiny cells many run in one process
     try:
         return told | _measured(name, scale=scale, num_steps=num_steps)
@@ -220,11 +220,11 @@ def _why_not_here(error: Exception, who: str) -> str:
 
 
 def _measured(name: Cell, *, scale: Scale, num_steps: int) -> dict[str, Any]:
-    shape, kind, way, who = name
+    shape, kind, method_name, who = name
     clock, ours = Clock(scale.device, num_steps=num_steps), who in FINEWRIGHT
     net = scale.network(shape, dropout=0.1 if ours else 0.0)
     ids = scale.texts(kind, net.config)
-    useful = flops(net, way, [len(one) for one in ids])
+    useful = flops(net, method_name, [len(one) for one in ids])
     made = (finewright if ours else trainer)(net, ids, name, num_steps=num_steps, clock=clock, device=scale.device)
     told = {
         "precision": made["precision"],
@@ -256,7 +256,7 @@ def groups(cells: list[dict[str, Any]]) -> dict[Cell, Group]:
     """By name, in the order in which they came first, without what was skipped."""
     made: dict[Cell, Group] = {}
     for one in (one for one in cells if "skipped" not in one):
-        made.setdefault((one["shape"], one["texts"], one["way"], one["who"]), Group([])).found.append(one)
+        made.setdefault((one["shape"], one["texts"], one["method_name"], one["who"]), Group([])).found.append(one)
     return made
 
 
@@ -270,7 +270,7 @@ def compare(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         times = group.median("rate") / max(one.median("rate") for one in peers) if peers else None
         memory = group.median("memory_bytes") / min(one.median("memory_bytes") for one in peers) if peers else None
-        told = dict(zip(("shape", "texts", "way", "who"), name, strict=True))
+        told = dict(zip(("shape", "texts", "method_name", "who"), name, strict=True))
         told |= {"times": times, "memory": memory, "goal": GOALS[name[1]], "pays_from": pays_from(made, name)}
         reached = {"fast_enough": times is not None and times >= GOALS[name[1]], "less_memory": memory is not None and memory < 1}
         found.append(told | reached)
@@ -292,7 +292,15 @@ def lines(cells: list[dict[str, Any]]) -> Iterator[str]:
     yield from dict.fromkeys(f"left out: {' '.join(_name(one))} ({one['skipped']})" for one in cells if "skipped" in one)
     yield "Goals: short texts at least 2 × the Trainer's tokens a second, long ones at least 1.2 ×, less memory in each."
     compared = {_name(one): one for one in compare(cells)}
-    heads = ("shape", "texts", "way", "who", "tokens a second: median (least–most)", "against the Trainer (goal)", "memory, GB")
+    heads = (
+        "shape",
+        "texts",
+        "method_name",
+        "who",
+        "tokens a second: median (least–most)",
+        "against the Trainer (goal)",
+        "memory, GB",
+    )
     heads += (
         "of the Trainer's (goal: less)",
         "attention",
@@ -313,7 +321,7 @@ def lines(cells: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _name(one: dict[str, Any]) -> Cell:
-    return one["shape"], one["texts"], one["way"], one["who"]
+    return one["shape"], one["texts"], one["method_name"], one["who"]
 
 
 def _against(told: dict[str, Any], name: Cell) -> tuple[str, str, str]:
@@ -328,12 +336,12 @@ def _against(told: dict[str, Any], name: Cell) -> tuple[str, str, str]:
 def names(arguments: argparse.Namespace) -> list[Cell]:
     """The cells of a round that are asked for."""
     return [
-        (shape, kind, way, who)
+        (shape, kind, method_name, who)
         for shape in arguments.shape or SHAPES
         for kind in arguments.texts or GOALS
-        for way in arguments.way or WAYS
-        for who in WAYS[way]
-        if who in (arguments.who or WAYS[way])
+        for method_name in arguments.method or METHODS
+        for who in METHODS[method_name]
+        if who in (arguments.who or METHODS[method_name])
     ]
 
 
@@ -346,7 +354,7 @@ def _in_child(asked: list[Cell], arguments: argparse.Namespace, *, store: str) -
         return children.cell(__file__, words, store=store, threads=1 if arguments.tiny else arguments.threads)["cells"]
     except subprocess.CalledProcessError as error:
         died = {"skipped": f"its process ended with {error.returncode}", "died": True}
-        return [dict(zip(("shape", "texts", "way", "who"), one, strict=True)) | died for one in asked]
+        return [dict(zip(("shape", "texts", "method_name", "who"), one, strict=True)) | died for one in asked]
 
 
 def _as_child(arguments: argparse.Namespace) -> None:
@@ -369,8 +377,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=4, help="of the processor, for each cell")
     parser.add_argument("--shape", action="append", choices=SHAPES)
     parser.add_argument("--texts", action="append", choices=list(GOALS))
-    parser.add_argument("--way", action="append", choices=list(WAYS))
-    parser.add_argument("--who", action="append", choices=list(WAYS["lora"]))
+    parser.add_argument("--method", action="append", choices=list(METHODS))
+    parser.add_argument("--who", action="append", choices=list(METHODS["lora"]))
     parser.add_argument("--tiny", action="store_true", help="tiny shapes on the CPU, all cells of a round in one process")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, nargs="+", help="files of --out to print again, together")

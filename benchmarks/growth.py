@@ -134,7 +134,7 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
 
         return do
 
-    settings, source, way = RunConfig(), hub.resolve_model("mini"), methods.build_method(method, {})
+    settings, source, method_name = RunConfig(), hub.resolve_model("mini"), methods.build_method(method, {})
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / name
         write(file, num_rows)
@@ -144,8 +144,8 @@ def million(num_rows: int, *, name: str, method: str) -> dict[str, Any]:
         timed("checking", task.check_dataset)(dataset)
         told = {"settings": settings, "machine": hardware.detect(), "dataset": dataset, "task": task}
         with mock.patch.object(method_plan, "encode_splits", timed("tokenising", method_plan.encode_splits)):
-            found = timed("planning", method_plan.plan_method)(source, way, **told, report=checks.raise_on_errors)
-        known = {"source": source, "dataset": dataset, "settings": settings, "method": way, "device": "cpu"}
+            found = timed("planning", method_plan.plan_method)(source, method_name, **told, report=checks.raise_on_errors)
+        known = {"source": source, "dataset": dataset, "settings": settings, "method": method_name, "device": "cpu"}
         timed("hashing", fingerprint.make_fingerprint)(splits=found.splits, **known)
     seconds["planning"] -= seconds["tokenising"]
     sizes = {"tokens": sum(sum(one.lengths) for one in found.splits.values()), "file_bytes": num_bytes}

@@ -4,8 +4,8 @@
                                     [--sizes 200,1000]
     python benchmarks/mini_worth.py --table FILE.jsonl
 
-A seed draws the training rows, and 300 others for validation, from the training and validation files together; every way
-gets the same ones. The test file is whole. Each way has its default rate for any model (`mini` suggests higher ones for
+A seed draws the training rows, and 300 others for validation, from the training and validation files together; every method
+gets the same ones. The test file is whole. Each method has its default rate for any model (`mini` suggests higher ones for
 itself) and one thread. Runs already in FILE are skipped.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from finewright_runs import read_lines
 
-WAYS = ("full", "lora", "scratch")
+METHODS = ("full", "lora", "scratch")
 VALIDATION_ROWS = 300
 
 
@@ -53,7 +53,7 @@ def measure(arguments: argparse.Namespace) -> None:
     for seed in range(arguments.first_seed, arguments.seeds):
         for data in arguments.data:
             for size in map(int, arguments.sizes.split(",")):
-                for method in WAYS:
+                for method in METHODS:
                     if (data.name, size, seed, method) in done:
                         continue
                     with tempfile.TemporaryDirectory() as place:
@@ -74,14 +74,16 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def table(path: Path) -> None:
     found = read_lines(path)
-    print("| data | rows | " + " | ".join(WAYS) + " | full − scratch | lora − scratch | seeds |")
-    print("|---|---|" + "---|" * (len(WAYS) + 3))
+    print("| data | rows | " + " | ".join(METHODS) + " | full − scratch | lora − scratch | seeds |")
+    print("|---|---|" + "---|" * (len(METHODS) + 3))
     for data, size in sorted({(line["data"], line["size"]) for line in found}):
         part = [line for line in found if (line["data"], line["size"]) == (data, size)]
-        scores = {way: [100 * line["accuracy"] for line in part if line["method"] == way] for way in WAYS}
-        mean = {way: statistics.mean(values) for way, values in scores.items()}
-        cells = [f"{mean[way]:.1f} ({min(values):.1f}–{max(values):.1f})" for way, values in scores.items()]
-        margins = [f"{mean[way] - mean['scratch']:+.1f}" for way in WAYS[:2]]
+        scores = {
+            method_name: [100 * line["accuracy"] for line in part if line["method"] == method_name] for method_name in METHODS
+        }
+        mean = {method_name: statistics.mean(values) for method_name, values in scores.items()}
+        cells = [f"{mean[method_name]:.1f} ({min(values):.1f}–{max(values):.1f})" for method_name, values in scores.items()]
+        margins = [f"{mean[method_name] - mean['scratch']:+.1f}" for method_name in METHODS[:2]]
         print(f"| {data} | {size:,} | " + " | ".join([*cells, *margins, str(len(scores["scratch"]))]) + " |")
 
 

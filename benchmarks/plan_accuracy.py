@@ -1,4 +1,4 @@
-"""The plan beside the truth: every way on four networks with two batch sizes; memory and seconds, planned and measured.
+"""The plan beside the truth: every method on four networks with two batch sizes; memory and seconds, planned and measured.
 
     python benchmarks/plan_accuracy.py --out FILE.jsonl [--models gpt2,mini,…] [--methods lora,…] [--tokens 256,1024]
     python benchmarks/plan_accuracy.py --table FILE.jsonl
@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def table(path: Path) -> None:
-    print("| model | way | tokens a pass | memory planned | measured | error | seconds planned | measured | error |")
+    print("| model | method | tokens a pass | memory planned | measured | error | seconds planned | measured | error |")
     print("|---|---|---|---|---|---|---|---|---|")
     errors: dict[str, list[tuple[float, str]]] = {"memory": [], "time": []}
     found = read_lines(path)

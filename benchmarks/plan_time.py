@@ -1,4 +1,4 @@
-"""Seconds of `finewright plan`, all ways, for models from 124 million to 70 billion numbers.
+"""Seconds of `finewright plan`, all methods, for models from 124 million to 70 billion numbers.
 
     python benchmarks/plan_time.py [--models gpt2,llama-2-7b,llama-2-70b] [--method all] [--budget 8GB] [--runs 3]
 

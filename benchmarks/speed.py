@@ -1,6 +1,6 @@
 """Tokens per second in training and predicting: Finewright beside Hugging Face, by turns in one run.
 
-    python benchmarks/speed.py [--rounds 3] [--steps 6] [--threads N] [--way lora …] [--out FILE.json]
+    python benchmarks/speed.py [--rounds 3] [--steps 6] [--threads N] [--method lora …] [--out FILE.json]
 
 GPT-2 small with random weights (speed does not depend on their values) on texts of random tokens whose lengths are spread like
 those of short messages. One child process per cell and round. With one thread seconds are CPU-seconds, since machines are
@@ -29,7 +29,7 @@ from typing import Any
 
 import children
 
-WAYS = {"lora": {}, "full": {}, "freeze": {"num_layers": 3}, "prompt": {}}
+METHODS = {"lora": {}, "full": {}, "freeze": {"num_layers": 3}, "prompt": {}}
 PREDICT = "predict"
 FINEWRIGHT = "finewright"
 TRAINERS = ("trainer", "trainer bf16", "trainer best")
@@ -90,20 +90,20 @@ class Texts:
         return cls(sum(lengths) / len(lengths), sum(length**2 for length in lengths) / sum(lengths))
 
 
-def filling_flops(way: str, texts: Texts) -> dict[str, float]:
+def filling_flops(method_name: str, texts: Texts) -> dict[str, float]:
     """For each token, of the forward pass of the blocks that do not learn."""
-    below = BLOCKS - _num_learning(way)
+    below = BLOCKS - _num_learning(method_name)
     return {"plain": 2.0 * below * 12 * WIDTH**2, "needed": 2.0 * below * (12 * WIDTH**2 + 2 * WIDTH * texts.seen)}
 
 
-def learning_flops(way: str, texts: Texts) -> dict[str, float]:
+def learning_flops(method_name: str, texts: Texts) -> dict[str, float]:
     """For each token, of the blocks above: forward, for the states' gradients, and for the weights' where they learn."""
-    num, products = _num_learning(way), 3 if way in ("full", "freeze") else 2
+    num, products = _num_learning(method_name), 3 if method_name in ("full", "freeze") else 2
     weights, attention = 12 * WIDTH**2, 2 * WIDTH * texts.seen
     # of the last block keys and values are for all tokens; query, output and MLP for the one that is read
     needed = ((num - 1) * weights + (2 + 10 / texts.mean) * WIDTH**2) * products
     needed += ((num - 1) * attention + 2 * WIDTH) * 3  # both operands of attention's products have a gradient
-    if way in ("lora", "freeze"):
+    if method_name in ("lora", "freeze"):
         needed -= 3 * WIDTH**2  # below the lowest query, key and value nothing learns
     return {"plain": 2.0 * num * weights * products, "needed": 2.0 * needed}
 
@@ -115,23 +115,25 @@ def predict_flops(texts: Texts) -> dict[str, float]:
     return {"plain": 2.0 * BLOCKS * weights, "needed": 2.0 * needed}
 
 
-def _num_learning(way: str) -> int:
-    return WAYS[way].get("num_layers", BLOCKS)
+def _num_learning(method_name: str) -> int:
+    return METHODS[method_name].get("num_layers", BLOCKS)
 
 
-def flops(way: str, texts: Texts, *, filled: float) -> dict[str, float]:
+def flops(method_name: str, texts: Texts, *, filled: float) -> dict[str, float]:
     """Per token, the blocks that do not learn `filled` times."""
-    if way == PREDICT:
+    if method_name == PREDICT:
         return predict_flops(texts)
-    below, above = filling_flops(way, texts), learning_flops(way, texts)
+    below, above = filling_flops(method_name, texts), learning_flops(method_name, texts)
     return {kind: above[kind] + filled * below[kind] for kind in above}
 
 
-def finewright(way: str, num_steps: int) -> dict:
+def finewright(method_name: str, num_steps: int) -> dict:
     """The engine's own steps on this benchmark's texts."""
     import engine_steps
 
-    return engine_steps.measure(network(), texts(), method=way, options=WAYS[way], num_labels=LABELS, num_steps=num_steps)
+    return engine_steps.measure(
+        network(), texts(), method=method_name, options=METHODS[method_name], num_labels=LABELS, num_steps=num_steps
+    )
 
 
 def _alike(ids: list[list[int]], *, rows: int = ROWS) -> list[list[int]]:
@@ -145,23 +147,23 @@ def _alike(ids: list[list[int]], *, rows: int = ROWS) -> list[list[int]]:
     return [one for group in groups for one in group]
 
 
-def trainer(way: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
+def trainer(method_name: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
     """Trainer with its usual settings or its best, PEFT for the ways that it has."""
     dropout = 0.0 if best else 0.1
-    net = peer(network(dropout=dropout), way, dropout=dropout)
+    net = peer(network(dropout=dropout), method_name, dropout=dropout)
     return trainer_steps(net, texts(), num_steps, bf16=bf16, alike=best)
 
 
-def peer(net: Any, way: str, *, dropout: float) -> Any:
+def peer(net: Any, method_name: str, *, dropout: float) -> Any:
     """The network as PEFT or plain freezing makes it ready for a way."""
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
-    if way == "lora":
+    if method_name == "lora":
         net = get_peft_model(net, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=32, lora_dropout=dropout))
-    if way == "prompt":
+    if method_name == "prompt":
         net = get_peft_model(net, PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=20))
-    if way == "freeze":
-        for frozen in [net.transformer.wte, net.transformer.wpe, *net.transformer.h[: -WAYS[way]["num_layers"]]]:
+    if method_name == "freeze":
+        for frozen in [net.transformer.wte, net.transformer.wpe, *net.transformer.h[: -METHODS[method_name]["num_layers"]]]:
             frozen.requires_grad_(False)
     return net
 
@@ -264,42 +266,42 @@ def predict(who: str) -> dict:
     return told | {"tokens": sum(lengths), "lengths": lengths, "precision": "bfloat16" if bf16 else "float32"}
 
 
-def cell(who: str, way: str, *, num_steps: int, threads: int) -> dict:
+def cell(who: str, method_name: str, *, num_steps: int, threads: int) -> dict:
     """One measurement, in this process; `skipped` where a peer is not installed."""
     import torch
 
     torch.set_num_threads(threads)
     try:
-        told = _measured(who, way, num_steps=num_steps)
+        told = _measured(who, method_name, num_steps=num_steps)
     except ImportError as error:
         if who == FINEWRIGHT:
             raise
-        return {"who": who, "way": way, "skipped": str(error).strip().splitlines()[0]}
+        return {"who": who, "method_name": method_name, "skipped": str(error).strip().splitlines()[0]}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     seconds, clock = ("cpu_seconds", time.process_time) if threads == 1 else ("wall_seconds", time.perf_counter)
     spread = Texts.of(told.pop("lengths", None) or [len(one) for one in texts()])
     told |= {"rate": told["tokens"] / told[seconds], "seconds": seconds, "threads": threads, "peak_resident_bytes": peak}
-    told |= {"matmul_rate": matmul_rate(clock), "flops": flops(way, spread, filled="filling_cpu_seconds" not in told)}
+    told |= {"matmul_rate": matmul_rate(clock), "flops": flops(method_name, spread, filled="filling_cpu_seconds" not in told)}
     if "filling_cpu_seconds" in told:
-        told["passes_flops"] = flops(way, spread, filled=1 / PASSES)
-    return {"who": who, "way": way, **told}
+        told["passes_flops"] = flops(method_name, spread, filled=1 / PASSES)
+    return {"who": who, "method_name": method_name, **told}
 
 
-def _measured(who: str, way: str, *, num_steps: int) -> dict:
-    if way == PREDICT:
+def _measured(who: str, method_name: str, *, num_steps: int) -> dict:
+    if method_name == PREDICT:
         return predict(who)
     if who == FINEWRIGHT:
-        return finewright(way, num_steps)
-    return trainer(way, num_steps, bf16=who != TRAINERS[0], best=who == TRAINERS[2])
+        return finewright(method_name, num_steps)
+    return trainer(method_name, num_steps, bf16=who != TRAINERS[0], best=who == TRAINERS[2])
 
 
 def show(cells: list[dict]) -> None:
     """Medians and spread, with how many times the Trainer's rate ours is."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for one in (one for one in cells if "skipped" not in one):
-        groups.setdefault((one["way"], one["who"]), []).append(one)
+        groups.setdefault((one["method_name"], one["who"]), []).append(one)
         if "filling_cpu_seconds" in one:
-            groups.setdefault((one["way"], f"{one['who']}, {PASSES} passes"), []).append(_with_filling(one))
+            groups.setdefault((one["method_name"], f"{one['who']}, {PASSES} passes"), []).append(_with_filling(one))
     for line in dict.fromkeys(f"left out: {one['who']} ({one['skipped']})" for one in cells if "skipped" in one):
         print(line)
     told = next(iter(groups.values()), [{"seconds": "cpu_seconds", "threads": 1}])[0]
@@ -307,15 +309,15 @@ def show(cells: list[dict]) -> None:
     unit = f"{kind}, {threads} thread{'s' * (threads > 1)}"
     print(f"| way | who | tokens per {unit}: median (least–most) | Finewright is | of the peak: plain | needed | resident MB |")
     print("|---|---|---|---|---|---|---|")
-    for (way, who), found in groups.items():
+    for (method_name, who), found in groups.items():
         rates = [one["rate"] for one in found]
-        own = [cells for (one, name), cells in groups.items() if one == way and FINEWRIGHT in name]
+        own = [cells for (one, name), cells in groups.items() if one == method_name and FINEWRIGHT in name]
         ours = [statistics.median(cell["rate"] for cell in cells) for cells in own]
         times = "" if FINEWRIGHT in who else ", ".join(f"{one / statistics.median(rates):.2f} ×" for one in ours)
         shares = " | ".join(f"{_share(found, kind):.0%}" for kind in ("plain", "needed"))
         peak = statistics.median(one["peak_resident_bytes"] for one in found) / 1e6
         spread = f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"
-        print(f"| {way} | {who} | {spread} | {times} | {shares} | {peak:,.0f} |")
+        print(f"| {method_name} | {who} | {spread} | {times} | {shares} | {peak:,.0f} |")
 
 
 def _share(found: list[dict], kind: str) -> float:
@@ -334,7 +336,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--way", action="append", choices=[*WAYS, PREDICT])
+    parser.add_argument("--method", action="append", choices=[*METHODS, PREDICT])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="a file of --out to print again")
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
@@ -350,9 +352,9 @@ def main() -> None:
     environment, cells = hardware.environment(), list[dict]()
     with tempfile.TemporaryDirectory() as store:
         for number in range(arguments.rounds):
-            for way in arguments.way or [*WAYS, PREDICT]:
-                for who in (FINEWRIGHT, *(PIPELINES if way == PREDICT else TRAINERS)):
-                    cells.append(_in_child(who, way, arguments, store=f"{store}/{number}"))
+            for method_name in arguments.method or [*METHODS, PREDICT]:
+                for who in (FINEWRIGHT, *(PIPELINES if method_name == PREDICT else TRAINERS)):
+                    cells.append(_in_child(who, method_name, arguments, store=f"{store}/{number}"))
                     if arguments.out:
                         arguments.out.write_text(json.dumps({"environment": environment, "cells": cells}, indent=1))
     lengths = sorted(map(len, texts()))
@@ -361,9 +363,9 @@ def main() -> None:
     show(cells)
 
 
-def _in_child(who: str, way: str, arguments: argparse.Namespace, *, store: str) -> dict:
+def _in_child(who: str, method_name: str, arguments: argparse.Namespace, *, store: str) -> dict:
     """`store`: a cache of its own for each round, so that nothing is kept from an earlier one."""
-    words = ["--steps", str(arguments.steps), "--threads", str(arguments.threads), "--cell", who, way]
+    words = ["--steps", str(arguments.steps), "--threads", str(arguments.threads), "--cell", who, method_name]
     return children.cell(__file__, words, store=store, threads=arguments.threads)
 
 

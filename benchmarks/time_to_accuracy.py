@@ -122,13 +122,13 @@ def against(mine: dict[str, Any], line: dict[str, Any]) -> tuple[float, float, f
 
 
 def table(lines: list[dict[str, Any]]) -> None:
-    """For each way the medians over seeds: the Trainer's best and when it had it, when we had as much, how many times sooner."""
+    """For each method the medians over seeds: the Trainer's best and when it had it, when we had as much, how much sooner."""
     mine = {tuple(line[key] for key in KEY): line for line in lines if line["who"] == WHO[0]}
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for line in lines:
         if line["who"] != WHO[0] and tuple(line[key] for key in KEY) in mine:
             groups.setdefault(tuple(line[key] for key in (*KEY[:-1], "who")), []).append(line)
-    head = "model | data | way | seeds | Trainer's rate | its best | after CPU s | Finewright as good after | sooner"
+    head = "model | data | method | seeds | Trainer's rate | its best | after CPU s | Finewright as good after | sooner"
     print(f"| {head} | Finewright's best |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for (model, data, method, _), some in groups.items():

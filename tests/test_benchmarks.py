@@ -18,7 +18,7 @@ def command(*words):
 
 
 def name(one):
-    return one["shape"], one["texts"], one["way"], one["who"]
+    return one["shape"], one["texts"], one["method_name"], one["who"]
 
 
 def rows(table):
@@ -34,10 +34,10 @@ def test_every_cell_is_measured_and_compared(tmp_path):
     told = json.loads(out.read_text())
     cells = {name(one): one for one in told["cells"]}
     wanted = {
-        (shape, kind, way, who)
+        (shape, kind, method_name, who)
         for shape in ("gpt2", "llama")
         for kind in ("short", "long")
-        for way, peers in PEERS.items()
+        for method_name, peers in PEERS.items()
         for who in OWN | peers
     }
     assert cells.keys() == wanted
@@ -50,7 +50,7 @@ def test_every_cell_is_measured_and_compared(tmp_path):
     tokens = {who: cells["gpt2", "long", "full", who]["tokens"] for who in ("finewright", "compiled", "trainer")}
     assert set(tokens.values()) == {2 * 4 * 160}, "two updates of four long texts, whoever makes them"
     for one in told["compared"]:
-        peers = [cells[*name(one)[:3], who] for who in PEERS[one["way"]]]
+        peers = [cells[*name(one)[:3], who] for who in PEERS[one["method_name"]]]
         assert one["times"] == pytest.approx(cells[name(one)]["rate"] / max(peer["rate"] for peer in peers))
         assert one["goal"] == {"short": 2.0, "long": 1.2}[one["texts"]]
     assert {name(one) for one in told["compared"]} == {one for one in wanted if one[3] in OWN}
@@ -59,7 +59,7 @@ def test_every_cell_is_measured_and_compared(tmp_path):
 
 
 def one_cell(who, **told):
-    found = {"shape": "gpt2", "texts": "short", "way": "lora", "who": who, "attention": "some", "share": 0.25}
+    found = {"shape": "gpt2", "texts": "short", "method_name": "lora", "who": who, "attention": "some", "share": 0.25}
     return found | {"memory_bytes": 2e9, "first_seconds": 1.0, "step_seconds": 0.010, "rate": 900.0} | told
 
 

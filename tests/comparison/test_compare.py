@@ -19,7 +19,7 @@ from finewright.comparison import runner
 from finewright.core.errors import UserError
 from finewright.core.events import RunFinished, RunProgress, RunStarted
 from finewright.runs.folder import RunFolder
-from support import lives, tiny
+from support import sessions, tiny
 from support.comparisons import FAST
 
 BLOCKED, UNFINISHED = "lora-all-seed1", "scratch-8-seed0"
@@ -218,7 +218,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
     assert set(ended(events)) == {name}
     assert {line.status for line in done.methods} == {"measured"}
     compare(place, tmp_path / "whole", jobs=1, options=options)
-    assert lives.made(run) == lives.made(whole)
+    assert sessions.made(run) == sessions.made(whole)
 
 
 @pytest.mark.parametrize(

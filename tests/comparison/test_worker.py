@@ -23,7 +23,7 @@ from finewright.core.interrupts import Interrupted
 from finewright.runs import verify
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
-from support import killer, lives, tiny
+from support import killer, sessions, tiny
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_a_killed_run_resumes_from_its_checkpoint_and_with_its_learning_rate(pla
     events, notify = recorded()
     trained(place, killed.path, notify=notify)
     assert [event["message"] for event in events if event["event"] == "said"] == ["resumes after step 4"]
-    assert lives.made(killed) == lives.made(runs[0])
+    assert sessions.made(killed) == sessions.made(runs[0])
 
 
 def damage(killed):
@@ -217,14 +217,14 @@ def test_a_run_that_cannot_resume_starts_again(place, runs, killed, how, why):
     trained(place, killed.path, notify=notify)
     (message,) = [event["message"] for event in events if event["event"] == "said"]
     assert message.startswith(f"cannot resume, starts again: {why}")
-    assert lives.made(killed) == lives.made(runs[0])
+    assert sessions.made(killed) == sessions.made(runs[0])
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_starts_again(place, runs, killed):
     for file in killed.checkpoints.glob("*/trained.safetensors"):
         file.write_bytes(b"")
     trained(place, killed.path)
-    result, files = lives.made(killed), lives.made(runs[0])
+    result, files = sessions.made(killed), sessions.made(runs[0])
     assert result == files
 
 
@@ -256,7 +256,7 @@ def test_a_step_that_takes_too_long_after_sigterm_is_dropped_and_the_one_before_
     assert RunFolder(tmp_path / "r").committed_step == 5
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     trained(place, tmp_path / "r")
-    assert lives.made(RunFolder(tmp_path / "r")) == lives.made(runs[0])
+    assert sessions.made(RunFolder(tmp_path / "r")) == sessions.made(runs[0])
 
 
 def test_the_wait_for_an_end_is_longer_than_an_end_may_take():

@@ -6,15 +6,15 @@ import shutil
 import pytest
 
 from finewright.core.errors import ExitCode, UserError
-from support import lives
+from support import sessions
 from support.calls import OPTIONS
 from support.faults import Kill, Killed, Refuse, faulty
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with lives.quickly():
-        yield lives.place(tmp_path_factory.mktemp("refused"))
+    with sessions.quickly():
+        yield sessions.place(tmp_path_factory.mktemp("refused"))
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,8 @@ def whole(place):
     """(what the run comes to, number of calls that change something on disk)."""
     counted = Kill(10**9)
     with faulty(counted):
-        folder = lives.train(place, place / "whole", **OPTIONS)
-    return lives.made(folder), counted.calls
+        folder = sessions.train(place, place / "whole", **OPTIONS)
+    return sessions.made(folder), counted.calls
 
 
 def require_same_after(place, out, fault, *, expected):
@@ -32,10 +32,10 @@ def require_same_after(place, out, fault, *, expected):
     ended = None
     with faulty(fault):
         try:
-            lives.train(place, out, **OPTIONS)
+            sessions.train(place, out, **OPTIONS)
         except (Killed, UserError) as error:
             ended = error
-    assert lives.made(lives.train(place, out, **OPTIONS)) == expected
+    assert sessions.made(sessions.train(place, out, **OPTIONS)) == expected
     return ended
 
 

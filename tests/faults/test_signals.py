@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from finewright.runs.folder import RunFolder
-from support import lives, signals
+from support import sessions, signals
 
-OPTIONS = {**lives.OPTIONS, "save_steps": 3, "early_stopping_patience": 3}
+OPTIONS = {**sessions.OPTIONS, "save_steps": 3, "early_stopping_patience": 3}
 MOST_SIGNALS = 4
 """Most signals that a run gets; then it may finish."""
 
@@ -61,10 +61,10 @@ class Life:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no list of the signals that a process hears")
 def test_forty_signals_at_random_times(tmp_path):
-    root, dice = lives.place(tmp_path), random.Random(0)
+    root, dice = sessions.place(tmp_path), random.Random(0)
     code, said, whole = Life(root, root / "whole", terminal=False).end()
     assert code == 0, said
-    expected, heard, begun = lives.made(RunFolder(root / "whole")), 0, 0
+    expected, heard, begun = sessions.made(RunFolder(root / "whole")), 0, 0
     while heard < 40:
         folder = RunFolder(root / f"run-{begun}")
         begun += 1
@@ -89,4 +89,4 @@ def test_forty_signals_at_random_times(tmp_path):
         else:
             code, said, _ = Life(root, folder.path, terminal=False).end()
             assert code == 0, said
-        assert lives.made(folder) == expected
+        assert sessions.made(folder) == expected

@@ -12,7 +12,7 @@ from torch._dynamo.utils import counters
 from finewright.core.errors import UserError
 from finewright.data.layout import PackedLayout
 from finewright.models import acceleration, forward, kernels
-from support import lives, tiny
+from support import sessions, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks for it
 LENGTHS = (2, 4, 4, 7)
@@ -114,10 +114,10 @@ def test_with_no_module_to_compile_there_is_a_note(monkeypatch):
 
 
 def test_a_run_with_compiled_modules_is_verified_like_any_other(tmp_path):
-    with lives.quickly():
-        place = lives.place(tmp_path)
-        plain = lives.train(place, tmp_path / "plain", way="full")
-        found = lives.train(place, tmp_path / "compiled", way="full", compile="on")
+    with sessions.quickly():
+        place = sessions.place(tmp_path)
+        plain = sessions.train(place, tmp_path / "plain", method_name="full")
+        found = sessions.train(place, tmp_path / "compiled", method_name="full", compile="on")
     assert counters["stats"]["unique_graphs"] > 0
     assert json.loads(found.result.read_text())["verification_difference"] == 0
     losses = [[line["loss"] for line in one.read_lines(one.metrics) if "loss" in line] for one in (found, plain)]

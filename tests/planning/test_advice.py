@@ -29,16 +29,16 @@ def give(method, made, *, others=(), look=lambda method, settings: planned(weigh
     return advice.advise(method, made, settings=settings, others=[(method, made), *others], look=look)
 
 
-def way(name, **options):
+def method_name(name, **options):
     return methods.build_method(name, options)
 
 
 def test_a_method_that_fits_needs_none():
-    assert give(way("full"), planned(weights=10)) == ""
+    assert give(method_name("full"), planned(weights=10)) == ""
 
 
 def test_weights_alone_are_too_much():
-    told = give(way("full"), planned(weights=2000, optimizer=4000), others=[(way("qlora"), planned(weights=900))])
+    told = give(method_name("full"), planned(weights=2000, optimizer=4000), others=[(method_name("qlora"), planned(weights=900))])
     assert told == (
         "needs 6 kB: weights, gradients and optimizer alone take 6 kB, whatever the texts' length; "
         "what would do: qlora (1 kB), or a budget of 6 kB"
@@ -52,7 +52,7 @@ def test_a_packed_method_that_was_not_asked_about_is_planned():
         looked.append(method.name())
         return planned(weights=900)
 
-    assert "what would do: qlora (1 kB), or" in give(way("full"), planned(weights=2000), look=look)
+    assert "what would do: qlora (1 kB), or" in give(method_name("full"), planned(weights=2000), look=look)
     assert looked == ["qlora"]
 
 
@@ -63,9 +63,9 @@ def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_roo
     def look(method, settings):
         return planned(weights=500, optimizer=200 if settings.training.optimizer == "adamw8bit" else 2000)
 
-    told = give(way("full"), planned(weights=500, optimizer=2000), look=look)
+    told = give(method_name("full"), planned(weights=500, optimizer=2000), look=look)
     assert f"training.optimizer=adamw8bit (1 kB{wanted or ')'}" in told
-    assert "adamw8bit" not in give(way("full"), planned(weights=2000, optimizer=2000), look=look)
+    assert "adamw8bit" not in give(method_name("full"), planned(weights=2000, optimizer=2000), look=look)
 
 
 @pytest.mark.parametrize(("room", "wanted"), [(0, None), (1, 1), (4, 4), (7, 7), (9, 9)])
@@ -78,7 +78,7 @@ def test_the_most_layers_that_fit_are_named(room, wanted):
         looked.append(method.num_layers)
         return planned(weights=100, optimizer=800 if method.num_layers <= room else 3000)
 
-    told = give(way("freeze", num_layers=10), planned(weights=100, optimizer=3000), look=look)
+    told = give(method_name("freeze", num_layers=10), planned(weights=100, optimizer=3000), look=look)
     found = re.search(r"method\.num_layers=(\d+)", told)
     assert (int(found[1]) if found else None) == wanted
     assert len(looked) <= 5
@@ -93,12 +93,14 @@ def test_an_open_number_of_layers_is_a_small_one(options, tried):
             looked.append(method.num_layers)
         return planned(weights=900)
 
-    give(way("freeze", **options), planned(weights=100, optimizer=3000), look=look)
+    give(method_name("freeze", **options), planned(weights=100, optimizer=3000), look=look)
     assert looked == tried
 
 
 def test_what_was_pinned_is_left_open():
-    told = give(way("prompt"), planned(weights=100, activations=2000), tokens_per_micro_batch=512, gradient_checkpointing="off")
+    told = give(
+        method_name("prompt"), planned(weights=100, activations=2000), tokens_per_micro_batch=512, gradient_checkpointing="off"
+    )
     assert told.startswith(
         "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, "
         "or training.gradient_checkpointing left open"
@@ -106,13 +108,13 @@ def test_what_was_pinned_is_left_open():
 
 
 def test_reading_the_weights_takes_most():
-    told = give(way("lora"), planned(weights=900, loading=900))
+    told = give(method_name("lora"), planned(weights=900, loading=900))
     assert told == "needs 2 kB when the weights have been read and none is rounded yet; what would do: a budget of 2 kB"
 
 
 def test_what_a_larger_budget_would_keep_in_memory_is_added():
-    assert give(way("prompt"), planned(weights=100, activations=2000, where="file")).endswith("a budget of 3 kB")
-    assert give(way("prompt"), planned(weights=100, activations=1800, where="file")).endswith("a budget of 2 kB")
+    assert give(method_name("prompt"), planned(weights=100, activations=2000, where="file")).endswith("a budget of 3 kB")
+    assert give(method_name("prompt"), planned(weights=100, activations=1800, where="file")).endswith("a budget of 2 kB")
 
 
 def test_the_budget_that_is_named_would_do(tmp_path):

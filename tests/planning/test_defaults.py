@@ -95,7 +95,7 @@ def test_a_model_may_suggest_rates_inside_the_methods_range(suggestion, taken):
 
 
 @pytest.mark.parametrize(
-    ("way", "width", "taken"),
+    ("method_name", "width", "taken"),
     [
         ("lora", 768, 1e-3),
         ("lora", 4096, 1.9e-4),
@@ -107,8 +107,8 @@ def test_a_model_may_suggest_rates_inside_the_methods_range(suggestion, taken):
         ("scratch", 4096, 3e-4),
     ],
 )
-def test_wider_networks_get_lower_rates(way, width, taken):
-    method, made = methods.build_method(way, {}), Decisions()
+def test_wider_networks_get_lower_rates(method_name, width, taken):
+    method, made = methods.build_method(method_name, {}), Decisions()
     assert defaults.default_learning_rate(
         TrainingConfig(), method=method, choices=made, config=SimpleNamespace(hidden_size=width)
     ) == (taken, [])

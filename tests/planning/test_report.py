@@ -47,8 +47,8 @@ def test_weights_are_read_in_float32_before_they_are_rounded(seven_billion):
 def test_mistral_7b_fits_8_gb_in_four_bits_only():
     options = {"memory_budget": "8GB", "data.max_length": 512, "training.precision": "bfloat16"}
     fits = {
-        way: api.plan(model="mistral-7b", method=way, options=options).entries[0].training_plan.fits
-        for way in ("qlora", "lora", "full")
+        method_name: api.plan(model="mistral-7b", method=method_name, options=options).entries[0].training_plan.fits
+        for method_name in ("qlora", "lora", "full")
     }
     assert fits == {"qlora": True, "lora": False, "full": False}
 

@@ -9,16 +9,16 @@ from pydantic import BaseModel
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import schema
 from finewright.runs.schema import ChecksFile, MetricsLine, PlanFile, RunConfigFile, RunResult
-from support import lives
+from support import sessions
 
 FILES = {"config.json": RunConfigFile, "plan.json": PlanFile, "checks.json": ChecksFile, "result.json": RunResult}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    with lives.quickly():
-        root = lives.place(tmp_path_factory.mktemp("schema"))
-        return lives.train(root, root / "run", way="freeze")
+    with sessions.quickly():
+        root = sessions.place(tmp_path_factory.mktemp("schema"))
+        return sessions.train(root, root / "run", method_name="freeze")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -18,16 +18,16 @@ from finewright.models import loading
 from finewright.models.attention import packed
 from finewright.runs import pipeline, verify
 from finewright.training import loop, optimizer
-from support import lives, tiny
+from support import sessions, tiny
 
 TEXTS = ["where is my parcel", "i was charged twice", "the tent leaks"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    with lives.quickly():
-        place = lives.place(tmp_path_factory.mktemp("proof"))
-        return lives.train(place, place / "run", way="lora", max_steps=2)
+    with sessions.quickly():
+        place = sessions.place(tmp_path_factory.mktemp("proof"))
+        return sessions.train(place, place / "run", method_name="lora", max_steps=2)
 
 
 def test_a_new_interpreter_scores_as_we_do_and_a_changed_file_is_found(folder):
@@ -46,8 +46,8 @@ def test_a_new_interpreter_scores_long_texts_with_two_threads_as_we_do(tmp_path)
     """It attends to long texts in tiles, and shares out products among as many threads, as we do."""
     tiny.folder(tmp_path / "gpt2", n_positions=512)
     tiny.tickets(tmp_path / "tickets.csv")
-    with lives.quickly():
-        long = lives.train(tmp_path, tmp_path / "run", way="lora", max_steps=1)
+    with sessions.quickly():
+        long = sessions.train(tmp_path, tmp_path / "run", method_name="lora", max_steps=1)
     trained = predictor.Predictor.load(long.model, limit=512, keep_end=False, task=tasks.DEFAULT, bfloat16=False)
     texts = [" ".join([text] * times) for text in TEXTS for times in (20, 31)]
     assert min(packing.encode_texts(trained.tokenizer, texts, limit=512).lengths) >= packed.LONG
@@ -147,15 +147,15 @@ def test_a_run_without_memory_for_verification_keeps_its_weights_and_continues_f
         left.append((len(built[-1].state), [one for one in parameters if one.grad is not None]))
         raise UserError("killed", code=ExitCode.OUT_OF_MEMORY)
 
-    with lives.quickly():
-        place = lives.place(tmp_path)
+    with sessions.quickly():
+        place = sessions.place(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(verify, "_in_new_process", elsewhere)
             with (
                 verify.verifying_with(no_room),
                 pytest.raises(UserError, match="the model is trained and saved, but memory ran out") as caught,
             ):
-                lives.train(place, tmp_path / "run", max_steps=2)
+                sessions.train(place, tmp_path / "run", max_steps=2)
         assert caught.value.code == ExitCode.OUT_OF_MEMORY
         assert f"`finewright train --resume {tmp_path / 'run'}` repeats the verification" in caught.value.fix
         assert left == [(0, [])], "gradients and the optimizer's state are let go before"

@@ -10,20 +10,20 @@ import tempfile
 from pathlib import Path
 
 from finewright.runs import checkpoint
-from support import lives, saves
+from support import saves, sessions
 from support.faults import Kill, faulty
 
-OPTIONS = {"way": "freeze", "save_steps": 3}
+OPTIONS = {"method_name": "freeze", "save_steps": 3}
 """Of the run whose calls are counted."""
 
 
 def main() -> None:
     """The command."""
     saving, whole_session = Kill(10**9), Kill(10**9)
-    with tempfile.TemporaryDirectory() as name, lives.quickly():
-        place = lives.place(Path(name))
+    with tempfile.TemporaryDirectory() as name, sessions.quickly():
+        place = sessions.place(Path(name))
         with faulty(whole_session):
-            lives.train(place, place / "run", **OPTIONS)
+            sessions.train(place, place / "run", **OPTIONS)
         for step in (1, 2):
             checkpoint.save_checkpoint(place / "commits", step=step, groups=saves.groups(step), metadata={"note": step})
         with faulty(saving):

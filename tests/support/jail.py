@@ -147,7 +147,7 @@ def main() -> None:
     """The command."""
     place = Path(sys.argv[1])
     good = tiny.folder(place / "good")
-    saved = {name: _save(good, place / name, way=name) for name in ("lora", "full")}
+    saved = {name: _save(good, place / name, method_name=name) for name in ("lora", "full")}
     first = [attempt(load_model, good), *(attempt(load_saved, folder) for folder in saved.values())]
     assert set(first) == {"loaded"}, (first, events)
     close_the_doors(good)
@@ -169,13 +169,13 @@ def main() -> None:
     print(json.dumps({"cases": found, "peak_bytes": hardware.peak_resident_bytes() - before}))
 
 
-def _save(good: Path, folder: Path, *, way: str) -> Path:
+def _save(good: Path, folder: Path, *, method_name: str) -> Path:
     from finewright.methods import build_method
     from finewright.runs import model_folder
 
     source = hub.resolve_model(str(good))
     base = loading.load_model(source, head_spec=HEAD_SPEC)
-    method = build_method(way, {})
+    method = build_method(method_name, {})
     prepared_model = method.prepare(base)
     model_folder.save_model(folder, prepared_model=prepared_model, method=method, origin=base.origin, source=source)
     return folder

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support import lives
+from support import sessions
 
 
 class Killed(BaseException):
@@ -22,4 +22,4 @@ def killed_session(place, out, monkeypatch, where, name, *, call, **options):
     with monkeypatch.context() as patch:
         patch.setattr(where, name, counted)
         with pytest.raises(Killed):
-            lives.train(place, out, **options)
+            sessions.train(place, out, **options)

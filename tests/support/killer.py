@@ -24,9 +24,9 @@ from typing import Any
 
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
-from support import lives
+from support import sessions
 
-WAYS = ("freeze", "lora", "prompt", "full")
+METHODS = ("freeze", "lora", "prompt", "full")
 MOST_KILLS = 4
 """A run is killed at most so often; then it may finish."""
 
@@ -79,42 +79,49 @@ class KillExperiment:
     """Kills one run after the other and counts."""
 
     def __init__(self, root: Path, *, seed: int) -> None:
-        self.root, self.dice = lives.place(root), random.Random(seed)
+        self.root, self.dice = sessions.place(root), random.Random(seed)
         self.counts = dict.fromkeys(("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again"), 0)
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
 
-    def train(self, out: Path, *, way: str, save_steps: int | None) -> None:
+    def train(self, out: Path, *, method_name: str, save_steps: int | None) -> None:
         """One session of a run with an accumulated update and early stopping."""
-        lives.train(self.root, out, way=way, save_steps=save_steps, gradient_accumulation_steps=2, early_stopping_patience=3)
+        sessions.train(
+            self.root,
+            out,
+            method_name=method_name,
+            save_steps=save_steps,
+            gradient_accumulation_steps=2,
+            early_stopping_patience=3,
+        )
 
-    def reference(self, way: str) -> None:
+    def reference(self, method_name: str) -> None:
         """Compute the result of an uninterrupted run of a method, and the duration of a session in a fork."""
-        whole, again = (RunFolder(self.root / f"{name}-{way}") for name in ("whole", "again"))
-        self.train(whole.path, way=way, save_steps=None)
+        whole, again = (RunFolder(self.root / f"{name}-{method_name}") for name in ("whole", "again"))
+        self.train(whole.path, method_name=method_name, save_steps=None)
         began = time.monotonic()
-        assert run_session(lambda: self.train(again.path, way=way, save_steps=1), seconds=None) == 0
-        self.seconds[way] = time.monotonic() - began
-        self.expected[way] = lives.made(whole)
-        assert lives.made(again) == self.expected[way]
+        assert run_session(lambda: self.train(again.path, method_name=method_name, save_steps=1), seconds=None) == 0
+        self.seconds[method_name] = time.monotonic() - began
+        self.expected[method_name] = sessions.made(whole)
+        assert sessions.made(again) == self.expected[method_name]
 
-    def run(self, way: str, *, kills: int) -> None:
+    def run(self, method_name: str, *, kills: int) -> None:
         """One run, killed at most so often, then left to finish."""
         folder, counts = RunFolder(self.root / "run"), self.counts
-        work = functools.partial(self.train, folder.path, way=way, save_steps=self.dice.choice([1, 2, 3, None]))
-        instants = (self.dice.uniform(0, self.seconds[way]) for _ in range(kills))  # drawn as sessions start
+        work = functools.partial(self.train, folder.path, method_name=method_name, save_steps=self.dice.choice([1, 2, 3, None]))
+        instants = (self.dice.uniform(0, self.seconds[method_name]) for _ in range(kills))  # drawn as sessions start
         code = run_with_kills(work, instants=instants, counts=counts, reached=lambda: folder.committed_step)
-        counts["different"] += code == 0 and lives.made(folder) != self.expected[way]
+        counts["different"] += code == 0 and sessions.made(folder) != self.expected[method_name]
         shutil.rmtree(folder.path)
 
 
 def run_experiment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
     """Kill runs below `root` until so many kills have hit."""
     work = KillExperiment(root, seed=seed)
-    for way in WAYS:
-        work.reference(way)
+    for method_name in METHODS:
+        work.reference(method_name)
     while work.counts["kills"] < kills:
-        work.run(WAYS[work.counts["runs"] % len(WAYS)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
+        work.run(METHODS[work.counts["runs"] % len(METHODS)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
     return work.counts
 
 
@@ -122,7 +129,7 @@ def main() -> None:
     """The command."""
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     memory_meter.measure_memory = unwatched
-    with tempfile.TemporaryDirectory() as place, lives.quickly():
+    with tempfile.TemporaryDirectory() as place, sessions.quickly():
         counts = run_experiment(Path(place), kills=kills, seed=seed)
     print(json.dumps({"seed": seed, **counts}))
 

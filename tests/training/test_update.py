@@ -12,15 +12,15 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.training import optimizer as optimizer_module
 from finewright.training import step
-from support import lives
+from support import sessions
 
 ERRORS = (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError())
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with lives.quickly():
-        yield lives.place(tmp_path_factory.mktemp("update"))
+    with sessions.quickly():
+        yield sessions.place(tmp_path_factory.mktemp("update"))
 
 
 @pytest.fixture
@@ -53,18 +53,18 @@ def test_the_result_equals_that_of_a_run_configured_with_smaller_micro_batches(p
 
     with monkeypatch.context() as patch:
         patch.setattr(step, "compute_gradients", fail_twice)
-        folder = lives.train(place, tmp_path / "short", way=method, on_event=notes.append)
+        folder = sessions.train(place, tmp_path / "short", method_name=method, on_event=notes.append)
     splits = [line for line in notes if str(line).startswith("out of memory in step 1: ")]
     assert len(splits) == sum(isinstance(event, events.MicroBatchesSplit) for event in notes) == 2
     assert "the updates stay the same" in splits[0]
     assert json.loads(folder.result.read_text())["micro_batch_splits"] == 2
-    configured = lives.train(place, tmp_path / "configured", way=method, micro_batch_splits=2)
-    assert lives.made(folder) == lives.made(configured)
+    configured = sessions.train(place, tmp_path / "configured", method_name=method, micro_batch_splits=2)
+    assert sessions.made(folder) == sessions.made(configured)
 
 
 def test_splitting_does_not_change_the_texts_of_an_update(place, tmp_path, small):
     def rows(out, notes):
-        lives.train(place, out, on_event=notes.append)
+        sessions.train(place, out, on_event=notes.append)
         return [(event.step, event.result.num_rows) for event in notes if isinstance(event, events.StepCompleted)]
 
     plenty = rows(tmp_path / "plenty", [])
@@ -74,10 +74,10 @@ def test_splitting_does_not_change_the_texts_of_an_update(place, tmp_path, small
 
 def test_a_resumed_run_uses_the_smaller_micro_batches(place, tmp_path, small):
     small(9)
-    whole = lives.made(lives.train(place, tmp_path / "whole", save_steps=3))
-    lives.cut_short(place, tmp_path / "cut", after=5, save_steps=3)
+    whole = sessions.made(sessions.train(place, tmp_path / "whole", save_steps=3))
+    sessions.cut_short(place, tmp_path / "cut", after=5, save_steps=3)
     notes = []
-    assert lives.made(lives.train(place, tmp_path / "cut", save_steps=3, on_event=notes.append)) == whole
+    assert sessions.made(sessions.train(place, tmp_path / "cut", save_steps=3, on_event=notes.append)) == whole
     assert not [event for event in notes if isinstance(event, events.MicroBatchesSplit)]
 
 
@@ -85,7 +85,7 @@ def test_a_resumed_run_uses_the_smaller_micro_batches(place, tmp_path, small):
 def test_a_single_text_that_does_not_fit_is_an_error(place, tmp_path, small, error):
     small(0, error=error)
     with pytest.raises(UserError, match=r"out of memory with one text at a time, the longest of \d+ tokens") as caught:
-        lives.train(place, tmp_path / "run")
+        sessions.train(place, tmp_path / "run")
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
     assert "data.max_length" in caught.value.fix
 
@@ -93,7 +93,7 @@ def test_a_single_text_that_does_not_fit_is_an_error(place, tmp_path, small, err
 def test_other_errors_are_not_treated_as_out_of_memory(place, tmp_path, small):
     small(0, error=RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        lives.train(place, tmp_path / "run")
+        sessions.train(place, tmp_path / "run")
 
 
 def test_splitting_reads_only_the_lengths_of_its_own_rows(monkeypatch):
@@ -120,11 +120,11 @@ def test_no_memory_for_the_optimizer_state_is_an_error_before_any_weight_changes
     with monkeypatch.context() as patch:
         patch.setattr(optimizer_module, "_build_moments", fail_at_second_call)
         with pytest.raises(UserError, match=r"allocating the optimizer's state for [\d,]+ trained parameters") as caught:
-            lives.train(place, out, on_event=notes.append)
+            sessions.train(place, out, on_event=notes.append)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
     assert "adamw8bit" in caught.value.fix
     assert not [event for event in notes if isinstance(event, events.MicroBatchesSplit | events.StepCompleted)]
-    assert lives.made(lives.train(place, out)) == lives.made(lives.train(place, tmp_path / "whole"))
+    assert sessions.made(sessions.train(place, out)) == sessions.made(sessions.train(place, tmp_path / "whole"))
 
 
 def test_an_update_that_failed_while_changing_weights_is_not_repeated(place, tmp_path, monkeypatch):
@@ -141,11 +141,11 @@ def test_an_update_that_failed_while_changing_weights_is_not_repeated(place, tmp
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", fail_at_third_call)
         with pytest.raises(UserError, match="step 3: out of memory while the weights were being changed") as caught:
-            lives.train(place, out, save_steps=1, on_event=notes.append)
+            sessions.train(place, out, save_steps=1, on_event=notes.append)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
     assert f"`finewright train --resume {out}` continues" in caught.value.fix
     assert len(calls) == 3
     assert not [event for event in notes if isinstance(event, events.MicroBatchesSplit)]
     assert max(path.name for path in (out / "checkpoints").iterdir()) == "step-00000002"
-    whole = lives.train(place, tmp_path / "whole", save_steps=1)
-    assert lives.made(lives.train(place, out, save_steps=1)) == lives.made(whole)
+    whole = sessions.train(place, tmp_path / "whole", save_steps=1)
+    assert sessions.made(sessions.train(place, out, save_steps=1)) == sessions.made(whole)

@@ -61,7 +61,7 @@ def plan_on_meta(
     decisions: defaults.Decisions,
     tokenizer: bool = True,
 ) -> tuple[meta.BaseNetwork, int, TrainingPlan]:
-    """Return the meta model, the most tokens of a text, and the training plan: the one way from a config to a plan.
+    """Return the meta model, the most tokens of a text, and the training plan: the only function that plans.
 
     `read_lengths` gets the meta model and the most tokens of a text. `decisions` takes in how long a text may be.
     """

@@ -71,9 +71,9 @@ class CheckpointManager:
         self.state.restore({group: found.tensors(group) for group in self.state.tensors()}, Progress.from_json(saved["progress"]))
         self._truncate_logs(saved["logs"])
         self.newest = found
-        self.num_sessions, self.seconds_before = saved["life"]["lives"] + 1, saved["life"]["seconds"]
-        self.saving_seconds = saved["life"]["saving_seconds"]
-        self.meter.peak_bytes = max(self.meter.peak_bytes, saved["life"]["peak_bytes"])
+        self.num_sessions, self.seconds_before = saved["totals"]["sessions"] + 1, saved["totals"]["seconds"]
+        self.saving_seconds = saved["totals"]["saving_seconds"]
+        self.meter.peak_bytes = max(self.meter.peak_bytes, saved["totals"]["peak_bytes"])
         notify(f"continues after step {found.step:,}, from {found.path.name}")
         for sentence in warnings:
             notify(sentence, level="warning", code="environment")
@@ -143,12 +143,12 @@ class CheckpointManager:
         return self.newest, TRAINED if self.newest.step == step else BEST
 
     def _metadata(self) -> dict[str, Any]:
-        totals = {"lives": self.num_sessions, "seconds": self.seconds, "saving_seconds": self.saving_seconds}
+        totals = {"sessions": self.num_sessions, "seconds": self.seconds, "saving_seconds": self.saving_seconds}
         return {
             "run": fingerprint.summarise(self.fingerprint),
             "environment": self.environment,
             "progress": self.state.progress.as_json(),
-            "life": totals | {"peak_bytes": self.meter.peak_bytes},
+            "totals": totals | {"peak_bytes": self.meter.peak_bytes},
             "logs": {log.stem: jsonl.digest(log) for log in self._logs},
         }
 

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,6 +17,7 @@ from finewright.data.checks import (
     splits_of,
 )
 from finewright.data.dataset import Dataset
+from finewright.data.labels import normalise_label
 from finewright.data.splits import Example
 
 IMBALANCE = 10
@@ -65,14 +65,9 @@ def _find_unusable_labels(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _with_nearest(label: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(_normalise_label(label), [_normalise_label(name) for name in known], n=1, cutoff=0.8)
-    name = next((name for name in known if [_normalise_label(name)] == near), None)
+    near = difflib.get_close_matches(normalise_label(label), [normalise_label(name) for name in known], n=1, cutoff=0.8)
+    name = next((name for name in known if [normalise_label(name)] == near), None)
     return repr(label) if name is None else f"{label!r} (in training: {name!r})"
-
-
-def _normalise_label(label: str) -> str:
-    """Return what labels share that differ only by case, spaces or how an accent is encoded."""
-    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def _find_one_class(name: str, rows: Sequence[Example]) -> Iterator[Finding]:
@@ -101,14 +96,20 @@ def _find_similar_labels(dataset: Dataset) -> Iterator[Finding]:
     counts = Counter(row.label for row in dataset.train)
     twins: dict[str, list[str]] = defaultdict(list)
     for label in dataset.labels:
-        twins[_normalise_label(label)].append(label)
+        twins[normalise_label(label)].append(label)
     for group in twins.values():
         if len(group) > 1:
             rarer = set(group) - {max(group, key=lambda label: counts[label])}
             named = (f"{label!r} ({counted(counts[label], 'row')})" for label in group)
             message = f"labels that look the same: {', '.join(named)}"
             rows = [row for row in dataset.train if row.label in rarer]
-            yield Finding("twin_labels", "warning", message, places_of(rows), "spell them the same if they mean the same")
+            yield Finding(
+                "twin_labels",
+                "warning",
+                message,
+                places_of(rows),
+                "--set data.merge_similar_labels=true makes one label of them, if they mean the same",
+            )
 
 
 def _find_leaking_labels(dataset: Dataset) -> Iterator[Finding]:

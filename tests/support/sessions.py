@@ -73,14 +73,14 @@ def train(
     root: Path,
     out: Path,
     *,
-    way: str = "freeze",
+    method_name: str = "freeze",
     options: Any = None,
     on_event: Any = None,
     stop_request: Any = None,
     **changes: Any,
 ):
     """A run, or the next session of one."""
-    method = methods.build_method(way, options or {})
+    method = methods.build_method(method_name, options or {})
     extra = {"on_event": on_event or (lambda event: None), "stop": stop_request}
     return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), candidates=[method], out=out, **extra)
 

@@ -38,7 +38,7 @@ def test_train_reports_decisions_and_result(place, tmp_path):
     assert code == 0
     assert out == ""
     for said in (
-        "method = lora: near full fine-tuning's accuracy",
+        "method = lora: near full fine-tuning's quality",
         "no test file: 8 of 60 rows held out, stratified by label, seed 0",
         "training.learning_rate = 0.002: the method's 0.001 is for a width of 768, this network's is ",
         "training.precision = ",

@@ -15,7 +15,7 @@ from finewright.comparison import resources, runner
 from finewright.comparison.schema import Machine, MethodPlans, PlannedMethod
 from finewright.core import units
 from finewright.core.errors import ExitCode, UserError
-from finewright.core.events import RunFinished, RunStarted
+from finewright.core.events import Notice, RunFinished, RunStarted
 from finewright.models import hub
 from finewright.runs.folder import RunFolder
 from support import tiny
@@ -47,7 +47,11 @@ def pool(monkeypatch):
 
 
 def compare(place, out, *, source="tickets.csv", events=None, **extra):
-    on_event = (lambda event: None) if events is None else events.append
+    heard = [] if events is None else events
+
+    def on_event(event):
+        heard.append(event.message if isinstance(event, Notice) else event)
+
     extra = {"methods": ["lora", "full"], "seeds": 2} | extra
     return finewright.compare(place / source, model=str(place / "gpt2"), output_dir=out, callbacks=[on_event], **extra)
 

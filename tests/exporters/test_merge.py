@@ -130,10 +130,10 @@ def test_a_base_that_cannot_be_made_matters_only_to_those_who_requested_it(place
     pytest.importorskip("bitsandbytes")
     run, true = train(place, "qlora", seed=6), loading.load_merged
 
-    def short(folder, *, dequantised):
+    def short(folder, *, dequantised, **how):
         if not dequantised:
             raise MemoryError
-        return true(folder, dequantised=dequantised)
+        return true(folder, dequantised=dequantised, **how)
 
     monkeypatch.setattr(loading, "load_merged", short)
     found = merge.export_merged(run, base="dequantised", out=place / "other-short")

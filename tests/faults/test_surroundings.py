@@ -24,7 +24,7 @@ from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
 from finewright.training import step as training_step
-from support import killer, lives
+from support import killer, sessions
 from support.faults import Killed, faulty
 
 METHOD = "freeze"  # the quickest
@@ -46,13 +46,13 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    with lives.quickly():
-        yield lives.place(tmp_path_factory.mktemp("surroundings"))
+    with sessions.quickly():
+        yield sessions.place(tmp_path_factory.mktemp("surroundings"))
 
 
 @pytest.fixture(scope="module")
 def whole(place):
-    return lives.made(lives.train(place, place / "whole", method_name=METHOD, save_steps=3))
+    return sessions.made(sessions.train(place, place / "whole", method_name=METHOD, save_steps=3))
 
 
 def after(step, act):
@@ -111,7 +111,7 @@ def test_a_folder_that_is_removed_meanwhile_ends_the_run_and_is_not_made_again(p
     out = tmp_path / "run"
     options = {"method_name": METHOD, "save_steps": 2, "logging_steps": logging_steps, "evals_per_epoch": 1}
     with pytest.raises(UserError, match="the run's folder was removed or replaced") as caught:
-        lives.train(place, out, on_event=after(5, lambda: shutil.rmtree(out)), **options)
+        sessions.train(place, out, on_event=after(5, lambda: shutil.rmtree(out)), **options)
     assert caught.value.code == ExitCode.DISK
     assert not out.exists()
 
@@ -125,7 +125,7 @@ def test_a_folder_that_vanishes_after_the_last_step_leaves_no_half_run(place, tm
 
     monkeypatch.setattr(model_folder, "save_model", move)
     with pytest.raises(UserError) as caught:
-        lives.train(place, out, method_name=METHOD, save_steps=3)
+        sessions.train(place, out, method_name=METHOD, save_steps=3)
     assert caught.value.code == ExitCode.DISK
     assert not RunFolder(out).complete
     assert not RunFolder(moved).complete
@@ -141,7 +141,7 @@ def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place,
 
     monkeypatch.setattr(CheckpointManager, "restore_best", remove)
     with pytest.raises(UserError, match="the run's folder was removed or replaced"):
-        lives.train(place, out, method_name=METHOD, save_steps=3)
+        sessions.train(place, out, method_name=METHOD, save_steps=3)
     assert not out.exists()
 
 
@@ -149,9 +149,9 @@ def test_a_folder_that_is_removed_after_the_last_commit_is_not_made_again(place,
 def test_a_folder_that_is_put_back_continues(place, tmp_path, whole):
     out, aside = tmp_path / "run", tmp_path / "aside"
     with pytest.raises(UserError, match="put it back, then the same command continues"):
-        lives.train(place, out, method_name=METHOD, save_steps=3, on_event=after(7, lambda: out.rename(aside)))
+        sessions.train(place, out, method_name=METHOD, save_steps=3, on_event=after(7, lambda: out.rename(aside)))
     aside.rename(out)
-    assert lives.made(lives.train(place, out, method_name=METHOD, save_steps=3)) == whole
+    assert sessions.made(sessions.train(place, out, method_name=METHOD, save_steps=3)) == whole
 
 
 def test_a_disk_that_turns_read_only_is_one_message_and_the_run_continues_later(place, tmp_path, whole, capsys):
@@ -164,13 +164,13 @@ def test_a_disk_that_turns_read_only_is_one_message_and_the_run_continues_later(
 
     out = tmp_path / "run"
     with faulty(refuse), pytest.raises(UserError) as caught:
-        lives.train(place, out, method_name=METHOD, save_steps=3, on_event=after(5, lambda: broken.append(True)))
+        sessions.train(place, out, method_name=METHOD, save_steps=3, on_event=after(5, lambda: broken.append(True)))
     assert console.explain(caught.value) == 7
     said = capsys.readouterr().err
     assert "Read-only file system" in map(str, said)
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 3
-    assert lives.made(lives.train(place, out, method_name=METHOD, save_steps=3)) == whole
+    assert sessions.made(sessions.train(place, out, method_name=METHOD, save_steps=3)) == whole
 
 
 # P2
@@ -189,10 +189,10 @@ def test_a_run_that_is_killed_after_every_checkpoint_needs_one_session_more_than
         patch.setattr(checkpoint, "save_checkpoint", last_act)
         while steps[-1] < 12:
             with pytest.raises(Killed):
-                lives.train(place, out, method_name=METHOD, save_steps=6, evals_per_epoch=2)
+                sessions.train(place, out, method_name=METHOD, save_steps=6, evals_per_epoch=2)
             steps.append(RunFolder(out).committed_step)
             assert steps[-1] > steps[-2]
-    assert lives.made(lives.train(place, out, method_name=METHOD, save_steps=6)) == whole
+    assert sessions.made(sessions.train(place, out, method_name=METHOD, save_steps=6)) == whole
 
 
 # P11
@@ -299,7 +299,7 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
     """Ten years back in the middle of a session, and checkpoints whose times say the opposite of their steps."""
     out, honest, shift = tmp_path / "run", time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: honest() + shift[0])
-    lives.cut_short(place, out, after=7, method_name=METHOD, save_steps=3)
+    sessions.cut_short(place, out, after=7, method_name=METHOD, save_steps=3)
     for age, path in enumerate(sorted((out / "checkpoints").iterdir())):
         for file in (*path.iterdir(), path):
             os.utime(file, (4_000_000_000 - age * 2_000_000_000,) * 2)
@@ -309,9 +309,9 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
         said.append(event)
         after(9, lambda: shift.append(shift.pop() - 10 * 365 * 86400))(event)
 
-    folder = lives.train(place, out, method_name=METHOD, save_steps=3, on_event=on_event)
+    folder = sessions.train(place, out, method_name=METHOD, save_steps=3, on_event=on_event)
     assert "continues after step 7, from step-00000007" in map(str, said)
-    assert lives.made(folder) == whole
+    assert sessions.made(folder) == whole
     seconds = [json.loads(line)["seconds"] for line in folder.timings.read_text().splitlines()]
     assert seconds == sorted(seconds)
     assert min(seconds) >= 0
@@ -321,8 +321,8 @@ def test_a_clock_that_jumps_changes_nothing(place, tmp_path, monkeypatch, whole)
 
 
 def goes_on_in(place, folder, name, whole):
-    lives.cut_short(place, folder / name, after=5, method_name=METHOD)
-    assert lives.made(pipeline.resume(folder / name)) == whole
+    sessions.cut_short(place, folder / name, after=5, method_name=METHOD)
+    assert sessions.made(pipeline.resume(folder / name)) == whole
 
 
 def test_a_folder_of_an_odd_name_continues(place, tmp_path, whole):
@@ -336,7 +336,7 @@ def test_every_odd_name_continues(place, tmp_path, whole, name):
 
 
 def test_a_link_and_a_leading_dash_are_resumed_by_the_command(place, tmp_path, monkeypatch, whole):
-    lives.cut_short(place, tmp_path / "-real", after=5, method_name=METHOD)
+    sessions.cut_short(place, tmp_path / "-real", after=5, method_name=METHOD)
     monkeypatch.chdir(tmp_path)
 
     def work():
@@ -347,7 +347,7 @@ def test_a_link_and_a_leading_dash_are_resumed_by_the_command(place, tmp_path, m
     (tmp_path / "-run").symlink_to("-real")
     child = forked(lambda: _exit_as(work))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert lives.made(RunFolder(tmp_path / "-real")) == whole
+    assert sessions.made(RunFolder(tmp_path / "-real")) == whole
 
 
 def _exit_as(work):
@@ -367,7 +367,7 @@ def test_without_a_home_or_a_cache_that_can_be_written(place, tmp_path, monkeypa
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
     monkeypatch.delenv("FINEWRIGHT_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert lives.made(lives.train(place, tmp_path / "run", method_name=METHOD, save_steps=3)) == whole
+    assert sessions.made(sessions.train(place, tmp_path / "run", method_name=METHOD, save_steps=3)) == whole
 
 
 def test_without_file_descriptors_it_ends_with_a_message_and_continues_later(place, tmp_path, whole):
@@ -381,7 +381,7 @@ def test_without_file_descriptors_it_ends_with_a_message_and_continues_later(pla
         memory_meter.measure_memory = killer.unwatched
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         try:
-            lives.train(place, out, method_name=METHOD, save_steps=3, on_event=after(5, exhaust))
+            sessions.train(place, out, method_name=METHOD, save_steps=3, on_event=after(5, exhaust))
         except UserError as error:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
             told.write_text(json.dumps([int(error.code), str(error)]))
@@ -391,7 +391,7 @@ def test_without_file_descriptors_it_ends_with_a_message_and_continues_later(pla
     code, message = json.loads(told.read_text())
     assert code == ExitCode.DISK
     assert "Too many open files" in message
-    assert lives.made(lives.train(place, out, method_name=METHOD, save_steps=3)) == whole
+    assert sessions.made(sessions.train(place, out, method_name=METHOD, save_steps=3)) == whole
 
 
 def test_a_run_that_is_paused_keeps_its_folder_and_continues(place, tmp_path, whole):
@@ -400,23 +400,23 @@ def test_a_run_that_is_paused_keeps_its_folder_and_continues(place, tmp_path, wh
     def work():
         memory_meter.measure_memory = killer.unwatched
         pause = after(5, lambda: os.kill(os.getpid(), signal.SIGSTOP))
-        lives.train(place, out, method_name=METHOD, save_steps=3, on_event=pause)
+        sessions.train(place, out, method_name=METHOD, save_steps=3, on_event=pause)
         os._exit(0)
 
     child = forked(work)
     assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
     with pytest.raises(UserError, match=f"locked by pid {child} "):
-        lives.train(place, out, method_name=METHOD, save_steps=3)
+        sessions.train(place, out, method_name=METHOD, save_steps=3)
     os.kill(child, signal.SIGCONT)
     assert os.waitpid(child, 0)[1] == 0
-    assert lives.made(RunFolder(out)) == whole
+    assert sessions.made(RunFolder(out)) == whole
 
 
 def test_a_run_that_the_system_killed_for_memory_can_continue_in_smaller_micro_batches(place, tmp_path, monkeypatch):
     """A kill does not say its reason, so this must be requested: by itself it would change the result of a killed run."""
     out = tmp_path / "run"
     last = after(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    work = functools.partial(lives.train, place, out, method_name=METHOD, save_steps=2, on_event=last)
+    work = functools.partial(sessions.train, place, out, method_name=METHOD, save_steps=2, on_event=last)
     assert killer.run_session(lambda: (setattr(memory_meter, "measure_memory", killer.unwatched), work()), seconds=60) is None
     honest, passes = training_step.compute_gradients, []
 

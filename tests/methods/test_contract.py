@@ -64,7 +64,9 @@ class TestEveryWay:
     def test_no_other_source_file_names_it(self, name):
         own = SOURCE / "methods" / f"{name}.py"
         word = re.compile(rf"""["']{name}["']""")
-        guilty = [path.name for path in SOURCE.rglob("*.py") if path != own and word.search(path.read_text())]
+        columns = SOURCE / "data" / "columns.py"  # `prompt` is the name of a column too
+        others = [path for path in SOURCE.rglob("*.py") if path not in (own, columns)]
+        guilty = [path.name for path in others if word.search(path.read_text())]
         assert guilty == []
 
 

@@ -16,8 +16,8 @@ from support import tiny
 def place(tmp_path):
     """A base, and `run/model` with an adapter on it, as a run saves it."""
     source = hub.resolve_model(str(tiny.folder(tmp_path / "base")))
-    base, method = loading.load_model(source, labels=("a", "b", "c")), methods.build_method("lora", {})
-    prepared_model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+    base, method = loading.load_model(source, head_spec=tiny.head_spec(("a", "b", "c"))), methods.build_method("lora", {})
+    prepared_model = method.prepare(base)
     folder = tmp_path / "run" / "model"
     model_folder.save_model(folder, prepared_model=prepared_model, method=method, origin=base.origin, source=source)
     (tmp_path / "run" / "checks.json").write_text("{}")

@@ -40,7 +40,7 @@ def checkpoints(tmp_path_factory):
 
 
 def load(folder, labels, **options):
-    return loading.load_model(hub.resolve_model(str(folder)), labels=labels, **options)
+    return loading.load_model(hub.resolve_model(str(folder)), head_spec=tiny.head_spec(labels), **options)
 
 
 def copy_of(folder, path, **changes):

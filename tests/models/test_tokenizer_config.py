@@ -12,7 +12,7 @@ LABELS = ("a", "b")
 
 
 def load(folder):
-    base = loading.load_model(hub.resolve_model(str(folder)), labels=LABELS)
+    base = loading.load_model(hub.resolve_model(str(folder)), head_spec=tiny.head_spec(LABELS))
     notes = [note for note in base.notes if note.startswith("padding: ")]
     return base.network.config.pad_token_id, base.origin.tokenizer, notes
 
@@ -111,8 +111,8 @@ def test_a_tokenizer_config_that_is_no_json_is_named(tmp_path):
 def test_a_tokenizer_without_the_models_special_tokens_is_noted(tmp_path):
     bert, llama = tiny.folder(tmp_path / "bert", kind="bert"), tiny.folder(tmp_path / "llama", kind="llama")
     source = hub.resolve_model(str(bert))
-    assert not any("special token" in note for note in loading.load_model(source, labels=LABELS).notes)
+    assert not any("special token" in note for note in loading.load_model(source, head_spec=tiny.head_spec(LABELS)).notes)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (bert / file).write_bytes((llama / file).read_bytes())
-    notes = loading.load_model(source, labels=LABELS).notes
+    notes = loading.load_model(source, head_spec=tiny.head_spec(LABELS)).notes
     assert any(note.startswith("warning: the head reads the first token of a text") for note in notes)

@@ -12,25 +12,34 @@ from finewright.models.adapters.plain_lora import LowRankUpdate
 from finewright.runs import model_folder
 from support import tiny
 
+AUTO_MODEL = tiny.head_spec().auto_model
 LABELS, TEXTS = ("a", "b", "c"), tiny.texts([3, 9, 5])
 
 
 def save(tmp_path, *, kind="gpt2", name="lora", **options):
     """An adapter with trained values, as a run saves it."""
     source = hub.resolve_model(str(tiny.folder(tmp_path / "base", kind=kind)))
-    method, base = methods.build_method(name, options), loading.load_model(source, labels=LABELS)
-    prepared_model = method.prepare(base.network, architecture=base.architecture, head=base.new, origin=base.origin)
+    method, base = methods.build_method(name, options), loading.load_model(source, head_spec=tiny.head_spec(LABELS))
+    prepared_model = method.prepare(base)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in prepared_model.trainable().values():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     folder = tmp_path / "saved"
-    model_folder.save_model(folder, prepared_model=prepared_model, method=method, origin=base.origin, source=source)
+    model_folder.save_model(
+        folder,
+        prepared_model=prepared_model,
+        method=method,
+        origin=base.origin,
+        source=source,
+        max_length=16,
+        truncation_side="right",
+    )
     return folder
 
 
 def reload(folder, *, bfloat16=False):
-    prepared_model, _ = loading.reload_model(folder, bfloat16=bfloat16)
+    prepared_model, _ = loading.reload_model(folder, auto_model=AUTO_MODEL, bfloat16=bfloat16)
     num_updates = sum(isinstance(module, LowRankUpdate) for module in prepared_model.network.modules())
     return tiny.scores(prepared_model, TEXTS), num_updates
 

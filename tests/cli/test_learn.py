@@ -124,6 +124,13 @@ def test_a_quiz_from_standard_input(place):
     assert learn("quiz", given="")[0] == 0
 
 
+def test_an_answer_may_be_a_number():
+    out = learn("quiz", "4", given="0\n9\n1\n2\nq\n")[1]
+    assert "or 1 to 4, q to stop" in out
+    assert out.count("your answer") == 5
+    assert "of 2 right." in out
+
+
 def test_a_damaged_progress_file_is_reported_once_and_work_continues(place):
     learn("quiz", "4", given="a\n" * 5 + "q\n")
     path = place / "learn" / "progress.json"

@@ -68,3 +68,68 @@ def test_errors_stop_with_every_row_named_and_the_rest_counted():
     assert "and 10 more" in text
     assert "harmless" not in text
     checks.raise_on_errors(findings[1:])
+
+
+def test_a_forced_run_goes_on_with_what_may_be_meant():
+    findings = [
+        Finding("numbers", "error", "these are numbers", ("a.csv:2",), "another column", forcible=True),
+        Finding("no_train", "error", "no training rows", (), "add rows"),
+    ]
+    assert checks.apply_force(findings, force=False) == findings
+    first, second = checks.apply_force(findings, force=True)
+    assert (first.severity, first.message) == ("warning", "these are numbers")
+    assert second == findings[1]
+    assert "forcible" not in first.as_json()
+
+
+class WordTokenizer:
+    """Token 1 begins a text, 2 ends it, 0 is unknown."""
+
+    unk_token_id, unk_token, bos_token_id, cls_token_id, all_special_ids = 0, "[UNK]", 1, None, (0, 1, 2)
+
+    def convert_ids_to_tokens(self, number):
+        return {0: "[UNK]", 1: "<s>", 2: "</s>"}[number]
+
+
+def tokens_found(*texts, tokenizer=None):
+    rows = [Example(f"text {n}", "a", f"a.csv:{n + 2}") for n in range(len(texts))]
+    ids = [[1, *text, 2] for text in texts]
+    return {one.code: one for one in checks.check_tokens(tokenizer or WordTokenizer(), ids, rows, name="train")}
+
+
+def test_texts_that_the_tokenizer_does_not_know_at_all_are_an_error():
+    finding = tokens_found([0, 0, 0], [0, 0])["unknown_tokens"]
+    assert (finding.severity, finding.rows) == ("error", ("a.csv:2", "a.csv:3"))
+    assert finding.message.startswith("100% of the tokens of the train texts are unknown to this tokenizer ([UNK])")
+    assert "model" in finding.fix
+
+
+def test_many_unknown_tokens_are_a_warning_with_example_rows():
+    finding = tokens_found([0, 5, 6], [0, 0, 6], [5, 6, 7, 8])["unknown_tokens"]
+    assert (finding.severity, finding.rows) == ("warning", ("a.csv:3", "a.csv:2"))
+    assert finding.message.startswith("30% of the tokens of the train texts are unknown to this tokenizer ([UNK])")
+    assert tokens_found([0, 5, 6, 7, 8], [5, 6, 7]) == {}, "one in eight"
+
+
+def test_a_few_texts_of_unknown_tokens_alone_are_named():
+    finding = tokens_found(*[[5, 6, 7, 8]] * 20, [0, 0])["unknown_texts"]
+    assert (finding.severity, finding.rows) == ("warning", ("a.csv:22",))
+    assert finding.message == "1 train text has only tokens that are unknown to this tokenizer ([UNK])"
+
+
+def test_texts_that_begin_with_the_token_that_the_tokenizer_adds_are_found():
+    finding = tokens_found([1, 5, 6], [5, 6], [1, 7])["doubled_start"]
+    assert (finding.severity, finding.rows) == ("warning", ("a.csv:2", "a.csv:4"))
+    assert finding.message == "2 train texts begin with '<s>', which the tokenizer adds too: the model reads it twice"
+
+
+def test_a_tokenizer_whose_unknown_token_has_another_use_counts_none():
+    """GPT-2's is its end of text; it can write every text."""
+
+    class Bytes(WordTokenizer):
+        unk_token_id = eos_token_id = 2
+
+    assert tokens_found([2, 2], tokenizer=Bytes()) == {}
+    Bytes.unk_token_id = None
+    assert tokens_found([5, 6], [7], tokenizer=Bytes()) == {}
+    assert checks.check_tokens(WordTokenizer(), [], [], name="test") == []

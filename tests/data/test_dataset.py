@@ -51,6 +51,28 @@ def test_missing_splits_are_held_out_and_said(tmp_path):
     assert other.fingerprint != dataset.fingerprint
 
 
+def test_many_small_classes_still_give_validation_rows():
+    """A tenth of 3 rows is none, a tenth of 3,000 is 300."""
+    rows = [splits.Example(f"text {n}", f"label {n % 1000}", f"a:{n}") for n in range(3000)]
+    kept, held, note = splits.hold_out(rows, 0.1, seed=0, name="validation")
+    assert (len(kept), len(held)) == (2700, 300)
+    assert {row.label for row in kept} == {row.label for row in rows}
+    assert len({row.label for row in held}) == 300
+    assert "too few rows" in note
+    assert (kept, held, note) == splits.hold_out(rows, 0.1, seed=0, name="validation")
+    assert held != splits.hold_out(rows, 0.1, seed=1, name="validation")[1]
+
+
+def test_small_classes_beside_large_ones_change_nothing():
+    labels = ["a"] * 100 + ["b"] * 60 + [f"rare {n % 5}" for n in range(10)]
+    rows = [splits.Example(f"text {n}", label, f"a:{n}") for n, label in enumerate(labels)]
+    _, held, note = splits.hold_out(rows, 0.1, seed=0, name="validation")
+    assert held == [rows[index] for index in splits.stratified_split(labels, 0.1, seed=0)[1]]
+    assert "too few" not in note
+    alone = [splits.Example(f"text {n}", f"label {n}", f"a:{n}") for n in range(50)]
+    assert splits.hold_out(alone, 0.1, seed=0, name="validation")[1] == [], "every label keeps a row"
+
+
 def test_one_text_is_never_torn_over_our_own_splits(tmp_path):
     rows = [{"text": f"Same  TEXT {index % 20}" if index % 2 else f"same text {index % 20}", "label": "a"} for index in range(60)]
     dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows + many(40)), options=DataConfig(test_fraction=0.4))

@@ -14,6 +14,13 @@ def test_spellings_of_one_label_look_the_same():
     assert labels.normalise_label("caf\u00e9") == labels.normalise_label("Cafe\u0301") != labels.normalise_label("cafe")
 
 
+def test_a_number_is_one_however_it_is_written():
+    assert len({labels.normalise_label(one) for one in ("1", "1.0", "01", "+1", "1e0", "\uff11")}) == 1
+    longer = ["1" * 40, "1" * 39 + "2", "9007199254740993", "9007199254740992", "9" * 5000, "1.5", "1.05", "-1", "--1", "1-1"]
+    assert len({labels.normalise_label(one) for one in longer}) == len(longer)
+    assert labels.find_similar_labels({"1": 5, "01": 2, "10": 1}) == {"01": "1"}
+
+
 def test_the_most_frequent_spelling_in_training_wins():
     assert labels.find_similar_labels({"Fees": 5, "fees": 9, "FEES": 1, "ATM": 3}) == {"Fees": "fees", "FEES": "fees"}
     assert labels.find_similar_labels({"a": 2, "A": 2}) == {"a": "A"}, "of equals the first"

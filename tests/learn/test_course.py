@@ -7,7 +7,10 @@ import shlex
 import pytest
 from typer.main import get_command
 
+from finewright import methods
 from finewright.cli import main
+from finewright.core import assets
+from finewright.core.colors import METHOD_COLORS
 from finewright.core.errors import UserError
 from finewright.learn.course import EMBEDDED, Course
 from finewright.learn.grading import grader
@@ -181,3 +184,24 @@ def test_folders_that_are_not_a_course(tmp_path):
     made(tmp_path / "c" / "01_b")
     with pytest.raises(UserError, match="two lessons are number 1"):
         Course(tmp_path / "c")
+
+
+@pytest.mark.parametrize("drawing", sorted(assets.COURSE.glob("*/*.svg")), ids=lambda path: path.stem)
+def test_a_drawing_scales_and_knows_the_dark_theme(drawing):
+    text = drawing.read_text()
+    root = text[: text.index(">")]
+    assert "viewBox=" in root
+    assert not re.search(r"\b(width|height)=", root)
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "prefers-color-scheme: dark" in style
+    plain = text.replace(style, "")
+    for name, color in set(re.findall(r'(fill|stroke)="(#[0-9a-f]+)"', plain)) - {("stroke", "#8b949e")}:
+        assert f'[{name}="{color}"] {{ {name}: #' in style, (name, color)
+
+
+def test_methods_have_the_colours_of_the_reports_in_drawings():
+    text = (assets.COURSE / "06_memory" / "seven_billion.svg").read_text()
+    for name in ("full", "lora", "qlora"):
+        light, dark = METHOD_COLORS[methods.color_number(name)]
+        assert f'fill="{light}"/>' in text
+        assert f'[fill="{light}"] {{ fill: {dark}; }}' in text

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
@@ -114,6 +115,31 @@ def test_load_gpt2_without_a_hub_has_every_number(nothing_cached, capsys):
     assert "GPT-2 small with random weights" in capsys.readouterr().out
     assert sum(p.numel() for p in model.parameters()) == 124_439_808 + 768 * 3
     assert model.config.pad_token_id == model.config.eos_token_id == 50_256
+
+
+@pytest.mark.parametrize(("answer", "reached"), [(ConnectionError("no route"), False), (None, True)])
+def test_a_hub_that_does_not_answer_is_asked_once(workspace, nothing_cached, monkeypatch, answer, reached):
+    solved(workspace, COURSE.lesson(4))
+    practice = loaded(workspace.work / "practice.py", "practice_of_a_learner")
+    asked = []
+
+    def model_info(self, name, *, timeout):
+        asked.append(timeout)
+        if answer:
+            raise answer
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(practice.HfApi, "model_info", model_info)
+    assert practice.find_hub() == reached
+    assert huggingface_hub.is_offline_mode() == (not reached)
+    assert practice.find_hub() == reached
+    assert len(asked) == (2 if reached else 1)
+    assert asked[0] <= 10
+
+
+def test_every_script_says_what_it_begins():
+    for number in (1, 3, 4, 5):
+        assert "practice.say(" in COURSE.lesson(number).exercise.read_text()
 
 
 def test_batches_without_a_tokenizer_take_minis_and_say_so_once(workspace, nothing_cached, capsys):

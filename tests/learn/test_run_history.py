@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 
+from finewright import methods
+from finewright.comparison.report import charts, figures
+from finewright.core.colors import BASELINE_COLOR
 from finewright.learn import run_figures, run_history
 from finewright.learn.course import Course
 from support import made_runs
@@ -124,3 +127,12 @@ def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):
     assert {make.command.split()[1] for make in run_history.missing_commands(Course().lesson(6), everything, everything)} == {
         "plan"
     }
+
+
+def test_a_method_has_one_colour_in_the_course_and_in_reports():
+    for name in methods.method_names():
+        number = figures.style(name)
+        for dark, style in enumerate(charts.COLORS.split("@media")):
+            assert f"--c{number}: {run_figures.color_of(name, dark=bool(dark))};" in style
+    assert len({run_figures.color_of(name, dark=False) for name in methods.method_names()}) == len(methods.method_names())
+    assert run_figures.color_of("gone", dark=False) == BASELINE_COLOR[0]

@@ -90,6 +90,22 @@ def test_hints_are_about_the_mistake_that_was_recognised(workspace):
     assert workspace.hint(one).text == "add two"
 
 
+def test_progress_shows_the_best_check_not_the_last(course, workspace):
+    one = lesson(workspace)
+    (course / "01_answer" / "check.py").write_text(
+        "def check(learner, expect):\n"
+        '    if expect.true("works", learner.answer() > 0, expected="a number above 0", found="another"):\n'
+        '        expect.equal("answer", learner.answer(), 42)\n'
+    )
+    workspace.start(one)
+    for answer, held in ((0, (0, 1)), (41, (1, 2)), (0, (1, 2)), (42, (2, 2)), (41, (2, 2))):
+        workspace.file(one).write_text(f"def answer(): return {answer}\n")
+        workspace.check(one)
+        (line, _) = workspace.overview(workspace.progress.read())
+        assert (line["claims_held"], line["claims"]) == held, answer
+    assert line["state"] == "passed"
+
+
 def test_an_exercise_is_never_overwritten(workspace):
     one = lesson(workspace)
     workspace.start(one)

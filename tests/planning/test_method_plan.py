@@ -3,6 +3,8 @@
 import shutil
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from finewright import methods
 from finewright.core import hardware
@@ -114,3 +116,20 @@ def test_from_data_and_model_alone_comes_the_same_plan_and_every_finding(place):
     assert found.training_plan.plan.memory == wanted.training_plan.plan.memory
     assert findings == about_texts + label_checks.check_labelled_texts(dataset)
     assert set(datasets.ids(found.source.name)) == {row.text for row in (*dataset.train, *dataset.validation, *dataset.test)}
+
+
+def test_texts_in_letters_that_the_tokenizer_does_not_know_are_an_error(tmp_path):
+    khmer = [f"{chr(0x1780 + n % 30)}{chr(0x1780 + n // 30)} {chr(0x1781 + n % 30)}" for n in range(60)]
+    path = tmp_path / "khmer.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{'ab'[n % 2]}\n" for n, text in enumerate(khmer)))
+    settings = RunConfig()
+    dataset = dataset_module.read_dataset(path, options=settings.data)
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1, "parcel": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
+    _, findings = method_plan.encode_splits(
+        tokenizer, dataset, task=TextClassification(dataset.labels), settings=settings, limit=8
+    )
+    unknown = [finding for finding in findings if finding.code == "unknown_tokens"]
+    assert [finding.severity for finding in unknown] == ["error"] * 3, "of every split"
+    assert "100% of the tokens of the train texts are unknown to this tokenizer ([UNK])" in unknown[0].message

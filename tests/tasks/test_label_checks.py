@@ -178,3 +178,93 @@ def test_numbers_that_are_equal_by_chance_change_nothing(monkeypatch):
     monkeypatch.setattr(checks, "find_possible_duplicates", lambda texts: [list(range(len(some))) for some in texts])
     assert found(**parts) == wanted
     assert wanted["duplicates"].rows == ("train.csv:17", "train.csv:16"), "in the order of the first of each text"
+
+
+def labelled(labels, **parts):
+    """Find out what is wrong with these labels, each of another text."""
+    return found(train=[(f"text {index}", label) for index, label in enumerate(labels)], validation=[], test=[], **parts)
+
+
+def test_scores_as_labels_stop_unless_forced():
+    finding = labelled([f"0.{index:03}" for index in range(1, 61)])["numeric_labels"]
+    assert (finding.severity, finding.forcible) == ("error", True)
+    assert finding.message.startswith("the labels are numbers, not classes: 60 different ones in 60 rows, such as 0.001, 0.002")
+    assert "regression is not supported" in finding.message
+    assert "--force" in finding.fix
+    assert finding.rows[0] == "train.csv:2"
+
+
+def test_scores_that_repeat_are_numbers_too():
+    """As similarity scores from 0 to 5, of which many rows share one."""
+    assert "numeric_labels" in labelled([f"{index % 40 / 8}" for index in range(4000)])
+    assert "numeric_labels" in labelled([f"{index / 7:.3e}" for index in range(100)])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"{index % 9 / 2 + 1}" for index in range(60)],  # half stars, 1.0 to 5.0
+        [f"{index % 21 / 2}" for index in range(42)],  # half stars, 0.0 to 10.0
+        [str(2**62 + index % 20) for index in range(60)],
+        [f"label {index % 1000}" for index in range(4000)],
+        [str(index % 77) for index in range(770)],
+        [str(index) for index in range(6)],  # few rows, each of its own
+        [f"v1.{index % 30}.0" for index in range(60)],
+    ],
+)
+def test_classes_that_are_written_as_numbers_or_are_many_are_classes(labels):
+    assert not {"numeric_labels", "distinct_labels"} & set(labelled(labels))
+
+
+def test_a_label_of_its_own_for_nearly_every_row_stops_unless_forced():
+    finding = labelled([f"Jane Doe {index}" for index in range(50)] + ["Jim Roe"] * 4)["distinct_labels"]
+    assert (finding.severity, finding.forcible) == ("error", True)
+    assert finding.message == "50 of 54 rows have a label that no other row has, such as 'Jane Doe 0', 'Jane Doe 1'"
+    assert "--label-column" in finding.fix
+    assert "--force" in finding.fix
+    assert "distinct_labels" in labelled([str(1000 + index) for index in range(60)]), "whole numbers may be ids"
+    assert "distinct_labels" not in labelled([f"one {index}" for index in range(30)] + ["many"] * 30)
+
+
+def test_one_training_row_a_label_is_fine_when_the_labels_repeat_elsewhere():
+    train = [(f"text {index}", f"label {index}") for index in range(40)]
+    test = [(f"other {index}", f"label {index}") for index in range(40)]
+    assert "distinct_labels" not in found(train=train, validation=[], test=test)
+
+
+@pytest.mark.parametrize("both", ["billing,urgent", "billing | urgent", "urgent;billing", "['billing', 'urgent']"])
+def test_several_labels_in_one_cell_are_found(both):
+    single = ["['billing']", "['urgent']"] if both.startswith("[") else ["billing", "urgent"]
+    finding = labelled([*single * 6, both, both])["several_labels"]
+    assert (finding.severity, finding.rows) == ("warning", ("train.csv:14", "train.csv:15"))
+    assert finding.message.startswith(f"2 rows look like several labels in one cell, such as {both!r}: each combination")
+    assert "one label" in finding.fix
+
+
+def test_a_comma_in_a_label_is_no_list_unless_its_parts_are_labels():
+    assert "several_labels" not in labelled(["Food, drink", "Travel", "Food"] * 4)
+    assert "several_labels" not in labelled(["a,", ",", "b"] * 4)
+
+
+def test_one_number_written_in_several_ways_looks_the_same():
+    rows = dataset([(f"text {index}", label) for index, label in enumerate(["0", "0.0", "1", "1.0", "01"] * 6)])
+    twins = [one.message for one in label_checks.check_labelled_texts(rows) if one.code == "twin_labels"]
+    assert twins == [
+        "labels that look the same: '0' (6 rows), '0.0' (6 rows)",
+        "labels that look the same: '01' (6 rows), '1' (6 rows), '1.0' (6 rows)",
+    ]
+    assert "twin_labels" not in labelled(["1", "10", "1.5", "-1", "1e1x"] * 6)
+
+
+def test_a_zero_width_space_makes_similar_labels():
+    finding = labelled(["spam", "spam\u200b", "ham"] * 6)["twin_labels"]
+    assert len(finding.rows) == 6
+
+
+def test_every_finding_has_a_code_a_message_and_a_way_out():
+    findings = label_checks.check_labelled_texts(dataset([*GOOD, ("first 0", "A"), ("x", "a,b"), ("y", "c")], [("z", "q")]))
+    assert len(findings) > 5
+    for finding in findings:
+        assert finding.code.isidentifier()
+        assert finding.message
+        assert finding.fix

@@ -178,7 +178,8 @@ def ask_questions(console: Console, quiz_round: QuizRound) -> None:
 def _letter(console: Console, num_options: int) -> int | None:
     letters = LETTERS[:num_options]
     while True:
-        console.print(f"  your answer ({letters[0]} to {letters[-1]}, q to stop): ", end="", highlight=False)
+        asked = f"{letters[0]} to {letters[-1]} or 1 to {num_options}, q to stop"
+        console.print(f"  your answer ({asked}): ", end="", highlight=False)
         line = sys.stdin.readline() if sys.stdin else ""
         word = line.strip().lower()
         if not line or word == "q":
@@ -186,6 +187,8 @@ def _letter(console: Console, num_options: int) -> int | None:
             return None
         if len(word) == 1 and word in letters:
             return letters.index(word)
+        if word in map(str, range(1, num_options + 1)):
+            return int(word) - 1
 
 
 def show_answered(console: Console, one: AnsweredQuestion) -> None:

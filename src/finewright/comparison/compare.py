@@ -187,7 +187,8 @@ def _check_data(dataset: Dataset, *, settings: RunConfig, on_event: Callable[[An
     """Return findings about the data after reporting them. Raise `UserError` if one is an error or if no test rows exist."""
     for note in dataset.notes:
         on_event(Notice(note, code="data"))
-    findings = tasks.get_task(settings.task).for_dataset(dataset, config=settings).check_dataset(dataset)
+    task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
+    findings = checks.apply_force(task.check_dataset(dataset), force=settings.force)
     checks.raise_on_errors(findings)
     if not dataset.test:
         what = "no test rows to compare the methods on"

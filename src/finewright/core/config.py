@@ -101,7 +101,7 @@ class DataConfig(Options):
     skip_invalid_rows: bool = option(False, "skip rows without text or label and log them, instead of stopping")
     drop_unseen_labels: bool = option(False, "leave out evaluation rows whose label never occurs in training")
     merge_similar_labels: bool = option(
-        False, "make one label of those that differ only by case, spaces or how an accent is encoded"
+        False, "make one label of those that differ only by case, spaces, or how an accent or number is written"
     )
 
 
@@ -187,7 +187,7 @@ class RunConfig(Options):
     memory_budget: str | None = option(
         None, "memory the run may take, such as 8GB; what this machine has free when not given", flag="--budget"
     )
-    force: bool = option(False, "train even when the plan says that it does not fit", flag="--force")
+    force: bool = option(False, "train even when the plan does not fit, or labels look wrong", flag="--force")
     data: DataConfig = Field(default_factory=DataConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 

@@ -2,30 +2,39 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
+from finewright.data.tokenization import TokenRows
 
 MOST_ROWS = 50
 HELD_OUT = ("validation", "test")
+MOST_UNKNOWN = 0.2
+"""Share of unknown tokens above which texts are probably of another language than the model's."""
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`rows`: where each row concerned is."""
+    """`rows`: where each row concerned is. `forcible`: an error that may be what the user wants, so that a forced run goes on."""
 
     code: str
     severity: Literal["error", "warning"]
     message: str
     rows: tuple[str, ...]
     fix: str
+    forcible: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding as in checks.json."""
-        return asdict(self)
+        values = asdict(self)
+        del values["forcible"]
+        return values
 
 
 def check_texts(dataset: Dataset) -> list[Finding]:
@@ -52,7 +61,8 @@ def find_no_training(dataset: Dataset, *, fix: str) -> Iterator[Finding]:
 def find_empty(name: str, rows: Sequence[Example]) -> Iterator[Finding]:
     """Find out whether a split has rows to measure on."""
     if not rows:
-        yield Finding(f"no_{name}", "warning", f"no {name} rows", (), f"nothing can be measured on {name}")
+        fix = f"add {name} rows: without them nothing can be measured on {name}"
+        yield Finding(f"no_{name}", "warning", f"no {name} rows", (), fix)
 
 
 def check_truncation(
@@ -85,6 +95,84 @@ def check_texts_differ(ids: Sequence[Any], rows: Sequence[Example], *, name: str
         return []
     message = f"all {len(rows)} {name} texts become the same tokens: the tokenizer cannot tell them apart"
     return [Finding("alike", "error", message, places_of(rows[:1]), "another tokenizer, or a longer data.max_length")]
+
+
+def check_tokens(
+    tokenizer: Any, ids: Sequence[Sequence[int]] | TokenRows, rows: Sequence[Example], *, name: str
+) -> list[Finding]:
+    """Find texts that the tokenizer does not know, and texts that begin with the token that it adds itself.
+
+    Parameters
+    ----------
+    tokenizer
+        A transformers tokenizer; read for its special tokens only.
+    ids
+        The token ids of each row of the split, special ones included.
+    rows
+        The rows of the split.
+    name
+        The split, for the message.
+    """
+    known = isinstance(ids, TokenRows)
+    lengths = ids.lengths if known else np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    if not lengths.sum():
+        return []
+    flat = ids.flat if known else np.concatenate([np.asarray(one) for one in ids])
+    found = _find_doubled_start(tokenizer, flat, lengths, rows, name=name)
+    if (unknown := _unknown_id(tokenizer)) is None:
+        return found
+    shown = f"unknown to this tokenizer ({tokenizer.convert_ids_to_tokens(unknown)})"
+    row_of = np.repeat(np.arange(len(lengths)), lengths)
+    plain = ~np.isin(flat, [one for one in tokenizer.all_special_ids if one != unknown])
+    num_plain = np.bincount(row_of[plain], minlength=len(lengths))
+    num_unknown = np.bincount(row_of[flat == unknown], minlength=len(lengths))
+    share = num_unknown.sum() / max(1, num_plain.sum())
+    shares = num_unknown / np.maximum(1, num_plain)
+    fix = "take a model for the language and script of the texts, such as a multilingual one"
+    if share > MOST_UNKNOWN:
+        message = f"{share:.0%} of the tokens of the {name} texts are {shown}"
+        message += ": the model would see nothing of them" if share == 1 else ": the model sees nothing of those words"
+        worst = np.argsort(-shares, kind="stable")
+        examples = places_of([rows[index] for index in worst[shares[worst] > MOST_UNKNOWN][:_EXAMPLES]])
+        found.append(Finding("unknown_tokens", "error" if share == 1 else "warning", message, examples, fix))
+    elif (shares == 1).any():
+        alike = [rows[index] for index in np.flatnonzero(shares == 1).tolist()]
+        have = "text has" if len(alike) == 1 else "texts have"
+        message = f"{len(alike):,} {name} {have} only tokens that are {shown}"
+        found.append(Finding("unknown_texts", "warning", message, places_of(alike), f"remove them, or {fix}"))
+    return found
+
+
+def _unknown_id(tokenizer: Any) -> int | None:
+    """Return the id of unknown tokens; None if there is none, or if it also begins, ends or fills texts."""
+    other = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id", "mask_token_id")
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    return None if unknown in [getattr(tokenizer, name, None) for name in other] else unknown
+
+
+def _find_doubled_start(
+    tokenizer: Any, flat: np.ndarray, lengths: np.ndarray, rows: Sequence[Example], *, name: str
+) -> list[Finding]:
+    """Find texts that begin twice with the token that begins every text. `flat`: ids of all texts, (T,); `lengths`: (N,)."""
+    filled = np.flatnonzero(lengths)
+    starts = (np.cumsum(lengths) - lengths)[filled]
+    begin = int(flat[starts[0]])
+    if begin not in (tokenizer.bos_token_id, tokenizer.cls_token_id) or (flat[starts] != begin).any():
+        return []  # the tokenizer adds none: a text has what is written in it
+    long = lengths[filled] > 1
+    twice = filled[long][flat[starts[long] + 1] == begin]
+    if not len(twice):
+        return []
+    token = tokenizer.convert_ids_to_tokens(begin)
+    texts = "text begins" if len(twice) == 1 else "texts begin"
+    message = f"{len(twice):,} {name} {texts} with {token!r}, which the tokenizer adds too: the model reads it twice"
+    places = places_of([rows[index] for index in twice])
+    return [Finding("doubled_start", "warning", message, places, f"remove {token!r} from the texts")]
+
+
+def apply_force(findings: Sequence[Finding], *, force: bool) -> list[Finding]:
+    """Return the findings, of a forced run with a warning in place of every error that may be what the user wants."""
+    return [replace(one, severity="warning") if force and one.forcible else one for one in findings]
 
 
 def raise_on_errors(findings: Sequence[Finding]) -> None:

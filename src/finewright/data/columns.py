@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from finewright.core.config import DataConfig
@@ -40,6 +40,7 @@ _LEAST_TEXT, _MOST_LABEL = 12, 40
 _MOST_CLASSES, _MOST_CLASS_SHARE = 100, 0.34
 _CLEARLY_LONGER = 2
 _NUMBER = re.compile(r"-?\d+([.,]\d+)?")
+_FLAGS = {"0", "1", "0.0", "1.0", "true", "false"}
 _LONG_NAME = 50
 _LEAST_ROW_WORDS = 6
 
@@ -212,6 +213,18 @@ def _longest(looks: dict[str, _Look]) -> tuple[str, ...]:
     return (ranked[0],) if clear else ()
 
 
+def _flags(table: FileTable, wanted: str | None, texts: Collection[str]) -> list[str]:
+    """Return the columns that say yes or no of one label each, those that are `wanted` or all; none if there is only one."""
+    names = [_resolve(table, part.strip(), file="") for part in wanted.split(",")] if wanted else list(table.columns)
+    if not all(names):
+        return []
+    sample = table.records[:_SAMPLE_ROWS]
+    values = {name: {str(one.values.get(name)).casefold() for one in sample} for name in names if name not in texts}
+    flags = [name for name, found in values.items() if found <= _FLAGS]
+    both = sum(len(values[name]) > 1 for name in flags)  # a rare label may be no in every row of the sample
+    return flags if both > 1 and (not wanted or len(flags) == len(names)) else []
+
+
 def _missing(
     table: FileTable,
     texts: tuple[str, ...],
@@ -224,6 +237,9 @@ def _missing(
 ) -> UserError:
     """Return the error that names what is missing, with what may be meant."""
     looks = _looks(table)
+    if label and not chosen and (flags := _flags(table, options.label_column, {*texts, *_longest(looks)})):
+        what = f"several labels per text, one column each ({', '.join(flags[:_LISTED])}), are not supported"
+        return bad_file(what, file, f"--label-column {flags[0]} learns that one")
     what = [f"no column {name!r}" for name in unknown]
     kinds, fixes = [], []
     if not texts:

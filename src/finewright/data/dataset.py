@@ -282,6 +282,7 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> tuple[li
     if not table.records:
         raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
     columns = choose_columns(table, options, file=file)
+    _refuse_lists(table, columns.label, file=file)
     notes = [*table.notes, *columns.notes]
     rows, faults = [], []
     names: dict[str, str] = {}  # one string for all rows of a label
@@ -308,6 +309,17 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> tuple[li
             f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
         )
     return rows, notes
+
+
+def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:
+    """Raise one `UserError` if most labels are lists; a few are faults of their rows."""
+    lists = [record for record in table.records if isinstance(record.values.get(column), list | tuple | dict)]
+    if 2 * len(lists) > len(table.records):
+        shown = (
+            f"{len(lists):,} of {len(table.records):,} rows have a list in {column!r}, such as {lists[0].values[column]!r:.60}"
+        )
+        fix = "write one label for each text, such as the most important one, or take another --label-column"
+        raise base.bad_file(f"several labels per text are not supported: {shown}", lists[0].where, fix)
 
 
 def read_text(record: Record, columns: Columns, options: DataConfig) -> tuple[str, str]:

@@ -6,12 +6,15 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from finewright.data.splits import Example
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+_ANY_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|[+-]?\.[0-9]+")
+_LONGEST_NUMBER = 100
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 
@@ -47,8 +50,15 @@ def sort_labels(labels: set[str]) -> tuple[tuple[str, ...], Literal["text", "int
 
 
 def normalise_label(label: str) -> str:
-    """Return what labels share that differ only by case, spaces, invisible characters or how an accent is encoded."""
-    return "".join(unicodedata.normalize("NFKC", label).translate(_INVISIBLE).casefold().split())
+    """Return what labels share that differ only by case, spaces, invisible characters, or how an accent or number is written."""
+    plain = "".join(unicodedata.normalize("NFKC", label).translate(_INVISIBLE).casefold().split())
+    number = number_of(plain)
+    return plain if number is None else str(number)
+
+
+def number_of(label: str) -> Fraction | None:
+    """Return the number that a label is, exactly, so that long ids stay apart; None if it is none."""
+    return Fraction(label) if len(label) <= _LONGEST_NUMBER and _ANY_NUMBER.fullmatch(label) else None
 
 
 def find_similar_labels(counts: Mapping[str, int], *, known: Iterable[str] = ()) -> dict[str, str]:

@@ -73,12 +73,32 @@ def stratified_split(labels: Sequence[str], fraction: float, *, seed: int) -> tu
     return [index for index in range(len(labels)) if index not in held], sorted(held)
 
 
+def _from_small_labels(labels: Sequence[str], fraction: float, *, seed: int) -> list[int]:
+    """Return one row of each of so many labels that are too small for `stratified_split` as the fraction of their rows is."""
+    by_label: dict[str, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        by_label[label].append(index)
+    small = {label: indices for label, indices in by_label.items() if round(len(indices) * fraction) == 0}
+    wanted = round(fraction * sum(map(len, small.values())))
+    giving = [label for label, indices in small.items() if len(indices) > 1]
+    chosen = random.Random(f"{seed}:small labels")
+    return [chosen.choice(small[label]) for label in chosen.sample(giving, min(wanted, len(giving)))]
+
+
 def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> tuple[list[Example], list[Example], str]:
-    """Return (kept, held out, note). Rows whose text is in both parts go back to the kept ones."""
-    kept, held = stratified_split([row.label for row in rows], fraction, seed=seed)
+    """Return (kept, held out, note). Rows whose text is in both parts go back to the kept ones.
+
+    Where many labels have too few rows to give one each, and the share over all rows would not be reached by half, some of
+    these labels give one.
+    """
+    labels = [row.label for row in rows]
+    kept, held = stratified_split(labels, fraction, seed=seed)
+    added = _from_small_labels(labels, fraction, seed=seed) if 2 * len(held) < round(fraction * len(rows)) else []
+    kept, held = sorted({*kept} - {*added}), sorted([*held, *added])
     again = find_shared([rows[index].text for index in held], [rows[index].text for index in kept])
     back = {held[place] for place in again}
     held = [index for index in held if index not in back]
     note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
+    note += f"; {len(added):,} of them from labels with too few rows to give one each" if added else ""
     note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note

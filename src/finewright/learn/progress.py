@@ -24,7 +24,7 @@ class _Entry(BaseModel):
 
 
 class ExerciseOutcome(_Entry):
-    """What became of an exercise. `passed`: when, ISO 8601 in UTC, empty for never; `claims`: of the last check."""
+    """What became of an exercise. `passed`: when, ISO 8601 in UTC, empty for never; `claims`: of the best check."""
 
     attempts: int = Field(0, ge=0)
     passed: str = Field("", max_length=40)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finewright import methods
 from finewright.core import files
+from finewright.core.colors import BASELINE_COLOR, METHOD_COLORS
 from finewright.learn.course import Figure
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
 from finewright.runs.schema import ClassificationMetrics
@@ -13,8 +15,8 @@ from finewright.runs.schema import ClassificationMetrics
 SIZE_INCHES = (8.0, 4.5)
 MARGIN_INCHES = 0.12
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's palette for colour-blind readers; markers differ too."""
+PART_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of the parts of memory: Okabe and Ito's palette for colour-blind readers."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,15 @@ def _axes(canvas: Any, theme: Theme, *place: int, title: str = "") -> Any:
     return axes
 
 
-def _style(number: int) -> tuple[str, str]:
-    return COLORS[number % len(COLORS)], MARKS[number % len(MARKS)]
+def color_of(method: str, *, dark: bool) -> str:
+    """Return the colour of a method, the same as in reports; of one that is no longer known that of a baseline."""
+    known = method in methods.method_names()
+    return (METHOD_COLORS[methods.color_number(method)] if known else BASELINE_COLOR)[dark]
+
+
+def _style(number: int, one: FinishedRun, theme: Theme) -> tuple[str, str]:
+    """Return colour and mark: runs of one method share its colour, and no two runs a mark."""
+    return color_of(one.result.method, dark=theme is DARK), MARKS[number % len(MARKS)]
 
 
 def _legend(canvas: Any, axes: Any, theme: Theme) -> None:
@@ -71,10 +80,12 @@ def _curves(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
     left = _axes(canvas, theme, 1, 2, 1, title="training loss; marks: validation loss")
     right = _axes(canvas, theme, 1, 2, 2, title="validation accuracy")
     for number, one in enumerate(runs):
-        color, mark = _style(number)
+        color, mark = _style(number, one, theme)
         style = "--" if one.from_random else "-"
         if one.losses:
-            left.plot(*zip(*one.losses, strict=True), style, color=color, linewidth=2, label=one.label)
+            again = sum(other.result.method == one.result.method for other in runs[:number])
+            steps, losses = zip(*one.losses, strict=True)
+            left.plot(steps, losses, style, color=color, linewidth=2, alpha=1 / (1 + again), label=one.label)
         if one.validations:
             steps, accuracies, losses = zip(*one.validations, strict=True)
             right.plot(steps, accuracies, style, color=color, marker=mark, linewidth=2, label=one.label)
@@ -95,7 +106,7 @@ def _share(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
     axes = _axes(canvas, theme, 1, 1, 1, title="accuracy by trained fraction")
     axes.set_xscale("log")
     for number, one in enumerate(runs):
-        color, mark = _style(number)
+        color, mark = _style(number, one, theme)
         low, high = one.measured.accuracy_ci95
         axes.plot([one.share] * 2, [low, high], color=color, linewidth=2, alpha=0.6)
         hollow = theme.paper if one.from_random else color
@@ -116,7 +127,7 @@ def _memory(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
     ordered = sorted(runs, key=lambda one: one.result.planned_peak_memory_bytes, reverse=True)
     places = range(len(ordered))
     start = [0.0] * len(ordered)
-    for part, color in zip(MEMORY_PARTS, COLORS, strict=False):
+    for part, color in zip(MEMORY_PARTS, PART_COLORS, strict=False):
         widths = [one.plan.get(part, 0) / 1e6 for one in ordered]
         if not any(widths):
             continue
@@ -133,7 +144,7 @@ def _intervals(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
     axes = _axes(canvas, theme, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95 % interval")
     ordered = sorted(runs, key=lambda one: one.measured.accuracy)
     for place, one in enumerate(ordered):
-        color = COLORS[1] if one.from_random else COLORS[0]
+        color = color_of(one.result.method, dark=theme is DARK)
         axes.plot(one.measured.accuracy_ci95, [place] * 2, color=color, linewidth=3, alpha=0.6)
         axes.plot(one.measured.accuracy, place, "o", color=color, markersize=9)
         axes.annotate(f"{one.measured.accuracy:.1%}", (one.measured.accuracy, place), (0, 8), textcoords="offset points",

@@ -40,12 +40,15 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """Return the path of its folder."""
-        return str(self.folder.path)
+        """Return the path of its folder from here, or its name if it lies elsewhere: nothing about the machine."""
+        path = self.folder.path
+        if not path.is_absolute():
+            return str(path)
+        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
     @property
     def title(self) -> str:
-        """Return the path of its folder with the label."""
+        """Return its name with the label."""
         return f"{self.name} ({self.label})"
 
     @property

@@ -144,7 +144,9 @@ class Workspace:
         with self.progress.change() as state:
             entry = state.lesson(lesson.key)
             entry.attempts += 1
-            entry.claims, entry.claims_held = len(grade.claims), sum(claim.ok for claim in grade.claims)
+            held = sum(claim.ok for claim in grade.claims)
+            if grade.passed or (not entry.passed and held >= entry.claims_held):  # a check that broke off takes nothing away
+                entry.claims, entry.claims_held = len(grade.claims), held
             if grade.wrong != entry.wrong:
                 entry.wrong, entry.hints = grade.wrong, 0
             if grade.passed and not entry.passed:
@@ -218,7 +220,7 @@ class Workspace:
         if not own.runs:
             return None
         path = self.root / "pictures" / f"{self.course.name}-{lesson.name}{'-dark' if dark else ''}.png"
-        made_of = [(one.name, one.folder.result.stat().st_mtime_ns) for one in own.runs]
+        made_of = [(one.folder.path, one.folder.result.stat().st_mtime_ns) for one in own.runs]
         with self._drawing:
             if self._drawn.get(path) != made_of or not path.exists():
                 run_figures.draw_figure(lesson.about.figure, own.runs, path, dark=dark)

@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+from finewright.core.colors import METHOD_COLORS
 from finewright.core.config import build_options, describe_options
 from finewright.core.errors import UserError
 from finewright.methods.base import Method
@@ -16,6 +17,11 @@ AUTO = "auto"
 def method_names() -> list[str]:
     """Names of all methods, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+
+
+def color_number(name: str) -> int:
+    """Return the place of a method's colour in `core.colors.METHOD_COLORS`."""
+    return method_names().index(name) % len(METHOD_COLORS)
 
 
 def get_method(name: str) -> type[Method]:

@@ -158,7 +158,7 @@ def plan_from_source(
         report=findings.extend,
         known=datasets.ids(source.name),
     )
-    return found, findings + task.check_dataset(dataset)
+    return found, checks.apply_force(findings + task.check_dataset(dataset), force=settings.force)
 
 
 def select_method(candidates: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:
@@ -195,6 +195,7 @@ def encode_splits(
             keep=True,
             known=known,
         )
+        findings += checks.check_tokens(tokenizer, splits[name].ids, rows, name=name)
         findings += checks.check_texts_differ(splits[name].ids, rows, name=name)
         findings += checks.check_truncation(
             splits[name].lengths_uncut, limit=limit, side=settings.data.truncation_side, places=[row.where for row in rows]

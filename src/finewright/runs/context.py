@@ -68,7 +68,8 @@ class RunContext:
 
     def report(self, findings: Sequence[Finding]) -> None:
         """Save findings in checks.json, pass the warnings on, raise `UserError` on errors."""
-        new = [finding for finding in findings if finding not in self.findings]  # with `auto` each candidate is checked
+        given = checks.apply_force(findings, force=self.settings.force)
+        new = [finding for finding in given if finding not in self.findings]  # with `auto` each candidate is checked
         self.findings.extend(new)
         contents = {"findings": [one.as_json() for one in self.findings]}
         self.folder.write(self.folder.checks, ChecksFile.model_validate(contents))

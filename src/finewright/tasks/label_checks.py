@@ -17,24 +17,31 @@ from finewright.data.checks import (
     splits_of,
 )
 from finewright.data.dataset import Dataset
-from finewright.data.labels import normalise_label
+from finewright.data.labels import normalise_label, number_of
 from finewright.data.splits import Example
 
 IMBALANCE = 10
 LEAK_SHARE, LEAK_ELSEWHERE, LEAK_ROWS = 0.95, 0.2, 5
+MOST_FRACTIONS = 21
+"""Different labels with decimals that may still be classes: ratings from 0 to 10 in halves."""
+MOST_OWN_LABELS, FEW_ROWS = 0.5, 20
+"""Share of rows with a label that no other row has, from which on nothing could be learnt of most labels; and the rows from
+which on that is no accident."""
+_SEPARATORS = re.compile(r"[,;|]")
 
 
 def check_labelled_texts(dataset: Dataset) -> list[Finding]:
     """Return everything that is worth knowing before a classifier is trained, errors first."""
     splits = splits_of(dataset)
     groups = group_repeated_texts(splits)
-    found = [*_find_unusable_labels(dataset)]
+    found = [*_find_unusable_labels(dataset), *_find_no_classes(splits)]
     for name in HELD_OUT:
         found += [*find_empty(name, splits[name]), *_find_one_class(name, splits[name])]
     found += [
         *find_duplicates(splits, groups),
         *_find_contradictions(groups),
         *_find_similar_labels(dataset),
+        *_find_several_labels(dataset),
         *_find_leaking_labels(dataset),
         *_find_imbalance(dataset),
     ]
@@ -62,6 +69,47 @@ def _find_unusable_labels(dataset: Dataset) -> Iterator[Finding]:
         have = f"{counted(len(single), 'label')} {'has' if len(single) == 1 else 'have'}"
         message = f"{have} one training row: {', '.join(sorted(row.label for row in single)[:10])}"
         yield Finding("single_row", "warning", message, places_of(single), "add rows, or merge labels")
+
+
+def _find_no_classes(splits: Mapping[str, Sequence[Example]]) -> Iterator[Finding]:
+    """Find labels that are measured numbers, or names of single rows: each value would be a class of hardly any row."""
+    rows = [row for part in splits.values() for row in part]
+    counts = Counter(row.label for row in rows)
+    own = [row for row in rows if counts[row.label] == 1]
+    alone = len(rows) >= FEW_ROWS and len(own) > MOST_OWN_LABELS * len(rows)
+    numbers = [number_of(label) for label in counts]
+    decimals = None not in numbers and any(number is not None and number.denominator > 1 for number in numbers)
+    some = list(counts)
+    if decimals and (alone or len(counts) > MOST_FRACTIONS):
+        examples = ", ".join(some[:3])
+        message = f"the labels are numbers, not classes: {len(counts):,} different ones in {len(rows):,} rows, such as {examples}"
+        message += "; regression is not supported"
+        fix = "another --label-column, or ranges such as low and high as labels; --force makes a class of each number"
+        yield Finding("numeric_labels", "error", message, places_of(rows[:5]), fix, forcible=True)
+    elif alone:
+        examples = ", ".join(f"{row.label!r:.40}" for row in own[:2])
+        message = f"{len(own):,} of {len(rows):,} rows have a label that no other row has, such as {examples}"
+        fix = "another --label-column, or fewer labels with several rows each; --force trains all the same"
+        yield Finding("distinct_labels", "error", message, places_of(own[:5]), fix, forcible=True)
+
+
+def _find_several_labels(dataset: Dataset) -> Iterator[Finding]:
+    """Find labels that are lists of other labels: a comma alone does not make one."""
+    parts = {label: _parts_of(label) for label in dataset.labels}
+    known = {some[0] for some in parts.values() if len(some) == 1}
+    lists = {label for label, some in parts.items() if len(some) > 1 and known.issuperset(some)}
+    rows = [row for row in dataset.train if row.label in lists]
+    if rows:
+        look = "1 row looks" if len(rows) == 1 else f"{len(rows):,} rows look"
+        message = f"{look} like several labels in one cell, such as {rows[0].label!r:.60}: each combination is a class of its own"
+        fix = "keep one label for each row; several labels per text are not supported"
+        yield Finding("several_labels", "warning", message, places_of(rows), fix)
+
+
+def _parts_of(label: str) -> list[str]:
+    """Return the labels that a cell such as `a,b`, `a|b` or `['a', 'b']` lists."""
+    bare = label[1:-1] if label[:1] + label[-1:] in ("[]", "()", "{}") else label
+    return [part.strip().strip("'\"").strip() for part in _SEPARATORS.split(bare)]
 
 
 def _with_nearest(label: str, known: Sequence[str]) -> str:

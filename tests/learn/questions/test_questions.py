@@ -240,3 +240,17 @@ def test_nearly_a_second_is_not_formatted_in_scientific_notation(tmp_path):
     made_runs.write_run(tmp_path, train_seconds=0.9997 * 126)
     one = asked(tmp_path)["step-seconds"]
     assert one.right.text == "about 1.0 s" == own_truth.answer(one, tmp_path)
+
+
+def test_no_question_says_where_the_runs_lie_on_this_machine(tmp_path, monkeypatch):
+    made_runs.write_runs(tmp_path / "runs")
+    for place in (tmp_path, tmp_path / "runs"):
+        monkeypatch.chdir(place)
+        for one in asked(tmp_path / "runs").values():
+            said = one.model_dump_json()
+            assert str(tmp_path) not in said, one.id
+
+
+def test_what_all_parameters_are_is_not_asked(tmp_path):
+    made_runs.write_run(tmp_path, "full", trainable_parameters=7_000_000, total_parameters=7_000_000, head_parameters=999)
+    assert not {"trained-share", "frozen-count"} & set(asked(tmp_path))

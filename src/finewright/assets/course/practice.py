@@ -4,24 +4,47 @@ script, `python learn/01_continue_training.py`, and it uses this file."""
 import csv
 import json
 import random
+import warnings
 from functools import cache
 from importlib.resources import files
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, constants
 from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
+warnings.simplefilter("ignore", FutureWarning)  # of libraries, to their own users
+getLogger("bitsandbytes").setLevel("ERROR")  # PEFT loads it; what it lacks does not matter here
 logging.set_verbosity_error()  # do not warn that a head starts at random
 logging.disable_progress_bar()
 
 LONGEST = 64
 """Maximum number of tokens of a message; one message in ten is longer."""
+SECONDS = 5.0
+"""How long the hub may take to answer."""
 HERE = Path(__file__).resolve().parent
 MINI = Path(str(files("finewright"))) / "assets" / "models" / "mini"
 """A small GPT-2, pre-trained, that comes with Finewright."""
+
+
+def find_hub() -> bool:
+    """Whether the hub answers. If it does not, nothing asks it again: each file would be tried for many seconds."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        HfApi().model_info("openai-community/gpt2", timeout=SECONDS)
+    except Exception as error:  # of the client, its network layer, the system
+        constants.HF_HUB_OFFLINE = getattr(error, "response", None) is None
+    return not constants.HF_HUB_OFFLINE
+
+
+def say(sentence: str) -> None:
+    """Print what begins now; training takes a while."""
+    print(sentence, flush=True)
 
 
 def tickets(split: str) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finewright.comparison.report.markup import Safe, join, tag
+from finewright.core.colors import BASELINE_COLOR, METHOD_COLORS
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,11 @@ _LABEL_GAP = 13.0
 _CHARACTER = 6.8
 """Approximate width of a character."""
 
-COLORS = """
-:root { --ink: #1c2733; --muted: #5b6670; --line: #d9dee3; --paper: #ffffff;
-  --c0: #0b62c4; --c1: #b3440a; --c2: #0b7a53; --c3: #8a2f8f; --c4: #8a6100; --c5: #0f7490; --c6: #b3205a; --c7: #4d5c6b;
-  --c8: #4d5c6b; --c9: #4d5c6b; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --muted: #a3b0bc; --line: #37424d; --paper: #12181f;
-  --c0: #6cb1ff; --c1: #ff9d66; --c2: #4fd0a0; --c3: #dd9be2; --c4: #e3b341; --c5: #5fcbe8; --c6: #ff8ab8; --c7: #a9b6c2;
-  --c8: #a9b6c2; --c9: #a9b6c2; } }
+_SERIES_COLORS = (*METHOD_COLORS, *[BASELINE_COLOR] * (NUM_STYLES - len(METHOD_COLORS)))
+_LIGHT, _DARK = (" ".join(f"--c{number}: {pair[dark]};" for number, pair in enumerate(_SERIES_COLORS)) for dark in (0, 1))
+COLORS = f"""
+:root {{ --ink: #1c2733; --muted: #5b6670; --line: #d9dee3; --paper: #ffffff; {_LIGHT} }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e6ebf0; --muted: #a3b0bc; --line: #37424d; --paper: #12181f; {_DARK} }} }}
 """
 STYLE = "\n".join(
     [

@@ -8,14 +8,13 @@ from finewright.comparison.report.charts import Axis, Guide, Point, Series, curv
 from finewright.comparison.report.markup import Safe
 from finewright.comparison.results import ComparisonResults, MethodResult
 from finewright.comparison.spec import BASELINES, MAJORITY
-
-_METHOD_STYLES = 7
+from finewright.core.colors import METHOD_COLORS
 
 
 def style(name: str) -> int:
     """Return the number of the colour and shape of a method or baseline, the same in every chart."""
     baselines = list(BASELINES)
-    return _METHOD_STYLES + baselines.index(name) if name in baselines else methods.method_names().index(name) % _METHOD_STYLES
+    return len(METHOD_COLORS) + baselines.index(name) if name in baselines else methods.color_number(name)
 
 
 def by_share(results: ComparisonResults) -> Safe:

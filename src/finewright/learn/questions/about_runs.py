@@ -33,8 +33,8 @@ def build_questions(runs: Sequence[FinishedRun]) -> list[Question]:
 
 def _trained_share(one: FinishedRun) -> Draft | None:
     r, total = one.result, one.result.total_parameters
-    if not counts_agree(r):
-        return None
+    if not counts_agree(r) or r.trainable_parameters == total:
+        return None  # all of them: nothing to work out
     adapted = r.trainable_parameters - r.head_parameters
     return Draft(
         f"Your run {one.title}: how many parameters were trained, the head included, as a share of the model's?",
@@ -64,6 +64,8 @@ def _frozen_count(one: FinishedRun) -> Draft | None:
     if not counts_agree(r):
         return None
     frozen = r.total_parameters - (r.head_parameters if one.adds_parameters else r.trainable_parameters)
+    if not frozen:
+        return None
     says = f"{r.total_parameters:,} in all, {r.trainable_parameters:,} trained"
     if one.adds_parameters:
         says += f", of which {r.trainable_parameters - r.head_parameters:,} were added and {r.head_parameters:,} are the head"

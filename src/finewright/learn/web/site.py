@@ -24,8 +24,8 @@ from finewright.web.server import LocalServer
 
 T = TypeVar("T")
 _STATIC = {path.name: path for path in assets.WEB.iterdir() if path.is_file()}
-_SANDBOX = {"Content-Security-Policy": "default-src 'self'; sandbox"}
-"""For a picture that is opened on its own."""
+_SANDBOX = {"Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; sandbox"}
+"""For a picture that is opened on its own; its style knows the dark theme."""
 
 
 def create_server(workspace: Workspace, *, port: int = 0) -> LocalServer:

@@ -60,7 +60,9 @@ if __name__ == "__main__":
             ]
         return float(torch.cat(right).mean())
 
+    practice.say("measuring the accuracy before training")
     before = accuracy()
+    practice.say(f"training: {len(plain('train'))} steps")
     losses = train(body, head, plain("train"), lr=3e-4)
     rows = [["before", before, losses[0]], ["after one epoch", accuracy(), sum(losses[-10:]) / 10]]
     practice.save_table(

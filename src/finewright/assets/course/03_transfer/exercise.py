@@ -51,6 +51,7 @@ if __name__ == "__main__":
     curves = {}
     for name, make in (("pre-trained", pretrained), ("from scratch", from_scratch)):
         torch.manual_seed(0)
+        practice.say(f"training {name}: {len(train)} steps")
         curves[name] = learning_curve(make(practice.MINI, len(practice.labels())), train, validation, lr=3e-4)
     level = min(curves["from scratch"])
     steps = range(0, len(train) + 1, 10)

@@ -65,6 +65,8 @@ if __name__ == "__main__":
 
     torch.manual_seed(0)
     num_labels = len(practice.labels())
+    practice.say("counting on GPT-2 small")
+    practice.find_hub()
     model = add_lora(load_gpt2(num_labels))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) - 768 * num_labels
     print(f"GPT-2 small: {trained:,} of 124,439,808 parameters, {trained / 124_439_808:.3%}; by hand {count_by_hand(768, 8, 12)}")
@@ -84,6 +86,7 @@ if __name__ == "__main__":
     rows = []
     lora_lr, full_lr = (1e-3, 1e-4) if "gpt2" in sys.argv else (3e-3, 3e-4)  # a small network stands higher learning rates
     for name, model, lr in (("LoRA", add_lora(fresh()), lora_lr), ("all parameters", fresh(), full_lr)):
+        practice.say(f"training {name}: {len(batches)} steps")
         train(model, batches, lr)
         numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
         rows.append([name, f"{numbers:,}", practice.accuracy(model, validation)])

@@ -44,6 +44,7 @@ if __name__ == "__main__":
     rows = []
     for name, freeze in (("top half", train_top), ("bottom half", train_bottom)):
         torch.manual_seed(0)
+        practice.say(f"training the {name}: two epochs")
         num_labels = len(practice.labels())
         model = AutoModelForSequenceClassification.from_pretrained(practice.MINI, num_labels=num_labels, dtype=torch.float32)
         model.config.pad_token_id = model.config.eos_token_id

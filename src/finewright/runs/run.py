@@ -9,6 +9,7 @@ from finewright import tasks
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset
+from finewright.data.tables import to_table
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.predictor import Predictor
 from finewright.runs import folder as run_folder
@@ -65,9 +66,10 @@ class Run:
         """Return a prediction for every text, in order; a text without a word is a `UserError`."""
         return Model(self.predictor, folder=self.folder.model).predict(texts)
 
-    def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
-        """Return metrics on the labelled rows of another file; raise `UserError` for labels that the model does not know."""
-        rows, _ = dataset.read_rows(source, options=options or DataConfig())
+    def evaluate(self, data: Any, *, options: DataConfig | None = None) -> dict[str, Any]:
+        """Return metrics on the labelled rows of another file or in memory; raise `UserError` for labels that the model does not
+        know."""
+        rows, _ = dataset.read_rows(to_table(data) or data, options=options or DataConfig())
         if self.predictor.labels:
             dataset.check_known_labels(rows, self.predictor.labels)
         found = self.predictor.evaluate(rows)

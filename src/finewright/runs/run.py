@@ -25,8 +25,9 @@ class Run:
         self.folder = folder
         self.config = schema.read(RunConfigFile, folder.config)
         self._max_length = self.config.max_length or 0
-        if not self._max_length:
-            what = "the run's config lacks max_length"
+        self._truncation_side = (self.config.settings.get("data") or {}).get("truncation_side")
+        if not self._max_length or not self._truncation_side:
+            what = "the run's config lacks max_length or data.truncation_side"
             raise UserError(what, where=str(folder.config), fix="train it again", code=ExitCode.MISMATCH)
         self._predictor: Predictor | None = None
 
@@ -52,7 +53,7 @@ class Run:
         return Predictor.load(
             self.folder.model,
             limit=self._max_length,
-            keep_end=self.config.settings["data"]["truncation_side"] == "left",
+            keep_end=self._truncation_side == "left",
             bfloat16=self.config.bfloat16,
             device=device,
             task=self.config.task or tasks.DEFAULT,

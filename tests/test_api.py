@@ -183,6 +183,20 @@ def test_a_run_leaves_threads_and_random_numbers_of_the_process_alone(run, tmp_p
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_plan_leaves_threads_and_random_numbers_of_the_process_alone(run):
+    import torch
+
+    torch.manual_seed(5)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        finewright.plan(model=str(run.path.parent / "gpt2"), method="full", options={"training": {"num_threads": 1}})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_every_public_name_is_there_and_completes():
     assert set(finewright.__all__) <= set(dir(finewright))
     for name in finewright.__all__:

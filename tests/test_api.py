@@ -128,7 +128,8 @@ def test_an_unfinished_run_over_rows_in_memory_wants_the_rows_again(run, tmp_pat
     assert trained(run, tmp_path / "run", *data, **extra).result.sessions == 2
 
 
-def test_a_loaded_model_gives_probabilities_and_the_plain_model(run):
+def test_a_loaded_model_gives_probabilities_and_the_plain_model(run, monkeypatch):
+    import pandas
     import torch
 
     model = finewright.load(run.path, device="cpu")
@@ -144,8 +145,19 @@ def test_a_loaded_model_gives_probabilities_and_the_plain_model(run):
     assert scores.tolist() == pytest.approx(shares[0].tolist(), abs=1e-5)
     with pytest.raises(UserError, match="unknown device 'tpu'"):
         finewright.load(run, device="tpu")
-    with pytest.raises(UserError, match="wanted several texts, found one string"):
-        model.predict("one")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="PyTorch finds no cuda device here"):
+        finewright.load(run, device="cuda")
+    frame = pandas.DataFrame({"text": texts, "id": [1, 2]})
+    assert model.predict(frame[["text"]]) == model.predict(texts)
+    for wrong in ("one", frame, {"text": texts}, None):
+        with pytest.raises(UserError, match="wanted several texts, found "):
+            model.predict(wrong)
+
+
+def test_a_run_is_evaluated_on_rows_in_memory(run):
+    rows = [{"text": text, "label": label} for text, label in zip(TEXTS, LABELS, strict=True)]
+    assert run.evaluate(rows)["num_rows"] == len(TEXTS)
 
 
 def test_callbacks_hear_typed_events_in_order(run, tmp_path):
@@ -153,7 +165,8 @@ def test_callbacks_hear_typed_events_in_order(run, tmp_path):
     trained(run, tmp_path / "run", TEXTS, LABELS, callbacks=[heard.append, lambda event: None])
     steps = [event.step for event in heard if isinstance(event, finewright.events.StepCompleted)]
     assert steps == [1, 2, 3]
-    assert isinstance(heard[-1], str) or heard[-1] is not None
+    stages = [event.name for event in heard if isinstance(event, finewright.events.StageStarted)]
+    assert stages == ["read", "plan", "load", "train", "save", "evaluate", "verify"]
 
 
 def test_a_run_leaves_threads_and_random_numbers_of_the_process_alone(run, tmp_path):
@@ -164,6 +177,20 @@ def test_a_run_leaves_threads_and_random_numbers_of_the_process_alone(run, tmp_p
     torch.set_num_threads(2)
     try:
         trained(run, tmp_path / "run", TEXTS, LABELS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_plan_leaves_threads_and_random_numbers_of_the_process_alone(run):
+    import torch
+
+    torch.manual_seed(5)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        finewright.plan(model=str(run.path.parent / "gpt2"), method="full", options={"training": {"num_threads": 1}})
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)

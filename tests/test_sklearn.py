@@ -1,5 +1,7 @@
 """The scikit-learn classifier, used as scikit-learn uses classifiers."""
 
+import tempfile
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -10,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks
 
+from finewright.core.errors import UserError
 from finewright.sklearn import TextClassifier
 from support import tiny
 
@@ -72,6 +75,19 @@ def test_labels_that_cannot_be_kept_apart_are_refused(labels, message):
 def test_what_is_no_text_is_refused():
     with pytest.raises(ValueError, match="wanted texts, found None"):
         classifier("mini").fit([*TEXTS[:-1], None], LABELS)
+
+
+def test_a_table_of_several_columns_is_refused():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="wanted several texts, found a DataFrame with the columns a, b"):
+        classifier("mini").fit(pandas.DataFrame({"a": TEXTS, "b": TEXTS}), LABELS)
+
+
+def test_nothing_is_left_of_a_fit_that_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError, match="no such model folder"):
+        classifier(str(tmp_path / "none")).fit(TEXTS, LABELS)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_seed_is_the_same_classifier(model):

@@ -18,6 +18,7 @@ _PLACES = {
     "Freeze": "methods.freeze",
     "Interrupted": "core.interrupts",
     "LoRA": "methods.lora",
+    "Merged": "exporters.merge",
     "Model": "inference.model",
     "PlanReport": "planning.report",
     "Prediction": "inference.model",
@@ -31,6 +32,7 @@ _PLACES = {
     "TrainingConfig": "core.config",
     "UserError": "core.errors",
     "compare": "comparison.compare",
+    "export": "api",
     "load": "api",
     "open_run": "runs.run",
     "plan": "api",
@@ -48,6 +50,7 @@ __all__ = [
     "Full",
     "Interrupted",
     "LoRA",
+    "Merged",
     "Model",
     "PlanReport",
     "Prediction",
@@ -63,6 +66,7 @@ __all__ = [
     "__version__",
     "compare",
     "events",
+    "export",
     "load",
     "open_run",
     "plan",
@@ -72,12 +76,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from finewright.api import load, plan, predict, resume, train
+    from finewright.api import export, load, plan, predict, resume, train
     from finewright.comparison.compare import Comparison, compare
     from finewright.core import events
     from finewright.core.config import DataConfig, RunConfig, TrainingConfig
     from finewright.core.errors import UserError
     from finewright.core.interrupts import Interrupted, StopRequest
+    from finewright.exporters.merge import Merged
     from finewright.inference.model import Model, Prediction
     from finewright.methods.freeze import Freeze
     from finewright.methods.full import Full

@@ -1,4 +1,4 @@
-"""The verbs for Python: train, resume, plan, load, predict.
+"""The verbs for Python: train, resume, plan, load, predict, export.
 
 What runs a model is imported inside the verbs: the arguments and the data are checked before PyTorch and transformers are loaded.
 """
@@ -22,6 +22,8 @@ from finewright.planning import candidates
 from finewright.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from finewright.exporters.merge import Merged
+    from finewright.exporters.verification import BaseKind
     from finewright.inference.model import Model
     from finewright.planning.report import PlanReport
     from finewright.runs.run import Run
@@ -175,7 +177,7 @@ def plan(
     num_labels: int = 2,
     memory_budget: str | None = None,
     options: Mapping[str, Any] | None = None,
-    looking: Callable[[str, int, int], None] = lambda method, number, total: None,
+    on_method: Callable[[str, int, int], None] = lambda method, number, total: None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> "PlanReport":
     """Say what every method (or one) would cost, and which fits; only the model's config is read.
@@ -188,6 +190,10 @@ def plan(
         Number of labels, where there is no data.
     memory_budget
         Memory that may be taken, such as `"8GB"`; what is free when it is None.
+    on_method
+        Called as `on_method(method, number, total)` before each method is planned.
+    progress
+        Called as `progress(name, done, total)` during a download, in bytes.
 
     Returns
     -------
@@ -204,15 +210,17 @@ def plan(
         tried = [method() if isinstance(method, type) else method]
     with garbage_collection_paused():
         from finewright.planning import report
+        from finewright.training.state import preserving_process_state
 
-    return report.plan_methods(
-        None if data is None else to_table(data) or data,
-        candidates=tried,
-        settings=settings,
-        num_labels=num_labels,
-        looking=looking,
-        progress=progress,
-    )
+    with preserving_process_state():
+        return report.plan_methods(
+            None if data is None else to_table(data) or data,
+            candidates=tried,
+            settings=settings,
+            num_labels=num_labels,
+            on_method=on_method,
+            progress=progress,
+        )
 
 
 def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
@@ -235,6 +243,39 @@ def predict(path: str | PathLike[str], texts: Sequence[str]) -> list[Any]:
     from finewright.runs.run import open_run
 
     return open_run(path).predict(texts)
+
+
+def export(
+    run: "str | PathLike[str] | Run", *, output_dir: str | PathLike[str] | None = None, base: "BaseKind | None" = None
+) -> "Merged":
+    """Merge the adapter of a finished run into its base model, and compare the result with the run on the test rows.
+
+    Parameters
+    ----------
+    run
+        A run or its folder.
+    output_dir
+        Folder of the merged model; `merged` in the run's folder when it is None.
+    base
+        After training in four bits: merge into the `dequantised` or the `published` weights. What changes the scores least
+        when it is None.
+
+    Returns
+    -------
+    Merged
+        `folder`, and what the merging changed.
+
+    Raises
+    ------
+    UserError
+        If the method has nothing to merge, the folder exists, or the merged model does not reproduce the run.
+    """
+    with garbage_collection_paused():
+        from finewright.exporters import merge
+        from finewright.runs.run import Run, open_run
+
+    opened = run if isinstance(run, Run) else open_run(run)
+    return merge.export_merged(opened.folder, out=Path(output_dir) if output_dir else None, base=base)
 
 
 def _dumped(given: Any) -> Mapping[str, Any]:

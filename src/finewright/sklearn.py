@@ -13,6 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from finewright.core.config import DEFAULT_MODEL
+from finewright.core.errors import UserError
+from finewright.data.tables import to_values
 
 __all__ = ["TextClassifier"]
 
@@ -86,17 +88,22 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         _check_names(self.classes_)
         given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
         place = None if self.output_dir else tempfile.mkdtemp(prefix="finewright-")
-        self.run_ = api.train(
-            texts,
-            [_name(label) for label in labels],
-            model=self.model,
-            method=self.method,
-            method_options=self.method_options,
-            training={**given, **(self.training or {})},
-            data_config={"test_fraction": 0.0},
-            seed=self.random_state,
-            output_dir=Path(place) / "run" if place else self.output_dir,
-        )
+        try:
+            self.run_ = api.train(
+                texts,
+                [_name(label) for label in labels],
+                model=self.model,
+                method=self.method,
+                method_options=self.method_options,
+                training={**given, **(self.training or {})},
+                data_config={"test_fraction": 0.0},
+                seed=self.random_state,
+                output_dir=Path(place) / "run" if place else self.output_dir,
+            )
+        except BaseException:
+            if place:
+                shutil.rmtree(place, ignore_errors=True)
+            raise
         if place:  # gone when the run is
             weakref.finalize(self.run_, shutil.rmtree, place, ignore_errors=True)
         self._model = self.run_.load()
@@ -122,9 +129,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _texts(X: Any) -> list[str]:
-    if isinstance(X, str):
-        raise ValueError("wanted several texts, found one string")
-    texts = list(X.tolist() if hasattr(X, "tolist") else X)
+    try:
+        texts = to_values(X, what="texts")
+    except UserError as error:
+        raise ValueError(str(error)) from None
     if other := [text for text in texts if not isinstance(text, str)]:
         raise ValueError(f"wanted texts, found {other[0]!r}")
     return texts

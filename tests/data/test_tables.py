@@ -1,5 +1,7 @@
 """Rows in memory, in every form a person has them."""
 
+import enum
+
 import numpy as np
 import pytest
 
@@ -72,7 +74,12 @@ def test_a_missing_label_is_named_by_its_row():
     ("data", "labels", "message"),
     [
         (TEXTS, LABELS[:3], "40 texts, but 3 labels"),
-        ("one text", "a", "wanted several texts with a label each, found one string"),
+        ("one text", LABELS, "wanted several texts, found one string"),
+        (TEXTS, "label", "wanted several labels, found one string"),
+        (set(TEXTS), LABELS, "wanted several texts, found a set"),
+        (TEXTS, dict(enumerate(LABELS)), "wanted several labels, found a dict"),
+        (TEXTS, 7, "wanted several labels, found a int"),
+        (Frame(), LABELS, "wanted several texts, found a Frame with the columns text, label"),
         (7, None, "wanted a path, a DataFrame, a Dataset or a list of dicts, found int"),
         (TEXTS, None, "a row of type str"),
         ({"text": TEXTS, "label": LABELS[:2]}, None, "columns of different length: text 40, label 2"),
@@ -81,3 +88,35 @@ def test_a_missing_label_is_named_by_its_row():
 def test_what_is_no_table_is_refused_in_one_line(data, labels, message):
     with pytest.raises(UserError, match=message):
         to_table(data, labels)
+
+
+class Priority(str, enum.Enum):  # noqa: UP042  prints as Priority.HIGH, unlike a StrEnum
+    HIGH = "high"
+    LOW = "low"
+
+
+def test_a_member_of_an_enumeration_of_texts_is_its_text():
+    rows = to_table(TEXTS, [Priority.HIGH, Priority.LOW] * 20).splits["train"]
+    assert [row.values["label"] for row in rows[:2]] == ["high", "low"]
+
+
+def test_a_table_with_one_column_is_that_column():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": TEXTS, "label": LABELS})
+    assert str(to_table(frame[["text"]], frame[["label"]])) == str(to_table(TEXTS, LABELS))
+
+
+def test_class_numbers_of_a_hub_data_set_become_names():
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["b", "a"])})
+    numbers = [n % 2 for n in range(40)]
+    made = datasets.Dataset.from_dict({"text": TEXTS, "label": [*numbers[:-1], -1]}, features=features)
+    found = [row.values["label"] for row in to_table(made).splits["train"]]
+    assert found == [*LABELS[:-1], None]
+    parts = to_table(datasets.DatasetDict({"train": made, "val": made, "unsupervised": made})).splits
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 40, "validation": 40}
+
+
+def test_rows_that_nobody_can_train_on_are_refused():
+    with pytest.raises(UserError, match="no rows to train on, only test rows"):
+        read_dataset(to_table({"test": ROWS}), options=DataConfig())

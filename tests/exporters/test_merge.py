@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 
+import finewright
 from finewright import api, methods
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
@@ -46,7 +47,7 @@ def test_plain_transformers_loads_the_merged_model(place):
     from transformers import pipeline
 
     run = train(place, "lora", seed=1)
-    found = merge.export_merged(run, out=place / "elsewhere")
+    found = finewright.export(run.path, output_dir=place / "elsewhere")
     classify = pipeline("text-classification", model=str(found.folder), dtype=torch.float32)
     line = run.read_lines(run.predictions)[0]
     assert classify(line["text"])[0]["label"] == line["predicted"]

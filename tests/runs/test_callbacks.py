@@ -11,9 +11,9 @@ from finewright.runs import callbacks
 from finewright.runs.schema import MetricsLine, TimingsLine
 
 
-def step_completed(step, *, norm=1.0, num_steps=10, looks=False):
+def step_completed(step, *, norm=1.0, num_steps=10, evaluates=False):
     result = StepResult(loss=1.0, grad_norm=norm, num_tokens=1, num_rows=1, applied=True)
-    return events.StepCompleted(step=step, num_steps=num_steps, epoch=1.0, lr=1e-3, result=result, looks=looks)
+    return events.StepCompleted(step=step, num_steps=num_steps, epoch=1.0, lr=1e-3, result=result, evaluates=evaluates)
 
 
 def warnings_of(norms, *, max_grad_norm=0.0):
@@ -53,13 +53,13 @@ def evaluation(*, best):
     [
         (step_completed(3), True, False, 1),
         (step_completed(3), False, False, 0),
-        (step_completed(3, looks=True), True, False, 0),
-        (step_completed(3, looks=True), True, True, 1),
+        (step_completed(3, evaluates=True), True, False, 0),
+        (step_completed(3, evaluates=True), True, True, 1),
         (evaluation(best=True), False, False, 1),
         (evaluation(best=False), False, False, 0),
         (evaluation(best=False), True, False, 1),
         (events.TrainingStopped(step=3, early=False), False, False, 1),
-        (events.MicroBatchesSplit(step=3, num_passes=2), True, True, 0),
+        (events.MicroBatchesSplit(step=3, num_micro_batches=2), True, True, 0),
     ],
 )
 def test_a_checkpoint_is_saved_where_one_is_due(event, is_due, requested, commits):
@@ -85,5 +85,5 @@ def test_every_nth_step_the_last_one_and_every_evaluation_are_logged():
 
 def test_smaller_micro_batches_are_said():
     said = []
-    callbacks.SplitNotice(said.append)(events.MicroBatchesSplit(step=3, num_passes=4))
+    callbacks.SplitNotice(said.append)(events.MicroBatchesSplit(step=3, num_micro_batches=4))
     assert said[0].startswith("out of memory in step 3: from here on an update is computed in smaller micro-batches (4 in this")

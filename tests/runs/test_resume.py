@@ -263,6 +263,11 @@ def test_the_schedule_changes_only_on_request_and_that_is_recorded(place, tmp_pa
         ("training.max_steps", 14, 5),
     ]
     assert json.loads(folder.result.read_text())["changes"] == kept
+    with pytest.raises(UserError, match="the run is finished: nothing in it can change"):
+        pipeline.resume(out, changes=["learning_rate=1e-4"])
+    with pytest.raises(UserError, match="asked for something else") as caught:
+        sessions.train(place, out, method_name=METHOD, max_steps=99)
+    assert caught.value.fix == "choose another --out", "a finished run cannot be resumed"
 
 
 def test_a_change_holds_in_later_sessions(place, tmp_path):

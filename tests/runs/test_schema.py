@@ -1,6 +1,7 @@
 """The files of a run: what is written is what is read, and what cannot be read is one message."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import schema
+from finewright.runs.run import open_run
 from finewright.runs.schema import ChecksFile, MetricsLine, PlanFile, RunConfigFile, RunResult
 from support import sessions
 
@@ -63,6 +65,19 @@ def test_a_file_of_an_older_version_says_so(tmp_path):
     with pytest.raises(UserError, match="request: Field required; it was written by an older version") as caught:
         schema.read(RunConfigFile, write(tmp_path / "config.json", old))
     assert caught.value.code == ExitCode.MISMATCH
+
+
+def test_a_damaged_change_is_one_message(run, tmp_path):
+    damaged = json.loads(run.config.read_text()) | {"changes": [{"x": 1}]}
+    with pytest.raises(UserError, match=r"not readable: changes\.0\.option: Field required"):
+        schema.read(RunConfigFile, write(tmp_path / "config.json", damaged))
+
+
+def test_a_config_without_its_data_options_is_one_message(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    write(tmp_path / "run" / "config.json", json.loads(run.config.read_text()) | {"settings": {}})
+    with pytest.raises(UserError, match=r"the run's config lacks max_length or data\.truncation_side"):
+        open_run(tmp_path / "run")
 
 
 def test_unknown_keys_are_ignored(run, tmp_path):

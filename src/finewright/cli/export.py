@@ -8,8 +8,8 @@ import typer
 from finewright.cli.arguments import Json
 
 if TYPE_CHECKING:
-    from finewright.exporters.merge import BaseKind, Merged
-    from finewright.exporters.verification import MergeChange
+    from finewright.exporters.merge import Merged
+    from finewright.exporters.verification import BaseKind, MergeChange
 
 
 def register(app: typer.Typer) -> None:
@@ -31,12 +31,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Merge a run's adapter into its base model, and report what that changes on the test rows."""
+    from finewright import api
     from finewright.cli.console import OutputConsole, print_json
-    from finewright.exporters import merge
-    from finewright.runs import folder
 
-    chosen = cast("BaseKind | None", base)  # `export_merged` checks it
-    merged = merge.export_merged(folder.open_run(run), out=out, base=chosen)
+    merged = api.export(run, output_dir=out, base=cast("BaseKind | None", base))  # `export` checks the base
     if as_json:
         print_json(merged.as_json())
         return

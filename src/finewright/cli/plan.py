@@ -48,7 +48,7 @@ def plan(
         def show_traced(method: str, number: int, total: int) -> None:
             status.update(f"tracing a training step: {method} ({number} of {total})")
 
-        report = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, looking=show_traced)
+        report = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, on_method=show_traced)
     if as_json:
         print_json({"model": name, **report.as_json()})
         return
@@ -78,7 +78,11 @@ def show(report: "PlanReport", *, console: "Console") -> None:
         )
         parts.append([cost.method, *(format_bytes(cost.memory.get(part, 0)) for part in shown)])
         recomputed = ", activations recomputed" if training_plan.setup.gradient_checkpointing else ""
-        count = f"{training_plan.setup.num_passes} micro-batches" if training_plan.setup.num_passes > 1 else "one micro-batch"
+        count = (
+            f"{training_plan.setup.num_micro_batches} micro-batches"
+            if training_plan.setup.num_micro_batches > 1
+            else "one micro-batch"
+        )
         setup = f"{count} of {training_plan.setup.pass_tokens:,} tokens per update{recomputed}, {cost.precision}"
         details.append(f"  {cost.method}: {entry.advice or setup}")
     headings = ["method", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]

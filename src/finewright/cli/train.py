@@ -113,8 +113,9 @@ def show(run: "Run", *, as_json: bool) -> None:
     """Show the result of a finished run and what to do next."""
     from finewright.cli.console import ErrorConsole, print_json
     from finewright.cli.result_card import print_result_card
+    from finewright.runs import schema
 
     if as_json:
-        print_json({"run": str(run.path), **run.result.model_dump(mode="json")})
+        print_json({"run": str(run.path), **schema.dump(run.result)})
         return
     print_result_card(ErrorConsole(), run.result, path=run.path)

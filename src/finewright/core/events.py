@@ -35,22 +35,22 @@ class StepResult:
 
 @dataclass(frozen=True)
 class StepCompleted:
-    """An update was made. `step` counts from 1. `looks`: an evaluation of the validation split follows."""
+    """An update was made. `step` counts from 1. `evaluates`: an evaluation of the validation split follows."""
 
     step: int
     num_steps: int
     epoch: float
     lr: float
     result: StepResult
-    looks: bool = False
+    evaluates: bool = False
 
 
 @dataclass(frozen=True)
 class MicroBatchesSplit:
-    """Memory ran out in an update. It is repeated with the same texts in `num_passes` micro-batches."""
+    """Memory ran out in an update. It is repeated with the same texts in `num_micro_batches` micro-batches."""
 
     step: int
-    num_passes: int
+    num_micro_batches: int
 
 
 @dataclass(frozen=True)

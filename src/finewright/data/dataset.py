@@ -71,6 +71,8 @@ Source = str | Path | Table
 def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None) -> Dataset:
     """Read labelled texts from a file, a folder with splits, a hub id or memory. Hold out missing splits, stratified by label."""
     splits, notes = _read_splits(source, options=options)
+    if "train" not in splits:
+        raise base.bad_file(f"no rows to train on, only {' and '.join(splits)} rows", str(source), "give them under `train`")
     if test is not None:
         notes += [f"the data's own test rows ({len(splits['test']):,}) are replaced by {test}"] if "test" in splits else []
         splits["test"], more = read_rows(test, options=options)

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.readers.base import Record
+from finewright.data.readers.base import SPLIT_NAMES, Record
+from finewright.data.readers.hub import iterate_named
 
 IN_MEMORY = "in memory ("
 """How the name of a table begins."""
-_SPLITS = ("train", "validation", "test")
 
 
 class Table:
@@ -50,17 +50,35 @@ def to_table(data: Any, labels: Any = None) -> Table | None:
         return data
     if isinstance(data, str) or hasattr(data, "__fspath__"):
         return None
-    if isinstance(data, Mapping) and data and set(data) <= set(_SPLITS):
-        return Table({name: _records(data[name], name=f"{name} row") for name in _SPLITS if name in data})
+    if isinstance(data, Mapping) and (found := _find_splits(data)):
+        return Table({split: _records(data[name], name=f"{split} row") for split, name in found.items()})
     return Table({"train": _records(data, name="row")})
 
 
+def _find_splits(data: Mapping[str, Any]) -> dict[str, str]:
+    """Return split → name in `data`; none if it holds columns. Further parts of a `DatasetDict` are left out, as those of a hub
+    data set are."""
+    found = {split: name for split, names in SPLIT_NAMES.items() if (name := next((one for one in names if one in data), None))}
+    return found if set(data) == {*found.values()} or all(hasattr(part, "column_names") for part in data.values()) else {}
+
+
+def to_values(column: Any, *, what: str) -> list[Any]:
+    """Return the values of one column as Python values: those of a list, an array, a Series, or a table with one column.
+
+    What has no order or several columns is refused: its values would be paired with other rows. `what`: the values, in messages.
+    """
+    names = getattr(column, "columns", None)
+    if names is not None and len(names) == 1:
+        column = column[names[0]]
+    elif names is not None or isinstance(column, str | bytes | Mapping | Set) or not isinstance(column, Iterable):
+        found = "one string" if isinstance(column, str) else f"a {type(column).__name__}"
+        found += f" with the columns {', '.join(map(str, names))}" if names is not None else ""
+        raise UserError(f"wanted several {what}, found {found}", where=what, fix="give a list or one column")
+    return [_scalar(value) for value in _plain(column)]
+
+
 def _paired(texts: Any, labels: Any) -> list[Record]:
-    if isinstance(texts, str) or isinstance(labels, str):
-        raise UserError(
-            "wanted several texts with a label each, found one string", where="data", fix="train([text, …], [label, …])"
-        )
-    one, other = _plain(texts), _plain(labels)
+    one, other = to_values(texts, what="texts"), to_values(labels, what="labels")
     if len(one) != len(other):
         what = f"{len(one):,} texts, but {len(other):,} labels"
         raise UserError(what, where="labels", fix="give one label for each text", code=ExitCode.BAD_DATA)
@@ -71,10 +89,12 @@ def _records(data: Any, *, name: str) -> list[Record]:
     """The rows of one split, numbered from 1."""
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas
         rows: Any = data.to_dict("records")
-    elif hasattr(data, "to_list") and hasattr(data, "column_names"):  # datasets
-        rows = data.to_list()
+    elif hasattr(data, "features") and hasattr(data, "column_names"):  # datasets
+        rows = list(iterate_named(data))
     elif hasattr(data, "to_dicts"):  # polars
         rows = data.to_dicts()
+    elif hasattr(data, "to_pylist"):  # pyarrow
+        rows = data.to_pylist()
     elif isinstance(data, Mapping):
         columns = {key: _plain(values) for key, values in data.items()}
         if len({len(values) for values in columns.values()}) > 1:
@@ -109,8 +129,10 @@ def _plain(values: Any) -> Sequence[Any]:
 
 
 def _scalar(value: Any) -> Any:
-    """A Python value: NumPy's scalars unwrapped, what pandas says for a missing value as None."""
-    if hasattr(value, "item") and not isinstance(value, str) and getattr(value, "ndim", 0) == 0:
+    """A Python value: the text of a member of an enumeration, NumPy's scalars unwrapped, a missing value of pandas as None."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     missing = isinstance(value, float) and value != value
     return None if missing or type(value).__name__ in ("NAType", "NaTType") else value

@@ -30,7 +30,9 @@ CHEAP_BYTES = 2_000_000_000
 
 @dataclass(frozen=True)
 class Merged:
-    """`change`: with the chosen base, for this `reason`. `other`: with the other base, if it was measured.
+    """A merged model, and what the merging changed.
+
+    `change`: with the chosen base, for this `reason`. `other`: with the other base, if it was measured.
 
     `metric_before`: the task's `metric` of the run on its test rows.
     `exact`: the base is the one the adapter was trained on, so that only rounding may differ. `quantised`: there were two bases.

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import torch
 
 from finewright.core import hardware
-from finewright.core.errors import ExitCode, UserError
+from finewright.core.errors import UserError
+from finewright.data.tables import to_values
 from finewright.inference.predictor import Predictor, check_text
 from finewright.models import adapter_folder
 
@@ -82,13 +84,13 @@ def choose_device(device: str) -> str:
     """Return the device to predict on; `auto` is the accelerator if there is one."""
     if device == "auto":
         return hardware.detect().device
-    if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
         raise UserError(f"unknown device {device!r}", where="device", fix="auto, cpu, cuda or mps")
+    if kind != "cpu" and not getattr(torch, kind).is_available():
+        raise UserError(f"PyTorch finds no {kind} device here", where="device", fix="auto, or cpu")
     return device
 
 
 def _check_texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise UserError("wanted several texts, found one string", where="predict", fix="predict([text])", code=ExitCode.USAGE)
-    plain = texts.tolist() if hasattr(texts, "tolist") else texts  # type: ignore[union-attr]
-    return [check_text(text, f"text {number}") for number, text in enumerate(plain, start=1)]
+    return [check_text(text, f"text {number}") for number, text in enumerate(to_values(texts, what="texts"), start=1)]

@@ -53,7 +53,7 @@ class MemorySetup:
         return math.ceil(self.tokens_per_micro_batch / 2**self.micro_batch_splits)
 
     @property
-    def num_passes(self) -> int:
+    def num_micro_batches(self) -> int:
         """Most micro-batches of an update."""
         return self.gradient_accumulation_steps * 2**self.micro_batch_splits
 

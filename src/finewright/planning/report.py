@@ -71,11 +71,11 @@ def plan_methods(
     settings: RunConfig,
     num_labels: int = 2,
     progress: hub.Progress | None = None,
-    looking: Callable[[str, int, int], None] = lambda method, number, total: None,
+    on_method: Callable[[str, int, int], None] = lambda method, number, total: None,
 ) -> PlanReport:
     """Plan every one of `candidates`. Without data, texts and labels are assumed; the notes say so.
 
-    `looking(method, number, total)` is called before each method is planned.
+    `on_method(method, number, total)` is called before each method is planned.
     """
     machine = hardware.detect()
     budget = plan.resolve_budget(settings, device=machine.device)
@@ -94,7 +94,7 @@ def plan_methods(
 
     made: list[tuple[Method, TrainingPlan]] = []
     for number, method in enumerate(candidates, start=1):
-        looking(method.name(), number, len(candidates))
+        on_method(method.name(), number, len(candidates))
         made.append((method, plan_one(method, settings)))
     if_possible = partial(_plan_if_possible, plan_one)
     entries = [

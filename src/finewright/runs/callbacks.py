@@ -71,7 +71,7 @@ class SplitNotice:
         """Say it."""
         if isinstance(event, events.MicroBatchesSplit):
             what = f"out of memory in step {event.step}: from here on an update is computed in smaller micro-batches"
-            self.notify(f"{what} ({event.num_passes} in this one); the updates stay the same")
+            self.notify(f"{what} ({event.num_micro_batches} in this one); the updates stay the same")
 
 
 class CheckpointCallback:
@@ -86,6 +86,6 @@ class CheckpointCallback:
             return
         ends = isinstance(event, events.TrainingStopped)
         is_best = isinstance(event, events.EvaluationCompleted) and event.best
-        waits = isinstance(event, events.StepCompleted) and event.looks  # the evaluation that follows may be the best
+        waits = isinstance(event, events.StepCompleted) and event.evaluates  # the evaluation that follows may be the best
         if self.stop.requested or ends or is_best or (not waits and self.checkpoints.is_due()):
             self.checkpoints.commit()

@@ -11,6 +11,7 @@ from finewright.core.events import Notify
 from finewright.runs import checkpoint, fingerprint
 from finewright.runs.checkpoint import Checkpoint
 from finewright.runs.folder import RunFolder
+from finewright.runs.schema import Change
 from finewright.training.memory_meter import MemoryMeter
 from finewright.training.state import TRAINED, Progress, TrainState, set_weights
 
@@ -43,7 +44,7 @@ class CheckpointManager:
         self.fingerprint, self.environment = fingerprint, environment
         self.every_steps, self.meter, self.clock = every_steps, meter, clock
         self.newest: Checkpoint | None = None
-        self.changes: Sequence[Mapping[str, Any]] = ()
+        self.changes: Sequence[Change] = ()
         self.num_sessions, self.seconds_before, self.saving_seconds = 1, 0.0, 0.0
         self._started_at = self._saved_at = clock()
         self._save_seconds = 0.0

@@ -13,8 +13,8 @@ from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.planning.defaults import Decisions
 from finewright.runs.folder import RunFolder
-from finewright.runs.request import Change, RunRequest
-from finewright.runs.schema import ChecksFile
+from finewright.runs.request import RunRequest
+from finewright.runs.schema import Change, ChecksFile
 from finewright.training.memory_meter import MemoryMeter
 
 

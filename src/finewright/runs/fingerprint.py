@@ -15,6 +15,7 @@ from finewright.data.splits import Example
 from finewright.methods.base import Method
 from finewright.models import hub, provenance
 from finewright.runs.request import CHANGEABLE, FREE, flatten
+from finewright.runs.schema import Change
 
 MOST_ROW_GROUPS = 1000
 """Most groups of rows that are hashed: up to this many rows, a changed one is named exactly."""
@@ -171,9 +172,9 @@ def environment_warnings(then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     return [f"the result will not be bit for bit that of an uninterrupted run: {', '.join(changed)}"]
 
 
-def check_schedule(then: Mapping[str, Any], now: Mapping[str, Any], changes: Sequence[Mapping[str, Any]], *, where: str) -> None:
+def check_schedule(then: Mapping[str, Any], now: Mapping[str, Any], changes: Sequence[Change], *, where: str) -> None:
     """Raise `UserError` if the schedule is not the checkpoint's, unless every difference was requested with `--change`."""
-    requested = {change["option"]: change["to"] for change in changes}
+    requested = {change.option: change.after for change in changes}
     then = _add_new_options(then, now, flatten(RunConfig().model_dump()))
     changed = [name for name, value in now.items() if then.get(name) != value and requested.get(name) != value]
     if changed:

@@ -156,9 +156,9 @@ def _resume_or_clear(folder: RunFolder, differences: Callable[[RequestRecord], l
     found = differences(earlier.request)
     if found:
         what = "the run that is here was asked for something else:\n" + "\n".join(f"  {line}" for line in found[:20])
-        fix = (
-            f"choose another --out; or `finewright train --resume {folder.path}`, with --change for what may change inside a run"
-        )
+        fix = "choose another --out"
+        if not folder.complete:
+            fix += f"; or `finewright train --resume {folder.path}`, with --change for what may change inside a run"
         raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
     folder.earlier = earlier
 

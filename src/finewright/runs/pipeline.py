@@ -90,6 +90,9 @@ def _run_session(
 ) -> RunFolder:
     """One session of a run: from its last checkpoint, or from the start, to its end."""
     try:
+        if folder.complete and changes:
+            fix = "start a new run with another --out"
+            raise UserError("the run is finished: nothing in it can change", where=str(folder.path), fix=fix)
         if folder.complete:
             on_event(Notice("the run is already finished: nothing to do", code="finished"))
             return folder

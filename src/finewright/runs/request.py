@@ -12,7 +12,7 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.data.tables import IN_MEMORY
 from finewright.methods.base import Method
-from finewright.runs.schema import RequestRecord, RunConfigFile
+from finewright.runs.schema import Change, RequestRecord, RunConfigFile
 
 CHANGEABLE = (
     "learning_rate",
@@ -90,20 +90,6 @@ def _are_in_memory(*values: Any) -> bool:
     return all(str(value).startswith(IN_MEMORY) for value in values)
 
 
-@dataclass(frozen=True)
-class Change:
-    """An option that was changed inside a run, after `step` updates."""
-
-    option: str
-    before: Any
-    after: Any
-    step: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the change as config.json and result.json hold it."""
-        return {"option": self.option, "from": self.before, "to": self.after, "step": self.step}
-
-
 def for_resume(
     earlier: RunConfigFile | None, run_request: RunRequest, assignments: Sequence[str]
 ) -> tuple[RunRequest, list[Change]]:
@@ -117,7 +103,7 @@ def for_resume(
     if earlier is not None and earlier.method:
         run_request = replace(run_request, candidates=(methods.build_method(earlier.method, earlier.method_options),))
     for change in earlier.changes if earlier is not None else ():
-        run_request = _with_training_options(run_request, {change["option"].removeprefix("training."): change["to"]})
+        run_request = _with_training_options(run_request, {change.option.removeprefix("training."): change.after})
     wanted = {
         {"lr": "learning_rate"}.get(key, key.removeprefix("training.")): value
         for key, value in flatten(config.parse_assignments(assignments)).items()
@@ -128,7 +114,8 @@ def for_resume(
             raise UserError(f"{name} cannot change inside a run", where="--change", fix=fix)
     before, run_request = run_request.settings.training.model_dump(), _with_training_options(run_request, wanted)
     after = run_request.settings.training.model_dump()
-    return run_request, [Change(f"training.{name}", before[name], after[name]) for name in wanted if before[name] != after[name]]
+    changed = [name for name in wanted if before[name] != after[name]]
+    return run_request, [Change(option=f"training.{name}", before=before[name], after=after[name]) for name in changed]
 
 
 def _with_training_options(run_request: RunRequest, options: Mapping[str, Any]) -> RunRequest:

@@ -9,6 +9,7 @@ from finewright import tasks
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset
+from finewright.data.tables import to_table
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.predictor import Predictor
 from finewright.runs import folder as run_folder
@@ -24,8 +25,9 @@ class Run:
         self.folder = folder
         self.config = schema.read(RunConfigFile, folder.config)
         self._max_length = self.config.max_length or 0
-        if not self._max_length:
-            what = "the run's config lacks max_length"
+        self._truncation_side = (self.config.settings.get("data") or {}).get("truncation_side")
+        if not self._max_length or not self._truncation_side:
+            what = "the run's config lacks max_length or data.truncation_side"
             raise UserError(what, where=str(folder.config), fix="train it again", code=ExitCode.MISMATCH)
         self._predictor: Predictor | None = None
 
@@ -51,7 +53,7 @@ class Run:
         return Predictor.load(
             self.folder.model,
             limit=self._max_length,
-            keep_end=self.config.settings["data"]["truncation_side"] == "left",
+            keep_end=self._truncation_side == "left",
             bfloat16=self.config.bfloat16,
             device=device,
             task=self.config.task or tasks.DEFAULT,
@@ -65,9 +67,10 @@ class Run:
         """Return a prediction for every text, in order; a text without a word is a `UserError`."""
         return Model(self.predictor, folder=self.folder.model).predict(texts)
 
-    def evaluate(self, source: str | Path, *, options: DataConfig | None = None) -> dict[str, Any]:
-        """Return metrics on the labelled rows of another file; raise `UserError` for labels that the model does not know."""
-        rows, _ = dataset.read_rows(source, options=options or DataConfig())
+    def evaluate(self, data: Any, *, options: DataConfig | None = None) -> dict[str, Any]:
+        """Return metrics on the labelled rows of another file or in memory; raise `UserError` for labels that the model does not
+        know."""
+        rows, _ = dataset.read_rows(to_table(data) or data, options=options or DataConfig())
         if self.predictor.labels:
             dataset.check_known_labels(rows, self.predictor.labels)
         found = self.predictor.evaluate(rows)

@@ -71,6 +71,15 @@ class RequestRecord(Artifact):
     method_options: dict[str, Any]
 
 
+class Change(Artifact):
+    """An option that was changed inside a run, after `step` updates."""
+
+    option: str
+    before: Any = Field(alias="from")
+    after: Any = Field(alias="to")
+    step: int = 0
+
+
 class RunConfigFile(VersionedFile):
     """config.json: the request, every resolved option, and the fingerprint that a resumed run must match.
 
@@ -78,7 +87,7 @@ class RunConfigFile(VersionedFile):
     """
 
     request: RequestRecord
-    changes: list[dict[str, Any]] = []
+    changes: list[Change] = []
     task: str = ""
     settings: dict[str, Any] = {}
     method: str = ""
@@ -265,7 +274,7 @@ class RunResult(VersionedFile):
     trunk_cached: bool = False
     micro_batch_splits: int = 0
     sessions: int = 1
-    changes: list[dict[str, Any]] = []
+    changes: list[Change] = []
     peak_memory_bytes: int = 0
     peak_resident_bytes: int = 0
     planned_peak_memory_bytes: int = 0

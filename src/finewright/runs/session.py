@@ -81,14 +81,16 @@ def open_session(
         every_steps=settings.training.save_steps,
         meter=context.meter,
     )
-    earlier, changes = folder.earlier, [change.as_json() for change in context.changes]
-    checkpoints.changes = [*(earlier.changes if earlier else ()), *changes]
+    earlier = folder.earlier
+    past = earlier.changes if earlier else []
+    checkpoints.changes = [*past, *context.changes]
     if earlier:
         checkpoints.restore(notify=notify)
+    changes = [change.model_copy(update={"step": state.progress.step}) for change in context.changes]
+    checkpoints.changes = [*past, *changes]
     checkpoints.check_disk_space(result_bytes=result_bytes)
     for change in changes:
-        change["step"] = state.progress.step
-        notify(f"changed: {change['option']} {change['from']} → {change['to']}")
+        notify(f"changed: {change.option} {change.before} → {change.after}")
     if changes or earlier is None or earlier.fingerprint is None:
         now = {**described, "fingerprint": fingerprint, "changes": checkpoints.changes}
         if earlier is not None and earlier.choices:

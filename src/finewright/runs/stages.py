@@ -28,8 +28,8 @@ from finewright.runs import callbacks, fingerprint, model_card, model_folder, re
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
-from finewright.runs.request import Change, RunRequest
-from finewright.runs.schema import PlanFile, RunResult
+from finewright.runs.request import RunRequest
+from finewright.runs.schema import Change, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
 from finewright.training import loop

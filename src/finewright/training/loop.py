@@ -107,7 +107,9 @@ def train(
         progress.num_tokens += result.num_tokens
         progress.num_rows += result.num_rows
         evaluates = evaluate is not None and schedule.looks_after(progress.step)
-        yield StepCompleted(step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, looks=evaluates)
+        yield StepCompleted(
+            step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, evaluates=evaluates
+        )
         if evaluate and evaluates:
             yield _look(state, evaluate, task=task, schedule=schedule)
     state.optimizer.zero_grad(set_to_none=True)  # the test split is scored next, without gradients

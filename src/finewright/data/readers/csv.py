@@ -39,7 +39,6 @@ class _Parsed:
 
     dialect: Dialect
     header: list[str] = field(default_factory=list)
-    header_line: int = 1
     columns: tuple[str, ...] = ()
     repeated: dict[str, str] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)

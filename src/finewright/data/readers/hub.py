@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, as records."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ def check_reachable(identity: str, *, cache: Path, fix: str) -> None:
 
 
 def read_hub_records(split: Any, *, file: str) -> list[Record]:
-    """Return the rows with names in place of class numbers; on the hub -1 means that there is no label."""
-    named = {name: feature for name, feature in split.features.items() if hasattr(feature, "int2str")}
-    records = []
-    for number, values in enumerate(split, start=1):
-        names = {key: None if values[key] in (None, -1) else feature.int2str(values[key]) for key, feature in named.items()}
-        records.append(Record(f"{file}: row {number}", {**values, **names}))
-    return records
+    """Return the rows of a split of a data set."""
+    return [Record(f"{file}: row {number}", row) for number, row in enumerate(iterate_named(split), start=1)]
+
+
+def iterate_named(split: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a `datasets.Dataset` with names in place of class numbers; on the hub -1 means that there is no label."""
+    named = {name: feature for name, feature in (split.features or {}).items() if hasattr(feature, "int2str")}
+    for row in split:
+        yield {**row, **{key: None if row[key] in (None, -1) else feature.int2str(row[key]) for key, feature in named.items()}}

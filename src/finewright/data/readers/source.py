@@ -116,12 +116,6 @@ def unreadable(error: BaseException, path: Path) -> UserError:
     return bad_file(f"cannot be read: {getattr(error, 'strerror', None) or error}", path, "check the file")
 
 
-def check_regular(path: Path) -> None:
-    """Raise `UserError` if there is nothing to read: no file, a folder, a device."""
-    if str(path) != STANDARD_INPUT:
-        _is_pipe(path)
-
-
 def _is_pipe(path: Path) -> bool:
     """Return whether this is a pipe, not a regular file; raise `UserError` if it is neither."""
     try:

@@ -87,9 +87,9 @@ class LowRankUpdate(nn.Module):
 
 
 def _linear(weight_OI: torch.Tensor) -> nn.Linear:
-    """A linear layer without bias; no random values are drawn for it."""
+    """A linear layer without bias; no random values are drawn for it. The weight may be mapped from its file: it is copied."""
     layer = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=False, device="meta")
-    layer.weight = nn.Parameter(weight_OI)
+    layer.weight = nn.Parameter(weight_OI.clone())
     return layer
 
 

@@ -1,5 +1,7 @@
 """The scikit-learn classifier, used as scikit-learn uses classifiers."""
 
+import gc
+import pickle
 import tempfile
 
 import numpy as np
@@ -93,6 +95,18 @@ def test_nothing_is_left_of_a_fit_that_fails(tmp_path, monkeypatch):
 def test_the_same_seed_is_the_same_classifier(model):
     one, other = (classifier(model, random_state=3).fit(TEXTS, LABELS).predict_proba(TEXTS) for _ in range(2))
     assert np.array_equal(one, other)
+
+
+def test_a_pickled_classifier_predicts_without_the_first_one(model):
+    fitted = TextClassifier(model=model, method="lora", max_steps=3).fit(TEXTS, LABELS)
+    path, expected = fitted.run_.path, fitted.predict_proba(TEXTS[:3])
+    packed = pickle.dumps(fitted)
+    del fitted
+    gc.collect()
+    assert not path.exists()
+    again = pickle.loads(packed)
+    assert np.array_equal(again.predict_proba(TEXTS[:3]), expected)
+    assert not (again.run_.path / "checkpoints").exists()
 
 
 def test_it_works_in_a_pipeline_with_cross_validation(model):

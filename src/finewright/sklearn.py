@@ -104,10 +104,30 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             if place:
                 shutil.rmtree(place, ignore_errors=True)
             raise
-        if place:  # gone when the run is
-            weakref.finalize(self.run_, shutil.rmtree, place, ignore_errors=True)
+        if place:
+            _remove_with(self.run_, place)
         self._model = self.run_.load()
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with the files of the run in it, so that a copy in another process or on another machine predicts."""
+        state = dict(super().__getstate__())
+        if "run_" in state:
+            del state["_model"]
+            state["run_"] = _read_files(state["run_"].path)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpack the files of the run into a temporary folder, and load the model from there."""
+        from finewright.runs.run import open_run
+
+        super().__setstate__(state)  # type: ignore[missing-attribute]
+        if "run_" in state:
+            place = tempfile.mkdtemp(prefix="finewright-")
+            _write_files(state["run_"], Path(place))
+            self.run_ = open_run(place)
+            _remove_with(self.run_, place)
+            self._model = self.run_.load()
 
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Return the probability of every class, shape (texts, classes), in the order of `classes_`."""
@@ -126,6 +146,25 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
         return tags
+
+
+def _remove_with(run: Any, place: str) -> None:
+    """Remove the temporary folder when the run is gone."""
+    weakref.finalize(run, shutil.rmtree, place, ignore_errors=True)
+
+
+def _read_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a run by their relative names, without checkpoints."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith("checkpoints/")}
+
+
+def _write_files(contents: dict[str, bytes], folder: Path) -> None:
+    for name, data in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def _texts(X: Any) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_run_without_a_model_says_so(place):
 
 def test_a_base_that_is_gone_is_called_the_adapters_base(place):
     (place / "base").rename(place / "moved")
-    error = refusal(loading.reload_model, place / "run" / "model", bfloat16=False)
+    error = refusal(loading.reload_model, place / "run" / "model", auto_model=tiny.head_spec().auto_model, bfloat16=False)
     assert error.what.startswith("the adapter's base model cannot be loaded: no such model folder")
     assert error.where == str(place / "base")
     assert error.fix == "bring the base back to this place, or train again"
@@ -79,9 +79,10 @@ def test_a_base_that_is_gone_is_called_the_adapters_base(place):
 def test_an_adapter_of_an_older_version_says_train_again(place):
     folder = place / "run" / "model"
     (folder / "base_config" / "config.json").rename(folder / "config.json")
-    error = refusal(loading.reload_model, folder, bfloat16=False)
+    error = refusal(loading.reload_model, folder, auto_model=tiny.head_spec().auto_model, bfloat16=False)
     assert error.what == "the adapter was saved by an older version of finewright"
     assert (error.fix, error.code) == ("train it again", ExitCode.MISMATCH)
     (folder / "config.json").unlink()
-    assert refusal(loading.reload_model, folder, bfloat16=False).what == "no saved model here"
+    error = refusal(loading.reload_model, folder, auto_model=tiny.head_spec().auto_model, bfloat16=False)
+    assert error.what == "no saved model here"
     assert adapter_folder.is_adapter(folder)

@@ -12,6 +12,7 @@ from finewright.core.errors import UserError
 from finewright.data.tables import to_values
 from finewright.inference.predictor import Predictor, check_text
 from finewright.models import adapter_folder
+from finewright.models.meta import quiet_libraries
 
 
 class Prediction(TypedDict):
@@ -68,16 +69,17 @@ class Model:
         """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model."""
         import transformers
 
-        tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
-        network_class: Any = getattr(transformers, self._predictor.task.auto_model)
-        if not adapter_folder.is_adapter(self._folder):
-            return network_class.from_pretrained(self._folder).eval(), tokenizer
-        from peft import PeftConfig, PeftModel
+        auto_model: Any = getattr(transformers, self._predictor.task.auto_model)
+        with quiet_libraries():  # a base without its head is no news: the adapter brings it
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
+            if not adapter_folder.is_adapter(self._folder):
+                return auto_model.from_pretrained(self._folder).eval(), tokenizer
+            from peft import PeftConfig, PeftModel
 
-        base = adapter_folder.find_base(self._folder, PeftConfig.from_pretrained(str(self._folder)))
-        config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))
-        network = network_class.from_pretrained(base.path, config=config)
-        return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
+            base = adapter_folder.find_base(self._folder, PeftConfig.from_pretrained(str(self._folder)))
+            config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))
+            network = auto_model.from_pretrained(base.path, config=config)
+            return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
 
 
 def choose_device(device: str) -> str:

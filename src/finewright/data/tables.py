@@ -27,6 +27,10 @@ class Table:
     def __str__(self) -> str:
         return f"{IN_MEMORY}{self.digest})"
 
+    def all_records(self) -> list[Record]:
+        """Return the rows of all splits."""
+        return [record for split in self.splits.values() for record in split]
+
 
 def to_table(data: Any, labels: Any = None) -> Table | None:
     """Return the rows of `data` as a table; None when it is a path or a hub id.
@@ -60,7 +64,7 @@ def _paired(texts: Any, labels: Any) -> list[Record]:
         raise UserError(
             "wanted several texts with a label each, found one string", where="data", fix="train([text, …], [label, …])"
         )
-    one, other = _plain(texts), _plain(labels)
+    one, other = plain_values(texts), plain_values(labels)
     if len(one) != len(other):
         what = f"{len(one):,} texts, but {len(other):,} labels"
         raise UserError(what, where="labels", fix="give one label for each text", code=ExitCode.BAD_DATA)
@@ -76,7 +80,7 @@ def _records(data: Any, *, name: str) -> list[Record]:
     elif hasattr(data, "to_dicts"):  # polars
         rows = data.to_dicts()
     elif isinstance(data, Mapping):
-        columns = {key: _plain(values) for key, values in data.items()}
+        columns = {key: plain_values(values) for key, values in data.items()}
         if len({len(values) for values in columns.values()}) > 1:
             sizes = ", ".join(f"{key} {len(values):,}" for key, values in columns.items())
             raise UserError(f"columns of different length: {sizes}", where="data", fix="one value a row in every column")
@@ -98,18 +102,18 @@ def _records(data: Any, *, name: str) -> list[Record]:
 
 def _numbered(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Record]:
     return [
-        Record(f"{name} {number}", {str(key): _scalar(value) for key, value in row.items()})
+        Record(f"{name} {number}", {str(key): plain_scalar(value) for key, value in row.items()})
         for number, row in enumerate(rows, start=1)
     ]
 
 
-def _plain(values: Any) -> Sequence[Any]:
-    """A sequence of Python values: Series, arrays and lists alike."""
+def plain_values(values: Any) -> Sequence[Any]:
+    """Return Python values of a Series, an array or a list."""
     return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
-def _scalar(value: Any) -> Any:
-    """A Python value: NumPy's scalars unwrapped, what pandas says for a missing value as None."""
+def plain_scalar(value: Any) -> Any:
+    """Return a Python value: NumPy's scalars unwrapped, None for what pandas has for a missing value."""
     if hasattr(value, "item") and not isinstance(value, str) and getattr(value, "ndim", 0) == 0:
         value = value.item()
     missing = isinstance(value, float) and value != value

@@ -31,6 +31,8 @@ _PLACES = {
     "TrainingConfig": "core.config",
     "UserError": "core.errors",
     "compare": "comparison.compare",
+    "evaluate": "api",
+    "export": "api",
     "load": "api",
     "open_run": "runs.run",
     "plan": "api",
@@ -62,7 +64,9 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "evaluate",
     "events",
+    "export",
     "load",
     "open_run",
     "plan",
@@ -72,7 +76,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from finewright.api import load, plan, predict, resume, train
+    from finewright.api import evaluate, export, load, plan, predict, resume, train
     from finewright.comparison.compare import Comparison, compare
     from finewright.core import events
     from finewright.core.config import DataConfig, RunConfig, TrainingConfig

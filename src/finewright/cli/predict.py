@@ -113,7 +113,7 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
             try:
                 dataset.find_existing(text)
             except UserError as error:
-                error.fix += "; to label these words as a text, send them through standard input"
+                error.fix += " To label it as a text, send it through standard input"
                 raise
     return None
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE_DIGITS = 4
 """Decimals of a confidence in a file; it is compared with the threshold as it is written."""
+SUFFIX = "_predicted"
+"""Added to the name of a new column that the file has already."""
 NUM_SHOWN = 10
 """Least certain rows that are named."""
 
@@ -195,13 +197,13 @@ def label_rows(
 
 
 def _add_columns(table: FileTable, columns: dict[str, list[Any]], notes: list[str]) -> FileTable:
-    """Return the table with more columns; one whose name is taken gets a number, which is said."""
-    made = table.with_columns(columns)
-    own = made.columns[len(table.columns) :]
-    renamed = [f"{new!r}" for name, new in zip(columns, own, strict=True) if name != new]
-    if renamed:
-        taken = ", ".join(repr(name) for name, new in zip(columns, own, strict=True) if name != new)
-        notes.append(f"the file has columns {taken} already; the new ones are {', '.join(renamed)}")
+    """Return the table with more columns; one whose name is taken gets a suffix, which is said."""
+    taken = [name for name in columns if name in table.columns]
+    made = table.with_columns({f"{name}{SUFFIX}" if name in taken else name: values for name, values in columns.items()})
+    if taken:
+        own = dict(zip(columns, made.columns[len(table.columns) :], strict=True))
+        listed = ", ".join(f"{name!r} (the new one is {own[name]!r})" for name in taken)
+        notes.append(f"the file has a column {listed} already")
     return made
 
 

@@ -107,7 +107,7 @@ def test_review_is_by_the_given_confidence_or_the_measured_one(message_run, plac
     assert "2 rows need review: confidence below 1 (as given; " in out
     assert "least certain first:" in out
     found = message_run.result.review
-    assert found.reason == "assumed: 5 validation rows are too few to measure it"
+    assert found.reason == "assumed: 6 validation rows are too few to measure it"
     out = call("predict", message_run.path, "new.csv", "--force")[1]
     assert f"confidence below {found.threshold:g} ({found.reason}" in " ".join(out.split())
     assert all(len(line) <= 80 for line in out.splitlines() if line.startswith("    "))

@@ -82,7 +82,7 @@ class LabelledTable:
     """The rows of a file in order, as written, with columns of answers at their end.
 
     `counts`: rows by label, most frequent first. `num_empty`: rows without a text, which have no answer. `num_cut`: texts longer
-    than `max_length` tokens. `least_certain`: rows that need review, the least certain first. `notes`: what the user should know.
+    than `max_length` tokens. `least_certain`: some rows that need review, the least certain first. `notes`: for the user.
     `output`: the file that it was written to.
     """
 
@@ -166,7 +166,9 @@ def label_rows(
     columns = build_answer_columns(answers, options)
     review_N = answers.needs_review_N(options.threshold)
     sure_N = answers.confidence_NK[:, 0]
-    order = np.argsort(np.where(review_N, sure_N, np.inf), kind="stable")[: min(NUM_SHOWN, int(review_N.sum()))]
+    order = np.argsort(np.where(review_N, sure_N, np.inf), kind="stable")[: int(review_N.sum())]
+    first = {rows.texts[row]: row for row in order[::-1].tolist()}  # a text that occurs often is named once
+    chosen = [row for row in order.tolist() if first[rows.texts[row]] == row][:NUM_SHOWN]
     notes = list(rows.notes)
     if options.top_k > len(predictor.labels):
         notes.append(f"the model has {len(predictor.labels)} labels: {options.top_k} were wanted")
@@ -180,7 +182,7 @@ def label_rows(
             "second_confidence": second[1][row],
             "text": rows.texts[row],
         }
-        for row in order.tolist()
+        for row in chosen
     ]
     counts = Counter(name for name in columns["label"] if name is not None)
     return LabelledTable(

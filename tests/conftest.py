@@ -29,3 +29,29 @@ def _quick_proofs(tmp_path_factory):
     with verify.verifying_with(prover):
         yield
     prover.close()
+
+
+@pytest.fixture(scope="session")
+def message_run(tmp_path_factory):
+    """A finished run over a table with the columns Subject, Message and Team, for texts of at most 24 tokens."""
+    import finewright
+    from support import tiny
+
+    root = tmp_path_factory.mktemp("messages")
+    rows = [line.rpartition(",")[::2] for line in tiny.tickets(root / "t.csv").read_text().splitlines()[1:]]
+    table = "".join(f"{number};re {number};{text};{label}\n" for number, (text, label) in enumerate(rows))
+    (root / "messages.csv").write_text(f"id;Subject;Message;Team\n{table}")
+    return finewright.train(
+        root / "messages.csv",
+        model=str(tiny.folder(root / "gpt2")),
+        method="lora",
+        output_dir=root / "run",
+        options={
+            "data.text_column": ("Subject", "Message"),
+            "data.text_separator": " / ",
+            "data.label_column": "Team",
+            "data.max_length": 24,
+            "training.max_steps": 5,
+            "training.num_threads": 1,
+        },
+    )

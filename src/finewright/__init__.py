@@ -32,6 +32,7 @@ _PLACES = {
     "TrainingConfig": "core.config",
     "UserError": "core.errors",
     "compare": "comparison.compare",
+    "evaluate": "api",
     "export": "api",
     "load": "api",
     "open_run": "runs.run",
@@ -65,6 +66,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "evaluate",
     "events",
     "export",
     "load",
@@ -76,7 +78,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from finewright.api import export, load, plan, predict, resume, train
+    from finewright.api import evaluate, export, load, plan, predict, resume, train
     from finewright.comparison.compare import Comparison, compare
     from finewright.core import events
     from finewright.core.config import DataConfig, RunConfig, TrainingConfig

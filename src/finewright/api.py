@@ -1,4 +1,4 @@
-"""The verbs for Python: train, resume, plan, load, predict, export.
+"""The verbs for Python: train, resume, plan, load, predict, evaluate, export.
 
 What runs a model is imported inside the verbs: the arguments and the data are checked before PyTorch and transformers are loaded.
 """
@@ -24,7 +24,7 @@ from finewright.runs.folder import RunFolder
 if TYPE_CHECKING:
     from finewright.exporters.merge import Merged
     from finewright.exporters.verification import BaseKind
-    from finewright.inference.model import Model
+    from finewright.inference.model import Model, Prediction
     from finewright.planning.report import PlanReport
     from finewright.runs.run import Run
 
@@ -238,11 +238,38 @@ def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
     return (run if isinstance(run, Run) else open_run(run)).load(device=device)
 
 
-def predict(path: str | PathLike[str], texts: Sequence[str]) -> list[Any]:
-    """Return the predictions of the run at `path`."""
+def predict(path: str | PathLike[str], texts: Any) -> "list[Prediction]":
+    """Return the predictions of the run at `path`, one for each row; the label is None where there is no text.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    texts
+        Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row; or the path of a file.
+    """
     from finewright.runs.run import open_run
 
     return open_run(path).predict(texts)
+
+
+def evaluate(
+    path: str | PathLike[str], data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the metrics of the run at `path` on other labelled rows, with the worst mistakes.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+    data, labels
+        The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`.
+    options
+        How the rows are read, such as `{"drop_unseen_labels": True}`; else as in training.
+    """
+    from finewright.runs.run import open_run
+
+    return open_run(path).evaluate(data, labels, options=options)
 
 
 def export(

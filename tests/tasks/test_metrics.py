@@ -101,3 +101,31 @@ def test_invariants_of_every_split(split):
     reversed_rows = metrics.classification_metrics(probabilities[::-1], targets[::-1], labels=labels)
     assert reversed_rows["macro_f1"] == pytest.approx(measured["macro_f1"])
     assert reversed_rows["calibration_error"] == pytest.approx(measured["calibration_error"])
+
+
+def test_the_review_threshold_is_the_lowest_that_is_right_often_enough():
+    sure = np.array([0.9] * 30 + [0.8] * 10 + [0.6] * 60)
+    right = np.array([True] * 30 + [True] * 8 + [False] * 2 + [True] * 30 + [False] * 30)
+    found = metrics.find_review_threshold(sure, right)
+    assert found == {"threshold": 0.8, "num_rows": 40, "share_right": 0.95}
+    assert metrics.describe_review_threshold({"num_rows": 100, "review": found}) == (
+        0.8,
+        "at or above it, 95% of 40 validation rows were right",
+    )
+    right[30] = False
+    assert metrics.find_review_threshold(sure, right)["threshold"] == 0.9, "rows of equal confidence stay together"
+
+
+def test_without_enough_rows_or_right_ones_there_is_no_review_threshold():
+    assert metrics.find_review_threshold(np.full(19, 0.9), np.full(19, True)) is None
+    assert metrics.describe_review_threshold({"num_rows": 19, "review": None})[0] == metrics.DEFAULT_REVIEW
+    assert metrics.describe_review_threshold({})[1] == "assumed: 0 validation rows are too few to measure it"
+    assert metrics.find_review_threshold(np.full(40, 0.9), np.arange(40) % 2 == 0) is None
+    threshold, reason = metrics.describe_review_threshold({"num_rows": 40, "review": None})
+    assert (threshold, reason) == (1.0, "at no confidence were 95% of the 40 validation rows right")
+
+
+def test_the_metrics_of_a_split_have_the_review_threshold():
+    correct = np.eye(2)[[0, 1] * 20] * 0.8 + 0.1
+    measured = metrics.classification_metrics(correct, [0, 1] * 20, labels=("a", "b"))
+    assert measured["review"] == {"threshold": 0.9, "num_rows": 40, "share_right": 1.0}

@@ -158,6 +158,16 @@ def test_it_predicts_and_evaluates_again(run, place):
         run.load(device="cpu").predict_proba(["where is my parcel"])
 
 
+def test_a_file_gets_what_it_predicts(run, tmp_path):
+    (tmp_path / "new.csv").write_text("id,text\n1,where is my parcel\n2,\n")
+    found = run.predict_file(tmp_path / "new.csv")
+    assert found.output.read_text().splitlines()[0] == "id,text,amount"
+    assert found.output.read_text().splitlines()[2] == "2,,"
+    assert (found.num_rows, found.num_empty, found.options) == (2, 1, None)
+    with pytest.raises(UserError, match=f"{NAME} has no labels, so there is no confidence"):
+        run.predict_file(tmp_path / "new.csv", force=True, min_confidence=0.5)
+
+
 def test_its_adapter_is_merged_and_compared_by_its_metric(run):
     merged = merge.export_merged(run.folder)
     assert merged.as_json()["metric"] == "mean_error"

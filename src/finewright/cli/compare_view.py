@@ -87,7 +87,7 @@ def show_demo(demo: "DemoResult", console: Console) -> None:
     """Print a comparison, predictions of one method, where everything is, and what to do next."""
     show(demo.comparison.file, console)
     console.print(f"\n{demo.run.result.method} predicts:", highlight=False)
-    rows = [[line["label"], f"{line['probability']:.2f}", line["text"]] for line in demo.predictions]
+    rows = [[str(line["label"]), f"{line['probability']:.2f}", line["text"]] for line in demo.predictions]
     console.print(rows_table(["label", "probability", "message"], rows))
     console.print(
         f"\n  picture  {demo.picture}\n  page     {demo.comparison.page}\n  runs     {demo.folder / 'runs'}\n"

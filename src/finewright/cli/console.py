@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
@@ -35,11 +36,16 @@ class _Console(Console):
 class OutputConsole(_Console):
     """Standard output."""
 
+    def __init__(self) -> None:
+        make_printable(sys.stdout)
+        super().__init__()
+
 
 class ErrorConsole(_Console):
     """Standard error, whose terminal may also be gone."""
 
     def __init__(self) -> None:
+        make_printable(sys.stderr)
         super().__init__(stderr=True)
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -48,6 +54,12 @@ class ErrorConsole(_Console):
             super().__exit__(exc_type, exc_value, traceback)
         except OSError:
             self._fall_silent()
+
+
+def make_printable(stream: Any) -> None:
+    """Write what the encoding of a stream lacks, such as a letter in ASCII or Windows-1252, as `\\u043f` instead of failing."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
 
 
 def redirect_to_null(file: Any) -> None:
@@ -60,9 +72,11 @@ def redirect_to_null(file: Any) -> None:
 
 def print_json(value: Any) -> None:
     """Print one object on standard output, all of it or none. A closed pipe does not change the exit code."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
     if sys.stdout is None:
         raise UserError("standard output is closed", fix="redirect it to a file")
+    # JSON has its own way to write a character that the encoding of standard output lacks
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=not is_unicode, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -70,11 +84,19 @@ def print_json(value: Any) -> None:
         redirect_to_null(sys.stdout)
 
 
-def read_lines() -> list[str]:
-    """Read texts from standard input, one per line; empty lines are left out."""
-    if sys.stdin is None:
-        raise UserError("no texts: standard input is closed", fix="give texts as arguments, with --file, or on standard input")
-    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+def write_bytes(content: bytes) -> None:
+    """Write bytes to standard output, all of them or none. A closed pipe does not change the exit code."""
+    if sys.stdout is None:
+        raise UserError("standard output is closed", fix="redirect it to a file")
+    try:
+        if hasattr(sys.stdout, "buffer"):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
+        else:
+            sys.stdout.write(content.decode())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        redirect_to_null(sys.stdout)
 
 
 def explain(error: Exception) -> int:

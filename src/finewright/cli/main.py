@@ -8,14 +8,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from finewright.cli import compare, export, info, learn, plan, runs, train
+from finewright.cli import compare, evaluate, export, info, learn, plan, predict, runs, train
 from finewright.cli.arguments import expand_option_flags
 from finewright.core.interrupts import Interrupted
 
 RENAMED = {"knobs": "options"}
 """Earlier names of commands."""
 _COMMANDS = typer.Typer()
-for module in (info, train, plan, compare, runs, export):
+for module in (info, train, plan, compare, evaluate, predict, runs, export):
     module.register(_COMMANDS)
 
 
@@ -73,8 +73,11 @@ def _program() -> None:
 def main() -> None:
     """Run a command; what a person can repair is one message and an exit code, never a traceback."""
     from finewright.cli import signals
+    from finewright.cli.console import make_printable
 
     signals.stop_on_signals()
+    for stream in (sys.stdout, sys.stderr):
+        make_printable(stream)
     try:
         app()
     except Interrupted as stop_request:

@@ -54,11 +54,57 @@ class Columns:
     notes: tuple[str, ...] = ()
 
 
+NO_COLUMNS = Columns((), "")
+
+
 def wanted_columns(options: DataConfig, *, label: bool) -> tuple[str, ...]:
     """Return the names that are enough if a file has them."""
     given = options.text_column or TEXT_NAMES[0]
     texts = (given,) if isinstance(given, str) else given
     return (*texts, options.label_column or LABEL_NAMES[0]) if label else texts
+
+
+def reuse_columns(
+    table: FileTable, options: DataConfig, trained: Columns, *, file: str, fix: str = ""
+) -> tuple[DataConfig, list[str]]:
+    """Return the options with the columns of training where none are given and the table has them, and notes for the user.
+
+    Parameters
+    ----------
+    trained
+        Columns of the training rows; empty ones are left to be guessed.
+    fix
+        What to do if the table has none of the text columns; when it is empty they are then guessed.
+
+    Raises
+    ------
+    UserError
+        If only some of several text columns are there: their texts would not be those of training.
+    """
+    changes: dict[str, str | tuple[str, ...]] = {}
+    notes = []
+    if options.text_column is None and trained.texts:
+        found = [_find_alike(table, name) for name in trained.texts]
+        missing = [name for name, own in zip(trained.texts, found, strict=True) if not own]
+        if not missing:
+            changes["text_column"] = tuple(found) if len(found) > 1 else found[0]
+        elif len(missing) < len(found) or fix:
+            listed = ", ".join(table.columns[:_LISTED])
+            what = f"no column {' and no '.join(map(repr, missing))}, which the model was trained on; the columns are {listed}"
+            raise bad_file(what, file, fix or "--text-column NAME, once for each column")
+        elif table.format.suffix != ".txt":
+            notes.append(f"{file}: no column {' and no '.join(map(repr, missing))}, which the model was trained on")
+    if options.label_column is None and trained.label and (label := _find_alike(table, trained.label)):
+        changes["label_column"] = label
+    return options.model_copy(update=changes), notes
+
+
+def _find_alike(table: FileTable, name: str) -> str:
+    """Return the column with this name, else the only one that differs by case or spaces around it; nothing without one."""
+    if name in table.columns:
+        return name
+    alike = [column for column in table.columns if column.strip().casefold() == name.strip().casefold()]
+    return alike[0] if len(alike) == 1 else ""
 
 
 def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: bool = True) -> Columns:

@@ -5,8 +5,8 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.core.files import unchanged_while_reading
 from finewright.data import folders, labels, readers
-from finewright.data.columns import Columns, choose_columns, wanted_columns
+from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns, wanted_columns
 from finewright.data.readers import base
 from finewright.data.readers.base import SPLIT_NAMES, TEXT_NAMES, FileFormat, FileTable, ReadOptions, Record
 from finewright.data.readers.hub import check_reachable, read_hub_records
@@ -25,7 +25,10 @@ from finewright.data.tables import Table
 
 @dataclass(frozen=True)
 class Dataset:
-    """`labels`: of training, in order; integers by size. `fingerprint`: SHA-256 of split, text and label of all rows in order."""
+    """`labels`: of training, in order; integers by size. `fingerprint`: SHA-256 of split, text and label of all rows in order.
+
+    `columns`: those that the training rows were read from.
+    """
 
     train: list[Example]
     validation: list[Example]
@@ -34,6 +37,18 @@ class Dataset:
     label_kind: Literal["text", "integer", "boolean"]
     notes: list[str]
     fingerprint: str
+    columns: Columns = NO_COLUMNS
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The rows of one table that have a text and a label. `records`: the whole row of each, `table`: where they come from."""
+
+    rows: list[Example]
+    records: list[Record]
+    table: FileTable
+    columns: Columns
+    notes: list[str]
 
 
 class DatasetCache:
@@ -66,11 +81,13 @@ _BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x20
 
 Source = str | Path | Table
 """A path, a hub id, or rows in memory."""
+_Splits = tuple[dict[str, list[Example]], list[str], Columns]
+"""Rows by split, notes, and the columns of the training rows."""
 
 
 def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None) -> Dataset:
     """Read labelled texts from a file, a folder with splits, a hub id or memory. Hold out missing splits, stratified by label."""
-    splits, notes = _read_splits(source, options=options)
+    splits, notes, columns = _read_splits(source, options=options)
     if "train" not in splits:
         raise base.bad_file(f"no rows to train on, only {' and '.join(splits)} rows", str(source), "give them under `train`")
     if test is not None:
@@ -92,16 +109,71 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
         for row in splits[name]:
             digest.update(f"{name}\0{row.text}\0{row.label}\n".encode())
     unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
-    return Dataset(splits["train"], splits["validation"], splits["test"], names, kind, unique, digest.hexdigest())
+    columns = replace(columns, notes=())
+    return Dataset(splits["train"], splits["validation"], splits["test"], names, kind, unique, digest.hexdigest(), columns)
 
 
 def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:
     """Return the labelled rows of one file or of a table in memory, and notes."""
     if isinstance(source, Table):
-        table = _in_memory([record for split in source.splits.values() for record in split])
-        return _label_rows(table, options=options, file="data")
-    path = find_existing(source)
-    return _label_rows(_read_file(path, options), options=options, file=_shown_name(path))
+        found = _label_rows(_in_memory(source.all_records()), options=options, file="data")
+    else:
+        path = find_existing(source)
+        found = _label_rows(_read_file(path, options), options=options, file=shown_name(path))
+    return found.rows, found.notes
+
+
+def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns, labels: Sequence[str]) -> LabelledRows:
+    """Return the labelled rows of one file or of a table in memory with all their columns, to evaluate a model on them.
+
+    Parameters
+    ----------
+    options
+        Columns that are given go before those of training. Labels are merged or left out as the options say.
+    trained
+        Columns that the model's training rows were read from.
+    labels
+        Labels that the model knows; empty if the task has none.
+
+    Raises
+    ------
+    UserError
+        If a row has no text or no label, or one that the model does not know.
+    """
+    if isinstance(source, Table):
+        table, file = _in_memory(source.all_records()), "data"
+    else:
+        path = find_existing(source)
+        file, how = shown_name(path), ReadOptions(encoding=options.encoding, no_header=options.no_header)
+        with _reading(path):
+            table = readers.read_file(path, how, form=options.format)
+    options, notes = reuse_columns(table, options, trained, file=file)
+    found = _label_rows(table, options=options, file=file)
+    if not found.rows:
+        raise base.bad_file("no row has a text and a label", file, "add rows, or name the columns")
+    return _fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options) if labels else found
+
+
+def _fit_labels(found: LabelledRows, known: Sequence[str], options: DataConfig) -> LabelledRows:
+    """Merge labels and leave rows out as the options say; raise `UserError` for labels that are still unknown."""
+    rows, records, notes = found.rows, found.records, list(found.notes)
+    if options.merge_similar_labels:
+        merged, more = labels.merge_similar_labels({"test": rows}, known=known)
+        rows, notes = merged["test"], [*notes, *more]
+    if options.drop_unseen_labels:
+        chosen = [place for place, row in enumerate(rows) if row.label in set(known)]
+        unseen = sorted({row.label for row in rows} - set(known))
+        if unseen:
+            notes.append(f"{len(rows) - len(chosen):,} of {len(rows):,} rows left out: labels unseen in training {_list(unseen)}")
+        rows, records = [rows[place] for place in chosen], [records[place] for place in chosen]
+        if not rows:
+            raise base.bad_file("no row has a label that the model knows", "data", f"its labels are {', '.join(known[:20])}")
+    check_known_labels(rows, known)
+    return replace(found, rows=rows, records=records, notes=notes)
+
+
+def _list(names: Sequence[str]) -> str:
+    return f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
 
 
 def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
@@ -110,7 +182,7 @@ def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
     how = _read_options(options, label=False)
     with _reading(path):
         table = readers.read_file(path, how, form=options.format, texts=_text_names(options))
-    file = _shown_name(path)
+    file = shown_name(path)
     columns = choose_columns(table, options, file=file, label=False)
     read = [(record.where, *read_text(record, columns, options)) for record in table.records]
     faults = [f"{where}: {fault}" for where, _, fault in read if fault]
@@ -121,7 +193,7 @@ def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
     return [text for _, text, _ in read]
 
 
-def read_table(source: str | Path, *, options: DataConfig | None = None) -> FileTable:
+def read_table(source: str | Path, *, options: DataConfig | None = None, text_names: Collection[str] = ()) -> FileTable:
     """Return all rows and columns of one file as they are, to label them and to write them again.
 
     Blank lines between rows are rows without a text. Cells may be empty. `notes` says what was found out about the file,
@@ -133,6 +205,8 @@ def read_table(source: str | Path, *, options: DataConfig | None = None) -> File
         A table or a file with one text a line, packed or not, a pipe, or `-` for standard input.
     options
         Format, encoding and header where they shall not be found out, and the text column.
+    text_names
+        Further names of text columns: a `.txt` file with one of them in its first row is a table.
 
     Raises
     ------
@@ -143,7 +217,7 @@ def read_table(source: str | Path, *, options: DataConfig | None = None) -> File
     path = find_existing(source)
     how = ReadOptions(encoding=options.encoding, no_header=options.no_header, keep_blank=True)
     with _reading(path):
-        return readers.read_file(path, how, form=options.format, texts=_text_names(options))
+        return readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
 
 
 def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str = "data") -> tuple[list[str | None], list[str]]:
@@ -183,7 +257,8 @@ def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
     return unchanged_while_reading(path) if path.is_file() else contextlib.nullcontext()
 
 
-def _shown_name(path: Path) -> str:
+def shown_name(path: Path) -> str:
+    """Return the name of a file in messages."""
     return "standard input" if str(path) == readers.STANDARD_INPUT else path.name
 
 
@@ -221,45 +296,49 @@ def _did_you_mean(path: Path) -> str:
     return f"did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _read_splits(source: Source, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+def _read_splits(source: Source, *, options: DataConfig) -> _Splits:
     if isinstance(source, Table):
         return _label_splits({name: _in_memory(rows) for name, rows in source.splits.items()}, options, file="data")
     path = Path(source)
     if not os.path.exists(path) and not os.path.islink(path) and str(source) != readers.STANDARD_INPUT:
         if str(source) in _PACKAGED:
-            splits, notes = _read_folder(_PACKAGED[str(source)], options=options)
-            return splits, [f"{str(source)!r} is the data set of that name that comes with finewright", *notes]
+            splits, notes, columns = _read_folder(_PACKAGED[str(source)], options=options)
+            return splits, [f"{str(source)!r} is the data set of that name that comes with finewright", *notes], columns
         if _HUB_ID.fullmatch(str(source)) and not readers.suffix(path) and not readers.packing(path):
             return _read_hub(str(source), options=options)
     if find_existing(source).is_dir():
         return _read_folder(path, options=options)
     table = _read_file(path, options)
     if not table.splits:
-        rows, notes = _label_rows(table, options=options, file=_shown_name(path))
-        return {"train": rows}, notes
-    return _label_splits({name: table.of_split(name) for name in table.splits}, options, file=_shown_name(path))
+        return _label_splits({"train": table}, options, file=shown_name(path))
+    return _label_splits({name: table.of_split(name) for name in table.splits}, options, file=shown_name(path))
 
 
-def _read_folder(path: Path, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+def _read_folder(path: Path, *, options: DataConfig) -> _Splits:
     found = folders.find_splits(path)
     tables = {
         split: base.join_tables([_read_file(file, options) for file in files]) for split, files in found.files.items()
     } | found.tables
     names = {split: files[0].name for split, files in found.files.items()}
+    splits, notes, columns = _label_splits(tables, options, file=path.name, names=names)
+    return splits, [*found.notes, *notes], columns
+
+
+def _label_splits(
+    tables: dict[str, FileTable], options: DataConfig, *, file: str, names: Mapping[str, str] | None = None
+) -> _Splits:
+    """Return rows by split, notes, and the columns of the training rows. `names`: of the files by split, where they differ."""
     splits: dict[str, list[Example]] = {}
-    notes = list(found.notes)
+    notes: list[str] = []
+    columns = NO_COLUMNS
     for split, table in tables.items():
-        splits[split], more = _label_rows(table, options=options, file=names.get(split, path.name))
-        notes += more
-    return splits, notes
+        found = _label_rows(table, options=options, file=(names or {}).get(split, file))
+        splits[split], notes = found.rows, [*notes, *found.notes]
+        columns = found.columns if split == "train" else columns
+    return splits, notes, columns
 
 
-def _label_splits(tables: dict[str, FileTable], options: DataConfig, *, file: str) -> tuple[dict[str, list[Example]], list[str]]:
-    labelled = {name: _label_rows(table, options=options, file=file) for name, table in tables.items()}
-    return {name: rows for name, (rows, _) in labelled.items()}, [note for _, notes in labelled.values() for note in notes]
-
-
-def _read_hub(identity: str, *, options: DataConfig) -> tuple[dict[str, list[Example]], list[str]]:
+def _read_hub(identity: str, *, options: DataConfig) -> _Splits:
     local = _did_you_mean(Path(identity)) or "or give a local file or folder"
     try:
         import datasets
@@ -279,14 +358,14 @@ def _read_hub(identity: str, *, options: DataConfig) -> tuple[dict[str, list[Exa
     return _label_splits({name: _in_memory(rows) for name, rows in records.items()}, options, file=identity)
 
 
-def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> tuple[list[Example], list[str]]:
-    """Return the rows with a text and a label, and notes."""
+def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> LabelledRows:
+    """Return the rows with a text and a label."""
     if not table.records:
         raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
     columns = choose_columns(table, options, file=file)
     _refuse_lists(table, columns.label, file=file)
     notes = [*table.notes, *columns.notes]
-    rows, faults = [], []
+    rows, records, faults = [], [], []
     names: dict[str, str] = {}  # one string for all rows of a label
     num_spaced = 0
     for record in table.records:
@@ -299,6 +378,7 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> tuple[li
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
             rows.append(Example(text, names.setdefault(label, label), record.where))
+            records.append(record)
     if faults and not options.skip_invalid_rows:
         raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
     if faults:
@@ -310,7 +390,7 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> tuple[li
         notes.append(
             f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
         )
-    return rows, notes
+    return LabelledRows(rows, records, table, columns, notes)
 
 
 def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:
@@ -343,7 +423,12 @@ def _text(value: Any) -> tuple[str, str]:
         value = str(int(value) if float(value).is_integer() and abs(value) < 2**53 else value)
     if not isinstance(value, str):
         return "", "no text" if value is None or value != value else f"wanted text, found {type(value).__name__}"
-    return (value, _encoding_fault(value, kind="text")) if value.strip(_BLANK) and value.strip() else ("", "the text is empty")
+    return ("", "the text is empty") if is_blank(value) else (value, _encoding_fault(value, kind="text"))
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a text shows."""
+    return not (text.strip(_BLANK) and text.strip())
 
 
 def _encoding_fault(value: str, *, kind: str) -> str:

@@ -27,6 +27,10 @@ class Table:
     def __str__(self) -> str:
         return f"{IN_MEMORY}{self.digest})"
 
+    def all_records(self) -> list[Record]:
+        """Return the rows of all splits."""
+        return [record for split in self.splits.values() for record in split]
+
 
 def to_table(data: Any, labels: Any = None) -> Table | None:
     """Return the rows of `data` as a table; None when it is a path or a hub id.
@@ -74,7 +78,7 @@ def to_values(column: Any, *, what: str) -> list[Any]:
         found = "one string" if isinstance(column, str) else f"a {type(column).__name__}"
         found += f" with the columns {', '.join(map(str, names))}" if names is not None else ""
         raise UserError(f"wanted several {what}, found {found}", where=what, fix="give a list or one column")
-    return [_scalar(value) for value in _plain(column)]
+    return [plain_scalar(value) for value in plain_values(column)]
 
 
 def _paired(texts: Any, labels: Any) -> list[Record]:
@@ -96,7 +100,7 @@ def _records(data: Any, *, name: str) -> list[Record]:
     elif hasattr(data, "to_pylist"):  # pyarrow
         rows = data.to_pylist()
     elif isinstance(data, Mapping):
-        columns = {key: _plain(values) for key, values in data.items()}
+        columns = {key: plain_values(values) for key, values in data.items()}
         if len({len(values) for values in columns.values()}) > 1:
             sizes = ", ".join(f"{key} {len(values):,}" for key, values in columns.items())
             raise UserError(f"columns of different length: {sizes}", where="data", fix="one value a row in every column")
@@ -118,18 +122,18 @@ def _records(data: Any, *, name: str) -> list[Record]:
 
 def _numbered(rows: Iterable[Mapping[str, Any]], *, name: str) -> list[Record]:
     return [
-        Record(f"{name} {number}", {str(key): _scalar(value) for key, value in row.items()})
+        Record(f"{name} {number}", {str(key): plain_scalar(value) for key, value in row.items()})
         for number, row in enumerate(rows, start=1)
     ]
 
 
-def _plain(values: Any) -> Sequence[Any]:
-    """A sequence of Python values: Series, arrays and lists alike."""
+def plain_values(values: Any) -> Sequence[Any]:
+    """Return Python values of a Series, an array or a list."""
     return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
-def _scalar(value: Any) -> Any:
-    """A Python value: the text of a member of an enumeration, NumPy's scalars unwrapped, a missing value of pandas as None."""
+def plain_scalar(value: Any) -> Any:
+    """Return a Python value: the text of a member of an enumeration, NumPy's scalars unwrapped, a missing value as None."""
     if isinstance(value, str):
         return str.__str__(value)
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:

@@ -13,7 +13,7 @@ from finewright.core import files
 from finewright.core.errors import UserError
 from finewright.data.readers.base import FileTable
 from finewright.data.readers.encodings import MARKS
-from finewright.data.readers.source import plain_suffix
+from finewright.data.readers.source import packing, plain_suffix
 
 _FIX = "free space, or write to another place"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,6})?")
@@ -40,13 +40,7 @@ def write_table(target: Path | IO[bytes], table: FileTable, format: str | None =
         If the format is not known, what it needs is not installed, or the place cannot be written to.
     """
     path = target if isinstance(target, Path) else None
-    kind = f".{format.casefold().removeprefix('.')}" if format else ""
-    kind = kind or (plain_suffix(path) if path else "") or table.format.suffix
-    if kind == ".txt" and len(table.columns) > 1:
-        kind = ".tsv"
-    if kind not in _WRITERS:
-        known = ", ".join(suffix.removeprefix(".") for suffix in _WRITERS)
-        raise UserError(f"cannot write the format {kind.removeprefix('.')!r}", where=str(path or "format"), fix=f"one of {known}")
+    kind = _choose_kind(path, table, format)
     notes: list[str] = []
     content = _WRITERS[kind](table, kind, notes)
     if path is None:
@@ -54,8 +48,6 @@ def write_table(target: Path | IO[bytes], table: FileTable, format: str | None =
         return notes
     if path.suffix.lower() == ".gz":
         content = gzip.compress(content, mtime=0)
-    elif path.suffix.lower() in (".zip", ".bz2", ".xz"):
-        raise UserError(f"cannot pack as {path.suffix}", where=str(path), fix=f"{path.stem}, or {path.stem}.gz")
     draft = path.with_name(files.DRAFT + path.name)
     with files.explaining_os_errors(path, fix=_FIX):
         files.remove(draft)
@@ -63,6 +55,54 @@ def write_table(target: Path | IO[bytes], table: FileTable, format: str | None =
             files.write(descriptor, content)
         files.rename(draft, path)
     return notes
+
+
+def _choose_kind(path: Path | None, table: FileTable, format: str | None) -> str:
+    """Return the suffix of the format to write. Raise `UserError` if it is not known or cannot be packed so."""
+    kind = f".{format.casefold().removeprefix('.')}" if format else ""
+    kind = kind or (plain_suffix(path) if path else "") or table.format.suffix
+    if kind == ".txt" and len(table.columns) > 1:
+        kind = ".tsv"
+    if kind not in _WRITERS:
+        known = ", ".join(suffix.removeprefix(".") for suffix in _WRITERS)
+        raise UserError(f"cannot write the format {kind.removeprefix('.')!r}", where=str(path or "format"), fix=f"one of {known}")
+    if path and path.suffix.lower() in (".zip", ".bz2", ".xz"):
+        raise UserError(f"cannot pack as {path.suffix}", where=str(path), fix=f"{path.stem}, or {path.stem}.gz")
+    return kind
+
+
+def name_output(source: Path, table: FileTable, *, added: str) -> Path:
+    """Return the path beside a file that was read for the same rows with more columns: `new.labelled.csv` for `new.csv`."""
+    packed = ".gz" if packing(source) == ".gz" else ""
+    kind = table.format.suffix if table.format.suffix in _WRITERS else ".parquet" if table.format.suffix == ".arrow" else ".csv"
+    kind = ".tsv" if kind == ".txt" else kind
+    stem = source.name[: len(source.name) - len(packing(source))] if packing(source) else source.name
+    return source.with_name(f"{Path(stem).stem}.{added}{kind}{packed}")
+
+
+def check_output(path: Path, table: FileTable, *, force: bool) -> None:
+    """Raise `UserError` if a table could not be written to this path, before any work is done for it.
+
+    `force`: an existing file is replaced.
+    """
+    kind = _choose_kind(path, table, None)
+    if kind == ".xlsx":
+        _load_openpyxl()
+    if path.is_dir():
+        raise UserError("this is a folder", where=str(path), fix="-o with the name of a file")
+    if not path.parent.is_dir():
+        raise UserError(f"no folder {path.parent}", where=str(path), fix="create it, or -o elsewhere")
+    if path.exists() and not force:
+        raise UserError("the file exists already", where=str(path), fix="--force replaces it; or -o with another name")
+
+
+def _load_openpyxl() -> Any:
+    try:
+        import openpyxl
+    except ImportError:
+        fix = "pip install 'finewright[excel]', or write CSV"
+        raise UserError("writing Excel workbooks needs `openpyxl`", where="xlsx", fix=fix) from None
+    return openpyxl
 
 
 def _encode(text: str, table: FileTable, notes: list[str]) -> bytes:
@@ -148,12 +188,9 @@ def _parquet(table: FileTable, kind: str, notes: list[str]) -> bytes:
 
 
 def _workbook(table: FileTable, kind: str, notes: list[str]) -> bytes:
-    try:
-        import openpyxl
-        from openpyxl.cell import WriteOnlyCell
-    except ImportError:
-        fix = "pip install 'finewright[excel]', or write CSV"
-        raise UserError("writing Excel workbooks needs `openpyxl`", where="xlsx", fix=fix) from None
+    openpyxl = _load_openpyxl()
+    from openpyxl.cell import WriteOnlyCell
+
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
     num_cut = 0

@@ -1,6 +1,5 @@
 """The model of a finished run, for Python: typed predictions, an array of probabilities, and the transformers model."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -8,19 +7,22 @@ import numpy as np
 import torch
 
 from finewright.core import hardware
+from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
-from finewright.data.tables import to_values
-from finewright.inference.predictor import Predictor, check_text
+from finewright.data.columns import NO_COLUMNS, Columns
+from finewright.data.inputs import find_text_rows
+from finewright.inference import labelling
+from finewright.inference.predictor import Predictor
 from finewright.models import adapter_folder
 from finewright.models.meta import quiet_libraries
 
 
 class Prediction(TypedDict):
-    """The predicted label of a text, its probability, and the probability of every label."""
+    """The predicted label of a text, its probability, and the probability of every label; None and {} for an empty text."""
 
     text: str
-    label: str
-    probability: float
+    label: str | None
+    probability: float | None
     probabilities: dict[str, float]
 
 
@@ -33,8 +35,12 @@ class Model:
     >>> model.predict(["where is my parcel?"])[0]["label"]  # doctest: +SKIP
     """
 
-    def __init__(self, predictor: Predictor, *, folder: Path) -> None:
+    def __init__(
+        self, predictor: Predictor, *, folder: Path, options: DataConfig | None = None, columns: Columns = NO_COLUMNS
+    ) -> None:
+        """Use a predictor. `options`, `columns`: how rows with several columns were read in training."""
         self._predictor, self._folder = predictor, folder
+        self._options, self._columns = options or DataConfig(), columns
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -42,27 +48,42 @@ class Model:
         return self._predictor.labels
 
     @property
+    def classes_(self) -> np.ndarray:
+        """Label names as scikit-learn gives them, in the order of the columns of `predict_proba`."""
+        return np.array(self.labels, dtype=str)
+
+    @property
     def device(self) -> str:
         """Device of the model."""
         return str(self._predictor.prepared_model.network.device)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return a prediction for every text, in order.
+    def predict(self, texts: Any) -> list[Prediction]:
+        """Return a prediction for every row, in order; its label is None where there is no text.
+
+        Parameters
+        ----------
+        texts
+            Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row, which need the text
+            column of training; or the path of a file.
 
         Raises
         ------
         UserError
-            If `texts` is one string, or a text is empty.
+            If `texts` is one string that is no file, the text column is missing, or something is no text.
         """
-        return self._predictor.predict(_check_texts(texts))  # type: ignore[return-value]
+        rows = find_text_rows(texts, options=self._options, trained=self._columns)
+        return labelling.predict_rows(self._predictor, rows.texts)[0]  # type: ignore[return-value]
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the probability of every label, float64, shape (texts, labels); refused if the task has no labels."""
+    def predict_proba(self, texts: Any) -> np.ndarray:
+        """Return the probability of every label, float64, shape (rows, labels); NaN in rows without a text.
+
+        `texts`: as in `predict`. Raise `UserError` if the task has no labels.
+        """
         if not self.labels:
             name = self._predictor.task.name
             raise UserError(f"{name} has no labels, so there are no probabilities", where="predict_proba", fix="call predict")
         predictions = self.predict(texts)
-        rows = [[prediction["probabilities"][label] for label in self.labels] for prediction in predictions]
+        rows = [[prediction["probabilities"].get(label, np.nan) for label in self.labels] for prediction in predictions]
         return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))
 
     def to_transformers(self) -> tuple[Any, Any]:
@@ -92,7 +113,3 @@ def choose_device(device: str) -> str:
     if kind != "cpu" and not getattr(torch, kind).is_available():
         raise UserError(f"PyTorch finds no {kind} device here", where="device", fix="auto, or cpu")
     return device
-
-
-def _check_texts(texts: Sequence[str]) -> list[str]:
-    return [check_text(text, f"text {number}") for number, text in enumerate(to_values(texts, what="texts"), start=1)]

@@ -1,33 +1,32 @@
 """Predict the labels of texts with a saved model and its tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from finewright import tasks
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import packing
+from finewright.data import packing, tokenization
+from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
-from finewright.inference.scoring import evaluate_split, score_split
+from finewright.inference.scoring import evaluate_split, score_batches, score_split
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
 
+PIECE = tokenization.TEXTS_AT_ONCE
+"""Texts that are tokenized and scored together, so that memory does not grow with their number."""
 
-def check_text(text: Any, where: str) -> str:
-    """Return the text. Raise `UserError` with the location if it is empty, not a string or not valid Unicode."""
-    if not isinstance(text, str) or not text.strip():
-        found = "an empty text has no label" if isinstance(text, str) else f"wanted text, found {type(text).__name__}"
-        raise UserError(found, where=where, fix="leave it out", code=ExitCode.BAD_DATA)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        what = "bytes that are not UTF-8, or half of a surrogate pair"
-        raise UserError(what, where=where, fix="write it in UTF-8", code=ExitCode.BAD_DATA) from None
-    return text
+
+class ScoredPiece(NamedTuple):
+    """Outputs of texts `start` and following, float32, shape (N, C). `num_cut`: of these texts, those longer than the limit."""
+
+    start: int
+    outputs: np.ndarray
+    num_cut: int
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,57 @@ class Predictor:
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
         return score_split(self.prepared_model, encoded)
 
-    def evaluate(self, examples: Sequence[Example]) -> Evaluation:
-        """Evaluate the model on labelled examples."""
+    def score_pieces(
+        self, texts: Sequence[str], *, on_progress: Callable[[int, int, float], None] | None = None
+    ) -> Iterator[ScoredPiece]:
+        """Yield the model's outputs for some texts at a time, in order.
+
+        `on_progress`: called after each batch with the texts done, all texts, and the share of their characters that is done.
+        Raise `UserError` if an output is not finite.
+        """
+        num_chars, num_done, chars_done = sum(map(len, texts)), 0, 0
+        for start in range(0, len(texts), PIECE):
+            some = texts[start : start + PIECE]
+            encoded = packing.encode_texts(self.tokenizer, some, limit=self.limit, keep_end=self.keep_end)
+            outputs_NC = None
+            for rows, outputs in score_batches(self.prepared_model, encoded):
+                if outputs_NC is None:
+                    outputs_NC = np.zeros((len(some), outputs.shape[1]), dtype=np.float32)
+                outputs_NC[list(rows)] = outputs
+                num_done, chars_done = num_done + len(rows), chars_done + sum(len(some[row]) for row in rows)
+                if on_progress is not None:
+                    on_progress(num_done, len(texts), chars_done / max(1, num_chars))
+            assert outputs_NC is not None, "a piece has texts"
+            _check_finite(outputs_NC, some)
+            yield ScoredPiece(start, outputs_NC, _count_cut(encoded, limit=self.limit))
+
+    def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
+        """Evaluate the model on labelled examples. Return also how many of their texts were cut."""
         texts, targets = [example.text for example in examples], self.task.targets(examples)
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end, targets=targets)
-        return evaluate_split(self.prepared_model, encoded, task=self.task)
+        return evaluate_split(self.prepared_model, encoded, task=self.task), _count_cut(encoded, limit=self.limit)
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Return label, its probability, and the probability of every label for each text, in order."""
-        if not texts:
-            return []
-        scores = self.score(texts)
-        if not np.isfinite(scores).all():
-            bad = texts[int(np.argwhere(~np.isfinite(scores))[0, 0])]
-            raise UserError(
-                f"the model's scores are not finite for {bad[:60]!r}", fix="the model is damaged", code=ExitCode.NON_FINITE
-            )
-        return self.task.predictions(texts, scores)
+        return self.predict_counted(texts)[0]
+
+    def predict_counted(self, texts: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+        """Return (what `predict` returns, how many texts were cut)."""
+        predictions: list[dict[str, Any]] = []
+        num_cut = 0
+        for piece in self.score_pieces(texts):
+            some = texts[piece.start : piece.start + len(piece.outputs)]
+            predictions += self.task.predictions(some, piece.outputs)
+            num_cut += piece.num_cut
+        return predictions, num_cut
+
+
+def _count_cut(encoded: EncodedSplit, *, limit: int) -> int:
+    return int((np.asarray(encoded.lengths_uncut) > limit).sum())
+
+
+def _check_finite(outputs_NC: np.ndarray, texts: Sequence[str]) -> None:
+    if not np.isfinite(outputs_NC).all():
+        bad = texts[int(np.argwhere(~np.isfinite(outputs_NC))[0, 0])]
+        what = f"the model's scores are not finite for {bad[:60]!r}"
+        raise UserError(what, fix="the model is damaged", code=ExitCode.NON_FINITE)

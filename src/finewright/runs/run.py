@@ -1,25 +1,35 @@
 """A finished run, opened: its result, predictions, evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import dataset
+from finewright.data import dataset, writers
+from finewright.data.columns import Columns
+from finewright.data.dataset import LabelledRows
+from finewright.data.inputs import TextRows, read_text_rows
 from finewright.data.tables import to_table
+from finewright.inference import labelling
+from finewright.inference.evaluation_table import EvaluatedRows, build_evaluation_table
+from finewright.inference.labelling import LabelledTable, LabellingOptions, OnProgress
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.predictor import Predictor
 from finewright.runs import folder as run_folder
-from finewright.runs import model_folder, schema
+from finewright.runs import model_folder, reading, schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import RunConfigFile, RunResult
 
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class Run:
-    """A finished run: `result`, `predict`, `evaluate`."""
+    """A finished run: `result`, `predict`, `predict_file`, `evaluate`, `load`."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -30,6 +40,23 @@ class Run:
             what = "the run's config lacks max_length or data.truncation_side"
             raise UserError(what, where=str(folder.config), fix="train it again", code=ExitCode.MISMATCH)
         self._predictor: Predictor | None = None
+        self._accelerated: Predictor | None = None
+
+    def __repr__(self) -> str:
+        """Return path, method, model and how good it is."""
+        try:
+            result = self.result
+        except UserError:
+            return f"Run({str(self.path)!r}, damaged)"
+        measured, metric = result.metrics.test or result.metrics.validation, tasks.get_task(result.task).metric
+        split = "test" if result.metrics.test else "validation"
+        value = getattr(measured, metric.name, None)
+        shown = "" if value is None else f", {split} {metric.name} {metric.format(value)}"
+        return f"Run({str(self.path)!r}, {result.method} on {result.model}, {len(self.config.labels)} labels{shown})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to open it again: a copy in another process reads the same folder."""
+        return open_run, (str(self.path.absolute()),)
 
     @property
     def path(self) -> Path:
@@ -42,11 +69,31 @@ class Run:
         return schema.read(RunResult, self.folder.result)
 
     @property
+    def columns(self) -> Columns:
+        """Columns of the training rows."""
+        return reading.trained_columns(self.config)
+
+    @property
+    def classes_(self) -> "np.ndarray":
+        """Label names as scikit-learn gives them, in the order of the columns of `predict_proba`."""
+        return self._model.classes_
+
+    @property
     def predictor(self) -> Predictor:
         """The saved model on the CPU, loaded at first use."""
         if self._predictor is None:
             self._predictor = self._load("cpu")
         return self._predictor
+
+    @property
+    def fastest_predictor(self) -> Predictor:
+        """The saved model on the accelerator, where there is one, loaded at first use."""
+        device = choose_device("auto")
+        if device == "cpu":
+            return self.predictor
+        if self._accelerated is None:
+            self._accelerated = self._load(device)
+        return self._accelerated
 
     def _load(self, device: str) -> Predictor:
         model_folder.check_files(self.folder.model, self.result.files)
@@ -61,20 +108,140 @@ class Run:
 
     def load(self, *, device: str = "auto") -> Model:
         """Load the model, ready to predict. `device`: `auto` takes the accelerator, where there is one."""
-        return Model(self._load(choose_device(device)), folder=self.folder.model)
+        return self._as_model(self._load(choose_device(device)))
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Return a prediction for every text, in order; a text without a word is a `UserError`."""
-        return Model(self.predictor, folder=self.folder.model).predict(texts)
+    def _as_model(self, predictor: Predictor) -> Model:
+        options = reading.data_options(self.config)
+        return Model(predictor, folder=self.folder.model, options=options, columns=self.columns)
 
-    def evaluate(self, data: Any, *, options: DataConfig | None = None) -> dict[str, Any]:
-        """Return metrics on the labelled rows of another file or in memory; raise `UserError` for labels that the model does not
-        know."""
-        rows, _ = dataset.read_rows(to_table(data) or data, options=options or DataConfig())
-        if self.predictor.labels:
-            dataset.check_known_labels(rows, self.predictor.labels)
-        found = self.predictor.evaluate(rows)
-        return found.metrics() | {"worst_mistakes": found.worst_mistakes(rows)}
+    @property
+    def _model(self) -> Model:
+        return self._as_model(self.predictor)
+
+    def predict(self, texts: Any) -> list[Prediction]:
+        """Return a prediction for every row, in order; its label is None where there is no text. `texts`: see `Model.predict`."""
+        return self._model.predict(texts)
+
+    def predict_proba(self, texts: Any) -> "np.ndarray":
+        """Return the probability of every label, shape (rows, labels), in the order of `classes_`; NaN without a text."""
+        return self._model.predict_proba(texts)
+
+    def predict_file(
+        self,
+        path: str | PathLike[str],
+        output: str | PathLike[str] | None = None,
+        *,
+        min_confidence: float | None = None,
+        otherwise: str | None = None,
+        top_k: int = 0,
+        force: bool = False,
+        options: DataConfig | Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> LabelledTable:
+        """Label all rows of a file and write them to another one with all their columns.
+
+        Parameters
+        ----------
+        path
+            A table, or a file with one text a line.
+        output
+            Where to write, in the format that its name tells; `new.labelled.csv` beside `new.csv` when it is None.
+        min_confidence
+            Confidence below which a row needs review; what was measured on the validation rows when it is None.
+        otherwise
+            Label of rows that need review; that of the model when it is None.
+        top_k
+            How many labels with their confidence to add as `label_1`, `confidence_1` and so on.
+        force
+            Replace an existing file.
+        options
+            How the file is read, where that differs from training.
+        on_progress
+            Called after each batch with the rows done, all rows, and the share of the work that is done.
+
+        Returns
+        -------
+        LabelledTable
+            Rows, counts by label, and the least certain rows. Its `output` is the file.
+
+        Raises
+        ------
+        UserError
+            If the file cannot be read or written, or the output exists.
+        """
+        rows = read_text_rows(Path(path), options=reading.data_options(self.config, options), trained=self.columns)
+        target = Path(output) if output is not None else writers.name_output(Path(path), rows.table, added="labelled")
+        writers.check_output(target, rows.table, force=force)
+        labelled = self.label_rows(rows, min_confidence=min_confidence, otherwise=otherwise, top_k=top_k, on_progress=on_progress)
+        return labelled.written_to(target)
+
+    def label_rows(
+        self,
+        rows: TextRows,
+        *,
+        min_confidence: float | None = None,
+        otherwise: str | None = None,
+        top_k: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> LabelledTable:
+        """Return rows that were read with their answers; the arguments are those of `predict_file`."""
+        how = self.labelling_options(min_confidence=min_confidence, otherwise=otherwise, top_k=top_k)
+        return labelling.label_rows(self.fastest_predictor, rows, how, on_progress=on_progress)
+
+    def labelling_options(
+        self, *, min_confidence: float | None = None, otherwise: str | None = None, top_k: int = 0
+    ) -> LabellingOptions | None:
+        """Return how rows are labelled; None for a task without labels. The threshold is the run's unless it is given."""
+        make = partial(LabellingOptions, otherwise=otherwise, top_k=top_k)
+        if not self.config.labels:
+            if min_confidence is not None or otherwise is not None or top_k:
+                what = f"{self.config.task} has no labels, so there is no confidence"
+                raise UserError(what, where="predict", fix="leave out --min-confidence, --else and --top-k")
+            return None
+        if min_confidence is not None:
+            return make(min_confidence, "as given")
+        if (found := self.result.review) is not None:
+            return make(found.threshold, found.reason)
+        return make(DEFAULT_THRESHOLD, "assumed: the run did not measure it")
+
+    def evaluate(self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return metrics on other labelled rows, with the worst mistakes.
+
+        Parameters
+        ----------
+        data
+            The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`.
+        options
+            How the rows are read, such as `{"drop_unseen_labels": True}`; else as in training.
+
+        Raises
+        ------
+        UserError
+            If a row has no text or no label, or one that the model does not know.
+        """
+        return self.evaluate_rows(self.read_labelled_rows(data, labels, options=options)).metrics
+
+    def read_labelled_rows(
+        self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
+    ) -> LabelledRows:
+        """Return the rows that `evaluate` measures; the arguments are its own."""
+        return dataset.read_rows_for_model(
+            to_table(data, labels) or data,
+            options=reading.data_options(self.config, options),
+            trained=self.columns,
+            labels=self.config.labels,
+        )
+
+    def evaluate_rows(self, found: LabelledRows) -> EvaluatedRows:
+        """Return metrics on rows that were read, and the rows with what was predicted."""
+        evaluation, num_cut = self.predictor.evaluate(found.rows)
+        metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
+        table = build_evaluation_table(found, evaluation)
+        return EvaluatedRows(metrics, table, found.notes, num_cut, self.predictor.limit)
+
+
+DEFAULT_THRESHOLD = 0.8
+"""Confidence below which a row needs review, of runs that measured none."""
 
 
 def open_run(path: str | PathLike[str]) -> Run:

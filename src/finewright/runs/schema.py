@@ -61,6 +61,20 @@ class ModelName(Artifact):
     revision: str = ""
 
 
+class ColumnsRecord(Artifact):
+    """The columns that the training rows were read from. `texts`: joined in this order if they are several."""
+
+    texts: list[str]
+    label: str
+
+
+class ReviewThreshold(Artifact):
+    """The confidence below which a prediction needs review, and why it is this one."""
+
+    threshold: float = Field(ge=0, le=1)
+    reason: str
+
+
 class RequestRecord(Artifact):
     """The request of a run, with open options still open."""
 
@@ -95,6 +109,7 @@ class RunConfigFile(VersionedFile):
     choices: list[Decision] = []
     model: ModelName | None = None
     data_fingerprint: str = ""
+    columns: ColumnsRecord | None = None
     labels: list[str] = []
     max_length: int | None = Field(None, ge=1)
     precision: str = ""
@@ -217,6 +232,7 @@ class ClassificationMetrics(SplitMetrics):
     calibration_error: float = 0.0
     per_class: dict[str, ClassMetrics] = {}
     confusion: list[list[int]] = []
+    review: dict[str, float] | None = None
 
     @property
     def is_better_than_majority(self) -> bool:
@@ -280,6 +296,7 @@ class RunResult(VersionedFile):
     planned_peak_memory_bytes: int = 0
     planned_seconds: float = 0.0
     metrics: RunMetrics
+    review: ReviewThreshold | None = None
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}
     verification_difference: float = 0.0

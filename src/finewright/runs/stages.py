@@ -264,6 +264,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
+        "columns": {"texts": list(selected.dataset.columns.texts), "label": selected.dataset.columns.label},
         "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,
         "precision": context.precision,
@@ -360,6 +361,7 @@ def build_result(
     progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
     steps, model_path = trained.prepared.schedule.steps[: progress.step], context.folder.model
     packed = not trained.prepared.model.architecture.not_packable
+    review = selected.task.review_threshold(measured.get("validation", {}))
     found = {
         "method": selected.method.name(),
         "model": base.origin.name,
@@ -388,6 +390,7 @@ def build_result(
         "planned_peak_memory_bytes": cost.peak_memory_bytes,
         "planned_seconds": cost.seconds,
         "metrics": measured,
+        "review": {"threshold": review[0], "reason": review[1]} if review else None,
         "artifact_bytes": model_folder.artifact_bytes(model_path),
         "files": model_folder.file_digests(model_path),
         "verification_difference": verification_difference,

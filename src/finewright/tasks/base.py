@@ -132,6 +132,21 @@ class Task(ABC):
     def predictions(self, texts: Sequence[str], outputs: "np.ndarray") -> list[dict[str, Any]]:
         """Return one JSON-ready prediction for each text."""
 
+    def empty_prediction(self, text: str) -> dict[str, Any]:
+        """Return the prediction for a row without a text."""
+        return {"text": text}
+
+    def label_probabilities(self, outputs: "np.ndarray") -> "np.ndarray | None":
+        """Return the probability of each of `labels`, shape (N, C); None if predictions are not labels."""
+        return None
+
+    def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str] | None:
+        """Return the confidence below which a prediction needs review, and the reason; None if predictions have none.
+
+        `validation`: metrics of the validation split, empty without one.
+        """
+        return None
+
     def compare_outputs(self, before: "np.ndarray", after: "np.ndarray") -> OutputDifference:
         """Return how the outputs of a second model differ from those of a first one; both of the same shape."""
         return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
@@ -158,6 +173,10 @@ class Evaluation(ABC):
     @abstractmethod
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of the rows so far, JSON-ready."""
+
+    def row_losses(self) -> "np.ndarray | None":
+        """Return how wrong the prediction of each row is, shape (N,), higher is worse; None if the task does not say."""
+        return None
 
     @abstractmethod
     def worst_mistakes(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:

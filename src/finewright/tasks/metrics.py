@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,11 @@ import numpy as np
 NUM_CALIBRATION_BINS = 15
 NUM_SHOWN_BINS, LEAST_IN_BIN = 10, 5
 """Number of bins of a plotted calibration curve; fewest rows of a bin that is plotted."""
+
+CONFIDENCE_DIGITS = 4
+"""Decimals of a confidence in a file."""
+REVIEW_SHARE, LEAST_REVIEWED, DEFAULT_REVIEW = 0.95, 20, 0.8
+"""Share of right predictions from the review threshold on; fewest rows to measure it; the threshold where they are fewer."""
 
 
 def load_libraries() -> None:
@@ -46,6 +51,33 @@ def calibration_points(sure: np.ndarray, right: np.ndarray) -> list[tuple[float,
     return [(float(sure[bins == index].mean()), float(right[bins == index].mean())) for index in shown]
 
 
+def find_review_threshold(sure: np.ndarray, right: np.ndarray) -> dict[str, float] | None:
+    """Return the lowest confidence at or above which enough predictions were right, with the rows and their share.
+
+    None if there are too few rows, or none is high enough. Confidences are compared as they are written, rounded.
+    """
+    sure = np.round(sure, CONFIDENCE_DIGITS)
+    order = np.argsort(-sure, kind="stable")
+    shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    ends = np.append(np.diff(sure[order]) != 0, True)  # rows of equal confidence are on the same side
+    fitting = [place for place in np.flatnonzero(ends & (shares >= REVIEW_SHARE)).tolist() if place + 1 >= LEAST_REVIEWED]
+    if not fitting:
+        return None
+    last = fitting[-1]
+    return {"threshold": float(sure[order[last]]), "num_rows": last + 1, "share_right": float(shares[last])}
+
+
+def describe_review_threshold(measured: Mapping[str, Any]) -> tuple[float, str]:
+    """Return the confidence below which a prediction needs review, by the metrics of the validation split, and the reason."""
+    num_rows, found = measured.get("num_rows", 0), measured.get("review")
+    if found:
+        share = f"{math.floor(found['share_right'] * 1000) / 10:g}%"
+        return found["threshold"], f"at or above it, {share} of {found['num_rows']:,} validation rows were right"
+    if num_rows < LEAST_REVIEWED:
+        return DEFAULT_REVIEW, f"assumed: {num_rows:,} validation rows are too few to measure it"
+    return 1.0, f"at no confidence were {REVIEW_SHARE:.0%} of the {num_rows:,} validation rows right"
+
+
 def classification_metrics(
     probabilities: np.ndarray, targets: Sequence[int] | np.ndarray, *, labels: Sequence[str]
 ) -> dict[str, Any]:
@@ -72,6 +104,7 @@ def classification_metrics(
         "loss": float(-np.log(likelihood).mean()),
         "calibration_error": calibration_error(probabilities, targets),
         "majority_accuracy": float(np.bincount(targets).max() / len(targets)),
+        "review": find_review_threshold(probabilities.max(axis=1), predicted == targets),
         "per_class": {
             label: {
                 "precision": float(precision[index]),

@@ -5,7 +5,7 @@ Shape suffixes: N texts, C classes.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -113,6 +113,18 @@ class TextClassification(Task):
             for text, probabilities_C, predicted in zip(texts, probabilities_NC, predicted_N, strict=True)
         ]
 
+    def empty_prediction(self, text: str) -> dict[str, Any]:
+        """Return a prediction without a label."""
+        return {"text": text, "label": None, "probability": None, "probabilities": {}}
+
+    def label_probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the softmax of the scores, shape (N, C)."""
+        return probabilities(outputs)
+
+    def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str]:
+        """Return the confidence from which on nearly all validation rows were right, and the reason."""
+        return metrics.describe_review_threshold(validation)
+
     def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
         """Return the largest difference of a score, and how many texts get another label."""
         labels_before, labels_after = (probabilities(scores_NC).argmax(axis=1) for scores_NC in (before, after))
@@ -156,6 +168,11 @@ class ClassificationEvaluation(Evaluation):
             }
             for example, probabilities_C, predicted in zip(examples, probabilities_NC, predicted_N, strict=True)
         ]
+
+    def row_losses(self) -> np.ndarray:
+        """Return the negative log likelihood of each row's label, in nats, shape (N,)."""
+        likelihood = self._probabilities_NC[np.arange(len(self._targets)), self._targets]
+        return -np.log(likelihood.clip(min=np.finfo(float).tiny))
 
     def worst_mistakes(self, examples: Sequence[Example], *, count: int = 10) -> list[dict[str, Any]]:
         """Return the misclassified examples with the lowest probability of their label, lowest first."""

@@ -1,0 +1,136 @@
+"""The command `evaluate`: metrics of a run on other labelled rows, and the rows with what was predicted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
+from finewright.core.errors import UserError
+
+if TYPE_CHECKING:
+    from finewright.cli.console import OutputConsole
+
+MOST_MATRIX_LABELS = 12
+"""Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
+_NUM_CONFUSIONS, _NUM_MISTAKES = 8, 5
+_LABEL_WIDTH = 16
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(epilog="Example: finewright evaluate runs/tickets-lora-seed0 new.csv -o errors.csv")(evaluate)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[str, typer.Argument(help="A file with labelled rows, or `-` for standard input.")],
+    flags: Annotated[dict[str, Any], DATA_FLAGS],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write all rows with label, predicted, confidence and right; the worst first."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    assignments: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a run on other labelled rows."""
+    from finewright.cli.console import ErrorConsole, OutputConsole, print_json
+    from finewright.cli.progress import print_wrapped
+    from finewright.data import dataset, writers
+    from finewright.runs import folder, reading, schema
+
+    config = schema.read(schema.RunConfigFile, folder.open_run(run).config)
+    found = dataset.read_rows_for_model(
+        data,
+        options=reading.data_options(config, data_config(flags, assignments=assignments)),
+        trained=reading.trained_columns(config),
+        labels=config.labels,
+    )
+    if output is not None:
+        if str(output) == "-":
+            raise UserError("standard output has the metrics", where="-o", fix="-o FILE")
+        writers.check_output(output, found.table, force=force)
+    errors = ErrorConsole()
+    for note in found.notes:
+        print_wrapped(errors, note)
+    from finewright.inference.labelling import describe_cut
+    from finewright.runs.run import open_run
+
+    opened = open_run(run)
+    measured = opened.evaluate_rows(found)
+    if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
+        print_wrapped(errors, cut)
+    notes = writers.write_table(output, measured.table) if output is not None else []
+    if as_json:
+        print_json(measured.metrics)
+    else:
+        show_metrics(OutputConsole(), measured.metrics)
+    for note in notes:
+        print_wrapped(errors, note)
+    if output is not None:
+        num_rows = len(measured.table.records)
+        print_wrapped(errors, f"{num_rows:,} rows with their predictions, the worst first: {output}")
+
+
+def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
+    from finewright.cli import progress
+    from finewright.cli.predict import shorten
+
+    if "accuracy" not in measured:
+        plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
+        console.print(progress.rows_table(["metric", "value"], plain))
+        return
+    low, high = measured["accuracy_ci95"]
+    console.print(f"accuracy {measured['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
+    console.print(
+        f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.3f}"
+    )
+    rows = [
+        [shorten(name, 32), *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]
+        for name, v in measured["per_class"].items()
+    ]
+    console.print(progress.rows_table(["label", "precision", "recall", "F1", "rows"], rows, gap=1))
+    show_confusions(console, list(measured["per_class"]), measured["confusion"])
+    worst = measured["worst_mistakes"]
+    if worst:
+        console.print("worst mistakes: label, predicted, its confidence, text", highlight=False)
+    for line in worst[:_NUM_MISTAKES]:
+        start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
+        _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
+
+
+def show_confusions(console: "OutputConsole", labels: list[str], confusion: list[list[int]]) -> None:
+    """Print the confusion matrix; with many labels the most frequent confusions."""
+    from finewright.cli.predict import shorten
+
+    if len(labels) > MOST_MATRIX_LABELS:
+        cells = [
+            (count, truth, said)
+            for truth, row in enumerate(confusion)
+            for said, count in enumerate(row)
+            if count and truth != said
+        ]
+        if not cells:
+            return
+        console.print("most frequent confusions: label, predicted, rows", highlight=False)
+        for count, truth, said in sorted(cells, key=lambda cell: (-cell[0], cell[1], cell[2]))[:_NUM_CONFUSIONS]:
+            _print_plain(console, f"  {shorten(labels[truth], 30)}, {shorten(labels[said], 30)}  {count:,}")
+        return
+    width = max(len(str(value)) for row in confusion for value in (*row, len(labels)))
+    name_width = min(_LABEL_WIDTH, max(map(len, labels)))
+    console.print("confusion matrix: a row for each label, a column for each prediction", highlight=False)
+    numbers = " ".join(f"{number:>{width}}" for number in range(1, len(labels) + 1))
+    _print_plain(console, f"  {'':<{name_width}}     {numbers}")
+    for number, (label, row) in enumerate(zip(labels, confusion, strict=True), start=1):
+        cells_shown = " ".join(f"{value:>{width}}" for value in row)
+        _print_plain(console, f"  {shorten(label, name_width):<{name_width}}  {number:>2} {cells_shown}")
+
+
+def _print_plain(console: "OutputConsole", line: str) -> None:
+    from finewright.cli.console import clean
+
+    console.print(clean(line), highlight=False, soft_wrap=True)

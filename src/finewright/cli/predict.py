@@ -1,0 +1,328 @@
+"""The command `predict`: label a file, or texts that are given one by one."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finewright.cli.arguments import READ_FLAGS, Json, OptionFlags, Set, data_config
+from finewright.core.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from finewright.data.inputs import TextRows
+    from finewright.inference.labelling import LabelledTable
+
+STANDARD_INPUT = "-"
+SECONDS_BETWEEN_LINES = 10
+"""Where standard error is no terminal: the least time between two lines about progress."""
+MOST_LABELS = 12
+"""Labels that are counted one by one."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(epilog="Example: finewright predict runs/tickets-lora-seed0 new.csv")(predict)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    flags: Annotated[dict[str, Any], OptionFlags(only=READ_FLAGS)],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="A file, `-` for standard input, or texts; without any, standard input is read.", show_default=False),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with texts, the same as FILE in place of texts.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write all rows with their labels: .csv, .tsv, .jsonl, .json, .parquet, .xlsx, or `-` for standard "
+            "output. [default: NAME.labelled.* beside the file]",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="A row below this confidence needs review. [default: what the run measured, else 0.8]"),
+    ] = None,
+    otherwise: Annotated[
+        str | None, typer.Option("--else", metavar="LABEL", help="Label of the rows that need review. [default: the model's]")
+    ] = None,
+    top_k: Annotated[
+        int, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=0)
+    ] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    assignments: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Label a file: all rows and columns, with the label and its confidence. Or predict the labels of texts."""
+    from finewright.runs import folder, reading, schema
+
+    opened = folder.open_run(run)
+    config = schema.read(schema.RunConfigFile, opened.config)
+    options = reading.data_options(config, data_config(flags, assignments=assignments))
+    source = find_source(texts or [], file)
+    from finewright.data import inputs
+
+    if source is None:
+        given = [_check_text(text, number) for number, text in enumerate(texts or [], start=1)]
+        rows = inputs.find_text_rows(given, options=options, trained=reading.trained_columns(config))
+    else:
+        rows = inputs.read_text_rows(source, options=options, trained=reading.trained_columns(config))
+    target = choose_target(source, rows, output=output, as_json=as_json, force=force)
+    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k}
+    if target is None and any(value for value in labelling.values() if value is not None):
+        what = "--min-confidence, --else and --top-k are about a file with labels"
+        raise UserError(what, where="predict", fix="give a file, or -o FILE for texts")
+    _say_source(source, texts, rows)
+    if target is None:
+        _predict_texts(run, rows, as_json=as_json)
+    else:
+        _label_rows(run, rows, target, labelling, as_json=as_json)
+
+
+def find_source(texts: list[str], file: Path | None) -> str | None:
+    """Return the file to label, `-` for standard input; None if the texts are meant themselves.
+
+    A text that names a file is that file. Raise `UserError` if it looks like the path of one that is not there, or if files and
+    texts are mixed.
+    """
+    if file is not None:
+        if texts:
+            what = f"--file {file} and {texts[0]!r} are both given"
+            raise UserError(what, where="--file", fix="give the file alone, or put the text into it")
+        return str(file)
+    if not texts:
+        return STANDARD_INPUT
+    named = [text for text in texts if text == STANDARD_INPUT or _is_file(text)]
+    if named and len(texts) > 1:
+        raise UserError(f"{named[0]!r} is a file, and more is given beside it", where="predict", fix="give one file at a time")
+    if named:
+        return named[0]
+    from finewright.data import dataset, inputs
+
+    for text in texts:
+        if _is_path(text, os.path.isdir):
+            raise UserError("this is a folder", where=text, fix="give one file of it; texts go through standard input")
+        if inputs.looks_like_a_path(text):
+            try:
+                dataset.find_existing(text)
+            except UserError as error:
+                error.fix += " To label it as a text, send it through standard input"
+                raise
+    return None
+
+
+def _is_file(text: str) -> bool:
+    return _is_path(text, lambda path: os.path.exists(path) and not os.path.isdir(path))
+
+
+def _is_path(text: str, check: "Callable[[str], bool]") -> bool:
+    try:
+        return bool(text.strip()) and check(text)
+    except (OSError, ValueError):  # too long for a name, or with a NUL
+        return False
+
+
+def _check_text(text: str, number: int) -> str:
+    from finewright.data import dataset
+
+    if dataset.is_blank(text):
+        raise UserError("an empty text has no label", where=f"text {number}", fix="leave it out", code=ExitCode.BAD_DATA)
+    return text
+
+
+def choose_target(source: str | None, rows: "TextRows", *, output: str | None, as_json: bool, force: bool) -> str | None:
+    """Return where the labelled rows go: a path, or `-`; None if predictions are shown. Raise `UserError` if it cannot be."""
+    from finewright.data import writers
+
+    if output is None:
+        if source is None or as_json:
+            return None
+        if source == STANDARD_INPUT:
+            return None if rows.has_lines else STANDARD_INPUT
+        output = str(writers.name_output(Path(source), rows.table, added="labelled"))
+    if output == STANDARD_INPUT:
+        if as_json:
+            raise UserError("--json and -o - both want standard output", where="-o", fix="-o FILE, or leave --json out")
+        return output
+    writers.check_output(Path(output), rows.table, force=force)
+    return output
+
+
+def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -> None:
+    from finewright.cli.console import ErrorConsole
+    from finewright.cli.progress import print_wrapped
+
+    console = ErrorConsole()
+    if source is not None and source != STANDARD_INPUT and texts:
+        print_wrapped(console, f"{source} is a file: its {len(rows.texts):,} rows are labelled")
+    for note in rows.notes:
+        print_wrapped(console, note)
+
+
+def _predict_texts(run: Path, rows: "TextRows", *, as_json: bool) -> None:
+    """Predict and show a short table, or all predictions as JSON."""
+    from finewright.core.imports import garbage_collection_paused
+
+    with garbage_collection_paused():
+        from finewright.inference import labelling
+        from finewright.runs.run import open_run
+
+        predictor = open_run(run).predictor  # loaded here, where its imports are cheaper
+    predictions, num_cut = labelling.predict_rows(predictor, rows.texts)
+    from finewright.cli import progress
+    from finewright.cli.console import ErrorConsole, OutputConsole, print_json
+
+    num_empty = sum(text is None for text in rows.texts)
+    for sentence in (
+        labelling.describe_cut(num_cut, limit=predictor.limit, keep_end=predictor.keep_end),
+        describe_empty(num_empty),
+    ):
+        if sentence:
+            progress.print_wrapped(ErrorConsole(), sentence)
+    if as_json:
+        print_json({"predictions": predictions})
+        return
+    shown = [
+        [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}", line["text"]]
+        if "label" in line
+        else [*(str(value) for key, value in line.items() if key != "text"), line["text"]]
+        for line in predictions
+    ]
+    if predictions:
+        first = predictions[0]
+        heads = ["label", "probability"] if "label" in first else [key for key in first if key != "text"]
+        OutputConsole().print(progress.rows_table([*heads, "text"], shown))
+
+
+def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:
+    """Label the rows, write them, and say what was found."""
+    from finewright.core.imports import garbage_collection_paused
+
+    with garbage_collection_paused():
+        from finewright.cli.console import ErrorConsole, OutputConsole, print_json, write_bytes
+        from finewright.data import writers
+        from finewright.inference import labelling
+        from finewright.runs.run import open_run
+
+        opened = open_run(run)
+        predictor = opened.fastest_predictor  # loaded here, where its imports are cheaper
+    with ScoringProgress(len(rows.texts)) as progress:
+        labelled = opened.label_rows(rows, **how, on_progress=progress)
+    new_notes = labelled.notes[len(rows.notes) :]
+    if target == STANDARD_INPUT:
+        import io
+
+        content = io.BytesIO()
+        new_notes += writers.write_table(content, labelled.table)
+        write_bytes(content.getvalue())
+    else:
+        before = len(labelled.notes)
+        labelled = labelled.written_to(Path(target))
+        new_notes += labelled.notes[before:]
+    if as_json:
+        predictions, _ = labelling.predict_rows(predictor, rows.texts)
+        print_json({"predictions": predictions})
+    console = ErrorConsole() if as_json or target == STANDARD_INPUT else OutputConsole()
+    show_summary(console, labelled, rows, notes=new_notes, keep_end=predictor.keep_end)
+
+
+def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, notes: list[str], keep_end: bool) -> None:
+    """Print counts by label, how many rows need review and why, and the least certain rows."""
+    from finewright.cli import progress
+    from finewright.cli.console import clean
+    from finewright.inference.labelling import describe_cut
+
+    where = f", written to {labelled.output}" if labelled.output else ""
+    console.print(f"{labelled.num_rows:,} rows of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
+    width = max((len(label) for label in list(labelled.counts)[:MOST_LABELS]), default=0)
+    for label, count in list(labelled.counts.items())[:MOST_LABELS]:
+        share = f"{count / labelled.num_rows:.0%}"
+        console.print(f"  {clean(shorten(label, 40)):<{min(width, 40)}}  {count:>9,}  {share:>4}", highlight=False)
+    if len(labelled.counts) > MOST_LABELS:
+        more = list(labelled.counts.values())[MOST_LABELS:]
+        console.print(f"  {sum(more):,} rows have one of {len(more):,} other labels", highlight=False)
+    sentences = [describe_empty(labelled.num_empty)]
+    sentences.append(describe_cut(labelled.num_cut, limit=labelled.max_length, keep_end=keep_end))
+    if (how := labelled.options) is not None:
+        verb = "needs" if labelled.num_review == 1 else "need"
+        noun = "row" if labelled.num_review == 1 else "rows"
+        threshold = f"confidence below {how.threshold:g} ({how.reason}; --min-confidence changes it)"
+        sentences.append(f"{labelled.num_review:,} {noun} {verb} review: {threshold}")
+    for sentence in [*notes, *sentences]:
+        if sentence:
+            progress.print_wrapped(console, sentence)
+    if labelled.least_certain:
+        console.print("  least certain first:", highlight=False)
+    room = min(console.width, 80) if console.is_terminal else 80
+    for line in labelled.least_certain:
+        console.print(clean(_describe_uncertain(line, room=room)), highlight=False, soft_wrap=True)
+
+
+def _describe_uncertain(line: dict[str, Any], *, room: int) -> str:
+    """Return one line of at most `room` characters about a row that is not certain."""
+    place = shorten(str(line["where"]), 20, keep_end=True)
+    other = f" or {shorten(line['second_label'], 14)} {line['second_confidence']:.2f}" if line["second_label"] else ""
+    start = f"    {place}  {shorten(line['label'], 14)} {line['confidence']:.2f}{other}  "
+    return start + shorten(" ".join(str(line["text"]).split()), max(8, room - len(start)))
+
+
+def shorten(text: str, most: int, *, keep_end: bool = False) -> str:
+    """Return a text in at most `most` characters."""
+    if len(text) <= most:
+        return text
+    return f"…{text[1 - most :]}" if keep_end else f"{text[: most - 1]}…"
+
+
+def describe_empty(count: int) -> str:
+    """Return the sentence about rows without a text; empty if there are none."""
+    if not count:
+        return ""
+    return "1 row has no text: its answer is empty" if count == 1 else f"{count:,} rows have no text: their answers are empty"
+
+
+class ScoringProgress:
+    """Shows how much is scored on standard error: a bar on a terminal, a line every ten seconds elsewhere.
+
+    The time left comes from the share of the characters that is done, since a long text takes longer than a short one.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        from finewright.cli.console import ErrorConsole
+
+        self.console = ErrorConsole()
+        self.began = self.printed_at = time.monotonic()
+        columns = (TextColumn("  labelling"), BarColumn(), TextColumn("{task.description}"))
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task(f"{num_rows:,} rows", total=1.0)
+
+    def __enter__(self) -> "ScoringProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, num_done: int, num_rows: int, share: float) -> None:
+        """Take in that this share of the work is done."""
+        said = self.describe(num_done, num_rows, share)
+        self.bar.update(self.task, completed=share, description=said)
+        if not self.console.is_terminal and time.monotonic() - self.printed_at > SECONDS_BETWEEN_LINES:
+            self.printed_at = time.monotonic()
+            self.console.print(f"  labelling {said}", highlight=False, soft_wrap=True)
+
+    def describe(self, num_done: int, num_rows: int, share: float) -> str:
+        """Return rows done and the time left."""
+        from finewright.cli.progress import format_duration
+
+        took = time.monotonic() - self.began
+        left = f", {format_duration(took / share * (1 - share))} left" if share > 0 and took > 1 else ""
+        return f"{num_done:,}/{num_rows:,} rows{left}"

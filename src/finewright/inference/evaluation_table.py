@@ -1,0 +1,55 @@
+"""The rows that a model was evaluated on, with what it predicted: the worst first."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from finewright.data.dataset import LabelledRows
+from finewright.data.readers.base import FileTable
+from finewright.tasks.base import Evaluation
+
+CONFIDENCE_DIGITS = 4
+"""Decimals of a confidence in a file."""
+_NAMES = {"probability": "confidence"}
+"""Names of the columns that differ from those of a prediction line."""
+
+
+@dataclass(frozen=True)
+class EvaluatedRows:
+    """`metrics`: of the rows, with the worst mistakes. `table`: the rows with what was predicted, the worst first.
+
+    `notes`: what the user should know. `num_cut`: texts longer than `max_length` tokens.
+    """
+
+    metrics: dict[str, Any]
+    table: FileTable
+    notes: list[str]
+    num_cut: int
+    max_length: int
+
+
+def build_evaluation_table(found: LabelledRows, evaluation: Evaluation) -> FileTable:
+    """Return the evaluated rows with all their columns, the label as it was read, the predicted one and whether it is right.
+
+    Wrong rows come first, in the order of their loss.
+    """
+    lines = evaluation.prediction_lines(found.rows)
+    columns: dict[str, list[Any]] = {}
+    labels = [row.label for row in found.rows]
+    if [record.values.get("label") for record in found.records] != labels:
+        columns["label"] = labels
+    for key in (key for key in lines[0] if key not in ("text", "label", "where")):
+        values = [line[key] for line in lines]
+        columns[_NAMES.get(key, key)] = [
+            round(value, CONFIDENCE_DIGITS) if isinstance(value, float) else value for value in values
+        ]
+    if "predicted" in lines[0]:
+        columns["right"] = [line["predicted"] == line["label"] for line in lines]
+    table = replace(found.table, records=found.records, splits={}).with_columns(columns)
+    losses_N = evaluation.row_losses()
+    if losses_N is None:
+        return table
+    right_N = np.array(columns.get("right", [False] * len(lines)))
+    order = np.lexsort((-losses_N, right_N)).tolist()
+    return replace(table, records=[table.records[row] for row in order])

@@ -1,0 +1,223 @@
+"""`predict` and `evaluate`: label a file, get a file."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from finewright.cli.predict import ScoringProgress
+from support.commands import call
+
+NEW = "id;Subject;Message;Label\n07;parcel;where is my parcel;x\n08;;;y\n09;invoice;charged twice;z\n"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.csv").write_text(NEW)
+    return tmp_path
+
+
+def read(path, delimiter=";"):
+    return list(csv.DictReader(io.StringIO(path.read_text()), delimiter=delimiter))
+
+
+def test_a_text_that_names_a_file_is_the_file(message_run, place):
+    code, out, err = call("predict", message_run.path, "new.csv")
+    assert code == 0, err
+    assert "new.csv is a file: its 3 rows are labelled" in err
+    lines = (place / "new.labelled.csv").read_text().splitlines()
+    assert lines[0] == "id;Subject;Message;Label;label;confidence;second_label;second_confidence;needs_review"
+    assert lines[1].startswith("07;parcel;where is my parcel;x;")
+    assert lines[2] == "08;;;y;;;;;"
+    assert lines[3].startswith("09;invoice;charged twice;z;")
+    rows = read(place / "new.labelled.csv")
+    expected = message_run.predict(["parcel / where is my parcel", "invoice / charged twice"])
+    assert [rows[0]["label"], rows[2]["label"]] == [one["label"] for one in expected]
+    assert float(rows[0]["confidence"]) == pytest.approx(expected[0]["probability"], abs=6e-5)
+    assert "3 rows of new.csv, written to new.labelled.csv" in out
+    assert "1 row has no text: its answer is empty" in out
+    assert "review: confidence below " in out
+
+
+def test_an_existing_output_is_kept_unless_forced(message_run, place):
+    (place / "new.labelled.csv").write_text("mine")
+    code, _, err = call("predict", message_run.path, "new.csv")
+    assert (code, (place / "new.labelled.csv").read_text()) == (2, "mine")
+    assert "the file exists already" in err
+    assert "--force" in err
+    assert call("predict", message_run.path, "new.csv", "--force")[0] == 0
+    assert len(read(place / "new.labelled.csv")) == 3
+    assert not [path.name for path in place.iterdir() if path.name not in ("new.csv", "new.labelled.csv")], "no draft is left"
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.xlsx", "out.csv.gz"])
+def test_every_format_has_every_row_and_column(message_run, place, name):
+    from finewright.data.dataset import read_table
+
+    pytest.importorskip("openpyxl")
+    code, _, err = call("predict", message_run.path, "--file", "new.csv", "-o", name, "--top-k", "2")
+    assert code == 0, err
+    table = read_table(place / name)
+    assert table.columns[:5] == ("id", "Subject", "Message", "Label", "label")
+    assert table.columns[-4:] == ("label_1", "confidence_1", "label_2", "confidence_2")
+    assert len(table.records) == 3
+    assert table.records[0].values["label"] in ("billing", "shipping")
+    assert table.records[1].values["label"] in (None, "")
+    if name.endswith(("csv", "tsv", "jsonl", "parquet", "gz")):
+        assert table.records[0].values["id"] == "07"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["neww.csv"], 3, "did you mean new.csv?"),
+        (["./missing"], 3, "no such file"),
+        (["new.csv", "a text"], 2, "give one file at a time"),
+        (["--file", "new.csv", "a text"], 2, "'a text' are both given"),
+        (["folder"], 2, "this is a folder"),
+        (["new.csv", "-o", "out.docx"], 2, "cannot write the format 'docx'"),
+        (["new.csv", "-o", "nowhere/out.csv"], 2, "no folder nowhere"),
+        (["new.csv", "-o", "folder"], 2, "folder"),
+        (["new.csv", "-o", "-", "--json"], 2, "both want standard output"),
+        (["new.csv", "--min-confidence", "7"], 2, "a share from 0 to 1, found 7"),
+        (["a text", "--min-confidence", "0.5"], 2, "about a file with labels"),
+        (["new.csv", "--text-column", "Body"], 3, "no column 'Body'"),
+        ([" "], 3, "an empty text has no label"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_the_model_is_loaded(message_run, place, words, code, message):
+    (place / "folder").mkdir()
+    got, out, err = call("predict", message_run.path, *words)
+    assert (got, out) == (code, ""), err
+    assert message in " ".join(err.split())
+    assert sorted(path.name for path in place.iterdir()) == ["folder", "new.csv"]
+
+
+def test_review_is_by_the_given_confidence_or_the_measured_one(message_run, place):
+    out = call("predict", message_run.path, "new.csv", "--min-confidence", "1", "--else", "unsure")[1]
+    rows = read(place / "new.labelled.csv")
+    assert [row["needs_review"] for row in rows] == ["true", "", "true"]
+    assert [row["label"] for row in rows] == ["unsure", "", "unsure"]
+    assert {row["second_label"] for row in rows} <= {"billing", "shipping", ""}
+    assert "2 rows need review: confidence below 1 (as given; " in out
+    assert "least certain first:" in out
+    found = message_run.result.review
+    assert found.reason == "assumed: 6 validation rows are too few to measure it"
+    out = call("predict", message_run.path, "new.csv", "--force")[1]
+    assert f"confidence below {found.threshold:g} ({found.reason}" in " ".join(out.split())
+    assert all(len(line) <= 80 for line in out.splitlines() if line.startswith("    "))
+
+
+def test_texts_that_are_cut_are_said(message_run, place):
+    (place / "long.txt").write_text("parcel " * 60 + "\n\nparcel\n")
+    code, out, _ = call("predict", message_run.path, "long.txt")
+    assert code == 0
+    assert "1 text is longer than 24 tokens and was cut: each lost its end" in out
+    rows = read(place / "long.labelled.tsv", "\t")
+    assert [bool(row["label"]) for row in rows] == [True, False, True]
+    assert "1 text is longer than 24 tokens" in call("predict", message_run.path, "parcel " * 60)[2]
+
+
+def test_standard_input_has_lines_or_a_table(message_run, place, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my parcel\n\ncharged twice\n"))
+    code, out, err = call("predict", message_run.path, "--json")
+    lines = json.loads(out)["predictions"]
+    assert code == 0
+    assert [line["text"] for line in lines] == ["where is my parcel", "", "charged twice"]
+    assert lines[1] == {"text": "", "label": None, "probability": None, "probabilities": {}}
+    assert "1 row has no text" in err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(NEW))
+    code, out, err = call("predict", message_run.path, "-", "--format", "csv")
+    assert code == 0, err
+    assert out.splitlines()[2] == "08;;;y;;;;;"
+    assert "3 rows of standard input" in err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("parcel\ninvoice\n"))
+    out = call("predict", message_run.path, "-", "-o", "-")[1]
+    assert out.splitlines()[0].startswith("text\tlabel\tconfidence")
+
+
+def test_json_of_a_file_writes_no_file(message_run, place):
+    code, out, _ = call("predict", message_run.path, "new.csv", "--json")
+    assert code == 0
+    assert [line["label"] is None for line in json.loads(out)["predictions"]] == [False, True, False]
+    assert not (place / "new.labelled.csv").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_console_that_lacks_a_letter_does_not_fail(message_run, place, encoding):
+    (place / "new.csv").write_text("Subject,Message\nпривет,שלום 😀\n", encoding="utf-8")
+    code = (
+        "import sys\nfrom finewright.cli import main\n"
+        "for words in (['привет'], ['--json', 'привет'], ['new.csv', '--force', '--min-confidence', '1'], ['нет.csv']):\n"
+        f"    sys.argv = ['finewright', 'predict', {str(message_run.path)!r}, *words]\n"
+        "    try:\n        main.main()\n"
+        "    except SystemExit as stop:\n        print('code', stop.code)\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", code], env=environment, capture_output=True, check=False)
+    out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    assert done.returncode == 0, err
+    assert "this should not happen" not in err
+    assert out.splitlines().count("code 0") == 3 - out.splitlines().count("code None"), (out, err)
+    assert "code 3" in out
+    assert r"\u043f\u0440\u0438" in out
+    start = out.index("{\n")
+    assert json.JSONDecoder().raw_decode(out[start:])[0]["predictions"][0]["text"] == "привет"
+
+
+LABELLED = "id;Subject;Message;Team\n1;a;where is my parcel;shipping\n2;b;charged twice;billing\n3;c;pay;SHIPPING \n4;d;x;other\n"
+
+
+def test_evaluate_leaves_out_or_merges_labels_as_the_options_say(message_run, place):
+    (place / "ev.csv").write_text(LABELLED)
+    code, _, err = call("evaluate", message_run.path, "ev.csv")
+    assert code == 3
+    assert "ev.csv:5: the model does not know the label 'other'" in err
+    left_out = ("--set", "data.drop_unseen_labels=true")
+    code, out, err = call("evaluate", message_run.path, "ev.csv", *left_out, "--json")
+    assert (code, json.loads(out)["num_rows"]) == (0, 2), err
+    assert "2 of 4 rows left out: labels unseen in training (SHIPPING, other)" in err
+    code, out, err = call("evaluate", message_run.path, "ev.csv", *left_out, "--set", "data.merge_similar_labels=true", "--json")
+    assert (code, json.loads(out)["num_rows"]) == (0, 3), err
+    assert "labels merged: 'SHIPPING' (1 rows) is now 'shipping'" in err
+    assert "1 of 4 rows left out" in err
+
+
+def test_evaluate_writes_all_rows_with_the_worst_first(message_run, place):
+    data = message_run.path.parent / "messages.csv"
+    code, out, err = call("evaluate", message_run.path, data, "-o", "errors.csv")
+    assert code == 0, err
+    rows = read(place / "errors.csv")
+    assert list(rows[0]) == ["id", "Subject", "Message", "Team", "label", "predicted", "confidence", "right"]
+    assert sorted(int(row["id"]) for row in rows) == list(range(60))
+    right = [row["right"] == "true" for row in rows]
+    assert right == sorted(right), "the wrong ones come first"
+    assert all((row["Team"] == row["predicted"]) == one for row, one in zip(rows, right, strict=True))
+    wrong = [float(row["confidence"]) for row, one in zip(rows, right, strict=True) if not one]
+    assert wrong == sorted(wrong, reverse=True), "the surest mistakes come first"
+    assert "confusion matrix" in out
+    assert f"{sum(right) / 60:.3f}" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert call("evaluate", message_run.path, data, "-o", "errors.csv")[0] == 2, "it is kept"
+
+
+def test_many_labels_have_their_confusions_listed(capsys):
+    from finewright.cli.console import OutputConsole
+    from finewright.cli.evaluate import show_confusions
+
+    labels = [f"label {number}" for number in range(20)]
+    confusion = [[3 if row == column else (row == 4) * (column == 7) * 5 for column in range(20)] for row in range(20)]
+    show_confusions(OutputConsole(), labels, confusion)
+    assert capsys.readouterr().out.splitlines()[1:] == ["  label 4, label 7  5"]
+
+
+def test_the_time_left_comes_from_what_is_done(monkeypatch):
+    progress = ScoringProgress(100)
+    monkeypatch.setattr("finewright.cli.predict.time.monotonic", lambda: progress.began + 30)
+    assert progress.describe(40, 100, 0.25) == "40/100 rows, 1:30 left"
+    assert progress.describe(0, 100, 0.0) == "0/100 rows"

@@ -37,6 +37,24 @@ def test_small_sets_get_more_epochs(steps, epochs):
 
 
 @pytest.mark.parametrize(
+    ("options", "num_validation", "patience", "reason"),
+    [
+        ({}, 10, 3, "3 epochs without improvement"),
+        ({"evals_per_epoch": 4}, 10, 12, "3 epochs without improvement"),
+        ({}, 0, 0, "no validation rows"),
+        ({"early_stopping_patience": 0}, 10, 0, ""),
+        ({"early_stopping_patience": 5}, 10, 5, ""),
+    ],
+)
+def test_patience_is_three_epochs_of_evaluations(options, num_validation, patience, reason):
+    made = Decisions()
+    given = TrainingConfig(**options)
+    assert defaults.default_early_stopping_patience(given, num_validation=num_validation, choices=made) == patience
+    assert [choice["value"] for choice in made.made if reason in choice["reason"]] == ([patience] if reason else [])
+    assert bool(made.made) == bool(reason)
+
+
+@pytest.mark.parametrize(
     ("variables", "threads", "reason"),
     [
         ({}, 4, "cores this process may use"),

@@ -14,6 +14,8 @@ from finewright.methods.base import Method
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
+PATIENT_EPOCHS = 3
+"""Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0
 """Most times its default that a method's learning rate may be in a narrow network; more was measured for `mini` alone."""
 LEAST_ROOM = 8
@@ -113,6 +115,17 @@ def _suggested_lr(config: Any, method: Method) -> float | None:
     rate = rates.get(method.name()) if isinstance(rates, dict) else None
     low, high = method.learning_rate_range
     return rate if isinstance(rate, float) and low <= rate <= high else None
+
+
+def default_early_stopping_patience(options: TrainingConfig, *, num_validation: int, choices: Decisions) -> int:
+    """Return the number of evaluations without improvement after which training stops; 0: it never does."""
+    if options.early_stopping_patience is not None:
+        return options.early_stopping_patience
+    if not num_validation:
+        return choices.note("training.early_stopping_patience", 0, "no validation rows show when training no longer helps")
+    value = PATIENT_EPOCHS * options.evals_per_epoch
+    reason = f"{PATIENT_EPOCHS} epochs without improvement on validation, docs/explanation/early-stopping.md; 0: never"
+    return choices.note("training.early_stopping_patience", value, reason)
 
 
 def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence[int], choices: Decisions) -> int:

@@ -12,6 +12,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.data.splits import Example
 from finewright.inference.scoring import evaluate_split, score_split
+from finewright.inference.threads import threads_for_work
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
@@ -58,7 +59,9 @@ class Predictor:
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """Return the model's outputs, float32, shape (N, C)."""
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
-        return score_split(self.prepared_model, encoded)
+        num_parameters = sum(parameter.numel() for parameter in self.prepared_model.trainable_module.parameters())
+        with threads_for_work(sum(encoded.lengths), num_parameters):
+            return score_split(self.prepared_model, encoded)
 
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:
         """Evaluate the model on labelled examples."""

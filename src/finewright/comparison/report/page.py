@@ -7,7 +7,7 @@ from finewright.comparison.report import figures, tables
 from finewright.comparison.report.document import Block, Cell, Code, Document, Figure, Fold, Section, Table
 from finewright.comparison.results import ComparisonResults
 from finewright.comparison.schema import ComparisonResultsFile, FindingRow
-from finewright.comparison.spec import TIMED_TEXTS
+from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.tasks import metrics
 
 MOST_LABELS = 12
@@ -26,7 +26,8 @@ HOW = [
     "scored once, with what was chosen.",
     "Seconds are wall-clock time and include evaluations on the validation rows. Memory is what training takes beyond the "
     "program itself. Planned memory comes from tracing the training step before any weight is loaded.",
-    f"Texts per second are measured after all runs, one method at a time, with all threads, on up to {TIMED_TEXTS} test texts.",
+    f"Texts per second are measured after all runs with one thread, the methods in turn, on up to {TIMED_TEXTS} test texts: the "
+    f"median of {SPEED_ROUNDS} rounds.",
     "Bag-of-words and frozen-features are logistic regressions. Their result does not depend on a seed.",
 ]
 

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
     data = Path(arguments.data[0])
     out = Path(arguments.runs or tempfile.mkdtemp()) / f"{data.name}-{arguments.method}-{arguments.seed}"
-    options = {"seed": arguments.seed, "training.num_threads": 1}
+    options = {"seed": arguments.seed, "training.num_threads": 1, "training.early_stopping_patience": 0}
     with clock() as began:
         done = finewright.train(
             data, model=arguments.model, method=arguments.method, output_dir=out, options=options, callbacks=[on_event]

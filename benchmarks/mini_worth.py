@@ -63,6 +63,7 @@ def measure(arguments: argparse.Namespace) -> None:
                         options = {
                             "seed": seed,
                             "training.num_threads": 1,
+                            "training.early_stopping_patience": 0,
                             "training.learning_rate": methods.get_method(method).learning_rate,
                         }
                         run = finewright.train(rows, model=arguments.model, method=method, output_dir=out, options=options)

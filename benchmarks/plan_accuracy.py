@@ -58,6 +58,7 @@ def measure(arguments: argparse.Namespace) -> None:
                     options = {
                         "training.max_steps": arguments.steps,
                         "training.num_threads": 1,
+                        "training.early_stopping_patience": 0,
                         "training.tokens_per_micro_batch": tokens,
                     }
                     out = Path(place) / f"{name}-{method}-{tokens}"

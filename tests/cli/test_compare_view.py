@@ -47,6 +47,28 @@ def test_the_plot_places_accuracies_on_its_axis():
     assert compare_view.plot([]) == []
 
 
+def test_the_learning_curve_has_a_bar_for_every_number_of_rows():
+    rows = [
+        SimpleNamespace(method=name, num_train=size, accuracy=accuracy)
+        for name, size, accuracy in (
+            ("lora", 1200, 1.0),
+            ("lora", 40, 0.5),
+            ("bag-of-words", 40, 0.25),
+            ("bag-of-words", 1200, 0.5),
+        )
+    ]
+    lines = compare_view.learning_curve(rows)
+    assert [line.split() for line in lines[1:5]] == [
+        ["lora", "40", "█" * 24, "50.0%"],
+        ["1,200", "█" * 48, "100.0%"],
+        ["bag-of-words", "40", "█" * 12, "25.0%"],
+        ["1,200", "█" * 24, "50.0%"],
+    ]
+    assert max(map(len, lines)) <= 80
+    assert all(line.isascii() for line in compare_view.learning_curve(rows, plain=True))
+    assert compare_view.learning_curve(rows[:1]) == []
+
+
 def test_finished_runs_are_printed_line_by_line_without_control_characters():
     console = Console(file=io.StringIO(), width=100)
     display = ComparisonDisplay(console)

@@ -1,5 +1,6 @@
 """The panel of a run, its lines where the output is no terminal, and how time is told."""
 
+import dataclasses
 import io
 import re
 
@@ -44,7 +45,7 @@ def panel_after(num_steps, *, each, planned=26.0, load_seconds=0.0):
     panel.update(StageStarted("load"))
     now[0] += load_seconds
     panel.update(StageStarted("train"))
-    panel.update(events.RunPlanned(*[*vars(PLANNED).values()][:-1], planned))
+    panel.update(dataclasses.replace(PLANNED, seconds=planned))
     for number in range(1, num_steps + 1):
         now[0] += each if number > 1 else 0.0
         panel.update(step(number, num_steps=100))

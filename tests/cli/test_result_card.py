@@ -71,6 +71,13 @@ def test_the_card_says_what_counts_first_and_ends_with_commands_that_run():
     ]
 
 
+def test_an_early_stop_is_said_with_the_time_it_saved_and_measured_by_the_plan_for_its_steps():
+    stopped = {"stopped_early": True, "epochs": 4.0, "steps": 40, "planned_epochs": 13.0, "planned_steps": 130}
+    said = printed(result(test=split()).model_copy(update={**stopped, "planned_seconds": 97.5}))
+    assert "stopped early after epoch 4 of 13, saved about 1:08\n" in said, "90 more steps at 0.75 s each"
+    assert "training itself 30.0 s (as planned)" in said
+
+
 def test_without_test_rows_the_validation_rows_are_named():
     assert "90.0% of 13 validation texts right" in printed(result(validation=split()))
     assert "% interval" not in printed(result())

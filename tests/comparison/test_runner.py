@@ -65,7 +65,7 @@ def test_every_method_size_and_seed_is_requested_once(place, tmp_path, pool):
     wanted = {f"{name}-{size}-seed{seed}" for name in ("lora", "full", "scratch") for size in ("10", "all") for seed in (0, 1)}
     assert sorted(requested(pool, "train")) == sorted(wanted)
     assert sorted(requested(pool, "baseline")) == ["bag-of-words", "frozen-features", "majority"]
-    assert sorted(requested(pool, "speed")) == ["speed of full", "speed of lora", "speed of scratch"]
+    assert sorted(requested(pool, "speed")) == ["speed of prediction"]
     assert [line.method for line in done.methods[:2]] == ["full", "lora"]
     assert {line.status for line in done.methods} == {"measured"}
     assert done.results["seeds"] == [0, 1]

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import StepCompleted
 from finewright.core.interrupts import Interrupted
+from finewright.inference.predictor import Predictor
 from finewright.runs import verify
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
@@ -195,6 +197,36 @@ def change(killed):
     config = json.loads(killed.config.read_text())
     config["request"]["settings"]["memory_budget"] = "3GB"
     killed.config.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("free", [10**12, 0])
+def test_speeds_are_measured_in_turn_with_one_thread(runs, tmp_path, monkeypatch, free):
+    """Models that do not fit into the memory together are measured one after the other."""
+    scored, threads = [], torch.get_num_threads()
+
+    def score(predictor, texts):
+        scored.append((id(predictor), torch.get_num_threads()))
+        alive.append(predictor)
+
+    alive = []
+    monkeypatch.setattr(Predictor, "score", score)
+    monkeypatch.setattr(hardware, "free_bytes", lambda device: free)
+    outs = {name: str(tmp_path / f"{name}.json") for name in ("a", "b")}
+    paths = dict(zip(outs, map(str, [runs[0].path, runs[0].path]), strict=True))
+    try:
+        torch.set_num_threads(2)
+        worker.Worker().perform({"kind": "speed", "runs": paths, "outs": outs}, lambda event: None)
+    finally:
+        torch.set_num_threads(threads)
+    first, last = scored[0][0], scored[-1][0]
+    rounds = worker.SPEED_ROUNDS + 1
+    assert [one for one, _ in scored] == ([first, last] * rounds if free else [first] * rounds + [last] * rounds)
+    assert first != last
+    assert {number for _, number in scored} == {1}
+    for out in outs.values():
+        found = json.loads(Path(out).read_text())
+        assert found["threads"] == 1
+        assert found["texts_per_second"] > 0
 
 
 def other_device(killed):

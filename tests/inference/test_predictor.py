@@ -7,7 +7,7 @@ import torch
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.data.splits import Example
-from finewright.inference import scoring
+from finewright.inference import scoring, threads
 from finewright.models import forward, head_init, hub, loading
 from finewright.models.prepared import PreparedModel, Runtime
 from finewright.models.quantization import FourBit
@@ -103,3 +103,18 @@ def test_bloom_cannot_be_scaled_in_float32_over_4_bit_weights_in_bfloat16(tmp_pa
     base = loading.load_model(source, head_spec=tiny.head_spec(LABELS), four_bit=FourBit(), bfloat16=True)
     with pytest.raises(RuntimeError, match="dtype"):
         head_init.scale_head_on_texts(base, ["where is my parcel"], bfloat16=False)
+
+
+def test_little_work_takes_one_thread_and_the_number_is_restored(monkeypatch):
+    before, used = torch.get_num_threads(), []
+    monkeypatch.setattr(threads, "SMALL_WORK", 1000)
+    try:
+        torch.set_num_threads(2)
+        for num_tokens in (9, 10):
+            with threads.threads_for_work(num_tokens, 100):
+                used.append(torch.get_num_threads())
+        with pytest.raises(ValueError, match="inside"), threads.threads_for_work(1, 1):
+            raise ValueError("inside")
+        assert (used, torch.get_num_threads()) == ([1, 2], 2)
+    finally:
+        torch.set_num_threads(before)

@@ -37,14 +37,36 @@ def test_small_sets_get_more_epochs(steps, epochs):
 
 
 @pytest.mark.parametrize(
+    ("options", "num_validation", "patience", "reason"),
+    [
+        ({}, 10, 3, "3 epochs without improvement"),
+        ({"evals_per_epoch": 4}, 10, 12, "3 epochs without improvement"),
+        ({}, 0, 0, "no validation rows"),
+        ({"early_stopping_patience": 0}, 10, 0, ""),
+        ({"early_stopping_patience": 5}, 10, 5, ""),
+    ],
+)
+def test_patience_is_three_epochs_of_evaluations(options, num_validation, patience, reason):
+    made = Decisions()
+    given = TrainingConfig(**options)
+    assert defaults.default_early_stopping_patience(given, num_validation=num_validation, choices=made) == patience
+    assert [choice["value"] for choice in made.made if reason in choice["reason"]] == ([patience] if reason else [])
+    assert bool(made.made) == bool(reason)
+
+
+@pytest.mark.parametrize(
     ("variables", "threads", "reason"),
     [
-        ({}, 4, "cores this process may use"),
+        ({}, 4, "cores this process may use; they were 2 times as fast as one thread just now"),
         ({"OMP_NUM_THREADS": "1"}, 1, "OMP_NUM_THREADS is 1"),
         ({"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "2"}, 2, "MKL_NUM_THREADS is 2"),
         ({"OMP_NUM_THREADS": "2,1"}, 2, "OMP_NUM_THREADS is 2"),
         ({"OMP_NUM_THREADS": "8"}, 4, "cores this process may use"),
-        ({"OMP_NUM_THREADS": "0", "MKL_NUM_THREADS": "all"}, 4, "cores this process may use"),
+        (
+            {"OMP_NUM_THREADS": "0", "MKL_NUM_THREADS": "all"},
+            4,
+            "cores this process may use; they were 2 times as fast as one thread just now",
+        ),
     ],
 )
 def test_threads_are_the_least_that_the_process_may_use(monkeypatch, variables, threads, reason):
@@ -52,11 +74,24 @@ def test_threads_are_the_least_that_the_process_may_use(monkeypatch, variables, 
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    machine, made = SimpleNamespace(cpu_count=4), Decisions()
+    monkeypatch.setattr(defaults.hardware_rates, "measure_thread_gain", lambda threads: 2.0)
+    machine, made = SimpleNamespace(cpu_count=4, device="cpu"), Decisions()
     assert defaults.choose_threads(RunConfig(), machine=machine, choices=made) == threads
     assert made.sentences() == [f"training.num_threads = {threads}: {reason}"]
     asked = build_options(RunConfig, {"training": {"num_threads": 7}})
     assert defaults.choose_threads(asked, machine=machine, choices=made) == 7
+
+
+def test_one_thread_is_used_where_several_are_no_faster(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    gains = iter([0.25, 1.05, 1.5])
+    monkeypatch.setattr(defaults.hardware_rates, "measure_thread_gain", lambda threads: next(gains))
+    machine, made = SimpleNamespace(cpu_count=4, device="cpu"), Decisions()
+    assert [defaults.choose_threads(RunConfig(), machine=machine, choices=made)] == [1]
+    assert "4 threads were 0.25 times as fast as one just now" in made.sentences()[0]
+    assert [defaults.choose_threads(RunConfig(), machine=machine, choices=made) for _ in range(2)] == [1, 4]
+    assert defaults.choose_threads(RunConfig(), machine=SimpleNamespace(cpu_count=4, device="cuda"), choices=made) == 4
 
 
 def test_the_longest_text_leaves_room_for_the_prompt():

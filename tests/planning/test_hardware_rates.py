@@ -82,6 +82,26 @@ def test_long_micro_batches_have_the_rates_of_shorter_ones(monkeypatch):
     assert asked == [100, *[hardware_rates.LARGEST_TOKENS] * 3]
 
 
+@pytest.mark.parametrize(("several", "gain"), [(2.0, 0.5), (0.5, 2.0)])
+def test_several_threads_are_compared_with_one_in_turn(monkeypatch, several, gain):
+    """The first call of each, which starts the threads, does not count; a thread that must wait now and then does."""
+    threads, used = torch.get_num_threads(), []
+
+    def timed(run, *, device):
+        used.append(torch.get_num_threads())
+        seconds = 1.0 if used[-1] == 1 else several
+        return 1000.0 if len(used) < 3 else seconds, run()
+
+    monkeypatch.setattr(hardware_rates, "_timed", timed)
+    monkeypatch.setattr(hardware_rates, "SECONDS_PER_GAIN", 0)
+    torch.set_num_threads(1)
+    try:
+        assert hardware_rates.measure_thread_gain.__wrapped__(2) == gain
+        assert (used, torch.get_num_threads()) == ([1, 2] * (hardware_rates.LEAST_PAIRS + 1), 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_the_first_product_of_a_shape_costs_what_it_takes_longer(monkeypatch):
     rows, takes = [], [9.0, 2.0, 5.0, 2.0, 4.0, 2.0, 1.0, 2.0, 7.0, 2.0]
 

@@ -12,7 +12,7 @@ from finewright.core import events as run_events
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference import scoring
-from finewright.runs import verify
+from finewright.runs import schema, verify
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.pipeline import train
 from finewright.tasks import metrics
@@ -131,6 +131,25 @@ def test_early_stopping(place, tmp_path):
     stopped = next(event for event in events if isinstance(event, run_events.TrainingStopped))
     assert stopped.early
     assert sum(isinstance(event, run_events.EvaluationCompleted) for event in events) == 3
+    assert next(event for event in events if isinstance(event, run_events.RunPlanned)).may_stop_early
+    result = schema.read(schema.RunResult, tmp_path / "run" / "result.json")
+    assert (result.stopped_early, result.epochs, result.planned_epochs) == (True, 3.0, 40.0)
+    assert result.planned_steps == stopped.step * 40 / 3
+    assert result.planned_seconds_for_steps == pytest.approx(result.planned_seconds * 3 / 40)
+    assert result.seconds_saved_by_stopping == pytest.approx((result.train_seconds - result.saving_seconds) * 37 / 3)
+
+
+def test_by_default_three_epochs_without_improvement_end_a_run(place, tmp_path):
+    events = []
+    options = {"max_steps": 0, "epochs": 10, "learning_rate": 1e-12, "evals_per_epoch": 2}
+    go(place, tmp_path / "run", on_event=events.append, **options)
+    assert sum(isinstance(event, run_events.EvaluationCompleted) for event in events) == 1 + 3 * 2
+    reason = "training.early_stopping_patience = 6: 3 epochs without improvement on validation"
+    assert any(str(event).startswith(reason) for event in events)
+    events.clear()
+    go(place, tmp_path / "whole", on_event=events.append, **options, early_stopping_patience=0)
+    assert not next(event for event in events if isinstance(event, run_events.TrainingStopped)).early
+    assert not schema.read(schema.RunResult, tmp_path / "whole" / "result.json").stopped_early
 
 
 def test_what_is_done_once_for_the_program_is_no_time_of_training(place, tmp_path, monkeypatch):

@@ -18,7 +18,13 @@ from pathlib import Path
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hashes.json"
 SHARED = Path(__file__).parents[3] / "shared"
-COMMON = {"training.num_threads": 1, "training.max_steps": 6, "training.logging_steps": 1, "training.evals_per_epoch": 2}
+COMMON = {
+    "training.num_threads": 1,
+    "training.max_steps": 6,
+    "training.logging_steps": 1,
+    "training.evals_per_epoch": 2,
+    "training.early_stopping_patience": 0,
+}
 TICKETS_ROWS, TEST_ROWS = 240, 60
 RUNS = {
     "mini-full": ("mini", "full", {}),

@@ -21,6 +21,7 @@ from finewright.data.layout import PackedLayout
 from finewright.inference import scoring
 from finewright.models import acceleration, forward
 from finewright.tasks.base import Evaluation, Metric, Task
+from finewright.tasks.text_classification import TextClassification
 from finewright.training import loop
 from support import tiny
 
@@ -134,6 +135,24 @@ def test_the_task_decides_which_evaluation_is_best():
     for event in run_events:
         assert event.best == (event.metrics["error"] < best)
         best = min(best, event.metrics["error"])
+
+
+def test_equal_evaluations_differ_by_a_clear_fall_of_the_loss():
+    labels = TextClassification(("a", "b", "c", "d"))  # a fresh head has a loss of ln 4, and 1 % of it is 0.0139
+    best = {"accuracy": 1.0, "loss": 0.02}
+    assert labels.is_better(best | {"loss": 0.006}, best)
+    for loss in (0.007, 0.02, 0.03):
+        assert not labels.is_better(best | {"loss": loss}, best)
+    assert labels.is_better({"accuracy": 0.51, "loss": 2.0}, {"accuracy": 0.5, "loss": 1.0}), "the metric comes first"
+    assert not labels.is_better({"accuracy": 0.49, "loss": 0.1}, {"accuracy": 0.5, "loss": 1.0})
+
+
+def test_without_an_expected_first_loss_a_fall_is_a_share_of_the_best_loss():
+    assert TASK.expected_first_loss is None
+    best = {"error": 1.0, "loss": 100.0}
+    assert TASK.is_better(best | {"loss": 99.0}, best)
+    assert not TASK.is_better(best | {"loss": 99.1}, best)
+    assert not TASK.is_better({"error": 1.0, "loss": 0.0}, {"error": 1.0, "loss": 0.0})
 
 
 def test_ties_are_broken_by_the_loss():

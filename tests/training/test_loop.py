@@ -75,6 +75,28 @@ def test_early_stopping_waits_for_its_number_of_evaluations():
     assert events[-1] == run_events.TrainingStopped(step=3, early=True)
 
 
+def test_a_slowly_falling_loss_does_not_keep_training_going():
+    """All rows are right from the second evaluation on; the loss then falls by a tenth each time, from 0.01."""
+    found = iter([(0.5, 1.0), (1.0, 0.01), *[(1.0, 0.01 * 0.9**power) for power in range(1, 20)]])
+
+    def evaluate():
+        accuracy, loss = next(found)
+        return {"accuracy": accuracy, "loss": loss}
+
+    events = fit(evaluate, evaluate_every=1, early_stopping_patience=3)
+    best = [event.best for event in events if isinstance(event, run_events.EvaluationCompleted)]
+    assert best == [True, True, False, False, False]
+    assert events[-1] == run_events.TrainingStopped(step=5, early=True)
+
+
+def test_a_run_may_stop_early_only_if_evaluations_are_left_after_the_patience_is_used_up():
+    num_steps = len(schedule().steps)
+    for patience, possible in ((0, False), (1, True), (num_steps - 2, True), (num_steps - 1, False), (99, False)):
+        assert schedule(evaluate_every=1, early_stopping_patience=patience).may_stop_early == possible, patience
+        events = fit(fixed_evaluation(0.5), evaluate_every=1, early_stopping_patience=patience)
+        assert events[-1].early == possible
+
+
 def test_without_a_validation_split_there_are_no_evaluations():
     assert not any(isinstance(event, run_events.EvaluationCompleted) for event in fit())
 

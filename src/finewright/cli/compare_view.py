@@ -14,7 +14,7 @@ from finewright.core.events import DownloadProgress, Notice, RunFinished, RunPro
 
 if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
-    from finewright.comparison.schema import ComparisonResultsFile, MethodRow
+    from finewright.comparison.schema import ComparisonResultsFile, CurveRow, MethodRow
 
 PLOT_WIDTH = 48
 _SECONDS_BETWEEN_LINES = 15
@@ -69,7 +69,9 @@ class ComparisonDisplay:
 
 
 def show(results: "ComparisonResultsFile", console: Console) -> None:
-    """Print the table, the plot, what was left out, and the verdict."""
+    """Print accuracy by training rows if several numbers were tried, the table, the plot, what was left out, and the verdict."""
+    for line in learning_curve(results.curve, plain=not (console.encoding or "").lower().startswith("utf")):
+        console.print(line, highlight=False, markup=False)
     console.print(_table(results.measured))
     console.print()
     for line in plot(results.measured):
@@ -96,6 +98,26 @@ def show_demo(demo: "DemoResult", console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def learning_curve(rows: "Sequence[CurveRow]", *, plain: bool = False) -> list[str]:
+    """Draw the accuracy of every method as a bar for each number of training rows. Return nothing for one number.
+
+    `plain`: ASCII alone.
+    """
+    sizes = sorted({row.num_train for row in rows if row.num_train})
+    if len(sizes) < 2:
+        return []
+    names = max(len(row.method) for row in rows)
+    digits = max(len(f"{size:,}") for size in sizes)
+    width = min(PLOT_WIDTH, 76 - names - digits - 9)
+    lines = ["  test accuracy by training rows"]
+    for method in dict.fromkeys(row.method for row in rows):
+        found = sorted((row.num_train or 0, row.accuracy) for row in rows if row.method == method and row.num_train)
+        for number, (size, accuracy) in enumerate(found):
+            bar = ("#" if plain else "█") * max(1, round(accuracy * width))
+            lines.append(f"  {clean(method) if number == 0 else '':<{names}}  {size:>{digits},}  {bar} {accuracy:.1%}")
+    return [*lines, ""]
 
 
 _HEADINGS = ("method", "accuracy", "95 % interval", "macro F1", "trained", "seconds", "MB peak", "MB saved")

@@ -97,6 +97,8 @@ def show(report: "PlanReport", *, console: "Console") -> None:
         [(entry.training_plan.plan.method, entry.training_plan.choices.made) for entry in report.entries]
     ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if any(entry.training_plan.schedule.may_stop_early for entry in report.entries):
+        console.print("\n  these times are the most: a run stops early when validation no longer improves", highlight=False)
     if report.recommended:
         console.print(f"\n  take [bold]{report.recommended}[/bold]: {report.reason}", highlight=False, soft_wrap=True)
     else:

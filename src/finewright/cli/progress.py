@@ -117,7 +117,8 @@ class ProgressDisplay:
         share = f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters"
         self._print(f"{event.num_labels} labels, {rows} rows to train / validate / test")
         size = format_bytes(event.peak_memory_bytes)
-        cost = f"about {format_duration(event.seconds)} and {size} of memory"
+        most = "at most " if event.may_stop_early else ""
+        cost = f"{most}about {format_duration(event.seconds)} and {size} of memory"
         self._print(f"{event.method} on {event.model}: trains {share}; {cost}")
 
     def _show_download(self, event: DownloadProgress) -> None:
@@ -299,8 +300,15 @@ def result_table(result: "RunResult") -> Table:
 def describe_time(result: "RunResult") -> str:
     """Describe the training time. Saving depends on the disk and is not planned, so the plan is compared with the rest."""
     took, saving = result.train_seconds, result.saving_seconds
-    text = compare_to_plan(took - saving, result.planned_seconds, describe=lambda seconds: f"{seconds:.1f} s")
-    return text if saving < 0.01 * took else f"{text}, and {saving:.1f} s of saving"
+    text = compare_to_plan(took - saving, result.planned_seconds_for_steps, describe=lambda seconds: f"{seconds:.1f} s")
+    text = text if saving < 0.01 * took else f"{text}, and {saving:.1f} s of saving"
+    return f"{text}; {describe_early_stop(result)}" if result.stopped_early else text
+
+
+def describe_early_stop(result: "RunResult") -> str:
+    """Say when a run stopped early, and about how much time that saved."""
+    saved = format_duration(result.seconds_saved_by_stopping)
+    return f"stopped early after epoch {result.epochs:.3g} of {result.planned_epochs:.3g}, saved about {saved}"
 
 
 def compare_to_plan(measured: float, planned: float, *, describe: Callable[[float], str]) -> str:

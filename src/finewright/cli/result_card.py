@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright.cli.console import clean
-from finewright.cli.progress import compare_to_plan, format_duration, print_wrapped
+from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.events import Stage
 from finewright.core.units import format_bytes
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
@@ -38,6 +38,8 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
             console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
     print_wrapped(console, describe_size(result))
     print_wrapped(console, describe_time(result))
+    if result.stopped_early:
+        print_wrapped(console, describe_early_stop(result))
     memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
     print_wrapped(console, f"peak memory {memory}")
     quoted = shlex.quote(str(path))
@@ -100,7 +102,7 @@ def describe_time(result: RunResult) -> str:
     """Say how long the run took in all, and each stage that took a second or more; training against the plan."""
     stages = {name: seconds for name, seconds in result.stage_seconds.items() if name in _STAGES and seconds >= 1}
     took = result.train_seconds - result.saving_seconds
-    training = compare_to_plan(took, result.planned_seconds, describe=lambda seconds: f"{seconds:.1f} s")
+    training = compare_to_plan(took, result.planned_seconds_for_steps, describe=lambda seconds: f"{seconds:.1f} s")
     if not stages:
         return f"training {training}"
     parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]  # type: ignore[index]

@@ -310,7 +310,7 @@ def _build_method_row(
         runs=[str(run.path.relative_to(folder.path)) for run in entry.runs],
         train_seconds=entry.mean("train_seconds"),
         best_seconds=_mean(entry.best_seconds),
-        planned_seconds=entry.mean("planned_seconds"),
+        planned_seconds=entry.mean("planned_seconds_for_steps"),
         peak_memory_bytes=entry.largest("peak_memory_bytes"),
         planned_peak_memory_bytes=entry.largest("planned_peak_memory_bytes"),
         artifact_bytes=entry.largest("artifact_bytes"),

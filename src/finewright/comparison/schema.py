@@ -142,6 +142,7 @@ class SpeedFile(ComparisonFile):
 
     texts_per_second: float
     num_texts: int
+    threads: int = 0
 
 
 class TrainingCurves(ComparisonPart):

@@ -24,6 +24,8 @@ BASELINES = {
     FEATURES: "logistic regression on the hidden states of the frozen model",
 }
 """Always compared too. They train no weight of the model."""
+SPEED_ROUNDS = 3
+"""How often the speed of prediction is measured, all methods in each round; the median counts."""
 TIMED_TEXTS = 128
 """Largest number of texts on which the speed of prediction is measured."""
 

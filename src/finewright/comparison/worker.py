@@ -4,16 +4,19 @@ import contextlib
 import importlib
 import shutil
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from finewright import api, methods, tasks
 from finewright.comparison import baselines
 from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
-from finewright.comparison.spec import TIMED_TEXTS
+from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.core import config, files, hardware
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
@@ -71,11 +74,13 @@ class Worker:
         if request["kind"] == "train":
             _train(request, notify, cache=self.cache)
             return
+        if request["kind"] == "speed":
+            _measure_speeds(request)
+            return
         compute: dict[str, Callable[[Request], Artifact]] = {
             "machine": _describe_machine,
             "plan": partial(_plan, cache=self.cache),
             "baseline": partial(_measure_baseline, cache=self.cache),
-            "speed": _measure_speed,
         }
         out = Path(request["out"])
         files.make_folder(out.parent)
@@ -230,15 +235,31 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
 
 
-def _measure_speed(request: Request) -> SpeedFile:
-    """Measure how many texts per second a run predicts, tokenisation included. The first prediction is a warm-up."""
-    run = open_run(request["run"])
-    texts = [line.text for line in schema.read_lines(PredictionLine, run.folder.predictions)][:TIMED_TEXTS]
-    run.predictor.score(texts)
-    began = time.monotonic()
-    run.predictor.score(texts)
-    seconds = time.monotonic() - began
-    return SpeedFile(texts_per_second=len(texts) / seconds, num_texts=len(texts))
+def _measure_speeds(request: Request) -> None:
+    """Measure how many texts per second each run predicts, tokenisation included, and write a file for each.
+
+    With one thread, so that no number depends on how threads share the cores, and in turn, so that what else the machine does
+    slows all runs alike. Models that do not fit into half of the free memory together are measured one after the other.
+    """
+    runs = {name: open_run(path) for name, path in request["runs"].items()}
+    together = sum(4 * run.result.total_parameters for run in runs.values()) < hardware.free_bytes("cpu") / 2
+    torch.set_num_threads(1)
+    for group in [[*runs]] if together else [[name] for name in runs]:
+        predictors = {name: open_run(request["runs"][name]).predictor for name in group}
+        texts, seconds = {}, {name: list[float]() for name in group}
+        for name in group:
+            lines = schema.read_lines(PredictionLine, runs[name].folder.predictions)
+            texts[name] = [line.text for line in lines][:TIMED_TEXTS]
+        for _ in range(SPEED_ROUNDS + 1):
+            for name in group:
+                began = time.monotonic()
+                predictors[name].score(texts[name])
+                seconds[name].append(time.monotonic() - began)
+        for name in group:
+            fast = len(texts[name]) / statistics.median(seconds[name][1:])  # the first prediction is a warm-up
+            out = Path(request["outs"][name])
+            files.make_folder(out.parent)
+            schema.write(out, SpeedFile(texts_per_second=fast, num_texts=len(texts[name]), threads=torch.get_num_threads()))
 
 
 if __name__ == "__main__":

@@ -145,8 +145,11 @@ class TrainingConfig(Options):
     weight_decay: float = option(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
     max_grad_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", low=0)
     class_weights: Literal["none", "balanced"] = option("none", "balanced: weigh each class by the inverse of its share")
-    early_stopping_patience: int = option(
-        0, "stop after this many evaluations without improvement; 0: off", low=0, flag="--patience"
+    early_stopping_patience: int | None = option(
+        None,
+        "stop after this many evaluations without improvement; 0: never; those of three epochs when not given",
+        low=0,
+        flag="--patience",
     )
     evals_per_epoch: int = option(1, "evaluations of the validation split per epoch", low=1, high=100)
     logging_steps: int = option(10, "optimizer steps between two lines of metrics.jsonl", low=1)

@@ -91,7 +91,8 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class RunPlanned:
-    """What is trained, before any weight is loaded. Bytes, seconds; `rows`: of each split."""
+    """What is trained, before any weight is loaded. Bytes, seconds; `rows`: of each split. `may_stop_early`: it may take less
+    time."""
 
     method: str
     model: str
@@ -101,6 +102,7 @@ class RunPlanned:
     total_parameters: int
     peak_memory_bytes: int
     seconds: float
+    may_stop_early: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Texts to predict, in whatever they are given: strings, a DataFrame, dicts, a file."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def _listed(data: Any) -> list[Any]:
     if getattr(data, "ndim", 1) != 1:
         what = f"wanted one text a row, found an array of shape {tuple(data.shape)}"
         raise UserError(what, where="predict", fix="give the column with the texts")
-    if isinstance(data, bytes) or not isinstance(data, Iterable):
+    if isinstance(data, bytes | Set) or not isinstance(data, Iterable):  # a set has no order
         what = f"wanted texts, rows or the path of a file, found {type(data).__name__}"
         raise UserError(what, where="predict", fix="predict([text])")
     return list(plain_values(data))

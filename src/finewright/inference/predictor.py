@@ -13,6 +13,7 @@ from finewright.data import packing, tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.inference.scoring import evaluate_split, score_batches, score_split
+from finewright.inference.threads import threads_for_work
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
@@ -54,10 +55,15 @@ class Predictor:
         loaded_task = kind.for_saved_model(prepared_model.network.config)
         return cls(prepared_model, tokenizer, loaded_task, limit, keep_end)
 
+    @property
+    def _num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.prepared_model.trainable_module.parameters())
+
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """Return the model's outputs, float32, shape (N, C)."""
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
-        return score_split(self.prepared_model, encoded)
+        with threads_for_work(sum(encoded.lengths), self._num_parameters):
+            return score_split(self.prepared_model, encoded)
 
     def score_pieces(
         self, texts: Sequence[str], *, on_progress: Callable[[int, int, float], None] | None = None
@@ -72,13 +78,14 @@ class Predictor:
             some = texts[start : start + PIECE]
             encoded = packing.encode_texts(self.tokenizer, some, limit=self.limit, keep_end=self.keep_end)
             outputs_NC = None
-            for rows, outputs in score_batches(self.prepared_model, encoded):
-                if outputs_NC is None:
-                    outputs_NC = np.zeros((len(some), outputs.shape[1]), dtype=np.float32)
-                outputs_NC[list(rows)] = outputs
-                num_done, chars_done = num_done + len(rows), chars_done + sum(len(some[row]) for row in rows)
-                if on_progress is not None:
-                    on_progress(num_done, len(texts), chars_done / max(1, num_chars))
+            with threads_for_work(sum(encoded.lengths), self._num_parameters):
+                for rows, outputs in score_batches(self.prepared_model, encoded):
+                    if outputs_NC is None:
+                        outputs_NC = np.zeros((len(some), outputs.shape[1]), dtype=np.float32)
+                    outputs_NC[list(rows)] = outputs
+                    num_done, chars_done = num_done + len(rows), chars_done + sum(len(some[row]) for row in rows)
+                    if on_progress is not None:
+                        on_progress(num_done, len(texts), chars_done / max(1, num_chars))
             assert outputs_NC is not None, "a piece has texts"
             _check_finite(outputs_NC, some)
             yield ScoredPiece(start, outputs_NC, _count_cut(encoded, limit=self.limit))

@@ -11,14 +11,19 @@ from finewright.core.config import RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.data import packing
 from finewright.methods.base import Method
+from finewright.planning import hardware_rates
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
+PATIENT_EPOCHS = 3
+"""Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0
 """Most times its default that a method's learning rate may be in a narrow network; more was measured for `mini` alone."""
 LEAST_ROOM = 8
 """Fewest tokens of a text beside a prompt that are worth training on."""
 
+LEAST_THREAD_GAIN = 1.1
+"""Several threads must be at least so many times as fast as one."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables with which a user or a batch system limits threads."""
 
@@ -47,7 +52,10 @@ def choose_precision(settings: RunConfig, *, machine: hardware.Hardware, choices
 
 
 def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: Decisions) -> int:
-    """Return the number of CPU threads: as many as were asked for, else the least of what the process may use."""
+    """Return the number of CPU threads: as many as were asked for, else the least of what the process may use.
+
+    If nobody limits them, several are used only if they are clearly faster than one on this machine just now.
+    """
     if settings.training.num_threads:
         return settings.training.num_threads
     limits = [(machine.cpu_count, "cores this process may use")]
@@ -55,7 +63,13 @@ def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: 
         text = os.environ.get(name, "").partition(",")[0].strip()  # OpenMP takes a list, a number per level of nesting
         if text.isascii() and text.isdigit() and int(text):
             limits.append((int(text), f"{name} is {int(text)}"))
-    return choices.note("training.num_threads", *min(limits, key=lambda limit: limit[0]))
+    value, reason = min(limits, key=lambda limit: limit[0])
+    if value > 1 and len(limits) == 1 and machine.device == "cpu":
+        gain = hardware_rates.measure_thread_gain(value)
+        reason = f"{reason}; they were {gain:.2g} times as fast as one thread just now"
+        if gain < LEAST_THREAD_GAIN:
+            value, reason = 1, f"{value} threads were {gain:.2g} times as fast as one just now; other programs use the cores"
+    return choices.note("training.num_threads", value, reason)
 
 
 def default_max_length(settings: RunConfig, *, usual: int, longest: int, prompt_tokens: int, choices: Decisions) -> int:
@@ -113,6 +127,17 @@ def _suggested_lr(config: Any, method: Method) -> float | None:
     rate = rates.get(method.name()) if isinstance(rates, dict) else None
     low, high = method.learning_rate_range
     return rate if isinstance(rate, float) and low <= rate <= high else None
+
+
+def default_early_stopping_patience(options: TrainingConfig, *, num_validation: int, choices: Decisions) -> int:
+    """Return the number of evaluations without improvement after which training stops; 0: it never does."""
+    if options.early_stopping_patience is not None:
+        return options.early_stopping_patience
+    if not num_validation:
+        return choices.note("training.early_stopping_patience", 0, "no validation rows show when training no longer helps")
+    value = PATIENT_EPOCHS * options.evals_per_epoch
+    reason = f"{PATIENT_EPOCHS} epochs without improvement on validation, docs/explanation/early-stopping.md; 0: never"
+    return choices.note("training.early_stopping_patience", value, reason)
 
 
 def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence[int], choices: Decisions) -> int:

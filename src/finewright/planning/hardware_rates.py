@@ -23,6 +23,8 @@ BEYOND_CACHES_BYTES, MOST_STATES, NUM_WEIGHTS = 64_000_000, 32, 4
 """As in a network, where the next product has other inputs and another weight, which come from memory."""
 NEW_SHAPES, NEW_ROWS, NEW_WIDTH = 5, 331, 256
 """Products of new shapes, small enough to be quick on any processor."""
+GAIN_WIDTH, GAIN_TOKENS, SECONDS_PER_GAIN, LEAST_PAIRS = 256, 512, 0.1, 5
+"""The layer in which several threads are compared with one, and how long."""
 SHAPES_KEPT = 1024
 """Products whose code oneDNN caches, unless ONEDNN_PRIMITIVE_CACHE_CAPACITY says otherwise."""
 FEW_TEXTS, FEW_WIDTH, FEW_HEADS = (1, 2, 3), 16, 2
@@ -113,6 +115,26 @@ def _operation_seconds(device: str) -> float:
         return _seconds([forward_backward], device=device) / tracer.work.num_operations
     finally:
         torch.set_num_threads(threads)
+
+
+@cache
+def measure_thread_gain(threads: int) -> float:
+    """Return how many times as fast as one thread so many are just now, in a small layer, taken in turn; once in a process.
+
+    On an idle machine they are faster. Where other programs use the cores, each product waits for a thread that does not run.
+    """
+    weight, states = _some(4 * GAIN_WIDTH, GAIN_WIDTH, device="cpu"), _some(GAIN_TOKENS, GAIN_WIDTH, device="cpu")
+    before, found = torch.get_num_threads(), dict[int, list[float]]({1: [], threads: []})
+    until = time.perf_counter() + SECONDS_PER_GAIN
+    try:
+        while len(found[1]) < LEAST_PAIRS + 1 or time.perf_counter() < until:
+            for count, seconds in found.items():
+                torch.set_num_threads(count)
+                seconds.append(_timed(partial(torch.nn.functional.linear, states, weight), device="cpu")[0])
+    finally:
+        torch.set_num_threads(before)
+    one, several = (statistics.fmean(seconds[1:]) for seconds in found.values())  # the first of each starts the threads
+    return one / several
 
 
 def _ring(rows: int, columns: int, *, device: str) -> list[torch.Tensor]:

@@ -83,7 +83,8 @@ class TrainingPlan:
 
     def sentence(self) -> str:
         """Return the cost and the budget in words."""
-        return f"{self.plan.sentence()}; {units.format_bytes(self.budget.num_bytes)} {self.budget.reason}"
+        most = " at most, as it may stop early" if self.schedule.may_stop_early else ""
+        return f"{self.plan.sentence()}{most}; {units.format_bytes(self.budget.num_bytes)} {self.budget.reason}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as in plan.json and `plan --json`."""
@@ -96,7 +97,13 @@ class TrainingPlan:
             "micro_batch_splits": self.setup.micro_batch_splits,
             "gradient_checkpointing": self.setup.gradient_checkpointing,
         }
-        return {**self.plan.as_json(), **setup, "fits": self.fits, "budget_bytes": self.budget.num_bytes}
+        return {
+            **self.plan.as_json(),
+            **setup,
+            "fits": self.fits,
+            "may_stop_early": self.schedule.may_stop_early,
+            "budget_bytes": self.budget.num_bytes,
+        }
 
 
 def does_not_fit(peaks: Mapping[str, int], budget: MemoryBudget) -> UserError:
@@ -153,7 +160,10 @@ def plan_training(
     per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
     epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
     updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
-    schedule = _training_schedule(options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)))
+    patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
+    schedule = _training_schedule(
+        options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)), patience=patience
+    )
     saved = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
@@ -198,7 +208,7 @@ def _weight_bytes(prepared_model: PreparedModel) -> int:
 
 
 def _training_schedule(
-    options: TrainingConfig, steps: Sequence[packing.Update], *, lr: float, evaluate_every: int
+    options: TrainingConfig, steps: Sequence[packing.Update], *, lr: float, evaluate_every: int, patience: int
 ) -> loop.TrainingSchedule:
     return loop.TrainingSchedule(
         steps=steps,
@@ -208,7 +218,7 @@ def _training_schedule(
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         evaluate_every=evaluate_every,
-        early_stopping_patience=options.early_stopping_patience,
+        early_stopping_patience=patience,
         optimizer=options.optimizer,
     )
 

@@ -263,7 +263,8 @@ class RunResult(VersionedFile):
 
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
-    trained one's.
+    trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
+    are those of all planned steps.
     """
 
     method: str
@@ -281,6 +282,9 @@ class RunResult(VersionedFile):
     epochs: float = Field(gt=0)
     steps: int = Field(ge=1)
     best_step: int = Field(ge=0)
+    stopped_early: bool = False
+    planned_epochs: float = 0.0
+    planned_steps: int = 0
     train_seconds: float = Field(gt=0)
     saving_seconds: float = 0.0
     stage_seconds: dict[str, float] = {}
@@ -303,6 +307,17 @@ class RunResult(VersionedFile):
     versions: dict[str, str] = {}
     hardware: dict[str, Any] = {}
     git: Any = None
+
+    @property
+    def planned_seconds_for_steps(self) -> float:
+        """The planned time for the steps that were made; all of it unless the run stopped early."""
+        return self.planned_seconds * (self.steps / self.planned_steps if self.stopped_early else 1)
+
+    @property
+    def seconds_saved_by_stopping(self) -> float:
+        """About how much longer the remaining steps would have taken, by the mean of those that were made."""
+        left = self.planned_steps - self.steps if self.stopped_early else 0
+        return (self.train_seconds - self.saving_seconds) / self.steps * left
 
 
 def dump(artifact: Artifact) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
             total_parameters=planned.shape.total_parameters,
             peak_memory_bytes=cost.peak_memory_bytes,
             seconds=cost.seconds,
+            may_stop_early=planned.training_plan.schedule.may_stop_early,
         )
     )
     return SelectedMethod(dataset, task, planned, source, decisions, found)
@@ -359,7 +360,8 @@ def build_result(
     """Return the contents of result.json. `measured`: metrics by split."""
     dataset, cost, base = selected.dataset, selected.training_plan.plan, trained.prepared.base
     progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
-    steps, model_path = trained.prepared.schedule.steps[: progress.step], context.folder.model
+    planned_steps, model_path = trained.prepared.schedule.steps, context.folder.model
+    steps = planned_steps[: progress.step]
     packed = not trained.prepared.model.architecture.not_packable
     review = selected.task.review_threshold(measured.get("validation", {}))
     found = {
@@ -378,6 +380,9 @@ def build_result(
         "epochs": steps[-1].epochs_done,
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
+        "stopped_early": progress.step < len(planned_steps),
+        "planned_epochs": planned_steps[-1].epochs_done,
+        "planned_steps": len(planned_steps),
         "train_seconds": trained.seconds,
         "stage_seconds": context.stage_seconds,
         "examples_per_second": progress.num_rows / trained.seconds,

@@ -50,6 +50,11 @@ class TrainingSchedule:
         """Return whether the validation split is evaluated after update number `step`."""
         return step > 0 and (step % self.evaluate_every == 0 or step == len(self.steps))
 
+    @property
+    def may_stop_early(self) -> bool:
+        """Whether early stopping can end the run before its last update: the first evaluation is always the best so far."""
+        return 0 < self.early_stopping_patience < self.num_evaluations - 1
+
     def gives_up(self, state: TrainState) -> bool:
         """Return whether early stopping ends the run."""
         return 0 < self.early_stopping_patience <= state.progress.evaluations_without_improvement

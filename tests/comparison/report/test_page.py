@@ -36,7 +36,7 @@ def test_everything_is_on_the_page(table, folder):
     html, markdown = document.html(made_of), document.markdown(made_of)
     for text in (
         "Results",
-        "Accuracy and cost",
+        "Accuracy by size of the training set",
         "During training",
         "Which labels are confused",
         "Calibration",
@@ -51,10 +51,11 @@ def test_everything_is_on_the_page(table, folder):
         "multi-bootstrap",
         "Holm 1979",
         "2 runs at a time",
-        "Texts per second are measured after all runs, one method at a time, with all threads, on up to 128 test texts.",
+        "Texts per second are measured after all runs with one thread, the methods in turn, on up to 128 test texts",
     ):
         assert text in html, text
         assert text in markdown, text
+    assert "Accuracy and cost" in html, "figures alone"
     assert html.count('<svg class="chart"') == 7
     assert "budget</text>" in html
     assert read(html).tags.count("tr") > 30
@@ -94,6 +95,18 @@ def test_the_training_curves_are_a_table_too(table, folder):
     text = document.markdown(page(table, folder))
     (line,) = [line for line in text.splitlines() if line.startswith("| lora |") and " / " in line]
     assert line == "| lora | – / – | 0.100 / 60.0% | 0.085 / 70.0% | 0.070 / 80.0% |"
+
+
+def test_the_learning_curve_comes_first_and_its_sizes_are_in_the_subtitle(table, folder):
+    sizes = sorted({entry.num_train for entry in table.curve if entry.num_train})
+    assert len(sizes) > 1
+    found = page(table, folder)
+    assert found.sections[0].title == "Accuracy by size of the training set"
+    listed = " and ".join(filter(None, [", ".join(f"{one:,}" for one in sizes[:-1]), f"{sizes[-1]:,}"]))
+    assert f": {listed} training, " in found.subtitle
+    alone = page(made.standing([made.entry("lora", 0.9)]), folder)
+    assert alone.sections[0].title == "Results"
+    assert " and " not in alone.subtitle.partition(" training")[0]
 
 
 def test_calibration_by_hand():

@@ -7,7 +7,7 @@ from finewright.comparison.report import figures, tables
 from finewright.comparison.report.document import Block, Cell, Code, Document, Figure, Fold, Section, Table
 from finewright.comparison.results import ComparisonResults
 from finewright.comparison.schema import ComparisonResultsFile, FindingRow
-from finewright.comparison.spec import TIMED_TEXTS
+from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.tasks import metrics
 
 MOST_LABELS = 12
@@ -26,7 +26,8 @@ HOW = [
     "scored once, with what was chosen.",
     "Seconds are wall-clock time and include evaluations on the validation rows. Memory is what training takes beyond the "
     "program itself. Planned memory comes from tracing the training step before any weight is loaded.",
-    f"Texts per second are measured after all runs, one method at a time, with all threads, on up to {TIMED_TEXTS} test texts.",
+    f"Texts per second are measured after all runs with one thread, the methods in turn, on up to {TIMED_TEXTS} test texts: the "
+    f"median of {SPEED_ROUNDS} rounds.",
     "Bag-of-words and frozen-features are logistic regressions. Their result does not depend on a seed.",
 ]
 
@@ -35,11 +36,14 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
     """Build the report. `file`: the content of results.json."""
     data, name = file.data, file.model["name"]
     model = Path(name).name if Path(name).is_absolute() else name
+    sizes = [f"{count:,}" for count in sorted({row.num_train for row in file.curve if row.num_train})] or [f"{data.rows.train:,}"]
+    training = " and ".join([", ".join(sizes[:-1]), sizes[-1]] if len(sizes) > 1 else sizes)
     subtitle = (
-        f"{data.source}: {data.rows.train:,} training, {data.rows.validation:,} validation, {data.rows.test:,} test rows, "
+        f"{data.source}: {training} training, {data.rows.validation:,} validation, {data.rows.test:,} test rows, "
         f"{len(data.labels)} labels; model {model}; seeds {', '.join(map(str, file.seeds))}"
     )
     sections = [
+        Section("Accuracy by size of the training set", _learning_curve(results)),
         Section("Results", _results(results, file)),
         Section("Accuracy and cost", _charts(results, file)),
         Section("During training", _training(results)),
@@ -71,10 +75,16 @@ def _charts(results: ComparisonResults, file: ComparisonResultsFile) -> list[Blo
     ]
     if memory := figures.by_memory(results, budget_bytes=file.budget_bytes):
         drawn.append(Figure(memory, "Accuracy against measured peak memory."))
-    if curve := figures.learning_curve(results):
-        caption = "Accuracy against the size of the training set. The smaller sets are parts of the larger."
-        drawn.append(Figure(curve, caption))
-    return [drawn, *([tables.curve(results)] if curve else [])]
+    return [drawn]
+
+
+def _learning_curve(results: ComparisonResults) -> list[Block]:
+    """Return the curve and its numbers; nothing if there is one size."""
+    curve = figures.learning_curve(results)
+    if not curve:
+        return []
+    caption = "Accuracy against the size of the training set. The smaller sets are parts of the larger."
+    return [Figure(curve, caption), tables.curve(results)]
 
 
 def _training(results: ComparisonResults) -> list[Block]:

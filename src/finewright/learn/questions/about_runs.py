@@ -143,7 +143,8 @@ def _kept_step(one: FinishedRun) -> Draft | None:
     if best not in evaluated or len(evaluated) < 2 or evaluated[best] < max(evaluated.values()):
         return None
     others = sorted(evaluated.keys() - {best}, reverse=True)
-    why = f"There validation accuracy was highest, {evaluated[best]:.1%}; a tie goes to the lower loss."
+    why = f"There validation accuracy was highest, {evaluated[best]:.1%}; "
+    why += "a later, equal one counts as better only if its loss is clearly lower."
     return Draft(
         f"Which weights did {one.title} keep, of {one.result.steps:,} steps?",
         (f"those of step {best:,}", why),

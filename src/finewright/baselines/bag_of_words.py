@@ -116,7 +116,11 @@ class BagOfWords(Baseline):
         )
         model = BagOfWordsModel(settings, {"idf": np.ascontiguousarray(vectorizer.idf_), **best.tensors()})
         return FittedBaseline(
-            model, best.chosen, best.validation_accuracy, lambda texts: best.probabilities(vectorizer.transform(texts))
+            model,
+            best.chosen,
+            {} if self.C is not None else {"method.C": best.C},
+            best.validation_accuracy,
+            lambda texts: best.probabilities(vectorizer.transform(texts)),
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 Shape suffixes: N texts, C labels.
 """
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,12 +54,14 @@ class BaselineModel(ABC):
 class FittedBaseline:
     """A baseline after `fit`.
 
-    `model`: the form that is saved. `chosen`: what was chosen on the validation rows. `validation_accuracy`: None without such
-    rows. `probabilities`: of every label by scikit-learn itself, float64, shape (N, C).
+    `model`: the form that is saved. `chosen`: what was chosen on the validation rows, in words. `choices`: the same by the dotted
+    names of the options that were left open. `validation_accuracy`: None without such rows. `probabilities`: of every label by
+    scikit-learn itself, float64, shape (N, C).
     """
 
     model: BaselineModel
     chosen: str
+    choices: dict[str, Any]
     validation_accuracy: float | None
     probabilities: Callable[[Sequence[str]], "np.ndarray"]
 
@@ -80,6 +83,11 @@ class Baseline(Options):
     def name(cls) -> str:
         """What a user types."""
         return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    def load_libraries(self) -> None:
+        """Import what fitting and measuring need, so that importing it does not count as time of training."""
+        for module in ("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.preprocessing", "sklearn.metrics"):
+            importlib.import_module(module)
 
     @abstractmethod
     def fit(self, dataset: "Dataset", *, task: str, encoder: "FrozenEncoder | None" = None) -> FittedBaseline:

@@ -15,7 +15,7 @@ from finewright.baselines import regression, saving
 from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
 from finewright.baselines.regression import Candidate
 from finewright.baselines.saving import SavedBase, SavedFrozenFeatures
-from finewright.core import files
+from finewright.core import files, hardware
 from finewright.core.config import option
 from finewright.core.errors import ExitCode, UserError
 from finewright.models import hub, provenance
@@ -24,9 +24,11 @@ from finewright.models.head_spec import HeadSpec
 if TYPE_CHECKING:
     import torch
 
+    from finewright.core.config import RunConfig
     from finewright.data.dataset import Dataset
     from finewright.data.layout import PackedLayout
     from finewright.models.prepared import PreparedModel
+    from finewright.tasks.base import Task
 
 State = Literal["head", "mean"]
 STATES: tuple[State, ...] = ("head", "mean")
@@ -74,6 +76,22 @@ class FrozenEncoder:
             prepared.use_bfloat16(prepared_model)
         limit = min(max_length or usual_length, max_text_length(network.config, base.architecture))
         return cls(source, prepared_model, base.origin.tokenizer, limit, keep_end, bfloat16, {} if known is None else known)
+
+    @classmethod
+    def for_task(
+        cls, source: hub.ModelSource, *, task: "Task", settings: "RunConfig", known: dict[str, list[int]]
+    ) -> "FrozenEncoder":
+        """Load a model in the precision and with the limits that a fine-tuning method would have."""
+        precision, _ = hardware.choose_precision(settings.training.precision, hardware=hardware.detect())
+        return cls.load(
+            source,
+            head_spec=task.head_spec,
+            max_length=settings.data.max_length,
+            usual_length=task.default_max_length,
+            keep_end=settings.data.truncation_side == "left",
+            bfloat16=precision == "bfloat16",
+            known=known,
+        )
 
     @property
     def num_parameters(self) -> int:
@@ -239,6 +257,7 @@ class FrozenFeatures(Baseline):
         return FittedBaseline(
             model,
             best.chosen,
+            ({} if self.state != "auto" else {"method.state": state}) | ({} if self.C is not None else {"method.C": best.C}),
             best.validation_accuracy,
             lambda texts: best.probabilities(scaler.transform(encoder.recall(state, texts))),
         )

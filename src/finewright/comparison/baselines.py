@@ -10,7 +10,6 @@ from finewright import baselines, tasks
 from finewright.baselines import majority, regression
 from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.comparison.schema import BaselineFile, BaselineResult
-from finewright.core import hardware
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.models import hub
@@ -39,7 +38,8 @@ def measure(
     encoder = None
     if name != majority.NAME and baselines.get_baseline(name).reads_model:
         largest = max(datasets.values(), key=lambda dataset: len(dataset.train))
-        encoder = load_encoder(largest, source=source, settings=settings, known=known)
+        task = tasks.get_task(settings.task).for_dataset(largest, config=settings)
+        encoder = FrozenEncoder.for_task(source, task=task, settings=settings, known=known)
         encoder.remember([row.text for rows in (largest.train, largest.validation, largest.test) for row in rows])
     seconds_once = time.monotonic() - began
     found = {}
@@ -62,21 +62,6 @@ def measure(
             ),
         )
     return BaselineFile(sizes=found)
-
-
-def load_encoder(dataset: Dataset, *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]) -> FrozenEncoder:
-    """Load the model frozen, in the precision and with the limits that the methods have."""
-    task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
-    precision, _ = hardware.choose_precision(settings.training.precision, hardware=hardware.detect())
-    return FrozenEncoder.load(
-        source,
-        head_spec=task.head_spec,
-        max_length=settings.data.max_length,
-        usual_length=task.default_max_length,
-        keep_end=settings.data.truncation_side == "left",
-        bfloat16=precision == "bfloat16",
-        known=known,
-    )
 
 
 def _measure(name: str, dataset: Dataset, *, encoder: FrozenEncoder | None) -> Measured:

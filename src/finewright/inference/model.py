@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
-from finewright.inference.predictor import Predictor, check_text
-from finewright.models import adapter_folder
+from finewright.data.splits import Example
+from finewright.inference.texts import check_text
+from finewright.tasks.base import Evaluation, Task
 
 
 class Prediction(TypedDict):
@@ -21,6 +22,31 @@ class Prediction(TypedDict):
     probabilities: dict[str, float]
 
 
+class TextPredictor(Protocol):
+    """What scores texts: a network with its tokenizer (`inference.predictor.Predictor`), or a baseline."""
+
+    @property
+    def task(self) -> Task:
+        """The task it was trained for."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, in the order of the scores."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
+    def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the scores of texts, float32, shape (texts, labels)."""
+
+    def evaluate(self, examples: Sequence[Example]) -> Evaluation:
+        """Evaluate labelled examples."""
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Return label, its probability, and the probability of every label for each text, in order."""
+
+
 class Model:
     """The model of a finished run, loaded on a device.
 
@@ -30,7 +56,7 @@ class Model:
     >>> model.predict(["where is my parcel?"])[0]["label"]  # doctest: +SKIP
     """
 
-    def __init__(self, predictor: Predictor, *, folder: Path) -> None:
+    def __init__(self, predictor: TextPredictor, *, folder: Path) -> None:
         self._predictor, self._folder = predictor, folder
 
     @property
@@ -41,7 +67,7 @@ class Model:
     @property
     def device(self) -> str:
         """Device of the model."""
-        return str(self._predictor.prepared_model.network.device)
+        return self._predictor.device
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a prediction for every text, in order.
@@ -63,8 +89,21 @@ class Model:
         return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))
 
     def to_transformers(self) -> tuple[Any, Any]:
-        """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model."""
+        """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model.
+
+        Raises
+        ------
+        UserError
+            If the run is a baseline's: that is no network.
+        """
         import transformers
+
+        from finewright.inference.predictor import Predictor
+        from finewright.models import adapter_folder
+
+        if not isinstance(self._predictor, Predictor):
+            what = "the model is a baseline, which is no network of transformers"
+            raise UserError(what, where="to_transformers", fix="predict or predict_proba")
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
         network_class: Any = getattr(transformers, self._predictor.task.auto_model)

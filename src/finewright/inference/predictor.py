@@ -8,26 +8,13 @@ from typing import Any
 import numpy as np
 
 from finewright import tasks
-from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.data.splits import Example
 from finewright.inference.scoring import evaluate_split, score_split
+from finewright.inference.texts import check_finite
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
-
-
-def check_text(text: Any, where: str) -> str:
-    """Return the text. Raise `UserError` with the location if it is empty, not a string or not valid Unicode."""
-    if not isinstance(text, str) or not text.strip():
-        found = "an empty text has no label" if isinstance(text, str) else f"wanted text, found {type(text).__name__}"
-        raise UserError(found, where=where, fix="leave it out", code=ExitCode.BAD_DATA)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        what = "bytes that are not UTF-8, or half of a surrogate pair"
-        raise UserError(what, where=where, fix="write it in UTF-8", code=ExitCode.BAD_DATA) from None
-    return text
 
 
 @dataclass(frozen=True)
@@ -44,6 +31,11 @@ class Predictor:
     def labels(self) -> tuple[str, ...]:
         """Label names, in the order of the head's outputs."""
         return self.task.labels
+
+    @property
+    def device(self) -> str:
+        """Device of the network."""
+        return str(self.prepared_model.network.device)
 
     @classmethod
     def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, task: str, device: str = "cpu") -> "Predictor":
@@ -71,9 +63,5 @@ class Predictor:
         if not texts:
             return []
         scores = self.score(texts)
-        if not np.isfinite(scores).all():
-            bad = texts[int(np.argwhere(~np.isfinite(scores))[0, 0])]
-            raise UserError(
-                f"the model's scores are not finite for {bad[:60]!r}", fix="the model is damaged", code=ExitCode.NON_FINITE
-            )
+        check_finite(scores, texts)
         return self.task.predictions(texts, scores)

@@ -115,6 +115,21 @@ class PlanFile(VersionedFile):
     budget_bytes: int
 
 
+class BaselinePlanFile(VersionedFile):
+    """plan.json of a baseline: what is fitted to how much. Memory and time are not planned, so they are None."""
+
+    method: str
+    model: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_labels: int
+    num_characters: int
+    """Characters of the training texts."""
+    peak_memory_bytes: None = None
+    seconds: None = None
+
+
 class FindingRecord(Artifact):
     """A finding about the data, with the rows it is about."""
 
@@ -233,12 +248,20 @@ class RunMetrics(Artifact):
     validation: AnyMetrics | None = None
 
 
+class BaselineScore(Artifact):
+    """How a baseline does on the test rows."""
+
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_ci95: tuple[float, float]
+
+
 class RunResult(VersionedFile):
     """result.json: written last, so that its existence means that the run is complete. Bytes and seconds.
 
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
-    trained one's.
+    trained one's. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps, no plan and, if it
+    reads none, no model.
     """
 
     method: str
@@ -253,8 +276,8 @@ class RunResult(VersionedFile):
     head_parameters: int = Field(ge=0)
     total_parameters: int = Field(ge=1)
     trainable_fraction: float = 0.0
-    epochs: float = Field(gt=0)
-    steps: int = Field(ge=1)
+    epochs: float = Field(ge=0)
+    steps: int = Field(ge=0)
     best_step: int = Field(ge=0)
     train_seconds: float = Field(gt=0)
     saving_seconds: float = 0.0
@@ -271,6 +294,7 @@ class RunResult(VersionedFile):
     planned_peak_memory_bytes: int = 0
     planned_seconds: float = 0.0
     metrics: RunMetrics
+    baselines: dict[str, BaselineScore] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}
     verification_difference: float = 0.0

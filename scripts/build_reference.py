@@ -13,7 +13,7 @@ import click
 from typer.main import get_command
 
 import finewright
-from finewright import methods
+from finewright import baselines, methods
 from finewright.cli import main
 from finewright.core import config, errors
 from finewright.models import architectures
@@ -109,6 +109,11 @@ def methods_page() -> str:
         ]
         if rows:
             parts.append(table(("option", "default", "meaning"), rows))
+    parts += ["## Baselines", "`--method` takes these names too. They train no weight of a model; `auto` never takes them."]
+    for baseline in baselines.describe_baselines():
+        rows = [(_code(one["option"]), _code(one["default"]), one["help"]) for one in baseline["options"]]
+        parts += [f"### {baseline['method']}", f"{baseline['summary'][:1].upper()}{baseline['summary'][1:]}."]
+        parts.append(table(("option", "default", "meaning"), rows))
     parts.append("[Learning rates](../explanation/learning-rates.md) explains where the learning rates come from.")
     return "\n\n".join(parts)
 

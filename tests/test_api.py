@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import finewright
-from finewright import methods
+from finewright import baselines, methods
 from finewright.core.errors import ExitCode, UserError
 from support import tiny
 
@@ -204,6 +204,8 @@ def test_every_public_name_is_there_and_completes():
         assert name == "__version__" or found.__doc__, name
     for name in methods.method_names():
         assert methods.get_method(name).__name__ in finewright.__all__
+    for name in baselines.baseline_names():
+        assert baselines.get_baseline(name).__name__ in finewright.__all__
 
 
 def test_import_has_no_side_effects():

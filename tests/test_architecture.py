@@ -18,6 +18,7 @@ PACKAGES = (
     "methods",
     "tasks",
     "inference",
+    "baselines",
     "training",
     "planning",
     "runs",
@@ -150,6 +151,7 @@ def test_each_of_these_would_be_found(word):
 TASK_WORDS = ("SequenceClassification", "SEQ_CLS", "accuracy")
 MAY_NAME_A_TASK = {
     "tasks",
+    "baselines",  # they are classifiers
     "comparison",  # it compares classifiers by their accuracy
     "learn",  # the course teaches classification
     "cli",  # it shows results of classifiers

@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 import finewright
-from finewright import methods
+from finewright import baselines, methods
 from finewright.cli import main
 from finewright.core import config
 
@@ -163,6 +163,8 @@ def test_option_names_are_real(path):
     for method in methods.method_names():
         options = {name for name, _, _ in config.describe_options(methods.get_method(method), prefix="method.")}
         known |= options | {f"{method}.{name.removeprefix('method.')}" for name in options}
+    for baseline in baselines.baseline_names():
+        known |= {name for name, _, _ in config.describe_options(baselines.get_baseline(baseline), prefix="method.")}
     text = path.read_text()
     named = set(re.findall(r"--set ([\w.]+)=", text)) | {f"training.{name}" for name in re.findall(r"--change (\w+)=", text)}
     named |= {span for span in code_spans(text) if re.fullmatch(r"(training|method)\.\w+", span)}

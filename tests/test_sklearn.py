@@ -147,3 +147,12 @@ def test_it_says_when_it_is_not_fitted(model):
     assert clone(made).get_params() == made.get_params()
     with pytest.raises(ValueError, match="wanted several texts, found one string"):
         made.fit("one text", [0])
+
+
+@pytest.mark.parametrize("method", ["bag-of-words", "frozen-features"])
+def test_a_baseline_is_a_classifier_too(model, method):
+    made = TextClassifier(model=model, method=method).fit(TEXTS, LABELS)
+    assert made.score(TEXTS, LABELS) > 0.9
+    np.testing.assert_allclose(made.predict_proba(TEXTS[:4]).sum(axis=1), 1)
+    with pytest.raises(UserError, match="does not use training.epochs"):
+        TextClassifier(method=method, epochs=3).fit(TEXTS, LABELS)

@@ -1,7 +1,8 @@
 """Fine-tune a pre-trained language model on your own labelled text: know the cost before, trust the result after.
 
 Order of the packages, each importing only from those to its right:
-cli, learn > web, comparison > api, exporters > runs > planning > training, inference > tasks, methods > models > data > core.
+cli, learn > web, comparison > api, exporters > runs > planning > training > baselines > inference > tasks, methods > models >
+data > core.
 """
 
 import importlib
@@ -12,10 +13,12 @@ from finewright.core.quiet import native_libraries_quiet
 __version__ = "0.1.0"
 
 _PLACES = {
+    "BagOfWords": "baselines.bag_of_words",
     "Comparison": "comparison.compare",
     "DataConfig": "core.config",
     "Full": "methods.full",
     "Freeze": "methods.freeze",
+    "FrozenFeatures": "baselines.frozen_features",
     "Interrupted": "core.interrupts",
     "LoRA": "methods.lora",
     "Merged": "exporters.merge",
@@ -45,9 +48,11 @@ _PLACES = {
 _MODULES = {"events": "core.events"}
 
 __all__ = [
+    "BagOfWords",
     "Comparison",
     "DataConfig",
     "Freeze",
+    "FrozenFeatures",
     "Full",
     "Interrupted",
     "LoRA",
@@ -79,6 +84,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from finewright.api import evaluate, export, load, plan, predict, resume, train
+    from finewright.baselines.bag_of_words import BagOfWords
+    from finewright.baselines.frozen_features import FrozenFeatures
     from finewright.comparison.compare import Comparison, compare
     from finewright.core import events
     from finewright.core.config import DataConfig, RunConfig, TrainingConfig

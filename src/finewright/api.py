@@ -8,7 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finewright import methods
+from finewright import baselines, methods
+from finewright.baselines.base import Baseline
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
@@ -19,6 +20,7 @@ from finewright.data.dataset import DatasetCache
 from finewright.data.tables import to_table
 from finewright.methods.base import Method
 from finewright.planning import candidates
+from finewright.runs import request
 from finewright.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     labels: Any = None,
     *,
     model: str | PathLike[str] | None = None,
-    method: Method | type[Method] | str = methods.AUTO,
+    method: Method | type[Method] | Baseline | type[Baseline] | str = methods.AUTO,
     method_options: Mapping[str, Any] | None = None,
     training: TrainingConfig | Mapping[str, Any] | None = None,
     data_config: DataConfig | Mapping[str, Any] | None = None,
@@ -60,7 +62,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     model
         Hub id or folder of the pre-trained model (default: GPT-2), or `mini`, which comes with the package.
     method
-        A method by name, as a class, or with its options: `LoRA(rank=8)`. `auto` takes the first that fits.
+        A method or a baseline by name, as a class, or with its options: `LoRA(rank=8)`. `auto` takes the first method that fits.
     method_options
         Options of a method that is given by its name.
     training, data_config
@@ -114,34 +116,37 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     for name, value in (("data", str(source)), ("model", settings.model)):
         if not value.strip() or "\0" in value:
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
-    own = {**own, **(method_options or {})}
-    if isinstance(method, str):
-        tried = candidates.candidate_methods(method, options=own)
-    elif own:
-        fix = "give them to its class, or name the method by a string"
-        raise UserError("options of the method are given twice", where="method", fix=fix)
-    else:
-        tried = [method() if isinstance(method, type) else method]
+    tried = _choose_candidates(method, {**own, **(method_options or {})})
     out = Path(output_dir) if output_dir else None
     held_out, shared = None if test is None else to_table(test) or test, cache or DatasetCache()
     if out is None or not RunFolder(out).complete:
         shared.read(source, options=settings.data, test=held_out)  # a fault in the data is told before the libraries are loaded
+    extra: Any = {"test": held_out, "out": out, "shared": shared, "on_event": dispatch_to(callbacks), "stop": stop}
     with garbage_collection_paused():
-        from finewright.runs import pipeline
         from finewright.runs.run import Run
 
-    return Run(
-        pipeline.train(
-            source,
-            settings=settings,
-            candidates=tried,
-            test=held_out,
-            out=out,
-            shared=shared,
-            on_event=dispatch_to(callbacks),
-            stop=stop,
-        )
-    )
+        if isinstance(tried, Baseline):
+            from finewright.runs import baseline_pipeline
+
+            return Run(baseline_pipeline.train(source, settings=settings, baseline=tried, **extra))
+        from finewright.runs import pipeline
+
+    return Run(pipeline.train(source, settings=settings, candidates=tried, **extra))
+
+
+def _choose_candidates(
+    method: Method | type[Method] | Baseline | type[Baseline] | str, options: Mapping[str, Any]
+) -> list[Method] | Baseline:
+    """Return the methods to plan in the order of preference, or the baseline that was asked for."""
+    if isinstance(method, str):
+        if method in baselines.baseline_names():
+            return baselines.build_baseline(method, options)
+        return candidates.candidate_methods(method, options=options)
+    if options:
+        fix = "give them to its class, or name the method by a string"
+        raise UserError("options of the method are given twice", where="method", fix=fix)
+    built = method() if isinstance(method, type) else method
+    return built if isinstance(built, Baseline) else [built]
 
 
 def resume(
@@ -162,11 +167,17 @@ def resume(
     callbacks, stop
         As in `train`.
     """
+    extra: Any = {"changes": changes, "on_event": dispatch_to(callbacks), "stop": stop}
     with garbage_collection_paused():
-        from finewright.runs import pipeline
         from finewright.runs.run import Run
 
-    return Run(pipeline.resume(Path(path), changes=changes, on_event=dispatch_to(callbacks), stop=stop))
+        if request.is_baseline_run(Path(path)):
+            from finewright.runs import baseline_pipeline
+
+            return Run(baseline_pipeline.resume(Path(path), **extra))
+        from finewright.runs import pipeline
+
+    return Run(pipeline.resume(Path(path), **extra))
 
 
 def plan(
@@ -201,6 +212,9 @@ def plan(
         `entries`, one for each method, and `recommended`.
     """
     settings, own = _config({"model": None if model is None else str(model), "memory_budget": memory_budget}, options)
+    if isinstance(method, str) and method in baselines.baseline_names():
+        what = f"{method} is a baseline: it is fitted in seconds, and its cost is not planned"
+        raise UserError(what, where="method", fix="train it, or plan a fine-tuning method")
     if isinstance(method, str):
         kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
         if len(kinds) > 1 and own:

@@ -146,6 +146,34 @@ def test_methods_are_listed_with_their_options():
     assert "training.learning_rate" in call("options")[1]
 
 
+def test_baselines_are_listed_apart_from_the_methods():
+    text, table = call("methods")[1], json.loads(call("methods", "--json")[1])["baselines"]
+    assert [baseline["method"] for baseline in table] == ["bag-of-words", "frozen-features"]
+    before, _, after = text.partition("Baselines")
+    for baseline in table:
+        assert baseline["method"] not in before
+        assert baseline["summary"] in after
+        assert all(option["option"] in after for option in baseline["options"])
+
+
+def test_a_baseline_is_trained_shown_and_asked_like_any_run(tmp_path):
+    data, out = tmp_path / "t.csv", tmp_path / "run"
+    tiny.tickets(data, count=80)
+    assert call("train", data, "--method", "bag-of-words", "--out", out, "--set", "method.max_ngram=1")[0] == 0
+    assert call("train", data, "--method", "bag-of-words", "--out", out)[0] == 4
+    assert call("train", data, "--method", "bag-of-words", "--epochs", "3", "--out", tmp_path / "other")[0] == 2
+    (listed,) = json.loads(call("runs", "--root", tmp_path, "--json")[1])["runs"]
+    assert (listed["method"], listed["state"], listed["model"]) == ("bag-of-words", "finished", "")
+    code, shown = call("runs", "show", out)[:2]
+    assert code == 0
+    assert "majority accuracy" in shown
+    assert "tokens/s" not in shown
+    assert json.loads(call("predict", out, "a card", "--json")[1])["predictions"][0]["text"] == "a card"
+    assert json.loads(call("evaluate", out, data, "--json")[1])["num_rows"] == 80
+    assert call("export", out)[0] == 2
+    assert call("plan", data, "--method", "bag-of-words")[0] == 2
+
+
 def test_doctor_prints_json():
     names = [line["name"] for line in json.loads(call("doctor", "--json")[1])["diagnoses"]]
     assert {"device", "precision", "torch", "datasets"} <= set(names)

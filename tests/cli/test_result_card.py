@@ -90,6 +90,25 @@ def test_a_result_no_better_than_the_majority_is_reported_with_what_may_help(low
     assert ("half the learning rate (--lr)" in said) != is_better
 
 
+def test_a_bag_of_words_is_one_line_and_advice_where_it_is_as_good():
+    assert result_card.compare_with_bag_of_words(result(test=split()), split()) == ""
+    scores = {"majority": {"accuracy": 0.5, "accuracy_ci95": (0.3, 0.7)}}
+    for accuracy, said in (
+        (0.7, "a bag of words, which trains in seconds: 70.0% (95% interval 60.0% to 80.0%)"),
+        (0.9, "a bag of words does as well here (90.0%): `--method bag-of-words` trains one in seconds"),
+        (0.95, "a bag of words does better here (95.0%): `--method bag-of-words` trains one in seconds"),
+    ):
+        known = {**scores, "bag-of-words": {"accuracy": accuracy, "accuracy_ci95": (0.6, 0.8)}}
+        one = RunResult.model_validate({**result(test=split()).model_dump(), "baselines": known})
+        assert result_card.compare_with_bag_of_words(one, split()) == said
+        assert said in printed(one)
+
+
+def test_a_baseline_has_no_peak_memory():
+    one = result(test=split()).model_copy(update={"steps": 0, "epochs": 0.0})
+    assert "peak memory" not in printed(one)
+
+
 def test_no_label_is_weakest_when_all_are_found():
     one = split().model_copy(update={"confusion": [[4, 0, 0], [0, 8, 0], [0, 0, 1]]})
     assert result_card.describe_weakest_label(one) == ""

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
+from finewright.baselines import regression
+from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.comparison import baselines
 from finewright.comparison.spec import BASELINES, FEATURES, MAJORITY, WORDS
 from finewright.core.config import DataConfig, RunConfig, build_options
 from finewright.core.errors import UserError
 from finewright.data import dataset as dataset_module
-from finewright.data import layout
-from finewright.models import forward, hub, loading
-from finewright.models.prepared import PreparedModel
+from finewright.models import hub
 from support import tiny
 
 
@@ -67,7 +67,7 @@ def test_without_validation_rows_nothing_is_chosen_by_them(place):
     for name in BASELINES:
         found, _ = measure(name, place, validation_fraction=0.0)
         assert found.validation_accuracy is None
-    assert found.chosen.endswith(f"C = {baselines.DEFAULT_STRENGTH:g}")
+    assert found.chosen.endswith(f"C = {regression.DEFAULT_STRENGTH:g}")
 
 
 def test_texts_without_words_are_an_error(place, tmp_path):
@@ -77,32 +77,10 @@ def test_texts_without_words_are_an_error(place, tmp_path):
         baselines.measure(WORDS, {"all": dataset}, source=None, settings=None, known={})
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "bloom"])
-def test_features_are_the_frozen_networks_states(kind, place):
-    """Against one text at a time; bloom's batches are padded."""
-    dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig())
-    source, known = hub.resolve_model(str(place / kind)), {}
-    settings = build_options(RunConfig, {"model": str(place / kind), "training": {"precision": "float32"}})
-    kinds = baselines._frozen_features(dataset, source=source, settings=settings, known=known)
-    base = loading.load_model(source, head_spec=tiny.head_spec(dataset.labels))
-    prepared_model = PreparedModel(network=base.network.eval(), trainable_module=base.network, architecture=base.architecture)
-    head, mean = kinds.values()
-    for text in [row.text for row in dataset.test][:3]:
-        import torch
-
-        ids = torch.tensor(base.origin.tokenizer(text)["input_ids"])
-        with torch.no_grad(), baselines._HiddenStates(prepared_model) as states:
-            forward.compute_logits(prepared_model, ids, layout.PackedLayout((len(ids),)))
-        alone = states[0][0]
-        np.testing.assert_allclose(head[text], alone[-1 if base.architecture.pooling == "last" else 0], atol=1e-5)
-        np.testing.assert_allclose(mean[text], alone.mean(dim=0), atol=1e-5)
-    assert set(known) == {row.text for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
-
-
 def test_features_are_computed_once_for_all_sizes(place, monkeypatch):
     dataset = dataset_module.read_dataset(place / "t.csv", options=DataConfig())
-    calls, honest = [], baselines._frozen_features
-    monkeypatch.setattr(baselines, "_frozen_features", lambda *args, **extra: calls.append(1) or honest(*args, **extra))
+    calls, honest = [], FrozenEncoder.encode
+    monkeypatch.setattr(FrozenEncoder, "encode", lambda self, texts: calls.append(1) or honest(self, texts))
     settings = build_options(RunConfig, {"model": str(place / "gpt2")})
     source = hub.resolve_model(str(place / "gpt2"))
     made = baselines.measure(FEATURES, {"a": dataset, "b": dataset}, source=source, settings=settings, known={})

@@ -58,6 +58,8 @@ def test_every_method_ends_in_a_complete_and_verified_run(place, tmp_path, name,
     assert result["verification_difference"] == 0
     assert result["padding_fraction"] == 0
     assert result["trainable_parameters"] > result["head_parameters"] == 32 * 2
+    assert set(result["baselines"]) == {"majority", "bag-of-words"}
+    assert all(set(score) == {"accuracy", "accuracy_ci95"} for score in result["baselines"].values())
     assert 0 <= result["metrics"]["test"]["accuracy_ci95"][0] <= result["metrics"]["test"]["accuracy"] <= 1
     lines = [json.loads(line) for line in folder.predictions.read_text().splitlines()]
     assert len(lines) == result["num_test"] == 8
@@ -68,6 +70,15 @@ def test_every_method_ends_in_a_complete_and_verified_run(place, tmp_path, name,
     assert [line["label"] for line in again] == [line["predicted"] for line in lines]
     assert [line["probability"] for line in again] == pytest.approx([line["probability"] for line in lines], abs=1e-6)
     assert isinstance(events[-1], str | run_events.TrainingStopped)
+
+
+def test_measuring_baselines_changes_nothing_that_is_trained(place, tmp_path):
+    on, off = (go(place, tmp_path / wanted, baselines=wanted) for wanted in ("auto", "off"))
+    assert on.metrics.read_bytes() == off.metrics.read_bytes()
+    assert on.predictions.read_bytes() == off.predictions.read_bytes()
+    results = [json.loads(folder.result.read_text()) for folder in (on, off)]
+    assert results[0]["files"] == results[1]["files"]
+    assert [list(result["baselines"]) for result in results] == [["majority", "bag-of-words"], ["majority"]]
 
 
 def test_the_same_seed_is_the_same_run_and_another_is_not(place, tmp_path):

@@ -41,14 +41,15 @@ def demo(
 
 
 def methods(as_json: Json = False) -> None:
-    """List the fine-tuning methods and their options."""
+    """List the fine-tuning methods and the baselines, with their options."""
+    from finewright.baselines import describe_baselines
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
     from finewright.methods import describe_methods
 
-    table = describe_methods()
+    table, baselines = describe_methods(), describe_baselines()
     if as_json:
-        print_json({"methods": table})
+        print_json({"methods": table, "baselines": baselines})
         return
     console = OutputConsole()
     for method in table:
@@ -58,6 +59,11 @@ def methods(as_json: Json = False) -> None:
         )
         if rows := [["  " + option["option"], option["default"], option["help"]] for option in method["options"]]:
             console.print(progress.rows_table(["  option", "default", ""], rows))
+    console.print("\nBaselines, which train no weight of a model (`auto` never takes them):", highlight=False)
+    for baseline in baselines:
+        console.print(f"[bold]{baseline['method']}[/bold]  {baseline['summary']}", highlight=False)
+        rows = [["  " + option["option"], option["default"], option["help"]] for option in baseline["options"]]
+        console.print(progress.rows_table(["  option", "default", ""], rows))
     console.print("\nSet one with --set, for instance --set method.rank=16. All other options: finewright options")
 
 

@@ -289,9 +289,13 @@ def result_table(result: "RunResult") -> Table:
         table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
     elif measured:
         table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
-    table.add_row("speed", f"{result.examples_per_second:.0f} texts/s, {result.tokens_per_second:.0f} tokens/s")
-    memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
-    table.add_row("peak memory", memory)
+    for name, score in result.baselines.items():
+        low, high = score.accuracy_ci95
+        table.add_row(f"{name} accuracy", f"{score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})")
+    if result.steps:  # a baseline has none, and its memory is not measured
+        table.add_row("speed", f"{result.examples_per_second:.0f} texts/s, {result.tokens_per_second:.0f} tokens/s")
+        memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
+        table.add_row("peak memory", memory)
     table.add_row("time", describe_time(result))
     table.add_row("saved", f"{result.artifact_bytes / 1e6:.1f} MB, verified: a new process loads it and gets equal scores")
     return table

@@ -13,6 +13,7 @@ from finewright.core.events import Stage
 from finewright.core.units import format_bytes
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
 
+BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
 _STAGES: dict[Stage, str] = {
@@ -34,14 +35,17 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
         rows = "unseen texts" if result.metrics.test else "validation texts"
         if isinstance(measured, ClassificationMetrics):
             _print_accuracy(console, measured, rows=rows)
+            if comparison := compare_with_bag_of_words(result, measured):
+                print_wrapped(console, comparison)
         else:
             console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
     print_wrapped(console, describe_size(result))
     print_wrapped(console, describe_time(result))
     if result.stopped_early:
         print_wrapped(console, describe_early_stop(result))
-    memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
-    print_wrapped(console, f"peak memory {memory}")
+    if result.steps:  # the memory of a baseline is not measured
+        memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
+        print_wrapped(console, f"peak memory {memory}")
     quoted = shlex.quote(str(path))
     console.print()
     for name, command in (("saved in", str(path)), ("label texts", f"finewright predict {quoted} 'a text of yours'")):
@@ -73,6 +77,18 @@ def compare_with_majority(measured: ClassificationMetrics) -> str:
         return f"always predicting the most frequent label: {measured.majority_accuracy:.1%}"
     what = f"no better than always predicting the majority class ({measured.majority_accuracy:.1%})"
     return f"{what}; half the learning rate (--lr), more epochs (--epochs) or more rows may help"
+
+
+def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics) -> str:
+    """Say how the accuracy compares with that of a bag of words on the same test rows; empty if none was measured."""
+    score = result.baselines.get(BAG_OF_WORDS)
+    if score is None:
+        return ""
+    if score.accuracy >= measured.accuracy:
+        as_good = "as well" if score.accuracy == measured.accuracy else "better"
+        return f"a bag of words does {as_good} here ({score.accuracy:.1%}): `--method {BAG_OF_WORDS}` trains one in seconds"
+    low, high = score.accuracy_ci95
+    return f"a bag of words, which trains in seconds: {score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
 
 
 def describe_weakest_label(measured: ClassificationMetrics) -> str:

@@ -35,7 +35,9 @@ def train(
     data: Annotated[
         str | None, typer.Argument(help="A file, a folder with train.*, validation.*, test.*, or a hub id.", show_default=False)
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Fine-tuning method, see `finewright methods`. [default: auto]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Fine-tuning method or baseline, see `finewright methods`. [default: auto]")
+    ] = None,
     test: Annotated[str | None, typer.Option(help="File with the test rows.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/NAME]")] = None,
     config: Config = None,

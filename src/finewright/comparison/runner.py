@@ -86,7 +86,7 @@ class ComparisonRunner:
         limit = self.resources.limit_bytes
         tree |= {"memory_budget": units.format_bytes_exactly(limit)} if limit else {}
         threads = tree.get("training", {}).get("num_threads", 0) or self.resources.threads or self._planning_threads
-        return config.merge_options(tree, {"training": {"num_threads": threads}})
+        return config.merge_options(tree, {"training": {"num_threads": threads, "baselines": "off"}})  # it measures them itself
 
     def plan(self) -> None:
         """Plan each method on the largest training set; decide which methods fit and how many runs go at a time.

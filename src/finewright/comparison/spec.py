@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finewright import methods
+from finewright import baselines, methods
+from finewright.baselines import majority
 from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
@@ -17,12 +18,8 @@ from finewright.data.tables import IN_MEMORY
 from finewright.runs.request import flatten
 
 ALL = "all"
-MAJORITY, WORDS, FEATURES = "majority", "bag-of-words", "frozen-features"
-BASELINES = {
-    MAJORITY: "always the most frequent label",
-    WORDS: "logistic regression on words and pairs of words, no language model",
-    FEATURES: "logistic regression on the hidden states of the frozen model",
-}
+MAJORITY, WORDS, FEATURES = majority.NAME, "bag-of-words", "frozen-features"
+BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).summary for name in (WORDS, FEATURES)}
 """Always compared too. They train no weight of the model."""
 SPEED_ROUNDS = 3
 """How often the speed of prediction is measured, all methods in each round; the median counts."""
@@ -98,6 +95,9 @@ def _format_value(value: Any) -> str:
 def choose_methods(wanted: Sequence[str] | None) -> list[str]:
     """Return the wanted methods, each once, or all. Those that start from random weights are always added, at the end."""
     known = methods.methods_by_preference()
+    if named := [name for name in wanted or () if name in BASELINES]:
+        fix = "leave it out: it is compared all the same"
+        raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
     chosen = [methods.get_method(name).name() for name in wanted] if wanted else [kind.name() for kind in known]
     random = [kind.name() for kind in known if kind.weights == "random"]
     return [name for name in dict.fromkeys(chosen) if name not in random] + random

@@ -176,6 +176,10 @@ class TrainingConfig(Options):
     compile: Literal["off", "on"] = option(
         "off", "compile the layers between the attention calls; starts 20 s or more later, for GPUs"
     )
+    baselines: Literal["auto", "off"] = option(
+        "auto",
+        "fit a bag of words beside the run to compare its result with; auto: on small data alone",
+    )
     num_threads: int = option(0, "CPU threads; 0: one per core that this process may use", low=0, high=1024, flag="--threads")
 
 

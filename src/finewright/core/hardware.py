@@ -53,6 +53,11 @@ def detect() -> Hardware:
         return Hardware("cuda", properties.name, cpu_count(), memory_bytes(), properties.total_memory, fast, reason)
     if torch.backends.mps.is_available():
         return Hardware("mps", platform.processor(), cpu_count(), memory_bytes(), 0, False, "float32 is what Metal is exact in")
+    return describe_cpu()
+
+
+def describe_cpu() -> Hardware:
+    """Return the machine without its accelerators. Where the system lists the processor's flags, PyTorch is not loaded."""
     flag = next((flag for flag in _FAST_FLAGS if flag in _cpu_flags()), "")
     reason = f"this CPU has {flag}" if flag else "this CPU has no bfloat16 arithmetic"
     return Hardware("cpu", _cpu_name(), cpu_count(), memory_bytes(), 0, bool(flag), reason)

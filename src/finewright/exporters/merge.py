@@ -18,7 +18,7 @@ from finewright.core.errors import UserError
 from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange, start_check
 from finewright.methods.base import Method
 from finewright.models import loading, meta, quantization
-from finewright.runs import model_folder, schema
+from finewright.runs import model_folder, request, schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Metric
@@ -62,6 +62,9 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
     other one, made for comparison, fails, there is no `other`, and the reason says so.
     """
     config, result = schema.read(RunConfigFile, run.config), schema.read(RunResult, run.result)
+    if request.is_baseline(config.request):
+        what = f"{config.method} has nothing to merge: a baseline's model folder is complete already"
+        raise UserError(what, where=str(run.path), fix=f"use {run.model}")
     quantised = _check_mergeable(run, method=methods.get_method(config.method), base=base)
     model_folder.check_files(run.model, result.files)
     target = out or run.path / "merged"

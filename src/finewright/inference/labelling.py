@@ -4,10 +4,10 @@ Shape suffixes: N rows, C classes, K most probable classes.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from finewright.core.errors import UserError
 from finewright.data import writers
 from finewright.data.inputs import TextRows
 from finewright.data.readers.base import FileTable
-
-if TYPE_CHECKING:
-    from finewright.inference.predictor import Predictor
+from finewright.inference.text_predictor import OnProgress, TextPredictor
 
 CONFIDENCE_DIGITS = 4
 """Decimals of a confidence in a file; it is compared with the threshold as it is written."""
@@ -25,9 +23,6 @@ SUFFIX = "_predicted"
 """Added to the name of a new column that the file has already."""
 NUM_SHOWN = 10
 """Least certain rows that are named."""
-
-OnProgress = Callable[[int, int, float], None]
-"""Called with the rows done, all rows, and the share of the work that is done."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class LabelledTable:
 
 
 def find_answers(
-    predictor: "Predictor", texts: Sequence[str | None], *, top_k: int = 2, on_progress: OnProgress | None = None
+    predictor: TextPredictor, texts: Sequence[str | None], *, top_k: int = 2, on_progress: OnProgress | None = None
 ) -> Answers:
     """Return the `top_k` most probable labels of each text. Only these are stored, however many texts there are."""
     places = [place for place, text in enumerate(texts) if text is not None]
@@ -149,7 +144,7 @@ def build_answer_columns(answers: Answers, options: LabellingOptions) -> dict[st
 
 
 def label_rows(
-    predictor: "Predictor", rows: TextRows, options: LabellingOptions | None, *, on_progress: OnProgress | None = None
+    predictor: TextPredictor, rows: TextRows, options: LabellingOptions | None, *, on_progress: OnProgress | None = None
 ) -> LabelledTable:
     """Return the rows with their answers.
 
@@ -209,7 +204,7 @@ def _add_columns(table: FileTable, columns: dict[str, list[Any]], notes: list[st
     return made
 
 
-def _add_predictions(predictor: "Predictor", rows: TextRows) -> LabelledTable:
+def _add_predictions(predictor: TextPredictor, rows: TextRows) -> LabelledTable:
     """Return the rows with what a task without labels predicts: each plain value in a column of its own."""
     predictions, num_cut = predict_rows(predictor, rows.texts)
     kinds = str | int | float | bool
@@ -220,7 +215,7 @@ def _add_predictions(predictor: "Predictor", rows: TextRows) -> LabelledTable:
     return LabelledTable(table, {}, num_empty, num_cut, predictor.limit, 0, None, [], notes)
 
 
-def predict_rows(predictor: "Predictor", texts: Sequence[str | None]) -> tuple[list[dict[str, Any]], int]:
+def predict_rows(predictor: TextPredictor, texts: Sequence[str | None]) -> tuple[list[dict[str, Any]], int]:
     """Return (a prediction for each text, an empty one where there is none; the number of texts that were cut)."""
     predictions, num_cut = predictor.predict_counted([text for text in texts if text is not None])
     found = iter(predictions)

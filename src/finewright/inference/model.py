@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-import torch
 
 from finewright.core import hardware
 from finewright.core.config import DataConfig
@@ -12,9 +11,7 @@ from finewright.core.errors import UserError
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.inputs import find_text_rows
 from finewright.inference import labelling
-from finewright.inference.predictor import Predictor
-from finewright.models import adapter_folder
-from finewright.models.meta import quiet_libraries
+from finewright.inference.text_predictor import TextPredictor
 
 
 class Prediction(TypedDict):
@@ -36,7 +33,7 @@ class Model:
     """
 
     def __init__(
-        self, predictor: Predictor, *, folder: Path, options: DataConfig | None = None, columns: Columns = NO_COLUMNS
+        self, predictor: TextPredictor, *, folder: Path, options: DataConfig | None = None, columns: Columns = NO_COLUMNS
     ) -> None:
         """Use a predictor. `options`, `columns`: how rows with several columns were read in training."""
         self._predictor, self._folder = predictor, folder
@@ -55,7 +52,7 @@ class Model:
     @property
     def device(self) -> str:
         """Device of the model."""
-        return str(self._predictor.prepared_model.network.device)
+        return self._predictor.device
 
     def predict(self, texts: Any) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text.
@@ -87,9 +84,22 @@ class Model:
         return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))
 
     def to_transformers(self) -> tuple[Any, Any]:
-        """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model."""
+        """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model.
+
+        Raises
+        ------
+        UserError
+            If the run is a baseline's: that is no network.
+        """
         import transformers
 
+        from finewright.inference.predictor import Predictor
+        from finewright.models import adapter_folder
+        from finewright.models.meta import quiet_libraries
+
+        if not isinstance(self._predictor, Predictor):
+            what = "the model is a baseline, which is no network of transformers"
+            raise UserError(what, where="to_transformers", fix="predict or predict_proba")
         auto_model: Any = getattr(transformers, self._predictor.task.auto_model)
         with quiet_libraries():  # a base without its head is no news: the adapter brings it
             tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
@@ -110,6 +120,10 @@ def choose_device(device: str) -> str:
     kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         raise UserError(f"unknown device {device!r}", where="device", fix="auto, cpu, cuda or mps")
-    if kind != "cpu" and not getattr(torch, kind).is_available():
+    if kind == "cpu":
+        return device
+    import torch  # here: a baseline predicts without it
+
+    if not getattr(torch, kind).is_available():
         raise UserError(f"PyTorch finds no {kind} device here", where="device", fix="auto, or cpu")
     return device

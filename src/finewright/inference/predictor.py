@@ -1,49 +1,38 @@
 """Predict the labels of texts with a saved model and its tokenizer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from finewright import tasks
-from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing, tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.inference.scoring import evaluate_split, score_batches, score_split
+from finewright.inference.text_predictor import OnProgress, ScoredPiece, TextPredictor, check_finite
 from finewright.inference.threads import threads_for_work
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
-from finewright.tasks.base import Evaluation, Task
+from finewright.tasks.base import Evaluation
 
 PIECE = tokenization.TEXTS_AT_ONCE
 """Texts that are tokenized and scored together, so that memory does not grow with their number."""
 
 
-class ScoredPiece(NamedTuple):
-    """Outputs of texts `start` and following, float32, shape (N, C). `num_cut`: of these texts, those longer than the limit."""
-
-    start: int
-    outputs: np.ndarray
-    num_cut: int
-
-
 @dataclass(frozen=True)
-class Predictor:
-    """A saved model with its tokenizer. `limit`: tokens of a text that are read. `keep_end`: longer texts lose their start."""
+class Predictor(TextPredictor):
+    """A saved network with its tokenizer."""
 
     prepared_model: PreparedModel
     tokenizer: Any
-    task: Task
-    limit: int
-    keep_end: bool
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Label names, in the order of the head's outputs."""
-        return self.task.labels
+    def device(self) -> str:
+        """Device of the network."""
+        return str(self.prepared_model.network.device)
 
     @classmethod
     def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, task: str, device: str = "cpu") -> "Predictor":
@@ -53,7 +42,7 @@ class Predictor:
         prepared_model, tokenizer = loading.reload_model(folder, **how, bfloat16=bfloat16, device=device)
         prepared_model.trainable_module.to(device)
         loaded_task = kind.for_saved_model(prepared_model.network.config)
-        return cls(prepared_model, tokenizer, loaded_task, limit, keep_end)
+        return cls(prepared_model, tokenizer, task=loaded_task, limit=limit, keep_end=keep_end)
 
     @property
     def _num_parameters(self) -> int:
@@ -65,9 +54,7 @@ class Predictor:
         with threads_for_work(sum(encoded.lengths), self._num_parameters):
             return score_split(self.prepared_model, encoded)
 
-    def score_pieces(
-        self, texts: Sequence[str], *, on_progress: Callable[[int, int, float], None] | None = None
-    ) -> Iterator[ScoredPiece]:
+    def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the model's outputs for some texts at a time, in order.
 
         `on_progress`: called after each batch with the texts done, all texts, and the share of their characters that is done.
@@ -87,7 +74,7 @@ class Predictor:
                     if on_progress is not None:
                         on_progress(num_done, len(texts), chars_done / max(1, num_chars))
             assert outputs_NC is not None, "a piece has texts"
-            _check_finite(outputs_NC, some)
+            check_finite(outputs_NC, some)
             yield ScoredPiece(start, outputs_NC, _count_cut(encoded, limit=self.limit))
 
     def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
@@ -96,27 +83,6 @@ class Predictor:
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end, targets=targets)
         return evaluate_split(self.prepared_model, encoded, task=self.task), _count_cut(encoded, limit=self.limit)
 
-    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Return label, its probability, and the probability of every label for each text, in order."""
-        return self.predict_counted(texts)[0]
-
-    def predict_counted(self, texts: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
-        """Return (what `predict` returns, how many texts were cut)."""
-        predictions: list[dict[str, Any]] = []
-        num_cut = 0
-        for piece in self.score_pieces(texts):
-            some = texts[piece.start : piece.start + len(piece.outputs)]
-            predictions += self.task.predictions(some, piece.outputs)
-            num_cut += piece.num_cut
-        return predictions, num_cut
-
 
 def _count_cut(encoded: EncodedSplit, *, limit: int) -> int:
     return int((np.asarray(encoded.lengths_uncut) > limit).sum())
-
-
-def _check_finite(outputs_NC: np.ndarray, texts: Sequence[str]) -> None:
-    if not np.isfinite(outputs_NC).all():
-        bad = texts[int(np.argwhere(~np.isfinite(outputs_NC))[0, 0])]
-        what = f"the model's scores are not finite for {bad[:60]!r}"
-        raise UserError(what, fix="the model is damaged", code=ExitCode.NON_FINITE)

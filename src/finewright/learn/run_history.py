@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from finewright import methods
 from finewright.core.errors import UserError
 from finewright.learn.course import Figure, Lesson, SuggestedCommand
-from finewright.runs import schema
+from finewright.runs import request, schema
 from finewright.runs.folder import RunFolder, list_runs
 from finewright.runs.schema import ClassificationMetrics, MetricsLine, PlanFile, RunConfigFile, RunResult
 
@@ -99,6 +99,8 @@ def _open(folder: RunFolder) -> FinishedRun | None:
     """Return the run; None if a file is damaged or something that lessons need is missing."""
     try:
         result, config = schema.read(RunResult, folder.result), schema.read(RunConfigFile, folder.config)
+        if request.is_baseline(config.request):
+            return None  # lessons are about training a network
         plan = schema.read(PlanFile, folder.plan).memory if folder.plan.exists() else {}
         raw = folder.read_lines(folder.metrics) if folder.metrics.exists() else []
         lines = [schema.parse(MetricsLine, line, where=folder.metrics) for line in raw]

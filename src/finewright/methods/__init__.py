@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finewright.core.colors import METHOD_COLORS
@@ -24,21 +24,21 @@ def color_number(name: str) -> int:
     return method_names().index(name) % len(METHOD_COLORS)
 
 
-def get_method(name: str) -> type[Method]:
-    """Return the class of a method; raise `UserError` with the nearest name if it is unknown."""
+def get_method(name: str, *, also: Sequence[str] = ()) -> type[Method]:
+    """Return the class of a method; raise `UserError` with the nearest name, or one of `also`, if it is unknown."""
     if name not in method_names():
-        near = difflib.get_close_matches(name, method_names(), n=1)
+        near = difflib.get_close_matches(name, [*method_names(), *also], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"unknown method {name!r}", fix=f"{hint}known: {', '.join([AUTO, *method_names()])}")
+        raise UserError(f"unknown method {name!r}", fix=f"{hint}known: {', '.join([AUTO, *method_names(), *also])}")
     module = importlib.import_module(f"{__name__}.{name}")
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__]
     (method,) = (kind for kind in kinds if issubclass(kind, Method))
     return method
 
 
-def build_method(name: str, options: Mapping[str, Any]) -> Method:
-    """Build a method; raise `UserError` if an option is wrong."""
-    return build_options(get_method(name), options, prefix="method")
+def build_method(name: str, options: Mapping[str, Any], *, also: Sequence[str] = ()) -> Method:
+    """Build a method; raise `UserError` if an option is wrong. `also`: as in `get_method`."""
+    return build_options(get_method(name, also=also), options, prefix="method")
 
 
 def methods_by_preference() -> list[type[Method]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finewright import methods
+from finewright import baselines, methods
 from finewright.methods.base import Method
 from finewright.models import optional_packages
 
@@ -14,7 +14,7 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
     With options of a method, `auto` is the preferred method alone: others would not know them.
     """
     if name != methods.AUTO:
-        return [methods.build_method(name, options)]
+        return [methods.build_method(name, options, also=baselines.baseline_names())]
     kinds = [kind for kind in methods.methods_by_preference() if kind.weights != "random"]
     if options:
         return [methods.build_method(kinds[0].name(), options)]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from finewright.core import hardware
 from finewright.core.config import RunConfig
@@ -11,32 +12,26 @@ from finewright.core.events import Callback, DownloadProgress, Level, Notice, St
 from finewright.core.interrupts import StopRequest
 from finewright.data import checks
 from finewright.data.checks import Finding
-from finewright.planning.defaults import Decisions
 from finewright.runs.folder import RunFolder
-from finewright.runs.request import RunRequest
+from finewright.runs.request import BaselineRequest, RunRequest
 from finewright.runs.schema import Change, ChecksFile
-from finewright.training.memory_meter import MemoryMeter
+
+if TYPE_CHECKING:
+    from finewright.planning.defaults import Decisions
+    from finewright.training.memory_meter import MemoryMeter
 
 
 @dataclass(frozen=True)
-class RunContext:
-    """What holds for the whole session.
-
-    `changes`: those of `--change`. `decisions`: device, precision and threads, with reasons. `meter`: the run's peak memory so
-    far. `findings`: what was found in the data so far. `stage_seconds`: duration of every stage so far, in this session.
-    """
+class SessionContext:
+    """What holds for a session of any run. `findings`: what was found in the data so far. `stage_seconds`: duration of every
+    stage so far, in this session."""
 
     folder: RunFolder
-    request: RunRequest
-    changes: Sequence[Change]
-    machine: hardware.Hardware
-    precision: str
-    decisions: Decisions
-    meter: MemoryMeter
+    request: RunRequest | BaselineRequest
     stop: StopRequest
     on_event: Callback
-    findings: list[Finding] = field(default_factory=list)
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list, kw_only=True)
+    stage_seconds: dict[str, float] = field(default_factory=dict, kw_only=True)
 
     @property
     def settings(self) -> RunConfig:
@@ -76,3 +71,19 @@ class RunContext:
         checks.raise_on_errors(new)
         for finding in new:
             self.notify(f"{finding.message} → {finding.fix}", level="warning", code=finding.code)
+
+
+@dataclass(frozen=True)
+class RunContext(SessionContext):
+    """What holds for a session that trains a network.
+
+    `changes`: those of `--change`. `decisions`: device, precision and threads, with reasons. `meter`: the run's peak memory so
+    far.
+    """
+
+    request: RunRequest
+    changes: Sequence[Change]
+    machine: hardware.Hardware
+    precision: str
+    decisions: "Decisions"
+    meter: "MemoryMeter"

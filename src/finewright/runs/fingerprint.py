@@ -2,20 +2,23 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from finewright import methods
+from finewright.baselines.base import Baseline
 from finewright.core.config import RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
-from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.methods.base import Method
 from finewright.models import hub, provenance
 from finewright.runs.request import CHANGEABLE, FREE, flatten
 from finewright.runs.schema import Change
+
+if TYPE_CHECKING:
+    from finewright.data.packing import EncodedSplit
 
 MOST_ROW_GROUPS = 1000
 """Most groups of rows that are hashed: up to this many rows, a changed one is named exactly."""
@@ -28,7 +31,7 @@ def make_fingerprint(
     *,
     source: hub.ModelSource,
     dataset: Dataset,
-    splits: Mapping[str, EncodedSplit],
+    splits: "Mapping[str, EncodedSplit]",
     settings: RunConfig,
     method: Method,
     device: str,
@@ -55,11 +58,28 @@ def make_fingerprint(
     }
 
 
+def make_baseline_fingerprint(
+    *, source: hub.ModelSource | None, dataset: Dataset, settings: RunConfig, baseline: Baseline
+) -> dict[str, Any]:
+    """Return everything that a fitted baseline depends on except the versions of the libraries. `source`: the model it reads."""
+    options = {name: value for name, value in flatten(settings.model_dump()).items() if name not in (*FREE, "model")}
+    return {
+        "model": provenance.base_identity(source) if source else {},
+        "labels": list(dataset.labels),
+        "data": {name: _rows(getattr(dataset, name)) for name in ("train", "validation", "test")},
+        "method": baseline.name(),
+        "method_options": baseline.model_dump(mode="json"),
+        "options": options,
+        "schedule": {},
+        "device": "cpu",
+    }
+
+
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _tokens(split: EncodedSplit) -> bytes:
+def _tokens(split: "EncodedSplit") -> bytes:
     """Return hashes of the lengths of the texts of a split, in tokens, and of the tokens."""
     digests = []
     for numbers in (np.array(split.lengths, dtype=np.int64), split.flat()):

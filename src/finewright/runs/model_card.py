@@ -1,14 +1,17 @@
 """The model card of a run's result."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
 from finewright.models import hub
-from finewright.models.prepared import BaseModelRef, PreparedModel
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
+
+if TYPE_CHECKING:
+    from finewright.models.prepared import BaseModelRef, PreparedModel
 
 CARD_FILE = "README.md"
 _CARD = """{front}
@@ -125,7 +128,9 @@ ends in that id is read one token short there; Finewright goes by the text's len
 """
 
 
-def write_card(folder: Path, *, result: RunResult, method: Method, prepared_model: PreparedModel, origin: BaseModelRef) -> None:
+def write_card(
+    folder: Path, *, result: RunResult, method: Method, prepared_model: "PreparedModel", origin: "BaseModelRef"
+) -> None:
     """README.md of the model folder, with the front matter that hubs read."""
     from huggingface_hub import ModelCardData
 
@@ -157,14 +162,14 @@ def write_card(folder: Path, *, result: RunResult, method: Method, prepared_mode
         total=result.total_parameters,
         share=result.trainable_fraction,
         metric=kind.metric.name,
-        measured=_measured(result, kind.metric),
+        measured=describe_measured(result, kind.metric),
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )
     files.write_atomic(folder / CARD_FILE, text)
 
 
-def _measured(result: RunResult, metric: Metric) -> str:
+def describe_measured(result: RunResult, metric: Metric) -> str:
     """Return the metric on the test rows in words, with its interval if it has one."""
     if result.metrics.test is None:
         return "no test"
@@ -175,7 +180,9 @@ def _measured(result: RunResult, metric: Metric) -> str:
     return f"{metric.format(values[metric.name])} ({rows})"
 
 
-def _describe_loading(kind: type[Task], method: Method, prepared_model: PreparedModel, *, name: str, origin: BaseModelRef) -> str:
+def _describe_loading(
+    kind: type[Task], method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef"
+) -> str:
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
     values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
     values["pipeline_tag"] = kind.pipeline_tag or ""

@@ -2,26 +2,27 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.files import sha256
 from finewright.data.dataset import Dataset
-from finewright.methods.base import Method
-from finewright.models import adapter_folder, meta, tokenizer_config
-from finewright.models.hub import ModelSource
-from finewright.models.prepared import BaseModelRef, PreparedModel
 from finewright.runs.model_card import CARD_FILE
+
+if TYPE_CHECKING:
+    from finewright.methods.base import Method
+    from finewright.models.hub import ModelSource
+    from finewright.models.prepared import BaseModelRef, PreparedModel
 
 
 def save_model(  # noqa: PLR0913  what is saved, and how its texts were read
     folder: Path,
     *,
-    prepared_model: PreparedModel,
-    method: Method,
-    origin: BaseModelRef,
-    source: ModelSource,
+    prepared_model: "PreparedModel",
+    method: "Method",
+    origin: "BaseModelRef",
+    source: "ModelSource",
     max_length: int | None = None,
     truncation_side: str = "right",
 ) -> None:
@@ -30,6 +31,8 @@ def save_model(  # noqa: PLR0913  what is saved, and how its texts were read
     `max_length`: tokens of a text that are read; None: what the tokenizer says. `truncation_side`: which side of longer texts is
     cut. Both become the tokenizer's own, so that other programs cut texts alike.
     """
+    from finewright.models import adapter_folder, meta, tokenizer_config
+
     folder.mkdir(parents=True, exist_ok=True)
     with meta.quiet_libraries():
         method.save(prepared_model, folder)

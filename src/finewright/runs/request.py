@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finewright import methods, tasks
+from finewright import baselines, methods, tasks
+from finewright.baselines.base import Baseline
 from finewright.core import config
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.data.tables import IN_MEMORY
 from finewright.methods.base import Method
+from finewright.runs import schema
 from finewright.runs.schema import Change, RequestRecord, RunConfigFile
 
 CHANGEABLE = (
@@ -27,8 +29,8 @@ CHANGEABLE = (
     "compile",
 )
 """Training options that `--change` may set inside a run; all others would make it another run."""
-FREE = ("training.save_steps", "force")
-"""Options that no result depends on."""
+FREE = ("training.save_steps", "training.baselines", "force")
+"""Options on which nothing that is trained depends."""
 _AND = ", "
 _OTHER_ROWS = "these are other rows: "
 
@@ -61,6 +63,52 @@ class RunRequest:
         )
 
 
+@dataclass(frozen=True)
+class BaselineRequest:
+    """The request of a run that fits a baseline. The fields are those of `RunRequest`."""
+
+    source: str
+    test: str | None
+    settings: RunConfig
+    baseline: Baseline
+
+    def record(self) -> RequestRecord:
+        """Return what config.json holds of it."""
+        return RequestRecord(
+            source=self.source,
+            test=self.test,
+            settings=self.settings.model_dump(),
+            method=self.baseline.name(),
+            method_options=self.baseline.model_dump(mode="json"),
+        )
+
+
+def is_baseline(record: RequestRecord) -> bool:
+    """Whether a saved request is one for a baseline."""
+    return record.method in baselines.baseline_names()
+
+
+def is_baseline_run(path: Path) -> bool:
+    """Whether a folder holds a run of a baseline. A damaged one counts as none: opening it says what is wrong."""
+    try:
+        return is_baseline(schema.read(RunConfigFile, path / "config.json").request)
+    except UserError:
+        return False
+
+
+def make_baseline_request(source: object, *, test: object, settings: RunConfig, baseline: Baseline) -> BaselineRequest:
+    """Return a request with absolute paths. Raise `UserError` for an unknown task, or an option that would be ignored."""
+    tasks.get_task(settings.task)
+    baseline.check_settings(settings)
+    return BaselineRequest(_locate(source), None if test is None else _locate(test), settings, baseline)
+
+
+def read_baseline_request(record: RequestRecord) -> BaselineRequest:
+    """Return the baseline's request of a record; raise `UserError` if one of its options no longer exists."""
+    baseline = baselines.build_baseline(record.method, record.method_options)
+    return BaselineRequest(record.source, record.test, config.build_options(RunConfig, record.settings), baseline)
+
+
 def make_request(source: object, *, test: object, settings: RunConfig, candidates: Sequence[Method]) -> RunRequest:
     """Return a request with absolute paths, so that its files are found from any folder; an unknown task is refused."""
     tasks.get_task(settings.task)
@@ -74,9 +122,10 @@ def read_request(record: RequestRecord) -> RunRequest:
     return RunRequest(record.source, record.test, config.build_options(RunConfig, record.settings), candidates)
 
 
-def request_differences(saved: RequestRecord, wanted: RunRequest) -> list[str]:
+def request_differences(saved: RequestRecord, wanted: RunRequest | BaselineRequest) -> list[str]:
     """Return `option: then → now` for every option that differs, except those in FREE. Rows in memory are one option."""
-    then = flatten(read_request(saved).record().model_dump())
+    read = read_baseline_request if is_baseline(saved) else read_request
+    then = flatten(read(saved).record().model_dump())
     now = flatten(wanted.record().model_dump())
     return [
         f"{_option_name(name)}: {_OTHER_ROWS if _are_in_memory(then.get(name), now.get(name)) else ''}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
+from finewright.baselines.predictor import BaselinePredictor
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset, writers
@@ -16,11 +17,11 @@ from finewright.data.inputs import TextRows, read_text_rows
 from finewright.data.tables import to_table
 from finewright.inference import labelling
 from finewright.inference.evaluation_table import EvaluatedRows, build_evaluation_table
-from finewright.inference.labelling import LabelledTable, LabellingOptions, OnProgress
+from finewright.inference.labelling import LabelledTable, LabellingOptions
 from finewright.inference.model import Model, Prediction, choose_device
-from finewright.inference.predictor import Predictor
+from finewright.inference.text_predictor import OnProgress, TextPredictor
 from finewright.runs import folder as run_folder
-from finewright.runs import model_folder, reading, schema
+from finewright.runs import model_folder, reading, request, schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import RunConfigFile, RunResult
 
@@ -34,13 +35,14 @@ class Run:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.config = schema.read(RunConfigFile, folder.config)
+        self._is_baseline = request.is_baseline(self.config.request)
         self._max_length = self.config.max_length or 0
         self._truncation_side = (self.config.settings.get("data") or {}).get("truncation_side")
-        if not self._max_length or not self._truncation_side:
+        if not self._is_baseline and not (self._max_length and self._truncation_side):
             what = "the run's config lacks max_length or data.truncation_side"
             raise UserError(what, where=str(folder.config), fix="train it again", code=ExitCode.MISMATCH)
-        self._predictor: Predictor | None = None
-        self._accelerated: Predictor | None = None
+        self._predictor: TextPredictor | None = None
+        self._accelerated: TextPredictor | None = None
 
     def __repr__(self) -> str:
         """Return path, method, model and how good it is."""
@@ -79,24 +81,28 @@ class Run:
         return self._model.classes_
 
     @property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> TextPredictor:
         """The saved model on the CPU, loaded at first use."""
         if self._predictor is None:
             self._predictor = self._load("cpu")
         return self._predictor
 
     @property
-    def fastest_predictor(self) -> Predictor:
+    def fastest_predictor(self) -> TextPredictor:
         """The saved model on the accelerator, where there is one, loaded at first use."""
-        device = choose_device("auto")
+        device = "cpu" if self._is_baseline else choose_device("auto")
         if device == "cpu":
             return self.predictor
         if self._accelerated is None:
             self._accelerated = self._load(device)
         return self._accelerated
 
-    def _load(self, device: str) -> Predictor:
+    def _load(self, device: str) -> TextPredictor:
         model_folder.check_files(self.folder.model, self.result.files)
+        if self._is_baseline:
+            return BaselinePredictor.load(self.folder.model)
+        from finewright.inference.predictor import Predictor  # here: a baseline predicts without PyTorch
+
         return Predictor.load(
             self.folder.model,
             limit=self._max_length,
@@ -108,9 +114,9 @@ class Run:
 
     def load(self, *, device: str = "auto") -> Model:
         """Load the model, ready to predict. `device`: `auto` takes the accelerator, where there is one."""
-        return self._as_model(self._load(choose_device(device)))
+        return self._as_model(self._load("cpu" if self._is_baseline else choose_device(device)))
 
-    def _as_model(self, predictor: Predictor) -> Model:
+    def _as_model(self, predictor: TextPredictor) -> Model:
         options = reading.data_options(self.config)
         return Model(predictor, folder=self.folder.model, options=options, columns=self.columns)
 

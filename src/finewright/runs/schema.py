@@ -139,6 +139,21 @@ class PlanFile(VersionedFile):
     budget_bytes: int
 
 
+class BaselinePlanFile(VersionedFile):
+    """plan.json of a baseline: what is fitted to how much. Memory and time are not planned, so they are None."""
+
+    method: str
+    model: str
+    num_train: int
+    num_validation: int
+    num_test: int
+    num_labels: int
+    num_characters: int
+    """Characters of the training texts."""
+    peak_memory_bytes: None = None
+    seconds: None = None
+
+
 class FindingRecord(Artifact):
     """A finding about the data, with the rows it is about."""
 
@@ -258,13 +273,21 @@ class RunMetrics(Artifact):
     validation: AnyMetrics | None = None
 
 
+class BaselineScore(Artifact):
+    """How a baseline does on the test rows."""
+
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_ci95: tuple[float, float]
+
+
 class RunResult(VersionedFile):
     """result.json: written last, so that its existence means that the run is complete. Bytes and seconds.
 
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
-    are those of all planned steps.
+    are those of all planned steps. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps, no
+    plan and, if it reads none, no model.
     """
 
     method: str
@@ -279,8 +302,8 @@ class RunResult(VersionedFile):
     head_parameters: int = Field(ge=0)
     total_parameters: int = Field(ge=1)
     trainable_fraction: float = 0.0
-    epochs: float = Field(gt=0)
-    steps: int = Field(ge=1)
+    epochs: float = Field(ge=0)
+    steps: int = Field(ge=0)
     best_step: int = Field(ge=0)
     stopped_early: bool = False
     planned_epochs: float = 0.0
@@ -301,6 +324,7 @@ class RunResult(VersionedFile):
     planned_seconds: float = 0.0
     metrics: RunMetrics
     review: ReviewThreshold | None = None
+    baselines: dict[str, BaselineScore] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}
     verification_difference: float = 0.0

@@ -24,7 +24,7 @@ from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
-from finewright.runs import callbacks, fingerprint, model_card, model_folder, request, session, verify
+from finewright.runs import callbacks, comparators, fingerprint, model_card, model_folder, request, session, verify
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
@@ -88,7 +88,17 @@ def begin(
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=decisions))
     plan.resolve_budget(settings, device=machine.device)  # refuse a malformed one before anything is downloaded
     meter = MemoryMeter(machine.device)
-    return RunContext(folder, run_request, changes, machine, precision, decisions, meter, stop, on_event)
+    return RunContext(
+        folder=folder,
+        request=run_request,
+        stop=stop,
+        on_event=on_event,
+        changes=changes,
+        machine=machine,
+        precision=precision,
+        decisions=decisions,
+        meter=meter,
+    )
 
 
 def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> SelectedMethod:
@@ -324,14 +334,16 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
         )
     acceleration.freeze_for_inference(model, device=context.machine.device)
     keep_end = context.settings.data.truncation_side == "left"
-    predictor = Predictor(model, base.origin.tokenizer, selected.task, selected.planned.limit, keep_end)
+    predictor = Predictor(model, base.origin.tokenizer, task=selected.task, limit=selected.planned.limit, keep_end=keep_end)
     with context.stage("evaluate"):
         measured = _score_test_split(context, selected, trained)
+        wanted = context.settings.training.baselines
+        compared = comparators.measure_comparators(selected.dataset, selected.task, wanted=wanted)
     trained.session.state.release()  # verification loads the model a second time
     oom.release_memory(context.machine.device)
     with context.stage("verify"):
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
-    result = build_result(context, selected, trained, measured=measured, verification_difference=difference)
+    result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
     model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
@@ -355,9 +367,10 @@ def build_result(
     trained: TrainedRun,
     *,
     measured: dict[str, Any],
+    compared: dict[str, Any],
     verification_difference: float,
 ) -> RunResult:
-    """Return the contents of result.json. `measured`: metrics by split."""
+    """Return the contents of result.json. `measured`: metrics by split. `compared`: of baselines, by name."""
     dataset, cost, base = selected.dataset, selected.training_plan.plan, trained.prepared.base
     progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
     planned_steps, model_path = trained.prepared.schedule.steps, context.folder.model
@@ -396,6 +409,7 @@ def build_result(
         "planned_seconds": cost.seconds,
         "metrics": measured,
         "review": {"threshold": review[0], "reason": review[1]} if review else None,
+        "baselines": compared,
         "artifact_bytes": model_folder.artifact_bytes(model_path),
         "files": model_folder.file_digests(model_path),
         "verification_difference": verification_difference,

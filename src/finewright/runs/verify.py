@@ -1,11 +1,6 @@
 """Verify a saved model: load it in a new process and compare its scores with the trained model's."""
 
 import contextlib
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -16,10 +11,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from finewright.core import assets
-from finewright.core.errors import RESUME, ExitCode, UserError, code_of, last_line
-from finewright.core.quiet import quiet_native_libraries
+from finewright.core.errors import RESUME, ExitCode, UserError
 from finewright.inference.predictor import Predictor
+from finewright.runs import new_interpreter
 
 NUM_PROBES = 32
 TOLERANCE = 1e-5
@@ -79,24 +73,7 @@ def _memory_error(folder: Path) -> UserError:
 
 def answer_in_new_interpreter(request: dict[str, Any]) -> None:
     """Answer the request in a new interpreter."""
-    package = str(assets.PACKAGE.parent)  # this package, and nothing from the current folder
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-P", "-m", "finewright.runs.verify"]
-    child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
-    if child.returncode:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        code = _exit_code(child.returncode, last)
-        raise UserError(f"the saved model cannot be loaded again: {last}", where=request["folder"], code=code)
-
-
-def _exit_code(code: int, last: str) -> ExitCode:
-    """Return the exit code to report. Memory can run out while PyTorch is loaded, before `main` can say so."""
-    killed = code == -signal.SIGKILL  # by a system without free memory
-    aborted = code == -signal.SIGABRT and "bad_alloc" in last  # an uncaught C++ exception
-    if killed or aborted or last.startswith("MemoryError"):
-        return ExitCode.OUT_OF_MEMORY
-    return ExitCode(code) if code in [*ExitCode] else ExitCode.MISMATCH
+    new_interpreter.ask("finewright.runs.verify", request)
 
 
 _answer_in_process = ContextVar[Callable[[dict[str, Any]], None]]("answer_in_process", default=answer_in_new_interpreter)
@@ -120,22 +97,5 @@ def answer(request: dict[str, Any]) -> None:
     save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
 
 
-def main() -> None:
-    """Answer the request on standard input; the exit code distinguishes a lack of memory from other errors.
-
-    A `UserError` is written as one line, because the caller reads the last one.
-    """
-    quiet_native_libraries()
-    try:
-        answer(json.load(sys.stdin))
-    except UserError as error:
-        sys.stderr.write(f"{last_line(error)}\n")
-        sys.exit(error.code)
-    except Exception as error:
-        if code_of(error) != ExitCode.OUT_OF_MEMORY:
-            raise
-        sys.exit(ExitCode.OUT_OF_MEMORY)
-
-
 if __name__ == "__main__":
-    main()
+    new_interpreter.serve(answer)

@@ -94,6 +94,11 @@ class Task(ABC):
         """Build the task from the config of a saved model."""
 
     @classmethod
+    def for_labels(cls, labels: Sequence[str]) -> Self:
+        """Build the task for a classifier of these labels that is no network."""
+        return cls(tuple(labels))
+
+    @classmethod
     @abstractmethod
     def assumed(cls, *, num_labels: int) -> Self:
         """Build a task for a plan without data."""

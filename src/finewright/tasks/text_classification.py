@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
 from finewright.core.config import RunConfig
 from finewright.data.checks import Finding
@@ -22,6 +21,7 @@ from finewright.tasks import label_checks, metrics
 from finewright.tasks.base import Evaluation, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig
 
 
@@ -81,16 +81,20 @@ class TextClassification(Task):
         """Return the class index of each example's label."""
         return [self._label_indices[example.label] for example in examples]
 
-    def loss(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
         """Return the sum over texts of cross-entropy times class weight."""
+        import torch  # here: a baseline predicts without it
+
         losses_N = torch.nn.functional.cross_entropy(output.float(), targets, reduction="none")
         return (losses_N * self._weights_of(targets)).sum()
 
-    def weight(self, targets: torch.Tensor) -> float:
+    def weight(self, targets: "torch.Tensor") -> float:
         """Return the sum of the class weights of these texts."""
         return float(self._weights_of(targets).sum())
 
-    def _weights_of(self, targets_N: torch.Tensor) -> torch.Tensor:
+    def _weights_of(self, targets_N: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
         if self.class_weights is None:
             return torch.ones(len(targets_N), device=targets_N.device)
         return torch.tensor(self.class_weights, dtype=torch.float32, device=targets_N.device)[targets_N]

@@ -1,0 +1,52 @@
+"""Classifiers that train no weight of a model, one file each. The folder is the registry: names are file names with hyphens."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finewright.baselines import saving
+from finewright.baselines.base import Baseline, BaselineModel
+from finewright.core.config import build_options, describe_options
+
+_HELPER_MODULES = ("base", "majority", "predictor", "regression", "saving")
+
+
+def baseline_names() -> list[str]:
+    """Return the names of all baselines that can be trained, in alphabetical order."""
+    return sorted(
+        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in _HELPER_MODULES
+    )
+
+
+def get_baseline(name: str) -> type[Baseline]:
+    """Return the class of a baseline, which must be one of `baseline_names()`."""
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    classes = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    (kind,) = (one for one in classes if issubclass(one, Baseline))
+    return kind
+
+
+def build_baseline(name: str, options: Mapping[str, Any]) -> Baseline:
+    """Build a baseline. Raise `UserError` if an option is wrong."""
+    return build_options(get_baseline(name), options, prefix="method")
+
+
+def load_model(folder: Path) -> BaselineModel:
+    """Load what a baseline saved. Raise `UserError` if a file is missing or damaged."""
+    name = saving.read_kind(folder, known=baseline_names())
+    return get_baseline(name).load(folder)
+
+
+def describe_baselines() -> list[dict[str, Any]]:
+    """Return all baselines with their options, ready for JSON."""
+    rows = []
+    for name in baseline_names():
+        kind = get_baseline(name)
+        options = [
+            {"option": option, "default": default, "help": text}
+            for option, default, text in describe_options(kind, prefix="method.")
+        ]
+        rows.append({"method": name, "summary": kind.summary, "options": options})
+    return rows

@@ -1,0 +1,134 @@
+"""A logistic regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from finewright.baselines import regression, saving
+from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
+from finewright.baselines.regression import Candidate
+from finewright.baselines.saving import TOKEN_PATTERN, SavedBagOfWords
+from finewright.core.config import option
+from finewright.core.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from finewright.baselines.frozen_features import FrozenEncoder
+    from finewright.data.dataset import Dataset
+
+_WORDS = re.compile(TOKEN_PATTERN)
+
+
+class BagOfWordsModel(BaselineModel):
+    """A fitted bag of words. `tensors`: `idf` (F,), `coefficients` (K, F) and `intercept` (K,) for F words and phrases."""
+
+    kind: ClassVar[str] = "bag-of-words"
+
+    def __init__(self, settings: SavedBagOfWords, tensors: dict[str, np.ndarray]) -> None:
+        self.settings, self.labels, self.task = settings, settings.labels, settings.task
+        self._tensors = tensors
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return {term: column for column, term in enumerate(self.settings.vocabulary)}
+
+    @cached_property
+    def _weights_FK(self) -> np.ndarray:
+        return np.ascontiguousarray(self._tensors["coefficients"].T, dtype=np.float64)
+
+    @property
+    def num_parameters(self) -> int:
+        """Coefficients and intercepts."""
+        return int(self._tensors["coefficients"].size + self._tensors["intercept"].size)
+
+    def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Return log probabilities up to a constant, float32, shape (N, C). A text without a known word gets the intercepts."""
+        decisions_NK = np.stack([self._decide(text) for text in texts]) if texts else np.zeros((0, self._weights_FK.shape[1]))
+        return regression.spread_scores(decisions_NK, self.settings.classes, num_labels=len(self.labels))
+
+    def _decide(self, text: str) -> np.ndarray:
+        """Return the decisions for one text, shape (K,): TF-IDF as scikit-learn computes it, times the coefficients."""
+        counts = Counter(
+            self._columns[term] for term in find_terms(text, max_ngram=self.settings.max_ngram) if term in self._columns
+        )
+        intercept = self._tensors["intercept"].astype(np.float64)
+        if not counts:
+            return intercept
+        columns = np.array(sorted(counts))
+        frequencies = np.array([counts[column] for column in columns.tolist()], dtype=np.float32)
+        weights = (np.log(frequencies) + np.float32(1)) * self._tensors["idf"][columns]
+        weights = weights / np.sqrt(np.square(weights, dtype=np.float64).sum())
+        return (self._weights_FK[columns] * weights[:, None]).sum(axis=0) + intercept
+
+    def save(self, folder: Path) -> None:
+        """Write vocabulary and settings as JSON, numbers as tensors."""
+        saving.write(folder, self.settings, self._tensors)
+
+
+def find_terms(text: str, *, max_ngram: int) -> Iterator[str]:
+    """Yield the words of a text in lower case, and its phrases of up to `max_ngram` words."""
+    words = _WORDS.findall(text.lower())
+    for size in range(1, max_ngram + 1):
+        for start in range(len(words) - size + 1):
+            yield " ".join(words[start : start + size])
+
+
+class BagOfWords(Baseline):
+    """Logistic regression on TF-IDF of words and phrases, without a language model."""
+
+    summary: ClassVar[str] = "logistic regression on words and pairs of words, no language model"
+    run_options: ClassVar[tuple[str, ...]] = ()
+
+    max_ngram: int = option(2, "longest phrase in words: 1 for words alone, 2 for pairs of words too", low=1, high=5)
+    C: float | None = option(
+        None,
+        "scikit-learn's C, the inverse of the regularisation; chosen on the validation rows when not given",
+        low=1e-6,
+        high=1e6,
+    )
+
+    def fit(self, dataset: "Dataset", *, task: str, encoder: "FrozenEncoder | None" = None) -> FittedBaseline:
+        """Fit on the training rows; the vocabulary is theirs."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer: Any = TfidfVectorizer(
+            ngram_range=(1, self.max_ngram), sublinear_tf=True, token_pattern=TOKEN_PATTERN, dtype=np.float32
+        )
+        train, validation = ([row.text for row in rows] for rows in (dataset.train, dataset.validation))
+        try:
+            fitted = vectorizer.fit_transform(train)
+        except ValueError as error:
+            what = f"no words in the training texts: {error}"
+            raise UserError(what, fix="this baseline needs letters or digits", code=ExitCode.BAD_DATA) from None
+        candidate = Candidate("", fitted, vectorizer.transform(validation) if validation else None)
+        best = regression.fit_best([candidate], dataset, C=self.C)
+        settings = SavedBagOfWords(
+            task=task,
+            labels=dataset.labels,
+            classes=best.classes,
+            C=best.C,
+            max_ngram=self.max_ngram,
+            vocabulary=vectorizer.get_feature_names_out().tolist(),
+        )
+        model = BagOfWordsModel(settings, {"idf": np.ascontiguousarray(vectorizer.idf_), **best.tensors()})
+        return FittedBaseline(
+            model,
+            best.chosen,
+            {} if self.C is not None else {"method.C": best.C},
+            best.validation_accuracy,
+            lambda texts: best.probabilities(vectorizer.transform(texts)),
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> BagOfWordsModel:
+        """Load a saved bag of words without PyTorch and scikit-learn."""
+        settings, tensors = saving.read(folder, SavedBagOfWords, {"idf": 1, "coefficients": 2, "intercept": 1})
+        saving.check_columns(folder, tensors, len(settings.vocabulary), also=("idf",))
+        if len(set(settings.vocabulary)) != len(settings.vocabulary):
+            what = "not readable: a word is in the vocabulary twice"
+            raise UserError(what, where=str(folder / saving.SETTINGS_FILE), fix="train it again", code=ExitCode.MISMATCH)
+        return BagOfWordsModel(settings, tensors)

@@ -1,0 +1,135 @@
+"""The interface of a baseline: it is fitted by scikit-learn, saved as tensors and JSON, and scores texts from what was saved.
+
+Shape suffixes: N texts, C labels.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from finewright.core.config import FILE_OPTIONS, Options, RunConfig, describe_options
+from finewright.core.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from finewright.baselines.frozen_features import FrozenEncoder
+    from finewright.data.dataset import Dataset
+
+FIT_WITHOUT_MEANING = ("model", "task", "seed", "force", "training.baselines")
+"""Run options that a baseline may ignore in silence: they name the run, or change nothing that it could give."""
+
+
+class BaselineModel(ABC):
+    """A fitted baseline in the form that is saved. It needs no scikit-learn."""
+
+    kind: ClassVar[str]
+    labels: tuple[str, ...]
+    task: str
+    """Name of the task."""
+
+    @abstractmethod
+    def score(self, texts: Sequence[str]) -> "np.ndarray":
+        """Return log probabilities up to a constant of each text, float32, shape (N, C)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write `baseline.json` and `baseline.safetensors`."""
+
+    @property
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Number of coefficients and intercepts that were fitted."""
+
+    @property
+    def num_frozen_parameters(self) -> int:
+        """Number of parameters of the frozen model that the baseline reads, 0 if it reads none."""
+        return 0
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A baseline after `fit`.
+
+    `model`: the form that is saved. `chosen`: what was chosen on the validation rows, in words. `choices`: the same by the dotted
+    names of the options that were left open. `validation_accuracy`: None without such rows. `probabilities`: of every label by
+    scikit-learn itself, float64, shape (N, C).
+    """
+
+    model: BaselineModel
+    chosen: str
+    choices: dict[str, Any]
+    validation_accuracy: float | None
+    probabilities: Callable[[Sequence[str]], "np.ndarray"]
+
+
+class Baseline(Options):
+    """A classifier that trains no weight of a model: properties (class variables), options (fields), `fit` and `load`.
+
+    A subclass is final and the only one of its file.
+    """
+
+    summary: ClassVar[str]
+    """One line for `finewright methods`."""
+    reads_model: ClassVar[bool] = False
+    """Whether it reads the hidden states of a pre-trained model."""
+    run_options: ClassVar[tuple[str, ...]]
+    """Options of a run that it uses, by dotted name, besides those that say how the data is read."""
+
+    @classmethod
+    def name(cls) -> str:
+        """What a user types."""
+        return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    def load_libraries(self) -> None:
+        """Import what fitting and measuring need, so that importing it does not count as time of training."""
+        for module in ("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.preprocessing", "sklearn.metrics"):
+            importlib.import_module(module)
+
+    @abstractmethod
+    def fit(self, dataset: "Dataset", *, task: str, encoder: "FrozenEncoder | None" = None) -> FittedBaseline:
+        """Fit on the training rows, and choose what is open on the validation rows.
+
+        Parameters
+        ----------
+        dataset
+            Rows with at least two labels.
+        task
+            Name of the task, which is saved.
+        encoder
+            The frozen model, if the baseline reads one.
+
+        Raises
+        ------
+        UserError
+            If the training rows have one label alone, or no word.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> BaselineModel:
+        """Load what `BaselineModel.save` wrote. Raise `UserError` if it is damaged."""
+
+    def check_settings(self, settings: RunConfig) -> None:
+        """Raise `UserError` if an option was set that this baseline would ignore."""
+        ignored = [name for name in self.find_ignored(settings) if name not in FIT_WITHOUT_MEANING]
+        if ignored:
+            what = f"{self.name()} does not use {', '.join(ignored)}: it is fitted by a logistic regression, not by steps"
+            raise UserError(what, where=ignored[0], fix="leave it out, or take a fine-tuning method")
+
+    def find_ignored(self, settings: RunConfig) -> list[str]:
+        """Return the options of a run that differ from their defaults and that this baseline does not use."""
+        now, usual = settings.model_dump(), RunConfig().model_dump()
+        names = [name for name, _, _ in describe_options(RunConfig)]
+        used = (*self.run_options, "data.split_seed", "data.validation_fraction", "data.test_fraction")
+        used += tuple(f"data.{name}" for name in FILE_OPTIONS)
+        return [name for name in names if name not in used and _value(now, name) != _value(usual, name)]
+
+
+def _value(tree: dict[str, Any], dotted: str) -> Any:
+    for part in dotted.split("."):
+        tree = tree[part]
+    return tree

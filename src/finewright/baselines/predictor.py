@@ -1,0 +1,59 @@
+"""Predict the labels of texts with a saved baseline, as `inference.predictor` does with a network."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from finewright import baselines, tasks
+from finewright.baselines.base import BaselineModel
+from finewright.data.splits import Example
+from finewright.inference.text_predictor import OnProgress, ScoredPiece, TextPredictor, check_finite
+from finewright.tasks.base import Evaluation
+
+PIECE = 4096
+"""Texts that are scored together, so that memory does not grow with their number."""
+
+
+@dataclass(frozen=True)
+class BaselinePredictor(TextPredictor):
+    """A fitted or a saved baseline with its task."""
+
+    model: BaselineModel
+
+    @classmethod
+    def of(cls, model: BaselineModel) -> "BaselinePredictor":
+        """Return the predictor of a model."""
+        return cls(model, task=tasks.get_task(model.task).for_labels(model.labels))
+
+    @classmethod
+    def load(cls, folder: Path) -> "BaselinePredictor":
+        """Load the `model/` folder of a run."""
+        return cls.of(baselines.load_model(folder))
+
+    @property
+    def device(self) -> str:
+        """Baselines compute on the CPU."""
+        return "cpu"
+
+    def score(self, texts: Sequence[str]) -> np.ndarray:
+        """Return log probabilities up to a constant, float32, shape (N, C)."""
+        return self.model.score(texts)
+
+    def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
+        """Yield the scores for some texts at a time, in order. Raise `UserError` if a score is not finite."""
+        for start in range(0, len(texts), PIECE):
+            some = texts[start : start + PIECE]
+            scores_NC = self.score(some)
+            check_finite(scores_NC, some)
+            if on_progress is not None:
+                done = start + len(some)
+                on_progress(done, len(texts), done / len(texts))
+            yield ScoredPiece(start, scores_NC, 0)
+
+    def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
+        """Evaluate the baseline on labelled examples. No text is cut."""
+        evaluation = self.task.start_evaluation(self.task.targets(examples))
+        evaluation.update(range(len(examples)), self.score([example.text for example in examples]))
+        return evaluation, 0

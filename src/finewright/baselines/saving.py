@@ -1,0 +1,157 @@
+"""The files of a saved baseline: `baseline.json` for names and settings, `baseline.safetensors` for numbers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finewright.core import files
+from finewright.core.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SETTINGS_FILE, TENSORS_FILE = "baseline.json", "baseline.safetensors"
+SCHEMA_VERSION = 1
+TOKEN_PATTERN = r"(?u)\b\w+\b"
+"""What a word is. A saved model may have no other: a pattern from a file could run for ever."""
+
+
+class SavedBaseline(BaseModel):
+    """baseline.json of any baseline.
+
+    `labels`: in the order of the scores. `classes`: indices of the labels that the training rows have, ascending; the rest have
+    a probability of 0. `C`: scikit-learn's, the inverse of the regularisation.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    newest: ClassVar[int] = SCHEMA_VERSION
+
+    schema_version: int = SCHEMA_VERSION
+    task: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    classes: tuple[int, ...] = Field(min_length=2)
+    C: float = Field(gt=0)
+
+
+class SavedBagOfWords(SavedBaseline):
+    """baseline.json of a bag of words. `vocabulary`: words and phrases in the order of the columns of the coefficients."""
+
+    kind: Literal["bag-of-words"] = "bag-of-words"
+    lowercase: Literal[True] = True
+    token_pattern: Literal["(?u)\\b\\w+\\b"] = TOKEN_PATTERN
+    max_ngram: int = Field(ge=1, le=5)
+    sublinear_tf: Literal[True] = True
+    norm: Literal["l2"] = "l2"
+    vocabulary: list[str] = Field(min_length=1)
+
+
+class SavedBase(BaseModel):
+    """The frozen model. `files`: SHA-256 of its weights, its config and its tokenizer, by name."""
+
+    name: str
+    revision: str = ""
+    place: str = ""
+    """Its folder, if it has no name that is found anywhere."""
+    files: dict[str, str]
+
+
+class SavedFrozenFeatures(SavedBaseline):
+    """baseline.json of frozen features. `state`: which hidden state is read. `max_length`: tokens of a text that are read."""
+
+    kind: Literal["frozen-features"] = "frozen-features"
+    base: SavedBase
+    state: Literal["head", "mean"]
+    max_length: int = Field(ge=1)
+    truncation_side: Literal["right", "left"]
+    precision: Literal["float32", "bfloat16"]
+    base_parameters: int = Field(ge=1)
+
+
+S = TypeVar("S", bound=SavedBaseline)
+
+
+def write(folder: Path, settings: SavedBaseline, tensors: "Mapping[str, np.ndarray]") -> None:
+    """Write both files into a folder that is a draft of the whole."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(settings.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
+    files.write_atomic(folder / SETTINGS_FILE, text + "\n")
+    save_file(dict(tensors), folder / TENSORS_FILE)
+
+
+def is_baseline(folder: Path) -> bool:
+    """Whether a model folder holds a baseline."""
+    return (folder / SETTINGS_FILE).is_file()
+
+
+def read_kind(folder: Path, *, known: Sequence[str]) -> str:
+    """Return which baseline a folder holds. Raise `UserError` if it is none of `known`."""
+    kind = _read_json(folder).get("kind")
+    if kind not in known:
+        raise _damaged(folder / SETTINGS_FILE, f"wanted one of {', '.join(known)} as `kind`, found {kind!r}")
+    return str(kind)
+
+
+def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, dict[str, np.ndarray]]":
+    """Return settings and tensors of a saved baseline.
+
+    `shapes`: the number of axes of each tensor that must be there. Every value is checked to be finite. Raise `UserError` if a
+    file is missing, damaged or of a newer version.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    value, path = _read_json(folder), folder / TENSORS_FILE
+    version = value.get("schema_version")
+    if isinstance(version, int) and version > form.newest:
+        what = f"written by a newer version of finewright (schema {version}, known here: {form.newest})"
+        raise UserError(what, where=str(folder / SETTINGS_FILE), fix="update finewright", code=ExitCode.MISMATCH)
+    try:
+        settings = form.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise _damaged(folder / SETTINGS_FILE, f"{place}: {first['msg']}") from None
+    known = sorted(set(settings.classes)) == list(settings.classes) and settings.classes[0] >= 0
+    if not known or settings.classes[-1] >= len(settings.labels) or len(set(settings.labels)) != len(settings.labels):
+        raise _damaged(folder / SETTINGS_FILE, "labels and classes do not belong together")
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(path, str(error)) from None
+    for name, num_axes in shapes.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.ndim != num_axes or tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
+            raise _damaged(path, f"{name} is missing, of another shape or not finite")
+    rows = 1 if len(settings.classes) == 2 else len(settings.classes)
+    if tensors["coefficients"].shape[0] != rows or tensors["intercept"].shape != (rows,):
+        raise _damaged(path, f"wanted coefficients of {rows} rows, found {tensors['coefficients'].shape[0]}")
+    return settings, tensors
+
+
+def check_columns(folder: Path, tensors: "Mapping[str, np.ndarray]", columns: int, *, also: Sequence[str]) -> None:
+    """Raise `UserError` unless the coefficients have this many columns, and each tensor of `also` as many values."""
+    if tensors["coefficients"].shape[1] != columns or any(tensors[name].shape != (columns,) for name in also):
+        raise _damaged(folder / TENSORS_FILE, f"wanted {columns:,} columns, found {tensors['coefficients'].shape[1]:,}")
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS_FILE
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no saved baseline here", where=str(folder), fix="train it again", code=ExitCode.MISMATCH) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(value, dict):
+        raise _damaged(path, "wanted an object")
+    return value
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"not readable: {reason}", where=str(path), fix="train it again", code=ExitCode.MISMATCH)

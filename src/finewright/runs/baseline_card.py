@@ -1,0 +1,59 @@
+"""The model card of a baseline."""
+
+from pathlib import Path
+
+from finewright import tasks
+from finewright.baselines.base import Baseline, BaselineModel
+from finewright.core import files
+from finewright.runs.model_card import CARD_FILE, describe_measured
+from finewright.runs.schema import RunResult
+
+_CARD = """{front}
+# {method}
+
+{method} ({summary}) for {task}, by Finewright {version}. {trained}
+
+| | |
+|---|---|
+| labels | {labels} |
+| fitted parameters | {parameters:,} |
+| test {metric} | {measured} |
+
+`baseline.json` has the names and settings, `baseline.safetensors` the numbers; neither can run code. Load it with Finewright,
+from the folder of the run that this folder lies in:
+
+```python
+import finewright
+model = finewright.load("path/to/the/run")
+model.predict(["a text", "another"])
+```
+"""
+
+
+def write_baseline_card(folder: Path, *, result: RunResult, baseline: Baseline, model: BaselineModel, hub_id: str) -> None:
+    """README.md of the model folder. `hub_id`: of the frozen model, empty if there is none or it lies in a folder."""
+    from huggingface_hub import ModelCardData
+
+    kind = tasks.get_task(result.task)
+    front = ModelCardData(
+        base_model=hub_id or None,
+        library_name="finewright",
+        pipeline_tag=kind.pipeline_tag,
+        tags=["finewright", baseline.name()],
+    )
+    trained = "No language model is part of it."
+    if model.num_frozen_parameters:
+        trained = f"It reads the hidden states of {hub_id or Path(result.model).name}, which is not trained and not copied here."
+    text = _CARD.format(
+        front=f"---\n{front.to_yaml()}\n---",
+        method=baseline.name(),
+        summary=baseline.summary,
+        task=kind.name.replace("-", " "),
+        version=result.versions["finewright"],
+        trained=trained,
+        labels=", ".join(model.labels),
+        parameters=result.trainable_parameters,
+        metric=kind.metric.name,
+        measured=describe_measured(result, kind.metric),
+    )
+    files.write_atomic(folder / CARD_FILE, text)

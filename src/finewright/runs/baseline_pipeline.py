@@ -1,0 +1,267 @@
+"""Fit a baseline as a run of its own: the stages of `pipeline` without a loop, checkpoints and a plan of its cost."""
+
+import contextlib
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finewright import tasks
+from finewright.baselines.base import Baseline, FittedBaseline
+from finewright.baselines.frozen_features import FrozenEncoder
+from finewright.baselines.predictor import BaselinePredictor
+from finewright.core import files, hardware
+from finewright.core.config import RunConfig
+from finewright.core.errors import RESUME, UserError
+from finewright.core.events import Callback, Notice
+from finewright.core.interrupts import Interrupted, StopRequest
+from finewright.data.dataset import Dataset, DatasetCache, Source
+from finewright.data.tables import IN_MEMORY, Table
+from finewright.runs import baseline_card, baseline_verify, comparators, fingerprint, model_folder, request, schema
+from finewright.runs.context import SessionContext
+from finewright.runs.folder import RunFolder, create_run, reopen_run
+from finewright.runs.request import BaselineRequest
+from finewright.runs.schema import BaselinePlanFile, ModelName, RunConfigFile, RunResult
+from finewright.tasks.base import Task
+
+if TYPE_CHECKING:
+    from finewright.models.hub import ModelSource
+
+
+@dataclass(frozen=True)
+class BaselineRun:
+    """A baseline and what it is fitted to. `source`: the model that it reads, None if it reads none."""
+
+    baseline: Baseline
+    dataset: Dataset
+    task: Task
+    source: "ModelSource | None"
+    machine: hardware.Hardware
+
+
+def train(
+    source: Source,
+    *,
+    settings: RunConfig,
+    baseline: Baseline,
+    test: Source | None = None,
+    out: Path | None = None,
+    shared: DatasetCache | None = None,
+    on_event: Callback = lambda event: None,
+    stop: StopRequest | None = None,
+) -> RunFolder:
+    """Fit a baseline and verify what was saved. Folder, events and errors are those of `pipeline.train`.
+
+    A run that was interrupted starts again from the beginning, which takes seconds.
+    """
+    asked = request.make_baseline_request(source, test=test, settings=settings, baseline=baseline)
+    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
+    name = f"{stem}-{baseline.name()}-seed{settings.seed}"
+    folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, asked))
+    return _run_session(folder, asked, (source, test), shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+
+
+def resume(
+    path: Path,
+    *,
+    changes: Sequence[str] = (),
+    on_event: Callback = lambda event: None,
+    stop: StopRequest | None = None,
+) -> RunFolder:
+    """Fit the baseline of an unfinished run from the beginning. None of its options may change."""
+    if changes:
+        what = "a baseline has no option that may change inside a run"
+        raise UserError(what, where="--change", fix="start a new run")
+    folder = reopen_run(path)
+    assert folder.earlier is not None, "reopened"
+    asked = request.read_baseline_request(folder.earlier.request)
+    if any(str(source).startswith(IN_MEMORY) for source in (asked.source, asked.test)):
+        folder.release()
+        what = "the run's rows were given in memory, and are not here"
+        raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir")
+    return _run_session(folder, asked, (asked.source, asked.test), DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+
+
+def _run_session(
+    folder: RunFolder,
+    asked: BaselineRequest,
+    data: tuple[Source, Source | None],
+    shared: DatasetCache,
+    *,
+    on_event: Callback,
+    stop: StopRequest,
+) -> RunFolder:
+    try:
+        if folder.complete:
+            on_event(Notice("the run is already finished: nothing to do", code="finished"))
+            return folder
+        if folder.earlier is None:
+            folder.write(folder.config, RunConfigFile(request=asked.record()))
+        with _process_state_preserved(asked.baseline):
+            _run_stages(SessionContext(folder, asked, stop, on_event), asked, data, shared=shared)
+        return folder
+    except Interrupted as interrupted:
+        interrupted.run = folder.path
+        raise
+    except UserError as error:
+        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
+        raise
+    finally:
+        folder.release()
+
+
+def _process_state_preserved(baseline: Baseline) -> contextlib.AbstractContextManager[Any]:
+    """Keep PyTorch's threads and random state, without loading PyTorch for a baseline that does not use it."""
+    if not baseline.reads_model:
+        return contextlib.nullcontext()
+    from finewright.training.state import preserving_process_state
+
+    return preserving_process_state()
+
+
+def _run_stages(
+    context: SessionContext, asked: BaselineRequest, data: tuple[Source, Source | None], *, shared: DatasetCache
+) -> None:
+    settings, baseline, encoder = context.settings, asked.baseline, None
+    with context.stage("read"):
+        dataset = shared.read(data[0], options=settings.data, test=data[1])
+        context.notify_all(dataset.notes, code="data")
+        task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
+        if not task.labels:
+            what = f"{baseline.name()} chooses between labels, and {task.name} has none"
+            raise UserError(what, where="task", fix="take a fine-tuning method")
+        context.report(task.check_dataset(dataset))
+    with context.stage("plan"):
+        run = _begin(context, asked, dataset, task)
+    with context.stage("load"):
+        baseline.load_libraries()
+        if run.source is not None:
+            known = shared.ids(run.source.name)
+            encoder = FrozenEncoder.for_task(run.source, task=run.task, settings=settings, known=known)
+    with context.stage("train"):
+        began = time.monotonic()
+        fitted = baseline.fit(dataset, task=task.name, encoder=encoder)
+        seconds = time.monotonic() - began
+    _record_choices(context, fitted, encoder, num_validation=len(dataset.validation))
+    _finish(context, run, fitted, seconds=seconds)
+
+
+def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, task: Task) -> BaselineRun:
+    """Find the model if one is read, check that this is the run that was started, and write what is known so far."""
+    settings, folder, source = context.settings, context.folder, None
+    machine = hardware.describe_cpu()
+    if asked.baseline.reads_model:
+        import torch
+
+        from finewright.models import hub
+        from finewright.planning import defaults
+
+        torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
+        source = hub.resolve_model(settings.model, progress=context.report_download)
+    run = BaselineRun(asked.baseline, dataset, task, source, machine)
+    found = fingerprint.make_baseline_fingerprint(source=source, dataset=dataset, settings=settings, baseline=asked.baseline)
+    if folder.earlier and (then := folder.earlier.fingerprint):
+        fingerprint.check_same_run(then, found, dataset=dataset, where=str(folder.path))
+    planned = BaselinePlanFile(
+        method=asked.baseline.name(),
+        model=source.name if source else "",
+        num_train=len(dataset.train),
+        num_validation=len(dataset.validation),
+        num_test=len(dataset.test),
+        num_labels=len(task.labels),
+        num_characters=sum(len(row.text) for row in dataset.train),
+    )
+    folder.write(folder.plan, planned)
+    rows = f"{planned.num_train:,} / {planned.num_validation:,} / {planned.num_test:,} rows to train / validate / test"
+    context.notify(f"{planned.num_labels} labels, {rows}", code="plan")
+    context.notify(f"{run.baseline.name()}: {run.baseline.summary}; its time and memory are not planned", code="plan")
+    config_file = RunConfigFile(
+        request=asked.record(),
+        task=task.name,
+        settings=settings.model_dump(),
+        method=run.baseline.name(),
+        method_options=run.baseline.model_dump(mode="json"),
+        model=ModelName(name=source.name, revision=source.revision) if source else None,
+        data_fingerprint=dataset.fingerprint,
+        labels=list(task.labels),
+        fingerprint=found,
+    )
+    folder.write(folder.config, config_file)
+    return run
+
+
+def _record_choices(
+    context: SessionContext, fitted: FittedBaseline, encoder: FrozenEncoder | None, *, num_validation: int
+) -> None:
+    """Write to config.json what fitting chose."""
+    reason = f"the best on {num_validation:,} validation rows" if num_validation else "the default without validation rows"
+    choices = [{"option": name, "value": value, "reason": reason} for name, value in fitted.choices.items()]
+    context.notify_all([f"{one['option']} = {one['value']}: {one['reason']}" for one in choices], level="detail", code="choice")
+    folder = context.folder
+    saved = schema.read(RunConfigFile, folder.config).model_dump() | {"choices": choices}
+    if encoder is not None:
+        saved |= {"max_length": encoder.limit, "precision": "bfloat16" if encoder.bfloat16 else "float32"}
+    folder.write(folder.config, RunConfigFile.model_validate(saved))
+
+
+def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *, seconds: float) -> RunResult:
+    """Save the model, score validation and test rows, verify what was saved; write the card and, last, result.json."""
+    folder, dataset, model = context.folder, run.dataset, fitted.model
+    folder.check_folder()
+    with context.stage("save"), files.atomic_folder(folder.model) as draft:
+        model.save(draft)
+    predictor, measured, compared = BaselinePredictor(model, task=run.task), {}, {}
+    with context.stage("evaluate"):
+        if dataset.validation:
+            measured["validation"] = predictor.evaluate(dataset.validation)[0].metrics()
+        if dataset.test:
+            found, _ = predictor.evaluate(dataset.test)
+            measured["test"] = found.metrics() | {"worst_mistakes": found.worst_mistakes(dataset.test)}
+            folder.write_predictions(found.prediction_lines(dataset.test))
+            wanted = context.settings.training.baselines if run.source else "off"  # a bag of words is not compared with one
+            compared = comparators.measure_comparators(dataset, run.task, wanted=wanted)
+    with context.stage("verify"):
+        threads = _torch_threads() if run.source else 0
+        probes = model_folder.probe_texts(dataset)
+        difference = baseline_verify.verify_saved_baseline(fitted, folder.model, probes, threads=threads)
+    total = model.num_parameters + model.num_frozen_parameters
+    result = RunResult.model_validate(
+        {
+            "method": run.baseline.name(),
+            "model": run.source.name if run.source else "",
+            "model_revision": run.source.revision if run.source else "",
+            "task": run.task.name,
+            "seed": context.settings.seed,
+            "num_train": len(dataset.train),
+            "num_validation": len(dataset.validation),
+            "num_test": len(dataset.test),
+            "trainable_parameters": model.num_parameters,
+            "head_parameters": model.num_parameters if run.source else 0,
+            "total_parameters": total,
+            "trainable_fraction": model.num_parameters / total,
+            "epochs": 0.0,
+            "steps": 0,
+            "best_step": 0,
+            "train_seconds": seconds,
+            "stage_seconds": context.stage_seconds,
+            "peak_resident_bytes": hardware.peak_resident_bytes(),
+            "metrics": measured,
+            "baselines": compared,
+            "artifact_bytes": model_folder.artifact_bytes(folder.model),
+            "files": model_folder.file_digests(folder.model),
+            "verification_difference": difference,
+            **model_folder.describe_machine(run.machine),
+        }
+    )
+    hub_id = run.source.name if run.source and run.source.revision else ""
+    baseline_card.write_baseline_card(folder.model, result=result, baseline=run.baseline, model=model, hub_id=hub_id)
+    folder.write(folder.result, result)  # last: now the run is complete
+    return result
+
+
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()

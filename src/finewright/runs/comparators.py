@@ -1,0 +1,51 @@
+"""Baselines that the result of a run is compared with, measured on its own test rows."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from finewright import baselines
+from finewright.baselines import majority
+from finewright.baselines.predictor import BaselinePredictor
+from finewright.core.errors import UserError
+from finewright.data.dataset import Dataset
+from finewright.runs.schema import BaselineScore
+from finewright.tasks.base import Task
+
+QUICK = "bag-of-words"
+"""The baseline that is fitted beside every run, if that is quick."""
+MOST_WORK = 1_000_000
+"""Characters of the training texts times labels up to which it is fitted. At this size 2.5 s of one core were measured."""
+
+
+def measure_comparators(dataset: Dataset, task: Task, *, wanted: Literal["auto", "off"]) -> dict[str, dict[str, Any]]:
+    """Return the metrics of each baseline on the test rows, by name; empty without test rows or labels.
+
+    With `off` there is the most frequent label alone. Whether the other one is fitted depends on the size of the data, not on
+    the machine. No random number is drawn.
+    """
+    if not task.labels or not dataset.test:
+        return {}
+    targets = task.targets(dataset.test)
+    evaluation = task.start_evaluation(targets)
+    frequencies = majority.label_frequencies(dataset)
+    logarithms = np.log(frequencies.clip(min=1e-30)).astype(np.float32)
+    evaluation.update(range(len(targets)), np.tile(logarithms, (len(targets), 1)))
+    found = {majority.NAME: evaluation.metrics()}
+    if wanted == "auto" and is_quick(dataset):
+        found[QUICK] = _measure_quick(dataset, task)
+    return {name: metrics for name, metrics in found.items() if BaselineScore.model_fields.keys() <= metrics.keys()}
+
+
+def is_quick(dataset: Dataset) -> bool:
+    """Whether the bag of words is fitted quickly enough to do it beside every run."""
+    return sum(len(row.text) for row in dataset.train) * len(dataset.labels) <= MOST_WORK
+
+
+def _measure_quick(dataset: Dataset, task: Task) -> dict[str, Any]:
+    """Return its metrics on the test rows; empty if there is no word in the training texts."""
+    try:
+        fitted = baselines.build_baseline(QUICK, {}).fit(dataset, task=task.name)
+    except UserError:  # texts without a word: a language model may read them
+        return {}
+    return BaselinePredictor(fitted.model, task=task).evaluate(dataset.test)[0].metrics()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Config, Json, OptionFlags, merge_given
+from finewright.cli.arguments import Config, Json, OptionFlags, Quiet, Verbose, choose_verbosity, merge_given
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +31,8 @@ def compare(
         typer.Option("--set", metavar="KEY=VALUE", help="Set an option for all methods, or for one: lora.rank=16."),
     ] = None,
     as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train every method on the same rows with several seeds; report accuracy, uncertainty and cost on one page."""
     from finewright.cli import compare_view
@@ -38,10 +40,12 @@ def compare(
     from finewright.comparison import compare as comparing
     from finewright.core.config import DEFAULT_MODEL
 
+    verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     tree = merge_given(flags, assignments=assignments, config=config)
     console = ErrorConsole()
-    display = compare_view.ComparisonDisplay(console)
-    console.print(f"[bold]comparing[/bold] {clean(data)}", highlight=False)
+    display = compare_view.ComparisonDisplay(console, verbosity=verbosity)
+    if not quiet:
+        console.print(f"[bold]comparing[/bold] {clean(data)}", highlight=False)
     try:
         comparison = comparing.compare(
             data,
@@ -64,4 +68,6 @@ def compare(
         return
     output = OutputConsole()
     compare_view.show(comparison.file, output)
+    if verbose:
+        compare_view.show_choices(comparison, output)
     output.print(f"\n  page    {comparison.page}\n  runs    {comparison.path / 'runs'}", highlight=False, soft_wrap=True)

@@ -2,15 +2,18 @@
 
 import inspect
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from finewright import __version__
 from finewright.cli import compare, export, info, learn, plan, runs, train
 from finewright.cli.arguments import expand_option_flags
 from finewright.core.interrupts import Interrupted
+from finewright.core.program import localize_commands
 
 RENAMED = {"knobs": "options"}
 """Earlier names of commands."""
@@ -32,7 +35,15 @@ class _DeferredCommand(TyperCommand):
             command.callback = expand_option_flags(command.callback)  # type: ignore[arg-type]
         real = get_command(self.app)
         real.name = self.name
+        _localize_examples(real)
         return real.make_context(*args, **extra)
+
+
+def _localize_examples(command: Any) -> None:
+    """Make the examples of a command and of those below it run as printed."""
+    command.epilog = command.epilog and localize_commands(command.epilog)
+    for below in getattr(command, "commands", {}).values():
+        _localize_examples(below)
 
 
 class _Program(TyperGroup):
@@ -58,16 +69,30 @@ app = typer.Typer(
     name="finewright",
     cls=_Program,
     help="Fine-tune a pre-trained language model on your own labelled text, and trust the result.",
-    no_args_is_help=True,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"finewright {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _program() -> None:
-    pass
+def _program(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        from finewright.cli import welcome
+
+        typer.echo("\n".join(welcome.welcome_lines(Path.cwd())))
 
 
 def main() -> None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Json, OptionFlags, Set, merge_given
+from finewright.cli.arguments import Json, OptionFlags, Quiet, Set, Verbose, choose_verbosity, merge_given
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from finewright.cli.progress import Verbosity
     from finewright.planning.report import PlanReport
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "other")
@@ -31,6 +32,8 @@ def plan(
     num_labels: Annotated[int, typer.Option(min=2, max=100_000, help="Number of labels if there is no data.")] = 2,
     assignments: Set = None,
     as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Report what training would cost, what fits in memory, and which method to take.
 
@@ -40,6 +43,7 @@ def plan(
     from finewright.cli.console import ErrorConsole, print_json
     from finewright.core.config import DEFAULT_MODEL
 
+    verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     tree = merge_given(flags, assignments=assignments)
     name = str(tree.pop("model", DEFAULT_MODEL))
     console = ErrorConsole()
@@ -54,19 +58,21 @@ def plan(
         return
     from rich.console import Console
 
-    show(report, console=Console(width=None if sys.stdout.isatty() else 120))
+    show(report, console=Console(width=None if sys.stdout.isatty() else 120), verbosity=verbosity)
 
 
-def show(report: "PlanReport", *, console: "Console") -> None:
-    """Print the plan: a table of methods, memory by parts, what was chosen and why."""
+def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "normal") -> None:
+    """Print the plan: a table of methods, memory by parts, what was chosen and why.
+
+    `verbosity`: `quiet` prints the table and the recommendation alone; `verbose` repeats shared reasons for every method.
+    """
     from finewright.cli import progress
-    from finewright.cli.console import clean
     from finewright.core.units import format_bytes, format_flops, format_seconds
-    from finewright.planning.report import describe_decisions
 
-    for note in report.notes:
-        console.print(f"  {clean(note)}", highlight=False, soft_wrap=True)
-    console.print(f"  budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}", highlight=False, soft_wrap=True)
+    if verbosity != "quiet":
+        for note in report.notes:
+            progress.print_wrapped(console, note)
+        progress.print_wrapped(console, f"budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}")
     rows, parts, details = [], [], []
     shown = [*PARTS, *(part for part in RARE_PARTS if any(entry.training_plan.plan.memory.get(part) for entry in report.entries))]
     for entry in report.entries:
@@ -83,20 +89,29 @@ def show(report: "PlanReport", *, console: "Console") -> None:
         details.append(f"  {cost.method}: {entry.advice or setup}")
     headings = ["method", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]
     console.print(progress.rows_table(*_fit_columns(headings, rows, width=console.width), gap=1))
-    console.print("\n  memory at the peak, by part", highlight=False)
-    console.print(progress.rows_table(["method", *shown], parts, gap=1))
-    console.print()
-    for line in details:
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print("\n  values chosen automatically, and why", highlight=False)
-    for line in describe_decisions(
-        [(entry.training_plan.plan.method, entry.training_plan.choices.made) for entry in report.entries]
-    ):
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if verbosity != "quiet":
+        console.print("\n  memory at the peak, by part", highlight=False)
+        console.print(progress.rows_table(["method", *shown], parts, gap=1))
+        console.print()
+        for line in details:
+            console.print(line, highlight=False, soft_wrap=True)
+        console.print("\n  values chosen automatically, and why", highlight=False)
+        for line in _describe_choices(report, verbosity=verbosity):
+            progress.print_wrapped(console, line)
     if report.recommended:
         console.print(f"\n  take [bold]{report.recommended}[/bold]: {report.reason}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
+
+
+def _describe_choices(report: "PlanReport", *, verbosity: "Verbosity") -> list[str]:
+    """Return a line for each automatic choice; `verbose`: for each method, else methods of one reason share a line."""
+    from finewright.planning.report import describe_decisions
+
+    made = [(entry.training_plan.plan.method, entry.training_plan.choices) for entry in report.entries]
+    if verbosity == "verbose":
+        return [f"{method}: {line}" for method, choices in made for line in choices.sentences()]
+    return describe_decisions([(method, choices.made) for method, choices in made])
 
 
 def _fit_columns(headings: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:

@@ -25,6 +25,7 @@ from finewright.core.events import (
     StepCompleted,
     TrainingStopped,
 )
+from finewright.core.program import localize_commands
 from finewright.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -266,6 +267,7 @@ def format_duration(seconds: float) -> str:
 
 def print_wrapped(console: Console, line: str, *, indent: int = 2) -> None:
     """Print a sentence, wrapped between words and indented on a terminal; elsewhere it stays one line."""
+    line = localize_commands(line)
     if console.is_terminal:
         console.print(Padding(clean(line), (0, 0, 0, indent)), highlight=False)
     else:

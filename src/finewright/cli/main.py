@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from finewright import __version__
-from finewright.cli import compare, export, info, learn, plan, runs, train
+from finewright.cli import compare, config_files, export, info, learn, plan, run_list, runs, train
 from finewright.cli.arguments import expand_option_flags
 from finewright.core.interrupts import Interrupted
 from finewright.core.program import localize_commands
@@ -36,7 +36,19 @@ class _DeferredCommand(TyperCommand):
         real = get_command(self.app)
         real.name = self.name
         _localize_examples(real)
-        return real.make_context(*args, **extra)
+        try:
+            return real.make_context(*args, **extra)
+        except Exception as error:
+            _suggest_flag(error)
+            raise
+
+
+def _suggest_flag(error: Any) -> None:
+    """Let the message about a flag that does not exist name the one that is meant, also by another program's name."""
+    from finewright.cli.arguments import suggest_flag
+
+    if hasattr(error, "possibilities") and (meant := suggest_flag(error.option_name)):
+        error.possibilities = [meant]
 
 
 def _localize_examples(command: Any) -> None:
@@ -54,6 +66,8 @@ class _Program(TyperGroup):
             one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
             one.registered_commands.append(command)
             self._defer(one, name=command.callback.__name__, help=inspect.getdoc(command.callback))
+        self._defer(config_files.app, name="config", help=config_files.app.info.help)
+        self._defer(run_list.app, name="runs", help=run_list.app.info.help)
         self._defer(learn.app, name="learn", help=learn.app.info.help)
 
     def _defer(self, app: typer.Typer, *, name: str, help: Any) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Json, OptionFlags, Quiet, Set, Verbose, choose_verbosity, merge_given
+from finewright.cli.arguments import Config, Json, OptionFlags, Quiet, Set, Verbose, choose_verbosity, merge_given, take_method
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +30,7 @@ def plan(
     ] = None,
     method: Annotated[str, typer.Option(help="One method, or all.")] = "all",
     num_labels: Annotated[int, typer.Option(min=2, max=100_000, help="Number of labels if there is no data.")] = 2,
+    config: Config = None,
     assignments: Set = None,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -44,7 +45,8 @@ def plan(
     from finewright.core.config import DEFAULT_MODEL
 
     verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
-    tree = merge_given(flags, assignments=assignments)
+    tree = merge_given(flags, assignments=assignments, config=config)
+    chosen, method_options = take_method(tree, flag=None if method == "all" else method)
     name = str(tree.pop("model", DEFAULT_MODEL))
     console = ErrorConsole()
     with console.status("reading the config") as status:
@@ -52,7 +54,14 @@ def plan(
         def show_traced(method: str, number: int, total: int) -> None:
             status.update(f"tracing a training step: {method} ({number} of {total})")
 
-        report = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, looking=show_traced)
+        report = api.plan(
+            data,
+            model=name,
+            method=chosen,
+            num_labels=num_labels,
+            options={**tree, "method": method_options},
+            looking=show_traced,
+        )
     if as_json:
         print_json({"model": name, **report.as_json()})
         return

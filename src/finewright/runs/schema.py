@@ -115,6 +115,12 @@ class PlanFile(VersionedFile):
     budget_bytes: int
 
 
+class TagsFile(VersionedFile):
+    """tags.json: names that a user gave to a run or a comparison, in alphabetical order."""
+
+    tags: list[str] = []
+
+
 class FindingRecord(Artifact):
     """A finding about the data, with the rows it is about."""
 

@@ -56,7 +56,8 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     labels
         One label for each text, where `data` holds texts alone.
     model
-        Hub id or folder of the pre-trained model (default: GPT-2), or `mini`, which comes with the package.
+        Hub id or folder of the pre-trained model, or `mini`, which comes with the package. Without it the best that is at hand
+        is taken: a small encoder from the Hugging Face cache or the hub, else `mini`.
     method
         A method by name, as a class, or with its options: `LoRA(rank=8)`. `auto` takes the first that fits.
     method_options

@@ -12,6 +12,8 @@ import pytest
 from finewright.comparison import compare as comparing
 from finewright.comparison.spec import build_spec
 from finewright.core.errors import UserError
+from finewright.core.events import Notice
+from finewright.runs import schema
 from support import made
 from support.commands import call
 
@@ -20,12 +22,12 @@ from support.commands import call
 def asked(monkeypatch, tmp_path):
     """What the command hands on; the answer is a comparison that was never run."""
     table = made.standing(made.usual())
-    results, seen = made.results(table, tmp_path), {}
+    file, seen = made.results_file(table, tmp_path), {}
 
     def compare(source, **extra):
         seen.update(extra, source=source)
-        extra["callbacks"][0]("jobs = 2: 2 cores")
-        return SimpleNamespace(results=results, page=tmp_path / "report.html", path=tmp_path)
+        extra["callbacks"][0](Notice("jobs = 2: 2 cores"))
+        return SimpleNamespace(file=file, results=schema.dump(file), page=tmp_path / "report.html", path=tmp_path)
 
     monkeypatch.setattr(comparing, "compare", compare)
     return seen
@@ -95,7 +97,7 @@ def test_epochs_and_learning_rate_reach_the_settings(asked):
 def test_defaults_are_all_methods_and_three_seeds(asked):
     assert call("compare", "t.csv")[0] == 0
     assert (asked["methods"], asked["seeds"], asked["train_sizes"], asked["jobs"]) == (None, 3, ["all"], None)
-    assert asked["model"] == "openai-community/gpt2"
+    assert asked["model"] == "auto"
 
 
 def test_json_is_results_json(asked):

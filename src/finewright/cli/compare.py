@@ -38,7 +38,7 @@ def compare(
     from finewright.cli import compare_view
     from finewright.cli.console import ErrorConsole, OutputConsole, clean, print_json
     from finewright.comparison import compare as comparing
-    from finewright.core.config import DEFAULT_MODEL
+    from finewright.core.config import AUTO_MODEL
 
     verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     tree = merge_given(flags, assignments=assignments, config=config)
@@ -49,7 +49,7 @@ def compare(
     try:
         comparison = comparing.compare(
             data,
-            model=tree.pop("model", DEFAULT_MODEL),
+            model=tree.pop("model", AUTO_MODEL),
             methods=[name.strip() for name in methods.split(",") if name.strip()] if methods else None,
             seeds=seeds,
             train_sizes=[size for size in train_sizes.split(",") if size.strip()],

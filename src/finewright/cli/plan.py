@@ -42,12 +42,10 @@ def plan(
     """
     from finewright import api
     from finewright.cli.console import ErrorConsole, print_json
-    from finewright.core.config import DEFAULT_MODEL
 
     verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     tree = merge_given(flags, assignments=assignments, config=config)
     chosen, method_options = take_method(tree, flag=None if method == "all" else method)
-    name = str(tree.pop("model", DEFAULT_MODEL))
     console = ErrorConsole()
     with console.status("reading the config") as status:
 
@@ -56,14 +54,13 @@ def plan(
 
         report = api.plan(
             data,
-            model=name,
             method=chosen,
             num_labels=num_labels,
             options={**tree, "method": method_options},
             looking=show_traced,
         )
     if as_json:
-        print_json({"model": name, **report.as_json()})
+        print_json(report.as_json())
         return
     from rich.console import Console
 

@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
 
-DEFAULT_MODEL = "openai-community/gpt2"
+AUTO_MODEL = "auto"
+"""The best model that is at hand; see `models.default_model`."""
 DEFAULT_TASK = "text-classification"
 
 
@@ -143,7 +144,9 @@ class TrainingConfig(Options):
 class RunConfig(Options):
     """All options of a run but those of its method, which live in the method's own file."""
 
-    model: str = option(DEFAULT_MODEL, "hub id or local folder of the pre-trained model", flag="--model")
+    model: str = option(
+        AUTO_MODEL, "hub id or local folder of the pre-trained model; auto: the best that is at hand", flag="--model"
+    )
     task: str = option(DEFAULT_TASK, "what is learnt from the texts, by name", flag="--task")
     seed: int = option(
         0, "seed of the order of the rows, of dropout and of every new weight", low=0, high=2**31 - 1, flag="--seed"

@@ -13,6 +13,7 @@ from finewright.cli.console import clean
 from finewright.cli.progress import ProgressDisplay, print_wrapped, rows_table
 from finewright.core.events import DownloadProgress, Notice, RunFinished, RunProgress, RunStarted
 from finewright.core.program import localize_commands, program_name
+from finewright.core.units import format_bytes
 
 if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
@@ -128,7 +129,7 @@ def show_demo(demo: "DemoResult", console: Console) -> None:
     )
 
 
-_HEADINGS = ("method", "accuracy", "95 % interval", "macro F1", "trained", "seconds", "MB peak", "MB saved")
+_HEADINGS = ("method", "accuracy", "95% interval", "macro F1", "trained", "seconds", "MB peak", "saved")
 
 
 def _table(rows: "Sequence[MethodRow]") -> Table:
@@ -142,11 +143,11 @@ def _table(rows: "Sequence[MethodRow]") -> Table:
             clean(row.method),
             _format_or_empty(row.accuracy, 1, ".1%"),
             f"{100 * low:.1f} – {100 * high:.1f}",
-            _format_or_empty(row.macro_f1, 1, ".3f"),
+            _format_or_empty(row.macro_f1, 1, ".1%"),
             _format_or_empty(row.trainable_fraction, 1, ".2%"),
             _format_or_empty(row.train_seconds, 1, ".1f"),
             _format_or_empty(row.peak_memory_bytes, 1e6, ",.0f"),
-            _format_or_empty(row.artifact_bytes, 1e6, ",.1f"),
+            "" if row.artifact_bytes is None else format_bytes(row.artifact_bytes),
         )
     return table
 

@@ -294,7 +294,7 @@ def result_table(result: "RunResult") -> Table:
     memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
     table.add_row("peak memory", memory)
     table.add_row("time", describe_time(result))
-    table.add_row("saved", f"{result.artifact_bytes / 1e6:.1f} MB, verified: a new process loads it and gets equal scores")
+    table.add_row("saved", f"{format_bytes(result.artifact_bytes)}, verified: a new process loads it and gets equal scores")
     return table
 
 

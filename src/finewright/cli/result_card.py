@@ -98,7 +98,7 @@ def describe_weakest_label(measured: ClassificationMetrics) -> str:
 def describe_size(result: RunResult) -> str:
     """Say how much was trained and saved."""
     trained = f"{result.trainable_parameters:,} of {result.total_parameters:,} parameters ({result.trainable_fraction:.2%})"
-    saved = f"{result.artifact_bytes / 1e6:.1f} MB saved"
+    saved = f"{format_bytes(result.artifact_bytes)} saved"
     return f"{result.method} trained {trained}; {saved} and verified: a new process loads it and gets equal scores"
 
 

@@ -32,9 +32,11 @@ def evaluate(
         return
     console = OutputConsole()
     low, high = measured["accuracy_ci95"]
-    console.print(f"accuracy {measured['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
+    interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
+    console.print(f"accuracy {measured['accuracy']:.1%} ({interval})", highlight=False)
     console.print(
-        f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.3f}"
+        f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}",
+        highlight=False,
     )
     rows = [
         [name, *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1")), str(v["num_rows"])]

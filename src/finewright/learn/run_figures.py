@@ -107,7 +107,7 @@ def _share(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("trained fraction of the parameters (logarithmic)")
-    axes.set_ylabel(f"{runs[0].split} accuracy, 95 % interval", color=theme.ink)
+    axes.set_ylabel(f"{runs[0].split} accuracy, 95% interval", color=theme.ink)
     _legend(canvas, axes, theme)
 
 
@@ -130,7 +130,7 @@ def _memory(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
 
 
 def _intervals(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
-    axes = _axes(canvas, theme, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95 % interval")
+    axes = _axes(canvas, theme, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95% interval")
     ordered = sorted(runs, key=lambda one: one.measured.accuracy)
     for place, one in enumerate(ordered):
         color = COLORS[1] if one.from_random else COLORS[0]

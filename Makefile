@@ -4,9 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
+.PHONY: setup shell demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
 
 setup: $(VENV)/.ready
+	@echo "Ready. $(BIN)/finewright runs as it is; to type finewright alone:"
+	@echo "  source $(BIN)/activate    or    make shell"
+
+shell: $(VENV)/.ready
+	@echo "finewright is on the path here; exit leaves this shell."
+	@PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" "$${SHELL:-/bin/sh}" -i
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
@@ -18,10 +24,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	fi
 	@touch $@
 
-demo: setup
+demo: $(VENV)/.ready
 	@$(BIN)/finewright demo
 
-test: setup
+test: $(VENV)/.ready
 	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/pyrefly check
@@ -29,25 +35,25 @@ test: setup
 
 check: test
 
-test-slow: setup
+test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
 
-test-faults: setup
+test-faults: $(VENV)/.ready
 	$(BIN)/python -m pytest -m faults
 
-test-nightly: setup
+test-nightly: $(VENV)/.ready
 	$(BIN)/python -m pytest -m "faults or nightly"
 
-test-gpu: setup
+test-gpu: $(VENV)/.ready
 	$(BIN)/python -m pytest -m gpu
 
-test-browser: setup
+test-browser: $(VENV)/.ready
 	FINEWRIGHT_BROWSER=required $(BIN)/python -m pytest -m browser
 
-test-network: setup
+test-network: $(VENV)/.ready
 	$(BIN)/python -m pytest -m network
 
-docs: setup
+docs: $(VENV)/.ready
 	$(BIN)/python scripts/build_reference.py
 	$(BIN)/python -m mkdocs build --strict
 

@@ -60,7 +60,8 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     labels
         One label for each text, where `data` holds texts alone.
     model
-        Hub id or folder of the pre-trained model (default: GPT-2), or `mini`, which comes with the package.
+        Hub id or folder of the pre-trained model, or `mini`, which comes with the package. Without it the best that is at hand
+        is taken: a small encoder from the Hugging Face cache or the hub, else `mini`.
     method
         A method or a baseline by name, as a class, or with its options: `LoRA(rank=8)`. `auto` takes the first method that fits.
     method_options
@@ -111,7 +112,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
         "seed": seed,
     }
     given |= {"memory_budget": memory_budget, "force": force or None}
-    settings, own = _config(given, options)
+    settings, own = _config(given, options, method=_name(method))
     source = to_table(data, labels) or data
     for name, value in (("data", str(source)), ("model", settings.model)):
         if not value.strip() or "\0" in value:
@@ -211,16 +212,24 @@ def plan(
     PlanReport
         `entries`, one for each method, and `recommended`.
     """
-    settings, own = _config({"model": None if model is None else str(model), "memory_budget": memory_budget}, options)
+    given = {"model": None if model is None else str(model), "memory_budget": memory_budget}
     if isinstance(method, str) and method in baselines.baseline_names():
         what = f"{method} is a baseline: it is fitted in seconds, and its cost is not planned"
         raise UserError(what, where="method", fix="train it, or plan a fine-tuning method")
-    if isinstance(method, str):
-        kinds = methods.methods_by_preference() if method in ("all", methods.AUTO) else [methods.get_method(method)]
-        if len(kinds) > 1 and own:
-            raise UserError("options of a method want one method", where="method", fix="--method NAME, see `finewright methods`")
-        tried = [methods.build_method(kind.name(), own) for kind in kinds]
+    if isinstance(method, str) and method in ("all", methods.AUTO):
+        tree = _tree(given, options)
+        kinds = methods.methods_by_preference()
+        groups = {kind.name(): methods.split_group(kind.name(), tree.pop(kind.name(), {})) for kind in kinds}
+        if tree.pop("method", {}) or any(training for _, training in groups.values()):
+            fix = "--method NAME, or for the options of a method its name in front, such as lora.rank"
+            raise UserError("options of a method want one method", where="method", fix=fix)
+        settings = config.build_options(RunConfig, tree, elsewhere=methods.option_places())
+        tried = [methods.build_method(name, own) for name, (own, _) in groups.items()]
+    elif isinstance(method, str):
+        settings, own = _config(given, options, method=method)
+        tried = [methods.build_method(method, own)]
     else:
+        settings, _ = _config(given, options, method=_name(method))
         tried = [method() if isinstance(method, type) else method]
     with garbage_collection_paused():
         from finewright.planning import report
@@ -323,11 +332,21 @@ def _dumped(given: Any) -> Mapping[str, Any]:
     return given.model_dump(exclude_unset=True) if isinstance(given, config.Options) else given or {}
 
 
-def _config(given: Mapping[str, Any], options: Mapping[str, Any] | None) -> tuple[RunConfig, dict[str, Any]]:
-    """All options but the method's, and the method's."""
+def _name(method: Method | type[Method] | Baseline | type[Baseline] | str) -> str:
+    return method if isinstance(method, str) else method.name()
+
+
+def _tree(given: Mapping[str, Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return all options as a tree; `given`, by keyword, overrides."""
     tree: dict[str, Any] = {}
     for key, value in (options or {}).items():
         config.set_option(tree, key, value)
-    tree = config.merge_options(tree, {key: value for key, value in given.items() if value is not None})
-    own = tree.pop("method", {})
-    return config.build_options(RunConfig, tree), own
+    resolved = config.resolve_names(RunConfig, tree)
+    return config.merge_options(resolved, {key: value for key, value in given.items() if value is not None})
+
+
+def _config(given: Mapping[str, Any], options: Mapping[str, Any] | None, *, method: str) -> tuple[RunConfig, dict[str, Any]]:
+    """Return all options but the method's, and the method's."""
+    tree = _tree(given, options)
+    own = candidates.collect_method_options(tree, method=method)
+    return config.build_options(RunConfig, tree, elsewhere=methods.option_places()), own

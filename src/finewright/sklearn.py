@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from finewright.core.config import DEFAULT_MODEL
+from finewright.core.config import AUTO_MODEL
 from finewright.core.errors import UserError
 from finewright.data.tables import to_values
 
@@ -25,7 +25,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     model : str
-        Hub id or folder of the pre-trained model, or `mini`.
+        Hub id or folder of the pre-trained model, or `mini`; `auto` takes the best that is at hand.
     method : str
         A fine-tuning method by name, or `auto`.
     learning_rate, epochs, max_steps
@@ -54,7 +54,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(  # noqa: PLR0913  scikit-learn wants every parameter by name
         self,
-        model: str = DEFAULT_MODEL,
+        model: str = AUTO_MODEL,
         method: str = "auto",
         *,
         learning_rate: float | None = None,

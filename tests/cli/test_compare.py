@@ -97,7 +97,7 @@ def test_epochs_and_learning_rate_reach_the_settings(asked):
 def test_defaults_are_all_methods_and_three_seeds(asked):
     assert call("compare", "t.csv")[0] == 0
     assert (asked["methods"], asked["seeds"], asked["train_sizes"], asked["jobs"]) == (None, 3, ["all"], None)
-    assert asked["model"] == "openai-community/gpt2"
+    assert asked["model"] == "auto"
 
 
 def test_json_is_results_json(asked):

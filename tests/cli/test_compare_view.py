@@ -85,3 +85,11 @@ def test_finished_runs_are_printed_line_by_line_without_control_characters():
     assert "1 of 2  lora-all-seed0  validation accuracy 0.9, 3 s" in text
     assert "2 of 2  full-all-seed0  failed: [bold][31mstep 1" in text
     assert "\x1b" not in text
+
+
+def test_a_small_file_is_not_shown_as_nothing(tmp_path):
+    results = made.results_file(made.standing(made.usual()), tmp_path)
+    row = results.methods[0].model_copy(update={"artifact_bytes": 33_600, "accuracy": 0.9, "accuracy_ci95": (0.8, 0.95)})
+    text = shown(results.model_copy(update={"methods": [row]}))
+    assert "34 kB" in text
+    assert "95% interval" in text

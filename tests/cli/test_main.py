@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -118,7 +119,7 @@ def test_evaluate_measures_other_rows(finished, place):
     assert code == 0
     assert measured["num_rows"] == 60
     text = call("evaluate", finished, place / "tickets.csv")[1]
-    assert "95 % interval" in text
+    assert re.search(r"^accuracy \d+\.\d% \(95% interval \d+\.\d% to \d+\.\d%, 60 rows\)$", text, re.MULTILINE)
     assert "precision" in text
 
 
@@ -285,3 +286,9 @@ def test_help_needs_no_torch_and_shows_an_example():
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert outcome.stdout.strip().endswith("False")
     assert "Example: finewright train" in outcome.stdout
+
+
+def test_the_folder_of_a_run_names_no_method_that_was_not_asked_for(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", place / "tickets.csv", "--model", place / "gpt2", *FAST, "--set", "training.max_steps=1", "--json"]
+    assert json.loads(call(*words)[1])["run"] == "runs/tickets-seed0"

@@ -60,7 +60,7 @@ def test_the_card_says_what_counts_first_and_ends_with_commands_that_run():
         "90.0% of 13 unseen texts right (95% interval 80.0% to 95.0%)",
         "always predicting the most frequent label: 50.0%",
         "weakest label: fees, 2 of 4 found, most often taken for atm",
-        "lora trained 50,944 of 6,969,088 parameters (0.73%); 0.4 MB saved and verified: a new process loads it and gets "
+        "lora trained 50,944 of 6,969,088 parameters (0.73%); 400 kB saved and verified: a new process loads it and gets "
         "equal scores",
         "51 s in all: plan 4 s, load 3 s, train 33 s, score 2 s, verify 9 s; training itself 30.0 s (50% more than the planned "
         "20.0 s)",

@@ -24,7 +24,7 @@ def test_printed_it_is_a_table_with_the_verdict(tmp_path):
     missing = made.entry("prompt", None, reasons=["does not fit: planned peak 9.00 GB"])
     summary = summarise(tmp_path, [*made.usual(), missing])
     head, first, *_, reason, empty, verdict = str(summary).splitlines()
-    assert head.split() == ["method", "test", "accuracy", "95", "%", "interval", "seconds", "memory", "saved"]
+    assert head.split() == ["method", "test", "accuracy", "95%", "interval", "seconds", "memory", "saved"]
     assert first.split()[0] == summary.methods[0].method
     assert (reason, empty, verdict) == ("prompt: does not fit: planned peak 9.00 GB", "", summary.verdict)
     assert "Pre-training was worth" in verdict

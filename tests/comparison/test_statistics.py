@@ -55,6 +55,7 @@ def test_with_one_seed_the_interval_is_the_one_of_rows(few):
     method = Predictions(np.array([[0] * 800 + [1] * 200]), targets)
     low, high = statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95
     assert (low, high) == pytest.approx((0.7752, 0.8248), abs=0.004)
+    assert (low, high) == wilson_interval(800, 1000), "the numbers of a single run"
 
 
 def test_all_rows_right_is_not_certainty(few):

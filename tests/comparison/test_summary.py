@@ -21,7 +21,9 @@ def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
         twice("scratch", 0.6, kind="random", number=1),
         made.entry("bag-of-words", 0.75, kind="baseline", number=11),
     )
-    assert "cannot be told apart here; all others are less accurate; lora's artifact is 100 times smaller than full's." in first
+    assert (
+        "cannot be told apart here; all others are less accurate; lora's saved model is 100 times smaller than full's." in first
+    )
     assert first.startswith(("lora (", "full ("))
     assert re.match(
         r"Pre-training was worth 3\d points of accuracy \((lora|full) 9\d\.\d% against scratch 6\d\.\d%, p < 0\.001\)", second
@@ -29,10 +31,16 @@ def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
     assert re.search(r"; the best baseline, bag-of-words \(8\d\.\d%\), is 1\d points of accuracy behind (lora|full)\.$", second)
 
 
+def test_the_size_of_a_model_from_random_weights_is_not_mentioned():
+    first, *_ = sentences(twice("lora", 0.92, number=0), twice("scratch", 0.92, kind="random", number=2))
+    assert "cannot be told apart" in first
+    assert "saved model" not in first
+
+
 def test_a_clear_winner_is_named_with_its_interval():
     first, _ = sentences(twice("lora", 0.99, rows=600), twice("full", 0.7, number=1, rows=600, kind="random"))
     assert first.startswith("lora (9")
-    assert "95 % interval" in first
+    assert "95% interval" in first
     assert first.endswith("is more accurate here than all others.")
 
 

@@ -156,3 +156,10 @@ def test_a_rate_outside_the_range_is_warned_about_with_the_range():
     rate, warnings = defaults.default_learning_rate(TrainingConfig(learning_rate=0.5), method=method, choices=Decisions())
     assert rate == 0.5
     assert warnings == ["learning rate 0.5 is far outside full's usual range, 1e-06 to 0.001"]
+
+
+@pytest.mark.parametrize(("width", "capped"), [(4096, False), (512, False), (384, False), (128, True)])
+def test_the_limit_of_a_rate_is_named_only_where_it_applies(width, capped):
+    _, reason = defaults._default_lr(SimpleNamespace(hidden_size=width), methods.build_method("lora", {}))
+    assert f"this network's is {width}" in reason
+    assert ("never more than 2 times as much" in reason) == capped

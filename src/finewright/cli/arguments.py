@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,6 @@ import typer
 from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from finewright.cli.progress import Verbosity
     from finewright.core.config import DataConfig
 
@@ -24,7 +23,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set any option by its dotted name, see `finewright options`."),
 ]
-Config = Annotated[Path | None, typer.Option("--config", help="TOML file with options; --set and flags override it.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML or YAML file with options, or a run's config.json; --set and flags override it."),
+]
 
 
 def choose_verbosity(*, verbose: bool, quiet: bool) -> "Verbosity":
@@ -91,11 +93,11 @@ def _single(value: Any) -> Any:
 
 def _build_flags(mark: OptionFlags) -> dict[str, inspect.Parameter]:
     """Return a parameter for each flag, by the dotted name of its option."""
-    from finewright.core.config import RunConfig, describe_options
+    from finewright.core.config import RunConfig, describe_options, find_field
 
     flags = {}
     for dotted, default, text in describe_options(RunConfig):
-        field = _find_field(RunConfig, dotted)
+        field = find_field(RunConfig, dotted)
         extra = field.json_schema_extra
         if not isinstance(extra, dict) or dotted in mark.without or (mark.only and dotted not in mark.only):
             continue
@@ -117,22 +119,57 @@ LIMITS = {"ge": "min", "le": "max"}
 """Pydantic's names of the limits of a number, and Typer's."""
 
 
-def _find_field(kind: Any, dotted: str) -> "FieldInfo":
-    *groups, leaf = dotted.split(".")
-    for group in groups:
-        kind = kind.model_fields[group].annotation
-    return kind.model_fields[leaf]
-
-
 def merge_given(flags: dict[str, Any], *, assignments: list[str] | None = None, config: Path | None = None) -> dict[str, Any]:
-    """Return the given options as a tree. Flags override `--set`, which overrides the TOML file."""
-    from finewright.core.config import merge_options, parse_assignments, read_toml, set_option
+    """Return the given options as a tree. Flags override `--set`, which overrides the file."""
+    from finewright.cli.option_files import read_option_file
+    from finewright.core.config import RunConfig, merge_options, parse_assignments, resolve_names, set_option
 
     tree: dict[str, Any] = {}
     for dotted, value in flags.items():
         set_option(tree, dotted, value)
-    below = merge_options(read_toml(config) if config else {}, parse_assignments(assignments or []))
-    return merge_options(below, tree)
+    layers = [read_option_file(config) if config else {}, parse_assignments(assignments or []), tree]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge_options(merged, resolve_names(RunConfig, layer))  # the same option may have another name in each
+    return merged
+
+
+def suggest_flag(flag: str) -> str:
+    """Return what to type in place of a flag that does not exist: the flag of an option of that name, ours or another
+    program's, or `--set`; empty if no option is meant."""
+    from finewright import methods
+    from finewright.core import config
+    from finewright.core.errors import UserError
+    from finewright.core.option_names import NOT_OPTIONS
+
+    name = flag.lstrip("-").replace("-", "_")
+    if instead := NOT_OPTIONS.get(name):
+        found = re.search(r"--\w+", instead)
+        return found[0] if found else ""
+    known = {dotted for dotted, _, _ in config.describe_options(config.RunConfig)}
+    places = methods.option_places()
+    if name in places:
+        return f"--set {places[name]}=VALUE"
+    try:
+        (dotted,) = _dotted_names(config.resolve_names(config.RunConfig, {name: ""}))
+        if dotted not in known:
+            config.build_options(config.RunConfig, {name: ""}, elsewhere=places)
+    except UserError as error:
+        found = re.search(r"did you mean '([\w.]+)'", str(error))
+        dotted = found[1] if found else ""
+    if dotted not in known:
+        return f"--set {dotted}=VALUE" if dotted in places.values() else ""
+    extra = config.find_field(config.RunConfig, dotted).json_schema_extra
+    return str(extra["flag"]) if isinstance(extra, dict) else f"--set {dotted}=VALUE"
+
+
+def _dotted_names(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted name of every leaf of a tree."""
+    return [
+        name
+        for key, value in tree.items()
+        for name in (_dotted_names(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    ]
 
 
 def data_config(flags: dict[str, Any], *, assignments: list[str] | None = None) -> "DataConfig":
@@ -143,7 +180,7 @@ def data_config(flags: dict[str, Any], *, assignments: list[str] | None = None) 
 
 
 def take_method(tree: dict[str, Any], *, flag: str | None) -> tuple[str, dict[str, Any]]:
-    """Take the method out of the tree: its name (`--method`, or `method.name` in the TOML file) and its options."""
+    """Take the method out of the tree: its name (`--method`, or `method.name` in the file) and its options."""
     options = tree.pop("method", {})
     if isinstance(options, str):
         options = {"name": options}

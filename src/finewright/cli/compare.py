@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Config, Json, OptionFlags, merge_given
+from finewright.cli.arguments import Config, Json, OptionFlags, Quiet, Verbose, choose_verbosity, merge_given
 
 
 def register(app: typer.Typer) -> None:
@@ -31,21 +31,25 @@ def compare(
         typer.Option("--set", metavar="KEY=VALUE", help="Set an option for all methods, or for one: lora.rank=16."),
     ] = None,
     as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train every method on the same rows with several seeds; report accuracy, uncertainty and cost on one page."""
     from finewright.cli import compare_view
     from finewright.cli.console import ErrorConsole, OutputConsole, clean, print_json
     from finewright.comparison import compare as comparing
-    from finewright.core.config import DEFAULT_MODEL
+    from finewright.core.config import AUTO_MODEL
 
+    verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     tree = merge_given(flags, assignments=assignments, config=config)
     console = ErrorConsole()
-    display = compare_view.ComparisonDisplay(console)
-    console.print(f"[bold]comparing[/bold] {clean(data)}", highlight=False)
+    display = compare_view.ComparisonDisplay(console, verbosity=verbosity)
+    if not quiet:
+        console.print(f"[bold]comparing[/bold] {clean(data)}", highlight=False)
     try:
         comparison = comparing.compare(
             data,
-            model=tree.pop("model", DEFAULT_MODEL),
+            model=tree.pop("model", AUTO_MODEL),
             methods=[name.strip() for name in methods.split(",") if name.strip()] if methods else None,
             seeds=seeds,
             train_sizes=[size for size in train_sizes.split(",") if size.strip()],
@@ -64,4 +68,6 @@ def compare(
         return
     output = OutputConsole()
     compare_view.show(comparison.file, output)
+    if verbose:
+        compare_view.show_choices(comparison, output)
     output.print(f"\n  page    {comparison.page}\n  runs    {comparison.path / 'runs'}", highlight=False, soft_wrap=True)

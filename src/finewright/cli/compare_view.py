@@ -1,5 +1,6 @@
 """A comparison in a terminal: progress, the table, a plot in characters."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from finewright.cli.console import clean
-from finewright.cli.progress import ProgressDisplay, rows_table
+from finewright.cli.progress import ProgressDisplay, print_wrapped, rows_table
 from finewright.core.events import DownloadProgress, Notice, RunFinished, RunProgress, RunStarted
+from finewright.core.program import localize_commands, program_name
+from finewright.core.units import format_bytes
 
 if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
+    from finewright.cli.progress import Verbosity
+    from finewright.comparison.compare import Comparison
     from finewright.comparison.schema import ComparisonResultsFile, CurveRow, MethodRow
 
 PLOT_WIDTH = 48
@@ -21,21 +26,26 @@ _SECONDS_BETWEEN_LINES = 15
 
 
 class ComparisonDisplay:
-    """Handles the events of a comparison: a line for each finished run, a bar for each run in progress."""
+    """Handles the events of a comparison: a line for each finished run, a bar for each run in progress.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._downloads = ProgressDisplay(console)
+    `verbosity`: `quiet` prints warnings and failed runs alone.
+    """
+
+    def __init__(self, console: Console, *, verbosity: "Verbosity" = "normal") -> None:
+        self.console, self.verbosity = console, verbosity
+        self._downloads = ProgressDisplay(console, verbosity=verbosity)
         columns = [TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"), TimeElapsedColumn()]
-        self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or verbosity == "quiet")
         self._running: dict[str, TaskID] = {}
         self._printed_at = time.monotonic()
 
     def __call__(self, event: Any) -> None:
         """Handle one event."""
         match event:
+            case Notice(level=level) if level != "warning" and self.verbosity == "quiet":
+                pass
             case Notice():
-                self.console.print(f"  {clean(str(event))}", highlight=False, soft_wrap=True)
+                self.console.print(f"  {clean(localize_commands(str(event)))}", highlight=False, soft_wrap=True)
             case DownloadProgress():
                 self._downloads(event)
             case RunStarted(name=name):
@@ -49,6 +59,8 @@ class ComparisonDisplay:
     def _show_finished(self, event: RunFinished) -> None:
         if event.name in self._running:
             self._bars.remove_task(self._running.pop(event.name))
+        if self.verbosity == "quiet" and not event.failed:
+            return
         text = f"[red]failed:[/red] {clean(event.message.splitlines()[0])}" if event.failed else clean(event.message)
         line = f"  {event.number} of {event.total}  {clean(event.name)}  {text}"
         self.console.print(line.rstrip(), highlight=False, soft_wrap=True)
@@ -58,6 +70,8 @@ class ComparisonDisplay:
         detail = f"step {event.step}/{event.num_steps}"
         if event.name in self._running:
             self._bars.update(self._running[event.name], completed=event.step, total=event.num_steps, detail=detail)
+        if self.verbosity == "quiet":
+            return
         if not self.console.is_terminal and time.monotonic() - self._printed_at > _SECONDS_BETWEEN_LINES:
             self._printed_at = time.monotonic()
             self.console.print(f"  {clean(event.name)}  {detail}", highlight=False)
@@ -78,23 +92,40 @@ def show(results: "ComparisonResultsFile", console: Console) -> None:
         console.print(line, highlight=False, markup=False)
     for row in results.methods:
         if row.message:
-            console.print(f"\n{clean(row.method)}: {clean(row.message)}", highlight=False, soft_wrap=True)
+            console.print(f"\n{clean(row.method)}: {clean(localize_commands(row.message))}", highlight=False, soft_wrap=True)
     for note in results.notes:
         console.print(f"\n{clean(note)}", highlight=False)
     for sentence in results.verdict_sentences:
         console.print(f"\n[bold]{clean(sentence)}[/bold]", highlight=False)
 
 
+def show_choices(comparison: "Comparison", console: Console) -> None:
+    """Print every automatic choice of the runs, with its reason: those of the first run of each method."""
+    from finewright.planning.report import describe_decisions
+    from finewright.runs import schema
+    from finewright.runs.folder import RunFolder
+
+    made = []
+    for row in comparison.methods:
+        if row.runs:
+            config = schema.read(schema.RunConfigFile, RunFolder(comparison.path / row.runs[0]).config)
+            made.append((row.method, [choice.model_dump() for choice in config.choices]))
+    console.print("\nvalues chosen automatically, and why", highlight=False)
+    for line in describe_decisions(made):
+        print_wrapped(console, line)
+
+
 def show_demo(demo: "DemoResult", console: Console) -> None:
     """Print a comparison, predictions of one method, where everything is, and what to do next."""
     show(demo.comparison.file, console)
+    program = program_name()
     console.print(f"\n{demo.run.result.method} predicts:", highlight=False)
     rows = [[str(line["label"]), f"{line['probability']:.2f}", line["text"]] for line in demo.predictions]
     console.print(rows_table(["label", "probability", "message"], rows))
     console.print(
         f"\n  picture  {demo.picture}\n  page     {demo.comparison.page}\n  runs     {demo.folder / 'runs'}\n"
-        f"  yours    finewright train your.csv --model mini   (columns text and label)\n"
-        f"  or       finewright predict {demo.run.path} 'a message of yours'",
+        f"  predict  {program} predict {shlex.quote(str(demo.run.path))} 'a message of yours'\n"
+        f"  yours    {program} train --help   (a file with the columns text and label)",
         highlight=False,
         soft_wrap=True,
     )
@@ -120,7 +151,7 @@ def learning_curve(rows: "Sequence[CurveRow]", *, plain: bool = False) -> list[s
     return [*lines, ""]
 
 
-_HEADINGS = ("method", "accuracy", "95 % interval", "macro F1", "trained", "seconds", "MB peak", "MB saved")
+_HEADINGS = ("method", "accuracy", "95% interval", "macro F1", "trained", "seconds", "MB peak", "saved")
 
 
 def _table(rows: "Sequence[MethodRow]") -> Table:
@@ -134,11 +165,11 @@ def _table(rows: "Sequence[MethodRow]") -> Table:
             clean(row.method),
             _format_or_empty(row.accuracy, 1, ".1%"),
             f"{100 * low:.1f} – {100 * high:.1f}",
-            _format_or_empty(row.macro_f1, 1, ".3f"),
+            _format_or_empty(row.macro_f1, 1, ".1%"),
             _format_or_empty(row.trainable_fraction, 1, ".2%"),
             _format_or_empty(row.train_seconds, 1, ".1f"),
             _format_or_empty(row.peak_memory_bytes, 1e6, ",.0f"),
-            _format_or_empty(row.artifact_bytes, 1e6, ",.1f"),
+            "" if row.artifact_bytes is None else format_bytes(row.artifact_bytes),
         )
     return table
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
+from finewright.core.program import localize_commands
 
 _CONTROL = {code: None for code in [*range(32), 127, *range(128, 160)] if code not in (9, 10)}
 
@@ -103,7 +104,7 @@ def explain(error: Exception) -> int:
     """Print what went wrong in one message and return the exit code."""
     console = ErrorConsole()
     if isinstance(error, UserError):
-        console.print(f"[red]error:[/red] {clean(str(error))}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/red] {clean(localize_commands(str(error)))}", highlight=False, soft_wrap=True)
         return int(error.code)
     if os.environ.get("FINEWRIGHT_TRACEBACK"):
         console.print_exception()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from finewright.cli.arguments import Json, Set
+from finewright.cli.arguments import Json, Quiet, Set, Verbose, choose_verbosity
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +20,8 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Folder for the runs. [default: runs/demo]")] = None,
     assignments: Set = None,
     as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare every method on embedded data with an embedded model: about two minutes on two cores, no network."""
     from finewright.cli import compare_view
@@ -28,8 +30,9 @@ def demo(
     from finewright.core import config
 
     console = ErrorConsole()
-    display = compare_view.ComparisonDisplay(console)
-    console.print(f"Model and data are part of the package: {DATA.name}, {len(demo_methods())} methods.", highlight=False)
+    display = compare_view.ComparisonDisplay(console, verbosity=choose_verbosity(verbose=verbose, quiet=quiet))
+    if not quiet:
+        console.print(f"Model and data are part of the package: {DATA.name}, {len(demo_methods())} methods.", highlight=False)
     try:
         result = run_demo(out=out, options=config.parse_assignments(assignments or []), on_event=display)
     finally:
@@ -38,6 +41,8 @@ def demo(
         print_json(result.as_json())
         return
     compare_view.show_demo(result, OutputConsole())
+    if verbose:
+        compare_view.show_choices(result.comparison, OutputConsole())
 
 
 def methods(as_json: Json = False) -> None:
@@ -45,6 +50,7 @@ def methods(as_json: Json = False) -> None:
     from finewright.baselines import describe_baselines
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
+    from finewright.core.program import localize_commands
     from finewright.methods import describe_methods
 
     table, baselines = describe_methods(), describe_baselines()
@@ -64,7 +70,8 @@ def methods(as_json: Json = False) -> None:
         console.print(f"[bold]{baseline['method']}[/bold]  {baseline['summary']}", highlight=False)
         rows = [["  " + option["option"], option["default"], option["help"]] for option in baseline["options"]]
         console.print(progress.rows_table(["  option", "default", ""], rows))
-    console.print("\nSet one with --set, for instance --set method.rank=16. All other options: finewright options")
+    hint = "\nSet one with --set, for instance --set method.rank=16. All other options: finewright options"
+    console.print(localize_commands(hint), highlight=False)
 
 
 def options(as_json: Json = False) -> None:

@@ -16,6 +16,7 @@ from rich.syntax import Syntax
 from finewright.cli import terminal_images
 from finewright.cli.console import clean
 from finewright.cli.progress import rows_table
+from finewright.core.program import localize_commands
 from finewright.learn.course import Lesson, Question
 from finewright.learn.grading.grader import GradeResult
 from finewright.learn.quiz import AnsweredQuestion, QuizRound
@@ -38,15 +39,20 @@ def show_overview(console: Console, lines: Sequence[dict[str, Any]], *, next_num
         rows.append([*row, line["summary"]] if wide else row)
     console.print(rows_table(["", "lesson", "", "exercise", *(["about"] if wide else [])], rows))
     if next_number is None:
-        console.print("\nEvery exercise has passed. Repeat what you learned with: finewright learn quiz", highlight=False)
+        console.print(
+            localize_commands("\nEvery exercise has passed. Repeat what you learned with: finewright learn quiz"), highlight=False
+        )
     else:
-        console.print(f"\nNext: finewright learn show {next_number}, then finewright learn start {next_number}", highlight=False)
+        console.print(
+            localize_commands(f"\nNext: finewright learn show {next_number}, then finewright learn start {next_number}"),
+            highlight=False,
+        )
 
 
 def show_lesson(console: Console, workspace: Workspace, one: Lesson) -> None:
     """Print a lesson, with results of the learner's own runs."""
     console.print(f"[bold]Lesson {one.number}: {clean(one.about.title)}[/bold]  ({one.about.minutes} minutes)\n", highlight=False)
-    text = _IMAGE.sub(lambda found: f"*{found[1]}* (picture: {one.folder / found[2]})", _printable(one.text))
+    text = _IMAGE.sub(lambda found: f"*{found[1]}* (picture: {one.folder / found[2]})", _printable(localize_commands(one.text)))
     before, mark, after = text.partition(YOURS_MARK)
     console.print(Markdown(before, hyperlinks=False), width=_WIDTH)
     if mark:
@@ -55,11 +61,13 @@ def show_lesson(console: Console, workspace: Workspace, one: Lesson) -> None:
         console.print(Markdown(after, hyperlinks=False), width=_WIDTH)
     number = one.number
     if one.has_exercise and not workspace.file(one).exists():
-        console.print(f"\n  begin    finewright learn start {number}", highlight=False)
+        _say(console, f"\n  begin    finewright learn start {number}")
     elif one.has_exercise:
-        console.print(f"\n  yours    {workspace.file(one)}\n  check    finewright learn check {number}", highlight=False)
+        console.print(
+            localize_commands(f"\n  yours    {workspace.file(one)}\n  check    finewright learn check {number}"), highlight=False
+        )
     if one.questions:
-        console.print(f"  quiz     finewright learn quiz {number}", highlight=False)
+        _say(console, f"  quiz     finewright learn quiz {number}")
 
 
 def show_own_results(console: Console, workspace: Workspace, one: Lesson) -> None:
@@ -97,8 +105,8 @@ def _table(console: Console, table: Table) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    """Print lines that are never wrapped, so that paths and commands can be copied."""
-    console.print(text, highlight=False, soft_wrap=True)
+    """Print lines that are never wrapped, so that paths and commands can be copied, and commands run as printed."""
+    console.print(localize_commands(text), highlight=False, soft_wrap=True)
 
 
 def show_written(console: Console, written: Sequence[Path]) -> None:
@@ -110,7 +118,9 @@ def show_written(console: Console, written: Sequence[Path]) -> None:
 def show_started(console: Console, written: Sequence[Path], one: Lesson) -> None:
     """Print which files were written, and what to do with them."""
     show_written(console, written)
-    console.print(f"\n  Write in it with any editor, then: finewright learn check {one.number}", highlight=False)
+    console.print(
+        localize_commands(f"\n  Write in it with any editor, then: finewright learn check {one.number}"), highlight=False
+    )
 
 
 def show_grade(console: Console, grade: GradeResult, one: Lesson, *, file: Path, says: str) -> None:
@@ -132,7 +142,7 @@ def show_grade(console: Console, grade: GradeResult, one: Lesson, *, file: Path,
         _say(console, f"  run it   python {file}\n  compare  finewright learn solution {number}")
         return
     _say(console, "\n[bold]Not yet.[/bold]" + (f"  {clean(says)}" if says else ""))
-    console.print(f"  help     finewright learn hint {number}", highlight=False)
+    _say(console, f"  help     finewright learn hint {number}")
 
 
 def show_hint(console: Console, step: Hint, one: Lesson) -> None:
@@ -141,7 +151,10 @@ def show_hint(console: Console, step: Hint, one: Lesson) -> None:
         _say(console, f"{clean(step.says)}\n")
     _say(console, f"Hint {step.number} of {step.of}: {clean(step.text)}")
     if step.number == step.of:
-        console.print(f"  That was the last. The solution: finewright learn solution {one.number} --give-up", highlight=False)
+        console.print(
+            localize_commands(f"  That was the last. The solution: finewright learn solution {one.number} --give-up"),
+            highlight=False,
+        )
 
 
 def _printable(text: str) -> str:

@@ -2,20 +2,23 @@
 
 import inspect
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from finewright.cli import compare, evaluate, export, info, learn, plan, predict, runs, train
+from finewright import __version__
+from finewright.cli import compare, config_files, evaluate, export, info, learn, plan, predict, run_list, train
 from finewright.cli.arguments import expand_option_flags
 from finewright.core.interrupts import Interrupted
+from finewright.core.program import localize_commands
 
 RENAMED = {"knobs": "options"}
 """Earlier names of commands."""
 _COMMANDS = typer.Typer()
-for module in (info, train, plan, compare, evaluate, predict, runs, export):
+for module in (info, train, plan, compare, evaluate, predict, export):
     module.register(_COMMANDS)
 
 
@@ -32,7 +35,27 @@ class _DeferredCommand(TyperCommand):
             command.callback = expand_option_flags(command.callback)  # type: ignore[arg-type]
         real = get_command(self.app)
         real.name = self.name
-        return real.make_context(*args, **extra)
+        _localize_examples(real)
+        try:
+            return real.make_context(*args, **extra)
+        except Exception as error:
+            _suggest_flag(error)
+            raise
+
+
+def _suggest_flag(error: Any) -> None:
+    """Let the message about a flag that does not exist name the one that is meant, also by another program's name."""
+    from finewright.cli.arguments import suggest_flag
+
+    if hasattr(error, "possibilities") and (meant := suggest_flag(error.option_name)):
+        error.possibilities = [meant]
+
+
+def _localize_examples(command: Any) -> None:
+    """Make the examples of a command and of those below it run as printed."""
+    command.epilog = command.epilog and localize_commands(command.epilog)
+    for below in getattr(command, "commands", {}).values():
+        _localize_examples(below)
 
 
 class _Program(TyperGroup):
@@ -43,6 +66,8 @@ class _Program(TyperGroup):
             one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
             one.registered_commands.append(command)
             self._defer(one, name=command.callback.__name__, help=inspect.getdoc(command.callback))
+        self._defer(config_files.app, name="config", help=config_files.app.info.help)
+        self._defer(run_list.app, name="runs", help=run_list.app.info.help)
         self._defer(learn.app, name="learn", help=learn.app.info.help)
 
     def _defer(self, app: typer.Typer, *, name: str, help: Any) -> None:
@@ -58,16 +83,30 @@ app = typer.Typer(
     name="finewright",
     cls=_Program,
     help="Fine-tune a pre-trained language model on your own labelled text, and trust the result.",
-    no_args_is_help=True,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"finewright {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _program() -> None:
-    pass
+def _program(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        from finewright.cli import welcome
+
+        typer.echo("\n".join(welcome.welcome_lines(Path.cwd())))
 
 
 def main() -> None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finewright.cli.arguments import Json, OptionFlags, Set, merge_given
+from finewright.cli.arguments import Config, Json, OptionFlags, Quiet, Set, Verbose, choose_verbosity, merge_given, take_method
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from finewright.cli.progress import Verbosity
     from finewright.planning.report import PlanReport
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "other")
@@ -29,8 +30,11 @@ def plan(
     ] = None,
     method: Annotated[str, typer.Option(help="One method, or all.")] = "all",
     num_labels: Annotated[int, typer.Option(min=2, max=100_000, help="Number of labels if there is no data.")] = 2,
+    config: Config = None,
     assignments: Set = None,
     as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Report what training would cost, what fits in memory, and which method to take.
 
@@ -38,35 +42,43 @@ def plan(
     """
     from finewright import api
     from finewright.cli.console import ErrorConsole, print_json
-    from finewright.core.config import DEFAULT_MODEL
 
-    tree = merge_given(flags, assignments=assignments)
-    name = str(tree.pop("model", DEFAULT_MODEL))
+    verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
+    tree = merge_given(flags, assignments=assignments, config=config)
+    chosen, method_options = take_method(tree, flag=None if method == "all" else method)
     console = ErrorConsole()
     with console.status("reading the config") as status:
 
         def show_traced(method: str, number: int, total: int) -> None:
             status.update(f"tracing a training step: {method} ({number} of {total})")
 
-        report = api.plan(data, model=name, method=method, num_labels=num_labels, options=tree, on_method=show_traced)
+        report = api.plan(
+            data,
+            method=chosen,
+            num_labels=num_labels,
+            options={**tree, "method": method_options},
+            on_method=show_traced,
+        )
     if as_json:
-        print_json({"model": name, **report.as_json()})
+        print_json(report.as_json())
         return
     from rich.console import Console
 
-    show(report, console=Console(width=None if sys.stdout.isatty() else 120))
+    show(report, console=Console(width=None if sys.stdout.isatty() else 120), verbosity=verbosity)
 
 
-def show(report: "PlanReport", *, console: "Console") -> None:
-    """Print the plan: a table of methods, memory by parts, what was chosen and why."""
+def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "normal") -> None:
+    """Print the plan: a table of methods, memory by parts, what was chosen and why.
+
+    `verbosity`: `quiet` prints the table and the recommendation alone; `verbose` repeats shared reasons for every method.
+    """
     from finewright.cli import progress
-    from finewright.cli.console import clean
     from finewright.core.units import format_bytes, format_flops, format_seconds
-    from finewright.planning.report import describe_decisions
 
-    for note in report.notes:
-        console.print(f"  {clean(note)}", highlight=False, soft_wrap=True)
-    console.print(f"  budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}", highlight=False, soft_wrap=True)
+    if verbosity != "quiet":
+        for note in report.notes:
+            progress.print_wrapped(console, note)
+        progress.print_wrapped(console, f"budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}")
     rows, parts, details = [], [], []
     shown = [*PARTS, *(part for part in RARE_PARTS if any(entry.training_plan.plan.memory.get(part) for entry in report.entries))]
     for entry in report.entries:
@@ -87,22 +99,31 @@ def show(report: "PlanReport", *, console: "Console") -> None:
         details.append(f"  {cost.method}: {entry.advice or setup}")
     headings = ["method", "fits", "peak memory", "trained", "share", "saved", "FLOPs", "time"]
     console.print(progress.rows_table(*_fit_columns(headings, rows, width=console.width), gap=1))
-    console.print("\n  memory at the peak, by part", highlight=False)
-    console.print(progress.rows_table(["method", *shown], parts, gap=1))
-    console.print()
-    for line in details:
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print("\n  values chosen automatically, and why", highlight=False)
-    for line in describe_decisions(
-        [(entry.training_plan.plan.method, entry.training_plan.choices.made) for entry in report.entries]
-    ):
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    if verbosity != "quiet":
+        console.print("\n  memory at the peak, by part", highlight=False)
+        console.print(progress.rows_table(["method", *shown], parts, gap=1))
+        console.print()
+        for line in details:
+            console.print(line, highlight=False, soft_wrap=True)
+        console.print("\n  values chosen automatically, and why", highlight=False)
+        for line in _describe_choices(report, verbosity=verbosity):
+            progress.print_wrapped(console, line)
     if any(entry.training_plan.schedule.may_stop_early for entry in report.entries):
         console.print("\n  these times are the most: a run stops early when validation no longer improves", highlight=False)
     if report.recommended:
         console.print(f"\n  take [bold]{report.recommended}[/bold]: {report.reason}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
+
+
+def _describe_choices(report: "PlanReport", *, verbosity: "Verbosity") -> list[str]:
+    """Return a line for each automatic choice; `verbose`: for each method, else methods of one reason share a line."""
+    from finewright.planning.report import describe_decisions
+
+    made = [(entry.training_plan.plan.method, entry.training_plan.choices) for entry in report.entries]
+    if verbosity == "verbose":
+        return [f"{method}: {line}" for method, choices in made for line in choices.sentences()]
+    return describe_decisions([(method, choices.made) for method, choices in made])
 
 
 def _fit_columns(headings: list[str], rows: list[list[str]], *, width: int) -> tuple[list[str], list[list[str]]]:

@@ -25,6 +25,7 @@ from finewright.core.events import (
     StepCompleted,
     TrainingStopped,
 )
+from finewright.core.program import localize_commands
 from finewright.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -267,6 +268,7 @@ def format_duration(seconds: float) -> str:
 
 def print_wrapped(console: Console, line: str, *, indent: int = 2) -> None:
     """Print a sentence, wrapped between words and indented on a terminal; elsewhere it stays one line."""
+    line = localize_commands(line)
     if console.is_terminal:
         console.print(Padding(clean(line), (0, 0, 0, indent)), highlight=False)
     else:
@@ -297,7 +299,7 @@ def result_table(result: "RunResult") -> Table:
         memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
         table.add_row("peak memory", memory)
     table.add_row("time", describe_time(result))
-    table.add_row("saved", f"{result.artifact_bytes / 1e6:.1f} MB, verified: a new process loads it and gets equal scores")
+    table.add_row("saved", f"{format_bytes(result.artifact_bytes)}, verified: a new process loads it and gets equal scores")
     return table
 
 

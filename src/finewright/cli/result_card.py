@@ -10,6 +10,7 @@ from rich.text import Text
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.events import Stage
+from finewright.core.program import program_name
 from finewright.core.units import format_bytes
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
 
@@ -48,9 +49,14 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
         print_wrapped(console, f"peak memory {memory}")
     quoted = shlex.quote(str(path))
     console.print()
-    for name, command in (("saved in", str(path)), ("label texts", f"finewright predict {quoted} 'a text of yours'")):
-        console.print(f"  {name:<12} {clean(command)}", highlight=False, soft_wrap=True)
-    console.print(f"  {'all numbers':<12} {clean(f'finewright runs show {quoted}')}", highlight=False, soft_wrap=True)
+    program = program_name()
+    lines = {
+        "saved in": str(path),
+        "label texts": f"{program} predict {quoted} 'a text of yours'",
+        "all numbers": f"{program} runs show {quoted}",
+    }
+    for name, text in lines.items():
+        console.print(f"  {name:<12} {clean(text)}", highlight=False, soft_wrap=True)
 
 
 def describe_metrics(measured: SplitMetrics) -> str:
@@ -110,7 +116,7 @@ def describe_weakest_label(measured: ClassificationMetrics) -> str:
 def describe_size(result: RunResult) -> str:
     """Say how much was trained and saved."""
     trained = f"{result.trainable_parameters:,} of {result.total_parameters:,} parameters ({result.trainable_fraction:.2%})"
-    saved = f"{result.artifact_bytes / 1e6:.1f} MB saved"
+    saved = f"{format_bytes(result.artifact_bytes)} saved"
     return f"{result.method} trained {trained}; {saved} and verified: a new process loads it and gets equal scores"
 
 

@@ -67,6 +67,7 @@ def _print_now(text: str, *, cursor: bool = False) -> None:
 def report_stopped(stop_request: Interrupted) -> int:
     """Print what was saved and how to resume; return the exit code."""
     from finewright.cli.console import ErrorConsole
+    from finewright.core.program import localize_commands
     from finewright.runs.folder import RunFolder
 
     run = RunFolder(stop_request.run) if stop_request.run else None
@@ -77,5 +78,5 @@ def report_stopped(stop_request: Interrupted) -> int:
         text = f"stopped; finished runs are saved, resume with:\n  {stop_request.again}"
     else:
         text = "stopped" + ("; nothing was saved yet, the same command starts again" if run else "")
-    ErrorConsole().print(text, highlight=False, soft_wrap=True, markup=False)
+    ErrorConsole().print(localize_commands(text), highlight=False, soft_wrap=True, markup=False)
     return 128 + stop_request.number

@@ -29,7 +29,7 @@ from finewright.comparison.schema import (
 from finewright.comparison.score_table import ComparisonSummary
 from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_sizes
 from finewright.core import config, files, units
-from finewright.core.config import DEFAULT_MODEL, RunConfig
+from finewright.core.config import AUTO_MODEL, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Callback, DownloadProgress, Notice, dispatch_to
 from finewright.core.interrupts import Interrupted
@@ -37,7 +37,8 @@ from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, read_dataset
 from finewright.data.tables import to_table
-from finewright.models import hub, provenance
+from finewright.models import default_model, hub, provenance
+from finewright.models.default_model import ChosenModel
 from finewright.runs import schema
 from finewright.runs.folder import RUNS
 from finewright.runs.schema import RunResult
@@ -85,7 +86,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     data: Any,
     labels: Any = None,
     *,
-    model: str | Path = DEFAULT_MODEL,
+    model: str | Path = AUTO_MODEL,
     methods: Sequence[str] | None = None,
     seeds: int = 3,
     train_sizes: Sequence[int | str] = (ALL,),
@@ -106,6 +107,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     data, labels, test
         As in `train`: a file, a folder, a hub id, or rows in memory. Rows in memory are recognised by their contents: the call
         continues with the same rows and refuses other ones.
+    model
+        As in `train`; `auto` takes the best that is at hand.
     methods
         Names of methods; all when not given. Training from scratch and three baselines are always compared too.
     seeds
@@ -127,6 +130,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     on_event = dispatch_to(callbacks)
     budget = options.get("memory_budget") if memory_budget is None else memory_budget
     budget_bytes = 0 if budget is None else units.parse_size(str(budget))
+    model, chosen = _choose_model(model, output_dir=output_dir)
+    if chosen is not None:
+        on_event(Notice(chosen.sentence(), code="model"))
     spec = build_spec(
         source, test=test, model=model, wanted=methods, num_seeds=seeds, search_trials=search_trials, options=options
     )
@@ -156,7 +162,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         results = comparison_results.read_results(
             spec, folder, labels=dataset.labels, reasons=runner.reasons, failures=runner.failures
         )
-        file = _build_file(runner, results, findings=findings, model=provenance.base_identity(base), budget=budget)
+        file = _build_file(runner, results, findings=findings, model=provenance.base_identity(base), budget=budget, chosen=chosen)
         _write(folder, results, file)
     except Interrupted as interrupted:
         interrupted.again = spec.command(budget=budget, out=folder.path, jobs=jobs)
@@ -167,6 +173,13 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         folder.release()
     _check_something_measured(results, folder)
     return Comparison(folder)
+
+
+def _choose_model(model: str | Path, *, output_dir: str | PathLike[str] | None) -> tuple[str | Path, ChosenModel | None]:
+    """Return the model, and the choice if it was left open. A comparison that was begun keeps its own."""
+    if str(model) == AUTO_MODEL and output_dir and (spec := ComparisonFolder(Path(output_dir)).spec).exists():
+        return schema.read(ComparisonSpecFile, spec).asked.model, None
+    return default_model.resolve_name(str(model))
 
 
 def _run(runner: ComparisonRunner) -> None:
@@ -214,6 +227,7 @@ def _build_file(
     findings: Sequence[Finding],
     model: dict[str, str],
     budget: str | None,
+    chosen: ChosenModel | None,
 ) -> ComparisonResultsFile:
     """Build the content of results.json."""
     spec, folder, dataset, resources = runner.spec, runner.folder, runner.dataset, runner.resources
@@ -239,7 +253,7 @@ def _build_file(
         budget_bytes=resources.budget_bytes,
         jobs=resources.jobs,
         threads=resources.threads,
-        notes=notes + runner.notes(),
+        notes=notes + runner.notes() + ([chosen.sentence()] if chosen else []),
         findings=[
             *(FindingRow.model_validate(finding.as_json()) for finding in findings),
             *(one for one in resources.plans.findings if one.code not in known),

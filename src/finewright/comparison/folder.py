@@ -1,11 +1,13 @@
 """The folder of a comparison: its files and splits, and what may not change between two starts of the same comparison."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from finewright import methods
 from finewright.comparison.schema import ComparisonPart, ComparisonSpecFile, SpecData, SplitLine, SplitRows
 from finewright.comparison.spec import ALL, ComparisonSpec
 from finewright.core import files
@@ -13,12 +15,18 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, nested_order
 from finewright.runs import schema
+from finewright.runs.housekeeping import TAGS
 from finewright.runs.locked_folder import LOCK, LockedFolder
 from finewright.runs.request import flatten
 
 SPLITS = ("train", "validation", "test")
 _PATHS = ("asked.data", "asked.test", "asked.model")
 """The same rows and weights may lie elsewhere: they are compared by content."""
+
+
+COMPARISON_FILES = {LOCK, TAGS, "compare.json", "plans.json", "machine.json", "search.json", "results.json", "report.html"}
+COMPARISON_FILES |= {"report.md", "accuracy.svg", "log.txt", "splits", "runs", "search", "baselines", "speeds"}
+"""Files that a comparison may leave, besides a plan of each method."""
 
 
 class ComparisonFolder(LockedFolder):
@@ -37,6 +45,11 @@ class ComparisonFolder(LockedFolder):
         self.text = path / "report.md"
         self.picture = path / "accuracy.svg"
         self.log = path / "log.txt"
+
+    @property
+    def file_names(self) -> set[str]:
+        """Names of all files and folders that a comparison may have here."""
+        return COMPARISON_FILES | {self.plan(name).name for name in methods.method_names()}
 
     def open(self) -> None:
         """Create the folder and lock it for this process. Raise `UserError` if it holds something else."""
@@ -96,6 +109,17 @@ class ComparisonFolder(LockedFolder):
     def read_split(self, size: str, name: str) -> list[SplitLine]:
         """Read one of the splits with a training set of this size."""
         return schema.read_lines(SplitLine, self.data(size) / f"{name}.jsonl")
+
+
+def find_comparisons(root: Path) -> list[ComparisonFolder]:
+    """Return every comparison below `root` at any depth, by path. Links are not followed."""
+    found = []
+    for place, names, files_here in os.walk(root):
+        if "compare.json" in files_here and Path(place) != root:
+            names.clear()
+            found.append(ComparisonFolder(Path(place)))
+        names[:] = sorted(name for name in names if not name.startswith("."))
+    return sorted(found, key=lambda folder: folder.path)
 
 
 def _is_hardly_begun(path: Path) -> bool:

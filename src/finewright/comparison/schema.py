@@ -12,7 +12,7 @@ SCHEMA_VERSION = 1
 
 Kind = Literal["pretrained", "random", "baseline"]
 Interval = tuple[float, float]
-"""Lower and upper end of a 95 % interval."""
+"""Lower and upper end of a 95% interval."""
 Curve = list[tuple[float, float]]
 """Points (x, y). In training curves x is the epoch."""
 

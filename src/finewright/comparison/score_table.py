@@ -12,7 +12,7 @@ from finewright.core.units import format_bytes
 class MethodSummary:
     """A method or baseline, measured with the largest training set. What was not measured is None.
 
-    `score`: median of the test scores (accuracy) of its seeds. `score_ci95`: 95 % interval of their mean, over seeds and rows.
+    `score`: median of the test scores (accuracy) of its seeds. `score_ci95`: 95% interval of their mean, over seeds and rows.
     `train_seconds`: mean over seeds. `peak_memory_bytes`, `artifact_bytes`: the largest.
     """
 
@@ -55,7 +55,7 @@ class ComparisonSummary:
 
     def __str__(self) -> str:
         """Return a table in columns, then what was not measured, then the verdict."""
-        rows = [["method", "test accuracy", "95 % interval", "seconds", "memory", "saved"]]
+        rows = [["method", "test accuracy", "95% interval", "seconds", "memory", "saved"]]
         for one in self.methods:
             low, high = one.score_ci95
             seconds = "" if one.train_seconds is None else f"{one.train_seconds:,.1f}"

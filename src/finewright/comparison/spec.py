@@ -121,7 +121,7 @@ def build_spec(
         raise UserError(f"wanted at least one seed, found {num_seeds}", where="--seeds", fix="--seeds 3")
     tree = search.nest_options(options)
     candidates = choose_methods(wanted)
-    shared, own = split_options(tree, candidates)
+    shared, own = split_options(config.resolve_names(RunConfig, tree), candidates, meant=_only_method(wanted))
     if search_trials:
         search.check_installed()
         search.trials_per_method(search_trials, num_methods=len(candidates))
@@ -139,28 +139,51 @@ def build_spec(
     )
 
 
-def split_options(tree: Mapping[str, Any], candidates: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return (shared options, options by method). Raise `UserError` if one is unknown or out of range.
+def _only_method(wanted: Sequence[str] | None) -> str:
+    """Return the method that is meant where one alone was asked for; training from scratch, which is always added, is none."""
+    names = list(dict.fromkeys(wanted or ()))
+    return names[0] if len(names) == 1 else ""
 
-    A group named like a method belongs to it: `lora.rank` or `lora.training.learning_rate`.
-    """
-    shared = {key: value for key, value in tree.items() if key not in methods.method_names()}
-    if "method" in shared:
+
+def _move_method_options(tree: Mapping[str, Any], candidates: Sequence[str], *, meant: str) -> dict[str, Any]:
+    """Return `tree` with the options in `method.*` below the name of the method that is meant."""
+    tree = dict(tree)
+    group = tree.pop("method", {})
+    options = dict(group) if isinstance(group, Mapping) else {"name": group}
+    name = options.pop("name", None) or meant  # a config file of one run names its method
+    if not options:
+        return tree
+    if name not in candidates:
         what = "several methods are compared: an option must name its method"
         raise UserError(what, where="method", fix=f"for instance --set {candidates[0]}.OPTION=VALUE")
+    given, _ = methods.split_group(name, tree.get(name, {}))
+    if twice := [option for option in options if option in given]:
+        what = f"method.{twice[0]} and {name}.{twice[0]} are the same option"
+        raise UserError(what, where="method", fix="give one of them")
+    return tree | {name: {**tree.get(name, {}), **options}}
+
+
+def split_options(
+    tree: Mapping[str, Any], candidates: Sequence[str], *, meant: str = ""
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return (shared options, options by method). Raise `UserError` if one is unknown or out of range.
+
+    A group named like a method belongs to it: `lora.rank` or `lora.training.learning_rate`. `method.rank` is an option of the
+    method that is `meant`, where one is.
+    """
+    tree = _move_method_options(tree, candidates, meant=meant)
+    shared = {key: value for key, value in tree.items() if key not in methods.method_names()}
     own: dict[str, dict[str, Any]] = {}
     for name in methods.method_names():
         if name not in tree:
             continue
         if name not in candidates:
             raise UserError("this method is not compared", where=name, fix=f"compared are {', '.join(candidates)}")
-        if not isinstance(tree[name], Mapping):
-            what = f"wanted options of this method, found {tree[name]!r}"
-            raise UserError(what, where=name, fix=f"--set {name}.OPTION=VALUE")
-        group = dict(tree[name])
-        own[name] = {"training": group.pop("training")} if "training" in group else {}
+        group, training = methods.split_group(name, tree[name])
+        own[name] = {"training": training} if "training" in tree[name] else {}
         own[name] |= {"method": group} if group else {}
-    config.build_options(RunConfig, shared)
+    places = {option: place.replace("method.", f"{candidates[0]}.", 1) for option, place in methods.option_places().items()}
+    config.build_options(RunConfig, shared, elsewhere=places)
     for name, group in own.items():
         methods.build_method(name, group.get("method", {}))
         config.build_options(RunConfig, config.merge_options(shared, {"training": group.get("training", {})}))

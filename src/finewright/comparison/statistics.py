@@ -88,7 +88,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracy and macro F1 of one method, means over its seeds, with 95 % intervals over seeds and rows."""
+    """Accuracy and macro F1 of one method, means over its seeds, with 95% intervals over seeds and rows."""
 
     accuracy: float
     accuracy_ci95: Interval
@@ -100,8 +100,9 @@ def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: i
     """Summarise all methods from the same resamples of rows.
 
     Macro F1 is, in the value and in every resample, the mean over the labels that occur, see `macro_f1`. If all labels of the
-    test split counted, a rare label missing from a resample would count 0 and pull the interval below the value. If all rows
-    came out alike, resampling gives no interval for the accuracy; then it is Wilson's over rows.
+    test split counted, a rare label missing from a resample would count 0 and pull the interval below the value. The interval
+    of the accuracy of one seed is Wilson's over rows, as in a single run; it is too if all rows came out alike, as resampling
+    gives none then.
     """
     if not candidates:
         return {}
@@ -113,7 +114,8 @@ def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: i
         accuracy, num_seeds = predictions.scores.mean, len(predictions.chosen)
         seeds = rng.integers(0, num_seeds, (num_seeds, accuracies.shape[1]))
         accuracy_interval = _interval(_over_seeds(accuracies, seeds))
-        if accuracy_interval[0] == accuracy_interval[1]:
+        alike = accuracy_interval[0] == accuracy_interval[1]
+        if alike or (num_seeds == 1 and np.isin(predictions.scores.values, (0, 1)).all()):
             accuracy_interval = wilson_interval(accuracy * len(predictions.targets), len(predictions.targets))
         f1 = float(np.mean([macro_f1(chosen, predictions.targets, num_labels=num_labels) for chosen in predictions.chosen]))
         summaries[name] = Summary(accuracy, accuracy_interval, f1, _interval(_over_seeds(f1s, seeds)))

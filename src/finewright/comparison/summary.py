@@ -43,7 +43,7 @@ def _describe_leaders(results: ComparisonResults) -> str:
     alike = [entry for entry in others if not results.pair(leader.name, entry.name).told_apart]
     low, high = results.summaries[leader.name].accuracy_ci95
     if not alike:
-        interval = f"95 % interval {low:.1%} to {high:.1%}"
+        interval = f"95% interval {low:.1%} to {high:.1%}"
         return f"{_with_accuracy(results, leader)}, {interval}, is more accurate here than all others."
     group = [leader, *alike]
     rest = "" if len(group) == len(results.measured) else "; all others are less accurate"
@@ -59,13 +59,13 @@ def _describe_leaders(results: ComparisonResults) -> str:
 
 
 def _describe_cost(group: Sequence[MethodResult]) -> str:
-    """Compare the smallest artifact with the largest, if the ratio is large."""
-    sizes = {entry.name: size for entry in group if (size := entry.largest("artifact_bytes"))}
+    """Compare the smallest artifact with the largest, if the ratio is large. Nobody would keep a model from random weights."""
+    sizes = {entry.name: size for entry in group if entry.kind == "pretrained" and (size := entry.largest("artifact_bytes"))}
     if len(sizes) < 2:
         return ""
     small, large = (pick(sizes, key=lambda name: sizes[name]) for pick in (min, max))
     ratio = sizes[large] / sizes[small]
-    return f"; {small}'s artifact is {ratio:.0f} times smaller than {large}'s" if ratio >= LEAST_RATIO else ""
+    return f"; {small}'s saved model is {ratio:,.0f} times smaller than {large}'s" if ratio >= LEAST_RATIO else ""
 
 
 def _describe_gains(results: ComparisonResults) -> str | None:

@@ -7,49 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from finewright.core.errors import UserError
+from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
 
-DEFAULT_MODEL = "openai-community/gpt2"
+AUTO_MODEL = "auto"
+"""The best model that is at hand; see `models.default_model`."""
 DEFAULT_TASK = "text-classification"
-
-ALIASES = {
-    "method.r": "rank",
-    "method.lora_alpha": "alpha",
-    "method.lora_dropout": "dropout",
-    "training.num_train_epochs": "epochs",
-    "training.lr_scheduler_type": "lr_scheduler",
-}
-"""Names of PEFT and Hugging Face that mean exactly the same: dotted name → name in the same group."""
-
-OLD_NAMES = {
-    "budget": "memory_budget",
-    "data.keep_end": "data.truncation_side",
-    "data.drop_bad": "data.skip_invalid_rows",
-    "data.ignore_unseen": "data.drop_unseen_labels",
-    "method.blocks": "method.num_layers",
-    "method.init": "method.init_weights",
-    "method.share": "method.trainable_fraction",
-    "method.target": "method.target_modules",
-    "method.tokens": "method.num_virtual_tokens",
-    "training.accumulation": "training.gradient_accumulation_steps",
-    "training.batch_tokens": "training.tokens_per_micro_batch",
-    "training.checkpoint_activations": "training.gradient_checkpointing",
-    "training.checkpoint_steps": "training.save_steps",
-    "training.clip_norm": "training.max_grad_norm",
-    "training.early_stopping": "training.early_stopping_patience",
-    "training.evaluations_per_epoch": "training.evals_per_epoch",
-    "training.halvings": "training.micro_batch_splits",
-    "training.log_steps": "training.logging_steps",
-    "training.lr": "training.learning_rate",
-    "training.per_device_train_batch_size": "training.tokens_per_micro_batch",
-    "training.schedule": "training.lr_scheduler",
-    "training.threads": "training.num_threads",
-    "training.trunk_cache": "training.frozen_layer_cache",
-    "training.trunk_precision": "training.frozen_layer_cache_dtype",
-    "training.warmup_fraction": "training.warmup_ratio",
-}
-"""Names that are refused with the name to use instead. The old group `train` counts as `training` here."""
 
 
 class Options(BaseModel):
@@ -186,7 +151,9 @@ class TrainingConfig(Options):
 class RunConfig(Options):
     """All options of a run but those of its method, which live in the method's own file."""
 
-    model: str = option(DEFAULT_MODEL, "hub id or local folder of the pre-trained model", flag="--model")
+    model: str = option(
+        AUTO_MODEL, "hub id or local folder of the pre-trained model; auto: the best that is at hand", flag="--model"
+    )
     task: str = option(DEFAULT_TASK, "what is learnt from the texts, by name", flag="--task")
     seed: int = option(
         0, "seed of the order of the rows, of dropout and of every new weight", low=0, high=2**31 - 1, flag="--seed"
@@ -251,32 +218,71 @@ def merge_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str,
     return merged
 
 
-def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "") -> K:
-    """Return `values` checked against `kind`. Raise one `UserError` with all faults, each with its key and the fix."""
-    values = _resolve_aliases(kind, values, prefix)
+def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "", elsewhere: Mapping[str, str] | None = None) -> K:
+    """Return `values` checked against `kind`. Raise one `UserError` with all faults, each with its key and the fix.
+
+    `elsewhere`: names of options that are declared in other places, with the names to use, for the fix of an unknown one.
+    """
+    values = resolve_names(kind, values, prefix=prefix)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = [line for fault in error.errors() for line in _explain(kind, fault, prefix)]
+        faults = [line for fault in error.errors() for line in _explain(kind, fault, prefix, elsewhere or {})]
     raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright options` list every option")
 
 
-def _resolve_aliases(kind: type[BaseModel], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return `values` with our own names in place of the `ALIASES`."""
+def resolve_names(kind: type[BaseModel], values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Return `values` with our own names in place of the `ALIASES`, and options without their group in their group.
+
+    Unknown names stay. Raise `UserError` if one option is given under two names.
+    """
     resolved: dict[str, Any] = {}
+    moved: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         key = _dotted(prefix, name)
         own = ALIASES.get(key, name)
         own = own if own in kind.model_fields else name
         if own != name and own in values:
             raise UserError(f"{key} and {_dotted(prefix, own)} are the same option", where=key, fix="give one of them")
-        group = kind.model_fields[own].annotation if own in kind.model_fields else None
-        nested = isinstance(value, Mapping) and isinstance(group, type) and issubclass(group, Options)
-        resolved[own] = _resolve_aliases(group, value, key) if nested else value
+        if own not in kind.model_fields and not isinstance(value, Mapping) and (place := _find_group(kind, name)):
+            group, leaf = place
+            given = values.get(group)
+            twice = leaf in moved.get(group, {}) or (
+                isinstance(given, Mapping)
+                and leaf in resolve_names(_group(kind, group) or kind, given, prefix=_dotted(prefix, group))
+            )
+            if twice:
+                what = f"{key} and {_dotted(prefix, group, leaf)} are the same option"
+                raise UserError(what, where=key, fix="give one of them")
+            moved.setdefault(group, {})[leaf] = value
+            continue
+        inner = _group(kind, own)
+        nested = isinstance(value, Mapping) and inner is not None
+        resolved[own] = resolve_names(inner, value, prefix=key) if nested and inner else value
+    for group, options in moved.items():
+        if not isinstance(resolved.get(group, {}), Mapping):
+            continue  # the group itself is at fault, and says so
+        resolved[group] = {**resolved.get(group, {}), **options}
     return resolved
 
 
-def _explain(kind: type[Options], fault: Any, prefix: str) -> Iterator[str]:
+def _group(kind: type[BaseModel], name: str) -> type[Options] | None:
+    """Return the class of a group of options; None if the name is no group."""
+    found = kind.model_fields[name].annotation if name in kind.model_fields else None
+    return found if isinstance(found, type) and issubclass(found, Options) else None
+
+
+def _find_group(kind: type[BaseModel], name: str) -> tuple[str, str] | None:
+    """Return (group, own name) of an option that is given without its group; None if there is none or more than one."""
+    found = []
+    for group in kind.model_fields:
+        if inner := _group(kind, group):
+            own = ALIASES.get(f"{group}.{name}", name)
+            found += [(group, own)] if own in inner.model_fields else []
+    return found[0] if len(found) == 1 else None
+
+
+def _explain(kind: type[Options], fault: Any, prefix: str, elsewhere: Mapping[str, str]) -> Iterator[str]:
     """Yield what is wrong with an option, or with each option of an unknown group."""
     key = _dotted(prefix, *fault["loc"])
     if fault["type"] != "extra_forbidden":
@@ -290,7 +296,11 @@ def _explain(kind: type[Options], fault: Any, prefix: str) -> Iterator[str]:
             hint = _nearest(f"training.{name}", TrainingConfig)
             yield f"train.{name}: unknown option; did you mean {_dotted('training', hint.removeprefix('training.'))!r}?"
         return
-    near = _nearest(key, group)
+    if instead := NOT_OPTIONS.get(key.rpartition(".")[2]):
+        yield f"{key}: not an option; {instead}"
+        return
+    is_group = isinstance(fault["input"], Mapping)
+    near = _nearest(key, group) if prefix or "." in key or is_group else _nearest_anywhere(key, kind, elsewhere)
     hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(group.model_fields)}"
     yield f"{key}: unknown option; {hint}"
 
@@ -301,6 +311,16 @@ def _nearest(key: str, group: type[BaseModel]) -> str:
     if renamed and renamed.rpartition(".")[2] in group.model_fields:
         return renamed
     return next(iter(difflib.get_close_matches(name, group.model_fields, n=1, cutoff=0.5)), "")
+
+
+def _nearest_anywhere(key: str, kind: type[Options], elsewhere: Mapping[str, str]) -> str:
+    """Return the whole name of the option that is meant by a name without a group: renamed, of another place, or misspelt."""
+    for place in ("", *kind.model_fields):
+        if renamed := OLD_NAMES.get(_dotted(place, key)):
+            return renamed
+    known = {name.rpartition(".")[2]: name for name, _, _ in describe_options(kind)} | {**elsewhere}
+    known |= {name: name for name in kind.model_fields}
+    return known.get(next(iter(difflib.get_close_matches(key, known, n=1, cutoff=0.5)), ""), "")
 
 
 def _dotted(*parts: str | int) -> str:
@@ -317,6 +337,14 @@ def describe_options(kind: type[Options], *, prefix: str = "") -> list[tuple[str
         else:
             rows.append((dotted, _shown(field.default), (field.description or "") + _choices(field.annotation)))
     return rows
+
+
+def find_field(kind: type[BaseModel], dotted: str) -> FieldInfo:
+    """Return the declaration of an option by its dotted name."""
+    *groups, leaf = dotted.split(".")
+    for group in groups:
+        kind = kind.model_fields[group].annotation  # type: ignore[assignment]
+    return kind.model_fields[leaf]
 
 
 def _shown(default: Any) -> str:

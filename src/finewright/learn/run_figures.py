@@ -118,7 +118,7 @@ def _share(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("trained fraction of the parameters (logarithmic)")
-    axes.set_ylabel(f"{runs[0].split} accuracy, 95 % interval", color=theme.ink)
+    axes.set_ylabel(f"{runs[0].split} accuracy, 95% interval", color=theme.ink)
     _legend(canvas, axes, theme)
 
 
@@ -141,7 +141,7 @@ def _memory(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
 
 
 def _intervals(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
-    axes = _axes(canvas, theme, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95 % interval")
+    axes = _axes(canvas, theme, 1, 1, 1, title=f"{runs[0].split} accuracy with its 95% interval")
     ordered = sorted(runs, key=lambda one: one.measured.accuracy)
     for place, one in enumerate(ordered):
         color = color_of(one.result.method, dark=theme is DARK)

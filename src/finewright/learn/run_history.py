@@ -194,7 +194,7 @@ def _share(runs: Sequence[FinishedRun]) -> Table:
     says = "; ".join(
         f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right" for one in (pretrained[0], pretrained[-1])
     )
-    return Table(headings=["method", "trained", "share", f"{runs[0].split} accuracy", "95 % interval"], rows=rows, says=says)
+    return Table(headings=["method", "trained", "share", f"{runs[0].split} accuracy", "95% interval"], rows=rows, says=says)
 
 
 def _curves(runs: Sequence[FinishedRun]) -> Table:
@@ -232,4 +232,4 @@ def _intervals(runs: Sequence[FinishedRun]) -> Table:
         num_right = round(one.measured.accuracy * one.measured.num_rows)
         rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.3f}"])
     says = f"Highest: {rows[0][0]}, {rows[0][2]} ({rows[0][3]}); lowest: {rows[-1][0]}, {rows[-1][2]} ({rows[-1][3]})."
-    return Table(headings=["method", "right", f"{runs[0].split} accuracy", "95 % interval", "macro F1"], rows=rows, says=says)
+    return Table(headings=["method", "right", f"{runs[0].split} accuracy", "95% interval", "macro F1"], rows=rows, says=says)

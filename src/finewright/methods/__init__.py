@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finewright.core.colors import METHOD_COLORS
-from finewright.core.config import build_options, describe_options
+from finewright.core.config import TrainingConfig, build_options, describe_options, resolve_names
 from finewright.core.errors import UserError
+from finewright.core.option_names import ALIASES
 from finewright.methods.base import Method
 
 AUTO = "auto"
@@ -37,8 +38,42 @@ def get_method(name: str, *, also: Sequence[str] = ()) -> type[Method]:
 
 
 def build_method(name: str, options: Mapping[str, Any], *, also: Sequence[str] = ()) -> Method:
-    """Build a method; raise `UserError` if an option is wrong. `also`: as in `get_method`."""
-    return build_options(get_method(name, also=also), options, prefix="method")
+    """Build a method; raise `UserError` if an option is wrong, or belongs to another method. `also`: as in `get_method`."""
+    kind = get_method(name, also=also)
+    for option in options:
+        if _own_name(kind, option) is None and (owners := find_owners(option)):
+            fix = f"--method {owners[0]}, or leave it out"
+            raise UserError(
+                f"{name} has no option {option}; it belongs to {' and '.join(owners)}", where=f"method.{option}", fix=fix
+            )
+    return build_options(kind, options, prefix="method")
+
+
+def _own_name(kind: type[Method], option: str) -> str | None:
+    own = ALIASES.get(f"method.{option}", option)
+    return own if own in kind.model_fields else None
+
+
+def find_owners(option: str) -> list[str]:
+    """Return the methods that have an option of this name or alias, the preferred one first."""
+    return [kind.name() for kind in methods_by_preference() if _own_name(kind, option)]
+
+
+def option_places() -> dict[str, str]:
+    """Return the name to use, such as `method.rank`, of every option of a method and of every alias of one."""
+    aliases = {name.removeprefix("method."): f"method.{own}" for name, own in ALIASES.items() if name.startswith("method.")}
+    return {option: f"method.{option}" for kind in methods_by_preference() for option in kind.model_fields} | aliases
+
+
+def split_group(name: str, group: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (options of the method, options of training) that are given below a method's name: `lora.rank`,
+    `lora.training.learning_rate`. Raise `UserError` if it is no group."""
+    if not isinstance(group, Mapping):
+        what = f"wanted options of this method, found {group!r}"
+        raise UserError(what, where=name, fix=f"--set {name}.OPTION=VALUE")
+    own = dict(group)
+    training = own.pop("training", {})
+    return own, resolve_names(TrainingConfig, training, prefix="training") if isinstance(training, Mapping) else training
 
 
 def methods_by_preference() -> list[type[Method]]:

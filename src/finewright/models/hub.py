@@ -57,6 +57,8 @@ _SHAPE = [
     "added_tokens.json",
     "*.model",
 ]
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
+"""Files of which every tokenizer has one."""
 _UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
 """Fetch top-level files only, no pickles, no code."""
 _FULL_NAMES = {
@@ -114,6 +116,17 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
         what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
         raise UserError(what, where=identity, fix=f"take another model; {_OTHER_MODELS}")
     return ModelSource(path=path, name=identity, revision=path.name)
+
+
+def is_cached(name: str) -> bool:
+    """Return whether a model of the hub is complete in the cache: config, tokenizer, weights. Nothing is hashed or fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(_FULL_NAMES.get(name, name), "config.json")
+    if not isinstance(found, str):
+        return False
+    folder = Path(found).parent
+    return any((folder / tokenizer).exists() for tokenizer in _TOKENIZERS) and not _find_fault(folder, weights=True)
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:
@@ -178,7 +191,7 @@ def _snapshot(identity: str, *, revision: str, weights: bool, progress: Progress
         raise _explain(error, identity, revision=revision) from None
     if not damaged:
         return path
-    if again or _offline():
+    if again or is_offline():
         what = f"{', '.join(link.name for link in damaged)} arrived damaged and was deleted"
         raise UserError(what, where=identity, fix="run the command again to fetch it anew")
     return _snapshot(identity, revision=revision, weights=weights, progress=progress, again=True)
@@ -247,14 +260,15 @@ def _why_unreachable(error: Exception, status: int | None) -> str:
         return "the hub limits requests: it answers with 429, too many requests"
     if status:
         return f"the hub answers with {status}"
-    if _offline():
+    if is_offline():
         return "the hub is switched off (HF_HUB_OFFLINE)"
     if type(error.__cause__).__name__ == "FileMetadataError":
         return f"the server at {constants.ENDPOINT} is no model hub; see HF_ENDPOINT and the proxy"
     return f"the hub cannot be reached ({constants.ENDPOINT})"
 
 
-def _offline() -> bool:
+def is_offline() -> bool:
+    """Return whether the hub is switched off by HF_HUB_OFFLINE."""
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE

@@ -4,8 +4,42 @@ from collections.abc import Mapping
 from typing import Any
 
 from finewright import baselines, methods
+from finewright.core import config
+from finewright.core.config import TrainingConfig
+from finewright.core.errors import UserError
 from finewright.methods.base import Method
 from finewright.models import optional_packages
+
+
+def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, Any]:
+    """Take the options of the method out of a tree of options and return them, whatever group they were given in.
+
+    `method.rank` and `lora.rank` mean the same where the method is `lora`, or `auto`, which prefers it. Options of training
+    below the method's name, `lora.training.epochs`, stay in the tree as `training.epochs`. Raise `UserError` for options of
+    another method, and for one that is given twice.
+    """
+    own = dict(_as_group(tree.pop("method", {})))
+    meant = methods.methods_by_preference()[0].name() if method == methods.AUTO else method
+    for name in [name for name in methods.method_names() if name in tree]:
+        options, training = methods.split_group(name, tree.pop(name))
+        if name != meant:
+            what = f"options of {name} are given, but the method is {method}"
+            raise UserError(what, where=name, fix=f"--method {name}, or leave them out")
+        given = config.resolve_names(TrainingConfig, _as_group(tree.get("training", {})), prefix="training")
+        twice = [*(f"method.{key}" for key in own if key in options), *(f"training.{key}" for key in training if key in given)]
+        if twice:
+            what = f"{twice[0]} and {name}.{twice[0].removeprefix('method.')} are the same option"
+            raise UserError(what, where=name, fix="give one of them")
+        own |= options
+        if training:
+            tree["training"] = {**given, **training}
+    return own
+
+
+def _as_group(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"wanted a group of options, found {value!r}", where="options", fix="for instance training.epochs=3")
+    return value
 
 
 def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:

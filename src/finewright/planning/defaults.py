@@ -114,10 +114,12 @@ def _default_lr(config: Any, method: Method) -> tuple[float, str]:
     width = getattr(config, "hidden_size", None)
     if not method.learning_rate_width or not isinstance(width, int) or width == method.learning_rate_width:
         return method.learning_rate, "the method's own default, docs/explanation/learning-rates.md"
-    (low, high), factor = method.learning_rate_range, min(method.learning_rate_width / max(1, width), MOST_LR_FACTOR)
+    (low, high), wanted = method.learning_rate_range, method.learning_rate_width / max(1, width)
+    factor = min(wanted, MOST_LR_FACTOR)
     usual = float(f"{min(max(method.learning_rate * factor, low), high):.1e}")
     why = f"the method's {method.learning_rate:g} is for a width of {method.learning_rate_width}, this network's is {width}"
-    return usual, f"{why}; never more than {MOST_LR_FACTOR:g} times as much, docs/explanation/learning-rates.md"
+    limit = f"; never more than {MOST_LR_FACTOR:g} times as much" if factor < wanted else ""
+    return usual, f"{why}{limit}, docs/explanation/learning-rates.md"
 
 
 def _suggested_lr(config: Any, method: Method) -> float | None:

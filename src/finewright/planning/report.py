@@ -17,7 +17,7 @@ from finewright.core.errors import UserError
 from finewright.data import packing, tokenization
 from finewright.data.dataset import Source, read_dataset
 from finewright.methods.base import Method
-from finewright.models import hub, meta, quantization
+from finewright.models import default_model, hub, meta, quantization
 from finewright.planning import defaults, plan
 from finewright.planning.advice import advise
 from finewright.planning.method_plan import PlanningContext, plan_lengths
@@ -45,17 +45,21 @@ class PlannedMethod:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """`entries`: the recommended method first, then others that fit, then those that do not. `reason`: why it is recommended."""
+    """`entries`: the recommended method first, then others that fit, then those that do not. `reason`: why it is recommended.
+
+    `model`: its name; where it was left open, the notes begin with the reason for it."""
 
     entries: list[PlannedMethod]
     recommended: str
     reason: str
     budget: MemoryBudget
     notes: list[str]
+    model: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `plan --json` prints."""
         return {
+            "model": self.model,
             "plans": [entry.as_json() for entry in self.entries],
             "recommended": self.recommended or None,
             "reason": self.reason,
@@ -77,10 +81,13 @@ def plan_methods(
 
     `on_method(method, number, total)` is called before each method is planned.
     """
+    name, chosen = default_model.resolve_name(settings.model)
+    settings = settings.model_copy(update={"model": name})
     machine = hardware.detect()
     budget = plan.resolve_budget(settings, device=machine.device)
     precision, why = hardware.choose_precision(settings.training.precision, hardware=machine)
-    notes = [f"precision {precision}: {why}"]
+    notes = [chosen.sentence()] if chosen else []
+    notes.append(f"precision {precision}: {why}")
     if settings.memory_budget is not None and machine.device != "cuda":
         taken = units.format_bytes(hardware.peak_resident_bytes())
         notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
@@ -102,7 +109,7 @@ def plan_methods(
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
-    return PlanReport(entries, recommended, reason, budget, notes)
+    return PlanReport(entries, recommended, reason, budget, notes, name)
 
 
 def _plan_if_possible(

@@ -23,7 +23,7 @@ from finewright.runs import baseline_card, baseline_verify, comparators, fingerp
 from finewright.runs.context import SessionContext
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.request import BaselineRequest
-from finewright.runs.schema import BaselinePlanFile, ModelName, RunConfigFile, RunResult
+from finewright.runs.schema import BaselinePlanFile, ColumnsRecord, ModelName, RunConfigFile, RunResult
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -155,8 +155,13 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
     if asked.baseline.reads_model:
         import torch
 
-        from finewright.models import hub
+        from finewright.models import default_model, hub
         from finewright.planning import defaults
+
+        name, chosen = default_model.resolve_name(settings.model)
+        if chosen is not None:
+            context.notify(chosen.sentence(), code="model")
+            settings = settings.model_copy(update={"model": name})
 
         torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
         source = hub.resolve_model(settings.model, progress=context.report_download)
@@ -186,6 +191,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
         labels=list(task.labels),
+        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label),
         fingerprint=found,
     )
     folder.write(folder.config, config_file)
@@ -227,6 +233,7 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
         probes = model_folder.probe_texts(dataset)
         difference = baseline_verify.verify_saved_baseline(fitted, folder.model, probes, threads=threads)
     total = model.num_parameters + model.num_frozen_parameters
+    review = run.task.review_threshold(measured.get("validation", {}))
     result = RunResult.model_validate(
         {
             "method": run.baseline.name(),
@@ -249,6 +256,7 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
             "peak_resident_bytes": hardware.peak_resident_bytes(),
             "metrics": measured,
             "baselines": compared,
+            "review": {"threshold": review[0], "reason": review[1]} if review else None,
             "artifact_bytes": model_folder.artifact_bytes(folder.model),
             "files": model_folder.file_digests(folder.model),
             "verification_difference": difference,

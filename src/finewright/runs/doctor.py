@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from finewright.core import hardware
-from finewright.core.config import DEFAULT_MODEL
-from finewright.models import hub
+from finewright.models import default_model, hub
 from finewright.runs import folder
 
 GIB = 1 << 30
@@ -64,16 +63,10 @@ def _disk() -> Diagnosis:
 
 
 def _default_model() -> Diagnosis:
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = isinstance(try_to_load_from_cache(DEFAULT_MODEL, "config.json"), str)
-    if cached:
-        return Diagnosis(DEFAULT_MODEL, "ok", "in the cache: no network needed")
-    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-    detail = f"not in the cache; it is downloaded when first used{offline}"
-    return Diagnosis(
-        DEFAULT_MODEL,
-        "missing",
-        detail,
-        f"hf download {DEFAULT_MODEL} (500 MB), or --model with a local folder or {hub.EMBEDDED}",
-    )
+    chosen = default_model.choose_model(may_download=False)
+    if chosen.name != hub.EMBEDDED:
+        return Diagnosis("default model", "ok", f"{chosen.name}: {chosen.explanation}")
+    best = default_model.PREFERRED[0]
+    offline = " (HF_HUB_OFFLINE is set)" if hub.is_offline() else f", else {best} if the hub can be reached"
+    detail = f"{chosen.name}, part of the package: no usual model is in the cache{offline}"
+    return Diagnosis("default model", "missing", detail, f"hf download {best} (90 MB)")

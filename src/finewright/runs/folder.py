@@ -1,5 +1,6 @@
 """The run folder: create, append a metric, open, list. It owns every file name in it."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,7 @@ from finewright.runs.schema import MetricsLine, PredictionLine, RequestRecord, R
 
 RUNS = Path("runs")
 RUN_FILES = {LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
-RUN_FILES |= {"predictions.jsonl", "result.json", "merged"}
+RUN_FILES |= {"predictions.jsonl", "result.json", "merged", "tags.json"}
 """Files that a run may leave. A folder with the lock and nothing but these is a run."""
 
 
@@ -37,6 +38,11 @@ class RunFolder(LockedFolder):
         self.model = path / "model"
         self.predictions = path / PredictionLine.file
         self.result = path / "result.json"
+
+    @property
+    def file_names(self) -> set[str]:
+        """Names of all files and folders that a run may have here."""
+        return RUN_FILES
 
     @property
     def complete(self) -> bool:
@@ -196,14 +202,36 @@ def open_run(path: Path) -> RunFolder:
     return folder
 
 
+def open_any_run(path: Path) -> RunFolder:
+    """Return a run, finished or not, without locking it; raise `UserError` if there is none."""
+    folder = RunFolder(path)
+    if not _is_run(folder):
+        raise _no_run_error(path)
+    return folder
+
+
 def _no_run_error(path: Path) -> UserError:
-    nearby = ", ".join(str(run.path) for run in list_runs(RUNS)[:5]) or "none yet"
-    return UserError("no run here", where=str(path), fix=f"known runs: {nearby}")
+    found = find_runs(RUNS)
+    nearby = ", ".join(str(run.path) for run in found[:5]) or "none yet"
+    more = f"; {len(found) - 5} more: `finewright runs`" if len(found) > 5 else ""
+    return UserError("no run here", where=str(path), fix=f"known runs: {nearby}{more}")
 
 
 def list_runs(root: Path) -> list[RunFolder]:
     """Return every run below `root`, by name."""
     return [folder for folder in map(RunFolder, sorted(root.glob("*"))) if _is_run(folder)]
+
+
+def find_runs(root: Path) -> list[RunFolder]:
+    """Return every run below `root` at any depth, those of comparisons too, by path. Links are not followed."""
+    found = []
+    for place, names, files_here in os.walk(root):
+        folder = RunFolder(Path(place))
+        if {"config.json", "checks.json"} <= {*files_here} and folder.path != root:
+            names.clear()  # what is in a run is part of it
+            found.append(folder)
+        names[:] = sorted(name for name in names if not name.startswith("."))
+    return sorted(found, key=lambda folder: folder.path)
 
 
 def _is_run(folder: RunFolder) -> bool:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from finewright import tasks
+from finewright import methods, tasks
 from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
 from finewright.core.events import Callback, Notice
@@ -39,7 +39,8 @@ def train(
     """
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
     stem = "data" if isinstance(source, Table) else Path(str(source)).stem
-    name = f"{stem}-{run_request.method_name}-seed{settings.seed}"
+    method = [] if run_request.method_name == methods.AUTO else [run_request.method_name]  # auto is not what will be trained
+    name = "-".join([stem, *method, f"seed{settings.seed}"])
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
     return _run_session(
         folder,

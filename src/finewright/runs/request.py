@@ -180,6 +180,8 @@ def with_decisions(settings: RunConfig, choices: Sequence[Mapping[str, Any]]) ->
     for choice in choices:
         group, _, name = str(choice["option"]).rpartition(".")
         tree = settings.model_dump()
+        if not group and name == "model" and settings.model == config.AUTO_MODEL:
+            settings = settings.model_copy(update={"model": str(choice["value"])})
         if isinstance(tree.get(group), dict) and name in tree[group]:
             with contextlib.suppress(UserError):
                 settings = config.build_options(RunConfig, config.merge_options(tree, {group: {name: choice["value"]}}))

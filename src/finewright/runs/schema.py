@@ -154,6 +154,12 @@ class BaselinePlanFile(VersionedFile):
     seconds: None = None
 
 
+class TagsFile(VersionedFile):
+    """tags.json: names that a user gave to a run or a comparison, in alphabetical order."""
+
+    tags: list[str] = []
+
+
 class FindingRecord(Artifact):
     """A finding about the data, with the rows it is about."""
 

@@ -10,7 +10,7 @@ import torch
 
 from finewright.core import cache, files, hardware, oom
 from finewright.core.config import RunConfig
-from finewright.core.events import Callback, MemoryMeasured, RunPlanned
+from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data import packing
 from finewright.data.dataset import Dataset, DatasetCache
@@ -18,7 +18,7 @@ from finewright.data.packing import EncodedSplit
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
-from finewright.models import acceleration, head_init, hub, loading, meta, prepared
+from finewright.models import acceleration, default_model, head_init, hub, loading, meta, prepared
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
@@ -81,8 +81,14 @@ class TrainedRun:
 def begin(
     run_request: RunRequest, *, folder: RunFolder, changes: Sequence[Change], stop: StopRequest, on_event: Callback
 ) -> RunContext:
-    """Choose device, precision and number of threads; check the memory budget."""
+    """Choose model, device, precision and number of threads; check the memory budget."""
     settings, decisions, machine = run_request.settings, Decisions(), hardware.detect()
+    name, chosen = default_model.resolve_name(settings.model)
+    if chosen is not None:
+        decisions.note("model", chosen.name, chosen.explanation)
+        on_event(Notice(chosen.sentence(), code="model"))
+        settings = settings.model_copy(update={"model": name})
+        run_request = replace(run_request, settings=settings)
     decisions.note("device", machine.device, machine.device_name)
     precision = defaults.choose_precision(settings, machine=machine, choices=decisions)
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=decisions))

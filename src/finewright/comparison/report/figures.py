@@ -55,7 +55,7 @@ def by_memory(results: ComparisonResults, *, budget_bytes: int) -> Safe | None:
 
 
 def learning_curve(results: ComparisonResults) -> Safe | None:
-    """Draw accuracy against the size of the training set with 95 % bands. Return None for one size."""
+    """Draw accuracy against the size of the training set with 95% bands. Return None for one size."""
     sizes = {entry.size for entry in results.curve if entry.num_train}
     if len(sizes) < 2:
         return None
@@ -73,7 +73,7 @@ def learning_curve(results: ComparisonResults) -> Safe | None:
     high = max(high for one in series for _, _, high in one.band or [(0, y, y) for _, y in one.points])
     x = log("training rows", rows, written=lambda value: f"{value:,.0f}")
     about = f"Accuracy on the test rows of {', '.join(one.name for one in series)} after training on {_range(rows)} rows"
-    return curves(series, x=x, y=percent("test accuracy, 95 % bands", low, high), about=about)
+    return curves(series, x=x, y=percent("test accuracy, 95% bands", low, high), about=about)
 
 
 def training_curves(results: ComparisonResults) -> list[tuple[str, Safe]]:
@@ -127,7 +127,7 @@ def _baseline(results: ComparisonResults, entry: MethodResult) -> Guide:
 def _accuracy_axis(results: ComparisonResults, points: Sequence[Point], guides: Sequence[Guide]) -> Axis:
     low = min([point.interval[0] for point in points] + [guide.value for guide in guides if guide.along == "y"])
     high = max([point.interval[1] for point in points] + [guide.value for guide in guides if guide.along == "y"])
-    return percent("test accuracy, 95 % interval", low, min(1.0, high + 0.02))
+    return percent("test accuracy, 95% interval", low, min(1.0, high + 0.02))
 
 
 def _about(points: Sequence[Point], against: str) -> str:

@@ -14,9 +14,10 @@ MOST_LABELS = 12
 """Size of a confusion matrix that is shown whole. Of a larger one the most frequent confusions are shown."""
 
 HOW = [
-    "Accuracy and macro F1 are means over seeds. The 95 % intervals come from 10,000 resamples of the test rows (the same for "
+    "Accuracy and macro F1 are means over seeds. The 95% intervals come from 10,000 resamples of the test rows (the same for "
     "all methods) and of the seeds (of each method separately): the multi-bootstrap of Sellam et al. 2021 (arXiv:2106.16163), "
-    "percentile intervals. Resampling S seeds shows (S - 1) / S of their variance; this is corrected. Macro F1 is the mean over "
+    "percentile intervals. Resampling S seeds shows (S - 1) / S of their variance; this is corrected. Of one seed the "
+    "interval of the accuracy is Wilson's, as in a single run. Macro F1 is the mean over "
     "the labels that occur in the test rows or among the predictions.",
     "A pair is tested by Student's t: the difference of the accuracies on the same rows, over its standard error from rows and "
     "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each the test is "

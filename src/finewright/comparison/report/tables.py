@@ -38,7 +38,7 @@ def accuracies(results: ComparisonResults, file: ComparisonResultsFile) -> Table
                 str(len(entry.results)),
             ]
         )
-    headings = ["method", "test accuracy", "95 % interval", "macro F1", "95 % interval", "against the best", "runs"]
+    headings = ["method", "test accuracy", "95% interval", "macro F1", "95% interval", "against the best", "runs"]
     return Table("Accuracy on the test rows, the most accurate first.", headings, rows)
 
 
@@ -74,7 +74,7 @@ def curve(results: ComparisonResults) -> Table:
         found = [results.curve_summaries.get((size, entry.name)) for size in sizes]
         cells = ["–" if one is None else "{:.1%} ({:.1%} – {:.1%})".format(one.accuracy, *one.accuracy_ci95) for one in found]
         rows.append([named(entry), *cells])
-    return Table("Test accuracy by training rows, with 95 % intervals.", ["method", *(f"{size} rows" for size in sizes)], rows)
+    return Table("Test accuracy by training rows, with 95% intervals.", ["method", *(f"{size} rows" for size in sizes)], rows)
 
 
 def training(results: ComparisonResults) -> Table | None:

@@ -49,7 +49,7 @@ def _interval(one: FinishedRun) -> Draft | None:
         return f"{bounds[0]:.1%} to {bounds[1]:.1%}"
 
     return Draft(
-        f"{one.title}: {round(num_right):,} of {n:,} right. Which is the 95 % interval of its accuracy?",
+        f"{one.title}: {round(num_right):,} of {n:,} right. Which is the 95% interval of its accuracy?",
         (words(m.accuracy_ci95), f"Wilson's interval for {n:,} messages."),
         (words(wilson_interval(num_right, n, level=0.5)), "Too narrow: it would miss the true accuracy every second time."),
         (words(wilson_interval(num_right / 8, few)), f"So wide with {few:,} messages."),
@@ -181,7 +181,7 @@ def _one_message(one: FinishedRun) -> Draft | None:
         f"{one.name} was measured on {n:,} {one.split} messages. How many points of accuracy is one of them?",
         (f"{100 / n:.3f} points", f"100 / {n:,}. A difference of a few times that is a matter of single messages."),
         (f"{100 / num_train:.3f} points", f"That is 100 / {num_train:,}, the messages it was trained on."),
-        (f"{50 * (high - low):.3f} points", "That is half the width of its 95 % interval."),
+        (f"{50 * (high - low):.3f} points", "That is half the width of its 95% interval."),
         (f"{100 / len(one.measured.per_class):.3f} points", "That is 100 divided by the number of labels."),
     )
 

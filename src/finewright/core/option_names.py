@@ -1,0 +1,73 @@
+"""Names of options in other programs and in earlier versions, and our own names for them."""
+
+ALIASES = {
+    "data.label_column_name": "label_column",
+    "data.text_column_name": "text_column",
+    "method.r": "rank",
+    "method.lora_alpha": "alpha",
+    "method.lora_dropout": "dropout",
+    "training.num_train_epochs": "epochs",
+    "training.lr_scheduler_type": "lr_scheduler",
+}
+"""Names of PEFT and Hugging Face that mean exactly the same: dotted name → name in the same group."""
+
+NOT_OPTIONS = {
+    "do_eval": "the validation rows are always scored; --set data.validation_fraction=0 keeps none",
+    "do_train": "`finewright train` trains, `finewright plan` does not",
+    "output_dir": "give --out FOLDER, in Python output_dir=",
+    "overwrite_output_dir": "a finished run is never overwritten; give another --out",
+    "report_to": "metrics.jsonl in the run's folder has all metrics; in Python give callbacks=",
+    "resume_from_checkpoint": "give --resume RUN, in Python finewright.resume(RUN)",
+    "test_file": "give --test FILE, in Python test=",
+    "train_file": "the data is the first argument",
+    "validation_file": "give a folder with train.* and validation.*",
+}
+"""Names of Hugging Face for what is no option here → what to do instead."""
+
+OLD_NAMES = {
+    "budget": "memory_budget",
+    "data.keep_end": "data.truncation_side",
+    "data.drop_bad": "data.skip_invalid_rows",
+    "data.ignore_unseen": "data.drop_unseen_labels",
+    "method.blocks": "method.num_layers",
+    "method.init": "method.init_weights",
+    "method.share": "method.trainable_fraction",
+    "method.target": "method.target_modules",
+    "method.tokens": "method.num_virtual_tokens",
+    "data.label_name": "data.label_column",
+    "data.max_seq_length": "data.max_length",
+    "data.text_name": "data.text_column",
+    "model_id": "model",
+    "model_name": "model",
+    "model_name_or_path": "model",
+    "pretrained_model_name_or_path": "model",
+    "random_state": "seed",
+    "training.accumulation": "training.gradient_accumulation_steps",
+    "training.batch_size": "training.tokens_per_micro_batch",
+    "training.batch_tokens": "training.tokens_per_micro_batch",
+    "training.bf16": "training.precision",
+    "training.checkpoint_activations": "training.gradient_checkpointing",
+    "training.checkpoint_steps": "training.save_steps",
+    "training.clip_norm": "training.max_grad_norm",
+    "training.early_stopping": "training.early_stopping_patience",
+    "training.eval_steps": "training.evals_per_epoch",
+    "training.eval_strategy": "training.evals_per_epoch",
+    "training.evaluations_per_epoch": "training.evals_per_epoch",
+    "training.fp16": "training.precision",
+    "training.halvings": "training.micro_batch_splits",
+    "training.log_steps": "training.logging_steps",
+    "training.lr": "training.learning_rate",
+    "training.num_epochs": "training.epochs",
+    "training.optim": "training.optimizer",
+    "training.patience": "training.early_stopping_patience",
+    "training.per_device_train_batch_size": "training.tokens_per_micro_batch",
+    "training.schedule": "training.lr_scheduler",
+    "training.threads": "training.num_threads",
+    "training.torch_compile": "training.compile",
+    "training.train_batch_size": "training.tokens_per_micro_batch",
+    "training.trunk_cache": "training.frozen_layer_cache",
+    "training.trunk_precision": "training.frozen_layer_cache_dtype",
+    "training.warmup_steps": "training.warmup_ratio",
+    "training.warmup_fraction": "training.warmup_ratio",
+}
+"""Names that are refused with the name to use instead. The old group `train` counts as `training` here."""

@@ -1,0 +1,83 @@
+"""The model of a run that names none: the best that is at hand."""
+
+import contextlib
+import threading
+from dataclasses import dataclass
+
+from finewright.core.config import AUTO_MODEL
+from finewright.models import hub
+
+PREFERRED = (
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "distilbert/distilbert-base-uncased",
+    "google-bert/bert-base-uncased",
+    "FacebookAI/roberta-base",
+    "openai-community/gpt2",
+)
+"""Small encoders first: they label texts better than a decoder of their size, and train faster."""
+LOOK_SECONDS = 2.0
+"""Longest time to find out whether the hub can be reached."""
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """The name of a model, why it was chosen, and what would be better; `better` is empty where nothing is."""
+
+    name: str
+    reason: str
+    better: str = ""
+
+    def sentence(self) -> str:
+        """Return the choice in one sentence."""
+        return f"model = {self.name}: {self.explanation}"
+
+    @property
+    def explanation(self) -> str:
+        """The reason, with what would be better."""
+        return self.reason + (f"; better: {self.better}" if self.better else "")
+
+
+def choose_model(*, may_download: bool = True) -> ChosenModel:
+    """Return the first preferred model that is complete in the Hugging Face cache; else the most preferred one, if the hub can be
+    reached to download it; else the embedded one. `may_download`: whether to look for the hub at all."""
+    best = PREFERRED[0]
+    better = f"--model {best}, which is not in the cache"
+    for name in PREFERRED:
+        if hub.is_cached(name):
+            return ChosenModel(name, "in the Hugging Face cache", "" if name == best else better)
+    if may_download and is_hub_reachable():
+        return ChosenModel(best, "none of the usual models is in the cache, and the hub can be reached")
+    hint = f"--model {best}, once it can be downloaded"
+    return ChosenModel(hub.EMBEDDED, "part of the package; no usual model is in the cache, and the hub cannot be reached", hint)
+
+
+def resolve_name(name: str) -> tuple[str, ChosenModel | None]:
+    """Return the name of the model that is meant, and the choice if the name leaves it open."""
+    if name != AUTO_MODEL:
+        return name, None
+    chosen = choose_model()
+    return chosen.name, chosen
+
+
+def is_hub_reachable(*, seconds: float = LOOK_SECONDS) -> bool:
+    """Return whether the hub offers the most preferred model, after one look of at most `seconds`.
+
+    It does not look when the hub is switched off with HF_HUB_OFFLINE.
+    """
+    if hub.is_offline():
+        return False
+    found: list[bool] = []
+
+    def look() -> None:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import get_session
+
+        with contextlib.suppress(Exception):  # a broken connection has many names
+            answer = get_session().head(hf_hub_url(PREFERRED[0], "config.json"), timeout=seconds)
+            found.append(answer.status_code < 400)
+
+    # The system's look-up of names has no time limit, so a thread does it, which is left behind when it takes too long.
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
+    looker.join(seconds)
+    return found == [True]

@@ -69,9 +69,9 @@ class Stopwatch:
             for where, name, label in (
                 (step.UpdateAttempt, "made", "updates"),
                 (step.UpdateAttempt, "__init__", "per_step"),
-                (loop._GradientGuard, "look", "per_step"),
+                (loop._GradientGuard, "check", "per_step"),
                 (folder.RunFolder, "append", "per_step"),
-                (loop, "_look", "looks"),
+                (loop, "_evaluate", "evaluations"),
             ):
                 stack.enter_context(self.over(where, name, lambda label=label: label))
             stack.enter_context(self.over(checkpoint_manager.CheckpointManager, "commit", self._commit))
@@ -119,17 +119,17 @@ def told(watch: Stopwatch, *, least: float, most: float) -> dict[str, Any]:
     last = kinds["cadence"][-1] if kinds["cadence"] else 0.0
     updates, per_step, save = sum(watch.seconds["updates"]), sum(watch.seconds["per_step"]), statistics.median(every)
     at_cadence = per_step / updates + save / max(least, save / most)
-    steps, looks = len(watch.seconds["updates"]), len(watch.seconds["looks"])
+    steps, evaluations = len(watch.seconds["updates"]), len(watch.seconds["evaluations"])
     return {
         "steps": steps,
-        "looks": looks,
+        "evaluations": evaluations,
         "updates": updates,
         "per_step": per_step,
         "saves": {kind: {"number": len(times), "seconds": sum(times)} for kind, times in kinds.items()},
         "one_save": save,
         "share_measured": (per_step + sum(every) - last) / updates,
         "share_at_cadence": at_cadence,
-        "share_with_best": at_cadence + looks * save / updates,
+        "share_with_best": at_cadence + evaluations * save / updates,
     }
 
 

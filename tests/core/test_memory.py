@@ -94,9 +94,9 @@ def test_a_meter_adds_what_was_held_before():
         held = torch.zeros(1_000_000)
     weights = 4 * (1_000_000 + 1_000)
     assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "weights, two moments, and what the update took"
-    with meter.look():
+    with meter.measure():
         del held
-    assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "a smaller look changes nothing"
+    assert abs(meter.peak_bytes - (3 * weights + 4_000_000)) < 10_000, "a smaller measurement changes nothing"
 
 
 def test_what_was_there_is_passed_over_inside_and_measured_again_afterwards():

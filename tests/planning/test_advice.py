@@ -26,7 +26,7 @@ def planned(*, weights, optimizer=0, activations=0, loading=0, trainable=0, wher
 
 def give(method, made, *, others=(), look=lambda method, settings: planned(weights=2000), **train):
     settings = build_options(RunConfig, {"training": train})
-    return advice.advise(method, made, settings=settings, others=[(method, made), *others], look=look)
+    return advice.advise(method, made, settings=settings, others=[(method, made), *others], plan_one=look)
 
 
 def method_name(name, **options):

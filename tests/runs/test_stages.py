@@ -70,7 +70,7 @@ def planned(monkeypatch, peaks):
 
 def choose(context):
     look = partial(method_plan.plan_method, hub.ModelSource(None, "x", ""))
-    planned_method, decisions = stages.choose_plan(context, look=look)
+    planned_method, decisions = stages.choose_plan(context, plan_one=look)
     return planned_method.method.name(), decisions
 
 

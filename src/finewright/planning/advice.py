@@ -26,14 +26,14 @@ def advise(
     *,
     settings: RunConfig,
     others: Sequence[tuple[Method, TrainingPlan]],
-    look: PlanOne,
+    plan_one: PlanOne,
 ) -> str:
-    """Return a sentence, empty for a method that fits. `others`: the plans of all methods asked for. `look`: returns the plan
+    """Return a sentence, empty for a method that fits. `others`: the plans of all methods asked for. `plan_one`: returns the plan
     of any method, None if there is none for this model."""
     if made.fits:
         return ""
-    changes = [*_options_to_open(settings), *_changes_of_method(method, made, settings=settings, look=look)]
-    changes += _other_methods(method, settings=settings, others=others, look=look)
+    changes = [*_options_to_open(settings), *_changes_of_method(method, made, settings=settings, plan_one=plan_one)]
+    changes += _other_methods(method, settings=settings, others=others, plan_one=plan_one)
     return f"{_describe_need(made)}; what would do: {', or '.join([*changes, _describe_budget(made)])}"
 
 
@@ -65,19 +65,19 @@ def _options_to_open(settings: RunConfig) -> Iterator[str]:
         yield "training.gradient_checkpointing left open"
 
 
-def _changes_of_method(method: Method, made: TrainingPlan, *, settings: RunConfig, look: PlanOne) -> Iterator[str]:
+def _changes_of_method(method: Method, made: TrainingPlan, *, settings: RunConfig, plan_one: PlanOne) -> Iterator[str]:
     """Yield changes of this method's options; none is planned if its weights alone are too large."""
     plan, limit = made.plan, made.budget.num_bytes
     weights = plan.memory["weights"] + plan.memory.get(estimator.LOADING, 0)
     if (
         settings.training.optimizer == "adamw"
         and weights <= limit
-        and (needed := _if_fits(look(method, _with_small_optimizer(settings))))
+        and (needed := _if_fits(plan_one(method, _with_small_optimizer(settings))))
     ):
         yield f"training.optimizer={_SMALL_OPTIMIZER} ({needed}{_missing_package()})"
     options = method.model_dump()
     rounded = 2 * plan.trainable_parameters if plan.precision == "bfloat16" else 0
-    if weights - rounded <= limit and (found := _most_layers(method, options, settings=settings, look=look)):
+    if weights - rounded <= limit and (found := _most_layers(method, options, settings=settings, plan_one=plan_one)):
         yield f"method.num_layers={found[0]} ({found[1]})"
 
 
@@ -90,12 +90,14 @@ def _with_small_optimizer(settings: RunConfig) -> RunConfig:
     return settings.model_copy(update={"training": settings.training.model_copy(update={"optimizer": _SMALL_OPTIMIZER})})
 
 
-def _most_layers(method: Method, options: dict[str, Any], *, settings: RunConfig, look: PlanOne) -> tuple[int, str] | None:
+def _most_layers(method: Method, options: dict[str, Any], *, settings: RunConfig, plan_one: PlanOne) -> tuple[int, str] | None:
     """Return (most trained layers that fit, what they need). Memory grows with the layers, so a bisection tries few."""
     needs: dict[int, str] = {}
 
     def too_many(num_layers: int) -> bool:
-        needs[num_layers] = _if_fits(look(methods.build_method(method.name(), {**options, "num_layers": num_layers}), settings))
+        needs[num_layers] = _if_fits(
+            plan_one(methods.build_method(method.name(), {**options, "num_layers": num_layers}), settings)
+        )
         return not needs[num_layers]
 
     wanted = options.get("num_layers", 0)
@@ -107,13 +109,13 @@ def _most_layers(method: Method, options: dict[str, Any], *, settings: RunConfig
 
 
 def _other_methods(
-    method: Method, *, settings: RunConfig, others: Sequence[tuple[Method, TrainingPlan]], look: PlanOne
+    method: Method, *, settings: RunConfig, others: Sequence[tuple[Method, TrainingPlan]], plan_one: PlanOne
 ) -> Iterator[str]:
     """Yield the preferred method of those that fit. If none with quantized weights was planned, plan that too."""
     trained = [(other, one) for other, one in others if other.weights != "random" and other is not method]
     if method.quantization() is None and not any(other.quantization() for other, _ in trained):
         packed = [kind() for kind in methods.methods_by_preference() if kind().quantization()]
-        trained += [(one, found) for one in packed if (found := look(one, settings)) is not None]
+        trained += [(one, found) for one in packed if (found := plan_one(one, settings)) is not None]
     fitting = sorted((other.preference, other.name(), one) for other, one in trained if one.fits)
     for _, name, one in fitting[:1]:
         yield f"{name} ({_if_fits(one)})"

@@ -61,7 +61,7 @@ class Workload:
 class CostEstimate:
     """A method's cost. `memory`: bytes by part at the moment of the peak. `flops`, `seconds`: of the whole training.
 
-    `telling_steps`: numbers (from 0) of the updates that were traced for the peak.
+    `traced_steps`: numbers (from 0) of the updates that were traced for the peak.
     """
 
     method: str
@@ -74,7 +74,7 @@ class CostEstimate:
     artifact_bytes: int
     precision: str
     steps: int
-    telling_steps: tuple[int, ...] = ()
+    traced_steps: tuple[int, ...] = ()
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -142,7 +142,7 @@ def estimate_cost(
         artifact_bytes=artifact_bytes,
         precision="bfloat16" if prepared_model.runtime.bfloat16 else "float32",
         steps=len(workload.steps),
-        telling_steps=tuple(sorted(largest)),
+        traced_steps=tuple(sorted(largest)),
     )
 
 

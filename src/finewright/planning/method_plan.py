@@ -161,11 +161,11 @@ def plan_from_source(
     return found, checks.apply_force(findings + task.check_dataset(dataset), force=settings.force)
 
 
-def select_method(candidates: Sequence[Method], *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:
+def select_method(candidates: Sequence[Method], *, plan_one: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, dict[str, int]]:
     """Return the first method that fits, or the very first if none does, and the planned peaks in bytes of those planned."""
     found, peaks = [], {}
     for method in candidates:
-        one = look(method)
+        one = plan_one(method)
         peaks[method.name()] = one.training_plan.plan.peak_memory_bytes
         if one.training_plan.fits:
             return one, peaks

@@ -105,7 +105,8 @@ def plan_methods(
         made.append((method, plan_one(method, settings)))
     if_possible = partial(_plan_if_possible, plan_one)
     entries = [
-        PlannedMethod(method, one, advise(method, one, settings=settings, others=made, look=if_possible)) for method, one in made
+        PlannedMethod(method, one, advise(method, one, settings=settings, others=made, plan_one=if_possible))
+        for method, one in made
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)

@@ -123,7 +123,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         report=context.report,
         known=cache.ids(config_only.name),
     )
-    planned, decisions = choose_plan(context, look=partial(plan_method, config_only))
+    planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only))
     source = hub.resolve_model(settings.model, progress=context.report_download)
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
@@ -154,13 +154,13 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     return SelectedMethod(dataset, task, planned, source, decisions, found)
 
 
-def choose_plan(context: RunContext, *, look: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, Decisions]:
+def choose_plan(context: RunContext, *, plan_one: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, Decisions]:
     """Return the plan of the first candidate that fits, and every choice so far; say both.
 
-    `look`: plans a method. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
+    `plan_one`: plans a method. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
     """
     candidates, settings, folder = context.request.candidates, context.settings, context.folder
-    planned, peaks = method_plan.select_method(candidates, look=look)
+    planned, peaks = method_plan.select_method(candidates, plan_one=plan_one)
     method, training_plan = planned.method, planned.training_plan
     decisions = Decisions([*context.decisions.made])
     if len(candidates) > 1:
@@ -296,14 +296,14 @@ def build_frozen_cache(context: RunContext, selected: SelectedMethod, opened: Se
         meter.hold(state.prepared_model.trainable_module, state.optimizer)
         meter.kept_bytes = savings.memory_bytes
         wait = partial(context.notify, code="waiting")
-        savings.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.look, notify=wait)
+        savings.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.measure, notify=wait)
 
 
 def _watch_update(
     context: RunContext, selected: SelectedMethod, opened: Session, index: int, optimizer: torch.optim.Optimizer
 ) -> contextlib.AbstractContextManager[None]:
     """Return a context for an update, which measures its memory if the plan was made of that update."""
-    is_measured = index in selected.training_plan.plan.telling_steps
+    is_measured = index in selected.training_plan.plan.traced_steps
     module = opened.state.prepared_model.trainable_module
     return opened.updating(optimizer, context.meter.update(module, optimizer) if is_measured else contextlib.nullcontext())
 
@@ -317,7 +317,7 @@ def _build_evaluation(
         first = opened.state.progress.best is None
         with (
             context.stop.at_once(),
-            context.meter.look() if first else contextlib.nullcontext(),
+            context.meter.measure() if first else contextlib.nullcontext(),
         ):  # safe to stop at once: nothing changes inside
             return scoring.evaluate_split(ready.model, encoded, task=task).metrics()
 
@@ -361,7 +361,7 @@ def _score_test_split(context: RunContext, selected: SelectedMethod, trained: Tr
     measured: dict[str, Any] = {"validation": best.metrics} if best else {}
     if rows:
         encoded = selected.planned.splits["test"]
-        with context.meter.look():
+        with context.meter.measure():
             measured["test"], lines = scoring.test_split(trained.prepared.model, rows, encoded, task=selected.task)
         folder.write_predictions(lines)
     return measured

@@ -46,7 +46,7 @@ class TrainingSchedule:
         """Number of validation evaluations in a run that does not stop early."""
         return math.ceil(len(self.steps) / self.evaluate_every)
 
-    def looks_after(self, step: int) -> bool:
+    def evaluates_after(self, step: int) -> bool:
         """Return whether the validation split is evaluated after update number `step`."""
         return step > 0 and (step % self.evaluate_every == 0 or step == len(self.steps))
 
@@ -92,8 +92,8 @@ def train(
     num_steps = len(schedule.steps)
     if progress.step < num_steps:
         oom.run_or_raise(partial(init_state, state.optimizer), otherwise=_optimizer_memory_error(state))
-    if evaluate and schedule.looks_after(progress.step) and progress.evaluated_step < progress.step:
-        yield _look(state, evaluate, task=task, schedule=schedule)
+    if evaluate and schedule.evaluates_after(progress.step) and progress.evaluated_step < progress.step:
+        yield _evaluate(state, evaluate, task=task, schedule=schedule)
     while progress.step < num_steps and not schedule.gives_up(state):
         index, step = progress.step, schedule.steps[progress.step]
         prepared_model.train()
@@ -107,16 +107,16 @@ def train(
             raise _non_finite_error(result, update, step=index + 1, lr=lr, peak=schedule.lr, places=places)
         if index == 0 and schedule.check_first_loss:
             _check_first_loss(result.loss, task=task)
-        guard.look(index)
+        guard.check(index)
         progress.step += 1
         progress.num_tokens += result.num_tokens
         progress.num_rows += result.num_rows
-        evaluates = evaluate is not None and schedule.looks_after(progress.step)
+        evaluates = evaluate is not None and schedule.evaluates_after(progress.step)
         yield StepCompleted(
             step=index + 1, num_steps=num_steps, epoch=step.epochs_done, lr=lr, result=result, evaluates=evaluates
         )
         if evaluate and evaluates:
-            yield _look(state, evaluate, task=task, schedule=schedule)
+            yield _evaluate(state, evaluate, task=task, schedule=schedule)
     state.optimizer.zero_grad(set_to_none=True)  # the test split is scored next, without gradients
     yield TrainingStopped(step=progress.step, early=progress.step < num_steps)
 
@@ -129,7 +129,7 @@ def _optimizer_memory_error(state: TrainState) -> UserError:
     return UserError(what, where=f"before step {state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 
-def _look(
+def _evaluate(
     state: TrainState, evaluate: Callable[[], dict[str, Any]], *, task: Task, schedule: TrainingSchedule
 ) -> EvaluationCompleted:
     """Evaluate the validation split without changing the state of the random number generators."""
@@ -204,7 +204,7 @@ class _GradientGuard:
             name: p for name, p in state.prepared_model.trainable().items() if unreached is None or name in unreached
         }
 
-    def look(self, index: int) -> None:
+    def check(self, index: int) -> None:
         """Raise `UserError` if a trained tensor gets no gradient."""
         if not self.unreached or index >= WATCHED_STEPS:
             return

@@ -106,12 +106,12 @@ class MemoryMeter:
         """Measure an update, starting after the gradients of the previous one are freed."""
         optimizer.zero_grad(set_to_none=True)  # freed inside, they would be subtracted from the update's peak
         self._allocated_bytes = held_bytes(trainable_module, optimizer)
-        with self.look():
+        with self.measure():
             yield
         self._allocated_bytes = held_bytes(trainable_module, optimizer)
 
     @contextmanager
-    def look(self) -> Iterator[None]:
+    def measure(self) -> Iterator[None]:
         """Measure work between updates, while weights and the optimizer's state are allocated."""
         with measure_memory(self.device) as reading:
             yield

@@ -150,8 +150,8 @@ def test_a_loaded_model_gives_probabilities_and_the_plain_model(run, monkeypatch
         finewright.load(run, device="cuda")
     frame = pandas.DataFrame({"text": texts, "id": [1, 2]})
     assert model.predict(frame[["text"]]) == model.predict(texts)
-    for wrong in ("one", frame, {"text": texts}, None):
-        with pytest.raises(UserError, match="wanted several texts, found "):
+    for wrong in ("one", {*texts}, None):
+        with pytest.raises(UserError, match="wanted (several )?texts"):
             model.predict(wrong)
 
 

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from finewright.cli import compare, main, plan, runs, train
+from finewright.cli import compare, evaluate, main, plan, predict, train
 from finewright.cli.arguments import DATA_FLAGS, READ_FLAGS, OptionFlags, expand_option_flags
 from finewright.core import config
 from finewright.core.config import RunConfig, TrainingConfig, describe_options, option
@@ -49,8 +49,8 @@ def test_every_marked_option_is_a_flag_of_the_commands_that_train():
     assert flags_of(plan.plan) >= set(FLAGS)
     assert flags_of(compare.compare) >= set(FLAGS) - {"--seed"}
     assert "--seed" not in flags_of(compare.compare), "it has --seeds"
-    assert flags_of(runs.evaluate) & set(FLAGS) == {"--text-column", "--label-column", *READING}
-    assert flags_of(runs.predict) & set(FLAGS) == {"--text-column", *READING}
+    assert flags_of(evaluate.evaluate) & set(FLAGS) == {"--text-column", "--label-column", *READING}
+    assert flags_of(predict.predict) & set(FLAGS) == {"--text-column", *READING}
 
 
 def test_a_new_field_with_a_flag_is_a_flag_of_every_command(monkeypatch):

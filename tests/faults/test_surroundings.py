@@ -167,7 +167,7 @@ def test_a_disk_that_turns_read_only_is_one_message_and_the_run_continues_later(
         sessions.train(place, out, method_name=METHOD, save_steps=3, on_event=after(5, lambda: broken.append(True)))
     assert console.explain(caught.value) == 7
     said = capsys.readouterr().err
-    assert "Read-only file system" in map(str, said)
+    assert "Read-only file system" in said
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 3
     assert sessions.made(sessions.train(place, out, method_name=METHOD, save_steps=3)) == whole

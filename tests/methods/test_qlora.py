@@ -71,7 +71,7 @@ def test_plain_peft_loads_it_on_the_quantized_base(finished):
     )
     base = AutoModelForSequenceClassification.from_pretrained(
         root / "gpt2",
-        config=AutoConfig.from_pretrained(folder),
+        config=AutoConfig.from_pretrained(folder / "base_config"),
         quantization_config=packing,
         device_map={"": "cpu"},
         dtype=torch.float32,

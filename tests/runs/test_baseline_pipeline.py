@@ -84,8 +84,7 @@ def test_it_predicts_evaluates_and_loads_like_any_run(place, words):
     assert words.evaluate(place / "tickets.csv")["num_rows"] == 80
     with pytest.raises(UserError, match="no network"):
         model.to_transformers()
-    with pytest.raises(UserError, match="an empty text"):
-        model.predict([" "])
+    assert model.predict([" "])[0]["label"] is None
     with pytest.raises(UserError, match="nothing to merge: a baseline's model folder is complete"):
         merge.export_merged(open_run(words.path))
 

@@ -16,6 +16,7 @@ from finewright.data import packing, tokenization
 from finewright.data import splits as data_splits
 from finewright.models import hub
 from finewright.runs import fingerprint
+from finewright.runs.schema import Change
 from support import tiny
 
 
@@ -128,9 +129,13 @@ def test_other_versions_are_a_notice():
 
 def test_another_schedule_wants_an_explanation():
     then, now = {"training.learning_rate": 0.1, "training.epochs": 3.0}, {"training.learning_rate": 0.2, "training.epochs": 3.0}
-    fingerprint.check_schedule(then, now, [{"option": "training.learning_rate", "to": 0.2}], where="")
+
+    def change(value):
+        return Change.model_validate({"option": "training.learning_rate", "from": 0.1, "to": value})
+
+    fingerprint.check_schedule(then, now, [change(0.2)], where="")
     with pytest.raises(UserError, match=r"another schedule: training\.learning_rate: 0\.1 → 0\.2") as caught:
-        fingerprint.check_schedule(then, now, [{"option": "training.learning_rate", "to": 0.3}], where="")
+        fingerprint.check_schedule(then, now, [change(0.3)], where="")
     assert caught.value.fix == "--change learning_rate=0.2"
 
 

@@ -65,7 +65,7 @@ def test_changes_are_made_on_top_of_earlier_ones():
     saved = RunConfigFile(
         request=made().record(),
         choices=[Decision(option="training.learning_rate", value=0.25, reason="")],
-        changes=[{"option": "training.epochs", "to": 4.0}],
+        changes=[{"option": "training.epochs", "from": 3.0, "to": 4.0}],
     )
     run_request, changed = request.for_resume(saved, made(), ["learning_rate=0.5", "training.epochs=4"])
     assert (run_request.settings.training.learning_rate, run_request.settings.training.epochs) == (0.5, 4.0)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from finewright import api, methods
+from finewright import api, methods, tasks
 from finewright.inference.predictor import Predictor
 from finewright.models import quantization
 from support import tiny
@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
                 options["method.num_virtual_tokens"] = 4
             out = root / f"{kind}-{method}-{side}"
             run = api.train(root / "tickets.csv", model=base, method=method, output_dir=out, options=options).folder
-            predictor = Predictor.load(run.model, limit=MAX_LENGTH, keep_end=side == "left", bfloat16=False)
+            predictor = Predictor.load(run.model, task=tasks.DEFAULT, limit=MAX_LENGTH, keep_end=side == "left", bfloat16=False)
             made[kind, method, side] = run, torch.from_numpy(predictor.score(TEXTS))
         return made[kind, method, side]
 
@@ -164,7 +164,7 @@ def test_an_adapter_on_the_embedded_model_loads_as_its_card_says(tmp_path, metho
     tiny.tickets(tmp_path / "tickets.csv", count=24)
     options = {"training.max_steps": 1, "training.num_threads": 1, "training.precision": "float32", "data.max_length": MAX_LENGTH}
     run = api.train(tmp_path / "tickets.csv", model="mini", method=method, output_dir=tmp_path / "run", options=options).folder
-    predictor = Predictor.load(run.model, limit=MAX_LENGTH, keep_end=False, bfloat16=False)
+    predictor = Predictor.load(run.model, task=tasks.DEFAULT, limit=MAX_LENGTH, keep_end=False, bfloat16=False)
     check(run, torch.from_numpy(predictor.score(TEXTS)), method)
     card = (run.model / "README.md").read_text()
     assert "base_model:" not in card, "no hub knows a model by the name mini"
@@ -172,5 +172,5 @@ def test_an_adapter_on_the_embedded_model_loads_as_its_card_says(tmp_path, metho
     # another place of the package: our own loader finds the base by its name
     path = run.model / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "/gone/mini"}))
-    again = Predictor.load(run.model, limit=MAX_LENGTH, keep_end=False, bfloat16=False)
+    again = Predictor.load(run.model, task=tasks.DEFAULT, limit=MAX_LENGTH, keep_end=False, bfloat16=False)
     assert (again.score(TEXTS) == predictor.score(TEXTS)).all()

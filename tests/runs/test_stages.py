@@ -21,6 +21,7 @@ from finewright.runs import request, stages
 from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
+SCHEDULE = SimpleNamespace(may_stop_early=False)
 BUDGET = plan_module.MemoryBudget(1000, "as asked for")
 
 
@@ -39,7 +40,10 @@ def build(place, tmp_path):
     def make(*names, **options):
         heard, candidates = [], [methods.build_method(name, {}) for name in names or ("lora",)]
         run_request = request.make_request(
-            place / "tickets.csv", test=None, settings=build_options(RunConfig, options), candidates=candidates
+            place / "tickets.csv",
+            test=None,
+            settings=build_options(RunConfig, {"model": "mini", **options}),
+            candidates=candidates,
         )
         folder = run_folder.create_run(out=tmp_path / f"run{len(folders)}", name="x")
         folders.append(folder)
@@ -61,7 +65,7 @@ def planned(monkeypatch, peaks):
         looked.append(name)
         plan = estimator.CostEstimate(name, 10, 2, 100, {"weights": peaks[name]}, 1, 1.0, 1, "float32", 1)
         setup = plan_module.MemorySetup(100, 1, gradient_checkpointing=False)
-        made = plan_module.TrainingPlan(None, setup, plan, BUDGET, defaults.Decisions(), [], None)
+        made = plan_module.TrainingPlan(SCHEDULE, setup, plan, BUDGET, defaults.Decisions(), [], None)
         return SimpleNamespace(method=method, training_plan=made, choices=made.choices, splits={}, source=source)
 
     monkeypatch.setattr(method_plan, "plan_method", look)

@@ -16,7 +16,7 @@ from finewright.data import packing
 from finewright.inference import predictor
 from finewright.models import loading
 from finewright.models.attention import packed
-from finewright.runs import pipeline, verify
+from finewright.runs import new_interpreter, pipeline, verify
 from finewright.training import loop, optimizer
 from support import sessions, tiny
 
@@ -88,7 +88,9 @@ REQUEST |= {"bfloat16": True, "threads": 1, "out": "out"}
     ],
 )
 def test_memory_that_ran_out_in_the_other_process_is_distinguished_from_a_damaged_model(monkeypatch, code, words, ends_with):
-    monkeypatch.setattr(verify.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr=f"first\n{words}\n"))
+    monkeypatch.setattr(
+        new_interpreter.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code, stderr=f"first\n{words}\n")
+    )
     with pytest.raises(UserError, match=f"cannot be loaded again: {re.escape(words)}") as caught:
         verify.answer_in_new_interpreter(REQUEST)
     assert caught.value.code == ends_with
@@ -101,10 +103,9 @@ def test_the_other_process_ends_with_the_code_of_memory(monkeypatch, error):
     def answer(request):
         raise error
 
-    monkeypatch.setattr(verify, "answer", answer)
     monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
     with pytest.raises(SystemExit) as caught:
-        verify.main()
+        new_interpreter.serve(answer)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
 
@@ -112,10 +113,9 @@ def test_of_what_can_be_repaired_the_other_process_says_the_cause_last(monkeypat
     def answer(request):
         raise UserError("no weights here", where="saved", fix="train it again", code=ExitCode.MISMATCH)
 
-    monkeypatch.setattr(verify, "answer", answer)
     monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
     with pytest.raises(SystemExit) as caught:
-        verify.main()
+        new_interpreter.serve(answer)
     assert (caught.value.code, capsys.readouterr().err) == (ExitCode.MISMATCH, "no weights here\n")
 
 

@@ -141,7 +141,7 @@ def test_it_is_trained_verified_and_measured_by_its_own_metric(run):
 def test_its_config_says_what_it_is_and_how_long_a_text_may_be(run):
     config = json.loads((run.path / "config.json").read_text())
     assert (config["task"], config["labels"], config["max_length"]) == (NAME, [], 24)
-    saved = json.loads((run.path / "model" / "config.json").read_text())
+    saved = json.loads((run.path / "model" / "base_config" / "config.json").read_text())
     assert (saved["problem_type"], len(saved["id2label"])) == ("regression", 1)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import json
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from finewright.cli.streams import make_printable
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
 from finewright.core.program import localize_commands
 
@@ -55,12 +55,6 @@ class ErrorConsole(_Console):
             super().__exit__(exc_type, exc_value, traceback)
         except OSError:
             self._fall_silent()
-
-
-def make_printable(stream: Any) -> None:
-    """Write what the encoding of a stream lacks, such as a letter in ASCII or Windows-1252, as `\\u043f` instead of failing."""
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        stream.reconfigure(errors="backslashreplace")
 
 
 def redirect_to_null(file: Any) -> None:

@@ -85,7 +85,7 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
         console.print(progress.rows_table(["metric", "value"], plain))
         return
     low, high = measured["accuracy_ci95"]
-    console.print(f"accuracy {measured['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
+    console.print(f"accuracy {measured['accuracy']:.3f} (95% interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
     console.print(
         f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.3f}"
     )

@@ -112,7 +112,7 @@ def _program(
 def main() -> None:
     """Run a command; what a person can repair is one message and an exit code, never a traceback."""
     from finewright.cli import signals
-    from finewright.cli.console import make_printable
+    from finewright.cli.streams import make_printable
 
     signals.stop_on_signals()
     for stream in (sys.stdout, sys.stderr):

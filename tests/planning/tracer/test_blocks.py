@@ -54,7 +54,9 @@ def deep_sketch(kind, method, *, num_blocks=NUM_BLOCKS):
 
     packed.register()
     net.set_attn_implementation(packed.NAME)
-    base = BaseNetwork(net, architecture, tiny.ORIGIN, new=architecture.head, reuses_head=False, total_parameters=1)
+    base = BaseNetwork(
+        net, architecture, tiny.ORIGIN, tiny.head_spec(), new=architecture.head, reuses_head=False, total_parameters=1
+    )
     return estimator.prepare_on_meta(base, method, bfloat16=True)
 
 

@@ -69,7 +69,9 @@ def test_changes_are_made_on_top_of_earlier_ones():
     )
     run_request, changed = request.for_resume(saved, made(), ["learning_rate=0.5", "training.epochs=4"])
     assert (run_request.settings.training.learning_rate, run_request.settings.training.epochs) == (0.5, 4.0)
-    assert [change.as_json() for change in changed] == [{"option": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}]
+    assert [change.model_dump(by_alias=True) for change in changed] == [
+        {"option": "training.learning_rate", "from": 0.25, "to": 0.5, "step": 0}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,10 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
         console.print(progress.rows_table(["metric", "value"], plain))
         return
     low, high = measured["accuracy_ci95"]
-    console.print(f"accuracy {measured['accuracy']:.3f} (95% interval {low:.3f} to {high:.3f}, {measured['num_rows']:,} rows)")
+    interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
+    console.print(f"accuracy {measured['accuracy']:.1%} ({interval})", highlight=False)
     console.print(
-        f"macro F1 {measured['macro_f1']:.3f}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.3f}"
+        f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
     )
     rows = [
         [shorten(name, 32), *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]

@@ -27,6 +27,7 @@ def rows(table):
     return {tuple(parts[:4]): dict(zip(lines[0], parts, strict=True)) for parts in lines[1:]}
 
 
+@pytest.mark.slow
 def test_every_cell_is_measured_and_compared(tmp_path):
     out = tmp_path / "found.json"
     outcome = command("--tiny", "--rounds", 1, "--out", out)

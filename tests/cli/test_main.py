@@ -230,7 +230,7 @@ def test_control_characters_in_the_data_do_not_reach_the_terminal(finished):
     assert "[bold]x[/bold]" in text
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_a_signal_stops_with_its_exit_code_and_a_message(place, tmp_path, number, code):
     """In a process of its own, once it is at work: the step is saved, and the command that is offered goes on from it."""
     words = ["train", place / "tickets.csv", "--model", place / "gpt2", "--out", tmp_path / "run", "--set", "training.epochs=500"]

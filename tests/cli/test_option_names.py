@@ -135,7 +135,7 @@ def test_an_option_of_another_method_says_whose_it_is():
 
 
 def test_plan_takes_options_by_method():
-    report = finewright.plan(model="gpt2", options={"lora.rank": 64, "data.max_length": 16, "memory_budget": "1GB"})
+    report = finewright.plan(model="mini", options={"lora.rank": 64, "data.max_length": 16, "memory_budget": "1GB"})
     trained = {entry.method.name(): entry.training_plan.plan.trainable_parameters for entry in report.entries}
     assert trained["lora"] > 4 * trained["prompt"]
     with pytest.raises(UserError, match="options of a method want one method"):

@@ -27,7 +27,7 @@ def loaded_by(*words):
     return int(exit_code), {name.partition(".")[0] for name in names}, {name.removeprefix("finewright.") for name in names}
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_prediction_loads_neither_peft_nor_the_training_half(method, tmp_path):
     data, run = tiny.tickets(tmp_path / "tickets.csv"), tmp_path / "run"
     base = tiny.folder(tmp_path / "base")

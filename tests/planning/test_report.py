@@ -104,6 +104,7 @@ def test_data_and_tokenizer_give_the_real_lengths(tmp_path):
     assert found.entries[0].training_plan.plan.head_parameters == 2 * 32
 
 
+@pytest.mark.slow
 def test_a_shape_without_tokenizer_guesses_lengths_and_says_so(tmp_path):
     found = api.plan(tiny.tickets(tmp_path / "tickets.csv"), model="llama-2-7b", method="prompt", options=SMALL)
     assert found.notes[-1] == "no tokenizer here: one token for every 4 characters is assumed"

@@ -169,6 +169,7 @@ def test_its_own_options_are_checked_and_used(place, tmp_path):
     assert json.loads((run.folder.model / "baseline.json").read_text())["max_ngram"] == 1
 
 
+@pytest.mark.slow
 def test_features_read_as_much_of_a_text_as_was_asked(place, tmp_path):
     run = go(place, tmp_path / "run", method=finewright.FrozenFeatures(state="mean", C=1.0), data_config={"max_length": 6})
     assert schema.read(RunConfigFile, run.folder.config).max_length == 6

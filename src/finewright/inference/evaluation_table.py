@@ -7,10 +7,9 @@ import numpy as np
 
 from finewright.data.dataset import LabelledRows
 from finewright.data.readers.base import FileTable
+from finewright.inference.labelling import CONFIDENCE_DIGITS
 from finewright.tasks.base import Evaluation
 
-CONFIDENCE_DIGITS = 4
-"""Decimals of a confidence in a file."""
 _NAMES = {"probability": "confidence"}
 """Names of the columns that differ from those of a prediction line."""
 

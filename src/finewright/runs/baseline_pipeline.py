@@ -1,7 +1,6 @@
 """Fit a baseline as a run of its own: the stages of `pipeline` without a loop, checkpoints and a plan of its cost."""
 
 import contextlib
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.baselines.predictor import BaselinePredictor
 from finewright.core import files, hardware
 from finewright.core.config import RunConfig
-from finewright.core.errors import RESUME, UserError
+from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
-from finewright.core.interrupts import Interrupted, StopRequest
+from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.tables import IN_MEMORY, Table
 from finewright.runs import baseline_card, baseline_verify, comparators, fingerprint, model_folder, request, schema
-from finewright.runs.context import SessionContext
+from finewright.runs.context import SessionContext, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.request import BaselineRequest
 from finewright.runs.schema import BaselinePlanFile, ColumnsRecord, ModelName, RunConfigFile, RunResult
@@ -93,7 +92,7 @@ def _run_session(
     on_event: Callback,
     stop: StopRequest,
 ) -> RunFolder:
-    try:
+    with released_at_end(folder):
         if folder.complete:
             on_event(Notice("the run is already finished: nothing to do", code="finished"))
             return folder
@@ -102,14 +101,6 @@ def _run_session(
         with _process_state_preserved(asked.baseline):
             _run_stages(SessionContext(folder, asked, stop, on_event), asked, data, shared=shared)
         return folder
-    except Interrupted as interrupted:
-        interrupted.run = folder.path
-        raise
-    except UserError as error:
-        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
-        raise
-    finally:
-        folder.release()
 
 
 def _process_state_preserved(baseline: Baseline) -> contextlib.AbstractContextManager[Any]:

@@ -1,5 +1,6 @@
 """What holds for a whole session of a run, and how its stages speak to the user."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from finewright.core import hardware
 from finewright.core.config import RunConfig
+from finewright.core.errors import RESUME, UserError
 from finewright.core.events import Callback, DownloadProgress, Level, Notice, Stage, StageStarted
-from finewright.core.interrupts import StopRequest
+from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.runs.folder import RunFolder
@@ -19,6 +21,21 @@ from finewright.runs.schema import Change, ChecksFile
 if TYPE_CHECKING:
     from finewright.planning.defaults import Decisions
     from finewright.training.memory_meter import MemoryMeter
+
+
+@contextmanager
+def released_at_end(folder: RunFolder) -> Iterator[None]:
+    """Around a session of a run: errors and stop requests name the run, and its folder is released at the end."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        interrupted.run = folder.path
+        raise
+    except UserError as error:
+        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
+        raise
+    finally:
+        folder.release()
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,18 @@
 """Train or resume a run: the stages in order."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from finewright import methods, tasks
 from finewright.core.config import RunConfig
-from finewright.core.errors import RESUME, UserError
+from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
-from finewright.core.interrupts import Interrupted, StopRequest
+from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache, Source
 from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
 from finewright.runs import request, stages
-from finewright.runs.context import RunContext
+from finewright.runs.context import RunContext, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
 from finewright.training import memory_meter
@@ -90,7 +89,7 @@ def _run_session(
     stop: StopRequest,
 ) -> RunFolder:
     """One session of a run: from its last checkpoint, or from the start, to its end."""
-    try:
+    with released_at_end(folder):
         if folder.complete and changes:
             fix = "start a new run with another --out"
             raise UserError("the run is finished: nothing in it can change", where=str(folder.path), fix=fix)
@@ -104,14 +103,6 @@ def _run_session(
             context = stages.begin(run_request, folder=folder, changes=changed, stop=stop, on_event=on_event)
             _run_stages(context, data, shared=shared)
         return folder
-    except Interrupted as interrupted:
-        interrupted.run = folder.path
-        raise
-    except UserError as error:
-        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
-        raise
-    finally:
-        folder.release()
 
 
 def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shared: DatasetCache) -> None:

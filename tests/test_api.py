@@ -142,7 +142,8 @@ def test_a_loaded_model_gives_probabilities_and_the_plain_model(run, monkeypatch
     plain, tokenizer = model.to_transformers()
     with torch.no_grad():
         scores = plain(**tokenizer(texts[0], return_tensors="pt")).logits[0].softmax(0)
-    assert scores.tolist() == pytest.approx(shares[0].tolist(), abs=1e-5)
+    rounding = 1e-5 if run.config.precision == "float32" else 1e-3  # the plain model computes in float32
+    assert scores.tolist() == pytest.approx(shares[0].tolist(), abs=rounding)
     with pytest.raises(UserError, match="unknown device 'tpu'"):
         finewright.load(run, device="tpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -230,6 +230,7 @@ def _remove(folder: RunFolder) -> None:
 def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     """Measure one baseline at every size of the training set."""
     settings = _settings(request)
+    torch.set_num_threads(settings.training.num_threads or 1)  # what the other runs at the same time leave
     datasets = {size: cache.read(folder, options=settings.data) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from finewright.core import interrupts
+from finewright.core.imports import leave_garbage_at_exit
 from finewright.core.quiet import quiet_native_libraries
 
 
@@ -17,7 +18,10 @@ def main() -> None:
     quiet_native_libraries()
     from finewright.cli import main as program
 
-    program.main()
+    try:
+        program.main()
+    finally:
+        leave_garbage_at_exit()
 
 
 if __name__ == "__main__":

@@ -18,3 +18,12 @@ def garbage_collection_paused() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
+
+
+def leave_garbage_at_exit() -> None:
+    """Spare the process that ends the search for garbage among all objects: 0.9 of 4 s after transformers was imported.
+
+    Call it last. The system takes back all memory anyhow; exit handlers run as ever.
+    """
+    gc.disable()
+    gc.freeze()

@@ -54,7 +54,3 @@ def answer(request: dict[str, Any]) -> None:
         torch.set_num_threads(request["threads"])
     scores = baselines.load_model(Path(request["folder"])).score(request["texts"])
     save_file({"scores": scores}, request["out"])
-
-
-if __name__ == "__main__":
-    new_interpreter.serve(answer)

@@ -1,5 +1,7 @@
 """Have a new Python process load what was saved, which knows nothing of what was trained."""
 
+import gc
+import importlib
 import json
 import os
 import signal
@@ -10,18 +12,19 @@ from typing import Any
 
 from finewright.core import assets
 from finewright.core.errors import ExitCode, UserError, code_of, last_line
+from finewright.core.imports import leave_garbage_at_exit
 from finewright.core.quiet import quiet_native_libraries
 
 
 def ask(module: str, request: dict[str, Any]) -> None:
-    """Run `module` in a new interpreter, with the request on its standard input. `folder`: of the saved model, in messages.
+    """Have `module.answer` answer the request in a new interpreter. `folder` in it: of the saved model, for messages.
 
     Raise `UserError` if the process fails.
     """
     package = str(assets.PACKAGE.parent)  # this package, and nothing from the current folder
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-P", "-m", module]
+    command = [sys.executable, "-P", "-m", __name__, module]
     child = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
@@ -43,7 +46,6 @@ def serve(answer: Callable[[dict[str, Any]], None]) -> None:
 
     A `UserError` is written as one line, because the caller reads the last one.
     """
-    quiet_native_libraries()
     try:
         answer(json.load(sys.stdin))
     except UserError as error:
@@ -53,3 +55,15 @@ def serve(answer: Callable[[dict[str, Any]], None]) -> None:
         if code_of(error) != ExitCode.OUT_OF_MEMORY:
             raise
         sys.exit(ExitCode.OUT_OF_MEMORY)
+
+
+def main() -> None:
+    """Import the module that the command names and have it answer."""
+    quiet_native_libraries()
+    gc.disable()  # the process imports, computes little and ends
+    serve(importlib.import_module(sys.argv[1]).answer)
+    leave_garbage_at_exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -95,7 +95,3 @@ def answer(request: dict[str, Any]) -> None:
     how = {name: request[name] for name in ("task", "limit", "keep_end", "bfloat16", "device")}
     predictor = Predictor.load(Path(request["folder"]), **how)
     save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
-
-
-if __name__ == "__main__":
-    new_interpreter.serve(answer)

@@ -116,7 +116,7 @@ def test_a_command_is_missing_until_its_own_run_is_there(tmp_path):
 def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):
     made_runs.write_run(tmp_path, "full")
     everything = run_history.find_runs(tmp_path)
-    assert "finewright demo" in [
+    assert "finewright demo --methods" in [
         make.command for make in run_history.missing_commands(Course().lesson(2), everything, everything)
     ]
     for name in ("demo-2", "compare-tickets-mini"):

@@ -1,6 +1,5 @@
 """A comparison in a terminal: progress, the table, a plot in characters."""
 
-import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from finewright.cli.console import clean
-from finewright.cli.progress import ProgressDisplay, print_wrapped, rows_table
+from finewright.cli.progress import ProgressDisplay, print_wrapped
 from finewright.core.events import DownloadProgress, Notice, RunFinished, RunProgress, RunStarted
-from finewright.core.program import localize_commands, program_name
+from finewright.core.program import localize_commands
 from finewright.core.units import format_bytes
 
 if TYPE_CHECKING:
-    from finewright.cli.demo import DemoResult
     from finewright.cli.progress import Verbosity
     from finewright.comparison.compare import Comparison
     from finewright.comparison.schema import ComparisonResultsFile, CurveRow, MethodRow
@@ -113,22 +111,6 @@ def show_choices(comparison: "Comparison", console: Console) -> None:
     console.print("\nvalues chosen automatically, and why", highlight=False)
     for line in describe_decisions(made):
         print_wrapped(console, line)
-
-
-def show_demo(demo: "DemoResult", console: Console) -> None:
-    """Print a comparison, predictions of one method, where everything is, and what to do next."""
-    show(demo.comparison.file, console)
-    program = program_name()
-    console.print(f"\n{demo.run.result.method} predicts:", highlight=False)
-    rows = [[str(line["label"]), f"{line['probability']:.2f}", line["text"]] for line in demo.predictions]
-    console.print(rows_table(["label", "probability", "message"], rows))
-    console.print(
-        f"\n  picture  {demo.picture}\n  page     {demo.comparison.page}\n  runs     {demo.folder / 'runs'}\n"
-        f"  predict  {program} predict {shlex.quote(str(demo.run.path))} 'a message of yours'\n"
-        f"  yours    {program} train --help   (a file with the columns text and label)",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 def learning_curve(rows: "Sequence[CurveRow]", *, plain: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""The demo: every method on the embedded model and data, in about two minutes."""
+"""The demo on the embedded model and data: what 56 labelled messages are enough for, or all methods on all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,20 +8,25 @@ from typing import Any
 from finewright import methods
 from finewright.comparison import compare
 from finewright.comparison.compare import Comparison
+from finewright.comparison.spec import ALL
 from finewright.core import assets
 from finewright.core.events import Notice
 from finewright.inference.model import Prediction
 from finewright.methods.base import Method
+from finewright.methods.lora import LoRA
+from finewright.methods.scratch import Scratch
 from finewright.models import hub
 from finewright.runs.folder import new_folder
 from finewright.runs.run import Run, open_run
 
 DATA = assets.TICKETS
+FEW_ROWS = 56
+"""Labelled messages of the short demo: eight for each of the seven labels on average."""
 MESSAGES = (
     "The parcel says delivered but my porch is empty, can you find out where it went?",
     "you took the money twice for the same tent, please sort it",
 )
-_OPTIONS = {"training.epochs": 2}
+_FEW_EPOCHS = {"training.epochs": 2}
 _NOTE = (
     "two epochs per method, to finish in two minutes; training from random weights would gain much from eight, "
     "see docs/explanation/learning-rates.md"
@@ -57,18 +62,30 @@ def demo_methods() -> list[type[Method]]:
     return [kind for kind in methods.methods_by_preference() if not kind.needs]
 
 
-def run_demo(*, out: Path | None = None, options: dict[str, Any] | None = None, on_event: Callable[[Any], None]) -> DemoResult:
-    """Compare the methods on the same rows with one seed, then predict with the preferred one."""
-    folder = new_folder(out=out, name="demo")
-    named = [kind.name() for kind in demo_methods()]
-    on_event(Notice(_NOTE))
+def run_demo(
+    *,
+    every_method: bool = False,
+    out: Path | None = None,
+    options: dict[str, Any] | None = None,
+    on_event: Callable[[Any], None],
+) -> DemoResult:
+    """Compare methods on the same rows with one seed, then predict with the preferred one.
+
+    `every_method`: all of them on all rows, not LoRA and training from scratch on FEW_ROWS.
+    """
+    folder = new_folder(out=out, name="demo-methods" if every_method else "demo")
+    kinds = demo_methods() if every_method else [LoRA, Scratch]
+    named = [kind.name() for kind in kinds]
+    if every_method:
+        on_event(Notice(_NOTE))
     comparison = compare.compare(
         DATA,
         model=hub.EMBEDDED,
         output_dir=folder,
         methods=named,
         seeds=1,
-        options=_OPTIONS | (options or {}),
+        train_sizes=[ALL if every_method else FEW_ROWS],
+        options=(_FEW_EPOCHS if every_method else {}) | (options or {}),
         callbacks=[on_event],
     )
     trained = {row.method: row.runs for row in comparison.methods if row.runs}

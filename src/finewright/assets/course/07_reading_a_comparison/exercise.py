@@ -47,7 +47,7 @@ if __name__ == "__main__":
     for path in sorted(place.glob("runs/*/predictions.jsonl")):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         right[path.parent.name] = [line["label"] == line["predicted"] for line in lines]
-    print(f"{len(right)} runs of {place}" if right else "No comparison here yet: `finewright demo` makes one.")
+    print(f"{len(right)} runs of {place}" if right else "No comparison here yet: `finewright demo --methods` makes one.")
     for name, one in right.items():
         low, high = interval(sum(one), len(one))
         print(f"{name}: {sum(one)} of {len(one)}, {sum(one) / len(one):.3f}, 95 % interval {low:.3f} to {high:.3f}")

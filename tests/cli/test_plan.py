@@ -42,6 +42,25 @@ def test_one_method_with_a_model_folder_and_data(tmp_path):
     assert "freeze" not in out
 
 
+def test_what_a_run_would_say_of_the_data_is_said_before_it(tmp_path):
+    """An error in the data, which a run would refuse, is no reason not to plan."""
+    tiny.folder(tmp_path / "gpt2")
+    rows = [f"row {number} of {label},{label}" for number in range(12) for label in ("fees", "refund")]
+    rows += ["row 0 of refund,refund", "row 1 of refund, fees"] + [f"a {label},{label}" for label in ("one", "two", "Fees")]
+    (tmp_path / "d.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    words = ("plan", tmp_path / "d.csv", "--model", tmp_path / "gpt2", "--method", "lora")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "1 label had spaces around, which were removed" in out
+    assert "rows held out" in out
+    assert out.count("warning: ") + out.count("error: ") == plan_module.SHOWN_FINDINGS
+    assert "more finding" in out
+    every = call(*words, "--verbose")[1]
+    assert "labels that look the same: " in every
+    codes = [finding["code"] for finding in json.loads(call(*words, "--json")[1])["findings"]]
+    assert len(codes) == every.count("warning: ") + every.count("error: ") > plan_module.SHOWN_FINDINGS
+
+
 @pytest.mark.parametrize(
     ("count", "words"), [(8.1e8, "1 G"), (3.2e11, "320 G"), (3.15e12, "3.1 T"), (4.26e17, "426 P"), (2.5e18, "2.5 E")]
 )

@@ -208,7 +208,7 @@ def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
     rows = [{"text": f"t{index}", "label": ("pos", " pos", "neg")[index % 3]} for index in range(30)]
     dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
     assert dataset.labels == ("neg", "pos")
-    assert "a.jsonl: 10 labels had spaces around them, which were removed" in dataset.notes
+    assert "a.jsonl: 10 labels had spaces around, which were removed" in dataset.notes
 
 
 def test_a_label_that_json_makes_infinite_is_refused(tmp_path):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PARTS = ("weights", "gradients", "optimizer", "activations", "other")
 RARE_PARTS = ("trunk", "loading")
 """Parts that few plans have: they get a column only if a plan has them."""
+SHOWN_FINDINGS = 4
+"""Findings in the data that are printed; all of them with --verbose."""
 
 
 def register(app: typer.Typer) -> None:
@@ -76,9 +78,8 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
     from finewright.core.units import format_bytes, format_flops, format_seconds
 
     if verbosity != "quiet":
-        for note in report.notes:
-            progress.print_wrapped(console, note)
-        progress.print_wrapped(console, f"budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}")
+        for line in _describe_start(report, verbosity=verbosity):
+            progress.print_wrapped(console, line)
     rows, parts, details = [], [], []
     shown = [*PARTS, *(part for part in RARE_PARTS if any(entry.training_plan.plan.memory.get(part) for entry in report.entries))]
     for entry in report.entries:
@@ -114,6 +115,19 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
         console.print(f"\n  take [bold]{report.recommended}[/bold]: {report.reason}", highlight=False, soft_wrap=True)
     else:
         console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
+
+
+def _describe_start(report: "PlanReport", *, verbosity: "Verbosity") -> list[str]:
+    """Return what is said before the table: notes, findings in the data, the budget."""
+    from finewright.core.units import format_bytes
+    from finewright.data.checks import counted
+
+    shown = len(report.findings) if verbosity == "verbose" else SHOWN_FINDINGS
+    lines = [*report.notes]
+    lines += [f"{finding.severity}: {finding.message} → {finding.fix}" for finding in report.findings[:shown]]
+    if (more := len(report.findings) - shown) > 0:
+        lines.append(f"{counted(more, 'more finding')} in the data: --verbose shows all")
+    return [*lines, f"budget {format_bytes(report.budget.num_bytes)}: {report.budget.reason}"]
 
 
 def _describe_choices(report: "PlanReport", *, verbosity: "Verbosity") -> list[str]:

@@ -384,7 +384,7 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> Labelled
     if faults:
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
     if num_spaced:
-        notes.append(f"{file}: {num_spaced:,} labels had spaces around them, which were removed")
+        notes.append(f"{file}: {num_spaced:,} label{'' if num_spaced == 1 else 's'} had spaces around, which were removed")
     if whole := labels.find_whole_numbers(names):
         rows = [Example(row.text, whole.get(row.label, row.label), row.where) for row in rows]
         notes.append(

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from finewright import tasks
 from finewright.core import hardware, units
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
-from finewright.data import packing, tokenization
+from finewright.data import checks, packing, tokenization
+from finewright.data.checks import Finding
 from finewright.data.dataset import Source, read_dataset
 from finewright.methods.base import Method
 from finewright.models import default_model, hub, meta, quantization
@@ -47,7 +48,8 @@ class PlannedMethod:
 class PlanReport:
     """`entries`: the recommended method first, then others that fit, then those that do not. `reason`: why it is recommended.
 
-    `model`: its name; where it was left open, the notes begin with the reason for it."""
+    `model`: its name; where it was left open, the notes begin with the reason for it. `findings`: in the data; a run that is not
+    forced refuses those that are errors."""
 
     entries: list[PlannedMethod]
     recommended: str
@@ -55,6 +57,7 @@ class PlanReport:
     budget: MemoryBudget
     notes: list[str]
     model: str = ""
+    findings: list[Finding] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `plan --json` prints."""
@@ -65,6 +68,7 @@ class PlanReport:
             "reason": self.reason,
             "budget_bytes": self.budget.num_bytes,
             "notes": self.notes,
+            "findings": [finding.as_json() for finding in self.findings],
         }
 
 
@@ -93,7 +97,8 @@ def plan_methods(
         notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
     model = _resolve_model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
-    task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes)
+    findings: list[Finding] = []
+    task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes, findings=findings)
     context = PlanningContext(settings, machine, model, task, budget)
 
     def plan_one(method: Method, settings: RunConfig) -> TrainingPlan:
@@ -110,7 +115,7 @@ def plan_methods(
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
-    return PlanReport(entries, recommended, reason, budget, notes, name)
+    return PlanReport(entries, recommended, reason, budget, notes, name, findings)
 
 
 def _plan_if_possible(
@@ -137,9 +142,15 @@ def _resolve_model(name: str, *, with_tokenizer: bool, progress: hub.Progress | 
 
 
 def _read_lengths(
-    source: Source | None, *, model: hub.ModelSource, settings: RunConfig, num_labels: int, notes: list[str]
+    source: Source | None,
+    *,
+    model: hub.ModelSource,
+    settings: RunConfig,
+    num_labels: int,
+    notes: list[str],
+    findings: list[Finding],
 ) -> tuple[Task, SplitLengths]:
-    """Return the task and the tokens of the data's texts; without data, assumed ones."""
+    """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes` and `findings`."""
     kind = tasks.get_task(settings.task)
     limit = settings.data.max_length or kind.default_max_length
     if source is None:
@@ -151,6 +162,8 @@ def _read_lengths(
         return kind.assumed(num_labels=num_labels), SplitLengths([length] * ASSUMED_ROWS, held_out, held_out)
     dataset = read_dataset(source, options=settings.data)
     task = kind.for_dataset(dataset, config=settings)
+    notes += dataset.notes
+    findings += checks.apply_force(task.check_dataset(dataset), force=settings.force)
     splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
     tokenizer = meta.load_tokenizer_if_any(model.path)
     if tokenizer is None:

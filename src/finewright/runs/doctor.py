@@ -16,6 +16,10 @@ GIB = 1 << 30
 _OPTIONAL = (
     ("datasets", "data sets from the hub", "pip install 'finewright[hub]'"),
     ("bitsandbytes", "four-bit weights (qlora), optimizers in 8 bits", "pip install 'finewright[qlora]'"),
+    ("accelerate", "four-bit weights (qlora)", "pip install 'finewright[qlora]'"),
+    ("openpyxl", "Excel files", "pip install 'finewright[excel]'"),
+    ("optuna", "hyperparameter search", "pip install 'finewright[search]'"),
+    ("starlette", "the course in a browser", "pip install 'finewright[web]'"),
 )
 
 

@@ -77,7 +77,7 @@ def stock_scores(names, batch_size):
 
 
 def repacks_four_bit_matrices():
-    """Whether bitsandbytes computes in bfloat16 with four-bit matrices on this CPU, and not at all where they are under 64 wide."""
+    """Whether bitsandbytes computes in bfloat16 with four-bit matrices here, and not at all where they are under 64 wide."""
     from bitsandbytes.functional import has_avx512bf16
 
     return has_avx512bf16()

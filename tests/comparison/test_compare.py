@@ -105,6 +105,11 @@ def test_numbers_page_and_picture_are_there(whole):
         predict_texts_per_second artifact_bytes"""
     assert all(lora[key] > 0 for key in wanted.split())
     page = done.page.read_text()
+    written = done.page.with_suffix(".md").read_text()
+    for text in (page, written):
+        head = text[: text.index("Results")]
+        assert " training, " in head
+        assert str(done.path.parent) not in head, "where the data lay is nobody else's matter"
     assert results["command"].replace("&", "&amp;").split(" --set")[0] in page
     assert (done.path / "report.md").read_text().startswith("# 2 methods on tickets")
     assert (done.path / "accuracy.svg").read_text().startswith("<svg")

@@ -77,7 +77,7 @@ def test_a_second_start_does_only_what_is_not_finished(place, tmp_path, pool):
     first = compare(place, tmp_path / "c", events=events)
     ended = {event.name: event for event in events if isinstance(event, RunFinished)}
     assert (ended["lora-all-seed1"].failed, ended["lora-all-seed1"].message) == (True, "step 1: loss nan")
-    assert ended["full-all-seed0"].message == "validation accuracy 0.500, 2 s"
+    assert ended["full-all-seed0"].message == "validation accuracy 50.0%, 2 s"
     assert sorted(event.number for event in ended.values()) == list(range(1, 10))
     lines = {line.method: line for line in first.methods}
     assert (lines["lora"].status, lines["lora"].message) == ("partly measured", "step 1: loss nan")

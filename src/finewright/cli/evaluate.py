@@ -91,7 +91,7 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
         f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
     )
     rows = [
-        [shorten(name, 32), *(f"{v[key]:.3f}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]
+        [shorten(name, 32), *(f"{v[key]:.1%}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]
         for name, v in measured["per_class"].items()
     ]
     console.print(progress.rows_table(["label", "precision", "recall", "F1", "rows"], rows, gap=1))

@@ -282,8 +282,9 @@ class ComparisonRunner:
             return ""
         result = schema.read(RunResult, run.result)
         validation = result.metrics.validation
-        name = tasks.get_task(result.task).metric.name
-        score = f"validation {name} {getattr(validation, name):.3f}, " if validation else ""
+        metric = tasks.get_task(result.task).metric
+        shown = metric.format(getattr(validation, metric.name)) if validation else ""
+        score = f"validation {metric.name} {shown}, " if shown else ""
         return f"{score}{result.train_seconds:.0f} s"
 
 

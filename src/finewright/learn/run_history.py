@@ -230,6 +230,6 @@ def _intervals(runs: Sequence[FinishedRun]) -> Table:
     rows = []
     for one in ordered:
         num_right = round(one.measured.accuracy * one.measured.num_rows)
-        rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.3f}"])
+        rows.append([one.label, f"{num_right:,} of {one.measured.num_rows:,}", *_accuracy(one), f"{one.measured.macro_f1:.1%}"])
     says = f"Highest: {rows[0][0]}, {rows[0][2]} ({rows[0][3]}); lowest: {rows[-1][0]}, {rows[-1][2]} ({rows[-1][3]})."
     return Table(headings=["method", "right", f"{runs[0].split} accuracy", "95% interval", "macro F1"], rows=rows, says=says)

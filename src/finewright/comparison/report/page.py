@@ -36,11 +36,11 @@ HOW = [
 def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -> Document:
     """Build the report. `file`: the content of results.json."""
     data, name = file.data, file.model["name"]
-    model = Path(name).name if Path(name).is_absolute() else name
+    model, source = (Path(place).name if Path(place).is_absolute() else place for place in (name, data.source))
     sizes = [f"{count:,}" for count in sorted({row.num_train for row in file.curve if row.num_train})] or [f"{data.rows.train:,}"]
     training = " and ".join([", ".join(sizes[:-1]), sizes[-1]] if len(sizes) > 1 else sizes)
     subtitle = (
-        f"{data.source}: {training} training, {data.rows.validation:,} validation, {data.rows.test:,} test rows, "
+        f"{source}: {training} training, {data.rows.validation:,} validation, {data.rows.test:,} test rows, "
         f"{len(data.labels)} labels; model {model}; seeds {', '.join(map(str, file.seeds))}"
     )
     sections = [

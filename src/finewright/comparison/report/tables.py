@@ -32,8 +32,8 @@ def accuracies(results: ComparisonResults, file: ComparisonResultsFile) -> Table
                 named(entry),
                 f"{summary.accuracy:.1%}",
                 "{:.1%} – {:.1%}".format(*summary.accuracy_ci95),
-                f"{summary.macro_f1:.3f}",
-                "{:.3f} – {:.3f}".format(*summary.macro_f1_ci95),
+                f"{summary.macro_f1:.1%}",
+                "{:.1%} – {:.1%}".format(*summary.macro_f1_ci95),
                 against,
                 str(len(entry.results)),
             ]

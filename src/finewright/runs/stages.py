@@ -145,7 +145,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
             rows={"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
             num_labels=len(task.labels),
             trainable_parameters=cost.trainable_parameters,
-            total_parameters=planned.shape.total_parameters,
+            total_parameters=planned.meta_model.total_parameters,
             peak_memory_bytes=cost.peak_memory_bytes,
             seconds=cost.seconds,
             may_stop_early=planned.training_plan.schedule.may_stop_early,
@@ -291,12 +291,12 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
 
 def build_frozen_cache(context: RunContext, selected: SelectedMethod, opened: Session, splits: Splits) -> None:
     """Compute the outputs of the frozen layers once for texts that are read in every epoch, where the plan says so."""
-    state, meter, savings = opened.state, context.meter, selected.training_plan.savings
+    state, meter, optimizations = opened.state, context.meter, selected.training_plan.optimizations
     with preserving_random_state(state.device), files.explaining_os_errors(cache.cache_folder()):
         meter.hold(state.prepared_model.trainable_module, state.optimizer)
-        meter.kept_bytes = savings.memory_bytes
+        meter.cache_bytes = optimizations.memory_bytes
         wait = partial(context.notify, code="waiting")
-        savings.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.measure, notify=wait)
+        optimizations.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.measure, notify=wait)
 
 
 def _watch_update(
@@ -394,8 +394,8 @@ def build_result(
         "num_test": len(dataset.test),
         "trainable_parameters": cost.trainable_parameters,
         "head_parameters": cost.head_parameters,
-        "total_parameters": selected.planned.shape.total_parameters,
-        "trainable_fraction": cost.trainable_parameters / selected.planned.shape.total_parameters,
+        "total_parameters": selected.planned.meta_model.total_parameters,
+        "trainable_fraction": cost.trainable_parameters / selected.planned.meta_model.total_parameters,
         "epochs": steps[-1].epochs_done,
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
@@ -406,7 +406,7 @@ def build_result(
         "stage_seconds": context.stage_seconds,
         "examples_per_second": progress.num_rows / trained.seconds,
         "tokens_per_second": progress.num_tokens / trained.seconds,
-        "trunk_cached": selected.training_plan.savings.where is not None,
+        "trunk_cached": selected.training_plan.optimizations.where is not None,
         **checkpoints.summary(),
         "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, selected.planned.splits["train"].lengths),
         "peak_memory_bytes": context.meter.peak_bytes,

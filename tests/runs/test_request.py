@@ -8,6 +8,7 @@ import pytest
 from finewright import methods
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.tables import Table
 from finewright.runs import request, schema
 from finewright.runs.schema import Decision, RequestRecord, RunConfigFile
 
@@ -35,6 +36,13 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert made().source == str(tmp_path / "data.csv")
     assert made("some/hub-id").source == "some/hub-id"
+
+
+def test_a_folder_is_named_after_data_method_and_seed():
+    table = Table({"train": []})
+    assert request.default_run_name(Path("place/tickets.csv"), method="lora", seed=3) == "tickets-lora-seed3"
+    assert request.default_run_name("owner/name", method=methods.AUTO, seed=0) == "name-seed0"
+    assert request.default_run_name(table, method="bag-of-words", seed=0) == "data-bag-of-words-seed0"
 
 
 def test_differences_are_named_as_a_person_types_them():

@@ -57,11 +57,11 @@ class Columns:
 NO_COLUMNS = Columns((), "")
 
 
-def wanted_columns(options: DataConfig, *, label: bool) -> tuple[str, ...]:
+def wanted_columns(options: DataConfig) -> tuple[str, ...]:
     """Return the names that are enough if a file has them."""
     given = options.text_column or TEXT_NAMES[0]
     texts = (given,) if isinstance(given, str) else given
-    return (*texts, options.label_column or LABEL_NAMES[0]) if label else texts
+    return (*texts, options.label_column or LABEL_NAMES[0])
 
 
 def reuse_columns(

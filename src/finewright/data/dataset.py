@@ -176,23 +176,6 @@ def _list(names: Sequence[str]) -> str:
     return f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
 
 
-def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
-    """Return the texts of one file, without labels; of a file that is no table one per line that is not blank."""
-    path = find_existing(source)
-    how = _read_options(options, label=False)
-    with _reading(path):
-        table = readers.read_file(path, how, form=options.format, texts=_text_names(options))
-    file = shown_name(path)
-    columns = choose_columns(table, options, file=file, label=False)
-    read = [(record.where, *read_text(record, columns, options)) for record in table.records]
-    faults = [f"{where}: {fault}" for where, _, fault in read if fault]
-    if faults:
-        raise base.combine_faults(faults, "correct these rows, or leave them out")
-    if not read:
-        raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
-    return [text for _, text, _ in read]
-
-
 def read_table(source: str | Path, *, options: DataConfig | None = None, text_names: Collection[str] = ()) -> FileTable:
     """Return all rows and columns of one file as they are, to label them and to write them again.
 
@@ -237,9 +220,8 @@ def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str
     return [None if fault else text for _, text, fault in read], list(columns.notes)
 
 
-def _read_options(options: DataConfig, *, label: bool = True) -> ReadOptions:
-    wanted = wanted_columns(options, label=label)
-    return ReadOptions(wanted=wanted, encoding=options.encoding, no_header=options.no_header)
+def _read_options(options: DataConfig) -> ReadOptions:
+    return ReadOptions(wanted=wanted_columns(options), encoding=options.encoding, no_header=options.no_header)
 
 
 def _text_names(options: DataConfig) -> tuple[str, ...]:

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from finewright import methods, tasks
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache, Source
-from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
 from finewright.runs import request, stages
-from finewright.runs.context import RunContext, released_at_end
+from finewright.runs.context import RunContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
 from finewright.training import memory_meter
@@ -37,9 +35,7 @@ def train(
     request ends the work with `Interrupted`, after a checkpoint.
     """
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
-    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
-    method = [] if run_request.method_name == methods.AUTO else [run_request.method_name]  # auto is not what will be trained
-    name = "-".join([stem, *method, f"seed{settings.seed}"])
+    name = request.default_run_name(source, method=run_request.method_name, seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
     return _run_session(
         folder,
@@ -60,22 +56,18 @@ def resume(
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Resume an unfinished run. `changes`: `option=value` for options that may change inside a run; they are recorded."""
-    folder = reopen_run(path)
-    assert folder.earlier is not None, "reopened"
-    run_request = request.read_request(folder.earlier.request)
-    if any(str(source).startswith(IN_MEMORY) for source in (run_request.source, run_request.test)):
-        folder.release()
-        what = "the run's rows were given in memory, and are not here"
-        raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir: it continues there")
-    return _run_session(
-        folder,
-        run_request,
-        changes,
-        data=(run_request.source, run_request.test),
-        shared=DatasetCache(),
-        on_event=on_event,
-        stop=stop or StopRequest(),
-    )
+    folder, record = reopen_run(path)
+    with released_at_end(folder):
+        run_request = request.read_request(record)
+        return _run_session(
+            folder,
+            run_request,
+            changes,
+            data=(run_request.source, run_request.test),
+            shared=DatasetCache(),
+            on_event=on_event,
+            stop=stop or StopRequest(),
+        )
 
 
 def _run_session(
@@ -106,11 +98,7 @@ def _run_session(
 
 
 def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shared: DatasetCache) -> None:
-    with context.stage("read"):
-        dataset = shared.read(data[0], options=context.settings.data, test=data[1])
-        context.notify_all(dataset.notes, code="data")
-        task = tasks.get_task(context.settings.task).for_dataset(dataset, config=context.settings)
-        context.report(task.check_dataset(dataset))
+    dataset, task = read_data(context, data, shared=shared)
     with context.stage("plan"):
         selected = stages.select_method(context, dataset, task, cache=shared)
     with context.stage("load"):

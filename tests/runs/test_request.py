@@ -9,7 +9,8 @@ from finewright import methods
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.tables import Table
-from finewright.runs import request, schema
+from finewright.runs import baseline_pipeline, pipeline, request, schema
+from finewright.runs import folder as run_folder
 from finewright.runs.schema import Decision, RequestRecord, RunConfigFile
 
 
@@ -108,3 +109,16 @@ def test_a_run_of_another_task_is_another_run():
     saved = made().record()
     saved.settings["task"] = "text-regression"
     assert request.request_differences(saved, made()) == ["task: 'text-regression' → 'text-classification'"]
+
+
+@pytest.mark.parametrize(("pipe", "method"), [(pipeline, "lora"), (baseline_pipeline, "bag-of-words")])
+def test_a_request_with_an_option_that_is_gone_is_refused_and_the_folder_released(tmp_path, pipe, method):
+    saved = made().record().model_copy(update={"method": method, "method_options": {"gone": 1}})
+    folder = run_folder.create_run(out=tmp_path / "run", name="")
+    folder.write(folder.config, RunConfigFile(request=saved))
+    folder.checks.write_text("{}")  # a release removes a folder in which nothing was started
+    folder.release()
+    with pytest.raises(UserError, match="gone: unknown option"):
+        pipe.resume(folder.path)
+    folder.lock()  # nobody holds it
+    folder.release()

@@ -26,6 +26,7 @@ from finewright.training.step import train_step
 HELD = ("weights", "gradients", "optimizer", "activations")
 REST = "other"
 FROZEN_CACHE = "trunk"
+"""Its key in plan.json."""
 LOADING = "loading"
 """What weights take beyond their size in training right after they are read: all in float32, none rounded yet."""
 NEAR = 0.1

@@ -57,7 +57,10 @@ def train(
     asked = request.make_baseline_request(source, test=test, settings=settings, baseline=baseline)
     name = request.default_run_name(source, method=baseline.name(), seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, asked))
-    return _run_session(folder, asked, (source, test), shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+    with released_at_end(folder):
+        return _run_session(
+            folder, asked, (source, test), shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest()
+        )
 
 
 def resume(
@@ -88,15 +91,14 @@ def _run_session(
     on_event: Callback,
     stop: StopRequest,
 ) -> RunFolder:
-    with released_at_end(folder):
-        if folder.complete:
-            on_event(Notice("the run is already finished: nothing to do", code="finished"))
-            return folder
-        if folder.earlier is None:
-            folder.write(folder.config, RunConfigFile(request=asked.record()))
-        with _process_state_preserved(asked.baseline):
-            _run_stages(SessionContext(folder, asked, stop, on_event), asked, data, shared=shared)
+    if folder.complete:
+        on_event(Notice("the run is already finished: nothing to do", code="finished"))
         return folder
+    if folder.earlier is None:
+        folder.write(folder.config, RunConfigFile(request=asked.record()))
+    with _process_state_preserved(asked.baseline):
+        _run_stages(SessionContext(folder, asked, stop, on_event), asked, data, shared=shared)
+    return folder
 
 
 def _process_state_preserved(baseline: Baseline) -> contextlib.AbstractContextManager[Any]:

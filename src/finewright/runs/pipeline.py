@@ -37,15 +37,16 @@ def train(
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
     name = request.default_run_name(source, method=run_request.method_name, seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
-    return _run_session(
-        folder,
-        run_request,
-        (),
-        data=(source, test),
-        shared=shared or DatasetCache(),
-        on_event=on_event,
-        stop=stop or StopRequest(),
-    )
+    with released_at_end(folder):
+        return _run_session(
+            folder,
+            run_request,
+            (),
+            data=(source, test),
+            shared=shared or DatasetCache(),
+            on_event=on_event,
+            stop=stop or StopRequest(),
+        )
 
 
 def resume(
@@ -81,20 +82,19 @@ def _run_session(
     stop: StopRequest,
 ) -> RunFolder:
     """One session of a run: from its last checkpoint, or from the start, to its end."""
-    with released_at_end(folder):
-        if folder.complete and changes:
-            fix = "start a new run with another --out"
-            raise UserError("the run is finished: nothing in it can change", where=str(folder.path), fix=fix)
-        if folder.complete:
-            on_event(Notice("the run is already finished: nothing to do", code="finished"))
-            return folder
-        if folder.earlier is None:
-            folder.write(folder.config, RunConfigFile(request=run_request.record()))
-        run_request, changed = request.for_resume(folder.earlier, run_request, changes)
-        with preserving_process_state():
-            context = stages.begin(run_request, folder=folder, changes=changed, stop=stop, on_event=on_event)
-            _run_stages(context, data, shared=shared)
+    if folder.complete and changes:
+        fix = "start a new run with another --out"
+        raise UserError("the run is finished: nothing in it can change", where=str(folder.path), fix=fix)
+    if folder.complete:
+        on_event(Notice("the run is already finished: nothing to do", code="finished"))
         return folder
+    if folder.earlier is None:
+        folder.write(folder.config, RunConfigFile(request=run_request.record()))
+    run_request, changed = request.for_resume(folder.earlier, run_request, changes)
+    with preserving_process_state():
+        context = stages.begin(run_request, folder=folder, changes=changed, stop=stop, on_event=on_event)
+        _run_stages(context, data, shared=shared)
+    return folder
 
 
 def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shared: DatasetCache) -> None:

@@ -51,8 +51,8 @@ def main() -> None:
             rng = np.random.default_rng(seeds)
             alike = [statistics.compare_pairs(play(rng, able=equal, spreads=spreads, seeds=seeds)) for _ in range(trials)]
             apart = [statistics.compare_pairs(play(rng, able=worse, spreads=spreads, seeds=seeds)) for _ in range(trials)]
-            false = np.mean([any(pair.told_apart for pair in pairs) for pairs in alike])
-            found = np.mean([pair.told_apart for pairs in apart for pair in pairs if 0 in (pair.first, pair.second)])
+            false = np.mean([any(pair.is_significant for pair in pairs) for pairs in alike])
+            found = np.mean([pair.is_significant for pairs in apart for pair in pairs if 0 in (pair.first, pair.second)])
             print(f"| {name} | {seeds} | {false:.1%} | {found:.1%} |", flush=True)
 
 

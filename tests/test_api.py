@@ -37,15 +37,17 @@ def test_a_run_is_opened_again(run):
     assert finewright.open_run(run.path).result.seed == run.result.seed == 0
 
 
-def test_ways_are_classes_with_checked_knobs():
+def test_methods_are_classes_with_checked_options():
     assert finewright.Freeze(num_layers=2).num_layers == 2
-    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+    with pytest.raises(UserError, match="LoRA: rnak: unknown option; did you mean 'rank'"):
         finewright.LoRA(rnak=8)
+    with pytest.raises(UserError, match=r"LoRA: rank = -1: Input should be greater than or equal to 1 \(from 1 to 4,096\)"):
+        finewright.LoRA(rank=-1)
     with pytest.raises(AttributeError, match="no attribute 'LoRRA'"):
         _ = finewright.LoRRA
 
 
-def test_knobs_are_dotted_or_nested_and_checked(run, tmp_path):
+def test_options_are_dotted_or_nested_and_checked(run, tmp_path):
     with pytest.raises(UserError, match=r"training\.learning: unknown option; did you mean .learning_rate."):
         finewright.train("t.csv", model="x", options={"training.learning": 1})
 

@@ -60,8 +60,10 @@ def test_labels_keep_their_type(model, kind):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([1, "1"] * 24, "labels must be of one type, found '1' and 1"),
-        (np.array([1, "1"] * 24, dtype=object), "labels must be of one type, found '1' and 1"),
+        ([1, "1"] * 24, "labels must be of one type, found 1 and '1'"),
+        (np.array([1, "1"] * 24, dtype=object), "labels must be of one type, found 1 and '1'"),
+        ([True, "True"] * 24, "labels must be of one type, found True and 'True'"),
+        ([True, 1] * 24, "labels must be of one type, found True and 1"),
         (["a", None] * 24, "labels must be of one type, found 'a' and None"),
         (["a", "a "] * 24, "the labels 'a' and 'a ' cannot be kept apart"),
         ([0.5, 1.5] * 24, "Unknown label type"),

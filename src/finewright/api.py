@@ -120,6 +120,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     tried = _choose_candidates(method, {**own, **(method_options or {})})
     out = Path(output_dir) if output_dir else None
     held_out, shared = None if test is None else to_table(test) or test, cache or DatasetCache()
+    shared.take_read_seconds()  # of readings for others, which this run does not count
     if out is None or not RunFolder(out).complete:
         shared.read(source, options=settings.data, test=held_out)  # a fault in the data is told before the libraries are loaded
     extra: Any = {"test": held_out, "out": out, "shared": shared, "on_event": dispatch_to(callbacks), "stop": stop}

@@ -178,11 +178,15 @@ def _texts(X: Any) -> list[str]:
 
 
 def _labels(y: Any) -> np.ndarray:
-    """Return labels in the type that scikit-learn gives them. Mixed ones are refused: NumPy would make 1 and "1" one label."""
+    """Return labels in the type that scikit-learn gives them.
+
+    Mixed ones are refused: NumPy would make one label of 1, "1" and True.
+    """
     if not (isinstance(y, np.ndarray) and y.dtype != object):
-        texts = {isinstance(label, str): label for label in y}
-        if len(texts) > 1:
-            raise ValueError(f"labels must be of one type, found {texts[True]!r} and {texts[False]!r}")
+        found = {"text" if isinstance(one, str) else "truth" if isinstance(one, bool | np.bool_) else "number": one for one in y}
+        if len(found) > 1:
+            first, second, *_ = found.values()
+            raise ValueError(f"labels must be of one type, found {first!r} and {second!r}")
     labels = column_or_1d(y)
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         raise ValueError("labels must not be missing, found NaN")

@@ -13,6 +13,7 @@ from finewright.learn.grading import grader
 from finewright.learn.progress import Progress
 from support import made_runs
 from support.commands import call
+from support.lessons import wrong_answers
 
 SEVEN = Course().lesson(7)
 
@@ -49,8 +50,8 @@ def test_an_exercise_from_start_to_solution(place):
     assert code == 1
     assert "expected  a body in place of NotImplementedError" in out
     assert "Not yet." in out
-    shutil.copy(SEVEN.wrong_answers["no_correction"].with_name("solution.py"), place / "learn" / "solution.py")
-    shutil.copy(SEVEN.wrong_answers["no_correction"], place / "learn" / "07_reading_a_comparison.py")
+    shutil.copy(wrong_answers(SEVEN)["no_correction"].with_name("solution.py"), place / "learn" / "solution.py")
+    shutil.copy(wrong_answers(SEVEN)["no_correction"], place / "learn" / "07_reading_a_comparison.py")
     code, out, _ = learn("check", "7", "--json")
     grade = json.loads(out)
     assert (code, grade["passed"], grade["wrong"]) == (1, False, "no_correction")

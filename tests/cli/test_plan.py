@@ -79,7 +79,7 @@ def test_the_tables_stay_readable_in_a_narrow_terminal():
         (row,) = (line for line in lines if line.split()[:2] in (["prompt", "no"], ["prompt", "yes"]))
         assert max(len(headings.rstrip()), len(row.rstrip())) <= width, "neither is folded"
         shown[width] = set(headings.replace("peak memory", "peak").split())
-        assert "trunk" not in "".join(line for line in lines if "gradients" in line), "no plan has one"
+        assert "frozen cache" not in "".join(line for line in lines if "gradients" in line), "no plan has one"
     assert shown[120] == {"method", "fits", "peak", "trained", "share", "saved", "FLOPs", "time"}
     assert shown[80] == shown[120]
     assert shown[40] < shown[60] < shown[80]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import finewright
 from finewright.comparison import compare as comparing
@@ -56,13 +57,18 @@ def whole(place):
             (blocked / "mine.txt").write_text("keep me")
 
     on_event = {"methods": ["lora"], "jobs": 2, "options": FAST, "callbacks": [block], **extra}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    state = torch.get_rng_state()
     first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=place / "whole", **on_event)
+    left = torch.get_num_threads(), torch.equal(torch.get_rng_state(), state)
+    torch.set_num_threads(threads)
     foreign = (blocked / "mine.txt").read_text()
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
     again = []
     second = compare(place, place / "whole", events=again, **extra)
-    return first, events, foreign, second, again
+    return first, events, foreign, left, second, again
 
 
 def ended(events):
@@ -78,6 +84,10 @@ def test_a_failed_run_is_reported_and_the_others_continue(whole):
     assert "the folder has something else: mine.txt" in lines["lora"].message
     assert lines["lora"].seeds == [0]
     assert lines["scratch"].status == "measured"
+
+
+def test_the_caller_s_threads_and_random_state_stay(whole):
+    assert whole[3] == (3, True)
 
 
 def test_the_same_command_does_only_what_is_not_finished(whole):

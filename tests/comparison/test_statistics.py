@@ -94,7 +94,7 @@ def _simulated(rng, *, seeds, rows, ability, spread):
 def _claims(rng, *, ability, trials, **options):
     """Share of comparisons that tell any two methods apart."""
     compared = [dict(enumerate(one.scores for one in _simulated(rng, ability=ability, **options))) for _ in range(trials)]
-    return np.mean([any(pair.told_apart for pair in statistics.compare_pairs(candidates)) for candidates in compared])
+    return np.mean([any(pair.is_significant for pair in statistics.compare_pairs(candidates)) for candidates in compared])
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.3), (3, 0.0), (3, 0.3), (5, 0.5)])
@@ -153,7 +153,7 @@ def test_any_score_of_a_row_can_be_compared():
     (pair,) = statistics.compare_pairs({"good": good, "same": RowScores(good.values.copy())})
     assert (pair.difference, pair.p_value) == (0.0, 1.0)
     (pair,) = statistics.compare_pairs({"good": RowScores(good.values + 1), "bad": bad})
-    assert pair.told_apart
+    assert pair.is_significant
     assert pair.difference == pytest.approx(1 + good.mean - bad.mean)
     assert paired_p_value([0.3, 2.0, -1.0, 5.0], [0.1, 2.0, -3.0, 4.0]) == pytest.approx(2 * 0.5**3)
 
@@ -202,8 +202,8 @@ def test_pairs_are_all_pairs_and_corrected_together():
     }
     pairs = {(pair.first, pair.second): pair for pair in statistics.compare_pairs(candidates)}
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
-    assert pairs["a", "c"].told_apart
-    assert not pairs["a", "b"].told_apart
+    assert pairs["a", "c"].is_significant
+    assert not pairs["a", "b"].is_significant
     assert pairs["a", "c"].difference == pytest.approx(candidates["a"].mean - candidates["c"].mean)
     assert pairs["a", "b"].p_value >= statistics.p_value(candidates["a"], candidates["b"], common=None)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from finewright import methods
+from finewright import baselines, methods
 from finewright.core import config
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
@@ -18,6 +18,39 @@ def test_all_faults_are_reported_at_once_with_the_nearest_name():
     assert "training.learning_rte: unknown option; did you mean 'learning_rate'?" in text
     assert "training.epochs = -1: Input should be greater than or equal to 0.01" in text
     assert "seed = 'many'" in text
+
+
+KINDS = [methods.get_method(name) for name in methods.method_names()]
+KINDS += [type(baselines.build_baseline(name, {})) for name in baselines.baseline_names()]
+KINDS += [config.DataConfig, config.TrainingConfig, RunConfig]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_option_given_to_a_class_is_explained_with_value_and_range(kind):
+    with pytest.raises(UserError, match=f"^{kind.__name__}: nope: unknown option"):
+        kind(nope=1)
+    limited = {name: field for name, field in kind.model_fields.items() if any(hasattr(one, "ge") for one in field.metadata)}
+    for name, field in limited.items():
+        low = next(one.ge for one in field.metadata if hasattr(one, "ge"))
+        with pytest.raises(UserError) as caught:
+            kind(**{name: low - 1})
+        high = next((one.le for one in field.metadata if hasattr(one, "le")), None)
+        span = "" if high is None else f" (from {low:,} to {high:,})"
+        told = rf"{kind.__name__}: {name} = {low - 1}: Input should be greater than or equal to ([0-9.]+){re.escape(span)}"
+        what, _, fix = str(caught.value).partition("\n")
+        assert float(re.fullmatch(told, what)[1]) == low
+        assert fix == "  → `finewright methods` and `finewright options` list every option"
+
+
+def test_several_faults_of_a_class_are_one_error_with_the_names_that_are_meant():
+    with pytest.raises(UserError) as caught:
+        config.TrainingConfig(epochs=0, lr=1, lr_scheduler="step")
+    first, *others = str(caught.value).split("\n")
+    assert first.startswith("TrainingConfig: epochs = 0: Input should be")
+    assert "  lr: unknown option; did you mean 'learning_rate'?" in others
+    assert "  lr_scheduler = 'step': Input should be 'linear', 'cosine' or 'constant'" in others
+    with pytest.raises(UserError, match="r: unknown option; did you mean 'rank'"):
+        methods.get_method("lora")(r=4)
 
 
 def test_a_misspelt_group_offers_the_group():

@@ -11,7 +11,7 @@ from finewright.data.readers import text
 
 
 @pytest.mark.parametrize("more", [b"another,b\n", b'"half a li'], ids=["a row", "half a row"])
-@pytest.mark.parametrize("read", [dataset.read_rows, dataset.read_texts])
+@pytest.mark.parametrize("read", [dataset.read_rows, dataset.read_table])
 def test_a_file_that_grows_meanwhile_is_refused(tmp_path, monkeypatch, read, more):
     path, honest = tmp_path / "a.csv", text._raw_lines
     path.write_bytes(b"text,label\none,a\n")
@@ -39,7 +39,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(text, "_raw_lines", interfered)
     with pytest.raises(UserError, match="the file changed while it was read"):
-        dataset.read_texts(path, options=DataConfig())
+        dataset.read_table(path, options=DataConfig())
 
 
 def test_a_wish_to_stop_is_not_told_as_a_change(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from finewright.core.config import DataConfig, build_options
 from finewright.core.errors import UserError
-from finewright.data.dataset import read_dataset, read_rows, read_texts
+from finewright.data.dataset import read_dataset, read_rows
+from support.texts import read_texts
 
 TEXTS = [f"please tell me where the parcel with the number {n} is now" for n in range(30)]
 LABELS = [("shipping", "billing", "account")[n % 3] for n in range(30)]

@@ -16,6 +16,7 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset as dataset_module
 from finewright.data import readers, splits
+from support.texts import read_texts
 
 KNOBS = DataConfig()
 
@@ -371,26 +372,25 @@ def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch, reachable):
 def test_texts_without_labels(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     (tmp_path / "b.csv").write_text("id,text\n1,x\n2,y\n")
-    assert dataset_module.read_texts(tmp_path / "a.txt", options=KNOBS) == ["one", "two"]
-    assert dataset_module.read_texts(tmp_path / "b.csv", options=KNOBS) == ["x", "y"]
-    assert dataset_module.read_texts(tmp_path / "b.csv", options=DataConfig(text_column="id")) == ["1", "2"]
+    assert read_texts(tmp_path / "a.txt", options=KNOBS) == ["one", "two"]
+    assert read_texts(tmp_path / "b.csv", options=KNOBS) == ["x", "y"]
+    assert read_texts(tmp_path / "b.csv", options=DataConfig(text_column="id")) == ["1", "2"]
 
 
 def test_a_text_line_ends_where_a_line_ends(tmp_path):
     (tmp_path / "a").write_bytes("one\u2028still one\r\ntwo\x85still two\nthree\fstill three".encode())
-    texts = dataset_module.read_texts(tmp_path / "a", options=KNOBS)
+    texts = read_texts(tmp_path / "a", options=KNOBS)
     assert texts == ["one\u2028still one", "two\x85still two", "three\fstill three"]
 
 
-def test_a_row_without_a_text_cannot_be_labelled(tmp_path):
+def test_a_row_without_a_text_keeps_its_place(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, {"label": "a"}, {"text": ""}])
-    with pytest.raises(UserError, match=r"a\.jsonl:2: no text\na\.jsonl:3: the text is empty"):
-        dataset_module.read_texts(path, options=KNOBS)
+    assert dataset_module.find_texts(dataset_module.read_table(path))[0] == ["x", None, None]
 
 
 def test_texts_come_from_a_file(tmp_path):
     with pytest.raises(UserError, match="not a regular file"):
-        dataset_module.read_texts(tmp_path, options=KNOBS)
+        read_texts(tmp_path, options=KNOBS)
 
 
 def test_rows_of_a_label_share_its_name_and_rows_of_a_file_their_columns(tmp_path):
@@ -408,7 +408,6 @@ def test_columns_that_nobody_wants_are_not_read_from_parquet(tmp_path):
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     rows, _ = dataset_module.read_rows(tmp_path / "a.parquet", options=KNOBS)
     assert [(row.text, row.label) for row in rows] == [("x", "a")]
-    assert dataset_module.read_texts(tmp_path / "a.parquet", options=KNOBS) == ["x"]
     with pytest.raises(UserError, match="not readable as Parquet"):
         dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(text_column="sentence"))
 

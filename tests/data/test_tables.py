@@ -1,13 +1,17 @@
 """Rows in memory, in every form a person has them."""
 
 import enum
+import json
 
 import numpy as np
+import pyarrow
 import pytest
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
+from finewright.data.columns import Columns
 from finewright.data.dataset import read_dataset
+from finewright.data.inputs import find_text_rows
 from finewright.data.tables import to_table
 
 TEXTS = [f"text {n}" for n in range(40)]
@@ -68,6 +72,66 @@ def test_a_missing_label_is_named_by_its_row():
     rows = [*ROWS[:3], {"text": "x", "label": float("nan")}, *ROWS[3:]]
     with pytest.raises(UserError, match="row 4: no label"):
         read_dataset(to_table(rows), options=DataConfig())
+
+
+@pytest.mark.parametrize(
+    ("pair", "named"),
+    [
+        ((1, "1"), "the labels 1 (row 1) and '1' (row 2)"),
+        (("1", 1.0), "the labels '1' (row 1) and 1.0 (row 2)"),
+        ((True, "True"), "the labels True (row 1) and 'True' (row 2)"),
+        (("false", False), "the labels 'false' (row 1) and False (row 2)"),
+    ],
+)
+def test_labels_that_differ_only_in_type_are_refused(pair, named):
+    with pytest.raises(UserError) as caught:
+        read_dataset(to_table(TEXTS, [*pair] * 20), options=DataConfig())
+    assert (
+        str(caught.value)
+        == f"data: {named} differ only in type\n  → give all labels in one type, or set data.merge_similar_labels"
+    )
+    assert (
+        len(read_dataset(to_table(TEXTS, [*pair, "x"] * 13 + ["x"]), options=DataConfig(merge_similar_labels=True)).labels) == 2
+    )
+
+
+@pytest.mark.parametrize(("pair", "names"), [((1, 2.0), ("1", "2")), ((1, "x"), ("1", "x")), ((True, False), ("false", "true"))])
+def test_other_labels_of_two_types_are_two_labels(pair, names):
+    assert read_dataset(to_table(TEXTS, [*pair] * 20), options=DataConfig()).labels == names
+
+
+def test_numbers_that_a_file_holds_as_text_too_are_one_label(tmp_path):
+    """In a file the type is how somebody wrote it."""
+    rows = [{"text": text, "label": (1, "1", 2, "2")[n % 4]} for n, text in enumerate(TEXTS)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_dataset(tmp_path / "a.jsonl", options=DataConfig()).labels == ("1", "2")
+
+
+def arrow(columns, names):
+    return pyarrow.table(columns, names=names)
+
+
+def frame(columns, names):
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(list(zip(*columns, strict=True)), columns=names)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", [arrow, frame])
+def test_a_name_of_two_columns_is_refused_where_it_is_used(make):
+    other = ["c"] * 40
+    data = make([TEXTS, LABELS, other], ["text", "label", "label"])
+    for given in (data, {"train": data}):
+        with pytest.raises(UserError, match="^data: two columns are named 'label'\n  → name it by its number, such as 2"):
+            read_dataset(to_table(given), options=DataConfig())
+    assert read_dataset(to_table(data), options=DataConfig(label_column="2")).labels == ("a", "b")
+    data = make([TEXTS, LABELS, other], ["text", "label", "text"])
+    with pytest.raises(UserError, match="two columns are named 'text'"):
+        read_dataset(to_table(data), options=DataConfig())
+    with pytest.raises(UserError, match="two columns are named 'text'"):
+        find_text_rows(data, options=DataConfig(), trained=Columns(("text",), "label"))
+    unused = make([TEXTS, LABELS, other, other], ["text", "label", "id", "id"])
+    assert read_dataset(to_table(unused), options=DataConfig()).labels == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.data.splits import Example
-from finewright.inference import scoring, threads
-from finewright.models import forward, head_init, hub, loading
+from finewright.inference import predictor, scoring, threads
+from finewright.models import forward, head_init, hub, loading, meta
 from finewright.models.prepared import PreparedModel, Runtime
 from finewright.models.quantization import FourBit
 from finewright.tasks import text_classification
@@ -115,6 +115,29 @@ def test_little_work_takes_one_thread_and_the_number_is_restored(monkeypatch):
                 used.append(torch.get_num_threads())
         with pytest.raises(ValueError, match="inside"), threads.threads_for_work(1, 1):
             raise ValueError("inside")
+        assert (used, torch.get_num_threads()) == ([1, 2], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_evaluation_takes_as_many_threads_as_scoring(tmp_path, monkeypatch):
+    tiny.folder(tmp_path / "gpt2")
+    source = hub.ModelSource(tmp_path / "gpt2", "gpt2", "")
+    tokenizer = meta.meta_model(source, head_spec=tiny.head_spec()).origin.tokenizer
+    found = predictor.Predictor(tiny.prepared_model("gpt2"), tokenizer, task=TextClassification(LABELS), limit=8, keep_end=False)
+    honest, used, before = predictor.evaluate_split, [], torch.get_num_threads()
+
+    def evaluate_split(*given, **options):
+        used.append(torch.get_num_threads())
+        return honest(*given, **options)
+
+    monkeypatch.setattr(predictor, "evaluate_split", evaluate_split)
+    try:
+        torch.set_num_threads(2)
+        for most in (threads.SMALL_WORK, 1):
+            monkeypatch.setattr(threads, "SMALL_WORK", most)
+            evaluation, num_cut = found.evaluate(ROWS)
+            assert (evaluation.metrics()["num_rows"], num_cut) == (3, 0)
         assert (used, torch.get_num_threads()) == ([1, 2], 2)
     finally:
         torch.set_num_threads(before)

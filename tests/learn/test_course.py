@@ -14,6 +14,7 @@ from finewright.core.colors import METHOD_COLORS
 from finewright.core.errors import UserError
 from finewright.learn.course import EMBEDDED, Course
 from finewright.learn.grading import grader
+from support.lessons import wrong_answers
 
 COURSE = Course()
 WITH_EXERCISE = [lesson for lesson in COURSE.lessons if lesson.has_exercise]
@@ -28,7 +29,7 @@ def grades():
     """Every exercise, solution and wrong answer, graded in one process that imports torch once."""
     jobs = {}
     for lesson in WITH_EXERCISE:
-        for file in (lesson.exercise, lesson.solution, *lesson.wrong_answers.values()):
+        for file in (lesson.exercise, lesson.solution, *wrong_answers(lesson).values()):
             jobs[lesson.name, file.stem] = grader.Attempt(file, lesson.check)
     grade = grader.grade(list(jobs.values()), seconds=280, memory_mb=4096)
     return dict(zip(jobs, grade, strict=True))
@@ -61,13 +62,13 @@ class TestEveryExercise:
         assert grade.passed
 
     def test_each_known_wrong_answer_fails_with_its_own_hint(self, lesson, grades):
-        assert len(lesson.wrong_answers) >= 4
-        recognised = {name: grades[lesson.name, f"wrong_{name}"].wrong for name in lesson.wrong_answers}
-        assert recognised == {name: name for name in lesson.wrong_answers}
-        assert set(lesson.hints.wrong) == set(lesson.wrong_answers)
+        assert len(wrong_answers(lesson)) >= 4
+        recognised = {name: grades[lesson.name, f"wrong_{name}"].wrong for name in wrong_answers(lesson)}
+        assert recognised == {name: name for name in wrong_answers(lesson)}
+        assert set(lesson.hints.wrong) == set(wrong_answers(lesson))
         says = [wrong.says for wrong in lesson.hints.wrong.values()]
         assert len(set(says)) == len(says)
-        assert not any(grades[lesson.name, f"wrong_{name}"].passed for name in lesson.wrong_answers)
+        assert not any(grades[lesson.name, f"wrong_{name}"].passed for name in wrong_answers(lesson))
 
     def test_the_exercise_asks_for_what_the_solution_writes(self, lesson, grades):
         asked, written = functions(lesson.exercise, blank=True), functions(lesson.solution)

@@ -74,12 +74,12 @@ def test_rechecking_copies_shared_files(tmp_path):
 def test_rechecking_puts_practice_and_tickets_beside_the_file(workspace, monkeypatch):
     seen = []
 
-    def look(jobs, **_):
+    def grade(jobs, **_):
         folder = jobs[0].file.parent
         seen.extend(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         return [grader.GradeResult()]
 
-    monkeypatch.setattr(grader, "grade", look)
+    monkeypatch.setattr(grader, "grade", grade)
     submissions.recheck([submissions.create_submission(workspace, workspace.progress.read(), learner="Ada")], Course())
     assert {"practice.py", "tickets/train.csv", "tickets/validation.csv", "07_reading_a_comparison.py"} <= set(seen)
 

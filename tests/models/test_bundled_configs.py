@@ -19,10 +19,11 @@ COUNTS = {  # published parameters of the causal models, with the output matrix 
 
 
 def test_every_bundled_config_is_counted():
-    assert set(hub.bundled_configs()) == set(COUNTS)
+    folder = hub.find_bundled_config("gpt2").parent
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == set(COUNTS)
 
 
-@pytest.mark.parametrize("name", hub.bundled_configs())
+@pytest.mark.parametrize("name", sorted(COUNTS))
 def test_a_config_gives_the_published_number_of_parameters(name):
     base = meta.meta_model(
         hub.ModelSource(hub.find_bundled_config(name), name, ""), head_spec=tiny.head_spec(("a", "b")), tokenizer=False

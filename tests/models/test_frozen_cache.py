@@ -52,7 +52,7 @@ def prepared(kind="gpt2", name="freeze", *, cached=False, bfloat16=False, **opti
 
 def fill(prepared_model, *, where="memory", dtype=torch.float32, rows=None):
     rows = rows or encoded()
-    return replace(rows, kept=frozen_cache.build_cache(prepared_model, rows, where=where, dtype=dtype))
+    return replace(rows, cached_states=frozen_cache.build_cache(prepared_model, rows, where=where, dtype=dtype))
 
 
 def train(prepared_model, rows, *, steps=5):
@@ -106,10 +106,10 @@ def test_the_frozen_layers_do_not_run_again():
 def test_a_file_gives_the_same_states_as_memory():
     prepared_model = prepared(cached=True)
     in_memory, in_file = fill(prepared_model), fill(prepared_model, where="file")
-    assert isinstance(in_file.kept.storage, int)
+    assert isinstance(in_file.cached_states.storage, int)
     for rows in ([0], [6, 1, 1], [5, 4, 3, 2]):
-        assert torch.equal(in_memory.kept.rows(rows), in_file.kept.rows(rows))
-        assert len(in_file.kept.rows(rows)) == sum(LENGTHS[row] for row in rows)
+        assert torch.equal(in_memory.cached_states.rows(rows), in_file.cached_states.rows(rows))
+        assert len(in_file.cached_states.rows(rows)) == sum(LENGTHS[row] for row in rows)
 
 
 def test_if_memory_runs_out_batches_are_smaller(monkeypatch):
@@ -125,7 +125,7 @@ def test_if_memory_runs_out_batches_are_smaller(monkeypatch):
     monkeypatch.setattr(cache, "lookup", lambda *_: None)
     found = fill(prepared(cached=True))
     assert (max(sizes), sum(sizes)) == (2, len(LENGTHS))
-    torch.testing.assert_close(found.kept.rows(range(7)), expected.kept.rows(range(7)))
+    torch.testing.assert_close(found.cached_states.rows(range(7)), expected.cached_states.rows(range(7)))
     most = 0
     with pytest.raises(UserError, match="running the frozen layers over one text of 9 tokens") as caught:
         fill(prepared(cached=True))
@@ -204,22 +204,22 @@ def test_other_tokens_weights_layers_or_dtypes_are_another_entry():
 
 def test_a_truncated_file_is_computed_again(tmp_path):
     prepared_model = prepared(cached=True)
-    whole = fill(prepared_model).kept.rows([0])
+    whole = fill(prepared_model).cached_states.rows([0])
     file = next(cache.cache_folder().glob("trunk/*/states.bin"))
     file.write_bytes(file.read_bytes()[:-1])
     assert count_prefix_runs(prepared_model, encoded()) == 1
-    assert torch.equal(fill(prepared_model).kept.rows([0]), whole)
+    assert torch.equal(fill(prepared_model).cached_states.rows([0]), whole)
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
 def test_a_flipped_bit_in_the_cache_is_never_trained_on(where):
     prepared_model = prepared(cached=True)
-    whole = fill(prepared_model, where=where).kept.rows([0])
+    whole = fill(prepared_model, where=where).cached_states.rows([0])
     file = next(cache.cache_folder().glob("trunk/*/states.bin"))
     content = bytearray(file.read_bytes())
     content[1] ^= 1
     file.write_bytes(content)
-    assert torch.equal(fill(prepared_model, where=where).kept.rows([0]), whole)
+    assert torch.equal(fill(prepared_model, where=where).cached_states.rows([0]), whole)
     assert count_prefix_runs(prepared_model, encoded(), where=where) == 0, "the repaired entry is used"
 
 
@@ -227,14 +227,14 @@ def test_only_a_file_needs_a_writable_cache(monkeypatch, tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "taken"))
     prepared_model = prepared(cached=True)
-    assert len(fill(prepared_model).kept.rows([0])) == LENGTHS[0]
+    assert len(fill(prepared_model).cached_states.rows([0])) == LENGTHS[0]
     with pytest.raises(OSError, match="taken"):
         fill(prepared_model, where="file")
 
 
 def test_bfloat16_takes_half_the_memory_and_is_close():
     prepared_model = prepared(cached=True)
-    exact, half = fill(prepared_model).kept, fill(prepared_model, dtype=torch.bfloat16).kept
+    exact, half = fill(prepared_model).cached_states, fill(prepared_model, dtype=torch.bfloat16).cached_states
     assert half.storage.nbytes * 2 == exact.storage.nbytes
     torch.testing.assert_close(half.rows([1]), exact.rows([1]), atol=0, rtol=2**-8)
 
@@ -288,11 +288,11 @@ def test_a_failed_forward_pass_leaves_the_network_whole():
 
 def test_the_file_is_closed_with_the_last_reference_to_the_states():
     rows = fill(prepared(num_layers=1, cached=True), where="file")
-    descriptor = rows.kept.storage
+    descriptor = rows.cached_states.storage
     os.fstat(descriptor)
     again = replace(rows, targets=[])
     del rows
-    assert len(again.kept.rows([0, 1])) == sum(LENGTHS[:2])
+    assert len(again.cached_states.rows([0, 1])) == sum(LENGTHS[:2])
     del again
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)

@@ -20,13 +20,13 @@ def planned(*, weights, optimizer=0, activations=0, loading=0, trainable=0, wher
     parts |= {"loading": loading} if loading else {}
     peak = sum(parts.values())
     plan = SimpleNamespace(memory=parts, peak_memory_bytes=peak, trainable_parameters=trainable, precision="float32")
-    savings = SimpleNamespace(where=where, kept_bytes=500)
-    return SimpleNamespace(plan=plan, budget=BUDGET, fits=peak <= BUDGET.num_bytes, savings=savings)
+    optimizations = SimpleNamespace(where=where, cache_bytes=500)
+    return SimpleNamespace(plan=plan, budget=BUDGET, fits=peak <= BUDGET.num_bytes, optimizations=optimizations)
 
 
-def give(method, made, *, others=(), look=lambda method, settings: planned(weights=2000), **train):
+def give(method, made, *, others=(), plan_one=lambda method, settings: planned(weights=2000), **train):
     settings = build_options(RunConfig, {"training": train})
-    return advice.advise(method, made, settings=settings, others=[(method, made), *others], plan_one=look)
+    return advice.advise(method, made, settings=settings, others=[(method, made), *others], plan_one=plan_one)
 
 
 def method_name(name, **options):
@@ -46,55 +46,55 @@ def test_weights_alone_are_too_much():
 
 
 def test_a_packed_method_that_was_not_asked_about_is_planned():
-    looked = []
+    planned_methods = []
 
-    def look(method, settings):
-        looked.append(method.name())
+    def plan_one(method, settings):
+        planned_methods.append(method.name())
         return planned(weights=900)
 
-    assert "what would do: qlora (1 kB), or" in give(method_name("full"), planned(weights=2000), look=look)
-    assert looked == ["qlora"]
+    assert "what would do: qlora (1 kB), or" in give(method_name("full"), planned(weights=2000), plan_one=plan_one)
+    assert planned_methods == ["qlora"]
 
 
 @pytest.mark.parametrize(("package", "wanted"), [(object(), ""), (None, "; wants bitsandbytes, not installed here: pip install")])
 def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_room(monkeypatch, package, wanted):
     monkeypatch.setattr(advice.importlib.util, "find_spec", lambda name: package)
 
-    def look(method, settings):
+    def plan_one(method, settings):
         return planned(weights=500, optimizer=200 if settings.training.optimizer == "adamw8bit" else 2000)
 
-    told = give(method_name("full"), planned(weights=500, optimizer=2000), look=look)
+    told = give(method_name("full"), planned(weights=500, optimizer=2000), plan_one=plan_one)
     assert f"training.optimizer=adamw8bit (1 kB{wanted or ')'}" in told
-    assert "adamw8bit" not in give(method_name("full"), planned(weights=2000, optimizer=2000), look=look)
+    assert "adamw8bit" not in give(method_name("full"), planned(weights=2000, optimizer=2000), plan_one=plan_one)
 
 
 @pytest.mark.parametrize(("room", "wanted"), [(0, None), (1, 1), (4, 4), (7, 7), (9, 9)])
 def test_the_most_layers_that_fit_are_named(room, wanted):
-    looked = []
+    planned_methods = []
 
-    def look(method, settings):
+    def plan_one(method, settings):
         if method.quantization() or settings.training.optimizer != "adamw":
             return planned(weights=2000)
-        looked.append(method.num_layers)
+        planned_methods.append(method.num_layers)
         return planned(weights=100, optimizer=800 if method.num_layers <= room else 3000)
 
-    told = give(method_name("freeze", num_layers=10), planned(weights=100, optimizer=3000), look=look)
+    told = give(method_name("freeze", num_layers=10), planned(weights=100, optimizer=3000), plan_one=plan_one)
     found = re.search(r"method\.num_layers=(\d+)", told)
     assert (int(found[1]) if found else None) == wanted
-    assert len(looked) <= 5
+    assert len(planned_methods) <= 5
 
 
 @pytest.mark.parametrize(("options", "tried"), [({}, [1, 2]), ({"trainable_fraction": 0.3}, []), ({"num_layers": 1}, [])])
 def test_an_open_number_of_layers_is_a_small_one(options, tried):
-    looked = []
+    planned_methods = []
 
-    def look(method, settings):
+    def plan_one(method, settings):
         if not method.quantization() and settings.training.optimizer == "adamw":
-            looked.append(method.num_layers)
+            planned_methods.append(method.num_layers)
         return planned(weights=900)
 
-    give(method_name("freeze", **options), planned(weights=100, optimizer=3000), look=look)
-    assert looked == tried
+    give(method_name("freeze", **options), planned(weights=100, optimizer=3000), plan_one=plan_one)
+    assert planned_methods == tried
 
 
 def test_what_was_pinned_is_left_open():

@@ -27,7 +27,7 @@ def place(tmp_path_factory):
     return root
 
 
-def look(place, name="lora", *, known=None, **options):
+def plan_for(place, name="lora", *, known=None, **options):
     settings = build_options(RunConfig, {"model": str(place / "gpt2"), **options})
     dataset, findings = dataset_module.read_dataset(place / "tickets.csv", options=settings.data), []
     task = TextClassification(dataset.labels)
@@ -38,7 +38,7 @@ def look(place, name="lora", *, known=None, **options):
 
 
 def test_no_weights_are_wanted_and_everything_is_decided(place):
-    found, dataset, findings = look(place, training={"epochs": 2})
+    found, dataset, findings = plan_for(place, training={"epochs": 2})
     assert findings == []
     assert [len(found.splits[name].ids) for name in ("train", "validation", "test")] == [
         len(dataset.train),
@@ -52,7 +52,7 @@ def test_no_weights_are_wanted_and_everything_is_decided(place):
 
 
 def test_every_choice_is_reported_with_its_reason_and_none_for_what_was_asked(place):
-    made = {choice["option"]: choice["reason"] for choice in look(place)[0].choices.made}
+    made = {choice["option"]: choice["reason"] for choice in plan_for(place)[0].choices.made}
     assert {
         "data.max_length",
         "training.learning_rate",
@@ -64,16 +64,16 @@ def test_every_choice_is_reported_with_its_reason_and_none_for_what_was_asked(pl
     assert all(made.values())
     assert "token_ids" not in made, "few texts are tokenised anew"
     asked = {"data": {"max_length": 32}, "training": {"learning_rate": 1e-3, "tokens_per_micro_batch": 200, "epochs": 1}}
-    made = {choice["option"] for choice in look(place, **asked)[0].choices.made}
+    made = {choice["option"] for choice in plan_for(place, **asked)[0].choices.made}
     assert not {"data.max_length", "training.learning_rate", "training.tokens_per_micro_batch", "training.epochs"} & made
 
 
 def test_a_prompt_takes_its_room_from_the_texts(place):
-    assert look(place, "prompt")[0].limit == 64 - 20
+    assert plan_for(place, "prompt")[0].limit == 64 - 20
 
 
 def test_texts_that_are_cut_are_reported(place):
-    found, dataset, findings = look(place, data={"max_length": 8})
+    found, dataset, findings = plan_for(place, data={"max_length": 8})
     assert {finding.code for finding in findings} == {"truncated"}
     assert max(found.splits["train"].lengths) == 8
     assert len(found.splits["train"].lengths) == len(dataset.train)
@@ -85,7 +85,7 @@ def test_texts_that_are_cut_are_reported(place):
 def test_ids_that_are_cached_on_disk_are_reported(place, tmp_path, monkeypatch):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path))
     monkeypatch.setattr(tokenization, "WORTH_CACHING", 10)
-    found, dataset, _ = look(place)
+    found, dataset, _ = plan_for(place)
     made = {choice["option"]: choice for choice in found.choices.made}["token_ids"]
     assert made["value"] == "cached on disk"
     assert str(tmp_path) in made["reason"]
@@ -94,10 +94,10 @@ def test_ids_that_are_cached_on_disk_are_reported(place, tmp_path, monkeypatch):
 
 def test_ids_that_are_known_are_not_made_again(place):
     known = {}
-    look(place, known=known)
+    plan_for(place, known=known)
     first = next(iter(known))
     known[first] = [5, 6, 7]
-    found, dataset, _ = look(place, known=known)
+    found, dataset, _ = plan_for(place, known=known)
     row = next(i for i, row in enumerate(dataset.train) if row.text == first)
     assert list(found.splits["train"].ids[row]) == [5, 6, 7]
 
@@ -111,7 +111,7 @@ def test_from_data_and_model_alone_comes_the_same_plan_and_every_finding(place):
         settings=build_options(RunConfig, options),
         datasets=datasets,
     )
-    wanted, dataset, about_texts = look(place, data={"max_length": 8}, training={"num_threads": 1})
+    wanted, dataset, about_texts = plan_for(place, data={"max_length": 8}, training={"num_threads": 1})
     assert list(found.training_plan.schedule.steps) == list(wanted.training_plan.schedule.steps)
     assert found.training_plan.plan.memory == wanted.training_plan.plan.memory
     assert findings == about_texts + label_checks.check_labelled_texts(dataset)

@@ -38,9 +38,9 @@ def choose(prepared_model, *, epochs=3, memory_bytes=1 << 30, **options):
 def test_texts_that_are_read_often_enough_are_cached_in_memory():
     chosen = choose(sketch(num_layers=1))
     assert (chosen.where, chosen.num_still) == ("memory", 2)
-    assert chosen.kept_bytes == chosen.memory_bytes == TOKENS * 32 * 4
+    assert chosen.cache_bytes == chosen.memory_bytes == TOKENS * 32 * 4
     assert chosen.reason == "the lower 2 of 3 layers run once instead of 3.0 times, without dropout; 0 MB in memory"
-    assert choose(sketch(num_layers=1), frozen_layer_cache_dtype="bfloat16").kept_bytes == TOKENS * 32 * 2
+    assert choose(sketch(num_layers=1), frozen_layer_cache_dtype="bfloat16").cache_bytes == TOKENS * 32 * 2
 
 
 def test_one_epoch_gains_nothing_unless_asked_for():
@@ -86,5 +86,10 @@ def test_only_the_splits_named_are_filled(tmp_path, monkeypatch):
     chosen.apply(prepared_model, device="cpu")
     splits = {**SPLITS, "test": SPLITS["validation"], "empty": packing.EncodedSplit([], [], [])}
     chosen.fill(prepared_model, splits, ("train", "validation", "empty"))
-    assert [splits[name].kept is not None for name in ("train", "validation", "test", "empty")] == [True, True, False, False]
+    assert [splits[name].cached_states is not None for name in ("train", "validation", "test", "empty")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert Path(tmp_path / "trunk").is_dir()

@@ -220,6 +220,16 @@ def test_a_run_that_cannot_be_written_or_read_is_the_disk_s_fault(tmp_path, name
     assert caught.value.code == ExitCode.DISK
 
 
+def test_a_run_over_rows_of_another_process_is_refused_and_released(tmp_path):
+    folder = finished(tmp_path / "a")
+    saved = json.loads(folder.config.read_text())
+    folder.config.write_text(json.dumps(saved | {"request": saved["request"] | {"test": "in memory (0123)"}}))
+    with pytest.raises(UserError, match="the run's rows were given in memory"):
+        run_folder.reopen_run(folder.path)
+    folder.lock()  # nobody holds it
+    folder.release()
+
+
 def test_leftovers_that_cannot_be_removed_are_the_disk_s_fault(tmp_path, monkeypatch):
     folder = run_folder.create_run(out=tmp_path / "a", name="")
     folder.checks.write_text("{}")

@@ -108,13 +108,13 @@ def test_plain_transformers_loads_the_model_folder(place, tmp_path):
 
 def test_the_best_weights_on_validation_are_kept(place, tmp_path, monkeypatch):
     """The second evaluation is made the best: the weights of that step must be saved."""
-    honest, looks, weights = scoring.evaluate_split, [], []
+    honest, scored, weights = scoring.evaluate_split, [], []
 
     def told(prepared_model, encoded, *, task):
         found = honest(prepared_model, encoded, task=task)
-        looks.append(found.metrics() | {"accuracy": 0.9 if len(looks) == 1 else 0.1})
+        scored.append(found.metrics() | {"accuracy": 0.9 if len(scored) == 1 else 0.1})
         weights.append(prepared_model.network.score.weight.detach().clone())
-        kept = looks[-1]
+        kept = scored[-1]
         found.metrics = lambda: kept
         return found
 

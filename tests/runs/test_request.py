@@ -8,7 +8,9 @@ import pytest
 from finewright import methods
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
-from finewright.runs import request, schema
+from finewright.data.tables import Table
+from finewright.runs import baseline_pipeline, pipeline, request, schema
+from finewright.runs import folder as run_folder
 from finewright.runs.schema import Decision, RequestRecord, RunConfigFile
 
 
@@ -35,6 +37,13 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert made().source == str(tmp_path / "data.csv")
     assert made("some/hub-id").source == "some/hub-id"
+
+
+def test_a_folder_is_named_after_data_method_and_seed():
+    table = Table({"train": []})
+    assert request.default_run_name(Path("place/tickets.csv"), method="lora", seed=3) == "tickets-lora-seed3"
+    assert request.default_run_name("owner/name", method=methods.AUTO, seed=0) == "name-seed0"
+    assert request.default_run_name(table, method="bag-of-words", seed=0) == "data-bag-of-words-seed0"
 
 
 def test_differences_are_named_as_a_person_types_them():
@@ -100,3 +109,16 @@ def test_a_run_of_another_task_is_another_run():
     saved = made().record()
     saved.settings["task"] = "text-regression"
     assert request.request_differences(saved, made()) == ["task: 'text-regression' → 'text-classification'"]
+
+
+@pytest.mark.parametrize(("pipe", "method"), [(pipeline, "lora"), (baseline_pipeline, "bag-of-words")])
+def test_a_request_with_an_option_that_is_gone_is_refused_and_the_folder_released(tmp_path, pipe, method):
+    saved = made().record().model_copy(update={"method": method, "method_options": {"gone": 1}})
+    folder = run_folder.create_run(out=tmp_path / "run", name="")
+    folder.write(folder.config, RunConfigFile(request=saved))
+    folder.checks.write_text("{}")  # a release removes a folder in which nothing was started
+    folder.release()
+    with pytest.raises(UserError, match="gone: unknown option"):
+        pipe.resume(folder.path)
+    folder.lock()  # nobody holds it
+    folder.release()

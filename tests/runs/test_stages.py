@@ -58,31 +58,31 @@ def build(place, tmp_path):
 
 def planned(monkeypatch, peaks):
     """Plans with these peaks in the place of traced ones."""
-    looked = []
+    planned_methods = []
 
-    def look(source, method, **given):
+    def plan_one(source, method, **given):
         name = method.name()
-        looked.append(name)
+        planned_methods.append(name)
         plan = estimator.CostEstimate(name, 10, 2, 100, {"weights": peaks[name]}, 1, 1.0, 1, "float32", 1)
         setup = plan_module.MemorySetup(100, 1, gradient_checkpointing=False)
         made = plan_module.TrainingPlan(SCHEDULE, setup, plan, BUDGET, defaults.Decisions(), [], None)
         return SimpleNamespace(method=method, training_plan=made, choices=made.choices, splits={}, source=source)
 
-    monkeypatch.setattr(method_plan, "plan_method", look)
-    return looked
+    monkeypatch.setattr(method_plan, "plan_method", plan_one)
+    return planned_methods
 
 
 def choose(context):
-    look = partial(method_plan.plan_method, hub.ModelSource(None, "x", ""))
-    planned_method, decisions = stages.choose_plan(context, plan_one=look)
+    plan_one = partial(method_plan.plan_method, hub.ModelSource(None, "x", ""))
+    planned_method, decisions = stages.choose_plan(context, plan_one=plan_one)
     return planned_method.method.name(), decisions
 
 
 def test_the_first_method_that_fits_is_selected_and_the_others_are_not_planned(build, monkeypatch):
-    looked = planned(monkeypatch, {"lora": 2000, "qlora": 900, "full": 800})
+    planned_methods = planned(monkeypatch, {"lora": 2000, "qlora": 900, "full": 800})
     context, heard = build("lora", "qlora", "full")
     name, _ = choose(context)
-    assert looked == ["lora", "qlora"]
+    assert planned_methods == ["lora", "qlora"]
     assert name == "qlora"
     assert any(sentence.startswith("method = qlora: ") for sentence in heard)
     assert json.loads(context.folder.plan.read_text())["method"] == "qlora"
@@ -97,10 +97,10 @@ def test_when_nothing_fits_the_run_stops_with_what_each_method_needs(build, monk
 
 
 def test_forced_the_preferred_method_continues_with_a_warning_when_none_fits(build, monkeypatch):
-    looked = planned(monkeypatch, {"lora": 2000, "full": 3000})
+    planned_methods = planned(monkeypatch, {"lora": 2000, "full": 3000})
     context, heard = build("lora", "full", force=True)
     name, _ = choose(context)
-    assert (looked, name) == (["lora", "full"], "lora")
+    assert (planned_methods, name) == (["lora", "full"], "lora")
     assert "method = lora: the preferred one; none fits" in heard
     assert any(sentence.startswith("warning: does not fit: needs lora 2 kB, full 3 kB") for sentence in heard)
     assert json.loads(context.folder.plan.read_text())["method"] == "lora"

@@ -92,7 +92,7 @@ def results_file(table, folder, *, budget_bytes=0, search=None, findings=(), hos
         verdict=" ".join(sentences),
         verdict_sentences=sentences,
         methods=comparison_results.build_method_rows(table, place),
-        pairs=[vars(pair) | {"told_apart": pair.told_apart} for pair in table.pairs],
+        pairs=[vars(pair) | {"told_apart": pair.is_significant} for pair in table.pairs],
         curve=comparison_results.build_curve_rows(table),
         ways=spec.candidates,
         seeds=[0, 1],

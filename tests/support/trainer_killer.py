@@ -61,7 +61,7 @@ def train(root: Path, out: Path, *, method_name: str, save_steps: int) -> None:
 
     torch.set_num_threads(1)
     settings = TrainingArguments(
-        str(out / "lives"),
+        str(out / "sessions"),
         max_steps=STEPS,
         per_device_train_batch_size=BATCH_ROWS,
         gradient_accumulation_steps=ACCUMULATION,
@@ -101,7 +101,7 @@ def weights(out: Path) -> str:
 
 
 def checkpoints(out: Path) -> list[Path]:
-    return sorted(out.glob("lives/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    return sorted(out.glob("sessions/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
 
 def committed_step(out: Path) -> int:

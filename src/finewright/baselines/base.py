@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from finewright.baselines.frozen_features import FrozenEncoder
     from finewright.data.dataset import Dataset
+    from finewright.tasks.base import Task
 
 FIT_WITHOUT_MEANING = ("model", "task", "seed", "force", "training.baselines")
 """Run options that a baseline may ignore in silence: they name the run, or change nothing that it could give."""
@@ -119,6 +120,12 @@ class Baseline(Options):
         if ignored:
             what = f"{self.name()} does not use {', '.join(ignored)}: it is fitted by a logistic regression, not by steps"
             raise UserError(what, where=ignored[0], fix="leave it out, or take a fine-tuning method")
+
+    def check_task(self, task: "Task") -> None:
+        """Raise `UserError` for a task without labels: there is nothing to choose between."""
+        if not task.labels:
+            what = f"{self.name()} chooses between labels, and {task.name} has none"
+            raise UserError(what, where="task", fix="take a fine-tuning method")
 
     def find_ignored(self, settings: RunConfig) -> list[str]:
         """Return the options of a run that differ from their defaults and that this baseline does not use."""

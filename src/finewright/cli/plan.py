@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from finewright.planning.report import PlanReport
 
 PARTS = ("weights", "gradients", "optimizer", "activations", "other")
-RARE_PARTS = ("trunk", "loading")
-"""Parts that few plans have: they get a column only if a plan has them."""
+OPTIONAL_PARTS = {"trunk": "frozen cache", "loading": "loading"}
+"""Parts that few plans have, with their heading: they get a column only if a plan has them."""
 SHOWN_FINDINGS = 4
 """Findings in the data that are printed; all of them with --verbose."""
 
@@ -81,7 +81,10 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
         for line in _describe_start(report, verbosity=verbosity):
             progress.print_wrapped(console, line)
     rows, parts, details = [], [], []
-    shown = [*PARTS, *(part for part in RARE_PARTS if any(entry.training_plan.plan.memory.get(part) for entry in report.entries))]
+    shown = [
+        *PARTS,
+        *(part for part in OPTIONAL_PARTS if any(entry.training_plan.plan.memory.get(part) for entry in report.entries)),
+    ]
     for entry in report.entries:
         training_plan, cost = entry.training_plan, entry.training_plan.plan
         share = f"{cost.trainable_parameters / cost.total_parameters:.3%}"
@@ -102,7 +105,7 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
     console.print(progress.rows_table(*_fit_columns(headings, rows, width=console.width), gap=1))
     if verbosity != "quiet":
         console.print("\n  memory at the peak, by part", highlight=False)
-        console.print(progress.rows_table(["method", *shown], parts, gap=1))
+        console.print(progress.rows_table(["method", *(OPTIONAL_PARTS.get(part, part) for part in shown)], parts, gap=1))
         console.print()
         for line in details:
             console.print(line, highlight=False, soft_wrap=True)

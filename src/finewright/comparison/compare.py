@@ -242,7 +242,7 @@ def _build_file(
         verdict=" ".join(sentences),
         verdict_sentences=sentences,
         methods=comparison_results.build_method_rows(results, folder),
-        pairs=[PairRow(**vars(pair), told_apart=pair.told_apart) for pair in results.pairs],
+        pairs=[PairRow(**vars(pair), is_significant=pair.is_significant) for pair in results.pairs],
         curve=comparison_results.build_curve_rows(results),
         ways=list(spec.candidates),
         seeds=list(spec.seeds),

@@ -296,7 +296,7 @@ def _build_method_row(
         seeds=entry.values("seed"),
         difference_to_best=pair.difference if pair else None,
         p_value=pair.p_value if pair else None,
-        told_apart_from_best=pair.told_apart if pair else None,
+        differs_from_best=pair.is_significant if pair else None,
         num_train=entry.num_train,
         trainable_parameters=entry.largest("trainable_parameters"),
         total_parameters=entry.largest("total_parameters"),

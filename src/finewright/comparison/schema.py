@@ -178,7 +178,8 @@ class MethodRow(ComparisonPart):
     difference_to_best: float | None
     """Accuracy minus that of the most accurate method."""
     p_value: float | None
-    told_apart_from_best: bool | None
+    differs_from_best: bool | None = Field(alias="told_apart_from_best")
+    """Whether the difference to the best is significant."""
     num_train: int | None
     trainable_parameters: int | None
     total_parameters: int | None
@@ -210,7 +211,7 @@ class PairRow(ComparisonPart):
     second: str
     difference: float
     p_value: float
-    told_apart: bool
+    is_significant: bool = Field(alias="told_apart")
 
 
 class CurveRow(ComparisonPart):

@@ -188,7 +188,7 @@ class Pair:
     p_value: float
 
     @property
-    def told_apart(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the difference is significant."""
         return self.p_value < SIGNIFICANT
 

@@ -40,7 +40,7 @@ def _describe_leaders(results: ComparisonResults) -> str:
     leader, *others = results.measured
     if not others:
         return f"only {_with_accuracy(results, leader)} was measured."
-    alike = [entry for entry in others if not results.pair(leader.name, entry.name).told_apart]
+    alike = [entry for entry in others if not results.pair(leader.name, entry.name).is_significant]
     low, high = results.summaries[leader.name].accuracy_ci95
     if not alike:
         interval = f"95% interval {low:.1%} to {high:.1%}"
@@ -81,7 +81,7 @@ def _describe_gains(results: ComparisonResults) -> str | None:
 
 def _describe_pretraining(results: ComparisonResults, best: MethodResult, random: MethodResult) -> str:
     pair = results.pair(best.name, random.name)
-    if not pair.told_apart:
+    if not pair.is_significant:
         against = _against(results, best, random)
         return f"these rows do not show whether pre-training helps ({against})"
     verb, here = "was worth" if pair.difference > 0 else "cost", " in these runs" if _has_single_runs(results) else ""
@@ -91,7 +91,7 @@ def _describe_pretraining(results: ComparisonResults, best: MethodResult, random
 def _describe_baseline(results: ComparisonResults, best: MethodResult, plain: MethodResult) -> str:
     pair = results.pair(best.name, plain.name)
     baseline = f"the best baseline, {_with_accuracy(results, plain)}"
-    if not pair.told_apart:
+    if not pair.is_significant:
         return f"{baseline}, cannot be told apart from {best.name}"
     return f"{baseline}, is {_points(pair.difference)} {'behind' if pair.difference > 0 else 'ahead of'} {best.name}"
 

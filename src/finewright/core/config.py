@@ -4,9 +4,17 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from finewright.core.errors import UserError
@@ -15,12 +23,27 @@ from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
 AUTO_MODEL = "auto"
 """The best model that is at hand; see `models.default_model`."""
 DEFAULT_TASK = "text-classification"
+_EXPLAINED_LATER = object()
+"""Validation context of `build_options`, which names an option with its group."""
+_LIST_OPTIONS = "`finewright methods` and `finewright options` list every option"
 
 
 class Options(BaseModel):
     """A named group of options. Unknown names are refused; values are checked against type and range."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain_faults(cls, values: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Raise `UserError` for options given to a class in Python, `LoRA(rank=-1)`. `build_options` explains its own."""
+        try:
+            return handler(values)
+        except ValidationError as error:
+            if info.context is _EXPLAINED_LATER:
+                raise
+            faults = [line for fault in error.errors() for line in _explain(cls, fault, "", {})]
+        raise UserError("\n  ".join(faults), where=cls.__name__, fix=_LIST_OPTIONS)
 
 
 K = TypeVar("K", bound="Options")
@@ -225,10 +248,10 @@ def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "",
     """
     values = resolve_names(kind, values, prefix=prefix)
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(values, context=_EXPLAINED_LATER)
     except ValidationError as error:
         faults = [line for fault in error.errors() for line in _explain(kind, fault, prefix, elsewhere or {})]
-    raise UserError("\n  ".join(faults), fix="`finewright methods` and `finewright options` list every option")
+    raise UserError("\n  ".join(faults), fix=_LIST_OPTIONS)
 
 
 def resolve_names(kind: type[BaseModel], values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
@@ -286,7 +309,7 @@ def _explain(kind: type[Options], fault: Any, prefix: str, elsewhere: Mapping[st
     """Yield what is wrong with an option, or with each option of an unknown group."""
     key = _dotted(prefix, *fault["loc"])
     if fault["type"] != "extra_forbidden":
-        yield f"{key} = {fault['input']!r}: {fault['msg']}"
+        yield f"{key} = {fault['input']!r}: {fault['msg']}{_describe_range(kind, fault)}"
         return
     group: type[BaseModel] = kind
     for part in fault["loc"][:-1]:
@@ -300,9 +323,19 @@ def _explain(kind: type[Options], fault: Any, prefix: str, elsewhere: Mapping[st
         yield f"{key}: not an option; {instead}"
         return
     is_group = isinstance(fault["input"], Mapping)
-    near = _nearest(key, group) if prefix or "." in key or is_group else _nearest_anywhere(key, kind, elsewhere)
-    hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(group.model_fields)}"
+    own_group = kind is not RunConfig or "." in key or is_group
+    near = _nearest(key, group) if own_group else _nearest_anywhere(key, kind, elsewhere)
+    hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(group.model_fields) or 'none'}"
     yield f"{key}: unknown option; {hint}"
+
+
+def _describe_range(kind: type[Options], fault: Any) -> str:
+    """Return the whole range of an option of which a value is outside, unless its other end is open."""
+    if fault["type"] not in ("greater_than_equal", "less_than_equal"):
+        return ""
+    limits = find_field(kind, ".".join(map(str, fault["loc"]))).metadata
+    low, high = (next((getattr(one, name) for one in limits if hasattr(one, name)), None) for name in ("ge", "le"))
+    return "" if low is None or high is None else f" (from {low:,} to {high:,})"
 
 
 def _nearest(key: str, group: type[BaseModel]) -> str:
@@ -310,7 +343,9 @@ def _nearest(key: str, group: type[BaseModel]) -> str:
     renamed, name = OLD_NAMES.get(key, ""), key.rpartition(".")[2]
     if renamed and renamed.rpartition(".")[2] in group.model_fields:
         return renamed
-    return next(iter(difflib.get_close_matches(name, group.model_fields, n=1, cutoff=0.5)), "")
+    leaves = [(given.rpartition(".")[2], own.rpartition(".")[2]) for given, own in {**ALIASES, **OLD_NAMES}.items()]
+    renamed = next((own for given, own in leaves if given == name and own in group.model_fields), "")
+    return renamed or next(iter(difflib.get_close_matches(name, group.model_fields, n=1, cutoff=0.5)), "")
 
 
 def _nearest_anywhere(key: str, kind: type[Options], elsewhere: Mapping[str, str]) -> str:

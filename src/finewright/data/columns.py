@@ -57,11 +57,11 @@ class Columns:
 NO_COLUMNS = Columns((), "")
 
 
-def wanted_columns(options: DataConfig, *, label: bool) -> tuple[str, ...]:
+def wanted_columns(options: DataConfig) -> tuple[str, ...]:
     """Return the names that are enough if a file has them."""
     given = options.text_column or TEXT_NAMES[0]
     texts = (given,) if isinstance(given, str) else given
-    return (*texts, options.label_column or LABEL_NAMES[0]) if label else texts
+    return (*texts, options.label_column or LABEL_NAMES[0])
 
 
 def reuse_columns(
@@ -211,7 +211,7 @@ def _check_shape(table: FileTable, texts: tuple[str, ...], *, file: str) -> None
 
 
 @dataclass(frozen=True)
-class _Look:
+class _ColumnProfile:
     """What the values of a column look like. `text`: it may be the text, `label`: it may be the label."""
 
     length: float
@@ -219,43 +219,45 @@ class _Look:
     label: bool
 
 
-def _look(records: Sequence[Record], column: str) -> _Look:
+def _profile_column(records: Sequence[Record], column: str) -> _ColumnProfile:
     values = [record.values.get(column) for record in records]
     shown = [str(value) for value in values if isinstance(value, str | int | float) and str(value).strip()]
     words = [value for value in values if isinstance(value, str)]
     if len(shown) * 2 < len(values) or not shown:
-        return _Look(0.0, text=False, label=False)
+        return _ColumnProfile(0.0, text=False, label=False)
     length = sum(map(len, shown)) / len(shown)
     different = len(set(shown))
     few = 2 <= different <= min(_MOST_CLASSES, max(2, _MOST_CLASS_SHARE * len(shown)))
     text = length >= _LEAST_TEXT and len(words) * 2 > len(values) and different * 2 > len(shown)
-    return _Look(length, text=text, label=few and max(map(len, shown)) <= _MOST_LABEL)
+    return _ColumnProfile(length, text=text, label=few and max(map(len, shown)) <= _MOST_LABEL)
 
 
-def _looks(table: FileTable) -> dict[str, _Look]:
+def _profile_columns(table: FileTable) -> dict[str, _ColumnProfile]:
     sample = table.records[:: max(1, len(table.records) // _SAMPLE_ROWS)]
-    return {column: _look(sample, column) for column in itertools.islice(table.columns, 200) if column not in table.repeated}
+    return {
+        column: _profile_column(sample, column) for column in itertools.islice(table.columns, 200) if column not in table.repeated
+    }
 
 
 def _guess(table: FileTable, texts: tuple[str, ...], label_column: str, *, label: bool) -> tuple[tuple[str, ...], str]:
     """Return the columns, those that are missing by content if one clearly fits."""
     if texts and (label_column or not label):
         return texts, label_column
-    looks = {name: look for name, look in _looks(table).items() if name not in (*texts, label_column)}
+    profiles = {name: profile for name, profile in _profile_columns(table).items() if name not in (*texts, label_column)}
     if not texts:
-        texts = _longest(looks)
+        texts = _longest(profiles)
     if label and not label_column:
-        fitting = [name for name, look in looks.items() if look.label and name not in texts]
+        fitting = [name for name, profile in profiles.items() if profile.label and name not in texts]
         label_column = fitting[0] if len(fitting) == 1 else ""
     return texts, label_column
 
 
-def _longest(looks: dict[str, _Look]) -> tuple[str, ...]:
+def _longest(profiles: dict[str, _ColumnProfile]) -> tuple[str, ...]:
     """Return the column of texts that are clearly longer than what all others hold."""
-    ranked = sorted(looks, key=lambda name: -looks[name].length)
-    if not ranked or not looks[ranked[0]].text:
+    ranked = sorted(profiles, key=lambda name: -profiles[name].length)
+    if not ranked or not profiles[ranked[0]].text:
         return ()
-    clear = len(ranked) == 1 or looks[ranked[0]].length >= _CLEARLY_LONGER * looks[ranked[1]].length
+    clear = len(ranked) == 1 or profiles[ranked[0]].length >= _CLEARLY_LONGER * profiles[ranked[1]].length
     return (ranked[0],) if clear else ()
 
 
@@ -282,8 +284,8 @@ def _missing(
     label: bool,
 ) -> UserError:
     """Return the error that names what is missing, with what may be meant."""
-    looks = _looks(table)
-    if label and not chosen and (flags := _flags(table, options.label_column, {*texts, *_longest(looks)})):
+    profiles = _profile_columns(table)
+    if label and not chosen and (flags := _flags(table, options.label_column, {*texts, *_longest(profiles)})):
         what = f"several labels per text, one column each ({', '.join(flags[:_LISTED])}), are not supported"
         return bad_file(what, file, f"--label-column {flags[0]} learns that one")
     what = [f"no column {name!r}" for name in unknown]
@@ -294,15 +296,15 @@ def _missing(
         near = (
             near
             if options.text_column
-            else [max(looks, key=lambda name: looks[name].length)]
-            if any(one.text for one in looks.values())
+            else [max(profiles, key=lambda name: profiles[name].length)]
+            if any(one.text for one in profiles.values())
             else []
         )
         fixes.append(f"--text-column NAME{f' (did you mean {near[0]!r}?)' if near else ''}")
     if label and not chosen:
         kinds += [] if options.label_column else ["label"]
         near = difflib.get_close_matches(options.label_column or "", table.columns, n=1, cutoff=0.5)
-        few = [name for name, look in looks.items() if look.label and name not in texts]
+        few = [name for name, profile in profiles.items() if profile.label and name not in texts]
         said = f" (did you mean {near[0]!r}?)" if near else f" (few values: {', '.join(few[:5])})" if few else ""
         fixes.append(f"--label-column NAME{said}")
     what += [f"no {' and no '.join(kinds)} column"] if kinds else []

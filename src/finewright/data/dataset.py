@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import os
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,13 +58,21 @@ class DatasetCache:
     def __init__(self) -> None:
         self._datasets: dict[tuple[str, str, DataConfig], Dataset] = {}
         self._ids: dict[str, dict[str, list[int]]] = {}
+        self._read_seconds = 0.0
 
     def read(self, source: "Source", *, options: DataConfig, test: "Source | None" = None) -> Dataset:
         """Return `read_dataset`, read once for each source."""
         key = (str(source), str(test or ""), options)
         if key not in self._datasets:
+            began = time.monotonic()
             self._datasets[key] = read_dataset(source, options=options, test=test)
+            self._read_seconds += time.monotonic() - began
         return self._datasets[key]
+
+    def take_read_seconds(self) -> float:
+        """Return how long reading took since the last call: a run counts what its caller read for it."""
+        seconds, self._read_seconds = self._read_seconds, 0.0
+        return seconds
 
     def ids(self, model: str) -> dict[str, list[int]]:
         """Return the uncut token ids of every text that a model's tokenizer has seen; `encode_texts` reads and fills them."""
@@ -116,7 +125,7 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
 def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:
     """Return the labelled rows of one file or of a table in memory, and notes."""
     if isinstance(source, Table):
-        found = _label_rows(_in_memory(source.all_records()), options=options, file="data")
+        found = _label_rows(_in_memory(source.all_records(), source.repeated), options=options, file="data")
     else:
         path = find_existing(source)
         found = _label_rows(_read_file(path, options), options=options, file=shown_name(path))
@@ -141,7 +150,7 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
         If a row has no text or no label, or one that the model does not know.
     """
     if isinstance(source, Table):
-        table, file = _in_memory(source.all_records()), "data"
+        table, file = _in_memory(source.all_records(), source.repeated), "data"
     else:
         path = find_existing(source)
         file, how = shown_name(path), ReadOptions(encoding=options.encoding, no_header=options.no_header)
@@ -174,23 +183,6 @@ def _fit_labels(found: LabelledRows, known: Sequence[str], options: DataConfig) 
 
 def _list(names: Sequence[str]) -> str:
     return f"({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
-
-
-def read_texts(source: str | Path, *, options: DataConfig) -> list[str]:
-    """Return the texts of one file, without labels; of a file that is no table one per line that is not blank."""
-    path = find_existing(source)
-    how = _read_options(options, label=False)
-    with _reading(path):
-        table = readers.read_file(path, how, form=options.format, texts=_text_names(options))
-    file = shown_name(path)
-    columns = choose_columns(table, options, file=file, label=False)
-    read = [(record.where, *read_text(record, columns, options)) for record in table.records]
-    faults = [f"{where}: {fault}" for where, _, fault in read if fault]
-    if faults:
-        raise base.combine_faults(faults, "correct these rows, or leave them out")
-    if not read:
-        raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
-    return [text for _, text, _ in read]
 
 
 def read_table(source: str | Path, *, options: DataConfig | None = None, text_names: Collection[str] = ()) -> FileTable:
@@ -237,9 +229,8 @@ def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str
     return [None if fault else text for _, text, fault in read], list(columns.notes)
 
 
-def _read_options(options: DataConfig, *, label: bool = True) -> ReadOptions:
-    wanted = wanted_columns(options, label=label)
-    return ReadOptions(wanted=wanted, encoding=options.encoding, no_header=options.no_header)
+def _read_options(options: DataConfig) -> ReadOptions:
+    return ReadOptions(wanted=wanted_columns(options), encoding=options.encoding, no_header=options.no_header)
 
 
 def _text_names(options: DataConfig) -> tuple[str, ...]:
@@ -262,9 +253,9 @@ def shown_name(path: Path) -> str:
     return "standard input" if str(path) == readers.STANDARD_INPUT else path.name
 
 
-def _in_memory(records: list[Record]) -> FileTable:
+def _in_memory(records: list[Record], repeated: Mapping[str, str] | None = None) -> FileTable:
     columns = base.find_columns(records)
-    return FileTable(records, columns, FileFormat(""), header=columns)
+    return FileTable(records, columns, FileFormat(""), header=columns, repeated=dict(repeated or {}))
 
 
 def find_existing(source: str | Path) -> Path:
@@ -298,7 +289,8 @@ def _did_you_mean(path: Path) -> str:
 
 def _read_splits(source: Source, *, options: DataConfig) -> _Splits:
     if isinstance(source, Table):
-        return _label_splits({name: _in_memory(rows) for name, rows in source.splits.items()}, options, file="data")
+        tables = {name: _in_memory(rows, source.repeated) for name, rows in source.splits.items()}
+        return _label_splits(tables, options, file="data")
     path = Path(source)
     if not os.path.exists(path) and not os.path.islink(path) and str(source) != readers.STANDARD_INPUT:
         if str(source) in _PACKAGED:
@@ -364,6 +356,8 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> Labelled
         raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
     columns = choose_columns(table, options, file=file)
     _refuse_lists(table, columns.label, file=file)
+    if not table.format.suffix and not options.merge_similar_labels:  # in a file, the type is how somebody wrote it
+        _refuse_two_types(table, columns.label)
     notes = [*table.notes, *columns.notes]
     rows, records, faults = [], [], []
     names: dict[str, str] = {}  # one string for all rows of a label
@@ -402,6 +396,21 @@ def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:
         )
         fix = "write one label for each text, such as the most important one, or take another --label-column"
         raise base.bad_file(f"several labels per text are not supported: {shown}", lists[0].where, fix)
+
+
+def _refuse_two_types(table: FileTable, column: str) -> None:
+    """Raise `UserError` if a label is text in one row and a number or a truth value in another: one of the two is a mistake."""
+    known: dict[tuple[str, bool], Record] = {}
+    for record in table.records:
+        value = record.values.get(column)
+        label, is_text = labels.read_label(value)[0], isinstance(value, str)
+        name = label.casefold() if label.casefold() in ("true", "false") else label
+        known.setdefault((name, is_text), record)
+        if label and (other := known.get((name, not is_text))):
+            one = known[name, is_text]
+            first, second = (f"{found.values[column]!r} ({found.where})" for found in (other, one))
+            what = f"the labels {first} and {second} differ only in type"
+            raise base.bad_file(what, "data", "give all labels in one type, or set data.merge_similar_labels")
 
 
 def read_text(record: Record, columns: Columns, options: DataConfig) -> tuple[str, str]:

@@ -139,7 +139,7 @@ def _from_table(table: Table | None, *, options: DataConfig, trained: Columns) -
     assert table is not None, "rows in memory"
     records = table.all_records()
     columns = base.find_columns(records)
-    found = FileTable(records, columns, FileFormat(".csv"), header=columns)
+    found = FileTable(records, columns, FileFormat(".csv"), header=columns, repeated=table.repeated)
     if not records:
         return TextRows([], found, "data")
     options, notes = reuse_columns(found, options, trained, file="data", fix=_IN_MEMORY_FIX)

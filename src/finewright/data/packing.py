@@ -28,13 +28,13 @@ ROWS_PER_STEP = 16
 class EncodedSplit:
     """Tokenized texts. `lengths_uncut`: tokens before cutting to the limit. `targets`: empty for unlabelled texts.
 
-    `kept`: cached outputs of the frozen lower layers for these texts, if there are any.
+    `cached_states`: outputs of the frozen lower layers for these texts, if there are any.
     """
 
     ids: Sequence[Sequence[int]] | TokenRows
     lengths_uncut: Sequence[int]
     targets: list[int]
-    kept: Any = None
+    cached_states: Any = None
 
     @property
     def lengths(self) -> list[int]:
@@ -261,7 +261,7 @@ def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") 
     ids = torch.from_numpy(flat).to(device)
     layout = PackedLayout(tuple(len(encoded.ids[row]) for row in ordered))
     targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
-    states = None if encoded.kept is None else encoded.kept.rows(ordered).to(device)
+    states = None if encoded.cached_states is None else encoded.cached_states.rows(ordered).to(device)
     return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets, states=states)
 
 

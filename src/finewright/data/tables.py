@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.readers.base import SPLIT_NAMES, Record
+from finewright.data.readers.base import SPLIT_NAMES, Record, name_columns
 from finewright.data.readers.hub import iterate_named
 
 IN_MEMORY = "in memory ("
@@ -14,10 +14,14 @@ IN_MEMORY = "in memory ("
 
 
 class Table:
-    """Rows in memory by split. As text it is a name made of its contents, so that a run over the same rows is recognised."""
+    """Rows in memory by split. As text it is a name made of its contents, so that a run over the same rows is recognised.
 
-    def __init__(self, splits: Mapping[str, list[Record]]) -> None:
+    `repeated`: as in `FileTable`.
+    """
+
+    def __init__(self, splits: Mapping[str, list[Record]], *, repeated: Mapping[str, str] | None = None) -> None:
         self.splits = dict(splits)
+        self.repeated = dict(repeated or {})
         digest = hashlib.sha256()
         for name, records in self.splits.items():
             for record in records:
@@ -55,8 +59,26 @@ def to_table(data: Any, labels: Any = None) -> Table | None:
     if isinstance(data, str) or hasattr(data, "__fspath__"):
         return None
     if isinstance(data, Mapping) and (found := _find_splits(data)):
-        return Table({split: _records(data[name], name=f"{split} row") for split, name in found.items()})
-    return Table({"train": _records(data, name="row")})
+        repeated: dict[str, str] = {}
+        splits = {}
+        for split, name in found.items():
+            part, more = _name_columns(data[name])
+            splits[split], repeated = _records(part, name=f"{split} row"), repeated | more
+        return Table(splits, repeated=repeated)
+    data, repeated = _name_columns(data)
+    return Table({"train": _records(data, name="row")}, repeated=repeated)
+
+
+def _name_columns(data: Any) -> tuple[Any, dict[str, str]]:
+    """Give the columns of a pandas or pyarrow table names of their own. Return also the names that several had: a row as a
+    dict would hold the last of them alone."""
+    names = getattr(data, "columns" if hasattr(data, "to_dict") else "column_names", None)
+    if names is None or isinstance(data, Mapping) or len({*map(str, names)}) == len(names):
+        return data, {}
+    own, repeated = name_columns([str(name) for name in names], "data")
+    if hasattr(data, "set_axis"):  # pandas
+        return data.set_axis(list(own), axis=1), repeated
+    return (data.rename_columns(list(own)), repeated) if hasattr(data, "to_pylist") else (data, {})
 
 
 def _find_splits(data: Mapping[str, Any]) -> dict[str, str]:

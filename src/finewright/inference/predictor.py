@@ -81,7 +81,9 @@ class Predictor(TextPredictor):
         """Evaluate the model on labelled examples. Return also how many of their texts were cut."""
         texts, targets = [example.text for example in examples], self.task.targets(examples)
         encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end, targets=targets)
-        return evaluate_split(self.prepared_model, encoded, task=self.task), _count_cut(encoded, limit=self.limit)
+        with threads_for_work(sum(encoded.lengths), self._num_parameters):
+            found = evaluate_split(self.prepared_model, encoded, task=self.task)
+        return found, _count_cut(encoded, limit=self.limit)
 
 
 def _count_cut(encoded: EncodedSplit, *, limit: int) -> int:

@@ -157,11 +157,6 @@ class Lesson:
         """Return whether there is an exercise; a lesson may be text and questions only."""
         return self.exercise.is_file() and self.check.is_file()
 
-    @property
-    def wrong_answers(self) -> dict[str, Path]:
-        """Return files `wrong_<name>.py` by name: mistakes that the check must recognise."""
-        return {path.stem.removeprefix("wrong_"): path for path in sorted(self.folder.glob("wrong_*.py"))}
-
 
 class Course:
     """All lessons of a folder. `name`: key of its progress. `embedded`: it is the course in the package."""

@@ -15,8 +15,8 @@ from finewright.runs import request, schema
 from finewright.runs.folder import RunFolder, list_runs
 from finewright.runs.schema import ClassificationMetrics, MetricsLine, PlanFile, RunConfigFile, RunResult
 
-MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "trunk")
-"""Parts of a plan's memory at its peak."""
+MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "frozen cache")
+"""Parts of a plan's memory at its peak. The last is `trunk` in plan.json."""
 MOST_RUNS = 12
 
 
@@ -102,6 +102,7 @@ def _open(folder: RunFolder) -> FinishedRun | None:
         if request.is_baseline(config.request):
             return None  # lessons are about training a network
         plan = schema.read(PlanFile, folder.plan).memory if folder.plan.exists() else {}
+        plan = {MEMORY_PARTS[-1] if part == "trunk" else part: size for part, size in plan.items()}
         raw = folder.read_lines(folder.metrics) if folder.metrics.exists() else []
         lines = [schema.parse(MetricsLine, line, where=folder.metrics) for line in raw]
         validations = [(line.step, line.validation["accuracy"], line.validation["loss"]) for line in lines if line.validation]

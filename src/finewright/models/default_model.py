@@ -15,7 +15,7 @@ PREFERRED = (
     "openai-community/gpt2",
 )
 """Small encoders first: they label texts better than a decoder of their size, and train faster."""
-LOOK_SECONDS = 2.0
+HUB_SECONDS = 2.0
 """Longest time to find out whether the hub can be reached."""
 
 
@@ -59,16 +59,16 @@ def resolve_name(name: str) -> tuple[str, ChosenModel | None]:
     return chosen.name, chosen
 
 
-def is_hub_reachable(*, seconds: float = LOOK_SECONDS) -> bool:
-    """Return whether the hub offers the most preferred model, after one look of at most `seconds`.
+def is_hub_reachable(*, seconds: float = HUB_SECONDS) -> bool:
+    """Return whether the hub offers the most preferred model, after one request of at most `seconds`.
 
-    It does not look when the hub is switched off with HF_HUB_OFFLINE.
+    It does not ask when the hub is switched off with HF_HUB_OFFLINE.
     """
     if hub.is_offline():
         return False
     found: list[bool] = []
 
-    def look() -> None:
+    def ask_hub() -> None:
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import get_session
 
@@ -77,7 +77,7 @@ def is_hub_reachable(*, seconds: float = LOOK_SECONDS) -> bool:
             found.append(answer.status_code < 400)
 
     # The system's look-up of names has no time limit, so a thread does it, which is left behind when it takes too long.
-    looker = threading.Thread(target=look, daemon=True)
-    looker.start()
-    looker.join(seconds)
+    thread = threading.Thread(target=ask_hub, daemon=True)
+    thread.start()
+    thread.join(seconds)
     return found == [True]

@@ -29,6 +29,8 @@ FILL_TOKENS = 4096
 """Token budget of a batch that fills the cache."""
 WAITS = "waits: another run computes the same frozen layers over the same texts, and this one will use its results"
 _FORMAT, _FILE = "finewright trunk 2", "states.bin"
+_CACHE_KIND = "trunk"
+"""Name of the folder on disk."""
 _IRRELEVANT = ("id2label", "label2id", "num_labels", "problem_type", "architectures", "_name_or_path", "transformers_version")
 Where = Literal["memory", "file"]
 Watch = Callable[[], AbstractContextManager[Any]]
@@ -189,7 +191,7 @@ def build_cache(
     key = _key(prepared_model, encoded, dtype=dtype)
     path, computed = _find(key, states), None
     if path is None:
-        with cache.entry_lock("trunk", key, waiting=lambda: notify(WAITS)):
+        with cache.entry_lock(_CACHE_KIND, key, waiting=lambda: notify(WAITS)):
             path = _find(key, states)
             if path is None:
                 computed = _compute(prepared_model, encoded, states, key=key, where=where, watch=watch)
@@ -211,10 +213,10 @@ def _compute(
         computed = torch.empty(int(states.starts[-1]), states.width, dtype=states.dtype)
         for start, piece in _run_texts(prepared_model, encoded, states.starts, watch=watch):
             computed[start : start + len(piece)] = piece
-        with contextlib.suppress(OSError), cache.create("trunk", key) as place:
+        with contextlib.suppress(OSError), cache.create(_CACHE_KIND, key) as place:
             _bytes(computed).tofile(place / _FILE)
         return computed
-    with cache.create("trunk", key) as place, open(place / _FILE, "wb") as file:
+    with cache.create(_CACHE_KIND, key) as place, open(place / _FILE, "wb") as file:
         for start, piece in _run_texts(prepared_model, encoded, states.starts, watch=watch):
             file.seek(start * states.row_bytes)
             file.write(_bytes(piece.to(states.dtype)))
@@ -227,7 +229,7 @@ def _bytes(tensor: torch.Tensor) -> Any:
 
 
 def _find(key: str, states: CachedStates) -> Path | None:
-    place = cache.lookup("trunk", key)
+    place = cache.lookup(_CACHE_KIND, key)
     path = None if place is None else place / _FILE
     whole = path is not None and path.is_file() and path.stat().st_size == int(states.starts[-1]) * states.row_bytes
     return path if whole else None

@@ -32,11 +32,6 @@ _HUB_NAMES = {
 }
 
 
-def bundled_configs() -> list[str]:
-    """Names of models whose config is bundled."""
-    return sorted(path.name for path in _FOLDER.iterdir() if path.is_dir())
-
-
 def find_bundled_config(name: str) -> Path | None:
     """Return the folder of a bundled config, by the model's short name or hub id; None if there is none."""
     folder = _FOLDER / _HUB_NAMES.get(name, name)

@@ -52,8 +52,8 @@ def _describe_need(made: TrainingPlan) -> str:
 def _describe_budget(made: TrainingPlan) -> str:
     """Return the budget that would do: what is cached in a file under this one may be cached in memory under a larger one."""
     needed = made.plan.peak_memory_bytes
-    if made.savings.where == "file" and made.savings.kept_bytes <= optimizations.MEMORY_SHARE * needed:
-        needed += made.savings.kept_bytes
+    if made.optimizations.where == "file" and made.optimizations.cache_bytes <= optimizations.MEMORY_SHARE * needed:
+        needed += made.optimizations.cache_bytes
     return f"a budget of {asked_for(needed, device=made.budget.device)}"
 
 

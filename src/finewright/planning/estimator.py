@@ -25,19 +25,20 @@ from finewright.training.step import train_step
 
 HELD = ("weights", "gradients", "optimizer", "activations")
 REST = "other"
-KEPT = "trunk"
+FROZEN_CACHE = "trunk"
+"""Its key in plan.json."""
 LOADING = "loading"
 """What weights take beyond their size in training right after they are read: all in float32, none rounded yet."""
 NEAR = 0.1
 """Share of the mean update's tokens by which the representative update may differ from it."""
-_Part = Literal["all", "above", "trunk"]
+_Part = Literal["all", "above", "frozen"]
 """Part of a network: all of it, what is above the cached frozen layers, or those layers."""
 
 
 @dataclass(frozen=True)
 class Workload:
     """The work of a run. `lengths`: tokens of each training text, with a prompt's. `evaluated`: of each text that is scored,
-    `evaluations` times. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `kept_bytes` of memory.
+    `evaluations` times. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `cache_bytes` of memory.
     `loaded_bytes`: size of the weights right after they are read, 0 if that is in other memory than training.
     """
 
@@ -48,7 +49,7 @@ class Workload:
     prompt_tokens: int = 0
     optimizer: OptimizerName = "adamw"
     filled: Sequence[Sequence[int]] = ()
-    kept_bytes: int = 0
+    cache_bytes: int = 0
     evaluations: int = 1
     loaded_bytes: int = 0
 
@@ -149,7 +150,7 @@ def estimate_cost(
 def _largest(traced: Sequence[TraceResult], *, workload: Workload) -> dict[str, int]:
     """Return the largest memory by part: of the work with the frozen-layer cache, or of loading before it."""
     peak = max((one.memory for one in traced), key=lambda parts: sum(parts.values()))
-    peak = peak | ({KEPT: workload.kept_bytes} if workload.kept_bytes else {})
+    peak = peak | ({FROZEN_CACHE: workload.cache_bytes} if workload.cache_bytes else {})
     if workload.loaded_bytes <= sum(peak.values()):
         return peak
     weights = peak["weights"]
@@ -211,9 +212,9 @@ def _trace_update(prepared_model: PreparedModel, passes: Sequence[Sequence[int]]
         numbers["activations"] = task.waiting - set().union(*(numbers[part] for part in HELD if part != "activations"))
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = tracer.peak(numbers, rest=REST, segments=again, more=more)
-        kept = sum(parameter.numel() for parameter in prepared_model.trainable().values())
-        all_numbers = kept + blocks.num_missing_trainable(runs)
-        work = tracer.work_told(again).plus(tracer.work_since(updates[0]), times=all_numbers / kept - 1)
+        num_traced = sum(parameter.numel() for parameter in prepared_model.trainable().values())
+        num_trainable = num_traced + blocks.num_missing_trainable(runs)
+        work = tracer.work_with_repeats(again).plus(tracer.work_since(updates[0]), times=num_trainable / num_traced - 1)
         return TraceResult(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
@@ -224,8 +225,8 @@ def trace_scoring(prepared_model: PreparedModel, *, workload: Workload, splits: 
     for the first split. The optimizer's state is in memory then; the training loop frees the gradients first.
     """
     splits = splits if any(splits) else [[], workload.lengths[:1]]
-    num_kept = 0 if prepared_model.runtime.frozen_prefix is None else 1
-    groups: list[tuple[Sequence[Sequence[int]], _Part]] = [(splits[:num_kept], "above"), (splits[num_kept:], "all")]
+    num_cached = 0 if prepared_model.runtime.frozen_prefix is None else 1
+    groups: list[tuple[Sequence[Sequence[int]], _Part]] = [(splits[:num_cached], "above"), (splits[num_cached:], "all")]
     return _with_largest_memory(
         [one for some, part in groups for one in _trace_representative(prepared_model, some, workload=workload, part=part)]
     )
@@ -235,7 +236,7 @@ def trace_filling(prepared_model: PreparedModel, *, workload: Workload) -> Trace
     """Trace the frozen layers alone, as they run to fill the cache; return `NOTHING` without a cache."""
     if prepared_model.runtime.frozen_prefix is None:
         return NOTHING
-    return _with_largest_memory(_trace_representative(prepared_model, workload.filled, workload=workload, part="trunk"))
+    return _with_largest_memory(_trace_representative(prepared_model, workload.filled, workload=workload, part="frozen"))
 
 
 def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
@@ -272,7 +273,7 @@ def _trace_scored(prepared_model: PreparedModel, lengths: Sequence[int], *, work
         layout = PackedLayout(tuple(sorted(length - workload.prompt_tokens for length in lengths)))
         ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
         with torch.inference_mode():
-            if part == "trunk":
+            if part == "frozen":
                 prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
                 forward.compute_logits(
@@ -280,9 +281,9 @@ def _trace_scored(prepared_model: PreparedModel, lengths: Sequence[int], *, work
                 )
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = {**tracer.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
-        if part == "trunk":
+        if part == "frozen":
             peak["optimizer"] = 0  # it has no state before the first update
-        return TraceResult(peak, tracer.work_told(again), workload.row_tokens(lengths))
+        return TraceResult(peak, tracer.work_with_repeats(again), workload.row_tokens(lengths))
 
 
 def _make_fake(

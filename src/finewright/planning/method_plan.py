@@ -26,11 +26,14 @@ Splits = dict[str, EncodedSplit]
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """`shape`: the meta model. `limit`: most tokens of a text. `choices`: the value of every open option, with its reason."""
+    """`meta_model`: its config, architecture and sizes, without weights. `limit`: most tokens of a text.
+
+    `choices`: the value of every open option, with its reason.
+    """
 
     source: hub.ModelSource
     method: Method
-    shape: meta.BaseNetwork
+    meta_model: meta.BaseNetwork
     splits: Splits
     limit: int
     training_plan: TrainingPlan
@@ -66,15 +69,15 @@ def plan_on_meta(
     `read_lengths` gets the meta model and the most tokens of a text. `decisions` takes in how long a text may be.
     """
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
-    shape = meta.meta_model(
+    meta_model = meta.meta_model(
         context.source,
         head_spec=context.task.head_spec,
         four_bit=method.quantization(),
         bfloat16=bfloat16,
         tokenizer=tokenizer,
     )
-    prepared_model = estimator.prepare_on_meta(shape, method, bfloat16=bfloat16)
-    longest = base.max_text_length(shape.network.config, shape.architecture)
+    prepared_model = estimator.prepare_on_meta(meta_model, method, bfloat16=bfloat16)
+    longest = base.max_text_length(meta_model.network.config, meta_model.architecture)
     limit = defaults.default_max_length(
         settings,
         usual=context.task.default_max_length,
@@ -87,12 +90,12 @@ def plan_on_meta(
         method=method,
         settings=settings,
         task=context.task,
-        texts=read_lengths(shape, limit),
-        base=shape,
-        rates=partial(hardware_rates.measure_rates, device=machine.device, width=shape.network.config.hidden_size),
+        texts=read_lengths(meta_model, limit),
+        base=meta_model,
+        rates=partial(hardware_rates.measure_rates, device=machine.device, width=meta_model.network.config.hidden_size),
         budget=context.budget,
     )
-    return shape, limit, training_plan
+    return meta_model, limit, training_plan
 
 
 def plan_lengths(method: Method, context: PlanningContext, lengths: SplitLengths) -> TrainingPlan:
@@ -124,8 +127,8 @@ def plan_method(
     splits: Splits = {}
     decisions = defaults.Decisions()
 
-    def encode(shape: meta.BaseNetwork, limit: int) -> SplitLengths:
-        tokenizer = shape.origin.tokenizer
+    def encode(meta_model: meta.BaseNetwork, limit: int) -> SplitLengths:
+        tokenizer = meta_model.origin.tokenizer
         encoded, findings = encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit, known=known)
         splits.update(encoded)
         report(findings)
@@ -134,9 +137,9 @@ def plan_method(
         train, validation, test = (splits[name] for name in ("train", "validation", "test"))
         return SplitLengths(train.lengths, validation.lengths, test.lengths, tokens=train.tokens())
 
-    shape, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
+    meta_model, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
     decisions.made += training_plan.choices.made
-    return MethodPlan(source, method, shape, splits, limit, training_plan, decisions)
+    return MethodPlan(source, method, meta_model, splits, limit, training_plan, decisions)
 
 
 def plan_from_source(

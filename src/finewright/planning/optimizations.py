@@ -35,20 +35,20 @@ class SplitLengths:
 class Optimizations:
     """`used_tokens`: ids that occur in training, None if not known. `num_still`: number of frozen lower layers.
 
-    `where`: where their outputs are cached, None if they are not. `reason`: why. `kept_bytes`: size of the cache.
+    `where`: where their outputs are cached, None if they are not. `reason`: why. `cache_bytes`: size of the cache.
     """
 
     used_tokens: Sequence[int] | None
     num_still: int
     where: Where | None
     dtype: torch.dtype
-    kept_bytes: int
+    cache_bytes: int
     reason: str
 
     @property
     def memory_bytes(self) -> int:
         """Memory that the cache takes."""
-        return self.kept_bytes if self.where == "memory" else 0
+        return self.cache_bytes if self.where == "memory" else 0
 
     def filled(self, texts: SplitLengths) -> list[Sequence[int]]:
         """Return the tokens of each text of the splits whose outputs are cached; empty without a cache."""
@@ -82,10 +82,10 @@ class Optimizations:
         micro-batch. `notify`: called if another run that does the same work is waited for."""
         for name in names:
             if self.where is not None and splits[name].ids:
-                kept = frozen_cache.build_cache(
+                states = frozen_cache.build_cache(
                     prepared_model, splits[name], where=self.where, dtype=self.dtype, watch=watch, notify=notify
                 )
-                splits[name] = replace(splits[name], kept=kept)
+                splits[name] = replace(splits[name], cached_states=states)
 
 
 def choose_optimizations(

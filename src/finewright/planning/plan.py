@@ -60,7 +60,10 @@ class MemorySetup:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """`schedule`: every update. `plan`: the cost. `choices`: defaults with their reasons. `savings`: work that the run skips."""
+    """`schedule`: every update. `plan`: the cost. `choices`: defaults with their reasons.
+
+    `optimizations`: work that the run skips.
+    """
 
     schedule: loop.TrainingSchedule
     setup: MemorySetup
@@ -68,7 +71,7 @@ class TrainingPlan:
     budget: MemoryBudget
     choices: defaults.Decisions
     warnings: list[str]
-    savings: Optimizations
+    optimizations: Optimizations
 
     @property
     def fits(self) -> bool:
@@ -77,7 +80,7 @@ class TrainingPlan:
 
     def apply(self, prepared_model: PreparedModel, *, device: str) -> None:
         """Move a prepared model to the device, in the form that was planned."""
-        self.savings.apply(prepared_model, device=device)
+        self.optimizations.apply(prepared_model, device=device)
         prepared_model.trainable_module.to(device)
         acceleration.use_gradient_checkpointing(prepared_model, on=self.setup.gradient_checkpointing)
 
@@ -164,16 +167,16 @@ def plan_training(
     schedule = _training_schedule(
         options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)), patience=patience
     )
-    saved = optimizations.choose_optimizations(
+    chosen = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
-    saved.notify(
+    chosen.notify(
         made,
-        rows=saved.apply(prepared_model, device=budget.device),
+        rows=chosen.apply(prepared_model, device=budget.device),
         faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
     )
     _note_evaluation(made, texts)
-    cached = {"filled": saved.filled(texts), "kept_bytes": saved.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
+    cached = {"filled": chosen.filled(texts), "cache_bytes": chosen.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
     cached["evaluations"] = schedule.num_evaluations
     once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **cached)
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
@@ -184,7 +187,7 @@ def plan_training(
         steps = _split(updates, training, setup)
         acceleration.use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
-        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, saved)
+        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen)
 
     chains = _chains(first, longest=max(training), settings=settings)
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finewright import tasks
 from finewright.baselines.base import Baseline, FittedBaseline
 from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.baselines.predictor import BaselinePredictor
@@ -17,11 +16,11 @@ from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
-from finewright.data.tables import IN_MEMORY, Table
 from finewright.runs import baseline_card, baseline_verify, comparators, fingerprint, model_folder, request, schema
-from finewright.runs.context import SessionContext, released_at_end
+from finewright.runs.context import SessionContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.request import BaselineRequest
+from finewright.runs.result import describe_session
 from finewright.runs.schema import BaselinePlanFile, ColumnsRecord, ModelName, RunConfigFile, RunResult
 from finewright.tasks.base import Task
 
@@ -56,10 +55,12 @@ def train(
     A run that was interrupted starts again from the beginning, which takes seconds.
     """
     asked = request.make_baseline_request(source, test=test, settings=settings, baseline=baseline)
-    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
-    name = f"{stem}-{baseline.name()}-seed{settings.seed}"
+    name = request.default_run_name(source, method=baseline.name(), seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, asked))
-    return _run_session(folder, asked, (source, test), shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+    with released_at_end(folder):
+        return _run_session(
+            folder, asked, (source, test), shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest()
+        )
 
 
 def resume(
@@ -73,14 +74,12 @@ def resume(
     if changes:
         what = "a baseline has no option that may change inside a run"
         raise UserError(what, where="--change", fix="start a new run")
-    folder = reopen_run(path)
-    assert folder.earlier is not None, "reopened"
-    asked = request.read_baseline_request(folder.earlier.request)
-    if any(str(source).startswith(IN_MEMORY) for source in (asked.source, asked.test)):
-        folder.release()
-        what = "the run's rows were given in memory, and are not here"
-        raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir")
-    return _run_session(folder, asked, (asked.source, asked.test), DatasetCache(), on_event=on_event, stop=stop or StopRequest())
+    folder, record = reopen_run(path)
+    with released_at_end(folder):
+        asked = request.read_baseline_request(record)
+        return _run_session(
+            folder, asked, (asked.source, asked.test), DatasetCache(), on_event=on_event, stop=stop or StopRequest()
+        )
 
 
 def _run_session(
@@ -92,15 +91,14 @@ def _run_session(
     on_event: Callback,
     stop: StopRequest,
 ) -> RunFolder:
-    with released_at_end(folder):
-        if folder.complete:
-            on_event(Notice("the run is already finished: nothing to do", code="finished"))
-            return folder
-        if folder.earlier is None:
-            folder.write(folder.config, RunConfigFile(request=asked.record()))
-        with _process_state_preserved(asked.baseline):
-            _run_stages(SessionContext(folder, asked, stop, on_event), asked, data, shared=shared)
+    if folder.complete:
+        on_event(Notice("the run is already finished: nothing to do", code="finished"))
         return folder
+    if folder.earlier is None:
+        folder.write(folder.config, RunConfigFile(request=asked.record()))
+    with _process_state_preserved(asked.baseline):
+        _run_stages(SessionContext(folder, asked, stop, on_event), asked, data, shared=shared)
+    return folder
 
 
 def _process_state_preserved(baseline: Baseline) -> contextlib.AbstractContextManager[Any]:
@@ -116,14 +114,7 @@ def _run_stages(
     context: SessionContext, asked: BaselineRequest, data: tuple[Source, Source | None], *, shared: DatasetCache
 ) -> None:
     settings, baseline, encoder = context.settings, asked.baseline, None
-    with context.stage("read"):
-        dataset = shared.read(data[0], options=settings.data, test=data[1])
-        context.notify_all(dataset.notes, code="data")
-        task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
-        if not task.labels:
-            what = f"{baseline.name()} chooses between labels, and {task.name} has none"
-            raise UserError(what, where="task", fix="take a fine-tuning method")
-        context.report(task.check_dataset(dataset))
+    dataset, task = read_data(context, data, shared=shared, check_task=baseline.check_task)
     with context.stage("plan"):
         run = _begin(context, asked, dataset, task)
     with context.stage("load"):
@@ -224,17 +215,12 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
         probes = model_folder.probe_texts(dataset)
         difference = baseline_verify.verify_saved_baseline(fitted, folder.model, probes, threads=threads)
     total = model.num_parameters + model.num_frozen_parameters
-    review = run.task.review_threshold(measured.get("validation", {}))
     result = RunResult.model_validate(
         {
             "method": run.baseline.name(),
             "model": run.source.name if run.source else "",
             "model_revision": run.source.revision if run.source else "",
-            "task": run.task.name,
-            "seed": context.settings.seed,
-            "num_train": len(dataset.train),
-            "num_validation": len(dataset.validation),
-            "num_test": len(dataset.test),
+            **describe_session(context, dataset, run.task, machine=run.machine, measured=measured, compared=compared),
             "trainable_parameters": model.num_parameters,
             "head_parameters": model.num_parameters if run.source else 0,
             "total_parameters": total,
@@ -243,15 +229,7 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
             "steps": 0,
             "best_step": 0,
             "train_seconds": seconds,
-            "stage_seconds": context.stage_seconds,
-            "peak_resident_bytes": hardware.peak_resident_bytes(),
-            "metrics": measured,
-            "baselines": compared,
-            "review": {"threshold": review[0], "reason": review[1]} if review else None,
-            "artifact_bytes": model_folder.artifact_bytes(folder.model),
-            "files": model_folder.file_digests(folder.model),
             "verification_difference": difference,
-            **model_folder.describe_machine(run.machine),
         }
     )
     hub_id = run.source.name if run.source and run.source.revision else ""

@@ -2,11 +2,12 @@
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from finewright import tasks
 from finewright.core import hardware
 from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
@@ -14,9 +15,11 @@ from finewright.core.events import Callback, DownloadProgress, Level, Notice, St
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import checks
 from finewright.data.checks import Finding
+from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import BaselineRequest, RunRequest
 from finewright.runs.schema import Change, ChecksFile
+from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
     from finewright.planning.defaults import Decisions
@@ -36,6 +39,26 @@ def released_at_end(folder: RunFolder) -> Iterator[None]:
         raise
     finally:
         folder.release()
+
+
+def read_data(
+    context: "SessionContext",
+    data: tuple[Source, Source | None],
+    *,
+    shared: DatasetCache,
+    check_task: Callable[[Task], None] = lambda task: None,
+) -> tuple[Dataset, Task]:
+    """Read the rows to train and to test on, and check them: the first stage of every run. `check_task`: may refuse the task."""
+    earlier = shared.take_read_seconds()  # by the caller, who read the data before the libraries were loaded
+    with context.stage("read"):
+        dataset = shared.read(data[0], options=context.settings.data, test=data[1])
+        context.notify_all(dataset.notes, code="data")
+        task = tasks.get_task(context.settings.task).for_dataset(dataset, config=context.settings)
+        check_task(task)
+        context.report(task.check_dataset(dataset))
+    context.stage_seconds["read"] += earlier
+    shared.take_read_seconds()  # the stage has measured this one
+    return dataset, task
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from finewright.core import files, jsonl
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.tables import IN_MEMORY
 from finewright.runs import schema
 from finewright.runs.locked_folder import LOCK, LockedFolder
 from finewright.runs.schema import MetricsLine, PredictionLine, RequestRecord, RunConfigFile, RunLine, TimingsLine
@@ -169,8 +170,11 @@ def _resume_or_clear(folder: RunFolder, differences: Callable[[RequestRecord], l
     folder.earlier = earlier
 
 
-def reopen_run(path: Path) -> RunFolder:
-    """Return an existing run, locked, with `earlier` set; raise `UserError` if there is none."""
+def reopen_run(path: Path) -> tuple[RunFolder, RequestRecord]:
+    """Return an existing run, locked and with `earlier` set, and what was asked for.
+
+    Raise `UserError` if there is none, or if its rows were in the memory of another process.
+    """
     folder = RunFolder(path)
     try:
         if not path.is_dir() or not folder.config.exists():
@@ -180,10 +184,14 @@ def reopen_run(path: Path) -> RunFolder:
         raise schema.access_error(error, path, "write") from None
     try:
         folder.earlier = schema.read(RunConfigFile, folder.config)
+        record = folder.earlier.request
+        if any(str(source).startswith(IN_MEMORY) for source in (record.source, record.test)):
+            what = "the run's rows were given in memory, and are not here"
+            raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir: it continues there")
     except BaseException:
         folder.release()
         raise
-    return folder
+    return folder, record
 
 
 def _has_only_run_files(path: Path) -> bool:

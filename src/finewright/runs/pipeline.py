@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from finewright import methods, tasks
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache, Source
-from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
 from finewright.runs import request, stages
-from finewright.runs.context import RunContext, released_at_end
+from finewright.runs.context import RunContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
 from finewright.training import memory_meter
@@ -37,19 +35,18 @@ def train(
     request ends the work with `Interrupted`, after a checkpoint.
     """
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
-    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
-    method = [] if run_request.method_name == methods.AUTO else [run_request.method_name]  # auto is not what will be trained
-    name = "-".join([stem, *method, f"seed{settings.seed}"])
+    name = request.default_run_name(source, method=run_request.method_name, seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
-    return _run_session(
-        folder,
-        run_request,
-        (),
-        data=(source, test),
-        shared=shared or DatasetCache(),
-        on_event=on_event,
-        stop=stop or StopRequest(),
-    )
+    with released_at_end(folder):
+        return _run_session(
+            folder,
+            run_request,
+            (),
+            data=(source, test),
+            shared=shared or DatasetCache(),
+            on_event=on_event,
+            stop=stop or StopRequest(),
+        )
 
 
 def resume(
@@ -60,22 +57,18 @@ def resume(
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Resume an unfinished run. `changes`: `option=value` for options that may change inside a run; they are recorded."""
-    folder = reopen_run(path)
-    assert folder.earlier is not None, "reopened"
-    run_request = request.read_request(folder.earlier.request)
-    if any(str(source).startswith(IN_MEMORY) for source in (run_request.source, run_request.test)):
-        folder.release()
-        what = "the run's rows were given in memory, and are not here"
-        raise UserError(what, where=str(path), fix="call train(…) with the same rows and output_dir: it continues there")
-    return _run_session(
-        folder,
-        run_request,
-        changes,
-        data=(run_request.source, run_request.test),
-        shared=DatasetCache(),
-        on_event=on_event,
-        stop=stop or StopRequest(),
-    )
+    folder, record = reopen_run(path)
+    with released_at_end(folder):
+        run_request = request.read_request(record)
+        return _run_session(
+            folder,
+            run_request,
+            changes,
+            data=(run_request.source, run_request.test),
+            shared=DatasetCache(),
+            on_event=on_event,
+            stop=stop or StopRequest(),
+        )
 
 
 def _run_session(
@@ -89,28 +82,23 @@ def _run_session(
     stop: StopRequest,
 ) -> RunFolder:
     """One session of a run: from its last checkpoint, or from the start, to its end."""
-    with released_at_end(folder):
-        if folder.complete and changes:
-            fix = "start a new run with another --out"
-            raise UserError("the run is finished: nothing in it can change", where=str(folder.path), fix=fix)
-        if folder.complete:
-            on_event(Notice("the run is already finished: nothing to do", code="finished"))
-            return folder
-        if folder.earlier is None:
-            folder.write(folder.config, RunConfigFile(request=run_request.record()))
-        run_request, changed = request.for_resume(folder.earlier, run_request, changes)
-        with preserving_process_state():
-            context = stages.begin(run_request, folder=folder, changes=changed, stop=stop, on_event=on_event)
-            _run_stages(context, data, shared=shared)
+    if folder.complete and changes:
+        fix = "start a new run with another --out"
+        raise UserError("the run is finished: nothing in it can change", where=str(folder.path), fix=fix)
+    if folder.complete:
+        on_event(Notice("the run is already finished: nothing to do", code="finished"))
         return folder
+    if folder.earlier is None:
+        folder.write(folder.config, RunConfigFile(request=run_request.record()))
+    run_request, changed = request.for_resume(folder.earlier, run_request, changes)
+    with preserving_process_state():
+        context = stages.begin(run_request, folder=folder, changes=changed, stop=stop, on_event=on_event)
+        _run_stages(context, data, shared=shared)
+    return folder
 
 
 def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shared: DatasetCache) -> None:
-    with context.stage("read"):
-        dataset = shared.read(data[0], options=context.settings.data, test=data[1])
-        context.notify_all(dataset.notes, code="data")
-        task = tasks.get_task(context.settings.task).for_dataset(dataset, config=context.settings)
-        context.report(task.check_dataset(dataset))
+    dataset, task = read_data(context, data, shared=shared)
     with context.stage("plan"):
         selected = stages.select_method(context, dataset, task, cache=shared)
     with context.stage("load"):

@@ -11,7 +11,7 @@ from finewright.baselines.base import Baseline
 from finewright.core import config
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
-from finewright.data.tables import IN_MEMORY
+from finewright.data.tables import IN_MEMORY, Table
 from finewright.methods.base import Method
 from finewright.runs import schema
 from finewright.runs.schema import Change, RequestRecord, RunConfigFile
@@ -120,6 +120,12 @@ def read_request(record: RequestRecord) -> RunRequest:
     first, *others = record.method.split(_AND)
     candidates = (methods.build_method(first, record.method_options), *(methods.build_method(name, {}) for name in others))
     return RunRequest(record.source, record.test, config.build_options(RunConfig, record.settings), candidates)
+
+
+def default_run_name(source: object, *, method: str, seed: int) -> str:
+    """Return the name of a run's folder: data, method and seed. `auto` is left out, as it is not what will be trained."""
+    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
+    return "-".join([stem, *([] if method == methods.AUTO else [method]), f"seed{seed}"])
 
 
 def request_differences(saved: RequestRecord, wanted: RunRequest | BaselineRequest) -> list[str]:

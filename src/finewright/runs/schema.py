@@ -320,7 +320,7 @@ class RunResult(VersionedFile):
     examples_per_second: float = 0.0
     tokens_per_second: float = 0.0
     padding_fraction: float = 0.0
-    trunk_cached: bool = False
+    frozen_layers_cached: bool = Field(False, alias="trunk_cached")
     micro_batch_splits: int = 0
     sessions: int = 1
     changes: list[Change] = []

@@ -29,6 +29,7 @@ from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import RunRequest
+from finewright.runs.result import describe_session
 from finewright.runs.schema import Change, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
@@ -145,7 +146,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
             rows={"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
             num_labels=len(task.labels),
             trainable_parameters=cost.trainable_parameters,
-            total_parameters=planned.shape.total_parameters,
+            total_parameters=planned.meta_model.total_parameters,
             peak_memory_bytes=cost.peak_memory_bytes,
             seconds=cost.seconds,
             may_stop_early=planned.training_plan.schedule.may_stop_early,
@@ -291,12 +292,12 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
 
 def build_frozen_cache(context: RunContext, selected: SelectedMethod, opened: Session, splits: Splits) -> None:
     """Compute the outputs of the frozen layers once for texts that are read in every epoch, where the plan says so."""
-    state, meter, savings = opened.state, context.meter, selected.training_plan.savings
+    state, meter, optimizations = opened.state, context.meter, selected.training_plan.optimizations
     with preserving_random_state(state.device), files.explaining_os_errors(cache.cache_folder()):
         meter.hold(state.prepared_model.trainable_module, state.optimizer)
-        meter.kept_bytes = savings.memory_bytes
+        meter.cache_bytes = optimizations.memory_bytes
         wait = partial(context.notify, code="waiting")
-        savings.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.measure, notify=wait)
+        optimizations.fill(state.prepared_model, splits, ("train", "validation"), watch=meter.measure, notify=wait)
 
 
 def _watch_update(
@@ -377,25 +378,22 @@ def build_result(
     verification_difference: float,
 ) -> RunResult:
     """Return the contents of result.json. `measured`: metrics by split. `compared`: of baselines, by name."""
-    dataset, cost, base = selected.dataset, selected.training_plan.plan, trained.prepared.base
+    cost, base = selected.training_plan.plan, trained.prepared.base
     progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
-    planned_steps, model_path = trained.prepared.schedule.steps, context.folder.model
+    planned_steps = trained.prepared.schedule.steps
     steps = planned_steps[: progress.step]
     packed = not trained.prepared.model.architecture.not_packable
-    review = selected.task.review_threshold(measured.get("validation", {}))
     found = {
         "method": selected.method.name(),
         "model": base.origin.name,
         "model_revision": base.origin.revision,
-        "task": selected.task.name,
-        "seed": context.settings.seed,
-        "num_train": len(dataset.train),
-        "num_validation": len(dataset.validation),
-        "num_test": len(dataset.test),
+        **describe_session(
+            context, selected.dataset, selected.task, machine=context.machine, measured=measured, compared=compared
+        ),
         "trainable_parameters": cost.trainable_parameters,
         "head_parameters": cost.head_parameters,
-        "total_parameters": selected.planned.shape.total_parameters,
-        "trainable_fraction": cost.trainable_parameters / selected.planned.shape.total_parameters,
+        "total_parameters": selected.planned.meta_model.total_parameters,
+        "trainable_fraction": cost.trainable_parameters / selected.planned.meta_model.total_parameters,
         "epochs": steps[-1].epochs_done,
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
@@ -403,22 +401,14 @@ def build_result(
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),
         "train_seconds": trained.seconds,
-        "stage_seconds": context.stage_seconds,
         "examples_per_second": progress.num_rows / trained.seconds,
         "tokens_per_second": progress.num_tokens / trained.seconds,
-        "trunk_cached": selected.training_plan.savings.where is not None,
+        "trunk_cached": selected.training_plan.optimizations.where is not None,
         **checkpoints.summary(),
         "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, selected.planned.splits["train"].lengths),
         "peak_memory_bytes": context.meter.peak_bytes,
-        "peak_resident_bytes": hardware.peak_resident_bytes(),
         "planned_peak_memory_bytes": cost.peak_memory_bytes,
         "planned_seconds": cost.seconds,
-        "metrics": measured,
-        "review": {"threshold": review[0], "reason": review[1]} if review else None,
-        "baselines": compared,
-        "artifact_bytes": model_folder.artifact_bytes(model_path),
-        "files": model_folder.file_digests(model_path),
         "verification_difference": verification_difference,
-        **model_folder.describe_machine(context.machine),
     }
     return RunResult.model_validate(found)

@@ -100,8 +100,10 @@ def _find_several_labels(dataset: Dataset) -> Iterator[Finding]:
     lists = {label for label, some in parts.items() if len(some) > 1 and known.issuperset(some)}
     rows = [row for row in dataset.train if row.label in lists]
     if rows:
-        look = "1 row looks" if len(rows) == 1 else f"{len(rows):,} rows look"
-        message = f"{look} like several labels in one cell, such as {rows[0].label!r:.60}: each combination is a class of its own"
+        subject = "1 row looks" if len(rows) == 1 else f"{len(rows):,} rows look"
+        message = (
+            f"{subject} like several labels in one cell, such as {rows[0].label!r:.60}: each combination is a class of its own"
+        )
         fix = "keep one label for each row; several labels per text are not supported"
         yield Finding("several_labels", "warning", message, places_of(rows), fix)
 

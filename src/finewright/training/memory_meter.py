@@ -83,13 +83,13 @@ def garbage_collection_settled() -> Iterator[None]:
 class MemoryMeter:
     """Peak memory of a run, from a few measured updates and one measured evaluation of the validation split.
 
-    `kept_bytes`: further memory that is allocated for the whole run.
+    `cache_bytes`: memory of the frozen-layer cache, allocated for the whole run.
     """
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.peak_bytes = 0
-        self.kept_bytes = 0
+        self.cache_bytes = 0
         self._allocated_bytes = 0
 
     def hold(self, trainable_module: Any, optimizer: Any) -> None:
@@ -115,4 +115,4 @@ class MemoryMeter:
         """Measure work between updates, while weights and the optimizer's state are allocated."""
         with measure_memory(self.device) as reading:
             yield
-        self.peak_bytes = max(self.peak_bytes, self.kept_bytes + self._allocated_bytes + reading.peak_bytes)
+        self.peak_bytes = max(self.peak_bytes, self.cache_bytes + self._allocated_bytes + reading.peak_bytes)

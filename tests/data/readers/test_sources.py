@@ -19,8 +19,9 @@ import pytest
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data import readers
-from finewright.data.dataset import read_dataset, read_rows, read_texts
+from finewright.data.dataset import read_dataset, read_rows, read_table
 from finewright.data.readers import source
+from support.texts import read_texts
 
 TABLE = "text,label\n" + "".join(f"text number {n},{'ab'[n % 2]}\n" for n in range(20))
 
@@ -162,7 +163,7 @@ def test_texts_of_standard_input(monkeypatch):
     ],
 )
 def test_addresses_are_refused_with_the_way_out(address, message):
-    for read in (read_dataset, read_rows, read_texts):
+    for read in (read_dataset, read_rows, read_table):
         with pytest.raises(UserError, match=message):
             read(address, options=DataConfig())
     with pytest.raises(UserError, match=message):

@@ -85,7 +85,7 @@ def test_a_linear_layer_is_a_product_with_gradients_and_without():
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "scoring"])
 def test_the_short_cut_gives_what_the_full_mode_gives(kind, training, monkeypatch):
-    """Sizes and lives of all storages, work and shapes: whoever asks FakeTensorMode about every operation finds the same."""
+    """Sizes and lifetimes of all storages, work and shapes: whoever asks FakeTensorMode about every operation finds the same."""
 
     def told():
         with torch.device("meta"):
@@ -99,8 +99,8 @@ def test_the_short_cut_gives_what_the_full_mode_gives(kind, training, monkeypatc
                 scores = forward.compute_logits(prepared_model, ids, layout)
             if training:
                 scores.sum().backward()
-            lives = [(sign, ledger.sizes[number]) for sign, number in ledger.events]
-            return lives, vars(ledger.work), scores.shape, scores.stride(), scores.dtype
+            changes = [(sign, ledger.sizes[number]) for sign, number in ledger.events]
+            return changes, vars(ledger.work), scores.shape, scores.stride(), scores.dtype
 
     short = told()
     monkeypatch.setattr(memory, "_FAST_ON_META", frozenset())

@@ -85,7 +85,7 @@ class Site:
 
     def _find_lesson(self, request: Request) -> Lesson:
         """Return the lesson of the path."""
-        return _look_up(self._lessons, request.path_params["lesson"])
+        return _find_known(self._lessons, request.path_params["lesson"])
 
     def _overview(self, request: Request) -> HTMLResponse:
         lines = self._workspace.overview(self._workspace.progress.read())
@@ -118,18 +118,18 @@ class Site:
 
     def _figure(self, request: Request) -> FileResponse:
         one, theme = self._find_lesson(request), request.path_params["theme"]
-        dark = _look_up({"light": False, "dark": True}, theme)
+        dark = _find_known({"light": False, "dark": True}, theme)
         path = self._workspace.picture(one, self._workspace.own_results(one), dark=dark)
         if path is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return FileResponse(path, headers=_SANDBOX)
 
     def _picture(self, request: Request) -> FileResponse:
-        path = _look_up(self._find_lesson(request).pictures, request.path_params["file"])
+        path = _find_known(self._find_lesson(request).pictures, request.path_params["file"])
         return FileResponse(path, headers=_SANDBOX)
 
     def _static(self, request: Request) -> FileResponse:
-        return FileResponse(_look_up(_STATIC, request.path_params["file"]), headers=_SANDBOX)
+        return FileResponse(_find_known(_STATIC, request.path_params["file"]), headers=_SANDBOX)
 
     def _act(self, request: Request) -> RedirectResponse:
         """Do what a button of a lesson asks for. A `UserError` is shown on the next page."""
@@ -209,7 +209,7 @@ class Site:
         return self._page("progress.html", "Progress", place="/progress", rows=rows, counts=counts)
 
 
-def _look_up(known: dict[str, T], name: str) -> T:
+def _find_known(known: dict[str, T], name: str) -> T:
     """Return the value of a known name; otherwise there is no such page."""
     if name not in known:
         raise HTTPException(HTTPStatus.NOT_FOUND)

@@ -235,7 +235,7 @@ class MemoryTracer(_DispatchMode):
 
         return again
 
-    def work_told(self, segments: Sequence[Segment]) -> Work:
+    def work_with_repeats(self, segments: Sequence[Segment]) -> Work:
         """Return all work, with the segments as often as they happen."""
         total = self.work
         for segment in segments:

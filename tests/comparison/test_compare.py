@@ -169,12 +169,12 @@ def test_the_reported_model_is_the_one_whose_weights_were_fetched(place, tmp_pat
 def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_path):
     events = []
     done = compare(place, tmp_path / "c", events=events, search_trials=4, options={"lora.rank": 2})
-    assert "search: 4 trials, 2 for each of 2 methods, the first with the defaults" in events
+    assert "search: 4 trials, 2 for each of 2 methods, the first with the defaults" in [str(event) for event in events]
     found = done.results["search"]
     assert {method: len(record["trials"]) for method, record in found.items()} == {"lora": 2, "scratch": 2}
     for trial in (tmp_path / "c" / "search" / "lora").glob("trial*"):
         result = json.loads((trial / "result.json").read_text())
-        assert (result["num_test"], "test" in result["metrics"]) == (0, False)
+            assert (result["num_test"], result["metrics"].get("test")) == (0, None)
         assert not (trial / "model").exists(), "the weights of trials are not saved"
     config = json.loads((tmp_path / "c" / "runs" / "lora-all-seed0" / "config.json").read_text())
     best = found["lora"]["best"]["params"]
@@ -229,7 +229,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
     assert 0 < reached < 300
     events.clear()
     done = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=tmp_path / "c", **extra)
-    assert f"{name}: resumes after step {reached}" in events
+    assert f"{name}: resumes after step {reached}" in [str(event) for event in events]
     assert set(ended(events)) == {name}
     assert {line.status for line in done.methods} == {"measured"}
     compare(place, tmp_path / "whole", jobs=1, options=options)

@@ -16,6 +16,7 @@ def test_some_hostile_folders_get_nothing_done(tmp_path):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1800)
 def test_no_hostile_folder_gets_anything_done(tmp_path):
     assert jail(tmp_path, every=1) >= 150
 

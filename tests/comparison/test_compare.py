@@ -174,7 +174,7 @@ def test_a_search_uses_the_validation_rows_alone_and_what_it_found(place, tmp_pa
     assert {method: len(record["trials"]) for method, record in found.items()} == {"lora": 2, "scratch": 2}
     for trial in (tmp_path / "c" / "search" / "lora").glob("trial*"):
         result = json.loads((trial / "result.json").read_text())
-            assert (result["num_test"], result["metrics"].get("test")) == (0, None)
+        assert (result["num_test"], result["metrics"].get("test")) == (0, None)
         assert not (trial / "model").exists(), "the weights of trials are not saved"
     config = json.loads((tmp_path / "c" / "runs" / "lora-all-seed0" / "config.json").read_text())
     best = found["lora"]["best"]["params"]

@@ -142,6 +142,19 @@ def test_every_script_says_what_it_begins():
         assert "practice.say(" in COURSE.lesson(number).exercise.read_text()
 
 
+def test_a_loop_over_batches_tells_how_far_it_is(workspace, monkeypatch, capsys):
+    solved(workspace, COURSE.lesson(4))
+    practice = loaded(workspace.work / "practice.py", "practice_of_a_learner")
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(practice.time, "monotonic", lambda: float(next(clock)))
+    batches = practice.ShownBatches(["a", "b", "c", "d"])
+    assert list(batches) == ["a", "b", "c", "d"]
+    assert len(batches) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith("  step ") and " of 4, about " in line for line in lines)
+
+
 def test_batches_without_a_tokenizer_take_minis_and_say_so_once(workspace, nothing_cached, capsys):
     solved(workspace, COURSE.lesson(4))
     practice = loaded(workspace.work / "practice.py", "practice_of_a_learner")

@@ -4,7 +4,9 @@ script, `python learn/01_continue_training.py`, and it uses this file."""
 import csv
 import json
 import random
+import time
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from logging import getLogger
@@ -26,6 +28,7 @@ LONGEST = 64
 """Maximum number of tokens of a message; one message in ten is longer."""
 SECONDS = 5.0
 """How long the hub may take to answer."""
+SECONDS_BETWEEN_LINES = 5.0
 HERE = Path(__file__).resolve().parent
 MINI = Path(str(files("finewright"))) / "assets" / "models" / "mini"
 """A small GPT-2, pre-trained, that comes with Finewright."""
@@ -45,6 +48,19 @@ def find_hub() -> bool:
 def say(sentence: str) -> None:
     """Print what begins now; training takes a while."""
     print(sentence, flush=True)
+
+
+class ShownBatches(list[Any]):
+    """Batches that tell, every few seconds, how far a loop over them is."""
+
+    def __iter__(self) -> Iterator[Any]:
+        began = told = time.monotonic()
+        for number, batch in enumerate(super().__iter__()):
+            if time.monotonic() - told > SECONDS_BETWEEN_LINES:
+                told = time.monotonic()
+                left = (told - began) / number * (len(self) - number) if number else 0.0
+                say(f"  step {number} of {len(self)}, about {left:.0f} s left")
+            yield batch
 
 
 def tickets(split: str) -> list[tuple[str, str]]:

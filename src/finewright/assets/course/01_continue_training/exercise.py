@@ -63,7 +63,7 @@ if __name__ == "__main__":
     practice.say("measuring the accuracy before training")
     before = accuracy()
     practice.say(f"training: {len(plain('train'))} steps")
-    losses = train(body, head, plain("train"), lr=3e-4)
+    losses = train(body, head, practice.ShownBatches(plain("train")), lr=3e-4)
     rows = [["before", before, losses[0]], ["after one epoch", accuracy(), sum(losses[-10:]) / 10]]
     practice.save_table(
         __file__, title="mini on the tickets", headings=["when", "validation accuracy", "training loss"], rows=rows

@@ -46,7 +46,7 @@ def steps_to_reach(curve: list[float], level: float) -> int | None:
 if __name__ == "__main__":
     import practice
 
-    train = practice.batches("train")
+    train = practice.ShownBatches(practice.batches("train"))
     validation = practice.batches("validation", size=40)[:1]  # evaluated after every step: forty messages are enough
     curves = {}
     for name, make in (("pre-trained", pretrained), ("from scratch", from_scratch)):

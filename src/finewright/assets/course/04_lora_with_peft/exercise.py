@@ -87,7 +87,7 @@ if __name__ == "__main__":
     lora_lr, full_lr = (1e-3, 1e-4) if "gpt2" in sys.argv else (3e-3, 3e-4)  # a small network stands higher learning rates
     for name, model, lr in (("LoRA", add_lora(fresh()), lora_lr), ("all parameters", fresh(), full_lr)):
         practice.say(f"training {name}: {len(batches)} steps")
-        train(model, batches, lr)
+        train(model, practice.ShownBatches(batches), lr)
         numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
         rows.append([name, f"{numbers:,}", practice.accuracy(model, validation)])
     headings = ["method", "trained parameters, with the head", "validation accuracy"]

@@ -51,7 +51,7 @@ if __name__ == "__main__":
         freeze(model, len(model.transformer.h) // 2)
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=3e-4)
-        for batch in practice.batches("train") * 2:
+        for batch in practice.ShownBatches(practice.batches("train") * 2):
             model.train()
             model(**batch).loss.backward()
             optimizer.step()

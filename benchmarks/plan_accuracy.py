@@ -72,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def table(path: Path) -> None:
-    print("| model | method | tokens a pass | memory planned | measured | error | seconds planned | measured | error |")
+    print("| model | method | tokens per micro-batch | memory planned | measured | error | seconds planned | measured | error |")
     print("|---|---|---|---|---|---|---|---|---|")
     errors: dict[str, list[tuple[float, str]]] = {"memory": [], "time": []}
     found = read_lines(path)

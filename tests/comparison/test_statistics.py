@@ -99,7 +99,7 @@ def _claims(rng, *, ability, trials, **options):
 
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.3), (3, 0.0), (3, 0.3), (5, 0.5)])
 def test_equally_good_methods_are_rarely_told_apart(seeds, spread):
-    """Any false claim among all pairs of four methods: nominally 5 %, and with 200 trials 10 % is three standard errors above."""
+    """Any false claim among all pairs of four methods: nominally 5%, and with 200 trials 10% is three standard errors above."""
     assert _claims(np.random.default_rng(seeds), ability=[1.5] * 4, trials=200, seeds=seeds, rows=150, spread=spread) < 0.1
 
 

@@ -75,8 +75,8 @@ def plan_and_measured(run, _):
     tenth = 0.1 * run.planned_peak_memory_bytes
     above = run.peak_memory_bytes - run.planned_peak_memory_bytes
     if abs(above) <= tenth:
-        return "Within 10 % of the plan"
-    return f"More than 10 % {'above' if above > 0 else 'below'} the plan"
+        return "Within 10% of the plan"
+    return f"More than 10% {'above' if above > 0 else 'below'} the plan"
 
 
 def largest_part(run, _):
@@ -102,7 +102,7 @@ def loss_fall(run, _):
 def validation_loss(run, _):
     losses = [line["validation"]["loss"] for line in run.lines if "validation" in line]
     if abs(losses[-1] - losses[0]) <= 0.01 * losses[0]:
-        return "It stayed within 1 % of where it was"
+        return "It stayed within 1% of where it was"
     return "It rose" if losses[-1] > losses[0] else "It fell"
 
 

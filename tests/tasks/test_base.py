@@ -138,7 +138,7 @@ def test_the_task_decides_which_evaluation_is_best():
 
 
 def test_equal_evaluations_differ_by_a_clear_fall_of_the_loss():
-    labels = TextClassification(("a", "b", "c", "d"))  # a fresh head has a loss of ln 4, and 1 % of it is 0.0139
+    labels = TextClassification(("a", "b", "c", "d"))  # a fresh head has a loss of ln 4, and 1% of it is 0.0139
     best = {"accuracy": 1.0, "loss": 0.02}
     assert labels.is_better(best | {"loss": 0.006}, best)
     for loss in (0.007, 0.02, 0.03):

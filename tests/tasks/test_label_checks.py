@@ -125,8 +125,8 @@ def test_a_label_that_stands_in_its_own_texts():
         (["refund {}"] * 6, ["x {}"] * 6, True),
         (["REFUND! {}"] * 6, ["x {}"] * 6, True),
         (["refund {}"] * 4, ["x {}"] * 6, False),  # too few rows
-        (["refund {}"] * 9 + ["money back {}"], ["x {}"] * 6, False),  # 90 % of its rows
-        (["refund {}"] * 6, ["refund {}"] + ["x {}"] * 4, False),  # 20 % of the others
+        (["refund {}"] * 9 + ["money back {}"], ["x {}"] * 6, False),  # 90% of its rows
+        (["refund {}"] * 6, ["refund {}"] + ["x {}"] * 4, False),  # 20% of the others
         (["refund {}"] * 6, ["refund {}"] + ["x {}"] * 5, True),
     ],
 )

@@ -113,9 +113,9 @@ def _share(canvas: Any, runs: Sequence[FinishedRun], theme: Theme) -> None:
         axes.plot(one.share, one.measured.accuracy, mark, color=color, markerfacecolor=hollow, markersize=9, label=one.label)
     axes.axhline(runs[0].measured.majority_accuracy, color=theme.ink, linewidth=1, linestyle=":", label="majority class")
     axes.set_ylim(0, 1)
-    axes.set_xlim(min(0.05, *(one.share / 2 for one in runs)), 1.6)  # at least two ticks, and nothing beyond 100 %
+    axes.set_xlim(min(0.05, *(one.share / 2 for one in runs)), 1.6)  # at least two ticks, and nothing beyond 100%
     axes.minorticks_off()
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("trained fraction of the parameters (logarithmic)")
     axes.set_ylabel(f"{runs[0].split} accuracy, 95% interval", color=theme.ink)

@@ -39,7 +39,7 @@ def scale_head(base: meta.BaseNetwork, *, ids_T: torch.Tensor, layout: PackedLay
 
     A usual random head assumes states of length about 1. GPT-2's last states are over 100 long: the first loss would be far
     above ln(classes). A head of zeros starts at ln(classes) too, but then Adam makes full-size steps in the body along the one
-    direction such a head has, which ruins it (measured: trec6, one epoch, 38 % accuracy against 92 %).
+    direction such a head has, which ruins it (measured: trec6, one epoch, 38% accuracy against 92%).
     `bfloat16`: four-bit matrices compute in it, so everything else must too.
     """
     base.network.eval()

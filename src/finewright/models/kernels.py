@@ -115,7 +115,7 @@ class PackedWeight:
         return torch_compat.packed_linear(states.to(self._module.weight.dtype), self.current(), self._module.bias)
 
     def backward_product(self, gradients: torch.Tensor) -> torch.Tensor:
-        """gradients · W, from the plain weight: a packed transpose would be a third copy, for 2 % of a step's time."""
+        """gradients · W, from the plain weight: a packed transpose would be a third copy, for 2% of a step's time."""
         weight = self._module.weight
         return gradients.to(weight.dtype) @ (weight.T if self._inputs_first else weight)
 

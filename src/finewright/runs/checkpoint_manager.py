@@ -19,7 +19,7 @@ BEST = "best"
 LEAST_SECONDS = 60.0
 """Without `training.save_steps`: the least time between two checkpoints,"""
 MOST_SHARE = 0.015
-"""and the largest share of the time that saving may take. With logs and checks, reliability costs less than 2 %."""
+"""and the largest share of the time that saving may take. With logs and checks, reliability costs less than 2%."""
 CADENCE = f"at least {LEAST_SECONDS:.0f} s apart, and so rarely that saving takes at most {MOST_SHARE:.1%} of the time"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEAST_LOSS_FALL = 0.01
 """Least fall of the loss that counts between evaluations of the same metric, as a share of the loss of a fresh head.
 
-Relative to the best loss itself it would never end: once all rows are right, the loss falls by 10 % an epoch from 0.02 to 0.018.
+Relative to the best loss itself it would never end: once all rows are right, the loss falls by 10% an epoch from 0.02 to 0.018.
 The usual thresholds are absolute and 0 by default (transformers' `early_stopping_threshold`, Lightning's, Keras's `min_delta`),
 so that any fall counts; scikit-learn's `tol` and PyTorch's `ReduceLROnPlateau` want more than 1e-4.
 """

@@ -22,7 +22,7 @@ class MemoryReading:
 def measure_memory(device: str) -> Iterator[MemoryReading]:
     """Measure what PyTorch's allocator allocates inside.
 
-    On a CPU this adds up the profiler's memory events, which makes the work up to 50 % slower: measure a few steps, not
+    On a CPU this adds up the profiler's memory events, which makes the work up to 50% slower: measure a few steps, not
     all. Memory that was allocated before and is freed inside is not counted, so a measurement that starts between two
     steps covers the step alone.
     """

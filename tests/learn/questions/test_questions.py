@@ -83,7 +83,7 @@ def test_answers_agree_with_the_files(tmp_path):
         "kept-step": "those of step 63",
         "own-reason": "the default of freeze",
         "messages-a-step": "about 15.9",
-        "plan-and-measured": "Within 10 % of the plan",
+        "plan-and-measured": "Within 10% of the plan",
     }
     found = asked(tmp_path)
     assert {kind: found[kind].right.text for kind in wanted} == wanted
@@ -93,7 +93,7 @@ def test_answers_agree_with_the_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("planned", "measured", "answer"),
-    [(100, 100, "Within"), (100, 130, "More than 10 % above"), (100, 70, "More than 10 % below"), (0, 70, None)],
+    [(100, 100, "Within"), (100, 130, "More than 10% above"), (100, 70, "More than 10% below"), (0, 70, None)],
 )
 def test_plan_and_measured(tmp_path, planned, measured, answer):
     made_runs.write_run(tmp_path, planned_peak_memory_bytes=planned << 20, peak_memory_bytes=measured << 20)

@@ -140,7 +140,7 @@ def _range(rows: Sequence[float]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.4f}".rstrip("0").rstrip(".") + " %"
+    return f"{100 * value:.4f}".rstrip("0").rstrip(".") + "%"
 
 
 def _megabytes(value: float) -> str:

@@ -45,7 +45,7 @@ def _better_run(runs: Sequence[FinishedRun]) -> Draft | None:
     texts = {"none": "Nobody can say from these messages", "first": f"{a.label} is better", "second": f"{b.label} is better"}
     answers = explain(texts, right=found, why=f"{says}.", why_not=f"{says}, which does not say so.")
     percents = f"{a.label} {a.measured.accuracy:.1%}, {b.label} {b.measured.accuracy:.1%}"
-    text = f"{percents}, on the same {len(right_a):,} messages. Which is better, by the paired test at 5 %?"
+    text = f"{percents}, on the same {len(right_a):,} messages. Which is better, by the paired test at 5%?"
     return Draft(text, *answers, about=[a, b])
 
 

@@ -40,7 +40,7 @@ def _trained_share(one: FinishedRun) -> Draft | None:
         f"Your run {one.title}: how many parameters were trained, the head included, as a share of the model's?",
         (f"{one.share:.3%}", f"{r.trainable_parameters:,} of {total:,}."),
         (f"{r.head_parameters / total:.3%}", f"That is the head alone: {r.head_parameters:,} parameters."),
-        (f"{1 - one.share:.3%}", "That is what is left of 100 %."),
+        (f"{1 - one.share:.3%}", "That is what is left of 100%."),
         (f"{min(1.0, 10 * one.share):.3%}", f"Ten times too much, or all of it: trained were {r.trainable_parameters:,}."),
         (f"{adapted / total / 10:.3%}", f"Too little: beside the head {adapted:,} parameters were trained."),
         (f"{one.share / 2:.3%}", "Half of what was trained."),
@@ -53,7 +53,7 @@ def _plan_and_measured(one: FinishedRun) -> Draft | None:
         return None
     says = f"Planned {planned / 1e6:,.0f} MB, measured {measured / 1e6:,.0f} MB: {measured / planned:.2f} times the plan."
     found = "near" if abs(measured / planned - 1) <= NEAR else "more" if measured > planned else "less"
-    texts = {"near": "Within 10 % of the plan", "more": "More than 10 % above the plan", "less": "More than 10 % below the plan"}
+    texts = {"near": "Within 10% of the plan", "more": "More than 10% above the plan", "less": "More than 10% below the plan"}
     text = f"The peak memory of {one.title} was planned before it started. Where did the measured peak lie?"
     return Draft(text, *explain(texts, right=found, why=says, why_not=says))
 
@@ -196,7 +196,7 @@ def _validation_loss(one: FinishedRun) -> Draft | None:
     (first_step, _, first), (last_step, _, last) = evaluations[0], evaluations[-1]
     says = f"{first:.3f} at step {first_step:,}, {last:.3f} at step {last_step:,}"
     found = "stayed" if abs(last / first - 1) <= SAME_LOSS else "rose" if last > first else "fell"
-    texts = {"fell": "It fell", "rose": "It rose", "stayed": "It stayed within 1 % of where it was"}
+    texts = {"fell": "It fell", "rose": "It rose", "stayed": "It stayed within 1% of where it was"}
     more = ". When it rises while the training loss falls, the examples are memorised." if found == "rose" else "."
     text = f"What did the validation loss of {one.title} do from the first evaluation to the last?"
     return Draft(text, *explain(texts, right=found, why=f"{says}{more}", why_not=f"{says}, so it did not."))

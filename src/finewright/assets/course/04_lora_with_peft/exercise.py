@@ -1,4 +1,4 @@
-"""Lesson 4: LoRA with PEFT: GPT-2 small as a text classifier, about 0.2 % of its parameters trained.
+"""Lesson 4: LoRA with PEFT: GPT-2 small as a text classifier, about 0.2% of its parameters trained.
 
 Write the four functions. `finewright learn check 4` checks them. Then
 `python learn/04_lora_with_peft.py` counts on GPT-2 small and trains `mini` on the tickets, once with your LoRA and once

@@ -72,10 +72,10 @@ def _check_shares(learner: Any, expect: Any) -> None:
         "`shares`: the model is left as it is", untouched, expected="untouched", found="untouched" if untouched else "thawed"
     )
     known = {2: "rounds_down", 4: "rounds_up"}
-    expect.equal("`nearest`: the choice for 16 %", learner.nearest(wanted, 0.16), 3, wrong={2: "rounds_down"})
-    expect.equal("`nearest`: the choice for 18 %", learner.nearest(wanted, 0.18), 3, wrong=known)
+    expect.equal("`nearest`: the choice for 16%", learner.nearest(wanted, 0.16), 3, wrong={2: "rounds_down"})
+    expect.equal("`nearest`: the choice for 18%", learner.nearest(wanted, 0.18), 3, wrong=known)
     expect.note(
-        f"Whole layers give {wanted[2]:.1%}, {wanted[3]:.1%} or {wanted[4]:.1%}: 16 % is not among them, 17.1 % is nearest."
+        f"Whole layers give {wanted[2]:.1%}, {wanted[3]:.1%} or {wanted[4]:.1%}: 16% is not among them, 17.1% is nearest."
     )
 
 

@@ -61,7 +61,7 @@ def _check_quantising(learner: Any, expect: Any) -> None:
     below = (torch.bucketize((rows / scales[:, None]).flatten(), levels, right=True) - 1).clamp(0, 15)
     wrong = "next_below" if torch.equal(codes.long(), below) else "evenly_spaced" if _even(codes, rows, scales) else ""
     hit = float((codes.long() == wanted).float().mean())
-    expect.true("`quantise`: the nearest of sixteen", hit == 1, expected="100 % of the codes", found=f"{hit:.0%}", wrong=wrong)
+    expect.true("`quantise`: the nearest of sixteen", hit == 1, expected="100% of the codes", found=f"{hit:.0%}", wrong=wrong)
     back = learner.restore(wanted, scales, BLOCK)
     right = (levels[wanted].view(-1, BLOCK) * scales[:, None]).flatten()
     unscaled = back.shape == right.shape and torch.allclose(back, levels[wanted])

@@ -6,7 +6,7 @@ Write the four functions. scipy may be used: `scipy.stats.binomtest` does most o
 
 
 def interval(num_right: int, num_rows: int) -> tuple[float, float]:
-    """The 95 % interval of an accuracy, by Wilson's method: it stays inside 0 to 1 and is right for few rows too."""
+    """The 95% interval of an accuracy, by Wilson's method: it stays inside 0 to 1 and is right for few rows too."""
     raise NotImplementedError
 
 
@@ -50,7 +50,7 @@ if __name__ == "__main__":
     print(f"{len(right)} runs of {place}" if right else "No comparison here yet: `finewright demo --methods` makes one.")
     for name, one in right.items():
         low, high = interval(sum(one), len(one))
-        print(f"{name}: {sum(one)} of {len(one)}, {sum(one) / len(one):.3f}, 95 % interval {low:.3f} to {high:.3f}")
+        print(f"{name}: {sum(one)} of {len(one)}, {sum(one) / len(one):.3f}, 95% interval {low:.3f} to {high:.3f}")
     pairs = better(right)
     for winner in dict.fromkeys(one for one, _ in pairs):
         print(f"{winner} is better than {', '.join(loser for one, loser in pairs if one == winner)}")

@@ -1,4 +1,4 @@
-"""An interval of 90 %."""
+"""An interval of 90%."""
 
 from solution import *
 

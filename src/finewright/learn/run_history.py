@@ -193,7 +193,8 @@ def _share(runs: Sequence[FinishedRun]) -> Table:
     rows = [[one.label, f"{one.result.trainable_parameters:,}", f"{one.share:.2%}", *_accuracy(one)] for one in ordered]
     pretrained = [one for one in ordered if not one.from_random] or ordered
     says = "; ".join(
-        f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right" for one in (pretrained[0], pretrained[-1])
+        f"{one.label}: {one.share:.2%} trained, {one.measured.accuracy:.0%} right"
+        for one in [pretrained[0], *pretrained[1:][-1:]]
     )
     return Table(headings=["method", "trained", "share", f"{runs[0].split} accuracy", "95% interval"], rows=rows, says=says)
 

@@ -1,6 +1,7 @@
 """What is wrong with weight files, and how it is said."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -109,3 +110,12 @@ def test_a_class_name_that_is_code_does_not_reach_the_command(model, tmp_path):
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["X; import os"]}
     (folder / "config.json").write_text(json.dumps(config))
     assert "t.AutoModel.from_pretrained" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "more.safetensors"])
+def test_a_pipe_among_the_weights_is_refused_before_anybody_waits_for_its_writer(model, tmp_path, name):
+    folder = copy_of(model, tmp_path / "m")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert f"{name} is not a regular file" in refusal(folder)
+    assert folder / name not in weight_files.list_safetensors(folder)

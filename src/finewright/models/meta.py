@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, quantization, tokenizer_config
+from finewright.models import architectures, hub, quantization, tokenizer_config, weight_files
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
@@ -131,7 +131,7 @@ def check_not_hollow(config: Any, folder: Path, *, auto_model: str) -> None:
     """
     with quiet_libraries(), torch.device("meta"):
         claimed = count_parameters(build_random_network(config, auto_model=auto_model))
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    stored = sum(file.stat().st_size for file in weight_files.list_safetensors(folder))
     if claimed > 2 * stored + MAX_UNSTORED_PARAMETERS:
         what = f"the config claims {claimed:,} parameters, the weights beside it are {stored:,} bytes"
         fix = "bring back the config that belongs to the weights"
@@ -143,7 +143,7 @@ def has_pooler(folder: Path) -> bool:
     from safetensors import safe_open
 
     names = []
-    for file in folder.glob("*.safetensors"):
+    for file in weight_files.list_safetensors(folder):
         with contextlib.suppress(OSError, SafetensorError), safe_open(file, framework="pt") as stored:
             names += list(stored.keys())
     return not names or any("pooler." in name for name in names)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import hub
+from finewright.models import hub, weight_files
 from finewright.models.hub import ModelSource
 
 FILE = "base.json"
@@ -51,4 +51,4 @@ def check_base(folder: Path, source: ModelSource) -> None:
 
 def weight_digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every weight file of a model's folder, by name."""
-    return {path.name: files.sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    return {path.name: files.sha256(path) for path in weight_files.list_safetensors(folder)}

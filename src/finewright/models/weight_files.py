@@ -14,8 +14,15 @@ _AGAIN = "copy or download the model again"
 _CLASS = re.compile(r"[A-Z]\w*")
 
 
+def list_safetensors(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder, by name. A pipe is none: who opens it waits for a writer."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
+
+
 def find_fault(folder: Path) -> tuple[str, str] | None:
     """Return (what is wrong with the weights of a folder, how to fix it), or None."""
+    if odd := sorted({*folder.glob("*.safetensors")} - {*list_safetensors(folder)}):
+        return f"{odd[0].name} is not a regular file", _AGAIN
     if (folder / WEIGHTS).is_file():
         return _find_damage([folder / WEIGHTS])
     wanted = shard_names(folder)
@@ -23,7 +30,7 @@ def find_fault(folder: Path) -> tuple[str, str] | None:
         return f"{len(missing)} of {len(wanted)} weight files are missing, for instance {missing[0]}", _AGAIN
     if wanted:
         return _find_damage([folder / name for name in wanted])
-    if any(folder.glob("*.safetensors")):
+    if list_safetensors(folder):
         return None
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if pickles:
@@ -44,7 +51,7 @@ def shard_names(folder: Path) -> list[str]:
 def stored_shapes(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """Return the file and the shape of every stored tensor, by its name."""
     names = [WEIGHTS] if (folder / WEIGHTS).is_file() else shard_names(folder)
-    files = [folder / name for name in names] or sorted(folder.glob("*.safetensors"))
+    files = [folder / name for name in names] or list_safetensors(folder)
     found = {}
     for file in files:
         try:

@@ -432,7 +432,7 @@ def _text(value: Any) -> tuple[str, str]:
         value = str(int(value) if float(value).is_integer() and abs(value) < 2**53 else value)
     if not isinstance(value, str):
         return "", "no text" if value is None or value != value else f"wanted text, found {type(value).__name__}"
-    return ("", "the text is empty") if is_blank(value) else (value, _encoding_fault(value, kind="text"))
+    return ("", "the text is empty") if is_blank(value) else (str(value), _encoding_fault(value, kind="text"))
 
 
 def is_blank(text: str) -> bool:

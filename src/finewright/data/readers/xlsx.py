@@ -5,7 +5,16 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from finewright.data.readers.base import FileFormat, FileTable, InputFile, ReadOptions, Record, name_columns, number_columns
+from finewright.data.readers.base import (
+    FileFormat,
+    FileTable,
+    InputFile,
+    ReadOptions,
+    Record,
+    ShownCell,
+    name_columns,
+    number_columns,
+)
 from finewright.data.readers.text import bad_file
 
 SUFFIXES = (".xlsx", ".xlsm")
@@ -56,18 +65,24 @@ def _to_table(rows: list[tuple[int, list[Any]]], place: str, *, no_header: bool)
 def _full_rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
     """Yield (number, cells up to the last full one) of the rows that are not empty."""
     for number, row in enumerate(sheet.iter_rows(), start=1):
-        cells = [_shown(cell) for cell in row]
+        cells = [_read_cell(cell) for cell in row]
         while cells and cells[-1] is None:
             cells.pop()
         if cells:
             yield number, cells
 
 
-def _shown(cell: Any) -> str | None:
-    """Return a cell as Excel shows it: numbers without a needless fraction, with the zeros of a format such as 000."""
-    value, style = cell.value, str(getattr(cell, "number_format", "") or "")
+def _read_cell(cell: Any) -> str | None:
+    """Return a cell as Excel shows it; one that is no text also knows its value."""
+    value, style = cell.value, str(getattr(cell, "number_format", "") or "General")
     if value is None or getattr(cell, "data_type", "") == "e":
         return None
+    shown = _shown(value, style)
+    return shown if shown is None or isinstance(value, str) else ShownCell(shown, value, style)
+
+
+def _shown(value: Any, style: str) -> str | None:
+    """Return a value as Excel shows it: numbers without a needless fraction, with the zeros of a format such as 000."""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, int | float):

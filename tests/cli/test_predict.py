@@ -206,6 +206,30 @@ def test_evaluate_writes_all_rows_with_the_worst_first(message_run, place):
     assert call("evaluate", message_run.path, data, "-o", "errors.csv")[0] == 2, "it is kept"
 
 
+def test_evaluate_says_how_many_rows_the_run_was_trained_on(message_run, place):
+    import finewright
+
+    whole = message_run.path.parent / "messages.csv"
+    trained = message_run.result.num_train
+    code, out, err = call("evaluate", message_run.path, whole, "--json")
+    assert code == 0
+    assert f"warning: {trained} of 60 ({trained / 60:.0%}) rows have texts that the run was trained on" in " ".join(err.split())
+    assert json.loads(out)["num_rows"] == 60
+    (place / "ev.csv").write_text(LABELLED.replace("SHIPPING ", "shipping").replace("other", "billing"))
+    assert "trained on" not in call("evaluate", message_run.path, "ev.csv")[2]
+    (place / "train.csv").write_text(whole.read_text())
+    options = {"data.text_column": "Message", "data.label_column": "Team"}
+    run = finewright.train("train.csv", method="bag-of-words", output_dir=place / "run", options=options)
+    seen = "rows have texts that the run was trained on"
+    assert seen in " ".join(call("evaluate", run.path, whole)[2].split())
+    with (place / "train.csv").open("a") as handle:
+        handle.write("99;x;another one;billing\n")
+    assert seen not in call("evaluate", run.path, whole)[2], "these are not the rows of training"
+    (place / "train.csv").unlink()
+    code, _, err = call("evaluate", run.path, whole)
+    assert (code, "trained on" in err) == (0, False)
+
+
 def test_many_labels_have_their_confusions_listed(capsys):
     from finewright.cli.console import OutputConsole
     from finewright.cli.evaluate import show_confusions

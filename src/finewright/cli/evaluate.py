@@ -56,6 +56,8 @@ def evaluate(
     errors = ErrorConsole()
     for note in found.notes:
         print_wrapped(errors, note)
+    if seen := reading.describe_seen_rows(config, found.rows):
+        print_wrapped(errors, seen)
     from finewright.inference.labelling import describe_cut
     from finewright.runs.run import open_run
 

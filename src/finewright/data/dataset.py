@@ -269,6 +269,11 @@ def find_existing(source: str | Path) -> Path:
     raise base.bad_file(what, path, _did_you_mean(path) or "check the path")
 
 
+def is_local(source: str) -> bool:
+    """Return whether rows can be read from here again at any time: a file, a folder, or a data set of the program."""
+    return source in _PACKAGED or os.path.isfile(source) or os.path.isdir(source)
+
+
 def _is_address(address: re.Match[str], *, shown: str) -> UserError:
     """Return the error for an address in place of a path, with the way to its data."""
     kind, rest = address["kind"].casefold(), address["rest"]

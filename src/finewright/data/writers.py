@@ -243,10 +243,12 @@ def _as_cell_value(value: Any, *, typeless: bool) -> Any:
         return value.value
     if isinstance(value, bool | int | float) or value is None:
         return _plain(value)
-    if isinstance(value, datetime.datetime | datetime.date) and value.year >= _FIRST_EXCEL_YEAR:
-        return value if getattr(value, "tzinfo", None) is None else value.isoformat(" ")
-    if isinstance(value, datetime.time | datetime.timedelta) and getattr(value, "tzinfo", None) is None:
+    if isinstance(value, datetime.datetime | datetime.time) and value.tzinfo is not None:
+        return str(value)  # a cell has no time zone
+    if isinstance(value, datetime.time | datetime.timedelta):
         return value
+    if isinstance(value, datetime.date):
+        return value if value.year >= _FIRST_EXCEL_YEAR else str(value)
     text = _as_text(value)
     if typeless and _NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)

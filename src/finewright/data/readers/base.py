@@ -59,9 +59,9 @@ class ShownCell(str):
         made.value, made.number_format = value, number_format
         return made
 
-    def __getnewargs__(self) -> tuple[str, Any, str]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Return what a copy is made of."""
-        return str(self), self.value, self.number_format
+        return ShownCell, (str(self), self.value, self.number_format)
 
 
 @dataclass(frozen=True)

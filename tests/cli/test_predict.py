@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from finewright.cli.predict import ScoringProgress
@@ -177,7 +178,8 @@ def test_evaluate_leaves_out_or_merges_labels_as_the_options_say(message_run, pl
     (place / "ev.csv").write_text(LABELLED)
     code, _, err = call("evaluate", message_run.path, "ev.csv")
     assert code == 3
-    assert "ev.csv:5: the model does not know the label 'other'" in err
+    what = "ev.csv:4: 2 of 4 rows, from here on, have labels that the model does not know: 'SHIPPING' (1), 'other' (1)"
+    assert what in " ".join(err.split())
     left_out = ("--set", "data.drop_unseen_labels=true")
     code, out, err = call("evaluate", message_run.path, "ev.csv", *left_out, "--json")
     assert (code, json.loads(out)["num_rows"]) == (0, 2), err
@@ -228,6 +230,19 @@ def test_evaluate_says_how_many_rows_the_run_was_trained_on(message_run, place):
     (place / "train.csv").unlink()
     code, _, err = call("evaluate", run.path, whole)
     assert (code, "trained on" in err) == (0, False)
+
+
+def test_the_mistakes_that_are_shown_are_in_the_order_of_their_confidence(capsys):
+    from finewright.cli.console import OutputConsole
+    from finewright.cli.evaluate import show_metrics
+    from finewright.tasks.metrics import classification_metrics
+
+    measured = classification_metrics(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 1]), labels=("a", "b"))
+    sure = [0.5, 0.9, 0.6, 0.7, 0.4, 0.8]
+    worst = [{"label": "a", "predicted": "b", "probability": one, "text": "x"} for one in sure]
+    show_metrics(OutputConsole(), measured | {"worst_mistakes": worst})
+    shown = capsys.readouterr().out.partition("worst mistakes, the surest first: ")[2].splitlines()[1:]
+    assert shown == [f"  a, b {one:.2f}  x" for one in (0.9, 0.8, 0.7, 0.6, 0.5)]
 
 
 def test_many_labels_have_their_confusions_listed(capsys):

@@ -180,7 +180,7 @@ def test_a_gzip_with_a_flipped_byte(tmp_path):
         ("a.jsonl", '{"label": ' + "[" * 100_000 + "\n", "a.jsonl:1: nested too deeply"),
         ("a.jsonl", '{"label": ' + "9" * 5000 + "}\n", "a.jsonl:1: Exceeds the limit"),
         ("a.json", '{"rows": 1}', "wanted an array of objects, found dict"),
-        ("a.json", "[{},\n1, {}]", "a.json:2: wanted an object, found int"),
+        ("a.json", "[{},\n1, {}]", "a.json: row 2: wanted an object, found int"),
         ("a.json", '[{"text": "x"},\n{"text": ', "a.json:2: Expecting value at line 2, column 10; the file looks cut off"),
         ("a.json", '[{"text": "x"}\n{"text": "y"}]', "a.json:1: wanted a comma or the end of the array"),
         ("a.json", '[{"text": "x"},\n]', "a.json:2: Expecting value"),

@@ -48,7 +48,7 @@ def test_labels_and_numbers_are_as_shown(tmp_path):
     sheet.cell(row=len(values) + 3, column=2).number_format = "0%"
     book.save(tmp_path / "a.xlsx")
     rows, _ = read_rows(tmp_path / "a.xlsx", options=DataConfig())
-    shown = ["1", "1", "2.5", "TRUE", "01", "None", "2024-05-06", "2024-05-06 07:08:00", "007", "25%"]
+    shown = ["1", "1", "2.5", "True", "01", "None", "2024-05-06", "2024-05-06 07:08:00", "007", "25%"]
     assert [row.label for row in rows] == shown
 
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from finewright.cli.predict import ScoringProgress
+from finewright.cli.predict import ScoringProgress, shorten_place
 from support.commands import call
 
 NEW = "id;Subject;Message;Label\n07;parcel;where is my parcel;x\n08;;;y\n09;invoice;charged twice;z\n"
@@ -76,8 +76,9 @@ def test_every_format_has_every_row_and_column(message_run, place, name):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["neww.csv"], 3, "did you mean new.csv?"),
-        (["./missing"], 3, "no such file"),
+        (["neww.csv"], 3, "did you mean new.csv? To label it as a text"),
+        (["./missing"], 3, "check the path. To label it as a text, send it through standard input"),
+        (["new.csv", "--top-k", "0"], 2, "Invalid value for '--top-k'"),
         (["new.csv", "a text"], 2, "give one file at a time"),
         (["--file", "new.csv", "a text"], 2, "'a text' are both given"),
         (["folder"], 2, "this is a folder"),
@@ -253,6 +254,22 @@ def test_many_labels_have_their_confusions_listed(capsys):
     confusion = [[3 if row == column else (row == 4) * (column == 7) * 5 for column in range(20)] for row in range(20)]
     show_confusions(OutputConsole(), labels, confusion)
     assert capsys.readouterr().out.splitlines()[1:] == ["  label 4, label 7  5"]
+
+
+@pytest.mark.parametrize(
+    ("where", "shown"),
+    [
+        ("new.csv:12", "new.csv:12"),
+        ("a_long_name_of_a_file.csv:12", "…me_of_a_file.csv:12"),
+        ("new.xlsx: Tickets row 12", "Tickets row 12"),
+        ("new.xlsx: Tickets of the last year row 12", "Tickets of t… row 12"),
+        ("a_long_name.parquet: row 123456", "row 123456"),
+        ("b.xlsx: A row 7", "b.xlsx: A row 7"),
+    ],
+)
+def test_the_place_of_a_row_is_shortened_where_it_tells_least(where, shown):
+    assert shorten_place(where, 20) == shown
+    assert len(shown) <= 20
 
 
 def test_the_time_left_comes_from_what_is_done(monkeypatch):

@@ -45,6 +45,14 @@ def test_a_text_that_names_a_file_is_the_file(message_run, place):
     assert "review: confidence below " in out
 
 
+def test_one_row_is_one_row(message_run, place):
+    (place / "one.csv").write_text("Subject,Message\nparcel,where is it\n")
+    _, out, err = call("predict", message_run.path, "one.csv", "--min-confidence", "1")
+    assert "its 1 row is labelled" in err
+    assert "1 row of one.csv, written to one.labelled.csv" in out
+    assert "1 row needs review" in out
+
+
 def test_an_existing_output_is_kept_unless_forced(message_run, place):
     (place / "new.labelled.csv").write_text("mine")
     code, _, err = call("predict", message_run.path, "new.csv")

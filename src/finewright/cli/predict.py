@@ -162,7 +162,8 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
 
     console = ErrorConsole()
     if source is not None and source != STANDARD_INPUT and texts:
-        print_wrapped(console, f"{source} is a file: its {len(rows.texts):,} rows are labelled")
+        labelled = "1 row is" if len(rows.texts) == 1 else f"{len(rows.texts):,} rows are"
+        print_wrapped(console, f"{source} is a file: its {labelled} labelled")
     for note in rows.notes:
         print_wrapped(console, note)
 
@@ -241,7 +242,8 @@ def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, n
     from finewright.inference.labelling import describe_cut
 
     where = f", written to {labelled.output}" if labelled.output else ""
-    console.print(f"{labelled.num_rows:,} rows of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
+    counted = "1 row" if labelled.num_rows == 1 else f"{labelled.num_rows:,} rows"
+    console.print(f"{counted} of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
     width = max((len(label) for label in list(labelled.counts)[:MOST_LABELS]), default=0)
     for label, count in list(labelled.counts.items())[:MOST_LABELS]:
         share = f"{count / labelled.num_rows:.0%}"

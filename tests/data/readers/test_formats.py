@@ -199,7 +199,7 @@ def test_a_gzip_with_a_flipped_byte(tmp_path):
         ("a.csv", "\ufeff\n <HTML lang='de'>\n<head>", "this is an HTML page"),
         ("a.tsv", "<!-- saved --><!doctype html>".encode("utf-16"), "this is an HTML page"),
         ("a.jsonl", "<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC>", "this is an HTML page"),
-        ("a.json.gz", gzip.compress(b"<html></html>"), "this is an HTML page"),
+        ("a.json.gz", gzip.compress(b"<html></html>", mtime=0), "this is an HTML page"),
         ("a.parquet", "<html></html>", "this is an HTML page"),
         ("a.xls", "<html><table><tr><td>text</td></tr></table>", "this is an HTML page, .*\n.*save it as .xlsx or as CSV"),
         ("a.xls", "<?xml version='1.0'?><Workbook>", "this is XML, not a table\n.*save it as .xlsx"),

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from sklearn.pipeline import make_pipeline
 from finewright import baselines
 from finewright.baselines import regression
 from finewright.baselines.bag_of_words import BagOfWords, find_terms
+from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.dataset import Dataset
+from finewright.data.dataset import Dataset, read_dataset
 from finewright.data.splits import Example
 from finewright.tasks.text_classification import probabilities
 
@@ -145,7 +147,48 @@ def test_the_regularisation_is_chosen_on_validation_rows_unless_given():
     assert free.chosen.startswith("C = ")
     assert free.validation_accuracy is not None
     assert given_c.chosen == "C = 0.5"
-    assert (alone.chosen, alone.validation_accuracy) == (f"C = {regression.DEFAULT_STRENGTH:g}", None)
+    assert alone.chosen in [f"C = {strength:g}" for strength in regression.STRENGTHS]
+    assert alone.validation_accuracy is None
+
+
+def test_the_likeliest_of_those_that_are_hardly_less_accurate_is_chosen():
+    def rows(num_right, count=100):
+        return np.arange(count) < num_right
+
+    def likelihoods(mean, count=100):
+        return mean + np.linspace(-0.1, 0.1, count)
+
+    choose = regression.choose_best
+    assert choose([rows(90), rows(89)], [likelihoods(-1.0), likelihoods(-0.3)]) == 1, "one row is no difference"
+    assert choose([rows(90), rows(60)], [likelihoods(-1.0), likelihoods(-0.3)]) == 0, "thirty rows are one"
+    assert choose([rows(90), rows(87)], [likelihoods(-1.0), likelihoods(-0.3)]) == 1
+    assert choose([rows(87), rows(90)], [likelihoods(-0.3), likelihoods(-0.3)]) == 1, "of equal likelihoods the more accurate"
+
+
+@pytest.mark.parametrize("num_validation", [0, 21, 126])
+def test_confidences_of_few_rows_are_about_as_high_as_the_accuracy(num_validation):
+    """With C by accuracy alone, the probabilities of a strong regularisation were far below it."""
+    source = read_dataset("tickets", options=DataConfig())
+    rows, validation = source.train[:280], source.validation[:num_validation]
+    fitted = BagOfWords().fit(replace(source, train=rows, validation=validation), task="text-classification")
+    shares = fitted.probabilities([row.text for row in source.test])
+    right = shares.argmax(axis=1) == np.array([source.labels.index(row.label) for row in source.test])
+    assert right.mean() > 0.5
+    assert abs(shares.max(axis=1).mean() - right.mean()) < 0.1
+
+
+def test_rows_are_left_out_in_turn_by_label():
+    targets = np.array([0, 1] * 9 + [2])
+    folds = regression._split_into_folds(targets)
+    for label in (0, 1):
+        assert np.bincount(folds[targets == label]).tolist() == [3, 3, 3]
+    features = np.eye(19)
+    found = regression._cross_validate(features, targets, strength=1.0, num_labels=4)
+    assert (found[:, 3] == 0).all()
+    assert found.sum(axis=1) == pytest.approx(np.ones(19))
+    assert found[18, 2] == 0, "its only row was left out"
+    alone = regression._cross_validate(np.eye(2), np.array([0, 1]), strength=1.0, num_labels=2)
+    assert (alone == 0).all(), "one label is left"
 
 
 def test_texts_without_words_and_a_single_label_are_errors():

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from finewright.cli.predict import ScoringProgress
+from finewright.cli.predict import ScoringProgress, shorten_place
 from support.commands import call
 
 NEW = "id;Subject;Message;Label\n07;parcel;where is my parcel;x\n08;;;y\n09;invoice;charged twice;z\n"
@@ -44,6 +45,14 @@ def test_a_text_that_names_a_file_is_the_file(message_run, place):
     assert "review: confidence below " in out
 
 
+def test_one_row_is_one_row(message_run, place):
+    (place / "one.csv").write_text("Subject,Message\nparcel,where is it\n")
+    _, out, err = call("predict", message_run.path, "one.csv", "--min-confidence", "1")
+    assert "its 1 row is labelled" in err
+    assert "1 row of one.csv, written to one.labelled.csv" in out
+    assert "1 row needs review" in out
+
+
 def test_an_existing_output_is_kept_unless_forced(message_run, place):
     (place / "new.labelled.csv").write_text("mine")
     code, _, err = call("predict", message_run.path, "new.csv")
@@ -75,8 +84,9 @@ def test_every_format_has_every_row_and_column(message_run, place, name):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["neww.csv"], 3, "did you mean new.csv?"),
-        (["./missing"], 3, "no such file"),
+        (["neww.csv"], 3, "did you mean new.csv? To label it as a text"),
+        (["./missing"], 3, "check the path. To label it as a text, send it through standard input"),
+        (["new.csv", "--top-k", "0"], 2, "Invalid value for '--top-k'"),
         (["new.csv", "a text"], 2, "give one file at a time"),
         (["--file", "new.csv", "a text"], 2, "'a text' are both given"),
         (["folder"], 2, "this is a folder"),
@@ -177,7 +187,8 @@ def test_evaluate_leaves_out_or_merges_labels_as_the_options_say(message_run, pl
     (place / "ev.csv").write_text(LABELLED)
     code, _, err = call("evaluate", message_run.path, "ev.csv")
     assert code == 3
-    assert "ev.csv:5: the model does not know the label 'other'" in err
+    what = "ev.csv:4: 2 of 4 rows, from here on, have labels that the model does not know: 'SHIPPING' (1), 'other' (1)"
+    assert what in " ".join(err.split())
     left_out = ("--set", "data.drop_unseen_labels=true")
     code, out, err = call("evaluate", message_run.path, "ev.csv", *left_out, "--json")
     assert (code, json.loads(out)["num_rows"]) == (0, 2), err
@@ -206,6 +217,43 @@ def test_evaluate_writes_all_rows_with_the_worst_first(message_run, place):
     assert call("evaluate", message_run.path, data, "-o", "errors.csv")[0] == 2, "it is kept"
 
 
+def test_evaluate_says_how_many_rows_the_run_was_trained_on(message_run, place):
+    import finewright
+
+    whole = message_run.path.parent / "messages.csv"
+    trained = message_run.result.num_train
+    code, out, err = call("evaluate", message_run.path, whole, "--json")
+    assert code == 0
+    assert f"warning: {trained} of 60 ({trained / 60:.0%}) rows have texts that the run was trained on" in " ".join(err.split())
+    assert json.loads(out)["num_rows"] == 60
+    (place / "ev.csv").write_text(LABELLED.replace("SHIPPING ", "shipping").replace("other", "billing"))
+    assert "trained on" not in call("evaluate", message_run.path, "ev.csv")[2]
+    (place / "train.csv").write_text(whole.read_text())
+    options = {"data.text_column": "Message", "data.label_column": "Team"}
+    run = finewright.train("train.csv", method="bag-of-words", output_dir=place / "run", options=options)
+    seen = "rows have texts that the run was trained on"
+    assert seen in " ".join(call("evaluate", run.path, whole)[2].split())
+    with (place / "train.csv").open("a") as handle:
+        handle.write("99;x;another one;billing\n")
+    assert seen not in call("evaluate", run.path, whole)[2], "these are not the rows of training"
+    (place / "train.csv").unlink()
+    code, _, err = call("evaluate", run.path, whole)
+    assert (code, "trained on" in err) == (0, False)
+
+
+def test_the_mistakes_that_are_shown_are_in_the_order_of_their_confidence(capsys):
+    from finewright.cli.console import OutputConsole
+    from finewright.cli.evaluate import show_metrics
+    from finewright.tasks.metrics import classification_metrics
+
+    measured = classification_metrics(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 1]), labels=("a", "b"))
+    sure = [0.5, 0.9, 0.6, 0.7, 0.4, 0.8]
+    worst = [{"label": "a", "predicted": "b", "probability": one, "text": "x"} for one in sure]
+    show_metrics(OutputConsole(), measured | {"worst_mistakes": worst})
+    shown = capsys.readouterr().out.partition("worst mistakes, the surest first: ")[2].splitlines()[1:]
+    assert shown == [f"  a, b {one:.2f}  x" for one in (0.9, 0.8, 0.7, 0.6, 0.5)]
+
+
 def test_many_labels_have_their_confusions_listed(capsys):
     from finewright.cli.console import OutputConsole
     from finewright.cli.evaluate import show_confusions
@@ -214,6 +262,22 @@ def test_many_labels_have_their_confusions_listed(capsys):
     confusion = [[3 if row == column else (row == 4) * (column == 7) * 5 for column in range(20)] for row in range(20)]
     show_confusions(OutputConsole(), labels, confusion)
     assert capsys.readouterr().out.splitlines()[1:] == ["  label 4, label 7  5"]
+
+
+@pytest.mark.parametrize(
+    ("where", "shown"),
+    [
+        ("new.csv:12", "new.csv:12"),
+        ("a_long_name_of_a_file.csv:12", "…me_of_a_file.csv:12"),
+        ("new.xlsx: Tickets row 12", "Tickets row 12"),
+        ("new.xlsx: Tickets of the last year row 12", "Tickets of t… row 12"),
+        ("a_long_name.parquet: row 123456", "row 123456"),
+        ("b.xlsx: A row 7", "b.xlsx: A row 7"),
+    ],
+)
+def test_the_place_of_a_row_is_shortened_where_it_tells_least(where, shown):
+    assert shorten_place(where, 20) == shown
+    assert len(shown) <= 20
 
 
 def test_the_time_left_comes_from_what_is_done(monkeypatch):

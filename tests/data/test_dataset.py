@@ -127,7 +127,8 @@ def test_columns_can_be_named_and_are_looked_for(tmp_path):
     [
         ([1, 0], ("0", "1")),
         ([10, 9], ("9", "10")),
-        ([True, False], ("false", "true")),
+        ([True, False], ("False", "True")),
+        (["TRUE", "FALSE"], ("FALSE", "TRUE")),
         ([1.0, 2.0], ("1", "2")),
         ([0.5, 2.0], ("0.5", "2")),
         ([1.0, 2], ("1", "2")),
@@ -278,7 +279,7 @@ def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
     jsonl(tmp_path / "test.jsonl", many(6))
     dataset = dataset_module.read_dataset(tmp_path, options=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
     assert len(dataset.test) == 4
-    assert dataset.notes[0] == f"the data's own test rows (6) are replaced by {tmp_path / 'other.jsonl'}"
+    assert f"the data's own test rows (6) are replaced by {tmp_path / 'other.jsonl'}" in dataset.notes
 
 
 def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):
@@ -294,8 +295,18 @@ def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):
 def test_labels_of_a_model_are_required():
     rows = [splits.Example("x", "a", "a.csv:2"), splits.Example("y", "z", "a.csv:3")]
     dataset_module.check_known_labels(rows[:1], ("a", "b"))
-    with pytest.raises(UserError, match=r"a\.csv:3: the model does not know the label 'z'\n.*its labels are a, b"):
+    with pytest.raises(
+        UserError, match=r"a\.csv:3: the model does not know the label 'z'\n.*its labels are a, b; --set data.drop"
+    ):
         dataset_module.check_known_labels(rows, ("a", "b"))
+    many = [*rows, *(splits.Example("x", f"l{n % 30 // 2 * 2 % 24}", f"a.csv:{n + 4}") for n in range(90))]
+    with pytest.raises(UserError) as caught:
+        dataset_module.check_known_labels(many, ("a", "b"))
+    assert "\n" not in caught.value.what
+    assert caught.value.what.startswith(
+        "91 of 92 rows, from here on, have labels that the model does not know: 'l0' (12), 'l2' (12)"
+    )
+    assert (caught.value.where, caught.value.what[-12:]) == ("a.csv:3", ") and 3 more")
 
 
 def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):

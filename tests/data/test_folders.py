@@ -1,5 +1,6 @@
 """Splits in folders, as people and programs lay them out."""
 
+import gzip
 import json
 
 import pyarrow
@@ -20,7 +21,9 @@ def rows(count, first=0):
 
 def write(path, some):
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(b"text,label\n" + b"".join(f"{r['text']},{r['label']}\n".encode() for r in some)))
+    elif path.suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(some), path)
     else:
         path.write_text("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in some))
@@ -91,6 +94,61 @@ def test_the_one_table_of_a_folder(tmp_path):
     write(tmp_path / "data.csv", rows(20))
     assert sum(sizes(tmp_path)) == 20
     assert any("the one table in it is data.csv" in note for note in read_dataset(tmp_path, options=OPTIONS).notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "output"),
+    [
+        (("train.csv", "test.csv"), "test.labelled.csv"),
+        (("train.csv", "test.csv"), "train.labelled.xlsx"),
+        (("train.csv", "test.csv"), "test.errors.csv"),
+        (("train.csv", "test.csv.gz"), "test.labelled.csv.gz"),
+        (("my_train.csv", "my_test.csv"), "my_test.labelled.jsonl"),
+        (("train/0.csv", "test/0.csv"), "test/0.labelled.csv"),
+        (("data.csv",), "data.labelled.csv"),
+        (("data.csv",), "errors.csv"),
+        (("data.v2.csv",), "data.v2.labelled.csv"),
+        (("train.csv", "notes.txt"), "notes.labelled.tsv"),
+    ],
+)
+def test_what_predict_and_evaluate_wrote_there_is_no_data(tmp_path, files, output):
+    for name in files:
+        write(tmp_path / name, rows(20))
+    before = sizes(tmp_path)
+    write(tmp_path / output, rows(6))
+    assert sizes(tmp_path) == before
+    name = output.rpartition("/")[2]
+    assert any(
+        f"{name} left out: an output of predict or evaluate" in note for note in read_dataset(tmp_path, options=OPTIONS).notes
+    )
+
+
+def test_a_name_alone_makes_no_output(tmp_path):
+    write(tmp_path / "train.labelled.csv", rows(20))
+    assert sum(sizes(tmp_path)) == 20, "it lies beside nothing that it was made of"
+    (tmp_path / "train.labelled.csv").rename(tmp_path / "errors.csv")
+    assert sum(sizes(tmp_path)) == 20, "the only table is the data"
+
+
+def test_loose_tables_beside_a_folder_with_splits_are_ambiguous(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        write(tmp_path / "sms" / name, rows(20))
+    for number in range(12):
+        write(tmp_path / f"export{'abcdefghijkl'[number]}.csv", rows(6))
+    with pytest.raises(UserError, match=r"12 tables are here \(exporta\.csv, .*…\), and sms below has .*\n.*give the one .*sms"):
+        read_dataset(tmp_path, options=OPTIONS)
+    (tmp_path / "sms").rename(tmp_path / "data")
+    note = f"{tmp_path}: train is data/train.csv; test is data/test.csv; 12 other tables belong to no split (exporta.csv"
+    assert any(one.startswith(note) for one in read_dataset(tmp_path, options=OPTIONS).notes), "the usual place"
+
+
+def test_files_that_are_not_read_are_named(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        write(tmp_path / name, rows(20))
+    assert not any("train is" in note for note in read_dataset(tmp_path, options=OPTIONS).notes)
+    write(tmp_path / "old.csv", rows(20))
+    note = f"{tmp_path}: train is train.csv; test is test.csv; 1 other table belongs to no split (old.csv)"
+    assert note in read_dataset(tmp_path, options=OPTIONS).notes
 
 
 def test_a_folder_for_each_class(tmp_path):

@@ -80,9 +80,18 @@ def test_a_file_without_the_trained_column_is_guessed_and_said(tmp_path):
     (tmp_path / "a.csv").write_text("id,body\n1,where is my parcel\n")
     rows = read_text_rows(tmp_path / "a.csv", options=DataConfig(), trained=TRAINED)
     assert rows.texts == ["where is my parcel"]
-    assert rows.notes[0] == "a.csv: no column 'Message', which the model was trained on"
-    assert "'body' (guessed" in rows.notes[1]
+    absent = "a.csv: no column 'Message', which the model was trained on"
+    assert rows.notes == [f"{absent}; the texts are taken from 'body' (--text-column changes it)"]
     assert read_text_rows(tmp_path / "a.csv", options=DataConfig(), trained=NO_COLUMNS).texts == rows.texts, "an old run"
+    (tmp_path / "c.csv").write_text("id,text,Body\n1,short,where is my parcel\n")
+    rows = read_text_rows(tmp_path / "c.csv", options=DataConfig(), trained=TRAINED)
+    assert rows.texts == ["short"]
+    assert rows.notes[0].endswith("; the texts are taken from 'text' (--text-column changes it)"), "the usual name too"
+    (tmp_path / "d.csv").write_text("id,x\n1,2\n")
+    with pytest.raises(
+        UserError, match="^d.csv: no column 'Message', which the model was trained on; no text column; the columns"
+    ):
+        read_text_rows(tmp_path / "d.csv", options=DataConfig(), trained=TRAINED)
     (tmp_path / "b.csv").write_text("id,body\n")
     with pytest.raises(UserError, match="no rows"):
         read_text_rows(tmp_path / "b.csv", options=DataConfig(), trained=TRAINED)

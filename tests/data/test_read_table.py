@@ -1,8 +1,10 @@
 """A whole table in, with all it has, and out again."""
 
+import datetime
 import gzip
 import io
 import json
+import pickle
 
 import pyarrow
 import pyarrow.parquet
@@ -111,12 +113,64 @@ def test_every_format_can_be_written_and_read_again(tmp_path, suffix):
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
 
 
-def test_numbers_of_a_workbook_stay_numbers(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16", "utf-8"])
+@pytest.mark.parametrize("name", ["b.jsonl", "b.json", "b.ndjson", "b.jsonl.gz"])
+def test_json_is_plain_utf_8_whatever_was_read(tmp_path, encoding, name):
+    table = read(tmp_path / "a.csv", "text;label\r\ncafé;a\r\n".encode(encoding))
+    assert write_table(tmp_path / name, table) == []
+    row = {"text": "café", "label": "a"}
+    raw = (tmp_path / name).read_bytes()
+    text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode("utf-8")
+    assert json.loads(text) == ([row] if name == "b.json" else row)
+
+
+def test_a_csv_file_has_the_encoding_of_text_and_not_of_json(tmp_path):
+    text = read(tmp_path / "a.csv", "text,label\ncafé,a\n".encode("utf-16"))
+    write_table(tmp_path / "b.tsv", text)
+    assert (tmp_path / "b.tsv").read_bytes().decode("utf-16") == "text\tlabel\ncafé\ta\n"
+    wide = read(tmp_path / "a.jsonl", '{"text": "café"}\n'.encode("utf-16"))
+    for kind, content in (("csv", "text\ncafé\n"), ("jsonl", '{"text": "café"}\n')):
+        write_table(tmp_path / f"c.{kind}", wide)
+        assert (tmp_path / f"c.{kind}").read_bytes().decode() == content
+
+
+def test_cells_of_a_workbook_have_the_types_of_the_source(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
-    table = read(tmp_path / "a.jsonl", '{"text": "12", "n": 3, "x": 0.25, "z": "007", "b": true}\n')
-    write_table(tmp_path / "b.xlsx", table)
-    sheet = openpyxl.load_workbook(tmp_path / "b.xlsx").active
-    assert [cell.value for cell in sheet[2]] == [12, 3, 0.25, "007", "true"]
+    typed = read(tmp_path / "a.jsonl", '{"text": "12", "n": 3, "x": 0.25, "z": "007", "b": true}\n')
+    typeless = read(tmp_path / "a.csv", "text,n,x,z,b\n12,3,0.25,007,true\n")
+    for table, wanted in ((typed, ["12", 3, 0.25, "007", True]), (typeless, [12, 3, 0.25, "007", "true"])):
+        write_table(tmp_path / "b.xlsx", table)
+        assert [cell.value for cell in openpyxl.load_workbook(tmp_path / "b.xlsx").active[2]] == wanted
+
+
+def test_a_workbook_is_written_with_the_cells_that_were_read(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    cells = [
+        "12",
+        datetime.datetime(2026, 1, 2, 3, 4),
+        datetime.datetime(2026, 1, 2),
+        datetime.time(3, 4),
+        True,
+        7,
+        0.25,
+        None,
+        "=1+1",
+    ]
+    book = openpyxl.Workbook()
+    book.active.append(["text", *(f"c{n}" for n in range(len(cells) - 1))])
+    book.active.append(cells[:-1])
+    book.active.cell(2, len(cells), "=1+1").data_type = "s"
+    book.active["F2"].number_format, book.active["G2"].number_format = "000", "0%"
+    book.save(tmp_path / "a.xlsx")
+    table = read_table(tmp_path / "a.xlsx")
+    assert [table.records[0].values[name] for name in ("c0", "c3", "c4", "c5")] == ["2026-01-02 03:04:00", "TRUE", "007", "25%"]
+    more = {"label": ["a"], "confidence": [0.5], "needs_review": [False], "nothing": [None]}
+    assert write_table(tmp_path / "b.xlsx", pickle.loads(pickle.dumps(table)).with_columns(more)) == []
+    again = openpyxl.load_workbook(tmp_path / "b.xlsx").active
+    assert [cell.value for cell in again[2]] == [*cells, "a", 0.5, False, None]
+    assert [again["F2"].number_format, again["G2"].number_format, again["C2"].is_date] == ["000", "0%", True]
+    write_table(tmp_path / "b.csv", table)
+    assert (tmp_path / "b.csv").read_text().splitlines()[1] == "12,2026-01-02 03:04:00,2026-01-02,03:04:00,TRUE,007,25%,,=1+1"
 
 
 def test_parquet_keeps_types_and_says_where_it_cannot(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
-from finewright.data.columns import Columns
-from finewright.data.dataset import read_dataset
+from finewright.data.columns import NO_COLUMNS, Columns
+from finewright.data.dataset import read_dataset, read_rows_for_model
 from finewright.data.inputs import find_text_rows
 from finewright.data.tables import to_table
 
@@ -95,9 +95,43 @@ def test_labels_that_differ_only_in_type_are_refused(pair, named):
     )
 
 
-@pytest.mark.parametrize(("pair", "names"), [((1, 2.0), ("1", "2")), ((1, "x"), ("1", "x")), ((True, False), ("false", "true"))])
+@pytest.mark.parametrize(("pair", "names"), [((1, 2.0), ("1", "2")), ((1, "x"), ("1", "x")), ((True, False), ("False", "True"))])
 def test_other_labels_of_two_types_are_two_labels(pair, names):
     assert read_dataset(to_table(TEXTS, [*pair] * 20), options=DataConfig()).labels == names
+
+
+def test_a_table_has_the_same_labels_in_memory_and_in_every_file(tmp_path):
+    """Truth values and times: pandas gives them types, and its files may not."""
+    pandas = pytest.importorskip("pandas")
+    openpyxl = pytest.importorskip("openpyxl")
+    assert openpyxl
+    times = [pandas.Timestamp(2026, 1, 2), pandas.Timestamp(2026, 1, 3, 4, 5)]
+    for pair, names in (([True, False], ("False", "True")), (times, ("2026-01-02", "2026-01-03 04:05:00"))):
+        frame = pandas.DataFrame({"text": TEXTS, "label": pair * 20})
+        dated = isinstance(pair[0], pandas.Timestamp)
+        as_written = frame.assign(label=[str(one).removesuffix(" 00:00:00") for one in frame["label"]])
+        (as_written if dated else frame).to_csv(tmp_path / "a.csv", index=False)
+        frame.to_excel(tmp_path / "a.xlsx", index=False)
+        sources = [to_table(frame), to_table(list(frame["text"]), frame["label"]), tmp_path / "a.csv", tmp_path / "a.xlsx"]
+        if not dated:
+            frame.to_parquet(tmp_path / "a.parquet")
+            frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+            sources += [tmp_path / "a.parquet", tmp_path / "a.jsonl"]
+        for source in sources:
+            assert read_dataset(source, options=DataConfig()).labels == names, source
+
+
+@pytest.mark.parametrize("known", [("False", "True"), ("false", "true"), ("FALSE", "TRUE")])
+def test_truth_values_are_those_of_the_model_however_they_are_written(tmp_path, known):
+    for word in ("true", "True", "TRUE"):
+        (tmp_path / "a.csv").write_text(f"text,label\nx,{word}\n")
+        found = read_rows_for_model(tmp_path / "a.csv", options=DataConfig(), trained=NO_COLUMNS, labels=known)
+        assert [row.label for row in found.rows] == [known[1]]
+    both = read_rows_for_model(tmp_path / "a.csv", options=DataConfig(), trained=NO_COLUMNS, labels=("TRUE", "True"))
+    assert [row.label for row in both.rows] == ["TRUE"]
+    train = to_table(TEXTS, [word == "True" for word in ("True", "False")] * 20)
+    (tmp_path / "a.csv").write_text("text,label\nx,TRUE\ny,false\n")
+    assert [row.label for row in read_dataset(train, options=DataConfig(), test=tmp_path / "a.csv").test] == ["True", "False"]
 
 
 def test_numbers_that_a_file_holds_as_text_too_are_one_label(tmp_path):

@@ -67,6 +67,14 @@ def test_rows_that_need_review_may_have_a_label_of_their_own():
     assert found.least_certain[0]["label"] == "b", "what the model says is still shown"
 
 
+@pytest.mark.parametrize(("word", "message"), [("b", "'b' is a label of the model"), (" B", "' B' looks like the label 'b'")])
+def test_rows_that_need_review_get_no_label_of_the_model(word, message):
+    with pytest.raises(UserError, match=message) as caught:
+        label("sure", otherwise=word)
+    assert "\n" not in caught.value.what
+    assert "--else unsure" in caught.value.fix
+
+
 def test_the_most_probable_labels_are_columns_of_their_own():
     found = label("unsure", None, top_k=5)
     assert [column(found, f"label_{place}")[0] for place in (1, 2, 3)] == ["b", "a", "c"]

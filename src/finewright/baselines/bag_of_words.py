@@ -86,7 +86,7 @@ class BagOfWords(Baseline):
     max_ngram: int = option(2, "longest phrase in words: 1 for words alone, 2 for pairs of words too", low=1, high=5)
     C: float | None = option(
         None,
-        "scikit-learn's C, the inverse of the regularisation; chosen on the validation rows when not given",
+        "scikit-learn's C, the inverse of the regularisation; chosen on rows that are held out when not given",
         low=1e-6,
         high=1e6,
     )

@@ -55,7 +55,7 @@ class BaselineModel(ABC):
 class FittedBaseline:
     """A baseline after `fit`.
 
-    `model`: the form that is saved. `chosen`: what was chosen on the validation rows, in words. `choices`: the same by the dotted
+    `model`: the form that is saved. `chosen`: what was chosen, in words. `choices`: the same by the dotted
     names of the options that were left open. `validation_accuracy`: None without such rows. `probabilities`: of every label by
     scikit-learn itself, float64, shape (N, C).
     """
@@ -92,7 +92,7 @@ class Baseline(Options):
 
     @abstractmethod
     def fit(self, dataset: "Dataset", *, task: str, encoder: "FrozenEncoder | None" = None) -> FittedBaseline:
-        """Fit on the training rows, and choose what is open on the validation rows.
+        """Fit on the training rows, and choose what is open on rows that are held out.
 
         Parameters
         ----------

@@ -215,11 +215,11 @@ class FrozenFeatures(Baseline):
     )
 
     state: Literal["auto", "head", "mean"] = option(
-        "auto", "the state that a head would read, or the mean over all tokens; auto: what is better on the validation rows"
+        "auto", "the state that a head would read, or the mean over all tokens; auto: what is better on rows that are held out"
     )
     C: float | None = option(
         None,
-        "scikit-learn's C, the inverse of the regularisation; chosen on the validation rows when not given",
+        "scikit-learn's C, the inverse of the regularisation; chosen on rows that are held out when not given",
         low=1e-6,
         high=1e6,
     )

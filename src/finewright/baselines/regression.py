@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from finewright.data.dataset import Dataset
     from finewright.data.splits import Example
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """Values of scikit-learn's C (inverse regularisation) to choose from."""
-DEFAULT_STRENGTH = 1.0
-"""Value of C without validation rows to choose by."""
+ENOUGH_ROWS, NUM_FOLDS = 50, 3
+"""Validation rows by which C is chosen; below, by cross-validation too: parts of the training rows that are left out in turn."""
+_LEAST_PROBABILITY = 1e-12
 _IMPOSSIBLE = -1e9
 """Log probability of a label that the training rows lack; its exponential is 0."""
 
@@ -35,7 +36,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Regression:
-    """The regression that was best on the validation rows. `number`: of its candidate. `classifier`: scikit-learn's."""
+    """The regression that was best on rows that were held out. `number`: of its candidate. `classifier`: scikit-learn's."""
 
     classifier: Any
     number: int
@@ -65,24 +66,75 @@ class Regression:
 
 
 def fit_best(candidates: Sequence[Candidate], dataset: "Dataset", *, C: float | None = None) -> Regression:
-    """Fit logistic regressions; keep the features and the C that are best on the validation rows. `C`: this one alone.
+    """Fit logistic regressions; keep the best features and C. `C`: this one alone.
 
-    Without validation rows the first candidate is taken. Raise `UserError` if the training rows have one label alone.
+    `choose_best` says what is best by the validation rows; where these are few, by cross-validation on the training rows too.
+    Raise `UserError` if the training rows have one label alone.
     """
     train, validation = (label_indices(rows, dataset) for rows in (dataset.train, dataset.validation))
     if len(set(train.tolist())) < 2:
         what = f"every training row has the label {dataset.train[0].label!r}: there is nothing to distinguish"
         raise UserError(what, fix="add rows of other labels", code=ExitCode.BAD_DATA)
-    num_labels, best, top = len(dataset.labels), None, (-1.0, 0.0)
-    for number, features in enumerate(candidates if len(validation) else candidates[:1]):
-        for strength in (C,) if C is not None else STRENGTHS if len(validation) else (DEFAULT_STRENGTH,):
-            classifier, score = _regress(features.train, train, strength=strength), (0.0, 0.0)
-            if len(validation):
-                score = _score(_predict(classifier, features.validation, num_labels=num_labels), validation)
-            if score > top:
-                best, top = (classifier, number, features.kind, strength), score
-    assert best is not None, "every accuracy is above -1"
-    return Regression(*best, top[0] if len(validation) else None, num_labels)
+    num_labels, fitted, right, likelihoods = len(dataset.labels), [], [], []
+    choices = [(number, strength) for number in range(len(candidates)) for strength in (STRENGTHS if C is None else (C,))]
+    for number, strength in choices:
+        features = candidates[number]
+        classifier = _regress(features.train, train, strength=strength)
+        found, targets = np.zeros((0, num_labels)), np.zeros(0, dtype=int)
+        if len(validation):
+            found, targets = _predict(classifier, features.validation, num_labels=num_labels), validation
+        fitted.append((classifier, number, strength, _accuracy(found, targets)))
+        if len(choices) > 1 and len(validation) < ENOUGH_ROWS:
+            left_out = _cross_validate(features.train, train, strength=strength, num_labels=num_labels)
+            found, targets = np.concatenate([found, left_out]), np.concatenate([targets, train])
+        right.append(found.argmax(axis=1) == targets)
+        likelihoods.append(np.log(found[np.arange(len(targets)), targets].clip(min=_LEAST_PROBABILITY)))
+    classifier, number, strength, accuracy = fitted[choose_best(right, likelihoods) if len(choices) > 1 else 0]
+    return Regression(classifier, number, candidates[number].kind, strength, accuracy, num_labels)
+
+
+def _accuracy(probabilities: np.ndarray, targets: np.ndarray) -> float | None:
+    return float((probabilities.argmax(axis=1) == targets).mean()) if len(targets) else None
+
+
+def choose_best(right: Sequence[np.ndarray], likelihoods: Sequence[np.ndarray]) -> int:
+    """Return the candidate with the highest likelihood among those whose accuracy is hardly below the highest.
+
+    Of those that have hardly less than this likelihood, the most accurate one is taken. In accuracy, hardly means one row, or two
+    standard errors of the difference; in likelihood, one standard error.
+
+    `right` and `likelihoods`: for each candidate, whether each row was right and the log likelihood of its label, shape (N,).
+    """
+    num_right = [int(found.sum()) for found in right]
+    top = right[num_right.index(max(num_right))]
+    able = []
+    for number, found in enumerate(right):
+        num_lost, num_won = int((top & ~found).sum()), int((found & ~top).sum())
+        if num_lost - num_won <= max(1.0, 2 * (num_lost + num_won) ** 0.5):
+            able.append(number)
+    best = max(able, key=lambda number: float(likelihoods[number].mean()))
+    differences = [likelihoods[best] - likelihoods[number] for number in able]
+    close = [number for number, one in zip(able, differences, strict=True) if one.mean() <= one.std() / len(one) ** 0.5]
+    return max(close, key=lambda number: (num_right[number], float(likelihoods[number].mean())))
+
+
+def _cross_validate(features: Any, targets: np.ndarray, *, strength: float, num_labels: int) -> np.ndarray:
+    """Return the probabilities of rows that were left out in turn, shape (N, C); 0 where the other rows have one label alone."""
+    folds = _split_into_folds(targets)
+    found = np.zeros((len(targets), num_labels))
+    for fold in range(NUM_FOLDS):
+        left_out = folds == fold
+        if left_out.any() and len(set(targets[~left_out].tolist())) > 1:
+            classifier = _regress(features[~left_out], targets[~left_out], strength=strength)
+            found[left_out] = _predict(classifier, features[left_out], num_labels=num_labels)
+    return found
+
+
+def _split_into_folds(targets: np.ndarray) -> np.ndarray:
+    """Return a fold for each row, shape (N,): the rows of a label are dealt out one by one."""
+    folds = np.zeros(len(targets), dtype=int)
+    folds[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % NUM_FOLDS
+    return folds
 
 
 def label_indices(rows: "Sequence[Example]", dataset: "Dataset") -> np.ndarray:
@@ -98,12 +150,6 @@ def spread_scores(decisions_NK: np.ndarray, classes: Sequence[int], *, num_label
     scores_NC = np.full((len(decisions_NK), num_labels), _IMPOSSIBLE, dtype=np.float32)
     scores_NC[:, list(classes)] = decisions_NK
     return scores_NC
-
-
-def _score(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Return (accuracy, log likelihood). The second decides between equal accuracies."""
-    likelihood = np.log(probabilities[np.arange(len(targets)), targets].clip(min=1e-12)).mean()
-    return float((probabilities.argmax(axis=1) == targets).mean()), float(likelihood)
 
 
 def _regress(features: Any, targets: np.ndarray, *, strength: float) -> Any:

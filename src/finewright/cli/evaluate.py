@@ -56,6 +56,8 @@ def evaluate(
     errors = ErrorConsole()
     for note in found.notes:
         print_wrapped(errors, note)
+    if seen := reading.describe_seen_rows(config, found.rows):
+        print_wrapped(errors, seen)
     from finewright.inference.labelling import describe_cut
     from finewright.runs.run import open_run
 
@@ -96,9 +98,9 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     ]
     console.print(progress.rows_table(["label", "precision", "recall", "F1", "rows"], rows, gap=1))
     show_confusions(console, list(measured["per_class"]), measured["confusion"])
-    worst = measured["worst_mistakes"]
+    worst = sorted(measured["worst_mistakes"], key=lambda line: -line["probability"])
     if worst:
-        console.print("worst mistakes: label, predicted, its confidence, text", highlight=False)
+        console.print("worst mistakes, the surest first: label, predicted, its confidence, text", highlight=False)
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))

@@ -54,8 +54,8 @@ def predict(
         str | None, typer.Option("--else", metavar="LABEL", help="Label of the rows that need review. [default: the model's]")
     ] = None,
     top_k: Annotated[
-        int, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=0)
-    ] = 0,
+        int | None, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=1)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     assignments: Set = None,
     as_json: Json = False,
@@ -75,8 +75,8 @@ def predict(
     else:
         rows = inputs.read_text_rows(source, options=options, trained=reading.trained_columns(config))
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
-    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k}
-    if target is None and any(value for value in labelling.values() if value is not None):
+    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0}
+    if target is None and any(value is not None for value in (min_confidence, otherwise, top_k)):
         what = "--min-confidence, --else and --top-k are about a file with labels"
         raise UserError(what, where="predict", fix="give a file, or -o FILE for texts")
     _say_source(source, texts, rows)
@@ -113,7 +113,8 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
             try:
                 dataset.find_existing(text)
             except UserError as error:
-                error.fix += " To label it as a text, send it through standard input"
+                stop = "" if error.fix.endswith((".", "?")) else "."
+                error.fix += f"{stop} To label it as a text, send it through standard input"
                 raise
     return None
 
@@ -161,7 +162,8 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
 
     console = ErrorConsole()
     if source is not None and source != STANDARD_INPUT and texts:
-        print_wrapped(console, f"{source} is a file: its {len(rows.texts):,} rows are labelled")
+        labelled = "1 row is" if len(rows.texts) == 1 else f"{len(rows.texts):,} rows are"
+        print_wrapped(console, f"{source} is a file: its {labelled} labelled")
     for note in rows.notes:
         print_wrapped(console, note)
 
@@ -240,7 +242,8 @@ def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, n
     from finewright.inference.labelling import describe_cut
 
     where = f", written to {labelled.output}" if labelled.output else ""
-    console.print(f"{labelled.num_rows:,} rows of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
+    counted = "1 row" if labelled.num_rows == 1 else f"{labelled.num_rows:,} rows"
+    console.print(f"{counted} of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
     width = max((len(label) for label in list(labelled.counts)[:MOST_LABELS]), default=0)
     for label, count in list(labelled.counts.items())[:MOST_LABELS]:
         share = f"{count / labelled.num_rows:.0%}"
@@ -267,7 +270,7 @@ def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, n
 
 def _describe_uncertain(line: dict[str, Any], *, room: int) -> str:
     """Return one line of at most `room` characters about a row that is not certain."""
-    place = shorten(str(line["where"]), 20, keep_end=True)
+    place = shorten_place(str(line["where"]), 20)
     other = f" or {shorten(line['second_label'], 14)} {line['second_confidence']:.2f}" if line["second_label"] else ""
     start = f"    {place}  {shorten(line['label'], 14)} {line['confidence']:.2f}{other}  "
     return start + shorten(" ".join(str(line["text"]).split()), max(8, room - len(start)))
@@ -278,6 +281,16 @@ def shorten(text: str, most: int, *, keep_end: bool = False) -> str:
     if len(text) <= most:
         return text
     return f"…{text[1 - most :]}" if keep_end else f"{text[: most - 1]}…"
+
+
+def shorten_place(where: str, most: int) -> str:
+    """Return the place of a row in at most `most` characters: the row whole, and what fits of file or sheet."""
+    if len(where) > most and ": " in where:
+        where = where.rpartition(": ")[2]  # the file is named above
+    start, row, number = where.rpartition(" row ")
+    if len(where) > most and start:
+        return f"{shorten(start, most - len(row + number))}{row}{number}"
+    return shorten(where, most, keep_end=True)
 
 
 def describe_empty(count: int) -> str:

@@ -74,12 +74,13 @@ def reuse_columns(
     trained
         Columns of the training rows; empty ones are left to be guessed.
     fix
-        What to do if the table has none of the text columns; when it is empty they are then guessed.
+        What to do if the table has none of the text columns; when it is empty they are then guessed, and a note names them.
 
     Raises
     ------
     UserError
-        If only some of several text columns are there: their texts would not be those of training.
+        If only some of several text columns are there: their texts would not be those of training; or if none is there and none
+        can be guessed.
     """
     changes: dict[str, str | tuple[str, ...]] = {}
     notes = []
@@ -93,10 +94,24 @@ def reuse_columns(
             what = f"no column {' and no '.join(map(repr, missing))}, which the model was trained on; the columns are {listed}"
             raise bad_file(what, file, fix or "--text-column NAME, once for each column")
         elif table.format.suffix != ".txt":
-            notes.append(f"{file}: no column {' and no '.join(map(repr, missing))}, which the model was trained on")
+            absent = f"no column {' and no '.join(map(repr, missing))}, which the model was trained on"
+            taken = _choose_instead(table, options, file=file, absent=absent)
+            changes["text_column"] = taken if len(taken) > 1 else taken[0]
+            notes.append(
+                f"{file}: {absent}; the texts are taken from {' and '.join(map(repr, taken))} (--text-column changes it)"
+            )
     if options.label_column is None and trained.label and (label := _find_alike(table, trained.label)):
         changes["label_column"] = label
     return options.model_copy(update=changes), notes
+
+
+def _choose_instead(table: FileTable, options: DataConfig, *, file: str, absent: str) -> tuple[str, ...]:
+    """Return the text columns of a table without those of training. Raise `UserError`, which says so, if none is told."""
+    try:
+        return choose_columns(table, options, file=file, label=False).texts
+    except UserError as error:
+        error.what = f"{absent}; {error.what}"
+        raise
 
 
 def _find_alike(table: FileTable, name: str) -> str:

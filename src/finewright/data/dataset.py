@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +87,8 @@ _PACKAGED = {"tickets": assets.TICKETS}
 """Data sets that come with the program, by name."""
 _BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD]))
 """White space and characters that nothing shows of."""
+_MOST_LABELS = 10
+"""Labels that a message names."""
 
 
 Source = str | Path | Table
@@ -111,6 +114,8 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
             splits["train"], splits[name], note = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
             notes.append(note)
     names, kind = labels.sort_labels({row.label for row in splits["train"]})
+    for name in ("validation", "test"):
+        splits[name] = labels.spell_truth_values(splits[name], names)
     if options.drop_unseen_labels:
         notes += _drop_unseen_labels(splits, names)
     digest = hashlib.sha256()
@@ -165,7 +170,7 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
 
 def _fit_labels(found: LabelledRows, known: Sequence[str], options: DataConfig) -> LabelledRows:
     """Merge labels and leave rows out as the options say; raise `UserError` for labels that are still unknown."""
-    rows, records, notes = found.rows, found.records, list(found.notes)
+    rows, records, notes = labels.spell_truth_values(found.rows, known), found.records, list(found.notes)
     if options.merge_similar_labels:
         merged, more = labels.merge_similar_labels({"test": rows}, known=known)
         rows, notes = merged["test"], [*notes, *more]
@@ -267,6 +272,11 @@ def find_existing(source: str | Path) -> Path:
         raise _is_address(address, shown=str(source))
     what = "a link that leads nowhere" if os.path.islink(path) else "no such file"
     raise base.bad_file(what, path, _did_you_mean(path) or "check the path")
+
+
+def is_local(source: str) -> bool:
+    """Return whether rows can be read from here again at any time: a file, a folder, or a data set of the program."""
+    return source in _PACKAGED or os.path.isfile(source) or os.path.isdir(source)
 
 
 def _is_address(address: re.Match[str], *, shown: str) -> UserError:
@@ -432,7 +442,7 @@ def _text(value: Any) -> tuple[str, str]:
         value = str(int(value) if float(value).is_integer() and abs(value) < 2**53 else value)
     if not isinstance(value, str):
         return "", "no text" if value is None or value != value else f"wanted text, found {type(value).__name__}"
-    return ("", "the text is empty") if is_blank(value) else (value, _encoding_fault(value, kind="text"))
+    return ("", "the text is empty") if is_blank(value) else (str(value), _encoding_fault(value, kind="text"))
 
 
 def is_blank(text: str) -> bool:
@@ -462,8 +472,17 @@ def _drop_unseen_labels(splits: dict[str, list[Example]], labels: tuple[str, ...
 
 
 def check_known_labels(rows: Sequence[Example], labels: Sequence[str]) -> None:
-    """Raise `UserError` that names every row whose label is not one of `labels`."""
+    """Raise `UserError` that counts the labels of rows that are not among `labels`."""
     known = set(labels)
-    faults = [f"{row.where}: the model does not know the label {row.label!r}" for row in rows if row.label not in known]
-    if faults:
-        raise base.combine_faults(faults, f"its labels are {', '.join(labels[:20])}")
+    unknown = [row for row in rows if row.label not in known]
+    if not unknown:
+        return
+    counts = Counter(row.label for row in unknown).most_common()
+    what = f"the model does not know the label {counts[0][0]!r}"
+    if len(unknown) > 1:
+        listed = ", ".join(f"{label!r:.60} ({count:,})" for label, count in counts[:_MOST_LABELS])
+        more = f" and {len(counts) - _MOST_LABELS:,} more" if len(counts) > _MOST_LABELS else ""
+        what = f"{len(unknown):,} of {len(rows):,} rows, from here on, have labels that the model does not know: {listed}{more}"
+    shown = f"{', '.join(labels[:_MOST_LABELS])}{', …' if len(labels) > _MOST_LABELS else ''}"
+    fix = f"its labels are {shown}; --set data.drop_unseen_labels=true leaves these rows out"
+    raise base.bad_file(what, unknown[0].where, fix)

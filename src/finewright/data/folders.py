@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ _SHARD = re.compile(r"(?P<name>.*?)[-_.]?(?P<number>\d+)(?:-of-(?P<of>\d+))?(?:-
 _WORDS = re.compile(r"[^a-z]+")
 _DATA_FOLDERS = ("data", "default")
 _LISTED = 10
+_SHOWN = 5
+_LABELLED = ".labelled"
+"""What `predict` adds to the name of its input."""
+_ERRORS = re.compile(r"(.*[^a-z])?errors")
+"""Usual names for the output of `evaluate`."""
 _LEAST_CLASSES = 2
 
 
@@ -30,15 +35,27 @@ class FolderSplits:
 
 
 def find_splits(folder: Path) -> FolderSplits:
-    """Return the splits in a folder. Raise `UserError` if it has none, or several files for one that are not its shards."""
-    names = list_names(folder)
+    """Return the splits in a folder; a note names the files if it has others too.
+
+    Raise `UserError` if it has none, several files for one that are not its shards, or tables that may be meant beside a folder
+    with splits.
+    """
+    return _note_files(_find_splits(folder), folder)
+
+
+def _find_splits(folder: Path) -> FolderSplits:
+    names = _list_inputs(folder)
     for find in (_saved_dataset, _named_splits, _folders_of_classes, _only_table):
         if (found := find(folder, names)) is not None:
             return found
     below = [name for name in names if (folder / name).is_dir() and _holds_splits(folder / name)]
     usual = [name for name in below if name in _DATA_FOLDERS] or below
+    loose = _tables(folder, names)
+    if len(usual) == 1 and loose and usual[0] not in _DATA_FOLDERS:
+        what = f"{len(loose):,} tables are here ({_shorten(loose)}), and {usual[0]} below has splits of its own"
+        raise bad_file(what, folder, f"give the one that is meant, such as {folder / usual[0]} or {folder / loose[0]}")
     if len(usual) == 1:
-        return find_splits(folder / usual[0])
+        return _find_splits(folder / usual[0])
     if usual:
         what, fix = (
             f"several data sets in this folder: {', '.join(usual[:_LISTED])}",
@@ -57,8 +74,60 @@ def list_names(folder: Path) -> list[str]:
         return []
 
 
-def _holds_splits(folder: Path) -> bool:
+def _shorten(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}"
+
+
+def _tables(folder: Path, names: Iterable[str]) -> list[str]:
+    return [name for name in names if readers.is_table(name) and not (folder / name).is_dir()]
+
+
+def _bare_name(name: str) -> str:
+    """Return `a.b` for `a.b.csv.gz`."""
+    path = Path(name)
+    return name[: len(name) - len(readers.packing(path)) - len(readers.suffix(path))].lower()
+
+
+def _list_inputs(folder: Path) -> list[str]:
+    """Return the names in a folder without what `predict` and `evaluate` wrote beside their input."""
+    outputs = set(_find_outputs(folder))
+    return [name for name in list_names(folder) if name not in outputs]
+
+
+def _find_outputs(folder: Path) -> list[str]:
+    """Return the tables that look like outputs: `a.labelled.csv` beside a table or texts `a`, and `errors.csv` beside any."""
     names = list_names(folder)
+    known = {_bare_name(name) for name in names if readers.suffix(Path(name))}
+    tables = _tables(folder, names)
+    found = [name for name in tables if _bare_name(name).removesuffix(_LABELLED) in known - {_bare_name(name)}]
+    errors = [name for name in tables if _ERRORS.fullmatch(_bare_name(name))]
+    return sorted({*found, *errors} if len({*found, *errors}) < len(tables) else found)
+
+
+def _note_files(found: FolderSplits, folder: Path) -> FolderSplits:
+    """Add a note of the files that are read, if the folder has other tables or they lie below it, and of outputs left out."""
+    paths = [path for files in found.files.values() for path in files]
+    for place in dict.fromkeys([folder, *(path.parent for path in paths)]):
+        if outputs := _find_outputs(place):
+            found.notes.append(f"{place}: {_shorten(outputs)} left out: an output of predict or evaluate")
+    read = {path.name for path in paths if path.parent == folder}
+    others = [name for name in _tables(folder, _list_inputs(folder)) if name not in read]
+    usual = {folder, *(folder / name for names in SPLIT_NAMES.values() for name in names)}
+    if paths and (others or any(path.parent not in usual for path in paths)):
+        splits = [
+            f"{split} is {_shorten([str(path.relative_to(folder)) for path in some])}" for split, some in found.files.items()
+        ]
+        more = (
+            f"; {len(others):,} other table{'s belong' if len(others) > 1 else ' belongs'} to no split ({_shorten(others)})"
+            if others
+            else ""
+        )
+        found.notes.append(f"{folder}: {'; '.join(splits)}{more}")
+    return found
+
+
+def _holds_splits(folder: Path) -> bool:
+    names = _list_inputs(folder)
     return any(find(folder, names) is not None for find in (_saved_dataset, _named_splits))
 
 
@@ -94,7 +163,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _named_splits(folder: Path, names: Sequence[str]) -> FolderSplits | None:
     """The tables whose names tell their split: `train.csv`, `train-00000-of-00002.parquet`, `tickets_train.csv`, `train/…`."""
-    tables = [name for name in names if readers.is_table(name) and not (folder / name).is_dir()]
+    tables = _tables(folder, names)
     for belongs in (_is_named, _is_shard, _ends_with):
         files = {split: [folder / name for name in tables if belongs(name, split)] for split in SPLIT_NAMES}
         if files["train"]:
@@ -102,7 +171,7 @@ def _named_splits(folder: Path, names: Sequence[str]) -> FolderSplits | None:
     inside: dict[str, list[Path]] = {}
     for split, known in SPLIT_NAMES.items():
         for name in names:
-            shards = [path for path in map(Path, list_names(folder / name)) if readers.is_table(path.name)]
+            shards = [path for path in _list_inputs(folder / name) if readers.is_table(path)]
             if name.lower() in known and shards:
                 inside[split] = _check_shards(folder / name, split, [folder / name / path for path in shards])
     return FolderSplits(inside) if "train" in inside else None
@@ -149,7 +218,7 @@ def _check_shards(folder: Path, split: str, paths: list[Path]) -> list[Path]:
 
 
 def _only_table(folder: Path, names: Sequence[str]) -> FolderSplits | None:
-    tables = [name for name in names if readers.is_table(name) and not (folder / name).is_dir()]
+    tables = _tables(folder, names)
     if len(tables) != 1:
         return None
     return FolderSplits({"train": [folder / tables[0]]}, notes=[f"{folder}: the one table in it is {tables[0]}"])

@@ -1,5 +1,6 @@
 """Labels: what a cell says, their order, names that look the same."""
 
+import datetime
 import math
 import re
 import unicodedata
@@ -9,6 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from finewright.data.readers.base import ShownCell
 from finewright.data.splits import Example
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -16,15 +18,26 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _ANY_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|[+-]?\.[0-9]+")
 _LONGEST_NUMBER = 100
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0")
+_TRUTH_VALUES = ("true", "false")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 
 
 def read_label(value: Any) -> tuple[str, str]:
-    """Return (label, fault). NA, None and null are labels like any other if they are written as text."""
+    """Return (label, fault). NA, None and null are labels like any other if they are written as text.
+
+    A truth value has the name that pandas gives it in a CSV file, a time that of ISO 8601: the same rows then have the same
+    labels in memory and in every format.
+    """
+    if isinstance(value, ShownCell) and isinstance(value.value, bool):
+        value = value.value
     if _is_missing(value):
         return "", "no label"
     if isinstance(value, bool):
-        return str(value).lower(), ""
+        return str(value), ""
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time() and value.tzinfo is None:
+        value = value.date()
+    if isinstance(value, datetime.date | datetime.time):
+        return str(value), ""
     if not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
         return "", f"wanted one label, found {value!r:.60}"
     whole = isinstance(value, float) and float(value).is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file
@@ -72,6 +85,15 @@ def find_similar_labels(counts: Mapping[str, int], *, known: Iterable[str] = ())
         best = max(sorted(group), key=lambda label: (label in known, counts.get(label, 0)))
         found |= {label: best for label in group if label != best and label not in known}
     return found
+
+
+def spell_truth_values(rows: Sequence[Example], known: Iterable[str]) -> list[Example]:
+    """Return the rows with truth values as the `known` labels write them: programs write true, True and TRUE for one value."""
+    spelling: dict[str, set[str]] = defaultdict(set)
+    for label in known:
+        spelling[label.casefold()].add(label)
+    names = {value: next(iter(found)) for value, found in spelling.items() if value in _TRUTH_VALUES and len(found) == 1}
+    return [replace(row, label=names.get(row.label.casefold(), row.label)) for row in rows] if names else list(rows)
 
 
 def merge_similar_labels(

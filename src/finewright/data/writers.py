@@ -1,6 +1,7 @@
 """Tables out: CSV, TSV, JSON lines, JSON, Parquet, Excel, texts; in the way a file that was read is written."""
 
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 from finewright.core import files
 from finewright.core.errors import UserError
-from finewright.data.readers.base import FileTable
+from finewright.data.readers.base import FileTable, ShownCell
 from finewright.data.readers.encodings import MARKS
 from finewright.data.readers.source import packing, plain_suffix
 
@@ -19,6 +20,9 @@ _FIX = "free space, or write to another place"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,6})?")
 _LARGEST_CELL = 32_767
 """Characters that a cell of Excel may have."""
+_FIRST_EXCEL_YEAR = 1900
+_PLAIN_TEXT = (".csv", ".tsv", ".txt")
+"""Formats without types and with an encoding of their own: JSON is always UTF-8 without a mark."""
 
 
 def write_table(target: Path | IO[bytes], table: FileTable, format: str | None = None) -> list[str]:
@@ -31,8 +35,9 @@ def write_table(target: Path | IO[bytes], table: FileTable, format: str | None =
     table
         Rows and columns, such as `read_table` gives, with more of them from `FileTable.with_columns`.
     format
-        `csv`, `tsv`, `jsonl`, `json`, `parquet`, `xlsx` or `txt`. When it is None the path tells it, else the table: delimiter,
-        encoding and line ends are then those of the file that it was read from. A path that ends in `.gz` is packed.
+        `csv`, `tsv`, `jsonl`, `json`, `parquet`, `xlsx` or `txt`. When it is None the path tells it, else the table. Text that
+        was read from text keeps the delimiter, encoding and line ends of that file; JSON is plain UTF-8. A path that ends in
+        `.gz` is packed.
 
     Raises
     ------
@@ -106,17 +111,26 @@ def _load_openpyxl() -> Any:
 
 
 def _encode(text: str, table: FileTable, notes: list[str]) -> bytes:
-    """Return the text in the encoding of the file that was read; in UTF-8 if that lacks one of its characters."""
+    """Return the text in the encoding of the text file that was read; in UTF-8 if that lacks one of its characters."""
     form = table.format
+    if form.suffix not in _PLAIN_TEXT:
+        return _encode_utf8(text, notes)
     mark = next((mark for mark, name in MARKS.items() if name == form.encoding), b"") if form.mark else b""
     try:
         return mark + text.encode(form.encoding)
     except UnicodeEncodeError as error:
-        lacking = text[error.start]
-        notes.append(
-            f"written as UTF-8: {form.encoding} has no {lacking!r}" if form.encoding != "utf-8" else f"{lacking!r} was replaced"
-        )
-        return text.encode("utf-8-sig" if form.encoding != "utf-8" else "utf-8", "replace")
+        if form.encoding == "utf-8":
+            return mark + _encode_utf8(text, notes)
+        notes.append(f"written as UTF-8: {form.encoding} has no {text[error.start]!r}")
+        return text.encode("utf-8-sig", "replace")
+
+
+def _encode_utf8(text: str, notes: list[str]) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        notes.append(f"{text[error.start]!r} was replaced")
+        return text.encode("utf-8", "replace")
 
 
 def _delimited(table: FileTable, kind: str, notes: list[str]) -> bytes:
@@ -158,11 +172,11 @@ def _json_rows(table: FileTable) -> Iterable[str]:
 
 
 def _json_lines(table: FileTable, kind: str, notes: list[str]) -> bytes:
-    return _encode("".join(f"{row}\n" for row in _json_rows(table)), table, notes)
+    return _encode_utf8("".join(f"{row}\n" for row in _json_rows(table)), notes)
 
 
 def _json_array(table: FileTable, kind: str, notes: list[str]) -> bytes:
-    return _encode("[\n" + ",\n".join(_json_rows(table)) + "\n]\n", table, notes)
+    return _encode_utf8("[\n" + ",\n".join(_json_rows(table)) + "\n]\n", notes)
 
 
 def _lines(table: FileTable, kind: str, notes: list[str]) -> bytes:
@@ -197,16 +211,16 @@ def _workbook(table: FileTable, kind: str, notes: list[str]) -> bytes:
 
     def cell(value: Any) -> Any:
         nonlocal num_cut
-        text = value if isinstance(value, int | float) and not isinstance(value, bool) else _as_text(value)
-        if isinstance(text, str) and _NUMBER.fullmatch(text):
-            text = float(text) if "." in text else int(text)
         made = WriteOnlyCell(sheet)
-        if isinstance(text, str):
-            num_cut += len(text) > _LARGEST_CELL
-            made.value = _ILLEGAL.sub(" ", text[:_LARGEST_CELL])
+        typed = _as_cell_value(value, typeless=table.format.suffix in _PLAIN_TEXT)
+        if isinstance(typed, str):
+            num_cut += len(typed) > _LARGEST_CELL
+            made.value = _ILLEGAL.sub(" ", typed[:_LARGEST_CELL])
             made.data_type = "s"  # not a formula, whatever it begins with
         else:
-            made.value = _plain(text)
+            made.value = typed
+        if isinstance(value, ShownCell):
+            made.number_format = value.number_format
         return made
 
     for row in [table.header] if table.format.header else []:
@@ -218,6 +232,27 @@ def _workbook(table: FileTable, kind: str, notes: list[str]) -> bytes:
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()
+
+
+def _as_cell_value(value: Any, *, typeless: bool) -> Any:
+    """Return what a cell of a workbook holds: a value of its own type, else text.
+
+    `typeless`: the table comes from a format in which everything is text; what looks like a number there is one.
+    """
+    if isinstance(value, ShownCell):
+        return value.value
+    if isinstance(value, bool | int | float) or value is None:
+        return _plain(value)
+    if isinstance(value, datetime.datetime | datetime.time) and value.tzinfo is not None:
+        return str(value)  # a cell has no time zone
+    if isinstance(value, datetime.time | datetime.timedelta):
+        return value
+    if isinstance(value, datetime.date):
+        return value if value.year >= _FIRST_EXCEL_YEAR else str(value)
+    text = _as_text(value)
+    if typeless and _NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text
 
 
 _ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")

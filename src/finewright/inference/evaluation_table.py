@@ -31,7 +31,8 @@ class EvaluatedRows:
 def build_evaluation_table(found: LabelledRows, evaluation: Evaluation) -> FileTable:
     """Return the evaluated rows with all their columns, the label as it was read, the predicted one and whether it is right.
 
-    Wrong rows come first, in the order of their loss.
+    Wrong rows come first, the surest before all others, then right ones, the least certain first. Without a confidence, rows are
+    in the order of their loss.
     """
     lines = evaluation.prediction_lines(found.rows)
     columns: dict[str, list[Any]] = {}
@@ -49,6 +50,9 @@ def build_evaluation_table(found: LabelledRows, evaluation: Evaluation) -> FileT
     losses_N = evaluation.row_losses()
     if losses_N is None:
         return table
-    right_N = np.array(columns.get("right", [False] * len(lines)))
-    order = np.lexsort((-losses_N, right_N)).tolist()
+    if "right" in columns and "confidence" in columns:
+        right_N, confidence_N = np.array(columns["right"]), np.array(columns["confidence"])
+        order = np.lexsort((-losses_N, np.where(right_N, confidence_N, -confidence_N), right_N)).tolist()
+    else:
+        order = np.argsort(-losses_N, kind="stable").tolist()
     return replace(table, records=[table.records[row] for row in order])

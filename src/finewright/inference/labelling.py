@@ -14,6 +14,7 @@ import numpy as np
 from finewright.core.errors import UserError
 from finewright.data import writers
 from finewright.data.inputs import TextRows
+from finewright.data.labels import normalise_label
 from finewright.data.readers.base import FileTable
 from finewright.inference.text_predictor import OnProgress, TextPredictor
 
@@ -154,9 +155,15 @@ def label_rows(
         None for a task without labels: its predictions are added as they are.
     on_progress
         Called after each batch.
+
+    Raises
+    ------
+    UserError
+        If rows that need review would get one of the model's own labels.
     """
     if options is None:
         return _add_predictions(predictor, rows)
+    _check_otherwise(options.otherwise, predictor.labels)
     answers = find_answers(predictor, rows.texts, top_k=max(2, options.top_k), on_progress=on_progress)
     columns = build_answer_columns(answers, options)
     review_N = answers.needs_review_N(options.threshold)
@@ -191,6 +198,17 @@ def label_rows(
         least_certain=least,
         notes=notes,
     )
+
+
+def _check_otherwise(otherwise: str | None, labels: Sequence[str]) -> None:
+    """Raise `UserError` if the label of rows that need review could not be told from one of the model's."""
+    alike = [label for label in labels if otherwise is not None and normalise_label(label) == normalise_label(otherwise)]
+    if alike:
+        what = (
+            f"{otherwise!r} is a label of the model" if otherwise in alike else f"{otherwise!r} looks like the label {alike[0]!r}"
+        )
+        fix = "give another one, for instance --else unsure, or leave it out: needs_review marks these rows"
+        raise UserError(what, where="--else", fix=fix)
 
 
 def _add_columns(table: FileTable, columns: dict[str, list[Any]], notes: list[str]) -> FileTable:

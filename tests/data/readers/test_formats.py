@@ -12,10 +12,13 @@ import pytest
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import readers
-from finewright.data.dataset import read_rows
+from finewright.data.dataset import read_rows, read_table
 from finewright.data.readers import text as text_files
 
 ROWS = [{"text": "Grüße, “world”\nsecond line", "label": "a"}, {"text": "x,y;z", "label": "b"}]
+
+
+OLD_EXCEL = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600)
 
 
 def write(path, content):
@@ -180,7 +183,7 @@ def test_a_gzip_with_a_flipped_byte(tmp_path):
         ("a.jsonl", '{"label": ' + "[" * 100_000 + "\n", "a.jsonl:1: nested too deeply"),
         ("a.jsonl", '{"label": ' + "9" * 5000 + "}\n", "a.jsonl:1: Exceeds the limit"),
         ("a.json", '{"rows": 1}', "wanted an array of objects, found dict"),
-        ("a.json", "[{},\n1, {}]", "a.json:2: wanted an object, found int"),
+        ("a.json", "[{},\n1, {}]", "a.json: row 2: wanted an object, found int"),
         ("a.json", '[{"text": "x"},\n{"text": ', "a.json:2: Expecting value at line 2, column 10; the file looks cut off"),
         ("a.json", '[{"text": "x"}\n{"text": "y"}]', "a.json:1: wanted a comma or the end of the array"),
         ("a.json", '[{"text": "x"},\n]', "a.json:2: Expecting value"),
@@ -188,11 +191,40 @@ def test_a_gzip_with_a_flipped_byte(tmp_path):
         ("a.json", '"x"', "wanted an array of objects, found str"),
         ("a.parquet", b"PAR1 no", "not readable as Parquet"),
         ("a.doc", b"PK", "cannot tell the format of a.doc"),
+        (
+            "a.csv",
+            "<!DOCTYPE html>\n<html><body>x</body></html>",
+            "this is an HTML page, not a table\n.*download the file itself",
+        ),
+        ("a.csv", "\ufeff\n <HTML lang='de'>\n<head>", "this is an HTML page"),
+        ("a.tsv", "<!-- saved --><!doctype html>".encode("utf-16"), "this is an HTML page"),
+        ("a.jsonl", "<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC>", "this is an HTML page"),
+        ("a.json.gz", gzip.compress(b"<html></html>", mtime=0), "this is an HTML page"),
+        ("a.parquet", "<html></html>", "this is an HTML page"),
+        ("a.xls", "<html><table><tr><td>text</td></tr></table>", "this is an HTML page, .*\n.*save it as .xlsx or as CSV"),
+        ("a.xls", "<?xml version='1.0'?><Workbook>", "this is XML, not a table\n.*save it as .xlsx"),
+        ("a.csv", "<?xml version='1.0'?><rows>", "this is XML, not a table\n.*CSV or JSON lines"),
+        ("a.xls", OLD_EXCEL, r"this is the old Excel format \(\.xls\)\n.*Excel or LibreOffice, and save it as \.xlsx"),
+        ("a.xlsx", OLD_EXCEL, r"the old Excel format \(\.xls\), or a file with a password\n.*save it as \.xlsx"),
+        ("a.csv", OLD_EXCEL, r"the old Excel format \(\.xls\), or a file with a password"),
     ],
 )
 def test_a_fault_names_its_place(tmp_path, name, content, message):
     said = refused(write(tmp_path / name, content))
     assert re.search(message, said), said
+
+
+def test_texts_may_be_pages_and_old_names_may_hold_tables(tmp_path):
+    page = "<html><body>x</body></html>"
+    (tmp_path / "a.txt").write_text(f"{page}\n{page}\n")
+    assert [record.values for record in read_table(tmp_path / "a.txt").records] == [{"text": page}] * 2
+    (tmp_path / "b.csv").write_text(f"text,label\n{page},a\n")
+    assert read_rows(tmp_path / "b.csv", options=DataConfig())[0][0].text == page
+    (tmp_path / "c.csv").write_text(f"{page},a\n{page},b\n")
+    options = DataConfig(no_header=True, text_column="1", label_column="2")
+    assert read_rows(tmp_path / "c.csv", options=options)[0][0].text == page
+    (tmp_path / "d.xls").write_text("text\tlabel\nx\ta\ny\tb\n")
+    assert len(read_rows(tmp_path / "d.xls", options=DataConfig())[0]) == 2, "programs export tables of tabs by this name"
 
 
 def test_at_most_twenty_faults_are_shown_and_the_rest_counted(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
-from finewright.data.dataset import read_dataset, read_rows
+from finewright.data.dataset import read_dataset, read_rows, read_table
 
 ROWS = [{"text": f"text number {n}", "label": "ab"[n % 2]} for n in range(20)]
 PAIRS = [(row["text"], row["label"]) for row in ROWS]
@@ -53,6 +53,21 @@ def test_lines_keep_their_places_in_a_json_file(tmp_path):
     (tmp_path / "a.json").write_text('{"text": "x", "label": "a"}\n{"text": "y"}\n')
     with pytest.raises(UserError, match=r"a\.json:2: no label"):
         read_rows(tmp_path / "a.json", options=DataConfig())
+
+
+@pytest.mark.parametrize(
+    ("content", "places"),
+    [
+        ('[{"text": "x"}, {"text": "y"}]', ["a.json: row 1", "a.json: row 2"]),
+        ('{"data": [{"text": "x"}, {"text": "y"}]}', ["a.json: row 1", "a.json: row 2"]),
+        ('[{"text": "x"}, {"text": "y"},\n{"text": "z"}]', ["a.json: row 1", "a.json: row 2", "a.json: row 3"]),
+        ('[\n{"text": "x"},\n{"text": "y"}\n]', ["a.json:2", "a.json:3"]),
+        ('[{"text": "x"}]', ["a.json:1"]),
+    ],
+)
+def test_rows_on_one_line_are_told_by_their_numbers(tmp_path, content, places):
+    (tmp_path / "a.json").write_text(content)
+    assert [record.where for record in read_table(tmp_path / "a.json").records] == places
 
 
 @pytest.mark.parametrize("rows", [ROWS, COLUMNS, {"data": ROWS}], ids=["rows", "columns", "data"])

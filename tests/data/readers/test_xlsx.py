@@ -1,7 +1,9 @@
 """Excel workbooks, as they are shown."""
 
 import datetime
+import re
 import sys
+import zipfile
 
 import pytest
 
@@ -48,7 +50,7 @@ def test_labels_and_numbers_are_as_shown(tmp_path):
     sheet.cell(row=len(values) + 3, column=2).number_format = "0%"
     book.save(tmp_path / "a.xlsx")
     rows, _ = read_rows(tmp_path / "a.xlsx", options=DataConfig())
-    shown = ["1", "1", "2.5", "TRUE", "01", "None", "2024-05-06", "2024-05-06 07:08:00", "007", "25%"]
+    shown = ["1", "1", "2.5", "True", "01", "None", "2024-05-06", "2024-05-06 07:08:00", "007", "25%"]
     assert [row.label for row in rows] == shown
 
 
@@ -81,6 +83,35 @@ def test_a_workbook_that_is_none(tmp_path):
     book_of([], tmp_path / "b.xlsx")
     with pytest.raises(UserError, match="no sheet with rows"):
         readers.read_records(tmp_path / "b.xlsx")
+
+
+def test_formulas_that_were_never_calculated_are_named(tmp_path):
+    rows = [["text", "label", "n"], ["x", "a", "=1+1"], ["y", '=B2&""', "=2"], *(["z", "b", "=3"] for _ in range(12))]
+    book_of(rows, tmp_path / "a.xlsx")
+    with pytest.raises(UserError) as caught:
+        readers.read_records(tmp_path / "a.xlsx")
+    first = "C2, B3, C3, C4, C5, C6, C7, C8, C9, C10 and 5 more"
+    assert str(caught.value).startswith(f"a.xlsx: Tickets: formulas without a value: {first}; they were never calculated\n")
+    assert "open it in Excel or LibreOffice, and save it" in caught.value.fix
+    calculate(tmp_path / "a.xlsx", {"C2": "2", "B3": ""} | {f"C{row}": "3" for row in range(3, 16)})
+    records, _ = readers.read_records(tmp_path / "a.xlsx")
+    assert [record.values for record in records[:2]] == [
+        {"text": "x", "label": "a", "n": "2"},
+        {"text": "y", "label": None, "n": "3"},
+    ], "an empty text is a value"
+
+
+def calculate(path, values):
+    """Store the values of formulas, as Excel does."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = parts["xl/worksheets/sheet1.xml"].decode()
+    for cell, value in values.items():
+        kind = "" if value else ' t="str"'
+        sheet = re.sub(rf'<c r="{cell}"(.*?</f>)<v ?/>', rf'<c r="{cell}"{kind}\1<v>{value}</v>', sheet)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, sheet if name == "xl/worksheets/sheet1.xml" else part)
 
 
 def test_without_the_extra_there_is_one_line_with_the_way_out(tmp_path, monkeypatch):

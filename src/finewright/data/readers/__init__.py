@@ -59,6 +59,8 @@ def read_file(path: Path, options: ReadOptions, *, form: str | None = None, text
     """
     file = InputFile(path, is_table=lambda name: plain_suffix(Path(name)) in _readers())
     notes: list[str] = []
+    if TEXT not in (file.suffix, form and f".{form.casefold().removeprefix('.')}") and not options.no_header:
+        sniffing.refuse_other_formats(file)  # a text, alone in its line, may begin as a page does
     if form is not None:
         kind = _check_format(form)
     elif file.suffix in _readers():

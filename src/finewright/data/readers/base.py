@@ -18,6 +18,7 @@ __all__ = [
     "InputFile",
     "ReadOptions",
     "Record",
+    "ShownCell",
     "bad_file",
     "combine_faults",
     "join_tables",
@@ -42,6 +43,25 @@ class Record:
 
     where: str
     values: dict[str, Any]
+
+
+class ShownCell(str):
+    """A cell as a spreadsheet shows it, with the `value` that it holds and its `number_format`, to write the like again."""
+
+    __slots__ = ("number_format", "value")
+
+    value: Any
+    number_format: str
+
+    def __new__(cls, shown: str, value: Any, number_format: str) -> "ShownCell":
+        """Make the text `shown`."""
+        made = super().__new__(cls, shown)
+        made.value, made.number_format = value, number_format
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a copy is made of."""
+        return ShownCell, (str(self), self.value, self.number_format)
 
 
 @dataclass(frozen=True)

@@ -179,11 +179,18 @@ def _from_columns(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _read_array(text: str, start: re.Match[str], file: InputFile) -> list[Record]:
     close = re.compile(r"\s*\]\s*\}\s*\Z" if start[1] else r"\s*\]\s*\Z")
-    items = list(_items(text, start.end(), file, close=close))
+    items = _number_if_unclear(list(_items(text, start.end(), file, close=close)), file)
     faults = [f"{where}: wanted an object, found {type(item).__name__}" for where, item in items if not isinstance(item, dict)]
     if faults:
         raise combine_faults(faults, 'an array of objects such as {"text": …, "label": …}')
     return [Record(where, item) for where, item in items]
+
+
+def _number_if_unclear(items: list[tuple[str, Any]], file: InputFile) -> list[tuple[str, Any]]:
+    """Name the rows by their numbers if several begin on one line."""
+    if len({where for where, _ in items}) == len(items):
+        return items
+    return [(f"{file.name}: row {number}", item) for number, (_, item) in enumerate(items, start=1)]
 
 
 def _items(text: str, position: int, file: InputFile, *, close: re.Pattern[str]) -> Iterator[tuple[str, Any]]:

@@ -1,14 +1,48 @@
 """The format of a file that its name does not tell, from its first bytes."""
 
+import re
 import zipfile
 
 from finewright.data.readers import csv_dialects, encodings, source, text
 from finewright.data.readers.base import InputFile, ReadOptions
+from finewright.data.readers.source import bad_file
 
 _BINARY = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
 _HEAD_BYTES = 1 << 16
 _SAMPLE_LINES = 60
 _LEAST_ALIKE = 0.9
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""How files of Excel before 2007 begin, and workbooks with a password."""
+_PAGE = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|table)\b", re.DOTALL)
+_XML = re.compile(rb"<\?xml\b")
+_MARKED_BLANK = b"\xef\xbb\xbf\xff\xfe \t\r\n"
+
+
+def refuse_other_formats(file: InputFile) -> None:
+    """Raise `UserError` for what is often taken for a table: an HTML page, XML, a workbook of old Excel."""
+    try:
+        with file.open() as handle:
+            head = handle.read(_HEAD_BYTES)
+    except source.READ_ERRORS:
+        return  # whoever reads it says so
+    save = "open it in Excel or LibreOffice, and save it as .xlsx or as CSV UTF-8"
+    if head.startswith(_OLD_OFFICE):
+        protected = "" if file.suffix == ".xls" else ", or a file with a password"
+        raise bad_file(f"this is the old Excel format (.xls){protected}", file.path, save)
+    start = head.replace(b"\0", b"").lstrip(_MARKED_BLANK).lower()
+    if _PAGE.match(start):
+        way = (
+            save
+            if file.suffix.startswith(".xls")
+            else "download the file itself: a link often leads to a page about it, or to a login"
+        )
+        raise bad_file("this is an HTML page, not a table", file.path, way)
+    if _XML.match(start):
+        raise bad_file(
+            "this is XML, not a table",
+            file.path,
+            save if file.suffix.startswith(".xls") else "save the table as CSV or JSON lines",
+        )
 
 
 def find_suffix(file: InputFile, options: ReadOptions) -> tuple[str, list[str]]:

@@ -2,13 +2,26 @@
 
 import datetime
 import io
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from finewright.data.readers.base import FileFormat, FileTable, InputFile, ReadOptions, Record, name_columns, number_columns
+from finewright.data.readers.base import (
+    FileFormat,
+    FileTable,
+    InputFile,
+    ReadOptions,
+    Record,
+    ShownCell,
+    name_columns,
+    number_columns,
+)
 from finewright.data.readers.text import bad_file
 
 SUFFIXES = (".xlsx", ".xlsm")
+_NUMBER = "n"
+"""Type of a cell that names none."""
+_SHOWN = 10
 
 
 def read(file: InputFile, options: ReadOptions) -> FileTable:
@@ -19,9 +32,11 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
         fix = "pip install 'finewright[excel]', or save the sheet as CSV UTF-8"
         raise bad_file("reading Excel workbooks needs `openpyxl`", file.path, fix) from None
     try:
-        book: Any = openpyxl.load_workbook(io.BytesIO(file.read_bytes()), read_only=True, data_only=True)
+        content = file.read_bytes()
+        book: Any = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
         filled = [(sheet.title, rows) for sheet in visible if (rows := list(_full_rows(sheet)))]
+        uncalculated = _find_uncalculated(book, content, filled[0][0]) if filled else []
     except Exception as error:  # a damaged workbook raises errors of many libraries
         if isinstance(error, MemoryError):
             raise
@@ -30,11 +45,33 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
     if not filled:
         raise bad_file("no sheet with rows", file.path, "it wants a header with the names of the columns, then rows")
     title, rows = filled[0]
-    content = _to_table(rows, f"{file.name}: {title} row ", no_header=options.no_header)
+    if uncalculated:
+        more = f" and {len(uncalculated) - _SHOWN:,} more" if len(uncalculated) > _SHOWN else ""
+        what = f"formulas without a value: {', '.join(uncalculated[:_SHOWN])}{more}; they were never calculated"
+        raise bad_file(what, f"{file.name}: {title}", "open it in Excel or LibreOffice, and save it: that stores the values")
+    table = _to_table(rows, f"{file.name}: {title} row ", no_header=options.no_header)
     if len(filled) > 1:
         others = ", ".join(repr(name) for name, _ in filled[1:])
-        content.notes.append(f"{file.name}: only the sheet {title!r} is read, not {others}")
-    return content
+        table.notes.append(f"{file.name}: only the sheet {title!r} is read, not {others}")
+    return table
+
+
+def _find_uncalculated(book: Any, content: bytes, title: str) -> list[str]:
+    """Return the cells of a sheet that hold a formula and no value: a program wrote it that does not calculate."""
+    import openpyxl
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheets = [archive.read(name) for name in archive.namelist() if name.startswith("xl/worksheets/")]
+    if not any(b"<f>" in sheet or b"<f " in sheet for sheet in sheets):
+        return []
+    formulas: Any = openpyxl.load_workbook(io.BytesIO(content), read_only=True)
+    pairs = zip(book[title].iter_rows(), formulas[title].iter_rows(), strict=True)
+    return [
+        formula.coordinate
+        for row, of_row in pairs
+        for cell, formula in zip(row, of_row, strict=True)
+        if formula.data_type == "f" and cell.value is None and cell.data_type == _NUMBER  # an empty text has a type of its own
+    ]
 
 
 def _to_table(rows: list[tuple[int, list[Any]]], place: str, *, no_header: bool) -> FileTable:
@@ -56,18 +93,24 @@ def _to_table(rows: list[tuple[int, list[Any]]], place: str, *, no_header: bool)
 def _full_rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
     """Yield (number, cells up to the last full one) of the rows that are not empty."""
     for number, row in enumerate(sheet.iter_rows(), start=1):
-        cells = [_shown(cell) for cell in row]
+        cells = [_read_cell(cell) for cell in row]
         while cells and cells[-1] is None:
             cells.pop()
         if cells:
             yield number, cells
 
 
-def _shown(cell: Any) -> str | None:
-    """Return a cell as Excel shows it: numbers without a needless fraction, with the zeros of a format such as 000."""
-    value, style = cell.value, str(getattr(cell, "number_format", "") or "")
+def _read_cell(cell: Any) -> str | None:
+    """Return a cell as Excel shows it; one that is no text also knows its value."""
+    value, style = cell.value, str(getattr(cell, "number_format", "") or "General")
     if value is None or getattr(cell, "data_type", "") == "e":
         return None
+    shown = _shown(value, style)
+    return shown if shown is None or isinstance(value, str) else ShownCell(shown, value, style)
+
+
+def _shown(value: Any, style: str) -> str | None:
+    """Return a value as Excel shows it: numbers without a needless fraction, with the zeros of a format such as 000."""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, int | float):

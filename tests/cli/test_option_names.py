@@ -217,7 +217,10 @@ def test_plan_takes_options_by_method():
         finewright.plan(model="gpt2", options={"method.rank": 64})
 
 
-@pytest.mark.parametrize("given", [{"method": {"rank": 4}}, {"lora": {"rank": 4}}, {"method": {"name": "lora", "rank": 4}}])
+GIVEN = [{"method": {"rank": 4}}, {"lora": {"rank": 4}}, {"r": 4}, {"method": {"name": "lora", "rank": 4}}]
+
+
+@pytest.mark.parametrize("given", GIVEN)
 def test_compare_takes_the_same_names_where_one_method_is_meant(given):
     wanted = {"test": None, "model": "mini", "num_seeds": 1, "search_trials": 0}
     found = comparison_spec.build_spec("a.csv", wanted=["lora"], options={**given, "learning_rate": 1e-4}, **wanted)

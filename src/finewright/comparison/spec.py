@@ -16,6 +16,7 @@ from finewright.core.errors import UserError
 from finewright.core.program import quote_path
 from finewright.data.dataset import Dataset, Source
 from finewright.data.tables import IN_MEMORY
+from finewright.planning.candidates import take_bare_options
 from finewright.runs.request import flatten
 
 ALL = "all"
@@ -156,6 +157,8 @@ def _move_method_options(tree: Mapping[str, Any], candidates: Sequence[str], *, 
     group = tree.pop("method", {})
     options = dict(group) if isinstance(group, Mapping) else {"name": group}
     name = options.pop("name", None) or meant  # a config file of one run names its method
+    if name in candidates:
+        take_bare_options(tree, options, method=name)
     if not options:
         return tree
     if name not in candidates:

@@ -21,7 +21,7 @@ def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, An
     """
     own = dict(_as_group(tree.pop("method", {})))
     meant = methods.methods_by_preference()[0].name() if method == methods.AUTO else method
-    _take_bare_options(tree, own, method=meant)
+    take_bare_options(tree, own, method=meant)
     for name in [name for name in methods.method_names() if name in tree]:
         options, training = methods.split_group(name, tree.pop(name))
         if name != meant:
@@ -38,7 +38,7 @@ def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, An
     return own
 
 
-def _take_bare_options(tree: dict[str, Any], own: dict[str, Any], *, method: str) -> None:
+def take_bare_options(tree: dict[str, Any], own: dict[str, Any], *, method: str) -> None:
     """Move the options of the method that were given without a group, `rank`, or `r` as in PEFT, from `tree` to `own`."""
     known = _option_names(method)
     before = {known.get(name, name): f"method.{name}" for name in own}

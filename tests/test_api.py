@@ -41,7 +41,7 @@ def test_methods_are_classes_with_checked_options():
     assert finewright.Freeze(num_layers=2).num_layers == 2
     with pytest.raises(UserError, match="LoRA: rnak: unknown option; did you mean 'rank'"):
         finewright.LoRA(rnak=8)
-    with pytest.raises(UserError, match=r"LoRA: rank = -1: Input should be greater than or equal to 1 \(from 1 to 4,096\)"):
+    with pytest.raises(UserError, match=r"LoRA: rank = -1: wanted a number from 1 to 4,096"):
         finewright.LoRA(rank=-1)
     with pytest.raises(AttributeError, match="no attribute 'LoRRA'"):
         _ = finewright.LoRRA
@@ -201,7 +201,7 @@ def test_a_plan_leaves_threads_and_random_numbers_of_the_process_alone(run):
 
 
 def test_every_public_name_is_there_and_completes():
-    assert set(finewright.__all__) <= set(dir(finewright))
+    assert dir(finewright) == sorted(finewright.__all__)
     for name in finewright.__all__:
         found = getattr(finewright, name)
         assert name == "__version__" or found.__doc__, name
@@ -209,6 +209,22 @@ def test_every_public_name_is_there_and_completes():
         assert methods.get_method(name).__name__ in finewright.__all__
     for name in baselines.baseline_names():
         assert baselines.get_baseline(name).__name__ in finewright.__all__
+
+
+@pytest.mark.parametrize("wrong", [3, None, ["lora"], int])
+def test_what_is_no_method_is_refused_in_one_line(wrong, tmp_path):
+    (tmp_path / "f.csv").write_text("text,label\nx,a\ny,b\n")
+    for call in (finewright.train, finewright.plan):
+        with pytest.raises(UserError) as caught:
+            call(tmp_path / "f.csv", method=wrong)
+        assert str(caught.value).startswith(f"method: wanted a method, found {wrong!r}\n  → its name")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "a\0b"])
+@pytest.mark.parametrize("verb", ["open_run", "load", "resume", "export"])
+def test_what_is_no_path_of_a_run_is_refused_in_one_line(verb, wrong):
+    with pytest.raises(UserError, match="^run: wanted the folder of a run, found "):
+        getattr(finewright, verb)(wrong)
 
 
 def test_import_has_no_side_effects():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from finewright import baselines, methods
 from finewright.baselines.base import Baseline
 from finewright.core import config
+from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, dispatch_to
@@ -21,7 +22,7 @@ from finewright.data.tables import to_table
 from finewright.methods.base import Method
 from finewright.planning import candidates
 from finewright.runs import request
-from finewright.runs.folder import RunFolder
+from finewright.runs.folder import RunFolder, to_run_path
 
 if TYPE_CHECKING:
     from finewright.exporters.merge import Merged
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from finewright.runs.run import Run
 
 
+@naming_arguments()
 def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     data: Any,
     labels: Any = None,
@@ -105,6 +107,7 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     >>> run = fw.train("tickets.csv", model="mini", method=fw.LoRA(rank=4))  # doctest: +SKIP
     >>> run.result.metrics.test.accuracy  # doctest: +SKIP
     """
+    _check_method(method)
     given = {
         "model": None if model is None else str(model),
         "training": _dumped(training),
@@ -151,6 +154,7 @@ def _choose_candidates(
     return built if isinstance(built, Baseline) else [built]
 
 
+@naming_arguments()
 def resume(
     path: str | PathLike[str],
     *,
@@ -170,18 +174,20 @@ def resume(
         As in `train`.
     """
     extra: Any = {"changes": changes, "on_event": dispatch_to(callbacks), "stop": stop}
+    folder = to_run_path(path)
     with garbage_collection_paused():
         from finewright.runs.run import Run
 
-        if request.is_baseline_run(Path(path)):
+        if request.is_baseline_run(folder):
             from finewright.runs import baseline_pipeline
 
-            return Run(baseline_pipeline.resume(Path(path), **extra))
+            return Run(baseline_pipeline.resume(folder, **extra))
         from finewright.runs import pipeline
 
-    return Run(pipeline.resume(Path(path), **extra))
+    return Run(pipeline.resume(folder, **extra))
 
 
+@naming_arguments()
 def plan(
     data: Any = None,
     *,
@@ -214,8 +220,9 @@ def plan(
         `entries`, one for each method, and `recommended`.
     """
     given = {"model": None if model is None else str(model), "memory_budget": memory_budget}
-    if isinstance(method, str) and method in baselines.baseline_names():
-        what = f"{method} is a baseline: it is fitted in seconds, and its cost is not planned"
+    _check_method(method)
+    if _name(method) in baselines.baseline_names():
+        what = f"{_name(method)} is a baseline: it is fitted in seconds, and its cost is not planned"
         raise UserError(what, where="method", fix="train it, or plan a fine-tuning method")
     if isinstance(method, str) and method in ("all", methods.AUTO):
         tree = _tree(given, options)
@@ -223,7 +230,7 @@ def plan(
         groups = {kind.name(): methods.split_group(kind.name(), tree.pop(kind.name(), {})) for kind in kinds}
         if tree.pop("method", {}) or any(training for _, training in groups.values()):
             fix = "--method NAME, or for the options of a method its name in front, such as lora.rank"
-            raise UserError("options of a method want one method", where="method", fix=fix)
+            raise UserError("options of a method need one method", where="method", fix=fix)
         settings = config.build_options(RunConfig, tree, elsewhere=methods.option_places())
         tried = [methods.build_method(name, own) for name, (own, _) in groups.items()]
     elif isinstance(method, str):
@@ -247,6 +254,7 @@ def plan(
         )
 
 
+@naming_arguments()
 def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
     """Load the model of a finished run, ready to predict.
 
@@ -262,6 +270,7 @@ def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
     return (run if isinstance(run, Run) else open_run(run)).load(device=device)
 
 
+@naming_arguments()
 def predict(path: str | PathLike[str], texts: Any) -> "list[Prediction]":
     """Return the predictions of the run at `path`, one for each row; the label is None where there is no text.
 
@@ -277,6 +286,7 @@ def predict(path: str | PathLike[str], texts: Any) -> "list[Prediction]":
     return open_run(path).predict(texts)
 
 
+@naming_arguments()
 def evaluate(
     path: str | PathLike[str], data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -296,6 +306,7 @@ def evaluate(
     return open_run(path).evaluate(data, labels, options=options)
 
 
+@naming_arguments()
 def export(
     run: "str | PathLike[str] | Run", *, output_dir: str | PathLike[str] | None = None, base: "BaseKind | None" = None
 ) -> "Merged":
@@ -331,6 +342,15 @@ def export(
 
 def _dumped(given: Any) -> Mapping[str, Any]:
     return given.model_dump(exclude_unset=True) if isinstance(given, config.Options) else given or {}
+
+
+def _check_method(method: Any) -> None:
+    """Raise `UserError` unless it is a method or a baseline: by name, as a class, or with its options."""
+    kinds = (Method, Baseline)
+    if isinstance(method, (str, *kinds)) or (isinstance(method, type) and issubclass(method, kinds)):
+        return
+    fix = 'its name, such as "lora", its class, or the class with options: LoRA(rank=8)'
+    raise UserError(f"wanted a method, found {method!r:.60}", where="method", fix=fix)
 
 
 def _name(method: Method | type[Method] | Baseline | type[Baseline] | str) -> str:

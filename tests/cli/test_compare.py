@@ -87,7 +87,7 @@ def test_the_command_of_a_page_is_read_as_the_same_settings(asked, tmp_path, col
 
 def test_epochs_and_learning_rate_reach_the_settings(asked):
     words = ["--epochs", "2", "--lr", "1e-4", "--batch-tokens", "512", "--threads", "1"]
-    assert call("compare", "t.csv", *words, "--set", "training.epochs=9", "--set", "lora.training.epochs=3")[0] == 0
+    assert call("compare", "t.csv", *words, "--set", "lora.training.epochs=3")[0] == 0
     training = {"epochs": 2.0, "learning_rate": 1e-4, "tokens_per_micro_batch": 512, "num_threads": 1}
     assert asked["options"] == {"training": training, "lora": {"training": {"epochs": 3}}}
     spec = build_spec("t.csv", test=None, model="mini", wanted=["lora"], num_seeds=1, search_trials=0, options=asked["options"])

@@ -20,8 +20,9 @@ def place(tmp_path_factory):
 
 
 def test_the_merge_reports_what_it_changed(place):
-    code, out, _ = call("export", place / "lora", "--out", place / "merged")
+    code, out, err = call("export", place / "lora", "--out", place / "merged")
     assert code == 0
+    assert err.startswith("exporting ")
     assert "0 of" in out
     assert (place / "merged" / "model.safetensors").exists()
 

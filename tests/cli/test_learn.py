@@ -40,6 +40,7 @@ def test_learn_alone_shows_the_lessons():
     listed = json.loads(learn("list", "--json")[1])["lessons"]
     assert [line["number"] for line in listed] == [1, 2, 3, 4, 5, 6, 7]
     assert {line["state"] for line in listed} == {"new"}
+    assert learn("list", "--runs", "elsewhere", "--json")[0] == 0
 
 
 def test_an_exercise_from_start_to_solution(place):

@@ -25,6 +25,9 @@ from support.commands import call
         ("learning_rate=1e-4", {"training": {"learning_rate": 1e-4}}),
         ("num_train_epochs=2", {"training": {"epochs": 2}}),
         ("training.num_train_epochs=2", {"training": {"epochs": 2}}),
+        ("lr=1e-4", {"training": {"learning_rate": 1e-4}}),
+        ("max_seq_length=64", {"data": {"max_length": 64}}),
+        ("model_name_or_path=x", {"model": "x"}),
         ("max_length=64", {"data": {"max_length": 64}}),
         ("text_column_name=body", {"data": {"text_column": "body"}}),
         ("seed=3", {"seed": 3}),
@@ -38,17 +41,16 @@ def test_a_name_means_the_same_with_and_without_its_group(given, expected):
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        ("lr=1", "did you mean 'training.learning_rate'?"),
         ("learning_rat=1", "did you mean 'training.learning_rate'?"),
         ("per_device_train_batch_size=8", "did you mean 'training.tokens_per_micro_batch'?"),
         ("batch_size=8", "did you mean 'training.tokens_per_micro_batch'?"),
         ("bf16=true", "did you mean 'training.precision'?"),
-        ("max_seq_length=8", "did you mean 'data.max_length'?"),
-        ("model_name_or_path=x", "did you mean 'model'?"),
+        ("max_len=8", "did you mean 'data.max_length'?"),
+        ("model_name=x", "did you mean 'model'?"),
         ("r=8", "did you mean 'method.rank'?"),
         ("lora_alpha=8", "did you mean 'method.alpha'?"),
         ("rank=8", "did you mean 'method.rank'?"),
-        ("output_dir=x", "not an option; give --out FOLDER, in Python output_dir="),
+        ("output_dir=x", "not an option; give --out FOLDER"),
         ("training.report_to=x", "not an option; metrics.jsonl"),
         ("resume_from_checkpoint=x", "not an option; give --resume RUN"),
     ],
@@ -61,8 +63,8 @@ def test_other_names_are_refused_in_one_line_that_says_what_to_use(given, hint):
 
 def test_python_gets_the_same_hint(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nx,a\ny,b\n")
-    with pytest.raises(UserError, match=r"lr: unknown option; did you mean 'training\.learning_rate'\?"):
-        finewright.train(str(tmp_path / "a.csv"), model="mini", options={"lr": 1e-4})
+    with pytest.raises(UserError, match=r"learning_rat: unknown option; did you mean 'training\.learning_rate'\?"):
+        finewright.train(str(tmp_path / "a.csv"), model="mini", options={"learning_rat": 1e-4})
 
 
 @pytest.mark.parametrize(
@@ -73,9 +75,33 @@ def test_an_option_under_two_names_is_refused(tree):
         config.build_options(RunConfig, tree)
 
 
-def test_a_flag_overrides_the_same_option_under_another_name():
-    given = merge_given({"training.learning_rate": 1e-3}, assignments=["learning_rate=1e-4", "num_train_epochs=2"])
+def test_a_flag_and_an_assignment_may_repeat_each_other():
+    given = merge_given({"training.learning_rate": 1e-3}, assignments=["learning_rate=1e-3", "num_train_epochs=2"])
     assert given == {"training": {"learning_rate": 1e-3, "epochs": 2}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "assignments", "named"),
+    [
+        ({"training.learning_rate": 1e-4}, ["learning_rate=1e-3"], ("--lr 0.0001", "--set learning_rate=1e-3")),
+        ({"seed": 1}, ["seed=2"], ("--seed 1", "--set seed=2")),
+        ({}, ["training.epochs=1", "num_train_epochs=2"], ("--set training.epochs=1", "--set num_train_epochs=2")),
+        ({}, ["lora.rank=1", "lora.rank=2"], ("--set lora.rank=1", "--set lora.rank=2")),
+    ],
+)
+def test_an_option_given_twice_with_different_values_is_refused_with_both_named(flags, assignments, named):
+    with pytest.raises(UserError) as caught:
+        merge_given(flags, assignments=assignments)
+    assert f"{named[0]} and {named[1]} give one option two values" in str(caught.value)
+    assert merge_given(flags, assignments=assignments[:1] if not flags else [])
+
+
+def test_a_flag_overrides_the_file(tmp_path):
+    (tmp_path / "run.toml").write_text("seed = 1\nlearning_rate = 1e-4\n")
+    assert merge_given({"seed": 2}, assignments=["lr=1e-3"], config=tmp_path / "run.toml") == {
+        "seed": 2,
+        "training": {"learning_rate": 1e-3},
+    }
 
 
 @pytest.mark.parametrize(
@@ -91,14 +117,63 @@ def test_a_flag_overrides_the_same_option_under_another_name():
         ("--model_name_or_path", "--model"),
         ("--bf16", "--precision"),
         ("--report_to", ""),
+        ("--methods", "--method"),
+        ("--validation", ""),
         ("--qqqqqqq", ""),
     ],
 )
 def test_an_unknown_flag_names_the_one_that_is_meant(flag, meant):
-    assert suggest_flag(flag) == meant
+    assert suggest_flag(flag, known_flags=["--method"]) == meant
     code, _, err = call("train", "x.csv", flag, "1")
     assert (code, f"No such option: {flag}" in err) == (2, True)
     assert (f"(Possible options: {meant})" in " ".join(err.split())) == bool(meant)
+
+
+@pytest.mark.parametrize(
+    ("given", "method", "expected"),
+    [
+        ("r=4", "auto", {"rank": 4}),
+        ("rank=4", "lora", {"rank": 4}),
+        ("lora_alpha=8", "qlora", {"alpha": 8}),
+        ("num_layers=2", "freeze", {"num_layers": 2}),
+    ],
+)
+def test_an_option_of_the_method_may_have_no_group(given, method, expected):
+    tree = config.parse_assignments([given, "seed=3"])
+    assert candidates.collect_method_options(tree, method=method) == expected
+    assert tree == {"seed": 3}
+    report = finewright.plan(model="mini", method="lora", options={"r": 64, "data.max_length": 16, "memory_budget": "1GB"})
+    assert report.entries[0].method.rank == 64
+
+
+@pytest.mark.parametrize(
+    "tree", [{"r": 1, "rank": 2}, {"rank": 1, "method": {"r": 2}}, {"rank": 1, "lora": {"rank": 2}}], ids=str
+)
+def test_an_option_of_the_method_under_two_names_is_refused(tree):
+    with pytest.raises(UserError, match="are the same option"):
+        candidates.collect_method_options(tree, method="lora")
+
+
+def test_what_another_command_takes_is_named_in_its_place():
+    assert "(Possible options: --methods)" in call("compare", "x.csv", "--method", "lora")[2]
+    assert "give as DATA a folder with train.* and validation.*" in call("train", "x.csv", "--validation", "v.csv")[2]
+    for command in ("plan", "train"):
+        code, _, err = call(command, "x.csv", "--method", "lora,freeze")
+        assert code == 2
+        assert "wanted one method, found 'lora,freeze'" in err
+        assert "`finewright compare --methods lora,freeze`" in err
+    code, _, err = call("compare", "x.csv", "--methods", "")
+    assert (code, "wanted a list of methods, found none" in err) == (2, True)
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "1e9"])
+def test_a_number_out_of_range_is_one_sentence_with_the_range(value, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nx,a\ny,b\n")
+    for words in (["--lr", value], ["--set", f"lr={value}"]):
+        code, _, err = call("train", tmp_path / "a.csv", *words)
+        assert code == 2
+        assert "wanted a number from 1e-12 to 100" in err
+        assert "Input should" not in err
 
 
 def test_options_of_a_method_may_name_it_where_one_is_trained():
@@ -138,11 +213,14 @@ def test_plan_takes_options_by_method():
     report = finewright.plan(model="mini", options={"lora.rank": 64, "data.max_length": 16, "memory_budget": "1GB"})
     trained = {entry.method.name(): entry.training_plan.plan.trainable_parameters for entry in report.entries}
     assert trained["lora"] > 4 * trained["prompt"]
-    with pytest.raises(UserError, match="options of a method want one method"):
+    with pytest.raises(UserError, match="options of a method need one method"):
         finewright.plan(model="gpt2", options={"method.rank": 64})
 
 
-@pytest.mark.parametrize("given", [{"method": {"rank": 4}}, {"lora": {"rank": 4}}, {"method": {"name": "lora", "rank": 4}}])
+GIVEN = [{"method": {"rank": 4}}, {"lora": {"rank": 4}}, {"r": 4}, {"method": {"name": "lora", "rank": 4}}]
+
+
+@pytest.mark.parametrize("given", GIVEN)
 def test_compare_takes_the_same_names_where_one_method_is_meant(given):
     wanted = {"test": None, "model": "mini", "num_seeds": 1, "search_trials": 0}
     found = comparison_spec.build_spec("a.csv", wanted=["lora"], options={**given, "learning_rate": 1e-4}, **wanted)

@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from finewright.cli import result_card
-from finewright.runs.schema import ClassificationMetrics, RunResult
+from finewright.runs import schema
+from finewright.runs.folder import RunFolder
+from finewright.runs.schema import ChecksFile, ClassificationMetrics, RunResult
 
 
 def split(*, accuracy=0.9, low=0.8, majority=0.5):
@@ -69,6 +71,33 @@ def test_the_card_says_what_counts_first_and_ends_with_commands_that_run():
         "label texts  finewright predict 'runs/my run' 'a text of yours'",
         "all numbers  finewright runs show 'runs/my run'",
     ]
+
+
+def test_test_texts_that_are_also_in_training_are_not_called_unseen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(Path("runs/my run"))
+    folder.path.mkdir(parents=True)
+    known = {"severity": "warning", "rows": ["a.csv:2"], "fix": ""}
+    for code, message, rows in (
+        ("leak", "9 test rows (10.0%) have a text that is also in train", "test texts"),
+        ("leak", "1 validation row (10.0%) has a text that is also in train", "unseen texts"),
+        ("duplicates", "2 rows of test repeat a text of the same split", "unseen texts"),
+    ):
+        schema.write(folder.checks, ChecksFile.model_validate({"findings": [{**known, "code": code, "message": message}]}))
+        assert f"90.0% of 13 {rows} right" in printed(result(test=split()))
+
+
+def test_a_weak_baseline_is_not_advised_flags_that_it_lacks():
+    said = printed(result(test=split(low=0.4)).model_copy(update={"steps": 0, "method": "bag-of-words"}))
+    assert "no better than always predicting the majority class" in said
+    assert "--lr" not in said
+    assert "--epochs" not in said
+
+
+def test_a_command_is_printed_so_that_it_runs_for_a_folder_with_a_leading_hyphen():
+    console = Console(file=io.StringIO(), width=200)
+    result_card.print_result_card(console, result(test=split()), path=Path("-dash"))
+    assert "finewright predict ./-dash 'a text of yours'" in console.file.getvalue()
 
 
 def test_an_early_stop_is_said_with_the_time_it_saved_and_measured_by_the_plan_for_its_steps():

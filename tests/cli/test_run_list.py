@@ -72,7 +72,9 @@ def test_everything_below_the_folder_is_listed(place):
     ]
     ((demo),) = found["comparisons"]
     assert (demo["comparison"], demo["state"], demo["methods"]) == ("runs/demo", "finished", ["lora", "full"])
-    assert demo["best"].endswith("%")
+    assert (demo["best"], demo["best_accuracy"]) == ("lora", pytest.approx(0.9, abs=0.1))
+    assert {type(line["accuracy"]) for line in found["runs"] if line["state"] == "finished"} == {float}
+    assert {type(line["seconds"]) for line in found["runs"] if line["state"] == "finished"} == {float}
     out = call("runs")[1]
     for said in ("runs/demo", "runs/demo/runs/lora-all-seed0", "lora, full", "80.0%", "tiny"):
         assert said in out, said
@@ -137,6 +139,32 @@ def test_the_difference_of_two_runs(place):
     assert "the run did not finish" in call("runs", "diff", "runs/mine", "runs/begun")[2]
 
 
+def test_the_difference_is_readable_without_lists_dicts_and_long_paths(place):
+    long = {"accuracy_ci95": (0.123456789, 0.98765432), "majority_accuracy": 0.5}
+    for name, source, width in (("a", place / "a.csv", 0.1), ("b", Path("/elsewhere/b.csv"), 0.2)):
+        folder = make_run(place / "runs" / name, source=str(source))
+        result = json.loads(folder.result.read_text())
+        result["metrics"]["test"] |= long | {"accuracy_ci95": [width, 0.98765432]}
+        folder.result.write_text(json.dumps(result))
+    out = call("runs", "diff", "runs/a", "runs/b")[1]
+    assert "0.2 to 0.9877" in out
+    assert "[" not in out
+    assert "{" not in out
+    assert [word for word in out.split() if word.startswith("/")] == []
+    assert "b.csv" in out
+
+
+def test_a_comparison_is_shown(place):
+    code, out, _ = call("runs", "show", "runs/demo")
+    assert (code, "lora" in out) == (0, True)
+    results = json.loads((place / "runs" / "demo" / "results.json").read_text())
+    assert " ".join(results["verdict"].split())[:40] in " ".join(out.split())
+    assert json.loads(call("runs", "show", "runs/demo", "--json")[1])["verdict"] == results["verdict"]
+    (place / "runs" / "demo" / "results.json").unlink()
+    code, _, err = call("runs", "show", "runs/demo")
+    assert (code, "the comparison did not finish" in err) == (4, True)
+
+
 def test_runs_and_comparisons_are_removed(place):
     code, out, _ = call("runs", "rm", "runs/mine", "runs/begun", "--yes")
     assert code == 0
@@ -178,7 +206,8 @@ def test_a_run_that_a_process_works_in_is_not_removed(place):
 @pytest.mark.parametrize("path", ["runs", ".", "runs/nothing", "runs/mine/config.json"])
 def test_a_folder_that_is_no_run_is_not_removed_nor_is_any_named_beside_it(place, path):
     code, _, err = call("runs", "rm", "runs/mine", path, "--yes")
-    assert (code, "no run here" in err) == (2, True)
+    wrong = "is a file; wanted the folder of a run" if path.endswith(".json") else "no run here"
+    assert (code, wrong in err) == (2, True)
     assert (place / "runs" / "mine" / "result.json").is_file()
 
 

@@ -31,7 +31,7 @@ def loaded_by(*words):
 def test_a_prediction_loads_neither_peft_nor_the_training_half(method, tmp_path):
     data, run = tiny.tickets(tmp_path / "tickets.csv"), tmp_path / "run"
     base = tiny.folder(tmp_path / "base")
-    words = ("train", data, "--model", base, "--method", method, "--out", run, *commands.FAST, "--set", "training.max_steps=1")
+    words = ("train", data, "--model", base, "--method", method, "--out", run, *commands.FAST)
     assert commands.call(*words)[0] == 0
     code, libraries, parts = loaded_by("predict", run, "where is my parcel?")
     assert code == 0

@@ -31,6 +31,21 @@ def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
     assert re.search(r"; the best baseline, bag-of-words \(8\d\.\d%\), is 1\d points of accuracy behind (lora|full)\.$", second)
 
 
+def test_methods_with_the_same_accuracy_tie():
+    alike = [made.entry("lora", 0.9), made.entry("qlora", 0.9)]
+    first, *_ = sentences(*alike, made.entry("scratch", 0.3, kind="random", number=1))
+    assert re.match(r"With one run each, lora and qlora tie for the highest accuracy here, \d\d\.\d%; all others are less", first)
+    assert "cannot be told apart" not in first
+    first, *_ = sentences(*alike, made.entry("full", 0.9, number=1), made.entry("scratch", 0.3, kind="random", number=1))
+    assert "cannot be told apart from them" in first or "lora and qlora tie" not in first
+
+
+def test_the_sizes_of_small_models_are_not_mentioned():
+    first, *_ = sentences(twice("lora", 0.92, number=0), twice("full", 0.93, number=1))
+    assert "cannot be told apart" in first
+    assert "saved model" not in first
+
+
 def test_the_size_of_a_model_from_random_weights_is_not_mentioned():
     first, *_ = sentences(twice("lora", 0.92, number=0), twice("scratch", 0.92, kind="random", number=2))
     assert "cannot be told apart" in first

@@ -1,6 +1,7 @@
 """Commands that are printed run as printed."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,11 @@ def test_a_folder_with_a_space_is_quoted(tmp_path, monkeypatch):
     script.touch()
     monkeypatch.setenv("PATH", "")
     assert program.find_program(str(script), interpreter=sys.executable, folder=tmp_path) == "'my env/finewright'"
+
+
+@pytest.mark.parametrize(("path", "shown"), [("-dash", "./-dash"), ("a b", "'a b'"), ("-a b", "'./-a b'"), ("runs/x", "runs/x")])
+def test_a_path_in_a_command_is_never_read_as_a_flag(path, shown):
+    assert program.quote_path(Path(path)) == shown
 
 
 def test_only_commands_are_changed_in_a_text(monkeypatch):

@@ -41,9 +41,19 @@ def test_the_config_does_not_hide_the_adapter(place):
 def test_an_adapter_is_no_model_to_start_from(place):
     error = refusal(hub.resolve_model, str(place / "run" / "model"), weights=False)
     assert error.what == "this is an adapter, not a whole model"
-    assert error.fix.startswith(f"give its base, {place / 'base'}")
+    assert error.fix.startswith(f"give its base, --model {place / 'base'}")
     (place / "run" / "model" / "adapter_config.json").write_text("{")
     assert refusal(hub.resolve_model, str(place / "run" / "model")).fix.startswith("give its base, or ")
+
+
+def test_the_base_of_an_adapter_is_named_as_it_is_given_here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    folder = place / "run" / "model"
+    assert refusal(hub.resolve_model, str(folder), weights=False).fix.startswith("give its base, --model base, or ")
+    path = folder / "adapter_config.json"
+    place_of_mini = "/other/place/finewright/assets/models/mini"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": place_of_mini}))
+    assert refusal(hub.resolve_model, str(folder), weights=False).fix.startswith("give its base, --model mini, or ")
 
 
 def test_a_run_stands_for_its_model(place):

@@ -56,7 +56,9 @@ def test_a_packed_method_that_was_not_asked_about_is_planned():
     assert planned_methods == ["qlora"]
 
 
-@pytest.mark.parametrize(("package", "wanted"), [(object(), ""), (None, "; wants bitsandbytes, not installed here: pip install")])
+@pytest.mark.parametrize(
+    ("package", "wanted"), [(object(), ""), (None, "; needs bitsandbytes, which is not installed here: pip install")]
+)
 def test_a_smaller_state_of_the_optimizer_is_planned_where_the_weights_leave_room(monkeypatch, package, wanted):
     monkeypatch.setattr(advice.importlib.util, "find_spec", lambda name: package)
 
@@ -102,14 +104,14 @@ def test_what_was_pinned_is_left_open():
         method_name("prompt"), planned(weights=100, activations=2000), tokens_per_micro_batch=512, gradient_checkpointing="off"
     )
     assert told.startswith(
-        "needs 2 kB at its tightest; what would do: training.tokens_per_micro_batch left open, "
+        "needs at least 2 kB; what would do: training.tokens_per_micro_batch left open, "
         "or training.gradient_checkpointing left open"
     )
 
 
 def test_reading_the_weights_takes_most():
     told = give(method_name("lora"), planned(weights=900, loading=900))
-    assert told == "needs 2 kB when the weights have been read and none is rounded yet; what would do: a budget of 2 kB"
+    assert told == "needs 2 kB while the weights are read, before they are rounded; what would do: a budget of 2 kB"
 
 
 def test_what_a_larger_budget_would_keep_in_memory_is_added():

@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_reported_what_it_needs(seven_billion):
     assert advice["lora"].startswith("needs ")
     assert "weights, gradients and optimizer alone take" in advice["full"]
     assert re.search(r"; what would do: qlora \(7\.\d+ GB\), or a budget of \d+ GB$", advice["full"])
-    assert re.match(r"needs 26\.4 GB when the weights have been read", advice["lora"])
+    assert re.match(r"needs 26\.4 GB while the weights are read", advice["lora"])
 
 
 def test_a_budget_on_a_cpu_leaves_out_the_program_and_says_so(seven_billion):
@@ -122,7 +122,7 @@ def test_when_nothing_fits_the_least_is_named():
 def test_a_recommended_method_that_wants_a_package_says_which(monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
     found = api.plan(model="gpt2", method="qlora", options=SMALL)
-    assert found.reason.endswith("it wants bitsandbytes: pip install 'finewright[qlora]'")
+    assert found.reason.endswith("it needs bitsandbytes: pip install 'finewright[qlora]'")
 
 
 @pytest.mark.parametrize("packs", [True, False], ids=["packed", "plain"])
@@ -147,7 +147,7 @@ def test_what_was_not_asked_about_and_cannot_be_had_is_left_out(monkeypatch, pac
     (entry,) = api.plan(model="gpt2", method="prompt", memory_budget=too_little, options=options).entries
     assert not entry.training_plan.fits
     assert refused == {("prompt", "adamw8bit"), ("qlora", "adamw")}
-    assert re.fullmatch(r"needs \S+ \wB at its tightest; what would do: a budget of \S+ \wB", entry.advice)
+    assert re.fullmatch(r"needs at least \S+ \wB; what would do: a budget of \S+ \wB", entry.advice)
 
 
 @pytest.mark.parametrize("budget", ["8", "-1", "8 apples", "1e400GB"])

@@ -56,6 +56,8 @@ def test_every_baseline_ends_in_a_complete_and_verified_run(place, tmp_path, met
     assert (result.method, result.epochs, result.steps, result.verification_difference) == (method, 0, 0, 0)
     assert (result.planned_seconds, result.planned_peak_memory_bytes, result.peak_memory_bytes) == (0, 0, 0)
     assert result.model == (str((place / "gpt2").resolve()) if reads_model else "")
+    assert (f"{method} on " in repr(run)) == reads_model
+    assert f"{method}," in repr(run) or reads_model
     assert (result.total_parameters > result.trainable_parameters) == reads_model
     assert set(result.files) == {"baseline.json", "baseline.safetensors"}
     assert result.train_seconds > 0

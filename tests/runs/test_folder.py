@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,24 @@ def test_names_are_numbered_when_taken(tmp_path, monkeypatch):
         names.append(folder.path.name)
         folder.release()
     assert names == ["my-data-v2-lora", "my-data-v2-lora-2", "my-data-v2-lora-3"]
+
+
+def test_a_command_with_a_folder_whose_name_begins_with_a_hyphen_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder.create_run(out=Path("-dash"), name="")
+    folder.config.write_text("{}")
+    folder.checks.write_text("{}")
+    folder.release()
+    with pytest.raises(UserError, match=r"finewright train --resume \./-dash"):
+        run_folder.open_run(Path("-dash"))
+
+
+def test_a_file_in_place_of_a_run_says_the_order(tmp_path):
+    (tmp_path / "new.csv").write_text("text\nx\n")
+    with pytest.raises(
+        UserError, match=r"new.csv: is a file; wanted the folder of a run\n.*`finewright predict RUN FILE` it comes first"
+    ):
+        run_folder.open_run(tmp_path / "new.csv")
 
 
 def test_two_processes_cannot_have_one_run(tmp_path):
@@ -99,8 +118,9 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot write here|the folder is not empty"):
         run_folder.create_run(out=tmp_path / "file" / "below", name="")
-    with pytest.raises(UserError, match="the folder is not empty"):
-        run_folder.create_run(out=tmp_path / "file", name="")
+    for make in (run_folder.create_run, run_folder.new_folder):
+        with pytest.raises(UserError, match="file: is a file; wanted a folder"):
+            make(out=tmp_path / "file", name="")
 
 
 def test_a_folder_in_which_nothing_was_started_is_removed_and_leftovers_do_not_block(tmp_path):

@@ -251,6 +251,19 @@ def test_errors_in_the_data_stop_before_a_model_is_loaded(place, tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_refused_run_leaves_no_folder_that_nobody_asked_for(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"text {i},same\n" for i in range(20)))
+    tight = build_options(RunConfig, {**settings(place).model_dump(), "memory_budget": "1kB"})
+    for source, given in ((tmp_path / "one.csv", settings(place)), (place / "tickets.csv", tight)):
+        with pytest.raises(UserError):
+            train(source, settings=given, candidates=[methods.build_method("full", {})])
+        assert list((tmp_path / "runs").iterdir()) == []
+    with pytest.raises(UserError):
+        go(place, tmp_path / "asked", source=tmp_path / "one.csv")
+    assert (tmp_path / "asked" / "checks.json").exists(), "a folder that was asked for says what was found"
+
+
 def test_a_non_finite_loss_stops_with_the_rows_named(place, tmp_path, monkeypatch):
     from finewright.models import head_init
 

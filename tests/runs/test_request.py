@@ -43,6 +43,7 @@ def test_a_folder_is_named_after_data_method_and_seed():
     table = Table({"train": []})
     assert request.default_run_name(Path("place/tickets.csv"), method="lora", seed=3) == "tickets-lora-seed3"
     assert request.default_run_name("owner/name", method=methods.AUTO, seed=0) == "name-seed0"
+    assert request.default_run_name("-", method=methods.AUTO, seed=0) == "stdin-seed0"
     assert request.default_run_name(table, method="bag-of-words", seed=0) == "data-bag-of-words-seed0"
 
 

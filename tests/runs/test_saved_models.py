@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,6 +179,10 @@ def test_an_adapter_on_the_embedded_model_loads_as_its_card_says(tmp_path, metho
     card = (run.model / "README.md").read_text()
     assert "base_model:" not in card, "no hub knows a model by the name mini"
     assert "assets/models/mini" in card
+    assert "it reports the weights of the head as missing" in " ".join(card.split())
+    assert "`base_model_name_or_path` there is an absolute path" in card
+    base = json.loads((run.model / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert Path(base).is_absolute(), "PEFT resolves nothing else"
     # another place of the package: our own loader finds the base by its name
     path = run.model / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "/gone/mini"}))

@@ -91,7 +91,7 @@ def test_the_first_method_that_fits_is_selected_and_the_others_are_not_planned(b
 def test_when_nothing_fits_the_run_stops_with_what_each_method_needs(build, monkeypatch):
     planned(monkeypatch, {"lora": 2000, "full": 3000})
     context, _ = build("lora", "full")
-    with pytest.raises(UserError, match="needs lora 2 kB, full 3 kB at the tightest; 1 kB as asked for") as caught:
+    with pytest.raises(UserError, match="needs at least lora 2 kB, full 3 kB; 1 kB as asked for") as caught:
         choose(context)
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
 
@@ -102,7 +102,7 @@ def test_forced_the_preferred_method_continues_with_a_warning_when_none_fits(bui
     name, _ = choose(context)
     assert (planned_methods, name) == (["lora", "full"], "lora")
     assert "method = lora: the preferred one; none fits" in heard
-    assert any(sentence.startswith("warning: does not fit: needs lora 2 kB, full 3 kB") for sentence in heard)
+    assert any(sentence.startswith("warning: does not fit: needs at least lora 2 kB, full 3 kB") for sentence in heard)
     assert json.loads(context.folder.plan.read_text())["method"] == "lora"
 
 
@@ -116,7 +116,7 @@ def test_forced_a_later_method_that_fits_is_selected_all_the_same(build, monkeyp
 
 def test_a_method_whose_packages_are_missing_is_named_where_it_would_have_been_preferred(build, monkeypatch):
     monkeypatch.setattr(quantization, "missing_packages", lambda: ["bitsandbytes"])
-    told = "qlora was not planned, though it might fit: it wants bitsandbytes, not installed here"
+    told = "qlora was not planned, though it might fit: it needs bitsandbytes, not installed here"
     for peaks, taken, said in (({"lora": 2000, "full": 800}, "full", 1), ({"lora": 800, "full": 800}, "lora", 0)):
         planned(monkeypatch, peaks)
         context, heard = build("lora", "full")

@@ -120,10 +120,11 @@ LIMITS = {"ge": "min", "le": "max"}
 
 
 def merge_given(flags: dict[str, Any], *, assignments: list[str] | None = None, config: Path | None = None) -> dict[str, Any]:
-    """Return the given options as a tree. Flags override `--set`, which overrides the file."""
+    """Return the given options as a tree. Flags and `--set` override the file; an option that both give must be the same."""
     from finewright.cli.option_files import read_option_file
     from finewright.core.config import RunConfig, merge_options, parse_assignments, resolve_names, set_option
 
+    _check_given_once(flags, assignments or [])
     tree: dict[str, Any] = {}
     for dotted, value in flags.items():
         set_option(tree, dotted, value)
@@ -134,15 +135,32 @@ def merge_given(flags: dict[str, Any], *, assignments: list[str] | None = None, 
     return merged
 
 
-def suggest_flag(flag: str) -> str:
+def _check_given_once(flags: dict[str, Any], assignments: list[str]) -> None:
+    """Raise `UserError` if flags and assignments give one option different values, under any of its names."""
+    from finewright.core.config import RunConfig, check_given_once, find_field, parse_assignments, resolve_names
+
+    known: dict[str, tuple[Any, str]] = {}
+    for dotted, value in flags.items():
+        extra = find_field(RunConfig, dotted).json_schema_extra
+        assert isinstance(extra, dict)
+        check_given_once(known, dotted, value, shown=f"{extra['flag']} {value}")
+    for pair in assignments:
+        tree = resolve_names(RunConfig, parse_assignments([pair]))
+        for dotted, value in _leaves(tree):
+            check_given_once(known, dotted, value, shown=f"--set {pair}")
+
+
+def suggest_flag(flag: str, *, known_flags: Collection[str] = ()) -> str:
     """Return what to type in place of a flag that does not exist: the flag of an option of that name, ours or another
-    program's, or `--set`; empty if no option is meant."""
+    program's, or `--set`; empty if no option is meant. `known_flags`: of the command, for one in the singular or the plural."""
     from finewright import methods
     from finewright.core import config
     from finewright.core.errors import UserError
     from finewright.core.option_names import NOT_OPTIONS
 
     name = flag.lstrip("-").replace("-", "_")
+    if near := [known for known in known_flags if f"{known}s" == flag or known == f"{flag}s"]:
+        return near[0]
     if instead := NOT_OPTIONS.get(name):
         found = re.search(r"--\w+", instead)
         return found[0] if found else ""
@@ -151,7 +169,7 @@ def suggest_flag(flag: str) -> str:
     if name in places:
         return f"--set {places[name]}=VALUE"
     try:
-        (dotted,) = _dotted_names(config.resolve_names(config.RunConfig, {name: ""}))
+        ((dotted, _),) = _leaves(config.resolve_names(config.RunConfig, {name: ""}))
         if dotted not in known:
             config.build_options(config.RunConfig, {name: ""}, elsewhere=places)
     except UserError as error:
@@ -163,12 +181,12 @@ def suggest_flag(flag: str) -> str:
     return str(extra["flag"]) if isinstance(extra, dict) else f"--set {dotted}=VALUE"
 
 
-def _dotted_names(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted name of every leaf of a tree."""
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the dotted name and the value of every leaf of a tree."""
     return [
-        name
+        leaf
         for key, value in tree.items()
-        for name in (_dotted_names(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+        for leaf in (_leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)])
     ]
 
 

@@ -50,7 +50,7 @@ def compare(
         comparison = comparing.compare(
             data,
             model=tree.pop("model", AUTO_MODEL),
-            methods=[name.strip() for name in methods.split(",") if name.strip()] if methods else None,
+            methods=None if methods is None else [name.strip() for name in methods.split(",") if name.strip()],
             seeds=seeds,
             train_sizes=[size for size in train_sizes.split(",") if size.strip()],
             search_trials=search,

@@ -1,6 +1,5 @@
 """The demo in a terminal: what it starts with, its numbers as bars, and what to do next."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,7 +8,7 @@ from finewright.cli import compare_view
 from finewright.cli.console import clean
 from finewright.cli.demo import DATA, FEW_ROWS, demo_methods
 from finewright.cli.progress import print_wrapped, rows_table
-from finewright.core.program import program_name
+from finewright.core.program import program_name, quote_path
 from finewright.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def show_few_rows(demo: "DemoResult", console: Console) -> None:
     _show_commands(
         console,
         {
-            "try": f"{program} predict {shlex.quote(str(demo.run.path))} 'a message of yours'",
+            "try": f"{program} predict {quote_path(demo.run.path)} 'a message of yours'",
             "your data": f"{program} train your.csv",
             "all methods": f"{program} demo --methods",
             "report": str(demo.comparison.page),
@@ -71,7 +70,7 @@ def show_methods(demo: "DemoResult", console: Console) -> None:
     _show_commands(
         console,
         {
-            "try": f"{program} predict {shlex.quote(str(demo.run.path))} 'a message of yours'",
+            "try": f"{program} predict {quote_path(demo.run.path)} 'a message of yours'",
             "your data": f"{program} compare your.csv",
             "picture": str(demo.picture),
             "report": str(demo.comparison.page),

@@ -31,10 +31,14 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Merge a run's adapter into its base model, and report what that changes on the test rows."""
-    from finewright import api
-    from finewright.cli.console import OutputConsole, print_json
+    from finewright.cli.console import ErrorConsole, OutputConsole, clean, print_json
 
-    merged = api.export(run, output_dir=out, base=cast("BaseKind | None", base))  # `export` checks the base
+    status = ErrorConsole()
+    status.print(f"[bold]exporting[/bold] {clean(str(run))}", highlight=False, soft_wrap=True)
+    with status.status("merging the adapter into its base, then scoring the test rows before and after"):
+        from finewright import api
+
+        merged = api.export(run, output_dir=out, base=cast("BaseKind | None", base))  # `export` checks the base
     if as_json:
         print_json(merged.as_json())
         return

@@ -64,9 +64,9 @@ def learn(
 
 
 @app.command("list", epilog="Example: finewright learn list --json")
-def list_(ctx: typer.Context, course: CourseFolder = None, as_json: Json = False) -> None:
+def list_(ctx: typer.Context, course: CourseFolder = None, runs: Runs = RUNS, as_json: Json = False) -> None:
     """List the lessons and your progress."""
-    _show_overview(_open_workspace(ctx, course=course), as_json=as_json)
+    _show_overview(_open_workspace(ctx, course=course, runs=runs), as_json=as_json)
 
 
 @app.command(epilog="Example: finewright learn show 3")

@@ -12,6 +12,7 @@ from typer.main import get_command
 from finewright import __version__
 from finewright.cli import compare, config_files, evaluate, export, info, learn, plan, predict, run_list, train
 from finewright.cli.arguments import expand_option_flags
+from finewright.core.argument_names import program_running
 from finewright.core.interrupts import Interrupted
 from finewright.core.program import localize_commands
 
@@ -39,16 +40,35 @@ class _DeferredCommand(TyperCommand):
         try:
             return real.make_context(*args, **extra)
         except Exception as error:
-            _suggest_flag(error)
+            if hasattr(error, "possibilities"):
+                _suggest_flag(error, real)
+            else:
+                _name_range(error)
             raise
 
 
-def _suggest_flag(error: Any) -> None:
+def _suggest_flag(error: Any, command: Any) -> None:
     """Let the message about a flag that does not exist name the one that is meant, also by another program's name."""
     from finewright.cli.arguments import suggest_flag
+    from finewright.core.option_names import NOT_OPTIONS
 
-    if hasattr(error, "possibilities") and (meant := suggest_flag(error.option_name)):
+    found = error.ctx.command if error.ctx else command
+    flags = [flag for one in found.params for flag in one.opts if flag.startswith("--")]
+    if meant := suggest_flag(error.option_name, known_flags=flags):
         error.possibilities = [meant]
+    elif instead := NOT_OPTIONS.get(error.option_name.lstrip("-").replace("-", "_")):
+        error.message, error.possibilities = f"{error.message}: {instead}", []
+
+
+def _name_range(error: Any) -> None:
+    """Let the message about a number that is out of range name the whole range."""
+    from pydantic import ValidationError
+
+    from finewright.core.config import OUT_OF_RANGE, describe_range
+
+    if isinstance(error.__cause__, ValidationError) and error.__cause__.errors()[0]["type"] in OUT_OF_RANGE:
+        limits = error.param.get_runtime_param().parameter_info
+        error.message = f"{describe_range(limits.min, limits.max)}, found {error.__cause__.errors()[0]['input']}"
 
 
 def _localize_examples(command: Any) -> None:
@@ -118,7 +138,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         make_printable(stream)
     try:
-        app()
+        with program_running():
+            app()
     except Interrupted as stop_request:
         sys.exit(signals.report_stopped(stop_request))
     except Exception as error:

@@ -1,6 +1,5 @@
 """The end of a run in the terminal: the one number that counts, what it is to be compared with, what to do next."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +8,12 @@ from rich.text import Text
 
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
+from finewright.core.errors import UserError
 from finewright.core.events import Stage
-from finewright.core.program import program_name
+from finewright.core.program import program_name, quote_path, show_path
 from finewright.core.units import format_bytes
+from finewright.runs import schema
+from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
 
 BAG_OF_WORDS = "bag-of-words"
@@ -33,9 +35,9 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     """Print the result of a finished run and the commands that come next."""
     measured = result.metrics.test or result.metrics.validation
     if measured is not None:
-        rows = "unseen texts" if result.metrics.test else "validation texts"
+        rows = "validation texts" if not result.metrics.test else "test texts" if has_leak(path) else "unseen texts"
         if isinstance(measured, ClassificationMetrics):
-            _print_accuracy(console, measured, rows=rows)
+            _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
             if comparison := compare_with_bag_of_words(result, measured):
                 print_wrapped(console, comparison)
         else:
@@ -47,11 +49,11 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     if result.steps:  # the memory of a baseline is not measured
         memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
         print_wrapped(console, f"peak memory {memory}")
-    quoted = shlex.quote(str(path))
+    quoted = quote_path(path)
     console.print()
     program = program_name()
     lines = {
-        "saved in": str(path),
+        "saved in": show_path(path),
         "label texts": f"{program} predict {quoted} 'a text of yours'",
         "all numbers": f"{program} runs show {quoted}",
     }
@@ -65,24 +67,36 @@ def describe_metrics(measured: SplitMetrics) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items())
 
 
-def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str) -> None:
+def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:
     low, high = measured.accuracy_ci95
     style = "bold green" if measured.is_better_than_majority else "bold red"
     text = Text("  ")
     text.append(f"{measured.accuracy:.1%} of {measured.num_rows:,} {rows} right", style=style)
     text.append(f" (95% interval {low:.1%} to {high:.1%})")
     console.print(text, soft_wrap=not console.is_terminal)
-    print_wrapped(console, compare_with_majority(measured))
+    print_wrapped(console, compare_with_majority(measured, has_steps=has_steps))
     if weakest := describe_weakest_label(measured):
         print_wrapped(console, weakest)
 
 
-def compare_with_majority(measured: ClassificationMetrics) -> str:
-    """Say how the accuracy compares with always predicting the most frequent label, and what may help."""
+def has_leak(path: Path) -> bool:
+    """Whether test texts of the run also occur in its other splits, as far as checks.json tells."""
+    try:
+        findings = schema.read(schema.ChecksFile, RunFolder(path).checks).findings
+    except UserError:
+        return False
+    leaks = [found.message for found in findings if getattr(found, "code", "") == "leak"]
+    return any("test row" in message for message in leaks)
+
+
+def compare_with_majority(measured: ClassificationMetrics, *, has_steps: bool = True) -> str:
+    """Say how the accuracy compares with always predicting the most frequent label, and what may help. `has_steps`: whether it
+    was trained step by step; a baseline has neither a learning rate nor epochs."""
     if measured.is_better_than_majority:
         return f"always predicting the most frequent label: {measured.majority_accuracy:.1%}"
     what = f"no better than always predicting the majority class ({measured.majority_accuracy:.1%})"
-    return f"{what}; half the learning rate (--lr), more epochs (--epochs) or more rows may help"
+    advice = "half the learning rate (--lr), more epochs (--epochs) or more rows" if has_steps else "more rows"
+    return f"{what}; {advice} may help"
 
 
 def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics) -> str:

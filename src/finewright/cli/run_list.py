@@ -20,7 +20,7 @@ app = typer.Typer(
     help=HELP, invoke_without_command=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
-RunPath = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+AnyPath = Annotated[Path, typer.Argument(help="A folder of a run or of a comparison.", metavar="RUN")]
 
 
 @app.callback(epilog="Example: finewright runs --tag best")
@@ -63,20 +63,35 @@ def runs(
 
 def _cells(line: dict[str, Any], keys: Sequence[str], *, tagged: bool) -> list[str]:
     """Return a line of the list as text; of a model the last part of its name."""
-    texts = [", ".join(line[key]) if isinstance(line[key], list) else str(line[key]) for key in keys]
+    texts = [_cell(line, key) for key in keys]
     texts = [text.rpartition("/")[2] if key == "model" else text for key, text in zip(keys, texts, strict=True)]
     return [*texts, ", ".join(line["tags"])] if tagged else texts
 
 
+def _cell(line: dict[str, Any], key: str) -> str:
+    value = line[key]
+    if value is None:
+        return ""
+    if key == "best" and line["best_accuracy"] is not None:
+        return f"{value} {line['best_accuracy']:.1%}"
+    if isinstance(value, float):
+        return f"{value:.1%}" if key == "accuracy" else f"{value:.1f}"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
 @app.command(epilog="Example: finewright runs show runs/tickets-lora-seed0")
-def show(ctx: typer.Context, run: RunPath, as_json: Json = False) -> None:
-    """Show the result of a run and every automatic choice."""
+def show(ctx: typer.Context, run: AnyPath, as_json: Json = False) -> None:
+    """Show the result of a run and every automatic choice, or the result of a comparison."""
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
+    from finewright.comparison.folder import ComparisonFolder
     from finewright.runs import schema
     from finewright.runs.folder import open_run
     from finewright.runs.schema import RunConfigFile, RunResult
 
+    if isinstance(compared := _open(run), ComparisonFolder):
+        _show_comparison(compared, as_json=as_json or ctx.obj)
+        return
     folder = open_run(run)
     result = schema.read(RunResult, folder.result)
     if as_json or ctx.obj:
@@ -86,6 +101,23 @@ def show(ctx: typer.Context, run: RunPath, as_json: Json = False) -> None:
     choices = schema.read(RunConfigFile, folder.config).choices
     rows = [[choice.option, str(choice.value), choice.reason] for choice in choices]
     OutputConsole().print(progress.rows_table(["chosen", "value", "because"], rows))
+
+
+def _show_comparison(folder: "ComparisonFolder", *, as_json: bool) -> None:
+    from finewright.cli import compare_view
+    from finewright.cli.console import OutputConsole, print_json
+    from finewright.comparison.schema import ComparisonResultsFile
+    from finewright.core.errors import ExitCode
+    from finewright.runs import schema
+
+    if not folder.results.exists():
+        what, fix = "the comparison did not finish: it has no results.json", "the command that started it continues it"
+        raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
+    results = schema.read(ComparisonResultsFile, folder.results)
+    if as_json:
+        print_json(schema.dump(results))
+        return
+    compare_view.show(results, OutputConsole())
 
 
 @app.command(epilog="Example: finewright runs diff runs/tickets-lora-seed0 runs/tickets-full-seed0")
@@ -112,16 +144,36 @@ def diff(
     console.print(f"A  {clean(str(first))}\nB  {clean(str(second))}", highlight=False, soft_wrap=True)
     for group, found in vars(difference).items():
         if found:
-            rows = [[name, *map(_shown, values)] for name, values in found.items()]
+            rows = [[name, *_shown_pair(values)] for name, values in found.items()]
             console.print(progress.rows_table([group, "A", "B"], rows, gap=1))
 
 
+def _shown_pair(values: Sequence[Any]) -> list[str]:
+    """Return two values as a person reads them; of paths as little as tells them apart."""
+    short = [_shown(value) for value in values]
+    return short if short[0] != short[1] else [str(value) for value in values]
+
+
 def _shown(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+        case [float() as low, float() as high]:
+            return f"{low:.4g} to {high:.4g}"
+        case list() | tuple():
+            return ", ".join(map(_shown, value)) or "none"
+    path = Path(str(value))
+    if not path.is_absolute():
+        return str(value)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 
 @app.command(epilog="Example: finewright runs tag runs/tickets-lora-seed0 best")
@@ -189,8 +241,8 @@ def _describe_run(folder: "RunFolder") -> dict[str, Any]:
     from finewright.runs import housekeeping, schema
     from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult
 
-    line: dict[str, Any] = {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": ""}
-    line |= {"seconds": "", "seed": None, "tags": housekeeping.read_tags(folder.path)}
+    line: dict[str, Any] = {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": None}
+    line |= {"seconds": None, "seed": None, "tags": housekeeping.read_tags(folder.path)}
     try:
         if not folder.complete:
             config = schema.read(RunConfigFile, folder.config)
@@ -198,19 +250,19 @@ def _describe_run(folder: "RunFolder") -> dict[str, Any]:
         result = schema.read(RunResult, folder.result)
     except UserError:
         return line | {"state": "damaged"}  # one damaged run does not hide the others
-    test, seconds = result.metrics.test, f"{result.train_seconds:.1f}"
-    accuracy = f"{test.accuracy:.1%}" if isinstance(test, ClassificationMetrics) else ""
+    test, seconds = result.metrics.test, result.train_seconds
+    accuracy = test.accuracy if isinstance(test, ClassificationMetrics) else None
     found = {"method": result.method, "model": result.model, "accuracy": accuracy, "seed": result.seed}
     return line | {"state": "finished", "seconds": seconds} | found
 
 
 def _describe_comparison(folder: "ComparisonFolder") -> dict[str, Any]:
-    """Return a line of the list of comparisons. `best`: the most accurate method or baseline."""
+    """Return a line of the list of comparisons. `best`, `best_accuracy`: the most accurate method or baseline."""
     from finewright.comparison.schema import ComparisonResultsFile, ComparisonSpecFile
     from finewright.runs import housekeeping, schema
 
     line: dict[str, Any] = {"comparison": str(folder.path), "state": "unfinished", "model": "", "methods": [], "best": ""}
-    line |= {"page": "", "tags": housekeeping.read_tags(folder.path)}
+    line |= {"best_accuracy": None, "page": "", "tags": housekeeping.read_tags(folder.path)}
     try:
         spec = schema.read(ComparisonSpecFile, folder.spec)
         line |= {"model": spec.model.get("name", spec.asked.model), "methods": list(spec.asked.candidates)}
@@ -219,5 +271,5 @@ def _describe_comparison(folder: "ComparisonFolder") -> dict[str, Any]:
         measured = schema.read(ComparisonResultsFile, folder.results).measured
     except UserError:
         return line | {"state": "damaged"}
-    best = f"{measured[0].method} {measured[0].accuracy:.1%}" if measured else ""
-    return line | {"state": "finished", "best": best, "page": str(folder.page)}
+    best = {"best": measured[0].method, "best_accuracy": measured[0].accuracy} if measured else {}
+    return line | {"state": "finished", "page": str(folder.page)} | best

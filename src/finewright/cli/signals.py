@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -67,12 +66,12 @@ def _print_now(text: str, *, cursor: bool = False) -> None:
 def report_stopped(stop_request: Interrupted) -> int:
     """Print what was saved and how to resume; return the exit code."""
     from finewright.cli.console import ErrorConsole
-    from finewright.core.program import localize_commands
+    from finewright.core.program import localize_commands, quote_path
     from finewright.runs.folder import RunFolder
 
     run = RunFolder(stop_request.run) if stop_request.run else None
     if run and run.committed_step:
-        command = f"finewright train --resume {shlex.quote(str(run.path))}"
+        command = f"finewright train --resume {quote_path(run.path)}"
         text = f"stopped; step {run.committed_step:,} is saved, resume with:\n  {command}"
     elif stop_request.again:
         text = f"stopped; finished runs are saved, resume with:\n  {stop_request.again}"

@@ -77,7 +77,7 @@ def resume_run(
 ) -> "Run":
     """Resume a run and return it. `given`: the command's other arguments, all None: a run knows its own data and options."""
     if run is None and changes:
-        raise UserError(f"--change {changes[0]} wants the run to change", where="--change", fix="--resume RUN in place of DATA")
+        raise UserError(f"--change {changes[0]} is given without a run", where="--change", fix="--resume RUN in place of DATA")
     if run is None:
         raise UserError("wanted DATA to train on, or --resume RUN to resume", fix="finewright train tickets.csv")
     if any(value is not None for value in given):

@@ -1,14 +1,13 @@
 """What the program says when it is called without a command."""
 
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from finewright.core import hardware
-from finewright.core.program import program_name
+from finewright.core.program import program_name, quote_path
 
 _DATA_FILES = (".csv", ".tsv", ".xlsx", ".jsonl", ".parquet")
 
@@ -33,7 +32,7 @@ def welcome_lines(folder: Path) -> list[str]:
 def _find_data(folder: Path) -> str:
     """Return the name of a data file in `folder` as a shell reads it; empty if there is none."""
     found = sorted(path.name for path in folder.glob("*.*") if path.suffix in _DATA_FILES and path.is_file())
-    return shlex.quote(found[0]) if found else ""
+    return quote_path(found[0]) if found else ""
 
 
 def describe_machine() -> str:

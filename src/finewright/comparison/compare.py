@@ -29,6 +29,7 @@ from finewright.comparison.schema import (
 from finewright.comparison.score_table import ComparisonSummary
 from finewright.comparison.spec import ALL, ComparisonSpec, build_spec, choose_sizes
 from finewright.core import config, files, units
+from finewright.core.argument_names import naming_arguments
 from finewright.core.config import AUTO_MODEL, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Callback, DownloadProgress, Notice, dispatch_to
@@ -82,6 +83,7 @@ class Comparison:
         return self.file.verdict
 
 
+@naming_arguments()
 def compare(  # noqa: PLR0913  as many arguments as the command has flags
     data: Any,
     labels: Any = None,

@@ -16,7 +16,7 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, nested_order
 from finewright.runs import schema
 from finewright.runs.housekeeping import TAGS
-from finewright.runs.locked_folder import LOCK, LockedFolder
+from finewright.runs.locked_folder import LOCK, LockedFolder, check_no_file
 from finewright.runs.request import flatten
 
 SPLITS = ("train", "validation", "test")
@@ -54,7 +54,8 @@ class ComparisonFolder(LockedFolder):
     def open(self) -> None:
         """Create the folder and lock it for this process. Raise `UserError` if it holds something else."""
         try:
-            if self.path.exists() and not self.spec.exists() and not (self.path.is_dir() and _is_hardly_begun(self.path)):
+            check_no_file(self.path)
+            if self.path.exists() and not self.spec.exists() and not _is_hardly_begun(self.path):
                 raise UserError("the folder is not empty, and no comparison", where=str(self.path), fix="choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()

@@ -13,8 +13,10 @@ from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
+from finewright.core.program import quote_path
 from finewright.data.dataset import Dataset, Source
 from finewright.data.tables import IN_MEMORY
+from finewright.planning.candidates import take_bare_options
 from finewright.runs.request import flatten
 
 ALL = "all"
@@ -66,9 +68,9 @@ class ComparisonSpec:
         words += ["--search", str(self.search)] if self.search else []
         words += ["--budget", budget] if budget else []
         words += ["--jobs", str(jobs)] if jobs else []
-        words += ["--out", str(out)]
         given = [f"{key}={_format_value(value)}" for key, value in options.items()]
-        return shlex.join(words + [part for option in given for part in ("--set", option)])
+        words += [part for option in given for part in ("--set", option)]
+        return f"{shlex.join(words)} --out {quote_path(out)}"
 
     def _python_call(self, options: dict[str, Any], *, budget: str | None, out: Path, jobs: int | None) -> str:
         """Return the call that makes this comparison; `data` and `test` are variables for rows in memory."""
@@ -95,8 +97,12 @@ def _format_value(value: Any) -> str:
 def choose_methods(wanted: Sequence[str] | None) -> list[str]:
     """Return the wanted methods, each once, or all. Those that start from random weights are always added, at the end."""
     known = methods.methods_by_preference()
+    if wanted is not None and (not isinstance(wanted, Sequence) or not wanted or isinstance(wanted, str)):
+        found = repr(wanted) if wanted else "none"
+        fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
+        raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
     if named := [name for name in wanted or () if name in BASELINES]:
-        fix = "leave it out: it is compared all the same"
+        fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
     chosen = [methods.get_method(name).name() for name in wanted] if wanted else [kind.name() for kind in known]
     random = [kind.name() for kind in known if kind.weights == "random"]
@@ -151,6 +157,8 @@ def _move_method_options(tree: Mapping[str, Any], candidates: Sequence[str], *, 
     group = tree.pop("method", {})
     options = dict(group) if isinstance(group, Mapping) else {"name": group}
     name = options.pop("name", None) or meant  # a config file of one run names its method
+    if name in candidates:
+        take_bare_options(tree, options, method=name)
     if not options:
         return tree
     if name not in candidates:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from finewright.comparison.results import ComparisonResults, MethodResult
 from finewright.comparison.spec import MAJORITY
 
-LEAST_RATIO = 2.0
-"""Smallest ratio of two artifacts that is reported."""
+LEAST_RATIO, LEAST_BYTES = 2.0, 100e6
+"""Smallest ratio of two saved models that is reported, and smallest size of the larger one: disk space decides nothing below."""
 
 
 def summarise(results: ComparisonResults) -> list[str]:
@@ -48,6 +48,9 @@ def _describe_leaders(results: ComparisonResults) -> str:
     group = [leader, *alike]
     rest = "" if len(group) == len(results.measured) else "; all others are less accurate"
     cost = _describe_cost(group)
+    tied = [entry for entry in group if _accuracy(results, entry) == _accuracy(results, leader)]
+    if len(tied) > 1:
+        return f"{_describe_tie(results, tied, group)}{rest}{cost}."
     if len(group) == len(results.measured) > 3:
         return f"nothing that was tried can be told apart here from {_with_accuracy(results, leader)}, the highest{cost}."
     if len(alike) == 1:
@@ -58,6 +61,14 @@ def _describe_leaders(results: ComparisonResults) -> str:
     return f"{head}{rest}{cost}."
 
 
+def _describe_tie(results: ComparisonResults, tied: Sequence[MethodResult], group: Sequence[MethodResult]) -> str:
+    """Say that several methods have the highest accuracy, and which others cannot be told apart from them."""
+    names, accuracy = _join_names([entry.name for entry in tied]), _accuracy(results, tied[0])
+    tie = f"{names} tie for the highest accuracy here, {accuracy}"
+    near = [_with_accuracy(results, entry) for entry in group if entry not in tied]
+    return f"{tie}; {_join_names(near)} cannot be told apart from them" if near else tie
+
+
 def _describe_cost(group: Sequence[MethodResult]) -> str:
     """Compare the smallest artifact with the largest, if the ratio is large. Nobody would keep a model from random weights."""
     sizes = {entry.name: size for entry in group if entry.kind == "pretrained" and (size := entry.largest("artifact_bytes"))}
@@ -65,7 +76,11 @@ def _describe_cost(group: Sequence[MethodResult]) -> str:
         return ""
     small, large = (pick(sizes, key=lambda name: sizes[name]) for pick in (min, max))
     ratio = sizes[large] / sizes[small]
-    return f"; {small}'s saved model is {ratio:,.0f} times smaller than {large}'s" if ratio >= LEAST_RATIO else ""
+    return (
+        f"; {small}'s saved model is {ratio:,.0f} times smaller than {large}'s"
+        if ratio >= LEAST_RATIO and sizes[large] >= LEAST_BYTES
+        else ""
+    )
 
 
 def _describe_gains(results: ComparisonResults) -> str | None:
@@ -113,7 +128,11 @@ def _points(difference: float) -> str:
 
 
 def _with_accuracy(results: ComparisonResults, entry: MethodResult) -> str:
-    return f"{entry.name} ({results.summaries[entry.name].accuracy:.1%})"
+    return f"{entry.name} ({_accuracy(results, entry)})"
+
+
+def _accuracy(results: ComparisonResults, entry: MethodResult) -> str:
+    return f"{results.summaries[entry.name].accuracy:.1%}"
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -204,12 +204,22 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
     """`["training.learning_rate=1e-4"]` → `{"training": {"learning_rate": 0.0001}}`. A value that is not TOML is text."""
     tree: dict[str, Any] = {}
+    known: dict[str, tuple[Any, str]] = {}
     for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set wants key=value, found {pair!r}", fix="for instance --set method.rank=8")
-        set_option(tree, key.strip(), _toml_value(text.strip()))
+        key, equals, text = (part.strip() for part in pair.partition("="))
+        if not equals or not key:
+            raise UserError(f"wanted key=value after --set, found {pair!r}", fix="for instance --set method.rank=8")
+        value = _toml_value(text)
+        check_given_once(known, key, value, shown=pair)
+        set_option(tree, key, value)
     return tree
+
+
+def check_given_once(known: dict[str, tuple[Any, str]], key: str, value: Any, *, shown: str) -> None:
+    """Add an option to those that were given; raise `UserError` if it was given with another value. `shown`: as it was typed."""
+    before, other = known.setdefault(key, (value, shown))
+    if before is not value and before != value:  # `nan` differs from itself
+        raise UserError(f"{other} and {shown} give one option two values", where=key, fix="give one of them")
 
 
 def _toml_value(text: str) -> Any:
@@ -309,7 +319,7 @@ def _explain(kind: type[Options], fault: Any, prefix: str, elsewhere: Mapping[st
     """Yield what is wrong with an option, or with each option of an unknown group."""
     key = _dotted(prefix, *fault["loc"])
     if fault["type"] != "extra_forbidden":
-        yield f"{key} = {fault['input']!r}: {fault['msg']}{_describe_range(kind, fault)}"
+        yield _describe_range(kind, key, fault) or f"{key} = {fault['input']!r}: {fault['msg']}"
         return
     group: type[BaseModel] = kind
     for part in fault["loc"][:-1]:
@@ -329,13 +339,27 @@ def _explain(kind: type[Options], fault: Any, prefix: str, elsewhere: Mapping[st
     yield f"{key}: unknown option; {hint}"
 
 
-def _describe_range(kind: type[Options], fault: Any) -> str:
-    """Return the whole range of an option of which a value is outside, unless its other end is open."""
-    if fault["type"] not in ("greater_than_equal", "less_than_equal"):
+def _describe_range(kind: type[Options], key: str, fault: Any) -> str:
+    """Say in which range an option must be, if the fault is that its value is outside; else return nothing."""
+    if fault["type"] not in OUT_OF_RANGE:
         return ""
     limits = find_field(kind, ".".join(map(str, fault["loc"]))).metadata
     low, high = (next((getattr(one, name) for one in limits if hasattr(one, name)), None) for name in ("ge", "le"))
-    return "" if low is None or high is None else f" (from {low:,} to {high:,})"
+    return f"{key} = {fault['input']!r}: {describe_range(low, high)}"
+
+
+OUT_OF_RANGE = ("greater_than_equal", "less_than_equal", "finite_number")
+"""Pydantic's types of the fault that a number is outside its range."""
+
+
+def describe_range(low: float | None, high: float | None) -> str:
+    """Return the range that a number must be in, in words; an end that is None is open."""
+    ends = ["" if end is None else f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (low, high)]
+    if all(ends):
+        return f"wanted a number from {ends[0]} to {ends[1]}"
+    if any(ends):
+        return f"wanted a number of at {'least' if ends[0] else 'most'} {ends[0] or ends[1]}"
+    return "wanted a number that is not infinite"
 
 
 def _nearest(key: str, group: type[BaseModel]) -> str:

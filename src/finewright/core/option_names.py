@@ -3,24 +3,33 @@
 ALIASES = {
     "data.label_column_name": "label_column",
     "data.text_column_name": "text_column",
+    "data.max_seq_length": "max_length",
     "method.r": "rank",
     "method.lora_alpha": "alpha",
     "method.lora_dropout": "dropout",
+    "model_name_or_path": "model",
+    "training.lr": "learning_rate",
     "training.num_train_epochs": "epochs",
     "training.lr_scheduler_type": "lr_scheduler",
 }
-"""Names of PEFT and Hugging Face that mean exactly the same: dotted name → name in the same group."""
+"""Names of PEFT, Hugging Face and our own flags that mean exactly the same: dotted name → name in the same group."""
 
+_VALIDATION = "give as DATA a folder with train.* and validation.* (and test.*); else validation rows are held out of the data"
 NOT_OPTIONS = {
     "do_eval": "the validation rows are always scored; --set data.validation_fraction=0 keeps none",
     "do_train": "`finewright train` trains, `finewright plan` does not",
-    "output_dir": "give --out FOLDER, in Python output_dir=",
+    "output_dir": "give --out FOLDER",
     "overwrite_output_dir": "a finished run is never overwritten; give another --out",
     "report_to": "metrics.jsonl in the run's folder has all metrics; in Python give callbacks=",
     "resume_from_checkpoint": "give --resume RUN, in Python finewright.resume(RUN)",
-    "test_file": "give --test FILE, in Python test=",
+    "test_file": "give --test FILE",
     "train_file": "the data is the first argument",
-    "validation_file": "give a folder with train.* and validation.*",
+    "validation": _VALIDATION,
+    "validation_data": _VALIDATION,
+    "validation_file": _VALIDATION,
+    "eval_file": _VALIDATION,
+    "valid": _VALIDATION,
+    "dev": _VALIDATION,
 }
 """Names of Hugging Face for what is no option here → what to do instead."""
 
@@ -35,11 +44,9 @@ OLD_NAMES = {
     "method.target": "method.target_modules",
     "method.tokens": "method.num_virtual_tokens",
     "data.label_name": "data.label_column",
-    "data.max_seq_length": "data.max_length",
     "data.text_name": "data.text_column",
     "model_id": "model",
     "model_name": "model",
-    "model_name_or_path": "model",
     "pretrained_model_name_or_path": "model",
     "random_state": "seed",
     "training.accumulation": "training.gradient_accumulation_steps",
@@ -56,7 +63,6 @@ OLD_NAMES = {
     "training.fp16": "training.precision",
     "training.halvings": "training.micro_batch_splits",
     "training.log_steps": "training.logging_steps",
-    "training.lr": "training.learning_rate",
     "training.num_epochs": "training.epochs",
     "training.optim": "training.optimizer",
     "training.patience": "training.early_stopping_patience",

@@ -43,6 +43,16 @@ def _shown(path: Path, folder: Path) -> str:
     return shlex.quote(str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute))
 
 
+def show_path(path: object) -> str:
+    """Return a path as text: `./-x` for `-x`, which a command would read as a flag."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def quote_path(path: object) -> str:
+    """Return a path as a command takes it, quoted for the shell."""
+    return shlex.quote(show_path(path))
+
+
 def localize_commands(text: str) -> str:
     """Return text with the program's name in every command as it runs here."""
     name = program_name()

@@ -27,6 +27,10 @@ def color_number(name: str) -> int:
 
 def get_method(name: str, *, also: Sequence[str] = ()) -> type[Method]:
     """Return the class of a method; raise `UserError` with the nearest name, or one of `also`, if it is unknown."""
+    if "," in name:
+        several = ",".join(part.strip() for part in name.split(","))
+        fix = f"one of {', '.join([AUTO, *method_names(), *also])}; `finewright compare --methods {several}` trains several"
+        raise UserError(f"wanted one method, found {name!r}", where="method", fix=fix)
     if name not in method_names():
         near = difflib.get_close_matches(name, [*method_names(), *also], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

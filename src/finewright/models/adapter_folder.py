@@ -33,7 +33,8 @@ def save_config(folder: Path, config: Any) -> None:
 def finish(folder: Path, source: hub.ModelSource) -> None:
     """Record the base of a saved adapter: where PEFT finds it on this machine, and what its weights are.
 
-    A base that comes with this package, or lies in a folder, has no name that PEFT could resolve: it gets its place.
+    PEFT and transformers know a base by a hub id or by a folder; they resolve a relative path from the current folder, not from
+    the adapter's. So a base that has no hub id gets its absolute path, and the card says that it is one.
     """
     provenance.write_base(folder, source)
     if source.kind == "hub":

@@ -145,7 +145,13 @@ def _base_hint(folder: Path) -> str:
         name = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         name = None
-    return f"give its base, {name}" if isinstance(name, str) and name else "give its base"
+    if not isinstance(name, str) or not name:
+        return "give its base"
+    if Path(name).parts[-3:] == _EMBEDDED_FOLDER.parts[-3:]:  # of this installation or of another one
+        name = EMBEDDED
+    elif Path(name).is_relative_to(Path.cwd()):
+        name = str(Path(name).relative_to(Path.cwd()))
+    return f"give its base, --model {name}"
 
 
 def _model_of_run(folder: Path) -> Path:

@@ -226,7 +226,9 @@ def load_tokenizer(folder: Path, network: Any) -> Any:
 
 def _tokenizer_error(folder: Path, error: Exception) -> UserError:
     if fault := tokenizer_config.find_fault(folder):
-        return UserError(f"no tokenizer: {fault}", where=str(folder), fix="mend this entry, or save the model's tokenizer there")
+        return UserError(
+            f"no tokenizer: {fault}", where=str(folder), fix="correct this entry, or save the model's tokenizer there"
+        )
     return UserError(f"no tokenizer: {first_line(error)}", where=str(folder), fix="save the model's tokenizer into the folder")
 
 

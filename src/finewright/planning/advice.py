@@ -40,13 +40,13 @@ def advise(
 def _describe_need(made: TrainingPlan) -> str:
     needed, parts = units.format_bytes(made.plan.peak_memory_bytes), made.plan.memory
     if parts.get(estimator.LOADING):
-        return f"needs {needed} when the weights have been read and none is rounded yet"
+        return f"needs {needed} while the weights are read, before they are rounded"
     held = sum(parts[part] for part in _HELD)
     if held > made.budget.num_bytes:
         return (
             f"needs {needed}: weights, gradients and optimizer alone take {units.format_bytes(held)}, whatever the texts' length"
         )
-    return f"needs {needed} at its tightest"
+    return f"needs at least {needed}"
 
 
 def _describe_budget(made: TrainingPlan) -> str:
@@ -83,7 +83,7 @@ def _changes_of_method(method: Method, made: TrainingPlan, *, settings: RunConfi
 
 def _missing_package() -> str:
     installed = importlib.util.find_spec("bitsandbytes") is not None
-    return "" if installed else f"; wants bitsandbytes, not installed here: {quantization.INSTALL}"
+    return "" if installed else f"; needs bitsandbytes, which is not installed here: {quantization.INSTALL}"
 
 
 def _with_small_optimizer(settings: RunConfig) -> RunConfig:

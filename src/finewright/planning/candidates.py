@@ -5,8 +5,9 @@ from typing import Any
 
 from finewright import baselines, methods
 from finewright.core import config
-from finewright.core.config import TrainingConfig
+from finewright.core.config import RunConfig, TrainingConfig
 from finewright.core.errors import UserError
+from finewright.core.option_names import ALIASES
 from finewright.methods.base import Method
 from finewright.models import optional_packages
 
@@ -14,12 +15,13 @@ from finewright.models import optional_packages
 def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, Any]:
     """Take the options of the method out of a tree of options and return them, whatever group they were given in.
 
-    `method.rank` and `lora.rank` mean the same where the method is `lora`, or `auto`, which prefers it. Options of training
-    below the method's name, `lora.training.epochs`, stay in the tree as `training.epochs`. Raise `UserError` for options of
-    another method, and for one that is given twice.
+    `rank`, `method.rank` and `lora.rank` mean the same where the method is `lora`, or `auto`, which prefers it. Options of
+    training below the method's name, `lora.training.epochs`, stay in the tree as `training.epochs`. Raise `UserError` for options
+    of another method, and for one that is given twice.
     """
     own = dict(_as_group(tree.pop("method", {})))
     meant = methods.methods_by_preference()[0].name() if method == methods.AUTO else method
+    take_bare_options(tree, own, method=meant)
     for name in [name for name in methods.method_names() if name in tree]:
         options, training = methods.split_group(name, tree.pop(name))
         if name != meant:
@@ -34,6 +36,29 @@ def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, An
         if training:
             tree["training"] = {**given, **training}
     return own
+
+
+def take_bare_options(tree: dict[str, Any], own: dict[str, Any], *, method: str) -> None:
+    """Move the options of the method that were given without a group, `rank`, or `r` as in PEFT, from `tree` to `own`."""
+    known = _option_names(method)
+    before = {known.get(name, name): f"method.{name}" for name in own}
+    for name in [name for name in tree if name in known and name not in RunConfig.model_fields]:
+        if twice := before.get(known[name]):
+            raise UserError(f"{name} and {twice} are the same option", where=name, fix="give one of them")
+        before[known[name]] = name
+        own[known[name]] = tree.pop(name)
+
+
+def _option_names(method: str) -> dict[str, str]:
+    """Return every name of an option of the method → its own name; none for a method that does not exist."""
+    if method in baselines.baseline_names():
+        fields = baselines.get_baseline(method).model_fields
+    elif method in methods.method_names():
+        fields = methods.get_method(method).model_fields
+    else:
+        return {}
+    aliases = {name.removeprefix("method."): own for name, own in ALIASES.items() if name.startswith("method.") and own in fields}
+    return {**{name: name for name in fields}, **aliases}
 
 
 def _as_group(value: Any) -> Mapping[str, Any]:

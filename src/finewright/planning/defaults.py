@@ -118,7 +118,8 @@ def _default_lr(config: Any, method: Method) -> tuple[float, str]:
     factor = min(wanted, MOST_LR_FACTOR)
     usual = float(f"{min(max(method.learning_rate * factor, low), high):.1e}")
     why = f"the method's {method.learning_rate:g} is for a width of {method.learning_rate_width}, this network's is {width}"
-    limit = f"; never more than {MOST_LR_FACTOR:g} times as much" if factor < wanted else ""
+    capped = factor < wanted and low <= method.learning_rate * factor <= high
+    limit = f"; never more than {MOST_LR_FACTOR:g} times as much" if capped else ""
     return usual, f"{why}{limit}, docs/explanation/learning-rates.md"
 
 

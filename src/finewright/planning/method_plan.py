@@ -215,5 +215,5 @@ def describe_left_out(*, preferred_to: Method | None) -> list[str]:
         return []
     kinds = [kind for kind in methods.methods_by_preference() if kind.needs and kind.weights != "random"]
     kinds = [kind for kind in kinds if preferred_to is None or kind.preference < preferred_to.preference]
-    wants = f"it wants {' and '.join(absent)}, not installed here ({quantization.INSTALL})"
-    return [f"{kind.name()} was not planned, though it might fit: {wants}" for kind in kinds]
+    needs = f"it needs {' and '.join(absent)}, not installed here ({quantization.INSTALL})"
+    return [f"{kind.name()} was not planned, though it might fit: {needs}" for kind in kinds]

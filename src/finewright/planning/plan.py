@@ -112,8 +112,8 @@ class TrainingPlan:
 def does_not_fit(peaks: Mapping[str, int], budget: MemoryBudget) -> UserError:
     """Return the error that nothing fits, with what each method needs in its tightest setup."""
     needed = ", ".join(f"{name} {units.format_bytes(peak)}" for name, peak in peaks.items())
-    what = f"does not fit: needs {needed} at the tightest; {units.format_bytes(budget.num_bytes)} {budget.reason}"
-    fix = "`finewright plan` shows what fits and what would; --force goes on all the same"
+    what = f"does not fit: needs at least {needed}; {units.format_bytes(budget.num_bytes)} {budget.reason}"
+    fix = "`finewright plan` shows what fits and which changes would help; --force trains anyway"
     return UserError(what, where="plan", fix=fix, code=ExitCode.OUT_OF_MEMORY)
 
 

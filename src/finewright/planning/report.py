@@ -189,8 +189,8 @@ def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:
     preferred = [entry.method.name() for entry in entries if entry.method.preference < first.method.preference]
     missed = f"; {', '.join(preferred)} would be preferred and does not fit" if preferred else ""
     absent = quantization.missing_packages() if first.method.needs else []
-    wants = f"; it wants {' and '.join(absent)}: {quantization.INSTALL}" if absent else ""
-    return first.method.name(), f"{why}{missed}{wants}"
+    needs = f"; it needs {' and '.join(absent)}: {quantization.INSTALL}" if absent else ""
+    return first.method.name(), f"{why}{missed}{needs}"
 
 
 def describe_decisions(made: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> list[str]:

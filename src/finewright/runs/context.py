@@ -1,6 +1,5 @@
 """What holds for a whole session of a run, and how its stages speak to the user."""
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
 from finewright.core.events import Callback, DownloadProgress, Level, Notice, Stage, StageStarted
 from finewright.core.interrupts import Interrupted, StopRequest
+from finewright.core.program import quote_path
 from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, DatasetCache, Source
@@ -35,7 +35,10 @@ def released_at_end(folder: RunFolder) -> Iterator[None]:
         interrupted.run = folder.path
         raise
     except UserError as error:
-        error.fix = error.fix.replace(RESUME, RESUME.replace("RUN", shlex.quote(str(folder.path))))
+        resume = RESUME.replace("RUN", quote_path(folder.path))
+        error.fix = error.fix.replace(RESUME, resume)
+        if resume not in error.fix:
+            folder.discard_refused()
         raise
     finally:
         folder.release()

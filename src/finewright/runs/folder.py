@@ -1,5 +1,6 @@
 """The run folder: create, append a metric, open, list. It owns every file name in it."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,9 +10,10 @@ from typing import Any, ClassVar
 
 from finewright.core import files, jsonl
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.program import quote_path
 from finewright.data.tables import IN_MEMORY
 from finewright.runs import schema
-from finewright.runs.locked_folder import LOCK, LockedFolder
+from finewright.runs.locked_folder import LOCK, LockedFolder, check_no_file
 from finewright.runs.schema import MetricsLine, PredictionLine, RequestRecord, RunConfigFile, RunLine, TimingsLine
 
 RUNS = Path("runs")
@@ -30,6 +32,8 @@ class RunFolder(LockedFolder):
         super().__init__(path)
         self.earlier: RunConfigFile | None = None
         """config.json of an earlier session of the run that this one continues; None in the first session."""
+        self.was_named = True
+        """Whether the user named the folder. One that was named by the program does not outlive a run that is refused."""
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.checks = path / "checks.json"
@@ -68,6 +72,15 @@ class RunFolder(LockedFolder):
                 if path.name != LOCK:
                     files.remove(path)
 
+    def discard_refused(self) -> None:
+        """Remove what a refused run has written before it began, unless the user named the folder: `release` removes the rest."""
+        begun = {path.name for path in self.path.iterdir()} - {LOCK, "config.json", "checks.json", "plan.json"}
+        if self.was_named or self.earlier is not None or begun:
+            return
+        with contextlib.suppress(OSError):
+            files.remove(self.plan)
+            files.remove(self.checks)
+
     def write_predictions(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write predictions.jsonl."""
         self.write_lines(self.predictions, map(PredictionLine.model_validate, lines))
@@ -93,6 +106,7 @@ class RunFolder(LockedFolder):
 def new_folder(*, out: Path | None, name: str) -> Path:
     """Return an empty folder for several runs: `out`, or `runs/<name>` with a number when that is taken."""
     path = out or files.find_free_name(RUNS / name)
+    check_no_file(path)
     try:
         files.make_folder(path)
         if any(path.iterdir()):
@@ -119,7 +133,9 @@ def create_run(
         path = RUNS / (safe if number == 1 else f"{safe}-{number}")
         if not RunFolder(path).complete:
             try:
-                return _open_folder(path, differences)
+                folder = _open_folder(path, differences)
+                folder.was_named = False
+                return folder
             except UserError as taken:
                 if taken.code == ExitCode.DISK or (taken.code == ExitCode.USAGE and not path.exists()):
                     raise  # the next name would fail too
@@ -129,7 +145,8 @@ def create_run(
 def _open_folder(path: Path, differences: Callable[[RequestRecord], list[str]]) -> RunFolder:
     folder = RunFolder(path)
     try:
-        if path.exists() and not (path.is_dir() and _has_only_run_files(path)):
+        check_no_file(path)
+        if path.exists() and not _has_only_run_files(path):
             raise UserError("the folder is not empty", where=str(path), fix="choose another --out")
         _make_and_lock(folder)
     except OSError as error:
@@ -165,7 +182,7 @@ def _resume_or_clear(folder: RunFolder, differences: Callable[[RequestRecord], l
         what = "the run that is here was asked for something else:\n" + "\n".join(f"  {line}" for line in found[:20])
         fix = "choose another --out"
         if not folder.complete:
-            fix += f"; or `finewright train --resume {folder.path}`, with --change for what may change inside a run"
+            fix += f"; or `finewright train --resume {quote_path(folder.path)}`, with --change for what may change inside a run"
         raise UserError(what, where=str(folder.path), fix=fix, code=ExitCode.MISMATCH)
     folder.earlier = earlier
 
@@ -199,13 +216,20 @@ def _has_only_run_files(path: Path) -> bool:
     return not names or (LOCK in names and all(name in RUN_FILES or name.startswith(files.DRAFT) for name in names))
 
 
+def to_run_path(given: object) -> Path:
+    """Return the path of a run that was given in Python; raise `UserError` for anything that is no path."""
+    if isinstance(given, str | os.PathLike) and "\0" not in (text := os.fsdecode(given)):
+        return Path(text)
+    raise UserError(f"wanted the folder of a run, found {given!r:.60}", where="run", fix="for instance runs/tickets-lora-seed0")
+
+
 def open_run(path: Path) -> RunFolder:
     """Return a finished run; raise `UserError` if there is none or it did not finish."""
     folder = RunFolder(path)
     if not _is_run(folder):
         raise _no_run_error(path)
     if not folder.complete:
-        fix = f"finewright train --resume {path}"
+        fix = f"finewright train --resume {quote_path(path)}"
         raise UserError("the run did not finish: it has no result.json", where=str(path), fix=fix, code=ExitCode.MISMATCH)
     return folder
 
@@ -219,6 +243,9 @@ def open_any_run(path: Path) -> RunFolder:
 
 
 def _no_run_error(path: Path) -> UserError:
+    if path.is_file():
+        fix = "give the run's folder; in `finewright predict RUN FILE` it comes first"
+        return UserError("is a file; wanted the folder of a run", where=str(path), fix=fix)
     found = find_runs(RUNS)
     nearby = ", ".join(str(run.path) for run in found[:5]) or "none yet"
     more = f"; {len(found) - 5} more: `finewright runs`" if len(found) > 5 else ""

@@ -15,6 +15,12 @@ from finewright.runs import schema
 LOCK = ".lock"
 
 
+def check_no_file(path: Path) -> None:
+    """Raise `UserError` if there is a file where a folder is wanted."""
+    if path.is_file():
+        raise UserError("is a file; wanted a folder", where=str(path), fix="choose another --out")
+
+
 class LockedFolder:
     """The folder of a run or of a comparison."""
 

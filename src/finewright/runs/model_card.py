@@ -72,6 +72,11 @@ scores = model(**batch).logits
 {where_base}
 """
 
+_PATH_NOTE = """
+PEFT finds a base that is not on the hub by its folder alone, so the entry `base_model_name_or_path` there is an absolute path of
+the machine that trained the adapter. On another machine replace it with the path of the base there; replace it too before you
+publish the adapter if the path is private."""
+
 _LOADING_IN_PIPELINE = """
 With PEFT installed transformers loads the adapter too:
 
@@ -188,19 +193,31 @@ def _describe_loading(
     values["pipeline_tag"] = kind.pipeline_tag or ""
     if method.saves != "adapter":
         return _fill((_LOADING_MODEL if kind.pipeline_tag else "") + _LOADING_PLAIN, values)
-    here = "`adapter_config.json` says where the base"
-    if origin.revision:
-        where_base = f"{here} is: `{name}` on the hub, at the commit it had."
-    elif origin.name == hub.EMBEDDED:
-        where_base = f"{here} is: `{name}`, in the folder `assets/models/{name}` of the installed package `finewright`."
-    else:
-        where_base = f"{here}, `{name}`, lay when the adapter was trained. Give its folder instead if it lies elsewhere now."
+    values["where_base"] = _HEAD_NOTE + _describe_base_place(name, origin)
     config = prepared_model.network.config
     loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER
     if prepared_model.prompt is None and not method.quantization() and kind.pipeline_tag:
         loading += _LOADING_IN_PIPELINE
-    values |= {"where_base": where_base, "num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}
+    values |= {"num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}
     return _fill(loading, values)
+
+
+_HEAD_NOTE = """When transformers loads the base it reports the weights of the head as missing; PEFT then loads them with the
+adapter.
+
+"""
+
+
+def _describe_base_place(name: str, origin: "BaseModelRef") -> str:
+    """Say where the base of an adapter is, and that a folder's path in adapter_config.json is one of this machine."""
+    here = "`adapter_config.json` says where the base"
+    if origin.revision:
+        return f"{here} is: `{name}` on the hub, at the commit it had."
+    if origin.name == hub.EMBEDDED:
+        where_base = f"{here} is: `{name}`, in the folder `assets/models/{name}` of the installed package `finewright`."
+    else:
+        where_base = f"{here}, `{name}`, lay when the adapter was trained."
+    return where_base + _PATH_NOTE
 
 
 def _fill(text: str, values: dict[str, str]) -> str:

@@ -124,7 +124,7 @@ def read_request(record: RequestRecord) -> RunRequest:
 
 def default_run_name(source: object, *, method: str, seed: int) -> str:
     """Return the name of a run's folder: data, method and seed. `auto` is left out, as it is not what will be trained."""
-    stem = "data" if isinstance(source, Table) else Path(str(source)).stem
+    stem = "data" if isinstance(source, Table) else "stdin" if str(source) == "-" else Path(str(source)).stem
     return "-".join([stem, *([] if method == methods.AUTO else [method]), f"seed{seed}"])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.baselines.predictor import BaselinePredictor
+from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset, writers
@@ -54,7 +55,8 @@ class Run:
         split = "test" if result.metrics.test else "validation"
         value = getattr(measured, metric.name, None)
         shown = "" if value is None else f", {split} {metric.name} {metric.format(value)}"
-        return f"Run({str(self.path)!r}, {result.method} on {result.model}, {len(self.config.labels)} labels{shown})"
+        trained = f"{result.method} on {result.model}" if result.model else result.method  # a baseline may read none
+        return f"Run({str(self.path)!r}, {trained}, {len(self.config.labels)} labels{shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open it again: a copy in another process reads the same folder."""
@@ -112,6 +114,7 @@ class Run:
             task=self.config.task or tasks.DEFAULT,
         )
 
+    @naming_arguments()
     def load(self, *, device: str = "auto") -> Model:
         """Load the model, ready to predict. `device`: `auto` takes the accelerator, where there is one."""
         return self._as_model(self._load("cpu" if self._is_baseline else choose_device(device)))
@@ -124,14 +127,17 @@ class Run:
     def _model(self) -> Model:
         return self._as_model(self.predictor)
 
+    @naming_arguments()
     def predict(self, texts: Any) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text. `texts`: see `Model.predict`."""
         return self._model.predict(texts)
 
+    @naming_arguments()
     def predict_proba(self, texts: Any) -> "np.ndarray":
         """Return the probability of every label, shape (rows, labels), in the order of `classes_`; NaN without a text."""
         return self._model.predict_proba(texts)
 
+    @naming_arguments()
     def predict_file(
         self,
         path: str | PathLike[str],
@@ -210,6 +216,7 @@ class Run:
             return make(found.threshold, found.reason)
         return make(DEFAULT_THRESHOLD, "assumed: the run did not measure it")
 
+    @naming_arguments()
     def evaluate(self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return metrics on other labelled rows, with the worst mistakes.
 
@@ -250,6 +257,7 @@ DEFAULT_THRESHOLD = 0.8
 """Confidence below which a row needs review, of runs that measured none."""
 
 
+@naming_arguments()
 def open_run(path: str | PathLike[str]) -> Run:
     """Open a finished run."""
-    return Run(run_folder.open_run(Path(path)))
+    return Run(run_folder.open_run(run_folder.to_run_path(path)))

@@ -49,11 +49,11 @@ def check_labelled_texts(dataset: Dataset) -> list[Finding]:
 
 
 def _find_unusable_labels(dataset: Dataset) -> Iterator[Finding]:
-    wants = "training wants rows of at least two labels"
-    yield from find_no_training(dataset, fix=wants)
+    fix = "training needs rows of at least two labels"
+    yield from find_no_training(dataset, fix=fix)
     if dataset.train and len(dataset.labels) < 2:
-        message = f"one class only ({', '.join(dataset.labels)}): there is nothing to tell apart"
-        yield Finding("one_class", "error", message, places_of(dataset.train[:1]), wants)
+        message = f"one class only ({', '.join(dataset.labels)}): there is nothing to learn"
+        yield Finding("one_class", "error", message, places_of(dataset.train[:1]), fix)
     known = set(dataset.labels)
     for name, rows in (("validation", dataset.validation), ("test", dataset.test)):
         unseen = [row for row in rows if row.label not in known]
@@ -89,7 +89,7 @@ def _find_no_classes(splits: Mapping[str, Sequence[Example]]) -> Iterator[Findin
     elif alone:
         examples = ", ".join(f"{row.label!r:.40}" for row in own[:2])
         message = f"{len(own):,} of {len(rows):,} rows have a label that no other row has, such as {examples}"
-        fix = "another --label-column, or fewer labels with several rows each; --force trains all the same"
+        fix = "another --label-column, or fewer labels with several rows each; --force trains anyway"
         yield Finding("distinct_labels", "error", message, places_of(own[:5]), fix, forcible=True)
 
 

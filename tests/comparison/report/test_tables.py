@@ -37,10 +37,17 @@ def test_predictions_are_grouped_by_label_the_correct_one_first():
     assert tables._describe_predictions(line) == "✓ full; billing: lora, freeze; defect: scratch"
 
 
+def test_what_was_measured_is_compared_with_the_plan_in_words():
+    result = run_result(train_seconds=1.4, planned_seconds=2.0, peak_memory_bytes=3 * 10**8, planned_peak_memory_bytes=2 * 10**8)
+    (table,) = tables.plans(SimpleNamespace(measured=[replace(made.entry("lora", 0.5), results=[result])]))
+    assert (table.rows[0][3], table.rows[0][6]) == ("50% more", "30% less")
+    assert "off by" not in table.headings
+
+
 def test_planned_seconds_are_compared_with_seconds_without_saving():
     """Saving checkpoints is not in a plan."""
     result = run_result(train_seconds=3.1, saving_seconds=1.0, planned_seconds=2.1)
     entry = replace(made.entry("lora", 0.5), results=[result])
     (table,) = tables.plans(SimpleNamespace(measured=[entry]))
-    assert table.rows[0][-3:] == ["2.1", "2.1", "0%"]
+    assert table.rows[0][-3:] == ["2.1", "2.1", "as planned"]
     assert "saving" in table.caption

@@ -43,6 +43,13 @@ def test_each_has_one_right_answer_and_explains_all(questions):
         assert one.key.startswith("runs/")
 
 
+def test_a_run_that_trained_nearly_all_is_not_asked_for_its_share(tmp_path):
+    made_runs.write_run(tmp_path / "full", "full")
+    made_runs.write_run(tmp_path / "lora", "lora")
+    assert "trained-share" not in asked(tmp_path / "full")
+    assert "trained-share" in asked(tmp_path / "lora")
+
+
 def test_another_run_has_other_answers(tmp_path):
     made_runs.write_run(tmp_path / "a", "lora", accuracy=0.9, seed=1)
     made_runs.write_run(

@@ -177,15 +177,24 @@ def plans(results: ComparisonResults) -> list[Block]:
                 named(entry),
                 _megabytes(planned),
                 _megabytes(measured),
-                signed(planned / measured - 1, ".0%") if planned and measured else "–",
+                _against_plan(measured, planned),
                 _number(seconds, "{:,.1f}"),
                 _number(took, "{:,.1f}"),
-                signed(seconds / took - 1, ".0%") if seconds and took else "–",
+                _against_plan(took, seconds),
             ]
         )
-    headings = ["method", "MB planned", "MB measured", "off by", "seconds planned", "seconds measured", "off by"]
+    against = "than planned"
+    headings = ["method", "MB planned", "MB measured", against, "seconds planned", "seconds measured", against]
     caption = "The plan made before training, of the steps that were made, and what they took without the saving of checkpoints."
     return [Table(caption, headings, rows)] if rows else []
+
+
+def _against_plan(measured: float | None, planned: float | None) -> str:
+    """Return how much more or less was measured than planned, in the words of the terminal."""
+    if not measured or not planned:
+        return "–"
+    more = round(measured / planned - 1, 2)
+    return "as planned" if more == 0 else f"{abs(more):.0%} {'more' if more > 0 else 'less'}"
 
 
 def named(entry: MethodResult) -> Cell:

@@ -15,6 +15,8 @@ SAME_LOSS = 0.01
 """Relative change below which a loss counts as unchanged."""
 NEAR = 0.1
 """Relative tolerance between the plan and the rule that a question uses."""
+MOST_SHARE = 0.95
+"""Share of trained parameters above which there is nothing to work out."""
 WIDTH_NAMES = ("hidden_size", "n_embd", "dim", "d_model")
 
 
@@ -33,8 +35,8 @@ def build_questions(runs: Sequence[FinishedRun]) -> list[Question]:
 
 def _trained_share(one: FinishedRun) -> Draft | None:
     r, total = one.result, one.result.total_parameters
-    if not counts_agree(r) or r.trainable_parameters == total:
-        return None  # all of them: nothing to work out
+    if not counts_agree(r) or one.share > MOST_SHARE:
+        return None  # all of them or nearly: nothing to work out
     adapted = r.trainable_parameters - r.head_parameters
     return Draft(
         f"Your run {one.title}: how many parameters were trained, the head included, as a share of the model's?",

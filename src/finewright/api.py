@@ -349,7 +349,7 @@ def _check_method(method: Any) -> None:
     kinds = (Method, Baseline)
     if isinstance(method, (str, *kinds)) or (isinstance(method, type) and issubclass(method, kinds)):
         return
-    fix = 'its name, such as "lora", its class, or the class with options: LoRA(rank=8)'
+    fix = "its name, its class, or the class with options: LoRA(rank=8)"
     raise UserError(f"wanted a method, found {method!r:.60}", where="method", fix=fix)
 
 

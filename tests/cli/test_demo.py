@@ -55,7 +55,7 @@ def test_few_rows_are_shown_as_bars_with_what_to_do_next(small, tmp_path, monkey
     bars = [line for line in lines if line.rstrip().endswith("%") and ("█" in line or "#" in line)]
     shares = [float(line.split()[-1].rstrip("%")) for line in bars]
     assert shares == sorted(shares)
-    for title in ("fine-tuned with LoRA", "a bag of words", "the same network, from random weights"):
+    for title in ("fine-tuned with lora", "a bag of words", "the same network, from random weights"):
         assert sum(title in line for line in bars) == 1
     [command] = [line.split("try")[1].strip() for line in lines if line.startswith("  try ")]
     assert command.startswith("finewright predict ")

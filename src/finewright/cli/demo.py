@@ -13,8 +13,6 @@ from finewright.core import assets
 from finewright.core.events import Notice
 from finewright.inference.model import Prediction
 from finewright.methods.base import Method
-from finewright.methods.lora import LoRA
-from finewright.methods.scratch import Scratch
 from finewright.models import hub
 from finewright.runs.folder import new_folder
 from finewright.runs.run import Run, open_run
@@ -71,10 +69,12 @@ def run_demo(
 ) -> DemoResult:
     """Compare methods on the same rows with one seed, then predict with the preferred one.
 
-    `every_method`: all of them on all rows, not LoRA and training from scratch on FEW_ROWS.
+    `every_method`: all of them on all rows, not the preferred one and training from scratch on FEW_ROWS.
     """
     folder = new_folder(out=out, name="demo-methods" if every_method else "demo")
-    kinds = demo_methods() if every_method else [LoRA, Scratch]
+    kinds = demo_methods()
+    if not every_method:
+        kinds = [kinds[0], next(kind for kind in kinds if kind.weights == "random")]
     named = [kind.name() for kind in kinds]
     if every_method:
         on_event(Notice(_NOTE))

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from finewright import methods
 from finewright.cli import compare_view
 from finewright.cli.console import clean
 from finewright.cli.demo import DATA, FEW_ROWS, demo_methods
 from finewright.cli.progress import print_wrapped, rows_table
+from finewright.comparison import spec
 from finewright.core.program import program_name, quote_path
 from finewright.core.units import format_bytes
 
@@ -15,12 +17,10 @@ if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
 
 BAR_WIDTH = 32
-_TITLES = {
-    "majority": "always the most frequent label",
-    "scratch": "the same network, from random weights",
-    "bag-of-words": "a bag of words",
-    "frozen-features": "the frozen model's features",
-    "lora": "fine-tuned with LoRA",
+_BASELINE_TITLES = {
+    spec.MAJORITY: "always the most frequent label",
+    spec.WORDS: "a bag of words",
+    spec.FEATURES: "the frozen model's features",
 }
 
 
@@ -33,21 +33,21 @@ def describe_start(*, every_method: bool) -> str:
 
 
 def show_few_rows(demo: "DemoResult", console: Console) -> None:
-    """Print the accuracy of each way to use the few rows as a bar, what LoRA changed, its predictions, and what is next."""
+    """Print the accuracy of each way to use the few rows as a bar, what was trained, predictions, and what is next."""
     results, result = demo.comparison.file, demo.run.result
     plain = not (console.encoding or "").lower().startswith("utf")
     tested = f"{result.num_test:,} messages that none of them saw"
     console.print(f"\nright answers on {tested}, after {FEW_ROWS} labelled ones", highlight=False)
     rows = [row for row in results.measured if row.accuracy is not None]
     for row in sorted(rows, key=lambda row: row.accuracy or 0.0):
-        accuracy, title = row.accuracy or 0.0, _TITLES.get(row.method, row.method)
+        accuracy, title = row.accuracy or 0.0, _title_of(row.method)
         bar = ("#" if plain else "█") * max(1, round(accuracy * BAR_WIDTH))
         line = f"  {title:<37}  {bar} {accuracy:.1%}"
         console.print(f"[bold]{clean(line)}[/bold]" if row.method == result.method else clean(line), highlight=False)
     shares = f"{result.trainable_parameters:,} of {result.total_parameters:,} parameters ({result.trainable_fraction:.2%})"
     print_wrapped(
         console,
-        f"LoRA trained {shares} in {result.train_seconds:.0f} s and saved {format_bytes(result.artifact_bytes)}.",
+        f"{result.method} trained {shares} in {result.train_seconds:.0f} s and saved {format_bytes(result.artifact_bytes)}.",
     )
     _show_predictions(demo, console)
     program = program_name()
@@ -77,6 +77,14 @@ def show_methods(demo: "DemoResult", console: Console) -> None:
             "runs": str(demo.folder / "runs"),
         },
     )
+
+
+def _title_of(name: str) -> str:
+    """Return what a method or baseline does, in a few words."""
+    if name in _BASELINE_TITLES:
+        return _BASELINE_TITLES[name]
+    random = methods.get_method(name).weights == "random"
+    return "the same network, from random weights" if random else f"fine-tuned with {name}"
 
 
 def _show_predictions(demo: "DemoResult", console: Console) -> None:

@@ -74,10 +74,11 @@ class RunFolder(LockedFolder):
 
     def discard_refused(self) -> None:
         """Remove what a refused run has written before it began, unless the user named the folder: `release` removes the rest."""
-        begun = {path.name for path in self.path.iterdir()} - {LOCK, "config.json", "checks.json", "plan.json"}
-        if self.was_named or self.earlier is not None or begun:
+        if self.was_named or self.earlier is not None:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the refusal is what the user must hear of, whatever became of the folder
+            if {path.name for path in self.path.iterdir()} - {LOCK, "config.json", "checks.json", "plan.json"}:
+                return
             files.remove(self.plan)
             files.remove(self.checks)
 

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 _NATIVE = {"TORCH_CPP_LOG_LEVEL": "ERROR", "KINETO_LOG_LEVEL": "99"}
 """What PyTorch's C++ side and its profiler write on standard error is for their own developers."""
 
+_LOADED_BY_PEFT = "bitsandbytes"
+"""It tells of an optional kernel that it does without, whether or not anything is in four bits."""
+
 
 def quiet_native_libraries() -> None:
     """Keep native libraries quiet in this process and those it starts. For entry points: the environment stays changed.
@@ -16,8 +19,7 @@ def quiet_native_libraries() -> None:
     """
     for name, value in _NATIVE.items():
         os.environ.setdefault(name, value)
-    # PEFT loads bitsandbytes, which tells of an optional kernel it did without, whether or not anything is in four bits.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger(_LOADED_BY_PEFT).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
@@ -30,3 +32,15 @@ def native_libraries_quiet() -> Iterator[None]:
     finally:
         for name in missing:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def peft_quiet() -> Iterator[None]:
+    """Inside, PEFT can be imported without a word about what nobody asked for; the log level is afterwards as it was."""
+    logger = logging.getLogger(_LOADED_BY_PEFT)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -8,6 +8,7 @@ import numpy as np
 from finewright.core import hardware
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
+from finewright.core.quiet import peft_quiet
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.inputs import find_text_rows
 from finewright.inference import labelling
@@ -105,7 +106,8 @@ class Model:
             tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
             if not adapter_folder.is_adapter(self._folder):
                 return auto_model.from_pretrained(self._folder).eval(), tokenizer
-            from peft import PeftConfig, PeftModel
+            with peft_quiet():
+                from peft import PeftConfig, PeftModel
 
             base = adapter_folder.find_base(self._folder, PeftConfig.from_pretrained(str(self._folder)))
             config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.core.config import option
 from finewright.core.errors import UserError
+from finewright.core.quiet import peft_quiet
 from finewright.methods.base import Method, Span, freeze_all
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class PromptTuning(Method):
     def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Keep the vectors in PEFT's prompt encoder; `models.forward` puts them before the texts."""
         import torch
-        from peft import PromptTuningConfig, PromptTuningInit
+
+        with peft_quiet():
+            from peft import PromptTuningConfig, PromptTuningInit
 
         from finewright.models.adapters.peft import wrap_adapter
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from finewright.core.errors import ExitCode, UserError, is_out_of_memory
+from finewright.core.quiet import peft_quiet
 from finewright.models import (
     acceleration,
     adapter_folder,
@@ -234,7 +235,8 @@ def _load_adapter(
 
 
 def _read_peft_config(folder: Path) -> Any:
-    from peft import PeftConfig
+    with peft_quiet():
+        from peft import PeftConfig
 
     try:
         return PeftConfig.from_pretrained(str(folder))

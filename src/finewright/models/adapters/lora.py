@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from finewright.core.config import Options, option
 from finewright.core.errors import UserError
+from finewright.core.quiet import peft_quiet
 from finewright.models.architectures.base import PROJECTIONS, Architecture, fused_rows
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def _targets(network: Any, *, options: LoraOptions, architecture: Architecture) 
 
 
 def _peft_config(base: "BaseNetwork", *, options: LoraOptions, targets: list[Target], start: InitialFactors) -> Any:
-    from peft import LoraConfig
+    with peft_quiet():
+        from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
     network, architecture = base.network, base.architecture

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from finewright.core.quiet import peft_quiet
+
 _PEFT_HEADS = ("classifier", "score")
 """Heads that PEFT trains and saves by itself in its task types for classification; naming them would list them twice."""
 
@@ -17,7 +19,8 @@ def wrap_adapter(network: Any, config: Any) -> Any:
 
     PEFT takes the base's name from the network, so the network gets the name in the config.
     """
-    from peft import get_peft_model
+    with peft_quiet():
+        from peft import get_peft_model
 
     network.name_or_path = config.base_model_name_or_path
     if str(config.task_type).endswith("_CLS"):

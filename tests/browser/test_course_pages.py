@@ -55,7 +55,7 @@ def url(server, path):
     return f"http://127.0.0.1:{server.port}{path}"
 
 
-def open_page(page, path):
+def check_page(page, path):
     """Nothing is wider than the window and every picture is there."""
     assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), path
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)"), path
@@ -77,7 +77,7 @@ SEVEN = "/lessons/07_reading_a_comparison"
 def test_every_page(page, server):
     for path in PATHS:
         page.goto(url(server, path))
-        open_page(page, path)
+        check_page(page, path)
 
 
 def test_accessibility_of_every_page(page, server):
@@ -131,7 +131,7 @@ def a_round(page, server):
 
 
 def test_every_state_of_a_page(page, server):
-    seen = [state for state in worked_on(page, server) if open_page(page, state) is None]
+    seen = [state for state in worked_on(page, server) if check_page(page, state) is None]
     assert len(seen) == 7
 
 

@@ -50,7 +50,7 @@ def test_few_rows_are_shown_as_bars_with_what_to_do_next(small, tmp_path, monkey
     outcome = demo.run_demo(out=tmp_path / "demo", options=FAST, on_event=lambda event: None)
     assert {row.num_train for row in outcome.comparison.file.methods if row.accuracy is not None} == {20}
     shown = printed(demo_view.show_few_rows, outcome)
-    assert "after 20 labelled ones" in shown
+    assert "after training on 20" in shown
     lines = shown.splitlines()
     bars = [line for line in lines if line.rstrip().endswith("%") and ("█" in line or "#" in line)]
     shares = [float(line.split()[-1].rstrip("%")) for line in bars]

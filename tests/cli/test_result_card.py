@@ -7,6 +7,9 @@ import pytest
 from rich.console import Console
 
 from finewright.cli import result_card
+from finewright.data import checks
+from finewright.data.readers.base import SPLIT_NAMES
+from finewright.data.splits import Example
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ChecksFile, ClassificationMetrics, RunResult
@@ -77,14 +80,14 @@ def test_test_texts_that_are_also_in_training_are_not_called_unseen(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     folder = RunFolder(Path("runs/my run"))
     folder.path.mkdir(parents=True)
-    known = {"severity": "warning", "rows": ["a.csv:2"], "fix": ""}
-    for code, message, rows in (
-        ("leak", "9 test rows (10.0%) have a text that is also in train", "test texts"),
-        ("leak", "1 validation row (10.0%) has a text that is also in train", "unseen texts"),
-        ("duplicates", "2 rows of test repeat a text of the same split", "unseen texts"),
-    ):
-        schema.write(folder.checks, ChecksFile.model_validate({"findings": [{**known, "code": code, "message": message}]}))
-        assert f"90.0% of 13 {rows} right" in printed(result(test=split()))
+    rows = {name: [Example(f"{name} {number}", "a", f"{name}.csv:{number}") for number in range(9)] for name in SPLIT_NAMES}
+    again = rows["train"][0]
+    for name, shown in (("test", "test texts"), ("validation", "unseen texts"), ("train", "unseen texts")):
+        groups = checks.group_repeated_texts(rows | {name: [*rows[name], again]})
+        found = [one.as_json() for one in checks.find_duplicates(rows | {name: [*rows[name], again]}, groups)]
+        assert found, "a text stands in two splits, or twice in one"
+        schema.write(folder.checks, ChecksFile.model_validate({"findings": found}))
+        assert f"90.0% of 13 {shown} right" in printed(result(test=split()))
 
 
 def test_a_weak_baseline_is_not_advised_flags_that_it_lacks():

@@ -60,9 +60,11 @@ def whole(place):
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     state = torch.get_rng_state()
-    first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=place / "whole", **on_event)
-    left = torch.get_num_threads(), torch.equal(torch.get_rng_state(), state)
-    torch.set_num_threads(threads)
+    try:
+        first = finewright.compare(place / "tickets.csv", model=str(place / "gpt2"), output_dir=place / "whole", **on_event)
+        left = torch.get_num_threads(), torch.equal(torch.get_rng_state(), state)
+    finally:
+        torch.set_num_threads(threads)
     foreign = (blocked / "mine.txt").read_text()
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()

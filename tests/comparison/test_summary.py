@@ -36,8 +36,11 @@ def test_methods_with_the_same_accuracy_tie():
     first, *_ = sentences(*alike, made.entry("scratch", 0.3, kind="random", number=1))
     assert re.match(r"With one run each, lora and qlora tie for the highest accuracy here, \d\d\.\d%; all others are less", first)
     assert "cannot be told apart" not in first
-    first, *_ = sentences(*alike, made.entry("full", 0.9, number=1), made.entry("scratch", 0.3, kind="random", number=1))
-    assert "cannot be told apart from them" in first or "lora and qlora tie" not in first
+    near = made.entry("full", 0.9, number=1)
+    first, *_ = sentences(*alike, near, made.entry("scratch", 0.3, kind="random", number=1))
+    leads, _, others = first.partition("cannot be told apart from")
+    assert others, "other rows are right, about as many"
+    assert "full" in leads
 
 
 def test_the_sizes_of_small_models_are_not_mentioned():

@@ -119,7 +119,12 @@ def test_a_run_of_lesson_1_hides_no_later_command(tmp_path):
     assert "finewright demo --methods" in [
         make.command for make in run_history.missing_commands(Course().lesson(2), everything, everything)
     ]
-    for name in ("demo-2", "compare-tickets-mini"):
+    made_runs.write_run(tmp_path / "demo" / "runs", "lora")  # of the short demo, which has two methods alone
+    everything = run_history.find_runs(tmp_path)
+    assert "finewright demo --methods" in [
+        make.command for make in run_history.missing_commands(Course().lesson(2), everything, everything)
+    ]
+    for name in ("demo-methods-2", "compare-tickets-mini"):
         made_runs.write_run(tmp_path / name / "runs", "lora")
     everything = run_history.find_runs(tmp_path)
     assert run_history.missing_commands(Course().lesson(2), everything, everything) == []

@@ -80,6 +80,7 @@ def find_terms(text: str, *, max_ngram: int) -> Iterator[str]:
 class BagOfWords(Baseline):
     """Logistic regression on TF-IDF of words and phrases, without a language model."""
 
+    title: ClassVar[str] = "a bag of words"
     summary: ClassVar[str] = "logistic regression on words and pairs of words, no language model"
     run_options: ClassVar[tuple[str, ...]] = ()
 

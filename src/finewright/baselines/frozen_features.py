@@ -205,6 +205,7 @@ class FrozenFeaturesModel(BaselineModel):
 class FrozenFeatures(Baseline):
     """Logistic regression on the hidden states of a frozen pre-trained model."""
 
+    title: ClassVar[str] = "the frozen model's features"
     summary: ClassVar[str] = "logistic regression on the hidden states of the frozen model"
     reads_model: ClassVar[bool] = True
     run_options: ClassVar[tuple[str, ...]] = (

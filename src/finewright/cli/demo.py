@@ -1,4 +1,4 @@
-"""The demo on the embedded model and data: what 56 labelled messages are enough for, or all methods on all of them."""
+"""The demo on the embedded model and data: what a few labelled messages are enough for, or all methods on all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MESSAGES = (
     "The parcel says delivered but my porch is empty, can you find out where it went?",
     "you took the money twice for the same tent, please sort it",
 )
-_FEW_EPOCHS = {"training.epochs": 2}
+_OPTIONS_OF_ALL = {"training.epochs": 2}
 _NOTE = (
     "two epochs per method, to finish in two minutes; training from random weights would gain much from eight, "
     "see docs/explanation/learning-rates.md"
@@ -85,7 +85,7 @@ def run_demo(
         methods=named,
         seeds=1,
         train_sizes=[ALL if every_method else FEW_ROWS],
-        options=(_FEW_EPOCHS if every_method else {}) | (options or {}),
+        options=(_OPTIONS_OF_ALL if every_method else {}) | (options or {}),
         callbacks=[on_event],
     )
     trained = {row.method: row.runs for row in comparison.methods if row.runs}

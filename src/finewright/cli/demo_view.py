@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from finewright import methods
+from finewright import baselines, methods
+from finewright.baselines import majority
 from finewright.cli import compare_view
 from finewright.cli.console import clean
 from finewright.cli.demo import DATA, FEW_ROWS, demo_methods
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     from finewright.cli.demo import DemoResult
 
 BAR_WIDTH = 32
-_BASELINE_TITLES = {
-    spec.MAJORITY: "always the most frequent label",
-    spec.WORDS: "a bag of words",
-    spec.FEATURES: "the frozen model's features",
-}
 
 
 def describe_start(*, every_method: bool) -> str:
@@ -29,7 +25,8 @@ def describe_start(*, every_method: bool) -> str:
     where = "Model and data are part of the package, nothing leaves this machine."
     if every_method:
         return f"{where}\n{DATA.name}: {len(demo_methods())} methods on all rows."
-    return f"{where}\nHelp-desk messages with one of 7 labels: {FEW_ROWS} labelled ones to learn from."
+    what = f"{FEW_ROWS} labelled ones to learn from, 126 to choose the best step by, 300 to test on"
+    return f"{where}\nHelp-desk messages with one of 7 labels: {what}."
 
 
 def show_few_rows(demo: "DemoResult", console: Console) -> None:
@@ -37,7 +34,7 @@ def show_few_rows(demo: "DemoResult", console: Console) -> None:
     results, result = demo.comparison.file, demo.run.result
     plain = not (console.encoding or "").lower().startswith("utf")
     tested = f"{result.num_test:,} messages that none of them saw"
-    console.print(f"\nright answers on {tested}, after {FEW_ROWS} labelled ones", highlight=False)
+    console.print(f"\nright answers on {tested}, after training on {FEW_ROWS}", highlight=False)
     rows = [row for row in results.measured if row.accuracy is not None]
     for row in sorted(rows, key=lambda row: row.accuracy or 0.0):
         accuracy, title = row.accuracy or 0.0, _title_of(row.method)
@@ -81,8 +78,10 @@ def show_methods(demo: "DemoResult", console: Console) -> None:
 
 def _title_of(name: str) -> str:
     """Return what a method or baseline does, in a few words."""
-    if name in _BASELINE_TITLES:
-        return _BASELINE_TITLES[name]
+    if name == majority.NAME:
+        return majority.SUMMARY
+    if name in spec.BASELINES:
+        return baselines.get_baseline(name).title
     random = methods.get_method(name).weights == "random"
     return "the same network, from random weights" if random else f"fine-tuned with {name}"
 

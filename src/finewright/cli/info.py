@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     every_method: Annotated[
-        bool, typer.Option("--methods", help="Compare all methods on all rows instead: about two minutes.")
+        bool, typer.Option("--methods", help="Compare all methods on all rows instead: a minute and a half.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the runs. [default: runs/demo, or runs/demo-methods]")] = None,
     assignments: Set = None,

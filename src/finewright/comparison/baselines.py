@@ -32,7 +32,8 @@ def measure(
 ) -> BaselineFile:
     """Train on each of `datasets` and predict its test rows.
 
-    Options are chosen on the validation rows, like the best step of a run. `known`: token ids by text.
+    Options are chosen on the validation rows, like the best step of a run; with few of them on the
+    training rows too. `known`: token ids by text.
     """
     began = time.monotonic()
     encoder = None

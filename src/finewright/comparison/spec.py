@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,14 +97,15 @@ def _format_value(value: Any) -> str:
 def choose_methods(wanted: Sequence[str] | None) -> list[str]:
     """Return the wanted methods, each once, or all. Those that start from random weights are always added, at the end."""
     known = methods.methods_by_preference()
-    if wanted is not None and (not isinstance(wanted, Sequence) or not wanted or isinstance(wanted, str)):
+    names = None if wanted is None else [*wanted] if isinstance(wanted, Iterable) and not isinstance(wanted, str) else []
+    if names is not None and (not names or not all(isinstance(name, str) for name in names)):
         found = repr(wanted) if wanted else "none"
         fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
-        raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
-    if named := [name for name in wanted or () if name in BASELINES]:
+        raise UserError(f"wanted a list of names of methods, found {found}", where="methods", fix=fix)
+    if named := [name for name in names or () if name in BASELINES]:
         fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
-    chosen = [methods.get_method(name).name() for name in wanted] if wanted else [kind.name() for kind in known]
+    chosen = [methods.get_method(name).name() for name in names] if names else [kind.name() for kind in known]
     random = [kind.name() for kind in known if kind.weights == "random"]
     return [name for name in dict.fromkeys(chosen) if name not in random] + random
 

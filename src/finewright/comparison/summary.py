@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from finewright.comparison.results import ComparisonResults, MethodResult
 from finewright.comparison.spec import MAJORITY
 
-LEAST_RATIO, LEAST_BYTES = 2.0, 100e6
-"""Smallest ratio of two saved models that is reported, and smallest size of the larger one: disk space decides nothing below."""
+LEAST_RATIO = 2.0
+"""Smallest ratio of the sizes of two saved models that is reported."""
+LEAST_BYTES = 100e6
+"""Smallest size of the larger one: of smaller models nobody chooses by disk space."""
 
 
 def summarise(results: ComparisonResults) -> list[str]:
@@ -48,7 +50,7 @@ def _describe_leaders(results: ComparisonResults) -> str:
     group = [leader, *alike]
     rest = "" if len(group) == len(results.measured) else "; all others are less accurate"
     cost = _describe_cost(group)
-    tied = [entry for entry in group if _accuracy(results, entry) == _accuracy(results, leader)]
+    tied = [entry for entry in group if _mean(results, entry) == _mean(results, leader)]
     if len(tied) > 1:
         return f"{_describe_tie(results, tied, group)}{rest}{cost}."
     if len(group) == len(results.measured) > 3:
@@ -131,8 +133,12 @@ def _with_accuracy(results: ComparisonResults, entry: MethodResult) -> str:
     return f"{entry.name} ({_accuracy(results, entry)})"
 
 
+def _mean(results: ComparisonResults, entry: MethodResult) -> float:
+    return results.summaries[entry.name].accuracy
+
+
 def _accuracy(results: ComparisonResults, entry: MethodResult) -> str:
-    return f"{results.summaries[entry.name].accuracy:.1%}"
+    return f"{_mean(results, entry):.1%}"
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -23,8 +23,9 @@ HOW = [
     "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each the test is "
     "McNemar's exact one. All pairs are corrected together (Holm 1979), because the best is known only after all were measured. "
     "Two methods can be told apart if p < 0.05 after the correction.",
-    "Checkpoints, the regularisation of the baselines and searched options are chosen on the validation rows. The test rows are "
-    "scored once, with what was chosen.",
+    "Checkpoints, the regularisation of the baselines and searched options are chosen on the validation rows; with few of them "
+    "the regularisation is chosen by cross-validation on the training rows too. The test rows are scored once, with what was "
+    "chosen.",
     "Seconds are wall-clock time and include evaluations on the validation rows. Memory is what training takes beyond the "
     "program itself. Planned memory comes from tracing the training step before any weight is loaded.",
     f"Texts per second are measured after all runs with one thread, the methods in turn, on up to {TIMED_TEXTS} test texts: the "

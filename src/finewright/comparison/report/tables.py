@@ -183,7 +183,7 @@ def plans(results: ComparisonResults) -> list[Block]:
                 _against_plan(took, seconds),
             ]
         )
-    against = "than planned"
+    against = "against the plan"
     headings = ["method", "MB planned", "MB measured", against, "seconds planned", "seconds measured", against]
     caption = "The plan made before training, of the steps that were made, and what they took without the saving of checkpoints."
     return [Table(caption, headings, rows)] if rows else []

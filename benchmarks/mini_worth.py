@@ -1,29 +1,34 @@
-"""What the embedded model's pre-training is worth: `full` and `lora` from it against `scratch`, with few and more rows.
+"""What the embedded model's pre-training is worth: methods that start from it against some that do not.
 
-    python benchmarks/mini_worth.py --data DIR [--data DIR] --out FILE.jsonl [--model DIR] [--seeds 5] [--first-seed 0]
-                                    [--sizes 200,1000]
+    python benchmarks/mini_worth.py --data DIR [--data DIR] --out FILE.jsonl [--model DIR] [--seeds 3] [--first-seed 0]
+                                    [--sizes all,1000,5-a-label] [--methods full,lora,frozen-features,bag-of-words]
     python benchmarks/mini_worth.py --table FILE.jsonl
 
-A seed draws the training rows, and 300 others for validation, from the training and validation files together; every method
-gets the same ones. The test file is whole. Each method has its default rate for any model (`mini` suggests higher ones for
-itself) and one thread. Runs already in FILE are skipped.
+`1000`: a seed draws that many training rows, and 300 others for validation, from the training and validation files together.
+`5-a-label`: the first five rows of each label in the training file, and the validation file; with `all`, both files as they
+are; a seed is then that of the training alone. Every method gets the same rows; the test file is whole. Everything is at its
+default (also the learning rates, which `mini` suggests for itself), with one thread. Runs already in FILE are skipped.
 """
 
 import argparse
+import collections
+import itertools
 import json
 import random
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from finewright_runs import read_lines
 
-METHODS = ("full", "lora", "scratch")
+METHODS = ("full", "lora", "frozen-features", "bag-of-words", "scratch")
 VALIDATION_ROWS = 300
+PER_LABEL = "-a-label"
 
 
-def read_rows(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """(all rows that may be trained on, the test rows)"""
+def read_splits(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]], list[dict[str, str]]]:
+    """(training, validation, test) rows; a split without a file has none."""
     from finewright.data import readers
 
     splits: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
@@ -31,61 +36,71 @@ def read_rows(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]
         for path in sorted(folder.glob(f"{name}.*")):
             records, _ = readers.read_records(path)
             rows += [{key: str(record.values[key]) for key in ("text", "label")} for record in records]
-    return splits["train"] + splits["validation"], splits["test"]
+    return splits["train"], splits["validation"], splits["test"]
 
 
-def draw(folder: Path, *, size: int, seed: int, into: Path) -> None:
-    rows, test = read_rows(folder)
-    dice, labels = random.Random(seed), {row["label"] for row in rows}
-    dice.shuffle(rows)
-    while {row["label"] for row in rows[:size]} != labels:  # a rare label may be missing in so few rows: draw again
+def draw(folder: Path, *, size: str, seed: int, into: Path) -> None:
+    """Write the splits of one run: the rows that `size` names (see above), and the whole test file."""
+    rows, validation, test = read_splits(folder)
+    if size.endswith(PER_LABEL):
+        seen: collections.Counter[str] = collections.Counter()
+        most, chosen = int(size.removesuffix(PER_LABEL)), []
+        for row in rows:
+            seen[row["label"]] += 1
+            chosen += [row] if seen[row["label"]] <= most else []
+        rows = chosen
+    elif size != "all":
+        rows, dice, labels = rows + validation, random.Random(seed), {row["label"] for row in rows}
         dice.shuffle(rows)
-    validation = rows[size : size + VALIDATION_ROWS]
-    for name, split in (("train", rows[:size]), ("validation", validation), ("test", test)):
-        (into / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in split), encoding="utf-8")
+        while {row["label"] for row in rows[: int(size)]} != labels:  # a rare label may be missing in so few rows: draw again
+            dice.shuffle(rows)
+        rows, validation = rows[: int(size)], rows[int(size) : int(size) + VALIDATION_ROWS]
+    for name, split in (("train", rows), ("validation", validation), ("test", test)):
+        if split:
+            (into / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in split), encoding="utf-8")
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    import finewright
-    from finewright import methods
-
     done = {tuple(line[key] for key in ("data", "size", "seed", "method")) for line in read_lines(arguments.out)}
-    for seed in range(arguments.first_seed, arguments.seeds):
-        for data in arguments.data:
-            for size in map(int, arguments.sizes.split(",")):
-                for method in METHODS:
-                    if (data.name, size, seed, method) in done:
-                        continue
-                    with tempfile.TemporaryDirectory() as place:
-                        rows, out = Path(place) / data.name, Path(place) / "run"
-                        rows.mkdir()
-                        draw(data, size=size, seed=seed, into=rows)
-                        options = {
-                            "seed": seed,
-                            "training.num_threads": 1,
-                            "training.early_stopping_patience": 0,
-                            "training.learning_rate": methods.get_method(method).learning_rate,
-                        }
-                        run = finewright.train(rows, model=arguments.model, method=method, output_dir=out, options=options)
-                        accuracy, seconds = run.result.metrics.test.accuracy, run.result.train_seconds
-                    found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": accuracy}
-                    with arguments.out.open("a", encoding="utf-8") as handle:
-                        handle.write(json.dumps({**found, "train_seconds": seconds}) + "\n")
+    cells = itertools.product(
+        range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+        arguments.data,
+        arguments.sizes.split(","),
+        arguments.methods.split(","),
+    )
+    for seed, data, size, method in cells:
+        if (data.name, size, seed, method) not in done:
+            with tempfile.TemporaryDirectory() as place:
+                found = run_one(data, size=size, seed=seed, method=method, model=arguments.model, place=Path(place))
+            with arguments.out.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(found) + "\n")
+
+
+def run_one(data: Path, *, size: str, seed: int, method: str, model: str, place: Path) -> dict[str, Any]:
+    """One run in the folder `place`, as a line of the output."""
+    import finewright
+    from finewright import baselines
+
+    rows = place / data.name
+    rows.mkdir()
+    draw(data, size=size, seed=seed, into=rows)
+    options = {"seed": seed} if method in baselines.baseline_names() else {"seed": seed, "training.num_threads": 1}
+    run = finewright.train(rows, model=model, method=method, output_dir=place / "run", options=options)
+    result = run.result
+    found = {"data": data.name, "size": size, "seed": seed, "method": method, "accuracy": result.metrics.test.accuracy}
+    return {**found, "train_seconds": result.train_seconds}
 
 
 def table(path: Path) -> None:
     found = read_lines(path)
-    print("| data | rows | " + " | ".join(METHODS) + " | full − scratch | lora − scratch | seeds |")
-    print("|---|---|" + "---|" * (len(METHODS) + 3))
+    shown = [method for method in METHODS if any(line["method"] == method for line in found)]
+    print("| data | rows | " + " | ".join(shown) + " | seeds |")
+    print("|---|---|" + "---|" * (len(shown) + 1))
     for data, size in sorted({(line["data"], line["size"]) for line in found}):
         part = [line for line in found if (line["data"], line["size"]) == (data, size)]
-        scores = {
-            method_name: [100 * line["accuracy"] for line in part if line["method"] == method_name] for method_name in METHODS
-        }
-        mean = {method_name: statistics.mean(values) for method_name, values in scores.items()}
-        cells = [f"{mean[method_name]:.1f} ({min(values):.1f}–{max(values):.1f})" for method_name, values in scores.items()]
-        margins = [f"{mean[method_name] - mean['scratch']:+.1f}" for method_name in METHODS[:2]]
-        print(f"| {data} | {size:,} | " + " | ".join([*cells, *margins, str(len(scores["scratch"]))]) + " |")
+        scores = {name: [100 * line["accuracy"] for line in part if line["method"] == name] for name in shown}
+        cells = [f"{statistics.mean(v):.1f} ({min(v):.1f}–{max(v):.1f})" if v else "" for v in scores.values()]
+        print(f"| {data} | {size} | " + " | ".join(cells) + f" | {max(len(v) for v in scores.values())} |")
 
 
 def main() -> None:
@@ -93,9 +108,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--sizes", default="200,1000")
+    parser.add_argument("--sizes", default="all")
+    parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
     if arguments.table:

@@ -38,11 +38,11 @@ def switches() -> dict[str, list[Any]]:
         ALL: [],
         "bfloat16": [mock.patch.object(hardware, "choose_precision", return_value=("float32", ""))],
         "frozen matrices packed": [mock.patch.object(kernels, "can_pack", return_value=False)],
-        "last block only where it is read": [mock.patch.object(last_layer, "install_pooled_last_layer", return_value=None)],
+        "last layer only where it is read": [mock.patch.object(last_layer, "install_pooled_last_layer", return_value=None)],
         "activations and dropout in one pass": [mock.patch.object(kernels, "fuse", return_value=None)],
         "embeddings only where used": [mock.patch.object(trimmed_embedding, "trim_embedding", return_value=0)],
         "fused optimizer": [mock.patch.object(torch.optim, "AdamW", Unfused)],
-        "frozen blocks run once": [
+        "frozen layers run once": [
             mock.patch("engine_steps.TrainKnobs", functools.partial(config.TrainingConfig, frozen_layer_cache="off"))
         ],
     }

@@ -47,7 +47,7 @@ def measure(  # noqa: PLR0913  what is trained, how, and where
     rows_per_step: int = 0,
     heard: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Any]:
-    """Tokens, CPU-seconds and wall seconds of updates after the first, and of running frozen blocks once where that is kept.
+    """Tokens, CPU-seconds and wall seconds of updates after the first, and of running frozen layers once where that is kept.
 
     There are `num_steps` updates, and more until `least_seconds` of CPU time have passed. In lists: of each update.
 

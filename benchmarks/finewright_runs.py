@@ -4,7 +4,7 @@
     python benchmarks/finewright_runs.py --table FILE.jsonl TRAINER.jsonl
 
 One child process per run, one thread. Runs already in FILE are skipped. Both clocks run over all of training: ours from before
-the frozen blocks are run over the texts to the last look at validation, the Trainer's over `train()`. Memory is the most that
+the frozen layers are run over the texts to the last look at validation, the Trainer's over `train()`. Memory is the most that
 each process was resident with; `tensors` is the peak of the tensors in training alone, which our plan speaks of.
 """
 
@@ -29,7 +29,7 @@ def read_lines(path: Path) -> list[dict]:
 
 @contextlib.contextmanager
 def clock() -> Iterator[list[float]]:
-    """Inside, the list gets the process's CPU-seconds when training begins, frozen blocks included."""
+    """Inside, the list gets the process's CPU-seconds when training begins, frozen layers included."""
     from finewright.runs import stages
 
     began: list[float] = []

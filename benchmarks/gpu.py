@@ -14,11 +14,11 @@ weights kept in bfloat16, as Finewright keeps those of the blocks. Finewright is
 with the smaller.
 
 Memory: the most that PyTorch held at once from the first update on, weights included (on a CPU: the most that the process had).
-Share: useful arithmetic a second (products with the weights of every block, and attention's own where a token may look) over what
+Share: useful arithmetic a second (products with the weights of every layer, and attention's own where a token may look) over what
 a bfloat16 product of 8,192 × 8,192 × 8,192 reaches in the same process. `pays from`: the update from which on the compiled run is
 ahead of the plain one, compiling counted.
 
-`--tiny`: two blocks of width 32 on the CPU, to see that all of it runs; its numbers mean nothing. `--table FILE …` prints what
+`--tiny`: two layers of width 32 on the CPU, to see that all of it runs; its numbers mean nothing. `--table FILE …` prints what
 `--out` kept, of several files together.
 """
 
@@ -162,7 +162,7 @@ class Clock:
 
 
 def flops(net: Any, method_name: str, lengths: list[int]) -> float:
-    """For each token of an update: products with the weights of every block (forward, the states' gradients, and the weights'
+    """For each token of an update: products with the weights of every layer (forward, the states' gradients, and the weights'
     where they learn), and attention's own, forward and two back, with the tokens up to this one."""
     from finewright.models import architectures
 

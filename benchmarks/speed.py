@@ -7,12 +7,12 @@ those of short messages. One child process per cell and round. With one thread s
 shared and wall time cannot be compared there; with more they are wall seconds, for a quiet machine. Tokens are real ones:
 neither padding nor a prompt's. The first update is not counted. A peer that is not installed is left out, which is said.
 
-`trainer best` is bfloat16, batches of like lengths in random order, no dropout. With `freeze` what the frozen blocks make
+`trainer best` is bfloat16, batches of like lengths in random order, no dropout. With `freeze` what the frozen layers make
 of the texts is kept: the rate is that from the second pass over the data on, and a row of its own adds the first one.
 `predict` scores the embedded messages, tokenising included, beside the `text-classification` pipeline with batches of 16.
 
 Two shares of the peak, which is the bfloat16 rate of a 512 × 768 × 3,072 product in the same process. `plain`: every weight of
-every block on every real token. `needed`: what the way cannot do without; of the last block keys and values of every token and
+every layer on every real token. `needed`: what the method cannot do without; of the last layer keys and values of every token and
 the rest for one token a text, no gradient below the lowest weight that learns, and attention's own products.
 """
 
@@ -91,16 +91,16 @@ class Texts:
 
 
 def filling_flops(method_name: str, texts: Texts) -> dict[str, float]:
-    """For each token, of the forward pass of the blocks that do not learn."""
+    """For each token, of the forward pass of the layers that do not learn."""
     below = BLOCKS - _num_learning(method_name)
     return {"plain": 2.0 * below * 12 * WIDTH**2, "needed": 2.0 * below * (12 * WIDTH**2 + 2 * WIDTH * texts.seen)}
 
 
 def learning_flops(method_name: str, texts: Texts) -> dict[str, float]:
-    """For each token, of the blocks above: forward, for the states' gradients, and for the weights' where they learn."""
+    """For each token, of the layers above: forward, for the states' gradients, and for the weights' where they learn."""
     num, products = _num_learning(method_name), 3 if method_name in ("full", "freeze") else 2
     weights, attention = 12 * WIDTH**2, 2 * WIDTH * texts.seen
-    # of the last block keys and values are for all tokens; query, output and MLP for the one that is read
+    # of the last layer keys and values are for all tokens; query, output and MLP for the one that is read
     needed = ((num - 1) * weights + (2 + 10 / texts.mean) * WIDTH**2) * products
     needed += ((num - 1) * attention + 2 * WIDTH) * 3  # both operands of attention's products have a gradient
     if method_name in ("lora", "freeze"):
@@ -120,7 +120,7 @@ def _num_learning(method_name: str) -> int:
 
 
 def flops(method_name: str, texts: Texts, *, filled: float) -> dict[str, float]:
-    """Per token, the blocks that do not learn `filled` times."""
+    """Per token, the frozen layers `filled` times."""
     if method_name == PREDICT:
         return predict_flops(texts)
     below, above = filling_flops(method_name, texts), learning_flops(method_name, texts)
@@ -148,7 +148,7 @@ def _alike(ids: list[list[int]], *, rows: int = ROWS) -> list[list[int]]:
 
 
 def trainer(method_name: str, num_steps: int, *, bf16: bool, best: bool) -> dict:
-    """Trainer with its usual settings or its best, PEFT for the ways that it has."""
+    """Trainer with its usual settings or its best, PEFT for the methods that it has."""
     dropout = 0.0 if best else 0.1
     net = peer(network(dropout=dropout), method_name, dropout=dropout)
     return trainer_steps(net, texts(), num_steps, bf16=bf16, alike=best)
@@ -307,7 +307,9 @@ def show(cells: list[dict]) -> None:
     told = next(iter(groups.values()), [{"seconds": "cpu_seconds", "threads": 1}])[0]
     kind, threads = "CPU-second" if told["seconds"] == "cpu_seconds" else "second of wall clock", told["threads"]
     unit = f"{kind}, {threads} thread{'s' * (threads > 1)}"
-    print(f"| way | who | tokens per {unit}: median (least–most) | Finewright is | of the peak: plain | needed | resident MB |")
+    print(
+        f"| method | who | tokens per {unit}: median (least–most) | Finewright is | of the peak: plain | needed | resident MB |"
+    )
     print("|---|---|---|---|---|---|---|")
     for (method_name, who), found in groups.items():
         rates = [one["rate"] for one in found]
@@ -325,7 +327,7 @@ def _share(found: list[dict], kind: str) -> float:
 
 
 def _with_filling(one: dict) -> dict:
-    """The rate over several passes, the first of which runs the frozen blocks too."""
+    """The rate over several passes, the first of which runs the frozen layers too."""
     tokens = PASSES * one["filled_tokens"]
     rate = tokens / (one[f"filling_{one['seconds']}"] + tokens / one["rate"])
     return one | {"rate": rate, "flops": one["passes_flops"]}

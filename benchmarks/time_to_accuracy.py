@@ -7,7 +7,7 @@ A data folder has train and validation files, such as `finewright compare` leave
 run, one thread, in turn: Finewright with its defaults, then the Trainer (bf16, 16 rows a batch) for as many epochs, twice: with
 its usual learning rates, and with the rate that Finewright took, which makes it a better Trainer than most people have. Both
 cut texts at the same length and look at validation four times an epoch; their clocks run from the first batch on (Finewright's
-from before the frozen blocks are run over the texts), looks at validation included. Rows already in FILE are skipped. Of several
+from before the frozen layers are run over the texts), looks at validation included. Rows already in FILE are skipped. Of several
 seeds the table has the median.
 """
 

@@ -87,6 +87,12 @@ def test_a_flag_and_an_assignment_may_repeat_each_other():
         ({"seed": 1}, ["seed=2"], ("--seed 1", "--set seed=2")),
         ({}, ["training.epochs=1", "num_train_epochs=2"], ("--set training.epochs=1", "--set num_train_epochs=2")),
         ({}, ["lora.rank=1", "lora.rank=2"], ("--set lora.rank=1", "--set lora.rank=2")),
+        (
+            {"data.text_column": ["a b", "c"]},
+            ["data.text_column=c"],
+            ("--text-column 'a b' --text-column c", "--set data.text_column=c"),
+        ),
+        ({"data.no_header": True}, ["data.no_header=false"], ("--no-header", "--set data.no_header=false")),
     ],
 )
 def test_an_option_given_twice_with_different_values_is_refused_with_both_named(flags, assignments, named):
@@ -94,6 +100,22 @@ def test_an_option_given_twice_with_different_values_is_refused_with_both_named(
         merge_given(flags, assignments=assignments)
     assert f"{named[0]} and {named[1]} give one option two values" in str(caught.value)
     assert merge_given(flags, assignments=assignments[:1] if not flags else [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "assignments"),
+    [
+        ({"data.text_column": "a"}, ["data.text_column=a"]),
+        ({"data.text_column": "a"}, ['data.text_column=["a"]']),
+        ({"data.text_column": ["a", "b"]}, ['data.text_column=["a", "b"]']),
+        ({"training.learning_rate": 1e-4}, ['lr="1e-4"']),
+        ({}, ['lr="1e-4"', "lr=1e-4"]),
+        ({"seed": 1}, ["seed=1.0"]),
+        ({}, ["method.rank=8", "method.rank=[8]"]),
+    ],
+)
+def test_an_option_given_twice_with_one_value_is_taken_whatever_its_type(flags, assignments):
+    assert merge_given(flags, assignments=assignments)
 
 
 def test_a_flag_overrides_the_file(tmp_path):

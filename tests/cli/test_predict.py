@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from finewright.cli.predict import ScoringProgress, shorten_place
+from finewright.runs import reading
 from support.commands import call
 
 NEW = "id;Subject;Message;Label\n07;parcel;where is my parcel;x\n08;;;y\n09;invoice;charged twice;z\n"
@@ -226,6 +227,7 @@ def test_evaluate_says_how_many_rows_the_run_was_trained_on(message_run, place):
     assert code == 0
     assert f"warning: {trained} of 60 ({trained / 60:.0%}) rows have texts that the run was trained on" in " ".join(err.split())
     assert json.loads(out)["num_rows"] == 60
+    assert json.loads(out)["num_rows_trained_on"] == trained
     (place / "ev.csv").write_text(LABELLED.replace("SHIPPING ", "shipping").replace("other", "billing"))
     assert "trained on" not in call("evaluate", message_run.path, "ev.csv")[2]
     (place / "train.csv").write_text(whole.read_text())
@@ -237,8 +239,28 @@ def test_evaluate_says_how_many_rows_the_run_was_trained_on(message_run, place):
         handle.write("99;x;another one;billing\n")
     assert seen not in call("evaluate", run.path, whole)[2], "these are not the rows of training"
     (place / "train.csv").unlink()
-    code, _, err = call("evaluate", run.path, whole)
-    assert (code, "trained on" in err) == (0, False)
+    code, out, err = call("evaluate", run.path, whole, "--json")
+    assert (code, "trained on" in err, json.loads(out)["num_rows_trained_on"]) == (0, False, None)
+
+
+def test_large_training_files_are_not_read_again_for_a_warning(message_run, place, monkeypatch):
+    data = message_run.path.parent / "messages.csv"
+    size = data.stat().st_size
+    for limit, trained in ((size, message_run.result.num_train), (size - 1, None)):
+        monkeypatch.setattr(reading, "MOST_BYTES_READ_AGAIN", limit)
+        _, out, err = call("evaluate", message_run.path, data, "--json")
+        assert json.loads(out)["num_rows_trained_on"] == trained
+        assert ("rows have texts that" in " ".join(err.split())) == (trained is not None)
+
+
+def test_of_a_folder_the_tables_and_texts_count(tmp_path, monkeypatch):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "0.csv").write_bytes(bytes(60))
+    (tmp_path / "train" / "model.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setattr(reading, "MOST_BYTES_READ_AGAIN", 100)
+    assert reading._are_small([tmp_path])
+    (tmp_path / "test.txt").write_bytes(bytes(60))
+    assert not reading._are_small([tmp_path])
 
 
 def test_the_mistakes_that_are_shown_are_in_the_order_of_their_confidence(capsys):

@@ -20,6 +20,18 @@ def test_all_faults_are_reported_at_once_with_the_nearest_name():
     assert "seed = 'many'" in text
 
 
+@pytest.mark.parametrize("value", [3, ["a", 3]])
+def test_an_option_that_takes_text_or_several_texts_has_one_line_for_another_type(value):
+    with pytest.raises(UserError) as caught:
+        config.DataConfig(text_column=value)
+    assert caught.value.what == f"text_column = {value!r}: wanted text, or a list of texts"
+    with pytest.raises(UserError) as caught:
+        config.build_options(RunConfig, {"data": {"text_column": value, "test_fraction": 2}})
+    first, second = caught.value.what.split("\n  ")
+    assert first == f"data.text_column = {value!r}: wanted text, or a list of texts"
+    assert second == "data.test_fraction = 2: wanted a number from 0 to 0.5"
+
+
 KINDS = [methods.get_method(name) for name in methods.method_names()]
 KINDS += [type(baselines.build_baseline(name, {})) for name in baselines.baseline_names()]
 KINDS += [config.DataConfig, config.TrainingConfig, RunConfig]

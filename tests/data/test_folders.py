@@ -10,7 +10,9 @@ import pytest
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data.dataset import read_dataset
+from finewright.data.readers.base import FileFormat, FileTable, Record
 from finewright.data.readers.columnar import class_names
+from finewright.data.writers import write_table
 
 OPTIONS = DataConfig()
 
@@ -115,18 +117,57 @@ def test_what_predict_and_evaluate_wrote_there_is_no_data(tmp_path, files, outpu
     for name in files:
         write(tmp_path / name, rows(20))
     before = sizes(tmp_path)
-    write(tmp_path / output, rows(6))
+    command = "predict" if "labelled" in output else "evaluate"
+    (write if command == "predict" else write_evaluated)(tmp_path / output, rows(6))
     assert sizes(tmp_path) == before
-    name = output.rpartition("/")[2]
-    assert any(
-        f"{name} left out: an output of predict or evaluate" in note for note in read_dataset(tmp_path, options=OPTIONS).notes
+    note = f"{output.rpartition('/')[2]} left out: looks like an output of {command}"
+    assert any(note in one for one in read_dataset(tmp_path, options=OPTIONS).notes)
+
+
+def write_evaluated(path, some, *, taken=()):
+    """Write rows as `evaluate -o` does; the file that was read had columns `taken`."""
+    values = {"predicted": "a", "confidence": 0.5, "right": True}
+    records = [Record(f"row {number}", row | dict.fromkeys(taken, "x")) for number, row in enumerate(some)]
+    names = ("text", "label", *taken)
+    table = FileTable(records, names, FileFormat(".csv"), header=names)
+    write_table(path, table.with_columns({name: [value] * len(some) for name, value in values.items()}))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx", ".csv.gz"])
+def test_an_output_of_evaluate_is_known_by_its_columns_in_every_format_it_has(tmp_path, suffix):
+    write(tmp_path / "data.csv", rows(20))
+    write_evaluated(tmp_path / f"errors{suffix}", rows(6), taken=("right",))
+    assert sum(sizes(tmp_path)) == 20
+
+
+def test_a_table_is_not_left_out_because_of_its_name(tmp_path):
+    for name in ("errors.csv", "warnings.csv"):
+        write(tmp_path / name, rows(20))
+    with pytest.raises(UserError, match=r"no train file; the folder has errors\.csv, warnings\.csv"):
+        read_dataset(tmp_path, options=OPTIONS)
+    for name in ("errors.csv", "warnings.csv"):
+        (tmp_path / name).unlink()
+    write(tmp_path / "train-errors.csv", rows(20))
+    write(tmp_path / "test.csv", rows(4))
+    assert sizes(tmp_path, validation_fraction=0.0) == (20, 0, 4)
+
+
+def test_an_output_of_predict_is_known_beside_nothing_by_its_columns(tmp_path):
+    write(tmp_path / "data.csv", rows(20))
+    write(tmp_path / "new.labelled.csv", rows(6))
+    with pytest.raises(UserError, match=r"no train file; the folder has data\.csv, new\.labelled\.csv"):
+        read_dataset(tmp_path, options=OPTIONS)
+    (tmp_path / "new.labelled.csv").write_text(
+        "text,label,label_predicted,confidence,second_label,second_confidence,needs_review\nx,a,a,0.9,b,0.1,false\n"
     )
+    assert sum(sizes(tmp_path)) == 20
 
 
 def test_a_name_alone_makes_no_output(tmp_path):
     write(tmp_path / "train.labelled.csv", rows(20))
     assert sum(sizes(tmp_path)) == 20, "it lies beside nothing that it was made of"
-    (tmp_path / "train.labelled.csv").rename(tmp_path / "errors.csv")
+    (tmp_path / "train.labelled.csv").unlink()
+    write_evaluated(tmp_path / "errors.csv", rows(20))
     assert sum(sizes(tmp_path)) == 20, "the only table is the data"
 
 

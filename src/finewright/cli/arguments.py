@@ -3,6 +3,7 @@
 import functools
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,11 +144,18 @@ def _check_given_once(flags: dict[str, Any], assignments: list[str]) -> None:
     for dotted, value in flags.items():
         extra = find_field(RunConfig, dotted).json_schema_extra
         assert isinstance(extra, dict)
-        check_given_once(known, dotted, value, shown=f"{extra['flag']} {value}")
+        check_given_once(known, dotted, value, shown=_as_typed(str(extra["flag"]), value))
     for pair in assignments:
         tree = resolve_names(RunConfig, parse_assignments([pair]))
         for dotted, value in _leaves(tree):
             check_given_once(known, dotted, value, shown=f"--set {pair}")
+
+
+def _as_typed(flag: str, value: Any) -> str:
+    """Return a flag with its value as it is typed; once for each of several values."""
+    if value is True:
+        return flag
+    return " ".join(f"{flag} {shlex.quote(str(one))}" for one in (value if isinstance(value, list | tuple) else [value]))
 
 
 def suggest_flag(flag: str, *, known_flags: Collection[str] = ()) -> str:

@@ -56,8 +56,9 @@ def evaluate(
     errors = ErrorConsole()
     for note in found.notes:
         print_wrapped(errors, note)
-    if seen := reading.describe_seen_rows(config, found.rows):
-        print_wrapped(errors, seen)
+    num_trained = reading.count_trained_rows(config, found.rows)
+    if num_trained:
+        print_wrapped(errors, reading.describe_trained_rows(num_trained, len(found.rows)))
     from finewright.inference.labelling import describe_cut
     from finewright.runs.run import open_run
 
@@ -67,7 +68,7 @@ def evaluate(
         print_wrapped(errors, cut)
     notes = writers.write_table(output, measured.table) if output is not None else []
     if as_json:
-        print_json(measured.metrics)
+        print_json({**measured.metrics, "num_rows_trained_on": num_trained})
     else:
         show_metrics(OutputConsole(), measured.metrics)
     for note in notes:

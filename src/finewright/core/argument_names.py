@@ -34,11 +34,24 @@ _ARGUMENTS = {
     "-o": "output",
 }
 """Flags and the arguments that mean the same; a flag of an option is found in its declaration."""
-_COMMAND = re.compile(r"(`[^`]*`|finewright [a-z]+ [^;\n]*)")
-_ASSIGNMENT = re.compile(r"--set '?([\w.]+)=([^\s,;)']+(?:[^,;)\n']*(?='))?)'?")
-_FLAG = re.compile(
-    r"(?<![\w-])(--[a-z][a-z-]*[a-z]|-o)(?: ([A-Z]+\b|\d[\d.]*\b)| (?<=--model )([\w./-]+)| (?<=--method )([\w-]+))?"
+_NOT_ARGUMENTS = frozenset(
+    {"--again", "--change", "--give-up", "--help", "--name", "--port", "--resume", "--trust", "--version"},
 )
+"""Flags that messages name and that stay as they are: of commands without a function for Python, or told with a command."""
+_KEPT = r"`[^`]*`|finewright [a-z]+ [^;\n]*|(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)\"[^\"\n]*\"(?!\w)"
+"""Commands, and what is quoted: a name or a value of the user's may look like a flag. An apostrophe quotes nothing."""
+_ASSIGNMENT = r"--set '?(?P<option>[\w.]+)=(?P<assigned>[^\s,;)']+(?:[^,;)\n']*(?='))?)'?"
+_NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_WORD_FLAGS = ("else", "encoding", "format", "label-column", "text-column")
+"""Flags whose value may be any word. A word is one where the clause ends behind it, or its verb follows; else it is prose."""
+_BEHIND_WORD_FLAG = "|".join(rf"(?<=--{name} )" for name in _WORD_FLAGS)
+_WORD = rf"(?:{_BEHIND_WORD_FLAG})(?!(?:and|or)\b)\w(?:[\w./-]*\w)?(?=\.?(?:$|\n)|[,;)]| \(| --| learns | joins )"
+_FLAG = (
+    r"(?<![\w-])(?P<flag>--[a-z][a-z-]*[a-z]|-o)(?![\w-])"
+    rf"(?: (?P<value>[A-Z]+\b|{_NUMBER}[A-Za-z]*(?!\w)|'[^'\n]*'|(?<=--model )[\w./-]+|(?<=--method )[\w-]+|{_WORD}))?"
+)
+_CAPITALS = re.compile("[A-Z]+")
+_PARTS = re.compile(f"(?P<kept>{_KEPT})|{_ASSIGNMENT}|{_FLAG}")
 
 
 @contextmanager
@@ -67,27 +80,32 @@ def name_arguments(text: str) -> str:
     """Return text with arguments in place of flags; commands stay as they are."""
     if "-" not in text:
         return text
-    parts = _COMMAND.split(text)
-    return "".join(part if number % 2 else _name_in_text(part) for number, part in enumerate(parts))
+    return _PARTS.sub(_rename, text)
 
 
-def _name_in_text(text: str) -> str:
-    text = _ASSIGNMENT.sub(lambda found: _as_option(found[1], found[2]), text)
-    return _FLAG.sub(_as_argument, text)
+def is_known(flag: str) -> bool:
+    """Return whether a message for Python can name this flag: as an argument, an option, or as it is."""
+    return flag in _ARGUMENTS or flag in _NOT_ARGUMENTS or bool(_option_of(flag))
 
 
-def _as_argument(found: re.Match[str]) -> str:
-    flag, value = found[1], found[2] or found[3] or found[4]
+def _rename(found: re.Match[str]) -> str:
+    if found["kept"]:
+        return found[0]
+    if found["option"]:
+        return _as_option(found["option"], found["assigned"])
+    flag, value = found["flag"], (found["value"] or "").strip("'")
     if dotted := _option_of(flag):
         return _as_option(dotted, value, is_text=not _is_number(dotted)) if value else dotted
     if flag not in _ARGUMENTS:
         return found[0]
     name = _ARGUMENTS[flag]
-    return f"{name}={_as_literal(value)}" if value and "=" not in name else f"{name} {value}" if value else name
+    if not value:
+        return name
+    return f"{name} {value}" if "=" in name else f"{name}={value if _is_plain(value) else repr(value)}"
 
 
 def _as_option(dotted: str, value: str, *, is_text: bool = False) -> str:
-    literal = json.dumps(value) if is_text and not value.isupper() else _as_literal(value)
+    literal = json.dumps(value, ensure_ascii=False) if is_text and not _CAPITALS.fullmatch(value) else _as_literal(value)
     return f'options={{"{dotted}": {literal}}}'
 
 
@@ -102,7 +120,11 @@ def _as_literal(value: str) -> str:
     """Return a value as Python writes it; capitals alone stand for a value."""
     if value in ("true", "false"):
         return value.capitalize()
-    return value if value.isupper() or re.fullmatch(r"\d[\d.]*", value) else json.dumps(value, ensure_ascii=False)
+    return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(value: str) -> bool:
+    return bool(_CAPITALS.fullmatch(value) or re.fullmatch(_NUMBER, value))
 
 
 def _option_of(flag: str) -> str:

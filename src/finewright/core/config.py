@@ -1,6 +1,7 @@
 """Every option, declared once with default, range and help; filled from TOML, `--set key=value` and keywords."""
 
 import difflib
+import itertools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ class Options(BaseModel):
         except ValidationError as error:
             if info.context is _EXPLAINED_LATER:
                 raise
-            faults = [line for fault in error.errors() for line in _explain(cls, fault, "", {})]
+            faults = _explain_all(cls, error, "", {})
         raise UserError("\n  ".join(faults), where=cls.__name__, fix=_LIST_OPTIONS)
 
 
@@ -216,10 +217,35 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def check_given_once(known: dict[str, tuple[Any, str]], key: str, value: Any, *, shown: str) -> None:
-    """Add an option to those that were given; raise `UserError` if it was given with another value. `shown`: as it was typed."""
+    """Add an option to those that were given; raise `UserError` if it was given with another value. `shown`: as it was typed.
+
+    Values are compared as the option takes them: text that is a number equals it, a list of one element equals the element.
+    """
+    value = _as_taken(key, value)
     before, other = known.setdefault(key, (value, shown))
     if before is not value and before != value:  # `nan` differs from itself
         raise UserError(f"{other} and {shown} give one option two values", where=key, fix="give one of them")
+
+
+def _as_taken(key: str, value: Any) -> Any:
+    """Return what an option makes of a value; the value itself if no option has this name, or does not take it."""
+    tree: dict[str, Any] = {}
+    try:
+        set_option(tree, key, value)
+        taken: Any = RunConfig.model_validate(resolve_names(RunConfig, tree), context=_EXPLAINED_LATER)
+        for part in _first_leaf(resolve_names(RunConfig, tree)):
+            taken = getattr(taken, part)
+    except (UserError, ValidationError):
+        taken = value
+    return taken[0] if isinstance(taken, list | tuple) and len(taken) == 1 else taken
+
+
+def _first_leaf(tree: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that lead to the first value of a nested dict."""
+    for key, value in itertools.islice(tree.items(), 1):
+        yield key
+        if isinstance(value, Mapping):
+            yield from _first_leaf(value)
 
 
 def _toml_value(text: str) -> Any:
@@ -260,7 +286,7 @@ def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "",
     try:
         return kind.model_validate(values, context=_EXPLAINED_LATER)
     except ValidationError as error:
-        faults = [line for fault in error.errors() for line in _explain(kind, fault, prefix, elsewhere or {})]
+        faults = _explain_all(kind, error, prefix, elsewhere or {})
     raise UserError("\n  ".join(faults), fix=_LIST_OPTIONS)
 
 
@@ -313,6 +339,29 @@ def _find_group(kind: type[BaseModel], name: str) -> tuple[str, str] | None:
             own = ALIASES.get(f"{group}.{name}", name)
             found += [(group, own)] if own in inner.model_fields else []
     return found[0] if len(found) == 1 else None
+
+
+def _explain_all(kind: type[Options], error: ValidationError, prefix: str, elsewhere: Mapping[str, str]) -> list[str]:
+    """Return what is wrong, one line for each option: pydantic tells one of several types a fault for each of them."""
+    lines: dict[str, None] = {}
+    for fault in error.errors():
+        found = _explain_types(kind, fault["loc"], prefix, error)
+        lines |= dict.fromkeys([found] if found else _explain(kind, fault, prefix, elsewhere))
+    return list(lines)
+
+
+def _explain_types(kind: type[Options], place: tuple[int | str, ...], prefix: str, error: ValidationError) -> str:
+    """Return the line about an option that takes text or several texts and got neither; nothing for other faults."""
+    group: type[BaseModel] | None = kind
+    for depth, part in enumerate(place):
+        if group is None or part not in group.model_fields:
+            return ""
+        kinds = get_args(group.model_fields[str(part)].annotation)
+        if str in kinds and any(get_origin(one) is tuple for one in kinds):
+            value = next(one["input"] for one in error.errors() if one["loc"] == (*place[: depth + 1], "str"))
+            return f"{_dotted(prefix, *place[: depth + 1])} = {value!r}: wanted text, or a list of texts"
+        group = _group(group, str(part))
+    return ""
 
 
 def _explain(kind: type[Options], fault: Any, prefix: str, elsewhere: Mapping[str, str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from finewright.core.config import DataConfig
@@ -35,6 +35,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
 """Data of other tasks, by their columns."""
 _SAMPLE_ROWS = 2000
 _LISTED = 20
+_SHOWN_CELLS = 10
 _LEAST_TEXT, _MOST_LABEL = 12, 40
 """Mean length of a text, and longest label, in characters, of columns that are guessed by content."""
 _MOST_CLASSES, _MOST_CLASS_SHARE = 100, 0.34
@@ -146,14 +147,31 @@ def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: b
     if not unknown:
         texts, chosen = _guess(table, texts, chosen, label=label)
     if not texts or (label and not chosen):
+        _check_calculated(table, table.uncalculated, file=file)  # one of them may be what is missing
         raise _missing(table, texts, chosen, options, unknown, file=file, label=label)
     if chosen in texts:
         raise bad_file(f"the column {chosen!r} cannot be both text and label", file, "--text-column, --label-column")
+    _check_calculated(table, (*texts, chosen), file=file)
     notes = [f"text column: {texts[0]!r} (guessed; --text-column changes it)"] if guessed_text else []
     notes += [f"label column: {chosen!r} (guessed; --label-column changes it)"] if guessed_label else []
+    if table.uncalculated:
+        notes.append(f"{file}: {_list_uncalculated(table, table.uncalculated)}; no column that is used has one")
     if len(texts) > 1:
         notes.append(f"texts are {' and '.join(map(repr, texts))}, joined by {options.text_separator!r} (data.text_separator)")
     return Columns(texts, chosen, tuple(notes))
+
+
+def _check_calculated(table: FileTable, names: Iterable[str], *, file: str) -> None:
+    """Raise `UserError` if a column that is used has formulas of which nobody knows the value."""
+    if any(name in table.uncalculated for name in names):
+        what = f"{_list_uncalculated(table, names)}; they were never calculated"
+        raise bad_file(what, file, "open it in Excel or LibreOffice, and save it: that stores the values")
+
+
+def _list_uncalculated(table: FileTable, names: Iterable[str]) -> str:
+    cells = [cell for name in names for cell in table.uncalculated.get(name, [])]
+    more = f" and {len(cells) - _SHOWN_CELLS:,} more" if len(cells) > _SHOWN_CELLS else ""
+    return f"formulas without a value: {', '.join(cells[:_SHOWN_CELLS])}{more}"
 
 
 def _resolve_all(table: FileTable, given: Sequence[str], *, file: str) -> tuple[str, ...]:

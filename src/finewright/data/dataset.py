@@ -274,9 +274,10 @@ def find_existing(source: str | Path) -> Path:
     raise base.bad_file(what, path, _did_you_mean(path) or "check the path")
 
 
-def is_local(source: str) -> bool:
-    """Return whether rows can be read from here again at any time: a file, a folder, or a data set of the program."""
-    return source in _PACKAGED or os.path.isfile(source) or os.path.isdir(source)
+def find_local(source: str) -> Path | None:
+    """Return where rows can be read from again at any time: a file, a folder, or a data set of the program; None if nowhere."""
+    path = _PACKAGED.get(source, Path(source))
+    return path if os.path.isfile(path) or os.path.isdir(path) else None
 
 
 def _is_address(address: re.Match[str], *, shown: str) -> UserError:

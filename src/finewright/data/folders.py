@@ -5,12 +5,15 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from finewright.core.errors import UserError
 from finewright.data import readers
 from finewright.data.readers import text
-from finewright.data.readers.base import SPLIT_NAMES, FileFormat, FileTable, Record, bad_file
+from finewright.data.readers.base import SPLIT_NAMES, FileFormat, FileTable, InputFile, ReadOptions, Record, bad_file
+from finewright.data.readers.source import READ_ERRORS
 
 _SHARD = re.compile(r"(?P<name>.*?)[-_.]?(?P<number>\d+)(?:-of-(?P<of>\d+))?(?:-[0-9a-f]{8,})?")
 """A name such as `train-00000-of-00002`, with the fingerprint that the hub once added."""
@@ -22,6 +25,14 @@ _LABELLED = ".labelled"
 """What `predict` adds to the name of its input."""
 _ERRORS = re.compile(r"(.*[^a-z])?errors")
 """Usual names for the output of `evaluate`."""
+_COLUMNS = {
+    "evaluate": {"predicted", "confidence", "right"},
+    "predict": {"label", "confidence", "second_label", "second_confidence", "needs_review"},
+}
+"""Columns that an output of a command has, whatever was read: others may have the names of such files too."""
+_ADDED = re.compile(r"_predicted( \d+)?$| \d+$")
+"""What is added to the name of such a column if the file that was read had one of that name."""
+_HEADER_BYTES = 1 << 16
 _LEAST_CLASSES = 2
 
 
@@ -90,18 +101,55 @@ def _bare_name(name: str) -> str:
 
 def _list_inputs(folder: Path) -> list[str]:
     """Return the names in a folder without what `predict` and `evaluate` wrote beside their input."""
-    outputs = set(_find_outputs(folder))
+    outputs = _find_outputs(folder)
     return [name for name in list_names(folder) if name not in outputs]
 
 
-def _find_outputs(folder: Path) -> list[str]:
-    """Return the tables that look like outputs: `a.labelled.csv` beside a table or texts `a`, and `errors.csv` beside any."""
+def _find_outputs(folder: Path) -> dict[str, str]:
+    """Return the tables that look like outputs, with the command: `a.labelled.csv` beside a table or texts `a`, or with the
+    columns of `predict`; `errors.csv` with those of `evaluate`. The only table of a folder is its data."""
     names = list_names(folder)
     known = {_bare_name(name) for name in names if readers.suffix(Path(name))}
     tables = _tables(folder, names)
-    found = [name for name in tables if _bare_name(name).removesuffix(_LABELLED) in known - {_bare_name(name)}]
-    errors = [name for name in tables if _ERRORS.fullmatch(_bare_name(name))]
-    return sorted({*found, *errors} if len({*found, *errors}) < len(tables) else found)
+    found, alike = {}, {}
+    for name in tables:
+        bare = _bare_name(name)
+        command = "predict" if bare.endswith(_LABELLED) else "evaluate" if _ERRORS.fullmatch(bare) else ""
+        if bare.removesuffix(_LABELLED) in known - {bare}:
+            found[name] = command
+        elif command and _COLUMNS[command] <= _read_columns(folder / name, _changed_at(folder / name)):
+            alike[name] = command
+    return found | alike if len(found) + len(alike) < len(tables) else found
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=_LISTED)
+def _read_columns(path: Path, changed_at: int) -> set[str]:
+    """Return the names of the columns of a table, without what is added to those that were taken. `changed_at`: for the cache."""
+    return {_ADDED.sub("", name) for name in _read_header(path)}
+
+
+def _read_header(path: Path) -> set[str]:
+    """Return the names of the columns of a table as we write it; what reads like names in the first row of another."""
+    suffix = readers.suffix(path)
+    if suffix in (".csv", ".tsv", ".json", ".jsonl", ".ndjson"):
+        try:
+            with InputFile(path).open() as handle:
+                head = handle.read(_HEADER_BYTES).replace(b"\0", b"").decode("utf-8", "replace").lstrip("\ufeff\ufffd[ \r\n")
+        except (UserError, *READ_ERRORS):
+            return set()
+        first = head.partition("\n")[0].strip().rstrip(",")
+        return {*re.findall(r'"(\w+)":', first)} if first.startswith("{") else {*re.split(r'["\',;|\t\r]+', first)}
+    try:
+        return {*readers.read_file(path, ReadOptions(wanted=_COLUMNS["evaluate"])).columns}
+    except UserError:
+        return set()  # whoever reads it says so
 
 
 def _note_files(found: FolderSplits, folder: Path) -> FolderSplits:
@@ -109,7 +157,8 @@ def _note_files(found: FolderSplits, folder: Path) -> FolderSplits:
     paths = [path for files in found.files.values() for path in files]
     for place in dict.fromkeys([folder, *(path.parent for path in paths)]):
         if outputs := _find_outputs(place):
-            found.notes.append(f"{place}: {_shorten(outputs)} left out: an output of predict or evaluate")
+            commands = " or ".join(sorted({*outputs.values()}, reverse=True))
+            found.notes.append(f"{place}: {_shorten(sorted(outputs))} left out: looks like an output of {commands}")
     read = {path.name for path in paths if path.parent == folder}
     others = [name for name in _tables(folder, _list_inputs(folder)) if name not in read]
     usual = {folder, *(folder / name for names in SPLIT_NAMES.values() for name in names)}

@@ -1,18 +1,23 @@
 """How a run reads other rows: with the columns and the separator that it was trained with."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from finewright.core import config
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
-from finewright.data import dataset
+from finewright.data import dataset, readers
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.splits import Example
 from finewright.runs.schema import RunConfigFile
 
 REUSED = ("text_separator", "no_header", "merge_similar_labels")
 """Options of reading the training rows that hold for other rows too, unless they are given."""
+MOST_BYTES_READ_AGAIN = 50 * 10**6
+"""Largest training files, together, that are read again to look for their texts: these take seconds, and a warning is not worth
+more; reading gigabytes would take minutes and as much memory, longer than the evaluation itself."""
 
 
 def trained_columns(run_config: RunConfigFile) -> Columns:
@@ -32,31 +37,47 @@ def data_options(run_config: RunConfigFile, given: DataConfig | Mapping[str, Any
     return chosen.model_copy(update=reused)
 
 
-def find_training_texts(run_config: RunConfigFile) -> set[str]:
-    """Return the texts that a run was trained on; none if its data is gone, has changed since, or is no file.
+def find_training_texts(run_config: RunConfigFile) -> set[str] | None:
+    """Return the texts that a run was trained on; None if its data is gone, has changed since, is no file, or is too large.
 
     They are read again from where they were read: a run keeps no copy of its data.
     """
     request = run_config.request
-    given = [name for name in (request.source, request.test) if name is not None]
-    if not run_config.data_fingerprint or not all(map(dataset.is_local, given)):
-        return set()
+    places = [dataset.find_local(name) for name in (request.source, request.test) if name is not None]
+    found = [place for place in places if place is not None]
+    if not run_config.data_fingerprint or len(found) < len(places) or not _are_small(found):
+        return None
     try:
         options = config.build_options(DataConfig, run_config.settings.get("data", {}), prefix="data")
-        found = dataset.read_dataset(request.source, options=options, test=request.test)
+        data = dataset.read_dataset(request.source, options=options, test=request.test)
     except UserError:
-        return set()
-    return {row.text for row in found.train} if found.fingerprint == run_config.data_fingerprint else set()
+        return None
+    return {row.text for row in data.train} if data.fingerprint == run_config.data_fingerprint else None
 
 
-def describe_seen_rows(run_config: RunConfigFile, rows: Sequence[Example]) -> str:
-    """Return the sentence about rows to evaluate on whose text the run was trained on; empty if there are none to be found."""
+def _are_small(places: Iterable[Path]) -> bool:
+    """Return whether these files, and the tables and texts below those that are folders, have at most `MOST_BYTES_READ_AGAIN`."""
+    total = 0
+    for place in places:
+        inside = (path for path in place.rglob("*") if readers.is_table(path.name) or readers.suffix(path))
+        for path in inside if place.is_dir() else [place]:
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
+            if total > MOST_BYTES_READ_AGAIN:
+                return False
+    return True
+
+
+def count_trained_rows(run_config: RunConfigFile, rows: Sequence[Example]) -> int | None:
+    """Return how many rows to evaluate on have a text that the run was trained on; None if the training rows are not known."""
     trained = find_training_texts(run_config)
-    num_seen = sum(row.text in trained for row in rows)
-    if not num_seen:
-        return ""
-    have = "row has a text" if num_seen == 1 else "rows have texts"
-    counts = f"{num_seen:,} of {len(rows):,} ({num_seen / len(rows):.0%})"
+    return None if trained is None else sum(row.text in trained for row in rows)
+
+
+def describe_trained_rows(num_trained: int, num_rows: int) -> str:
+    """Return the sentence about rows to evaluate on whose text the run was trained on."""
+    have = "row has a text" if num_trained == 1 else "rows have texts"
+    counts = f"{num_trained:,} of {num_rows:,} ({num_trained / num_rows:.0%})"
     return f"warning: {counts} {have} that the run was trained on: on new rows it is probably less accurate"
 
 

@@ -214,6 +214,13 @@ def test_a_fault_names_its_place(tmp_path, name, content, message):
     assert re.search(message, said), said
 
 
+@pytest.mark.parametrize(("last", "what"), [("<rows/>", "XML"), ("<html/>", "an HTML page")])
+def test_a_page_behind_many_comments_is_told_from_other_xml(tmp_path, last, what):
+    comments = "".join(f"<!-- line {number} -->\n" for number in range(1000))
+    with pytest.raises(UserError, match=f"this is {what}, not a table"):
+        readers.read_records(write(tmp_path / "a.csv", f'<?xml version="1.0"?>\n{comments}{last}'))
+
+
 def test_texts_may_be_pages_and_old_names_may_hold_tables(tmp_path):
     page = "<html><body>x</body></html>"
     (tmp_path / "a.txt").write_text(f"{page}\n{page}\n")

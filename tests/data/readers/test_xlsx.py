@@ -10,7 +10,8 @@ import pytest
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data import readers
-from finewright.data.dataset import read_rows
+from finewright.data.dataset import find_texts, read_rows, read_table
+from finewright.data.readers import xlsx
 
 
 def book_of(rows, path, *, title="Tickets", more=()):
@@ -89,16 +90,47 @@ def test_formulas_that_were_never_calculated_are_named(tmp_path):
     rows = [["text", "label", "n"], ["x", "a", "=1+1"], ["y", '=B2&""', "=2"], *(["z", "b", "=3"] for _ in range(12))]
     book_of(rows, tmp_path / "a.xlsx")
     with pytest.raises(UserError) as caught:
-        readers.read_records(tmp_path / "a.xlsx")
-    first = "C2, B3, C3, C4, C5, C6, C7, C8, C9, C10 and 5 more"
-    assert str(caught.value).startswith(f"a.xlsx: Tickets: formulas without a value: {first}; they were never calculated\n")
+        read_rows(tmp_path / "a.xlsx", options=DataConfig())
+    assert str(caught.value).startswith("a.xlsx: formulas without a value: B3; they were never calculated\n")
     assert "open it in Excel or LibreOffice, and save it" in caught.value.fix
+    with pytest.raises(UserError) as caught:
+        read_rows(tmp_path / "a.xlsx", options=DataConfig(label_column="n"))
+    cells = "C2, C3, C4, C5, C6, C7, C8, C9, C10, C11 and 4 more"
+    assert str(caught.value).startswith(f"a.xlsx: formulas without a value: {cells}; they were never calculated\n")
     calculate(tmp_path / "a.xlsx", {"C2": "2", "B3": ""} | {f"C{row}": "3" for row in range(3, 16)})
     records, _ = readers.read_records(tmp_path / "a.xlsx")
     assert [record.values for record in records[:2]] == [
         {"text": "x", "label": "a", "n": "2"},
         {"text": "y", "label": None, "n": "3"},
     ], "an empty text is a value"
+
+
+def test_a_formula_without_a_value_in_a_column_that_nobody_uses_is_a_note(tmp_path):
+    book_of([["text", "label", "n"], ["x", "a", "=1+1"], ["y", "b", 3]], tmp_path / "a.xlsx")
+    rows, notes = read_rows(tmp_path / "a.xlsx", options=DataConfig())
+    assert [(row.text, row.label) for row in rows] == [("x", "a"), ("y", "b")]
+    assert notes == ["a.xlsx: formulas without a value: C2; no column that is used has one"]
+    texts, _ = find_texts(read_table(tmp_path / "a.xlsx"))
+    assert texts == ["x", "y"], "the label is not read to predict it"
+    book_of([["text", "label"], ["x", "=1+1"]], tmp_path / "b.xlsx", more=[("Old", [["text"], ["y"]], "visible")])
+    with pytest.raises(UserError, match="formulas without a value: Tickets!B2; they were never calculated"):
+        read_rows(tmp_path / "b.xlsx", options=DataConfig())
+
+
+def test_formulas_in_a_namespace_with_a_name_are_found_wherever_a_piece_ends(tmp_path, monkeypatch):
+    book_of([["text", "label"], ["x", "=A2"]], tmp_path / "a.xlsx")
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    parts[name] = re.sub(rb"(</?)(?=\w)", rb"\1x:", parts[name]).replace(b" xmlns=", b" xmlns:x=")
+    assert b"<x:f>" in parts[name]
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w") as archive:
+        for part in parts:
+            archive.writestr(part, parts[part])
+    for size in (3, 1 << 20):
+        monkeypatch.setattr(xlsx, "_PIECE_BYTES", size)
+        with pytest.raises(UserError, match="formulas without a value: B2; they were never calculated"):
+            read_rows(tmp_path / "a.xlsx", options=DataConfig())
 
 
 def calculate(path, values):

@@ -101,6 +101,7 @@ class FileTable:
     `columns`: a name of its own for each column, the keys of `Record.values`; a JSON object may lack some. `header`: the names
     as written, empty where a column has none. `format`: how it was written. `repeated`: names that several columns have, with
     the place of the header: such a name chooses none of them. `splits`: of a file that has several; `records` are theirs.
+    `uncalculated`: by column, the cells of a spreadsheet with a formula that was never calculated; their values are missing.
     """
 
     records: list[Record]
@@ -110,6 +111,7 @@ class FileTable:
     header: tuple[str, ...] = ()
     repeated: dict[str, str] = field(default_factory=dict)
     splits: dict[str, list[Record]] = field(default_factory=dict)
+    uncalculated: dict[str, list[str]] = field(default_factory=dict)
 
     def of_split(self, name: str) -> "FileTable":
         """Return the rows of one split."""
@@ -140,7 +142,9 @@ def join_tables(parts: Sequence[FileTable]) -> FileTable:
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     records = [record for part in parts for record in part.records]
     columns = tuple(dict.fromkeys(name for part in parts for name in part.columns))
-    return replace(first, records=records, columns=columns, header=columns, notes=notes)
+    names = dict.fromkeys(name for part in parts for name in part.uncalculated)
+    uncalculated = {name: [cell for part in parts for cell in part.uncalculated.get(name, [])] for name in names}
+    return replace(first, records=records, columns=columns, header=columns, notes=notes, uncalculated=uncalculated)
 
 
 def combine_faults(faults: list[str], fix: str) -> UserError:

@@ -13,7 +13,8 @@ _SAMPLE_LINES = 60
 _LEAST_ALIKE = 0.9
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How files of Excel before 2007 begin, and workbooks with a password."""
-_PAGE = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|table)\b", re.DOTALL)
+_PAGE = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--(?:(?!-->).)*-->\s*)*<(!doctype\s+html|html|head|body|table)\b", re.DOTALL)
+"""A comment ends at its first `-->`: if it might end at any later one, several comments would be tried in every combination."""
 _XML = re.compile(rb"<\?xml\b")
 _MARKED_BLANK = b"\xef\xbb\xbf\xff\xfe \t\r\n"
 

@@ -2,9 +2,10 @@
 
 import datetime
 import io
+import re
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from finewright.data.readers.base import (
     FileFormat,
@@ -21,7 +22,9 @@ from finewright.data.readers.text import bad_file
 SUFFIXES = (".xlsx", ".xlsm")
 _NUMBER = "n"
 """Type of a cell that names none."""
-_SHOWN = 10
+_FORMULA = re.compile(rb"<(\w+:)?f[\s>/]")
+"""The start of a formula; a program may name its namespace."""
+_PIECE_BYTES, _LONGEST_TAG = 1 << 20, 100
 
 
 def read(file: InputFile, options: ReadOptions) -> FileTable:
@@ -36,7 +39,7 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
         book: Any = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
         filled = [(sheet.title, rows) for sheet in visible if (rows := list(_full_rows(sheet)))]
-        uncalculated = _find_uncalculated(book, content, filled[0][0]) if filled else []
+        uncalculated = _find_uncalculated(book, content, filled[0][0]) if filled else {}
     except Exception as error:  # a damaged workbook raises errors of many libraries
         if isinstance(error, MemoryError):
             raise
@@ -45,33 +48,44 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
     if not filled:
         raise bad_file("no sheet with rows", file.path, "it wants a header with the names of the columns, then rows")
     title, rows = filled[0]
-    if uncalculated:
-        more = f" and {len(uncalculated) - _SHOWN:,} more" if len(uncalculated) > _SHOWN else ""
-        what = f"formulas without a value: {', '.join(uncalculated[:_SHOWN])}{more}; they were never calculated"
-        raise bad_file(what, f"{file.name}: {title}", "open it in Excel or LibreOffice, and save it: that stores the values")
     table = _to_table(rows, f"{file.name}: {title} row ", no_header=options.no_header)
+    names = dict(enumerate(table.columns, start=1))
+    sheet = f"{title}!" if len(filled) > 1 else ""
+    table.uncalculated = {
+        names.get(number, f"column {number}"): [f"{sheet}{cell}" for cell in cells] for number, cells in uncalculated.items()
+    }
     if len(filled) > 1:
         others = ", ".join(repr(name) for name, _ in filled[1:])
         table.notes.append(f"{file.name}: only the sheet {title!r} is read, not {others}")
     return table
 
 
-def _find_uncalculated(book: Any, content: bytes, title: str) -> list[str]:
-    """Return the cells of a sheet that hold a formula and no value: a program wrote it that does not calculate."""
+def _find_uncalculated(book: Any, content: bytes, title: str) -> dict[int, list[str]]:
+    """Return, by the number of the column, the cells that hold a formula and no value: a program wrote it that does not
+    calculate. Both readings go row by row: a whole sheet of XML is many times its file."""
     import openpyxl
 
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        sheets = [archive.read(name) for name in archive.namelist() if name.startswith("xl/worksheets/")]
-    if not any(b"<f>" in sheet or b"<f " in sheet for sheet in sheets):
-        return []
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(book[title]._worksheet_path) as sheet:
+        if not _has_formulas(sheet):
+            return {}
     formulas: Any = openpyxl.load_workbook(io.BytesIO(content), read_only=True)
-    pairs = zip(book[title].iter_rows(), formulas[title].iter_rows(), strict=True)
-    return [
-        formula.coordinate
-        for row, of_row in pairs
-        for cell, formula in zip(row, of_row, strict=True)
-        if formula.data_type == "f" and cell.value is None and cell.data_type == _NUMBER  # an empty text has a type of its own
-    ]
+    found: dict[int, list[str]] = {}
+    for row, of_row in zip(book[title].iter_rows(), formulas[title].iter_rows(), strict=True):
+        for cell, formula in zip(row, of_row, strict=True):
+            # an empty text has a type of its own
+            if formula.data_type == "f" and cell.value is None and cell.data_type == _NUMBER:
+                found.setdefault(formula.column, []).append(formula.coordinate)
+    return found
+
+
+def _has_formulas(sheet: IO[bytes]) -> bool:
+    """Return whether the XML of a sheet has a formula."""
+    seen = b""
+    while piece := sheet.read(_PIECE_BYTES):
+        seen = seen[-_LONGEST_TAG:] + piece
+        if _FORMULA.search(seen):
+            return True
+    return False
 
 
 def _to_table(rows: list[tuple[int, list[Any]]], place: str, *, no_header: bool) -> FileTable:

@@ -25,7 +25,7 @@ class Life:
 
     def __init__(self, root: Path, out: Path, *, terminal: bool) -> None:
         words = ["train", root / "tickets.csv", "--model", root / "gpt2", "--method", "lora", "--out", out, "--json"]
-        options = [word for name, value in OPTIONS.items() for word in ("--set", f"train.{name}={value}")]
+        options = [word for name, value in OPTIONS.items() for word in ("--set", f"training.{name}={value}")]
         self.parts: list[bytes] = []
         self.ours, theirs = pty.openpty() if terminal else os.pipe()
         command = [sys.executable, "-m", "finewright", *map(str, words), *options]

@@ -82,7 +82,7 @@ def test_the_sum_of_lesson_7_reads_a_comparison(workspace, tmp_path):
 def test_gpt2_itself_without_hub_and_cache(workspace):
     """Random weights and mini's tokenizer, each said; the count is GPT-2's."""
     out = ran(solved(workspace, COURSE.lesson(4), num_rows=4), "gpt2")
-    assert "GPT-2 small: 294,912 of 124,439,808 numbers, 0.237%; by hand (294912, 294912)" in out
+    assert "GPT-2 small: 294,912 of 124,439,808 parameters, 0.237%; by hand (294912, 294912)" in out
     assert "GPT-2 small with random weights" in out
     assert out.count("No tokenizer of openai-community/gpt2 without the hub") == 1
     with open(workspace.work / "tickets" / "train.csv", encoding="utf-8", newline="") as file:

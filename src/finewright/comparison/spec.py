@@ -101,7 +101,7 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
     if names is not None and (not names or not all(isinstance(name, str) for name in names)):
         found = repr(wanted) if wanted else "none"
         fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
-        raise UserError(f"wanted a list of names of methods, found {found}", where="methods", fix=fix)
+        raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
     if named := [name for name in names or () if name in BASELINES]:
         fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from finewright.cli.console import clean
+from finewright.cli.console import clean, draw_bar, is_plain
 from finewright.cli.progress import ProgressDisplay, print_wrapped
 from finewright.core.events import DownloadProgress, Notice, RunFinished, RunProgress, RunStarted
 from finewright.core.program import localize_commands
@@ -82,7 +82,7 @@ class ComparisonDisplay:
 
 def show(results: "ComparisonResultsFile", console: Console) -> None:
     """Print accuracy by training rows if several numbers were tried, the table, the plot, what was left out, and the verdict."""
-    for line in learning_curve(results.curve, plain=not (console.encoding or "").lower().startswith("utf")):
+    for line in learning_curve(results.curve, plain=is_plain(console)):
         console.print(line, highlight=False, markup=False)
     console.print(_table(results.measured))
     console.print()
@@ -128,7 +128,7 @@ def learning_curve(rows: "Sequence[CurveRow]", *, plain: bool = False) -> list[s
     for method in dict.fromkeys(row.method for row in rows):
         found = sorted((row.num_train or 0, row.accuracy) for row in rows if row.method == method and row.num_train)
         for number, (size, accuracy) in enumerate(found):
-            bar = ("#" if plain else "█") * max(1, round(accuracy * width))
+            bar = draw_bar(accuracy, width=width, plain=plain)
             lines.append(f"  {clean(method) if number == 0 else '':<{names}}  {size:>{digits},}  {bar} {accuracy:.1%}")
     return [*lines, ""]
 

@@ -17,6 +17,16 @@ from finewright.core.program import localize_commands
 _CONTROL = {code: None for code in [*range(32), 127, *range(128, 160)] if code not in (9, 10)}
 
 
+def is_plain(console: Console) -> bool:
+    """Return whether drawings must be ASCII, as the console's encoding has few other characters."""
+    return not (console.encoding or "").lower().startswith("utf")
+
+
+def draw_bar(share: float, *, width: int, plain: bool) -> str:
+    """Return a bar, `width` characters long for a share of 1. `plain`: ASCII alone."""
+    return ("#" if plain else "█") * max(1, round(share * width))
+
+
 def clean(text: str) -> str:
     """Return text that is safe to print: no control characters, no markup, no lone surrogates."""
     return escape(text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode())

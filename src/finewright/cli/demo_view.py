@@ -7,7 +7,7 @@ from rich.console import Console
 from finewright import baselines, methods
 from finewright.baselines import majority
 from finewright.cli import compare_view
-from finewright.cli.console import clean
+from finewright.cli.console import clean, draw_bar, is_plain
 from finewright.cli.demo import DATA, FEW_ROWS, demo_methods
 from finewright.cli.progress import print_wrapped, rows_table
 from finewright.comparison import spec
@@ -32,14 +32,13 @@ def describe_start(*, every_method: bool) -> str:
 def show_few_rows(demo: "DemoResult", console: Console) -> None:
     """Print the accuracy of each way to use the few rows as a bar, what was trained, predictions, and what is next."""
     results, result = demo.comparison.file, demo.run.result
-    plain = not (console.encoding or "").lower().startswith("utf")
+    plain = is_plain(console)
     tested = f"{result.num_test:,} messages that none of them saw"
     console.print(f"\nright answers on {tested}, after training on {FEW_ROWS}", highlight=False)
     rows = [row for row in results.measured if row.accuracy is not None]
     for row in sorted(rows, key=lambda row: row.accuracy or 0.0):
         accuracy, title = row.accuracy or 0.0, _title_of(row.method)
-        bar = ("#" if plain else "█") * max(1, round(accuracy * BAR_WIDTH))
-        line = f"  {title:<37}  {bar} {accuracy:.1%}"
+        line = f"  {title:<37}  {draw_bar(accuracy, width=BAR_WIDTH, plain=plain)} {accuracy:.1%}"
         console.print(f"[bold]{clean(line)}[/bold]" if row.method == result.method else clean(line), highlight=False)
     shares = f"{result.trainable_parameters:,} of {result.total_parameters:,} parameters ({result.trainable_fraction:.2%})"
     print_wrapped(

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from finewright.cli.console import clean
+from finewright.cli.console import clean, is_plain
 from finewright.core.events import (
     DownloadProgress,
     EvaluationCompleted,
@@ -241,7 +241,7 @@ class TrainingPanel:
         line.add_column(width=6, no_wrap=True, justify="right")
         line.add_column(ratio=1, no_wrap=True)
         line.add_column(no_wrap=True, justify="right")
-        plain = not (self.console.encoding or "").lower().startswith("utf")
+        plain = is_plain(self.console)
         line.add_row(f"  {name}", value, Text(sparkline(curve, width=room, plain=plain), style="cyan"), right)
         return line
 

@@ -122,6 +122,12 @@ class TrainingConfig(Options):
     learning_rate: float | None = option(
         None, "peak learning rate; the method's own default when not given", low=1e-12, high=100, flag="--lr"
     )
+    pooling: Literal["auto", "standard", "last", "first", "mean", "pooler"] = option(
+        "auto",
+        "the state of a text that the head reads; auto: what the model was trained for; standard: what the architecture's own "
+        "class of transformers reads",
+        flag="--pooling",
+    )
     tokens_per_micro_batch: int | None = option(
         None, "tokens per forward pass; chosen from the text lengths when not given", low=1, flag="--batch-tokens"
     )

@@ -17,7 +17,7 @@ from finewright.core import files, units
 from finewright.core.errors import UserError
 from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange, start_check
 from finewright.methods.base import Method
-from finewright.models import loading, meta, quantization
+from finewright.models import loading, meta, quantization, sentence_folder
 from finewright.runs import model_folder, request, schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
@@ -163,9 +163,10 @@ def _card(run: RunFolder, merged: Merged) -> str:
 
 def _merge_and_compare(check: ExportCheck, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
     """Merge into one base and write the model. It is merged on the CPU, whose memory is the larger; then measure the change."""
-    network, tokenizer = loading.load_merged(check.run.model, auto_model=check.task.auto_model, dequantised=base == "dequantised")
+    merged, tokenizer = loading.load_merged(check.run.model, auto_model=check.task.auto_model, dequantised=base == "dequantised")
     with meta.quiet_libraries():
-        network.save_pretrained(folder)
+        sentence_folder.save_network(merged.network, folder, architecture=merged.architecture)
         tokenizer.save_pretrained(folder)
-    del network  # the check loads the model again
+    sentence_folder.write_max_length(folder, tokenizer.model_max_length)
+    del merged  # the check loads the model again
     return check.compare(folder, base=base, exact=exact)

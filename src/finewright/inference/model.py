@@ -90,17 +90,22 @@ class Model:
         Raises
         ------
         UserError
-            If the run is a baseline's: that is no network.
+            If the run is a baseline's, which is no network, or no class of transformers has the model's head.
         """
         import transformers
 
         from finewright.inference.predictor import Predictor
-        from finewright.models import adapter_folder
+        from finewright.models import adapter_folder, sentence_folder
         from finewright.models.meta import quiet_libraries
 
         if not isinstance(self._predictor, Predictor):
             what = "the model is a baseline, which is no network of transformers"
             raise UserError(what, where="to_transformers", fix="predict or predict_proba")
+        if sentence_folder.has_head(self._folder):
+            what = (
+                "no class of transformers has this model's head, which reads a mean or another state than its architecture's own"
+            )
+            raise UserError(what, where="to_transformers", fix="to_sentence_transformer()")
         auto_model: Any = getattr(transformers, self._predictor.task.auto_model)
         with quiet_libraries():  # a base without its head is no news: the adapter brings it
             tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
@@ -113,6 +118,26 @@ class Model:
             config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))
             network = auto_model.from_pretrained(base.path, config=config)
             return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
+
+    def to_sentence_transformer(self) -> Any:
+        """Return the `SentenceTransformer` whose `encode` gives the scores of the labels, loaded again from the run's folder.
+
+        Raises
+        ------
+        UserError
+            If the head is one that transformers has a class for, or the package sentence-transformers is missing.
+        """
+        from finewright.models import sentence_folder
+
+        where = "to_sentence_transformer"
+        if not sentence_folder.has_head(self._folder):
+            raise UserError("the model is not a sentence-transformers folder", where=where, fix="to_transformers()")
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            what = "the package sentence-transformers is not installed"
+            raise UserError(what, where=where, fix="pip install sentence-transformers") from None
+        return SentenceTransformer(str(self._folder), device="cpu")
 
 
 def choose_device(device: str) -> str:

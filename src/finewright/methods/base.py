@@ -39,6 +39,8 @@ class Method(Options):
     """Whether the learnt update can be merged into the base's weights."""
     needs: ClassVar[str] = ""
     """The optional extra of the package that this method needs; empty if none."""
+    standard_head_only: ClassVar[str] = ""
+    """Why the method can be saved with the head of the architecture's own class alone; empty if with any head."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""

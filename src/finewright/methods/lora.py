@@ -46,4 +46,4 @@ class LoRA(Method, LoraOptions):
         """Write a PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""
         from finewright.models.adapters import lora
 
-        lora.save_adapter(prepared_model.trainable_module, folder, options=self, start=prepared_model.start)
+        lora.save_adapter(prepared_model, folder, options=self)

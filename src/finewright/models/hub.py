@@ -51,11 +51,13 @@ _SHAPE = [
     "special_tokens_map.json",
     "added_tokens.json",
     "*.model",
+    "modules.json",
+    "1_Pooling/config.json",
 ]
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 """Files of which every tokenizer has one."""
-_UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
-"""Fetch top-level files only, no pickles, no code."""
+_UNWANTED = ["[!1]*/*", "1*/*.safetensors", "1*/*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
+"""Fetch top-level files and the pooling of a sentence-transformers model only, no pickles, no code."""
 _FULL_NAMES = {
     "gpt2": "openai-community/gpt2",
     "gpt2-medium": "openai-community/gpt2-medium",

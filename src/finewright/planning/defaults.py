@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finewright.core import hardware
@@ -11,7 +11,10 @@ from finewright.core.config import RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.data import packing
 from finewright.methods.base import Method
+from finewright.models import architectures, hub, meta, pooling
+from finewright.models.head_spec import HeadSpec
 from finewright.planning import hardware_rates
+from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
@@ -70,6 +73,28 @@ def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: 
         if gain < LEAST_THREAD_GAIN:
             value, reason = 1, f"{value} threads were {gain:.2g} times as fast as one just now; other programs use the cores"
     return choices.note("training.num_threads", value, reason)
+
+
+def choose_head(settings: RunConfig, *, method: Method, task: Task, source: hub.ModelSource, choices: Decisions) -> HeadSpec:
+    """Return the task's head with the pooling that was asked for, or that suits model and method.
+
+    Raise `UserError` if the method cannot be saved with a head on that pooling.
+    """
+    wanted, spec = settings.training.pooling, task.head_spec
+    if spec.reads == "every-token":
+        return spec
+    config = meta.load_saved_config(source.path)
+    chosen = pooling.choose_pooling(source.path, architectures.architecture_of(config), wanted)
+    value, reason = chosen.value, chosen.reason
+    if not chosen.architecture.has_standard_head and method.standard_head_only:
+        if wanted != "auto":
+            fix = "training.pooling=standard, or another method"
+            what = f"{method.name()} cannot read {wanted!r}: {method.standard_head_only}"
+            raise UserError(what, where="training.pooling", fix=fix)
+        value, reason = "standard", method.standard_head_only
+    if wanted == "auto":
+        choices.note("training.pooling", value, reason)
+    return replace(spec, pooling=value)
 
 
 def default_max_length(settings: RunConfig, *, usual: int, longest: int, prompt_tokens: int, choices: Decisions) -> int:

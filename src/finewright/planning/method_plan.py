@@ -71,7 +71,7 @@ def plan_on_meta(
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
     meta_model = meta.meta_model(
         context.source,
-        head_spec=context.task.head_spec,
+        head_spec=defaults.choose_head(settings, method=method, task=context.task, source=context.source, choices=decisions),
         four_bit=method.quantization(),
         bfloat16=bfloat16,
         tokenizer=tokenizer,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
-from finewright.models import hub
+from finewright.models import adapter_folder, hub
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
 
@@ -49,6 +49,20 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
 scores = model(**batch).logits
 ```
+"""
+
+_LOADING_SENTENCE = """Its head reads {state}, for which transformers has no class, so it is a sentence-transformers model
+whose last layer gives the scores (`pip install sentence-transformers{also}`). The names of the labels are in `{config}`:
+
+```python
+from sentence_transformers import SentenceTransformer
+folder = "path/to/this/folder"
+model = SentenceTransformer(folder, device="cpu")
+scores = model.encode(["a text", "another"], convert_to_tensor=True)
+probabilities = scores.softmax(dim=1)
+```
+
+{where_base}
 """
 
 _LOADING_ADAPTER = """Load it with PEFT. The names of the labels are in `base_config/`; `truncation=True` cuts long texts as they
@@ -140,11 +154,12 @@ def write_card(
     from huggingface_hub import ModelCardData
 
     kind, adapter = tasks.get_task(result.task), method.saves == "adapter"
+    standard = prepared_model.architecture.has_standard_head
     hub_id = origin.name if origin.revision else None
     front = ModelCardData(
         base_model=hub_id,
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag=kind.pipeline_tag,
+        library_name=_name_library(prepared_model, adapter=adapter),
+        pipeline_tag=kind.pipeline_tag if standard else None,
         tags=["finewright", method.name()],
     )
     config, tokenizer = prepared_model.network.config, origin.tokenizer
@@ -174,6 +189,13 @@ def write_card(
     files.write_atomic(folder / CARD_FILE, text)
 
 
+def _name_library(prepared_model: "PreparedModel", *, adapter: bool) -> str:
+    """Return the library that loads the folder, as hubs name it."""
+    if not prepared_model.architecture.has_standard_head:
+        return "sentence-transformers"
+    return "peft" if adapter else "transformers"
+
+
 def describe_measured(result: RunResult, metric: Metric) -> str:
     """Return the metric on the test rows in words, with its interval if it has one."""
     if result.metrics.test is None:
@@ -191,6 +213,8 @@ def _describe_loading(
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
     values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
     values["pipeline_tag"] = kind.pipeline_tag or ""
+    if not prepared_model.architecture.has_standard_head:
+        return _describe_sentence_folder(method, prepared_model, name=name, origin=origin)
     if method.saves != "adapter":
         return _fill((_LOADING_MODEL if kind.pipeline_tag else "") + _LOADING_PLAIN, values)
     values["where_base"] = _HEAD_NOTE + _describe_base_place(name, origin)
@@ -200,6 +224,17 @@ def _describe_loading(
         loading += _LOADING_IN_PIPELINE
     values |= {"num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}
     return _fill(loading, values)
+
+
+def _describe_sentence_folder(method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef") -> str:
+    """Return code that loads a model with a linear head of ours. A base in four bits is loaded in full precision there."""
+    adapter = method.saves == "adapter"
+    from finewright.models import pooling
+
+    values = {"state": pooling.describe_state(prepared_model.architecture), "also": " peft" if adapter else ""}
+    values["config"] = f"{adapter_folder.CONFIG_FOLDER}/config.json" if adapter else "config.json"
+    values["where_base"] = _describe_base_place(name, origin) if adapter else ""
+    return _fill(_LOADING_SENTENCE, values)
 
 
 _HEAD_NOTE = """When transformers loads the base it reports the weights of the head as missing; PEFT then loads them with the

@@ -196,7 +196,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     method, training_plan, bfloat16 = selected.method, selected.training_plan, context.precision == "bfloat16"
     base = loading.load_model(
         selected.source,
-        head_spec=selected.task.head_spec,
+        head_spec=selected.planned.meta_model.head_spec,
         random=method.weights == "random",
         seed=context.settings.seed,
         four_bit=method.quantization(),

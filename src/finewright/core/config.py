@@ -140,6 +140,11 @@ class TrainingConfig(Options):
     weight_decay: float = option(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
     max_grad_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", low=0)
     class_weights: Literal["none", "balanced"] = option("none", "balanced: weigh each class by the inverse of its share")
+    head_start: Literal["auto", "probe", "random"] = option(
+        "auto",
+        "first weights of a new head; probe: those of a regression on the features that the model has before it is trained; "
+        "auto: probe for pre-trained weights",
+    )
     early_stopping_patience: int | None = option(
         None,
         "stop after this many evaluations without improvement; 0: never; those of three epochs when not given",

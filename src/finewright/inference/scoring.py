@@ -17,8 +17,10 @@ EVALUATION_TOKENS = 4096
 """Token budget of a batch without gradients, prompt tokens included."""
 
 
-def score_batches(prepared_model: PreparedModel, encoded: EncodedSplit) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-    """Yield (rows, outputs in float32) of a split. Texts of similar length share a batch.
+def score_batches(
+    prepared_model: PreparedModel, encoded: EncodedSplit, *, rows: Sequence[int] | None = None
+) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    """Yield (rows, outputs in float32) of a split, or of these rows of it. Texts of similar length share a batch.
 
     If memory runs out, this batch and all remaining ones are split in two. Raise `UserError` if a single text does not
     fit.
@@ -27,11 +29,13 @@ def score_batches(prepared_model: PreparedModel, encoded: EncodedSplit) -> Itera
     lengths = [length + prepared_model.prompt_tokens for length in encoded.lengths]
     prepared_model.trainable_module.eval()
 
-    def run(rows: Sequence[int]) -> tuple[Sequence[int], np.ndarray]:
-        batch = packing.collate(encoded, rows, device=device)
+    def run(some: Sequence[int]) -> tuple[Sequence[int], np.ndarray]:
+        batch = packing.collate(encoded, some, device=device)
         return batch.rows, _score_batch(prepared_model, batch)
 
-    batches = packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS)
+    batches = packing.evaluation_batches(lengths if rows is None else [lengths[row] for row in rows], budget=EVALUATION_TOKENS)
+    if rows is not None:
+        batches = [tuple(rows[number] for number in numbers) for numbers in batches]
     yield from packing.map_with_oom_split(batches, lengths, run, doing="scoring")
 
 

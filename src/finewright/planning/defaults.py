@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from finewright.core import hardware
 from finewright.core.config import RunConfig, TrainingConfig
@@ -155,6 +155,20 @@ def _suggested_lr(config: Any, method: Method) -> float | None:
     rate = rates.get(method.name()) if isinstance(rates, dict) else None
     low, high = method.learning_rate_range
     return rate if isinstance(rate, float) and low <= rate <= high else None
+
+
+def choose_head_start(options: TrainingConfig, *, method: Method, task: Task, choices: Decisions) -> Literal["probe", "random"]:
+    """Return the first weights of a new head. A checkpoint's own head for these labels stays, whatever this says."""
+    value: Literal["probe", "random"] = "random"
+    if method.weights == "random":
+        reason = "the features of random weights tell little"
+    elif not task.fits_head:
+        reason = "the task has no way to fit a head"
+    else:
+        value, reason = "probe", "a regression on the frozen features comes first, docs/explanation/head-start.md"
+    if options.head_start == "random":
+        return "random"
+    return value if options.head_start == value else choices.note("training.head_start", value, reason)
 
 
 def default_early_stopping_patience(options: TrainingConfig, *, num_validation: int, choices: Decisions) -> int:

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from finewright.core import hardware, units
 from finewright.core.config import RunConfig, TrainingConfig
@@ -20,7 +20,7 @@ from finewright.planning.estimator import CostEstimate, Workload
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.optimizations import Optimizations, SplitLengths
 from finewright.tasks.base import Task
-from finewright.training import loop
+from finewright.training import head_start, loop
 
 CUDA_CONTEXT_BYTES = 450_000_000
 """GPU memory that CUDA, cuBLAS and PyTorch's kernels take before the first tensor; 0.3 to 0.6 GB by card and version."""
@@ -62,7 +62,7 @@ class MemorySetup:
 class TrainingPlan:
     """`schedule`: every update. `plan`: the cost. `choices`: defaults with their reasons.
 
-    `optimizations`: work that the run skips.
+    `optimizations`: work that the run skips. `head_start`: first weights of a new head.
     """
 
     schedule: loop.TrainingSchedule
@@ -72,6 +72,7 @@ class TrainingPlan:
     choices: defaults.Decisions
     warnings: list[str]
     optimizations: Optimizations
+    head_start: Literal["probe", "random"] = "random"
 
     @property
     def fits(self) -> bool:
@@ -167,6 +168,8 @@ def plan_training(
     schedule = _training_schedule(
         options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)), patience=patience
     )
+    start = defaults.choose_head_start(options, method=method, task=task, choices=made)
+    schedule = replace(schedule, evaluates_start=start == "probe" and bool(scored))
     chosen = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
@@ -176,18 +179,24 @@ def plan_training(
         faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
     )
     _note_evaluation(made, texts)
-    cached = {"filled": chosen.filled(texts), "cache_bytes": chosen.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
-    cached["evaluations"] = schedule.num_evaluations
+    cached: dict[str, Any] = {
+        "filled": chosen.filled(texts),
+        "cache_bytes": chosen.memory_bytes,
+        "loaded_bytes": _loaded_bytes(base, budget),
+    }
+    cached |= {"evaluations": schedule.num_evaluations}
+    if start == "probe":
+        cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
     once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **cached)
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test])
+    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed])
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 
     def cost(setup: MemorySetup) -> TrainingPlan:
         steps = _split(updates, training, setup)
         acceleration.use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
-        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen)
+        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen, start)
 
     chains = _chains(first, longest=max(training), settings=settings)
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
@@ -199,6 +208,12 @@ def plan_training(
 def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
     if texts.validation or texts.test:
         made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "without gradients no activations are stored for a backward pass")
+
+
+def _probed(training: Sequence[int], test: Sequence[int]) -> list[int]:
+    """Return the lengths of the texts whose features a fitted head is made of and tried on, of long data as many as are read."""
+    share = -(-len(training) // head_start.MOST_ROWS)
+    return [*training[::share], *test]
 
 
 def _loaded_bytes(base: BaseNetwork, budget: MemoryBudget) -> int:

@@ -25,7 +25,7 @@ _CARD = """{front}
 | texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
-
+{start}
 {loading}
 {note}"""
 
@@ -183,6 +183,7 @@ def write_card(
         share=result.trainable_fraction,
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
+        start=describe_start(result, kind.metric),
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )
@@ -205,6 +206,15 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
     if interval := values.get(f"{metric.name}_ci95"):
         rows = f"95% interval {metric.format(interval[0])} to {metric.format(interval[1])}, {rows}"
     return f"{metric.format(values[metric.name])} ({rows})"
+
+
+def describe_start(result: RunResult, metric: Metric) -> str:
+    """Return the line of the table about the head's start: the metric of the frozen features on the test rows; empty if none."""
+    if result.probe is None or result.probe.metrics.test is None:
+        return ""
+    value = metric.format(result.probe.metrics.test.model_dump()[metric.name])
+    kept = ", kept: no update made it better on validation" if result.best_step == 0 else ""
+    return f"| before fine-tuning | {value}: a regression on the frozen features{kept} |\n"
 
 
 def _describe_loading(

@@ -286,14 +286,27 @@ class BaselineScore(Artifact):
     accuracy_ci95: tuple[float, float]
 
 
+class ProbeResult(Artifact):
+    """The logistic regression on the frozen features that the head started from. `strength`: scikit-learn's C.
+
+    `num_rows`: training rows it was fitted to. `metrics`: of the model before its first update.
+    """
+
+    strength: float
+    num_rows: int
+    seconds: float
+    metrics: RunMetrics
+
+
 class RunResult(VersionedFile):
     """result.json: written last, so that its existence means that the run is complete. Bytes and seconds.
 
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
-    are those of all planned steps. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps, no
-    plan and, if it reads none, no model.
+    are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
+    that start, None if it was random. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps,
+    no plan and, if it reads none, no model.
     """
 
     method: str
@@ -311,6 +324,7 @@ class RunResult(VersionedFile):
     epochs: float = Field(ge=0)
     steps: int = Field(ge=0)
     best_step: int = Field(ge=0)
+    probe: ProbeResult | None = None
     stopped_early: bool = False
     planned_epochs: float = 0.0
     planned_steps: int = 0

@@ -32,11 +32,11 @@ from finewright.runs.request import RunRequest
 from finewright.runs.result import describe_session
 from finewright.runs.schema import Change, PlanFile, RunResult
 from finewright.runs.session import Session
-from finewright.tasks.base import Task
-from finewright.training import loop
+from finewright.tasks.base import HeadNotFitted, Task
+from finewright.training import head_start, loop
 from finewright.training.loop import TrainingSchedule
 from finewright.training.memory_meter import MemoryMeter
-from finewright.training.state import preserving_random_state
+from finewright.training.state import Progress, preserving_random_state
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         result_bytes=selected.training_plan.plan.artifact_bytes,
     )
     build_frozen_cache(context, selected, opened, splits)
+    schedule = start_head(context, selected, ready, opened, splits)
     heard = [
         callbacks.MetricsLogger(
             context.folder,
@@ -254,7 +255,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
             model,
             splits["train"],
             task=task,
-            schedule=ready.schedule,
+            schedule=schedule,
             evaluate=_build_evaluation(context, ready, opened, splits["validation"], task=task),
             places=[row.where for row in selected.dataset.train],
             state=opened.state,
@@ -268,9 +269,40 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
                 context.on_event(MemoryMeasured(peak_bytes))
             opened.stop_if_requested()
     step = opened.checkpoints.restore_best()
-    if step != opened.state.progress.step:
+    if step == 0:
+        context.notify("fine-tuning was no better on validation than the frozen features: the first head is kept", code="best")
+    elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
     return TrainedRun(ready, opened, seconds)
+
+
+def start_head(
+    context: RunContext, selected: SelectedMethod, ready: PreparedRun, opened: Session, splits: Splits
+) -> TrainingSchedule:
+    """Fit a new head to the frozen features unless a checkpoint has its weights; return the schedule that goes with its start."""
+    progress = opened.state.progress
+    wanted = selected.training_plan.head_start == "probe" and not ready.base.reuses_head
+    if context.settings.training.head_start == "probe" and not wanted:
+        why = "the checkpoint's own head is used" if ready.base.reuses_head else "no regression comes first for it"
+        context.notify(f"training.head_start=probe has no effect here: {why}", code="head")
+    if wanted and opened.checkpoints.newest is None:
+        try:
+            with context.stop.at_once():  # nothing is saved yet that a stop could leave incomplete
+                fitted = head_start.start_from_probe(
+                    ready.model, selected.task, new=ready.base.new, train=splits["train"], test=splits["test"]
+                )
+        except HeadNotFitted as reason:
+            context.notify(f"head: starts at random, as {reason}", code="head")
+        else:
+            progress.probe = fitted.as_json()
+            described = f"a regression on the frozen features of {fitted.num_rows:,} texts, C = {fitted.strength:g}"
+            context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
+    probe = progress.probe
+    return replace(
+        ready.schedule,
+        evaluates_start=ready.schedule.evaluates_start and probe is not None,
+        start_loss_spread=None if probe is None else probe["loss_spread"],
+    )
 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
@@ -397,6 +429,7 @@ def build_result(
         "epochs": steps[-1].epochs_done,
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
+        "probe": None if progress.probe is None else _describe_probe(progress, progress.probe),
         "stopped_early": progress.step < len(planned_steps),
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),
@@ -412,3 +445,9 @@ def build_result(
         "verification_difference": verification_difference,
     }
     return RunResult.model_validate(found)
+
+
+def _describe_probe(progress: Progress, probe: dict[str, Any]) -> dict[str, Any]:
+    """Return what result.json holds of the head's start."""
+    fitted = {name: probe[name] for name in ("strength", "num_rows", "seconds")}
+    return fitted | {"metrics": {"validation": progress.start_metrics, "test": probe["test"]}}

@@ -53,6 +53,27 @@ class OutputDifference(NamedTuple):
     num_changed: int | None = None
 
 
+class HeadNotFitted(Exception):
+    """No head can be fitted to these features; the message says why."""
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """Weights of a linear head that were fitted to features. `weight`: shape (C, F); `bias`: shape (C,), None if it has none.
+
+    `strength`: the regularisation that was chosen, as scikit-learn's C.
+    """
+
+    weight: "np.ndarray"
+    bias: "np.ndarray | None"
+    strength: float
+
+    def scores(self, features_NF: "np.ndarray") -> "np.ndarray":
+        """Return the head's outputs for features, float32, shape (N, C)."""
+        scores_NC = features_NF @ self.weight.T
+        return scores_NC if self.bias is None else scores_NC + self.bias
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """A task on texts. Loop, step, planner, checkpoints, verification and comparison use this interface alone.
@@ -80,6 +101,9 @@ class Task(ABC):
     """Metrics of an evaluation that are written to metrics.jsonl."""
     default_max_length: ClassVar[int] = 512
     """Longest text in tokens unless the user or the model sets a lower limit."""
+
+    fits_head: ClassVar[bool] = False
+    """Whether `fit_head` can give a new head its first weights."""
 
     labels: tuple[str, ...]
 
@@ -137,6 +161,13 @@ class Task(ABC):
     @abstractmethod
     def expected_first_loss(self) -> float | None:
         """Loss of a fresh head, in nats; None if it is unknown and cannot be checked."""
+
+    def fit_head(self, features_NF: "np.ndarray", targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
+        """Return first weights for a new head, from what it reads of the training texts, shape (N, F), and their targets.
+
+        `has_bias`: whether the head adds one. Raise `HeadNotFitted` if there are none; tasks that have some set `fits_head`.
+        """
+        raise HeadNotFitted("the task has no way to fit a head")
 
     @abstractmethod
     def start_evaluation(self, targets: Sequence[int]) -> "Evaluation":

@@ -17,8 +17,8 @@ from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
-from finewright.tasks import label_checks, metrics
-from finewright.tasks.base import Evaluation, Metric, OutputDifference, Task
+from finewright.tasks import label_checks, logistic_regression, metrics
+from finewright.tasks.base import Evaluation, HeadWeights, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ class TextClassification(Task):
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     metric: ClassVar[Metric] = Metric("accuracy", is_share=True)
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
+    fits_head: ClassVar[bool] = True
 
     class_weights: tuple[float, ...] | None = None
 
@@ -98,6 +99,13 @@ class TextClassification(Task):
         if self.class_weights is None:
             return torch.ones(len(targets_N), device=targets_N.device)
         return torch.tensor(self.class_weights, dtype=torch.float32, device=targets_N.device)[targets_N]
+
+    def fit_head(self, features_NF: np.ndarray, targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
+        """Return the weights of a logistic regression with the run's class weights."""
+        weights_N = None if self.class_weights is None else np.array(self.class_weights)[list(targets)]
+        return logistic_regression.fit_head(
+            features_NF, targets, num_labels=len(self.labels), weights=weights_N, has_bias=has_bias
+        )
 
     def start_evaluation(self, targets: Sequence[int]) -> "ClassificationEvaluation":
         """Return an accumulator that stores one score per text and class."""

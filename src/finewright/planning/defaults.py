@@ -18,6 +18,7 @@ from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
+CONTRASTIVE_STEPS = 30
 PATIENT_EPOCHS = 3
 """Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0
@@ -187,6 +188,17 @@ def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence
     if options.tokens_per_micro_batch is None:
         return choices.note("training.tokens_per_micro_batch", *packing.auto_tokens_per_batch(lengths))
     return options.tokens_per_micro_batch
+
+
+def default_contrastive_steps(options: TrainingConfig, *, num_rows: int, choices: Decisions) -> int:
+    """Return the number of updates of a contrastive method: few, as each compares all pairs of its texts."""
+    per_epoch = math.ceil(num_rows / packing.ROWS_PER_STEP)
+    if options.epochs is not None:
+        steps = max(1, round(options.epochs * per_epoch))
+    else:
+        steps = CONTRASTIVE_STEPS
+        choices.note("training.epochs", steps / per_epoch, f"{steps} steps, docs/explanation/contrastive.md")
+    return min(steps, options.max_steps) if options.max_steps else steps
 
 
 def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, choices: Decisions) -> float:

@@ -108,6 +108,7 @@ def prepare_on_meta(base: BaseNetwork, method: Method, *, bfloat16: bool) -> Pre
     """Return the network as the method prepares it, on the meta device: all shapes, no memory."""
     with torch.device("meta"):
         prepared_model = method.prepare(base)
+    prepared_model.runtime.objective = "task"  # the products of pairs cost as little as the head's
     if bfloat16:
         prepared.use_bfloat16(prepared_model)
     return prepared_model

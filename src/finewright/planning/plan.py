@@ -161,13 +161,16 @@ def plan_training(
     first = MemorySetup(
         tokens, options.gradient_accumulation_steps, options.gradient_checkpointing == "on", options.micro_batch_splits
     )
-    per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
-    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
-    updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
-    patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
-    schedule = _training_schedule(
-        options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)), patience=patience
-    )
+    if method.objective == "contrastive":
+        updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
+        schedule = _training_schedule(options, updates, lr=lr, evaluate_every=len(updates), patience=0)
+    else:
+        per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
+        epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
+        updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
+        patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
+        every = max(1, round(per_epoch / options.evals_per_epoch))
+        schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     start = defaults.choose_head_start(options, method=method, task=task, choices=made)
     schedule = replace(schedule, evaluates_start=start == "probe" and bool(scored))
     chosen = optimizations.choose_optimizations(
@@ -248,6 +251,18 @@ def _updates(
     options: dict[str, Any] = {"seed": seed, "epochs": epochs, "max_steps": max_steps}
     return packing.schedule_updates(
         lengths, budget=first.tokens_per_micro_batch, gradient_accumulation_steps=first.gradient_accumulation_steps, **options
+    )
+
+
+def _pair_updates(
+    texts: SplitLengths, *, settings: RunConfig, num_labels: int, choices: defaults.Decisions
+) -> packing.UpdateSchedule:
+    """Return the updates of a contrastive method. Without data the texts' labels are taken to occur equally often."""
+    num_rows = len(texts.training)
+    targets = texts.targets or [row % max(1, num_labels) for row in range(num_rows)]
+    num_updates = defaults.default_contrastive_steps(settings.training, num_rows=num_rows, choices=choices)
+    return packing.schedule_balanced_updates(
+        targets, rows_per_update=packing.ROWS_PER_STEP, seed=settings.seed, num_updates=num_updates
     )
 
 

@@ -256,7 +256,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
             splits["train"],
             task=task,
             schedule=schedule,
-            evaluate=_build_evaluation(context, ready, opened, splits["validation"], task=task),
+            evaluate=_build_evaluation(context, ready, opened, splits, task=task),
             places=[row.where for row in selected.dataset.train],
             state=opened.state,
             watch=partial(_watch_update, context, selected, opened),
@@ -268,6 +268,8 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
                 peak_bytes = context.meter.peak_bytes
                 context.on_event(MemoryMeasured(peak_bytes))
             opened.stop_if_requested()
+    if opened.state.progress.best is None:
+        fit_head_again(context, ready, opened, splits["train"], task=task)
     step = opened.checkpoints.restore_best()
     if step == 0:
         context.notify("fine-tuning was no better on validation than the frozen features: the first head is kept", code="best")
@@ -303,6 +305,16 @@ def start_head(
         evaluates_start=ready.schedule.evaluates_start and probe is not None,
         start_loss_spread=None if probe is None else probe["loss_spread"],
     )
+
+
+def fit_head_again(context: RunContext, ready: PreparedRun, opened: Session, train: EncodedSplit, *, task: Task) -> None:
+    """Fit the head to the states as they are now, if training did not go through the head."""
+    if ready.model.runtime.objective != "contrastive" or not opened.state.progress.step:
+        return
+    try:
+        head_start.start_from_probe(ready.model, task, new=(), train=train, test=EncodedSplit([], [], []))
+    except HeadNotFitted as reason:
+        context.notify(f"head: stays as it was, as {reason}", level="warning", code="head")
 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
@@ -342,11 +354,13 @@ def _watch_update(
 
 
 def _build_evaluation(
-    context: RunContext, ready: PreparedRun, opened: Session, encoded: EncodedSplit, *, task: Task
+    context: RunContext, ready: PreparedRun, opened: Session, splits: Splits, *, task: Task
 ) -> Callable[[], dict[str, Any]] | None:
     """Return a function that evaluates the validation split, None without one. Memory of the first evaluation is measured."""
+    encoded, train = splits["validation"], splits["train"]
 
     def evaluate() -> dict[str, Any]:
+        fit_head_again(context, ready, opened, train, task=task)
         first = opened.state.progress.best is None
         with (
             context.stop.at_once(),

@@ -115,7 +115,7 @@ def train(
             yield MicroBatchesSplit(index + 1, update.split())
         if not result.applied:
             raise _non_finite_error(result, update, step=index + 1, lr=lr, peak=schedule.lr, places=places)
-        if index == 0 and schedule.check_first_loss:
+        if index == 0 and schedule.check_first_loss and prepared_model.runtime.objective == "task":
             _check_first_loss(result, task=task, spread=schedule.start_loss_spread)
         guard.check(index)
         progress.step += 1
@@ -219,6 +219,13 @@ def _check_first_loss(result: StepResult, *, task: Task, spread: float | None) -
     )
 
 
+def _reached_parameters(prepared_model: PreparedModel) -> list[tuple[str, torch.nn.Parameter]]:
+    """Return the trained parameters that the objective reaches: a contrastive one does without the head, which is fitted."""
+    heads = {id(p) for name in prepared_model.architecture.head for p in prepared_model.network.get_submodule(name).parameters()}
+    fitted = heads if prepared_model.runtime.objective == "contrastive" else set()
+    return [(name, parameter) for name, parameter in prepared_model.trainable().items() if id(parameter) not in fitted]
+
+
 class _GradientGuard:
     """Check that every trained tensor gets a gradient at the first step, and one that is not all zero within `WATCHED_STEPS`."""
 
@@ -226,7 +233,7 @@ class _GradientGuard:
         self.progress = state.progress
         unreached = state.progress.unreached
         self.unreached = {
-            name: p for name, p in state.prepared_model.trainable().items() if unreached is None or name in unreached
+            name: p for name, p in _reached_parameters(state.prepared_model) if unreached is None or name in unreached
         }
 
     def check(self, index: int) -> None:

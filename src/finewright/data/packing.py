@@ -212,12 +212,11 @@ def schedule_balanced_updates(targets: Sequence[int], *, rows_per_update: int, s
     per_epoch = max(1, math.ceil(len(targets) / rows_per_update))
     made, starts = [], [0]
     for number in range(math.ceil(num_updates / per_epoch)):
-        size = min(per_epoch, num_updates - starts[-1])
-        drawn = [_draw_balanced(take_target, take_row, num_targets, rows_per_update) for _ in range(size)]
+        drawn = [_draw_balanced(take_target, take_row, num_targets, rows_per_update) for _ in range(per_epoch)]
         cuts = np.cumsum([0, *map(len, drawn)]).astype(np.int32)
         order = np.array([row for rows in drawn for row in rows], dtype=np.int32)
-        made.append(_Epoch(number, order, cuts, np.arange(size + 1, dtype=np.int32)))
-        starts.append(starts[-1] + size)
+        made.append(_Epoch(number, order, cuts, np.arange(per_epoch + 1, dtype=np.int32)))
+        starts.append(starts[-1] + per_epoch)
     return UpdateSchedule(made, starts, range(num_updates))
 
 

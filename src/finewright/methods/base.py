@@ -39,8 +39,8 @@ class Method(Options):
     """Whether the learnt update can be merged into the base's weights."""
     needs: ClassVar[str] = ""
     """The optional extra of the package that this method needs; empty if none."""
-    objective: ClassVar[Literal["task", "contrastive"]] = "task"
-    """What training minimises; after a contrastive one the head is fitted to the frozen features."""
+    objective: ClassVar[Literal["task", "pairs"]] = "task"
+    """What training minimises; after one on pairs of texts the head is fitted to the frozen features."""
     standard_head_only: ClassVar[str] = ""
     """Why the method can be saved with the head of the architecture's own class alone; empty if with any head."""
     preference: ClassVar[int] = 100

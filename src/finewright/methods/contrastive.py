@@ -14,7 +14,7 @@ class Contrastive(Method):
     """Contrastive fine-tuning for few rows (SetFit: Tunstall et al. 2022, arXiv:2209.11055)."""
 
     summary: ClassVar[str] = "texts of one label are drawn together, then a regression is the head: for few rows"
-    objective: ClassVar[Literal["task", "contrastive"]] = "contrastive"
+    objective: ClassVar[Literal["task", "pairs"]] = "pairs"
     preference: ClassVar[int] = 50
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)

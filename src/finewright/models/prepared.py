@@ -11,7 +11,7 @@ from finewright.models.architectures.base import Architecture
 from finewright.models.head_spec import Reads
 from finewright.models.last_layer import PooledLastLayer
 
-Objective = Literal["task", "contrastive"]
+Objective = Literal["task", "pairs"]
 """What training minimises: the task's loss, or one on pairs of texts."""
 
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")

@@ -18,7 +18,7 @@ from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
-CONTRASTIVE_STEPS = 30
+PAIR_STEPS = 30
 PATIENT_EPOCHS = 3
 """Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0
@@ -190,13 +190,13 @@ def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence
     return options.tokens_per_micro_batch
 
 
-def default_contrastive_steps(options: TrainingConfig, *, num_rows: int, choices: Decisions) -> int:
-    """Return the number of updates of a contrastive method: few, as each compares all pairs of its texts."""
+def default_pair_steps(options: TrainingConfig, *, num_rows: int, choices: Decisions) -> int:
+    """Return the number of updates on pairs of texts: few, as each compares all pairs of its texts."""
     per_epoch = math.ceil(num_rows / packing.ROWS_PER_STEP)
     if options.epochs is not None:
         steps = max(1, round(options.epochs * per_epoch))
     else:
-        steps = CONTRASTIVE_STEPS
+        steps = PAIR_STEPS
         choices.note("training.epochs", steps / per_epoch, f"{steps} steps, docs/explanation/contrastive.md")
     return min(steps, options.max_steps) if options.max_steps else steps
 

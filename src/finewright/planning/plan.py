@@ -161,7 +161,7 @@ def plan_training(
     first = MemorySetup(
         tokens, options.gradient_accumulation_steps, options.gradient_checkpointing == "on", options.micro_batch_splits
     )
-    if method.objective == "contrastive":
+    if method.objective == "pairs":
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
         schedule = _training_schedule(options, updates, lr=lr, evaluate_every=len(updates), patience=0)
     else:
@@ -257,10 +257,10 @@ def _updates(
 def _pair_updates(
     texts: SplitLengths, *, settings: RunConfig, num_labels: int, choices: defaults.Decisions
 ) -> packing.UpdateSchedule:
-    """Return the updates of a contrastive method. Without data the texts' labels are taken to occur equally often."""
+    """Return the updates on pairs of texts. Without data the texts' labels are taken to occur equally often."""
     num_rows = len(texts.training)
     targets = texts.targets or [row % max(1, num_labels) for row in range(num_rows)]
-    num_updates = defaults.default_contrastive_steps(settings.training, num_rows=num_rows, choices=choices)
+    num_updates = defaults.default_pair_steps(settings.training, num_rows=num_rows, choices=choices)
     return packing.schedule_balanced_updates(
         targets, rows_per_update=packing.ROWS_PER_STEP, seed=settings.seed, num_updates=num_updates
     )

@@ -309,7 +309,7 @@ def start_head(
 
 def fit_head_again(context: RunContext, ready: PreparedRun, opened: Session, train: EncodedSplit, *, task: Task) -> None:
     """Fit the head to the states as they are now, if training did not go through the head."""
-    if ready.model.runtime.objective != "contrastive" or not opened.state.progress.step:
+    if ready.model.runtime.objective != "pairs" or not opened.state.progress.step:
         return
     try:
         head_start.start_from_probe(ready.model, task, new=(), train=train, test=EncodedSplit([], [], []))

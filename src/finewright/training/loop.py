@@ -222,7 +222,7 @@ def _check_first_loss(result: StepResult, *, task: Task, spread: float | None) -
 def _reached_parameters(prepared_model: PreparedModel) -> list[tuple[str, torch.nn.Parameter]]:
     """Return the trained parameters that the objective reaches: a contrastive one does without the head, which is fitted."""
     heads = {id(p) for name in prepared_model.architecture.head for p in prepared_model.network.get_submodule(name).parameters()}
-    fitted = heads if prepared_model.runtime.objective == "contrastive" else set()
+    fitted = heads if prepared_model.runtime.objective == "pairs" else set()
     return [(name, parameter) for name, parameter in prepared_model.trainable().items() if id(parameter) not in fitted]
 
 

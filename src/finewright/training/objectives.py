@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -> torch.Tensor:
     """Return the sum of the losses of a batch, a scalar that adds up over micro-batches."""
-    if prepared_model.runtime.objective == "contrastive":
+    if prepared_model.runtime.objective == "pairs":
         states_NH = forward.compute_pooled_states(prepared_model, batch.ids, batch.layout, batch.states)
         return cosine_similarity_loss(states_NH, batch.targets) * len(batch.targets)
     output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
@@ -27,7 +27,7 @@ def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -
 
 def compute_weight(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -> float:
     """Return the weight of a batch in the mean loss of its update."""
-    return float(len(batch.rows)) if prepared_model.runtime.objective == "contrastive" else task.weight(batch.targets)
+    return float(len(batch.rows)) if prepared_model.runtime.objective == "pairs" else task.weight(batch.targets)
 
 
 def cosine_similarity_loss(states_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Train the layers so that texts of one label lie close together; a regression on the result becomes the head."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.methods.base import Method, Span, freeze_all
 
@@ -15,10 +15,11 @@ class Contrastive(Method):
 
     summary: ClassVar[str] = "texts of one label are drawn together, then a regression is the head: for few rows"
     objective: ClassVar[Literal["task", "pairs"]] = "pairs"
+    trial_options: ClassVar[dict[str, Any] | None] = {}
     preference: ClassVar[int] = 50
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)
-    search: ClassVar[dict[str, "Span | tuple[object, ...]"]] = {"training.weight_decay": (0.0, 0.01, 0.1)}
+    search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"training.weight_decay": (0.0, 0.01, 0.1)}
 
     def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Train every layer and the head; embeddings stay as they are, and there is no dropout: the cosines would be noise."""

@@ -17,6 +17,7 @@ class Freeze(Method):
     """Layer freezing."""
 
     summary: ClassVar[str] = "only the top layers are trained, everything below is frozen"
+    trial_options: ClassVar[dict[str, Any] | None] = {"num_layers": 0}
     preference: ClassVar[int] = 30
     learning_rate: ClassVar[float] = 3e-4
     learning_rate_width: ClassVar[int | None] = 768

@@ -18,6 +18,7 @@ class LoRA(Method, LoraOptions):
     summary: ClassVar[str] = "low-rank updates beside frozen weights"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     mergeable: ClassVar[bool] = True
+    trial_options: ClassVar[dict[str, Any] | None] = {}
     preference: ClassVar[int] = 10
     preference_reason: ClassVar[str] = "near full fine-tuning's quality with a small part of its memory and a small file"
     learning_rate: ClassVar[float] = 1e-3

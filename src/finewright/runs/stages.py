@@ -24,7 +24,17 @@ from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
-from finewright.runs import callbacks, comparators, fingerprint, model_card, model_folder, request, session, verify
+from finewright.runs import (
+    callbacks,
+    comparators,
+    fingerprint,
+    method_trials,
+    model_card,
+    model_folder,
+    request,
+    session,
+    verify,
+)
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
@@ -124,7 +134,10 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         report=context.report,
         known=cache.ids(config_only.name),
     )
-    planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only))
+    candidates, tried = context.request.candidates, ""
+    if not context.folder.earlier and method_trials.is_worthwhile(candidates, dataset, task):
+        candidates, tried = try_methods(context, dataset, task, cache=cache)
+    planned, decisions = choose_plan(context, candidates, plan_one=partial(plan_method, config_only), tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
@@ -155,19 +168,60 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     return SelectedMethod(dataset, task, planned, source, decisions, found)
 
 
-def choose_plan(context: RunContext, *, plan_one: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, Decisions]:
+def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> tuple[tuple[Method, ...], str]:
+    """Train the methods that suit small data on parts of it; return the candidates with the best one first, and the reason."""
+    source = hub.resolve_model(context.settings.model, progress=context.report_download)
+    quiet = replace(context, on_event=lambda event: None, meter=MemoryMeter(context.machine.device))
+
+    def plan_one(method: Method, part: Dataset) -> MethodPlan:
+        settings = context.settings
+        return method_plan.plan_method(
+            source,
+            method,
+            settings=settings,
+            machine=context.machine,
+            dataset=part,
+            task=task,
+            report=lambda findings: None,
+            known=cache.ids(source.name),
+        )
+
+    def load(planned: MethodPlan, part: Dataset) -> tuple[PreparedModel, Sequence[str]]:
+        ready = prepare_model(quiet, SelectedMethod(part, task, planned, source, Decisions(), {}))
+        return ready.model, ready.base.new
+
+    trials = []
+    for method in method_trials.tried_methods(context.request.candidates):
+        context.notify(f"trying {method.name()} on held-out training rows", code="trial")
+        with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
+            trial = method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load)
+        trials += [trial] if trial is not None else []
+    if not trials:
+        return context.request.candidates, ""
+    best = method_trials.choose_best(trials, metric=task.metric)
+    others = [method for method in context.request.candidates if method.name() != best.method.name()]
+    return (best.method, *others), method_trials.describe(trials, best, metric=task.metric, num_rows=len(dataset.train))
+
+
+def choose_plan(
+    context: RunContext, candidates: Sequence[Method], *, plan_one: Callable[[Method], MethodPlan], tried: str = ""
+) -> tuple[MethodPlan, Decisions]:
     """Return the plan of the first candidate that fits, and every choice so far; say both.
 
-    `plan_one`: plans a method. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
+    `plan_one`: plans a method. `tried`: why the first candidate is first, if methods were tried on the data. If none fits, raise
+    `UserError`; a forced run takes the first, and a resumed one continues.
     """
-    candidates, settings, folder = context.request.candidates, context.settings, context.folder
+    settings, folder = context.settings, context.folder
     planned, peaks = method_plan.select_method(candidates, plan_one=plan_one)
     method, training_plan = planned.method, planned.training_plan
     decisions = Decisions([*context.decisions.made])
     if len(candidates) > 1:
-        reason = method.preference_reason or "the first method that fits"
+        reason = tried if tried and method is candidates[0] else method.preference_reason or "the first method that fits"
         decisions.note("method", method.name(), reason if training_plan.fits else "the preferred one; none fits")
-        context.notify_all(method_plan.describe_left_out(preferred_to=method if training_plan.fits else None))
+        if tried:
+            context.notify(reason, code="trial")
+        else:
+            context.notify_all(method_plan.describe_left_out(preferred_to=method if training_plan.fits else None))
     decisions.made += planned.choices.made
     _record_open_options(decisions, settings=settings, training_plan=training_plan)
     context.notify_all(decisions.sentences(), level="detail", code="choice")

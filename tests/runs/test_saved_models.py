@@ -37,6 +37,7 @@ def trained(tmp_path_factory):
             if not base.exists():
                 pads_on(tiny.folder(base, kind=kind), side)
             options = {"training.max_steps": 3, "training.num_threads": 1, "training.learning_rate": 0.01}
+            options |= {"training.head_start": "random"}  # so that the update is large in few steps
             options |= {"training.precision": "float32", "data.max_length": MAX_LENGTH, "data.truncation_side": side}
             if method == "prompt":
                 options["method.num_virtual_tokens"] = 4

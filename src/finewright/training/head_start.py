@@ -35,8 +35,8 @@ the loss of guessing, or of 1 nat if that is more."""
 
 @dataclass(frozen=True)
 class ProbeStart:
-    """How a head started. `strength`: scikit-learn's C. `loss_spread`: standard deviation of the rows' losses under the
-    regression. `test`: metrics of the test rows, None without such rows."""
+    """How a head started. `strength`: scikit-learn's C. `loss_spread`: standard deviation of training rows' losses, with
+    dropout. `test`: metrics of the test rows, None without such rows."""
 
     strength: float
     num_rows: int
@@ -65,18 +65,13 @@ def start_from_probe(
             for layer in layers.hidden:
                 layers.set_near_identity(layer, read_inputs(prepared_model, train, layer=layer, rows=rows[:NUM_SIZED]))
             features_NF = read_inputs(prepared_model, train, layer=layers.last, rows=rows)
-            targets = [train.targets[row] for row in rows]
-            head = task.fit_head(features_NF, targets, has_bias=layers.last.bias is not None)
+            head = task.fit_head(features_NF, [train.targets[row] for row in rows], has_bias=layers.last.bias is not None)
             layers.set_last(head.weight, head.bias)
-            _check_loss(prepared_model, task, train, rows=rows, scores_NC=head.scores(features_NF))
+            spread = _check_loss(prepared_model, task, train, rows=rows, scores_NC=head.scores(features_NF))
             measured = _measure_test(prepared_model, task, test, layers=layers, head=head)
     except HeadNotFitted:
         layers.set_weights(before)
         raise
-    evaluation = task.start_evaluation(targets)
-    evaluation.update(range(len(rows)), head.scores(features_NF))
-    losses_N = evaluation.row_losses()
-    spread = 0.0 if losses_N is None else float(losses_N.std())
     return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured)
 
 
@@ -114,21 +109,29 @@ def _measure_test(
 
 def _check_loss(
     prepared_model: PreparedModel, task: Task, train: EncodedSplit, *, rows: Sequence[int], scores_NC: np.ndarray
-) -> None:
-    """Raise `UserError` if the network does not have the regression's loss: then rows, labels or head do not match."""
+) -> float:
+    """Compare the network's loss with the regression's; return the standard deviation of the rows' losses with dropout.
+
+    Raise `UserError` if it is not the same: then rows, labels or head do not match. Raise `HeadNotFitted` if with dropout, as in
+    training, the head is worse than guessing: features that hardly differ from text to text drown in its noise.
+    """
     places = np.unique(np.linspace(0, len(rows) - 1, NUM_CHECKED).round().astype(int)).tolist()
-    device = str(prepared_model.network.get_input_embeddings().weight.device)
     place_of = {rows[place]: place for place in places}
     lengths = [len(train.ids[row]) + prepared_model.prompt_tokens for row in place_of]
-    found, weight = np.zeros(2), 0.0
-    with torch.inference_mode():
-        for numbers in packing.evaluation_batches(lengths, budget=scoring.EVALUATION_TOKENS):
-            batch = packing.collate(train, [rows[places[number]] for number in numbers], device=device)
-            output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
-            fitted = torch.from_numpy(scores_NC[[place_of[row] for row in batch.rows]]).to(device)
-            found += [float(task.loss(scores, batch.targets)) for scores in (output, fitted)]
-            weight += task.weight(batch.targets)
-    loss, expected = (found / weight).tolist()
+    device = prepared_model.network.get_input_embeddings().weight.device
+    found, weight, spreads = np.zeros(3), 0.0, list[np.ndarray]()
+    torch.manual_seed(0)  # for dropout; the caller restores the random state
+    for numbers in packing.evaluation_batches(lengths, budget=scoring.EVALUATION_TOKENS):
+        batch = packing.collate(train, [rows[places[number]] for number in numbers], device=str(device))
+        fitted = torch.from_numpy(scores_NC[[place_of[row] for row in batch.rows]]).to(device)
+        outputs = [_score(prepared_model, batch, dropout=dropout) for dropout in (False, True)]
+        found += [float(task.loss(scores, batch.targets)) for scores in (fitted, *outputs)]
+        weight += task.weight(batch.targets)
+        evaluation = task.start_evaluation(batch.targets.tolist())
+        evaluation.update(range(len(batch.rows)), outputs[1].float().cpu().numpy())
+        losses_N = evaluation.row_losses()
+        spreads += [] if losses_N is None else [losses_N]
+    expected, loss, noisy = (found / weight).tolist()
     if not abs(loss - expected) <= CHECK_SLACK * max(1.0, task.expected_first_loss or 0.0):
         raise UserError(
             f"with the head of the regression {len(places)} training rows have a loss of {loss:.4f}, in the regression itself of "
@@ -137,3 +140,16 @@ def _check_loss(
             fix="rows, labels and head do not match; please report this with the command; training.head_start=random goes on",
             code=ExitCode.MISMATCH,
         )
+    if task.expected_first_loss is not None and not noisy <= task.expected_first_loss:
+        raise HeadNotFitted(f"dropout makes the fitted one worse than guessing: a loss of {noisy:.3g}")
+    return float(np.concatenate(spreads).std()) if spreads else 0.0
+
+
+@torch.inference_mode()
+def _score(prepared_model: PreparedModel, batch: packing.Batch, *, dropout: bool) -> torch.Tensor:
+    """Return the outputs of a batch as in training, or without dropout."""
+    if dropout:
+        prepared_model.train()
+    else:
+        prepared_model.trainable_module.eval()
+    return forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)

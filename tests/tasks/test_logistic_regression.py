@@ -108,3 +108,14 @@ def test_what_cannot_be_fitted_says_why(monkeypatch):
     monkeypatch.setattr(logistic_regression, "fit", diverged)
     with pytest.raises(HeadNotFitted, match=r"the regression did not converge: its loss is \d+\.\d+"):
         task.fit_head(features, targets, has_bias=True)
+
+
+def test_dead_features_get_small_weights():
+    """Some networks have features of size 1e-30: brought to the size of the others they would get weights of 1e30."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 8)).astype(np.float32)
+    targets = (features[:, 0] > 0).astype(int)
+    features[:, 5] *= 1e-30
+    head = logistic_regression.fit_head(features, targets, num_labels=2, weights=None, has_bias=True)
+    assert np.abs(head.weight).max() < 100
+    assert (head.scores(features).argmax(axis=1) == targets).mean() > 0.9

@@ -19,6 +19,8 @@ PATIENCE = 2
 """So many weaker regularisations in a row that lower the likelihood of rows that were left out end the search."""
 LEAST_SCALE = 0.001
 """A feature is divided by at least this share of its root mean square: a spread below it is mostly rounding."""
+DEAD_SHARE = 0.01
+"""A feature is divided by at least this share of the median."""
 _LEAST_PROBABILITY = 1e-12
 
 
@@ -127,10 +129,15 @@ def fit_head(
 
 
 def _scales(features_NF: np.ndarray) -> np.ndarray:
-    """Return what each feature is divided by, shape (F,): its standard deviation; its size if it is as good as constant."""
+    """Return what each feature is divided by, shape (F,): its standard deviation; its size if it is as good as constant.
+
+    A feature much smaller than the others stays small. Some networks have dead ones of size 1e-30; brought to the size of the
+    others they would get weights of 1e30, and so would the gradients of what is below.
+    """
     size_F = np.sqrt(np.square(features_NF, dtype=np.float64).mean(axis=0))
     spread_F = features_NF.std(axis=0, dtype=np.float64)
     scale_F = np.where(spread_F > LEAST_SCALE * size_F, spread_F, size_F)
+    scale_F = np.maximum(scale_F, DEAD_SHARE * np.median(scale_F))
     return np.where(scale_F > 0, scale_F, 1.0)
 
 

@@ -24,13 +24,14 @@ from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
-from finewright.runs import callbacks, comparators, fingerprint, model_card, model_folder, request, session, verify
+from finewright.runs import calibration, callbacks, comparators, fingerprint, model_card, model_folder, request, session, verify
+from finewright.runs.calibration import CALIBRATION_FILE, Calibration
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import RunRequest
 from finewright.runs.result import describe_session
-from finewright.runs.schema import Change, PlanFile, RunResult
+from finewright.runs.schema import CalibrationRecord, Change, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
 from finewright.training import loop
@@ -343,7 +344,8 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     keep_end = context.settings.data.truncation_side == "left"
     predictor = Predictor(model, base.origin.tokenizer, task=selected.task, limit=selected.planned.limit, keep_end=keep_end)
     with context.stage("evaluate"):
-        measured = _score_test_split(context, selected, trained)
+        calibrated = _calibrate(context, selected, trained)
+        measured, record = _score_test_split(context, selected, trained, calibrated)
         wanted = context.settings.training.baselines
         compared = comparators.measure_comparators(selected.dataset, selected.task, wanted=wanted)
     trained.session.state.release()  # verification loads the model a second time
@@ -351,21 +353,41 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     with context.stage("verify"):
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
+    result = result.model_copy(update={"calibration": record})
     model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 
 
-def _score_test_split(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> dict[str, Any]:
-    """Return the metrics by split; write predictions.jsonl."""
-    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
-    measured: dict[str, Any] = {"validation": best.metrics} if best else {}
-    if rows:
-        encoded = selected.planned.splits["test"]
+def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> Calibration:
+    """Return the task with the temperature that the validation rows give; write it beside the saved model."""
+    task, encoded, wanted = selected.task, selected.planned.splits["validation"], context.settings.training.calibrate
+    if not task.has_confidences or not encoded.ids:
+        found = calibration.skip_calibration(task, wanted=wanted)
+    else:
         with context.meter.measure():
-            measured["test"], lines = scoring.test_split(trained.prepared.model, rows, encoded, task=selected.task)
-        folder.write_predictions(lines)
-    return measured
+            outputs = scoring.score_split(trained.prepared.model, encoded)
+        found = calibration.calibrate(task, outputs, encoded.targets, wanted=wanted)
+    if found.file is not None:
+        context.folder.write(context.folder.model / CALIBRATION_FILE, found.file)
+    if found.note:
+        context.notify(found.note, level=found.level, code="calibration")
+    return found
+
+
+def _score_test_split(
+    context: RunContext, selected: SelectedMethod, trained: TrainedRun, calibrated: Calibration
+) -> tuple[dict[str, Any], CalibrationRecord | None]:
+    """Return the metrics by split, and what calibration changed on the test rows; write predictions.jsonl."""
+    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
+    measured: dict[str, Any] = {"validation": calibrated.metrics or best.metrics} if best else {}
+    if not rows:
+        return measured, calibrated.record(None)
+    with context.meter.measure():
+        evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
+    measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
+    folder.write_predictions(evaluation.prediction_lines(rows))
+    return measured, calibrated.record(evaluation)
 
 
 def build_result(

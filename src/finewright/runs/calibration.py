@@ -28,7 +28,7 @@ predicted label is the same with both.
 @dataclass(frozen=True)
 class Calibration:
     """`task`: with the temperature that was found. `file`: None without confidences or validation rows. `metrics`: of the
-    validation rows with this temperature, empty if they were not scored again. `note`: for the user, of this `level`."""
+    validation rows with this temperature, None if none was fitted. `note`: for the user, of this `level`."""
 
     task: Task
     file: CalibrationFile | None = None
@@ -73,7 +73,7 @@ def calibrate(task: Task, outputs: "np.ndarray", targets: Sequence[int], *, want
             f"confidences are not calibrated: {num_rows:,} validation rows are too few, {task.least_calibration_rows} are needed "
             "(--set training.calibrate=on does it with fewer)"
         )
-    return Calibration(task, file, evaluation.metrics(), note)
+    return Calibration(task, file, evaluation.metrics() if is_fitted else None, note)
 
 
 def skip_calibration(task: Task, *, wanted: Literal["auto", "on", "off"]) -> Calibration:
@@ -95,7 +95,7 @@ def read_calibration(model_folder: Path) -> CalibrationFile | None:
     return schema.read(CalibrationFile, path) if path.exists() else None
 
 
-def coverage_curve(file: CalibrationFile | None) -> CoverageCurve | None:
+def to_curve(file: CalibrationFile | None) -> CoverageCurve | None:
     """Return how certain the model is of its validation rows; None if that was not kept."""
     if file is None:
         return None

@@ -108,7 +108,7 @@ class Run:
     @property
     def _curve(self) -> CoverageCurve | None:
         """How certain the model is of its validation rows; None in runs without any, and in those of earlier versions."""
-        return calibration.coverage_curve(self._calibration)
+        return calibration.to_curve(self._calibration)
 
     def _load(self, device: str) -> TextPredictor:
         model_folder.check_files(self.folder.model, self.result.files)

@@ -195,7 +195,8 @@ def test_evaluate_measures_the_answered_rows(message_run, place):
     assert found["share_right"] == sum(row["right"] == "true" for row in answered) / len(answered)
     out = call("evaluate", message_run.path, data, "--abstain", "0.5")[1]
     shown = f"answered {len(answered)} of 60 rows ({len(answered) / 60:.1%}), accuracy on these {found['share_right']:.1%}"
-    assert shown in out
+    assert f"{shown}, threshold {found['threshold']:g}\n" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
     code, out, err = call("evaluate", message_run.path, data, "--abstain", "2")
     assert (code, out) == (2, "")
     assert "above 0 and at most 1, found 2" in err

@@ -103,7 +103,8 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
         f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
     )
     if (answers := measured.get("abstain")) is not None:
-        console.print(describe_answered(answers), highlight=False)
+        for line in describe_answered(answers):
+            console.print(line, highlight=False)
     rows = [
         [shorten(name, 32), *(f"{v[key]:.1%}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]
         for name, v in measured["per_class"].items()
@@ -118,12 +119,14 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
 
 
-def describe_answered(answers: dict[str, Any]) -> str:
-    """Return how many rows are answered when the least certain ones are not, and how many of the answers are right."""
+def describe_answered(answers: dict[str, Any]) -> list[str]:
+    """Return lines about how many rows are answered when the least certain ones are not, and how many answers are right."""
     counted = f"{answers['num_answered']:,} of {answers['num_rows']:,} rows ({answers['coverage']:.1%})"
-    accuracy = "" if answers["share_right"] is None else f", accuracy on these {answers['share_right']:.1%}"
-    source = "validation" if answers["threshold_from"] == "validation" else "these rows: the run kept none of validation"
-    return f"answered {counted}{accuracy}   (confidence from {answers['threshold']:g} on, by {source})"
+    right = "" if answers["share_right"] is None else f", accuracy on these {answers['share_right']:.1%}"
+    lines = [f"answered {counted}{right}, threshold {answers['threshold']:g}"]
+    if answers["threshold_from"] != "validation":
+        lines.append("  the run kept no confidences of validation rows, so these rows set the threshold")
+    return lines
 
 
 def show_confusions(console: "OutputConsole", labels: list[str], confusion: list[list[int]]) -> None:

@@ -184,13 +184,13 @@ def test_what_is_done_once_for_the_program_is_no_time_of_training(place, tmp_pat
 
 
 def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypatch):
-    honest, gradients = scoring.test_split, []
+    honest, gradients = scoring.evaluate_split, []
 
     def tested(prepared_model, *given, **extra):
         gradients.extend(name for name, one in prepared_model.trainable_module.named_parameters() if one.grad is not None)
         return honest(prepared_model, *given, **extra)
 
-    monkeypatch.setattr(scoring, "test_split", tested)
+    monkeypatch.setattr(scoring, "evaluate_split", tested)
     folder = go(place, tmp_path / "run", data={"validation_fraction": 0.0})
     assert not gradients, "those of the last update are let go before the test"
     result = json.loads(folder.result.read_text())

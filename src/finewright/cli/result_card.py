@@ -44,6 +44,8 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
                 print_wrapped(console, comparison)
         else:
             console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
+    if result.calibration is not None and result.calibration.on:
+        print_wrapped(console, f"calibration error {result.calibration.describe()}")
     print_wrapped(console, describe_size(result))
     print_wrapped(console, describe_time(result))
     if result.stopped_early:

@@ -176,6 +176,9 @@ class TrainingConfig(Options):
     compile: Literal["off", "on"] = option(
         "off", "compile the layers between the attention calls; starts 20 s or more later, for GPUs"
     )
+    calibrate: Literal["auto", "on", "off"] = option(
+        "auto", "fit a temperature for confidences on the validation rows; auto: where these are enough"
+    )
     baselines: Literal["auto", "off"] = option(
         "auto",
         "fit a bag of words beside the run to compare its result with; auto: on small data alone",

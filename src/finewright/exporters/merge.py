@@ -19,6 +19,7 @@ from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange
 from finewright.methods.base import Method
 from finewright.models import loading, meta, quantization, sentence_folder
 from finewright.runs import model_folder, request, schema
+from finewright.runs.calibration import CALIBRATION_FILE, describe_temperature, read_calibration
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Metric
@@ -87,9 +88,16 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
         exact, before = chosen.base == "dequantised" or not quantised, check.metric_before()
         merged = Merged(target, len(lines), check.task.metric, before, chosen, other, reason, exact, quantised)
         (draft / chosen.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
+        _copy_calibration(run, draft / chosen.base)
         files.sync_all(draft / chosen.base)
         files.rename(draft / chosen.base, target)
     return merged
+
+
+def _copy_calibration(run: RunFolder, folder: Path) -> None:
+    """The merged model has the scores of the run, so their temperature holds for it too."""
+    if (run.model / CALIBRATION_FILE).exists():
+        shutil.copyfile(run.model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
 
 
 @contextlib.contextmanager
@@ -158,6 +166,7 @@ def _card(run: RunFolder, merged: Merged) -> str:
         f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
         f"| {metric.name} before, after | {before}, {after} |\n"
         f"{changed}| largest change of a score | {change.largest_difference:.2e} |\n"
+        f"{describe_temperature(read_calibration(run.model))}"
     )
 
 

@@ -6,12 +6,14 @@ from typing import Any, TypedDict
 import numpy as np
 
 from finewright.core import hardware
+from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.core.quiet import peft_quiet
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.inputs import find_text_rows
 from finewright.inference import labelling
+from finewright.inference.abstention import CoverageCurve, make_rule
 from finewright.inference.text_predictor import TextPredictor
 
 
@@ -34,11 +36,19 @@ class Model:
     """
 
     def __init__(
-        self, predictor: TextPredictor, *, folder: Path, options: DataConfig | None = None, columns: Columns = NO_COLUMNS
+        self,
+        predictor: TextPredictor,
+        *,
+        folder: Path,
+        options: DataConfig | None = None,
+        columns: Columns = NO_COLUMNS,
+        curve: CoverageCurve | None = None,
     ) -> None:
-        """Use a predictor. `options`, `columns`: how rows with several columns were read in training."""
+        """Use a predictor. `options`, `columns`: how rows with several columns were read in training. `curve`: how certain the
+        model is of the validation rows."""
         self._predictor, self._folder = predictor, folder
         self._options, self._columns = options or DataConfig(), columns
+        self._curve = curve
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -55,7 +65,8 @@ class Model:
         """Device of the model."""
         return self._predictor.device
 
-    def predict(self, texts: Any) -> list[Prediction]:
+    @naming_arguments()
+    def predict(self, texts: Any, *, abstain: float | None = None) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text.
 
         Parameters
@@ -63,14 +74,19 @@ class Model:
         texts
             Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row, which need the text
             column of training; or the path of a file.
+        abstain
+            Share of rows to answer: with 0.9 the least certain tenth has no label. The threshold is that of the validation rows,
+            or, in a run without any, of these rows.
 
         Raises
         ------
         UserError
             If `texts` is one string that is no file, the text column is missing, or something is no text.
         """
+        rule = None if abstain is None else make_rule(abstain, curve=self._curve, task=self._predictor.task)
         rows = find_text_rows(texts, options=self._options, trained=self._columns)
-        return labelling.predict_rows(self._predictor, rows.texts)[0]  # type: ignore[return-value]
+        predictions = labelling.predict_rows(self._predictor, rows.texts)[0]
+        return predictions if rule is None else labelling.leave_out_uncertain(predictions, rule)[0]  # type: ignore[return-value]
 
     def predict_proba(self, texts: Any) -> np.ndarray:
         """Return the probability of every label, float64, shape (rows, labels); NaN in rows without a text.

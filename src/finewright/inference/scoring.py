@@ -1,14 +1,12 @@
 """Score the texts of a split with a model: outputs, and the task's metrics and predictions."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from finewright.data import packing
 from finewright.data.packing import EncodedSplit
-from finewright.data.splits import Example
 from finewright.models import forward
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
@@ -59,11 +57,3 @@ def evaluate_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, task
     for rows, outputs in score_batches(prepared_model, encoded):
         evaluation.update(rows, outputs)
     return evaluation
-
-
-def test_split(
-    prepared_model: PreparedModel, examples: Sequence[Example], encoded: EncodedSplit, *, task: Task
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return (metrics of a labelled split with its worst mistakes, a prediction line for every example)."""
-    evaluation = evaluate_split(prepared_model, encoded, task=task)
-    return evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(examples)}, evaluation.prediction_lines(examples)

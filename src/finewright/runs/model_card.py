@@ -7,6 +7,7 @@ from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub
+from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
 
@@ -25,7 +26,7 @@ _CARD = """{front}
 | texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
-{start}
+{start}{calibration}
 {loading}
 {note}"""
 
@@ -164,6 +165,7 @@ def write_card(
     )
     config, tokenizer = prepared_model.network.config, origin.tokenizer
     notes = [method.card_note] if method.card_note else []
+    notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
     if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
     name = hub_id or Path(origin.name).name
@@ -184,6 +186,7 @@ def write_card(
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
         start=describe_start(result, kind.metric),
+        calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )

@@ -75,6 +75,42 @@ class ReviewThreshold(Artifact):
     reason: str
 
 
+class CoverageRecord(Artifact):
+    """How many validation rows are at least this certain, and how many of these are right."""
+
+    threshold: float = Field(ge=0, le=1)
+    num_rows: int = Field(ge=1)
+    num_right: int = Field(ge=0)
+
+
+class CalibrationFile(VersionedFile):
+    """calibration.json of a model folder: what the scores are divided by before they become probabilities, and how certain the
+    model then is of the validation rows. `is_fitted`: whether the temperature was fitted on them; else it is 1."""
+
+    temperature: float = Field(1.0, gt=0)
+    is_fitted: bool = False
+    num_rows: int = Field(ge=1)
+    coverage: list[CoverageRecord] = Field(min_length=1)
+
+
+class CalibrationRecord(Artifact):
+    """The temperature that was fitted on `rows` validation rows. `ece_before`, `ece_after`: expected calibration error on the
+    split `on` without and with it; None without test rows."""
+
+    temperature: float = Field(gt=0)
+    rows: int = Field(ge=1)
+    ece_before: float | None = None
+    ece_after: float | None = None
+    on: str | None = None
+
+    def describe(self) -> str:
+        """Return one line about it."""
+        fitted = f"temperature {self.temperature:.3g} from {self.rows:,} validation rows"
+        if self.ece_before is None or self.ece_after is None:
+            return fitted
+        return f"{self.ece_before:.1%} → {self.ece_after:.1%} on the {self.on} rows ({fitted})"
+
+
 class RequestRecord(Artifact):
     """The request of a run, with open options still open."""
 
@@ -344,6 +380,7 @@ class RunResult(VersionedFile):
     planned_seconds: float = 0.0
     metrics: RunMetrics
     review: ReviewThreshold | None = None
+    calibration: CalibrationRecord | None = None
     baselines: dict[str, BaselineScore] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}

@@ -14,7 +14,6 @@ from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data import packing
 from finewright.data.dataset import Dataset, DatasetCache
-from finewright.data.packing import EncodedSplit
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
@@ -25,9 +24,11 @@ from finewright.planning import defaults, method_plan, plan
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
+    calibration,
     callbacks,
     comparators,
     fingerprint,
+    head,
     method_trials,
     model_card,
     model_folder,
@@ -35,18 +36,19 @@ from finewright.runs import (
     session,
     verify,
 )
+from finewright.runs.calibration import CALIBRATION_FILE, Calibration
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import RunRequest
 from finewright.runs.result import describe_session
-from finewright.runs.schema import Change, PlanFile, RunResult
+from finewright.runs.schema import CalibrationRecord, Change, PlanFile, RunResult
 from finewright.runs.session import Session
-from finewright.tasks.base import HeadNotFitted, Task
-from finewright.training import head_start, loop
+from finewright.tasks.base import Task
+from finewright.training import loop
 from finewright.training.loop import TrainingSchedule
 from finewright.training.memory_meter import MemoryMeter
-from finewright.training.state import Progress, preserving_random_state
+from finewright.training.state import preserving_random_state
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         result_bytes=selected.training_plan.plan.artifact_bytes,
     )
     build_frozen_cache(context, selected, opened, splits)
-    schedule = start_head(context, selected, ready, opened, splits)
+    schedule = head.start_head(context, selected, ready, opened, splits)
     heard = [
         callbacks.MetricsLogger(
             context.folder,
@@ -323,52 +325,13 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
                 context.on_event(MemoryMeasured(peak_bytes))
             opened.stop_if_requested()
     if opened.state.progress.best is None:
-        fit_head_again(context, ready, opened, splits["train"], task=task)
+        head.fit_head_again(context, ready, opened, splits["train"], task=task)
     step = opened.checkpoints.restore_best()
     if step == 0:
         context.notify("fine-tuning was no better on validation than the frozen features: the first head is kept", code="best")
     elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
     return TrainedRun(ready, opened, seconds)
-
-
-def start_head(
-    context: RunContext, selected: SelectedMethod, ready: PreparedRun, opened: Session, splits: Splits
-) -> TrainingSchedule:
-    """Fit a new head to the frozen features unless a checkpoint has its weights; return the schedule that goes with its start."""
-    progress = opened.state.progress
-    wanted = selected.training_plan.head_start == "probe" and not ready.base.reuses_head
-    if context.settings.training.head_start == "probe" and not wanted:
-        why = "the checkpoint's own head is used" if ready.base.reuses_head else "no regression comes first for it"
-        context.notify(f"training.head_start=probe has no effect here: {why}", code="head")
-    if wanted and opened.checkpoints.newest is None:
-        try:
-            with context.stop.at_once():  # nothing is saved yet that a stop could leave incomplete
-                fitted = head_start.start_from_probe(
-                    ready.model, selected.task, new=ready.base.new, train=splits["train"], test=splits["test"]
-                )
-        except HeadNotFitted as reason:
-            context.notify(f"head: starts at random, as {reason}", code="head")
-        else:
-            progress.probe = fitted.as_json()
-            described = f"a regression on the frozen features of {fitted.num_rows:,} texts, C = {fitted.strength:g}"
-            context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
-    probe = progress.probe
-    return replace(
-        ready.schedule,
-        evaluates_start=ready.schedule.evaluates_start and probe is not None,
-        start_loss_spread=None if probe is None else probe["loss_spread"],
-    )
-
-
-def fit_head_again(context: RunContext, ready: PreparedRun, opened: Session, train: EncodedSplit, *, task: Task) -> None:
-    """Fit the head to the states as they are now, if training did not go through the head."""
-    if ready.model.runtime.objective != "pairs" or not opened.state.progress.step:
-        return
-    try:
-        head_start.start_from_probe(ready.model, task, new=(), train=train, test=EncodedSplit([], [], []))
-    except HeadNotFitted as reason:
-        context.notify(f"head: stays as it was, as {reason}", level="warning", code="head")
 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
@@ -414,7 +377,7 @@ def _build_evaluation(
     encoded, train = splits["validation"], splits["train"]
 
     def evaluate() -> dict[str, Any]:
-        fit_head_again(context, ready, opened, train, task=task)
+        head.fit_head_again(context, ready, opened, train, task=task)
         first = opened.state.progress.best is None
         with (
             context.stop.at_once(),
@@ -443,7 +406,8 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     keep_end = context.settings.data.truncation_side == "left"
     predictor = Predictor(model, base.origin.tokenizer, task=selected.task, limit=selected.planned.limit, keep_end=keep_end)
     with context.stage("evaluate"):
-        measured = _score_test_split(context, selected, trained)
+        calibrated = _calibrate(context, selected, trained)
+        measured, record = _score_test_split(context, selected, trained, calibrated)
         wanted = context.settings.training.baselines
         compared = comparators.measure_comparators(selected.dataset, selected.task, wanted=wanted)
     trained.session.state.release()  # verification loads the model a second time
@@ -451,21 +415,41 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     with context.stage("verify"):
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
+    result = result.model_copy(update={"calibration": record})
     model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 
 
-def _score_test_split(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> dict[str, Any]:
-    """Return the metrics by split; write predictions.jsonl."""
-    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
-    measured: dict[str, Any] = {"validation": best.metrics} if best else {}
-    if rows:
-        encoded = selected.planned.splits["test"]
+def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> Calibration:
+    """Return the task with the temperature that the validation rows give; write it beside the saved model."""
+    task, encoded, wanted = selected.task, selected.planned.splits["validation"], context.settings.training.calibrate
+    if not task.has_confidences or not encoded.ids:
+        found = calibration.skip_calibration(task, wanted=wanted)
+    else:
         with context.meter.measure():
-            measured["test"], lines = scoring.test_split(trained.prepared.model, rows, encoded, task=selected.task)
-        folder.write_predictions(lines)
-    return measured
+            outputs = scoring.score_split(trained.prepared.model, encoded)
+        found = calibration.calibrate(task, outputs, encoded.targets, wanted=wanted)
+    if found.file is not None:
+        context.folder.write(context.folder.model / CALIBRATION_FILE, found.file)
+    if found.note:
+        context.notify(found.note, level=found.level, code="calibration")
+    return found
+
+
+def _score_test_split(
+    context: RunContext, selected: SelectedMethod, trained: TrainedRun, calibrated: Calibration
+) -> tuple[dict[str, Any], CalibrationRecord | None]:
+    """Return the metrics by split, and what calibration changed on the test rows; write predictions.jsonl."""
+    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
+    measured: dict[str, Any] = {"validation": calibrated.metrics or best.metrics} if best else {}
+    if not rows:
+        return measured, calibrated.record(None)
+    with context.meter.measure():
+        evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
+    measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
+    folder.write_predictions(evaluation.prediction_lines(rows))
+    return measured, calibrated.record(evaluation)
 
 
 def build_result(
@@ -497,7 +481,7 @@ def build_result(
         "epochs": steps[-1].epochs_done,
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
-        "probe": None if progress.probe is None else _describe_probe(progress, progress.probe),
+        "probe": None if progress.probe is None else head.describe_probe(progress, progress.probe),
         "stopped_early": progress.step < len(planned_steps),
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),
@@ -513,9 +497,3 @@ def build_result(
         "verification_difference": verification_difference,
     }
     return RunResult.model_validate(found)
-
-
-def _describe_probe(progress: Progress, probe: dict[str, Any]) -> dict[str, Any]:
-    """Return what result.json holds of the head's start."""
-    fitted = {name: probe[name] for name in ("strength", "num_rows", "seconds")}
-    return fitted | {"metrics": {"validation": progress.start_metrics, "test": probe["test"]}}

@@ -101,6 +101,10 @@ class Task(ABC):
     """Metrics of an evaluation that are written to metrics.jsonl."""
     default_max_length: ClassVar[int] = 512
     """Longest text in tokens unless the user or the model sets a lower limit."""
+    has_confidences: ClassVar[bool] = False
+    """Whether each prediction has a probability. It can then be calibrated, and rows below one can be left without an answer."""
+    least_calibration_rows: ClassVar[int] = 0
+    """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
 
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` can give a new head its first weights."""
@@ -185,6 +189,22 @@ class Task(ABC):
         """Return the probability of each of `labels`, shape (N, C); None if predictions are not labels."""
         return None
 
+    @property
+    def temperature(self) -> float:
+        """What outputs are divided by before they become probabilities."""
+        return 1.0
+
+    def fit_temperature(self, outputs: "np.ndarray", targets: Sequence[int]) -> float:
+        """Return what to divide outputs by so that confidences agree with how often labelled rows are right.
+
+        Only tasks that have confidences are asked.
+        """
+        return 1.0
+
+    def with_temperature(self, temperature: float) -> Self:
+        """Return the task that divides outputs by this before it makes probabilities of them; the training loss does not."""
+        return self
+
     def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str] | None:
         """Return the confidence below which a prediction needs review, and the reason; None if predictions have none.
 
@@ -225,6 +245,17 @@ class Evaluation(ABC):
 
     def row_losses(self) -> "np.ndarray | None":
         """Return how wrong the prediction of each row is, shape (N,), higher is worse; None if the task does not say."""
+        return None
+
+    def calibration_error(self, *, temperature: float | None = None) -> float | None:
+        """Return how far confidences are from the share of right rows, 0 to 1; None if predictions have no confidence.
+
+        `temperature`: in place of the task's.
+        """
+        return None
+
+    def row_confidences(self) -> "tuple[np.ndarray, np.ndarray] | None":
+        """Return the confidence of each row and whether it is right, shapes (N,); None if predictions have no confidence."""
         return None
 
     @abstractmethod

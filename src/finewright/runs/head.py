@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def start_head(
-    context: RunContext, selected: SelectedMethod, ready: PreparedRun, opened: Session, splits: Splits
+    context: RunContext, selected: "SelectedMethod", ready: "PreparedRun", opened: Session, splits: Splits
 ) -> TrainingSchedule:
     """Fit a new head to the frozen features unless a checkpoint has its weights; return the schedule that goes with its start."""
     progress = opened.state.progress
@@ -45,7 +45,7 @@ def start_head(
     )
 
 
-def fit_head_again(context: RunContext, ready: PreparedRun, opened: Session, train: EncodedSplit, *, task: Task) -> None:
+def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, train: EncodedSplit, *, task: Task) -> None:
     """Fit the head to the states as they are now, if training did not go through the head."""
     if ready.model.runtime.objective != "pairs" or not opened.state.progress.step:
         return

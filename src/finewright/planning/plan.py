@@ -25,6 +25,9 @@ from finewright.training import head_start, loop
 CUDA_CONTEXT_BYTES = 450_000_000
 """GPU memory that CUDA, cuBLAS and PyTorch's kernels take before the first tensor; 0.3 to 0.6 GB by card and version."""
 
+LEAST_DECIDING_ROWS = 20
+"""Validation rows that may decide for the head's start and against all training; of fewer, one row is more than 5 points."""
+
 
 @dataclass(frozen=True)
 class MemoryBudget:
@@ -172,7 +175,7 @@ def plan_training(
         every = max(1, round(per_epoch / options.evals_per_epoch))
         schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     start = defaults.choose_head_start(options, method=method, task=task, choices=made)
-    schedule = replace(schedule, evaluates_start=start == "probe" and bool(scored))
+    schedule = replace(schedule, evaluates_start=start == "probe" and len(scored) >= LEAST_DECIDING_ROWS)
     chosen = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )

@@ -44,14 +44,16 @@ def test_every_method_ends_the_same(place, tmp_path, monkeypatch, method_name):
     extra |= RANDOM
     expected = sessions.made(sessions.train(place, tmp_path / "whole", **extra))
     out, said = tmp_path / "cut", []
-    killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
+    one_pass = methods.get_method(method_name).objective == "pairs"  # an update of pairs is one pass, and is not evaluated
+    killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=3 if one_pass else 6, **extra)
     assert [path.name for path in sorted((out / "checkpoints").iterdir())][-1] == "step-00000002"
-    killed_session(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
+    if not one_pass:
+        killed_session(place, out, monkeypatch, scoring, "score_batches", call=2, **extra)
     sessions.cut_short(place, out, after=8, **extra)
     folder = sessions.train(place, out, on_event=said.append, **extra)
     assert "continues after step 8, from step-00000008" in map(str, said)
     assert sessions.made(folder) == expected
-    assert json.loads(folder.result.read_text())["sessions"] == 4
+    assert json.loads(folder.result.read_text())["sessions"] == 3 + (not one_pass)
 
 
 def test_stopping_early_comes_at_the_same_step(place, tmp_path):

@@ -139,7 +139,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     candidates, tried = context.request.candidates, ""
     if not context.folder.earlier and method_trials.is_worthwhile(candidates, dataset, task):
         candidates, tried = try_methods(context, dataset, task, cache=cache)
-    planned, decisions = choose_plan(context, candidates, plan_one=partial(plan_method, config_only), tried=tried)
+    planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
@@ -206,14 +206,14 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
 
 
 def choose_plan(
-    context: RunContext, candidates: Sequence[Method], *, plan_one: Callable[[Method], MethodPlan], tried: str = ""
+    context: RunContext, *, plan_one: Callable[[Method], MethodPlan], candidates: Sequence[Method] = (), tried: str = ""
 ) -> tuple[MethodPlan, Decisions]:
     """Return the plan of the first candidate that fits, and every choice so far; say both.
 
-    `plan_one`: plans a method. `tried`: why the first candidate is first, if methods were tried on the data. If none fits, raise
-    `UserError`; a forced run takes the first, and a resumed one continues.
+    `plan_one`: plans a method. `candidates`: in this order instead of the request's. `tried`: why the first one is first, if
+    methods were tried on the data. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
     """
-    settings, folder = context.settings, context.folder
+    candidates, settings, folder = candidates or context.request.candidates, context.settings, context.folder
     planned, peaks = method_plan.select_method(candidates, plan_one=plan_one)
     method, training_plan = planned.method, planned.training_plan
     decisions = Decisions([*context.decisions.made])

@@ -39,12 +39,12 @@ class HeadLayers:
 
     def weights(self) -> list[torch.Tensor]:
         """Return copies of all weights."""
-        return [parameter.detach().clone() for parameter in self._parameters()]
+        return [parameter.detach().clone() for parameter in self._trained()]
 
     def set_weights(self, weights: Sequence[torch.Tensor]) -> None:
         """Set all weights to what `weights` returned."""
         with torch.no_grad():
-            for parameter, value in zip(self._parameters(), weights, strict=True):
+            for parameter, value in zip(self._trained(), weights, strict=True):
                 parameter.copy_(value)
 
     def set_last(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
@@ -69,7 +69,7 @@ class HeadLayers:
                 if self.rectified and len(layer.bias) == len(lowest_F):
                     layer.bias.copy_(torch.from_numpy(-1.5 * lowest_F))
 
-    def _parameters(self) -> Iterator[nn.Parameter]:
+    def _trained(self) -> Iterator[nn.Parameter]:
         for layer in (*self.hidden, self.last):
             yield from layer.parameters()
 

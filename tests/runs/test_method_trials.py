@@ -106,3 +106,10 @@ def test_trials_change_nothing_of_the_run_that_follows(tmp_path):
         for run in (auto, alone)
     ]
     assert np.array_equal(*scores)
+
+
+def test_the_only_row_of_a_label_is_always_trained_on():
+    data = dataset(["a"] * 6 + ["b"] * 6 + ["c"])
+    parts = method_trials.split_rows(data, task_of(data))
+    assert all(12 in chosen and 12 not in left_out for chosen, left_out in parts)
+    assert sorted(row for _, left_out in parts for row in left_out) == list(range(12))

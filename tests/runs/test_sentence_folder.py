@@ -138,3 +138,25 @@ def test_poolings_of_sentence_transformers(tmp_path, config, found):
     make_base(tmp_path / "base", "bert")
     (tmp_path / "base" / "1_Pooling" / "config.json").write_text(json.dumps(config))
     assert pooling.read_trained_pooling(tmp_path / "base") == found
+
+
+def test_a_saved_head_is_used_for_the_same_labels(tmp_path):
+    run = train(tmp_path, "bert", "auto", "full")
+    (tmp_path / "base").rename(tmp_path / "first")
+    again = tmp_path / "again"
+    again.mkdir()
+    tiny.tickets(again / "tickets.csv", count=24)
+    options = {
+        "training.max_steps": 1,
+        "training.num_threads": 1,
+        "training.learning_rate": 1e-9,
+        "training.precision": "float32",
+    }
+    continued = api.train(again / "tickets.csv", model=run.model, method="full", output_dir=again / "run", options=options).folder
+    torch.testing.assert_close(our_scores(continued.model), our_scores(run.model), atol=1e-4, rtol=1e-4)
+    (again / "other.csv").write_text((again / "tickets.csv").read_text().replace("billing", "money"))
+    notices = []
+    api.train(
+        again / "other.csv", model=run.model, method="full", output_dir=again / "b", options=options, callbacks=[notices.append]
+    )
+    assert any("other labels, so it is thrown away" in str(notice) for notice in notices)

@@ -191,3 +191,12 @@ def test_a_head_that_dropout_makes_worse_than_guessing_is_not_taken(monkeypatch)
     with pytest.raises(HeadNotFitted, match=r"dropout makes the fitted one worse than guessing: a loss of \d+"):
         start(prepared_model)
     assert all(map(torch.equal, before, prepared_model.network.classifier.parameters()))
+
+
+def test_rare_labels_keep_their_rows_where_not_all_are_read(monkeypatch):
+    monkeypatch.setattr(head_start, "MOST_ROWS", 100)
+    targets = [0] * 5000 + [1] * 3 + [2] * 400
+    rows = head_start.choose_rows(targets)
+    counts = np.bincount([targets[row] for row in rows])
+    assert counts.tolist() == [49, 3, 48]
+    assert rows == sorted(set(rows))

@@ -166,7 +166,7 @@ def _model_of_run(folder: Path) -> Path:
     if (folder / "model" / _ADAPTER).is_file():
         fix = f"`finewright export {folder}` merges it into its base; then the run can be given"
         raise UserError("the model of this run is an adapter, not a whole model", where=str(folder), fix=fix)
-    raise UserError("this run has no model yet", where=str(folder), fix=f"`finewright resume {folder}` continues it")
+    raise UserError("this run has no model yet", where=str(folder), fix=f"`finewright train --resume {folder}` continues it")
 
 
 def _embedded() -> ModelSource:

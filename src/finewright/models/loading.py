@@ -84,11 +84,12 @@ def load_model(
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
-    if not architecture.has_standard_head:
-        match = None
-    reuses_head = match is not None and match.reuses_head
+    reuses_head = match is not None and architecture.has_standard_head and match.reuses_head
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
-    notes += [match.note] if match is not None and match.note else []
+    notes += [match.note] if match is not None and match.note and architecture.has_standard_head else []
+    if match is not None and not architecture.has_standard_head and sentence_folder.has_head(source.path):
+        reuses_head, note = sentence_folder.reuse_head(source.path, network, saved=load_saved_config(source.path))
+        notes.append(note)
     origin = BaseModelRef(name=source.name, revision=source.revision, tokenizer=tokenizer)
     total, loaded = count_parameters(network), size.held_bytes(network)
     sizes = {"total_parameters": total, "loaded_bytes": loaded}

@@ -116,6 +116,19 @@ def load_head(folder: Path, network: Any) -> None:
         raise _damaged(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
 
 
+def reuse_head(folder: Path, network: Any, *, saved: Any) -> tuple[bool, str]:
+    """Give the network the head of the folder it was loaded from if that has the same labels; return whether, and a note.
+
+    `saved`: the folder's config.
+    """
+    wanted = [str(network.config.id2label[index]) for index in range(len(network.config.id2label))]
+    own = [str(name) for _, name in sorted((saved.id2label or {}).items())]
+    if own != wanted:
+        return False, "head: the checkpoint's own head has other labels, so it is thrown away and the head is new"
+    load_head(folder, network)
+    return True, "head: the checkpoint's own head has these labels and is used"
+
+
 def _damaged(folder: Path, reason: str) -> UserError:
     what = f"the saved model cannot be read: {reason}"
     return UserError(what, where=str(folder / HEAD_FOLDER), fix="train it again", code=ExitCode.MISMATCH)

@@ -165,6 +165,8 @@ def plan_training(
         tokens, options.gradient_accumulation_steps, options.gradient_checkpointing == "on", options.micro_batch_splits
     )
     if method.objective == "pairs":
+        first = replace(first, gradient_accumulation_steps=1, micro_batch_splits=0)
+        warnings += _unused_options(options)
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
         schedule = _training_schedule(options, updates, lr=lr, evaluate_every=len(updates), patience=0)
     else:
@@ -204,7 +206,7 @@ def plan_training(
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
         return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen, start)
 
-    chains = _chains(first, longest=max(training), settings=settings)
+    chains = _chains(first, longest=max(training), settings=settings, splits=method.objective == "task")
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
     found = choose_setup([chains[-1][-1:]] if hopeless else chains, cost=cost)
     _note_setup(found, first=first)
@@ -257,6 +259,15 @@ def _updates(
     )
 
 
+def _unused_options(options: TrainingConfig) -> list[str]:
+    """Return a warning that names the options that were given and mean nothing where pairs of texts are compared."""
+    usual = TrainingConfig()
+    names = ("tokens_per_micro_batch", "gradient_accumulation_steps", "micro_batch_splits", "early_stopping_patience")
+    given = [name for name in (*names, "evals_per_epoch") if getattr(options, name) != getattr(usual, name)]
+    what = f"training.{', training.'.join(given)}: without effect, as an update compares {packing.ROWS_PER_STEP} texts with each other"
+    return [what] if given else []
+
+
 def _pair_updates(
     texts: SplitLengths, *, settings: RunConfig, num_labels: int, choices: defaults.Decisions
 ) -> packing.UpdateSchedule:
@@ -274,11 +285,14 @@ def _split(updates: packing.UpdateSchedule, lengths: Sequence[int], setup: Memor
     return updates.split_micro_batches(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
 
 
-def _chains(first: MemorySetup, *, longest: int, settings: RunConfig) -> list[list[MemorySetup]]:
-    """Return setups from roomy to tight: ever smaller micro-batches, then the same with gradient checkpointing: slower."""
+def _chains(first: MemorySetup, *, longest: int, settings: RunConfig, splits: bool = True) -> list[list[MemorySetup]]:
+    """Return setups from roomy to tight: ever smaller micro-batches, then the same with gradient checkpointing: slower.
+
+    `splits`: whether the rows of an update may be parted; where pairs of them are compared they may not.
+    """
     options, setup = settings.training, first
     passes = [setup]
-    while options.tokens_per_micro_batch is None and setup.pass_tokens > longest:
+    while splits and options.tokens_per_micro_batch is None and setup.pass_tokens > longest:
         setup = replace(setup, micro_batch_splits=setup.micro_batch_splits + 1)
         passes.append(setup)
     if options.gradient_checkpointing != "auto":

@@ -22,12 +22,12 @@ def start_head(
     """Fit a new head to the frozen features unless a checkpoint has its weights; return the schedule that goes with its start."""
     progress = opened.state.progress
     wanted = selected.training_plan.head_start == "probe" and not ready.base.reuses_head
-    if context.settings.training.head_start == "probe" and not wanted:
+    if context.settings.training.head_start == "probe" and not wanted and not context.folder.earlier:
         why = "the checkpoint's own head is used" if ready.base.reuses_head else "no regression comes first for it"
         context.notify(f"training.head_start=probe has no effect here: {why}", code="head")
     if wanted and opened.checkpoints.newest is None:
         try:
-            with context.stop.at_once():  # nothing is saved yet that a stop could leave incomplete
+            with context.stop.at_once(), context.meter.measure():  # nothing is saved yet that a stop could leave incomplete
                 fitted = head_start.start_from_probe(
                     ready.model, selected.task, new=ready.base.new, train=splits["train"], test=splits["test"]
                 )

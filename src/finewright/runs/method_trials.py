@@ -58,10 +58,14 @@ def tried_methods(candidates: Sequence[Method]) -> list[Method]:
 
 
 def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]]:
-    """Return (rows to train on, rows to score) of each trial. Every label that has two rows is in both parts."""
+    """Return (rows to train on, rows to score) of each trial. Every label that has two rows is in both parts.
+
+    The only row of a label is trained on in every trial and never scored, as the run itself has it.
+    """
     targets = np.array(task.targets(dataset.train))
     part = np.zeros(len(targets), dtype=int)
     part[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % NUM_PARTS
+    part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
     return [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
 
 
@@ -69,15 +73,18 @@ def try_method(
     method: Method, dataset: Dataset, task: Task, *, plan_one: Callable[[Method, Dataset], MethodPlan], load: Load
 ) -> Trial | None:
     """Train a method on each part of the training rows and score it on the other; None if that would take too long."""
-    began, evaluation = time.monotonic(), task.start_evaluation(task.targets(dataset.train))
-    for chosen, left_out in split_rows(dataset, task):
+    began, parts, targets = time.monotonic(), split_rows(dataset, task), task.targets(dataset.train)
+    scored = sorted(row for _, left_out in parts for row in left_out)
+    places = {row: place for place, row in enumerate(scored)}
+    evaluation = task.start_evaluation([targets[row] for row in scored])
+    for chosen, left_out in parts:
         rows = dataset.train
         part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
         planned = plan_one(method, part)
         if not planned.training_plan.fits or planned.training_plan.plan.seconds * NUM_PARTS > MOST_SECONDS:
             return None
         model, new = load(planned, part)
-        evaluation.update(left_out, _train_and_score(model, task, planned, new=new))
+        evaluation.update([places[row] for row in left_out], _train_and_score(model, task, planned, new=new))
     losses = evaluation.row_losses()
     value = float(evaluation.metrics()[task.metric.name])
     return Trial(method, value, None if losses is None else float(losses.mean()), time.monotonic() - began)
@@ -104,7 +111,8 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     ranked = sorted(trials, key=lambda trial: trial.value, reverse=metric.higher_is_better)
     found = ", ".join(trial.describe(metric) for trial in ranked)
     seconds = sum(trial.seconds for trial in trials)
-    return f"{best.method.name()} was best on held-out halves of the {num_rows} training rows: {found} ({seconds:.0f} s)"
+    tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
+    return f"{best.method.name()} was best on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
 
 
 def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:

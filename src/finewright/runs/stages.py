@@ -10,6 +10,7 @@ import torch
 
 from finewright.core import cache, files, hardware, oom
 from finewright.core.config import RunConfig
+from finewright.core.errors import UserError
 from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data import packing
@@ -137,7 +138,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         known=cache.ids(config_only.name),
     )
     candidates, tried = context.request.candidates, ""
-    if not context.folder.earlier and method_trials.is_worthwhile(candidates, dataset, task):
+    if not (context.folder.earlier and context.folder.earlier.method) and method_trials.is_worthwhile(candidates, dataset, task):
         candidates, tried = try_methods(context, dataset, task, cache=cache)
     planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
@@ -176,17 +177,8 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
     quiet = replace(context, on_event=lambda event: None, meter=MemoryMeter(context.machine.device))
 
     def plan_one(method: Method, part: Dataset) -> MethodPlan:
-        settings = context.settings
-        return method_plan.plan_method(
-            source,
-            method,
-            settings=settings,
-            machine=context.machine,
-            dataset=part,
-            task=task,
-            report=lambda findings: None,
-            known=cache.ids(source.name),
-        )
+        how = {"settings": context.settings, "machine": context.machine, "task": task, "known": cache.ids(source.name)}
+        return method_plan.plan_method(source, method, dataset=part, report=lambda findings: None, **how)
 
     def load(planned: MethodPlan, part: Dataset) -> tuple[PreparedModel, Sequence[str]]:
         ready = prepare_model(quiet, SelectedMethod(part, task, planned, source, Decisions(), {}))
@@ -195,8 +187,12 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
     trials = []
     for method in method_trials.tried_methods(context.request.candidates):
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
-        with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
-            trial = method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load)
+        try:
+            with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
+                trial = method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load)
+        except UserError as error:  # the others are tried all the same; the run itself meets the fault again if it is the data's
+            context.notify(f"{method.name()} cannot be tried: {error.what}", level="warning", code="trial")
+            continue
         trials += [trial] if trial is not None else []
     if not trials:
         return context.request.candidates, ""

@@ -76,12 +76,16 @@ def start_from_probe(
 
 
 def choose_rows(targets: Sequence[int]) -> list[int]:
-    """Return all rows, or MOST_ROWS of them with an even share of each label, in ascending order."""
+    """Return all rows, or MOST_ROWS of them, ascending: an even share of each label, or all its rows if they are fewer."""
     if len(targets) <= MOST_ROWS:
         return list(range(len(targets)))
-    by_label = np.argsort(np.asarray(targets), kind="stable")
-    chosen = by_label[np.linspace(0, len(targets) - 1, MOST_ROWS).round().astype(int)]
-    return sorted(chosen.tolist())
+    found = np.asarray(targets)
+    by_label = sorted((np.flatnonzero(found == target) for target in np.unique(found)), key=len)
+    chosen: list[int] = []
+    for number, rows in enumerate(by_label):
+        share = min(len(rows), (MOST_ROWS - len(chosen)) // (len(by_label) - number))
+        chosen += rows[np.linspace(0, len(rows) - 1, share).round().astype(int)].tolist()
+    return sorted(chosen)
 
 
 def read_inputs(

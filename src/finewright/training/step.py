@@ -146,6 +146,12 @@ class UpdateAttempt:
 
         Raise `UserError` if every micro-batch has one text only.
         """
+        if self.state.prepared_model.runtime.objective == "pairs":
+            what, fix = (
+                "out of memory while texts were compared with each other",
+                "shorter texts (--set data.max_length=N), or another method",
+            )
+            raise UserError(what, where=f"step {self.state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
         if all(len(rows) == 1 for rows in self.micro_batches):
             longest = max(len(self.encoded.ids[row]) for rows in self.micro_batches for row in rows)
             raise UserError(

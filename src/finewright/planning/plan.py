@@ -264,7 +264,7 @@ def _unused_options(options: TrainingConfig) -> list[str]:
     usual = TrainingConfig()
     names = ("tokens_per_micro_batch", "gradient_accumulation_steps", "micro_batch_splits", "early_stopping_patience")
     given = [name for name in (*names, "evals_per_epoch") if getattr(options, name) != getattr(usual, name)]
-    what = f"training.{', training.'.join(given)}: without effect, as an update compares {packing.ROWS_PER_STEP} texts with each other"
+    what = f"training.{', training.'.join(given)}: without effect, as an update compares its texts with each other"
     return [what] if given else []
 
 

@@ -11,53 +11,27 @@ default (also the learning rates, which `mini` suggests for itself), with one th
 """
 
 import argparse
-import collections
 import itertools
 import json
-import random
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from drawn_rows import PER_LABEL, draw_number, first_of_each_label, read_splits, write_splits
 from finewright_runs import read_lines
 
 METHODS = ("full", "lora", "frozen-features", "bag-of-words", "scratch")
-VALIDATION_ROWS = 300
-PER_LABEL = "-a-label"
-
-
-def read_splits(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]], list[dict[str, str]]]:
-    """(training, validation, test) rows; a split without a file has none."""
-    from finewright.data import readers
-
-    splits: dict[str, list[dict[str, str]]] = {"train": [], "validation": [], "test": []}
-    for name, rows in splits.items():
-        for path in sorted(folder.glob(f"{name}.*")):
-            records, _ = readers.read_records(path)
-            rows += [{key: str(record.values[key]) for key in ("text", "label")} for record in records]
-    return splits["train"], splits["validation"], splits["test"]
 
 
 def draw(folder: Path, *, size: str, seed: int, into: Path) -> None:
     """Write the splits of one run: the rows that `size` names (see above), and the whole test file."""
     rows, validation, test = read_splits(folder)
     if size.endswith(PER_LABEL):
-        seen: collections.Counter[str] = collections.Counter()
-        most, chosen = int(size.removesuffix(PER_LABEL)), []
-        for row in rows:
-            seen[row["label"]] += 1
-            chosen += [row] if seen[row["label"]] <= most else []
-        rows = chosen
+        rows = first_of_each_label(rows, int(size.removesuffix(PER_LABEL)))
     elif size != "all":
-        rows, dice, labels = rows + validation, random.Random(seed), {row["label"] for row in rows}
-        dice.shuffle(rows)
-        while {row["label"] for row in rows[: int(size)]} != labels:  # a rare label may be missing in so few rows: draw again
-            dice.shuffle(rows)
-        rows, validation = rows[: int(size)], rows[int(size) : int(size) + VALIDATION_ROWS]
-    for name, split in (("train", rows), ("validation", validation), ("test", test)):
-        if split:
-            (into / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in split), encoding="utf-8")
+        rows, validation = draw_number(rows + validation, int(size), seed=seed)
+    write_splits({"train": rows, "validation": validation, "test": test}, into)
 
 
 def measure(arguments: argparse.Namespace) -> None:

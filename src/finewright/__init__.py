@@ -17,6 +17,7 @@ _PLACES = {
     "Comparison": "comparison.compare",
     "DataConfig": "core.config",
     "Full": "methods.full",
+    "Contrastive": "methods.contrastive",
     "Freeze": "methods.freeze",
     "FrozenFeatures": "baselines.frozen_features",
     "Interrupted": "core.interrupts",
@@ -50,6 +51,7 @@ _MODULES = {"events": "core.events"}
 __all__ = [
     "BagOfWords",
     "Comparison",
+    "Contrastive",
     "DataConfig",
     "Freeze",
     "FrozenFeatures",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from finewright.core.interrupts import Interrupted, StopRequest
     from finewright.exporters.merge import Merged
     from finewright.inference.model import Model, Prediction
+    from finewright.methods.contrastive import Contrastive
     from finewright.methods.freeze import Freeze
     from finewright.methods.full import Full
     from finewright.methods.lora import LoRA

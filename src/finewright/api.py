@@ -271,7 +271,7 @@ def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
 
 
 @naming_arguments()
-def predict(path: str | PathLike[str], texts: Any) -> "list[Prediction]":
+def predict(path: str | PathLike[str], texts: Any, *, abstain: float | None = None) -> "list[Prediction]":
     """Return the predictions of the run at `path`, one for each row; the label is None where there is no text.
 
     Parameters
@@ -280,10 +280,12 @@ def predict(path: str | PathLike[str], texts: Any) -> "list[Prediction]":
         The run's folder.
     texts
         Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row; or the path of a file.
+    abstain
+        Share of rows to answer: with 0.9 the least certain tenth has no label.
     """
     from finewright.runs.run import open_run
 
-    return open_run(path).predict(texts)
+    return open_run(path).predict(texts, abstain=abstain)
 
 
 @naming_arguments()

@@ -21,6 +21,7 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset, read_dataset
 from finewright.data.splits import Example
+from finewright.tasks import logistic_regression
 from finewright.tasks.text_classification import probabilities
 
 WORDS = [
@@ -158,7 +159,7 @@ def test_the_likeliest_of_those_that_are_hardly_less_accurate_is_chosen():
     def likelihoods(mean, count=100):
         return mean + np.linspace(-0.1, 0.1, count)
 
-    choose = regression.choose_best
+    choose = logistic_regression.choose_best
     assert choose([rows(90), rows(89)], [likelihoods(-1.0), likelihoods(-0.3)]) == 1, "one row is no difference"
     assert choose([rows(90), rows(60)], [likelihoods(-1.0), likelihoods(-0.3)]) == 0, "thirty rows are one"
     assert choose([rows(90), rows(87)], [likelihoods(-1.0), likelihoods(-0.3)]) == 1
@@ -179,15 +180,15 @@ def test_confidences_of_few_rows_are_about_as_high_as_the_accuracy(num_validatio
 
 def test_rows_are_left_out_in_turn_by_label():
     targets = np.array([0, 1] * 9 + [2])
-    folds = regression._split_into_folds(targets)
+    folds = logistic_regression._split_into_folds(targets)
     for label in (0, 1):
         assert np.bincount(folds[targets == label]).tolist() == [3, 3, 3]
     features = np.eye(19)
-    found = regression._cross_validate(features, targets, strength=1.0, num_labels=4)
+    found = logistic_regression.cross_validate(features, targets, strength=1.0, num_labels=4)
     assert (found[:, 3] == 0).all()
     assert found.sum(axis=1) == pytest.approx(np.ones(19))
     assert found[18, 2] == 0, "its only row was left out"
-    alone = regression._cross_validate(np.eye(2), np.array([0, 1]), strength=1.0, num_labels=2)
+    alone = logistic_regression.cross_validate(np.eye(2), np.array([0, 1]), strength=1.0, num_labels=2)
     assert (alone == 0).all(), "one label is left"
 
 

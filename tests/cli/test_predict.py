@@ -97,6 +97,11 @@ def test_every_format_has_every_row_and_column(message_run, place, name):
         (["new.csv", "-o", "-", "--json"], 2, "both want standard output"),
         (["new.csv", "--min-confidence", "7"], 2, "a share from 0 to 1, found 7"),
         (["a text", "--min-confidence", "0.5"], 2, "about a file with labels"),
+        (["new.csv", "--abstain", "0"], 2, "the share of rows to answer, above 0 and at most 1, found 0"),
+        (["new.csv", "--abstain", "1.5"], 2, "the share of rows to answer, above 0 and at most 1, found 1.5"),
+        (["a text", "--abstain", "nan"], 2, "the share of rows to answer, above 0 and at most 1, found nan"),
+        (["new.csv", "--abstain", "abc"], 2, "Invalid value for '--abstain'"),
+        (["new.csv", "--abstain", "0.9", "--min-confidence", "0.5"], 2, "both say which rows are not certain enough"),
         (["new.csv", "--text-column", "Body"], 3, "no column 'Body'"),
         ([" "], 3, "an empty text has no label"),
     ],
@@ -122,6 +127,79 @@ def test_review_is_by_the_given_confidence_or_the_measured_one(message_run, plac
     out = call("predict", message_run.path, "new.csv", "--force")[1]
     assert f"confidence below {found.threshold:g} ({found.reason}" in " ".join(out.split())
     assert all(len(line) <= 80 for line in out.splitlines() if line.startswith("    "))
+
+
+def confidences(message_run):
+    """How certain the run is of the rows of new.csv, as it is written, and the thresholds that its validation rows give."""
+    sure = [one["probability"] for one in message_run.predict(["parcel / where is my parcel", "invoice / charged twice"])]
+    kept = json.loads((message_run.path / "model" / "calibration.json").read_text())
+    return [round(one, 4) for one in sure], kept["coverage"]
+
+
+def test_the_least_certain_rows_have_no_label(message_run, place):
+    sure, points = confidences(message_run)
+    point = next(one for one in points if one["num_rows"] >= 0.5 * points[-1]["num_rows"])
+    code, out, err = call("predict", message_run.path, "new.csv", "--abstain", "0.5")
+    assert code == 0, err
+    rows = [row for row in read(place / "new.labelled.csv") if row["id"] != "08"]
+    answered = [one >= point["threshold"] for one in sure]
+    assert [bool(row["label"]) for row in rows] == answered
+    assert [float(row["confidence"]) for row in rows] == sure
+    assert [row["needs_review"] == "false" for row in rows] == answered
+    counted = f"answered {sum(answered)} of 2 rows ({sum(answered) / 2:.1%})"
+    expected = f"expected accuracy on answered rows {point['num_right'] / point['num_rows']:.1%} (validation)"
+    assert f"{counted}; {expected}" in " ".join(out.split())
+    if not all(answered):
+        assert "(50% of the validation rows are at or above it; --abstain changes it)" in " ".join(out.split())
+
+
+def test_a_text_is_answered_alike_alone_and_among_others(message_run):
+    texts = [
+        f"{subject} / {text}" for subject in ("parcel", "invoice") for text in ("where is it", "charged twice", "x", "refund")
+    ]
+    for share in (0.2, 0.5, 0.9):
+        together = [one["label"] for one in message_run.predict(texts, abstain=share)]
+        assert together == [message_run.predict([text], abstain=share)[0]["label"] for text in texts]
+    _, out, err = call("predict", message_run.path, *texts, "--abstain", "0.5", "--json")
+    lines = json.loads(out)
+    assert [one["label"] for one in lines["predictions"]] == [one["label"] for one in message_run.predict(texts, abstain=0.5)]
+    assert all(one["probability"] > 0 for one in lines["predictions"])
+    assert lines["abstain"]["num_answered"] == sum(one["label"] is not None for one in lines["predictions"])
+    assert f"answered {lines['abstain']['num_answered']} of 8 rows" in " ".join(err.split())
+
+
+def test_json_of_a_file_has_the_labels_that_the_file_gets(message_run, place):
+    code, out, err = call("predict", message_run.path, "new.csv", "--abstain", "0.5", "--json", "-o", "out.csv")
+    assert code == 0, err
+    written = [row["label"] or None for row in read(place / "out.csv")]
+    assert [one["label"] for one in json.loads(out)["predictions"]] == written
+    assert call("predict", message_run.path, "new.csv", "--abstain", "0.5", "--json")[1] == out
+
+
+def test_rows_without_an_answer_may_have_a_label_of_their_own(message_run, place):
+    call("predict", message_run.path, "new.csv", "--abstain", "0.01", "--else", "unsure")
+    sure, points = confidences(message_run)
+    labels = [row["label"] for row in read(place / "new.labelled.csv")]
+    assert labels[1] == ""
+    assert [labels[0] == "unsure", labels[2] == "unsure"] == [one < points[0]["threshold"] for one in sure]
+
+
+def test_evaluate_measures_the_answered_rows(message_run, place):
+    data = message_run.path.parent / "messages.csv"
+    code, out, err = call("evaluate", message_run.path, data, "--abstain", "0.5", "--json")
+    assert code == 0, err
+    found = json.loads(out)["abstain"]
+    call("evaluate", message_run.path, data, "-o", "rows.csv")
+    answered = [row for row in read(place / "rows.csv") if float(row["confidence"]) >= found["threshold"]]
+    assert (found["num_rows"], found["num_answered"], found["coverage"]) == (60, len(answered), len(answered) / 60)
+    assert found["share_right"] == sum(row["right"] == "true" for row in answered) / len(answered)
+    out = call("evaluate", message_run.path, data, "--abstain", "0.5")[1]
+    shown = f"answered {len(answered)} of 60 rows ({len(answered) / 60:.1%}), accuracy on these {found['share_right']:.1%}"
+    assert f"{shown}, threshold {found['threshold']:g}\n" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    code, out, err = call("evaluate", message_run.path, data, "--abstain", "2")
+    assert (code, out) == (2, "")
+    assert "above 0 and at most 1, found 2" in err
 
 
 def test_texts_that_are_cut_are_said(message_run, place):

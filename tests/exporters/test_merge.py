@@ -173,9 +173,9 @@ def test_nothing_is_overwritten_and_nothing_incomplete_is_left(place, monkeypatc
     true = loading.load_merged
 
     def wrong(folder, **extra):
-        network, tokenizer = true(folder, **extra)
-        network.score.weight.data *= 2
-        return network, tokenizer
+        merged, tokenizer = true(folder, **extra)
+        merged.network.score.weight.data *= 2
+        return merged, tokenizer
 
     monkeypatch.setattr(loading, "load_merged", wrong)
     with pytest.raises(UserError, match="scores of the merged model differ by"):

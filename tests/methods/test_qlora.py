@@ -19,7 +19,7 @@ pytest.importorskip("bitsandbytes")
 def finished(tmp_path_factory):
     root = tmp_path_factory.mktemp("qlora")
     tiny.folder(root / "gpt2")
-    options = {"training.max_steps": 6, "training.num_threads": 1, "training.evals_per_epoch": 3}
+    options = {"training.max_steps": 6, "training.num_threads": 1, "training.evals_per_epoch": 3, "training.head_start": "random"}
     return root, api.train(
         tiny.tickets(root / "tickets.csv"), model=root / "gpt2", method="qlora", output_dir=root / "run", options=options
     )

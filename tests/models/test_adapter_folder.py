@@ -74,7 +74,7 @@ def test_a_run_without_a_model_says_so(place):
     error = refusal(hub.resolve_model, str(place / "run"))
     assert (error.what, error.fix) == (
         "this run has no model yet",
-        f"`finewright resume {place / 'run'}` continues it",
+        f"`finewright train --resume {place / 'run'}` continues it",
     )
 
 

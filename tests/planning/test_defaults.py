@@ -28,6 +28,24 @@ def test_auto_leaves_out_what_is_not_installed(monkeypatch):
     assert "qlora" not in [method.name() for method in candidates.candidate_methods("auto", options={})]
 
 
+def test_the_head_of_pre_trained_weights_starts_from_a_regression_where_the_task_can_fit_one():
+    task, unable = SimpleNamespace(fits_head=True), SimpleNamespace(fits_head=False)
+    cases = [
+        ("auto", "lora", task, "probe", "training.head_start = probe: a regression on the frozen features comes first"),
+        ("probe", "lora", task, "probe", None),
+        ("random", "lora", task, "random", None),
+        ("auto", "scratch", task, "random", "training.head_start = random: the features of random weights tell little"),
+        ("probe", "scratch", task, "random", "training.head_start = random: the features of random weights tell little"),
+        ("auto", "lora", unable, "random", "training.head_start = random: the task has no way to fit a head"),
+        ("random", "scratch", task, "random", None),
+    ]
+    for asked, name, kind, expected, said in cases:
+        made, method = Decisions(), methods.build_method(name, {})
+        options = TrainingConfig(head_start=asked)
+        assert defaults.choose_head_start(options, method=method, task=kind, choices=made) == expected
+        assert [line.startswith(said or "-") for line in made.sentences()] == ([True] if said else []), (asked, name)
+
+
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])
 def test_small_sets_get_more_epochs(steps, epochs):
     made = Decisions()

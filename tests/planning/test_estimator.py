@@ -13,6 +13,7 @@ from finewright.tasks import text_classification
 from support import tiny
 
 GPT2_SMALL = {
+    "contrastive": 124_439_808 - 50_257 * 768 - 1024 * 768,
     "full": 124_439_808,
     "scratch": 124_439_808,
     "freeze": 21_265_152,
@@ -61,6 +62,7 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
         "training.precision": precision,
         "training.max_steps": 4,
         "training.num_threads": 1,
+        "training.head_start": "random",
         "training.tokens_per_micro_batch": 60,
     }
     made = api.train(place / "tickets.csv", model=place / "gpt2", method=name, output_dir=tmp_path / "run", options=options)
@@ -76,7 +78,12 @@ def test_planned_memory_is_the_allocators(place, tmp_path, name, precision):
 
 @pytest.mark.parametrize("name", ["full", "lora", "prompt"])
 def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(long_texts, tmp_path, name):
-    options = {"training.max_steps": 3, "training.num_threads": 1, "training.tokens_per_micro_batch": 600}
+    options = {
+        "training.max_steps": 3,
+        "training.num_threads": 1,
+        "training.head_start": "random",
+        "training.tokens_per_micro_batch": 600,
+    }
     model, out = long_texts / "gpt2", tmp_path / "run"
     made = api.train(long_texts / "tickets.csv", model=model, method=name, output_dir=out, options=options)
     plan = made.folder.read_json(made.folder.plan)
@@ -101,6 +108,7 @@ def test_planned_memory_is_the_allocators_with_what_saves_memory(place, tmp_path
         "training.precision": "float32",
         "training.max_steps": 3,
         "training.num_threads": 1,
+        "training.head_start": "random",
         "training.tokens_per_micro_batch": 60,
         **change,
     }
@@ -127,6 +135,7 @@ def test_loading_is_planned_and_measured_where_it_takes_most(place, heavy, tmp_p
         "training.precision": "bfloat16",
         "training.max_steps": 2,
         "training.num_threads": 1,
+        "training.head_start": "random",
         "training.tokens_per_micro_batch": 20,
     }
     options |= {"data.max_length": 8}
@@ -143,6 +152,7 @@ def test_planned_memory_counts_what_is_cached_of_frozen_layers(place, tmp_path, 
     options = {
         "training.max_steps": 24,
         "training.num_threads": 1,
+        "training.head_start": "random",
         "training.tokens_per_micro_batch": 60,
         "training.precision": "float32",
     }
@@ -192,7 +202,13 @@ def test_a_run_that_cannot_fit_stops_before_a_model_is_loaded(place, tmp_path, m
 
 def test_force_goes_on_all_the_same(place, tmp_path):
     said = []
-    options = {"memory_budget": "100kB", "force": True, "training.max_steps": 2, "training.num_threads": 1}
+    options = {
+        "memory_budget": "100kB",
+        "force": True,
+        "training.max_steps": 2,
+        "training.num_threads": 1,
+        "training.head_start": "random",
+    }
     api.train(
         place / "tickets.csv",
         model=place / "gpt2",
@@ -212,6 +228,7 @@ def test_auto_takes_the_first_method_that_fits_and_says_so(place, tmp_path):
         "memory_budget": f"{need / 1e6:.3f}MB",
         "training.max_steps": 2,
         "training.num_threads": 1,
+        "training.head_start": "random",
         "training.precision": "float32",
     }
     made = api.train(
@@ -227,14 +244,19 @@ def test_a_tight_budget_makes_smaller_micro_batches_of_the_same_updates(place, t
         model=place / "gpt2",
         method="full",
         output_dir=tmp_path / "free",
-        options={"training.max_steps": 3, "training.num_threads": 1},
+        options={"training.max_steps": 3, "training.num_threads": 1, "training.head_start": "random"},
     )
     # between the weights with their optimizer and the peak: what is left to shrink is the pass
     plan = free.folder.read_json(free.folder.plan)
     held = plan["memory"]["weights"] + plan["memory"]["optimizer"]
     budget = held + (plan["peak_memory_bytes"] - held) * 2 // 3
     said = []
-    options = {"memory_budget": f"{budget / 1e3:.3f}kB", "training.max_steps": 3, "training.num_threads": 1}
+    options = {
+        "memory_budget": f"{budget / 1e3:.3f}kB",
+        "training.max_steps": 3,
+        "training.num_threads": 1,
+        "training.head_start": "random",
+    }
     tight = api.train(
         place / "tickets.csv",
         model=place / "gpt2",

@@ -49,7 +49,8 @@ def test_every_baseline_ends_in_a_complete_and_verified_run(place, tmp_path, met
     assert capfd.readouterr() == ("", ""), "the library is silent"
     files = {path.name for path in run.path.iterdir()} - {".lock"}
     assert files == {"config.json", "plan.json", "checks.json", "predictions.jsonl", "result.json", "model"}
-    assert {path.name for path in run.folder.model.iterdir()} == {"README.md", "baseline.json", "baseline.safetensors"}
+    model_files = {"README.md", "baseline.json", "baseline.safetensors", "calibration.json"}
+    assert {path.name for path in run.folder.model.iterdir()} == model_files
     stages = [event.name for event in heard if isinstance(event, run_events.StageStarted)]
     assert stages == ["read", "plan", "load", "train", "save", "evaluate", "verify"]
     result, reads_model = run.result, method == "frozen-features"
@@ -59,7 +60,7 @@ def test_every_baseline_ends_in_a_complete_and_verified_run(place, tmp_path, met
     assert (f"{method} on " in repr(run)) == reads_model
     assert f"{method}," in repr(run) or reads_model
     assert (result.total_parameters > result.trainable_parameters) == reads_model
-    assert set(result.files) == {"baseline.json", "baseline.safetensors"}
+    assert set(result.files) == model_files - {"README.md"}
     assert result.train_seconds > 0
     plan = schema.read(BaselinePlanFile, run.folder.plan)
     assert (plan.num_labels, plan.num_test, plan.seconds, plan.peak_memory_bytes) == (2, result.num_test, None, None)

@@ -12,6 +12,7 @@ from finewright.core import events as run_events
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference import scoring
+from finewright.planning import plan
 from finewright.runs import schema, verify
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.pipeline import train
@@ -136,7 +137,8 @@ def test_a_learning_rate_outside_the_range_is_warned_about(place, tmp_path):
     assert any("learning rate 0.3 is far outside full's usual range" in str(line) for line in said)
 
 
-def test_early_stopping(place, tmp_path):
+def test_early_stopping(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "LEAST_DECIDING_ROWS", 1)
     events = []
     extra = {"max_steps": 0, "epochs": 40, "learning_rate": 1e-12, "early_stopping_patience": 2}
     go(place, tmp_path / "run", on_event=events.append, **extra)
@@ -145,10 +147,10 @@ def test_early_stopping(place, tmp_path):
     assert sum(isinstance(event, run_events.EvaluationCompleted) for event in events) == 3
     assert next(event for event in events if isinstance(event, run_events.RunPlanned)).may_stop_early
     result = schema.read(schema.RunResult, tmp_path / "run" / "result.json")
-    assert (result.stopped_early, result.epochs, result.planned_epochs) == (True, 3.0, 40.0)
-    assert result.planned_steps == stopped.step * 40 / 3
-    assert result.planned_seconds_for_steps == pytest.approx(result.planned_seconds * 3 / 40)
-    assert result.seconds_saved_by_stopping == pytest.approx((result.train_seconds - result.saving_seconds) * 37 / 3)
+    assert (result.stopped_early, result.epochs, result.planned_epochs) == (True, 2.0, 40.0), "it counts from the start"
+    assert result.planned_steps == stopped.step * 40 / 2
+    assert result.planned_seconds_for_steps == pytest.approx(result.planned_seconds * 2 / 40)
+    assert result.seconds_saved_by_stopping == pytest.approx((result.train_seconds - result.saving_seconds) * 38 / 2)
 
 
 def test_by_default_three_epochs_without_improvement_end_a_run(place, tmp_path):
@@ -184,13 +186,13 @@ def test_what_is_done_once_for_the_program_is_no_time_of_training(place, tmp_pat
 
 
 def test_without_validation_the_last_weights_are_kept(place, tmp_path, monkeypatch):
-    honest, gradients = scoring.test_split, []
+    honest, gradients = scoring.evaluate_split, []
 
     def tested(prepared_model, *given, **extra):
         gradients.extend(name for name, one in prepared_model.trainable_module.named_parameters() if one.grad is not None)
         return honest(prepared_model, *given, **extra)
 
-    monkeypatch.setattr(scoring, "test_split", tested)
+    monkeypatch.setattr(scoring, "evaluate_split", tested)
     folder = go(place, tmp_path / "run", data={"validation_fraction": 0.0})
     assert not gradients, "those of the last update are let go before the test"
     result = json.loads(folder.result.read_text())
@@ -317,7 +319,7 @@ def test_a_first_loss_far_from_ln_classes_is_refused(place, tmp_path, monkeypatc
 
     monkeypatch.setattr(head_init, "scale_head", unsettled)
     with pytest.raises(UserError, match=r"step 1: the first loss is .*, a fresh head over 2 labels starts at 0\.6931"):
-        go(place, tmp_path / "run")
+        go(place, tmp_path / "run", head_start="random")
 
 
 def test_an_out_folder_in_use_is_refused_before_anything(place, tmp_path):

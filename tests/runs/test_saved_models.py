@@ -11,6 +11,7 @@ from finewright import api, methods, tasks
 from finewright.inference.predictor import Predictor
 from finewright.models import quantization
 from support import tiny
+from support.cards import blocks, run_code
 
 MAX_LENGTH = 12
 """Tokens that are read of a text; the longest TEXTS have several times as many."""
@@ -19,7 +20,6 @@ TEXTS = [
     "pay the invoice when it does arrive please ship it", "ship", "the jacket is broken " * 9, "when does it arrive",
     "refund my pay", "where is my parcel refund twice", "zip", "does it pay " * 7 + "the invoice",
 ]  # fmt: skip
-_CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 _TOLERANCE = 1e-5
 
 
@@ -37,6 +37,7 @@ def trained(tmp_path_factory):
             if not base.exists():
                 pads_on(tiny.folder(base, kind=kind), side)
             options = {"training.max_steps": 3, "training.num_threads": 1, "training.learning_rate": 0.01}
+            options |= {"training.head_start": "random"}  # so that the update is large in few steps
             options |= {"training.precision": "float32", "data.max_length": MAX_LENGTH, "data.truncation_side": side}
             if method == "prompt":
                 options["method.num_virtual_tokens"] = 4
@@ -53,17 +54,6 @@ def pads_on(folder, side):
     """Make the tokenizer of a base pad on one side, as some that are published do."""
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": side}))
-
-
-def blocks(folder):
-    """The pieces of code on the card, with the folder filled in."""
-    return [code.replace("path/to/this/folder", str(folder)) for code in _CODE.findall((folder / "README.md").read_text())]
-
-
-def run_code(code):
-    names = {}
-    exec(code, names)
-    return names
 
 
 def stock_scores(names, batch_size):

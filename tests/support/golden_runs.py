@@ -24,6 +24,8 @@ COMMON = {
     "training.logging_steps": 1,
     "training.evals_per_epoch": 2,
     "training.early_stopping_patience": 0,
+    "training.head_start": "random",
+    "training.pooling": "standard",
 }
 TICKETS_ROWS, TEST_ROWS = 240, 60
 RUNS = {

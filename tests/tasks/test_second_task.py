@@ -166,6 +166,13 @@ def test_a_file_gets_what_it_predicts(run, tmp_path):
     assert (found.num_rows, found.num_empty, found.options) == (2, 1, None)
     with pytest.raises(UserError, match=f"{NAME} has no labels, so there is no confidence"):
         run.predict_file(tmp_path / "new.csv", force=True, min_confidence=0.5)
+    with pytest.raises(UserError, match=f"{NAME} has no confidences") as caught:
+        run.predict(["where is my parcel"], abstain=0.9)
+    assert caught.value.where == "abstain"
+    with pytest.raises(UserError, match=f"{NAME} has no confidences"):
+        run.predict_file(tmp_path / "new.csv", force=True, abstain=0.9)
+    assert run.result.calibration is None
+    assert not (run.folder.model / "calibration.json").exists()
 
 
 def test_its_adapter_is_merged_and_compared_by_its_metric(run):

@@ -101,6 +101,57 @@ def test_without_a_validation_split_there_are_no_evaluations():
     assert not any(isinstance(event, run_events.EvaluationCompleted) for event in fit())
 
 
+def test_a_fitted_head_is_evaluated_before_the_first_update_and_may_stay_the_best():
+    events = fit(fixed_evaluation(0.6, 0.5), evaluate_every=1, early_stopping_patience=2, evaluates_start=True)
+    assert isinstance(events[0], run_events.EvaluationCompleted)
+    assert (events[0].step, events[0].epoch, events[0].best) == (0, 0.0, True)
+    assert not any(event.best for event in events[1:] if isinstance(event, run_events.EvaluationCompleted))
+    assert events[-1] == run_events.TrainingStopped(step=2, early=True), "early stopping counts from there"
+    assert schedule(evaluates_start=True).num_evaluations == schedule().num_evaluations + 1
+    num_steps = len(schedule().steps)
+    for patience in (num_steps - 1, num_steps):
+        possible = schedule(evaluate_every=1, early_stopping_patience=patience, evaluates_start=True).may_stop_early
+        events = fit(fixed_evaluation(0.5), evaluate_every=1, early_stopping_patience=patience, evaluates_start=True)
+        assert possible == events[-1].early == (patience < num_steps)
+
+
+def test_the_start_is_evaluated_once_and_its_metrics_stay_in_the_progress():
+    prepared_model, calls = tiny.prepared_model("gpt2"), []
+    state = loop.start_state(prepared_model, schedule())
+    how = {"task": TASK, "places": PLACES, "state": state, "schedule": schedule(evaluates_start=True)}
+
+    def evaluate():
+        calls.append(state.progress.step)
+        return {"accuracy": 0.5, "loss": 1.0 / len(calls)}
+
+    next(loop.train(prepared_model, ENCODED, evaluate=evaluate, **how))  # as if the session ended after this event
+    assert calls == [0]
+    list(loop.train(prepared_model, ENCODED, evaluate=evaluate, **how))
+    assert calls.count(0) == 1
+    assert state.progress.start_metrics == {"accuracy": 0.5, "loss": 1.0}
+    assert type(state.progress).from_json(state.progress.as_json()) == state.progress
+
+
+def test_the_first_loss_of_a_fitted_head_may_be_low_and_must_not_be_above_guessing():
+    for loss in (0.01, 1.3):
+        loop._check_first_loss(run_events.StepResult(loss, 1.0, 10, 36, True), task=TASK, spread=0.5)
+    with pytest.raises(UserError, match=r"the first loss is 2\.0000, that of guessing among 3 labels is 1\.0986, and") as caught:
+        loop._check_first_loss(run_events.StepResult(2.0, 1.0, 10, 36, True), task=TASK, spread=0.5)
+    assert caught.value.code == ExitCode.MISMATCH
+    loop._check_first_loss(run_events.StepResult(2.0, 1.0, 10, 4, True), task=TASK, spread=0.5)  # of four rows, the hardest ones
+    with pytest.raises(UserError, match="the first loss is 0.0100, a fresh head over 3 labels starts at 1.0986"):
+        loop._check_first_loss(run_events.StepResult(0.01, 1.0, 10, 36, True), task=TASK, spread=None)
+
+
+def test_the_first_loss_with_mixed_up_labels_is_refused():
+    prepared_model = tiny.prepared_model("gpt2")
+    prepared_model.network.score.weight.data *= 500
+    with pytest.raises(UserError, match="the head was fitted to be better"):
+        list(
+            loop.train(prepared_model, ENCODED, task=TASK, evaluate=None, places=PLACES, schedule=schedule(start_loss_spread=0.1))
+        )
+
+
 def test_a_tensor_that_stays_at_zero_gradient_is_refused():
     prepared_model = tiny.prepared_model("gpt2")
     for parameter in prepared_model.network.transformer.h[1].parameters():

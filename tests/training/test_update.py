@@ -41,7 +41,10 @@ def small(monkeypatch):
     return set_limit
 
 
-@pytest.mark.parametrize("method", [name for name in methods.method_names() if name != "scratch"])
+SPLIT = [name for name in methods.method_names() if name != "scratch" and methods.get_method(name).objective == "task"]
+
+
+@pytest.mark.parametrize("method", SPLIT)
 def test_the_result_equals_that_of_a_run_configured_with_smaller_micro_batches(place, tmp_path, monkeypatch, method):
     original, failures, notes = step.compute_gradients, [*ERRORS[:2]], []
 
@@ -149,3 +152,23 @@ def test_an_update_that_failed_while_changing_weights_is_not_repeated(place, tmp
     assert max(path.name for path in (out / "checkpoints").iterdir()) == "step-00000002"
     whole = sessions.train(place, tmp_path / "whole", save_steps=1)
     assert sessions.made(sessions.train(place, out, save_steps=1)) == sessions.made(whole)
+
+
+def test_an_update_of_pairs_is_never_split(place, tmp_path, monkeypatch):
+    """Its pairs would be lost: memory that runs out ends the run with a message."""
+    original = step.compute_gradients
+
+    def fail(prepared_model, batches, **how):
+        if type(batches[0].ids) is torch.Tensor:  # the plan's are fake
+            raise torch.OutOfMemoryError("no")
+        return original(prepared_model, batches, **how)
+
+    monkeypatch.setattr(step, "compute_gradients", fail)
+    with pytest.raises(UserError, match="out of memory while texts were compared"):
+        sessions.train(place, tmp_path / "run", method_name="contrastive")
+
+
+def test_options_of_micro_batches_are_named_where_they_mean_nothing(place, tmp_path):
+    said = []
+    sessions.train(place, tmp_path / "run", method_name="contrastive", micro_batch_splits=2, on_event=said.append, max_steps=2)
+    assert any("training.micro_batch_splits" in str(event) and "without effect" in str(event) for event in said)

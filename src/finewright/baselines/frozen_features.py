@@ -107,7 +107,7 @@ class FrozenEncoder:
 
     @property
     def _reads_last(self) -> bool:
-        return self.prepared_model.architecture.pooling == "last"
+        return self.prepared_model.architecture.is_causal
 
     def remember(self, texts: Sequence[str]) -> None:
         """Compute and keep the vectors of texts, each once."""

@@ -69,12 +69,13 @@ def run_demo(
 ) -> DemoResult:
     """Compare methods on the same rows with one seed, then predict with the preferred one.
 
-    `every_method`: all of them on all rows, not the preferred one and training from scratch on FEW_ROWS.
+    `every_method`: all of them on all rows, not the one for few rows, the preferred one and training from scratch on FEW_ROWS.
     """
     folder = new_folder(out=out, name="demo-methods" if every_method else "demo")
     kinds = demo_methods()
     if not every_method:
-        kinds = [kinds[0], next(kind for kind in kinds if kind.weights == "random")]
+        for_few_rows = next(kind for kind in kinds if kind.objective == "pairs")
+        kinds = [for_few_rows, kinds[0], next(kind for kind in kinds if kind.weights == "random")]
     named = [kind.name() for kind in kinds]
     if every_method:
         on_event(Notice(_NOTE))

@@ -33,6 +33,12 @@ def evaluate(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Also measure the accuracy if this share of the rows is answered, as `predict --abstain` does."
+        ),
+    ] = None,
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -40,8 +46,11 @@ def evaluate(
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.progress import print_wrapped
     from finewright.data import dataset, writers
+    from finewright.inference import abstention
     from finewright.runs import folder, reading, schema
 
+    if abstain is not None:
+        abstention.check_share(abstain)
     config = schema.read(schema.RunConfigFile, folder.open_run(run).config)
     found = dataset.read_rows_for_model(
         data,
@@ -63,7 +72,7 @@ def evaluate(
     from finewright.runs.run import open_run
 
     opened = open_run(run)
-    measured = opened.evaluate_rows(found)
+    measured = opened.evaluate_rows(found, abstain=None if abstain is None else opened.abstention_rule(abstain))
     if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
         print_wrapped(errors, cut)
     notes = writers.write_table(output, measured.table) if output is not None else []
@@ -93,6 +102,9 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     console.print(
         f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
     )
+    if (answers := measured.get("abstain")) is not None:
+        for line in describe_answered(answers):
+            console.print(line, highlight=False)
     rows = [
         [shorten(name, 32), *(f"{v[key]:.1%}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]
         for name, v in measured["per_class"].items()
@@ -105,6 +117,16 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
+
+
+def describe_answered(answers: dict[str, Any]) -> list[str]:
+    """Return lines about how many rows are answered when the least certain ones are not, and how many answers are right."""
+    counted = f"{answers['num_answered']:,} of {answers['num_rows']:,} rows ({answers['coverage']:.1%})"
+    right = "" if answers["share_right"] is None else f", accuracy on these {answers['share_right']:.1%}"
+    lines = [f"answered {counted}{right}, threshold {answers['threshold']:g}"]
+    if answers["threshold_from"] != "validation":
+        lines.append("  the run kept no confidences of validation rows, so these rows set the threshold")
+    return lines
 
 
 def show_confusions(console: "OutputConsole", labels: list[str], confusion: list[list[int]]) -> None:

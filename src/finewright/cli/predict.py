@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from finewright.data.inputs import TextRows
+    from finewright.inference.abstention import Abstention
     from finewright.inference.labelling import LabelledTable
 
 STANDARD_INPUT = "-"
@@ -53,6 +54,12 @@ def predict(
     otherwise: Annotated[
         str | None, typer.Option("--else", metavar="LABEL", help="Label of the rows that need review. [default: the model's]")
     ] = None,
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Answer this share of the rows, such as 0.9: the least certain 10% get no label. [default: all]"
+        ),
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=1)
     ] = None,
@@ -63,6 +70,7 @@ def predict(
     """Label a file: all rows and columns, with the label and its confidence. Or predict the labels of texts."""
     from finewright.runs import folder, reading, schema
 
+    _check_abstain(abstain, min_confidence=min_confidence)
     opened = folder.open_run(run)
     config = schema.read(schema.RunConfigFile, opened.config)
     options = reading.data_options(config, data_config(flags, assignments=assignments))
@@ -75,15 +83,25 @@ def predict(
     else:
         rows = inputs.read_text_rows(source, options=options, trained=reading.trained_columns(config))
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
-    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0}
+    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0, "abstain": abstain}
     if target is None and any(value is not None for value in (min_confidence, otherwise, top_k)):
         what = "--min-confidence, --else and --top-k are about a file with labels"
         raise UserError(what, where="predict", fix="give a file, or -o FILE for texts")
     _say_source(source, texts, rows)
     if target is None:
-        _predict_texts(run, rows, as_json=as_json)
+        _predict_texts(run, rows, abstain=abstain, as_json=as_json)
     else:
         _label_rows(run, rows, target, labelling, as_json=as_json)
+
+
+def _check_abstain(share: float | None, *, min_confidence: float | None) -> None:
+    """Raise `UserError` before anything is loaded if the share is none, or a threshold is given beside it."""
+    if share is None:
+        return
+    from finewright.inference import abstention
+
+    abstention.check_share(share)
+    abstention.check_one_threshold(share, min_confidence=min_confidence)
 
 
 def find_source(texts: list[str], file: Path | None) -> str | None:
@@ -168,7 +186,7 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
         print_wrapped(console, note)
 
 
-def _predict_texts(run: Path, rows: "TextRows", *, as_json: bool) -> None:
+def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_json: bool) -> None:
     """Predict and show a short table, or all predictions as JSON."""
     from finewright.core.imports import garbage_collection_paused
 
@@ -176,8 +194,13 @@ def _predict_texts(run: Path, rows: "TextRows", *, as_json: bool) -> None:
         from finewright.inference import labelling
         from finewright.runs.run import open_run
 
-        predictor = open_run(run).predictor  # loaded here, where its imports are cheaper
+        opened = open_run(run)
+        rule = None if abstain is None else opened.abstention_rule(abstain)
+        predictor = opened.predictor  # loaded here, where its imports are cheaper
     predictions, num_cut = labelling.predict_rows(predictor, rows.texts)
+    left_out = None
+    if rule is not None:
+        predictions, left_out = labelling.leave_out_uncertain(predictions, rule)
     from finewright.cli import progress
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
 
@@ -185,11 +208,12 @@ def _predict_texts(run: Path, rows: "TextRows", *, as_json: bool) -> None:
     for sentence in (
         labelling.describe_cut(num_cut, limit=predictor.limit, keep_end=predictor.keep_end),
         describe_empty(num_empty),
+        describe_abstention(left_out) if left_out else "",
     ):
         if sentence:
             progress.print_wrapped(ErrorConsole(), sentence)
     if as_json:
-        print_json({"predictions": predictions})
+        print_json({"predictions": predictions, **({"abstain": left_out.as_json()} if left_out else {})})
         return
     shown = [
         [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}", line["text"]]
@@ -230,7 +254,11 @@ def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *
         new_notes += labelled.notes[before:]
     if as_json:
         predictions, _ = labelling.predict_rows(predictor, rows.texts)
-        print_json({"predictions": predictions})
+        if how["abstain"] is None:
+            print_json({"predictions": predictions})
+        else:
+            predictions, left_out = labelling.leave_out_uncertain(predictions, opened.abstention_rule(how["abstain"]))
+            print_json({"predictions": predictions, "abstain": left_out.as_json()})
     console = ErrorConsole() if as_json or target == STANDARD_INPUT else OutputConsole()
     show_summary(console, labelled, rows, notes=new_notes, keep_end=predictor.keep_end)
 
@@ -253,10 +281,13 @@ def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, n
         console.print(f"  {sum(more):,} rows have one of {len(more):,} other labels", highlight=False)
     sentences = [describe_empty(labelled.num_empty)]
     sentences.append(describe_cut(labelled.num_cut, limit=labelled.max_length, keep_end=keep_end))
+    if labelled.abstention is not None:
+        sentences.append(describe_abstention(labelled.abstention))
     if (how := labelled.options) is not None:
         verb = "needs" if labelled.num_review == 1 else "need"
         noun = "row" if labelled.num_review == 1 else "rows"
-        threshold = f"confidence below {how.threshold:g} ({how.reason}; --min-confidence changes it)"
+        changed_by = "--min-confidence" if how.abstain is None else "--abstain"
+        threshold = f"confidence below {how.threshold:g} ({how.reason}; {changed_by} changes it)"
         sentences.append(f"{labelled.num_review:,} {noun} {verb} review: {threshold}")
     for sentence in [*notes, *sentences]:
         if sentence:
@@ -298,6 +329,15 @@ def describe_empty(count: int) -> str:
     if not count:
         return ""
     return "1 row has no text: its answer is empty" if count == 1 else f"{count:,} rows have no text: their answers are empty"
+
+
+def describe_abstention(left_out: "Abstention") -> str:
+    """Return how many rows were answered, and how many of the answers will be right."""
+    text = f"answered {left_out.num_answered:,} of {left_out.num_rows:,} {'row' if left_out.num_rows == 1 else 'rows'}"
+    text += f" ({left_out.num_answered / left_out.num_rows:.1%})" if left_out.num_rows else ""
+    if left_out.expected_share_right is not None:
+        return f"{text}; expected accuracy on answered rows {left_out.expected_share_right:.1%} (validation)"
+    return f"{text}; the run kept no confidences of validation rows, so these rows set the threshold: others have another one"
 
 
 class ScoringProgress:

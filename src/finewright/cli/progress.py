@@ -291,6 +291,8 @@ def result_table(result: "RunResult") -> Table:
         table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
     elif measured:
         table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
+    if result.calibration is not None:
+        table.add_row("calibration error", result.calibration.describe())
     for name, score in result.baselines.items():
         low, high = score.accuracy_ci95
         table.add_row(f"{name} accuracy", f"{score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})")

@@ -38,10 +38,14 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
         rows = "validation texts" if not result.metrics.test else "test texts" if has_leak(path) else "unseen texts"
         if isinstance(measured, ClassificationMetrics):
             _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
+            if comparison := compare_with_start(result, measured):
+                print_wrapped(console, comparison)
             if comparison := compare_with_bag_of_words(result, measured):
                 print_wrapped(console, comparison)
         else:
             console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
+    if result.calibration is not None and result.calibration.on:
+        print_wrapped(console, f"calibration error {result.calibration.describe()}")
     print_wrapped(console, describe_size(result))
     print_wrapped(console, describe_time(result))
     if result.stopped_early:
@@ -97,6 +101,18 @@ def compare_with_majority(measured: ClassificationMetrics, *, has_steps: bool = 
     what = f"no better than always predicting the majority class ({measured.majority_accuracy:.1%})"
     advice = "half the learning rate (--lr), more epochs (--epochs) or more rows" if has_steps else "more rows"
     return f"{what}; {advice} may help"
+
+
+def compare_with_start(result: RunResult, measured: ClassificationMetrics) -> str:
+    """Say how the accuracy compares with that of the frozen features on the same rows; empty if the head started at random."""
+    if result.probe is None:
+        return ""
+    start = result.probe.metrics.test if result.metrics.test else result.probe.metrics.validation
+    if not isinstance(start, ClassificationMetrics):
+        return ""
+    if result.best_step == 0:
+        return f"frozen features {start.accuracy:.1%}; fine-tuning was no better on validation, so their head is kept"
+    return f"frozen features {start.accuracy:.1%}, fine-tuned {measured.accuracy:.1%}"
 
 
 def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics) -> str:

@@ -14,6 +14,7 @@ from finewright.core.errors import UserError
 
 _program_runs: ContextVar[bool] = ContextVar("program_runs", default=False)
 _ARGUMENTS = {
+    "--abstain": "abstain",
     "--base": "base",
     "--budget": "memory_budget",
     "--else": "otherwise",

@@ -122,6 +122,12 @@ class TrainingConfig(Options):
     learning_rate: float | None = option(
         None, "peak learning rate; the method's own default when not given", low=1e-12, high=100, flag="--lr"
     )
+    pooling: Literal["auto", "standard", "last", "first", "mean", "pooler"] = option(
+        "auto",
+        "the state of a text that the head reads; auto: what the model was trained for; standard: what the architecture's own "
+        "class of transformers reads",
+        flag="--pooling",
+    )
     tokens_per_micro_batch: int | None = option(
         None, "tokens per forward pass; chosen from the text lengths when not given", low=1, flag="--batch-tokens"
     )
@@ -134,6 +140,11 @@ class TrainingConfig(Options):
     weight_decay: float = option(0.01, "AdamW weight decay of matrices; vectors have none", low=0, high=10)
     max_grad_norm: float = option(1.0, "largest norm of the gradient; 0: no clipping", low=0)
     class_weights: Literal["none", "balanced"] = option("none", "balanced: weigh each class by the inverse of its share")
+    head_start: Literal["auto", "probe", "random"] = option(
+        "auto",
+        "first weights of a new head; probe: those of a regression on the features that the model has before it is trained; "
+        "auto: probe for pre-trained weights",
+    )
     early_stopping_patience: int | None = option(
         None,
         "stop after this many evaluations without improvement; 0: never; those of three epochs when not given",
@@ -164,6 +175,9 @@ class TrainingConfig(Options):
     )
     compile: Literal["off", "on"] = option(
         "off", "compile the layers between the attention calls; starts 20 s or more later, for GPUs"
+    )
+    calibrate: Literal["auto", "on", "off"] = option(
+        "auto", "fit a temperature for confidences on the validation rows; auto: where these are enough"
     )
     baselines: Literal["auto", "off"] = option(
         "auto",

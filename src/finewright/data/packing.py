@@ -199,6 +199,45 @@ def schedule_updates(
     return UpdateSchedule(made, starts, range(min(starts[-1], max_steps) if max_steps else starts[-1]))
 
 
+def schedule_balanced_updates(targets: Sequence[int], *, rows_per_update: int, seed: int, num_updates: int) -> UpdateSchedule:
+    """Return updates of texts whose pairs are compared: of each target that an update has at least two texts, if there are two.
+
+    Targets take turns, as do the rows of a target, each turn shuffled anew by the seed: every row occurs about as often as the
+    others of its target. An epoch is as many updates as read each row once.
+    """
+    dice = np.random.default_rng([seed, len(targets)])
+    rows_by_target = {target: np.flatnonzero(np.asarray(targets) == target) for target in sorted(set(targets))}
+    take_target, take_row = _turns(list(rows_by_target), dice), {t: _turns(rows, dice) for t, rows in rows_by_target.items()}
+    num_targets = max(1, min(len(rows_by_target), rows_per_update // 2))
+    per_epoch = max(1, math.ceil(len(targets) / rows_per_update))
+    made, starts = [], [0]
+    for number in range(math.ceil(num_updates / per_epoch)):
+        drawn = [_draw_balanced(take_target, take_row, num_targets, rows_per_update) for _ in range(per_epoch)]
+        cuts = np.cumsum([0, *map(len, drawn)]).astype(np.int32)
+        order = np.array([row for rows in drawn for row in rows], dtype=np.int32)
+        made.append(_Epoch(number, order, cuts, np.arange(per_epoch + 1, dtype=np.int32)))
+        starts.append(starts[-1] + per_epoch)
+    return UpdateSchedule(made, starts, range(num_updates))
+
+
+def _turns(values: Sequence[int] | np.ndarray, dice: np.random.Generator) -> Iterator[int]:
+    """Yield the values in a new random order again and again."""
+    while True:
+        yield from (int(values[place]) for place in dice.permutation(len(values)))
+
+
+def _draw_balanced(
+    take_target: Iterator[int], take_row: Mapping[int, Iterator[int]], num_targets: int, num_rows: int
+) -> list[int]:
+    """Return rows of `num_targets` targets, about as many of each; no row twice, even if that makes fewer."""
+    chosen: dict[int, None] = {}
+    while len(chosen) < num_targets:
+        chosen[next(take_target)] = None
+    share, rest = divmod(num_rows, num_targets)
+    rows = (next(take_row[t]) for place, t in enumerate(chosen) for _ in range(share + (place < rest)))
+    return list(dict.fromkeys(rows))
+
+
 def split_micro_batches(passes: Sequence[tuple[int, ...]], lengths: Lengths, *, times: int) -> tuple[tuple[int, ...], ...]:
     """Split each micro-batch `times` over in two of about the same tokens; a single row is not split."""
     for _ in range(times):

@@ -17,8 +17,9 @@ from finewright.core import files, units
 from finewright.core.errors import UserError
 from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange, start_check
 from finewright.methods.base import Method
-from finewright.models import loading, meta, quantization
+from finewright.models import loading, meta, quantization, sentence_folder
 from finewright.runs import model_folder, request, schema
+from finewright.runs.calibration import CALIBRATION_FILE, describe_temperature, read_calibration
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Metric
@@ -87,9 +88,16 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
         exact, before = chosen.base == "dequantised" or not quantised, check.metric_before()
         merged = Merged(target, len(lines), check.task.metric, before, chosen, other, reason, exact, quantised)
         (draft / chosen.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
+        _copy_calibration(run, draft / chosen.base)
         files.sync_all(draft / chosen.base)
         files.rename(draft / chosen.base, target)
     return merged
+
+
+def _copy_calibration(run: RunFolder, folder: Path) -> None:
+    """The merged model has the scores of the run, so their temperature holds for it too."""
+    if (run.model / CALIBRATION_FILE).exists():
+        shutil.copyfile(run.model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
 
 
 @contextlib.contextmanager
@@ -158,14 +166,16 @@ def _card(run: RunFolder, merged: Merged) -> str:
         f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
         f"| {metric.name} before, after | {before}, {after} |\n"
         f"{changed}| largest change of a score | {change.largest_difference:.2e} |\n"
+        f"{describe_temperature(read_calibration(run.model))}"
     )
 
 
 def _merge_and_compare(check: ExportCheck, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
     """Merge into one base and write the model. It is merged on the CPU, whose memory is the larger; then measure the change."""
-    network, tokenizer = loading.load_merged(check.run.model, auto_model=check.task.auto_model, dequantised=base == "dequantised")
+    merged, tokenizer = loading.load_merged(check.run.model, auto_model=check.task.auto_model, dequantised=base == "dequantised")
     with meta.quiet_libraries():
-        network.save_pretrained(folder)
+        sentence_folder.save_network(merged.network, folder, architecture=merged.architecture)
         tokenizer.save_pretrained(folder)
-    del network  # the check loads the model again
+    sentence_folder.write_max_length(folder, tokenizer.model_max_length)
+    del merged  # the check loads the model again
     return check.compare(folder, base=base, exact=exact)

@@ -7,7 +7,7 @@ import numpy as np
 
 from finewright.data.dataset import LabelledRows
 from finewright.data.readers.base import FileTable
-from finewright.inference.labelling import CONFIDENCE_DIGITS
+from finewright.inference.abstention import CONFIDENCE_DIGITS
 from finewright.tasks.base import Evaluation
 
 _NAMES = {"probability": "confidence"}

@@ -16,10 +16,9 @@ from finewright.data import writers
 from finewright.data.inputs import TextRows
 from finewright.data.labels import normalise_label
 from finewright.data.readers.base import FileTable
+from finewright.inference.abstention import CONFIDENCE_DIGITS, Abstention, AbstentionRule, is_below
 from finewright.inference.text_predictor import OnProgress, TextPredictor
 
-CONFIDENCE_DIGITS = 4
-"""Decimals of a confidence in a file; it is compared with the threshold as it is written."""
 SUFFIX = "_predicted"
 """Added to the name of a new column that the file has already."""
 NUM_SHOWN = 10
@@ -29,12 +28,14 @@ NUM_SHOWN = 10
 @dataclass(frozen=True)
 class LabellingOptions:
     """`threshold`: confidence below which a row needs review, for this `reason`. `otherwise`: label of such rows, None for the
-    model's. `top_k`: how many labels with their confidence to add as `label_1`, `confidence_1` and so on; 0 for none."""
+    model's. `top_k`: how many labels with their confidence to add as `label_1`, `confidence_1` and so on; 0 for none.
+    `abstain`: sets the threshold, and rows below it have no label unless there is an `otherwise`."""
 
     threshold: float
     reason: str
     otherwise: str | None = None
     top_k: int = 0
+    abstain: AbstentionRule | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -79,7 +80,7 @@ class LabelledTable:
 
     `counts`: rows by label, most frequent first. `num_empty`: rows without a text, which have no answer. `num_cut`: texts longer
     than `max_length` tokens. `least_certain`: some rows that need review, the least certain first. `notes`: for the user.
-    `output`: the file that it was written to.
+    `output`: the file that it was written to. `abstention`: which rows have no label because they are not certain enough.
     """
 
     table: FileTable
@@ -92,6 +93,7 @@ class LabelledTable:
     least_certain: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     output: Path | None = None
+    abstention: Abstention | None = None
 
     def written_to(self, output: Path) -> "LabelledTable":
         """Write the table, all of it or nothing, and return it with the path and the notes of writing."""
@@ -129,7 +131,7 @@ def build_answer_columns(answers: Answers, options: LabellingOptions) -> dict[st
     names, sure = answers.column(0)
     review_N, empty_N = answers.needs_review_N(options.threshold).tolist(), answers.is_empty_N.tolist()
     shown = names
-    if options.otherwise is not None:
+    if options.otherwise is not None or options.abstain is not None:
         shown = [options.otherwise if unsure else name for name, unsure in zip(names, review_N, strict=True)]
     second, second_sure = answers.column(1)
     columns: dict[str, list[Any]] = {
@@ -165,6 +167,9 @@ def label_rows(
         return _add_predictions(predictor, rows)
     _check_otherwise(options.otherwise, predictor.labels)
     answers = find_answers(predictor, rows.texts, top_k=max(2, options.top_k), on_progress=on_progress)
+    abstention = options.abstain.apply(answers.confidence_NK[:, 0].tolist()) if options.abstain else None
+    if abstention is not None:
+        options = replace(options, threshold=abstention.threshold, reason=abstention.reason)
     columns = build_answer_columns(answers, options)
     review_N = answers.needs_review_N(options.threshold)
     sure_N = answers.confidence_NK[:, 0]
@@ -197,6 +202,7 @@ def label_rows(
         options=options,
         least_certain=least,
         notes=notes,
+        abstention=abstention,
     )
 
 
@@ -238,6 +244,13 @@ def predict_rows(predictor: TextPredictor, texts: Sequence[str | None]) -> tuple
     predictions, num_cut = predictor.predict_counted([text for text in texts if text is not None])
     found = iter(predictions)
     return [predictor.task.empty_prediction("") if text is None else next(found) for text in texts], num_cut
+
+
+def leave_out_uncertain(predictions: Sequence[Any], rule: AbstentionRule) -> tuple[list[Any], Abstention]:
+    """Return predictions that have no label where they are not certain enough; their probabilities stay."""
+    abstention = rule.apply([one["probability"] for one in predictions])
+    threshold = abstention.threshold
+    return [{**one, "label": None} if is_below(one["probability"], threshold) else one for one in predictions], abstention
 
 
 def describe_cut(num_cut: int, *, limit: int, keep_end: bool = False) -> str:

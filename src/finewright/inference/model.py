@@ -6,12 +6,14 @@ from typing import Any, TypedDict
 import numpy as np
 
 from finewright.core import hardware
+from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.core.quiet import peft_quiet
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.inputs import find_text_rows
 from finewright.inference import labelling
+from finewright.inference.abstention import CoverageCurve, make_rule
 from finewright.inference.text_predictor import TextPredictor
 
 
@@ -34,11 +36,19 @@ class Model:
     """
 
     def __init__(
-        self, predictor: TextPredictor, *, folder: Path, options: DataConfig | None = None, columns: Columns = NO_COLUMNS
+        self,
+        predictor: TextPredictor,
+        *,
+        folder: Path,
+        options: DataConfig | None = None,
+        columns: Columns = NO_COLUMNS,
+        curve: CoverageCurve | None = None,
     ) -> None:
-        """Use a predictor. `options`, `columns`: how rows with several columns were read in training."""
+        """Use a predictor. `options`, `columns`: how rows with several columns were read in training. `curve`: how certain the
+        model is of the validation rows."""
         self._predictor, self._folder = predictor, folder
         self._options, self._columns = options or DataConfig(), columns
+        self._curve = curve
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -55,7 +65,8 @@ class Model:
         """Device of the model."""
         return self._predictor.device
 
-    def predict(self, texts: Any) -> list[Prediction]:
+    @naming_arguments()
+    def predict(self, texts: Any, *, abstain: float | None = None) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text.
 
         Parameters
@@ -63,14 +74,19 @@ class Model:
         texts
             Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row, which need the text
             column of training; or the path of a file.
+        abstain
+            Share of rows to answer: with 0.9 the least certain tenth has no label. The threshold is that of the validation rows,
+            or, in a run without any, of these rows.
 
         Raises
         ------
         UserError
             If `texts` is one string that is no file, the text column is missing, or something is no text.
         """
+        rule = None if abstain is None else make_rule(abstain, curve=self._curve, task=self._predictor.task)
         rows = find_text_rows(texts, options=self._options, trained=self._columns)
-        return labelling.predict_rows(self._predictor, rows.texts)[0]  # type: ignore[return-value]
+        predictions = labelling.predict_rows(self._predictor, rows.texts)[0]
+        return predictions if rule is None else labelling.leave_out_uncertain(predictions, rule)[0]  # type: ignore[return-value]
 
     def predict_proba(self, texts: Any) -> np.ndarray:
         """Return the probability of every label, float64, shape (rows, labels); NaN in rows without a text.
@@ -90,17 +106,22 @@ class Model:
         Raises
         ------
         UserError
-            If the run is a baseline's: that is no network.
+            If the run is a baseline's, which is no network, or no class of transformers has the model's head.
         """
         import transformers
 
         from finewright.inference.predictor import Predictor
-        from finewright.models import adapter_folder
+        from finewright.models import adapter_folder, sentence_folder
         from finewright.models.meta import quiet_libraries
 
         if not isinstance(self._predictor, Predictor):
             what = "the model is a baseline, which is no network of transformers"
             raise UserError(what, where="to_transformers", fix="predict or predict_proba")
+        if sentence_folder.has_head(self._folder):
+            what = (
+                "no class of transformers has this model's head, which reads a mean or another state than its architecture's own"
+            )
+            raise UserError(what, where="to_transformers", fix="to_sentence_transformer()")
         auto_model: Any = getattr(transformers, self._predictor.task.auto_model)
         with quiet_libraries():  # a base without its head is no news: the adapter brings it
             tokenizer = transformers.AutoTokenizer.from_pretrained(self._folder)
@@ -113,6 +134,26 @@ class Model:
             config = transformers.AutoConfig.from_pretrained(adapter_folder.config_folder(self._folder))
             network = auto_model.from_pretrained(base.path, config=config)
             return PeftModel.from_pretrained(network, str(self._folder)).eval(), tokenizer
+
+    def to_sentence_transformer(self) -> Any:
+        """Return the `SentenceTransformer` whose `encode` gives the scores of the labels, loaded again from the run's folder.
+
+        Raises
+        ------
+        UserError
+            If the head is one that transformers has a class for, or the package sentence-transformers is missing.
+        """
+        from finewright.models import sentence_folder
+
+        where = "to_sentence_transformer"
+        if not sentence_folder.has_head(self._folder):
+            raise UserError("the model is not a sentence-transformers folder", where=where, fix="to_transformers()")
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            what = "the package sentence-transformers is not installed"
+            raise UserError(what, where=where, fix="pip install sentence-transformers") from None
+        return SentenceTransformer(str(self._folder), device="cpu")
 
 
 def choose_device(device: str) -> str:

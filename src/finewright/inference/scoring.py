@@ -1,14 +1,12 @@
 """Score the texts of a split with a model: outputs, and the task's metrics and predictions."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from finewright.data import packing
 from finewright.data.packing import EncodedSplit
-from finewright.data.splits import Example
 from finewright.models import forward
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Evaluation, Task
@@ -17,8 +15,10 @@ EVALUATION_TOKENS = 4096
 """Token budget of a batch without gradients, prompt tokens included."""
 
 
-def score_batches(prepared_model: PreparedModel, encoded: EncodedSplit) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-    """Yield (rows, outputs in float32) of a split. Texts of similar length share a batch.
+def score_batches(
+    prepared_model: PreparedModel, encoded: EncodedSplit, *, rows: Sequence[int] | None = None
+) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    """Yield (rows, outputs in float32) of a split, or of these rows of it. Texts of similar length share a batch.
 
     If memory runs out, this batch and all remaining ones are split in two. Raise `UserError` if a single text does not
     fit.
@@ -27,11 +27,13 @@ def score_batches(prepared_model: PreparedModel, encoded: EncodedSplit) -> Itera
     lengths = [length + prepared_model.prompt_tokens for length in encoded.lengths]
     prepared_model.trainable_module.eval()
 
-    def run(rows: Sequence[int]) -> tuple[Sequence[int], np.ndarray]:
-        batch = packing.collate(encoded, rows, device=device)
+    def run(some: Sequence[int]) -> tuple[Sequence[int], np.ndarray]:
+        batch = packing.collate(encoded, some, device=device)
         return batch.rows, _score_batch(prepared_model, batch)
 
-    batches = packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS)
+    batches = packing.evaluation_batches(lengths if rows is None else [lengths[row] for row in rows], budget=EVALUATION_TOKENS)
+    if rows is not None:
+        batches = [tuple(rows[number] for number in numbers) for numbers in batches]
     yield from packing.map_with_oom_split(batches, lengths, run, doing="scoring")
 
 
@@ -55,11 +57,3 @@ def evaluate_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, task
     for rows, outputs in score_batches(prepared_model, encoded):
         evaluation.update(rows, outputs)
     return evaluation
-
-
-def test_split(
-    prepared_model: PreparedModel, examples: Sequence[Example], encoded: EncodedSplit, *, task: Task
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return (metrics of a labelled split with its worst mistakes, a prediction line for every example)."""
-    evaluation = evaluate_split(prepared_model, encoded, task=task)
-    return evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(examples)}, evaluation.prediction_lines(examples)

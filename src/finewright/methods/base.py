@@ -39,6 +39,12 @@ class Method(Options):
     """Whether the learnt update can be merged into the base's weights."""
     needs: ClassVar[str] = ""
     """The optional extra of the package that this method needs; empty if none."""
+    objective: ClassVar[Literal["task", "pairs"]] = "task"
+    """What training minimises; after one on pairs of texts the head is fitted to the frozen features."""
+    standard_head_only: ClassVar[str] = ""
+    """Why the method can be saved with the head of the architecture's own class alone; empty if with any head."""
+    trial_options: ClassVar[dict[str, Any] | None] = None
+    """Options with which `auto` tries the method on parts of small data; None: it is not tried."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""

@@ -17,6 +17,7 @@ class Freeze(Method):
     """Layer freezing."""
 
     summary: ClassVar[str] = "only the top layers are trained, everything below is frozen"
+    trial_options: ClassVar[dict[str, Any] | None] = {"num_layers": 0}
     preference: ClassVar[int] = 30
     learning_rate: ClassVar[float] = 3e-4
     learning_rate_width: ClassVar[int | None] = 768
@@ -65,7 +66,9 @@ class Freeze(Method):
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a Hugging Face folder."""
-        prepared_model.network.save_pretrained(folder)
+        from finewright.models import sentence_folder
+
+        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)
 
 
 def _train_embeddings(network: Any, *, architecture: Architecture) -> None:

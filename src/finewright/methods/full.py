@@ -14,6 +14,7 @@ class Full(Method):
     """Full fine-tuning."""
 
     summary: ClassVar[str] = "all weights are trained"
+    trial_options: ClassVar[dict[str, Any] | None] = {}
     preference: ClassVar[int] = 20
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_width: ClassVar[int | None] = 768
@@ -27,4 +28,6 @@ class Full(Method):
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a Hugging Face folder."""
-        prepared_model.network.save_pretrained(folder)
+        from finewright.models import sentence_folder
+
+        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)

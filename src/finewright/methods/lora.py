@@ -18,6 +18,7 @@ class LoRA(Method, LoraOptions):
     summary: ClassVar[str] = "low-rank updates beside frozen weights"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
     mergeable: ClassVar[bool] = True
+    trial_options: ClassVar[dict[str, Any] | None] = {}
     preference: ClassVar[int] = 10
     preference_reason: ClassVar[str] = "near full fine-tuning's quality with a small part of its memory and a small file"
     learning_rate: ClassVar[float] = 1e-3
@@ -46,4 +47,4 @@ class LoRA(Method, LoraOptions):
         """Write a PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names."""
         from finewright.models.adapters import lora
 
-        lora.save_adapter(prepared_model.trainable_module, folder, options=self, start=prepared_model.start)
+        lora.save_adapter(prepared_model, folder, options=self)

@@ -27,6 +27,7 @@ class PromptTuning(Method):
 
     summary: ClassVar[str] = "trained vectors before every text, the model frozen"
     saves: ClassVar[Literal["model", "adapter"]] = "adapter"
+    standard_head_only: ClassVar[str] = "sentence-transformers, which loads other heads, has no prompt tuning"
     preference: ClassVar[int] = 40
     learning_rate: ClassVar[float] = 3e-2
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-4, 1.0)

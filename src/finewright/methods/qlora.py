@@ -56,7 +56,7 @@ class QLoRA(Method, LoraOptions):
         from finewright.models.adapters import lora
         from finewright.models.quantization import write_quantization
 
-        lora.save_adapter(prepared_model.trainable_module, folder, options=self, start={})
+        lora.save_adapter(prepared_model, folder, options=self)
         architecture = prepared_model.architecture
         skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
         write_quantization(folder, self.quantization(), skip=skip, bfloat16=prepared_model.runtime.bfloat16)

@@ -26,4 +26,6 @@ class Scratch(Method):
 
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
         """Write a Hugging Face folder."""
-        prepared_model.network.save_pretrained(folder)
+        from finewright.models import sentence_folder
+
+        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)

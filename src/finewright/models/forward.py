@@ -23,6 +23,14 @@ def compute_logits(
     `states_TH`: cached output of the frozen layers. The layout says which token is a text's last one; no id is searched for.
     """
     network, architecture = prepared_model.network, prepared_model.architecture
+    return HEADS[architecture.head_kind](network, architecture, compute_pooled_states(prepared_model, ids_T, layout, states_TH))
+
+
+def compute_pooled_states(
+    prepared_model: PreparedModel, ids_T: torch.Tensor, layout: PackedLayout, states_TH: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the states that the head reads, float32, shape (N, H); those of all tokens for a task that reads every one."""
+    network, architecture = prepared_model.network, prepared_model.architecture
     num_before = 0  # prompt tokens before every text's own ones
     with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=prepared_model.runtime.bfloat16):
         above_prefix = nullcontext() if states_TH is None else prepared_model.runtime.frozen_prefix.serving(states_TH)
@@ -43,12 +51,12 @@ def compute_logits(
     if prepared_model.runtime.reads == "every-token":
         spans = zip(layout.first.tolist(), layout.last.tolist(), strict=True)
         own = torch.cat([torch.arange(first + num_before, last + 1) for first, last in spans])
-        return HEADS[architecture.head_kind](network, architecture, hidden_TH[own.to(hidden_TH.device)].float())
+        return hidden_TH[own.to(hidden_TH.device)].float()
     pooled_last_layer = prepared_model.runtime.pooled_last_layer
     hidden_NH = None if pooled_last_layer is None else pooled_last_layer.take()
     if hidden_NH is None:
         hidden_NH = _pool(hidden_TH, layout, pooling=architecture.pooling, num_before=num_before)
-    return HEADS[architecture.head_kind](network, architecture, hidden_NH.float())
+    return hidden_NH.float()
 
 
 def shares_prefix(architecture: Architecture) -> bool:

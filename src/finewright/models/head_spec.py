@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+WantedPooling = Literal["auto", "standard", "last", "first", "mean", "pooler"]
+"""A state that a head can read: of the `last` or `first` token, the `mean` of all, the one that the architecture's own class
+reads (`standard`; `pooler` where that is a pooler), or the one that the model was trained for (`auto`)."""
 Reads = Literal["pooled", "every-token"]
 """Which states a head reads: one of each text, or every token's."""
 
@@ -14,6 +17,7 @@ class HeadSpec:
     `auto_model`: the transformers class whose head is trained. `peft_task_type`: PEFT's name for it.
     `labels`: names of the head's outputs; without names it has one output.
     `problem_type`: what the saved config says of the loss, None for nothing. `first_loss`: of a fresh head, in nats, if known.
+    `pooling`: which state of a text it reads, as the option says; `pooling.choose_pooling` decides.
     """
 
     auto_model: str
@@ -22,6 +26,7 @@ class HeadSpec:
     labels: tuple[str, ...] = ()
     problem_type: str | None = None
     first_loss: float | None = None
+    pooling: WantedPooling = "auto"
 
     @property
     def num_outputs(self) -> int:

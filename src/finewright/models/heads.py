@@ -12,6 +12,10 @@ def _linear_head(network: Any, architecture: Architecture, states_NH: torch.Tens
     return network.score(states_NH)
 
 
+def _classifier_head(network: Any, architecture: Architecture, states_NH: torch.Tensor) -> torch.Tensor:
+    return network.classifier(states_NH)
+
+
 def _pooler_head(network: Any, architecture: Architecture, states_NH: torch.Tensor) -> torch.Tensor:
     pooled = network.get_submodule(architecture.pooler)(states_NH[:, None])
     return network.classifier(network.dropout(pooled))
@@ -27,6 +31,7 @@ def _distilled_head(network: Any, architecture: Architecture, states_NH: torch.T
 
 HEADS: dict[str, Callable[[Any, Architecture, torch.Tensor], torch.Tensor]] = {
     "linear": _linear_head,
+    "classifier": _classifier_head,
     "pooler": _pooler_head,
     "features": _features_head,
     "distilled": _distilled_head,

@@ -51,11 +51,13 @@ _SHAPE = [
     "special_tokens_map.json",
     "added_tokens.json",
     "*.model",
+    "modules.json",
+    "1_Pooling/config.json",
 ]
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 """Files of which every tokenizer has one."""
-_UNWANTED = ["*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
-"""Fetch top-level files only, no pickles, no code."""
+_UNWANTED = ["[!1]*/*", "1*/*.safetensors", "1*/*/*", "consolidated*", "*.py", "*.bin", "*.pkl", "*.pickle", "*.pt"]
+"""Fetch top-level files and the pooling of a sentence-transformers model only, no pickles, no code."""
 _FULL_NAMES = {
     "gpt2": "openai-community/gpt2",
     "gpt2-medium": "openai-community/gpt2-medium",
@@ -164,7 +166,7 @@ def _model_of_run(folder: Path) -> Path:
     if (folder / "model" / _ADAPTER).is_file():
         fix = f"`finewright export {folder}` merges it into its base; then the run can be given"
         raise UserError("the model of this run is an adapter, not a whole model", where=str(folder), fix=fix)
-    raise UserError("this run has no model yet", where=str(folder), fix=f"`finewright resume {folder}` continues it")
+    raise UserError("this run has no model yet", where=str(folder), fix=f"`finewright train --resume {folder}` continues it")
 
 
 def _embedded() -> ModelSource:

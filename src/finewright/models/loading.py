@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,9 @@ from finewright.models import (
     architectures,
     head_rows,
     hub,
+    pooling,
     quantization,
+    sentence_folder,
     size,
     tokenizer_config,
 )
@@ -59,16 +62,18 @@ def load_model(
     """
     with quiet_libraries():
         config = load_config(source, head_spec=head_spec)
-        architecture = architectures.architecture_of(config)
-        match = None if random else _match_head(source, config, head=architecture.head, auto_model=head_spec.auto_model)
+        standard = architectures.architecture_of(config)
+        architecture = pooling.choose_for_task(source.path, standard, head_spec).architecture
+        match = None if random else _match_head(source, config, head=standard.head, auto_model=head_spec.auto_model)
         torch.manual_seed(seed)
         if match is None:
             network, missing = build_random_network(config, auto_model=head_spec.auto_model), list[str]()
         else:
-            quantizing = _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device)
+            quantizing = _quantization_options(standard, four_bit, bfloat16=bfloat16, device=device)
             network, missing = _load_pretrained(source, config, quantizing, auto_model=head_spec.auto_model)
-        check_has_head(network, architecture, head_spec)
-        if match is not None:
+        check_has_head(network, standard, head_spec)
+        pooling.install_linear_head(network, architecture, standard=standard, num_outputs=head_spec.num_outputs)
+        if match is not None and architecture.has_standard_head:
             head_rows.apply_match(network, match, seed=seed)
         tokenizer = load_tokenizer(source.path, network)
     notes = tokenizer_config.align_padding(network, tokenizer, architecture=architecture)
@@ -79,9 +84,12 @@ def load_model(
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
-    reuses_head = match is not None and match.reuses_head
+    reuses_head = match is not None and architecture.has_standard_head and match.reuses_head
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
-    notes += [match.note] if match is not None and match.note else []
+    notes += [match.note] if match is not None and match.note and architecture.has_standard_head else []
+    if match is not None and not architecture.has_standard_head and sentence_folder.has_head(source.path):
+        reuses_head, note = sentence_folder.reuse_head(source.path, network, saved=load_saved_config(source.path))
+        notes.append(note)
     origin = BaseModelRef(name=source.name, revision=source.revision, tokenizer=tokenizer)
     total, loaded = count_parameters(network), size.held_bytes(network)
     sizes = {"total_parameters": total, "loaded_bytes": loaded}
@@ -100,13 +108,7 @@ def reload_model(
         if adapter_folder.is_adapter(folder):
             prepared_model = _load_adapter(folder, auto_model=auto_model, bfloat16=bfloat16, device=device)
         else:
-            network, info = _from_pretrained(folder, load_saved_config(folder), auto_model=auto_model)
-            unmatched = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
-            _check_all_matched(folder, unmatched)
-            network.requires_grad_(False)
-            prepared_model = PreparedModel(
-                network=network, trainable_module=network, architecture=architectures.architecture_of(network.config)
-            )
+            prepared_model = _load_whole(folder, auto_model=auto_model)
         tokenizer = load_tokenizer(folder, prepared_model.network)
     prepared_model.runtime = Runtime(reads=reads)
     use_packed_attention(prepared_model.network, prepared_model.architecture)
@@ -118,7 +120,7 @@ def reload_model(
     return prepared_model, tokenizer
 
 
-def load_merged(folder: Path, *, auto_model: str, dequantised: bool) -> tuple[Any, Any]:
+def load_merged(folder: Path, *, auto_model: str, dequantised: bool) -> tuple[PreparedModel, Any]:
     """Load a saved adapter merged into its base in full precision, and the tokenizer.
 
     `auto_model`: as in `HeadSpec`. `dequantised`: the base has the values of the four-bit weights that the adapter was trained
@@ -127,7 +129,39 @@ def load_merged(folder: Path, *, auto_model: str, dequantised: bool) -> tuple[An
     with quiet_libraries():
         base = "dequantised" if dequantised else "published"
         prepared_model = _load_adapter(folder, auto_model=auto_model, bfloat16=False, device="cpu", base=base)
-        return prepared_model.trainable_module.merge_and_unload(), load_tokenizer(folder, prepared_model.network)
+        merged = prepared_model.trainable_module.merge_and_unload()
+        network = merged if prepared_model.architecture.has_standard_head else prepared_model.network
+        return replace(prepared_model, network=network, trainable_module=network), load_tokenizer(folder, network)
+
+
+def _load_whole(folder: Path, *, auto_model: str) -> PreparedModel:
+    network, info = _from_pretrained(folder, load_saved_config(folder), auto_model=auto_model)
+    standard = architectures.architecture_of(network.config)
+    unmatched = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    architecture = _saved_architecture(folder, standard)
+    if not architecture.has_standard_head:
+        unmatched = {key for key in unmatched if not _touches([key], (*standard.head, standard.pooler))}
+    _check_all_matched(folder, unmatched)
+    _install_saved_head(folder, network, architecture, standard=standard)
+    network.requires_grad_(False)
+    return PreparedModel(network=network, trainable_module=network, architecture=architecture)
+
+
+def _saved_architecture(folder: Path, standard: Architecture) -> Architecture:
+    """Return the architecture as a run saved it: with its own head, or with the linear one of a sentence-transformers folder."""
+    if not sentence_folder.has_head(folder):
+        return standard
+    found = pooling.read_trained_pooling(folder)
+    if found is None:
+        raise _damaged(folder, ValueError("1_Pooling/config.json names no pooling that is known"))
+    return pooling.with_linear_head(standard, found)
+
+
+def _install_saved_head(folder: Path, network: Any, architecture: Architecture, *, standard: Architecture) -> None:
+    if not architecture.has_standard_head:
+        num_outputs = network.config.num_labels
+        pooling.install_linear_head(network, architecture, standard=standard, num_outputs=num_outputs)
+        sentence_folder.load_head(folder, network)
 
 
 def _check_finite(network: Any, name: str) -> None:
@@ -222,14 +256,17 @@ def _load_adapter(
     _check_no_patterns(folder, adapter)
     source = adapter_folder.find_base(folder, adapter)
     config = load_saved_config(adapter_folder.config_folder(folder))
-    architecture = architectures.architecture_of(config)
-    quantizing = _quantization_options(architecture, four_bit, bfloat16=bfloat16, device=device)
+    standard = architectures.architecture_of(config)
+    architecture = _saved_architecture(folder, standard)
+    quantizing = _quantization_options(standard, four_bit, bfloat16=bfloat16, device=device)
     from_base = partial(_from_pretrained, source.path, config, auto_model=auto_model)
     network = from_base(quantizing if base == "as trained" else {})[0].requires_grad_(False)
     if base == "dequantised":
         quantization.dequantise(from_base(quantizing)[0], into=network)
     network.name_or_path = source.name
-    if plain is not None and install_plain_lora(network, folder, plain):
+    _install_saved_head(folder, network, architecture, standard=standard)
+    prefix = "" if architecture.has_standard_head else f"{architecture.body}."
+    if plain is not None and install_plain_lora(network, folder, plain, inside=prefix):
         return PreparedModel(network=network, trainable_module=network, architecture=architecture)
     return _wrap_by_peft(network, folder, architecture=architecture)
 
@@ -250,9 +287,10 @@ def _wrap_by_peft(network: Any, folder: Path, *, architecture: Architecture) -> 
     from safetensors import safe_open
 
     adapter = _read_peft_config(folder)
+    wrapped = network if architecture.has_standard_head else network.get_submodule(architecture.body)
     try:
         # Trainable weights are not rounded to bfloat16; a prompt lies outside the layers, and PEFT refuses it as trainable.
-        trainable_module: Any = PeftModel.from_pretrained(network, str(folder), is_trainable=not adapter.is_prompt_learning)
+        trainable_module: Any = PeftModel.from_pretrained(wrapped, str(folder), is_trainable=not adapter.is_prompt_learning)
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as stored:
             names = set(stored.keys())
     except Exception as error:

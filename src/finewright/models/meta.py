@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, quantization, tokenizer_config, weight_files
+from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, weight_files
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
@@ -84,9 +84,11 @@ def meta_model(
     """Build the network on the meta device, from its config alone, with a fresh head."""
     with quiet_libraries(), torch.device("meta"):
         config = load_config(source, head_spec=head_spec)
-        architecture = architectures.architecture_of(config)
+        standard = architectures.architecture_of(config)
+        architecture = pooling.choose_for_task(source.path, standard, head_spec).architecture
         network = build_random_network(config, auto_model=head_spec.auto_model)
-    check_has_head(network, architecture, head_spec)
+        check_has_head(network, standard, head_spec)
+        pooling.install_linear_head(network, architecture, standard=standard, num_outputs=head_spec.num_outputs)
     network.config.use_cache = False
     use_packed_attention(network, architecture)
     total = count_parameters(network)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -10,6 +10,9 @@ from finewright.models.adapters.peft import dense_state
 from finewright.models.architectures.base import Architecture
 from finewright.models.head_spec import Reads
 from finewright.models.last_layer import PooledLastLayer
+
+Objective = Literal["task", "pairs"]
+"""What training minimises: the task's loss, or one on pairs of texts."""
 
 _PARAMETRIZED = re.compile(r"\.parametrizations\.(\w+)\.original\d*$")
 
@@ -33,6 +36,7 @@ class Runtime:
     `num_frozen_layers`: so many of the lowest layers are frozen with everything below them; they run without dropout.
     `frozen_prefix`: those layers (`frozen_cache.FrozenPrefix`), if their outputs are cached.
     `gradient_checkpointing`: layers save only their input and compute the rest again in the backward pass.
+    `objective`: what training minimises.
     """
 
     reads: Reads = "pooled"
@@ -41,6 +45,7 @@ class Runtime:
     num_frozen_layers: int = 0
     frozen_prefix: Any = None
     gradient_checkpointing: bool = False
+    objective: Objective = "task"
 
 
 @dataclass

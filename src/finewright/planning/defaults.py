@@ -3,18 +3,22 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from finewright.core import hardware
 from finewright.core.config import RunConfig, TrainingConfig
 from finewright.core.errors import UserError
 from finewright.data import packing
 from finewright.methods.base import Method
+from finewright.models import architectures, hub, meta, pooling
+from finewright.models.head_spec import HeadSpec
 from finewright.planning import hardware_rates
+from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
+PAIR_STEPS = 30
 PATIENT_EPOCHS = 3
 """Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0
@@ -70,6 +74,28 @@ def choose_threads(settings: RunConfig, *, machine: hardware.Hardware, choices: 
         if gain < LEAST_THREAD_GAIN:
             value, reason = 1, f"{value} threads were {gain:.2g} times as fast as one just now; other programs use the cores"
     return choices.note("training.num_threads", value, reason)
+
+
+def choose_head(settings: RunConfig, *, method: Method, task: Task, source: hub.ModelSource, choices: Decisions) -> HeadSpec:
+    """Return the task's head with the pooling that was asked for, or that suits model and method.
+
+    Raise `UserError` if the method cannot be saved with a head on that pooling.
+    """
+    wanted, spec = settings.training.pooling, task.head_spec
+    if spec.reads == "every-token":
+        return spec
+    config = meta.load_saved_config(source.path)
+    chosen = pooling.choose_pooling(source.path, architectures.architecture_of(config), wanted)
+    value, reason = chosen.value, chosen.reason
+    if not chosen.architecture.has_standard_head and method.standard_head_only:
+        if wanted != "auto":
+            fix = "training.pooling=standard, or another method"
+            what = f"{method.name()} cannot read {wanted!r}: {method.standard_head_only}"
+            raise UserError(what, where="training.pooling", fix=fix)
+        value, reason = "standard", method.standard_head_only
+    if wanted == "auto":
+        choices.note("training.pooling", value, reason)
+    return replace(spec, pooling=value)
 
 
 def default_max_length(settings: RunConfig, *, usual: int, longest: int, prompt_tokens: int, choices: Decisions) -> int:
@@ -132,6 +158,20 @@ def _suggested_lr(config: Any, method: Method) -> float | None:
     return rate if isinstance(rate, float) and low <= rate <= high else None
 
 
+def choose_head_start(options: TrainingConfig, *, method: Method, task: Task, choices: Decisions) -> Literal["probe", "random"]:
+    """Return the first weights of a new head. A checkpoint's own head for these labels stays, whatever this says."""
+    value: Literal["probe", "random"] = "random"
+    if method.weights == "random":
+        reason = "the features of random weights tell little"
+    elif not task.fits_head:
+        reason = "the task has no way to fit a head"
+    else:
+        value, reason = "probe", "a regression on the frozen features comes first, docs/explanation/head-start.md"
+    if options.head_start == "random":
+        return "random"
+    return value if options.head_start == value else choices.note("training.head_start", value, reason)
+
+
 def default_early_stopping_patience(options: TrainingConfig, *, num_validation: int, choices: Decisions) -> int:
     """Return the number of evaluations without improvement after which training stops; 0: it never does."""
     if options.early_stopping_patience is not None:
@@ -148,6 +188,17 @@ def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence
     if options.tokens_per_micro_batch is None:
         return choices.note("training.tokens_per_micro_batch", *packing.auto_tokens_per_batch(lengths))
     return options.tokens_per_micro_batch
+
+
+def default_pair_steps(options: TrainingConfig, *, num_rows: int, choices: Decisions) -> int:
+    """Return the number of updates on pairs of texts: few, as each compares all pairs of its texts."""
+    per_epoch = math.ceil(num_rows / packing.ROWS_PER_STEP)
+    if options.epochs is not None:
+        steps = max(1, round(options.epochs * per_epoch))
+    else:
+        steps = PAIR_STEPS
+        choices.note("training.epochs", steps / per_epoch, f"{steps} steps, docs/explanation/contrastive.md")
+    return min(steps, options.max_steps) if options.max_steps else steps
 
 
 def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, choices: Decisions) -> float:

@@ -1,5 +1,6 @@
 """A run's cost: parameters, peak memory by part, work and time, from the model's config and the texts' lengths."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -29,6 +30,8 @@ FROZEN_CACHE = "trunk"
 """Its key in plan.json."""
 LOADING = "loading"
 """What weights take beyond their size in training right after they are read: all in float32, none rounded yet."""
+REGRESSION_PASSES = 900
+"""How often the regressions go over the features, about: 60 steps of 15 fits over all rows."""
 NEAR = 0.1
 """Share of the mean update's tokens by which the representative update may differ from it."""
 _Part = Literal["all", "above", "frozen"]
@@ -38,7 +41,8 @@ _Part = Literal["all", "above", "frozen"]
 @dataclass(frozen=True)
 class Workload:
     """The work of a run. `lengths`: tokens of each training text, with a prompt's. `evaluated`: of each text that is scored,
-    `evaluations` times. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `cache_bytes` of memory.
+    `evaluations` times. `probed`: of each text whose features are read before the first update; `num_fitted` of them the head is
+    fitted to. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `cache_bytes` of memory.
     `loaded_bytes`: size of the weights right after they are read, 0 if that is in other memory than training.
     """
 
@@ -51,6 +55,8 @@ class Workload:
     filled: Sequence[Sequence[int]] = ()
     cache_bytes: int = 0
     evaluations: int = 1
+    probed: Sequence[int] = ()
+    num_fitted: int = 0
     loaded_bytes: int = 0
 
     def row_tokens(self, lengths: Sequence[int]) -> int:
@@ -102,6 +108,7 @@ def prepare_on_meta(base: BaseNetwork, method: Method, *, bfloat16: bool) -> Pre
     """Return the network as the method prepares it, on the meta device: all shapes, no memory."""
     with torch.device("meta"):
         prepared_model = method.prepare(base)
+    prepared_model.runtime.objective = "task"  # the products of pairs cost as little as the head's
     if bfloat16:
         prepared.use_bfloat16(prepared_model)
     return prepared_model
@@ -125,26 +132,40 @@ def estimate_cost(
     artifact_bytes = prepared_model.saved_bytes(method.saves)  # before its parameters become fake
     largest, usual = _representative_updates(workload)
     traced = {index: _trace(prepared_model, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
-    share = workload.row_tokens(workload.evaluated) * workload.evaluations / max(1, scoring.num_tokens)
+    num_scored = workload.row_tokens(workload.evaluated) * workload.evaluations + workload.row_tokens(workload.probed)
+    share = num_scored / max(1, scoring.num_tokens)
     fills = sum(map(workload.row_tokens, workload.filled)) / max(1, filling.num_tokens)
     one, tokens = traced[usual], workload.steps[usual].pass_tokens(workload.lengths)
     times = sum(tokens) / one.num_tokens * len(workload.steps)
     shapes = one.work.num_shapes // min(2, len(tokens))  # of one micro-batch: at most two were traced
     new = shapes * packing.count_new_sizes(workload.steps, workload.lengths, remembered=SHAPES_KEPT // max(1, shapes))
-    seconds = rates.seconds(one.work) * times + rates.seconds(scoring.work) * share + rates.seconds(filling.work) * fills
+    fitting = _fitting_work(workload, width=prepared_model.network.config.hidden_size)
+    seconds = (
+        rates.seconds(fitting)
+        + rates.seconds(one.work) * times
+        + rates.seconds(scoring.work) * share
+        + rates.seconds(filling.work) * fills
+    )
     return CostEstimate(
         method=method.name(),
         trainable_parameters=prepared_model.num_trainable(),
         head_parameters=prepared_model.num_head(),
         total_parameters=total_parameters,
         memory=_largest([*traced.values(), scoring, filling], workload=workload),
-        flops=int(one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
+        flops=int(fitting.flops + one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
         seconds=seconds + rates.shape_seconds * (new + scoring.work.num_shapes + filling.work.num_shapes),
         artifact_bytes=artifact_bytes,
         precision="bfloat16" if prepared_model.runtime.bfloat16 else "float32",
         steps=len(workload.steps),
         traced_steps=tuple(sorted(largest)),
     )
+
+
+def _fitting_work(workload: Workload, *, width: int) -> Work:
+    """Return about the work of the regressions that a head starts from: products of the features with vectors, twice each."""
+    size = workload.num_fitted * width * REGRESSION_PASSES
+    products = Counter({"float32": 4 * size * max(1, len(workload.task.labels))} if size else {})
+    return Work(products, moved_bytes=8 * size)
 
 
 def _largest(traced: Sequence[TraceResult], *, workload: Workload) -> dict[str, int]:

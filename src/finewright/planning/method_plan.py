@@ -71,7 +71,7 @@ def plan_on_meta(
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
     meta_model = meta.meta_model(
         context.source,
-        head_spec=context.task.head_spec,
+        head_spec=defaults.choose_head(settings, method=method, task=context.task, source=context.source, choices=decisions),
         four_bit=method.quantization(),
         bfloat16=bfloat16,
         tokenizer=tokenizer,
@@ -103,7 +103,7 @@ def plan_lengths(method: Method, context: PlanningContext, lengths: SplitLengths
 
     def cut(_: object, limit: int) -> SplitLengths:
         splits = [[min(limit, length) for length in split] for split in (lengths.training, lengths.validation, lengths.test)]
-        return SplitLengths(*splits, tokens=lengths.tokens)
+        return SplitLengths(*splits, tokens=lengths.tokens, targets=lengths.targets)
 
     return plan_on_meta(method, context, read_lengths=cut, decisions=defaults.Decisions(), tokenizer=False)[2]
 
@@ -135,7 +135,7 @@ def plan_method(
         if note := tokenization.cache_note(tokenizer, [len(split.ids) for split in splits.values()]):
             decisions.note("token_ids", "cached on disk", note)
         train, validation, test = (splits[name] for name in ("train", "validation", "test"))
-        return SplitLengths(train.lengths, validation.lengths, test.lengths, tokens=train.tokens())
+        return SplitLengths(train.lengths, validation.lengths, test.lengths, tokens=train.tokens(), targets=train.targets)
 
     meta_model, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
     decisions.made += training_plan.choices.made

@@ -23,12 +23,16 @@ MEMORY_SHARE, DISK_SHARE = 0.25, 0.5
 
 @dataclass(frozen=True)
 class SplitLengths:
-    """Tokens of each text of every split, without a prompt. `tokens`: ids that occur in training, None if not known."""
+    """Tokens of each text of every split, without a prompt. `tokens`: ids that occur in training, None if not known.
+
+    `targets`: of the training texts, empty if not known.
+    """
 
     training: Sequence[int]
     validation: Sequence[int]
     test: Sequence[int] = ()
     tokens: Sequence[int] | None = None
+    targets: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from finewright.core import hardware, units
 from finewright.core.config import RunConfig, TrainingConfig
@@ -20,10 +20,13 @@ from finewright.planning.estimator import CostEstimate, Workload
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.optimizations import Optimizations, SplitLengths
 from finewright.tasks.base import Task
-from finewright.training import loop
+from finewright.training import head_start, loop
 
 CUDA_CONTEXT_BYTES = 450_000_000
 """GPU memory that CUDA, cuBLAS and PyTorch's kernels take before the first tensor; 0.3 to 0.6 GB by card and version."""
+
+LEAST_DECIDING_ROWS = 20
+"""Validation rows that may decide for the head's start and against all training; of fewer, one row is more than 5 points."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class MemorySetup:
 class TrainingPlan:
     """`schedule`: every update. `plan`: the cost. `choices`: defaults with their reasons.
 
-    `optimizations`: work that the run skips.
+    `optimizations`: work that the run skips. `head_start`: first weights of a new head.
     """
 
     schedule: loop.TrainingSchedule
@@ -72,6 +75,7 @@ class TrainingPlan:
     choices: defaults.Decisions
     warnings: list[str]
     optimizations: Optimizations
+    head_start: Literal["probe", "random"] = "random"
 
     @property
     def fits(self) -> bool:
@@ -160,13 +164,20 @@ def plan_training(
     first = MemorySetup(
         tokens, options.gradient_accumulation_steps, options.gradient_checkpointing == "on", options.micro_batch_splits
     )
-    per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
-    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
-    updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
-    patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
-    schedule = _training_schedule(
-        options, updates, lr=lr, evaluate_every=max(1, round(per_epoch / options.evals_per_epoch)), patience=patience
-    )
+    if method.objective == "pairs":
+        first = replace(first, gradient_accumulation_steps=1, micro_batch_splits=0)
+        warnings += _unused_options(options)
+        updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
+        schedule = _training_schedule(options, updates, lr=lr, evaluate_every=len(updates), patience=0)
+    else:
+        per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
+        epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
+        updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
+        patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
+        every = max(1, round(per_epoch / options.evals_per_epoch))
+        schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
+    start = defaults.choose_head_start(options, method=method, task=task, choices=made)
+    schedule = replace(schedule, evaluates_start=start == "probe" and len(scored) >= LEAST_DECIDING_ROWS)
     chosen = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
@@ -176,20 +187,26 @@ def plan_training(
         faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
     )
     _note_evaluation(made, texts)
-    cached = {"filled": chosen.filled(texts), "cache_bytes": chosen.memory_bytes, "loaded_bytes": _loaded_bytes(base, budget)}
-    cached["evaluations"] = schedule.num_evaluations
+    cached: dict[str, Any] = {
+        "filled": chosen.filled(texts),
+        "cache_bytes": chosen.memory_bytes,
+        "loaded_bytes": _loaded_bytes(base, budget),
+    }
+    cached |= {"evaluations": schedule.num_evaluations}
+    if start == "probe":
+        cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
     once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **cached)
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test])
+    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed])
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 
     def cost(setup: MemorySetup) -> TrainingPlan:
         steps = _split(updates, training, setup)
         acceleration.use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
-        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen)
+        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen, start)
 
-    chains = _chains(first, longest=max(training), settings=settings)
+    chains = _chains(first, longest=max(training), settings=settings, splits=method.objective == "task")
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
     found = choose_setup([chains[-1][-1:]] if hopeless else chains, cost=cost)
     _note_setup(found, first=first)
@@ -199,6 +216,12 @@ def plan_training(
 def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
     if texts.validation or texts.test:
         made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "without gradients no activations are stored for a backward pass")
+
+
+def _probed(training: Sequence[int], test: Sequence[int]) -> list[int]:
+    """Return the lengths of the texts whose features a fitted head is made of and tried on, of long data as many as are read."""
+    share = -(-len(training) // head_start.MOST_ROWS)
+    return [*training[::share], *test]
 
 
 def _loaded_bytes(base: BaseNetwork, budget: MemoryBudget) -> int:
@@ -236,16 +259,40 @@ def _updates(
     )
 
 
+def _unused_options(options: TrainingConfig) -> list[str]:
+    """Return a warning that names the options that were given and mean nothing where pairs of texts are compared."""
+    usual = TrainingConfig()
+    names = ("tokens_per_micro_batch", "gradient_accumulation_steps", "micro_batch_splits", "early_stopping_patience")
+    given = [name for name in (*names, "evals_per_epoch") if getattr(options, name) != getattr(usual, name)]
+    what = f"training.{', training.'.join(given)}: without effect, as an update compares its texts with each other"
+    return [what] if given else []
+
+
+def _pair_updates(
+    texts: SplitLengths, *, settings: RunConfig, num_labels: int, choices: defaults.Decisions
+) -> packing.UpdateSchedule:
+    """Return the updates on pairs of texts. Without data the texts' labels are taken to occur equally often."""
+    num_rows = len(texts.training)
+    targets = texts.targets or [row % max(1, num_labels) for row in range(num_rows)]
+    num_updates = defaults.default_pair_steps(settings.training, num_rows=num_rows, choices=choices)
+    return packing.schedule_balanced_updates(
+        targets, rows_per_update=packing.ROWS_PER_STEP, seed=settings.seed, num_updates=num_updates
+    )
+
+
 def _split(updates: packing.UpdateSchedule, lengths: Sequence[int], setup: MemorySetup) -> packing.UpdateSchedule:
     """Return the same updates in the micro-batches of a setup."""
     return updates.split_micro_batches(lengths, times=setup.micro_batch_splits) if setup.micro_batch_splits else updates
 
 
-def _chains(first: MemorySetup, *, longest: int, settings: RunConfig) -> list[list[MemorySetup]]:
-    """Return setups from roomy to tight: ever smaller micro-batches, then the same with gradient checkpointing: slower."""
+def _chains(first: MemorySetup, *, longest: int, settings: RunConfig, splits: bool = True) -> list[list[MemorySetup]]:
+    """Return setups from roomy to tight: ever smaller micro-batches, then the same with gradient checkpointing: slower.
+
+    `splits`: whether the rows of an update may be parted; where pairs of them are compared they may not.
+    """
     options, setup = settings.training, first
     passes = [setup]
-    while options.tokens_per_micro_batch is None and setup.pass_tokens > longest:
+    while splits and options.tokens_per_micro_batch is None and setup.pass_tokens > longest:
         setup = replace(setup, micro_batch_splits=setup.micro_batch_splits + 1)
         passes.append(setup)
     if options.gradient_checkpointing != "auto":

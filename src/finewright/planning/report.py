@@ -165,7 +165,7 @@ def _read_lengths(
     notes += dataset.notes
     findings += checks.apply_force(task.check_dataset(dataset), force=settings.force)
     splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
-    tokenizer = meta.load_tokenizer_if_any(model.path)
+    targets, tokenizer = task.targets(dataset.train), meta.load_tokenizer_if_any(model.path)
     if tokenizer is None:
         notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
         lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
@@ -173,8 +173,8 @@ def _read_lengths(
         encoded = [packing.encode_texts(tokenizer, split, limit=limit, keep=True) for split in splits]
         if note := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
             notes.append(f"token ids cached on disk: {note}")
-        return task, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens())
-    return task, SplitLengths(*lengths)
+        return task, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens(), targets=targets)
+    return task, SplitLengths(*lengths, targets=targets)
 
 
 def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:

@@ -16,7 +16,8 @@ from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
-from finewright.runs import baseline_card, baseline_verify, comparators, fingerprint, model_folder, request, schema
+from finewright.runs import baseline_card, baseline_verify, calibration, comparators, fingerprint, model_folder, request, schema
+from finewright.runs.calibration import CALIBRATION_FILE
 from finewright.runs.context import SessionContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.request import BaselineRequest
@@ -203,7 +204,10 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
     predictor, measured, compared = BaselinePredictor(model, task=run.task), {}, {}
     with context.stage("evaluate"):
         if dataset.validation:
-            measured["validation"] = predictor.evaluate(dataset.validation)[0].metrics()
+            validated, _ = predictor.evaluate(dataset.validation)
+            measured["validation"] = validated.metrics()
+            if (kept := calibration.describe_confidences(run.task, validated)) is not None:
+                folder.write(folder.model / CALIBRATION_FILE, kept)
         if dataset.test:
             found, _ = predictor.evaluate(dataset.test)
             measured["test"] = found.metrics() | {"worst_mistakes": found.worst_mistakes(dataset.test)}

@@ -123,7 +123,7 @@ def _add_new_options(then: Mapping[str, Any], now: Mapping[str, Any], defaults: 
     """Return `then` with the options that its version did not have, at their defaults. Where the default is that the program
     chooses, the option takes the value that was chosen now."""
     new = {name: value for name, value in now.items() if name not in then and name in defaults}
-    return {**then, **{name: value if defaults[name] is None else defaults[name] for name, value in new.items()}}
+    return {**then, **{name: value if defaults[name] in (None, "auto") else defaults[name] for name, value in new.items()}}
 
 
 def _default_options(*, method: str) -> dict[str, Any]:

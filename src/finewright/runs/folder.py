@@ -63,7 +63,7 @@ class RunFolder(LockedFolder):
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, damaged ones included."""
-        return self.committed_step > 0 or any(self.checkpoints.glob(".bad-step-*"))
+        return any(path for kind in ("step-*", ".bad-step-*") for path in self.checkpoints.glob(kind))
 
     def clear(self) -> None:
         """Remove the files of an earlier session that saved no checkpoint."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
-from finewright.models import hub
+from finewright.models import adapter_folder, hub
+from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
 
@@ -25,7 +26,7 @@ _CARD = """{front}
 | texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
-
+{start}{calibration}
 {loading}
 {note}"""
 
@@ -49,6 +50,20 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
 scores = model(**batch).logits
 ```
+"""
+
+_LOADING_SENTENCE = """Its head reads {state}, for which transformers has no class, so it is a sentence-transformers model
+whose last layer gives the scores (`pip install sentence-transformers{also}`). The names of the labels are in `{config}`:
+
+```python
+from sentence_transformers import SentenceTransformer
+folder = "path/to/this/folder"
+model = SentenceTransformer(folder, device="cpu")
+scores = model.encode(["a text", "another"], convert_to_tensor=True)
+probabilities = scores.softmax(dim=1)
+```
+
+{where_base}
 """
 
 _LOADING_ADAPTER = """Load it with PEFT. The names of the labels are in `base_config/`; `truncation=True` cuts long texts as they
@@ -140,15 +155,17 @@ def write_card(
     from huggingface_hub import ModelCardData
 
     kind, adapter = tasks.get_task(result.task), method.saves == "adapter"
+    standard = prepared_model.architecture.has_standard_head
     hub_id = origin.name if origin.revision else None
     front = ModelCardData(
         base_model=hub_id,
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag=kind.pipeline_tag,
+        library_name=_name_library(prepared_model, adapter=adapter),
+        pipeline_tag=kind.pipeline_tag if standard else None,
         tags=["finewright", method.name()],
     )
     config, tokenizer = prepared_model.network.config, origin.tokenizer
     notes = [method.card_note] if method.card_note else []
+    notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
     if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
     name = hub_id or Path(origin.name).name
@@ -168,10 +185,19 @@ def write_card(
         share=result.trainable_fraction,
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
+        start=describe_start(result, kind.metric),
+        calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )
     files.write_atomic(folder / CARD_FILE, text)
+
+
+def _name_library(prepared_model: "PreparedModel", *, adapter: bool) -> str:
+    """Return the library that loads the folder, as hubs name it."""
+    if not prepared_model.architecture.has_standard_head:
+        return "sentence-transformers"
+    return "peft" if adapter else "transformers"
 
 
 def describe_measured(result: RunResult, metric: Metric) -> str:
@@ -185,12 +211,23 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
     return f"{metric.format(values[metric.name])} ({rows})"
 
 
+def describe_start(result: RunResult, metric: Metric) -> str:
+    """Return the line of the table about the head's start: the metric of the frozen features on the test rows; empty if none."""
+    if result.probe is None or result.probe.metrics.test is None:
+        return ""
+    value = metric.format(result.probe.metrics.test.model_dump()[metric.name])
+    kept = ", kept: no update made it better on validation" if result.best_step == 0 else ""
+    return f"| before fine-tuning | {value}: a regression on the frozen features{kept} |\n"
+
+
 def _describe_loading(
     kind: type[Task], method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef"
 ) -> str:
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
     values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
     values["pipeline_tag"] = kind.pipeline_tag or ""
+    if not prepared_model.architecture.has_standard_head:
+        return _describe_sentence_folder(method, prepared_model, name=name, origin=origin)
     if method.saves != "adapter":
         return _fill((_LOADING_MODEL if kind.pipeline_tag else "") + _LOADING_PLAIN, values)
     values["where_base"] = _HEAD_NOTE + _describe_base_place(name, origin)
@@ -200,6 +237,17 @@ def _describe_loading(
         loading += _LOADING_IN_PIPELINE
     values |= {"num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}
     return _fill(loading, values)
+
+
+def _describe_sentence_folder(method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef") -> str:
+    """Return code that loads a model with a linear head of ours. A base in four bits is loaded in full precision there."""
+    adapter = method.saves == "adapter"
+    from finewright.models import pooling
+
+    values = {"state": pooling.describe_state(prepared_model.architecture), "also": " peft" if adapter else ""}
+    values["config"] = f"{adapter_folder.CONFIG_FOLDER}/config.json" if adapter else "config.json"
+    values["where_base"] = _describe_base_place(name, origin) if adapter else ""
+    return _fill(_LOADING_SENTENCE, values)
 
 
 _HEAD_NOTE = """When transformers loads the base it reports the weights of the head as missing; PEFT then loads them with the

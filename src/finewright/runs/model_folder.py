@@ -31,7 +31,7 @@ def save_model(  # noqa: PLR0913  what is saved, and how its texts were read
     `max_length`: tokens of a text that are read; None: what the tokenizer says. `truncation_side`: which side of longer texts is
     cut. Both become the tokenizer's own, so that other programs cut texts alike.
     """
-    from finewright.models import adapter_folder, meta, tokenizer_config
+    from finewright.models import adapter_folder, meta, sentence_folder, tokenizer_config
 
     folder.mkdir(parents=True, exist_ok=True)
     with meta.quiet_libraries():
@@ -40,6 +40,7 @@ def save_model(  # noqa: PLR0913  what is saved, and how its texts were read
         origin.tokenizer, network=prepared_model.network, max_length=max_length, truncation_side=truncation_side
     )
     origin.tokenizer.save_pretrained(folder)
+    sentence_folder.write_max_length(folder, origin.tokenizer.model_max_length)
     if method.saves == "adapter":
         adapter_folder.finish(folder, source)
 
@@ -60,7 +61,7 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
 
 def artifact_bytes(folder: Path) -> int:
     """Return the size of the saved weights in bytes."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 
 def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:

@@ -29,7 +29,7 @@ CHANGEABLE = (
     "compile",
 )
 """Training options that `--change` may set inside a run; all others would make it another run."""
-FREE = ("training.save_steps", "training.baselines", "force")
+FREE = ("training.save_steps", "training.calibrate", "training.baselines", "force")
 """Options on which nothing that is trained depends."""
 _AND = ", "
 _OTHER_ROWS = "these are other rows: "

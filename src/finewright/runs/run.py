@@ -1,7 +1,8 @@
 """A finished run, opened: its result, predictions, evaluation."""
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,15 @@ from finewright.data.dataset import LabelledRows
 from finewright.data.inputs import TextRows, read_text_rows
 from finewright.data.tables import to_table
 from finewright.inference import labelling
+from finewright.inference.abstention import AbstentionRule, CoverageCurve, check_one_threshold, make_rule
 from finewright.inference.evaluation_table import EvaluatedRows, build_evaluation_table
 from finewright.inference.labelling import LabelledTable, LabellingOptions
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.text_predictor import OnProgress, TextPredictor
+from finewright.runs import calibration, model_folder, reading, request, schema
 from finewright.runs import folder as run_folder
-from finewright.runs import model_folder, reading, request, schema
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import RunConfigFile, RunResult
+from finewright.runs.schema import CalibrationFile, RunConfigFile, RunResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,8 +101,23 @@ class Run:
             self._accelerated = self._load(device)
         return self._accelerated
 
+    @cached_property
+    def _calibration(self) -> CalibrationFile | None:
+        return calibration.read_calibration(self.folder.model)
+
+    @property
+    def _curve(self) -> CoverageCurve | None:
+        """How certain the model is of its validation rows; None in runs without any, and in those of earlier versions."""
+        return calibration.to_curve(self._calibration)
+
     def _load(self, device: str) -> TextPredictor:
         model_folder.check_files(self.folder.model, self.result.files)
+        predictor = self._load_uncalibrated(device)
+        if self._calibration is None:
+            return predictor
+        return replace(predictor, task=predictor.task.with_temperature(self._calibration.temperature))
+
+    def _load_uncalibrated(self, device: str) -> TextPredictor:
         if self._is_baseline:
             return BaselinePredictor.load(self.folder.model)
         from finewright.inference.predictor import Predictor  # here: a baseline predicts without PyTorch
@@ -121,16 +138,17 @@ class Run:
 
     def _as_model(self, predictor: TextPredictor) -> Model:
         options = reading.data_options(self.config)
-        return Model(predictor, folder=self.folder.model, options=options, columns=self.columns)
+        return Model(predictor, folder=self.folder.model, options=options, columns=self.columns, curve=self._curve)
 
     @property
     def _model(self) -> Model:
         return self._as_model(self.predictor)
 
     @naming_arguments()
-    def predict(self, texts: Any) -> list[Prediction]:
-        """Return a prediction for every row, in order; its label is None where there is no text. `texts`: see `Model.predict`."""
-        return self._model.predict(texts)
+    def predict(self, texts: Any, *, abstain: float | None = None) -> list[Prediction]:
+        """Return a prediction for every row, in order; its label is None where there is no text. The arguments are those of
+        `Model.predict`: with `abstain=0.9` the least certain tenth of the rows has no label either."""
+        return self._model.predict(texts, abstain=abstain)
 
     @naming_arguments()
     def predict_proba(self, texts: Any) -> "np.ndarray":
@@ -138,7 +156,7 @@ class Run:
         return self._model.predict_proba(texts)
 
     @naming_arguments()
-    def predict_file(
+    def predict_file(  # noqa: PLR0913  one keyword for each flag of the command
         self,
         path: str | PathLike[str],
         output: str | PathLike[str] | None = None,
@@ -146,6 +164,7 @@ class Run:
         min_confidence: float | None = None,
         otherwise: str | None = None,
         top_k: int = 0,
+        abstain: float | None = None,
         force: bool = False,
         options: DataConfig | Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
@@ -164,6 +183,8 @@ class Run:
             Label of rows that need review; that of the model when it is None.
         top_k
             How many labels with their confidence to add as `label_1`, `confidence_1` and so on.
+        abstain
+            Share of rows to answer, in place of `min_confidence`: with 0.9 the least certain tenth gets no label.
         force
             Replace an existing file.
         options
@@ -184,7 +205,8 @@ class Run:
         rows = read_text_rows(Path(path), options=reading.data_options(self.config, options), trained=self.columns)
         target = Path(output) if output is not None else writers.name_output(Path(path), rows.table, added="labelled")
         writers.check_output(target, rows.table, force=force)
-        labelled = self.label_rows(rows, min_confidence=min_confidence, otherwise=otherwise, top_k=top_k, on_progress=on_progress)
+        how: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k, "abstain": abstain}
+        labelled = self.label_rows(rows, **how, on_progress=on_progress)
         return labelled.written_to(target)
 
     def label_rows(
@@ -194,16 +216,28 @@ class Run:
         min_confidence: float | None = None,
         otherwise: str | None = None,
         top_k: int = 0,
+        abstain: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> LabelledTable:
         """Return rows that were read with their answers; the arguments are those of `predict_file`."""
-        how = self.labelling_options(min_confidence=min_confidence, otherwise=otherwise, top_k=top_k)
+        how = self.labelling_options(min_confidence=min_confidence, otherwise=otherwise, top_k=top_k, abstain=abstain)
         return labelling.label_rows(self.fastest_predictor, rows, how, on_progress=on_progress)
 
+    def abstention_rule(self, share: float) -> AbstentionRule:
+        """Return the rule that answers this share of the rows. Raise `UserError` if it is none, or there are no confidences."""
+        return make_rule(share, curve=self._curve, task=tasks.get_task(self.config.task or tasks.DEFAULT))
+
     def labelling_options(
-        self, *, min_confidence: float | None = None, otherwise: str | None = None, top_k: int = 0
+        self,
+        *,
+        min_confidence: float | None = None,
+        otherwise: str | None = None,
+        top_k: int = 0,
+        abstain: float | None = None,
     ) -> LabellingOptions | None:
         """Return how rows are labelled; None for a task without labels. The threshold is the run's unless it is given."""
+        rule = None if abstain is None else self.abstention_rule(abstain)
+        check_one_threshold(abstain, min_confidence=min_confidence)
         make = partial(LabellingOptions, otherwise=otherwise, top_k=top_k)
         if not self.config.labels:
             if min_confidence is not None or otherwise is not None or top_k:
@@ -212,12 +246,21 @@ class Run:
             return None
         if min_confidence is not None:
             return make(min_confidence, "as given")
+        if rule is not None:
+            return make(0.0, "", abstain=rule)
         if (found := self.result.review) is not None:
             return make(found.threshold, found.reason)
         return make(DEFAULT_THRESHOLD, "assumed: the run did not measure it")
 
     @naming_arguments()
-    def evaluate(self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        data: Any,
+        labels: Any = None,
+        *,
+        options: DataConfig | Mapping[str, Any] | None = None,
+        abstain: float | None = None,
+    ) -> dict[str, Any]:
         """Return metrics on other labelled rows, with the worst mistakes.
 
         Parameters
@@ -226,13 +269,16 @@ class Run:
             The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`.
         options
             How the rows are read, such as `{"drop_unseen_labels": True}`; else as in training.
+        abstain
+            Share of rows to answer: `abstain` of the result says how many were, and the accuracy on these.
 
         Raises
         ------
         UserError
             If a row has no text or no label, or one that the model does not know.
         """
-        return self.evaluate_rows(self.read_labelled_rows(data, labels, options=options)).metrics
+        rule = None if abstain is None else self.abstention_rule(abstain)
+        return self.evaluate_rows(self.read_labelled_rows(data, labels, options=options), abstain=rule).metrics
 
     def read_labelled_rows(
         self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
@@ -245,10 +291,12 @@ class Run:
             labels=self.config.labels,
         )
 
-    def evaluate_rows(self, found: LabelledRows) -> EvaluatedRows:
-        """Return metrics on rows that were read, and the rows with what was predicted."""
+    def evaluate_rows(self, found: LabelledRows, *, abstain: AbstentionRule | None = None) -> EvaluatedRows:
+        """Return metrics on rows that were read, and the rows with what was predicted. `abstain`: measure what it answers too."""
         evaluation, num_cut = self.predictor.evaluate(found.rows)
         metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
+        if abstain is not None and (confidences := evaluation.row_confidences()) is not None:
+            metrics["abstain"] = abstain.measure(*confidences)
         table = build_evaluation_table(found, evaluation)
         return EvaluatedRows(metrics, table, found.notes, num_cut, self.predictor.limit)
 

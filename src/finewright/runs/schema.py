@@ -75,6 +75,42 @@ class ReviewThreshold(Artifact):
     reason: str
 
 
+class CoverageRecord(Artifact):
+    """How many validation rows are at least this certain, and how many of these are right."""
+
+    threshold: float = Field(ge=0, le=1)
+    num_rows: int = Field(ge=1)
+    num_right: int = Field(ge=0)
+
+
+class CalibrationFile(VersionedFile):
+    """calibration.json of a model folder: what the scores are divided by before they become probabilities, and how certain the
+    model then is of the validation rows. `is_fitted`: whether the temperature was fitted on them; else it is 1."""
+
+    temperature: float = Field(1.0, gt=0)
+    is_fitted: bool = False
+    num_rows: int = Field(ge=1)
+    coverage: list[CoverageRecord] = Field(min_length=1)
+
+
+class CalibrationRecord(Artifact):
+    """The temperature that was fitted on `rows` validation rows. `ece_before`, `ece_after`: expected calibration error on the
+    split `on` without and with it; None without test rows."""
+
+    temperature: float = Field(gt=0)
+    rows: int = Field(ge=1)
+    ece_before: float | None = None
+    ece_after: float | None = None
+    on: str | None = None
+
+    def describe(self) -> str:
+        """Return one line about it."""
+        fitted = f"temperature {self.temperature:.3g} from {self.rows:,} validation rows"
+        if self.ece_before is None or self.ece_after is None:
+            return fitted
+        return f"{self.ece_before:.1%} → {self.ece_after:.1%} on the {self.on} rows ({fitted})"
+
+
 class RequestRecord(Artifact):
     """The request of a run, with open options still open."""
 
@@ -286,14 +322,27 @@ class BaselineScore(Artifact):
     accuracy_ci95: tuple[float, float]
 
 
+class ProbeResult(Artifact):
+    """The logistic regression on the frozen features that the head started from. `strength`: scikit-learn's C.
+
+    `num_rows`: training rows it was fitted to. `metrics`: of the model before its first update.
+    """
+
+    strength: float
+    num_rows: int
+    seconds: float
+    metrics: RunMetrics
+
+
 class RunResult(VersionedFile):
     """result.json: written last, so that its existence means that the run is complete. Bytes and seconds.
 
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
-    are those of all planned steps. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps, no
-    plan and, if it reads none, no model.
+    are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
+    that start, None if it was random. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps,
+    no plan and, if it reads none, no model.
     """
 
     method: str
@@ -311,6 +360,7 @@ class RunResult(VersionedFile):
     epochs: float = Field(ge=0)
     steps: int = Field(ge=0)
     best_step: int = Field(ge=0)
+    probe: ProbeResult | None = None
     stopped_early: bool = False
     planned_epochs: float = 0.0
     planned_steps: int = 0
@@ -330,6 +380,7 @@ class RunResult(VersionedFile):
     planned_seconds: float = 0.0
     metrics: RunMetrics
     review: ReviewThreshold | None = None
+    calibration: CalibrationRecord | None = None
     baselines: dict[str, BaselineScore] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}

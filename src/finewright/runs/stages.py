@@ -10,11 +10,11 @@ import torch
 
 from finewright.core import cache, files, hardware, oom
 from finewright.core.config import RunConfig
+from finewright.core.errors import UserError
 from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data import packing
 from finewright.data.dataset import Dataset, DatasetCache
-from finewright.data.packing import EncodedSplit
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
@@ -24,13 +24,26 @@ from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
-from finewright.runs import callbacks, comparators, fingerprint, model_card, model_folder, request, session, verify
+from finewright.runs import (
+    calibration,
+    callbacks,
+    comparators,
+    fingerprint,
+    head,
+    method_trials,
+    model_card,
+    model_folder,
+    request,
+    session,
+    verify,
+)
+from finewright.runs.calibration import CALIBRATION_FILE, Calibration
 from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import RunRequest
 from finewright.runs.result import describe_session
-from finewright.runs.schema import Change, PlanFile, RunResult
+from finewright.runs.schema import CalibrationRecord, Change, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
 from finewright.training import loop
@@ -124,7 +137,10 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         report=context.report,
         known=cache.ids(config_only.name),
     )
-    planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only))
+    candidates, tried = context.request.candidates, ""
+    if not (context.folder.earlier and context.folder.earlier.method) and method_trials.is_worthwhile(candidates, dataset, task):
+        candidates, tried = try_methods(context, dataset, task, cache=cache)
+    planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
@@ -155,19 +171,55 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     return SelectedMethod(dataset, task, planned, source, decisions, found)
 
 
-def choose_plan(context: RunContext, *, plan_one: Callable[[Method], MethodPlan]) -> tuple[MethodPlan, Decisions]:
+def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> tuple[tuple[Method, ...], str]:
+    """Train the methods that suit small data on parts of it; return the candidates with the best one first, and the reason."""
+    source = hub.resolve_model(context.settings.model, progress=context.report_download)
+    quiet = replace(context, on_event=lambda event: None, meter=MemoryMeter(context.machine.device))
+
+    def plan_one(method: Method, part: Dataset) -> MethodPlan:
+        how = {"settings": context.settings, "machine": context.machine, "task": task, "known": cache.ids(source.name)}
+        return method_plan.plan_method(source, method, dataset=part, report=lambda findings: None, **how)
+
+    def load(planned: MethodPlan, part: Dataset) -> tuple[PreparedModel, Sequence[str]]:
+        ready = prepare_model(quiet, SelectedMethod(part, task, planned, source, Decisions(), {}))
+        return ready.model, ready.base.new
+
+    trials = []
+    for method in method_trials.tried_methods(context.request.candidates):
+        context.notify(f"trying {method.name()} on held-out training rows", code="trial")
+        try:
+            with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
+                trial = method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load)
+        except UserError as error:  # the others are tried all the same; the run itself meets the fault again if it is the data's
+            context.notify(f"{method.name()} cannot be tried: {error.what}", level="warning", code="trial")
+            continue
+        trials += [trial] if trial is not None else []
+    if not trials:
+        return context.request.candidates, ""
+    best = method_trials.choose_best(trials, metric=task.metric)
+    others = [method for method in context.request.candidates if method.name() != best.method.name()]
+    return (best.method, *others), method_trials.describe(trials, best, metric=task.metric, num_rows=len(dataset.train))
+
+
+def choose_plan(
+    context: RunContext, *, plan_one: Callable[[Method], MethodPlan], candidates: Sequence[Method] = (), tried: str = ""
+) -> tuple[MethodPlan, Decisions]:
     """Return the plan of the first candidate that fits, and every choice so far; say both.
 
-    `plan_one`: plans a method. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
+    `plan_one`: plans a method. `candidates`: in this order instead of the request's. `tried`: why the first one is first, if
+    methods were tried on the data. If none fits, raise `UserError`; a forced run takes the first, and a resumed one continues.
     """
-    candidates, settings, folder = context.request.candidates, context.settings, context.folder
+    candidates, settings, folder = candidates or context.request.candidates, context.settings, context.folder
     planned, peaks = method_plan.select_method(candidates, plan_one=plan_one)
     method, training_plan = planned.method, planned.training_plan
     decisions = Decisions([*context.decisions.made])
     if len(candidates) > 1:
-        reason = method.preference_reason or "the first method that fits"
+        reason = tried if tried and method is candidates[0] else method.preference_reason or "the first method that fits"
         decisions.note("method", method.name(), reason if training_plan.fits else "the preferred one; none fits")
-        context.notify_all(method_plan.describe_left_out(preferred_to=method if training_plan.fits else None))
+        if tried:
+            context.notify(reason, code="trial")
+        else:
+            context.notify_all(method_plan.describe_left_out(preferred_to=method if training_plan.fits else None))
     decisions.made += planned.choices.made
     _record_open_options(decisions, settings=settings, training_plan=training_plan)
     context.notify_all(decisions.sentences(), level="detail", code="choice")
@@ -196,7 +248,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     method, training_plan, bfloat16 = selected.method, selected.training_plan, context.precision == "bfloat16"
     base = loading.load_model(
         selected.source,
-        head_spec=selected.task.head_spec,
+        head_spec=selected.planned.meta_model.head_spec,
         random=method.weights == "random",
         seed=context.settings.seed,
         four_bit=method.quantization(),
@@ -234,6 +286,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         result_bytes=selected.training_plan.plan.artifact_bytes,
     )
     build_frozen_cache(context, selected, opened, splits)
+    schedule = head.start_head(context, selected, ready, opened, splits)
     heard = [
         callbacks.MetricsLogger(
             context.folder,
@@ -254,8 +307,8 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
             model,
             splits["train"],
             task=task,
-            schedule=ready.schedule,
-            evaluate=_build_evaluation(context, ready, opened, splits["validation"], task=task),
+            schedule=schedule,
+            evaluate=_build_evaluation(context, ready, opened, splits, task=task),
             places=[row.where for row in selected.dataset.train],
             state=opened.state,
             watch=partial(_watch_update, context, selected, opened),
@@ -267,8 +320,12 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
                 peak_bytes = context.meter.peak_bytes
                 context.on_event(MemoryMeasured(peak_bytes))
             opened.stop_if_requested()
+    if opened.state.progress.best is None:
+        head.fit_head_again(context, ready, opened, splits["train"], task=task)
     step = opened.checkpoints.restore_best()
-    if step != opened.state.progress.step:
+    if step == 0:
+        context.notify("fine-tuning was no better on validation than the frozen features: the first head is kept", code="best")
+    elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
     return TrainedRun(ready, opened, seconds)
 
@@ -310,11 +367,13 @@ def _watch_update(
 
 
 def _build_evaluation(
-    context: RunContext, ready: PreparedRun, opened: Session, encoded: EncodedSplit, *, task: Task
+    context: RunContext, ready: PreparedRun, opened: Session, splits: Splits, *, task: Task
 ) -> Callable[[], dict[str, Any]] | None:
     """Return a function that evaluates the validation split, None without one. Memory of the first evaluation is measured."""
+    encoded, train = splits["validation"], splits["train"]
 
     def evaluate() -> dict[str, Any]:
+        head.fit_head_again(context, ready, opened, train, task=task)
         first = opened.state.progress.best is None
         with (
             context.stop.at_once(),
@@ -343,7 +402,8 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     keep_end = context.settings.data.truncation_side == "left"
     predictor = Predictor(model, base.origin.tokenizer, task=selected.task, limit=selected.planned.limit, keep_end=keep_end)
     with context.stage("evaluate"):
-        measured = _score_test_split(context, selected, trained)
+        calibrated = _calibrate(context, selected, trained)
+        measured, record = _score_test_split(context, selected, trained, calibrated)
         wanted = context.settings.training.baselines
         compared = comparators.measure_comparators(selected.dataset, selected.task, wanted=wanted)
     trained.session.state.release()  # verification loads the model a second time
@@ -351,21 +411,41 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     with context.stage("verify"):
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
+    result = result.model_copy(update={"calibration": record})
     model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 
 
-def _score_test_split(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> dict[str, Any]:
-    """Return the metrics by split; write predictions.jsonl."""
-    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
-    measured: dict[str, Any] = {"validation": best.metrics} if best else {}
-    if rows:
-        encoded = selected.planned.splits["test"]
+def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> Calibration:
+    """Return the task with the temperature that the validation rows give; write it beside the saved model."""
+    task, encoded, wanted = selected.task, selected.planned.splits["validation"], context.settings.training.calibrate
+    if not task.has_confidences or not encoded.ids:
+        found = calibration.skip_calibration(task, wanted=wanted)
+    else:
         with context.meter.measure():
-            measured["test"], lines = scoring.test_split(trained.prepared.model, rows, encoded, task=selected.task)
-        folder.write_predictions(lines)
-    return measured
+            outputs = scoring.score_split(trained.prepared.model, encoded)
+        found = calibration.calibrate(task, outputs, encoded.targets, wanted=wanted)
+    if found.file is not None:
+        context.folder.write(context.folder.model / CALIBRATION_FILE, found.file)
+    if found.note:
+        context.notify(found.note, level=found.level, code="calibration")
+    return found
+
+
+def _score_test_split(
+    context: RunContext, selected: SelectedMethod, trained: TrainedRun, calibrated: Calibration
+) -> tuple[dict[str, Any], CalibrationRecord | None]:
+    """Return the metrics by split, and what calibration changed on the test rows; write predictions.jsonl."""
+    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
+    measured: dict[str, Any] = {"validation": calibrated.metrics or best.metrics} if best else {}
+    if not rows:
+        return measured, calibrated.record(None)
+    with context.meter.measure():
+        evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
+    measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
+    folder.write_predictions(evaluation.prediction_lines(rows))
+    return measured, calibrated.record(evaluation)
 
 
 def build_result(
@@ -397,6 +477,7 @@ def build_result(
         "epochs": steps[-1].epochs_done,
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
+        "probe": None if progress.probe is None else head.describe_probe(progress, progress.probe),
         "stopped_early": progress.step < len(planned_steps),
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),

@@ -53,6 +53,27 @@ class OutputDifference(NamedTuple):
     num_changed: int | None = None
 
 
+class HeadNotFitted(Exception):
+    """No head can be fitted to these features; the message says why."""
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """Weights of a linear head that were fitted to features. `weight`: shape (C, F); `bias`: shape (C,), None if it has none.
+
+    `strength`: the regularisation that was chosen, as scikit-learn's C.
+    """
+
+    weight: "np.ndarray"
+    bias: "np.ndarray | None"
+    strength: float
+
+    def scores(self, features_NF: "np.ndarray") -> "np.ndarray":
+        """Return the head's outputs for features, float32, shape (N, C)."""
+        scores_NC = features_NF @ self.weight.T
+        return scores_NC if self.bias is None else scores_NC + self.bias
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """A task on texts. Loop, step, planner, checkpoints, verification and comparison use this interface alone.
@@ -80,6 +101,13 @@ class Task(ABC):
     """Metrics of an evaluation that are written to metrics.jsonl."""
     default_max_length: ClassVar[int] = 512
     """Longest text in tokens unless the user or the model sets a lower limit."""
+    has_confidences: ClassVar[bool] = False
+    """Whether each prediction has a probability. It can then be calibrated, and rows below one can be left without an answer."""
+    least_calibration_rows: ClassVar[int] = 0
+    """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
+
+    fits_head: ClassVar[bool] = False
+    """Whether `fit_head` can give a new head its first weights."""
 
     labels: tuple[str, ...]
 
@@ -138,6 +166,13 @@ class Task(ABC):
     def expected_first_loss(self) -> float | None:
         """Loss of a fresh head, in nats; None if it is unknown and cannot be checked."""
 
+    def fit_head(self, features_NF: "np.ndarray", targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
+        """Return first weights for a new head, from what it reads of the training texts, shape (N, F), and their targets.
+
+        `has_bias`: whether the head adds one. Raise `HeadNotFitted` if there are none; tasks that have some set `fits_head`.
+        """
+        raise HeadNotFitted("the task has no way to fit a head")
+
     @abstractmethod
     def start_evaluation(self, targets: Sequence[int]) -> "Evaluation":
         """Return an empty accumulator for a split with these targets."""
@@ -153,6 +188,22 @@ class Task(ABC):
     def label_probabilities(self, outputs: "np.ndarray") -> "np.ndarray | None":
         """Return the probability of each of `labels`, shape (N, C); None if predictions are not labels."""
         return None
+
+    @property
+    def temperature(self) -> float:
+        """What outputs are divided by before they become probabilities."""
+        return 1.0
+
+    def fit_temperature(self, outputs: "np.ndarray", targets: Sequence[int]) -> float:
+        """Return what to divide outputs by so that confidences agree with how often labelled rows are right.
+
+        Only tasks that have confidences are asked.
+        """
+        return 1.0
+
+    def with_temperature(self, temperature: float) -> Self:
+        """Return the task that divides outputs by this before it makes probabilities of them; the training loss does not."""
+        return self
 
     def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str] | None:
         """Return the confidence below which a prediction needs review, and the reason; None if predictions have none.
@@ -194,6 +245,17 @@ class Evaluation(ABC):
 
     def row_losses(self) -> "np.ndarray | None":
         """Return how wrong the prediction of each row is, shape (N,), higher is worse; None if the task does not say."""
+        return None
+
+    def calibration_error(self, *, temperature: float | None = None) -> float | None:
+        """Return how far confidences are from the share of right rows, 0 to 1; None if predictions have no confidence.
+
+        `temperature`: in place of the task's.
+        """
+        return None
+
+    def row_confidences(self) -> "tuple[np.ndarray, np.ndarray] | None":
+        """Return the confidence of each row and whether it is right, shapes (N,); None if predictions have no confidence."""
         return None
 
     @abstractmethod

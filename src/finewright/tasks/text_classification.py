@@ -6,7 +6,7 @@ Shape suffixes: N texts, C classes.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,8 +17,8 @@ from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
-from finewright.tasks import label_checks, metrics
-from finewright.tasks.base import Evaluation, Metric, OutputDifference, Task
+from finewright.tasks import calibration, label_checks, logistic_regression, metrics
+from finewright.tasks.base import Evaluation, HeadWeights, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextClassification(Task):
-    """One of several labels for each text. `class_weights`: shape (C,), or None for equal weights."""
+    """One of several labels for each text. `class_weights`: shape (C,), or None for equal weights.
+
+    `temperature`: what scores are divided by before they become probabilities; the loss of training does not use it.
+    """
 
     name: ClassVar[str] = "text-classification"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -38,8 +41,12 @@ class TextClassification(Task):
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     metric: ClassVar[Metric] = Metric("accuracy", is_share=True)
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
+    fits_head: ClassVar[bool] = True
+    has_confidences: ClassVar[bool] = True
+    least_calibration_rows: ClassVar[int] = calibration.LEAST_ROWS
 
     class_weights: tuple[float, ...] | None = None
+    temperature: float = 1.0
 
     @classmethod
     def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "TextClassification":
@@ -99,13 +106,20 @@ class TextClassification(Task):
             return torch.ones(len(targets_N), device=targets_N.device)
         return torch.tensor(self.class_weights, dtype=torch.float32, device=targets_N.device)[targets_N]
 
+    def fit_head(self, features_NF: np.ndarray, targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
+        """Return the weights of a logistic regression with the run's class weights."""
+        weights_N = None if self.class_weights is None else np.array(self.class_weights)[list(targets)]
+        return logistic_regression.fit_head(
+            features_NF, targets, num_labels=len(self.labels), weights=weights_N, has_bias=has_bias
+        )
+
     def start_evaluation(self, targets: Sequence[int]) -> "ClassificationEvaluation":
         """Return an accumulator that stores one score per text and class."""
-        return ClassificationEvaluation(self.labels, targets)
+        return ClassificationEvaluation(self.labels, targets, temperature=self.temperature)
 
     def predictions(self, texts: Sequence[str], outputs: np.ndarray) -> list[dict[str, Any]]:
         """Return `{"text", "label", "probability", "probabilities"}` for each text."""
-        probabilities_NC = probabilities(outputs)
+        probabilities_NC = self.label_probabilities(outputs)
         predicted_N = probabilities_NC.argmax(axis=1)
         return [
             {
@@ -122,8 +136,16 @@ class TextClassification(Task):
         return {"text": text, "label": None, "probability": None, "probabilities": {}}
 
     def label_probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the softmax of the scores, shape (N, C)."""
-        return probabilities(outputs)
+        """Return the softmax of the scores divided by the temperature, shape (N, C)."""
+        return probabilities(outputs, temperature=self.temperature)
+
+    def fit_temperature(self, outputs: np.ndarray, targets: Sequence[int]) -> float:
+        """Return the temperature that `calibration.fit_temperature` finds."""
+        return calibration.fit_temperature(outputs, targets)
+
+    def with_temperature(self, temperature: float) -> "TextClassification":
+        """Return the task with another temperature."""
+        return replace(self, temperature=temperature)
 
     def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str]:
         """Return the confidence from which on nearly all validation rows were right, and the reason."""
@@ -137,10 +159,10 @@ class TextClassification(Task):
 
 
 class ClassificationEvaluation(Evaluation):
-    """Class scores of a labelled split and the metrics from them."""
+    """Class scores of a labelled split and the metrics from them. `temperature`: what the scores are divided by."""
 
-    def __init__(self, labels: tuple[str, ...], targets: Sequence[int]) -> None:
-        self._labels, self._targets = labels, np.asarray(targets)
+    def __init__(self, labels: tuple[str, ...], targets: Sequence[int], *, temperature: float = 1.0) -> None:
+        self._labels, self._targets, self._temperature = labels, np.asarray(targets), temperature
         self._scores_NC = np.zeros((len(self._targets), len(labels)), dtype=np.float32)
         self._softmax_NC: np.ndarray | None = None  # of all scores; metrics, mistakes and lines share it
 
@@ -151,7 +173,7 @@ class ClassificationEvaluation(Evaluation):
     @property
     def _probabilities_NC(self) -> np.ndarray:
         if self._softmax_NC is None:
-            self._softmax_NC = probabilities(self._scores_NC)
+            self._softmax_NC = probabilities(self._scores_NC, temperature=self._temperature)
         return self._softmax_NC
 
     def metrics(self) -> dict[str, Any]:
@@ -178,6 +200,16 @@ class ClassificationEvaluation(Evaluation):
         likelihood = self._probabilities_NC[np.arange(len(self._targets)), self._targets]
         return -np.log(likelihood.clip(min=np.finfo(float).tiny))
 
+    def calibration_error(self, *, temperature: float | None = None) -> float:
+        """Return `metrics.calibration_error` of the rows."""
+        own = temperature is None
+        probabilities_NC = self._probabilities_NC if own else probabilities(self._scores_NC, temperature=temperature)
+        return metrics.calibration_error(probabilities_NC, self._targets)
+
+    def row_confidences(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the highest probability of each row, and whether its label has it."""
+        return self._probabilities_NC.max(axis=1), self._probabilities_NC.argmax(axis=1) == self._targets
+
     def worst_mistakes(self, examples: Sequence[Example], *, count: int = 10) -> list[dict[str, Any]]:
         """Return the misclassified examples with the lowest probability of their label, lowest first."""
         lines = self.prediction_lines(examples)
@@ -187,7 +219,7 @@ class ClassificationEvaluation(Evaluation):
         return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
 
 
-def probabilities(scores_NC: np.ndarray) -> np.ndarray:
-    """Return the softmax in float64, shape (N, C)."""
-    shifted = np.exp(scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True))
+def probabilities(scores_NC: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+    """Return the softmax of the scores divided by the temperature in float64, shape (N, C)."""
+    shifted = np.exp((scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True)) / temperature)
     return shifted / shifted.sum(axis=1, keepdims=True)

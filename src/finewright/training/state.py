@@ -27,7 +27,9 @@ class Best:
 @dataclass
 class Progress:
     """Position of the loop. `step`: number of completed updates. `micro_batch_splits`: how often micro-batches were split in
-    two to fit into memory. `unreached`: trained tensors whose gradients were all zero so far, None before the first step."""
+    two to fit into memory. `unreached`: trained tensors whose gradients were all zero so far, None before the first step.
+    `probe`: how the head started (`head_start.ProbeStart`), None if at random. `start_metrics`: those of the validation split
+    before the first update, None if it was not evaluated then."""
 
     step: int = 0
     evaluated_step: int = 0
@@ -37,6 +39,13 @@ class Progress:
     num_rows: int = 0
     micro_batch_splits: int = 0
     unreached: list[str] | None = None
+    probe: dict[str, Any] | None = None
+    start_metrics: dict[str, Any] | None = None
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the validation split was evaluated after the last update, or before the first one."""
+        return self.evaluated_step == self.step if self.step else self.best is not None
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, JSON-ready."""

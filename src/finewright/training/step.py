@@ -13,9 +13,9 @@ from finewright.core.errors import RESUME, ExitCode, UserError
 from finewright.core.events import StepResult
 from finewright.data import packing
 from finewright.data.packing import Batch, EncodedSplit
-from finewright.models import forward
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Task
+from finewright.training import objectives
 from finewright.training.state import TrainState, get_random_state, preserving_random_state, set_random_state
 
 _TINY = 1e-6
@@ -51,11 +51,10 @@ def compute_gradients(
     The loss of each micro-batch is divided by the weight of the whole update, so accumulation does not change its scale.
     """
     optimizer.zero_grad(set_to_none=True)
-    total_weight = sum(task.weight(batch.targets) for batch in batches)
+    total_weight = sum(objectives.compute_weight(prepared_model, batch, task=task) for batch in batches)
     loss_sum = 0.0
     for batch in batches:
-        output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
-        loss = task.loss(output, batch.targets) / total_weight
+        loss = objectives.compute_loss(prepared_model, batch, task=task) / total_weight
         loss.backward()
         loss_sum += float(loss.detach())
     parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
@@ -147,6 +146,12 @@ class UpdateAttempt:
 
         Raise `UserError` if every micro-batch has one text only.
         """
+        if self.state.prepared_model.runtime.objective == "pairs":
+            what, fix = (
+                "out of memory while texts were compared with each other",
+                "shorter texts (--set data.max_length=N), or another method",
+            )
+            raise UserError(what, where=f"step {self.state.progress.step + 1}", fix=fix, code=ExitCode.OUT_OF_MEMORY)
         if all(len(rows) == 1 for rows in self.micro_batches):
             longest = max(len(self.encoded.ids[row]) for rows in self.micro_batches for row in rows)
             raise UserError(
@@ -171,7 +176,6 @@ class UpdateAttempt:
         with torch.no_grad(), preserving_random_state(self.state.device):
             for row in self.rows:
                 batch = packing.collate(self.encoded, [row], device=device)
-                output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
-                if not bool(torch.isfinite(self.task.loss(output, batch.targets))):
+                if not bool(torch.isfinite(objectives.compute_loss(prepared_model, batch, task=self.task))):
                     bad_rows.append(row)
         return bad_rows

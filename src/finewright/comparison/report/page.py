@@ -129,5 +129,6 @@ def _calibration(results: ComparisonResults) -> list[Block]:
     caption += f"Groups of fewer than {metrics.LEAST_IN_BIN} rows are left out."
     errors = [(entry, entry.calibration_error()) for entry in results.measured]
     rows: list[list[str | Cell]] = [[tables.named(entry), f"{error:.3f}"] for entry, error in errors if error is not None]
-    table = Table("Expected calibration error on the test rows (0 is perfect), mean over seeds.", ["method", "error"], rows)
+    title = "Expected calibration error on the test rows (0 is perfect), mean over seeds; of methods after temperature scaling."
+    table = Table(title, ["method", "error"], rows)
     return [Figure(chart, caption), table]

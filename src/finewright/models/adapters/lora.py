@@ -15,6 +15,7 @@ from finewright.models.architectures.base import PROJECTIONS, Architecture, fuse
 
 if TYPE_CHECKING:
     from finewright.models.meta import BaseNetwork
+    from finewright.models.prepared import PreparedModel
 
 _ADAPTER = "default"
 _ALL_LINEAR = "all-linear"
@@ -133,14 +134,15 @@ def _train_slices(
             train_slices(adapted, rows, rank=options.rank)
 
 
-def save_adapter(trainable_module: Any, folder: Path, *, options: LoraOptions, start: dict[str, Any]) -> None:
+def save_adapter(prepared_model: "PreparedModel", folder: Path, *, options: LoraOptions) -> None:
     """Write a PEFT adapter folder that any PEFT loads on the plain base, and the config with the label names.
 
-    `start`: initial factors that were subtracted from the base; the saved update is then the difference to them.
+    Initial factors that were subtracted from the base: the saved update is the difference to them.
     """
-    from finewright.models import adapter_folder
+    from finewright.models import adapter_folder, sentence_folder
     from finewright.models.adapters.peft import dense_state
 
+    trainable_module, start = prepared_model.trainable_module, prepared_model.start
     state = dense_state(trainable_module)
     config = trainable_module.peft_config[_ADAPTER]
     if start:
@@ -150,6 +152,7 @@ def save_adapter(trainable_module: Any, folder: Path, *, options: LoraOptions, s
         trainable_module.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     finally:
         trainable_module.peft_config[_ADAPTER] = config
+    sentence_folder.convert_adapter(folder, network=prepared_model.network, architecture=prepared_model.architecture)
     adapter_folder.save_config(folder, trainable_module.get_base_model().config)
 
 

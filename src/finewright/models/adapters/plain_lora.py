@@ -101,8 +101,10 @@ def read_plain_lora(folder: Path) -> PlainLora | None:
         return None
 
 
-def install_plain_lora(network: Any, folder: Path, config: PlainLora) -> bool:
+def install_plain_lora(network: Any, folder: Path, config: PlainLora, *, inside: str = "") -> bool:
     """Put the updates and trained modules of an adapter into the network; False, without a change, if a tensor does not fit.
+
+    `inside`: prefix of the modules that the adapter is of, which its tensors' names lack; empty if it is of the whole network.
 
     Updates and trained modules stay trainable, as after PEFT's loading: what is frozen may be rounded or packed.
     """
@@ -111,14 +113,16 @@ def install_plain_lora(network: Any, folder: Path, config: PlainLora) -> bool:
     except Exception:  # safetensors and the system have errors of their own; PEFT's loader reports them
         return False
     modules = dict(network.named_modules())
+    found = {f"{_PREFIX}{inside}{name.removeprefix(_PREFIX)}": tensor for name, tensor in found.items()}
     saved = [name for name in modules if any(_ends_in(name, kept) for kept in config.modules_to_save or ())]
     expected: dict[str, tuple[int, ...]] = {}
     for name in saved:
         expected |= {f"{_PREFIX}{name}.{key}": tuple(tensor.shape) for key, tensor in modules[name].state_dict().items()}
-    targets = [name for name in modules if config.targets(name) and not any(f"{name}.".startswith(f"{one}.") for one in saved)]
+    own = [name for name in modules if name.startswith(inside) and config.targets(name.removeprefix(inside))]
+    targets = [name for name in own if not any(f"{name}.".startswith(f"{one}.") for one in saved)]
     for name in targets:
         rows, columns = _output_and_input(modules[name])
-        rank, _ = config.rank_and_scaling(name)
+        rank, _ = config.rank_and_scaling(name.removeprefix(inside))
         expected[f"{_PREFIX}{name}.lora_A.weight"] = (rank, columns)
         expected[f"{_PREFIX}{name}.lora_B.weight"] = (rows, rank)
     fitting = {key: tuple(tensor.shape) for key, tensor in found.items() if tensor.dtype == torch.float32}
@@ -131,7 +135,7 @@ def install_plain_lora(network: Any, folder: Path, config: PlainLora) -> bool:
     for name in targets:
         down, up = found[f"{_PREFIX}{name}.lora_A.weight"], found[f"{_PREFIX}{name}.lora_B.weight"]
         parent, _, leaf = name.rpartition(".")
-        update = LowRankUpdate(modules[name], down=down, up=up, scaling=config.rank_and_scaling(name)[1])
+        update = LowRankUpdate(modules[name], down=down, up=up, scaling=config.rank_and_scaling(name.removeprefix(inside))[1])
         setattr(network.get_submodule(parent), leaf, update)
     return True
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Pooling = Literal["last", "first", "mean", "none"]
-HeadKind = Literal["linear", "pooler", "features", "distilled"]
+HeadKind = Literal["linear", "classifier", "pooler", "features", "distilled"]
 QkvSlices = Callable[[Any], dict[str, list[slice]]]
 """From a transformers config, the output rows of a fused projection that make the query, the key and the value."""
 
@@ -29,6 +29,7 @@ class Architecture:
     `first_position`: from a config, the position id of a text's first token.
     `attention_entry`: the module of a layer that first reads the states that keys and values are made of (the norm before the
     attention, or the attention itself); empty if the last layer must always run over the whole row.
+    `has_standard_head`: the head is that of the architecture's own classification class; see `pooling`.
 
     The `repr` is the same in every process, as it is part of cache keys; it leaves functions out.
     """
@@ -47,6 +48,7 @@ class Architecture:
     not_packable: str = ""
     first_position: Callable[[Any], int] = field(default=_zero, repr=False)
     attention_entry: str = ""
+    has_standard_head: bool = True
 
     @property
     def attention(self) -> str:

@@ -1,0 +1,118 @@
+"""Which state of a text the head reads: the choice, and a linear head on it where no stock class has one.
+
+A classification class of transformers reads one fixed state: GPT-2's the last token, BERT's the first one through a pooler.
+Some models were trained for another one, sentence-transformers' mostly for the mean of all tokens. For those the stock head is
+replaced by a linear layer on the wanted state; it is saved as a sentence-transformers folder (`sentence_folder.py`).
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from finewright.core.errors import UserError
+from finewright.models.architectures.base import Architecture, Pooling
+from finewright.models.head_spec import HeadSpec, WantedPooling
+
+StatePooling = Literal["last", "first", "mean"]
+MODULES_FILE = "modules.json"
+_FLAGS: dict[str, StatePooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "first",
+    "pooling_mode_lasttoken": "last",
+}
+_MODES: dict[str, StatePooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
+POOLING_MODES: dict[Pooling, str] = {own: mode for mode, own in _MODES.items()}
+"""Our names of poolings, by sentence-transformers' names."""
+_DESCRIBED = {"mean": "the mean of all tokens", "first": "the first token", "last": "the last token"}
+
+
+@dataclass(frozen=True)
+class ChosenPooling:
+    """The architecture with the pooling that was chosen, and why; `value` is what an option would say."""
+
+    architecture: Architecture
+    value: WantedPooling
+    reason: str
+
+
+def choose_pooling(folder: Path, architecture: Architecture, wanted: WantedPooling = "auto") -> ChosenPooling:
+    """Choose which state the head of a model in `folder` reads. Raise `UserError` if it cannot be the wanted one."""
+    standard = architecture.pooling
+    if wanted == "auto":
+        trained = read_trained_pooling(folder)
+        if trained is None or (trained == standard and not architecture.pooler):
+            reason = f"{architecture.model_type}'s own head reads {describe_state(architecture)}"
+            return ChosenPooling(architecture, "standard", reason)
+        if trained == "first" and architecture.is_causal:
+            return ChosenPooling(architecture, "standard", "its first token sees no other token")
+        reason = f"the model was trained to say what a text means by {_DESCRIBED[trained]} ({MODULES_FILE})"
+        return ChosenPooling(with_linear_head(architecture, trained), trained, reason)
+    if wanted == "pooler" and not architecture.pooler:
+        raise UserError(f"{architecture.model_type} has no pooler", where="training.pooling", fix="auto, mean, first or last")
+    if wanted == "first" and architecture.is_causal:
+        what = f"the first token of {architecture.model_type} sees no other token, so it cannot tell texts apart"
+        raise UserError(what, where="training.pooling", fix="last or mean")
+    if wanted in ("standard", "pooler") or (wanted == standard and not architecture.pooler):
+        return ChosenPooling(architecture, wanted, "as requested")
+    return ChosenPooling(with_linear_head(architecture, wanted), wanted, "as requested")
+
+
+def choose_for_task(folder: Path, architecture: Architecture, head_spec: HeadSpec) -> ChosenPooling:
+    """Choose the pooling for the head of a task; a head that reads every token has none."""
+    if head_spec.reads == "every-token":
+        return ChosenPooling(architecture, "standard", "the head reads every token")
+    return choose_pooling(folder, architecture, head_spec.pooling)
+
+
+def describe_state(architecture: Architecture) -> str:
+    """Return what the head reads, in words."""
+    state = _DESCRIBED.get(architecture.pooling, "every token")
+    return f"{state} through its pooler" if architecture.pooler else state
+
+
+def read_trained_pooling(folder: Path) -> StatePooling | None:
+    """Return the pooling that a sentence-transformers folder was trained with; None for other folders and other poolings."""
+    try:
+        modules = json.loads((folder / MODULES_FILE).read_text(encoding="utf-8"))
+        places = [str(module["path"]) for module in modules if str(module["type"]).rpartition(".")[2] == "Pooling"]
+        if len(places) != 1 or Path(places[0]).is_absolute() or ".." in Path(places[0]).parts:
+            return None
+        config = json.loads((folder / places[0] / "config.json").read_text(encoding="utf-8"))
+        mode = config.get("pooling_mode")
+        if isinstance(mode, str):
+            return _MODES.get(mode)
+        chosen = [flag for flag, on in config.items() if flag.startswith("pooling_mode_") and on is True]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return _FLAGS.get(chosen[0]) if len(chosen) == 1 else None
+
+
+def with_linear_head(architecture: Architecture, pooling: StatePooling) -> Architecture:
+    """Return the architecture with a linear head on one state in place of its own head and pooler."""
+    own = replace(architecture, pooling=pooling, head=("classifier",), head_kind="classifier", pooler="")
+    return replace(own, has_standard_head=False)
+
+
+def install_linear_head(network: Any, architecture: Architecture, *, standard: Architecture, num_outputs: int) -> None:
+    """Replace the stock head of a network by the linear one of `architecture`; a pooler that nothing reads is dropped.
+
+    `standard`: the architecture as its stock class has it. The new head is random, from the current state of the generator.
+    """
+    if architecture.has_standard_head:
+        return
+    stock = [module for name in standard.head for module in network.get_submodule(name).modules()]
+    width = next(module.in_features for module in stock if isinstance(module, torch.nn.Linear))
+    for name in standard.head:
+        delattr(network, name)
+    if standard.pooler:
+        parent, _, leaf = standard.pooler.rpartition(".")
+        setattr(network.get_submodule(parent), leaf, None)
+    embeddings = network.get_input_embeddings().weight
+    head = torch.nn.Linear(width, num_outputs, device=embeddings.device)
+    with torch.no_grad():
+        head.weight.normal_(std=float(getattr(network.config, "initializer_range", None) or 0.02))
+        head.bias.zero_()
+    network.classifier = head

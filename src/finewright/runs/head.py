@@ -1,0 +1,61 @@
+"""A new head of a run: its start as a regression on the frozen features, and its end after training on pairs."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from finewright.data.packing import EncodedSplit
+from finewright.planning.method_plan import Splits
+from finewright.runs.context import RunContext
+from finewright.runs.session import Session
+from finewright.tasks.base import HeadNotFitted, Task
+from finewright.training import head_start
+from finewright.training.loop import TrainingSchedule
+from finewright.training.state import Progress
+
+if TYPE_CHECKING:
+    from finewright.runs.stages import PreparedRun, SelectedMethod
+
+
+def start_head(
+    context: RunContext, selected: "SelectedMethod", ready: "PreparedRun", opened: Session, splits: Splits
+) -> TrainingSchedule:
+    """Fit a new head to the frozen features unless a checkpoint has its weights; return the schedule that goes with its start."""
+    progress = opened.state.progress
+    wanted = selected.training_plan.head_start == "probe" and not ready.base.reuses_head
+    if context.settings.training.head_start == "probe" and not wanted and not context.folder.earlier:
+        why = "the checkpoint's own head is used" if ready.base.reuses_head else "no regression comes first for it"
+        context.notify(f"training.head_start=probe has no effect here: {why}", code="head")
+    if wanted and opened.checkpoints.newest is None:
+        try:
+            with context.stop.at_once(), context.meter.measure():  # nothing is saved yet that a stop could leave incomplete
+                fitted = head_start.start_from_probe(
+                    ready.model, selected.task, new=ready.base.new, train=splits["train"], test=splits["test"]
+                )
+        except HeadNotFitted as reason:
+            context.notify(f"head: starts at random, as {reason}", code="head")
+        else:
+            progress.probe = fitted.as_json()
+            described = f"a regression on the frozen features of {fitted.num_rows:,} texts, C = {fitted.strength:g}"
+            context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
+    probe = progress.probe
+    return replace(
+        ready.schedule,
+        evaluates_start=ready.schedule.evaluates_start and probe is not None,
+        start_loss_spread=None if probe is None else probe["loss_spread"],
+    )
+
+
+def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, train: EncodedSplit, *, task: Task) -> None:
+    """Fit the head to the states as they are now, if training did not go through the head."""
+    if ready.model.runtime.objective != "pairs" or not opened.state.progress.step:
+        return
+    try:
+        head_start.start_from_probe(ready.model, task, new=(), train=train, test=EncodedSplit([], [], []))
+    except HeadNotFitted as reason:
+        context.notify(f"head: stays as it was, as {reason}", level="warning", code="head")
+
+
+def describe_probe(progress: Progress, probe: dict[str, Any]) -> dict[str, Any]:
+    """Return what result.json holds of the head's start."""
+    fitted = {name: probe[name] for name in ("strength", "num_rows", "seconds")}
+    return fitted | {"metrics": {"validation": progress.start_metrics, "test": probe["test"]}}

@@ -1,0 +1,121 @@
+"""Try methods on held-out parts of small data, so that nobody has to know which method suits so few rows.
+
+The training rows are split in two parts; each method is trained on one and scored on the other, in turn. All rows together give
+the task's metric for each method, on the same rows.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from finewright.data.dataset import Dataset
+from finewright.data.packing import EncodedSplit
+from finewright.inference import scoring
+from finewright.methods.base import Method
+from finewright.models.prepared import PreparedModel
+from finewright.planning.method_plan import MethodPlan
+from finewright.tasks.base import HeadNotFitted, Metric, Task
+from finewright.training import head_start, loop
+
+MOST_ROWS = 500
+"""Training rows up to which methods are tried; with more, differences between methods are small and trials take long."""
+LEAST_ROWS = 16
+MOST_SECONDS = 180.0
+"""Planned seconds of both trials of a method beyond which it is not tried."""
+NUM_PARTS = 2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a method reached on rows that it was not trained on. `loss`: mean of the rows', None if the task has none."""
+
+    method: Method
+    value: float
+    loss: float | None
+    seconds: float
+
+    def describe(self, metric: Metric) -> str:
+        """Return name, metric and seconds in words."""
+        options = ", ".join(f"{name}={value}" for name, value in (self.method.trial_options or {}).items())
+        return f"{self.method.name()}{f' ({options})' if options else ''} {metric.format(self.value)}"
+
+
+Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, Sequence[str]]]
+"""From the plan of a trial and its rows, the model ready for the first update, and the modules of its head that are new."""
+
+
+def is_worthwhile(candidates: Sequence[Method], dataset: Dataset, task: Task) -> bool:
+    """Whether there is a choice, and the data is so small that trials decide it and take little time."""
+    return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= len(dataset.train) <= MOST_ROWS
+
+
+def tried_methods(candidates: Sequence[Method]) -> list[Method]:
+    """Return the candidates that suit small data, each with the options of a trial."""
+    return [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
+
+
+def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]]:
+    """Return (rows to train on, rows to score) of each trial. Every label that has two rows is in both parts.
+
+    The only row of a label is trained on in every trial and never scored, as the run itself has it.
+    """
+    targets = np.array(task.targets(dataset.train))
+    part = np.zeros(len(targets), dtype=int)
+    part[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % NUM_PARTS
+    part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
+    return [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
+
+
+def try_method(
+    method: Method, dataset: Dataset, task: Task, *, plan_one: Callable[[Method, Dataset], MethodPlan], load: Load
+) -> Trial | None:
+    """Train a method on each part of the training rows and score it on the other; None if that would take too long."""
+    began, parts, targets = time.monotonic(), split_rows(dataset, task), task.targets(dataset.train)
+    scored = sorted(row for _, left_out in parts for row in left_out)
+    places = {row: place for place, row in enumerate(scored)}
+    evaluation = task.start_evaluation([targets[row] for row in scored])
+    for chosen, left_out in parts:
+        rows = dataset.train
+        part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
+        planned = plan_one(method, part)
+        if not planned.training_plan.fits or planned.training_plan.plan.seconds * NUM_PARTS > MOST_SECONDS:
+            return None
+        model, new = load(planned, part)
+        evaluation.update([places[row] for row in left_out], _train_and_score(model, task, planned, new=new))
+    losses = evaluation.row_losses()
+    value = float(evaluation.metrics()[task.metric.name])
+    return Trial(method, value, None if losses is None else float(losses.mean()), time.monotonic() - began)
+
+
+def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan, *, new: Sequence[str]) -> np.ndarray:
+    """Train for all planned updates and return the outputs for the rows that were left out, shape (N, C)."""
+    splits, nothing = dict(planned.splits), EncodedSplit([], [], [])
+    schedule = replace(planned.training_plan.schedule, check_first_loss=False, evaluates_start=False)
+    with suppress(HeadNotFitted):
+        head_start.start_from_probe(model, task, new=new, train=splits["train"], test=nothing)
+    planned.training_plan.optimizations.fill(model, splits, ("train",))
+    places = [""] * len(splits["train"].ids)
+    for _ in loop.train(model, splits["train"], task=task, schedule=schedule, evaluate=None, places=places):
+        pass
+    if model.runtime.objective == "pairs":
+        with suppress(HeadNotFitted):
+            head_start.start_from_probe(model, task, new=(), train=splits["train"], test=nothing)
+    return scoring.score_split(model, splits["test"])
+
+
+def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: int) -> str:
+    """Return what was tried and what was chosen, in words."""
+    ranked = sorted(trials, key=lambda trial: trial.value, reverse=metric.higher_is_better)
+    found = ", ".join(trial.describe(metric) for trial in ranked)
+    seconds = sum(trial.seconds for trial in trials)
+    tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
+    return f"{best.method.name()} was best on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
+
+
+def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:
+    """Return the trial with the best metric; the lower loss decides between equal ones, then the order of preference."""
+    sign = 1 if metric.higher_is_better else -1
+    return max(trials, key=lambda trial: (sign * trial.value, -(trial.loss or 0.0)))

@@ -1,0 +1,154 @@
+"""Logistic regression by scikit-learn: fitting, cross-validation, the choice between several, and a head made of one.
+
+Shape suffixes: N texts, C labels, K rows of coefficients (1 for two labels), F features.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from finewright.tasks.base import HeadNotFitted, HeadWeights
+
+NUM_FOLDS = 3
+"""Parts of the training rows that are left out in turn."""
+PROBE_STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Values of C to choose from for a head, on features of standard deviation 1."""
+PATIENCE = 2
+"""So many weaker regularisations in a row that lower the likelihood of rows that were left out end the search."""
+LEAST_SCALE = 0.001
+"""A feature is divided by at least this share of its root mean square: a spread below it is mostly rounding."""
+DEAD_SHARE = 0.01
+"""A feature is divided by at least this share of the median."""
+_LEAST_PROBABILITY = 1e-12
+
+
+def fit(features: Any, targets: np.ndarray, *, strength: float, weights: np.ndarray | None = None, intercept: bool = True) -> Any:
+    """Return scikit-learn's fitted classifier. `strength`: its C. `weights`: of the rows, shape (N,)."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    # L-BFGS adds up short vectors: threads of BLAS only wait for each other there (measured on two cores, 4,523 features:
+    # 2.1 s with two threads beside other work, 0.09 s with one), and the last digits depend on their number
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")  # checked with the data
+        warnings.simplefilter("ignore", ConvergenceWarning)  # with weak regularisation it may stop early; held-out rows decide
+        return LogisticRegression(C=strength, max_iter=500, fit_intercept=intercept).fit(features, targets, sample_weight=weights)
+
+
+def predict(classifier: Any, features: Any, *, num_labels: int) -> np.ndarray:
+    """Return the probability of every label, shape (N, C); 0 for labels that were not fitted."""
+    probabilities = np.zeros((features.shape[0], num_labels))
+    probabilities[:, classifier.classes_] = classifier.predict_proba(features)
+    return probabilities
+
+
+def cross_validate(
+    features: Any,
+    targets: np.ndarray,
+    *,
+    strength: float,
+    num_labels: int,
+    weights: np.ndarray | None = None,
+    intercept: bool = True,
+) -> np.ndarray:
+    """Return the probabilities of rows that were left out in turn, shape (N, C); 0 where the other rows have one label alone."""
+    folds = _split_into_folds(targets)
+    found = np.zeros((len(targets), num_labels))
+    for fold in range(NUM_FOLDS):
+        left_out = folds == fold
+        if left_out.any() and len(set(targets[~left_out].tolist())) > 1:
+            own = None if weights is None else weights[~left_out]
+            classifier = fit(features[~left_out], targets[~left_out], strength=strength, weights=own, intercept=intercept)
+            found[left_out] = predict(classifier, features[left_out], num_labels=num_labels)
+    return found
+
+
+def _split_into_folds(targets: np.ndarray) -> np.ndarray:
+    """Return a fold for each row, shape (N,): the rows of a label are dealt out one by one."""
+    folds = np.zeros(len(targets), dtype=int)
+    folds[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % NUM_FOLDS
+    return folds
+
+
+def log_likelihoods(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the probability of each row's label, shape (N,)."""
+    return np.log(probabilities[np.arange(len(targets)), targets].clip(min=_LEAST_PROBABILITY))
+
+
+def choose_best(right: Sequence[np.ndarray], likelihoods: Sequence[np.ndarray]) -> int:
+    """Return the candidate with the highest likelihood among those whose accuracy is hardly below the highest.
+
+    Of those that have hardly less than this likelihood, the most accurate one is taken. In accuracy, hardly means one row, or two
+    standard errors of the difference; in likelihood, one standard error.
+
+    `right` and `likelihoods`: for each candidate, whether each row was right and the log likelihood of its label, shape (N,).
+    """
+    num_right = [int(found.sum()) for found in right]
+    top = right[num_right.index(max(num_right))]
+    able = []
+    for number, found in enumerate(right):
+        num_lost, num_won = int((top & ~found).sum()), int((found & ~top).sum())
+        if num_lost - num_won <= max(1.0, 2 * (num_lost + num_won) ** 0.5):
+            able.append(number)
+    best = max(able, key=lambda number: float(likelihoods[number].mean()))
+    differences = [likelihoods[best] - likelihoods[number] for number in able]
+    close = [number for number, one in zip(able, differences, strict=True) if one.mean() <= one.std() / len(one) ** 0.5]
+    return max(close, key=lambda number: (num_right[number], float(likelihoods[number].mean())))
+
+
+def fit_head(
+    features_NF: np.ndarray, targets: Sequence[int], *, num_labels: int, weights: np.ndarray | None, has_bias: bool
+) -> HeadWeights:
+    """Fit a head to the features of the training texts; C is the one with the highest likelihood of rows that are left out.
+
+    The regression sees features of standard deviation 1, which the head's weights undo exactly. Without a bias features are
+    not centred, as only a bias could undo that. `weights`: of the rows, shape (N,). Raise `HeadNotFitted` with the reason.
+    """
+    targets_N = np.asarray(targets)
+    if not np.isfinite(features_NF).all():
+        raise HeadNotFitted("the features are not all finite")
+    if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
+        raise HeadNotFitted("the training rows do not have every label")
+    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), _scales(features_NF)
+    scaled_NF = ((features_NF - mean_F if has_bias else features_NF) / scale_F).astype(np.float32)
+    how: dict[str, Any] = {"weights": weights, "intercept": has_bias}
+    strength = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)
+    classifier = fit(scaled_NF, targets_N, strength=strength, **how)
+    weight_KF = classifier.coef_.astype(np.float64) / scale_F
+    bias_K = np.zeros(len(weight_KF)) + (classifier.intercept_ - weight_KF @ mean_F if has_bias else 0.0)
+    if num_labels == 2:  # one row: the logarithm of the ratio of both probabilities
+        weight_KF, bias_K = np.concatenate([-weight_KF, weight_KF]) / 2, np.concatenate([-bias_K, bias_K]) / 2
+    losses_N = -log_likelihoods(predict(classifier, scaled_NF, num_labels=num_labels), targets_N)
+    loss = float(np.average(losses_N, weights=weights))
+    if not (np.isfinite(weight_KF).all() and np.isfinite(bias_K).all() and loss <= np.log(num_labels)):
+        raise HeadNotFitted(f"the regression did not converge: its loss is {loss:.3f}")
+    return HeadWeights(weight_KF.astype(np.float32), bias_K.astype(np.float32) if has_bias else None, strength)
+
+
+def _scales(features_NF: np.ndarray) -> np.ndarray:
+    """Return what each feature is divided by, shape (F,): its standard deviation; its size if it is as good as constant.
+
+    A feature much smaller than the others stays small. Some networks have dead ones of size 1e-30; brought to the size of the
+    others they would get weights of 1e30, and so would the gradients of what is below.
+    """
+    size_F = np.sqrt(np.square(features_NF, dtype=np.float64).mean(axis=0))
+    spread_F = features_NF.std(axis=0, dtype=np.float64)
+    scale_F = np.where(spread_F > LEAST_SCALE * size_F, spread_F, size_F)
+    scale_F = np.maximum(scale_F, DEAD_SHARE * np.median(scale_F))
+    return np.where(scale_F > 0, scale_F, 1.0)
+
+
+def _choose_strength(
+    features: np.ndarray, targets: np.ndarray, *, num_labels: int, weights: np.ndarray | None, intercept: bool
+) -> float:
+    found: list[float] = []
+    for strength in PROBE_STRENGTHS:
+        how: dict[str, Any] = {"num_labels": num_labels, "weights": weights, "intercept": intercept}
+        left_out = cross_validate(features, targets, strength=strength, **how)
+        found.append(float(np.average(log_likelihoods(left_out, targets), weights=weights)))
+        if len(found) - 1 - int(np.argmax(found)) >= PATIENCE:
+            break
+    return PROBE_STRENGTHS[int(np.argmax(found))]

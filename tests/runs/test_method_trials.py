@@ -1,0 +1,115 @@
+"""`auto` on small data: methods are tried on held-out halves, the best one is trained, and the reason is kept."""
+
+import json
+
+import numpy as np
+import pytest
+
+from finewright import api, methods, tasks
+from finewright.data.dataset import Dataset
+from finewright.data.splits import Example
+from finewright.runs import method_trials
+from finewright.runs.method_trials import Trial
+from finewright.tasks.base import Metric
+from support import tiny
+
+ACCURACY = Metric("accuracy", is_share=True)
+
+
+def dataset(labels):
+    rows = [Example(f"text {number}", label, f"rows:{number}") for number, label in enumerate(labels)]
+    return Dataset(rows, [], [], tuple(sorted(set(labels))), "text", [], "")
+
+
+def trial(name, value, loss=0.5):
+    return Trial(methods.build_method(name, {}), value, loss, 1.0)
+
+
+def task_of(data):
+    return tasks.get_task(tasks.DEFAULT)(data.labels)
+
+
+def test_halves_are_stratified_and_every_row_is_scored_once():
+    data = dataset(["a"] * 9 + ["b"] * 4 + ["c"] * 2)
+    parts = method_trials.split_rows(data, task_of(data))
+    assert sorted(row for _, left_out in parts for row in left_out) == list(range(15))
+    for chosen, left_out in parts:
+        assert {data.train[row].label for row in chosen} == {"a", "b", "c"}
+        assert not {*chosen} & {*left_out}
+
+
+@pytest.mark.parametrize(("num_rows", "expected"), [(15, False), (16, True), (500, True), (501, False)])
+def test_only_small_data_is_tried(num_rows, expected):
+    data = dataset(["a", "b"] * (num_rows // 2) + ["a"] * (num_rows % 2))
+    candidates = [methods.build_method(name, {}) for name in ("lora", "full")]
+    assert method_trials.is_worthwhile(candidates, data, task_of(data)) == expected
+    assert not method_trials.is_worthwhile(candidates[:1], data, task_of(data)), "there is no choice"
+
+
+def test_the_best_metric_wins_then_the_loss_then_the_order():
+    def best(*trials):
+        return method_trials.choose_best(trials, metric=ACCURACY).method.name()
+
+    assert best(trial("lora", 0.7), trial("full", 0.8)) == "full"
+    assert best(trial("lora", 0.7, 0.6), trial("full", 0.7, 0.4)) == "full"
+    assert best(trial("lora", 0.7), trial("full", 0.7)) == "lora"
+
+
+def test_the_reason_names_everything_that_was_tried():
+    trials = [trial("lora", 0.58), trial("full", 0.75)]
+    said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=48)
+    assert said == "full was best on held-out halves of the 48 training rows: full 75.0%, lora 58.0% (2 s)"
+
+
+def test_every_tried_method_can_be_built():
+    tried = method_trials.tried_methods([methods.build_method(name, {}) for name in methods.method_names()])
+    assert {method.name() for method in tried} == {"lora", "full", "freeze", "contrastive"}
+    assert next(method for method in tried if method.name() == "freeze").num_layers == 0
+
+
+def test_a_run_trains_the_best_and_says_why(tmp_path):
+    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.tickets(tmp_path / "tickets.csv", count=40)
+    notices = []
+    options = {"training.max_steps": 4, "training.num_threads": 1}
+    run = api.train(
+        tmp_path / "tickets.csv",
+        model=tmp_path / "base",
+        output_dir=tmp_path / "run",
+        options=options,
+        callbacks=[notices.append],
+    )
+    config = json.loads(run.folder.config.read_text())
+    choice = next(choice for choice in config["choices"] if choice["option"] == "method")
+    assert choice["value"] == config["method"]
+    assert "held-out halves" in choice["reason"]
+    for name in ("lora", "full", "freeze", "contrastive"):
+        assert name in choice["reason"]
+    assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 5
+
+
+def test_trials_change_nothing_of_the_run_that_follows(tmp_path):
+    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.tickets(tmp_path / "tickets.csv", count=40)
+    options = {"training.max_steps": 4, "training.num_threads": 1}
+    auto = api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "auto", options=options)
+    config = json.loads(auto.folder.config.read_text())
+    alone = api.train(
+        tmp_path / "tickets.csv",
+        model=tmp_path / "base",
+        method=config["method"],
+        output_dir=tmp_path / "alone",
+        options=options | {f"method.{name}": value for name, value in config["method_options"].items()},
+    )
+    scores = [
+        np.array([line["probability"] for line in map(json.loads, run.folder.predictions.read_text().splitlines())])
+        for run in (auto, alone)
+    ]
+    assert np.array_equal(*scores)
+
+
+def test_the_only_row_of_a_label_is_always_trained_on():
+    data = dataset(["a"] * 6 + ["b"] * 6 + ["c"])
+    parts = method_trials.split_rows(data, task_of(data))
+    assert all(12 in chosen and 12 not in left_out for chosen, left_out in parts)
+    assert sorted(row for _, left_out in parts for row in left_out) == list(range(12))

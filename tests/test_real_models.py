@@ -24,7 +24,9 @@ TEXTS = [
 def test_a_text_scores_the_same_alone_in_a_batch_and_in_transformers(name):
     if not (SHARED / name).is_dir():
         pytest.skip(f"{name} is not beside the project")
-    base = loading.load_model(hub.resolve_model(str(SHARED / name)), head_spec=tiny.head_spec(("a", "b", "c"), pooling="standard"))
+    base = loading.load_model(
+        hub.resolve_model(str(SHARED / name)), head_spec=tiny.head_spec(("a", "b", "c"), pooling="standard")
+    )
     prepared_model = PreparedModel(network=base.network.eval(), trainable_module=base.network, architecture=base.architecture)
     ids = packing.encode_texts(base.origin.tokenizer, TEXTS, limit=64).ids.tolist()
     together = tiny.scores(prepared_model, ids)

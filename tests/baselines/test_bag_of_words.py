@@ -20,7 +20,7 @@ from finewright.baselines.bag_of_words import BagOfWords, find_terms
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset, read_dataset
-from finewright.data.splits import Example
+from finewright.data.splits import Example, split_into_folds
 from finewright.tasks import logistic_regression
 from finewright.tasks.text_classification import probabilities
 
@@ -180,7 +180,7 @@ def test_confidences_of_few_rows_are_about_as_high_as_the_accuracy(num_validatio
 
 def test_rows_are_left_out_in_turn_by_label():
     targets = np.array([0, 1] * 9 + [2])
-    folds = logistic_regression._split_into_folds(targets)
+    folds = split_into_folds(targets, logistic_regression.NUM_FOLDS)
     for label in (0, 1):
         assert np.bincount(folds[targets == label]).tolist() == [3, 3, 3]
     features = np.eye(19)

@@ -74,9 +74,9 @@ class Baseline(Options):
     """
 
     summary: ClassVar[str]
+    """One line for `finewright methods`."""
     title: ClassVar[str]
     """What it is, in a few words that follow "right answers of"."""
-    """One line for `finewright methods`."""
     reads_model: ClassVar[bool] = False
     """Whether it reads the hidden states of a pre-trained model."""
     run_options: ClassVar[tuple[str, ...]]

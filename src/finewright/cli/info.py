@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     every_method: Annotated[
-        bool, typer.Option("--methods", help="Compare all methods on all rows instead: a minute and a half.")
+        bool, typer.Option("--methods", help="Compare all methods on all rows instead: two to three minutes.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the runs. [default: runs/demo, or runs/demo-methods]")] = None,
     assignments: Set = None,

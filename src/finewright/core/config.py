@@ -29,6 +29,11 @@ _EXPLAINED_LATER = object()
 _LIST_OPTIONS = "`finewright methods` and `finewright options` list every option"
 
 
+WantedPooling = Literal["auto", "standard", "last", "first", "mean", "pooler"]
+"""A state that a head can read: of the `last` or `first` token, the `mean` of all, the one that the architecture's own class
+reads (`standard`; `pooler` where that is a pooler), or the one that the model was trained for (`auto`)."""
+
+
 class Options(BaseModel):
     """A named group of options. Unknown names are refused; values are checked against type and range."""
 
@@ -122,7 +127,7 @@ class TrainingConfig(Options):
     learning_rate: float | None = option(
         None, "peak learning rate; the method's own default when not given", low=1e-12, high=100, flag="--lr"
     )
-    pooling: Literal["auto", "standard", "last", "first", "mean", "pooler"] = option(
+    pooling: WantedPooling = option(
         "auto",
         "the state of a text that the head reads; auto: what the model was trained for; standard: what the architecture's own "
         "class of transformers reads",

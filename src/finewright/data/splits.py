@@ -102,3 +102,10 @@ def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> t
     note += f"; {len(added):,} of them from labels with too few rows to give one each" if added else ""
     note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note
+
+
+def split_into_folds(targets: np.ndarray, num_folds: int) -> np.ndarray:
+    """Return a fold for each row, shape (N,): the rows of a label are dealt out one by one."""
+    folds = np.zeros(len(targets), dtype=int)
+    folds[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % num_folds
+    return folds

@@ -73,9 +73,11 @@ class Method(Options):
     def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Freeze, replace or add parameters of the network in place. The modules named in `base.new` must stay trainable."""
 
-    @abstractmethod
     def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """Write a Hugging Face or PEFT folder."""
+        """Write the whole model as a Hugging Face folder; a method that saves an adapter writes a PEFT folder instead."""
+        from finewright.models import sentence_folder
+
+        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)
 
 
 def freeze_all(base: "BaseNetwork") -> None:

@@ -1,6 +1,5 @@
 """Train the layers so that texts of one label lie close together; a regression on the result becomes the head."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.methods.base import Method, Span, freeze_all
@@ -34,9 +33,3 @@ class Contrastive(Method):
         prepared_model = base.as_prepared()
         prepared_model.runtime.objective = self.objective
         return prepared_model
-
-    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """Write a Hugging Face folder."""
-        from finewright.models import sentence_folder
-
-        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)

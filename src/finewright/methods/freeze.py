@@ -1,6 +1,5 @@
 """Train the top layers; the lower ones stay frozen."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from finewright.core.config import option
@@ -63,12 +62,6 @@ class Freeze(Method):
         share = num_top * per_layer / total
         note = f"top {num_top} layers: {share:.1%} of the parameters is the nearest to {self.trainable_fraction:.1%}"
         return num_top, [f"{note} that whole layers give"]
-
-    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """Write a Hugging Face folder."""
-        from finewright.models import sentence_folder
-
-        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)
 
 
 def _train_embeddings(network: Any, *, architecture: Architecture) -> None:

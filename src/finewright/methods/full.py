@@ -1,6 +1,5 @@
 """Train all weights of the pre-trained model."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from finewright.methods.base import Method, Span
@@ -25,9 +24,3 @@ class Full(Method):
         """Make every parameter trainable."""
         base.network.requires_grad_(True)
         return base.as_prepared()
-
-    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """Write a Hugging Face folder."""
-        from finewright.models import sentence_folder
-
-        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)

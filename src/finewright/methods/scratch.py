@@ -1,6 +1,5 @@
 """Train the same architecture from random weights: a baseline that shows what pre-training is worth."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finewright.methods.base import Method, Span
@@ -23,9 +22,3 @@ class Scratch(Method):
         """Make every parameter trainable."""
         base.network.requires_grad_(True)
         return base.as_prepared()
-
-    def save(self, prepared_model: "PreparedModel", folder: Path) -> None:
-        """Write a Hugging Face folder."""
-        from finewright.models import sentence_folder
-
-        sentence_folder.save_network(prepared_model.network, folder, architecture=prepared_model.architecture)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-WantedPooling = Literal["auto", "standard", "last", "first", "mean", "pooler"]
-"""A state that a head can read: of the `last` or `first` token, the `mean` of all, the one that the architecture's own class
-reads (`standard`; `pooler` where that is a pooler), or the one that the model was trained for (`auto`)."""
+from finewright.core.config import WantedPooling
+
 Reads = Literal["pooled", "every-token"]
 """Which states a head reads: one of each text, or every token's."""
 

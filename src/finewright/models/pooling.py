@@ -12,20 +12,20 @@ from typing import Any, Literal
 
 import torch
 
+from finewright.core.config import WantedPooling
 from finewright.core.errors import UserError
-from finewright.models.architectures.base import Architecture, Pooling
-from finewright.models.head_spec import HeadSpec, WantedPooling
+from finewright.models.architectures.base import Architecture
+from finewright.models.head_spec import HeadSpec
 
 StatePooling = Literal["last", "first", "mean"]
 MODULES_FILE = "modules.json"
-_FLAGS: dict[str, StatePooling] = {
+_MODES: dict[str, StatePooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
+POOLING_FLAGS: dict[str, StatePooling] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "first",
     "pooling_mode_lasttoken": "last",
 }
-_MODES: dict[str, StatePooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
-POOLING_MODES: dict[Pooling, str] = {own: mode for mode, own in _MODES.items()}
-"""Our names of poolings, by sentence-transformers' names."""
+"""Our names of poolings, by sentence-transformers': as one mode in its newer folders, as a flag of each in its older ones."""
 _DESCRIBED = {"mean": "the mean of all tokens", "first": "the first token", "last": "the last token"}
 
 
@@ -87,7 +87,7 @@ def read_trained_pooling(folder: Path) -> StatePooling | None:
         chosen = [flag for flag, on in config.items() if flag.startswith("pooling_mode_") and on is True]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return _FLAGS.get(chosen[0]) if len(chosen) == 1 else None
+    return POOLING_FLAGS.get(chosen[0]) if len(chosen) == 1 else None
 
 
 def with_linear_head(architecture: Architecture, pooling: StatePooling) -> Architecture:

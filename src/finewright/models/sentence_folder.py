@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.models.architectures.base import Architecture
-from finewright.models.pooling import MODULES_FILE, POOLING_MODES
+from finewright.models.pooling import MODULES_FILE, POOLING_FLAGS
 
 POOLING_FOLDER, HEAD_FOLDER = "1_Pooling", "2_Dense"
 HEAD_WEIGHTS = f"{HEAD_FOLDER}/model.safetensors"
@@ -74,12 +74,10 @@ def convert_adapter(folder: Path, *, network: Any, architecture: Architecture) -
 
 def _write_modules(folder: Path, *, architecture: Architecture, head: dict[str, torch.Tensor], network: Any) -> None:
     rows, width = head["weight"].shape
-    mode = POOLING_MODES[architecture.pooling]
     dense: dict[str, Any] = {"in_features": width, "out_features": rows, "bias": "bias" in head}
     dense["activation_function"] = "torch.nn.modules.linear.Identity"
-    flags = {"cls": "cls_token", "mean": "mean_tokens", "lasttoken": "lasttoken"}
     pooling = {"word_embedding_dimension": network.config.hidden_size}
-    pooling |= {f"pooling_mode_{name}": one == mode for one, name in flags.items()}
+    pooling |= {flag: own == architecture.pooling for flag, own in POOLING_FLAGS.items()}
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for number, (path, kind) in enumerate(_TYPES.items())

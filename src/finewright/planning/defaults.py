@@ -81,11 +81,12 @@ def choose_head(settings: RunConfig, *, method: Method, task: Task, source: hub.
 
     Raise `UserError` if the method cannot be saved with a head on that pooling.
     """
-    wanted, spec = settings.training.pooling, task.head_spec
+    wanted = settings.training.pooling
+    spec = replace(task.head_spec, pooling=wanted)
     if spec.reads == "every-token":
         return spec
     config = meta.load_saved_config(source.path)
-    chosen = pooling.choose_pooling(source.path, architectures.architecture_of(config), wanted)
+    chosen = pooling.choose_for_task(source.path, architectures.architecture_of(config), spec)
     value, reason = chosen.value, chosen.reason
     if not chosen.architecture.has_standard_head and method.standard_head_only:
         if wanted != "auto":

@@ -161,21 +161,15 @@ def plan_training(
     training, scored, test = ([length + prepared_model.prompt_tokens for length in split] for split in splits)
     lr, warnings = defaults.default_learning_rate(options, method=method, choices=made, config=prepared_model.network.config)
     tokens = defaults.default_tokens_per_micro_batch(options, lengths=training, choices=made)
-    first = MemorySetup(
-        tokens, options.gradient_accumulation_steps, options.gradient_checkpointing == "on", options.micro_batch_splits
-    )
+    first = _first_setup(options, tokens=tokens, splits=method.objective == "task")
     if method.objective == "pairs":
-        first = replace(first, gradient_accumulation_steps=1, micro_batch_splits=0)
         warnings += _unused_options(options)
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
-        schedule = _training_schedule(options, updates, lr=lr, evaluate_every=len(updates), patience=0)
+        every, patience = len(updates), 0
     else:
-        per_epoch = len(_updates(training, first, seed=settings.seed, epochs=1.0))
-        epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=made)
-        updates = _updates(training, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
+        updates, every = _usual_updates(training, first, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
-        every = max(1, round(per_epoch / options.evals_per_epoch))
-        schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
+    schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     start = defaults.choose_head_start(options, method=method, task=task, choices=made)
     schedule = replace(schedule, evaluates_start=start == "probe" and len(scored) >= LEAST_DECIDING_ROWS)
     chosen = optimizations.choose_optimizations(
@@ -187,12 +181,8 @@ def plan_training(
         faster=acceleration.describe_acceleration(prepared_model, device=budget.device),
     )
     _note_evaluation(made, texts)
-    cached: dict[str, Any] = {
-        "filled": chosen.filled(texts),
-        "cache_bytes": chosen.memory_bytes,
-        "loaded_bytes": _loaded_bytes(base, budget),
-    }
-    cached |= {"evaluations": schedule.num_evaluations}
+    cached: dict[str, Any] = {"filled": chosen.filled(texts), "cache_bytes": chosen.memory_bytes}
+    cached |= {"loaded_bytes": _loaded_bytes(base, budget), "evaluations": schedule.num_evaluations}
     if start == "probe":
         cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
     once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **cached)
@@ -211,6 +201,12 @@ def plan_training(
     found = choose_setup([chains[-1][-1:]] if hopeless else chains, cost=cost)
     _note_setup(found, first=first)
     return found
+
+
+def _first_setup(options: TrainingConfig, *, tokens: int, splits: bool) -> MemorySetup:
+    """Return the roomiest setup. `splits`: as in `_chains`."""
+    passes, times = (options.gradient_accumulation_steps, options.micro_batch_splits) if splits else (1, 0)
+    return MemorySetup(tokens, passes, options.gradient_checkpointing == "on", times)
 
 
 def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
@@ -247,6 +243,17 @@ def _training_schedule(
         early_stopping_patience=patience,
         optimizer=options.optimizer,
     )
+
+
+def _usual_updates(
+    lengths: Sequence[int], first: MemorySetup, *, settings: RunConfig, choices: defaults.Decisions
+) -> tuple[packing.UpdateSchedule, int]:
+    """Return the updates of a method that minimises the task's loss, and after how many of them it is evaluated."""
+    options = settings.training
+    per_epoch = len(_updates(lengths, first, seed=settings.seed, epochs=1.0))
+    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=choices)
+    updates = _updates(lengths, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
+    return updates, max(1, round(per_epoch / options.evals_per_epoch))
 
 
 def _updates(

@@ -50,7 +50,7 @@ def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, t
     if ready.model.runtime.objective != "pairs" or not opened.state.progress.step:
         return
     try:
-        head_start.start_from_probe(ready.model, task, new=(), train=train, test=EncodedSplit([], [], []))
+        head_start.start_from_probe(ready.model, task, new=(), train=train)
     except HeadNotFitted as reason:
         context.notify(f"head: stays as it was, as {reason}", level="warning", code="head")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from finewright.data.dataset import Dataset
-from finewright.data.packing import EncodedSplit
+from finewright.data.splits import split_into_folds
 from finewright.inference import scoring
 from finewright.methods.base import Method
 from finewright.models.prepared import PreparedModel
@@ -63,8 +63,7 @@ def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]
     The only row of a label is trained on in every trial and never scored, as the run itself has it.
     """
     targets = np.array(task.targets(dataset.train))
-    part = np.zeros(len(targets), dtype=int)
-    part[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % NUM_PARTS
+    part = split_into_folds(targets, NUM_PARTS)
     part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
     return [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
 
@@ -92,17 +91,17 @@ def try_method(
 
 def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan, *, new: Sequence[str]) -> np.ndarray:
     """Train for all planned updates and return the outputs for the rows that were left out, shape (N, C)."""
-    splits, nothing = dict(planned.splits), EncodedSplit([], [], [])
+    splits = dict(planned.splits)
     schedule = replace(planned.training_plan.schedule, check_first_loss=False, evaluates_start=False)
     with suppress(HeadNotFitted):
-        head_start.start_from_probe(model, task, new=new, train=splits["train"], test=nothing)
+        head_start.start_from_probe(model, task, new=new, train=splits["train"])
     planned.training_plan.optimizations.fill(model, splits, ("train",))
     places = [""] * len(splits["train"].ids)
     for _ in loop.train(model, splits["train"], task=task, schedule=schedule, evaluate=None, places=places):
         pass
     if model.runtime.objective == "pairs":
         with suppress(HeadNotFitted):
-            head_start.start_from_probe(model, task, new=(), train=splits["train"], test=nothing)
+            head_start.start_from_probe(model, task, new=(), train=splits["train"])
     return scoring.score_split(model, splits["test"])
 
 

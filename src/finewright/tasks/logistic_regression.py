@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from finewright.data.splits import split_into_folds
 from finewright.tasks.base import HeadNotFitted, HeadWeights
 
 NUM_FOLDS = 3
@@ -55,7 +56,7 @@ def cross_validate(
     intercept: bool = True,
 ) -> np.ndarray:
     """Return the probabilities of rows that were left out in turn, shape (N, C); 0 where the other rows have one label alone."""
-    folds = _split_into_folds(targets)
+    folds = split_into_folds(targets, NUM_FOLDS)
     found = np.zeros((len(targets), num_labels))
     for fold in range(NUM_FOLDS):
         left_out = folds == fold
@@ -64,13 +65,6 @@ def cross_validate(
             classifier = fit(features[~left_out], targets[~left_out], strength=strength, weights=own, intercept=intercept)
             found[left_out] = predict(classifier, features[left_out], num_labels=num_labels)
     return found
-
-
-def _split_into_folds(targets: np.ndarray) -> np.ndarray:
-    """Return a fold for each row, shape (N,): the rows of a label are dealt out one by one."""
-    folds = np.zeros(len(targets), dtype=int)
-    folds[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % NUM_FOLDS
-    return folds
 
 
 def log_likelihoods(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:

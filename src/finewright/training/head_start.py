@@ -50,11 +50,12 @@ class ProbeStart:
 
 
 def start_from_probe(
-    prepared_model: PreparedModel, task: Task, *, new: Sequence[str], train: EncodedSplit, test: EncodedSplit
+    prepared_model: PreparedModel, task: Task, *, new: Sequence[str], train: EncodedSplit, test: EncodedSplit | None = None
 ) -> ProbeStart:
     """Set the head to a regression on what its last layer reads, without dropout; new hidden layers start near the identity.
 
-    `new`: as in `BaseNetwork`. Raise `HeadNotFitted` with the reason, and the head as it was, if the task cannot fit one.
+    `new`: as in `BaseNetwork`. `test`: rows to measure the regression on. Raise `HeadNotFitted` with the reason, and the head as
+    it was, if the task cannot fit one.
     """
     began = time.monotonic()
     layers = HeadLayers.find(prepared_model, new=new)
@@ -101,9 +102,9 @@ def read_inputs(
 
 
 def _measure_test(
-    prepared_model: PreparedModel, task: Task, test: EncodedSplit, *, layers: HeadLayers, head: HeadWeights
+    prepared_model: PreparedModel, task: Task, test: EncodedSplit | None, *, layers: HeadLayers, head: HeadWeights
 ) -> dict[str, Any] | None:
-    if not test.ids:
+    if test is None or not test.ids:
         return None
     features_NF = read_inputs(prepared_model, test, layer=layers.last, rows=range(len(test.ids)))
     evaluation = task.start_evaluation(test.targets)

@@ -42,14 +42,31 @@ def test_a_split_parts_the_rows_and_keeps_every_label(labels, fraction, seed):
 
 
 def test_missing_splits_are_held_out_and_said(tmp_path):
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), options=KNOBS)
-    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (154, 16, 30)
-    assert "no test file: 30 of 200 rows held out, stratified by label, seed 0" in dataset.notes
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(240)), options=KNOBS)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (184, 20, 36)
+    assert "no test file: 36 of 240 rows held out, stratified by label, seed 0" in dataset.notes
     assert dataset.labels == ("a", "b")
     again = dataset_module.read_dataset(tmp_path / "a.jsonl", options=KNOBS)
     assert again.fingerprint == dataset.fingerprint
     other = dataset_module.read_dataset(tmp_path / "a.jsonl", options=DataConfig(split_seed=1))
     assert other.fingerprint != dataset.fingerprint
+
+
+def test_few_rows_are_all_trained_on(tmp_path):
+    """A tenth of them would show little, and training needs every row; a file or a wanted share still counts."""
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), options=KNOBS)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (170, 0, 30)
+    what = "no validation file, and a tenth of 170 rows would show little: all of them are trained on"
+    assert f"{what}; data.validation_fraction=0.1 keeps some" in dataset.notes
+    wanted = dataset_module.read_dataset(tmp_path / "a.jsonl", options=DataConfig(validation_fraction=0.1))
+    assert (len(wanted.train), len(wanted.validation)) == (154, 16)
+
+
+@pytest.mark.parametrize(("num_rows", "expected"), [(784, 0), (800, 80)])
+def test_validation_has_as_many_rows_as_there_are_labels_or_none(num_rows, expected):
+    rows = [splits.Example(f"text {n}", f"label {n % 80}", f"a:{n}") for n in range(num_rows)]
+    kept, held, _ = splits.hold_out_validation(rows, None, seed=0)
+    assert (len(kept), len(held)) == (num_rows - expected, expected)
 
 
 def test_many_small_classes_still_give_validation_rows():

@@ -21,8 +21,10 @@ def dataset(labels):
     return Dataset(rows, [], [], tuple(sorted(set(labels))), "text", [], "")
 
 
-def trial(name, value, loss=0.5):
-    return Trial(methods.build_method(name, {}), value, loss, 1.0)
+def trial(name, value, loss=0.5, num_rows=0):
+    """`num_rows`: of which the first ones are right; none if a row is not right or wrong."""
+    right = np.arange(num_rows) < round(value * num_rows) if num_rows else None
+    return Trial(methods.build_method(name, {}), value, loss, 1.0, right)
 
 
 def task_of(data):
@@ -53,6 +55,45 @@ def test_the_best_metric_wins_then_the_loss_then_the_order():
     assert best(trial("lora", 0.7), trial("full", 0.8)) == "full"
     assert best(trial("lora", 0.7, 0.6), trial("full", 0.7, 0.4)) == "full"
     assert best(trial("lora", 0.7), trial("full", 0.7)) == "lora"
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "num_rows", "expected"), [(40, 640, True), (40, 641, False), (200, 2000, True), (200, 2001, False)]
+)
+def test_few_rows_of_many_labels_are_tried_too(num_labels, num_rows, expected):
+    data = dataset([f"label {row % num_labels}" for row in range(num_rows)])
+    candidates = [methods.build_method(name, {}) for name in ("lora", "full")]
+    assert method_trials.is_worthwhile(candidates, data, task_of(data)) == expected
+
+
+def test_what_suits_few_rows_wins_where_trials_cannot_tell_it_from_the_best():
+    def best(*trials):
+        return method_trials.choose_best(trials, metric=ACCURACY).method.name()
+
+    assert best(trial("lora", 0.72, num_rows=100), trial("contrastive", 0.71, num_rows=100)) == "contrastive"
+    assert best(trial("lora", 0.80, num_rows=100), trial("contrastive", 0.70, num_rows=100)) == "lora"
+    assert best(trial("lora", 0.72, num_rows=100), trial("full", 0.71, num_rows=100)) == "lora", "neither suits few rows more"
+    assert best(trial("lora", 0.72), trial("contrastive", 0.71)) == "lora", "without right rows there is no standard error"
+    trials = [trial("lora", 0.72, num_rows=100), trial("contrastive", 0.71, num_rows=100)]
+    said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=100)
+    assert said.startswith("contrastive was as good as the best within one standard error, and suits few rows on held-out halves")
+
+
+@pytest.mark.parametrize(("start", "expected"), [("auto", 4), ("random", 0)])
+def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, expected):
+    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.tickets(tmp_path / "tickets.csv", count=40)
+    started, honest = [], method_trials.head_start.start_from_probe
+
+    def counted(*given, **how):
+        started.append(how["new"])
+        return honest(*given, **how)
+
+    monkeypatch.setattr(method_trials.head_start, "start_from_probe", counted)
+    options = {"training.max_steps": 2, "training.num_threads": 1, "training.head_start": start}
+    monkeypatch.setattr(method_trials, "tried_methods", lambda _: [methods.build_method(name, {}) for name in ("lora", "full")])
+    api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "run", options=options)
+    assert len(started) - (start == "auto") == expected, "two trials of two methods, and the run itself"
 
 
 def test_the_reason_names_everything_that_was_tried():

@@ -78,8 +78,11 @@ class DataConfig(Options):
     no_header: bool = option(
         False, "the first line is a row, not the names of the columns; they are called by number", flag="--no-header"
     )
-    validation_fraction: float = option(
-        0.1, "share of rows kept for validation when no validation file is given", low=0, high=0.5
+    validation_fraction: float | None = option(
+        None,
+        "share of rows kept for validation without a validation file; when not given a tenth, or none if that would be few rows",
+        low=0,
+        high=0.5,
     )
     test_fraction: float = option(0.15, "share of rows kept for the test when no test file is given", low=0, high=0.5)
     split_seed: int = option(0, "seed of the stratified split; apart from the run's seed, so seeds share a split", low=0)

@@ -21,7 +21,7 @@ from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_c
 from finewright.data.readers import base
 from finewright.data.readers.base import SPLIT_NAMES, TEXT_NAMES, FileFormat, FileTable, ReadOptions, Record
 from finewright.data.readers.hub import check_reachable, read_hub_records
-from finewright.data.splits import Example, hold_out
+from finewright.data.splits import Example, hold_out, hold_out_validation
 from finewright.data.tables import Table
 
 
@@ -109,10 +109,16 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
     if options.merge_similar_labels:
         splits, more = labels.merge_similar_labels(splits)
         notes += more
-    for name, fraction in (("test", options.test_fraction), ("validation", options.validation_fraction)):
-        if not splits.get(name):
-            splits["train"], splits[name], note = hold_out(splits["train"], fraction, seed=options.split_seed, name=name)
-            notes.append(note)
+    if not splits.get("test"):
+        splits["train"], splits["test"], note = hold_out(
+            splits["train"], options.test_fraction, seed=options.split_seed, name="test"
+        )
+        notes.append(note)
+    if not splits.get("validation"):
+        splits["train"], splits["validation"], note = hold_out_validation(
+            splits["train"], options.validation_fraction, seed=options.split_seed
+        )
+        notes.append(note)
     names, kind = labels.sort_labels({row.label for row in splits["train"]})
     for name in ("validation", "test"):
         splits[name] = labels.spell_truth_values(splits[name], names)

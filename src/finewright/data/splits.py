@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+VALIDATION_FRACTION, LEAST_VALIDATION_ROWS = 0.1, 20
+"""Share of the rows that validation gets by default, and the fewest rows it is worth keeping: a result on fewer is mostly chance,
+and of so little data every row helps training more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -83,6 +87,15 @@ def _from_small_labels(labels: Sequence[str], fraction: float, *, seed: int) -> 
     giving = [label for label, indices in small.items() if len(indices) > 1]
     chosen = random.Random(f"{seed}:small labels")
     return [chosen.choice(small[label]) for label in chosen.sample(giving, min(wanted, len(giving)))]
+
+
+def hold_out_validation(rows: list[Example], fraction: float | None, *, seed: int) -> tuple[list[Example], list[Example], str]:
+    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label."""
+    least = max(LEAST_VALIDATION_ROWS, len({row.label for row in rows}))
+    if fraction is None and round(VALIDATION_FRACTION * len(rows)) < least:
+        note = f"no validation file, and a tenth of {len(rows):,} rows would show little: all of them are trained on"
+        return rows, [], f"{note}; data.validation_fraction=0.1 keeps some"
+    return hold_out(rows, VALIDATION_FRACTION if fraction is None else fraction, seed=seed, name="validation")
 
 
 def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> tuple[list[Example], list[Example], str]:

@@ -45,6 +45,8 @@ class Method(Options):
     """Why the method can be saved with the head of the architecture's own class alone; empty if with any head."""
     trial_options: ClassVar[dict[str, Any] | None] = None
     """Options with which `auto` tries the method on parts of small data; None: it is not tried."""
+    suits_few_rows: ClassVar[bool] = False
+    """Whether `auto` takes the method where trials on few rows cannot tell it from the best one."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""

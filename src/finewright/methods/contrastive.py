@@ -15,6 +15,7 @@ class Contrastive(Method):
     summary: ClassVar[str] = "texts of one label are drawn together, then a regression is the head: for few rows"
     objective: ClassVar[Literal["task", "pairs"]] = "pairs"
     trial_options: ClassVar[dict[str, Any] | None] = {}
+    suits_few_rows: ClassVar[bool] = True
     preference: ClassVar[int] = 50
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)

@@ -7,7 +7,7 @@ the task's metric for each method, on the same rows.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import split_into_folds
 from finewright.inference import scoring
 from finewright.methods.base import Method
+from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning.method_plan import MethodPlan
 from finewright.tasks.base import HeadNotFitted, Metric, Task
@@ -22,6 +23,8 @@ from finewright.training import head_start, loop
 
 MOST_ROWS = 500
 """Training rows up to which methods are tried; with more, differences between methods are small and trials take long."""
+MOST_PER_LABEL, MOST_ROWS_OF_MANY_LABELS = 16, 2_000
+"""Rows of a label up to which they are tried too, and how many rows there may be then."""
 LEAST_ROWS = 16
 MOST_SECONDS = 180.0
 """Planned seconds of both trials of a method beyond which it is not tried."""
@@ -30,12 +33,17 @@ NUM_PARTS = 2
 
 @dataclass(frozen=True)
 class Trial:
-    """What a method reached on rows that it was not trained on. `loss`: mean of the rows', None if the task has none."""
+    """What a method reached on rows that it was not trained on.
+
+    `loss`: mean of the rows', None if the task has none. `right`: whether each row was, shape (N,); None if no row is right or
+    wrong in this task.
+    """
 
     method: Method
     value: float
     loss: float | None
     seconds: float
+    right: np.ndarray | None = field(default=None, compare=False)
 
     def describe(self, metric: Metric) -> str:
         """Return name, metric and seconds in words."""
@@ -43,13 +51,15 @@ class Trial:
         return f"{self.method.name()}{f' ({options})' if options else ''} {metric.format(self.value)}"
 
 
-Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, Sequence[str]]]
-"""From the plan of a trial and its rows, the model ready for the first update, and the modules of its head that are new."""
+Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, BaseNetwork]]
+"""From the plan of a trial and its rows, the model ready for the first update, and the network that it was made of."""
 
 
 def is_worthwhile(candidates: Sequence[Method], dataset: Dataset, task: Task) -> bool:
     """Whether there is a choice, and the data is so small that trials decide it and take little time."""
-    return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= len(dataset.train) <= MOST_ROWS
+    num_rows, few = len(dataset.train), MOST_PER_LABEL * len(dataset.labels)
+    most = max(MOST_ROWS, min(few, MOST_ROWS_OF_MANY_LABELS))
+    return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= num_rows <= most
 
 
 def tried_methods(candidates: Sequence[Method]) -> list[Method]:
@@ -82,19 +92,20 @@ def try_method(
         planned = plan_one(method, part)
         if not planned.training_plan.fits or planned.training_plan.plan.seconds * NUM_PARTS > MOST_SECONDS:
             return None
-        model, new = load(planned, part)
-        evaluation.update([places[row] for row in left_out], _train_and_score(model, task, planned, new=new))
-    losses = evaluation.row_losses()
-    value = float(evaluation.metrics()[task.metric.name])
-    return Trial(method, value, None if losses is None else float(losses.mean()), time.monotonic() - began)
+        model, base = load(planned, part)
+        evaluation.update([places[row] for row in left_out], _train_and_score(model, task, planned, base=base))
+    losses, sure_and_right = evaluation.row_losses(), evaluation.row_confidences()
+    loss, right = None if losses is None else float(losses.mean()), None if sure_and_right is None else sure_and_right[1]
+    return Trial(method, float(evaluation.metrics()[task.metric.name]), loss, time.monotonic() - began, right)
 
 
-def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan, *, new: Sequence[str]) -> np.ndarray:
+def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan, *, base: BaseNetwork) -> np.ndarray:
     """Train for all planned updates and return the outputs for the rows that were left out, shape (N, C)."""
     splits = dict(planned.splits)
     schedule = replace(planned.training_plan.schedule, check_first_loss=False, evaluates_start=False)
-    with suppress(HeadNotFitted):
-        head_start.start_from_probe(model, task, new=new, train=splits["train"])
+    if planned.training_plan.head_start == "probe" and not base.reuses_head:
+        with suppress(HeadNotFitted):
+            head_start.start_from_probe(model, task, new=base.new, train=splits["train"])
     planned.training_plan.optimizations.fill(model, splits, ("train",))
     places = [""] * len(splits["train"].ids)
     for _ in loop.train(model, splits["train"], task=task, schedule=schedule, evaluate=None, places=places):
@@ -110,11 +121,33 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     ranked = sorted(trials, key=lambda trial: trial.value, reverse=metric.higher_is_better)
     found = ", ".join(trial.describe(metric) for trial in ranked)
     seconds = sum(trial.seconds for trial in trials)
+    why = f"{best.method.name()} was best"
+    if any(trial.value != best.value and _is_better(trial, best, metric) for trial in trials):
+        why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
-    return f"{best.method.name()} was best on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
+    return f"{why} on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
 
 
 def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:
-    """Return the trial with the best metric; the lower loss decides between equal ones, then the order of preference."""
+    """Return the method to train: of those within one standard error of the best metric, the one that suits few rows best.
+
+    Between those that suit alike the metric decides, then the lower loss, then the order of preference.
+    """
     sign = 1 if metric.higher_is_better else -1
-    return max(trials, key=lambda trial: (sign * trial.value, -(trial.loss or 0.0)))
+    top = max(trials, key=lambda trial: (sign * trial.value, -(trial.loss or 0.0)))
+    return max(
+        (trial for trial in trials if trial is top or _is_close(trial, top)),
+        key=lambda trial: (trial.method.suits_few_rows, sign * trial.value, -(trial.loss or 0.0)),
+    )
+
+
+def _is_better(one: Trial, other: Trial, metric: Metric) -> bool:
+    return one.value > other.value if metric.higher_is_better else one.value < other.value
+
+
+def _is_close(trial: Trial, top: Trial) -> bool:
+    """Whether a trial is no more than a row behind the best one, or one standard error of the paired difference."""
+    if trial.right is None or top.right is None:
+        return trial.value == top.value
+    behind_N = top.right.astype(float) - trial.right
+    return bool(behind_N.sum() <= max(1.0, behind_N.std() * len(behind_N) ** 0.5))

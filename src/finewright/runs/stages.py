@@ -180,9 +180,9 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
         how = {"settings": context.settings, "machine": context.machine, "task": task, "known": cache.ids(source.name)}
         return method_plan.plan_method(source, method, dataset=part, report=lambda findings: None, **how)
 
-    def load(planned: MethodPlan, part: Dataset) -> tuple[PreparedModel, Sequence[str]]:
+    def load(planned: MethodPlan, part: Dataset) -> tuple[PreparedModel, BaseNetwork]:
         ready = prepare_model(quiet, SelectedMethod(part, task, planned, source, Decisions(), {}))
-        return ready.model, ready.base.new
+        return ready.model, ready.base
 
     trials = []
     for method in method_trials.tried_methods(context.request.candidates):

@@ -138,7 +138,7 @@ def test_standard_input(name):
         "print(len(found.train), found.labels, found.train[0].where)"
     )
     done = subprocess.run([sys.executable, "-c", code], input=TABLE, capture_output=True, text=True, check=True)
-    assert done.stdout == f"14 ('a', 'b') {'standard input' if name == '-' else 'stdin'}:2\n"
+    assert done.stdout == f"16 ('a', 'b') {'standard input' if name == '-' else 'stdin'}:2\n"
 
 
 def test_texts_of_standard_input(monkeypatch):
@@ -177,7 +177,7 @@ def test_the_packaged_data_set_by_its_name(tmp_path, monkeypatch):
     assert "'tickets' is the data set of that name that comes with finewright" in dataset.notes
     (tmp_path / "tickets").mkdir()
     (tmp_path / "tickets" / "train.csv").write_text(TABLE)
-    assert len(read_dataset("tickets", options=DataConfig()).train) == 14
+    assert len(read_dataset("tickets", options=DataConfig()).train) == 16
 
 
 def test_a_name_is_a_table_packed_or_not():

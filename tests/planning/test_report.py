@@ -100,9 +100,19 @@ def test_data_and_tokenizer_give_the_real_lengths(tmp_path):
     tiny.folder(tmp_path / "gpt2")
     tiny.tickets(tmp_path / "tickets.csv")
     found = api.plan(tmp_path / "tickets.csv", model=tmp_path / "gpt2", method="full")
-    assert [note.split(":")[0] for note in found.notes[1:]] == ["no test file", "no validation file"], (
-        "the first is the precision"
-    )
+    assert [note.partition(" file")[0] for note in found.notes[1:]] == ["no test", "no validation"], "the first is the precision"
+    assert found.trials is None, "there is no choice"
+
+
+def test_trials_of_few_rows_are_planned(tmp_path):
+    tiny.folder(tmp_path / "gpt2")
+    tiny.tickets(tmp_path / "tickets.csv", count=40)
+    found = api.plan(tmp_path / "tickets.csv", model=tmp_path / "gpt2")
+    assert found.trials.methods == ["lora", "full", "freeze", "contrastive"]
+    costs = {entry.method.name(): entry.training_plan.plan.seconds for entry in found.entries}
+    assert found.trials.seconds == pytest.approx(sum(costs[name] for name in found.trials.methods))
+    assert "lora, full, freeze and contrastive are tried on held-out halves" in found.trials.describe()
+    assert found.as_json()["trials"]["methods"] == found.trials.methods
     assert found.entries[0].training_plan.plan.head_parameters == 2 * 32
 
 

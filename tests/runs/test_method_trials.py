@@ -8,7 +8,8 @@ import pytest
 from finewright import api, methods, tasks
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
-from finewright.runs import method_trials
+from finewright.planning.candidates import is_worth_trying, tried_methods
+from finewright.runs import method_trials, stages
 from finewright.runs.method_trials import Trial
 from finewright.tasks.base import Metric
 from support import tiny
@@ -44,8 +45,8 @@ def test_halves_are_stratified_and_every_row_is_scored_once():
 def test_only_small_data_is_tried(num_rows, expected):
     data = dataset(["a", "b"] * (num_rows // 2) + ["a"] * (num_rows % 2))
     candidates = [methods.build_method(name, {}) for name in ("lora", "full")]
-    assert method_trials.is_worthwhile(candidates, data, task_of(data)) == expected
-    assert not method_trials.is_worthwhile(candidates[:1], data, task_of(data)), "there is no choice"
+    assert is_worth_trying(candidates, task_of(data), num_rows=num_rows) == expected
+    assert not is_worth_trying(candidates[:1], task_of(data), num_rows=num_rows), "there is no choice"
 
 
 def test_the_best_metric_wins_then_the_loss_then_the_order():
@@ -63,7 +64,7 @@ def test_the_best_metric_wins_then_the_loss_then_the_order():
 def test_few_rows_of_many_labels_are_tried_too(num_labels, num_rows, expected):
     data = dataset([f"label {row % num_labels}" for row in range(num_rows)])
     candidates = [methods.build_method(name, {}) for name in ("lora", "full")]
-    assert method_trials.is_worthwhile(candidates, data, task_of(data)) == expected
+    assert is_worth_trying(candidates, task_of(data), num_rows=num_rows) == expected
 
 
 def test_what_suits_few_rows_wins_where_trials_cannot_tell_it_from_the_best():
@@ -91,7 +92,7 @@ def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, exp
 
     monkeypatch.setattr(method_trials.head_start, "start_from_probe", counted)
     options = {"training.max_steps": 2, "training.num_threads": 1, "training.head_start": start}
-    monkeypatch.setattr(method_trials, "tried_methods", lambda _: [methods.build_method(name, {}) for name in ("lora", "full")])
+    monkeypatch.setattr(stages, "tried_methods", lambda _: [methods.build_method(name, {}) for name in ("lora", "full")])
     api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "run", options=options)
     assert len(started) - (start == "auto") == expected, "two trials of two methods, and the run itself"
 
@@ -103,7 +104,7 @@ def test_the_reason_names_everything_that_was_tried():
 
 
 def test_every_tried_method_can_be_built():
-    tried = method_trials.tried_methods([methods.build_method(name, {}) for name in methods.method_names()])
+    tried = tried_methods([methods.build_method(name, {}) for name in methods.method_names()])
     assert {method.name() for method in tried} == {"lora", "full", "freeze", "contrastive"}
     assert next(method for method in tried if method.name() == "freeze").num_layers == 0
 

@@ -114,8 +114,14 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
             progress.print_wrapped(console, line)
     if any(entry.training_plan.schedule.may_stop_early for entry in report.entries):
         console.print("\n  these times are the most: a run stops early when validation no longer improves", highlight=False)
+    if report.trials is not None:
+        console.print(f"\n  {report.trials.describe()}; --method auto trains the best one", highlight=False, soft_wrap=True)
     if report.recommended:
-        console.print(f"\n  take [bold]{report.recommended}[/bold]: {report.reason}", highlight=False, soft_wrap=True)
+        console.print(
+            f"\n  {'otherwise ' if report.trials else ''}take [bold]{report.recommended}[/bold]: {report.reason}",
+            highlight=False,
+            soft_wrap=True,
+        )
     else:
         console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
 

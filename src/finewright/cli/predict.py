@@ -335,8 +335,11 @@ def describe_abstention(left_out: "Abstention") -> str:
     """Return how many rows were answered, and how many of the answers will be right."""
     text = f"answered {left_out.num_answered:,} of {left_out.num_rows:,} {'row' if left_out.num_rows == 1 else 'rows'}"
     text += f" ({left_out.num_answered / left_out.num_rows:.1%})" if left_out.num_rows else ""
+    if left_out.is_from_few_rows:
+        return f"{text}; {left_out.num_validation} validation rows are too few to expect an accuracy from"
     if left_out.expected_share_right is not None:
-        return f"{text}; expected accuracy on answered rows {left_out.expected_share_right:.1%} (validation)"
+        rows = f"{left_out.num_validation:,} validation rows"
+        return f"{text}; expected accuracy on answered rows {left_out.expected_share_right:.1%} ({rows})"
     return f"{text}; the run kept no confidences of validation rows, so these rows set the threshold: others have another one"
 
 

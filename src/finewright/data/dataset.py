@@ -29,7 +29,7 @@ from finewright.data.tables import Table
 class Dataset:
     """`labels`: of training, in order; integers by size. `fingerprint`: SHA-256 of split, text and label of all rows in order.
 
-    `columns`: those that the training rows were read from.
+    `columns`: those that the training rows were read from. `trains_on_all`: so few rows that none is held out to validate.
     """
 
     train: list[Example]
@@ -40,6 +40,7 @@ class Dataset:
     notes: list[str]
     fingerprint: str
     columns: Columns = NO_COLUMNS
+    trains_on_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,13 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
             splits["train"], options.test_fraction, seed=options.split_seed, name="test"
         )
         notes.append(note)
+    trains_on_all = not splits.get("validation") and options.validation_fraction is None
     if not splits.get("validation"):
         splits["train"], splits["validation"], note = hold_out_validation(
             splits["train"], options.validation_fraction, seed=options.split_seed
         )
         notes.append(note)
+    trains_on_all = trains_on_all and not splits["validation"]
     names, kind = labels.sort_labels({row.label for row in splits["train"]})
     for name in ("validation", "test"):
         splits[name] = labels.spell_truth_values(splits[name], names)
@@ -130,7 +133,8 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
             digest.update(f"{name}\0{row.text}\0{row.label}\n".encode())
     unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
     columns = replace(columns, notes=())
-    return Dataset(splits["train"], splits["validation"], splits["test"], names, kind, unique, digest.hexdigest(), columns)
+    parts = (splits["train"], splits["validation"], splits["test"])
+    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all)
 
 
 def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:

@@ -59,17 +59,27 @@ def build_curve(confidence_N: np.ndarray, right_N: np.ndarray) -> CoverageCurve 
     return CoverageCurve(tuple(CoveragePoint(float(confidence_N[end]), int(end) + 1, int(num_right_N[end])) for end in ends))
 
 
+LEAST_VALIDATION_ROWS = 20
+"""Answered validation rows from which on their accuracy is worth expecting of others."""
+
+
 @dataclass(frozen=True)
 class Abstention:
     """Which rows got an answer. `share`: the wanted one. `threshold`: rows below this confidence have none. Rows without a text
-    do not count. `expected_share_right`: how many of such validation rows are right; None if the rows themselves set the
-    threshold."""
+    do not count. `expected_share_right`: how many of the validation rows that are answered, `num_validation`, are right; None if
+    the rows themselves set the threshold."""
 
     share: float
     threshold: float
     num_rows: int
     num_answered: int
     expected_share_right: float | None
+    num_validation: int = 0
+
+    @property
+    def is_from_few_rows(self) -> bool:
+        """Whether so few validation rows are answered that their accuracy says little about others."""
+        return self.expected_share_right is not None and self.num_validation < LEAST_VALIDATION_ROWS
 
     @property
     def reason(self) -> str:
@@ -85,6 +95,7 @@ class Abstention:
             "num_rows": self.num_rows,
             "num_answered": self.num_answered,
             "expected_share_right": self.expected_share_right,
+            "num_validation": self.num_validation,
             "threshold_from": "these rows" if self.expected_share_right is None else "validation",
         }
 
@@ -104,8 +115,8 @@ class AbstentionRule:
         point = curve.find_point(self.share) if curve else CoveragePoint(0.0, 0, 0)
         threshold = 0.0 if self.share == 1 else point.threshold  # all rows, also those that are less certain than any before
         num_answered = int((found >= threshold).sum())
-        share_right = None if self.curve is None else point.num_right / point.num_rows
-        return Abstention(self.share, threshold, len(found), num_answered, share_right)
+        measured = (None, 0) if self.curve is None else (point.num_right / point.num_rows, point.num_rows)
+        return Abstention(self.share, threshold, len(found), num_answered, *measured)
 
     def measure(self, confidence_N: np.ndarray, right_N: np.ndarray) -> dict[str, Any]:
         """Return what the rule answers of labelled rows, JSON-ready, and the share of right ones; None if it answers none."""

@@ -1,6 +1,6 @@
-"""Which methods are planned for the name that the user gave."""
+"""Which methods are planned for the name that the user gave, and which of them are tried on small data first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finewright import baselines, methods
@@ -10,6 +10,13 @@ from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES
 from finewright.methods.base import Method
 from finewright.models import optional_packages
+from finewright.tasks.base import Task
+
+MOST_ROWS = 500
+"""Training rows up to which methods are tried; with more, differences between methods are small and trials take long."""
+MOST_PER_LABEL, MOST_ROWS_OF_MANY_LABELS = 16, 2_000
+"""Rows of a label up to which they are tried too, and how many rows there may be then."""
+LEAST_ROWS = 16
 
 
 def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, Any]:
@@ -78,3 +85,14 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
     if options:
         return [methods.build_method(kinds[0].name(), options)]
     return [kind() for kind in kinds if not kind.needs or not optional_packages.missing_packages()]
+
+
+def is_worth_trying(candidates: Sequence[Method], task: Task, *, num_rows: int) -> bool:
+    """Whether there is a choice, and so few training rows that trials decide it and take little time."""
+    most = max(MOST_ROWS, min(MOST_PER_LABEL * len(task.labels), MOST_ROWS_OF_MANY_LABELS))
+    return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= num_rows <= most
+
+
+def tried_methods(candidates: Sequence[Method]) -> list[Method]:
+    """Return the candidates that suit small data, each with the options of a trial."""
+    return [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]

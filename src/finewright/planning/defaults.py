@@ -167,7 +167,8 @@ def choose_head_start(options: TrainingConfig, *, method: Method, task: Task, ch
     elif not task.fits_head:
         reason = "the task has no way to fit a head"
     else:
-        value, reason = "probe", "a regression on the frozen features comes first, docs/explanation/head-start.md"
+        own = "unless the checkpoint's own head has these labels"
+        value, reason = "probe", f"a regression on the frozen features comes first {own}, docs/explanation/head-start.md"
     if options.head_start == "random":
         return "random"
     return value if options.head_start == value else choices.note("training.head_start", value, reason)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from finewright.methods.base import Method
 from finewright.models import default_model, hub, meta, quantization
 from finewright.planning import defaults, plan
 from finewright.planning.advice import advise
+from finewright.planning.candidates import is_worth_trying, tried_methods
 from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
@@ -58,6 +59,7 @@ class PlanReport:
     notes: list[str]
     model: str = ""
     findings: list[Finding] = field(default_factory=list)
+    trials: "PlannedTrials | None" = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `plan --json` prints."""
@@ -69,7 +71,23 @@ class PlanReport:
             "budget_bytes": self.budget.num_bytes,
             "notes": self.notes,
             "findings": [finding.as_json() for finding in self.findings],
+            "trials": None if self.trials is None else asdict(self.trials),
         }
+
+
+@dataclass(frozen=True)
+class PlannedTrials:
+    """The methods that a run with `--method auto` tries on held-out halves of few rows, and about how long that takes."""
+
+    methods: list[str]
+    seconds: float
+
+    def describe(self) -> str:
+        """Return what happens, in words."""
+        names = f"{', '.join(self.methods[:-1])} and {self.methods[-1]}"
+        return (
+            f"so few rows decide themselves: {names} are tried on held-out halves, in about {units.format_seconds(self.seconds)}"
+        )
 
 
 def plan_methods(
@@ -115,7 +133,17 @@ def plan_methods(
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
-    return PlanReport(entries, recommended, reason, budget, notes, name, findings)
+    trials = _plan_trials(entries, task, num_rows=0 if source is None else len(texts.training))
+    return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials)
+
+
+def _plan_trials(entries: Sequence[PlannedMethod], task: Task, *, num_rows: int) -> PlannedTrials | None:
+    """Return what `auto` tries first; both halves together take about as long as a run of the method."""
+    fitting = [entry for entry in entries if entry.training_plan.fits]
+    tried = [method.name() for method in tried_methods([entry.method for entry in fitting])]
+    if len(tried) < 2 or not is_worth_trying([entry.method for entry in fitting], task, num_rows=num_rows):
+        return None
+    return PlannedTrials(tried, sum(entry.training_plan.plan.seconds for entry in fitting if entry.method.name() in tried))
 
 
 def _plan_if_possible(

@@ -21,11 +21,6 @@ from finewright.planning.method_plan import MethodPlan
 from finewright.tasks.base import HeadNotFitted, Metric, Task
 from finewright.training import head_start, loop
 
-MOST_ROWS = 500
-"""Training rows up to which methods are tried; with more, differences between methods are small and trials take long."""
-MOST_PER_LABEL, MOST_ROWS_OF_MANY_LABELS = 16, 2_000
-"""Rows of a label up to which they are tried too, and how many rows there may be then."""
-LEAST_ROWS = 16
 MOST_SECONDS = 180.0
 """Planned seconds of both trials of a method beyond which it is not tried."""
 NUM_PARTS = 2
@@ -53,18 +48,6 @@ class Trial:
 
 Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, BaseNetwork]]
 """From the plan of a trial and its rows, the model ready for the first update, and the network that it was made of."""
-
-
-def is_worthwhile(candidates: Sequence[Method], dataset: Dataset, task: Task) -> bool:
-    """Whether there is a choice, and the data is so small that trials decide it and take little time."""
-    num_rows, few = len(dataset.train), MOST_PER_LABEL * len(dataset.labels)
-    most = max(MOST_ROWS, min(few, MOST_ROWS_OF_MANY_LABELS))
-    return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= num_rows <= most
-
-
-def tried_methods(candidates: Sequence[Method]) -> list[Method]:
-    """Return the candidates that suit small data, each with the options of a trial."""
-    return [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
 
 
 def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]]:

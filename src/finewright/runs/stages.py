@@ -22,6 +22,7 @@ from finewright.models import acceleration, default_model, head_init, hub, loadi
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
+from finewright.planning.candidates import is_worth_trying, tried_methods
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
@@ -138,7 +139,8 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         known=cache.ids(config_only.name),
     )
     candidates, tried = context.request.candidates, ""
-    if not (context.folder.earlier and context.folder.earlier.method) and method_trials.is_worthwhile(candidates, dataset, task):
+    is_new = not (context.folder.earlier and context.folder.earlier.method)
+    if is_new and is_worth_trying(candidates, task, num_rows=len(dataset.train)):
         candidates, tried = try_methods(context, dataset, task, cache=cache)
     planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
@@ -185,7 +187,7 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
         return ready.model, ready.base
 
     trials = []
-    for method in method_trials.tried_methods(context.request.candidates):
+    for method in tried_methods(context.request.candidates):
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
@@ -260,7 +262,8 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     if not base.reuses_head:
         packed = method.quantization() is not None and bfloat16
         texts = [row.text for row in selected.dataset.train]
-        context.notify_all(head_init.scale_head_on_texts(base, texts, bfloat16=packed), level="detail", code="model")
+        scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
+        context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     model = method.prepare(base)
     if bfloat16:
         prepared.use_bfloat16(model)

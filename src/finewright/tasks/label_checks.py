@@ -36,7 +36,7 @@ def check_labelled_texts(dataset: Dataset) -> list[Finding]:
     groups = group_repeated_texts(splits)
     found = [*_find_unusable_labels(dataset), *_find_no_classes(splits)]
     for name in HELD_OUT:
-        found += [*find_empty(name, splits[name]), *_find_one_class(name, splits[name])]
+        found += [*find_empty(dataset, name), *_find_one_class(name, splits[name])]
     found += [
         *find_duplicates(splits, groups),
         *_find_contradictions(groups),

@@ -14,22 +14,41 @@ from support.prepared import prepared
 TARGETS = torch.tensor([0, 0, 1])
 
 
-def test_right_pairs_cost_nothing():
-    states = torch.tensor([[2.0, 0.0], [5.0, 0.0], [0.0, 1.0]])  # lengths do not matter
-    assert float(objectives.cosine_similarity_loss(states, TARGETS)) == pytest.approx(0.0, abs=1e-12)
+def test_texts_of_one_label_that_lie_together_cost_less():
+    together = torch.tensor([[2.0, 0.0], [5.0, 0.0], [0.0, 1.0]])  # lengths do not matter
+    apart = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, 0.0]])
+    losses = [float(objectives.supervised_contrastive_loss(states, TARGETS)) for states in (together, apart)]
+    away = 1 / objectives.TEMPERATURE
+    assert losses[0] == pytest.approx(2 / 3 * math.log1p(math.exp(-away)), rel=1e-4)
+    assert losses[1] == pytest.approx((math.log1p(math.exp(away)) + math.log(2)) / 3, rel=1e-4)
 
 
-def test_the_two_kinds_of_pairs_weigh_alike():
-    half = math.sqrt(0.5)
-    states = torch.tensor([[1.0, 0.0], [half, half], [half, half]])
-    alike, others = (half - 1) ** 2, (half**2 + 1) / 2
-    assert float(objectives.cosine_similarity_loss(states, TARGETS)) == pytest.approx((alike + others) / 2)
+def test_it_is_the_loss_of_the_paper_written_out():
+    torch.manual_seed(0)
+    states, targets = torch.randn(6, 4), [0, 1, 0, 2, 1, 0]
+    units = states / states.norm(dim=1, keepdim=True)
+    total = 0.0
+    for one in range(6):
+        others = [other for other in range(6) if other != one]
+        sums = sum(math.exp(float(units[one] @ units[other]) / objectives.TEMPERATURE) for other in others)
+        same = [other for other in others if targets[other] == targets[one]]
+        logs = [math.log(math.exp(float(units[one] @ units[other]) / objectives.TEMPERATURE) / sums) for other in same]
+        total -= sum(logs) / len(logs) if logs else 0.0
+    assert float(objectives.supervised_contrastive_loss(states, torch.tensor(targets))) == pytest.approx(total / 6, rel=1e-5)
 
 
-@pytest.mark.parametrize("targets", [[0, 1, 2], [0, 0, 0]])
-def test_a_batch_with_one_kind_of_pairs_has_a_finite_loss_and_gradient(targets):
+def test_a_batch_of_single_texts_has_nothing_to_draw_together():
     states = torch.randn(3, 4, requires_grad=True)
-    objectives.cosine_similarity_loss(states, torch.tensor(targets)).backward()
+    loss = objectives.supervised_contrastive_loss(states, torch.tensor([0, 1, 2]))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert torch.isfinite(states.grad).all()
+
+
+@pytest.mark.parametrize("targets", [[0, 0, 1], [0, 0, 0]])
+def test_the_loss_and_its_gradient_are_finite(targets):
+    states = torch.randn(3, 4, requires_grad=True)
+    objectives.supervised_contrastive_loss(states, torch.tensor(targets)).backward()
     assert torch.isfinite(states.grad).all()
     assert states.grad.abs().sum() > 0
 

@@ -15,12 +15,15 @@ from finewright.models.prepared import PreparedModel
 if TYPE_CHECKING:
     from finewright.tasks.base import Task
 
+TEMPERATURE = 0.2
+"""Of the softmax over similarities; docs/explanation/contrastive.md has what others reached."""
+
 
 def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -> torch.Tensor:
     """Return the sum of the losses of a batch, a scalar that adds up over micro-batches."""
     if prepared_model.runtime.objective == "pairs":
         states_NH = forward.compute_pooled_states(prepared_model, batch.ids, batch.layout, batch.states)
-        return cosine_similarity_loss(states_NH, batch.targets) * len(batch.targets)
+        return supervised_contrastive_loss(states_NH, batch.targets) * len(batch.targets)
     output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
     return task.loss(output, batch.targets)
 
@@ -30,18 +33,16 @@ def compute_weight(prepared_model: PreparedModel, batch: Batch, *, task: "Task")
     return float(len(batch.rows)) if prepared_model.runtime.objective == "pairs" else task.weight(batch.targets)
 
 
-def cosine_similarity_loss(states_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Return how far the cosines of all pairs are from 1 for texts of one label and from 0 for others.
+def supervised_contrastive_loss(states_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Return how badly each text finds the texts of its label among all others by cosine similarity, a mean over the texts.
 
-    The mean square over the pairs of one label and over the other pairs, the two halves weighted alike: the loss of SetFit
-    (Tunstall et al. 2022, arXiv:2209.11055), but each text is encoded once for all its pairs.
+    The negative logarithm of the softmax of similarity / TEMPERATURE over all other texts, averaged over those of the same label
+    (Khosla et al. 2020, arXiv:2004.11362, L_out). A text that is the only one of its label counts as 0.
     """
     states_NH = F.normalize(states_NH, dim=1)
-    cosines_NN = states_NH @ states_NH.T
-    same_NN = targets_N[:, None] == targets_N[None]
-    others_NN = ~torch.eye(len(targets_N), dtype=torch.bool, device=targets_N.device)
-    halves = []
-    for pairs_NN, wanted in ((same_NN & others_NN, 1.0), (~same_NN, 0.0)):
-        chosen_NN = pairs_NN.float()
-        halves.append(((cosines_NN - wanted).square() * chosen_NN).sum() / chosen_NN.sum().clamp(min=1.0))
-    return (halves[0] + halves[1]) / 2
+    own_NN = torch.eye(len(targets_N), dtype=torch.bool, device=targets_N.device)
+    scores_NN = (states_NH @ states_NH.T / TEMPERATURE).masked_fill(own_NN, -torch.inf)
+    log_shares_NN = F.log_softmax(scores_NN, dim=1).masked_fill(own_NN, 0.0)
+    same_NN = (targets_N[:, None] == targets_N[None]) & ~own_NN
+    found_N = (log_shares_NN * same_NN).sum(dim=1) / same_NN.sum(dim=1).clamp(min=1)
+    return -found_N.mean()

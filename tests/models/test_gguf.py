@@ -332,6 +332,21 @@ def test_no_room_is_an_error_of_the_disk(places, tmp_path, monkeypatch):
     assert "cannot be stored" in error.what
 
 
+def test_a_disk_that_fills_up_while_it_is_written_leaves_nothing(places, tmp_path, monkeypatch):
+    import safetensors.torch
+
+    def fail(tensors, path, metadata):
+        path.write_bytes(b"half of it")
+        raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    path = gguf_files.write(places["llama"], tmp_path / "model.gguf")
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    error = refusal(path)
+    assert error.code == ExitCode.DISK
+    assert "No space left on device" in error.what
+    assert [one for one in (tmp_path / "cache" / "models").iterdir() if one.is_dir()] == []
+
+
 def test_a_large_model_is_written_in_shards(places, tmp_path, monkeypatch):
     monkeypatch.setattr(convert, "_SHARD_BYTES", 50_000)
     source = hub.resolve_model(str(gguf_files.write(places["llama"], tmp_path / "model.gguf")))

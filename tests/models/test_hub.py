@@ -132,6 +132,17 @@ def test_an_unknown_model_or_revision(model, tmp_path):
     assert "the hub knows no such model, or it is private" in said
     assert "did you mean nothink?" in said, "a folder's name mistyped looks like a hub id"
     assert "a hub id looks different" in ask("no--thing..", cache=tmp_path)["error"]
+    with hub_server.serve(model) as (address, served):
+        served.fault = "revision"
+        said = ask("gpt2", cache=tmp_path, address=address, revision="v9")["error"]
+    assert "the model has no revision 'v9'\n  → a branch, a tag or a commit of the model" in said
+
+
+def test_the_terms_of_a_model_are_accepted_on_its_page_of_the_hub_in_use(model, tmp_path):
+    with hub_server.serve(model) as (address, served):
+        served.fault = "gated"
+        said = ask("gpt2", cache=tmp_path, address=address)["error"]
+    assert f"accept them on {address}/{hub_server.IDENTITY}, then `hf auth login`" in said, "HF_ENDPOINT names a mirror"
 
 
 def test_a_cache_that_cannot_be_written_is_named(model, tmp_path):

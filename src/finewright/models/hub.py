@@ -259,15 +259,18 @@ def _fetch(identity: str, *, revision: str, wanted: list[str], counter: Any) -> 
 
 def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
     """Translate the client's error into a message with a fix."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     status, near = _status(error) or _status(error.__cause__), _suggest_neighbour(Path(identity))
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     code, what, fix = ExitCode.USAGE, f"the download failed: {reason}", f"try again; {_OTHER_MODELS}"
     if isinstance(error, errors.GatedRepoError):
-        what, fix = "the hub requires you to accept this model's terms first", "open its page, then `hf auth login`"
+        what, fix = (
+            "the hub requires you to accept this model's terms first",
+            (f"accept them on {constants.ENDPOINT}/{identity}, then `hf auth login`"),
+        )
     elif isinstance(error, errors.RevisionNotFoundError):
-        what, fix = f"the model has no revision {revision!r}", "take another revision"
+        what, fix = f"the model has no revision {revision!r}", "a branch, a tag or a commit of the model"
     elif isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
         what, fix = "the hub knows no such model, or it is private", f"{near}check the name, or `hf auth login`"
     elif status == 403:

@@ -15,6 +15,8 @@ from finewright.models.gguf.reader import GgufFile, read_file, read_tensor, refu
 
 _VERSION = "1"
 """Another one when the same file gives another folder."""
+_KIND = "KIND"
+"""File with what the weights were in the GGUF file, for the user."""
 _END_BYTES = 1 << 20
 _SHARD_BYTES = 2 << 30
 _SPARE_BYTES = 256 << 20
@@ -38,14 +40,14 @@ def convert(path: Path, *, weights: bool = True) -> Converted:
     """
     key = _make_key(path)
     if (folder := _lookup(f"{key}-model")) is not None:
-        return Converted(folder, (folder / "NOTE").read_text(encoding="utf-8"))
+        return _as_converted(folder)
     file = read_file(path)
     name = f"{key}-{'model' if weights else 'config'}"
     folder = _lookup(name)
     if folder is None:
         with cache.entry_lock(cache.MODELS, name):
             folder = _lookup(name) or _create(file, name, weights=weights)
-    return Converted(folder, _describe(file))
+    return _as_converted(folder, file=None if weights else file)
 
 
 def _make_key(path: Path) -> str:
@@ -79,19 +81,23 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
 
 def _create(file: GgufFile, name: str, *, weights: bool) -> Path:
     config, names = families.read_config(file), families.tensor_names(file)
-    wanted = _SPARE_BYTES + (sum(_stored_bytes(file, one) for one in names) if weights else 0)
+    wanted = _SPARE_BYTES + sum(_stored_bytes(file, one) for one in names)
     try:
-        if (free := cache.free_bytes()) < wanted:
-            what = f"its dequantised weights take {wanted:,} bytes in {cache.cache_folder()}, where {free:,} are free"
+        if weights and (free := cache.free_bytes()) < wanted:
+            what = f"its converted copy takes {wanted:,} bytes in {cache.cache_folder()}, where {free:,} are free"
             raise UserError(what, where=str(file.path), fix=_ROOM, code=ExitCode.DISK)
         with cache.create(cache.MODELS, name) as place:
             (place / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            (place / "NOTE").write_text(_describe(file), encoding="utf-8")
+            (place / _KIND).write_text(_describe_kind(file), encoding="utf-8")
             tokenizer.save_tokenizer(file, place)
             if weights:
                 _write_weights(file, names, config, place)
     except OSError as error:
         raise _storage_error(file, error) from None
+    except Exception as error:  # the libraries that write weights and tokenizers have types of their own for it
+        if "(os error " not in str(error):
+            raise
+        raise _storage_error(file, OSError(str(error))) from None
     found = _lookup(name)
     if found is None:
         what = f"the converted model cannot be kept in {cache.cache_folder()}"
@@ -107,11 +113,19 @@ def _storage_error(file: GgufFile, error: OSError) -> UserError:
     return UserError(what, where=str(file.path), fix=_ROOM, code=ExitCode.DISK)
 
 
-def _describe(file: GgufFile) -> str:
-    how = ", dequantised to float32" if file.is_quantized else ""
-    total = sum(_stored_bytes(file, name) for name in file.tensors)
-    place = cache.cache_folder() / cache.MODELS
-    return f"weights: {file.kind} GGUF{how}; the converted copy takes {units.format_bytes(total)} in {place}"
+def _describe_kind(file: GgufFile) -> str:
+    return f"{file.kind} GGUF{', dequantised to float32' if file.is_quantized else ''}"
+
+
+def _as_converted(folder: Path, *, file: GgufFile | None = None) -> Converted:
+    """Return a folder with the line about it. `file`: where the size is known from, if the folder has no weights yet."""
+    sizes = (
+        [_stored_bytes(file, one) for one in file.tensors]
+        if file
+        else [one.stat().st_size for one in folder.glob("*.safetensors")]
+    )
+    kind, place = (folder / _KIND).read_text(encoding="utf-8"), cache.cache_folder() / cache.MODELS
+    return Converted(folder, f"weights: {kind}; the converted copy takes {units.format_bytes(sum(sizes))} in {place}")
 
 
 def _stored_bytes(file: GgufFile, name: str) -> int:

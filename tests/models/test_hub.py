@@ -214,6 +214,19 @@ def test_a_mistyped_folder_offers_its_neighbour(tmp_path, monkeypatch):
         hub.resolve_model("./modle")
 
 
+def test_a_mistyped_gguf_file_offers_its_neighbour_and_is_not_asked_for_at_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "model-Q8_0.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^model-q8.gguf: no such GGUF file\n.*did you mean model-Q8_0\.gguf\?"):
+        hub.resolve_model("model-q8.gguf")
+
+
+def test_a_repository_of_gguf_files_says_how_to_fetch_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "_snapshot", lambda identity, **options: tmp_path)
+    with pytest.raises(UserError, match=r"no config\.json.*\n.*`hf download owner/model-GGUF FILE`, and give its path"):
+        hub.resolve_model("owner/model-GGUF")
+
+
 def test_a_missing_embedded_model_is_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "_EMBEDDED_FOLDER", tmp_path)
     with pytest.raises(UserError, match="no embedded model 'mini' yet"):

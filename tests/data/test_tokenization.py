@@ -141,3 +141,29 @@ def test_where_ids_are_kept_is_reported_when_they_are(tokenizer, tmp_path):
     assert told.endswith("at most 21.5 GB and 25% of the disk's space")
     assert tokenization.cache_note(tokenizer, [9, 9]) == ""
     assert tokenization.cache_note(object(), [50]) == ""
+
+
+@pytest.mark.parametrize("limit", [64, 6])
+def test_a_text_that_begins_with_the_token_the_tokenizer_adds_has_it_once(tmp_path, limit):
+    """A chat template writes the token that begins a text; with the tokenizer's own there would be two."""
+    from transformers import AutoTokenizer
+
+    bert = AutoTokenizer.from_pretrained(tiny.folder(tmp_path / "bert", kind="bert"))
+    texts = [
+        "where is my parcel",
+        "[CLS]where is my parcel",
+        "[CLS][CLS]where is my parcel",
+        "where is [CLS] my parcel",
+        "",
+        "[CLS]",
+    ]
+    rows = encode(bert, texts, limit=limit)[0].tolist()
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[4] == rows[5]
+    assert all(ids[0] == bert.cls_token_id != ids[1] for ids in rows)
+    assert len(rows[0]) == min(limit, len(bert(texts[0])["input_ids"]))
+
+
+def test_a_tokenizer_that_adds_nothing_leaves_texts_as_they_are(tokenizer):
+    texts = ["<|endoftext|>where is it", "<|endoftext|>"]
+    assert encode(tokenizer, texts)[0].tolist() == [tokenizer(text)["input_ids"] for text in texts]

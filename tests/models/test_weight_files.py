@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finewright.core.errors import UserError
-from finewright.models import hub, weight_files
+from finewright.models import hub, loading, weight_files
 from support import tiny
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 205584\n"
@@ -119,3 +119,68 @@ def test_a_pipe_among_the_weights_is_refused_before_anybody_waits_for_its_writer
     os.mkfifo(folder / name)
     assert f"{name} is not a regular file" in refusal(folder)
     assert folder / name not in weight_files.list_safetensors(folder)
+
+
+def stored_as(folder, path, dtype):
+    """The same model with its weights rounded to another type."""
+    copy_of(folder, path)
+    state = {name: tensor.to(dtype) for name, tensor in load_file(path / "model.safetensors").items()}
+    save_file(state, path / "model.safetensors", metadata={"format": "pt"})
+    return path
+
+
+@pytest.mark.parametrize(("dtype", "said"), [(torch.bfloat16, "bfloat16"), (torch.float16, "float16")])
+def test_weights_in_16_bits_are_loaded_in_float32_and_that_is_said(model, tmp_path, dtype, said):
+    folder = stored_as(model, tmp_path / "half", dtype)
+    source = hub.resolve_model(str(folder))
+    assert source.note == f"weights: stored in {said}, loaded in float32"
+    assert hub.resolve_model(str(model)).note == ""
+    network = loading.load_model(source, head_spec=tiny.head_spec(("a", "b"))).network
+    original = load_file(model / "model.safetensors")["transformer.h.0.mlp.c_fc.weight"]
+    found = network.transformer.h[0].mlp.c_fc.weight
+    assert found.dtype == torch.float32
+    assert torch.equal(found, original.to(dtype).float())
+
+
+def test_quantized_weights_are_refused_by_name_as_their_scales_would_be_left_out(model, tmp_path):
+    folder = stored_as(model, tmp_path / "fp8", torch.float8_e4m3fn)
+    said = refusal(folder)
+    assert said.startswith("model.safetensors holds weights in F8_E4M3, for instance transformer.h.0.attn.c_attn.bias")
+    assert "in float32, float16 or bfloat16" in said
+    folder = copy_of(model, tmp_path / "gptq")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    assert refusal(folder).startswith("the checkpoint's weights are quantized (gptq)")
+    with pytest.raises(UserError, match="quantized"):
+        hub.resolve_model(str(folder), weights=False)
+
+
+def test_masks_of_whole_numbers_are_no_quantized_weights(model, tmp_path):
+    folder = copy_of(model, tmp_path / "masks")
+    state = load_file(folder / "model.safetensors") | {"transformer.h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.uint8)}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    assert hub.resolve_model(str(folder)).path == folder
+    state["transformer.h.0.mlp.c_fc.weight"] = torch.ones(4, 4, dtype=torch.uint8)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "holds weights in U8, for instance transformer.h.0.mlp.c_fc.weight" in refusal(folder)
+
+
+def test_a_model_in_shards_computes_the_same_and_a_missing_shard_is_named(model, tmp_path):
+    folder = sharded(model, tmp_path / "shards")
+    whole, parts = (
+        loading.load_model(hub.resolve_model(str(one)), head_spec=tiny.head_spec(("a", "b"))) for one in (model, folder)
+    )
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, parts.network.state_dict()[name]), name
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert "1 of 2 weight files are missing, for instance model-00002-of-00002.safetensors" in refusal(folder)
+
+
+def test_a_model_of_texts_and_images_is_refused_by_name(model, tmp_path):
+    """Its text part has other names in the weights: read as a text model, all of it would be random."""
+    folder = copy_of(model, tmp_path / "images")
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3"}
+    config |= {"text_config": {"model_type": "gemma3_text", "hidden_size": 32}, "vision_config": {"hidden_size": 32}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"a model of texts and something else \('gemma3', its text part 'gemma3_text'\)"):
+        loading.load_model(hub.resolve_model(str(folder)), head_spec=tiny.head_spec(("a", "b")))

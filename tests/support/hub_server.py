@@ -18,7 +18,8 @@ XET_HASH = "ab" * 32
 class Hub:
     """`asked`: every path that was asked for. `xet`: large files are listed as the hub's newer storage does.
 
-    `fault`: what goes wrong, `num_faults` times. A status: every answer. `gated`: files are refused. `nameless`: small
+    `fault`: what goes wrong, `num_faults` times. A status: every answer. `gated`: files are refused. `revision`: no revision
+    is known. `nameless`: small
     files come without their commit, as from a server that is no hub. In large files `flip`: the last bit; `drop`: the
     connection ends halfway; `short`: half of the body is declared to be all of it.
     """
@@ -75,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._large_file(path.removeprefix("/cdn/"), body=body)
         if f"/{IDENTITY}" not in path:
             return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
+        if "/revision/" in path and self.hub.strikes("revision"):
+            return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body=body)
         if "/resolve/" in path:
             return self._file(path.split("/resolve/")[1].split("/", 1)[1], body=body)
         entries = [self.hub.entry(name, content) for name, content in self.hub.files().items()]

@@ -289,7 +289,7 @@ def _head_spec(settings: SavedFrozenFeatures) -> HeadSpec:
 
 def _describe_base(source: hub.ModelSource) -> SavedBase:
     """Return what identifies a base: its commit, or the SHA-256 of every file that its hidden states depend on."""
-    place = "" if source.revision or source.name == hub.EMBEDDED else str(source.path.resolve())
+    place = "" if source.revision or source.name == hub.EMBEDDED else source.name
     return SavedBase(
         name=source.name, revision=source.revision, place=place, files={} if source.revision else _base_digests(source.path)
     )

@@ -24,6 +24,7 @@ from finewright.core.events import Notice, StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
 from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache
+from finewright.data.tokenization import strip_added_start
 from finewright.models import hub, meta, quantization, torch_compat
 from finewright.planning import method_plan
 from finewright.planning.method_plan import MethodPlan
@@ -63,10 +64,10 @@ class Worker:
         for folder, options in request["data"]:
             dataset = self.cache.read(folder, options=DataConfig(**options))
             texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
-            new = [text for text in texts if text not in known]
-            if new:
+            if any(text not in known for text in texts):
                 task = tasks.get_task(tasks.DEFAULT)(dataset.labels)
                 tokenizer = meta.meta_model(source, head_spec=task.head_spec).origin.tokenizer
+                new = [text for text in strip_added_start(tokenizer, list(texts)) if text not in known]
                 known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
 
     def perform(self, request: Request, notify: Notify) -> None:

@@ -22,6 +22,9 @@ MOST_SHARE = 0.25
 """Largest share of the free disk space and the cache together."""
 MOST_ENTRIES = 1000
 """Most entries of one kind: each new entry lists all of them."""
+MODELS = "models"
+"""Kind of entries that are model folders: runs go back to them by path, so those used within `KEPT_SECONDS` are not removed."""
+KEPT_SECONDS = 7 * 24 * 3600
 _SEAL = "SHA256.json"
 """File with the digests of an entry's files, by name."""
 _UNFINISHED, _STALE_SECONDS = ".unfinished-", 24 * 3600
@@ -134,11 +137,13 @@ def free_bytes() -> int:
 
 
 def evict(*, keep: Path) -> None:
-    """Remove old unfinished entries, and beyond the bounds the entries used longest ago; never `keep`."""
+    """Remove old unfinished entries, and beyond the bounds the entries used longest ago; never `keep` nor a model in use."""
     entries = []
     for entry in cache_folder().glob("*/*"):
         with contextlib.suppress(OSError):
             used = entry.stat().st_mtime
+            if entry.parent.name == MODELS and time.time() - used < KEPT_SECONDS and not entry.name.startswith(_UNFINISHED):
+                continue
             if not entry.name.startswith(_UNFINISHED):
                 entries.append((used, entry, sum(file.stat().st_size for file in entry.iterdir())))
             elif time.time() - used > _STALE_SECONDS:

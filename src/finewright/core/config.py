@@ -198,7 +198,7 @@ class RunConfig(Options):
     """All options of a run but those of its method, which live in the method's own file."""
 
     model: str = option(
-        AUTO_MODEL, "hub id or local folder of the pre-trained model; auto: the best that is at hand", flag="--model"
+        AUTO_MODEL, "hub id, folder, .gguf file or package:NAME of the pre-trained model; auto: the best at hand", flag="--model"
     )
     task: str = option(DEFAULT_TASK, "what is learnt from the texts, by name", flag="--task")
     seed: int = option(

@@ -14,7 +14,7 @@ TEXTS_AT_ONCE = 4096
 """Enough to keep every core busy, few enough that what the tokenizer stores about each token does not fill memory."""
 WORTH_CACHING = 5000
 """Number of texts from which on the cache is quicker than tokenizing again."""
-_FORMAT = "finewright tokens 1"
+_FORMAT = "finewright tokens 2"
 _OUTPUTS = {"verbose": False, "return_attention_mask": False, "return_token_type_ids": False}
 _FILES = ("ids.bin", "lengths.bin", "uncut.bin")
 
@@ -68,6 +68,23 @@ def tokenize(  # noqa: PLR0913  a tokenizer, its texts, and what to do with them
     return TokenRows(found[0], found[1]), found[2]
 
 
+def strip_added_start(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    """Return the texts without the token that the tokenizer puts before each by itself, such as <s>.
+
+    A text that a chat template has rendered begins with it already; the model was trained with one, never with two.
+    """
+    ids = tokenizer("", **_OUTPUTS)["input_ids"]
+    starts = [token for token in (tokenizer.bos_token, tokenizer.cls_token) if token]
+    start = next((token for token in starts if ids and tokenizer.convert_tokens_to_ids(token) == ids[0]), "")
+    return [_strip(text, start) for text in texts] if start else list(texts)
+
+
+def _strip(text: str, start: str) -> str:
+    while text.startswith(start):
+        text = text.removeprefix(start)
+    return text
+
+
 def cache_note(tokenizer: Any, counts: Sequence[int]) -> str:
     """Return where the ids of splits of so many texts are cached and why; empty if they are not."""
     cached = sum(count for count in counts if count >= WORTH_CACHING)
@@ -83,7 +100,7 @@ def _pieces(
     """Yield ids, lengths and lengths before cutting, of TEXTS_AT_ONCE texts at a time."""
     yield (np.zeros(0, dtype=np.int32),) * 3
     for start in range(0, len(texts), TEXTS_AT_ONCE):
-        some = list(texts[start : start + TEXTS_AT_ONCE])
+        some = strip_added_start(tokenizer, texts[start : start + TEXTS_AT_ONCE])
         ids = _tokenize_uncut(tokenizer, some, known=known)
         uncut = [len(one) for one in ids]
         long = [index for index, length in enumerate(uncut) if length > limit]

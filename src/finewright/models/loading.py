@@ -75,8 +75,10 @@ def load_model(
         pooling.install_linear_head(network, architecture, standard=standard, num_outputs=head_spec.num_outputs)
         if match is not None and architecture.has_standard_head:
             head_rows.apply_match(network, match, seed=seed)
-        tokenizer = load_tokenizer(source.path, network)
-    notes = tokenizer_config.align_padding(network, tokenizer, architecture=architecture)
+        notes = list[str]()
+        tokenizer = load_tokenizer(source.path, network, notes=notes)
+    notes += tokenizer_config.describe_kind(tokenizer)
+    notes += tokenizer_config.align_padding(network, tokenizer, architecture=architecture)
     notes += tokenizer_config.missing_specials(tokenizer, architecture=architecture)
     network.config.use_cache = False
     network.name_or_path = source.name

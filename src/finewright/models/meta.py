@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, weight_files
+from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, tokenizer_files, weight_files
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
@@ -173,7 +173,8 @@ def load_saved_config(folder: Path) -> Any:
 
     where = str(folder / "config.json")
     try:
-        json.loads((folder / "config.json").read_bytes(), object_hook=partial(_check_num_layers, where=where))
+        written = json.loads((folder / "config.json").read_bytes(), object_hook=partial(_check_num_layers, where=where))
+        _check_text_only(written, where=where)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UserError:
         raise
@@ -186,13 +187,26 @@ def load_saved_config(folder: Path) -> Any:
     return config
 
 
-def _check_num_layers(written: dict[str, Any], *, where: str) -> None:
-    """Raise `UserError` for too many layers, before transformers reads them: some of its configs build a list of that length."""
+def _check_text_only(written: Any, *, where: str) -> None:
+    """Raise `UserError` for a model of texts and images: its text part has other names in the weights, and would be random."""
+    part = written.get("text_config") if isinstance(written, dict) else None
+    if isinstance(part, dict):
+        kind, inner = written.get("model_type"), part.get("model_type", "unnamed")
+        what = f"a model of texts and something else ({kind!r}, its text part {inner!r}); only models of text alone are read"
+        raise UserError(what, where=where, fix="take the text-only model of the family, or save its text part as a model")
+
+
+def _check_num_layers(written: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Return an object of a config. Raise `UserError` for too many layers.
+
+    transformers reads them afterwards, and some of its configs build a list of that length.
+    """
     for name in _LAYERS:
         value = written.get(name)
         if isinstance(value, int | float) and value > MAX_LAYERS:
             what = f"num_hidden_layers is {value!r}, wanted 1 to {MAX_LAYERS:,}"
             raise UserError(what, where=where, fix="another model folder")
+    return written
 
 
 def build_random_network(config: Any, *, auto_model: str) -> Any:
@@ -205,24 +219,38 @@ def build_random_network(config: Any, *, auto_model: str) -> Any:
         raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
 
 
-def load_tokenizer(folder: Path, network: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:
-        raise _tokenizer_error(folder, error) from None
+def load_tokenizer(folder: Path, network: Any, *, notes: list[str] | None = None) -> Any:
+    """Load the tokenizer of a folder and check that it suits the network. Add to `notes` what was mended."""
+    tokenizer = _open_tokenizer(folder)
+    found = tokenizer_config.add_missing_specials(tokenizer, architecture=architectures.architecture_of(network.config))
+    if notes is not None:
+        notes += found
     if len(tokenizer) - len(set(tokenizer.all_special_ids)) < MIN_TOKENS:
         what = f"no tokenizer: it has {len(tokenizer)} tokens, so every text would look the same"
         raise UserError(what, where=str(folder), fix="save the model's tokenizer into the folder")
     num_rows = network.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > num_rows:
+    if len(tokenizer) > num_rows:  # rows for the others would be random, and how long ago the tokens were added is not known
         raise UserError(
             f"the tokenizer has {len(tokenizer)} tokens, the model has embeddings for {num_rows}",
             where=str(folder),
-            fix="use the tokenizer the model was trained with",
+            fix="use the tokenizer the model was trained with, or save the model after resize_token_embeddings",
             code=ExitCode.MISMATCH,
         )
+    return tokenizer
+
+
+def _open_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if fault := tokenizer_files.find_fault(folder):
+        raise UserError(f"no tokenizer: {fault[0]}", where=str(folder), fix=fault[1])
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise _tokenizer_error(folder, error) from None
+    if what := tokenizer_files.check_conversion(folder, tokenizer):
+        fix = "save the model's tokenizer.json into the folder"
+        raise UserError(f"no tokenizer that can be trusted: {what}", where=str(folder), fix=fix, code=ExitCode.MISMATCH)
     return tokenizer
 
 
@@ -236,15 +264,13 @@ def _tokenizer_error(folder: Path, error: Exception) -> UserError:
 
 def load_tokenizer_if_any(folder: Path) -> Any | None:
     """Load the tokenizer of a folder; None if it has none."""
-    if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
+    if not any(path for pattern in ("tokenizer*", "vocab*", "*.model") for path in folder.glob(pattern)):
         return None
     with quiet_libraries():
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:
-            raise _tokenizer_error(folder, error) from None
+        tokenizer = _open_tokenizer(folder)
+        architecture = architectures.architecture_of(load_saved_config(folder))
+        tokenizer_config.add_missing_specials(tokenizer, architecture=architecture)
+        return tokenizer
 
 
 def first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import hub, weight_files
+from finewright.models import weight_files
 from finewright.models.hub import ModelSource
 
 FILE = "base.json"
@@ -17,20 +17,20 @@ def base_identity(source: ModelSource) -> dict[str, str]:
 
 
 def write_base(folder: Path, source: ModelSource) -> None:
-    """Write the SHA-256 of every weight file of a base that has no commit, and the name of one that comes with this package."""
+    """Write the SHA-256 of every weight file of a base that has no commit, and its name if that is not the folder's path."""
     if not source.revision:
-        written = {"name": source.name} if source.name == hub.EMBEDDED else {}
+        written = {"name": source.name} if source.name != str(source.path.resolve()) else {}
         written |= {"weights": weight_digests(source.path)}
         (folder / FILE).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
 def base_name(folder: Path) -> str | None:
-    """Return the name of an adapter's base if it comes with this package, wherever that is installed now."""
+    """Return the name of an adapter's base if its folder may lie elsewhere now: embedded, of a package or of a GGUF file."""
     try:
         name = json.loads((folder / FILE).read_text(encoding="utf-8")).get("name")
     except (OSError, ValueError, AttributeError):
         return None
-    return hub.EMBEDDED if name == hub.EMBEDDED else None
+    return name if isinstance(name, str) and name else None
 
 
 def check_base(folder: Path, source: ModelSource) -> None:

@@ -46,6 +46,32 @@ def prepare_for_saving(tokenizer: Any, *, network: Any, max_length: int | None, 
         tokenizer.init_kwargs[name] = getattr(tokenizer, name)  # only names that are in it are saved
 
 
+def add_missing_specials(tokenizer: Any, *, architecture: Architecture) -> list[str]:
+    """Put [CLS] and [SEP] around every text, if an encoder's tokenizer has these tokens and does not; return a note if so.
+
+    Some versions of transformers lose the rule that adds them when they rebuild a tokenizer, and the model was trained with them.
+    """
+    ids = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if architecture.is_causal or None in ids or not tokenizer.is_fast or len(tokenizer("")["input_ids"]):
+        return []
+    from tokenizers import processors
+
+    first, last = tokenizer.cls_token, tokenizer.sep_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=[first, "$A", last],
+        pair=[first, "$A", last, "$B:1", f"{last}:1"],
+        special_tokens=list({first: (first, ids[0]), last: (last, ids[1])}.values()),
+    )
+    return [f"tokenizer: it put no {first} and {last} around a text, as the model was trained with; they are added"]
+
+
+def describe_kind(tokenizer: Any) -> list[str]:
+    """Return a note if a tokenizer has no fast version."""
+    if tokenizer.is_fast:
+        return []
+    return [f"tokenizer: {type(tokenizer).__name__} has no fast version, so texts are cut one by one, in Python"]
+
+
 def missing_specials(tokenizer: Any, *, architecture: Architecture) -> list[str]:
     """Return a note if the head reads a text's first token, which such models train as [CLS], and the tokenizer adds none."""
     if architecture.pooling != "first" or len(tokenizer("")["input_ids"]):

@@ -1,8 +1,10 @@
 """The weight files of a model folder: which they are, what they hold, and what is wrong with them. No tensor is read for this."""
 
 import json
+import math
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ _MOST_HEADER_BYTES = 100_000_000
 """The limit of the format."""
 _LFS_POINTER = b"version https://git-lfs"
 _AGAIN = "copy or download the model again"
+_PLAIN_MODEL = "take the model it was made from, in float32, float16 or bfloat16; `--method qlora` quantizes that to four bits"
+_NUMBERS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _CLASS = re.compile(r"[A-Z]\w*")
 
 
@@ -21,6 +25,54 @@ def list_safetensors(folder: Path) -> list[Path]:
 
 def find_fault(folder: Path) -> tuple[str, str] | None:
     """Return (what is wrong with the weights of a folder, how to fix it), or None."""
+    return _find_broken(folder) or _find_quantized(folder)
+
+
+def find_quantization(folder: Path) -> tuple[str, str] | None:
+    """Return a fault if the config says that the weights are quantized, which needs no weights; else None."""
+    try:
+        written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = written.get("quantization_config")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    if not found:
+        return None
+    kind = found.get("quant_method") if isinstance(found, dict) else None
+    return f"the checkpoint's weights are quantized ({str(kind or 'in a way it does not name')[:40]})", _PLAIN_MODEL
+
+
+def describe_numbers(folder: Path) -> str:
+    """Return one line about the type that most weights are stored in; empty for float32, as they are loaded in it."""
+    sizes: Counter[str] = Counter()
+    for file in _weight_files(folder):
+        for entry in _read_header(file).values():
+            sizes[str(entry.get("dtype"))] += math.prod(entry["shape"])
+    kind = sizes.most_common(1)[0][0] if sizes else "F32"
+    return "" if kind == "F32" else f"weights: stored in {_NUMBERS.get(kind, kind)}, loaded in float32"
+
+
+def _find_quantized(folder: Path) -> tuple[str, str] | None:
+    """Return a fault if tensors hold quantized weights: read as plain numbers, without their scales, they would be wrong.
+
+    Whole numbers under another name are masks and positions, which some checkpoints store.
+    """
+    for file in _weight_files(folder):
+        kinds = {name: str(entry.get("dtype")) for name, entry in _read_header(file).items()}
+        odd = sorted(name for name, kind in kinds.items() if kind not in _NUMBERS and (kind[0] == "F" or name.endswith("weight")))
+        if odd:
+            what = (
+                f"{file.name} holds weights in {kinds[odd[0]]}, for instance {odd[0]}, which are quantized and need their scales"
+            )
+            return what, _PLAIN_MODEL
+    return None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else shard_names(folder)
+    return [folder / name for name in names] or list_safetensors(folder)
+
+
+def _find_broken(folder: Path) -> tuple[str, str] | None:
     if odd := sorted({*folder.glob("*.safetensors")} - {*list_safetensors(folder)}):
         return f"{odd[0].name} is not a regular file", _AGAIN
     if (folder / WEIGHTS).is_file():
@@ -30,8 +82,8 @@ def find_fault(folder: Path) -> tuple[str, str] | None:
         return f"{len(missing)} of {len(wanted)} weight files are missing, for instance {missing[0]}", _AGAIN
     if wanted:
         return _find_damage([folder / name for name in wanted])
-    if list_safetensors(folder):
-        return None
+    if stray := list_safetensors(folder):
+        return _find_damage(stray)
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if pickles:
         what = f"{pickles[0]} is a pickle, which can run code when it is opened; it is not opened"
@@ -50,10 +102,8 @@ def shard_names(folder: Path) -> list[str]:
 
 def stored_shapes(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """Return the file and the shape of every stored tensor, by its name."""
-    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else shard_names(folder)
-    files = [folder / name for name in names] or list_safetensors(folder)
     found = {}
-    for file in files:
+    for file in _weight_files(folder):
         try:
             header = _read_header(file)
         except (OSError, ValueError):

@@ -116,6 +116,7 @@ def plan_methods(
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
     model = _resolve_model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
     findings: list[Finding] = []
+    notes += [model.note] if model.note else []
     task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes, findings=findings)
     context = PlanningContext(settings, machine, model, task, budget)
 

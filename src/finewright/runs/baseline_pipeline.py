@@ -148,6 +148,8 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
 
         torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
         source = hub.resolve_model(settings.model, progress=context.report_download)
+        if source.note:
+            context.notify(source.note, code="model")
     run = BaselineRun(asked.baseline, dataset, task, source, machine)
     found = fingerprint.make_baseline_fingerprint(source=source, dataset=dataset, settings=settings, baseline=asked.baseline)
     if folder.earlier and (then := folder.earlier.fingerprint):

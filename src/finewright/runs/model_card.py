@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
-from finewright.models import adapter_folder, hub
+from finewright.models import adapter_folder, hub, packages
 from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
@@ -263,6 +263,11 @@ def _describe_base_place(name: str, origin: "BaseModelRef") -> str:
         return f"{here} is: `{name}` on the hub, at the commit it had."
     if origin.name == hub.EMBEDDED:
         where_base = f"{here} is: `{name}`, in the folder `assets/models/{name}` of the installed package `finewright`."
+    elif origin.name.startswith(packages.PREFIX):
+        distribution = origin.name.removeprefix(packages.PREFIX).partition("/")[0]
+        where_base = f"{here}, `{name}`, lay when the adapter was trained: a model of the Python distribution `{distribution}`."
+    elif origin.name.lower().endswith(".gguf"):
+        where_base = f"{here} lay when the adapter was trained: a folder that finewright made of `{name}`."
     else:
         where_base = f"{here}, `{name}`, lay when the adapter was trained."
     return where_base + _PATH_NOTE

@@ -144,6 +144,8 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         candidates, tried = try_methods(context, dataset, task, cache=cache)
     planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
+    if source.note:
+        context.notify(source.note, code="model")
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
     found = fingerprint.make_fingerprint(

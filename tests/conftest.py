@@ -11,6 +11,9 @@ os.environ["FINEWRIGHT_CACHE"] = tempfile.mkdtemp(prefix="finewright-tests-")
 import pytest  # noqa: E402
 
 from finewright.core.quiet import native_libraries_quiet  # noqa: E402
+from finewright.data import splits  # noqa: E402
+
+splits.LEAST_VALIDATION_ROWS = 2  # tables of tests are tiny, and are split as large ones are
 
 with native_libraries_quiet():  # as for a user, whose first call loads it
     import torch  # noqa: F401

@@ -52,14 +52,17 @@ def test_missing_splits_are_held_out_and_said(tmp_path):
     assert other.fingerprint != dataset.fingerprint
 
 
-def test_few_rows_are_all_trained_on(tmp_path):
+def test_few_rows_are_all_trained_on(tmp_path, monkeypatch):
     """A tenth of them would show little, and training needs every row; a file or a wanted share still counts."""
+    monkeypatch.setattr(splits, "LEAST_VALIDATION_ROWS", 20)
     dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), options=KNOBS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (170, 0, 30)
     what = "no validation file, and a tenth of 170 rows would show little: all of them are trained on"
     assert f"{what}; data.validation_fraction=0.1 keeps some" in dataset.notes
     wanted = dataset_module.read_dataset(tmp_path / "a.jsonl", options=DataConfig(validation_fraction=0.1))
     assert (len(wanted.train), len(wanted.validation)) == (154, 16)
+    assert dataset.trains_on_all
+    assert not wanted.trains_on_all
 
 
 @pytest.mark.parametrize(("num_rows", "expected"), [(784, 0), (800, 80)])

@@ -18,7 +18,7 @@ from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
 LEAST_EPOCHS, MOST_EPOCHS = 3, 20
-PAIR_STEPS = 30
+PAIR_STEPS = 60
 PATIENT_EPOCHS = 3
 """Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0

@@ -15,7 +15,7 @@ from finewright.models.prepared import PreparedModel
 if TYPE_CHECKING:
     from finewright.tasks.base import Task
 
-TEMPERATURE = 0.2
+TEMPERATURE = 0.1
 """Of the softmax over similarities; docs/explanation/contrastive.md has what others reached."""
 
 

@@ -177,7 +177,7 @@ def test_the_packaged_data_set_by_its_name(tmp_path, monkeypatch):
     assert "'tickets' is the data set of that name that comes with finewright" in dataset.notes
     (tmp_path / "tickets").mkdir()
     (tmp_path / "tickets" / "train.csv").write_text(TABLE)
-    assert len(read_dataset("tickets", options=DataConfig()).train) == 16
+    assert len(read_dataset("tickets", options=DataConfig()).train) == 14
 
 
 def test_a_name_is_a_table_packed_or_not():

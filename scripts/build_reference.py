@@ -120,8 +120,8 @@ def methods_page() -> str:
 
 def models_page() -> str:
     """Return the architectures that can be fine-tuned."""
-    known = {name: architectures.architecture_of(_Config(name)) for name in architectures.architecture_names()}
-    rows = [(_code(name), "no" if (why := known[name].not_packable) else "yes", why) for name in known]
+    known = architectures.described_architectures()
+    rows = [(_code(one.model_type), "no" if one.not_packable else "yes", one.not_packable) for one in known]
     before = (
         "`--model` takes a hub id, a local folder, or `mini`, the built-in model. "
         "The `model_type` in the model's `config.json` must be one of these:"
@@ -130,15 +130,6 @@ def models_page() -> str:
         "Architectures that cannot be packed run in padded batches. [Packing](../explanation/packing.md) explains the difference."
     )
     return "\n\n".join(["# Models", before, table(("architecture", "packed", "why not"), rows), after])
-
-
-class _Config:
-    """As much of a transformers config as `architecture_of` reads."""
-
-    pad_token_id = 0
-
-    def __init__(self, model_type: str) -> None:
-        self.model_type = model_type
 
 
 def exit_codes_page() -> str:

@@ -17,6 +17,7 @@ from finewright.models import (
     architectures,
     head_rows,
     hub,
+    network_class,
     pooling,
     quantization,
     sentence_folder,
@@ -207,11 +208,9 @@ def _load_pretrained(
 def _from_pretrained(
     folder: Path, config: Any, quantizing: dict[str, Any] | None = None, *, auto_model: str
 ) -> tuple[Any, dict[str, Any]]:
-    import transformers
-
     check_not_hollow(config, folder, auto_model=auto_model)
     try:
-        network, info = getattr(transformers, auto_model).from_pretrained(
+        network, info = network_class.class_of(config, auto_model=auto_model).from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,

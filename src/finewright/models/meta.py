@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, weight_files
+from finewright.models import architectures, hub, network_class, pooling, quantization, tokenizer_config, weight_files
 from finewright.models.architectures.base import Architecture
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
@@ -197,10 +197,10 @@ def _check_num_layers(written: dict[str, Any], *, where: str) -> None:
 
 def build_random_network(config: Any, *, auto_model: str) -> Any:
     """Return a network of a transformers class with random weights in float32."""
-    import transformers
-
     try:
-        return getattr(transformers, auto_model).from_config(config, dtype=torch.float32)
+        return network_class.from_config(config, auto_model=auto_model)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
 
@@ -253,7 +253,8 @@ def first_line(error: BaseException) -> str:
 
 def use_packed_attention(network: Any, architecture: Architecture) -> list[str]:
     if architecture.not_packable:
-        return [f"batches are padded: {architecture.model_type} cannot be packed, {architecture.not_packable}"]
+        batches = "batches hold texts of one length" if architecture.needs_equal_lengths else "batches are padded"
+        return [f"{batches}: {architecture.model_type} cannot be packed, {architecture.not_packable}"]
     packed.register()
     network.set_attn_implementation(packed.NAME)
     return []

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from finewright.core.errors import UserError
 from finewright.models import architectures
@@ -92,9 +93,13 @@ def test_roberta_counts_positions_from_its_padding_id():
     assert base.max_text_length(config, architecture) == 64
 
 
-def test_unknown_architecture_names_the_known_ones():
-    with pytest.raises(UserError, match=r"model_type: the architecture 'gpt3' is not known\n.*`finewright models`") as caught:
-        architectures.architecture_of(type("Config", (), {"model_type": "gpt3"}))
+def test_an_architecture_without_a_network_is_refused():
+    class Gpt3Config(PreTrainedConfig):
+        model_type = "gpt3"
+
+    with pytest.raises(UserError, match="'gpt3' cannot classify texts here: transformers has no network for it") as caught:
+        architectures.architecture_of(Gpt3Config())
+    assert caught.value.where == "config.json: model_type"
     assert "did you mean" not in caught.value.fix, "who renames the architecture in config.json gets another function"
 
 

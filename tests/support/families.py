@@ -120,4 +120,25 @@ ENCODERS: dict[str, Callable[[], Any]] = {
         position_biased_input=False,
     ),
 }
-CONFIGS = DECODERS | BODIES | ENCODERS
+_XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 66, "hidden_size": None, "n_words": VOCABULARY}
+_XLM |= {"vocab_size": None, "num_hidden_layers": None, "num_attention_heads": None, "intermediate_size": None}
+_XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "hidden_size": None, "num_hidden_layers": None}
+_XLNET |= {"num_attention_heads": None, "intermediate_size": None, "max_position_embeddings": None}
+DERIVED: dict[str, Callable[[], Any]] = {
+    "biogpt": _of("BioGptConfig"),
+    "data2vec-text": _of("Data2VecTextConfig", pad_token_id=1, type_vocab_size=1),
+    "roformer": _of("RoFormerConfig", embedding_size=32),
+    "rembert": _of("RemBertConfig", input_embedding_size=16, output_embedding_size=16),
+    "megatron-bert": _of("MegatronBertConfig"),
+    "fnet": _of("FNetConfig", num_attention_heads=None),
+    "convbert": _of("ConvBertConfig", embedding_size=32),
+    "xlm": _of("XLMConfig", **_XLM),
+    "xlnet": _of("XLNetConfig", **_XLNET),
+    "umt5": _of("UMT5Config", **_T5),
+    "mamba": _of("MambaConfig", state_size=4, num_attention_heads=None, intermediate_size=None, max_position_embeddings=None),
+    "glm4_moe": _like_llama("Glm4MoeConfig", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, n_group=1),
+    "nanochat": _like_llama("NanoChatConfig", head_dim=None),
+    "bitnet": _like_llama("BitNetConfig", head_dim=None),
+}
+"""A choice of those that nobody described: packed, padded and length by length, with and without a head of their own."""
+CONFIGS = DECODERS | BODIES | ENCODERS | DERIVED

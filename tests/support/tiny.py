@@ -113,9 +113,7 @@ def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 
     net.config.use_cache = False
     net.name_or_path = "tiny"
     architecture = architectures.architecture_of(config)
-    if not architecture.has_standard_head and network_class.has_own_class(config):
-        standard = replace(architecture, head=tuple(name for name, _ in net.named_children() if name in ("dense", "classifier")))
-        pooling.install_linear_head(net, architecture, standard=standard, num_outputs=num_labels)
+    pooling.install_linear_head(net, architecture, standard=architecture, num_outputs=num_labels)
     if packed and not architecture.not_packable:
         packed_module.register()
         net.set_attn_implementation(packed_module.NAME)

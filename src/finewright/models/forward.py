@@ -40,16 +40,8 @@ def compute_pooled_states(
             shared = shares_prefix(architecture)
             states_TH, layout = _with_prompt(prepared_model.prompt, states_TH, layout, shared=shared)
             num_before = 0 if shared else prepared_model.prompt_tokens
-        run = _run_packed
-        if architecture.not_packable:
-            run = _run_equal_lengths if architecture.needs_equal_lengths else _run_padded
         with above_prefix:
-            hidden_TH = run(
-                network.get_submodule(architecture.body),
-                states_TH,
-                layout,
-                first_position=architecture.first_position(network.config),
-            )
+            hidden_TH = run_body(network, architecture, states_TH, layout)
     if prepared_model.runtime.reads == "every-token":
         spans = zip(layout.first.tolist(), layout.last.tolist(), strict=True)
         own = torch.cat([torch.arange(first + num_before, last + 1) for first, last in spans])
@@ -59,6 +51,15 @@ def compute_pooled_states(
     if hidden_NH is None:
         hidden_NH = _pool(hidden_TH, layout, pooling=architecture.pooling, num_before=num_before)
     return hidden_NH.float()
+
+
+def run_body(network: Any, architecture: Architecture, states_TH: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
+    """Run the body over the embeddings of all texts as the architecture wants: packed, padded, or length by length, (T, H)."""
+    run = _run_packed
+    if architecture.not_packable:
+        run = _run_equal_lengths if architecture.needs_equal_lengths else _run_padded
+    first_position = architecture.first_position(network.config)
+    return run(network.get_submodule(architecture.body), states_TH, layout, first_position=first_position)
 
 
 def shares_prefix(architecture: Architecture) -> bool:
@@ -127,5 +128,6 @@ def _run_rows(body: Any, states_NLH: torch.Tensor, mask_NL: torch.Tensor, *, fir
     if "use_cache" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         inputs["use_cache"] = False
     if "position_ids" in taken:
-        inputs["position_ids"] = torch.arange(states_NLH.shape[1], device=states_NLH.device)[None] + first_position
+        positions = torch.arange(states_NLH.shape[1], device=states_NLH.device) + first_position
+        inputs["position_ids"] = positions.expand(len(states_NLH), -1)
     return body(**inputs).last_hidden_state

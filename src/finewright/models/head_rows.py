@@ -11,6 +11,7 @@ import torch
 from finewright.models import weight_files
 
 _UNNAMED = re.compile(r"LABEL_\d+")
+_OTHER_FORM = "head: the checkpoint's own head has another form, so the head is new"
 _MOST_NAMES = 8
 """Names of labels in a note."""
 
@@ -52,7 +53,7 @@ def match_head(folder: Path, *, saved: Any, config: Any, head: Sequence[str], ne
     wanted = [str(config.id2label[index]) for index in range(len(config.id2label))]
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name.startswith(prefixes)}
     if not _is_whole(stored, shapes, last=last, num_rows=len(old)):
-        return HeadMatch({}, modules, last, {}, "head: the checkpoint's own head has another form, so the head is new")
+        return HeadMatch({}, modules, last, {}, _OTHER_FORM)
     rows = {name: row for row, name in enumerate(old) if old.count(name) == 1}
     kept = {row: rows[name] for row, name in enumerate(wanted) if name in rows}
     note = _describe(old, wanted, kept)
@@ -65,6 +66,13 @@ def match_head(folder: Path, *, saved: Any, config: Any, head: Sequence[str], ne
         return HeadMatch(kept, (), last, {}, note)
     own = {name.removeprefix(f"{last}."): found[0] for name, found in stored.items() if name.startswith(f"{last}.")}
     return HeadMatch(kept, (last,), last, {part: _read(file, f"{last}.{part}") for part, file in own.items()}, note)
+
+
+def replace_head(folder: Path, *, head: Sequence[str]) -> HeadMatch:
+    """Say that a checkpoint's own head is of no use, where a linear head stands in the place of these modules."""
+    prefixes = tuple(f"{module}." for module in head)
+    has_one = any(name.startswith(prefixes) for name in weight_files.stored_shapes(folder))
+    return HeadMatch({}, (), "", {}, _OTHER_FORM if has_one else "")
 
 
 def apply_match(network: Any, match: HeadMatch, *, seed: int) -> None:

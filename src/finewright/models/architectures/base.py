@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from finewright.core.errors import UserError
+
 Pooling = Literal["last", "first", "mean", "none"]
 HeadKind = Literal["linear", "classifier", "pooler", "features", "distilled", "normed", "gelu", "context", "albert"]
 QkvSlices = Callable[[Any], dict[str, list[slice]]]
@@ -15,8 +17,20 @@ Change = Callable[[Any], Mapping[str, Any]]
 PROJECTIONS = ("query", "key", "value", "output", "mlp")
 
 
-def _zero(config: Any) -> int:
+NO_LIMIT = -1
+"""What some configs say of positions that have no limit."""
+
+
+def count_from_zero(config: Any) -> int:
+    """Positions are counted from zero."""
     return 0
+
+
+def count_after_padding(config: Any) -> int:
+    """RoBERTa counts positions from padding_idx + 1."""
+    if not isinstance(config.pad_token_id, int) or config.pad_token_id < 0:
+        raise UserError("positions are counted from pad_token_id, which is missing", where="config.json", fix="add it")
+    return config.pad_token_id + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +47,7 @@ class Architecture:
     `attention_entry`: the module of a layer that first reads the states that keys and values are made of (the norm before the
     attention, or the attention itself); empty if the last layer must always run over the whole row.
     `has_standard_head`: the head is that of the architecture's own classification class; see `pooling`.
+    `stock_head`: modules of the classification class that a linear head takes the place of.
     `pooling_reason`: where it is written which states the head reads, if that is not fixed.
     `has_plain_layers`: a layer's one output is all that the next one reads, and each is run once.
     `shares_layers`: why no layer can be frozen by itself; empty if it can.
@@ -56,9 +71,10 @@ class Architecture:
     final_norm: str = ""
     pooler: str = ""
     not_packable: str = ""
-    first_position: Callable[[Any], int] = field(default=_zero, repr=False)
+    first_position: Callable[[Any], int] = field(default=count_from_zero, repr=False)
     attention_entry: str = ""
     has_standard_head: bool = True
+    stock_head: tuple[str, ...] = ()
     pooling_reason: str = ""
     has_plain_layers: bool = True
     shares_layers: str = ""
@@ -147,7 +163,7 @@ def fused_rows(architecture: Architecture, config: Any, projection: str) -> list
 def max_text_length(config: Any, architecture: Architecture) -> int:
     """Return how many tokens of one text the position embeddings allow."""
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or 2048
-    return int(positions) - architecture.first_position(config)
+    return int(2048 if positions == NO_LIMIT else positions) - architecture.first_position(config)
 
 
 def layer_index(architecture: Architecture, name: str) -> int | None:

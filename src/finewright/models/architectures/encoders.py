@@ -3,16 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finewright.core.errors import UserError
-from finewright.models.architectures.base import Architecture, contiguous_qkv, interleaved_qkv
+from finewright.models.architectures.base import Architecture, contiguous_qkv, count_after_padding, interleaved_qkv
 from finewright.models.architectures.decoders import OWN_ATTENTION, decoder
-
-
-def position_after_padding(config: Any) -> int:
-    """RoBERTa counts positions from padding_idx + 1."""
-    if not isinstance(config.pad_token_id, int) or config.pad_token_id < 0:
-        raise UserError("positions are counted from pad_token_id, which is missing", where="config.json", fix="add it")
-    return config.pad_token_id + 1
 
 
 def _encoder(model_type: str, body: str, layers: str, projections: Mapping[str, tuple[str, ...]], **other: Any) -> Architecture:
@@ -25,7 +17,7 @@ _NAMES = {part: (f"attention.self.{part}",) for part in ("query", "key", "value"
 _NAMES |= {"output": ("attention.output.dense",), "mlp": ("intermediate.dense", "output.dense")}
 _POOLER = {"head_kind": "pooler", "attention_entry": "attention.self"}
 _FEATURES = {"head_kind": "features", "attention_entry": "attention.self"}
-_ROBERTA = {**_FEATURES, "first_position": position_after_padding}
+_ROBERTA = {**_FEATURES, "first_position": count_after_padding}
 
 _DISTILBERT = {name: (f"attention.{leaf}_lin",) for name, leaf in (("query", "q"), ("key", "k"), ("value", "v"))}
 _DISTILBERT |= {"output": ("attention.out_lin",), "mlp": ("ffn.lin1", "ffn.lin2")}
@@ -54,6 +46,7 @@ def _eurobert_pooling(config: Any) -> Mapping[str, Any]:
     said = f"classifier_pooling is {config.classifier_pooling} in config.json"
     if config.classifier_pooling == "late":
         own = {"pooling": "mean", "head": ("classifier",), "head_kind": "classifier", "has_standard_head": False}
+        own |= {"stock_head": ("dense", "classifier")}
         return own | {"pooling_reason": f"{said}, which scores every token; a linear head on their mean takes its place"}
     return {"pooling": {"bos": "first", "mean": "mean"}[config.classifier_pooling], "pooling_reason": said}
 
@@ -135,7 +128,7 @@ ARCHITECTURES = (
         "encoder.layer",
         _MPNET,
         head_kind="features",
-        first_position=position_after_padding,
+        first_position=count_after_padding,
         not_packable=OWN_ATTENTION,
     ),
     _encoder("deberta", "deberta", "encoder.layer", _DEBERTA, qkv_slices=interleaved_qkv, **_DEBERTA_HEAD),

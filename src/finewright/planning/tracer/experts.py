@@ -39,7 +39,9 @@ def use_even_experts(network: Any) -> None:
         from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
     except ImportError:  # older releases run experts in a loop over all of them
         return
-    if not any(getattr(module, "is_transposed", None) is not None and hasattr(module, "has_gate") for module in network.modules()):
+    if not any(
+        getattr(module, "is_transposed", None) is not None and hasattr(module, "has_gate") for module in network.modules()
+    ):
         return
     ALL_EXPERTS_FUNCTIONS.register(NAME, even_experts)
     for module in network.modules():

@@ -107,3 +107,15 @@ def test_an_architecture_without_a_network_is_refused():
 def test_a_repr_is_the_same_in_every_process(kind):
     """It is part of the key of cached traces."""
     assert " at 0x" not in repr(architectures.architecture_of(tiny.CONFIGS[kind]()))
+
+
+def test_the_list_says_how_each_is_batched_and_what_it_cannot_do():
+    table = {row["model_type"]: row for row in architectures.describe_architectures()}
+    assert len(table) >= 40
+    assert [*table] == architectures.architecture_names()
+    assert (table["qwen3"]["batches"], table["qwen3"]["head"], table["qwen3"]["why_padded"]) == ("packed", "own", "")
+    assert table["deberta-v2"]["batches"] == "padded"
+    assert table["granite"]["head"] == "linear"
+    assert "experts" in table["mixtral"]["limits"][0]
+    assert "mlp" not in table["mixtral"]["lora"]
+    assert all((row["batches"] == "padded") == bool(row["why_padded"]) for row in table.values())

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from finewright.models import derivation
-from finewright.models.architectures.base import Architecture
+from finewright.models.architectures.base import PROJECTIONS, Architecture
 
 
 @cache
@@ -41,3 +41,25 @@ def architecture_of(config: Any) -> Architecture:
 def described_architectures() -> list[Architecture]:
     """All architectures that are described by hand, by `model_type`."""
     return [_known()[name] for name in architecture_names()]
+
+
+def describe_architectures() -> list[dict[str, Any]]:
+    """Return the described architectures with what their tests cover, ready for JSON.
+
+    `head`: `own` is that of the classification class of transformers, `linear` one for a sentence-transformers folder.
+    `by_config`: the config changes some of it.
+    """
+    return [
+        {
+            "model_type": one.model_type,
+            "batches": "padded" if one.not_packable else "packed",
+            "why_padded": one.not_packable,
+            "attends": "to earlier tokens" if one.is_causal else "to all tokens",
+            "head": "own" if one.has_standard_head else "linear",
+            "reads": one.pooling,
+            "by_config": one.change is not None,
+            "lora": [name for name in PROJECTIONS if one.projections[name] and not (name == "mlp" and one.experts)],
+            "limits": [*one.limits()],
+        }
+        for one in described_architectures()
+    ]

@@ -92,6 +92,15 @@ class Architecture:
         """The attention module inside a layer: the one that holds the query projection; empty if it was not recognised."""
         return (self.projections["query"] or ("",))[0].rpartition(".")[0]
 
+    def limits(self) -> Iterator[str]:
+        """Yield what cannot be done with it, for users."""
+        if self.experts:
+            yield "no low-rank updates of its experts"
+        if self.shares_layers:
+            yield f"no freezing by layer: {self.shares_layers}"
+        if not self.has_standard_head:
+            yield "no prompt tuning"
+
     def layer_modules(self, projections: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield (module name inside a layer, wanted slices of it), each module once; no slices mean the whole module."""
         wanted: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from finewright.models.architectures.base import (
 )
 
 NO_LAYOUT = "its layers do not tell their attention where texts begin and end"
-OWN_ATTENTION = "its attention is code of its own, not one of transformers' pluggable functions"
+OWN_ATTENTION = "its attention is code of its own, not a pluggable function"
 ALIBI = "its ALiBi bias counts positions over the whole row"
 
 

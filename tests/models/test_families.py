@@ -284,3 +284,26 @@ def test_what_the_attention_is_told_matters(kind, field, value):
     with_it, without = tiny.prepared_model(kind), tiny.network(kind, config=config)
     other = PreparedModel(network=without, trainable_module=without, architecture=with_it.architecture)
     assert (tiny.scores(with_it, ids) - tiny.scores(other, ids)).abs().max() > 1e-3
+
+
+def prompted(kind):
+    prepared_model = prepared("prompt", kind=kind, num_virtual_tokens=4)
+    torch.manual_seed(11)
+    prepared_model.prompt.data = 0.3 * torch.randn_like(prepared_model.prompt)
+    prepared_model.trainable_module.eval()
+    return prepared_model
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "gpt_oss", "phi", "olmo2", "modernbert", "xlm-roberta-xl", "mpnet"])
+def test_a_prompt_scores_the_same_alone_in_any_batch_and_in_plain_peft(kind, tmp_path):
+    prepared_model, ids = prompted(kind), [[*one[:-1], 7] for one in tiny.texts([4, 9, 9, 2])]
+    together = tiny.scores(prepared_model, ids)
+    alone = torch.cat([tiny.scores(prepared_model, [one]) for one in ids])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    methods.build_method("prompt", {"num_virtual_tokens": 4}).save(prepared_model, tmp_path)
+    plain = PeftModel.from_pretrained(tiny.network(kind, packed=False), str(tmp_path)).eval()
+    for one, score in zip(ids, together, strict=True):
+        tokens = torch.tensor([one])
+        with torch.no_grad():
+            theirs = plain(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0]
+        torch.testing.assert_close(score, theirs, atol=1e-5, rtol=0)

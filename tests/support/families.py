@@ -1,6 +1,7 @@
 """Tiny configs of all other architectures, described and derived; `tiny` has the common ones."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import transformers
@@ -26,7 +27,16 @@ def _like_llama(kind: str, **extra: Any) -> Callable[[], Any]:
 def _of(kind: str, **extra: Any) -> Callable[[], Any]:
     """A function that builds the config of a class; extra values of None leave the size to the class."""
     values = {name: value for name, value in (_SIZES | extra).items() if value is not None}
-    return lambda: getattr(transformers, kind)(**values)
+    return partial(_build, kind, values)
+
+
+def _build(kind: str, values: dict[str, Any]) -> Any:
+    return getattr(transformers, kind)(**values)
+
+
+def _known(configs: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    """Those that the installed transformers has."""
+    return {kind: build for kind, build in configs.items() if kind in transformers.CONFIG_MAPPING}
 
 
 _LAYERS = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 4}
@@ -141,4 +151,5 @@ DERIVED: dict[str, Callable[[], Any]] = {
     "bitnet": _like_llama("BitNetConfig", head_dim=None),
 }
 """A choice of those that nobody described: packed, padded and length by length, with and without a head of their own."""
-CONFIGS = DECODERS | BODIES | ENCODERS | DERIVED
+DERIVED = _known(DERIVED)
+CONFIGS = _known(DECODERS | BODIES | ENCODERS) | DERIVED

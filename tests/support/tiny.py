@@ -114,6 +114,8 @@ def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 
     net.name_or_path = "tiny"
     architecture = architectures.architecture_of(config)
     pooling.install_linear_head(net, architecture, standard=architecture, num_outputs=num_labels)
+    if not packed and getattr(config, "attn_logit_softcapping", None):
+        net.set_attn_implementation("eager")  # older releases of transformers leave the cap out of their faster attention
     if packed and not architecture.not_packable:
         packed_module.register()
         net.set_attn_implementation(packed_module.NAME)

@@ -182,12 +182,18 @@ def load_in_transformers(prepared_model, kind, folder, *, adapter):
     return network
 
 
-REPRESENTATIVE = ("phi3", "qwen3_moe", "granite", "modernbert", "albert", "deberta-v2", "t5")
+QUICK = {
+    kind: ("lora", "full", "freeze") for kind in ("phi3", "qwen3_moe", "granite", "modernbert", "albert", "deberta-v2", "t5")
+}
+QUICK |= dict.fromkeys(
+    ("gemma3_text", "gpt_bigcode", "gpt_oss", "falcon", "mpt", "gptj", "gpt_neo", "lfm2", "codegen"), ("lora",)
+)
+QUICK |= dict.fromkeys(("electra", "deberta", "mpnet", "nomic_bert", "biogpt", "xlnet", "mamba", "fnet", "umt5"), ("lora",))
+"""Methods of the default run: LoRA, which touches every projection, for every set of names; the others for a few sorts."""
 CELLS = [
-    pytest.param(kind, name, marks=[] if name == "lora" or kind in REPRESENTATIVE else [pytest.mark.slow])
+    pytest.param(kind, name, marks=[] if name in QUICK.get(kind, ()) else [pytest.mark.slow])
     for kind, name in itertools.product(KINDS, ("lora", "full", "freeze"))
 ]
-"""LoRA everywhere, as it touches every projection."""
 
 
 @pytest.mark.slow

@@ -142,3 +142,15 @@ def test_a_config_is_derived_once(monkeypatch):
     other = copy.deepcopy(config)
     other.id2label, other.label2id = {0: "x"}, {"x": 0}
     assert architectures.architecture_of(other) is first
+
+
+def test_parameters_that_no_text_goes_through_are_not_trained():
+    from support.prepared import prepared, step
+
+    found = architectures.architecture_of(tiny.build_config("xlnet"))
+    assert {"transformer.mask_emb", "transformer.layer.*.rel_attn.r_s_bias"} <= {*found.unused}
+    assert not architectures.architecture_of(tiny.build_config("rembert")).unused
+    prepared_model = prepared("full", kind="xlnet")
+    step(prepared_model)
+    assert all(parameter.grad is not None for parameter in prepared_model.trainable().values())
+    assert not {name for name in prepared_model.trainable() if "mask_emb" in name or "r_s_bias" in name}

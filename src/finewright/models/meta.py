@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.models import architectures, hub, network_class, pooling, quantization, tokenizer_config, weight_files
-from finewright.models.architectures.base import NO_LIMIT, Architecture
+from finewright.models.architectures.base import NO_LIMIT, Architecture, without_numbers
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
 from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime
@@ -61,6 +61,9 @@ class BaseNetwork:
 
         The other arguments are the fields of `PreparedModel`.
         """
+        for name, parameter in self.network.named_parameters():
+            if self.architecture.unused and without_numbers(name) in self.architecture.unused:
+                parameter.requires_grad_(False)
         return PreparedModel(
             network=self.network,
             trainable_module=self.network if trainable_module is None else trainable_module,

@@ -53,6 +53,7 @@ class Architecture:
     `shares_layers`: why no layer can be frozen by itself; empty if it can.
     `experts`: parameters of a layer that hold the matrices of all experts of a mixture; low-rank updates do not reach them.
     `needs_equal_lengths`: only texts of one length share a batch, since padding would change their states.
+    `unused`: parameters that no text goes through, with `*` for the number of a layer; no method trains them.
     `is_derived`: read off the network and tested on a small copy when it was met, not described by hand.
     `change`: what the config changes of all this.
 
@@ -80,6 +81,7 @@ class Architecture:
     shares_layers: str = ""
     experts: tuple[str, ...] = ()
     needs_equal_lengths: bool = False
+    unused: tuple[str, ...] = ()
     is_derived: bool = False
     change: Change | None = field(default=None, repr=False)
 
@@ -173,6 +175,11 @@ def max_text_length(config: Any, architecture: Architecture) -> int:
     """Return how many tokens of one text the position embeddings allow."""
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or 2048
     return int(2048 if positions == NO_LIMIT else positions) - architecture.first_position(config)
+
+
+def without_numbers(name: str) -> str:
+    """Return a parameter's name with `*` for every number in its path."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def layer_index(architecture: Architecture, name: str) -> int | None:

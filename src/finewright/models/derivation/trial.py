@@ -14,7 +14,13 @@ import torch
 from finewright.core.errors import UserError
 from finewright.data.layout import PackedLayout
 from finewright.models import forward, network_class, pooling
-from finewright.models.architectures.base import Architecture, Pooling, count_after_padding, count_from_zero
+from finewright.models.architectures.base import (
+    Architecture,
+    Pooling,
+    count_after_padding,
+    count_from_zero,
+    without_numbers,
+)
 from finewright.models.attention import packed
 from finewright.models.derivation import small_copy
 from finewright.models.heads import HEADS
@@ -42,7 +48,8 @@ def try_architecture(found: Architecture, config: Any, *, network: Any) -> Archi
         found = _with_positions(found, small, texts, states)
         found = replace(found, is_causal=_is_causal(small, found, texts[-1], states[-1]))
         found = _with_head(found, small, texts, states)
-        return _with_batches(found, small, texts, states)
+        unused = _find_unused(small, found, texts)
+        return replace(_with_batches(found, small, texts, states), unused=unused)
 
 
 def _run_small_copy(found: Architecture, config: Any, *, network: Any) -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
@@ -145,6 +152,19 @@ def _usual_heads(found: Architecture, small: Any) -> Iterator[dict[str, Any]]:
     for state in ("first", "last"):
         yield {"head": ("head", "classifier"), "head_kind": "normed", "pooling": state}
         yield {"head": ("classifier",), "head_kind": "classifier", "pooling": state}
+
+
+def _find_unused(small: Any, found: Architecture, texts: list[torch.Tensor]) -> tuple[str, ...]:
+    """Parameters of the body that get no gradient from the states of any text."""
+    prefix = f"{found.body}."
+    small.requires_grad_(True)
+    body = {name: parameter for name, parameter in small.named_parameters() if name.startswith(prefix)}
+    with torch.enable_grad():
+        total = sum(_own_states(small, found, [text])[0].sum() for text in texts)
+        gradients = torch.autograd.grad(total, list(body.values()), allow_unused=True)
+    used = {without_numbers(name) for name, gradient in zip(body, gradients, strict=True) if gradient is not None}
+    missing = {without_numbers(name) for name in body} - used
+    return tuple(sorted(name for name in missing if not (found.pooler and name.startswith(f"{found.pooler}."))))
 
 
 def _with_batches(found: Architecture, small: Any, texts: list[torch.Tensor], states: list[torch.Tensor]) -> Architecture:

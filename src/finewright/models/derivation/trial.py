@@ -160,7 +160,7 @@ def _find_unused(small: Any, found: Architecture, texts: list[torch.Tensor]) -> 
     small.requires_grad_(True)
     body = {name: parameter for name, parameter in small.named_parameters() if name.startswith(prefix)}
     with torch.enable_grad():
-        total = sum(_own_states(small, found, [text])[0].sum() for text in texts)
+        total = torch.stack([_own_states(small, found, [text])[0].sum() for text in texts]).sum()
         gradients = torch.autograd.grad(total, list(body.values()), allow_unused=True)
     used = {without_numbers(name) for name, gradient in zip(body, gradients, strict=True) if gradient is not None}
     missing = {without_numbers(name) for name in body} - used

@@ -16,7 +16,7 @@ import finewright
 from finewright import baselines, methods
 from finewright.cli import main
 from finewright.core import config, errors
-from finewright.models import architectures
+from finewright.models import architectures, derivation
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path(finewright.__file__).parent
@@ -119,26 +119,22 @@ def methods_page() -> str:
 
 
 def models_page() -> str:
-    """Return the architectures that can be fine-tuned."""
-    known = {name: architectures.architecture_of(_Config(name)) for name in architectures.architecture_names()}
-    rows = [(_code(name), "no" if (why := known[name].not_packable) else "yes", why) for name in known]
+    """Return the architectures that are described, as `finewright models` lists them."""
+    rows = [
+        (_code(one["model_type"]), one["batches"], one["head"], "; ".join(filter(None, [*one["limits"], one["why_padded"]])))
+        for one in architectures.describe_architectures()
+    ]
     before = (
-        "`--model` takes a hub id, a local folder, or `mini`, the built-in model. "
-        "The `model_type` in the model's `config.json` must be one of these:"
+        "`--model` takes a hub id, a local folder, or `mini`, the built-in model. What counts is the `model_type` in the model's "
+        f"`config.json`. `finewright models` prints this list. {derivation.TESTED}"
     )
     after = (
-        "Architectures that cannot be packed run in padded batches. [Packing](../explanation/packing.md) explains the difference."
+        "Head: `own` is that of the architecture's classification class in transformers; `linear` is one layer on the body, "
+        "saved as a sentence-transformers folder. [Architectures](../explanation/architectures.md) and "
+        "[Packing](../explanation/packing.md) explain more.\n\n"
+        f"## Other architectures\n\n{derivation.OTHER_ARCHITECTURES}"
     )
-    return "\n\n".join(["# Models", before, table(("architecture", "packed", "why not"), rows), after])
-
-
-class _Config:
-    """As much of a transformers config as `architecture_of` reads."""
-
-    pad_token_id = 0
-
-    def __init__(self, model_type: str) -> None:
-        self.model_type = model_type
+    return "\n\n".join(["# Models", before, table(("architecture", "batches", "head", "notes"), rows), after])
 
 
 def exit_codes_page() -> str:

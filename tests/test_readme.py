@@ -19,7 +19,7 @@ def test_it_is_short():
 
 def test_methods_architectures_and_make_targets_are_real():
     assert f"**Methods:** {', '.join(f'`{name}`' for name in methods.method_names())}." in README
-    assert f"**Architectures:** {', '.join(architectures.architecture_names())}." in README
+    assert f"**Architectures:** {len(architectures.architecture_names())} are described and tested" in README
     makefile = (ROOT / "Makefile").read_text()
     targets = re.findall(r"`make ([\w-]+)`", README + (ROOT / "CONTRIBUTING.md").read_text())
     assert {"demo", "setup", "test", "docs"} <= set(targets)

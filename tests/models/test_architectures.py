@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from finewright.core.errors import UserError
 from finewright.models import architectures
@@ -23,7 +24,6 @@ def test_every_module_is_where_the_architecture_says(kind):
             assert layer.get_submodule(name).weight.ndim == 2
     for name in (architecture.body, architecture.final_norm, architecture.pooler, *architecture.head):
         assert not name or net.get_submodule(name) is not None
-    assert set(tiny.CONFIGS) == set(architectures.architecture_names()), "every known architecture has a tiny network"
 
 
 def test_fused_rows_of_thirds_and_of_interleaved_heads():
@@ -93,9 +93,13 @@ def test_roberta_counts_positions_from_its_padding_id():
     assert base.max_text_length(config, architecture) == 64
 
 
-def test_unknown_architecture_names_the_known_ones():
-    with pytest.raises(UserError, match=r"model_type: the architecture 'gpt3' is not known\n.*known: bert, ") as caught:
-        architectures.architecture_of(type("Config", (), {"model_type": "gpt3"}))
+def test_an_architecture_without_a_network_is_refused():
+    class Gpt3Config(PreTrainedConfig):
+        model_type = "gpt3"
+
+    with pytest.raises(UserError, match="'gpt3' cannot classify texts here: transformers has no network for it") as caught:
+        architectures.architecture_of(Gpt3Config())
+    assert caught.value.where == "config.json: model_type"
     assert "did you mean" not in caught.value.fix, "who renames the architecture in config.json gets another function"
 
 
@@ -103,3 +107,15 @@ def test_unknown_architecture_names_the_known_ones():
 def test_a_repr_is_the_same_in_every_process(kind):
     """It is part of the key of cached traces."""
     assert " at 0x" not in repr(architectures.architecture_of(tiny.CONFIGS[kind]()))
+
+
+def test_the_list_says_how_each_is_batched_and_what_it_cannot_do():
+    table = {row["model_type"]: row for row in architectures.describe_architectures()}
+    assert len(table) >= 40
+    assert [*table] == architectures.architecture_names()
+    assert (table["qwen3"]["batches"], table["qwen3"]["head"], table["qwen3"]["why_padded"]) == ("packed", "own", "")
+    assert table["deberta-v2"]["batches"] == "padded"
+    assert table["granite"]["head"] == "linear"
+    assert "experts" in table["mixtral"]["limits"][0]
+    assert "mlp" not in table["mixtral"]["lora"]
+    assert all((row["batches"] == "padded") == bool(row["why_padded"]) for row in table.values())

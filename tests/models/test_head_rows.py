@@ -12,9 +12,9 @@ from finewright.models.quantization import FourBit
 from support import tiny
 
 LABELS = ("neg", "mid", "pos")
-KINDS = tuple(tiny.CONFIGS)
-DIFFERENT_HEADS = ("bert", "roberta", "distilbert", "gpt2")
-"""A pooler of the body, two layers in one module, two modules, one matrix without bias."""
+KINDS = (*tiny.CONFIGS, "modernbert", "electra", "albert", "deberta-v2", "eurobert", "phi3", "gemma3_text", "biogpt")
+DIFFERENT_HEADS = ("bert", "roberta", "distilbert", "gpt2", "modernbert")
+"""A pooler of the body, two layers in one module, two modules, one matrix without bias, a module with a norm."""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,9 @@ def test_a_head_without_a_known_name_is_new(checkpoints, kind, labels):
     for name in found.architecture.head:
         for part, value in found.network.get_submodule(name).named_parameters(prefix=name):
             assert torch.equal(value, again.network.get_parameter(part)), part
-            if value.ndim == 1:
+            if value.ndim == 1 and ".norm." in part:
+                assert (value == 1).all(), part
+            elif value.ndim == 1:
                 assert not value.any(), part
             else:
                 assert 0.01 < value.std() < 0.03, part
@@ -142,8 +144,9 @@ def test_two_rows_of_one_name_belong_to_no_label(checkpoints, tmp_path):
     assert "kept from the checkpoint's head: pos; new: neg, mid" in head_note(twice)
 
 
-def test_one_row_of_a_regression_head_is_thrown_away(checkpoints, tmp_path):
-    _, trained = checkpoints("llama")
+@pytest.mark.parametrize("kind", ["llama", "phi3", "gemma3_text"])
+def test_one_row_of_a_reward_model_is_thrown_away(checkpoints, tmp_path, kind):
+    _, trained = checkpoints(kind)
     one = copy_of(trained, tmp_path / "c", id2label={"0": "LABEL_0"}, label2id={"LABEL_0": 0}, problem_type="regression")
     state = load_file(one / "model.safetensors")
     state["score.weight"] = state["score.weight"][:1].contiguous()
@@ -151,6 +154,7 @@ def test_one_row_of_a_regression_head_is_thrown_away(checkpoints, tmp_path):
     found = load(one, LABELS)
     assert not found.reuses_head
     assert "does not name its 1 labels" in head_note(found)
+    assert found.network.score.weight.shape[0] == 3
 
 
 def test_a_config_that_names_other_rows_than_there_are_names_none(checkpoints, tmp_path):
@@ -205,3 +209,37 @@ def test_a_model_that_lost_its_old_head_is_saved_with_the_new_one(checkpoints, t
     saved = load_file(tmp_path / "again" / "model.safetensors")
     assert set(saved) == set(found.network.state_dict())
     assert torch.equal(saved["classifier.out_proj.weight"], found.network.classifier.out_proj.weight)
+
+
+@pytest.mark.parametrize("kind", ["granite", "t5", "xlnet"])
+def test_a_linear_head_beside_its_body_follows_names_too(tmp_path, kind):
+    from finewright.models import sentence_folder
+
+    base = load(tiny.folder(tmp_path / "base", kind=kind), LABELS)
+    base.network.classifier.weight.data = torch.randn_like(base.network.classifier.weight)
+    sentence_folder.save_network(base.network, tmp_path / "trained", architecture=base.architecture)
+    base.network.config.save_pretrained(tmp_path / "trained")
+    base.origin.tokenizer.save_pretrained(tmp_path / "trained")
+    before = scores(base)
+    same, moved = load(tmp_path / "trained", LABELS), load(tmp_path / "trained", ("pos", "neg", "mid"))
+    part, other = load(tmp_path / "trained", ("pos", "new")), load(tmp_path / "trained", ("x", "y"))
+    assert (same.reuses_head, moved.reuses_head, part.reuses_head, other.reuses_head) == (True, True, True, False)
+    torch.testing.assert_close(scores(same), before, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(scores(moved), before[:, [2, 0, 1]], atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(scores(part)[:, 0], before[:, 2], atol=1e-5, rtol=1e-6)
+    assert "in another order" in head_note(moved)
+    assert "kept from the checkpoint's head: pos; new: new" in head_note(part)
+    assert "has other labels (neg, mid, pos), so it is thrown away" in head_note(other)
+
+
+def test_a_head_of_another_form_is_replaced_with_a_notice(tmp_path):
+    """EuroBERT's scores every token; a linear head on their mean takes its place."""
+    import transformers
+
+    folder = tiny.folder(tmp_path / "base", kind="eurobert", classifier_pooling="late")
+    config = transformers.AutoConfig.from_pretrained(folder, num_labels=3)
+    transformers.EuroBertForSequenceClassification(config).save_pretrained(folder)
+    found = load(folder, LABELS)
+    assert head_note(found) == "head: the checkpoint's own head has another form, so the head is new"
+    assert not found.reuses_head
+    assert [name for name, _ in found.network.named_children()] == ["model", "activation", "classifier"]

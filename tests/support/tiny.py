@@ -1,5 +1,6 @@
 """Tiny random networks, one per architecture, built from a config without any download."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 import torch
 
 from finewright.data import layout as layout_module
-from finewright.models import architectures, forward
+from finewright.models import architectures, forward, network_class, pooling
 from finewright.models.attention import packed as packed_module
 from finewright.models.head_spec import HeadSpec
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import BaseModelRef, PreparedModel
+from support import families
 
 VOCABULARY = 320
 ORIGIN = BaseModelRef(name="tiny", revision="", tokenizer=None)
@@ -95,19 +97,26 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 }
 
 
-def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 0) -> Any:
-    """A random classification network in evaluation mode; `packed=False` has transformers' own attention."""
-    from transformers import AutoModelForSequenceClassification
+def build_config(kind: str) -> Any:
+    """The tiny config of an architecture, common or not."""
+    return (families.CONFIGS | CONFIGS)[kind]()
 
+
+def network(kind: str, *, num_labels: int = 3, packed: bool = True, seed: int = 0, config: Any = None) -> Any:
+    """A random classification network in evaluation mode; `packed=False` has transformers' own attention."""
     torch.manual_seed(seed)
-    config = CONFIGS[kind]()
+    config = copy.deepcopy(config) or build_config(kind)
     config.num_labels = num_labels
     if config.pad_token_id is None:
         config.pad_token_id = 0
-    net = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
+    net = network_class.from_config(config, auto_model=network_class.CLASSIFICATION).eval()
     net.config.use_cache = False
     net.name_or_path = "tiny"
-    if packed and not architectures.architecture_of(config).not_packable:
+    architecture = architectures.architecture_of(config)
+    pooling.install_linear_head(net, architecture, standard=architecture, num_outputs=num_labels)
+    if not packed and getattr(config, "attn_logit_softcapping", None):
+        net.set_attn_implementation("eager")  # older releases of transformers leave the cap out of their faster attention
+    if packed and not architecture.not_packable:
         packed_module.register()
         net.set_attn_implementation(packed_module.NAME)
     for parameter in net.parameters():  # norms and biases start as ones and zeros, where mistakes can hide
@@ -183,7 +192,8 @@ def folder(path: Path, *, kind: str = "gpt2", **changes: Any) -> Path:
     trainer = trainers.BpeTrainer(vocab_size=310, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
     pieces.train_from_iterator([WORDS] * 20, trainer)
     names = {"eos_token": "<|endoftext|>", "unk_token": "<unk>"}
-    encoder = kind in ("bert", "roberta", "xlm-roberta", "distilbert")
+    config = build_config(kind)
+    encoder = not architectures.architecture_of(config).is_causal
     if encoder:
         names = {"pad_token": "<pad>", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "<unk>"}
         pieces.post_processor = processors.TemplateProcessing(
@@ -191,9 +201,9 @@ def folder(path: Path, *, kind: str = "gpt2", **changes: Any) -> Path:
         )
     PreTrainedTokenizerFast(tokenizer_object=pieces, **names).save_pretrained(path)
     torch.manual_seed(7)
-    config = CONFIGS[kind]()
     config.update(changes)
-    net = AutoModel.from_config(config) if encoder else AutoModelForCausalLM.from_config(config)
+    generates = not encoder and type(config) in AutoModelForCausalLM._model_mapping
+    net = (AutoModelForCausalLM if generates else AutoModel).from_config(config)
     net.save_pretrained(path)
     return path
 

@@ -12,6 +12,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(epilog="Example: finewright demo")(demo)
     app.command(epilog="Example: finewright methods --json")(methods)
+    app.command(epilog="Example: finewright models --json")(models)
     app.command(epilog="Example: finewright options")(options)
     app.command(epilog="Example: finewright doctor")(doctor)
 
@@ -78,6 +79,24 @@ def methods(as_json: Json = False) -> None:
         console.print(progress.rows_table(["  option", "default", ""], rows))
     hint = "\nSet one with --set, for instance --set method.rank=16. All other options: finewright options"
     console.print(localize_commands(hint), highlight=False)
+
+
+def models(as_json: Json = False) -> None:
+    """List the architectures that are tested, with packed or padded batches, and what becomes of all others."""
+    from finewright.cli import progress
+    from finewright.cli.console import OutputConsole, print_json
+    from finewright.models.architectures import describe_architectures
+    from finewright.models.derivation import OTHER_ARCHITECTURES, TESTED
+
+    table = describe_architectures()
+    if as_json:
+        print_json({"models": table, "tested": TESTED, "others": OTHER_ARCHITECTURES})
+        return
+    console = OutputConsole()
+    rows = [[one["model_type"], one["batches"], one["head"], "; ".join([*one["limits"], one["why_padded"]])] for one in table]
+    rows = [[*row[:3], row[3].strip("; ")] for row in rows]
+    console.print(progress.rows_table(["model_type", "batches", "head", ""], rows))
+    console.print(f"\n{TESTED}\n\n{OTHER_ARCHITECTURES}", highlight=False)
 
 
 def options(as_json: Json = False) -> None:

@@ -35,6 +35,9 @@ class Freeze(Method):
         """Train the top layers and everything above them."""
         network, architecture = base.network, base.architecture
         layers = network.get_submodule(architecture.layers)
+        if architecture.shares_layers and (self.num_layers != 0 or self.trainable_fraction):
+            what = f"no layer of {architecture.model_type} can be frozen alone: {architecture.shares_layers}"
+            raise UserError(what, where="method.num_layers", fix="method.num_layers=0 to train the head alone, or lora")
         num_top, notes = self._num_top(network, architecture=architecture)
         freeze_all(base)
         above = [network.get_submodule(name) for name in (architecture.final_norm, architecture.pooler) if name]

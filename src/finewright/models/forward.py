@@ -40,14 +40,8 @@ def compute_pooled_states(
             shared = shares_prefix(architecture)
             states_TH, layout = _with_prompt(prepared_model.prompt, states_TH, layout, shared=shared)
             num_before = 0 if shared else prepared_model.prompt_tokens
-        run = _run_padded if architecture.not_packable else _run_packed
         with above_prefix:
-            hidden_TH = run(
-                network.get_submodule(architecture.body),
-                states_TH,
-                layout,
-                first_position=architecture.first_position(network.config),
-            )
+            hidden_TH = run_body(network, architecture, states_TH, layout)
     if prepared_model.runtime.reads == "every-token":
         spans = zip(layout.first.tolist(), layout.last.tolist(), strict=True)
         own = torch.cat([torch.arange(first + num_before, last + 1) for first, last in spans])
@@ -57,6 +51,15 @@ def compute_pooled_states(
     if hidden_NH is None:
         hidden_NH = _pool(hidden_TH, layout, pooling=architecture.pooling, num_before=num_before)
     return hidden_NH.float()
+
+
+def run_body(network: Any, architecture: Architecture, states_TH: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
+    """Run the body over the embeddings of all texts as the architecture wants: packed, padded, or length by length, (T, H)."""
+    run = _run_packed
+    if architecture.not_packable:
+        run = _run_equal_lengths if architecture.needs_equal_lengths else _run_padded
+    first_position = architecture.first_position(network.config)
+    return run(network.get_submodule(architecture.body), states_TH, layout, first_position=first_position)
 
 
 def shares_prefix(architecture: Architecture) -> bool:
@@ -102,10 +105,29 @@ def _run_padded(body: Any, states_TH: torch.Tensor, layout: PackedLayout, *, fir
     texts = states_TH.split(list(layout.lengths))
     states_NLH = torch.nn.utils.rnn.pad_sequence(list(texts), batch_first=True)
     real_NL = torch.arange(states_NLH.shape[1])[None] < torch.tensor(layout.lengths)[:, None]
-    real_NL = real_NL.to(states_TH.device)
-    inputs = {"inputs_embeds": states_NLH, "attention_mask": real_NL.long(), "use_cache": False}
-    if "position_ids" in inspect.signature(body.forward).parameters:
-        inputs["position_ids"] = torch.arange(states_NLH.shape[1], device=states_TH.device)[None] + first_position
+    mask_NL = real_NL.to(states_TH.device).long()
+    hidden_NLH = _run_rows(body, states_NLH, mask_NL, first_position=first_position)
     length = states_NLH.shape[1]  # counted, so that it works on the meta device too
     places = [torch.arange(count) + row * length for row, count in enumerate(layout.lengths)]
-    return body(**inputs).last_hidden_state.flatten(0, 1)[torch.cat(places).to(states_TH.device)]
+    return hidden_NLH.flatten(0, 1)[torch.cat(places).to(states_TH.device)]
+
+
+def _run_equal_lengths(body: Any, states_TH: torch.Tensor, layout: PackedLayout, *, first_position: int) -> torch.Tensor:
+    """Run the texts of each length by themselves, for architectures whose states padding changes."""
+    pieces = []
+    for group, states in zip(layout.groups, states_TH.split([count * length for count, length in layout.groups]), strict=True):
+        mask_NL = torch.ones(group, dtype=torch.long, device=states.device)
+        pieces.append(_run_rows(body, states.unflatten(0, group), mask_NL, first_position=first_position).flatten(0, 1))
+    return torch.cat(pieces)
+
+
+def _run_rows(body: Any, states_NLH: torch.Tensor, mask_NL: torch.Tensor, *, first_position: int) -> torch.Tensor:
+    """Run one row per text; a body gets the inputs that it takes."""
+    inputs: dict[str, Any] = {"inputs_embeds": states_NLH, "attention_mask": mask_NL}
+    taken = inspect.signature(body.forward).parameters
+    if "use_cache" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        inputs["use_cache"] = False
+    if "position_ids" in taken:
+        positions = torch.arange(states_NLH.shape[1], device=states_NLH.device) + first_position
+        inputs["position_ids"] = positions.expand(len(states_NLH), -1)
+    return body(**inputs).last_hidden_state

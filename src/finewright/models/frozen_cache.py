@@ -40,7 +40,7 @@ def count_frozen_layers(prepared_model: PreparedModel) -> int:
     """Return how many layers, from the lowest up, have outputs that training does not change; at most all but the last."""
     network, architecture = prepared_model.network, prepared_model.architecture
     layers = network.get_submodule(architecture.layers)
-    if prepared_model.prompt is not None or architecture.not_packable:
+    if prepared_model.prompt is not None or architecture.not_packable or not architecture.has_plain_layers:
         return 0
     above = tuple(f"{name}." for name in (architecture.final_norm, architecture.pooler) if name)
     lowest = len(layers) - 1

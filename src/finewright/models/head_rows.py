@@ -11,6 +11,7 @@ import torch
 from finewright.models import weight_files
 
 _UNNAMED = re.compile(r"LABEL_\d+")
+_OTHER_FORM = "head: the checkpoint's own head has another form, so the head is new"
 _MOST_NAMES = 8
 """Names of labels in a note."""
 
@@ -48,14 +49,13 @@ def match_head(folder: Path, *, saved: Any, config: Any, head: Sequence[str], ne
     stored = {name: found for name, found in weight_files.stored_shapes(folder).items() if name.startswith(prefixes)}
     if not stored:
         return HeadMatch({}, (), last, {}, "")
-    old = _row_names(saved)
+    old = row_names(saved)
     wanted = [str(config.id2label[index]) for index in range(len(config.id2label))]
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name.startswith(prefixes)}
     if not _is_whole(stored, shapes, last=last, num_rows=len(old)):
-        return HeadMatch({}, modules, last, {}, "head: the checkpoint's own head has another form, so the head is new")
-    rows = {name: row for row, name in enumerate(old) if old.count(name) == 1}
-    kept = {row: rows[name] for row, name in enumerate(wanted) if name in rows}
-    note = _describe(old, wanted, kept)
+        return HeadMatch({}, modules, last, {}, _OTHER_FORM)
+    kept = match_names(old, wanted)
+    note = describe_match(old, wanted, kept)
     if kept and saved.problem_type != config.problem_type and saved.problem_type is not None:
         kinds = (saved.problem_type.replace("_", " "), str(config.problem_type).replace("_", " "))
         note += f"; it was trained for {kinds[0]}, its scores now mean {kinds[1]}"
@@ -65,6 +65,13 @@ def match_head(folder: Path, *, saved: Any, config: Any, head: Sequence[str], ne
         return HeadMatch(kept, (), last, {}, note)
     own = {name.removeprefix(f"{last}."): found[0] for name, found in stored.items() if name.startswith(f"{last}.")}
     return HeadMatch(kept, (last,), last, {part: _read(file, f"{last}.{part}") for part, file in own.items()}, note)
+
+
+def replace_head(folder: Path, *, head: Sequence[str]) -> HeadMatch:
+    """Say that a checkpoint's own head is of no use, where a linear head stands in the place of these modules."""
+    prefixes = tuple(f"{module}." for module in head)
+    has_one = any(name.startswith(prefixes) for name in weight_files.stored_shapes(folder))
+    return HeadMatch({}, (), "", {}, _OTHER_FORM if has_one else "")
 
 
 def apply_match(network: Any, match: HeadMatch, *, seed: int) -> None:
@@ -79,12 +86,17 @@ def apply_match(network: Any, match: HeadMatch, *, seed: int) -> None:
             _renew(network.get_submodule(name), spread=_initial_spread(network.config), generator=generator)
         if not match.stored:
             return
-        linear = network.get_submodule(match.last)
-        new, old = list(match.kept), list(match.kept.values())
-        for part, tensor in match.stored.items():
+        put_rows(network.get_submodule(match.last), match.stored, kept=match.kept)
+
+
+def put_rows(linear: Any, stored: Mapping[str, torch.Tensor], *, kept: Mapping[int, int]) -> None:
+    """Put the rows of a stored weight and bias in the places of their labels; the others are fresh, and no longer than these."""
+    new, old = list(kept), list(kept.values())
+    with torch.no_grad():
+        for part, tensor in stored.items():
             target = getattr(linear, part)
             target[new] = tensor[old].to(target)
-        if fresh := [row for row in range(linear.weight.shape[0]) if row not in match.kept]:
+        if fresh := [row for row in range(linear.weight.shape[0]) if row not in kept]:
             longest = linear.weight[new].norm(dim=1).mean()
             lengths = linear.weight[fresh].norm(dim=1, keepdim=True)
             linear.weight[fresh] *= (longest / lengths.clamp(min=1e-12)).clamp(max=1.0)
@@ -111,7 +123,13 @@ def _last_linear_name(network: Any, head: Sequence[str]) -> str:
     return ".".join(part for part in (head[-1], names[-1]) if part)
 
 
-def _row_names(saved: Any) -> list[str]:
+def match_names(old: Sequence[str], wanted: Sequence[str]) -> dict[int, int]:
+    """Return the row of the wanted head → row of the old one, where both have a label of the same name."""
+    rows = {name: row for row, name in enumerate(old) if old.count(name) == 1}
+    return {row: rows[name] for row, name in enumerate(wanted) if name in rows}
+
+
+def row_names(saved: Any) -> list[str]:
     """Return the label of each row of the checkpoint's head; empty if its config does not name them one by one."""
     names = {int(index): str(name) for index, name in (saved.id2label or {}).items()}
     return [names[row] for row in range(len(names))] if set(names) == set(range(len(names))) else []
@@ -133,7 +151,7 @@ def _read(file: Path, name: str) -> torch.Tensor:
         return opened.get_tensor(name).float()
 
 
-def _describe(old: Sequence[str], wanted: Sequence[str], kept: Mapping[int, int]) -> str:
+def describe_match(old: Sequence[str], wanted: Sequence[str], kept: Mapping[int, int]) -> str:
     if list(old) == list(wanted):
         return "head: the checkpoint's own head has these labels and is used"
     if len(kept) == len(wanted) == len(old):

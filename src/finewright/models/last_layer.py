@@ -49,7 +49,9 @@ class PooledLastLayer:
 
     def enter_attention(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Give the attention the whole row."""
-        return ((self.states, *args[1:]), kwargs) if self.active else None
+        if not self.active:
+            return None
+        return ((self.states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": self.states})
 
     def leave_attention(self, module: Any, args: tuple[Any, ...]) -> Any:
         """Replace the placeholder of the row's shape by the outputs of the pooled tokens."""

@@ -15,8 +15,10 @@ from finewright.models import (
     acceleration,
     adapter_folder,
     architectures,
+    derivation,
     head_rows,
     hub,
+    network_class,
     pooling,
     quantization,
     sentence_folder,
@@ -64,7 +66,7 @@ def load_model(
         config = load_config(source, head_spec=head_spec)
         standard = architectures.architecture_of(config)
         architecture = pooling.choose_for_task(source.path, standard, head_spec).architecture
-        match = None if random else _match_head(source, config, head=standard.head, auto_model=head_spec.auto_model)
+        match = None if random else _match_head(source, config, standard=standard, auto_model=head_spec.auto_model)
         torch.manual_seed(seed)
         if match is None:
             network, missing = build_random_network(config, auto_model=head_spec.auto_model), list[str]()
@@ -82,13 +84,15 @@ def load_model(
     notes += tokenizer_config.missing_specials(tokenizer, architecture=architecture)
     network.config.use_cache = False
     network.name_or_path = source.name
-    notes += use_packed_attention(network, architecture)
+    notes += [*use_packed_attention(network, architecture), *derivation.describe_derived(architecture)]
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
     reuses_head = match is not None and architecture.has_standard_head and match.reuses_head
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
-    notes += [match.note] if match is not None and match.note and architecture.has_standard_head else []
+    notes += (
+        [match.note] if match is not None and match.note and architecture.has_standard_head == standard.has_standard_head else []
+    )
     if match is not None and not architecture.has_standard_head and sentence_folder.has_head(source.path):
         reuses_head, note = sentence_folder.reuse_head(source.path, network, saved=load_saved_config(source.path))
         notes.append(note)
@@ -142,7 +146,7 @@ def _load_whole(folder: Path, *, auto_model: str) -> PreparedModel:
     unmatched = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
     architecture = _saved_architecture(folder, standard)
     if not architecture.has_standard_head:
-        unmatched = {key for key in unmatched if not _touches([key], (*standard.head, standard.pooler))}
+        unmatched = {key for key in unmatched if not _touches([key], _replaceable(standard))}
     _check_all_matched(folder, unmatched)
     _install_saved_head(folder, network, architecture, standard=standard)
     network.requires_grad_(False)
@@ -181,10 +185,13 @@ def _quantization_options(architecture: Architecture, four_bit: FourBit | None, 
     return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
 
 
-def _match_head(source: hub.ModelSource, config: Any, *, head: Sequence[str], auto_model: str) -> head_rows.HeadMatch:
+def _match_head(source: hub.ModelSource, config: Any, *, standard: Architecture, auto_model: str) -> head_rows.HeadMatch:
+    if not standard.has_standard_head:
+        return head_rows.replace_head(source.path, head=standard.stock_head)
     with torch.device("meta"):
         network = build_random_network(config, auto_model=auto_model)
-    return head_rows.match_head(source.path, saved=load_saved_config(source.path), config=config, head=head, network=network)
+    saved = load_saved_config(source.path)
+    return head_rows.match_head(source.path, saved=saved, config=config, head=standard.head, network=network)
 
 
 def _load_pretrained(
@@ -195,7 +202,7 @@ def _load_pretrained(
     architecture = architectures.architecture_of(config)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     for unset, fault in ((info["missing_keys"], "lacks"), (mismatched, "has other shapes for")):
-        needed = sorted(key for key in unset if not _touches([key], (*architecture.head, architecture.pooler)))
+        needed = sorted(key for key in unset if not _touches([key], _replaceable(architecture)))
         if needed:
             raise UserError(
                 f"the checkpoint {fault} {len(needed)} tensors of the model, for instance {needed[0]}",
@@ -209,11 +216,9 @@ def _load_pretrained(
 def _from_pretrained(
     folder: Path, config: Any, quantizing: dict[str, Any] | None = None, *, auto_model: str
 ) -> tuple[Any, dict[str, Any]]:
-    import transformers
-
     check_not_hollow(config, folder, auto_model=auto_model)
     try:
-        network, info = getattr(transformers, auto_model).from_pretrained(
+        network, info = network_class.class_of(config, auto_model=auto_model).from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -327,6 +332,11 @@ def _out_of_memory(folder: Path) -> UserError:
 def _damaged(folder: Path, error: Exception) -> UserError:
     what = f"the saved model cannot be read: {first_line(error)}"
     return UserError(what, where=str(folder), fix="train it again", code=ExitCode.MISMATCH)
+
+
+def _replaceable(architecture: Architecture) -> tuple[str, ...]:
+    """Modules that need no weights from a checkpoint."""
+    return (*architecture.head, *architecture.stock_head, architecture.pooler)
 
 
 def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:

@@ -13,14 +13,23 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.models import architectures, hub, pooling, quantization, tokenizer_config, tokenizer_files, weight_files
-from finewright.models.architectures.base import Architecture
+from finewright.models import (
+    architectures,
+    hub,
+    network_class,
+    pooling,
+    quantization,
+    tokenizer_config,
+    tokenizer_files,
+    weight_files,
+)
+from finewright.models.architectures.base import NO_LIMIT, Architecture, without_numbers
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
 from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime
 from finewright.models.quantization import FourBit
 
-MAX_LAYERS, MAX_PARAMETERS = 512, 20 * 10**12
+MAX_LAYERS, MAX_EXPERTS, MAX_PARAMETERS = 512, 2**16, 20 * 10**12
 """A config with more is wrong: about ten times what the largest published models have."""
 MAX_UNSTORED_PARAMETERS = 10**8
 """Parameters a network may have that its weight files do not hold: a head for many labels, which no checkpoint brings."""
@@ -61,6 +70,9 @@ class BaseNetwork:
 
         The other arguments are the fields of `PreparedModel`.
         """
+        for name, parameter in self.network.named_parameters():
+            if self.architecture.unused and without_numbers(name) in self.architecture.unused:
+                parameter.requires_grad_(False)
         return PreparedModel(
             network=self.network,
             trainable_module=self.network if trainable_module is None else trainable_module,
@@ -119,8 +131,13 @@ def _check_plausible(config: Any, *, where: str) -> None:
             raise UserError(f"{name} is {value!r}, wanted 1 to {MAX_LAYERS:,}", where=where, fix="another model folder")
     for name in ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings"):
         value = getattr(config, name, None)
+        if name == "max_position_embeddings" and value == NO_LIMIT:
+            continue
         if value is not None and (not isinstance(value, int) or value < 1):
             raise UserError(f"{name} is {value!r}, wanted 1 or more", where=where, fix="another model folder")
+    for name, value in vars(config).items():
+        if "expert" in name and isinstance(value, int) and value > MAX_EXPERTS:
+            raise UserError(f"{name} is {value:,}, wanted at most {MAX_EXPERTS:,}", where=where, fix="another model folder")
     heads, key_heads = getattr(config, "num_attention_heads", 1), getattr(config, "num_key_value_heads", None)
     if key_heads and heads % key_heads:
         raise UserError(f"{heads} attention heads cannot share {key_heads} key heads", where=where, fix="another model folder")
@@ -160,6 +177,8 @@ def load_config(source: hub.ModelSource, *, head_spec: HeadSpec) -> Any:
 
 def check_has_head(network: Any, architecture: Architecture, head_spec: HeadSpec) -> None:
     """Raise `UserError` if the architecture's modules of a head are not those of this network."""
+    if not architecture.has_standard_head:
+        return
     modules = {name for name, _ in network.named_modules()}
     absent = [name for name in architecture.head if name not in modules]
     if absent:
@@ -182,8 +201,10 @@ def load_saved_config(folder: Path) -> Any:
         raise UserError(f"not a model config, not even JSON: {error}", where=where, fix="another model folder") from None
     except Exception as error:  # a wrong value can raise anything
         raise UserError(f"not a model config: {first_line(error)}", where=where, fix="another model folder") from None
-    architectures.architecture_of(config)  # an unknown one may mean something else by its values
+    if config.model_type in architectures.architecture_names():
+        architectures.architecture_of(config)
     _check_plausible(config, where=where)
+    architectures.architecture_of(config)  # builds a network if the architecture is not described
     return config
 
 
@@ -211,10 +232,10 @@ def _check_num_layers(written: dict[str, Any], *, where: str) -> dict[str, Any]:
 
 def build_random_network(config: Any, *, auto_model: str) -> Any:
     """Return a network of a transformers class with random weights in float32."""
-    import transformers
-
     try:
-        return getattr(transformers, auto_model).from_config(config, dtype=torch.float32)
+        return network_class.from_config(config, auto_model=auto_model)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
 
@@ -279,7 +300,8 @@ def first_line(error: BaseException) -> str:
 
 def use_packed_attention(network: Any, architecture: Architecture) -> list[str]:
     if architecture.not_packable:
-        return [f"batches are padded: {architecture.model_type} cannot be packed, {architecture.not_packable}"]
+        batches = "batches hold texts of one length" if architecture.needs_equal_lengths else "batches are padded"
+        return [f"{batches}: {architecture.model_type} cannot be packed, {architecture.not_packable}"]
     packed.register()
     network.set_attn_implementation(packed.NAME)
     return []

@@ -44,7 +44,9 @@ def choose_pooling(folder: Path, architecture: Architecture, wanted: WantedPooli
     if wanted == "auto":
         trained = read_trained_pooling(folder)
         if trained is None or (trained == standard and not architecture.pooler):
-            reason = f"{architecture.model_type}'s own head reads {describe_state(architecture)}"
+            owner = f"{architecture.model_type}'s own head" if architecture.has_standard_head else "the head"
+            why = f" ({architecture.pooling_reason})" if architecture.pooling_reason else ""
+            reason = f"{owner} reads {describe_state(architecture)}{why}"
             return ChosenPooling(architecture, "standard", reason)
         if trained == "first" and architecture.is_causal:
             return ChosenPooling(architecture, "standard", "its first token sees no other token")
@@ -103,16 +105,30 @@ def install_linear_head(network: Any, architecture: Architecture, *, standard: A
     """
     if architecture.has_standard_head:
         return
-    stock = [module for name in standard.head for module in network.get_submodule(name).modules()]
-    width = next(module.in_features for module in stock if isinstance(module, torch.nn.Linear))
-    for name in standard.head:
-        delattr(network, name)
+    width = _state_width(network, standard)
+    for name in standard.stock_head or standard.head:
+        _drop_module(network, name)
     if standard.pooler:
-        parent, _, leaf = standard.pooler.rpartition(".")
-        setattr(network.get_submodule(parent), leaf, None)
+        _drop_module(network, standard.pooler)
     embeddings = network.get_input_embeddings().weight
     head = torch.nn.Linear(width, num_outputs, device=embeddings.device)
     with torch.no_grad():
         head.weight.normal_(std=float(getattr(network.config, "initializer_range", None) or 0.02))
         head.bias.zero_()
     network.classifier = head
+
+
+def _state_width(network: Any, standard: Architecture) -> int:
+    """Width of the states that the head reads."""
+    modules = [module for name in standard.head if hasattr(network, name) for module in network.get_submodule(name).modules()]
+    widths = [module.in_features for module in modules if isinstance(module, torch.nn.Linear)]
+    return int([*widths, network.config.hidden_size][0])
+
+
+def _drop_module(network: Any, name: str) -> None:
+    """Remove a module; a body looks for its own ones, so there nothing stands in its place."""
+    parent, _, leaf = name.rpartition(".")
+    if parent:
+        setattr(network.get_submodule(parent), leaf, None)
+    elif hasattr(network, leaf):
+        delattr(network, leaf)

@@ -5,6 +5,8 @@
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.models import head_rows
 from finewright.models.architectures.base import Architecture
 from finewright.models.pooling import MODULES_FILE, POOLING_FLAGS
 
@@ -102,29 +105,46 @@ def write_max_length(folder: Path, max_length: int) -> None:
 
 def load_head(folder: Path, network: Any) -> None:
     """Give the network the head that the folder holds. Raise `UserError` if it is damaged or is for other labels."""
-    try:
-        described = _Dense.model_validate_json((folder / HEAD_FOLDER / "config.json").read_bytes())
-        stored = {name.removeprefix("linear."): tensor for name, tensor in load_file(folder / HEAD_WEIGHTS).items()}
-        if not described.activation_function.endswith(".Identity"):
-            raise ValueError(f"its dense layer has the activation {described.activation_function}")
-        network.classifier.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-    except ValidationError as error:
-        raise _damaged(folder, f"{HEAD_FOLDER}/config.json: {error.errors()[0]['msg']}") from None
-    except Exception as error:  # safetensors, PyTorch and the system have errors of their own
-        raise _damaged(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
+    with _reading(folder):
+        network.classifier.load_state_dict(_read_head(folder))
 
 
 def reuse_head(folder: Path, network: Any, *, saved: Any) -> tuple[bool, str]:
-    """Give the network the head of the folder it was loaded from if that has the same labels; return whether, and a note.
+    """Give the network the rows of the folder's head that have labels of the same name; return whether any has, and a note.
 
     `saved`: the folder's config.
     """
     wanted = [str(network.config.id2label[index]) for index in range(len(network.config.id2label))]
-    own = [str(name) for _, name in sorted((saved.id2label or {}).items())]
-    if own != wanted:
-        return False, "head: the checkpoint's own head has other labels, so it is thrown away and the head is new"
-    load_head(folder, network)
-    return True, "head: the checkpoint's own head has these labels and is used"
+    own = head_rows.row_names(saved)
+    kept = head_rows.match_names(own, wanted)
+    note = head_rows.describe_match(own, wanted, kept)
+    if own == wanted:
+        load_head(folder, network)
+    elif kept:
+        with _reading(folder):
+            stored = _read_head(folder)
+            if any(len(tensor) != len(own) for tensor in stored.values()):
+                raise ValueError(f"its dense layer has other outputs than the {len(own)} labels of config.json")
+            head_rows.put_rows(network.classifier, stored, kept=kept)
+    return bool(kept), note
+
+
+def _read_head(folder: Path) -> dict[str, torch.Tensor]:
+    described = _Dense.model_validate_json((folder / HEAD_FOLDER / "config.json").read_bytes())
+    if not described.activation_function.endswith(".Identity"):
+        raise ValueError(f"its dense layer has the activation {described.activation_function}")
+    return {name.removeprefix("linear."): tensor.float() for name, tensor in load_file(folder / HEAD_WEIGHTS).items()}
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Inside, every fault of the folder's head is one `UserError`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise _damaged(folder, f"{HEAD_FOLDER}/config.json: {error.errors()[0]['msg']}") from None
+    except Exception as error:  # safetensors, PyTorch and the system have errors of their own
+        raise _damaged(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
 
 
 def _damaged(folder: Path, reason: str) -> UserError:

@@ -88,6 +88,9 @@ def choose_head(settings: RunConfig, *, method: Method, task: Task, source: hub.
     config = meta.load_saved_config(source.path)
     chosen = pooling.choose_for_task(source.path, architectures.architecture_of(config), spec)
     value, reason = chosen.value, chosen.reason
+    if method.standard_head_only and not architectures.architecture_of(config).has_standard_head:
+        what = f"{method.name()} cannot be saved with {config.model_type}, which has a head that no class of transformers has"
+        raise UserError(f"{what}: {method.standard_head_only}", where="method", fix="another method, or another model")
     if not chosen.architecture.has_standard_head and method.standard_head_only:
         if wanted != "auto":
             fix = "training.pooling=standard, or another method"

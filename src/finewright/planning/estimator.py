@@ -17,7 +17,7 @@ from finewright.models import forward, prepared
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning.hardware_rates import SHAPES_KEPT, HardwareRates
-from finewright.planning.tracer import blocks
+from finewright.planning.tracer import blocks, experts
 from finewright.planning.tracer.cache import TraceResult, cached_trace
 from finewright.planning.tracer.memory import MemoryTracer, Work, give_shapes, without_memory
 from finewright.tasks.base import Task
@@ -108,6 +108,7 @@ def prepare_on_meta(base: BaseNetwork, method: Method, *, bfloat16: bool) -> Pre
     """Return the network as the method prepares it, on the meta device: all shapes, no memory."""
     with torch.device("meta"):
         prepared_model = method.prepare(base)
+    experts.use_even_experts(prepared_model.network)
     prepared_model.runtime.objective = "task"  # the products of pairs cost as little as the head's
     if bfloat16:
         prepared.use_bfloat16(prepared_model)

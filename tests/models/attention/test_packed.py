@@ -140,3 +140,58 @@ def test_dropout_drops_probabilities_and_scales_the_others(prefix):
         own = torch.cat([before, value[0, :, start : start + length]], dim=1) if start else value[0, :, start : start + length]
         weights = dropped[start : start + length].transpose(0, 1)[:, :, : own.shape[1]]
         torch.testing.assert_close(outcome[start : start + length].transpose(0, 1), weights @ own, atol=1e-5, rtol=1e-5)
+
+
+def defined(query, key, value, lengths, *, softcap=None, sinks=None, causal=True, window=None):
+    """Attention with capped scores and sinks, one text at a time, from the definition."""
+    outputs, start = [], 0
+    for length in lengths:
+        q, k, v = (x[0, :, start : start + length] for x in (query, key, value))
+        k, v = (x.repeat_interleave(len(q) // len(x), dim=0) for x in (k, v))
+        scores = q @ k.transpose(1, 2) * q.shape[-1] ** -0.5
+        scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+        distance = torch.arange(length)[:, None] - torch.arange(length)[None]
+        hidden = (distance < 0) & torch.tensor(causal) | (distance.abs() >= (window or length + 1))
+        weights = scores.masked_fill(hidden, float("-inf")).exp()
+        total = weights.sum(-1, keepdim=True) + (0 if sinks is None else sinks.exp()[:, None, None])
+        outputs.append((weights / total @ v).transpose(0, 1))
+        start += length
+    return torch.cat(outputs)[None]
+
+
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "given", [{"softcap": 0.7}, {"sinks": torch.tensor([0.5, -1.0, 2.0, 0.0])}, {}], ids=["cap", "sinks", "plain"]
+)
+def test_capped_scores_sinks_and_windows_on_both_sides(given, causal, window):
+    lengths = (1, 4, 4, 9)
+    query, key, value = (torch.randn(1, heads, sum(lengths), 8) for heads in (4, 2, 2))
+    named = {"s_aux": given["sinks"]} if "sinks" in given else given
+    ours, _ = packed_attention(
+        Causal() if causal else Open(), query, key, value, None, layout=PackedLayout(lengths), sliding_window=window, **named
+    )
+    expected = defined(query, key, value, lengths, causal=causal, window=window, **given)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("given", [{"softcap": 0.7}, {"s_aux": torch.tensor([0.5, -1.0, 2.0, 0.0])}], ids=["cap", "sinks"])
+def test_a_shared_prefix_takes_part_in_capped_scores_and_sinks(given):
+    prefix, lengths = 3, (1, 4, 4)
+    row = [torch.randn(1, heads, prefix + sum(lengths), 8) for heads in (4, 2, 2)]
+    ours, _ = packed_attention(Causal(), *row, None, layout=PackedLayout(lengths).prefixed(prefix), **given)
+    starts = [prefix, prefix + 1, prefix + 5]
+    texts = [
+        [torch.cat([x[:, :, :prefix], x[:, :, start : start + length]], dim=2) for x in row]
+        for start, length in zip(starts, lengths, strict=True)
+    ]
+    alone = [packed_attention(Causal(), *text, None, layout=PackedLayout((text[0].shape[2],)), **given)[0] for text in texts]
+    expected = torch.cat([alone[0][:, :prefix], *(one[:, prefix:] for one in alone)], dim=1)
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_an_argument_of_the_model_decides_over_its_module():
+    query, key, value = (torch.randn(1, 2, 6, 4) for _ in range(3))
+    layout = PackedLayout((6,))
+    told, _ = packed_attention(Causal(), query, key, value, None, layout=layout, is_causal=False)
+    torch.testing.assert_close(told, packed_attention(Open(), query, key, value, None, layout=layout)[0])

@@ -26,11 +26,10 @@ def states(num_queries=13, num_keys=13, *, heads=5, width=8):
 
 def visible(num_queries, num_keys, mask):
     """Which keys each query sees, from the definition."""
-    if not mask.causal:
-        return torch.ones(num_queries, num_keys, dtype=torch.bool)
     own = torch.arange(num_queries)[:, None] + num_keys - num_queries
     key = torch.arange(num_keys)[None]
-    return (key <= own) & (key > own - (mask.window or num_keys + 1))
+    near = (key - own).abs() < (mask.window or num_keys + 1)
+    return near & (key <= own) if mask.causal else near
 
 
 def plain(query, key, value, mask, dropout_mask=None):
@@ -41,6 +40,7 @@ def plain(query, key, value, mask, dropout_mask=None):
 
 
 MASKS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=4), MaskSpec(causal=True, window=1)]
+MASKS += [MaskSpec(causal=False, window=4), MaskSpec(causal=False, window=1), MaskSpec(causal=False, window=30)]
 
 
 @pytest.mark.parametrize("mask", MASKS, ids=str)

@@ -14,7 +14,7 @@ from finewright.planning.tracer import memory
 from support import flash_kernel, tiny
 
 LENGTHS = (1, 3, 3, 8)
-MASKS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2)]
+MASKS = [MaskSpec(causal=False), MaskSpec(causal=True), MaskSpec(causal=True, window=2), MaskSpec(causal=False, window=2)]
 
 
 @pytest.fixture
@@ -57,6 +57,15 @@ def test_outputs_and_gradients_equal_those_of_length_by_length(mask, reads, pref
     assert found[0].shape == wanted[0].shape
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=0.04, rtol=0.02)
+
+
+@pytest.mark.parametrize("given", [{"softcap": 0.5}, {"sinks": torch.tensor([1.0, -1.0, 0.0, 2.0])}], ids=["softcap", "sinks"])
+@pytest.mark.usefixtures("kernel")
+def test_what_the_kernel_cannot_do_runs_length_by_length(given):
+    found, wanted = (
+        forward_and_backward(how, PackedLayout(LENGTHS), **given) for how in (varlen.attend, packed.attend_by_length)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 @pytest.mark.usefixtures("kernel")

@@ -58,6 +58,10 @@ def wrap_lora(base: "BaseNetwork", *, options: LoraOptions, start: InitialFactor
 
 def _targets(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[Target]:
     wanted = PROJECTIONS if _ALL_LINEAR in options.target_modules else options.target_modules
+    if architecture.experts and "mlp" in wanted:
+        what = f"low-rank updates do not reach the experts of {architecture.model_type} ({', '.join(architecture.experts)})"
+        fix = "query, key, value and output, or full"
+        raise UserError(f"{what}: each is one parameter of three dimensions", where="method.target_modules", fix=fix)
     targets = list(architecture.layer_modules([name for name in wanted if name in PROJECTIONS]))
     for name in (name for name in wanted if name not in PROJECTIONS):
         targets += [(module, ()) for module in _modules_named(network, architecture=architecture, name=name)]
@@ -74,7 +78,7 @@ def _peft_config(base: "BaseNetwork", *, options: LoraOptions, targets: list[Tar
     from transformers.pytorch_utils import Conv1D
 
     network, architecture = base.network, base.architecture
-    conv1d = isinstance(network.get_submodule(architecture.layers)[0].get_submodule(targets[0][0]), Conv1D)
+    conv1d = isinstance(_find_module(network.get_submodule(architecture.layers), targets[0][0]), Conv1D)
     if conv1d and start == "olora":
         raise UserError(
             "PEFT's olora cannot read GPT-2's transposed weights", where="method.init_weights", fix="init_weights=pissa"
@@ -103,6 +107,11 @@ def _peft_config(base: "BaseNetwork", *, options: LoraOptions, targets: list[Tar
     )
 
 
+def _find_module(layers: Any, name: str) -> Any:
+    """Return a module of the first layer that has it: layers of several kinds take turns in some networks."""
+    return next(module for layer in layers for path, module in layer.named_modules() if path == name)
+
+
 def _alpha_factor(options: LoraOptions, factor: int) -> float:
     """The factor for alpha that keeps the update's scale when the rank grows by `factor`."""
     return math.sqrt(factor) if options.rslora else factor
@@ -110,6 +119,9 @@ def _alpha_factor(options: LoraOptions, factor: int) -> float:
 
 def _layer_indices(network: Any, *, options: LoraOptions, architecture: Architecture) -> list[int] | None:
     num_layers = len(network.get_submodule(architecture.layers))
+    if options.num_layers and architecture.shares_layers:
+        what = f"no layer of {architecture.model_type} can be adapted alone: {architecture.shares_layers}"
+        raise UserError(what, where="method.num_layers", fix="0, which adapts all of them")
     if options.num_layers > num_layers:
         fix = f"a number from 0 (all) to {num_layers}"
         raise UserError(
@@ -125,7 +137,7 @@ def _train_slices(
 
     for layer in network.get_submodule(architecture.layers):
         for module, slices in targets:
-            adapted = layer.get_submodule(module)
+            adapted = dict(layer.named_modules()).get(module)
             if not slices or not hasattr(adapted, "lora_A"):
                 continue
             rows = [fused_rows(architecture, network.config, projection) for projection in slices]
@@ -175,9 +187,9 @@ def _as_int_if_whole(number: float) -> Any:
 
 def _modules_named(network: Any, *, architecture: Architecture, name: str) -> list[str]:
     """Linear modules inside a layer whose name ends in `name`."""
-    layer = network.get_submodule(architecture.layers)[0]
-    weighted = [path for path, module in layer.named_modules() if getattr(module, "weight", None) is not None]
-    linear = [path for path in weighted if layer.get_submodule(path).weight.ndim == 2]  # a quantized weight is a column
+    modules = {path: module for layer in network.get_submodule(architecture.layers) for path, module in layer.named_modules()}
+    weighted = [path for path, module in modules.items() if getattr(module, "weight", None) is not None]
+    linear = [path for path in weighted if modules[path].weight.ndim == 2]  # a quantized weight is a column
     found = [path for path in linear if path == name or path.endswith(f".{name}")]
     if not found:
         known = ", ".join([*PROJECTIONS, _ALL_LINEAR, *linear])

@@ -1,6 +1,7 @@
-"""The architectures that can be fine-tuned, by `model_type`.
+"""The architectures that are described by hand, by `model_type`.
 
-The folder is the registry: every file but `base.py` exports `ARCHITECTURES: tuple[Architecture, ...]`.
+The folder is the registry: every file but `base.py` exports `ARCHITECTURES: tuple[Architecture, ...]`. Any other `model_type` is
+derived from its network (`models.derivation`).
 """
 
 import importlib
@@ -8,8 +9,8 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from finewright.core.errors import UserError
-from finewright.models.architectures.base import Architecture
+from finewright.models import derivation
+from finewright.models.architectures.base import PROJECTIONS, Architecture
 
 
 @cache
@@ -25,25 +26,40 @@ def _known() -> dict[str, Architecture]:
 
 
 def architecture_names() -> list[str]:
-    """Architectures (`model_type`) that can be fine-tuned."""
+    """Architectures (`model_type`) that are described by hand."""
     return sorted(_known())
 
 
 def architecture_of(config: Any) -> Architecture:
-    """Return the architecture of a transformers config."""
-    architecture = _known().get(config.model_type) or _generic(config)
+    """Return the architecture of a transformers config; one that is not known is derived from its network."""
+    described = _known().get(config.model_type)
+    architecture = derivation.derive_architecture(config) if described is None else described.for_config(config)
     architecture.first_position(config)  # raises `UserError` if the config lacks what positions are counted from
     return architecture
 
 
-def _generic(config: Any) -> Architecture:
-    """Raise `UserError`: an unknown `model_type` is refused.
+def described_architectures() -> list[Architecture]:
+    """All architectures that are described by hand, by `model_type`."""
+    return [_known()[name] for name in architecture_names()]
 
-    A generic description belongs here: body from `base_model_prefix`, layers from the longest `ModuleList`, projections from
-    PEFT's table of target modules, `not_packable` set so that batches are padded.
+
+def describe_architectures() -> list[dict[str, Any]]:
+    """Return the described architectures with what their tests cover, ready for JSON.
+
+    `head`: `own` is that of the classification class of transformers, `linear` one for a sentence-transformers folder.
+    `by_config`: the config changes some of it.
     """
-    raise UserError(
-        f"the architecture {config.model_type!r} is not known",
-        where="config.json: model_type",
-        fix=f"take a model of another architecture; known: {', '.join(architecture_names())}",
-    )
+    return [
+        {
+            "model_type": one.model_type,
+            "batches": "padded" if one.not_packable else "packed",
+            "why_padded": one.not_packable,
+            "attends": "to earlier tokens" if one.is_causal else "to all tokens",
+            "head": "own" if one.has_standard_head else "linear",
+            "reads": one.pooling,
+            "by_config": one.change is not None,
+            "lora": [name for name in PROJECTIONS if one.projections[name] and not (name == "mlp" and one.experts)],
+            "limits": [*one.limits()],
+        }
+        for one in described_architectures()
+    ]

@@ -1,19 +1,36 @@
 """What an architecture says about itself: where its layers, projections, embeddings and head are."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from finewright.core.errors import UserError
+
 Pooling = Literal["last", "first", "mean", "none"]
-HeadKind = Literal["linear", "classifier", "pooler", "features", "distilled"]
+HeadKind = Literal["linear", "classifier", "pooler", "features", "distilled", "normed", "gelu", "context", "albert"]
 QkvSlices = Callable[[Any], dict[str, list[slice]]]
 """From a transformers config, the output rows of a fused projection that make the query, the key and the value."""
+
+Change = Callable[[Any], Mapping[str, Any]]
+"""From a transformers config, the fields of an `Architecture` that depend on it."""
 
 PROJECTIONS = ("query", "key", "value", "output", "mlp")
 
 
-def _zero(config: Any) -> int:
+NO_LIMIT = -1
+"""What some configs say of positions that have no limit."""
+
+
+def count_from_zero(config: Any) -> int:
+    """Positions are counted from zero."""
     return 0
+
+
+def count_after_padding(config: Any) -> int:
+    """RoBERTa counts positions from padding_idx + 1."""
+    if not isinstance(config.pad_token_id, int) or config.pad_token_id < 0:
+        raise UserError("positions are counted from pad_token_id, which is missing", where="config.json", fix="add it")
+    return config.pad_token_id + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +47,15 @@ class Architecture:
     `attention_entry`: the module of a layer that first reads the states that keys and values are made of (the norm before the
     attention, or the attention itself); empty if the last layer must always run over the whole row.
     `has_standard_head`: the head is that of the architecture's own classification class; see `pooling`.
+    `stock_head`: modules of the classification class that a linear head takes the place of.
+    `pooling_reason`: where it is written which states the head reads, if that is not fixed.
+    `has_plain_layers`: a layer's one output is all that the next one reads, and each is run once.
+    `shares_layers`: why no layer can be frozen by itself; empty if it can.
+    `experts`: parameters of a layer that hold the matrices of all experts of a mixture; low-rank updates do not reach them.
+    `needs_equal_lengths`: only texts of one length share a batch, since padding would change their states.
+    `unused`: parameters that no text goes through, with `*` for the number of a layer; no method trains them.
+    `is_derived`: read off the network and tested on a small copy when it was met, not described by hand.
+    `change`: what the config changes of all this.
 
     The `repr` is the same in every process, as it is part of cache keys; it leaves functions out.
     """
@@ -46,14 +72,36 @@ class Architecture:
     final_norm: str = ""
     pooler: str = ""
     not_packable: str = ""
-    first_position: Callable[[Any], int] = field(default=_zero, repr=False)
+    first_position: Callable[[Any], int] = field(default=count_from_zero, repr=False)
     attention_entry: str = ""
     has_standard_head: bool = True
+    stock_head: tuple[str, ...] = ()
+    pooling_reason: str = ""
+    has_plain_layers: bool = True
+    shares_layers: str = ""
+    experts: tuple[str, ...] = ()
+    needs_equal_lengths: bool = False
+    unused: tuple[str, ...] = ()
+    is_derived: bool = False
+    change: Change | None = field(default=None, repr=False)
+
+    def for_config(self, config: Any) -> "Architecture":
+        """Return the architecture as this config has it."""
+        return self if self.change is None else replace(self, change=None, **self.change(config))
 
     @property
     def attention(self) -> str:
-        """The attention module inside a layer: the one that holds the query projection."""
-        return self.projections["query"][0].rpartition(".")[0]
+        """The attention module inside a layer: the one that holds the query projection; empty if it was not recognised."""
+        return (self.projections["query"] or ("",))[0].rpartition(".")[0]
+
+    def limits(self) -> Iterator[str]:
+        """Yield what cannot be done with it, for users."""
+        if self.experts:
+            yield "no low-rank updates of its experts"
+        if self.shares_layers:
+            yield f"no freezing by layer: {self.shares_layers}"
+        if not self.has_standard_head:
+            yield "no prompt tuning"
 
     def layer_modules(self, projections: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield (module name inside a layer, wanted slices of it), each module once; no slices mean the whole module."""
@@ -72,10 +120,13 @@ class Architecture:
 
 def contiguous_qkv(config: Any) -> dict[str, list[slice]]:
     """[query | key | value]; with grouped queries (Phi-3) keys and values have fewer rows than queries."""
-    num_heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // num_heads
-    num_rows = num_heads * width
-    num_shared = (getattr(config, "num_key_value_heads", None) or num_heads) * width
+    return _in_sequence(config, num_shared=getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
+def _in_sequence(config: Any, *, num_shared: int) -> dict[str, list[slice]]:
+    """[query | key | value] with `num_shared` heads of keys and values."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    num_rows, num_shared = config.num_attention_heads * width, num_shared * width
     return {
         "query": [slice(0, num_rows)],
         "key": [slice(num_rows, num_rows + num_shared)],
@@ -94,6 +145,26 @@ def interleaved_qkv(config: Any) -> dict[str, list[slice]]:
     }
 
 
+def multi_query_qkv(config: Any) -> dict[str, list[slice]]:
+    """GPT-BigCode: all query heads, then the one key and the one value head; or interleaved if `multi_query` is off."""
+    return _in_sequence(config, num_shared=1) if config.multi_query else interleaved_qkv(config)
+
+
+def falcon_qkv(config: Any) -> dict[str, list[slice]]:
+    """As GPT-BigCode's, or in the newer form for each group of query heads one key and one value head behind it."""
+    if not config.new_decoder_architecture:
+        return multi_query_qkv(config)
+    width = config.hidden_size // config.num_attention_heads
+    num_groups = config.num_kv_heads
+    height = (config.num_attention_heads // num_groups + 2) * width
+    ends = range(height, (num_groups + 1) * height, height)
+    return {
+        "query": [slice(end - height, end - 2 * width) for end in ends],
+        "key": [slice(end - 2 * width, end - width) for end in ends],
+        "value": [slice(end - width, end) for end in ends],
+    }
+
+
 def fused_rows(architecture: Architecture, config: Any, projection: str) -> list[int]:
     """Output rows of the fused projection that make `projection` (query, key or value); ascending."""
     assert architecture.qkv_slices is not None, f"{architecture.model_type} has no fused projection"
@@ -103,7 +174,12 @@ def fused_rows(architecture: Architecture, config: Any, projection: str) -> list
 def max_text_length(config: Any, architecture: Architecture) -> int:
     """Return how many tokens of one text the position embeddings allow."""
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or 2048
-    return int(positions) - architecture.first_position(config)
+    return int(2048 if positions == NO_LIMIT else positions) - architecture.first_position(config)
+
+
+def without_numbers(name: str) -> str:
+    """Return a parameter's name with `*` for every number in its path."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def layer_index(architecture: Architecture, name: str) -> int | None:

@@ -26,12 +26,23 @@ POOLED_ATTRIBUTE = "finewright_pooled"
 
 @dataclass(frozen=True)
 class AttentionSpec:
-    """How a row attends. `reads`: only the `first` or `last` token of each text is a query; None: all are."""
+    """How a row attends. `reads`: only the `first` or `last` token of each text is a query; None: all are.
+
+    `softcap`: scores are squashed into its range by tanh before the softmax (Gemma 2); None: they are not. `sinks`: a further
+    score of each head (A,), which takes part in the softmax and has no value (GPT-OSS).
+    """
 
     reads: str | None
     mask: MaskSpec
     scale: float
     dropout: float
+    softcap: float | None = None
+    sinks: torch.Tensor | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the scores are softmaxed as they are, which is all that the faster kernels can do."""
+        return self.softcap is None and self.sinks is None
 
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, PackedLayout, AttentionSpec], torch.Tensor]
@@ -59,10 +70,10 @@ def attend_by_length(
     with torch.autocast(device.type, enabled=False):
         if before is not None and reads is None:
             mask = _mask(layout, prefix, 0, spec=spec.mask, device=device)
-            outputs.append(_attend(before[0], before[1], before[2], mask, scale=spec.scale, dropout_rate=spec.dropout))
+            outputs.append(_attend(before[0], before[1], before[2], mask, spec=spec))
         for number, (count, length) in enumerate(layout.groups, start=1):
             q, k, v = (_split_texts(piece[number], count, length, dtype=working) for piece in pieces)
-            if reads is None and length >= LONG and device.type in tiled.QUERIES_PER_TILE:
+            if reads is None and spec.is_plain and length >= LONG and device.type in tiled.QUERIES_PER_TILE:
                 if before is not None:
                     k, v = _with_prefix(before[1], k), _with_prefix(before[2], v)
                 attended_BQD = tiled.attend(q, k, v, mask=spec.mask, scale=spec.scale, dropout=spec.dropout)
@@ -71,8 +82,8 @@ def attend_by_length(
                 if reads is not None:
                     row = 0 if reads == "first" else length - 1
                     q, mask = q[:, row : row + 1], None if mask is None else mask[row : row + 1]
-                attended_BQD = _attend(q, k, v, mask, scale=spec.scale, dropout_rate=spec.dropout, prefix=before)
-            outputs.append(attended_BQD.view(query_ATD.shape[0], -1, query_ATD.shape[2]))
+                attended_BQD = _attend(q, k, v, mask, spec=spec, prefix=before)
+            outputs.append(attended_BQD.view(query_ATD.shape[0], -1, value_ATD.shape[2]))
     return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0).to(dtype)
 
 
@@ -86,17 +97,21 @@ def packed_attention(  # noqa: PLR0913  the signature is transformers' own
     dropout: float = 0.0,
     layout: PackedLayout | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    is_causal: bool | None = None,
     attend: Attend = attend_by_length,
     **_: Any,  # transformers passes arguments of other attention functions too
 ) -> tuple[torch.Tensor, None]:
-    """Attention inside each text only; query (1, A, T, D) → (1, T, A, D)."""
+    """Attention inside each text only; query (1, A, T, D) → (1, T, A, D). `s_aux`: transformers' name of the sinks."""
     assert layout is not None, "packed attention needs the layout of its row"
     assert query.shape[0] == 1, "packed attention runs over one row"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    mask = MaskSpec(bool(getattr(module, "is_causal", False)), sliding_window)
+    mask = MaskSpec(bool(getattr(module, "is_causal", False) if is_causal is None else is_causal), sliding_window)
     pooled_last_layer = getattr(module, POOLED_ATTRIBUTE, None)
     reads = pooled_last_layer.reads if pooled_last_layer is not None and pooled_last_layer.active else None
-    attended = attend(query[0], key[0], value[0], layout, AttentionSpec(reads, mask, scale, dropout))
+    spec = AttentionSpec(reads, mask, scale, dropout, softcap=softcap, sinks=s_aux)
+    attended = attend(query[0], key[0], value[0], layout, spec)
     if pooled_last_layer is None or reads is None:
         return attended, None
     pooled_last_layer.attended = attended
@@ -121,8 +136,7 @@ def _attend(  # noqa: PLR0913  three states and how they meet
     value_BLD: torch.Tensor,
     mask: torch.Tensor | None,
     *,
-    scale: float,
-    dropout_rate: float,
+    spec: AttentionSpec,
     prefix: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Plain attention of equally long texts, each with the shared prefix before it."""
@@ -131,15 +145,32 @@ def _attend(  # noqa: PLR0913  three states and how they meet
     if prefix is not None:
         queries = query_BQD.reshape(len(prefix[1]), -1, width)
         scores = torch.cat([torch.bmm(queries, prefix[1].transpose(1, 2)).view(len(query_BQD), num_queries, -1), scores], dim=2)
-    scores = scores * scale if mask is None else torch.add(mask, scores, alpha=scale)
-    probabilities = scores.softmax(dim=-1, dtype=torch.float32).to(value_BLD.dtype)
-    if dropout_rate > 0:
-        probabilities = dropout(probabilities, dropout_rate)
+    if spec.is_plain:
+        scores = scores * spec.scale if mask is None else torch.add(mask, scores, alpha=spec.scale)
+        probabilities = scores.softmax(dim=-1, dtype=torch.float32).to(value_BLD.dtype)
+    else:
+        probabilities = _uncommon_probabilities(scores, mask, spec=spec).to(value_BLD.dtype)
+    if spec.dropout > 0:
+        probabilities = dropout(probabilities, spec.dropout)
     if prefix is None:
         return torch.bmm(probabilities, value_BLD)
     before, own = probabilities.split([probabilities.shape[2] - length, length], dim=2)
     from_prefix = torch.bmm(before.reshape(len(prefix[1]), -1, before.shape[2]), prefix[2])
-    return torch.bmm(own, value_BLD) + from_prefix.view(len(query_BQD), num_queries, width)
+    return torch.bmm(own, value_BLD) + from_prefix.view(len(query_BQD), num_queries, -1)
+
+
+def _uncommon_probabilities(scores_BQL: torch.Tensor, mask: torch.Tensor | None, *, spec: AttentionSpec) -> torch.Tensor:
+    """Probabilities, float32, with capped scores or with sinks."""
+    scores_BQL = scores_BQL.float() * spec.scale
+    if spec.softcap is not None:
+        scores_BQL = torch.tanh(scores_BQL / spec.softcap) * spec.softcap
+    if mask is not None:
+        scores_BQL = scores_BQL + mask
+    if spec.sinks is None:
+        return scores_BQL.softmax(dim=-1)
+    sinks_B = spec.sinks.float().repeat_interleave(len(scores_BQL) // len(spec.sinks))
+    sinks_BQ1 = sinks_B[:, None, None].expand(-1, scores_BQL.shape[1], 1)
+    return torch.cat([scores_BQL, sinks_BQ1], dim=-1).softmax(dim=-1)[..., :-1]
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
@@ -162,5 +193,6 @@ def _mask(layout: PackedLayout, length: int, prefix: int, *, spec: MaskSpec, dev
     """
     key = (length, prefix, spec, device)
     if key not in layout.kept:
-        layout.kept[key] = tiled.build_mask(length, prefix, window=spec.window, device=device) if spec.causal else None
+        whole = tiled.build_mask(length, prefix, spec=spec, device=device) if spec.hides else None
+        layout.kept[key] = None if whole is None else whole[:, : prefix + length]
     return layout.kept[key]  # type: ignore[no-any-return]

@@ -27,10 +27,16 @@ SCORES_PER_TILE = {"cpu": 1 << 18, "cuda": 1 << 24}
 
 @dataclass(frozen=True)
 class MaskSpec:
-    """Which keys a query sees: all of its text, or if `causal` its own and earlier ones, of these the last `window`."""
+    """Which keys a query sees: all of its text, or if `causal` its own and earlier ones; of these only the ones that are fewer
+    than `window` tokens away."""
 
     causal: bool
     window: int | None = None
+
+    @property
+    def hides(self) -> bool:
+        """Whether any query may not see a key of its text."""
+        return self.causal or self.window is not None
 
 
 @dataclass(frozen=True)
@@ -135,21 +141,32 @@ def _tiles(query_BQD: torch.Tensor, key_BKD: torch.Tensor, spec: MaskSpec) -> li
     height = min(num_queries, QUERIES_PER_TILE[device.type])
     heads_per_tile = max(1, SCORES_PER_TILE[device.type] // (height * num_keys))
     most = num_keys - 1  # no query has more keys before its own
-    whole = build_mask(height, most, window=spec.window, device=device).to(query_BQD.dtype) if spec.causal else None
+    whole = build_mask(height, most, spec=spec, device=device).to(query_BQD.dtype) if spec.hides else None
     tiles = []
     for head, first in product(range(0, num_heads, heads_per_tile), range(0, num_queries, height)):
         queries, keys, mask = slice(first, min(first + height, num_queries)), slice(0, num_keys), None
         if whole is not None:
             before = num_keys - num_queries + first  # keys before the first query's own
-            keys = slice(0 if spec.window is None else max(0, before + 1 - spec.window), before + queries.stop - first)
-            mask = whole[: queries.stop - first, most - before + keys.start : most + queries.stop - first]
+            end = before + queries.stop - first  # after the last query's own key
+            start = 0 if spec.window is None else max(0, before + 1 - spec.window)
+            keys = slice(start, end if spec.causal or spec.window is None else min(num_keys, end - 1 + spec.window))
+            mask = whole[: queries.stop - first, most - before + keys.start : most - before + keys.stop]
         tiles.append(_Tile(slice(head, min(head + heads_per_tile, num_heads)), queries, keys, mask))
     return tiles
 
 
-def build_mask(num_queries: int, before: int, *, window: int | None, device: torch.device) -> torch.Tensor:
-    """Return what is added to scores, (num_queries, before + num_queries): -inf where a query does not see a key."""
-    blocked = torch.ones(num_queries, before + num_queries, dtype=torch.bool, device=device).triu(before + 1)
-    if window is not None:  # a query sees its own token and the window - 1 before it
-        blocked |= torch.ones_like(blocked).tril(before - window)
+def build_mask(num_queries: int, before: int, *, spec: MaskSpec, device: torch.device) -> torch.Tensor:
+    """Return what is added to scores: -inf where a query does not see a key.
+
+    Rows are queries, columns `before` keys and one for each query; without causality as many again after them as a window of
+    all keys can reach, (num_queries, before + num_queries + before).
+    """
+    after = 0 if spec.causal else before
+    blocked = torch.zeros(num_queries, before + num_queries + after, dtype=torch.bool, device=device)
+    if spec.causal:
+        blocked |= torch.ones_like(blocked).triu(before + 1)
+    if spec.window is not None:  # a query sees its own token and the window - 1 before it, and after it
+        blocked |= torch.ones_like(blocked).tril(before - spec.window)
+        if not spec.causal:
+            blocked |= torch.ones_like(blocked).triu(before + spec.window)
     return torch.zeros(blocked.shape, device=device).masked_fill_(blocked, float("-inf"))

@@ -50,7 +50,9 @@ def attend(
     """`packed.Attend` in one kernel; what the kernel does not support is computed length by length."""
     reads, mask = spec.reads, spec.mask
     unaligned = reads == "first" and mask.causal  # the kernel takes the queries for the last tokens of their text
-    if value_ATD.dtype not in DTYPES or unaligned:
+    two_sided = mask.window is not None and not mask.causal
+    narrow = value_ATD.shape[2] != query_ATD.shape[2]
+    if value_ATD.dtype not in DTYPES or unaligned or two_sided or narrow or not spec.is_plain:
         return attend_by_length(query_ATD, key_ATD, value_ATD, layout, spec)
     cached = (NAME, reads, query_ATD.device)
     if cached not in layout.kept:

@@ -138,6 +138,17 @@ def test_an_unknown_model_or_revision(model, tmp_path):
     assert "the model has no revision 'v9'\n  → a branch, a tag or a commit of the model" in said
 
 
+@pytest.mark.parametrize("how", ["name", "argument"])
+def test_a_revision_may_be_part_of_the_name(model, tmp_path, how):
+    with hub_server.serve(model) as (address, served):
+        named = {"name": "gpt2@refs/pr/3"} if how == "name" else {"name": "gpt2", "revision": "refs/pr/3"}
+        found = ask(named.pop("name"), cache=tmp_path, address=address, **named)
+    assert (found["name"], found["revision"]) == (hub_server.IDENTITY, hub_server.COMMIT)
+    assert any("/refs/pr/3" in path for path in served.asked)
+    for wrong in ("gpt2@", "gpt2@a b", "gpt2@v1@v2"):
+        assert "or a hub id such as gpt2, or gpt2@REVISION" in ask(wrong, cache=tmp_path)["error"]
+
+
 def test_the_terms_of_a_model_are_accepted_on_its_page_of_the_hub_in_use(model, tmp_path):
     with hub_server.serve(model) as (address, served):
         served.fault = "gated"

@@ -69,6 +69,7 @@ _FULL_NAMES = {
     "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
 }
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_REVISION = re.compile(r"[\w./-]+")
 _PACKAGE = packages.KNOWN[0][0]
 _OTHER_MODELS = (
     f"--model {EMBEDDED} (embedded) or --model path/to/a/folder need no network; "
@@ -101,7 +102,8 @@ class ModelSource:
 def resolve_model(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> ModelSource:
     """Return the folder of a model; download it if it is a hub id that is not in the cache, convert it if it is a GGUF file.
 
-    `weights=False`: only config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
+    `name`: of the hub it may end in `@` and a branch, a tag or a commit, unless `revision` gives that. `weights=False`: only
+    config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
     Raise `UserError` if the model is not found, cannot be reached, or is not safe to load.
     """
     folder = Path(name).expanduser()
@@ -120,10 +122,11 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     if folder.suffix.lower() == ".gguf":
         fix = f"{_suggest_neighbour(folder, '*.gguf')}a .gguf file that is there; `hf download OWNER/MODEL FILE` fetches one"
         raise UserError("no such GGUF file", where=name, fix=fix)
-    if not _ID.fullmatch(name) or name.startswith("."):
-        fix = f"{_suggest_neighbour(folder)}a folder with config.json, or a hub id such as gpt2"
-        raise UserError("no such model folder", where=name, fix=fix)
-    identity = _FULL_NAMES.get(name, name)
+    name, at, wanted = name.partition("@")
+    if not _ID.fullmatch(name) or name.startswith(".") or (at and not _REVISION.fullmatch(wanted)):
+        fix = f"{_suggest_neighbour(folder)}a folder with config.json, or a hub id such as gpt2, or gpt2@REVISION"
+        raise UserError("no such model folder", where=f"{name}{at}{wanted}", fix=fix)
+    identity, revision = _FULL_NAMES.get(name, name), revision or wanted
     path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
     if fault := _find_fault(path, weights=weights):
         what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"

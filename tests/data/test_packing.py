@@ -65,6 +65,7 @@ class Words:
     """A tokenizer of words between two special tokens."""
 
     truncation_side = "right"
+    bos_token = cls_token = None
 
     def __call__(self, texts, *, truncation=False, max_length=None, **_):
         ids = []

@@ -117,5 +117,5 @@ def test_the_list_says_how_each_is_batched_and_what_it_cannot_do():
     assert table["deberta-v2"]["batches"] == "padded"
     assert table["granite"]["head"] == "linear"
     assert "experts" in table["mixtral"]["limits"][0]
-    assert "mlp" not in table["mixtral"]["lora"]
+    assert "mlp" not in table["mixtral"]["adapter_targets"]
     assert all((row["batches"] == "padded") == bool(row["why_padded"]) for row in table.values())

@@ -159,6 +159,7 @@ def test_a_fresh_head_is_scaled_in_the_precision_of_packed_products(place, build
     pytest.importorskip("bitsandbytes")
     folder, honest = tiny.folder(place / kind, kind=kind), loading.load_model
     options = {"model": str(folder), "training": {"precision": "bfloat16", "max_steps": 2, "num_threads": 1}}
+    options["training"]["head_start"] = "random"
     context, heard = build("qlora", **options)
     dataset = dataset_module.read_dataset(place / "tickets.csv", options=context.settings.data)
     selected = stages.select_method(context, dataset, TextClassification(dataset.labels), cache=dataset_module.DatasetCache())

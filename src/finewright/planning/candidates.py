@@ -1,7 +1,7 @@
 """Which methods are planned for the name that the user gave, and which of them are tried on small data first."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finewright import baselines, methods
 from finewright.core import config
@@ -10,7 +10,9 @@ from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES
 from finewright.methods.base import Method
 from finewright.models import optional_packages
-from finewright.tasks.base import Task
+
+if TYPE_CHECKING:
+    from finewright.tasks.base import Task
 
 MOST_ROWS = 500
 """Training rows up to which methods are tried; with more, differences between methods are small and trials take long."""
@@ -87,7 +89,7 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
     return [kind() for kind in kinds if not kind.needs or not optional_packages.missing_packages()]
 
 
-def is_worth_trying(candidates: Sequence[Method], task: Task, *, num_rows: int) -> bool:
+def is_worth_trying(candidates: Sequence[Method], task: "Task", *, num_rows: int) -> bool:
     """Whether there is a choice, and so few training rows that trials decide it and take little time."""
     most = max(MOST_ROWS, min(MOST_PER_LABEL * len(task.labels), MOST_ROWS_OF_MANY_LABELS))
     return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= num_rows <= most

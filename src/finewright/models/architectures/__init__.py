@@ -9,7 +9,6 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from finewright.models import derivation
 from finewright.models.architectures.base import PROJECTIONS, Architecture
 
 
@@ -32,6 +31,8 @@ def architecture_names() -> list[str]:
 
 def architecture_of(config: Any) -> Architecture:
     """Return the architecture of a transformers config; one that is not known is derived from its network."""
+    from finewright.models import derivation  # loads PyTorch; descriptions are read without
+
     described = _known().get(config.model_type)
     architecture = derivation.derive_architecture(config) if described is None else described.for_config(config)
     architecture.first_position(config)  # raises `UserError` if the config lacks what positions are counted from
@@ -58,7 +59,7 @@ def describe_architectures() -> list[dict[str, Any]]:
             "head": "own" if one.has_standard_head else "linear",
             "reads": one.pooling,
             "by_config": one.change is not None,
-            "lora": [name for name in PROJECTIONS if one.projections[name] and not (name == "mlp" and one.experts)],
+            "adapter_targets": [name for name in PROJECTIONS if one.projections[name] and not (name == "mlp" and one.experts)],
             "limits": [*one.limits()],
         }
         for one in described_architectures()

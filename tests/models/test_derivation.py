@@ -10,9 +10,9 @@ from finewright.models import architectures, derivation
 from finewright.models.derivation import small_copy, structure, trial
 from support import families, tiny
 
-PACKED = {"biogpt", "data2vec-text", "glm4_moe", "nanochat", "bitnet"}
+PACKED = {"biogpt", "ctrl", "data2vec-text", "glm4_moe", "nanochat", "bitnet"}
 BY_LENGTH = {"fnet", "convbert"}
-OWN_HEAD = {"biogpt", "data2vec-text", "roformer", "rembert", "megatron-bert", "fnet", "convbert"}
+OWN_HEAD = {"biogpt", "ctrl", "data2vec-text", "roformer", "rembert", "megatron-bert", "fnet", "convbert"}
 
 
 @pytest.mark.parametrize("kind", families.DERIVED)

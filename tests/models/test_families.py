@@ -188,7 +188,9 @@ QUICK = {
 QUICK |= dict.fromkeys(
     ("gemma3_text", "gpt_bigcode", "gpt_oss", "falcon", "mpt", "gptj", "gpt_neo", "lfm2", "codegen"), ("lora",)
 )
-QUICK |= dict.fromkeys(("electra", "deberta", "mpnet", "nomic_bert", "biogpt", "xlnet", "mamba", "fnet", "umt5"), ("lora",))
+QUICK |= dict.fromkeys(
+    ("electra", "deberta", "mpnet", "nomic_bert", "biogpt", "xlnet", "mamba", "fnet", "umt5", "ctrl"), ("lora",)
+)
 """Methods of the default run: LoRA, which touches every projection, for every set of names; the others for a few sorts."""
 CELLS = [
     pytest.param(kind, name, marks=[] if name in QUICK.get(kind, ()) else [pytest.mark.slow])

@@ -10,9 +10,9 @@ from finewright.models import architectures, derivation
 from finewright.models.derivation import small_copy, structure, trial
 from support import families, tiny
 
-PACKED = {"biogpt", "data2vec-text", "glm4_moe", "nanochat", "bitnet"}
+PACKED = {"biogpt", "ctrl", "data2vec-text", "glm4_moe", "nanochat", "bitnet"}
 BY_LENGTH = {"fnet", "convbert"}
-OWN_HEAD = {"biogpt", "data2vec-text", "roformer", "rembert", "megatron-bert", "fnet", "convbert"}
+OWN_HEAD = {"biogpt", "ctrl", "data2vec-text", "roformer", "rembert", "megatron-bert", "fnet", "convbert"}
 
 
 @pytest.mark.parametrize("kind", families.DERIVED)
@@ -70,6 +70,15 @@ def test_layers_of_every_kind_are_in_the_small_copy():
     assert small.config.layer_types == ["conv"] * 4 + ["full_attention"]
 
 
+def test_lengths_from_which_tokens_are_treated_in_another_way_are_short_in_the_small_copy():
+    from transformers import Llama4TextConfig
+
+    config = Llama4TextConfig(num_hidden_layers=4, num_local_experts=2, hidden_size=64, intermediate_size=64, head_dim=16)
+    layers = structure.build_on_meta(config).get_submodule("model.layers")
+    small = next(small_copy.build_small_copies(config, layers=layers)).config
+    assert (small.attention_chunk_size, small.floor_scale) == (small_copy.WINDOW, small_copy.WINDOW)
+
+
 @pytest.fixture(scope="module")
 def llama():
     config = tiny.build_config("llama")
@@ -122,7 +131,7 @@ def test_positions_that_do_not_fit_are_refused(llama, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("BartConfig", "'bart' cannot classify texts here: its encoder cannot be had alone"),
+        ("BartConfig", "'bart' cannot classify texts here: transformers has no class for its encoder alone"),
         ("Gemma3Config", r"gemma3 is a model of several parts \(text_config, vision_config\)"),
         ("ViTConfig", "'vit' is not known, and"),
     ],

@@ -14,7 +14,7 @@ from finewright import methods
 from finewright.core.errors import UserError
 from finewright.data.layout import PackedLayout
 from finewright.models import architectures, forward, frozen_cache, heads, last_layer
-from finewright.models.architectures.base import fused_rows
+from finewright.models.architectures.base import fused_rows, max_text_length
 from finewright.models.prepared import PreparedModel
 from support import families, tiny
 from support.prepared import prepared, step
@@ -188,7 +188,9 @@ QUICK = {
 QUICK |= dict.fromkeys(
     ("gemma3_text", "gpt_bigcode", "gpt_oss", "falcon", "mpt", "gptj", "gpt_neo", "lfm2", "codegen"), ("lora",)
 )
-QUICK |= dict.fromkeys(("electra", "deberta", "mpnet", "nomic_bert", "biogpt", "xlnet", "mamba", "fnet", "umt5"), ("lora",))
+QUICK |= dict.fromkeys(
+    ("electra", "deberta", "mpnet", "nomic_bert", "biogpt", "xlnet", "mamba", "fnet", "umt5", "ctrl"), ("lora",)
+)
 """Methods of the default run: LoRA, which touches every projection, for every set of names; the others for a few sorts."""
 CELLS = [
     pytest.param(kind, name, marks=[] if name in QUICK.get(kind, ()) else [pytest.mark.slow])
@@ -229,6 +231,21 @@ def test_layers_that_share_their_weights_cannot_be_chosen(name, options):
     with pytest.raises(UserError, match="no layer of albert can be .* alone: all its layers are one") as caught:
         prepared(name, kind="albert", **options)
     assert caught.value.where == "method.num_layers"
+
+
+def test_no_text_is_so_long_that_longrope_turns_the_others_of_its_batch():
+    config = tiny.build_config("phi3")
+    architecture = architectures.architecture_of(config)
+    before = max_text_length(config, architecture)
+    pairs = config.hidden_size // config.num_attention_heads // 2
+    factors = {"short_factor": [1.0] * pairs, "long_factor": [4.0] * pairs}
+    longrope = {"rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": 16, **factors}
+    config.rope_parameters = longrope
+    assert (before, max_text_length(config, architecture)) == (66, 16)
+    config.rope_parameters = {"full_attention": longrope, "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0}}
+    assert max_text_length(config, architecture) == 16
+    sparse = transformers.BigBirdConfig(block_size=4, num_random_blocks=1)
+    assert max_text_length(sparse, architecture) == 28
 
 
 @pytest.mark.parametrize(("said", "pooling"), [("cls", "first"), ("mean", "mean")])

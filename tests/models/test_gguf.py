@@ -1,6 +1,7 @@
 """GGUF files: what they hold is what the model computes, and what cannot be read is refused before anything is trained."""
 
 import contextlib
+import dataclasses
 import json
 import random
 import struct
@@ -209,6 +210,10 @@ def test_the_positions_of_llama_3_are_found_from_its_divisors(tmp_path):
         ({"split.count": 3}, "is one of 3 parts of a model"),
         ({"llama.block_count": 0}, "llama.block_count is 0, wanted 1 or more"),
         ({"tokenizer.ggml.eos_token_id": 5000}, "its eos_token is number 5000"),
+        ({"tokenizer.ggml.bos_token_id": -1}, "its bos_token is number -1"),
+        ({"tokenizer.ggml.pre": ["gpt-2"]}, "holds values that do not fit together: "),
+        ({"llama.attention.head_count": [4, 4, 4]}, "llama.attention.head_count is [4, 4, 4], wanted one number"),
+        ({"split.count": "several"}, "is one of several parts of a model"),
     ],
 )  # fmt: skip
 def test_what_would_compute_something_else_is_refused(places, more, message, tmp_path, monkeypatch):
@@ -227,6 +232,18 @@ def test_what_would_compute_something_else_is_refused(places, more, message, tmp
     assert message in error.what
     assert (error.where, error.code) == (str(path), ExitCode.MISMATCH)
     assert error.fix
+
+
+def test_heads_that_do_not_divide_a_matrix_are_refused(places, tmp_path, monkeypatch):
+    path = gguf_files.write(places["llama"], tmp_path / "model.gguf")
+    read = reader._parse
+    odd = {"llama.attention.head_count_kv": 3}
+    monkeypatch.setattr(
+        reader, "_parse", lambda *given: dataclasses.replace(found := read(*given), metadata=found.metadata | odd)
+    )
+    error = refusal(path)
+    assert (error.where, error.code) == (str(path), ExitCode.MISMATCH)
+    assert "holds values that do not fit together: cannot reshape" in error.what
 
 
 def test_a_tensor_without_a_place_is_refused_and_so_is_one_that_is_missing(places, tmp_path):

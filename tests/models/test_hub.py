@@ -238,6 +238,13 @@ def test_a_repository_of_gguf_files_says_how_to_fetch_one(monkeypatch, tmp_path)
         hub.resolve_model("owner/model-GGUF")
 
 
+@pytest.mark.parametrize("name", ["", " ", "~nobody-of-this-name/model", "x" * 300, "a\0b"])
+def test_a_name_that_can_be_no_path_is_refused(name):
+    with pytest.raises(UserError) as caught:
+        hub.resolve_model(name)
+    assert "a folder with config.json" in caught.value.fix
+
+
 def test_a_missing_embedded_model_is_a_user_error(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "_EMBEDDED_FOLDER", tmp_path)
     with pytest.raises(UserError, match="no embedded model 'mini' yet"):

@@ -47,6 +47,16 @@ def test_the_pretrained_weights_are_the_checkpoints_own(gpt2):
         assert torch.equal(state[name], tensor), name
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_layers_that_the_config_leaves_out_are_counted(kind, tmp_path):
+    folder = tiny.folder(tmp_path, kind=kind)
+    assert not any("left out" in note for note in load(folder).notes)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer" if kind == "gpt2" else "num_hidden_layers": 2}))
+    expected = "warning: the checkpoint has weights of 3 layers, its config says 2; the others are left out"
+    assert expected in load(folder).notes
+
+
 def test_random_weights_have_the_same_shapes_and_depend_on_the_seed(gpt2):
     trained, random, again, other = load(gpt2), load(gpt2, random=True), load(gpt2, random=True), load(gpt2, random=True, seed=1)
     assert random.total_parameters == trained.total_parameters
@@ -136,7 +146,7 @@ def saved(gpt2, tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_layer": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
+        ({"n_layer": 10**9}, "n_layer is 1000000000, wanted 1 to 512"),
         ({"model_type": "qwen2", "num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, wanted 1 to 512"),
         ({"n_head": -1}, "num_attention_heads is -1, wanted 1 to 512"),
         ({"vocab_size": 10**11}, r"the config claims 3,200,000,\d+,\d+ parameters, the weights beside it are [\d,]+ bytes"),

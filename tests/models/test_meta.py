@@ -63,17 +63,22 @@ def test_whether_the_pooler_is_stored_is_read_from_the_weights(place, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"n_layer": 513}, "num_hidden_layers is 513, wanted 1 to 512"),
+        ({"n_layer": 513}, "n_layer is 513, wanted 1 to 512"),
         ({"n_layer": 0}, "num_hidden_layers is 0"),
         ({"n_embd": 10**7, "n_head": 1}, "more than 20,000,000,000,000"),
         ({"vocab_size": 0}, "vocab_size is 0, wanted 1 or more"),
+        ({"model_type": "eurobert", "classifier_pooling": "max"}, "classifier_pooling is 'max', wanted one of bos, mean"),
+        ({"model_type": "albert", "inner_group_num": 10**7}, "inner_group_num is 10000000, wanted 1 to 512"),
+        ({"model_type": "novel"}, r"transformers [\d.]+ has no architecture 'novel'"),
+        ({"model_type": "novel", "auto_map": {"AutoModel": "novel.Model"}}, "is code that comes with the model .auto_map."),
     ],
-    ids=["deep", "no layers", "wide", "no tokens"],
+    ids=["deep", "no layers", "wide", "no tokens", "no pooling", "many layers in one", "unknown", "own code"],
 )
 def test_an_impossible_config_is_refused_before_anything_is_built(place, tmp_path, values, message):
     source = changed(place, tmp_path / "odd", **values)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         meta.meta_model(source, head_spec=HEAD_SPEC, tokenizer=False)
+    assert caught.value.where.startswith(str(source.path / "config.json"))
 
 
 def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(place, tmp_path):

@@ -184,3 +184,31 @@ def test_a_model_of_texts_and_images_is_refused_by_name(model, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"a model of texts and something else \('gemma3', its text part 'gemma3_text'\)"):
         loading.load_model(hub.resolve_model(str(folder)), head_spec=tiny.head_spec(("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"dtype": "F32", "shape": ["a"], "data_offsets": [0, 4]}, "has a damaged table of tensors"),
+        ({"dtype": "", "shape": [1], "data_offsets": [0, 4]}, "holds weights in "),
+    ],
+)
+def test_a_table_with_odd_values_is_refused(model, tmp_path, entry, message):
+    folder = copy_of(model, tmp_path / "odd")
+    header = json.dumps({"wte.weight": entry}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert message in refusal(folder)
+
+
+@pytest.mark.parametrize("name", [1, "../model-00001-of-00002.safetensors"])
+def test_an_index_names_files_of_its_folder_alone(model, tmp_path, name):
+    folder = sharded(model, tmp_path / "shards")
+    (folder / "model-00001-of-00002.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"] = dict.fromkeys(index["weight_map"], name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    if isinstance(name, str):
+        assert "1 of 1 weight files are missing" in refusal(folder)
+    else:
+        with pytest.raises(UserError, match="lacks|cannot load the weights"):
+            loading.load_model(hub.resolve_model(str(folder)), head_spec=tiny.head_spec(("a", "b")))

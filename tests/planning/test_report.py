@@ -169,7 +169,7 @@ def test_a_budget_that_is_none_is_one_message(budget):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_layer": 10**9}, r"num_hidden_layers is 1000000000, wanted 1 to 512"),
+        ({"n_layer": 10**9}, r"n_layer is 1000000000, wanted 1 to 512"),
         ({"n_layer": 0}, r"num_hidden_layers is 0"),
         ({"n_layer": "many"}, r"config\.json"),
         ({"n_embd": 10**13}, r"not a model config: Storage size calculation overflowed"),

@@ -134,6 +134,7 @@ _XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 6
 _XLM |= {"vocab_size": None, "num_hidden_layers": None, "num_attention_heads": None, "intermediate_size": None}
 _XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48, "hidden_size": None, "num_hidden_layers": None}
 _XLNET |= {"num_attention_heads": None, "intermediate_size": None, "max_position_embeddings": None}
+_CTRL = {name: value for name, value in _GPT.items() if name not in ("n_inner", "rotary_dim")} | {"dff": 48}
 DERIVED: dict[str, Callable[[], Any]] = {
     "biogpt": _of("BioGptConfig"),
     "data2vec-text": _of("Data2VecTextConfig", pad_token_id=1, type_vocab_size=1),
@@ -144,6 +145,7 @@ DERIVED: dict[str, Callable[[], Any]] = {
     "convbert": _of("ConvBertConfig", embedding_size=32),
     "xlm": _of("XLMConfig", **_XLM),
     "xlnet": _of("XLNetConfig", **_XLNET),
+    "ctrl": _of("CTRLConfig", **_CTRL),
     "umt5": _of("UMT5Config", **_T5),
     "mamba": _of("MambaConfig", state_size=4, num_attention_heads=None, intermediate_size=None, max_position_embeddings=None),
     "glm4_moe": _like_llama("Glm4MoeConfig", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, n_group=1),

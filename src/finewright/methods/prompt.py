@@ -60,8 +60,8 @@ class PromptTuning(Method):
             modules_to_save=list(base.new),
             # given here: PEFT looks for names that not every config has (DistilBERT's `dim`)
             token_dim=network.get_input_embeddings().weight.shape[1],
-            num_layers=network.config.num_hidden_layers,
-            num_attention_heads=network.config.num_attention_heads,
+            num_layers=getattr(network.config, "num_hidden_layers", 1),
+            num_attention_heads=getattr(network.config, "num_attention_heads", 1),
         )
         freeze_all(base)
         trainable_module = wrap_adapter(network, config)

@@ -117,7 +117,8 @@ def _run_equal_lengths(body: Any, states_TH: torch.Tensor, layout: PackedLayout,
     pieces = []
     for group, states in zip(layout.groups, states_TH.split([count * length for count, length in layout.groups]), strict=True):
         mask_NL = torch.ones(group, dtype=torch.long, device=states.device)
-        pieces.append(_run_rows(body, states.unflatten(0, group), mask_NL, first_position=first_position).flatten(0, 1))
+        rows = states.unflatten(0, group).clone()  # some bodies change their inputs in place, which autograd forbids for pieces
+        pieces.append(_run_rows(body, rows, mask_NL, first_position=first_position).flatten(0, 1))
     return torch.cat(pieces)
 
 

@@ -106,7 +106,7 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
     Raise `UserError` if the model is not found, cannot be reached, or is not safe to load.
     """
-    folder = Path(name).expanduser()
+    folder = as_path(name)
     if name == EMBEDDED and not folder.is_dir():
         return _embedded()
     if name.startswith(packages.PREFIX):
@@ -138,10 +138,24 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     return ModelSource(path=path, name=identity, revision=path.name, note=note)
 
 
+def as_path(name: str) -> Path:
+    """Return the path that a model's name would be. Raise `UserError` if there cannot be one, or if it may not be looked at."""
+    fix = "a folder with config.json, or a hub id such as gpt2"
+    if not name.strip():
+        raise UserError("the name of the model is empty", where="--model", fix=fix)
+    try:
+        path = Path(name).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, no such user, a folder of somebody else
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"no model can be looked for there: {reason}", where=name[:200], fix=fix) from None
+    return path
+
+
 def _local(place: Path, *, name: str, weights: bool) -> ModelSource:
     """Return the model in a folder, or in a GGUF file: the one given, or the only one of a folder without a config."""
     if place.is_dir() and not (place / "config.json").is_file():
-        files_there = sorted(path for path in place.glob("*.gguf") if path.is_file())
+        files_there = sorted(path for path in place.glob("*") if path.suffix.lower() == ".gguf" and path.is_file())
         if len(files_there) > 1:
             what = f"the folder holds {len(files_there)} GGUF files: {', '.join(path.name for path in files_there)}"
             raise UserError(what, where=str(place), fix=f"give one of them, --model {files_there[0]}")

@@ -1,7 +1,7 @@
 """Load a model and its tokenizer: a base with a task's head, or what a run saved."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,15 +69,15 @@ def load_model(
         match = None if random else _match_head(source, config, standard=standard, auto_model=head_spec.auto_model)
         torch.manual_seed(seed)
         if match is None:
-            network, missing = build_random_network(config, auto_model=head_spec.auto_model), list[str]()
+            network, missing, left_out = build_random_network(config, auto_model=head_spec.auto_model), list[str](), ""
         else:
             quantizing = _quantization_options(standard, four_bit, bfloat16=bfloat16, device=device)
-            network, missing = _load_pretrained(source, config, quantizing, auto_model=head_spec.auto_model)
+            network, missing, left_out = _load_pretrained(source, config, quantizing, auto_model=head_spec.auto_model)
         check_has_head(network, standard, head_spec)
         pooling.install_linear_head(network, architecture, standard=standard, num_outputs=head_spec.num_outputs)
         if match is not None and architecture.has_standard_head:
             head_rows.apply_match(network, match, seed=seed)
-        notes = list[str]()
+        notes = [left_out] if left_out else list[str]()
         tokenizer = load_tokenizer(source.path, network, notes=notes)
     notes += tokenizer_config.describe_kind(tokenizer)
     notes += tokenizer_config.align_padding(network, tokenizer, architecture=architecture)
@@ -196,8 +196,8 @@ def _match_head(source: hub.ModelSource, config: Any, *, standard: Architecture,
 
 def _load_pretrained(
     source: hub.ModelSource, config: Any, quantizing: dict[str, Any], *, auto_model: str
-) -> tuple[Any, list[str]]:
-    """Return the network and the names of tensors that the checkpoint did not set."""
+) -> tuple[Any, list[str], str]:
+    """Return the network, the names of tensors that the checkpoint did not set, and a note if layers of it are left out."""
     network, info = _from_pretrained(source.path, config, quantizing, auto_model=auto_model)
     architecture = architectures.architecture_of(config)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
@@ -210,7 +210,18 @@ def _load_pretrained(
                 fix="another checkpoint or config: these tensors would be random",
                 code=ExitCode.MISMATCH,
             )
-    return network, sorted({*info["missing_keys"], *mismatched})
+    left_out = _left_out_layers(info["unexpected_keys"], network.get_submodule(architecture.layers), architecture)
+    return network, sorted({*info["missing_keys"], *mismatched}), left_out
+
+
+def _left_out_layers(unexpected: Iterable[str], layers: Any, architecture: Architecture) -> str:
+    """Return a warning if a checkpoint has more layers than its config says; its names may lack the body's prefix."""
+    inside = re.escape(architecture.layers.removeprefix(f"{architecture.body}."))
+    found = [re.search(rf"(?:^|\.){inside}\.(\d+)\.", name) for name in unexpected]
+    highest = max((int(one[1]) for one in found if one), default=-1)
+    if highest < len(layers):
+        return ""
+    return f"warning: the checkpoint has weights of {highest + 1} layers, its config says {len(layers)}; the others are left out"
 
 
 def _from_pretrained(
@@ -232,7 +243,8 @@ def _from_pretrained(
         if is_out_of_memory(error):
             raise _out_of_memory(folder) from None
         reason = first_line(error)
-        raise UserError(f"cannot load the weights: {reason}", where=str(folder), code=ExitCode.MISMATCH) from error
+        fix = "copy or download the model again, or take another one"
+        raise UserError(f"cannot load the weights: {reason}", where=str(folder), fix=fix, code=ExitCode.MISMATCH) from error
     if quantizing:
         dtype = quantizing["quantization_config"].bnb_4bit_compute_dtype
         quantization.prepare_for_training(network, bfloat16=dtype == torch.bfloat16)

@@ -33,7 +33,7 @@ MAX_LAYERS, MAX_EXPERTS, MAX_PARAMETERS = 512, 2**16, 20 * 10**12
 """A config with more is wrong: about ten times what the largest published models have."""
 MAX_UNSTORED_PARAMETERS = 10**8
 """Parameters a network may have that its weight files do not hold: a head for many labels, which no checkpoint brings."""
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_hidden_groups", "inner_group_num")
 MIN_TOKENS = 16
 """If there is no tokenizer, transformers makes up one with fewer tokens than this, special ones aside."""
 
@@ -149,7 +149,8 @@ def check_not_hollow(config: Any, folder: Path, *, auto_model: str) -> None:
     No format stores a parameter in less than half a byte.
     """
     with quiet_libraries(), torch.device("meta"):
-        claimed = count_parameters(build_random_network(config, auto_model=auto_model))
+        network = build_random_network(config, auto_model=auto_model)
+    claimed = count_parameters(network) + sum(buffer.numel() for buffer in network.buffers())
     stored = sum(file.stat().st_size for file in weight_files.list_safetensors(folder))
     if claimed > 2 * stored + MAX_UNSTORED_PARAMETERS:
         what = f"the config claims {claimed:,} parameters, the weights beside it are {stored:,} bytes"
@@ -194,6 +195,7 @@ def load_saved_config(folder: Path) -> Any:
     try:
         written = json.loads((folder / "config.json").read_bytes(), object_hook=partial(_check_num_layers, where=where))
         _check_text_only(written, where=where)
+        _check_has_code(written, where=where)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UserError:
         raise
@@ -201,10 +203,15 @@ def load_saved_config(folder: Path) -> Any:
         raise UserError(f"not a model config, not even JSON: {error}", where=where, fix="another model folder") from None
     except Exception as error:  # a wrong value can raise anything
         raise UserError(f"not a model config: {first_line(error)}", where=where, fix="another model folder") from None
-    if config.model_type in architectures.architecture_names():
-        architectures.architecture_of(config)
-    _check_plausible(config, where=where)
-    architectures.architecture_of(config)  # builds a network if the architecture is not described
+    try:
+        if config.model_type in architectures.architecture_names():
+            architectures.architecture_of(config)
+        _check_plausible(config, where=where)
+        architectures.architecture_of(config)  # builds a network if the architecture is not described
+    except UserError as error:
+        if error.where.startswith("config.json"):  # whoever looks at a config alone does not know where it lies
+            error.where = str(folder / error.where)
+        raise
     return config
 
 
@@ -217,6 +224,21 @@ def _check_text_only(written: Any, *, where: str) -> None:
         raise UserError(what, where=where, fix="take the text-only model of the family, or save its text part as a model")
 
 
+def _check_has_code(written: Any, *, where: str) -> None:
+    """Raise `UserError` for a type of model that transformers has no code for. Code that comes with a model is never run."""
+    from transformers import CONFIG_MAPPING, __version__
+
+    kind = written.get("model_type") if isinstance(written, dict) else None
+    if not isinstance(kind, str) or kind in CONFIG_MAPPING:
+        return
+    if written.get("auto_map"):
+        what = f"the architecture {kind[:60]!r} is code that comes with the model (auto_map), which is never run"
+        raise UserError(what, where=where, fix="take a model of an architecture that is part of transformers")
+    what = f"transformers {__version__} has no architecture {kind[:60]!r}"
+    fix = "`pip install --upgrade transformers`, as a newer release may have it, or take another model"
+    raise UserError(what, where=where, fix=fix)
+
+
 def _check_num_layers(written: dict[str, Any], *, where: str) -> dict[str, Any]:
     """Return an object of a config. Raise `UserError` for too many layers.
 
@@ -225,7 +247,7 @@ def _check_num_layers(written: dict[str, Any], *, where: str) -> dict[str, Any]:
     for name in _LAYERS:
         value = written.get(name)
         if isinstance(value, int | float) and value > MAX_LAYERS:
-            what = f"num_hidden_layers is {value!r}, wanted 1 to {MAX_LAYERS:,}"
+            what = f"{name} is {value!r}, wanted 1 to {MAX_LAYERS:,}"
             raise UserError(what, where=where, fix="another model folder")
     return written
 

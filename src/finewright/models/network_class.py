@@ -63,7 +63,11 @@ def _body_class(config: Any) -> Any:
 
     mapping = transformers.AutoModelForTextEncoding if _is_encoder_decoder(config) else transformers.AutoModel
     if type(config) not in mapping._model_mapping:
-        known = "its encoder cannot be had alone" if _is_encoder_decoder(config) else "transformers has no network for it"
+        known = (
+            "transformers has no class for its encoder alone"
+            if _is_encoder_decoder(config)
+            else "transformers has no network for it"
+        )
         what = f"the architecture {config.model_type!r} cannot classify texts here: {known}"
         raise UserError(what, where="config.json: model_type", fix="take a model of another architecture")
     kind = mapping._model_mapping[type(config)]

@@ -40,7 +40,8 @@ def find_model(name: str) -> Path:
     distribution, _, part = name.removeprefix(PREFIX).partition("/")
     if not _NAME.fullmatch(distribution):
         fix = f"{PREFIX}NAME, as in {PREFIX}{KNOWN[0][0]}"
-        raise UserError("the name of a Python distribution looks different", where=name, fix=fix)
+        said = f"{distribution!r} is no name of a Python distribution" if distribution else "no Python distribution is named"
+        raise UserError(said, where=name, fix=fix)
     try:
         found = importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -56,7 +57,9 @@ def find_model(name: str) -> Path:
         _check_inside(matching[0], root, name=name)
         return matching[0]
     shown = ", ".join(f"{PREFIX}{distribution}/{place.relative_to(root).as_posix()}" for place in matching or models)
-    what = f"the distribution holds {len(models)} models" if not part else f"{part!r} means {len(matching)} of its models"
+    what = f"the distribution holds {len(models)} models"
+    if part:
+        what += f", and {part!r} is the name of {len(matching) or 'none'} of them"
     raise UserError(what, where=name, fix=f"one of {shown}")
 
 

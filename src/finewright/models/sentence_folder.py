@@ -53,7 +53,7 @@ def save_network(network: Any, folder: Path, *, architecture: Architecture) -> N
         network.save_pretrained(folder)
         return
     network.get_submodule(architecture.body).save_pretrained(folder)
-    _write_modules(folder, architecture=architecture, head=network.classifier.state_dict(), network=network)
+    _write_modules(folder, architecture=architecture, head=network.classifier.state_dict())
 
 
 def convert_adapter(folder: Path, *, network: Any, architecture: Architecture) -> None:
@@ -72,14 +72,14 @@ def convert_adapter(folder: Path, *, network: Any, architecture: Architecture) -
     config = json.loads((folder / _ADAPTER_CONFIG).read_text(encoding="utf-8"))
     config |= {"task_type": "FEATURE_EXTRACTION", "modules_to_save": None}
     (folder / _ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
-    _write_modules(folder, architecture=architecture, head=head, network=network)
+    _write_modules(folder, architecture=architecture, head=head)
 
 
-def _write_modules(folder: Path, *, architecture: Architecture, head: dict[str, torch.Tensor], network: Any) -> None:
+def _write_modules(folder: Path, *, architecture: Architecture, head: dict[str, torch.Tensor]) -> None:
     rows, width = head["weight"].shape
     dense: dict[str, Any] = {"in_features": width, "out_features": rows, "bias": "bias" in head}
     dense["activation_function"] = "torch.nn.modules.linear.Identity"
-    pooling = {"word_embedding_dimension": network.config.hidden_size}
+    pooling = {"word_embedding_dimension": width}
     pooling |= {flag: own == architecture.pooling for flag, own in POOLING_FLAGS.items()}
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}

@@ -58,7 +58,9 @@ def _find_quantized(folder: Path) -> tuple[str, str] | None:
     """
     for file in _weight_files(folder):
         kinds = {name: str(entry.get("dtype")) for name, entry in _read_header(file).items()}
-        odd = sorted(name for name, kind in kinds.items() if kind not in _NUMBERS and (kind[0] == "F" or name.endswith("weight")))
+        odd = sorted(
+            name for name, kind in kinds.items() if kind not in _NUMBERS and (kind.startswith("F") or name.endswith("weight"))
+        )
         if odd:
             what = (
                 f"{file.name} holds weights in {kinds[odd[0]]}, for instance {odd[0]}, which are quantized and need their scales"
@@ -95,7 +97,7 @@ def shard_names(folder: Path) -> list[str]:
     """Return the weight files that the folder's index names; none if there is no index or it cannot be read."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return sorted(set(index["weight_map"].values()))
+        return sorted({Path(name).name for name in index["weight_map"].values()})
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return []
 
@@ -143,7 +145,7 @@ def _read_header(file: Path) -> dict[str, Any]:
         header = json.loads(content)
         header.pop("__metadata__", None)
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        valid = all(isinstance(entry["shape"], list) for entry in header.values())
+        valid = all(math.prod(entry["shape"], start=1) >= 0 for entry in header.values())
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise ValueError("has a damaged table of tensors") from None
     if not valid or not isinstance(end, int):

@@ -108,6 +108,9 @@ def default_max_length(settings: RunConfig, *, usual: int, longest: int, prompt_
     `usual`: the task's default. `longest`: positions the model has, of which a prompt takes `prompt_tokens`.
     """
     room = longest - prompt_tokens
+    if longest < LEAST_ROOM:
+        what = f"the model has {longest} positions, too few for a text"
+        raise UserError(what, where="config.json: max_position_embeddings", fix="take another model")
     if room < LEAST_ROOM:
         what = f"a prompt of {prompt_tokens} tokens leaves room for {room} tokens of text, the model has {longest} positions"
         raise UserError(what, where="method.num_virtual_tokens", fix=f"at most {longest - LEAST_ROOM}")

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,7 +157,7 @@ def _plan_if_possible(
 
 def _resolve_model(name: str, *, with_tokenizer: bool, progress: hub.Progress | None, notes: list[str]) -> hub.ModelSource:
     """Return the config and, for data, the tokenizer, from a folder, the hub or its cache, else a config of the package."""
-    bundled = None if Path(name).expanduser().is_dir() else hub.find_bundled_config(name)
+    bundled = None if hub.as_path(name).is_dir() else hub.find_bundled_config(name)
     if bundled is not None and not with_tokenizer:
         return hub.ModelSource(bundled, name, "")
     try:

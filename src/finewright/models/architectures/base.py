@@ -174,7 +174,26 @@ def fused_rows(architecture: Architecture, config: Any, projection: str) -> list
 def max_text_length(config: Any, architecture: Architecture) -> int:
     """Return how many tokens of one text the position embeddings allow."""
     positions = getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or 2048
-    return int(2048 if positions == NO_LIMIT else positions) - architecture.first_position(config)
+    limits = [2048 if positions == NO_LIMIT else positions, *_longrope_limits(getattr(config, "rope_parameters", None))]
+    if (
+        getattr(config, "attention_type", None) == "block_sparse"
+    ):  # BigBird: longer texts get random blocks until a short one comes
+        limits.append((5 + 2 * config.num_random_blocks) * config.block_size)
+    return int(min(limits)) - architecture.first_position(config)
+
+
+def _longrope_limits(rope: Any) -> Iterator[int]:
+    """Yield the length above which LongRoPE (Phi-3) turns all texts of a batch by other angles, whatever their own lengths.
+
+    A text's scores would depend on the texts beside it, so none may be longer.
+    """
+    if not isinstance(rope, Mapping):
+        return
+    original = rope.get("original_max_position_embeddings")
+    if rope.get("rope_type") == "longrope" and isinstance(original, int):
+        yield original
+    for layer_type in rope.values():
+        yield from _longrope_limits(layer_type)
 
 
 def without_numbers(name: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finewright.models.architectures.base import Architecture, contiguous_qkv, count_after_padding, interleaved_qkv
+from finewright.core.errors import UserError
+from finewright.models.architectures.base import Architecture, Pooling, contiguous_qkv, count_after_padding, interleaved_qkv
 from finewright.models.architectures.decoders import OWN_ATTENTION, decoder
 
 
@@ -36,9 +37,19 @@ _DEBERTA_HEAD = {"head": ("pooler", "classifier"), "head_kind": "context", "not_
 _ETTIN_DECODER = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.Wo", "mlp.Wi", "mlp.Wo")
 
 
+def _stated_pooling(config: Any, known: Mapping[str, Pooling]) -> Pooling:
+    said = config.classifier_pooling
+    if said not in known:
+        what = f"classifier_pooling is {said!r}, wanted one of {', '.join(known)}"
+        raise UserError(what, where="config.json", fix="bring back the config that belongs to the weights")
+    return known[said]
+
+
 def _modernbert_pooling(config: Any) -> Mapping[str, Any]:
-    pooling = {"cls": "first", "mean": "mean"}[config.classifier_pooling]
-    return {"pooling": pooling, "pooling_reason": f"classifier_pooling is {config.classifier_pooling} in config.json"}
+    return {
+        "pooling": _stated_pooling(config, {"cls": "first", "mean": "mean"}),
+        "pooling_reason": f"classifier_pooling is {config.classifier_pooling} in config.json",
+    }
 
 
 def _eurobert_pooling(config: Any) -> Mapping[str, Any]:
@@ -48,7 +59,7 @@ def _eurobert_pooling(config: Any) -> Mapping[str, Any]:
         own = {"pooling": "mean", "head": ("classifier",), "head_kind": "classifier", "has_standard_head": False}
         own |= {"stock_head": ("dense", "classifier")}
         return own | {"pooling_reason": f"{said}, which scores every token; a linear head on their mean takes its place"}
-    return {"pooling": {"bos": "first", "mean": "mean"}[config.classifier_pooling], "pooling_reason": said}
+    return {"pooling": _stated_pooling(config, {"bos": "first", "mean": "mean"}), "pooling_reason": said}
 
 
 def _electra_layers(config: Any) -> Mapping[str, Any]:

@@ -11,6 +11,8 @@ from finewright.models import network_class
 MOST_WEIGHTS = 25_000_000
 """A copy with more is made narrow: it would take longer than loading the model."""
 VOCABULARY, WIDTH, HEADS, WINDOW = 128, 64, 4, 4
+_REACHES = ("window", "attention_chunk", "floor_scale")
+"""Lengths from which on a token is treated in another way: Llama 4 attends within chunks, and scales queries by their place."""
 _WIDTHS = ("size", "dim", "rank", "d_model", "d_ff", "d_inner", "n_inner", "n_embd")
 _CHOICES = ("moe_k", "top_k", "moe_topk", "num_experts_per_tok", "n_group", "topk_group", "num_expert_group")
 """How many of few experts and groups of experts are chosen."""
@@ -30,7 +32,7 @@ def build_small_copies(config: Any, *, layers: Any, seed: int = 0) -> Iterator[A
             shrink(small)
             with torch.device("meta"):
                 sketch = network_class.from_config(copy.deepcopy(small), auto_model=network_class.CLASSIFICATION)
-            if sum(parameter.numel() for parameter in sketch.parameters()) > MOST_WEIGHTS:
+            if sum(tensor.numel() for tensor in [*sketch.parameters(), *sketch.buffers()]) > MOST_WEIGHTS:
                 continue
             network = _build_random(small, seed=seed)
         except Exception as error:  # a value that does not fit the others can raise anything; another copy may still be built
@@ -67,10 +69,11 @@ def _shorten(config: Any, *, num_layers: int) -> Any:
         num_layers = max(num_layers, max(types.index(kind) for kind in types) + 1)
     num_layers = min(total, num_layers)
     for name, value in vars(config).items():
+        reaches = any(part in name for part in _REACHES)
         if isinstance(value, list) and len(value) == total:
             value = value[:num_layers]
-            setattr(small, name, [min(one, WINDOW) for one in value] if "window" in name else value)
-        elif "window" in name and _is_number(value) and value > WINDOW:
+            setattr(small, name, [min(one, WINDOW) for one in value] if reaches else value)
+        elif reaches and _is_number(value) and value > WINDOW:
             setattr(small, name, WINDOW)
     small.num_hidden_layers, small.vocab_size, small.num_labels = num_layers, VOCABULARY, 3
     for name in _TOKENS:

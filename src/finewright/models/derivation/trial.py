@@ -159,9 +159,12 @@ def _find_unused(small: Any, found: Architecture, texts: list[torch.Tensor]) -> 
     prefix = f"{found.body}."
     small.requires_grad_(True)
     body = {name: parameter for name, parameter in small.named_parameters() if name.startswith(prefix)}
-    with torch.enable_grad():
-        total = torch.stack([_own_states(small, found, [text])[0].sum() for text in texts]).sum()
-        gradients = torch.autograd.grad(total, list(body.values()), allow_unused=True)
+    try:
+        with torch.enable_grad():
+            total = torch.stack([_own_states(small, found, [text])[0].sum() for text in texts]).sum()
+            gradients = torch.autograd.grad(total, list(body.values()), allow_unused=True)
+    except Exception as error:  # code of another project can raise anything
+        raise _refused(found, f"its network cannot be trained: {_first_line(error)}") from None
     used = {without_numbers(name) for name, gradient in zip(body, gradients, strict=True) if gradient is not None}
     missing = {without_numbers(name) for name in body} - used
     return tuple(sorted(name for name in missing if not (found.pooler and name.startswith(f"{found.pooler}."))))

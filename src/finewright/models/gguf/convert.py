@@ -80,9 +80,9 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def _create(file: GgufFile, name: str, *, weights: bool) -> Path:
-    config, names = families.read_config(file), families.tensor_names(file)
-    wanted = _SPARE_BYTES + sum(_stored_bytes(file, one) for one in names)
     try:
+        config, names = families.read_config(file), families.tensor_names(file)
+        wanted = _SPARE_BYTES + sum(_stored_bytes(file, one) for one in names)
         if weights and (free := cache.free_bytes()) < wanted:
             what = f"its converted copy takes {wanted:,} bytes in {cache.cache_folder()}, where {free:,} are free"
             raise UserError(what, where=str(file.path), fix=_ROOM, code=ExitCode.DISK)
@@ -92,12 +92,15 @@ def _create(file: GgufFile, name: str, *, weights: bool) -> Path:
             tokenizer.save_tokenizer(file, place)
             if weights:
                 _write_weights(file, names, config, place)
+    except UserError:
+        raise
     except OSError as error:
         raise _storage_error(file, error) from None
-    except Exception as error:  # the libraries that write weights and tokenizers have types of their own for it
-        if "(os error " not in str(error):
-            raise
-        raise _storage_error(file, OSError(str(error))) from None
+    except Exception as error:  # a wrong value in the file can raise anything
+        if "(os error " in str(error):  # the libraries that write weights and tokenizers have types of their own for it
+            raise _storage_error(file, OSError(str(error))) from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise refuse(file.path, f"holds values that do not fit together: {reason}") from error
     found = _lookup(name)
     if found is None:
         what = f"the converted model cannot be kept in {cache.cache_folder()}"

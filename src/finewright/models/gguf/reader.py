@@ -63,7 +63,7 @@ class GgufFile:
         """Return one number of the architecture's metadata. Raise `UserError` if it is no number, or absent without a default."""
         value = self.metadata.get(f"{self.architecture}.{name}", default)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            what = f"{self.architecture}.{name} is {value!r}, wanted one number"
+            what = f"{self.architecture}.{name} is {str(value)[:60]}, wanted one number"
             raise refuse(self.path, what, fix="another GGUF file")
         return value
 
@@ -192,8 +192,8 @@ def _parse(path: Path, cursor: _Cursor) -> GgufFile:
     for _ in range(num_entries):
         name = cursor.text()
         metadata[name] = cursor.value(cursor.number("<I"))
-    if int(metadata.get("split.count") or 1) > 1:
-        what = f"is one of {metadata['split.count']} parts of a model"
+    if metadata.get("split.count", 0) not in (0, 1):
+        what = f"is one of {str(metadata['split.count'])[:20]} parts of a model"
         raise refuse(path, what, fix="merge the parts with llama.cpp's `llama-gguf-split --merge`")
     entries = [_parse_entry(cursor) for _ in range(num_tensors)]
     alignment = metadata.get("general.alignment", _ALIGNMENT)

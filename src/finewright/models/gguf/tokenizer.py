@@ -137,7 +137,7 @@ def _special_names(file: GgufFile, tokens: Sequence[str]) -> dict[str, str]:
     names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
     ids = {name: file.metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
     found = {name: number for name, number in ids.items() if isinstance(number, int)}
-    if outside := {name: number for name, number in found.items() if number >= len(tokens)}:
+    if outside := {name: number for name, number in found.items() if not 0 <= number < len(tokens)}:
         name, number = next(iter(outside.items()))
         raise refuse(file.path, f"its {name} is number {number}, its vocabulary has {len(tokens)} tokens")
     return {name: tokens[number] for name, number in found.items()}

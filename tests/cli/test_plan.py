@@ -143,7 +143,7 @@ def test_an_invalid_budget_is_one_line(budget):
         ("{", "JSON"),
         ("[]", "model_type"),
         ("{}", "model_type"),
-        ('{"model_type": "gpt2", "n_layer": 99999999999}', "num_hidden_layers"),
+        ('{"model_type": "gpt2", "n_layer": 99999999999}', "n_layer is 99999999999, wanted 1 to 512"),
         ('{"model_type": "gpt2", "n_embd": 1000000000, "n_head": 1}', "overflowed"),
         ('{"model_type": "no such"}', "no such"),
     ],

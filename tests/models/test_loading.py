@@ -105,7 +105,7 @@ def test_a_damaged_file_is_a_user_error(gpt2, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "nothing"}, "not a model config"),
+        ({"model_type": "nothing"}, "has no architecture 'nothing'"),
         ({"model_type": "t5"}, r"the checkpoint lacks \d+ tensors"),
         ({"vocab_size": 100}, r"has other shapes for 1 tensors of the model, for instance transformer\.wte\.weight"),
     ],

@@ -33,7 +33,7 @@ import accuracy_table
 from accuracy_contestants import CONTESTANTS, WITHOUT_MODEL
 from children import cell
 from drawn_rows import PER_LABEL, VALIDATION_ROWS, Rows, draw_number, first_of_each_label, read_splits, write_splits
-from finewright_runs import read_lines
+from finewright_runs import append_line, read_lines
 
 SIZES = ("8-a-label", "64-a-label", "1000", "all")
 KEY = ("data", "size", "max_test", "seed", "model", "method")
@@ -88,8 +88,7 @@ def measure(arguments: argparse.Namespace) -> int:
             failed += 1
             print(f"failed, and is not in the file: {key}", file=sys.stderr)
             continue
-        with arguments.out.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({**key, **found}) + "\n")
+        append_line(arguments.out, {**key, **found})
     return failed
 
 

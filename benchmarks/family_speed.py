@@ -10,12 +10,13 @@ the ratio. Types whose default config builds no network are named as failed.
 
 import argparse
 import csv
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from finewright_runs import append_line
 
 MOST_TOKENS, VOCABULARY = 128, 1000
 
@@ -112,8 +113,7 @@ def main() -> None:
             print(f"| {kind} | failed: {type(error).__name__}: {error} |", flush=True)
             continue
         if arguments.out:
-            with arguments.out.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(found) + "\n")
+            append_line(arguments.out, found)
         print(f"| {kind} | {1e3 * found['packed']:.1f} | {1e3 * found['padded']:.1f} | {found['ratio']:.2f} |", flush=True)
 
 

@@ -27,6 +27,11 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def append_line(path: Path, line: dict) -> None:
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line) + "\n")
+
+
 @contextlib.contextmanager
 def clock() -> Iterator[list[float]]:
     """Inside, the list gets the process's CPU-seconds when training begins, frozen layers included."""
@@ -115,9 +120,7 @@ def main() -> None:
         return
     out = Path(arguments.out)
     if arguments.method:
-        line = json.dumps(run(arguments))
-        with out.open("a") as handle:
-            handle.write(line + "\n")
+        append_line(out, run(arguments))
         return
     from finewright import methods
 

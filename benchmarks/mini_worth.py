@@ -12,14 +12,13 @@ default (also the learning rates, which `mini` suggests for itself), with one th
 
 import argparse
 import itertools
-import json
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from drawn_rows import PER_LABEL, draw_number, first_of_each_label, read_splits, write_splits
-from finewright_runs import read_lines
+from finewright_runs import append_line, read_lines
 
 METHODS = ("full", "lora", "frozen-features", "bag-of-words", "scratch")
 
@@ -46,8 +45,7 @@ def measure(arguments: argparse.Namespace) -> None:
         if (data.name, size, seed, method) not in done:
             with tempfile.TemporaryDirectory() as place:
                 found = run_one(data, size=size, seed=seed, method=method, model=arguments.model, place=Path(place))
-            with arguments.out.open("a", encoding="utf-8") as handle:
-                handle.write(json.dumps(found) + "\n")
+            append_line(arguments.out, found)
 
 
 def run_one(data: Path, *, size: str, seed: int, method: str, model: str, place: Path) -> dict[str, Any]:

@@ -9,12 +9,11 @@ planned, are left out of the measured ones.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from finewright_runs import read_lines
+from finewright_runs import append_line, read_lines
 
 from finewright.core.assets import CONFIGS, MODELS, TICKETS
 
@@ -67,8 +66,7 @@ def measure(arguments: argparse.Namespace) -> None:
                     for key in KEYS:
                         found[key] = getattr(run.result, key)
                     found["planned_trained"] = run.folder.read_json(run.folder.plan)["trainable_parameters"]
-                    with arguments.out.open("a", encoding="utf-8") as handle:
-                        handle.write(json.dumps(found) + "\n")
+                    append_line(arguments.out, found)
 
 
 def table(path: Path) -> None:

@@ -7,7 +7,6 @@ Both precisions see the same rows in the same order, and draw the same dropout. 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from finewright_runs import read_lines
+from finewright_runs import append_line, read_lines
 
 PRECISIONS = ("float32", "bfloat16")
 WINDOW = 25
@@ -94,8 +93,7 @@ def main() -> None:
         return
     if arguments.cell:
         method, precision, seed = arguments.cell
-        with arguments.out.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(run(arguments, method, precision, int(seed))) + "\n")
+        append_line(arguments.out, run(arguments, method, precision, int(seed)))
         return
     known = [tuple(line[key] for key in ("data", "model", "method", "precision", "seed")) for line in read_lines(arguments.out)]
     for method in arguments.methods.split(","):

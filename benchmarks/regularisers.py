@@ -10,7 +10,6 @@ one of its functions for the length of a run. One process, one thread.
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 from drawn_rows import draw_number, read_splits, write_splits
-from finewright_runs import read_lines
+from finewright_runs import append_line, read_lines
 
 TEST_SEED = 0
 SMOOTHING, AVERAGE_DECAY, LAYER_DECAY, NOISE = 0.1, 0.98, 0.9, 5.0
@@ -191,8 +190,7 @@ def measure(arguments: argparse.Namespace) -> None:
                 if (data.name, variant, seed) in done:
                     continue
                 found = run_one(data, variant, arguments, seed=seed)
-                with arguments.out.open("a", encoding="utf-8") as handle:
-                    handle.write(json.dumps({"data": data.name, "variant": variant, "seed": seed, **found}) + "\n")
+                append_line(arguments.out, {"data": data.name, "variant": variant, "seed": seed, **found})
 
 
 def table(lines: list[dict[str, Any]]) -> list[str]:

@@ -49,6 +49,11 @@ def code_of(error: BaseException) -> ExitCode:
     return ExitCode.OUT_OF_MEMORY if is_out_of_memory(error) else ExitCode.MISMATCH
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def last_line(error: BaseException) -> str:
     """Return one line that says what went wrong: `what` of a `UserError`, the last line of other errors."""
     if isinstance(error, UserError):

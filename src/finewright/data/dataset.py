@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from finewright.core import assets
 from finewright.core.config import DataConfig
-from finewright.core.errors import UserError
+from finewright.core.errors import UserError, first_line
 from finewright.core.files import unchanged_while_reading
 from finewright.data import folders, labels, readers
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns, wanted_columns
@@ -115,13 +115,12 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
             splits["train"], options.test_fraction, seed=options.split_seed, name="test"
         )
         notes.append(note)
-    trains_on_all = not splits.get("validation") and options.validation_fraction is None
     if not splits.get("validation"):
         splits["train"], splits["validation"], note = hold_out_validation(
             splits["train"], options.validation_fraction, seed=options.split_seed
         )
         notes.append(note)
-    trains_on_all = trains_on_all and not splits["validation"]
+    trains_on_all = options.validation_fraction is None and not splits["validation"]
     names, kind = labels.sort_labels({row.label for row in splits["train"]})
     for name in ("validation", "test"):
         splits[name] = labels.spell_truth_values(splits[name], names)
@@ -364,7 +363,7 @@ def _read_hub(identity: str, *, options: DataConfig) -> _Splits:
         found = {split: next((name for name in names if name in loaded), None) for split, names in SPLIT_NAMES.items()}
         records = {split: read_hub_records(loaded[name], file=f"{identity}/{name}") for split, name in found.items() if name}
     except Exception as error:  # the library and its network layer raise many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise base.bad_file(f"cannot load the data set: {reason}", identity, f"check the name and the network, {local}") from None
     if "train" not in records:
         raise base.bad_file(f"no train split, found {', '.join(loaded)}", identity, "another data set, or a local file")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from finewright.core import units
-from finewright.core.errors import UserError
+from finewright.core.errors import UserError, first_line
 from finewright.models import frozen_cache, kernels, last_layer, prepared, torch_compat
 from finewright.models.attention import packed, varlen
 from finewright.models.kernels import PackedWeight
@@ -54,7 +54,7 @@ def _check_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda states: states.tanh() + 1, backend=BACKEND)(torch.zeros(3, device=device))
     except Exception as error:  # the compiler's own errors have no common name
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         what = f"PyTorch cannot compile here ({reason})"
         raise UserError(what, where="training.compile", fix="leave it off, inside a run with --change compile=off") from None
 

@@ -152,6 +152,7 @@ def _read(file: Path, name: str) -> torch.Tensor:
 
 
 def describe_match(old: Sequence[str], wanted: Sequence[str], kept: Mapping[int, int]) -> str:
+    """Return what becomes of a checkpoint's head, for the user. `kept`: as in `HeadMatch`."""
     if list(old) == list(wanted):
         return "head: the checkpoint's own head has these labels and is used"
     if len(kept) == len(wanted) == len(old):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finewright.core import assets, files
-from finewright.core.errors import ExitCode, UserError
+from finewright.core.errors import ExitCode, UserError, first_line
 from finewright.models import packages, weight_files
 from finewright.models.gguf import convert, reader
 
@@ -285,7 +285,7 @@ def _explain(error: Exception, identity: str, *, revision: str) -> UserError:
     from huggingface_hub import constants, errors
 
     status, near = _status(error) or _status(error.__cause__), _suggest_neighbour(Path(identity))
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     code, what, fix = ExitCode.USAGE, f"the download failed: {reason}", f"try again; {_OTHER_MODELS}"
     if isinstance(error, errors.GatedRepoError):
         what, fix = (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from finewright.core.errors import ExitCode, UserError, is_out_of_memory
+from finewright.core.errors import ExitCode, UserError, first_line, is_out_of_memory
 from finewright.core.quiet import peft_quiet
 from finewright.models import (
     acceleration,
@@ -30,17 +30,16 @@ from finewright.models.architectures.base import Architecture
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.models.meta import (
     BaseNetwork,
-    build_random_network,
     check_has_head,
     check_not_hollow,
     count_parameters,
-    first_line,
     load_config,
     load_saved_config,
     load_tokenizer,
     quiet_libraries,
     use_packed_attention,
 )
+from finewright.models.network_class import build_random_network
 from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime, use_bfloat16
 from finewright.models.quantization import FourBit
 

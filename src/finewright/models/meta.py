@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from finewright.core.errors import ExitCode, UserError
+from finewright.core.errors import ExitCode, UserError, first_line
 from finewright.models import (
     architectures,
     hub,
-    network_class,
     pooling,
     quantization,
     tokenizer_config,
@@ -26,6 +25,7 @@ from finewright.models import (
 from finewright.models.architectures.base import NO_LIMIT, Architecture, without_numbers
 from finewright.models.attention import packed
 from finewright.models.head_spec import HeadSpec
+from finewright.models.network_class import build_random_network
 from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime
 from finewright.models.quantization import FourBit
 
@@ -252,16 +252,6 @@ def _check_num_layers(written: dict[str, Any], *, where: str) -> dict[str, Any]:
     return written
 
 
-def build_random_network(config: Any, *, auto_model: str) -> Any:
-    """Return a network of a transformers class with random weights in float32."""
-    try:
-        return network_class.from_config(config, auto_model=auto_model)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
-
-
 def load_tokenizer(folder: Path, network: Any, *, notes: list[str] | None = None) -> Any:
     """Load the tokenizer of a folder and check that it suits the network. Add to `notes` what was mended."""
     tokenizer = _open_tokenizer(folder)
@@ -314,10 +304,6 @@ def load_tokenizer_if_any(folder: Path) -> Any | None:
         architecture = architectures.architecture_of(load_saved_config(folder))
         tokenizer_config.add_missing_specials(tokenizer, architecture=architecture)
         return tokenizer
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def use_packed_attention(network: Any, architecture: Architecture) -> list[str]:

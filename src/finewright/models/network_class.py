@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from finewright.core.errors import UserError
+from finewright.core.errors import UserError, first_line
 
 CLASSIFICATION = "AutoModelForSequenceClassification"
 """The class whose head is an architecture's standard one."""
@@ -33,6 +33,16 @@ def from_config(config: Any, *, auto_model: str) -> Any:
     kind = class_of(config, auto_model=auto_model)
     build = kind.from_config if hasattr(kind, "from_config") else kind._from_config
     return build(config, dtype=torch.float32)
+
+
+def build_random_network(config: Any, *, auto_model: str) -> Any:
+    """Build a network as `from_config` does. Raise `UserError` if the config has values it cannot be built with."""
+    try:
+        return from_config(config, auto_model=auto_model)
+    except UserError:
+        raise
+    except Exception as error:  # a wrong value can raise anything
+        raise UserError(f"not a model config: {first_line(error)}", where="config.json", fix="another model folder") from None
 
 
 def has_own_class(config: Any) -> bool:

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 
-from finewright.core.errors import ExitCode, UserError
+from finewright.core.errors import ExitCode, UserError, first_line
 from finewright.models import head_rows
 from finewright.models.architectures.base import Architecture
 from finewright.models.pooling import MODULES_FILE, POOLING_FLAGS
@@ -144,7 +144,7 @@ def _reading(folder: Path) -> Iterator[None]:
     except ValidationError as error:
         raise _damaged(folder, f"{HEAD_FOLDER}/config.json: {error.errors()[0]['msg']}") from None
     except Exception as error:  # safetensors, PyTorch and the system have errors of their own
-        raise _damaged(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
+        raise _damaged(folder, first_line(error)) from None
 
 
 def _damaged(folder: Path, reason: str) -> UserError:

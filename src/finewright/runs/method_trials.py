@@ -105,7 +105,7 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     found = ", ".join(trial.describe(metric) for trial in ranked)
     seconds = sum(trial.seconds for trial in trials)
     why = f"{best.method.name()} was best"
-    if any(trial.value != best.value and _is_better(trial, best, metric) for trial in trials):
+    if any(_is_better(trial, best, metric) for trial in trials):
         why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
     return f"{why} on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"

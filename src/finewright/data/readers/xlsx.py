@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, Any
 
+from finewright.core.errors import first_line
 from finewright.data.readers.base import (
     FileFormat,
     FileTable,
@@ -43,7 +44,7 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
     except Exception as error:  # a damaged workbook raises errors of many libraries
         if isinstance(error, MemoryError):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise bad_file(f"not readable as an Excel workbook: {reason}", file.path, "save it again, or as CSV") from None
     if not filled:
         raise bad_file("no sheet with rows", file.path, "it wants a header with the names of the columns, then rows")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from finewright.core.errors import UserError
+from finewright.core.errors import UserError, first_line
 from finewright.data.layout import PackedLayout
 from finewright.models import forward, network_class, pooling
 from finewright.models.architectures.base import (
@@ -61,13 +61,13 @@ def _run_small_copy(found: Architecture, config: Any, *, network: Any) -> tuple[
             try:
                 states = [_stock_states(small, found, text) for text in texts]
             except Exception as error:  # code of another project can raise anything
-                reason = reason or f"its network does not run on a text: {_first_line(error)}"
+                reason = reason or f"its network does not run on a text: {first_line(error)}"
                 continue
             if all(len(one) == len(text) for one, text in zip(states, texts, strict=True)):
                 return small, texts, states
             reason = "its last states are not one for each token"
     except Exception as error:  # as above
-        reason = f"no small copy of its network can be built to try it on: {_first_line(error)}"
+        reason = f"no small copy of its network can be built to try it on: {first_line(error)}"
     raise _refused(found, reason)
 
 
@@ -164,7 +164,7 @@ def _find_unused(small: Any, found: Architecture, texts: list[torch.Tensor]) -> 
             total = torch.stack([_own_states(small, found, [text])[0].sum() for text in texts]).sum()
             gradients = torch.autograd.grad(total, list(body.values()), allow_unused=True)
     except Exception as error:  # code of another project can raise anything
-        raise _refused(found, f"its network cannot be trained: {_first_line(error)}") from None
+        raise _refused(found, f"its network cannot be trained: {first_line(error)}") from None
     used = {without_numbers(name) for name, gradient in zip(body, gradients, strict=True) if gradient is not None}
     missing = {without_numbers(name) for name in body} - used
     return tuple(sorted(name for name in missing if not (found.pooler and name.startswith(f"{found.pooler}."))))
@@ -191,7 +191,3 @@ def _with_batches(found: Architecture, small: Any, texts: list[torch.Tensor], st
 def _refused(found: Architecture, reason: str) -> UserError:
     what = f"the architecture {found.model_type!r} is not known, and {reason}"
     return UserError(what, where="config.json: model_type", fix="a model of another architecture; `finewright models` lists them")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright.core import cache, units
-from finewright.core.errors import ExitCode, UserError
+from finewright.core.errors import ExitCode, UserError, first_line
 from finewright.models.gguf import families, tokenizer
 from finewright.models.gguf.reader import GgufFile, read_file, read_tensor, refuse
 
@@ -99,7 +99,7 @@ def _create(file: GgufFile, name: str, *, weights: bool) -> Path:
     except Exception as error:  # a wrong value in the file can raise anything
         if "(os error " in str(error):  # the libraries that write weights and tokenizers have types of their own for it
             raise _storage_error(file, OSError(str(error))) from None
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise refuse(file.path, f"holds values that do not fit together: {reason}") from error
     found = _lookup(name)
     if found is None:

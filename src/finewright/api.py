@@ -8,19 +8,19 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finewright import baselines, methods
+from finewright import baselines, methods, tasks
 from finewright.baselines.base import Baseline
 from finewright.core import config
 from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig, RunConfig, TrainingConfig
 from finewright.core.errors import UserError
-from finewright.core.events import Callback, dispatch_to
+from finewright.core.events import Callback, Notice, dispatch_to
 from finewright.core.imports import garbage_collection_paused
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache
 from finewright.data.tables import to_table
 from finewright.methods.base import Method
-from finewright.planning import candidates
+from finewright.planning import candidates, task_choice
 from finewright.runs import request
 from finewright.runs.folder import RunFolder, to_run_path
 
@@ -125,7 +125,11 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
     held_out, shared = None if test is None else to_table(test) or test, cache or DatasetCache()
     shared.take_read_seconds()  # of readings for others, which this run does not count
     if out is None or not RunFolder(out).complete:
-        shared.read(source, options=settings.data, test=held_out)  # a fault in the data is told before the libraries are loaded
+        settings, said = task_choice.choose_task(settings, source, datasets=shared)
+        # a fault in the data is told before the libraries are loaded
+        shared.read(source, options=settings.data, test=held_out, row_kind=tasks.get_task(settings.task).row_kind)
+        if said:
+            dispatch_to(callbacks)(Notice(said, code="task"))
     extra: Any = {"test": held_out, "out": out, "shared": shared, "on_event": dispatch_to(callbacks), "stop": stop}
     with garbage_collection_paused():
         from finewright.runs.run import Run

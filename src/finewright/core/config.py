@@ -24,6 +24,8 @@ from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
 AUTO_MODEL = "auto"
 """The best model that is at hand; see `models.default_model`."""
 DEFAULT_TASK = "text-classification"
+AUTO_TASK = "auto"
+"""The task that the columns of the data are for."""
 _EXPLAINED_LATER = object()
 """Validation context of `build_options`, which names an option with its group."""
 _LIST_OPTIONS = "`finewright methods` and `finewright options` list every option"
@@ -136,6 +138,12 @@ class TrainingConfig(Options):
         "class of transformers reads",
         flag="--pooling",
     )
+    label_smoothing: float = option(
+        0.0, "share of each answer token's probability that the loss spreads over the vocabulary; language models only", low=0, high=0.9
+    )
+    embedding_noise: float = option(
+        0.0, "alpha of NEFTune's noise on the embeddings in training, usually 5; language models only; 0: none", low=0, high=100
+    )
     tokens_per_micro_batch: int | None = option(
         None, "tokens per forward pass; chosen from the text lengths when not given", low=1, flag="--batch-tokens"
     )
@@ -200,7 +208,7 @@ class RunConfig(Options):
     model: str = option(
         AUTO_MODEL, "hub id, folder, .gguf file or package:NAME of the pre-trained model; auto: the best at hand", flag="--model"
     )
-    task: str = option(DEFAULT_TASK, "what is learnt from the texts, by name", flag="--task")
+    task: str = option(AUTO_TASK, "what is learnt from the texts, by name; auto: what the columns are for", flag="--task")
     seed: int = option(
         0, "seed of the order of the rows, of dropout and of every new weight", low=0, high=2**31 - 1, flag="--seed"
     )

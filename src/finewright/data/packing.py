@@ -28,13 +28,20 @@ ROWS_PER_STEP = 16
 class EncodedSplit:
     """Tokenized texts. `lengths_uncut`: tokens before cutting to the limit. `targets`: empty for unlabelled texts.
 
-    `cached_states`: outputs of the frozen lower layers for these texts, if there are any.
+    `cached_states`: outputs of the frozen lower layers for these texts, if there are any. `trained`: where tokens are the
+    targets, whether each is one (1 or 0), in the shape of `ids`; a text's first token never is.
     """
 
     ids: Sequence[Sequence[int]] | TokenRows
     lengths_uncut: Sequence[int]
     targets: list[int]
     cached_states: Any = None
+    trained: Sequence[Sequence[int]] | TokenRows | None = None
+
+    @property
+    def num_trained(self) -> list[int]:
+        """How many tokens of each text are targets; empty where tokens are none."""
+        return [] if self.trained is None else [int(np.sum(self.trained[row])) for row in range(len(self.ids))]
 
     @property
     def lengths(self) -> list[int]:
@@ -57,6 +64,8 @@ class Batch:
     """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,).
 
     `states`: outputs of the frozen lower layers, shape (T, H), or None if these layers are still to run.
+    `read`: where tokens are the targets, the index in `ids` of the token before each, shape (M,); `targets` has shape (M,) then,
+    and `num_targets` says how many of them each text has, in order.
     """
 
     rows: tuple[int, ...]
@@ -64,6 +73,8 @@ class Batch:
     layout: PackedLayout
     targets: torch.Tensor
     states: torch.Tensor | None = None
+    read: torch.Tensor | None = None
+    num_targets: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -299,8 +310,14 @@ def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") 
     flat = np.concatenate([np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered])
     ids = torch.from_numpy(flat).to(device)
     layout = PackedLayout(tuple(len(encoded.ids[row]) for row in ordered))
-    targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
     states = None if encoded.cached_states is None else encoded.cached_states.rows(ordered).to(device)
+    if encoded.trained is not None:
+        is_target = np.concatenate([np.asarray(encoded.trained[row], dtype=bool) for row in ordered])
+        places = np.flatnonzero(is_target)
+        counts = tuple(int(np.sum(encoded.trained[row])) for row in ordered)
+        targets, read = torch.from_numpy(flat[places]).to(device), torch.from_numpy(places - 1).to(device)
+        return Batch(tuple(ordered), ids, layout, targets, states, read, counts)
+    targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
     return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets, states=states)
 
 

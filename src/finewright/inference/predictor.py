@@ -48,9 +48,9 @@ class Predictor(TextPredictor):
     def _num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.prepared_model.trainable_module.parameters())
 
-    def score(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the model's outputs, float32, shape (N, C)."""
-        encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
+    def score(self, texts: Sequence[Any]) -> np.ndarray:
+        """Return the model's outputs for inputs of the task, such as texts, float32, shape (N, C)."""
+        encoded = self.task.encode_inputs(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end)
         with threads_for_work(sum(encoded.lengths), self._num_parameters):
             return score_split(self.prepared_model, encoded)
 
@@ -79,8 +79,7 @@ class Predictor(TextPredictor):
 
     def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
         """Evaluate the model on labelled examples. Return also how many of their texts were cut."""
-        texts, targets = [example.text for example in examples], self.task.targets(examples)
-        encoded = packing.encode_texts(self.tokenizer, texts, limit=self.limit, keep_end=self.keep_end, targets=targets)
+        encoded = self.task.encode_evaluated(self.tokenizer, examples, limit=self.limit, keep_end=self.keep_end)
         with threads_for_work(sum(encoded.lengths), self._num_parameters):
             found = evaluate_split(self.prepared_model, encoded, task=self.task)
         return found, _count_cut(encoded, limit=self.limit)

@@ -39,7 +39,7 @@ def score_batches(
 
 @torch.inference_mode()
 def _score_batch(prepared_model: PreparedModel, batch: packing.Batch) -> np.ndarray:
-    return forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states).float().cpu().numpy()
+    return forward.compute_outputs(prepared_model, batch).float().cpu().numpy()
 
 
 def score_split(prepared_model: PreparedModel, encoded: EncodedSplit) -> np.ndarray:

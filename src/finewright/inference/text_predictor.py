@@ -49,8 +49,8 @@ class TextPredictor(ABC):
         """Where it computes."""
 
     @abstractmethod
-    def score(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the outputs of texts, float32, shape (N, C)."""
+    def score(self, texts: Sequence[Any]) -> np.ndarray:
+        """Return the outputs for inputs of the task, such as texts, float32, shape (N, C)."""
 
     @abstractmethod
     def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:

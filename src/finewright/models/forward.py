@@ -1,15 +1,19 @@
-"""The forward pass: from the token ids of a batch to class scores.
+"""The forward pass: from the token ids of a batch to class scores, or to the losses of the tokens that a language model learns.
 
-Shape suffixes: T tokens of all texts of a batch, N texts, L tokens of the longest, H hidden size, P prompt, C classes.
+Shape suffixes: T tokens of all texts of a batch, N texts, L tokens of the longest, H hidden size, P prompt, C classes, M trained
+tokens.
 """
 
 import inspect
+import itertools
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from finewright.data.layout import PackedLayout
+from finewright.data.packing import Batch
+from finewright.models import cross_entropy
 from finewright.models.architectures.base import Architecture, Pooling
 from finewright.models.heads import HEADS
 from finewright.models.prepared import PreparedModel
@@ -26,31 +30,79 @@ def compute_logits(
     return HEADS[architecture.head_kind](network, architecture, compute_pooled_states(prepared_model, ids_T, layout, states_TH))
 
 
-def compute_pooled_states(
-    prepared_model: PreparedModel, ids_T: torch.Tensor, layout: PackedLayout, states_TH: torch.Tensor | None = None
+def compute_token_losses(
+    prepared_model: PreparedModel, batch: Batch, *, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Return the states that the head reads, float32, shape (N, H); those of all tokens for a task that reads every one."""
+    """Return the cross-entropy of every trained token of a batch, in nats, float32, shape (M,)."""
+    layer = cross_entropy.read_output_layer(prepared_model.network, bfloat16=prepared_model.runtime.bfloat16)
+    states_MH = _read_states(prepared_model, batch)
+    return cross_entropy.token_losses(states_MH, batch.targets, layer=layer, label_smoothing=label_smoothing)
+
+
+def compute_outputs(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    """Return what a task reads of every text of a batch, float32, shape (N, C): the class scores.
+
+    Of a language model it is the sum of the losses of a text's trained tokens, how many these are, and how many of them the model
+    would have said itself, C = 3.
+    """
+    if prepared_model.runtime.reads != "next-token":
+        return compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
+    layer = cross_entropy.read_output_layer(prepared_model.network, bfloat16=prepared_model.runtime.bfloat16)
+    states_MH = _read_states(prepared_model, batch)
+    losses_M, right_M = cross_entropy.score_targets(states_MH, batch.targets, layer=layer)
+    counts = list(batch.num_targets)
+    sums = [torch.stack([loss.double().sum(), right.double().sum()]) for loss, right in zip(losses_M.split(counts), right_M.split(counts), strict=True)]
+    sums_N2 = torch.stack(sums).float()
+    counts_N = torch.tensor(counts, dtype=torch.float32, device=sums_N2.device)
+    return torch.stack([sums_N2[:, 0], counts_N, sums_N2[:, 1]], dim=1)
+
+
+def _read_states(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    assert batch.read is not None, "the targets of a language model are tokens"
+    return compute_pooled_states(prepared_model, batch.ids, batch.layout, batch.states, read=batch.read)
+
+
+def compute_pooled_states(
+    prepared_model: PreparedModel,
+    ids_T: torch.Tensor,
+    layout: PackedLayout,
+    states_TH: torch.Tensor | None = None,
+    *,
+    read: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return the states that the head reads, float32, shape (N, H).
+
+    For a task that reads more than one token of a text those of all tokens, (T, H), or of those that `read` names, (M, H).
+    """
     network, architecture = prepared_model.network, prepared_model.architecture
     num_before = 0  # prompt tokens before every text's own ones
     with torch.autocast(ids_T.device.type, dtype=torch.bfloat16, enabled=prepared_model.runtime.bfloat16):
         above_prefix = nullcontext() if states_TH is None else prepared_model.runtime.frozen_prefix.serving(states_TH)
         if states_TH is None:
             states_TH = network.get_input_embeddings()(ids_T)
+            states_TH = _with_noise(states_TH, layout, alpha=prepared_model.runtime.embedding_noise)
         if prepared_model.prompt is not None:
             shared = shares_prefix(architecture)
             states_TH, layout = _with_prompt(prepared_model.prompt, states_TH, layout, shared=shared)
             num_before = 0 if shared else prepared_model.prompt_tokens
         with above_prefix:
             hidden_TH = run_body(network, architecture, states_TH, layout)
-    if prepared_model.runtime.reads == "every-token":
-        spans = zip(layout.first.tolist(), layout.last.tolist(), strict=True)
-        own = torch.cat([torch.arange(first + num_before, last + 1) for first, last in spans])
-        return hidden_TH[own.to(hidden_TH.device)].float()
+    if prepared_model.runtime.reads != "pooled":
+        own = None if not num_before and not layout.prefix else _own_tokens(layout, num_before).to(hidden_TH.device)
+        if read is not None:
+            return hidden_TH[read if own is None else own[read]].float()
+        return (hidden_TH if own is None else hidden_TH[own]).float()
     pooled_last_layer = prepared_model.runtime.pooled_last_layer
     hidden_NH = None if pooled_last_layer is None else pooled_last_layer.take()
     if hidden_NH is None:
         hidden_NH = _pool(hidden_TH, layout, pooling=architecture.pooling, num_before=num_before)
     return hidden_NH.float()
+
+
+def _own_tokens(layout: PackedLayout, num_before: int) -> torch.Tensor:
+    """Return where each text's own tokens are, without those of a prompt before each or before all, shape (T,)."""
+    ends = [*itertools.accumulate(layout.lengths, initial=layout.prefix)]
+    return torch.cat([torch.arange(start + num_before, end) for start, end in itertools.pairwise(ends)])
 
 
 def run_body(network: Any, architecture: Architecture, states_TH: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
@@ -65,6 +117,17 @@ def run_body(network: Any, architecture: Architecture, states_TH: torch.Tensor, 
 def shares_prefix(architecture: Architecture) -> bool:
     """Whether one prompt can stand before all texts of a row: in a causal model no prompt token sees the text after it."""
     return architecture.is_causal and not architecture.not_packable
+
+
+def _with_noise(states_TH: torch.Tensor, layout: PackedLayout, *, alpha: float) -> torch.Tensor:
+    """The embeddings with uniform noise of at most alpha / sqrt(L · H) for a text of L tokens: NEFTune (Jain et al. 2023,
+    arXiv:2310.05914). Each text of a packed row has its own L."""
+    if not alpha or not torch.is_grad_enabled():
+        return states_TH
+    lengths_T = torch.tensor(layout.lengths, dtype=torch.float32).repeat_interleave(torch.tensor(layout.lengths))
+    bound_T = alpha / (lengths_T * states_TH.shape[1]).sqrt()
+    noise_TH = torch.empty_like(states_TH).uniform_(-1, 1)
+    return states_TH + noise_TH * bound_T.to(states_TH)[:, None]
 
 
 def _pool(states_TH: torch.Tensor, layout: PackedLayout, *, pooling: Pooling, num_before: int) -> torch.Tensor:

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from finewright.core.config import WantedPooling
 
-Reads = Literal["pooled", "every-token"]
-"""Which states a head reads: one of each text, or every token's."""
+Reads = Literal["pooled", "every-token", "next-token"]
+"""Which states a head reads: one of each text, every token's, or those before the tokens that a language model learns to say."""
+LANGUAGE_MODEL = "AutoModelForCausalLM"
+"""The transformers class of a network whose head is its own output layer over the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class HeadSpec:
         return max(1, len(self.labels))
 
     def write_to(self, config: Any) -> None:
-        """Set the outputs of a transformers config, so that the network gets this head."""
+        """Set the outputs of a transformers config, so that the network gets this head; a language model has its own."""
+        if self.auto_model == LANGUAGE_MODEL:
+            return
         config.num_labels = self.num_outputs
         if self.labels:
             config.id2label = dict(enumerate(self.labels))

@@ -27,7 +27,7 @@ from finewright.models import (
 )
 from finewright.models.adapters.plain_lora import install_plain_lora, read_plain_lora
 from finewright.models.architectures.base import Architecture
-from finewright.models.head_spec import HeadSpec, Reads
+from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
 from finewright.models.meta import (
     BaseNetwork,
     check_has_head,
@@ -43,6 +43,8 @@ from finewright.models.network_class import build_random_network
 from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime, use_bfloat16
 from finewright.models.quantization import FourBit
 
+OUTPUT_LAYERS = ("lm_head", "embed_out", "output")
+"""What output layers over the vocabulary are called; they are multiplied in full precision."""
 _NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
 """Module names; the dot between them may be escaped, as PEFT takes some names for patterns."""
 
@@ -63,11 +65,12 @@ def load_model(
     """
     with quiet_libraries():
         config = load_config(source, head_spec=head_spec)
-        standard = architectures.architecture_of(config)
+        standard = architectures.architecture_for(config, auto_model=head_spec.auto_model)
         architecture = pooling.choose_for_task(source.path, standard, head_spec).architecture
-        match = None if random else _match_head(source, config, standard=standard, auto_model=head_spec.auto_model)
+        has_own = head_spec.auto_model == LANGUAGE_MODEL  # its output layer is part of the checkpoint
+        match = None if random or has_own else _match_head(source, config, standard=standard, auto_model=head_spec.auto_model)
         torch.manual_seed(seed)
-        if match is None:
+        if random:
             network, missing, left_out = build_random_network(config, auto_model=head_spec.auto_model), list[str](), ""
         else:
             quantizing = _quantization_options(standard, four_bit, bfloat16=bfloat16, device=device)
@@ -87,7 +90,7 @@ def load_model(
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
     _check_finite(network, source.name)
-    reuses_head = match is not None and architecture.has_standard_head and match.reuses_head
+    reuses_head = has_own or (match is not None and architecture.has_standard_head and match.reuses_head)
     new = (*architecture.head, *((architecture.pooler,) if _touches(missing, (architecture.pooler,)) else ()))
     notes += (
         [match.note] if match is not None and match.note and architecture.has_standard_head == standard.has_standard_head else []
@@ -141,7 +144,7 @@ def load_merged(folder: Path, *, auto_model: str, dequantised: bool) -> tuple[Pr
 
 def _load_whole(folder: Path, *, auto_model: str) -> PreparedModel:
     network, info = _from_pretrained(folder, load_saved_config(folder), auto_model=auto_model)
-    standard = architectures.architecture_of(network.config)
+    standard = architectures.architecture_for(network.config, auto_model=auto_model)
     unmatched = {*info["missing_keys"], *info["unexpected_keys"], *(key for key, *_ in info["mismatched_keys"])}
     architecture = _saved_architecture(folder, standard)
     if not architecture.has_standard_head:
@@ -180,7 +183,7 @@ def _quantization_options(architecture: Architecture, four_bit: FourBit | None, 
     """Arguments that quantize the layers only: head and pooler are trained, embeddings are not multiplied."""
     if four_bit is None:
         return {}
-    skip = [*architecture.head, *([architecture.pooler] if architecture.pooler else [])]
+    skip = [*(architecture.head or OUTPUT_LAYERS), *([architecture.pooler] if architecture.pooler else [])]
     return quantization.loading_options(four_bit, bfloat16=bfloat16, skip=skip, device=device)
 
 
@@ -198,7 +201,7 @@ def _load_pretrained(
 ) -> tuple[Any, list[str], str]:
     """Return the network, the names of tensors that the checkpoint did not set, and a note if layers of it are left out."""
     network, info = _from_pretrained(source.path, config, quantizing, auto_model=auto_model)
-    architecture = architectures.architecture_of(config)
+    architecture = architectures.architecture_for(config, auto_model=auto_model)
     mismatched = [key for key, *_ in info["mismatched_keys"]]
     for unset, fault in ((info["missing_keys"], "lacks"), (mismatched, "has other shapes for")):
         needed = sorted(key for key in unset if not _touches([key], _replaceable(architecture)))
@@ -274,7 +277,7 @@ def _load_adapter(
     _check_no_patterns(folder, adapter)
     source = adapter_folder.find_base(folder, adapter)
     config = load_saved_config(adapter_folder.config_folder(folder))
-    standard = architectures.architecture_of(config)
+    standard = architectures.architecture_for(config, auto_model=auto_model)
     architecture = _saved_architecture(folder, standard)
     quantizing = _quantization_options(standard, four_bit, bfloat16=bfloat16, device=device)
     from_base = partial(_from_pretrained, source.path, config, auto_model=auto_model)

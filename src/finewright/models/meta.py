@@ -96,7 +96,7 @@ def meta_model(
     """Build the network on the meta device, from its config alone, with a fresh head."""
     with quiet_libraries(), torch.device("meta"):
         config = load_config(source, head_spec=head_spec)
-        standard = architectures.architecture_of(config)
+        standard = architectures.architecture_for(config, auto_model=head_spec.auto_model)
         architecture = pooling.choose_for_task(source.path, standard, head_spec).architecture
         network = build_random_network(config, auto_model=head_spec.auto_model)
         check_has_head(network, standard, head_spec)

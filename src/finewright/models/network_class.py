@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from finewright.core.errors import UserError, first_line
+from finewright.models.head_spec import LANGUAGE_MODEL
 
 CLASSIFICATION = "AutoModelForSequenceClassification"
 """The class whose head is an architecture's standard one."""
@@ -16,13 +17,18 @@ _OWN_PARTS = ("text_config", "vision_config", "audio_config")
 
 
 def class_of(config: Any, *, auto_model: str) -> Any:
-    """Return the class to load or build a network with. Raise `UserError` if no class can classify texts with this config."""
+    """Return the class to load or build a network with. Raise `UserError` if there is none for this config."""
     import transformers
 
     automatic = getattr(transformers, auto_model)
-    if not auto_model.endswith("Classification"):  # a head of other outputs cannot be made up
+    if not auto_model.endswith(("Classification", LANGUAGE_MODEL)):  # a head of other outputs cannot be made up
         return automatic
     _check_reads_text_alone(config)
+    if auto_model == LANGUAGE_MODEL:
+        if type(config) not in automatic._model_mapping or _is_encoder_decoder(config):
+            what = f"the architecture {config.model_type!r} cannot continue a text: transformers has no causal language model of it"
+            raise UserError(what, where="config.json: model_type", fix="take a decoder; `finewright models` lists some")
+        return automatic
     if type(config) in automatic._model_mapping and not _is_encoder_decoder(config):
         return automatic
     return _headed_class(_body_class(config))

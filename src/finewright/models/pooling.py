@@ -63,9 +63,9 @@ def choose_pooling(folder: Path, architecture: Architecture, wanted: WantedPooli
 
 
 def choose_for_task(folder: Path, architecture: Architecture, head_spec: HeadSpec) -> ChosenPooling:
-    """Choose the pooling for the head of a task; a head that reads every token has none."""
-    if head_spec.reads == "every-token":
-        return ChosenPooling(architecture, "standard", "the head reads every token")
+    """Choose the pooling for the head of a task; a head that reads more than one token has none."""
+    if head_spec.reads != "pooled":
+        return ChosenPooling(architecture, "standard", "the head reads more than one token")
     return choose_pooling(folder, architecture, head_spec.pooling)
 
 

@@ -36,7 +36,8 @@ class Runtime:
     `num_frozen_layers`: so many of the lowest layers are frozen with everything below them; they run without dropout.
     `frozen_prefix`: those layers (`frozen_cache.FrozenPrefix`), if their outputs are cached.
     `gradient_checkpointing`: layers save only their input and compute the rest again in the backward pass.
-    `objective`: what training minimises.
+    `objective`: what training minimises. `embedding_noise`: alpha of NEFTune's noise on the embeddings in training, 0 for none.
+    `label_smoothing`: of the losses of tokens.
     """
 
     reads: Reads = "pooled"
@@ -46,6 +47,8 @@ class Runtime:
     frozen_prefix: Any = None
     gradient_checkpointing: bool = False
     objective: Objective = "task"
+    embedding_noise: float = 0.0
+    label_smoothing: float = 0.0
 
 
 @dataclass

@@ -17,7 +17,6 @@ from finewright.planning import hardware_rates
 from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
-LEAST_EPOCHS, MOST_EPOCHS = 3, 20
 PAIR_STEPS = 60
 PATIENT_EPOCHS = 3
 """Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
@@ -83,7 +82,7 @@ def choose_head(settings: RunConfig, *, method: Method, task: Task, source: hub.
     """
     wanted = settings.training.pooling
     spec = replace(task.head_spec, pooling=wanted)
-    if spec.reads == "every-token":
+    if spec.reads != "pooled":
         return spec
     config = meta.load_saved_config(source.path)
     chosen = pooling.choose_for_task(source.path, architectures.architecture_of(config), spec)
@@ -209,12 +208,15 @@ def default_pair_steps(options: TrainingConfig, *, num_rows: int, choices: Decis
     return min(steps, options.max_steps) if options.max_steps else steps
 
 
-def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, choices: Decisions) -> float:
-    """Return the number of epochs: three, or more if the data is so small that there would be few updates.
+def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, usual: tuple[int, int], choices: Decisions) -> float:
+    """Return the number of epochs: the task's least, or more if the data is so small that there would be few updates.
+
+    `usual`: the task's fewest and most.
 
     Short fine-tuning on small data sets is unstable; more steps help (Mosbach et al. 2021, arXiv:2006.04884).
     """
     if options.epochs is not None:
         return options.epochs
-    value = min(max(math.ceil(LEAST_STEPS / steps_per_epoch), LEAST_EPOCHS), MOST_EPOCHS)
+    least, most = usual
+    value = min(max(math.ceil(LEAST_STEPS / steps_per_epoch), least), most)
     return choices.note("training.epochs", value, f"{steps_per_epoch} steps an epoch, {value * steps_per_epoch} in all")

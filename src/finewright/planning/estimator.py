@@ -43,7 +43,8 @@ class Workload:
     """The work of a run. `lengths`: tokens of each training text, with a prompt's. `evaluated`: of each text that is scored,
     `evaluations` times. `probed`: of each text whose features are read before the first update; `num_fitted` of them the head is
     fitted to. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `cache_bytes` of memory.
-    `loaded_bytes`: size of the weights right after they are read, 0 if that is in other memory than training.
+    `loaded_bytes`: size of the weights right after they are read, 0 if that is in other memory than training. `trained`: how many
+    tokens of each training text are targets, empty where tokens are none.
     """
 
     task: Task
@@ -58,6 +59,7 @@ class Workload:
     probed: Sequence[int] = ()
     num_fitted: int = 0
     loaded_bytes: int = 0
+    trained: Sequence[int] = ()
 
     def row_tokens(self, lengths: Sequence[int]) -> int:
         """Return the tokens of the row that such texts are packed into, without the prompt that all share."""
@@ -213,6 +215,7 @@ def _trace(prepared_model: PreparedModel, step: Update, *, workload: Workload) -
     passes = sorted(step.batches, key=lambda rows: sum(workload.lengths[row] for row in rows))[-2:]
     what = ["update", workload.optimizer, workload.prompt_tokens, repr(workload.task)]
     what += [[workload.lengths[row] for row in rows] for rows in passes]
+    what += [[workload.trained[row] for row in rows] for rows in passes] if workload.trained else []
     return cached_trace(prepared_model, what, lambda: _trace_update(prepared_model, passes, workload=workload))
 
 
@@ -298,9 +301,9 @@ def _trace_scored(prepared_model: PreparedModel, lengths: Sequence[int], *, work
             if part == "frozen":
                 prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
-                forward.compute_logits(
-                    prepared_model, ids, layout, _fake_states(prepared_model, len(ids)) if part == "above" else None
-                )
+                states = _fake_states(prepared_model, len(ids)) if part == "above" else None
+                num_read = [length - 1 for length in layout.lengths] if workload.trained else []
+                forward.compute_outputs(prepared_model, _with_targets(Batch((), ids, layout, ids[:0], states), num_read))
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = {**tracer.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
         if part == "frozen":
@@ -336,4 +339,14 @@ def _fake_states(prepared_model: PreparedModel, num_tokens: int) -> torch.Tensor
 def _fake_batch(prepared_model: PreparedModel, rows: Sequence[int], *, workload: Workload) -> Batch:
     layout = PackedLayout(tuple(sorted(workload.lengths[row] - workload.prompt_tokens for row in rows)))
     ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
-    return Batch(tuple(rows), ids, layout, torch.zeros(len(rows), dtype=torch.long), _fake_states(prepared_model, len(ids)))
+    targets = torch.zeros(len(rows), dtype=torch.long)
+    batch = Batch(tuple(rows), ids, layout, targets, _fake_states(prepared_model, len(ids)))
+    return _with_targets(batch, [workload.trained[row] for row in rows] if workload.trained else [])
+
+
+def _with_targets(batch: Batch, num_targets: Sequence[int]) -> Batch:
+    """Return the batch with so many tokens of each text as targets, where tokens are targets."""
+    if not num_targets:
+        return batch
+    places = torch.zeros(sum(num_targets), dtype=torch.long)
+    return replace(batch, targets=places, read=places, num_targets=tuple(num_targets))

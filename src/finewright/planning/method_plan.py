@@ -1,7 +1,7 @@
 """Plan a method before any weight is loaded: its meta model, the tokenized texts, every update and what it costs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -9,10 +9,11 @@ import torch
 from finewright import methods, tasks
 from finewright.core import hardware
 from finewright.core.config import RunConfig
-from finewright.data import checks, packing, tokenization
+from finewright.data import checks, tokenization
 from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.packing import EncodedSplit
+from finewright.data.splits import Example
 from finewright.methods.base import Method
 from finewright.models import hub, meta, quantization
 from finewright.models.architectures import base
@@ -28,7 +29,7 @@ Splits = dict[str, EncodedSplit]
 class MethodPlan:
     """`meta_model`: its config, architecture and sizes, without weights. `limit`: most tokens of a text.
 
-    `choices`: the value of every open option, with its reason.
+    `choices`: the value of every open option, with its reason. `dataset`: the rows that are used, one for each text of `splits`.
     """
 
     source: hub.ModelSource
@@ -38,6 +39,7 @@ class MethodPlan:
     limit: int
     training_plan: TrainingPlan
     choices: defaults.Decisions
+    dataset: Dataset
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def plan_lengths(method: Method, context: PlanningContext, lengths: SplitLengths
 
     def cut(_: object, limit: int) -> SplitLengths:
         splits = [[min(limit, length) for length in split] for split in (lengths.training, lengths.validation, lengths.test)]
-        return SplitLengths(*splits, tokens=lengths.tokens, targets=lengths.targets)
+        trained = [min(number, limit - 1) for number in lengths.trained]
+        return replace(lengths, training=splits[0], validation=splits[1], test=splits[2], trained=trained)
 
     return plan_on_meta(method, context, read_lengths=cut, decisions=defaults.Decisions(), tokenizer=False)[2]
 
@@ -125,21 +128,31 @@ def plan_method(
     """
     context = PlanningContext(settings, machine, source, task, plan.resolve_budget(settings, device=machine.device))
     splits: Splits = {}
+    used = [dataset]
     decisions = defaults.Decisions()
 
     def encode(meta_model: meta.BaseNetwork, limit: int) -> SplitLengths:
         tokenizer = meta_model.origin.tokenizer
-        encoded, findings = encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit, known=known)
+        encoded, used[0], findings = encode_splits(
+            tokenizer, dataset, task=task, settings=settings, limit=limit, known=known, decisions=decisions
+        )
         splits.update(encoded)
         report(findings)
         if note := tokenization.cache_note(tokenizer, [len(split.ids) for split in splits.values()]):
             decisions.note("token_ids", "cached on disk", note)
         train, validation, test = (splits[name] for name in ("train", "validation", "test"))
-        return SplitLengths(train.lengths, validation.lengths, test.lengths, tokens=train.tokens(), targets=train.targets)
+        return SplitLengths(
+            train.lengths,
+            validation.lengths,
+            test.lengths,
+            tokens=train.tokens(),
+            targets=train.targets,
+            trained=train.num_trained,
+        )
 
     meta_model, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
     decisions.made += training_plan.choices.made
-    return MethodPlan(source, method, meta_model, splits, limit, training_plan, decisions)
+    return MethodPlan(source, method, meta_model, splits, limit, training_plan, decisions, used[0])
 
 
 def plan_from_source(
@@ -148,8 +161,9 @@ def plan_from_source(
     """Read the data and plan one method for it without the model's weights. Return the plan and all findings."""
     machine, findings = hardware.detect(), list[Finding]()
     torch.set_num_threads(defaults.choose_threads(settings, machine=machine, choices=defaults.Decisions()))
-    dataset = datasets.read(data, options=settings.data)
-    task = tasks.get_task(settings.task).for_dataset(dataset, config=settings)
+    kind = tasks.get_task(settings.task)
+    dataset = datasets.read(data, options=settings.data, row_kind=kind.row_kind)
+    task = kind.for_dataset(dataset, config=settings)
     source = hub.resolve_model(settings.model, weights=False)
     found = plan_method(
         source,
@@ -184,26 +198,22 @@ def encode_splits(
     settings: RunConfig,
     limit: int,
     known: dict[str, list[int]] | None = None,
-) -> tuple[Splits, list[Finding]]:
-    """Return the token ids of every split, and findings about them."""
+    decisions: defaults.Decisions | None = None,
+) -> tuple[Splits, Dataset, list[Finding]]:
+    """Return the token ids of every split, the rows that are used, and findings about them.
+
+    `decisions`: takes in what was chosen for the rows.
+    """
     splits: Splits = {}
+    used: dict[str, list[Example]] = {}
     findings: list[Finding] = []
     for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
-        splits[name] = packing.encode_texts(
-            tokenizer,
-            [row.text for row in rows],
-            targets=task.targets(rows),
-            limit=limit,
-            keep_end=settings.data.truncation_side == "left",
-            keep=True,
-            known=known,
-        )
-        findings += checks.check_tokens(tokenizer, splits[name].ids, rows, name=name)
-        findings += checks.check_texts_differ(splits[name].ids, rows, name=name)
-        findings += checks.check_truncation(
-            splits[name].lengths_uncut, limit=limit, side=settings.data.truncation_side, places=[row.where for row in rows]
-        )
-    return splits, findings
+        encoded = task.encode_rows(tokenizer, rows, name=name, limit=limit, settings=settings, known=known)
+        splits[name], used[name] = encoded.split, encoded.rows
+        findings += encoded.findings
+        for option, value, reason in encoded.choices if decisions is not None else ():
+            decisions.note(option, value, reason)
+    return splits, replace(dataset, **used), findings
 
 
 def describe_left_out(*, preferred_to: Method | None) -> list[str]:

@@ -25,7 +25,8 @@ MEMORY_SHARE, DISK_SHARE = 0.25, 0.5
 class SplitLengths:
     """Tokens of each text of every split, without a prompt. `tokens`: ids that occur in training, None if not known.
 
-    `targets`: of the training texts, empty if not known.
+    `targets`: of the training texts, empty if not known. `trained`: how many tokens of each training text are targets, empty
+    where tokens are none.
     """
 
     training: Sequence[int]
@@ -33,6 +34,7 @@ class SplitLengths:
     test: Sequence[int] = ()
     tokens: Sequence[int] | None = None
     targets: Sequence[int] = ()
+    trained: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

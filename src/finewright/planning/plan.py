@@ -167,11 +167,12 @@ def plan_training(
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
         every, patience = len(updates), 0
     else:
-        updates, every = _usual_updates(training, first, settings=settings, choices=made)
+        updates, every = _usual_updates(training, first, usual=task.least_epochs, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
     schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     start = defaults.choose_head_start(options, method=method, task=task, choices=made)
-    schedule = replace(schedule, evaluates_start=start == "probe" and len(scored) >= LEAST_DECIDING_ROWS)
+    knows = start == "probe" or (task.evaluates_start and method.weights != "random")
+    schedule = replace(schedule, evaluates_start=knows and len(scored) >= LEAST_DECIDING_ROWS)
     chosen = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )
@@ -185,7 +186,9 @@ def plan_training(
     cached |= {"loaded_bytes": _loaded_bytes(base, budget), "evaluations": schedule.num_evaluations}
     if start == "probe":
         cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
-    once = Workload(task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, **cached)
+    once = Workload(
+        task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, trained=texts.trained, **cached
+    )
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
     numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed])
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
@@ -246,12 +249,20 @@ def _training_schedule(
 
 
 def _usual_updates(
-    lengths: Sequence[int], first: MemorySetup, *, settings: RunConfig, choices: defaults.Decisions
+    lengths: Sequence[int],
+    first: MemorySetup,
+    *,
+    usual: tuple[int, int],
+    settings: RunConfig,
+    choices: defaults.Decisions,
 ) -> tuple[packing.UpdateSchedule, int]:
-    """Return the updates of a method that minimises the task's loss, and after how many of them it is evaluated."""
+    """Return the updates of a method that minimises the task's loss, and after how many of them it is evaluated.
+
+    `usual`: as in `default_epochs`.
+    """
     options = settings.training
     per_epoch = len(_updates(lengths, first, seed=settings.seed, epochs=1.0))
-    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, choices=choices)
+    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, usual=usual, choices=choices)
     updates = _updates(lengths, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
     return updates, max(1, round(per_epoch / options.evals_per_epoch))
 

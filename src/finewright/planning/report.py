@@ -13,17 +13,18 @@ from finewright import tasks
 from finewright.core import hardware, units
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
-from finewright.data import checks, packing, tokenization
+from finewright.data import checks, tokenization
 from finewright.data.checks import Finding
-from finewright.data.dataset import Source, read_dataset
+from finewright.data.dataset import DatasetCache, Source
 from finewright.methods.base import Method
 from finewright.models import default_model, hub, meta, quantization
-from finewright.planning import defaults, plan
+from finewright.planning import defaults, method_plan, plan
 from finewright.planning.advice import advise
 from finewright.planning.candidates import is_worth_trying, tried_methods
 from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
+from finewright.planning.task_choice import choose_task
 from finewright.tasks.base import Task
 
 ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
@@ -179,6 +180,10 @@ def _read_lengths(
     findings: list[Finding],
 ) -> tuple[Task, SplitLengths]:
     """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes` and `findings`."""
+    if source is not None:
+        datasets = DatasetCache()
+        settings, said = choose_task(settings, source, datasets=datasets)
+        notes += [said] if said else []
     kind = tasks.get_task(settings.task)
     limit = settings.data.max_length or kind.default_max_length
     if source is None:
@@ -187,8 +192,9 @@ def _read_lengths(
             f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a method reads, are assumed"
         )
         held_out = [length] * (ASSUMED_ROWS // 10)
-        return kind.assumed(num_labels=num_labels), SplitLengths([length] * ASSUMED_ROWS, held_out, held_out)
-    dataset = read_dataset(source, options=settings.data)
+        training = [length] * ASSUMED_ROWS
+        return kind.assumed(num_labels=num_labels), _with_trained(SplitLengths(training, held_out, held_out), kind)
+    dataset = datasets.read(source, options=settings.data, row_kind=kind.row_kind)
     task = kind.for_dataset(dataset, config=settings)
     notes += dataset.notes
     findings += checks.apply_force(task.check_dataset(dataset), force=settings.force)
@@ -198,11 +204,20 @@ def _read_lengths(
         notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
         lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
     else:
-        encoded = [packing.encode_texts(tokenizer, split, limit=limit, keep=True) for split in splits]
+        encoded, _, _ = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit)
+        train, validation, test = (encoded[name] for name in ("train", "validation", "test"))
         if note := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
             notes.append(f"token ids cached on disk: {note}")
-        return task, SplitLengths(*(one.lengths for one in encoded), tokens=encoded[0].tokens(), targets=targets)
-    return task, SplitLengths(*lengths, targets=targets)
+        how = {"tokens": train.tokens(), "targets": train.targets, "trained": train.num_trained}
+        return task, SplitLengths(train.lengths, validation.lengths, test.lengths, **how)
+    return task, _with_trained(SplitLengths(*lengths, targets=targets), kind)
+
+
+def _with_trained(lengths: SplitLengths, kind: type[Task]) -> SplitLengths:
+    """Return the lengths with every token but the first as a target, where tokens are targets and nothing says which."""
+    if kind.reads != "next-token":
+        return lengths
+    return replace(lengths, trained=[max(1, length - 1) for length in lengths.training])
 
 
 def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:

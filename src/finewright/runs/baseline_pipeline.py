@@ -218,7 +218,7 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
             compared = comparators.measure_comparators(dataset, run.task, wanted=wanted)
     with context.stage("verify"):
         threads = _torch_threads() if run.source else 0
-        probes = model_folder.probe_texts(dataset)
+        probes = model_folder.find_probes(dataset, run.task)
         difference = baseline_verify.verify_saved_baseline(fitted, folder.model, probes, threads=threads)
     total = model.num_parameters + model.num_frozen_parameters
     result = RunResult.model_validate(

@@ -54,9 +54,10 @@ def read_data(
     """Read the rows to train and to test on, and check them: the first stage of every run. `check_task`: may refuse the task."""
     earlier = shared.take_read_seconds()  # by the caller, who read the data before the libraries were loaded
     with context.stage("read"):
-        dataset = shared.read(data[0], options=context.settings.data, test=data[1])
+        kind = tasks.get_task(context.settings.task)
+        dataset = shared.read(data[0], options=context.settings.data, test=data[1], row_kind=kind.row_kind)
         context.notify_all(dataset.notes, code="data")
-        task = tasks.get_task(context.settings.task).for_dataset(dataset, config=context.settings)
+        task = kind.for_dataset(dataset, config=context.settings)
         check_task(task)
         context.report(task.check_dataset(dataset))
     context.stage_seconds["read"] += earlier

@@ -82,7 +82,8 @@ def _digest(data: bytes) -> str:
 def _tokens(split: "EncodedSplit") -> bytes:
     """Return hashes of the lengths of the texts of a split, in tokens, and of the tokens."""
     digests = []
-    for numbers in (np.array(split.lengths, dtype=np.int64), split.flat()):
+    trained = () if split.trained is None else (np.concatenate([np.zeros(0, dtype=bool), *split.trained]),)
+    for numbers in (np.array(split.lengths, dtype=np.int64), split.flat(), *trained):
         digest = hashlib.sha256()
         for start in range(0, len(numbers), _AT_ONCE):
             digest.update(numbers[start : start + _AT_ONCE].astype(np.int64).data)
@@ -94,7 +95,7 @@ def _rows(rows: Sequence[Example]) -> dict[str, Any]:
     """Return the number of rows and a hash of each group of consecutive rows."""
     size = max(1, -(-len(rows) // MOST_ROW_GROUPS))
     groups = (rows[start : start + size] for start in range(0, len(rows), size))
-    texts = ("".join(f"{len(row.text)}:{row.text}{len(row.label)}:{row.label}" for row in group) for group in groups)
+    texts = ("".join(row.contents() for row in group) for group in groups)
     return {"rows": len(rows), "block_rows": size, "blocks": [_digest(text.encode())[:16] for text in texts]}
 
 

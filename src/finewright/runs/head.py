@@ -40,7 +40,7 @@ def start_head(
     probe = progress.probe
     return replace(
         ready.schedule,
-        evaluates_start=ready.schedule.evaluates_start and probe is not None,
+        evaluates_start=ready.schedule.evaluates_start and (probe is not None or selected.task.evaluates_start),
         start_loss_spread=None if probe is None else probe["loss_spread"],
     )
 

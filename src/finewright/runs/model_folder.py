@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from finewright.methods.base import Method
     from finewright.models.hub import ModelSource
     from finewright.models.prepared import BaseModelRef, PreparedModel
+    from finewright.tasks.base import Task
+
+NUM_PROBES = 32
 
 
 def save_model(  # noqa: PLR0913  what is saved, and how its texts were read
@@ -78,6 +81,6 @@ def describe_machine(machine: hardware.Hardware) -> dict[str, Any]:
     }
 
 
-def probe_texts(dataset: Dataset) -> list[str]:
-    """Return texts for verification, of the first split that has rows."""
-    return [row.text for row in dataset.test or dataset.validation or dataset.train]
+def find_probes(dataset: Dataset, task: "Task") -> list[Any]:
+    """Return what the model reads in verification, JSON-ready, of the first split that has rows."""
+    return task.probes((dataset.test or dataset.validation or dataset.train)[:NUM_PROBES])

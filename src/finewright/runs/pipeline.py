@@ -9,6 +9,7 @@ from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache, Source
 from finewright.methods.base import Method
+from finewright.planning import task_choice
 from finewright.runs import request, stages
 from finewright.runs.context import RunContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
@@ -34,6 +35,10 @@ def train(
     each choice and finding. `shared`: rows and token ids that other runs of this process need too. `stop`: a stop
     request ends the work with `Interrupted`, after a checkpoint.
     """
+    shared = shared or DatasetCache()
+    settings, said = task_choice.choose_task(settings, source, datasets=shared)
+    if said:
+        on_event(Notice(said, code="task"))
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
     name = request.default_run_name(source, method=run_request.method_name, seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
@@ -43,7 +48,7 @@ def train(
             run_request,
             (),
             data=(source, test),
-            shared=shared or DatasetCache(),
+            shared=shared,
             on_event=on_event,
             stop=stop or StopRequest(),
         )

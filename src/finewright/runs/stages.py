@@ -148,6 +148,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         context.notify(source.note, code="model")
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
+    dataset = planned.dataset
     found = fingerprint.make_fingerprint(
         source=source,
         dataset=dataset,
@@ -172,7 +173,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
             may_stop_early=planned.training_plan.schedule.may_stop_early,
         )
     )
-    return SelectedMethod(dataset, task, planned, source, decisions, found)
+    return SelectedMethod(planned.dataset, task, planned, source, decisions, found)
 
 
 def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> tuple[tuple[Method, ...], str]:
@@ -267,13 +268,15 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     model = method.prepare(base)
+    model.runtime.label_smoothing = context.settings.training.label_smoothing
+    model.runtime.embedding_noise = context.settings.training.embedding_noise
     if bfloat16:
         prepared.use_bfloat16(model)
     training_plan.apply(model, device=context.machine.device)
     context.notify_all(model.notes, code="method")
     if context.settings.training.compile == "on":
         context.notify_all(acceleration.start_compiling(model), code="method")
-    assert model.num_head() > 0, "every method trains the head"
+    assert model.num_head() > 0 or not base.architecture.head, "every method trains a new head"
     assert model.num_trainable() == training_plan.plan.trainable_parameters, "the plan counted the parameters of this network"
     selected.task.load_libraries()
     return PreparedRun(base, model, replace(training_plan.schedule, check_first_loss=not base.reuses_head))
@@ -329,7 +332,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         head.fit_head_again(context, ready, opened, splits["train"], task=task)
     step = opened.checkpoints.restore_best()
     if step == 0:
-        context.notify("fine-tuning was no better on validation than the frozen features: the first head is kept", code="best")
+        context.notify(f"fine-tuning was no better on validation than {task.start}, which is kept", code="best")
     elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
     return TrainedRun(ready, opened, seconds)
@@ -414,7 +417,7 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     trained.session.state.release()  # verification loads the model a second time
     oom.release_memory(context.machine.device)
     with context.stage("verify"):
-        difference = verify.verify_saved_model(predictor, folder.model, model_folder.probe_texts(selected.dataset))
+        difference = verify.verify_saved_model(predictor, folder.model, model_folder.find_probes(selected.dataset, selected.task))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
     result = result.model_copy(update={"calibration": record})
     model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)

@@ -15,18 +15,16 @@ from finewright.core.errors import RESUME, ExitCode, UserError
 from finewright.inference.predictor import Predictor
 from finewright.runs import new_interpreter
 
-NUM_PROBES = 32
 TOLERANCE = 1e-5
 """Largest relative difference of scores where the saved weights are a conversion of the trained ones."""
 
 
-def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -> float:
+def verify_saved_model(trained: Predictor, folder: Path, probes: Sequence[Any]) -> float:
     """Return the largest difference between the scores of the trained model and of the one that a new process loads.
 
     Raise `UserError` if it is not 0 (or above TOLERANCE where the method saves a conversion): the run is not finished then.
-    The process holds the model a second time, beside the trained one; a lack of memory for it is a `UserError` of its own.
+    `probes`: inputs of the task, JSON-ready. The process holds the model a second time, beside the trained one; a lack of memory for it is a `UserError` of its own.
     """
-    probes = list(texts)[:NUM_PROBES]
     ours = trained.score(probes)
     theirs = _in_new_process(trained, folder, probes)
     found = trained.task.compare_outputs(ours, theirs)
@@ -44,13 +42,13 @@ def verify_saved_model(trained: Predictor, folder: Path, texts: Sequence[str]) -
     return difference
 
 
-def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[str]) -> np.ndarray:
+def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[Any]) -> np.ndarray:
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "scores.safetensors"
         request = {
             "folder": str(folder),
             "task": trained.task.name,
-            "texts": list(probes),
+            "inputs": list(probes),
             "limit": trained.limit,
             "keep_end": trained.keep_end,
             "bfloat16": trained.prepared_model.runtime.bfloat16,
@@ -94,4 +92,4 @@ def answer(request: dict[str, Any]) -> None:
     torch.set_num_threads(request["threads"])
     how = {name: request[name] for name in ("task", "limit", "keep_end", "bfloat16", "device")}
     predictor = Predictor.load(Path(request["folder"]), **how)
-    save_file({"scores": torch.from_numpy(predictor.score(request["texts"]))}, request["out"])
+    save_file({"scores": torch.from_numpy(predictor.score(request["inputs"]))}, request["out"])

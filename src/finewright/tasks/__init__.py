@@ -4,7 +4,7 @@ import difflib
 import importlib
 import pkgutil
 
-from finewright.core.config import DEFAULT_TASK
+from finewright.core.config import AUTO_TASK, DEFAULT_TASK
 from finewright.core.errors import UserError
 from finewright.tasks.base import Task
 
@@ -20,7 +20,11 @@ def task_names() -> list[str]:
 
 
 def get_task(name: str) -> type[Task]:
-    """Return the class of a task. Raise `UserError` with the closest name if there is none of that name."""
+    """Return the class of a task. Raise `UserError` with the closest name if there is none of that name.
+
+    Where there is no data to tell it, `auto` is the default one.
+    """
+    name = DEFAULT if name == AUTO_TASK else name
     if name not in task_names():
         closest = difflib.get_close_matches(str(name), task_names(), n=1)
         hint = f"did you mean {closest[0]!r}? " if closest else ""

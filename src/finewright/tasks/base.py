@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from finewright.data import checks
 from finewright.data.checks import Finding
+from finewright.data.splits import RowKind
 from finewright.models.head_spec import HeadSpec, Reads
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from finewright.core.config import RunConfig
     from finewright.data.dataset import Dataset
+    from finewright.data.packing import EncodedSplit
     from finewright.data.splits import Example
 
 
@@ -75,6 +77,17 @@ class HeadWeights:
 
 
 @dataclass(frozen=True)
+class EncodedRows:
+    """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its value,
+    the reason)."""
+
+    split: "EncodedSplit"
+    rows: "list[Example]"
+    findings: list[Finding]
+    choices: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Task(ABC):
     """A task on texts. Loop, step, planner, checkpoints, verification and comparison use this interface alone.
 
@@ -96,6 +109,8 @@ class Task(ABC):
     pipeline_tag: ClassVar[str | None] = None
     """The transformers pipeline that predicts with a saved model, if there is one; hubs sort by it."""
     columns: ClassVar[tuple[str, ...]]
+    row_kind: ClassVar[RowKind] = "labelled"
+    """What a row of its data is."""
     metric: ClassVar[Metric]
     logged_metrics: ClassVar[tuple[str, ...]]
     """Metrics of an evaluation that are written to metrics.jsonl."""
@@ -106,6 +121,12 @@ class Task(ABC):
     least_calibration_rows: ClassVar[int] = 0
     """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
 
+    start: ClassVar[str] = "the first head on the frozen features"
+    """What a model is before its first update, in messages."""
+    least_epochs: ClassVar[tuple[int, int]] = (3, 20)
+    """Fewest epochs by default, and most where the data gives few updates."""
+    evaluates_start: ClassVar[bool] = False
+    """Whether the model is worth evaluating before the first update: it can do the task already."""
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` can give a new head its first weights."""
 
@@ -145,6 +166,50 @@ class Task(ABC):
     def load_libraries(self) -> None:
         """Import what measuring needs, so that importing it does not count as evaluation time."""
         return None
+
+    def encode_rows(  # noqa: PLR0913  rows, what cuts them, and what they are called
+        self,
+        tokenizer: Any,
+        rows: "Sequence[Example]",
+        *,
+        name: str,
+        limit: int,
+        settings: "RunConfig",
+        known: dict[str, list[int]] | None = None,
+    ) -> EncodedRows:
+        """Return the tokens of the rows of split `name` with at most `limit` tokens each, and what was found about them.
+
+        `known`: token ids of texts that were tokenized before; added to.
+        """
+        from finewright.data import packing  # loads PyTorch, which a baseline predicts without
+
+        side = settings.data.truncation_side
+        texts = [row.text for row in rows]
+        how: dict[str, Any] = {"limit": limit, "keep_end": side == "left", "keep": True, "known": known}
+        split = packing.encode_texts(tokenizer, texts, targets=self.targets(rows), **how)
+        findings = [
+            *checks.check_tokens(tokenizer, split.ids, rows, name=name),
+            *checks.check_texts_differ(split.ids, rows, name=name),
+            *checks.check_truncation(split.lengths_uncut, limit=limit, side=side, places=[row.where for row in rows]),
+        ]
+        return EncodedRows(split, list(rows), findings)
+
+    def probes(self, examples: "Sequence[Example]") -> list[Any]:
+        """Return what `encode_inputs` takes, JSON-ready: the texts."""
+        return [example.text for example in examples]
+
+    def encode_inputs(self, tokenizer: Any, inputs: Sequence[Any], *, limit: int, keep_end: bool) -> "EncodedSplit":
+        """Return the tokens of inputs without targets, cut to `limit`: of texts."""
+        from finewright.data import packing
+
+        return packing.encode_texts(tokenizer, inputs, limit=limit, keep_end=keep_end)
+
+    def encode_evaluated(
+        self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool
+    ) -> "EncodedSplit":
+        """Return the tokens of labelled examples with their targets, one text for each example."""
+        split = self.encode_inputs(tokenizer, self.probes(examples), limit=limit, keep_end=keep_end)
+        return split if split.trained is not None else replace(split, targets=self.targets(examples))
 
     @abstractmethod
     def targets(self, examples: "Sequence[Example]") -> list[int]:

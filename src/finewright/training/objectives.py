@@ -24,6 +24,9 @@ def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -
     if prepared_model.runtime.objective == "pairs":
         states_NH = forward.compute_pooled_states(prepared_model, batch.ids, batch.layout, batch.states)
         return supervised_contrastive_loss(states_NH, batch.targets) * len(batch.targets)
+    if prepared_model.runtime.reads == "next-token":
+        losses_M = forward.compute_token_losses(prepared_model, batch, label_smoothing=prepared_model.runtime.label_smoothing)
+        return task.loss(losses_M, batch.targets)
     output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
     return task.loss(output, batch.targets)
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from finewright.models.architectures.base import PROJECTIONS, Architecture
+from finewright.models.head_spec import LANGUAGE_MODEL
 
 
 @cache
@@ -37,6 +38,12 @@ def architecture_of(config: Any) -> Architecture:
     architecture = derivation.derive_architecture(config) if described is None else described.for_config(config)
     architecture.first_position(config)  # raises `UserError` if the config lacks what positions are counted from
     return architecture
+
+
+def architecture_for(config: Any, *, auto_model: str) -> Architecture:
+    """Return the architecture of a config as a network of this transformers class has it."""
+    architecture = architecture_of(config)
+    return architecture.as_language_model() if auto_model == LANGUAGE_MODEL else architecture
 
 
 def described_architectures() -> list[Architecture]:

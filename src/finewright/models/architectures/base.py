@@ -94,6 +94,18 @@ class Architecture:
         """The attention module inside a layer: the one that holds the query projection; empty if it was not recognised."""
         return (self.projections["query"] or ("",))[0].rpartition(".")[0]
 
+    def as_language_model(self) -> "Architecture":
+        """Return the architecture with its own output layer over the vocabulary in place of a head for labels.
+
+        Raise `UserError` if its tokens see later ones, so that it cannot say the next one.
+        """
+        if not self.is_causal:
+            what = f"{self.model_type} reads a text in both directions, so it cannot continue one"
+            raise UserError(what, where="model", fix="a decoder, such as gpt2; `finewright models` lists what is known")
+        return replace(
+            self, pooling="none", pooling_reason="", head=(), stock_head=(), pooler="", head_kind="linear", has_standard_head=True
+        )
+
     def limits(self) -> Iterator[str]:
         """Yield what cannot be done with it, for users."""
         if self.experts:

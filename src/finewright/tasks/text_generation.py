@@ -1,0 +1,200 @@
+"""Text generation: a language model learns to say the answers of conversations, or to go on with texts.
+
+Shape suffixes: N texts, C = 3 outputs of a text: the sum of the losses of its trained tokens, their number, how many are right.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from finewright.core.config import DataConfig, RunConfig
+from finewright.data import chat_encoding
+from finewright.data.checks import Finding
+from finewright.data.conversations import Conversation
+from finewright.data.dataset import Dataset
+from finewright.data.splits import Example, RowKind
+from finewright.data.tokenization import TokenRows
+from finewright.models.head_spec import LANGUAGE_MODEL, Reads
+from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from finewright.data.packing import EncodedSplit
+    from transformers import PretrainedConfig
+
+MOST_EXPONENT = 700.0
+"""A mean loss in nats above which the perplexity would not be a finite number."""
+
+
+@dataclass(frozen=True)
+class TextGeneration(Task):
+    """Answers to messages, or the continuation of texts. `data`: how rows become tokens."""
+
+    name: ClassVar[str] = "text-generation"
+    auto_model: ClassVar[str] = LANGUAGE_MODEL
+    peft_task_type: ClassVar[str] = "CAUSAL_LM"
+    reads: ClassVar[Reads] = "next-token"
+    row_kind: ClassVar[RowKind] = "conversation"
+    pipeline_tag: ClassVar[str | None] = "text-generation"
+    columns: ClassVar[tuple[str, ...]] = ("messages",)
+    metric: ClassVar[Metric] = Metric("loss", higher_is_better=False)
+    logged_metrics: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "token_accuracy")
+    default_max_length: ClassVar[int] = 1024
+    start: ClassVar[str] = "the untrained model"
+    least_epochs: ClassVar[tuple[int, int]] = (3, 3)
+    evaluates_start: ClassVar[bool] = True
+
+    labels: tuple[str, ...] = ()
+    data: DataConfig = field(default_factory=DataConfig)
+
+    @classmethod
+    def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "TextGeneration":
+        """Build the task with the run's options."""
+        return cls(data=config.data)
+
+    @classmethod
+    def for_saved_model(cls, config: "PretrainedConfig") -> "TextGeneration":
+        """Build the task for a saved model, whose tokenizer brings the chat template."""
+        return cls()
+
+    @classmethod
+    def assumed(cls, *, num_labels: int) -> "TextGeneration":
+        """Build a task for a plan without data."""
+        return cls()
+
+    def encode_rows(  # noqa: PLR0913  rows, what cuts them, and what they are called
+        self,
+        tokenizer: Any,
+        rows: Sequence[Example],
+        *,
+        name: str,
+        limit: int,
+        settings: RunConfig,
+        known: dict[str, list[int]] | None = None,
+    ) -> EncodedRows:
+        """Return the tokens of the conversations by the chat template, and which of them are trained."""
+        conversations = [row for row in rows if isinstance(row, Conversation)]
+        if not conversations:
+            return EncodedRows(_as_split(chat_encoding.EncodedConversations()), [], [])
+        encoded = chat_encoding.encode_conversations(tokenizer, conversations, limit=limit, options=self.data)
+        used = [conversations[sample.row] for sample in encoded.samples]
+        findings = _over_long_findings(encoded, conversations, name=name, limit=limit)
+        return EncodedRows(_as_split(encoded), list(used), findings, _choices(encoded) if name == "train" else [])
+
+    def probes(self, examples: Sequence[Example]) -> list[Any]:
+        """Return the conversations, JSON-ready."""
+        return [one.as_json() for one in examples if isinstance(one, Conversation)]
+
+    def encode_inputs(self, tokenizer: Any, inputs: Sequence[Any], *, limit: int, keep_end: bool) -> "EncodedSplit":
+        """Return the tokens of conversations that `probes` gave."""
+        rows = [Conversation.from_json(one) for one in inputs]
+        return _as_split(chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data))
+
+    def targets(self, examples: Sequence[Example]) -> list[int]:
+        """Return zeros: the targets are tokens, and only `encode_rows` knows them."""
+        return [0] * len(examples)
+
+    def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+        """Return the sum of the losses of the trained tokens, shape (M,)."""
+        return output.sum()
+
+    def weight(self, targets: "torch.Tensor") -> float:
+        """Return the number of trained tokens."""
+        return float(len(targets))
+
+    @property
+    def expected_first_loss(self) -> float | None:
+        """Unknown: it depends on the model and the texts."""
+        return None
+
+    def start_evaluation(self, targets: Sequence[int]) -> "GenerationEvaluation":
+        """Return an accumulator of the losses of a split."""
+        return GenerationEvaluation(len(targets))
+
+    def predictions(self, texts: Sequence[str], outputs: np.ndarray) -> list[dict[str, Any]]:
+        """Return the mean loss of the trained tokens of each text, in nats."""
+        return [
+            {"text": text, "loss": float(total / max(1.0, count))}
+            for text, (total, count, _) in zip(texts, outputs.tolist(), strict=True)
+        ]
+
+    def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
+        """Return the largest difference of a text's mean loss."""
+        means = [outputs[:, 0] / outputs[:, 1].clip(min=1) for outputs in (before, after)]
+        return OutputDifference(float(np.abs(means[0] - means[1]).max()), float(np.abs(means[0]).max()))
+
+
+class GenerationEvaluation(Evaluation):
+    """Losses of the trained tokens of a split."""
+
+    def __init__(self, num_rows: int) -> None:
+        self._outputs_NC = np.zeros((num_rows, 3), dtype=np.float64)
+
+    def update(self, rows: Sequence[int], outputs: np.ndarray) -> None:
+        """Add the outputs of some rows, shape (rows, 3)."""
+        self._outputs_NC[list(rows)] = outputs
+
+    def metrics(self) -> dict[str, Any]:
+        """Return loss (nats per trained token), perplexity, the share of trained tokens that the model would have said itself."""
+        total, count, right = self._outputs_NC.sum(axis=0).tolist()
+        loss = total / max(1.0, count)
+        return {
+            "num_rows": len(self._outputs_NC),
+            "loss": loss,
+            "perplexity": math.exp(min(loss, MOST_EXPONENT)),
+            "token_accuracy": right / max(1.0, count),
+            "num_tokens": int(count),
+        }
+
+    def row_losses(self) -> np.ndarray:
+        """Return the mean loss of each row's trained tokens, in nats, shape (N,)."""
+        return np.asarray(self._outputs_NC[:, 0] / self._outputs_NC[:, 1].clip(min=1))
+
+    def worst_mistakes(self, examples: Sequence[Example], *, count: int = 10) -> list[dict[str, Any]]:
+        """Return the examples with the highest loss, highest first."""
+        lines = self.prediction_lines(examples)
+        return sorted(lines, key=lambda line: -line["loss"])[:count]
+
+    def prediction_lines(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+        """Return prompt, reference answer, loss and the share of right tokens for every example."""
+        return [
+            {
+                "text": example.text,
+                "label": example.label,
+                "loss": total / max(1.0, number),
+                "token_accuracy": right / max(1.0, number),
+                "where": example.where,
+            }
+            for example, (total, number, right) in zip(examples, self._outputs_NC.tolist(), strict=True)
+        ]
+
+
+def _as_split(encoded: chat_encoding.EncodedConversations) -> "EncodedSplit":
+    from finewright.data.packing import EncodedSplit
+
+    lengths = np.array([len(sample.ids) for sample in encoded.samples], dtype=np.int32)
+    ids = np.concatenate([np.asarray(sample.ids, dtype=np.int32) for sample in encoded.samples] or [np.zeros(0, np.int32)])
+    trained = np.concatenate([np.asarray(sample.trained, dtype=bool) for sample in encoded.samples] or [np.zeros(0, bool)])
+    counts = [int(np.sum(sample.trained)) for sample in encoded.samples]
+    return EncodedSplit(TokenRows(ids, lengths), lengths.tolist(), counts, trained=TokenRows(trained, lengths))
+
+
+def _choices(encoded: chat_encoding.EncodedConversations) -> list[tuple[str, str, str]]:
+    """Return the template and what is trained, with reasons."""
+    return []
+
+
+def _over_long_findings(
+    encoded: chat_encoding.EncodedConversations, rows: Sequence[Conversation], *, name: str, limit: int
+) -> list[Finding]:
+    if not encoded.dropped:
+        return []
+    places = tuple(rows[row].where for row in encoded.dropped)
+    share = f"{len(places):,} of {len(rows):,} {name} rows"
+    message = f"{share} are left out: longer than {limit} tokens, the longest has {encoded.longest:,}"
+    fix = "--set data.max_length=N keeps more, --set data.over_long=cut-prompt cuts the oldest part of the prompt"
+    return [Finding("over_long", "warning", message, places, fix)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset as dataset_module
-from finewright.data import readers, splits
+from finewright.data import readers, source_tables, splits
 from support.texts import read_texts
 
 KNOBS = DataConfig()
@@ -337,7 +337,7 @@ def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):
 
 @pytest.fixture
 def reachable(monkeypatch):
-    monkeypatch.setattr(dataset_module, "check_reachable", lambda identity, *, cache, fix: None)
+    monkeypatch.setattr(source_tables, "check_reachable", lambda identity, *, cache, fix: None)
 
 
 def hub_library(load):

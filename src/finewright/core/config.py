@@ -102,18 +102,19 @@ class DataConfig(Options):
     merge_similar_labels: bool = option(
         False, "make one label of those that differ only by case, spaces, or how an accent or number is written"
     )
+    prompt_column: str | None = option(None, "column with the prompt; guessed when not given", flag="--prompt-column")
+    answer_column: str | None = option(None, "column with the answer; guessed when not given", flag="--answer-column")
+    system_prompt: str | None = option(None, "system message of conversations that have none of their own")
+    chat_template: str | None = option(None, "how messages become one text: chatml, plain, …; the model's own when not given")
+    trained_tokens: Literal["answers", "last-answer", "all"] = option("answers", "what of a conversation is learnt")
+    over_long: Literal["drop", "cut-prompt"] = option(
+        "drop", "what becomes of a conversation that is longer than data.max_length"
+    )
 
 
 FILE_OPTIONS = (
-    "text_column",
-    "label_column",
-    "text_separator",
-    "format",
-    "encoding",
-    "no_header",
-    "skip_invalid_rows",
-    "drop_unseen_labels",
-    "merge_similar_labels",
+    *("text_column", "label_column", "text_separator", "format", "encoding", "no_header", "skip_invalid_rows"),
+    *("drop_unseen_labels", "merge_similar_labels", "prompt_column", "answer_column", "system_prompt"),
 )
 """Options of data that say how a file is read; they do not apply to rows that were read from it and written by us."""
 

@@ -202,13 +202,13 @@ def _group_by_text(rows: Sequence[Example]) -> dict[str, list[Example]]:
     """Group rows by their text, case and white space aside."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
-        groups[normalise_text(row.text)].append(row)
+        groups[normalise_text(row.duplicate_key())].append(row)
     return groups
 
 
 def group_repeated_texts(splits: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, list[Example]]]:
     """Return, by split, the rows whose text may occur again in any split, by their text, case and white space aside."""
-    places = find_possible_duplicates([[row.text for row in rows] for rows in splits.values()])
+    places = find_possible_duplicates([[row.duplicate_key() for row in rows] for rows in splits.values()])
     return {name: _group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
 
 

@@ -130,14 +130,14 @@ def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: b
     """
     given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
     texts = _resolve_all(table, given, file=file)
-    chosen = _resolve(table, options.label_column, file=file) if label and options.label_column else ""
-    unknown = [name for name in given if not _resolve(table, name, file=file)] if not texts else []
+    chosen = resolve_column(table, options.label_column, file=file) if label and options.label_column else ""
+    unknown = [name for name in given if not resolve_column(table, name, file=file)] if not texts else []
     unknown += [options.label_column] if label and options.label_column and not chosen else []
     named = bool(texts) and not any(name.isdigit() for name in given)
     if not texts and not given:
-        texts = _usual(table, TEXT_NAMES, file=file)
+        texts = find_usual(table, TEXT_NAMES, file=file)
     if label and not chosen and not options.label_column:
-        chosen = next(iter(_usual(table, LABEL_NAMES, file=file)), "")
+        chosen = next(iter(find_usual(table, LABEL_NAMES, file=file)), "")
     if not (texts and (chosen or not label)) or (given and not named):
         _check_header(table, file)
     if not given:
@@ -178,13 +178,13 @@ def _resolve_all(table: FileTable, given: Sequence[str], *, file: str) -> tuple[
     """Return the columns of all these names; a name with commas that no column has stands for several."""
     found = []
     for name in given:
-        whole = _resolve(table, name, file=file)
-        parts = [whole] if whole else [_resolve(table, part.strip(), file=file) for part in name.split(",")]
+        whole = resolve_column(table, name, file=file)
+        parts = [whole] if whole else [resolve_column(table, part.strip(), file=file) for part in name.split(",")]
         found += parts
     return tuple(dict.fromkeys(found)) if all(found) else ()
 
 
-def _resolve(table: FileTable, name: str, *, file: str) -> str:
+def resolve_column(table: FileTable, name: str, *, file: str) -> str:
     """Return the column of a name, or of a number from 1 on; nothing if there is none."""
     if name in table.repeated:
         fix = f"name it by its number, such as {table.columns.index(name) + 1}, or give every column a name of its own"
@@ -196,13 +196,13 @@ def _resolve(table: FileTable, name: str, *, file: str) -> str:
     return ""
 
 
-def _usual(table: FileTable, names: Sequence[str], *, file: str) -> tuple[str, ...]:
+def find_usual(table: FileTable, names: Sequence[str], *, file: str) -> tuple[str, ...]:
     """Return the column with one of these names, the exact first name before all others; none if there is none."""
     if names[0] in table.columns:
-        return (_resolve(table, names[0], file=file),)
+        return (resolve_column(table, names[0], file=file),)
     folded = {name.casefold().strip(): name for name in reversed(table.columns)}
     found = next((folded[name] for name in names if name in folded), None)
-    return (_resolve(table, found, file=file),) if found else ()
+    return (resolve_column(table, found, file=file),) if found else ()
 
 
 def _check_header(table: FileTable, file: str) -> None:
@@ -296,7 +296,7 @@ def _longest(profiles: dict[str, _ColumnProfile]) -> tuple[str, ...]:
 
 def _flags(table: FileTable, wanted: str | None, texts: Collection[str]) -> list[str]:
     """Return the columns that say yes or no of one label each, those that are `wanted` or all; none if there is only one."""
-    names = [_resolve(table, part.strip(), file="") for part in wanted.split(",")] if wanted else list(table.columns)
+    names = [resolve_column(table, part.strip(), file="") for part in wanted.split(",")] if wanted else list(table.columns)
     if not all(names):
         return []
     sample = table.records[:_SAMPLE_ROWS]
@@ -346,3 +346,13 @@ def _missing(
     return UserError(
         f"{', '.join(what)}; the columns are {listed}{more}", where=file, fix="  ".join(fixes), code=ExitCode.BAD_DATA
     )
+
+
+def has_few_values(table: FileTable, column: str) -> bool:
+    """Return whether a column holds few values, each many times, as labels do."""
+    return bool(column) and _profile_column(table.records[:: max(1, len(table.records) // _SAMPLE_ROWS)], column).label
+
+
+def guess_label(table: FileTable, text: str) -> str:
+    """Return the only column that looks like labels beside the text; nothing if there is none, or more than one."""
+    return _guess(table, (text,), "", label=True)[1]

@@ -1,35 +1,49 @@
 """Labelled texts from files and hub data sets: columns, labels, splits."""
 
-import contextlib
-import difflib
 import hashlib
-import os
-import re
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from finewright.core import assets
 from finewright.core.config import DataConfig
-from finewright.core.errors import UserError, first_line
-from finewright.core.files import unchanged_while_reading
-from finewright.data import folders, labels, readers
+from finewright.core.errors import UserError
+from finewright.data import conversation_shapes, labels, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns, wanted_columns
+from finewright.data.conversation_shapes import RowKind
 from finewright.data.readers import base
-from finewright.data.readers.base import SPLIT_NAMES, TEXT_NAMES, FileFormat, FileTable, ReadOptions, Record
-from finewright.data.readers.hub import check_reachable, read_hub_records
-from finewright.data.splits import Example, hold_out, hold_out_validation
-from finewright.data.tables import Table
+from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions, Record
+from finewright.data.source_tables import Source, SourceTables, TableReading, find_existing, find_local, shown_name
+from finewright.data.splits import Example
+
+__all__ = [
+    "Dataset",
+    "DatasetCache",
+    "LabelledRows",
+    "Source",
+    "check_known_labels",
+    "detect_row_kind",
+    "find_existing",
+    "find_local",
+    "find_texts",
+    "is_blank",
+    "read_dataset",
+    "read_rows",
+    "read_rows_for_model",
+    "read_table",
+    "read_text",
+    "shown_name",
+]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`labels`: of training, in order; integers by size. `fingerprint`: SHA-256 of split, text and label of all rows in order.
+    """`labels`: of training, in order; integers by size. `fingerprint`: SHA-256 of split and content of all rows in order.
 
     `columns`: those that the training rows were read from. `trains_on_all`: so few rows that none is held out to validate.
+    `row_kind`: what the rows are; those of the kind "conversation" are `Conversation`s, without labels.
     """
 
     train: list[Example]
@@ -41,6 +55,7 @@ class Dataset:
     fingerprint: str
     columns: Columns = NO_COLUMNS
     trains_on_all: bool = False
+    row_kind: RowKind = "labelled"
 
 
 @dataclass(frozen=True)
@@ -58,18 +73,30 @@ class DatasetCache:
     """Data sets and token ids that several runs share. Do not change what it returns."""
 
     def __init__(self) -> None:
-        self._datasets: dict[tuple[str, str, DataConfig], Dataset] = {}
+        self._datasets: dict[tuple[str, str, DataConfig, RowKind], Dataset] = {}
+        self._tables: dict[tuple[str, DataConfig], tuple[RowKind, SourceTables]] = {}
         self._ids: dict[str, dict[str, list[int]]] = {}
         self._read_seconds = 0.0
 
-    def read(self, source: "Source", *, options: DataConfig, test: "Source | None" = None) -> Dataset:
+    def read(self, source: Source, *, options: DataConfig, test: Source | None = None, row_kind: RowKind = "labelled") -> Dataset:
         """Return `read_dataset`, read once for each source."""
-        key = (str(source), str(test or ""), options)
+        key = (str(source), str(test or ""), options, row_kind)
         if key not in self._datasets:
             began = time.monotonic()
-            self._datasets[key] = read_dataset(source, options=options, test=test)
+            kind, tables = self._tables.pop((str(source), options), (row_kind, None))
+            tables = tables if kind == row_kind else None
+            self._datasets[key] = _build_dataset(source, options=options, test=test, row_kind=row_kind, tables=tables)
             self._read_seconds += time.monotonic() - began
         return self._datasets[key]
+
+    def detect_row_kind(self, source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
+        """Return `detect_row_kind`; what it reads is kept for `read`."""
+        began = time.monotonic()
+        kind, reason, tables = _detect(source, options=options)
+        if tables is not None:
+            self._tables[str(source), options] = kind, tables
+        self._read_seconds += time.monotonic() - began
+        return kind, reason
 
     def take_read_seconds(self) -> float:
         """Return how long reading took since the last call: a run counts what its caller read for it."""
@@ -81,69 +108,133 @@ class DatasetCache:
         return self._ids.setdefault(model, {})
 
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-_ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
-_HUB_ADDRESS = re.compile(r"(?:huggingface\.co/)?datasets/([\w.-]+/[\w.-]+)/?")
-_PACKAGED = {"tickets": assets.TICKETS}
-"""Data sets that come with the program, by name."""
 _BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD]))
 """White space and characters that nothing shows of."""
 _MOST_LABELS = 10
 """Labels that a message names."""
 
 
-Source = str | Path | Table
-"""A path, a hub id, or rows in memory."""
 _Splits = tuple[dict[str, list[Example]], list[str], Columns]
 """Rows by split, notes, and the columns of the training rows."""
+MOST_HELD_OUT = {"test": 500, "validation": 200}
+"""Conversations that are held out at most: an evaluation reads every token of them, and more would tell little more."""
 
 
-def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None) -> Dataset:
-    """Read labelled texts from a file, a folder with splits, a hub id or memory. Hold out missing splits, stratified by label."""
-    splits, notes, columns = _read_splits(source, options=options)
-    if "train" not in splits:
-        raise base.bad_file(f"no rows to train on, only {' and '.join(splits)} rows", str(source), "give them under `train`")
+def detect_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
+    """Return what the rows of a source are, told by the names of its columns, and the reason in words for the user.
+
+    A table with a label column that is given, or with texts and labels, is "labelled". So is what cannot be read: whoever reads
+    it says why.
+    """
+    return _detect(source, options=options)[:2]
+
+
+def _detect(source: Source, *, options: DataConfig) -> tuple[RowKind, str, SourceTables | None]:
+    """Return the kind, the reason, and the tables that were read to find it; None if they were not read."""
+    if options.label_column is not None:
+        return "labelled", f"the label column {options.label_column!r} is given", None
+    is_text = False
+    try:
+        found = source_tables.read_tables(source, _how_to_read(options, "labelled"), options=options)
+    except UserError:
+        try:
+            found = source_tables.read_tables(source, _how_to_read(options, "conversation"), options=options)
+        except UserError:
+            return "labelled", "the data cannot be read as anything else", None
+        is_text = all(table.format.suffix == readers.TEXT for table in found.tables.values())
+        if not is_text:
+            return "labelled", "the data cannot be read as conversations", None
+    name, table = next(((name, found.tables[name]) for name in ("train", *found.tables) if name in found.tables), ("", None))
+    if table is None or not table.records:
+        return "labelled", "no rows", found
+    if is_text:
+        return "conversation", "texts without labels", found
+    kind, reason = conversation_shapes.tell_row_kind(table, options, file=found.name_of(name))
+    return kind, reason, found
+
+
+def _how_to_read(options: DataConfig, row_kind: RowKind) -> TableReading:
+    if row_kind == "labelled":
+        return TableReading(wanted_columns(options))
+    given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
+    given = (*given, *filter(None, (options.prompt_column, options.answer_column)))
+    return TableReading(texts=(*conversation_shapes.SHAPE_NAMES, *given), with_texts=True)
+
+
+def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None, row_kind: RowKind = "labelled") -> Dataset:
+    """Read the rows of a file, a folder with splits, a hub id or memory, and hold out the splits that are missing.
+
+    Labelled texts are held out stratified by label; conversations by chance, all of one prompt in the same split, and at most
+    `MOST_HELD_OUT`.
+    """
+    return _build_dataset(source, options=options, test=test, row_kind=row_kind)
+
+
+def _build_dataset(
+    source: Source, *, options: DataConfig, test: Source | None, row_kind: RowKind, tables: SourceTables | None = None
+) -> Dataset:
+    rows, notes, columns = _read_splits(source, options=options, row_kind=row_kind, tables=tables)
+    if row_kind != "labelled" and "train" in rows and not rows["train"]:
+        raise base.bad_file("no row is left to train on", str(source), "correct the rows that are named in the notes")
+    if "train" not in rows:
+        raise base.bad_file(f"no rows to train on, only {' and '.join(rows)} rows", str(source), "give them under `train`")
     if test is not None:
-        notes += [f"the data's own test rows ({len(splits['test']):,}) are replaced by {test}"] if "test" in splits else []
-        splits["test"], more = read_rows(test, options=options)
+        notes += [f"the data's own test rows ({len(rows['test']):,}) are replaced by {test}"] if "test" in rows else []
+        rows["test"], more = read_rows(test, options=options, row_kind=row_kind)
         notes += more
-    if options.merge_similar_labels:
-        splits, more = labels.merge_similar_labels(splits)
+    if options.merge_similar_labels and row_kind == "labelled":
+        rows, more = labels.merge_similar_labels(rows)
         notes += more
-    if not splits.get("test"):
-        splits["train"], splits["test"], note = hold_out(
-            splits["train"], options.test_fraction, seed=options.split_seed, name="test"
-        )
-        notes.append(note)
-    if not splits.get("validation"):
-        splits["train"], splits["validation"], note = hold_out_validation(
-            splits["train"], options.validation_fraction, seed=options.split_seed
-        )
-        notes.append(note)
-    trains_on_all = options.validation_fraction is None and not splits["validation"]
-    names, kind = labels.sort_labels({row.label for row in splits["train"]})
-    for name in ("validation", "test"):
-        splits[name] = labels.spell_truth_values(splits[name], names)
-    if options.drop_unseen_labels:
-        notes += _drop_unseen_labels(splits, names)
+    notes += _hold_out_missing(rows, options, row_kind)
+    trains_on_all = options.validation_fraction is None and not rows["validation"]
+    names: tuple[str, ...] = ()
+    kind: Literal["text", "integer", "boolean"] = "text"
+    if row_kind == "labelled":
+        names, kind = labels.sort_labels({row.label for row in rows["train"]})
+        for name in ("validation", "test"):
+            rows[name] = labels.spell_truth_values(rows[name], names)
+        if options.drop_unseen_labels:
+            notes += _drop_unseen_labels(rows, names)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
-        for row in splits[name]:
-            digest.update(f"{name}\0{row.text}\0{row.label}\n".encode())
+        for row in rows[name]:
+            digest.update(row.fingerprint_text(name).encode("utf-8", "surrogatepass"))
     unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
     columns = replace(columns, notes=())
-    parts = (splits["train"], splits["validation"], splits["test"])
-    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all)
+    parts = (rows["train"], rows["validation"], rows["test"])
+    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind)
 
 
-def read_rows(source: Source, *, options: DataConfig) -> tuple[list[Example], list[str]]:
-    """Return the labelled rows of one file or of a table in memory, and notes."""
-    if isinstance(source, Table):
-        found = _label_rows(_in_memory(source.all_records(), source.repeated), options=options, file="data")
-    else:
-        path = find_existing(source)
-        found = _label_rows(_read_file(path, options), options=options, file=shown_name(path))
-    return found.rows, found.notes
+def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_kind: RowKind) -> list[str]:
+    """Take the splits that are missing out of the training rows; return notes."""
+    notes, seed, labelled = [], options.split_seed, row_kind == "labelled"
+    if not rows.get("test"):
+        fraction = options.test_fraction
+        rows["train"], rows["test"], note = (
+            splits.hold_out(rows["train"], fraction, seed=seed, name="test")
+            if labelled
+            else splits.hold_out_by_chance(rows["train"], fraction, seed=seed, name="test", most=MOST_HELD_OUT["test"])
+        )
+        notes.append(note)
+    if not rows.get("validation"):
+        share = options.validation_fraction
+        rows["train"], rows["validation"], note = (
+            splits.hold_out_validation(rows["train"], share, seed=seed)
+            if labelled
+            else splits.hold_out_validation_by_chance(rows["train"], share, seed=seed, most=MOST_HELD_OUT["validation"])
+        )
+        notes.append(note)
+    return notes
+
+
+def read_rows(source: Source, *, options: DataConfig, row_kind: RowKind = "labelled") -> tuple[list[Example], list[str]]:
+    """Return the rows of one file or of a table in memory, and notes."""
+    table, file = source_tables.read_one_table(source, _how_to_read(options, row_kind), options=options)
+    if row_kind == "labelled":
+        found = _label_rows(table, options=options, file=file)
+        return found.rows, found.notes
+    read = conversation_shapes.read_conversations(table, options=options, file=file)
+    return list(read.rows), read.notes
 
 
 def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns, labels: Sequence[str]) -> LabelledRows:
@@ -163,13 +254,7 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
     UserError
         If a row has no text or no label, or one that the model does not know.
     """
-    if isinstance(source, Table):
-        table, file = _in_memory(source.all_records(), source.repeated), "data"
-    else:
-        path = find_existing(source)
-        file, how = shown_name(path), ReadOptions(encoding=options.encoding, no_header=options.no_header)
-        with _reading(path):
-            table = readers.read_file(path, how, form=options.format)
+    table, file = source_tables.read_one_table(source, TableReading(), options=options)
     options, notes = reuse_columns(table, options, trained, file=file)
     found = _label_rows(table, options=options, file=file)
     if not found.rows:
@@ -222,7 +307,7 @@ def read_table(source: str | Path, *, options: DataConfig | None = None, text_na
     options = options or DataConfig()
     path = find_existing(source)
     how = ReadOptions(encoding=options.encoding, no_header=options.no_header, keep_blank=True)
-    with _reading(path):
+    with source_tables.reading(path):
         return readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
 
 
@@ -243,131 +328,29 @@ def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str
     return [None if fault else text for _, text, fault in read], list(columns.notes)
 
 
-def _read_options(options: DataConfig) -> ReadOptions:
-    return ReadOptions(wanted=wanted_columns(options), encoding=options.encoding, no_header=options.no_header)
-
-
 def _text_names(options: DataConfig) -> tuple[str, ...]:
     given = options.text_column or TEXT_NAMES
     return (given,) if isinstance(given, str) else given
 
 
-def _read_file(path: Path, options: DataConfig) -> FileTable:
-    with _reading(path):
-        return readers.read_file(path, _read_options(options), form=options.format)
-
-
-def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Refuse a file that changes while it is read; what comes through a pipe is read once and cannot."""
-    return unchanged_while_reading(path) if path.is_file() else contextlib.nullcontext()
-
-
-def shown_name(path: Path) -> str:
-    """Return the name of a file in messages."""
-    return "standard input" if str(path) == readers.STANDARD_INPUT else path.name
-
-
-def _in_memory(records: list[Record], repeated: Mapping[str, str] | None = None) -> FileTable:
-    columns = base.find_columns(records)
-    return FileTable(records, columns, FileFormat(""), header=columns, repeated=dict(repeated or {}))
-
-
-def find_existing(source: str | Path) -> Path:
-    """Return the path. Raise `UserError` with the nearest name in its folder if nothing is there."""
-    path = Path(source)
-    if str(source) == readers.STANDARD_INPUT or os.path.exists(path):  # unlike `path.exists()`, without an error for any name
-        return path
-    if address := _ADDRESS.fullmatch(str(source)):
-        raise _is_address(address, shown=str(source))
-    what = "a link that leads nowhere" if os.path.islink(path) else "no such file"
-    raise base.bad_file(what, path, _did_you_mean(path) or "check the path")
-
-
-def find_local(source: str) -> Path | None:
-    """Return where rows can be read from again at any time: a file, a folder, or a data set of the program; None if nowhere."""
-    path = _PACKAGED.get(source, Path(source))
-    return path if os.path.isfile(path) or os.path.isdir(path) else None
-
-
-def _is_address(address: re.Match[str], *, shown: str) -> UserError:
-    """Return the error for an address in place of a path, with the way to its data."""
-    kind, rest = address["kind"].casefold(), address["rest"]
-    whole = f"{kind}://{rest}"
-    if kind == "file":
-        fix = f"give the path: /{rest}"
-    elif hub := _HUB_ADDRESS.fullmatch(rest):
-        fix = f"give the hub id: {hub[1]}"
-    else:
-        fix = f"download it first, such as with `curl -LO {whole}`" if kind in ("http", "https") else "download it first"
-    return base.bad_file("addresses are not read", whole if "://" in whole else shown, fix)
-
-
-def _did_you_mean(path: Path) -> str:
-    near = difflib.get_close_matches(path.name, [name for name in folders.list_names(path.parent) if name != path.name], n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else ""
-
-
-def _read_splits(source: Source, *, options: DataConfig) -> _Splits:
-    if isinstance(source, Table):
-        tables = {name: _in_memory(rows, source.repeated) for name, rows in source.splits.items()}
-        return _label_splits(tables, options, file="data")
-    path = Path(source)
-    if not os.path.exists(path) and not os.path.islink(path) and str(source) != readers.STANDARD_INPUT:
-        if str(source) in _PACKAGED:
-            splits, notes, columns = _read_folder(_PACKAGED[str(source)], options=options)
-            return splits, [f"{str(source)!r} is the data set of that name that comes with finewright", *notes], columns
-        if _HUB_ID.fullmatch(str(source)) and not readers.suffix(path) and not readers.packing(path):
-            return _read_hub(str(source), options=options)
-    if find_existing(source).is_dir():
-        return _read_folder(path, options=options)
-    table = _read_file(path, options)
-    if not table.splits:
-        return _label_splits({"train": table}, options, file=shown_name(path))
-    return _label_splits({name: table.of_split(name) for name in table.splits}, options, file=shown_name(path))
-
-
-def _read_folder(path: Path, *, options: DataConfig) -> _Splits:
-    found = folders.find_splits(path)
-    tables = {
-        split: base.join_tables([_read_file(file, options) for file in files]) for split, files in found.files.items()
-    } | found.tables
-    names = {split: files[0].name for split, files in found.files.items()}
-    splits, notes, columns = _label_splits(tables, options, file=path.name, names=names)
-    return splits, [*found.notes, *notes], columns
-
-
-def _label_splits(
-    tables: dict[str, FileTable], options: DataConfig, *, file: str, names: Mapping[str, str] | None = None
-) -> _Splits:
-    """Return rows by split, notes, and the columns of the training rows. `names`: of the files by split, where they differ."""
-    splits: dict[str, list[Example]] = {}
-    notes: list[str] = []
+def _read_splits(source: Source, *, options: DataConfig, row_kind: RowKind, tables: SourceTables | None) -> _Splits:
+    """Return rows by split, notes, and the columns of the training rows. `tables`: of the source, if they were read before."""
+    read = tables or source_tables.read_tables(source, _how_to_read(options, row_kind), options=options)
+    rows: dict[str, list[Example]] = {}
+    notes = list(read.notes)
     columns = NO_COLUMNS
-    for split, table in tables.items():
-        found = _label_rows(table, options=options, file=(names or {}).get(split, file))
-        splits[split], notes = found.rows, [*notes, *found.notes]
-        columns = found.columns if split == "train" else columns
-    return splits, notes, columns
-
-
-def _read_hub(identity: str, *, options: DataConfig) -> _Splits:
-    local = _did_you_mean(Path(identity)) or "or give a local file or folder"
-    try:
-        import datasets
-    except ImportError:
-        what = f"{identity!r} is no file here; as a hub data set it wants `datasets`"
-        raise UserError(what, fix=f"pip install 'finewright[hub]', {local}") from None
-    check_reachable(identity, cache=Path(datasets.config.HF_DATASETS_CACHE), fix=f"check the network, {local}")
-    try:
-        loaded: Any = datasets.load_dataset(identity)
-        found = {split: next((name for name in names if name in loaded), None) for split, names in SPLIT_NAMES.items()}
-        records = {split: read_hub_records(loaded[name], file=f"{identity}/{name}") for split, name in found.items() if name}
-    except Exception as error:  # the library and its network layer raise many kinds
-        reason = first_line(error)
-        raise base.bad_file(f"cannot load the data set: {reason}", identity, f"check the name and the network, {local}") from None
-    if "train" not in records:
-        raise base.bad_file(f"no train split, found {', '.join(loaded)}", identity, "another data set, or a local file")
-    return _label_splits({name: _in_memory(rows) for name, rows in records.items()}, options, file=identity)
+    for split, table in read.tables.items():
+        file = read.name_of(split)
+        if row_kind == "labelled":
+            labelled = _label_rows(table, options=options, file=file)
+            rows[split], more, used = labelled.rows, labelled.notes, labelled.columns
+        else:
+            found = conversation_shapes.read_conversations(table, options=options, file=file)
+            rows[split] = list[Example](found.rows)
+            more, used = found.notes, found.columns
+        notes += more
+        columns = used if split == "train" else columns
+    return rows, notes, columns
 
 
 def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> LabelledRows:

@@ -45,12 +45,16 @@ class FolderSplits:
     notes: list[str] = field(default_factory=list)
 
 
-def find_splits(folder: Path) -> FolderSplits:
+def find_splits(folder: Path, *, with_texts: bool = False) -> FolderSplits:
     """Return the splits in a folder; a note names the files if it has others too.
+
+    `with_texts`: a folder without a table may have `train.txt`, one text a line, or else `.txt` files of one text each.
 
     Raise `UserError` if it has none, several files for one that are not its shards, or tables that may be meant beside a folder
     with splits.
     """
+    if with_texts and (found := _texts_alone(folder)) is not None:
+        return found
     return _note_files(_find_splits(folder), folder)
 
 
@@ -307,3 +311,21 @@ def _read_class(folder: Path, read: Callable[[Path], Any] = text.read_lines) -> 
     return [
         Record(f"{folder.name}/{name}", {"text": "".join(read(folder / name)).strip(), "label": folder.name}) for name in names
     ]
+
+
+def _texts_alone(folder: Path) -> FolderSplits | None:
+    """The `.txt` files of a folder without labels: one text a line where names tell a split, else one text a file."""
+    names = list_names(folder)
+    if _tables(folder, names) or any((folder / name).is_dir() and _holds_splits(folder / name) for name in names):
+        return None  # a text beside them is about them
+    if _saved_dataset(folder, names) is not None or _folders_of_classes(folder, names) is not None:
+        return None
+    names = [name for name in names if name.lower().endswith(".txt") and not (folder / name).is_dir()]
+    named = {split: [folder / name for name in names if _is_named(name, split)] for split in SPLIT_NAMES}
+    if named["train"]:
+        return FolderSplits({split: _check_shards(folder, split, paths) for split, paths in named.items() if paths})
+    if not names:
+        return None
+    records = [Record(name, {"text": "".join(text.read_lines(folder / name)).strip()}) for name in names]
+    table = FileTable(records, ("text",), FileFormat(".txt"), header=("text",))
+    return FolderSplits(tables={"train": table}, notes=[f"{folder}: each of {len(names):,} .txt files is one text"])

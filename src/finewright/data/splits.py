@@ -21,6 +21,14 @@ class Example:
     label: str
     where: str
 
+    def duplicate_key(self) -> str:
+        """Return the text by which two rows are the same, but for case and white space."""
+        return self.text
+
+    def fingerprint_text(self, split: str) -> str:
+        """Return all that the row adds to the fingerprint of its data set."""
+        return f"{split}\0{self.text}\0{self.label}\n"
+
 
 def normalise_text(text: str) -> str:
     """Return the text without differences of case and white space."""
@@ -93,9 +101,14 @@ def hold_out_validation(rows: list[Example], fraction: float | None, *, seed: in
     """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label."""
     least = max(LEAST_VALIDATION_ROWS, len({row.label for row in rows}))
     if fraction is None and round(VALIDATION_FRACTION * len(rows)) < least:
-        note = f"no validation file, and a tenth of {len(rows):,} rows would show little: all of them are trained on"
-        return rows, [], f"{note}; data.validation_fraction=0.1 keeps some"
+        return rows, [], note_few_rows(rows)
     return hold_out(rows, VALIDATION_FRACTION if fraction is None else fraction, seed=seed, name="validation")
+
+
+def note_few_rows(rows: Sequence[Example]) -> str:
+    """Return the note that none of so few rows is held out to validate."""
+    note = f"no validation file, and a tenth of {len(rows):,} rows would show little: all of them are trained on"
+    return f"{note}; data.validation_fraction=0.1 keeps some"
 
 
 def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> tuple[list[Example], list[Example], str]:
@@ -122,3 +135,34 @@ def split_into_folds(targets: np.ndarray, num_folds: int) -> np.ndarray:
     folds = np.zeros(len(targets), dtype=int)
     folds[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % num_folds
     return folds
+
+
+def hold_out_by_chance(
+    rows: list[Example], fraction: float, *, seed: int, name: str, most: int
+) -> tuple[list[Example], list[Example], str]:
+    """Return (kept, held out, note): a share of the rows by chance, at most `most`. Rows with one prompt stay together."""
+    wanted = min(round(len(rows) * fraction), most)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        key = hashlib.sha256(normalise_text(row.duplicate_key()).encode("utf-8", "surrogatepass")).hexdigest()
+        groups[key].append(index)
+    ranked = sorted(groups, key=lambda key: hashlib.sha256(f"{seed}:{name}:{key}".encode()).digest())
+    held: set[int] = set()
+    for key in ranked:
+        if len(held) >= wanted or len(groups) == 1:
+            break
+        if len(held) + len(groups[key]) <= wanted:
+            held.update(groups[key])
+    note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out by chance, seed {seed}"
+    note += f" (at most {most:,})" if wanted == most < round(len(rows) * fraction) else ""
+    return [row for index, row in enumerate(rows) if index not in held], [rows[index] for index in sorted(held)], note
+
+
+def hold_out_validation_by_chance(
+    rows: list[Example], fraction: float | None, *, seed: int, most: int
+) -> tuple[list[Example], list[Example], str]:
+    """Return `hold_out_by_chance` for validation; without a fraction a tenth of the rows, or none if that would be few."""
+    if fraction is None and round(VALIDATION_FRACTION * len(rows)) < LEAST_VALIDATION_ROWS:
+        return rows, [], note_few_rows(rows)
+    share = VALIDATION_FRACTION if fraction is None else fraction
+    return hold_out_by_chance(rows, share, seed=seed, name="validation", most=most)

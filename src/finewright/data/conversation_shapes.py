@@ -1,0 +1,342 @@
+"""Which columns of a table make a conversation, found by their names; every row becomes messages, a text or token ids."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from finewright.core.config import DataConfig
+from finewright.data import columns as column_names
+from finewright.data.columns import Columns
+from finewright.data.conversations import Conversation, Form, Message, conversation_of
+from finewright.data.message_parsing import Fault, parse_json_cell, parse_messages, parse_tools, read_content
+from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file, combine_faults
+
+PROMPTS = ("prompt", "instruction", "question", "query", "input", "problem")
+ANSWERS = ("completion", "response", "answer", "output", "target", "solution")
+"""Usual names of the columns of prompts and of their answers, the first before all others."""
+_CHATS = ("messages", "conversations", "conversation", "dialog", "dialogue")
+_INPUTS = ("input", "context")
+_CHOICES = ("choices", "options")
+_IDS = ("input_ids", "token_ids")
+_TRAINED = ("labels", "completion_mask", "assistant_masks", "loss_mask")
+_MASKED = -100
+"""The label of a token that is not learnt."""
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SHAPE_NAMES = (*_CHATS, *PROMPTS, *ANSWERS, *_IDS, "text", "chosen", "rejected")
+"""Names of columns by which a table is known to be one."""
+_UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
+_LISTED = 10
+
+RowKind = Literal["labelled", "conversation", "preference"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns of a kind of conversation by what they hold; those that are absent are not in `columns`."""
+
+    form: Form
+    columns: dict[str, str]
+    said: str
+
+    def value(self, record: Record, part: str) -> Any:
+        """Return the cell of a row that holds this; None if there is no such column."""
+        return record.values.get(self.columns[part]) if part in self.columns else None
+
+
+@dataclass
+class ConversationRows:
+    """The conversations of one table. `columns`: those that hold the prompts and the answers, for the run's record."""
+
+    rows: list[Conversation]
+    columns: Columns
+    notes: list[str] = field(default_factory=list)
+
+
+def find_shape(table: FileTable, options: DataConfig, *, file: str) -> Shape | None:
+    """Return the shape that the names of the columns tell; None if it is none of those that are known.
+
+    Raises
+    ------
+    UserError
+        If a column that the options name is not there.
+    """
+    finder = _Finder(table, file)
+    if options.prompt_column is None and options.answer_column is None:
+        given = options.text_column if isinstance(options.text_column, str) else next(iter(options.text_column or ()), None)
+        if given is not None:
+            return _shape("text", "texts", text=finder.named(given, "text"))
+        if chat := finder.usual(_CHATS):
+            more = {name: finder.usual([name]) for name in ("system", "tools")}
+            return _shape("chat", f"chat data ({chat!r})", messages=chat, **more)
+        if ids := finder.usual(_IDS):
+            return _shape("tokens", f"token ids ({ids!r})", ids=ids, trained=finder.usual(_TRAINED))
+    return _find_instruction(finder, options) or _find_text(finder)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Finds columns of a table by name."""
+
+    table: FileTable
+    file: str
+
+    def usual(self, names: Sequence[str], *, but: Sequence[str] = ()) -> str:
+        """Return the first column that has one of these names and is none of the others; nothing without one."""
+        found = [column_names.find_usual(self.table, [name], file=self.file) for name in names]
+        return next((one[0] for one in found if one and one[0] not in but), "")
+
+    def named(self, name: str | None, option: str) -> str:
+        """Return the column that an option names; nothing if it names none. Raise `UserError` if it is not there."""
+        if name is None:
+            return ""
+        if found := column_names.resolve_column(self.table, name, file=self.file):
+            return found
+        listed = ", ".join(self.table.columns[:20])
+        raise bad_file(f"no column {name!r}; the columns are {listed}", self.file, f"--{option}-column NAME names another")
+
+
+def _shape(form: Form, said: str, **columns: str) -> Shape:
+    return Shape(form, {part: name for part, name in columns.items() if name}, said)
+
+
+def _find_instruction(finder: _Finder, options: DataConfig) -> Shape | None:
+    prompt, answer = finder.named(options.prompt_column, "prompt"), finder.named(options.answer_column, "answer")
+    prompt = prompt or finder.usual(PROMPTS, but=[answer])
+    answer = answer or finder.usual(ANSWERS, but=[prompt])
+    if prompt and answer:
+        more = {name: finder.usual([name]) for name in ("system", "history", "tools")}
+        more["input"] = finder.usual(_INPUTS, but=[prompt, answer])
+        more["choices"] = finder.usual(_CHOICES, but=[prompt, answer])
+        return _shape("instruction", f"prompts with answers ({prompt!r}, {answer!r})", prompt=prompt, answer=answer, **more)
+    if options.prompt_column is not None or options.answer_column is not None:
+        missing = "answer" if prompt else "prompt"
+        listed = ", ".join(finder.table.columns[:20])
+        raise bad_file(f"no column of {missing}s; the columns are {listed}", finder.file, f"--{missing}-column NAME names it")
+    return None
+
+
+def _find_text(finder: _Finder) -> Shape | None:
+    text = finder.usual(["text"]) or (finder.usual(["content", "document", "body"]) if len(finder.table.columns) == 1 else "")
+    return _shape("text", f"texts without prompts ({text!r})", text=text) if text else None
+
+
+def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
+    """Return what the rows of a table are, and the reason."""
+    if options.label_column is not None:
+        return "labelled", f"the label column {options.label_column!r} is given"
+    if options.prompt_column is not None or options.answer_column is not None:
+        return "conversation", "a column of prompts or of answers is given"
+    names = {name.casefold().strip(): name for name in table.columns}
+    if {"chosen", "rejected"} <= names.keys():
+        return "preference", "it has columns of chosen and rejected answers"
+    if {"prompt", "completion", "label"} <= names.keys():
+        return "preference", "it has prompts, completions and a label for each"
+    shape = find_shape(table, options.model_copy(update={"text_column": None}), file=file)
+    if shape is None:
+        return "labelled", "no columns of conversations"
+    labels = [names[name] for name in LABEL_NAMES if name in names and names[name] not in shape.columns.values()]
+    has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
+    few = [name for name in labels if column_names.has_few_values(table, name)]
+    if shape.form in ("text", "instruction") and has_text and (few or (labels and shape.form == "text")):
+        return "labelled", f"it has texts and a column of labels ({(few or labels)[0]!r})"
+    if shape.form == "instruction" and "choices" not in shape.columns:
+        prompt, answer = (shape.columns.get(part, "") for part in ("prompt", "answer"))
+        clear = prompt.casefold() in _UNMISTAKABLE[0] or answer.casefold() in _UNMISTAKABLE[1]
+        if not clear and column_names.has_few_values(table, answer):
+            return "labelled", f"{answer!r} has few values, each many times, as labels have"
+    if shape.form == "text" and len(table.columns) > 1 and column_names.guess_label(table, shape.columns["text"]):
+        return "labelled", "it has texts and a column with few values"
+    return "conversation", f"the columns are those of {shape.said}"
+
+
+def read_conversations(
+    table: FileTable, *, options: DataConfig, file: str, answers: bool = True, shape: Shape | None = None
+) -> ConversationRows:
+    """Return the rows of a table as conversations.
+
+    Parameters
+    ----------
+    answers
+        Whether every row must have an answer, as for training; prompts alone are enough to generate.
+    shape
+        Of the training rows; found by the names of the columns when it is None.
+
+    Raises
+    ------
+    UserError
+        If the columns are those of no known shape, or rows have faults: it names file and row.
+    """
+    if not table.records:
+        raise bad_file("no rows", file, "a header alone is not enough; add rows")
+    shape = shape or find_shape(table, options, file=file) or (None if answers else _prompts_alone(table, file=file))
+    if shape is None:
+        listed = ", ".join(table.columns[:20])
+        fix = "--prompt-column NAME --answer-column NAME, or columns named `messages`, `prompt` and `completion`, or `text`"
+        raise bad_file(f"no columns of conversations; the columns are {listed}", file, fix)
+    rows: list[Conversation] = []
+    faults = []
+    for record in table.records:
+        try:
+            rows.append(_READERS[shape.form](record, shape, options, answers))
+        except Fault as fault:
+            faults.append(f"{record.where}: {fault}")
+    if faults and not options.skip_invalid_rows:
+        raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
+    notes = [*table.notes, f"{file}: read as {shape.said}"]
+    if faults:
+        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
+    unused = [name for name in table.columns if name not in shape.columns.values()]
+    if unused:
+        more = f" and {len(unused) - _LISTED:,} more" if len(unused) > _LISTED else ""
+        notes.append(f"{file}: columns that are not used: {', '.join(unused[:_LISTED])}{more}")
+    asked = [shape.columns[part] for part in ("messages", "prompt", "input", "text", "ids") if part in shape.columns]
+    return ConversationRows(rows, Columns(tuple(asked), shape.columns.get("answer", "")), notes)
+
+
+def _prompts_alone(table: FileTable, *, file: str) -> Shape | None:
+    """Return the shape of prompts without answers."""
+    found = next((found for name in (*PROMPTS, *TEXT_NAMES) if (found := column_names.find_usual(table, [name], file=file))), ())
+    return Shape("instruction", {"prompt": found[0]}, f"prompts ({found[0]!r})") if found else None
+
+
+def _read_chat(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:
+    messages = parse_messages(shape.value(record, "messages"), column=shape.columns["messages"])
+    tools = parse_tools(shape.value(record, "tools"))
+    system = read_content(shape.value(record, "system"), what="system prompt")
+    return _finish(messages, record, options, answers, system=system, tools=tools)
+
+
+def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:
+    prompt, answer = shape.value(record, "prompt"), shape.value(record, "answer")
+    form: Form = "instruction"
+    choices: tuple[str, ...] = ()
+    if _is_message_list(prompt) or _is_message_list(answer):
+        asked = parse_messages(prompt, column="prompt", role="user")
+        messages = (*asked, *(parse_messages(answer, column="answer", role="assistant") if answer is not None else ()))
+        form = "chat"
+    else:
+        text = "\n".join(filter(None, (read_content(shape.value(record, part), what=part) for part in ("prompt", "input"))))
+        if not text.strip():
+            raise Fault("the prompt is empty")
+        given = read_content(answer, what="answer")
+        if "choices" in shape.columns:
+            choices, given = _read_choices(shape.value(record, "choices"), answer)
+            text = "\n".join([text, *(f"{letter}. {one}" for letter, one in zip(_LETTERS, choices, strict=False))])
+        history = _read_history(shape.value(record, "history"))
+        messages = (*history, Message("user", text), *((Message("assistant", given),) if given or answers else ()))
+    system = read_content(shape.value(record, "system"), what="system prompt")
+    tools = parse_tools(shape.value(record, "tools"))
+    return _finish(messages, record, options, answers, system=system, tools=tools, form=form, choices=choices)
+
+
+def _is_message_list(value: Any) -> bool:
+    parsed = parse_json_cell(value)
+    return isinstance(parsed, list | tuple) and bool(parsed) and all(isinstance(one, dict) and "role" in one for one in parsed)
+
+
+def _read_history(value: Any) -> tuple[Message, ...]:
+    """Return the earlier turns of `[[question, answer], …]`."""
+    pairs = parse_json_cell(value)
+    if pairs is None or (isinstance(pairs, str) and not pairs.strip()):
+        return ()
+    if not isinstance(pairs, list | tuple) or any(not isinstance(one, list | tuple) or len(one) != 2 for one in pairs):
+        raise Fault(f"wanted `history` as [[question, answer], …], found {str(value)[:60]!r}")
+    turns = itertools.chain.from_iterable(pairs)
+    return tuple(
+        Message("assistant" if place % 2 else "user", read_content(one, what="history")) for place, one in enumerate(turns)
+    )
+
+
+def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
+    """Return the answers to choose from, and the right one: it is given by its text, letter, or number from 0 on."""
+    given = parse_json_cell(value)
+    marks: list[str] = list(_LETTERS)
+    if isinstance(given, dict):
+        marks, given = [str(one) for one in given.get("label", marks)], given.get("text")
+    if not isinstance(given, list | tuple) or not given:
+        raise Fault(f"wanted a list of choices, found {str(value)[:60]!r}")
+    choices = tuple(read_content(one, what="choice") for one in given)
+    if answer is None or answer == "":
+        return choices, ""
+    said = str(answer).strip()
+    if said in choices:
+        return choices, said
+    if said in marks[: len(choices)]:
+        return choices, choices[marks.index(said)]
+    if said.isdigit() and int(said) < len(choices):
+        return choices, choices[int(said)]
+    raise Fault(f"the answer {said!r} is none of the {len(choices)} choices, nor a letter or number of one")
+
+
+def _finish(
+    messages: Sequence[Message],
+    record: Record,
+    options: DataConfig,
+    answers: bool,
+    *,
+    system: str = "",
+    tools: tuple[Any, ...] = (),
+    form: Form = "chat",
+    choices: tuple[str, ...] = (),
+) -> Conversation:
+    """Return the row; raise `Fault` if it has no answer to learn, or an empty one."""
+    system = system or options.system_prompt or ""
+    if system and not any(one.role == "system" for one in messages):
+        messages = (Message("system", system), *messages)
+    said = [one for one in messages if one.role == "assistant"]
+    if answers and not said:
+        raise Fault("no assistant message, so nothing to learn")
+    if answers and any(not one.content.strip() and not one.tool_calls and one.is_trained is not False for one in said):
+        raise Fault("the answer is empty")
+    if not answers and not messages:
+        raise Fault("no message")
+    return conversation_of(tuple(messages), where=record.where, tools=tools, form=form, choices=choices)
+
+
+def _read_text(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:
+    text = read_content(shape.value(record, "text"), what="text")
+    if not text.strip():
+        raise Fault("the text is empty")
+    return Conversation(text, "", record.where, form="text")
+
+
+def _read_tokens(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:
+    ids = _whole_numbers(shape.value(record, "ids"), what=shape.columns["ids"])
+    if min(ids, default=0) < 0:
+        raise Fault("a negative token id")
+    trained = [True] * len(ids)
+    if "trained" in shape.columns:
+        name = shape.columns["trained"]
+        marks = _whole_numbers(shape.value(record, "trained"), what=name)
+        if len(marks) != len(ids):
+            raise Fault(f"{len(ids):,} token ids, but {len(marks):,} values of {name!r}")
+        if name.casefold() == "labels":
+            trained = [mark != _MASKED for mark in marks]
+            if any(mark not in (_MASKED, token) for mark, token in zip(marks, ids, strict=True)):
+                raise Fault("`labels` differ from `input_ids`: wanted the token itself, or -100 where it is not learnt")
+        else:
+            if {*marks} - {0, 1}:
+                raise Fault(f"wanted 0 or 1 in {name!r}")
+            trained = [bool(mark) for mark in marks]
+    if answers and not any(trained[1:]):
+        raise Fault("no token to learn")
+    trained[:1] = [False] * len(trained[:1])
+    return Conversation(f"({len(ids):,} token ids)", "", record.where, form="tokens", ids=tuple(ids), trained=tuple(trained))
+
+
+def _whole_numbers(value: Any, *, what: str) -> list[int]:
+    given = parse_json_cell(value)
+    if hasattr(given, "tolist"):
+        given = given.tolist()
+    if not isinstance(given, list | tuple) or not given or any(not isinstance(one, int) for one in given):
+        raise Fault(f"wanted a list of whole numbers in {what!r}, found {str(value)[:60]!r}")
+    return [int(one) for one in given]
+
+
+_READERS: dict[Form, Callable[[Record, Shape, DataConfig, bool], Conversation]] = {
+    "chat": _read_chat,
+    "instruction": _read_instruction,
+    "text": _read_text,
+    "tokens": _read_tokens,
+}

@@ -140,7 +140,10 @@ class TrainingConfig(Options):
         flag="--pooling",
     )
     label_smoothing: float = option(
-        0.0, "share of each answer token's probability that the loss spreads over the vocabulary; language models only", low=0, high=0.9
+        0.0,
+        "share of each answer token's probability that the loss spreads over the vocabulary; language models only",
+        low=0,
+        high=0.9,
     )
     embedding_noise: float = option(
         0.0, "alpha of NEFTune's noise on the embeddings in training, usually 5; language models only; 0: none", low=0, high=100

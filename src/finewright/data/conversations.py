@@ -84,6 +84,10 @@ class Conversation(Example):
             return " ".join(map(str, self.ids))
         return "\n".join(f"{one.role}: {one.content}" for one in self.prompt)
 
+    def contents(self) -> str:
+        """Return all that a model learns from the row, for the fingerprint of a run."""
+        return self.as_json()
+
     def fingerprint_text(self, split: str) -> str:
         """Return all that the row adds to the fingerprint of its data set."""
         return f"{split}\0{self.as_json()}\n"
@@ -102,6 +106,33 @@ class Conversation(Example):
         if self.ids:
             values |= {"ids": self.ids, "trained": [int(one) for one in self.trained]}
         return json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def conversation_from_json(text: str, *, where: str = "") -> Conversation:
+    """Return the row that `Conversation.as_json` gave."""
+    values = json.loads(text)
+    messages = tuple(_message_from_json(one) for one in values.get("messages", ()))
+    more = {"tools": tuple(values.get("tools", ())), "choices": tuple(values.get("choices", ())), "form": values["form"]}
+    if values["form"] == "text":
+        return Conversation(values["text"], "", where, form="text")
+    if values["form"] == "tokens":
+        ids, trained = tuple(values["ids"]), tuple(map(bool, values["trained"]))
+        return Conversation("", "", where, ids=ids, trained=trained, form="tokens")
+    return conversation_of(messages, where=where, **more)
+
+
+def _message_from_json(values: Mapping[str, Any]) -> Message:
+    name, call = values.get("name", ""), values.get("tool_call_id", "")
+    calls = tuple(values.get("tool_calls", ()))
+    return Message(
+        values["role"],
+        values["content"],
+        calls,
+        name,
+        call,
+        reasoning=values.get("reasoning_content", ""),
+        is_trained=values.get("train"),
+    )
 
 
 def conversation_of(messages: tuple[Message, ...], *, where: str, **more: Any) -> Conversation:

@@ -11,7 +11,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.conversations import Conversation
 from finewright.data.tokenization import TokenRows
 
-_WAYS = {
+DESCRIBED_WAYS = {
     "marks": "by the chat template's own marks",
     "prefix": "as what each turn adds to the text before it",
     "turns": "one sample for each answer, where the text or the tokens of earlier turns change",
@@ -164,7 +164,7 @@ class Collector:
             notes.append(f"{self.num_cut:,} prompts were cut at their start, so that {self.limit:,} tokens hold the answer")
         if without:
             notes.append(f"{len(without):,} rows have no token that is learnt")
-        notes += [f"trained tokens: {_WAYS[way]} ({count:,} samples)" for way, count in self.ways.items()]
+        notes += [f"trained tokens: {DESCRIBED_WAYS[way]} ({count:,} samples)" for way, count in self.ways.items()]
         return EncodedConversations(
             np.array(self.rows, dtype=np.int64),
             TokenRows(flat[0], lengths),

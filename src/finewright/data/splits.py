@@ -25,6 +25,10 @@ class Example:
         """Return the text by which two rows are the same, but for case and white space."""
         return self.text
 
+    def contents(self) -> str:
+        """Return all that a model learns from the row, for the fingerprint of a run."""
+        return f"{len(self.text)}:{self.text}{len(self.label)}:{self.label}"
+
     def fingerprint_text(self, split: str) -> str:
         """Return all that the row adds to the fingerprint of its data set."""
         return f"{split}\0{self.text}\0{self.label}\n"

@@ -21,8 +21,8 @@ MOST_SCORES = 2**24
 class OutputLayer:
     """The output layer of a language model and what the architecture does with its scores.
 
-    `weight`: shape (V, H); `bias`: shape (V,), or None. `scale`: factor of the scores. `softcap`: bound `c` of `c·tanh(score / c)`,
-    0 for none. `multiplied`: the weight in the type that products are computed in; the loss is always in float32.
+    `weight`: shape (V, H); `bias`: shape (V,), or None. `scale`: factor of the scores. `softcap`: bound `c` of
+    `c·tanh(score / c)`, 0 for none. `multiplied`: the weight in the type that products are computed in; the loss is always in float32.
     """
 
     weight: torch.Tensor
@@ -61,16 +61,16 @@ def read_output_layer(network: Any, *, bfloat16: bool) -> OutputLayer:
     return OutputLayer(layer.weight, multiplied, getattr(layer, "bias", None), scale, softcap)
 
 
-def find_output_layer(network: Any) -> torch.nn.Module:
+def find_output_layer(network: Any) -> Any:
     """Return the linear layer from the last states to the scores of the vocabulary."""
     layer = network.get_output_embeddings()
-    assert layer is not None and layer.weight.ndim == 2, "a causal language model has an output layer"
-    return layer  # type: ignore[no-any-return]
+    assert layer is not None, "a causal language model has an output layer"
+    return layer
 
 
-def _narrow(layer: torch.nn.Module) -> torch.Tensor:
+def _narrow(layer: Any) -> torch.Tensor:
     """Return the weight in bfloat16; a frozen one is rounded once."""
-    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    weight = layer.weight
     is_kept = not weight.requires_grad and type(weight.detach()) is torch.Tensor  # a planned network has no values to keep
     kept = vars(layer).get("bfloat16_weight") if is_kept else None
     if kept is None or kept.device != weight.device:
@@ -97,9 +97,7 @@ def token_losses(
 
 
 @torch.no_grad()
-def score_targets(
-    states_MH: torch.Tensor, targets_M: torch.Tensor, *, layer: OutputLayer
-) -> tuple[torch.Tensor, torch.Tensor]:
+def score_targets(states_MH: torch.Tensor, targets_M: torch.Tensor, *, layer: OutputLayer) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss of each target token, and whether no other token has a higher score, both of shape (M,)."""
     losses, right = [], []
     for states, targets in _parts(states_MH, targets_M, len(layer.weight)):
@@ -179,9 +177,7 @@ def _losses(scores_MV: torch.Tensor, targets_M: torch.Tensor, smoothing: float) 
     return loss_M, total_M
 
 
-def _score_slopes(
-    scores_MV: torch.Tensor, total_M: torch.Tensor, targets_M: torch.Tensor, smoothing: float
-) -> torch.Tensor:
+def _score_slopes(scores_MV: torch.Tensor, total_M: torch.Tensor, targets_M: torch.Tensor, smoothing: float) -> torch.Tensor:
     """Return the gradient of each loss by its scores, shape (M, V)."""
     slopes_MV = (scores_MV - total_M[:, None]).exp_()
     if smoothing:

@@ -30,9 +30,7 @@ def compute_logits(
     return HEADS[architecture.head_kind](network, architecture, compute_pooled_states(prepared_model, ids_T, layout, states_TH))
 
 
-def compute_token_losses(
-    prepared_model: PreparedModel, batch: Batch, *, label_smoothing: float = 0.0
-) -> torch.Tensor:
+def compute_token_losses(prepared_model: PreparedModel, batch: Batch, *, label_smoothing: float = 0.0) -> torch.Tensor:
     """Return the cross-entropy of every trained token of a batch, in nats, float32, shape (M,)."""
     layer = cross_entropy.read_output_layer(prepared_model.network, bfloat16=prepared_model.runtime.bfloat16)
     states_MH = _read_states(prepared_model, batch)
@@ -51,7 +49,10 @@ def compute_outputs(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor
     states_MH = _read_states(prepared_model, batch)
     losses_M, right_M = cross_entropy.score_targets(states_MH, batch.targets, layer=layer)
     counts = list(batch.num_targets)
-    sums = [torch.stack([loss.double().sum(), right.double().sum()]) for loss, right in zip(losses_M.split(counts), right_M.split(counts), strict=True)]
+    sums = [
+        torch.stack([loss.double().sum(), right.double().sum()])
+        for loss, right in zip(losses_M.split(counts), right_M.split(counts), strict=True)
+    ]
     sums_N2 = torch.stack(sums).float()
     counts_N = torch.tensor(counts, dtype=torch.float32, device=sums_N2.device)
     return torch.stack([sums_N2[:, 0], counts_N, sums_N2[:, 1]], dim=1)

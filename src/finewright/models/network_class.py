@@ -26,7 +26,9 @@ def class_of(config: Any, *, auto_model: str) -> Any:
     _check_reads_text_alone(config)
     if auto_model == LANGUAGE_MODEL:
         if type(config) not in automatic._model_mapping or _is_encoder_decoder(config):
-            what = f"the architecture {config.model_type!r} cannot continue a text: transformers has no causal language model of it"
+            what = (
+                f"the architecture {config.model_type!r} cannot continue a text: transformers has no causal language model of it"
+            )
             raise UserError(what, where="config.json: model_type", fix="take a decoder; `finewright models` lists some")
         return automatic
     if type(config) in automatic._model_mapping and not _is_encoder_decoder(config):

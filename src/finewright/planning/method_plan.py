@@ -211,9 +211,11 @@ def encode_splits(
         encoded = task.encode_rows(tokenizer, rows, name=name, limit=limit, settings=settings, known=known)
         splits[name], used[name] = encoded.split, encoded.rows
         findings += encoded.findings
-        for option, value, reason in encoded.choices if decisions is not None else ():
-            decisions.note(option, value, reason)
-    return splits, replace(dataset, **used), findings
+        if decisions is not None:
+            for option, value, reason in encoded.choices:
+                decisions.note(option, value, reason)
+    used_rows = replace(dataset, train=used["train"], validation=used["validation"], test=used["test"])
+    return splits, used_rows, findings
 
 
 def describe_left_out(*, preferred_to: Method | None) -> list[str]:

@@ -180,8 +180,8 @@ def _read_lengths(
     findings: list[Finding],
 ) -> tuple[Task, SplitLengths]:
     """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes` and `findings`."""
+    datasets = DatasetCache()
     if source is not None:
-        datasets = DatasetCache()
         settings, said = choose_task(settings, source, datasets=datasets)
         notes += [said] if said else []
     kind = tasks.get_task(settings.task)

@@ -23,7 +23,8 @@ def verify_saved_model(trained: Predictor, folder: Path, probes: Sequence[Any]) 
     """Return the largest difference between the scores of the trained model and of the one that a new process loads.
 
     Raise `UserError` if it is not 0 (or above TOLERANCE where the method saves a conversion): the run is not finished then.
-    `probes`: inputs of the task, JSON-ready. The process holds the model a second time, beside the trained one; a lack of memory for it is a `UserError` of its own.
+    `probes`: inputs of the task, JSON-ready.
+    The process holds the model a second time, beside the trained one; a lack of memory for it is a `UserError` of its own.
     """
     ours = trained.score(probes)
     theirs = _in_new_process(trained, folder, probes)

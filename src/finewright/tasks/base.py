@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from finewright.data import checks
 from finewright.data.checks import Finding
-from finewright.data.splits import RowKind
+from finewright.data.conversation_shapes import RowKind
 from finewright.models.head_spec import HeadSpec, Reads
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class HeadWeights:
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its value,
-    the reason)."""
+    """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its
+    value, the reason)."""
 
     split: "EncodedSplit"
     rows: "list[Example]"
@@ -204,9 +204,7 @@ class Task(ABC):
 
         return packing.encode_texts(tokenizer, inputs, limit=limit, keep_end=keep_end)
 
-    def encode_evaluated(
-        self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool
-    ) -> "EncodedSplit":
+    def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> "EncodedSplit":
         """Return the tokens of labelled examples with their targets, one text for each example."""
         split = self.encode_inputs(tokenizer, self.probes(examples), limit=limit, keep_end=keep_end)
         return split if split.trained is not None else replace(split, targets=self.targets(examples))

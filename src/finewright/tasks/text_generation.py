@@ -13,18 +13,20 @@ import numpy as np
 from finewright.core.config import DataConfig, RunConfig
 from finewright.data import chat_encoding
 from finewright.data.checks import Finding
-from finewright.data.conversations import Conversation
+from finewright.data.conversation_shapes import RowKind
+from finewright.data.conversations import Conversation, conversation_from_json
 from finewright.data.dataset import Dataset
-from finewright.data.splits import Example, RowKind
+from finewright.data.samples import DESCRIBED_WAYS
+from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
 from finewright.models.head_spec import LANGUAGE_MODEL, Reads
 from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PretrainedConfig
 
     from finewright.data.packing import EncodedSplit
-    from transformers import PretrainedConfig
 
 MOST_EXPONENT = 700.0
 """A mean loss in nats above which the perplexity would not be a finite number."""
@@ -79,11 +81,11 @@ class TextGeneration(Task):
         """Return the tokens of the conversations by the chat template, and which of them are trained."""
         conversations = [row for row in rows if isinstance(row, Conversation)]
         if not conversations:
-            return EncodedRows(_as_split(chat_encoding.EncodedConversations()), [], [])
+            return EncodedRows(_empty_split(), [], [])
         encoded = chat_encoding.encode_conversations(tokenizer, conversations, limit=limit, options=self.data)
-        used = [conversations[sample.row] for sample in encoded.samples]
-        findings = _over_long_findings(encoded, conversations, name=name, limit=limit)
-        return EncodedRows(_as_split(encoded), list(used), findings, _choices(encoded) if name == "train" else [])
+        used: list[Example] = [conversations[row] for row in encoded.row_of.tolist()]
+        choices = _choices(encoded) if name == "train" else []
+        return EncodedRows(_as_split(encoded), used, _findings(encoded, conversations, name=name, limit=limit), choices)
 
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the conversations, JSON-ready."""
@@ -91,7 +93,7 @@ class TextGeneration(Task):
 
     def encode_inputs(self, tokenizer: Any, inputs: Sequence[Any], *, limit: int, keep_end: bool) -> "EncodedSplit":
         """Return the tokens of conversations that `probes` gave."""
-        rows = [Conversation.from_json(one) for one in inputs]
+        rows = [conversation_from_json(one) for one in inputs]
         return _as_split(chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data))
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
@@ -176,25 +178,39 @@ class GenerationEvaluation(Evaluation):
 def _as_split(encoded: chat_encoding.EncodedConversations) -> "EncodedSplit":
     from finewright.data.packing import EncodedSplit
 
-    lengths = np.array([len(sample.ids) for sample in encoded.samples], dtype=np.int32)
-    ids = np.concatenate([np.asarray(sample.ids, dtype=np.int32) for sample in encoded.samples] or [np.zeros(0, np.int32)])
-    trained = np.concatenate([np.asarray(sample.trained, dtype=bool) for sample in encoded.samples] or [np.zeros(0, bool)])
-    counts = [int(np.sum(sample.trained)) for sample in encoded.samples]
-    return EncodedSplit(TokenRows(ids, lengths), lengths.tolist(), counts, trained=TokenRows(trained, lengths))
+    counts = [int(marks.sum()) for marks in encoded.trained]
+    return EncodedSplit(encoded.ids, encoded.ids.lengths.tolist(), counts, trained=encoded.trained)
+
+
+def _empty_split() -> "EncodedSplit":
+    from finewright.data.packing import EncodedSplit
+
+    none = np.zeros(0, dtype=np.int32)
+    return EncodedSplit(TokenRows(none, none), [], [], trained=TokenRows(none.astype(bool), none))
 
 
 def _choices(encoded: chat_encoding.EncodedConversations) -> list[tuple[str, str, str]]:
-    """Return the template and what is trained, with reasons."""
-    return []
+    """Return which tokens are trained and how they were found."""
+    ways = "; ".join(f"{count:,} {DESCRIBED_WAYS[way]}" for way, count in encoded.ways.items())
+    share = f"{encoded.num_trained:,} of {len(encoded.ids.flat):,} tokens ({encoded.trained_share:.1%})"
+    return [("data.trained_tokens", share, "; ".join([ways, *encoded.notes]))]
 
 
-def _over_long_findings(
+def _findings(
     encoded: chat_encoding.EncodedConversations, rows: Sequence[Conversation], *, name: str, limit: int
 ) -> list[Finding]:
-    if not encoded.dropped:
-        return []
-    places = tuple(rows[row].where for row in encoded.dropped)
-    share = f"{len(places):,} of {len(rows):,} {name} rows"
-    message = f"{share} are left out: longer than {limit} tokens, the longest has {encoded.longest:,}"
-    fix = "--set data.max_length=N keeps more, --set data.over_long=cut-prompt cuts the oldest part of the prompt"
-    return [Finding("over_long", "warning", message, places, fix)]
+    """Return which rows are left out or cut, and why."""
+    found = []
+    if encoded.over_long:
+        what = f"{len(encoded.over_long):,} of {len(rows):,} {name} rows are left out: longer than {limit:,} tokens, the longest "
+        what += f"has {encoded.longest:,}"
+        fix = f"--max-length {encoded.longest} keeps all, --set data.over_long=cut-prompt cuts the oldest part of their prompts"
+        found.append(Finding("over_long", "warning", what, tuple(rows[row].where for row in encoded.over_long), fix))
+    if encoded.without_target:
+        what = f"{len(encoded.without_target):,} of {len(rows):,} {name} rows are left out: none of their tokens is trained"
+        places = tuple(rows[row].where for row in encoded.without_target)
+        found.append(Finding("untrained", "warning", what, places, "give them an answer, or --set data.trained_tokens=all"))
+    if encoded.num_cut:
+        what = f"{encoded.num_cut:,} {name} prompts are cut to {limit:,} tokens: their oldest part is left out"
+        found.append(Finding("truncated", "warning", what, (), "--max-length keeps more"))
+    return found

@@ -15,6 +15,7 @@ from finewright.models import (
     acceleration,
     adapter_folder,
     architectures,
+    cross_entropy,
     derivation,
     head_rows,
     hub,
@@ -86,6 +87,8 @@ def load_model(
     notes += tokenizer_config.missing_specials(tokenizer, architecture=architecture)
     network.config.use_cache = False
     network.name_or_path = source.name
+    if has_own and four_bit is None:
+        cross_entropy.check_output_layer(network, architecture)
     notes += [*use_packed_attention(network, architecture), *derivation.describe_derived(architecture)]
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")

@@ -22,7 +22,7 @@ from finewright.models import acceleration, default_model, head_init, hub, loadi
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
-from finewright.planning.candidates import is_worth_trying, tried_methods
+from finewright.planning.candidates import is_worth_trying, methods_for_task, tried_methods
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
@@ -36,6 +36,7 @@ from finewright.runs import (
     model_folder,
     request,
     session,
+    untuned,
     verify,
 )
 from finewright.runs.calibration import CALIBRATION_FILE, Calibration
@@ -138,7 +139,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         report=context.report,
         known=cache.ids(config_only.name),
     )
-    candidates, tried = context.request.candidates, ""
+    candidates, tried = tuple(methods_for_task(context.request.candidates, type(task))), ""
     is_new = not (context.folder.earlier and context.folder.earlier.method)
     if is_new and is_worth_trying(candidates, task, num_rows=len(dataset.train)):
         candidates, tried = try_methods(context, dataset, task, cache=cache)
@@ -295,6 +296,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
     )
     build_frozen_cache(context, selected, opened, splits)
     schedule = head.start_head(context, selected, ready, opened, splits)
+    untuned.measure_untuned(context, selected, ready, opened, splits)
     heard = [
         callbacks.MetricsLogger(
             context.folder,
@@ -486,6 +488,7 @@ def build_result(
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
         "probe": None if progress.probe is None else head.describe_probe(progress, progress.probe),
+        "untuned": untuned.describe_untuned(progress),
         "stopped_early": progress.step < len(planned_steps),
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),

@@ -84,7 +84,7 @@ class DatasetCache:
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
 _HUB_ADDRESS = re.compile(r"(?:huggingface\.co/)?datasets/([\w.-]+/[\w.-]+)/?")
-_PACKAGED = {"tickets": assets.TICKETS}
+_PACKAGED = {"tickets": assets.TICKETS, "requests": assets.REQUESTS}
 """Data sets that come with the program, by name."""
 _BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD]))
 """White space and characters that nothing shows of."""

@@ -78,14 +78,25 @@ class Decoder:
     @torch.no_grad()  # not inference mode: what modules keep of a pass must be usable in training
     def start(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Read the prompts, each with one token or more. Return the outputs for the token after each, float32, (B, V)."""
+        padding = self._pad(prompts)
+        self._cache = self._new_cache()
+        return self._forward(self._ids_BL, self._embed(padding))[:, -1].float()
+
+    @torch.no_grad()
+    def read(self, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Read texts without a cache. Return the outputs after each token of the longest text and its place, (B, L, V)."""
+        padding = self._pad(texts)
+        return self._forward(self._ids_BL, self._embed(padding), num_outputs=max(map(len, texts)))
+
+    def _pad(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """Set ids and mask of texts that are padded on the left; return the number of padding tokens of each."""
         extra, longest = prompt_length(self._prompt_source), max(map(len, prompts))
         padding = [longest - len(ids) for ids in prompts]
         # Where the virtual tokens stand, and for padding, any id will do.
         self._ids_BL = torch.tensor([[0] * (pad + extra) + list(ids) for pad, ids in zip(padding, prompts, strict=True)])
         self._mask_BL = torch.tensor([[0] * pad + [1] * (extra + len(ids)) for pad, ids in zip(padding, prompts, strict=True)])
         self._ids_BL, self._mask_BL = self._ids_BL.to(self.device), self._mask_BL.to(self.device)
-        self._cache = self._new_cache()
-        return self._forward(self._ids_BL, self._embed(padding))
+        return padding
 
     @torch.no_grad()
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -94,8 +105,9 @@ class Decoder:
         self._ids_BL = torch.cat([self._ids_BL, new_B1], dim=1)
         self._mask_BL = torch.cat([self._mask_BL, torch.ones_like(new_B1)], dim=1)
         if self._cache is None:
-            return self._forward(self._ids_BL, self._embed((self._mask_BL == 0).sum(dim=1).tolist()))
-        return self._forward(new_B1, None)
+            new_B1 = self._ids_BL
+        embedded = self._embed((self._mask_BL == 0).sum(dim=1).tolist()) if self._cache is None else None
+        return self._forward(new_B1, embedded)[:, -1].float()
 
     @torch.no_grad()
     def keep(self, rows: Sequence[int]) -> None:
@@ -113,19 +125,20 @@ class Decoder:
             return None  # the whole text is read again for each token
         return DynamicCache(config=self.base.config)
 
-    def _forward(self, ids_BT: torch.Tensor, embedded_BTD: torch.Tensor | None) -> torch.Tensor:
+    def _forward(self, ids_BT: torch.Tensor, embedded_BTD: torch.Tensor | None, *, num_outputs: int = 1) -> torch.Tensor:
+        """Return the outputs after the last tokens, shape (B, num_outputs, V)."""
         positions_BL = (self._mask_BL.cumsum(dim=1) - 1).clamp(min=0)
         optional = {
             "position_ids": positions_BL[:, -ids_BT.shape[1] :],
             "past_key_values": self._cache,
             "use_cache": self._cache is not None,
-            "logits_to_keep": 1,
+            "logits_to_keep": num_outputs,
         }
         inputs = {"attention_mask": self._mask_BL} | {name: value for name, value in optional.items() if name in self._takes}
         inputs |= {"input_ids": ids_BT} if embedded_BTD is None else {"inputs_embeds": embedded_BTD}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
             output = self.base(**inputs, return_dict=True)
-        return output.logits[:, -1].float()
+        return output.logits[:, -num_outputs:]
 
     def _embed(self, padding: Sequence[int]) -> torch.Tensor | None:
         """Return the embedded texts with the trained prompt before each, behind its padding; None without such a prompt."""
@@ -136,6 +149,23 @@ class Decoder:
         for row, pad in enumerate(padding):
             embedded_BLD[row, pad : pad + virtual_BPD.shape[1]] = virtual_BPD[row]
         return embedded_BLD
+
+
+def score_ends(network: Any, rows: Sequence[tuple[Sequence[int], int]]) -> list[float]:
+    """Return the log-likelihood of the end of each text, in nats, inside `decoding_mode`.
+
+    `rows`: the tokens of a text, and where its end begins (1 or later).
+    """
+    decoder = Decoder(network)
+    longest = max(len(ids) for ids, _ in rows)
+    logits_BLV = decoder.read([ids for ids, _ in rows])
+    scores = []
+    for row, (ids, start) in enumerate(rows):
+        before = longest - len(ids) + start - 1
+        log_LV = logits_BLV[row, before : longest - 1].float().log_softmax(dim=-1)
+        targets_L1 = torch.tensor(ids[start:], device=log_LV.device)[:, None]
+        scores.append(float(log_LV.gather(1, targets_L1).double().sum()))
+    return scores
 
 
 def prompt_length(network: Any) -> int:

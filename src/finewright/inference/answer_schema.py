@@ -36,7 +36,11 @@ class SchemaVocabulary:
             what = "answers by a schema need a token that ends an answer, and the tokenizer names none"
             raise UserError(what, where="--schema", fix="set eos_token in the model's tokenizer_config.json")
         self._matcher = llguidance.LLMatcher
-        self._tokenizer = adapter.from_tokenizer(tokenizer, eos_token=list(end_ids))
+        try:
+            self._tokenizer = adapter.from_tokenizer(tokenizer, eos_token=list(end_ids))
+        except ValueError as error:
+            what = f"answers by a schema cannot use this tokenizer: {first_line(error)}"
+            raise UserError(what, where="--schema", fix="another model") from None
         try:
             self._grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=_STYLE)
         except ValueError as error:

@@ -497,7 +497,7 @@ def _shown(default: Any) -> str:
         return str(default).lower()
     if default == "\n":
         return "a line break"
-    return ",".join(default) if isinstance(default, tuple) else str(default)
+    return ",".join(default) or "none" if isinstance(default, tuple) else str(default)
 
 
 def _choices(annotation: Any) -> str:

@@ -8,7 +8,7 @@ from finewright.core.config import AUTO_TASK, DEFAULT_TASK
 from finewright.core.errors import UserError
 from finewright.tasks.base import Task
 
-_HELPER_MODULES = ("base", "calibration", "label_checks", "logistic_regression", "metrics")
+_HELPER_MODULES = ("answer_metrics", "base", "calibration", "label_checks", "logistic_regression", "metrics")
 DEFAULT = DEFAULT_TASK
 
 

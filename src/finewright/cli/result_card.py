@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -21,6 +22,14 @@ from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetric
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
+_ANSWER_METRICS = {
+    "json_fields": "right JSON fields",
+    "exact_match": "the same words",
+    "numeric_match": "the right number",
+    "multiple_choice": "the right choice",
+    "rouge_l": "ROUGE-L",
+}
+"""Metrics of answers in words."""
 _STAGES: dict[Stage, str] = {
     "start": "start",
     "read": "read",
@@ -86,8 +95,17 @@ def compare_with_untuned(result: RunResult) -> str:
 
 def describe_metrics(measured: SplitMetrics) -> str:
     """Return every number of a split by its name."""
-    numbers = {name: value for name, value in measured.model_dump().items() if isinstance(value, float)}
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items())
+    values = measured.model_dump()
+    numbers = {name: value for name, value in values.items() if isinstance(value, float)}
+    shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items()]
+    return ", ".join([*shown, *([describe_answers(values["answers"])] if values.get("answers") else [])])
+
+
+def describe_answers(summary: dict[str, Any]) -> str:
+    """Return how good generated answers are by the metric that models are compared by."""
+    name, number = summary["metric"], summary["num_rows"]
+    low, high = summary[f"{name}_ci95"]
+    return f"{_ANSWER_METRICS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
 
 
 def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:

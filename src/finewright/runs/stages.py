@@ -26,6 +26,7 @@ from finewright.planning.candidates import is_worth_trying, methods_for_task, tr
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
+    answers,
     calibration,
     callbacks,
     comparators,
@@ -268,6 +269,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         texts = [row.text for row in selected.dataset.train]
         scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
+    selected.task.complete_model(base.network, base.origin.tokenizer)
     model = method.prepare(base)
     model.runtime.label_smoothing = context.settings.training.label_smoothing
     model.runtime.embedding_noise = context.settings.training.embedding_noise
@@ -454,7 +456,16 @@ def _score_test_split(
     with context.meter.measure():
         evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
     measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
-    folder.write_predictions(evaluation.prediction_lines(rows))
+    lines = evaluation.prediction_lines(rows)
+    test = answers.choose_test(selected.dataset, selected.planned.splits["train"], settings=context.settings)
+    if selected.task.generates and test.rows:
+        model, tokenizer = trained.prepared.model, trained.prepared.base.origin.tokenizer
+        with context.meter.measure():
+            found = answers.generate(context, model, tokenizer, test, limit=selected.planned.limit, doing="after training")
+        untuned_answers = trained.session.state.progress.untuned_answers
+        lines, measured["test"]["answers"], worst = answers.add_answers(lines, test, found, untuned_answers)
+        measured["test"]["worst_mistakes"] = worst
+    folder.write_predictions(lines)
     return measured, calibrated.record(evaluation)
 
 

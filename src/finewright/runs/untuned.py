@@ -1,10 +1,10 @@
 """The model before its first update: what it does on the test rows without any training."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from finewright.inference import scoring
 from finewright.planning.method_plan import Splits
+from finewright.runs import answers
 from finewright.runs.context import RunContext
 from finewright.runs.session import Session
 from finewright.training.state import Progress, preserving_random_state
@@ -25,9 +25,15 @@ def measure_untuned(
         return
     if not splits["test"].ids:
         return
-    plain = replace(ready.model, prompt=None)
+    plain = answers.without_prompt(ready.model)
     with context.stop.at_once(), context.meter.measure(), preserving_random_state(opened.state.device):
         progress.untuned = scoring.evaluate_split(plain, splits["test"], task=task).metrics()
+        test = answers.choose_test(selected.dataset, splits["train"], settings=context.settings)
+        if task.generates and test.rows:
+            tokenizer, limit = ready.base.origin.tokenizer, selected.planned.limit
+            found = answers.generate(context, plain, tokenizer, test, limit=limit, doing="before training")
+            progress.untuned_answers = found
+            progress.untuned["answers"] = answers.summarise(answers.measure(test, found))
 
 
 def describe_untuned(progress: Progress) -> dict[str, Any] | None:

@@ -126,6 +126,8 @@ class Task(ABC):
     """What a model is before its first update, in messages."""
     least_epochs: ClassVar[tuple[int, int]] = (3, 20)
     """Fewest epochs by default, and most where the data gives few updates."""
+    generates: ClassVar[bool] = False
+    """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False
     """Whether the model is worth evaluating before the first update: it can do the task already."""
     fits_head: ClassVar[bool] = False
@@ -201,6 +203,10 @@ class Task(ABC):
             *checks.check_truncation(split.lengths_uncut, limit=limit, side=side, places=[row.where for row in rows]),
         ]
         return EncodedRows(split, list(rows), findings)
+
+    def complete_model(self, network: Any, tokenizer: Any) -> None:
+        """Set what a saved model of this task must say beside its weights, in place: nothing."""
+        return None
 
     def probes(self, examples: "Sequence[Example]") -> list[Any]:
         """Return what `encode_inputs` takes, JSON-ready: the texts."""

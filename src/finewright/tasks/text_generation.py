@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from finewright.core.config import DataConfig, RunConfig
-from finewright.data import chat_encoding
+from finewright.data import chat_encoding, chat_templates
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation, conversation_from_json
@@ -48,6 +48,7 @@ class TextGeneration(Task):
     default_max_length: ClassVar[int] = 1024
     start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (3, 3)
+    generates: ClassVar[bool] = True
     evaluates_start: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
@@ -86,6 +87,16 @@ class TextGeneration(Task):
         used: list[Example] = [conversations[row] for row in encoded.row_of.tolist()]
         choices = _choices(encoded) if name == "train" else []
         return EncodedRows(_as_split(encoded), used, _findings(encoded, conversations, name=name, limit=limit), choices)
+
+    def complete_model(self, network: Any, tokenizer: Any) -> None:
+        """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
+        chat_templates.choose_template(tokenizer, self.data.chat_template)
+        ends = chat_encoding.end_of_turn_ids(tokenizer)
+        settings = getattr(network, "generation_config", None)
+        if ends and settings is not None:
+            settings._from_model_config = False  # it says more than the config, and must be kept
+            settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+            settings.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
 
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the conversations, JSON-ready."""

@@ -176,6 +176,59 @@ def test_a_generation_prompt_that_answers_do_not_begin_with():
     assert encoded.ids[0].tolist()[: len(prompt)] == prompt
 
 
+def test_a_generation_prompt_of_which_a_part_of_a_token_is_in_the_answer():
+    """`<think>` and `<call>` begin alike: a token is never parted."""
+    tokenizer = chat.byte_level(added=(*chat.TURNS, "<think>", "<call>"), template=chat.FORCED_THOUGHT)
+    encoded = encode(tokenizer, [talk("a?", "<call>track")])
+    assert learnt(tokenizer, encoded) == ["<call>track<|im_end|>"]
+
+
+def test_of_several_tokens_at_the_end_of_a_turn_the_last_one_ends_it():
+    tokenizer = chat.byte_level(added=(*chat.TURNS, "<|done|>"), template=chat.CHATML.replace("<|im_end|>", "<|done|><|im_end|>"))
+    assert learnt(tokenizer, encode(tokenizer, [TWO_TURNS])) == ["On its way.<|done|><|im_end|>", "On Friday.<|done|><|im_end|>"]
+    assert chat_encoding.end_of_turn_ids(tokenizer)[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_the_end_of_a_whole_conversation_does_not_part_its_turns():
+    """As Phi-3's template, which writes the end of text after the last turn alone."""
+    tokenizer = chatml(chat.CHATML.replace("{% if add", "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}{% if add"))
+    encoded = encode(tokenizer, [TWO_TURNS])
+    assert encoded.ways == {"prefix": 1}
+    assert learnt(tokenizer, encoded) == ["On its way.<|im_end|>", "On Friday.<|im_end|>"]
+
+
+def test_a_template_that_wants_content_in_parts():
+    """As those of models that see pictures: content that is text would be left out without a word."""
+    tokenizer = chatml(chat.CHATML.replace("m['content']", "m['content'][0]['text']"))
+    assert learnt(tokenizer, encode(tokenizer, [TWO_TURNS])) == ["On its way.<|im_end|>", "On Friday.<|im_end|>"]
+    silent = chatml(chat.CHATML.replace("m['content']", "(m['content'] if m['role'] == 'user' else '')"))
+    with pytest.raises(UserError, match="no place for the answer"):
+        encode(silent, [TWO_TURNS])
+
+
+def test_a_template_that_wants_the_arguments_of_calls_as_text():
+    call = {"type": "function", "function": {"name": "track", "arguments": {"id": 7}}}
+    row = conversation_of((Message("user", "Where?"), Message("assistant", "", (call,))), where="a:1")
+    shown = "m['content'] + (m['tool_calls'][0]['function']['arguments'] + '!' if m['tool_calls'] else '')"
+    tokenizer = chatml(chat.CHATML.replace("m['content']", shown))
+    assert learnt(tokenizer, encode(tokenizer, [row])) == ['{"id": 7}!<|im_end|>']
+
+
+def test_all_tokens_of_a_conversation_that_the_template_rewrites():
+    tokenizer = chatml(chat.THINKING)
+    row = talk("a?", "<think>\nhm\n</think>\n\nA.", "b?", "B.")
+    encoded = encode(tokenizer, [row], trained_tokens="all")
+    assert len(encoded) == 1
+    assert encoded.num_trained == len(encoded.ids[0]) - 1
+    spaced = talk("Hi", "\n\nOn Friday.")
+    bare = chat.byte_level()
+    assert encode(bare, [spaced], trained_tokens="all").num_trained == len(bare(chat_text(bare, spaced))["input_ids"]) - 1
+
+
+def chat_text(tokenizer, row):
+    return tokenizer.apply_chat_template([one.for_template() for one in row.messages], tokenize=False)
+
+
 def test_a_system_prompt_where_the_template_has_none_goes_into_the_first_question():
     tokenizer = chatml(chat.STRICT)
     encoded = encode(tokenizer, [talk("a?", "A.", system="Be brief.")])

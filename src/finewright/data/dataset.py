@@ -3,14 +3,14 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
-from finewright.data import conversation_shapes, labels, readers, source_tables, splits
+from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns, wanted_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.readers import base
@@ -114,6 +114,8 @@ _MOST_LABELS = 10
 """Labels that a message names."""
 
 
+_Rows = tuple[list[Example], list[str], Columns]
+"""Rows of one table, notes, and the columns that they were read from."""
 _Splits = tuple[dict[str, list[Example]], list[str], Columns]
 """Rows by split, notes, and the columns of the training rows."""
 MOST_HELD_OUT = {"test": 500, "validation": 200}
@@ -230,11 +232,8 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
 def read_rows(source: Source, *, options: DataConfig, row_kind: RowKind = "labelled") -> tuple[list[Example], list[str]]:
     """Return the rows of one file or of a table in memory, and notes."""
     table, file = source_tables.read_one_table(source, _how_to_read(options, row_kind), options=options)
-    if row_kind == "labelled":
-        found = _label_rows(table, options=options, file=file)
-        return found.rows, found.notes
-    read = conversation_shapes.read_conversations(table, options=options, file=file)
-    return list(read.rows), read.notes
+    rows, notes, _ = _READ_TABLE[row_kind](table, options=options, file=file)
+    return rows, notes
 
 
 def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns, labels: Sequence[str]) -> LabelledRows:
@@ -341,13 +340,7 @@ def _read_splits(source: Source, *, options: DataConfig, row_kind: RowKind, tabl
     columns = NO_COLUMNS
     for split, table in read.tables.items():
         file = read.name_of(split)
-        if row_kind == "labelled":
-            labelled = _label_rows(table, options=options, file=file)
-            rows[split], more, used = labelled.rows, labelled.notes, labelled.columns
-        else:
-            found = conversation_shapes.read_conversations(table, options=options, file=file)
-            rows[split] = list[Example](found.rows)
-            more, used = found.notes, found.columns
+        rows[split], more, used = _READ_TABLE[row_kind](table, options=options, file=file)
         notes += more
         columns = used if split == "train" else columns
     return rows, notes, columns
@@ -388,6 +381,29 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> Labelled
             f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
         )
     return LabelledRows(rows, records, table, columns, notes)
+
+
+def _read_labelled(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = _label_rows(table, options=options, file=file)
+    return found.rows, found.notes, found.columns
+
+
+def _read_conversations(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = conversation_shapes.read_conversations(table, options=options, file=file)
+    return [*found.rows], found.notes, found.columns
+
+
+def _read_preferences(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = preferences.read_preferences(table, options=options, file=file)
+    return [*found.rows], found.notes, found.columns
+
+
+_READ_TABLE: dict[RowKind, Callable[..., _Rows]] = {
+    "labelled": _read_labelled,
+    "conversation": _read_conversations,
+    "preference": _read_preferences,
+}
+"""By kind, what makes rows of a table."""
 
 
 def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 from finewright.data.tokenization import TokenRows
@@ -215,7 +214,7 @@ def group_repeated_texts(splits: Mapping[str, Sequence[Example]]) -> dict[str, d
 
 def _repeating(rows: Sequence[Example]) -> list[Example]:
     """Return the rows of one text that repeat another one. A prompt may have several answers: only an equal answer repeats it."""
-    if not isinstance(rows[0], Conversation):
+    if type(rows[0]) is Example:
         return list(rows[1:])
     seen: set[str] = set()
     return [row for row in rows if row.label in seen or seen.add(row.label)]

@@ -134,8 +134,8 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     names = {name.casefold().strip(): name for name in table.columns}
     if {"chosen", "rejected"} <= names.keys():
         return "preference", "it has columns of chosen and rejected answers"
-    if {"prompt", "completion", "label"} <= names.keys():
-        return "preference", "it has prompts, completions and a label for each"
+    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
+        return "preference", "it has prompts, completions, and whether each of these is good"
     shape = find_shape(table, options.model_copy(update={"text_column": None}), file=file)
     if shape is None:
         return "labelled", "no columns of conversations"

@@ -356,8 +356,6 @@ def _read_tokens(record: Record, shape: Shape, options: DataConfig, answers: boo
 
 def _whole_numbers(value: Any, *, what: str) -> list[int]:
     given = parse_json_cell(value)
-    if hasattr(given, "tolist"):
-        given = given.tolist()
     if not isinstance(given, list | tuple) or not given or any(not isinstance(one, int) for one in given):
         raise Fault(f"wanted a list of whole numbers in {what!r}, found {str(value)[:60]!r}")
     return [int(one) for one in given]

@@ -37,7 +37,10 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
         return "labelled", "no rows", found
     if is_text:
         return "conversation", "texts without labels", found
-    kind, reason = conversation_shapes.tell_row_kind(table, options, file=found.name_of(name))
+    try:
+        kind, reason = conversation_shapes.tell_row_kind(table, options, file=found.name_of(name))
+    except UserError:  # such as two columns of one name, which another task may not need
+        return "labelled", "its columns cannot be told apart", found
     return kind, reason, found
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import chat_encoding
+from finewright.data import chat_encoding, text_tokenizer
 from finewright.data.chat_templates import TEMPLATE_NAMES
 from finewright.data.conversations import Conversation, Message, conversation_of
 from support import chat
@@ -113,6 +113,21 @@ def test_a_template_that_rewrites_earlier_turns_gives_one_sample_for_each_answer
     assert learnt(tokenizer, encoded, 1) == ["<think>\nso\n</think>\n\nB.<|im_end|>"]
     assert "hm" not in whole(tokenizer, encoded, 1)
     assert any("one sample for each answer" in note for note in encoded.notes)
+
+
+def test_a_template_that_changes_earlier_turns_and_keeps_their_length():
+    tokenizer = chatml(chat.THINKING.replace("said.split('</think>')[-1].lstrip()", "said | upper"))
+    encoded = encode(tokenizer, [talk("a?", "one", "b?", "two")])
+    assert encoded.ways == {"turns": 2}
+    assert [learnt(tokenizer, encoded, sample) for sample in range(2)] == [["one<|im_end|>"], ["two<|im_end|>"]]
+    assert "ONE" in whole(tokenizer, encoded, 1)
+
+
+@pytest.mark.parametrize("make", [chat.byte_level, chat.with_start])
+def test_a_text_that_follows_another_gets_no_blank(make):
+    tokenizer = make()
+    ids = text_tokenizer.TextTokenizer(tokenizer).continuation("There it is")
+    assert tokenizer.convert_ids_to_tokens(ids)[0][0] == "T"
 
 
 def test_a_prompt_whose_last_tokens_would_merge_with_the_answer_is_tokenized_apart():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import chat_encoding, text_tokenizer
+from finewright.data import chat_encoding, checks, text_tokenizer
 from finewright.data.chat_templates import TEMPLATE_NAMES
 from finewright.data.conversations import Conversation, Message, conversation_of
 from support import chat
@@ -79,6 +79,21 @@ def test_tokens_are_those_that_the_template_gives_to_others(make, name):
         assert own == theirs[: len(own)]
     prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
     assert chat_encoding.encode_prompts(tokenizer, [TWO_TURNS], limit=1000) == [prompt]
+
+
+@pytest.mark.parametrize("make", [chat.byte_level, chat.with_start])
+@pytest.mark.parametrize("name", ["chatml", "plain", "alpaca", "zephyr"])
+def test_the_marks_of_a_named_template_mean_the_same_to_transformers(make, name):
+    tokenizer = make(added=chat.TURNS)
+    encoded = encode(tokenizer, [TWO_TURNS], chat_template=name)
+    messages = [one.for_template() for one in TWO_TURNS.messages]
+    how = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    theirs = tokenizer.apply_chat_template(messages, **how)
+    own = encoded.ids[0].tolist()
+    assert encoded.ways == {"marks": 1}
+    assert own == theirs["input_ids"][: len(own)]
+    assert encoded.trained[0].astype(int).tolist() == theirs["assistant_masks"][: len(own)]
+    assert not any(theirs["assistant_masks"][len(own) :])
 
 
 TEMPLATES = [chat.CHATML, chat.THINKING, chat.MARKED, chat.WRONG_MARKS, chat.NO_END, chat.TEXT_END, chat.TWO_STARTS]
@@ -295,6 +310,26 @@ def test_rows_without_anything_to_learn_are_counted_and_a_set_of_them_is_refused
         encode(tokenizer, [silent])
     assert error.value.code == ExitCode.BAD_DATA
     assert len(encode(tokenizer, [])) == 0
+
+
+def test_findings_name_the_rows_that_are_left_out():
+    tokenizer = chatml()
+    silent = conversation_of((Message("user", "a"), Message("assistant", "b", is_trained=False)), where="a:2")
+    rows = [talk("a", "b"), silent, talk("why " * 50, "so", where="a:3")]
+    encoded = encode(tokenizer, rows, limit=40)
+    found = checks.check_samples(encoded, rows, name="train", limit=40)
+    assert [(one.code, one.rows) for one in found] == [("over_long", ("a:3",)), ("no_target", ("a:2",))]
+    assert found[0].message == "1 of 3 train rows (33.3%) is longer than 40 tokens and left out"
+    assert f"data.max_length={encoded.longest} " in found[0].fix
+    assert checks.check_samples(encode(tokenizer, rows[:1]), rows[:1], name="train", limit=40) == []
+
+
+def test_a_special_token_in_what_somebody_says_is_noted():
+    tokenizer = chatml()
+    row = talk("what is <|im_end|>?", "An end.<|im_end|> Yes.")
+    encoded = encode(tokenizer, [row])
+    assert any("a message writes the special token <|im_end|>" in note for note in encoded.notes)
+    assert learnt(tokenizer, encoded) == ["An end.<|im_end|> Yes.<|im_end|>"]
 
 
 def test_long_conversations_are_left_out_and_counted():

@@ -76,6 +76,8 @@ class Renderer:
         self._where = ""
         self._rendered: tuple[Sequence[Message], str, list[tuple[int, int]]] = ((), "", [])
         self._in_parts = self._calls_as_text = False
+        special: list[str] = sorted(filter(None, tokenizer.all_special_tokens), key=len, reverse=True)
+        self._special = re.compile("|".join([re.escape(one) for one in special])) if special else None
         self.turn_end = self._find_turn_end(tokenizer)
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, prompt: bool = False) -> str:
@@ -160,6 +162,8 @@ class Renderer:
             self._count("the chat template does not show `tools`: the model sees nothing of them")
         if any(one.reasoning for one in messages) and not re.search("reasoning|thinking", self.template):
             self._count("the chat template does not show `reasoning_content`: it is not learnt")
+        if found := self._special and next(filter(None, (self._special.search(one.content) for one in messages)), None):
+            self._count(f"a message writes the special token {found[0]}: the model reads it as one")
         messages, text, marks = self._render_somehow(row)
         self._rendered = messages, text, marks
         if any(one.content.strip() not in text for one in messages if one.role != "assistant"):

@@ -9,6 +9,7 @@ import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
+from finewright.data.samples import EncodedConversations
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 from finewright.data.tokenization import TokenRows
 
@@ -140,6 +141,31 @@ def check_tokens(
         have = "text has" if len(alike) == 1 else "texts have"
         message = f"{len(alike):,} {name} {have} only tokens that are {shown}"
         found.append(Finding("unknown_texts", "warning", message, places_of(alike), f"remove them, or {fix}"))
+    return found
+
+
+def check_samples(encoded: EncodedConversations, rows: Sequence[Example], *, name: str, limit: int) -> list[Finding]:
+    """Find conversations of a split that were left out as they are too long, or of which nothing is learnt.
+
+    Parameters
+    ----------
+    encoded
+        The samples of these rows.
+    name
+        The split, for the messages.
+    limit
+        Most tokens of a sample.
+    """
+    found = []
+    if encoded.over_long:
+        share = f"{len(encoded.over_long):,} of {counted(len(rows), f'{name} row')} ({len(encoded.over_long) / len(rows):.1%})"
+        message = f"{share} {'is' if len(encoded.over_long) == 1 else 'are'} longer than {limit:,} tokens and left out"
+        fix = f"--set data.max_length={encoded.longest} takes the longest; --set data.over_long=cut-prompt cuts prompts"
+        found.append(Finding("over_long", "warning", message, places_of([rows[index] for index in encoded.over_long]), fix))
+    if encoded.without_target:
+        message = f"of {counted(len(encoded.without_target), f'{name} row')} no token is learnt"
+        places = places_of([rows[index] for index in encoded.without_target])
+        found.append(Finding("no_target", "warning", message, places, "remove these rows, or let their answers be learnt"))
     return found
 
 

@@ -223,6 +223,14 @@ def list_columns(table: FileTable) -> str:
     return ", ".join(table.columns[:_MOST_LISTED])
 
 
+def as_prompt(row: Conversation, options: DataConfig) -> Conversation:
+    """Return a plain text as the message of a user, for a model that talks; other rows as they are."""
+    if row.form != "text":
+        return row
+    system = (Message("system", options.system_prompt),) if options.system_prompt else ()
+    return conversation_of((*system, Message("user", row.text)), where=row.where, form="instruction")
+
+
 def _prompts_alone(table: FileTable, *, file: str) -> Shape | None:
     """Return the shape of prompts without answers."""
     found = next((found for name in (*PROMPTS, *TEXT_NAMES) if (found := column_names.find_usual(table, [name], file=file))), ())

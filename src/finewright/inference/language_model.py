@@ -187,7 +187,7 @@ class LanguageModel:
                 raise UserError("the answer has no tokens", where=f"answer {number}", fix="give a text", code=ExitCode.BAD_DATA)
             rows.append((ids, max(1, start)))
         with self._switched():
-            return generation_scores(self.network, rows)
+            return score_texts(self.network, rows)
 
     def _append(self, prompt: list[int], answer: str) -> list[int]:
         return [*prompt, *self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]]
@@ -206,7 +206,7 @@ class LanguageModel:
             yield
 
 
-def generation_scores(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+def score_texts(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
     """Return the log-likelihood of the end of each text, in nats. `rows`: its tokens, and where the end begins (1 or later)."""
     from finewright.inference import decoding
 

@@ -79,8 +79,13 @@ class LanguageModel:
             fix = "a run or an adapter has a base"
             raise UserError("the model is not fine-tuned, so there is none that it came from", where=self.name, fix=fix)
         if self._base is None:
-            off = self._open_base is None
-            network = self.network if off else self._open_base()  # type: ignore[misc]
+            network, off = self.network, False
+            if self._open_base is not None:
+                network = self._open_base()
+            elif network.active_peft_config.is_prompt_learning:
+                network = network.get_base_model()  # its layers are unchanged, and PEFT's switch would not take the prompt away
+            else:
+                off = True
             self._base = LanguageModel(network, self.tokenizer, name=f"base of {self.name}", adapter_off=off)
         return self._base
 

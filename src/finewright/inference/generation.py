@@ -244,8 +244,9 @@ def _most_positions(config: Any) -> int | None:
     """Return the most tokens that a model reads; None where the config names no limit."""
     from finewright.models.architectures.base import NO_LIMIT
 
-    found = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return found if isinstance(found, int) and found not in (0, NO_LIMIT) else None
+    config = config.get_text_config(decoder=True)
+    found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    return found if isinstance(found, int) and found != NO_LIMIT else None
 
 
 def plan_batches(network: Any, lengths: Sequence[int], limits: Sequence[int]) -> list[list[int]]:

@@ -128,7 +128,7 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
         return str(file)
     if not texts:
         return STANDARD_INPUT
-    named = [text for text in texts if text == STANDARD_INPUT or _is_file(text)]
+    named = [text for text in texts if text == STANDARD_INPUT or is_file(text)]
     if named and len(texts) > 1:
         raise UserError(f"{named[0]!r} is a file, and more is given beside it", where="predict", fix="give one file at a time")
     if named:
@@ -148,7 +148,8 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
     return None
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
+    """Return whether a text is the path of a file, or of a pipe."""
     return _is_path(text, lambda path: os.path.exists(path) and not os.path.isdir(path))
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 CACHE_SHARE = 0.25
 """Share of the free memory that the keys and values of a batch may take."""
-MOST_ROWS = {"cpu": 32}
-"""Most answers of a batch by device; elsewhere `_MOST_ROWS_ELSEWHERE`."""
+MOST_ROWS = {"cpu": 64}
+"""Most answers of a batch by device; elsewhere `_MOST_ROWS_ELSEWHERE`. With SmolLM2-135M on one core a token takes 37 ms alone,
+4.4 ms in a batch of 32, and 3.5 ms in one of 64."""
 _MOST_ROWS_ELSEWHERE = 128
 _LOGIT_COPIES = 6
 """Copies of a row of outputs that exist at once while a token is chosen."""

@@ -72,8 +72,8 @@ def _cell(line: dict[str, Any], key: str) -> str:
     value = line[key]
     if value is None:
         return ""
-    if key == "best" and line["best_accuracy"] is not None:
-        return f"{value} {line['best_accuracy']:.1%}"
+    if key == "best" and line["best_score"] is not None:
+        return f"{value} {line['best_score']:.1%}"
     if isinstance(value, float):
         return f"{value:.1%}" if key == "accuracy" else f"{value:.1f}"
     return ", ".join(value) if isinstance(value, list) else str(value)
@@ -257,19 +257,22 @@ def _describe_run(folder: "RunFolder") -> dict[str, Any]:
 
 
 def _describe_comparison(folder: "ComparisonFolder") -> dict[str, Any]:
-    """Return a line of the list of comparisons. `best`, `best_accuracy`: the most accurate method or baseline."""
+    """Return a line of the list of comparisons. `best`, `best_score`: the best method or baseline by `metric`.
+    `best_accuracy`: the same number where it is an accuracy."""
     from finewright.comparison.schema import ComparisonResultsFile, ComparisonSpecFile
     from finewright.runs import housekeeping, schema
 
     line: dict[str, Any] = {"comparison": str(folder.path), "state": "unfinished", "model": "", "methods": [], "best": ""}
-    line |= {"best_accuracy": None, "page": "", "tags": housekeeping.read_tags(folder.path)}
+    line |= {"best_score": None, "metric": "", "best_accuracy": None, "page": "", "tags": housekeeping.read_tags(folder.path)}
     try:
         spec = schema.read(ComparisonSpecFile, folder.spec)
         line |= {"model": spec.model.get("name", spec.asked.model), "methods": list(spec.asked.candidates)}
         if not folder.results.exists():
             return line
-        measured = schema.read(ComparisonResultsFile, folder.results).measured
+        results = schema.read(ComparisonResultsFile, folder.results)
     except UserError:
         return line | {"state": "damaged"}
-    best = {"best": measured[0].method, "best_accuracy": measured[0].accuracy} if measured else {}
+    best = {"metric": results.metric_words}
+    if first := next(iter(results.measured), None):
+        best |= {"best": first.method, "best_score": first.score, "best_accuracy": first.accuracy}
     return line | {"state": "finished", "page": str(folder.page)} | best

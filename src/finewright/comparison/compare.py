@@ -103,8 +103,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
 ) -> Comparison:
     """Train several methods with several seeds on the same rows. Report accuracy, uncertainty and cost on one page.
 
-    Of language models, in place of accuracy, it is how good the answers to test prompts are, by the metric that fits the reference
-    answers. The same call again continues where it stopped. With other data or settings it raises `UserError`.
+    Of language models it reports how good the answers to test prompts are, by the metric that fits the reference answers.
+
+    The same call again continues where it stopped. With other data or settings it raises `UserError`.
 
     Parameters
     ----------

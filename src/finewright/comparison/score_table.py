@@ -12,8 +12,8 @@ from finewright.core.units import format_bytes
 class MethodSummary:
     """A method or baseline, measured with the largest training set. What was not measured is None.
 
-    `score`: median of the test scores of its seeds: of the accuracy, or of the comparison's `metric`. `score_ci95`: 95% interval of their mean, over seeds and rows.
-    `train_seconds`: mean over seeds. `peak_memory_bytes`, `artifact_bytes`: the largest.
+    `score`: median of the test scores of its seeds: of the accuracy, or of the comparison's `metric`. `score_ci95`: 95% interval
+    of their mean, over seeds and rows. `train_seconds`: mean over seeds. `peak_memory_bytes`, `artifact_bytes`: the largest.
     """
 
     method: str

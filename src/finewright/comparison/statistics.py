@@ -104,7 +104,8 @@ class Predictions:
     @property
     def classes(self) -> tuple[np.ndarray, np.ndarray]:
         """Predicted and correct classes."""
-        assert self.chosen is not None and self.targets is not None, "the task has classes"
+        assert self.chosen is not None, "the task has classes"
+        assert self.targets is not None, "the task has classes"
         return self.chosen, self.targets
 
     @property

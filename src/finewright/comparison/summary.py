@@ -153,9 +153,9 @@ def format_p(value: float) -> str:
 
 
 def _points(results: ComparisonResults, difference: float) -> str:
-    points = abs(100 * difference)
+    points, of = abs(100 * difference), " of accuracy" if results.has_classes else ""
     number = f"{points:.1f}" if points < 10 else f"{points:.0f}"
-    return f"{number} point{'' if number in ('1', '1.0') else 's'} of {results.metric.title}"
+    return f"{number} point{'' if number in ('1', '1.0') else 's'}{of}"
 
 
 def _with_score(results: ComparisonResults, entry: MethodResult) -> str:

@@ -107,7 +107,7 @@ def _plan(request: Request, *, cache: DatasetCache) -> MethodPlans:
     name = request["method"]
     try:
         found, findings = plan_method(request, cache=cache)
-        plan = {"plan": found.training_plan.as_json(), "choices": found.choices.made}
+        plan: dict[str, Any] = {"plan": found.training_plan.as_json(), "choices": found.choices.made}
         settings = _settings(request)
         if tasks.get_task(settings.task).generates:
             plan["num_answers"] = len(answers.choose_test(found.dataset, found.splits["train"], settings=settings).rows)

@@ -145,7 +145,7 @@ class TextGeneration(Task):
 
     @classmethod
     def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
-        """Return the scores of the answers, None for rows that were not answered; without any answer the share of right tokens."""
+        """Return the scores of the answers, None for rows that were not answered; without answers the share of right tokens."""
         scores = [line.get("score") for line in lines]
         return scores if any(score is not None for score in scores) else [line.get(TOKEN_ACCURACY.name) for line in lines]
 

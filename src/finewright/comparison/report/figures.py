@@ -82,7 +82,8 @@ def learning_curve(results: ComparisonResults) -> Safe | None:
     low = min(low for one in series for _, low, _ in one.band or [(0, y, y) for _, y in one.points])
     high = max(high for one in series for _, _, high in one.band or [(0, y, y) for _, y in one.points])
     x = log("training rows", rows, written=lambda value: f"{value:,.0f}")
-    about = f"{capitalised(results)} on the test rows of {', '.join(one.name for one in series)} after training on {_range(rows)} rows"
+    names = ", ".join(one.name for one in series)
+    about = f"{capitalised(results)} on the test rows of {names} after training on {_range(rows)} rows"
     return curves(series, x=x, y=percent(f"test {results.metric.title}, 95% bands", low, high), about=about)
 
 

@@ -44,19 +44,19 @@ def _how_of_scores(results: ComparisonResults) -> list[str]:
     """Return how it was measured where predictions are no labels."""
     title = figures.capitalised(results)
     return [
-        f"Each test row has a score from 0 to 1: {title}. The number of a method is the mean over rows and seeds, over the same rows "
-        f"for all. {_INTERVALS} Of one seed, with scores of 0 and 1 alone, the interval is Wilson's.",
+        f"Each test row has a score from 0 to 1: {title}. The number of a method is the mean over rows and seeds, over the same "
+        f"rows for all. {_INTERVALS} Of one seed, with scores of 0 and 1 alone, the interval is Wilson's.",
         "The metric follows from the reference answers. Answers are generated greedily: always the most probable token.",
         "A pair is tested by Student's t: the difference of the scores on the same rows, over its standard error from rows and "
         "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
         "randomisation test over rows, of scores of 0 and 1 McNemar's exact one. All pairs are corrected together (Holm 1979), "
         "because the best is known only after all were measured. Two methods can be told apart if p < 0.05 after the correction.",
-        "Checkpoints and searched options are chosen by the loss on the validation rows. The test rows are scored once, with what "
-        "was chosen.",
+        "Checkpoints and searched options are chosen by the loss on the validation rows. The test rows are scored once, with "
+        "what was chosen.",
         _COST,
-        "Untuned is the model as it is; few-shot is the same model with the most similar training rows as examples in the prompt; "
-        "nearest-answer is the answer of the training row with the most similar words (cosine of TF-IDF). Their result does not "
-        "depend on a seed.",
+        "Untuned is the model as it is; few-shot is the same model with the most similar training rows as examples in the "
+        "prompt; nearest-answer is the answer of the training row with the most similar words (cosine of TF-IDF). Their result "
+        "does not depend on a seed.",
     ]
 
 

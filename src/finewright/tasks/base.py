@@ -319,6 +319,11 @@ class Task(ABC):
         return cls.metric
 
     @classmethod
+    def compared_value(cls, measured: Mapping[str, Any]) -> float | None:
+        """Return the value of `compared_metric`; None if it is not among these metrics."""
+        return measured.get(cls.compared_metric(measured).name)
+
+    @classmethod
     def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
         """Return the score of each test row, from 0 to 1; None for a row that is not scored: here 1 if it is right, else 0.
 

@@ -144,6 +144,13 @@ class TextGeneration(Task):
         return Metric(answers["metric"], is_share=True, words=answer_metrics.WORDS[answers["metric"]])
 
     @classmethod
+    def compared_value(cls, measured: Mapping[str, Any]) -> float | None:
+        """Return the mean score of the answers; without any the share of right tokens."""
+        name = cls.compared_metric(measured).name
+        value: float | None = (measured.get("answers") or measured).get(name)
+        return value
+
+    @classmethod
     def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
         """Return the scores of the answers, None for rows that were not answered; without answers the share of right tokens."""
         scores = [line.get("score") for line in lines]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from finewright.core.config import DataConfig, RunConfig
-from finewright.data import chat_encoding, chat_templates
+from finewright.data import chat_encoding, chat_templates, checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation, conversation_from_json
@@ -248,16 +248,7 @@ def _findings(
     encoded: chat_encoding.EncodedConversations, rows: Sequence[Conversation], *, name: str, limit: int
 ) -> list[Finding]:
     """Return which rows are left out or cut, and why."""
-    found = []
-    if encoded.over_long:
-        what = f"{len(encoded.over_long):,} of {len(rows):,} {name} rows are left out: longer than {limit:,} tokens, the longest "
-        what += f"has {encoded.longest:,}"
-        fix = f"--max-length {encoded.longest} keeps all, --set data.over_long=cut-prompt cuts the oldest part of their prompts"
-        found.append(Finding("over_long", "warning", what, tuple(rows[row].where for row in encoded.over_long), fix))
-    if encoded.without_target:
-        what = f"{len(encoded.without_target):,} of {len(rows):,} {name} rows are left out: none of their tokens is trained"
-        places = tuple(rows[row].where for row in encoded.without_target)
-        found.append(Finding("untrained", "warning", what, places, "give them an answer, or --set data.trained_tokens=all"))
+    found = checks.check_samples(encoded, rows, name=name, limit=limit)
     if encoded.num_cut:
         what = f"{encoded.num_cut:,} {name} prompts are cut to {limit:,} tokens: their oldest part is left out"
         found.append(Finding("truncated", "warning", what, (), "--max-length keeps more"))

@@ -124,7 +124,7 @@ def learning_curve(rows: "Sequence[CurveRow]", *, words: str = "accuracy", plain
     names = max(len(row.method) for row in rows)
     digits = max(len(f"{size:,}") for size in sizes)
     width = min(PLOT_WIDTH, 76 - names - digits - 9)
-    lines = [f"  test {words} by training rows"]
+    lines = [f"  {words} on the test rows, by training rows" if " " in words else f"  test {words} by training rows"]
     for method in dict.fromkeys(row.method for row in rows):
         found = sorted((row.num_train or 0, row.score) for row in rows if row.method == method and row.num_train)
         for number, (size, score) in enumerate(found):

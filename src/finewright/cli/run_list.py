@@ -243,8 +243,10 @@ def _open(path: Path) -> "RunFolder | ComparisonFolder":
 
 
 def _describe_run(folder: "RunFolder") -> dict[str, Any]:
-    """Return a line of the list. What a damaged or unfinished run does not tell is empty. `score`: the test rows' mean of `metric`,
-    by which runs of a task are compared; `accuracy`: the same number where it is one."""
+    """Return a line of the list. What a damaged or unfinished run does not tell is empty.
+
+    `score`: of the test rows by `metric`, by which runs of a task are compared; `accuracy`: the same number where it is one.
+    """
     from finewright import tasks
     from finewright.runs import housekeeping, schema
     from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult

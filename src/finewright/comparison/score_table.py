@@ -59,7 +59,8 @@ class ComparisonSummary:
 
     def __str__(self) -> str:
         """Return a table in columns, then what was not measured, then the verdict."""
-        rows = [["method", f"test {self.metric_words}", "95% interval", "seconds", "memory", "saved"]]
+        score = f"test {self.metric}" if self.metric_words == self.metric else self.metric_words
+        rows = [["method", score, "95% interval", "seconds", "memory", "saved"]]
         for one in self.methods:
             low, high = one.score_ci95
             seconds = "" if one.train_seconds is None else f"{one.train_seconds:,.1f}"

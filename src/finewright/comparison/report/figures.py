@@ -84,7 +84,7 @@ def learning_curve(results: ComparisonResults) -> Safe | None:
     x = log("training rows", rows, written=lambda value: f"{value:,.0f}")
     names = ", ".join(one.name for one in series)
     about = f"{capitalised(results)} on the test rows of {names} after training on {_range(rows)} rows"
-    return curves(series, x=x, y=percent(f"test {results.metric.title}, 95% bands", low, high), about=about)
+    return curves(series, x=x, y=percent(f"{on_test(results)}, 95% bands", low, high), about=about)
 
 
 def training_curves(results: ComparisonResults) -> list[tuple[str, Safe]]:
@@ -142,18 +142,22 @@ def _baseline(results: ComparisonResults, entry: MethodResult) -> Guide:
 def _score_axis(results: ComparisonResults, points: Sequence[Point], guides: Sequence[Guide]) -> Axis:
     low = min([point.interval[0] for point in points] + [guide.value for guide in guides if guide.along == "y"])
     high = max([point.interval[1] for point in points] + [guide.value for guide in guides if guide.along == "y"])
-    return percent(f"test {results.metric.title}, 95% interval", low, min(1.0, high + 0.02))
+    return percent(f"{on_test(results)}, 95% interval", low, min(1.0, high + 0.02))
 
 
 def capitalised(results: ComparisonResults) -> str:
-    """Return what the score is called, as the first word of a sentence."""
-    title = results.metric.title
-    return title[0].upper() + title[1:]
+    """Return what the score is called at the start of a sentence."""
+    return "Accuracy" if results.has_classes else f"Score ({results.metric.title})"
+
+
+def on_test(results: ComparisonResults) -> str:
+    """Return what the score on the test rows is called in headings and on axes."""
+    return "test accuracy" if results.has_classes else results.metric.title
 
 
 def _about(results: ComparisonResults, points: Sequence[Point], against: str) -> str:
     named = ", ".join(f"{point.name} {point.y:.1%}" for point in points)
-    return f"Test {results.metric.title} against {against}: {named}"
+    return f"{'Test accuracy' if results.has_classes else capitalised(results)} against {against}: {named}"
 
 
 def _range(rows: Sequence[float]) -> str:

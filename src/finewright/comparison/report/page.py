@@ -42,7 +42,7 @@ HOW = [
 
 def _how_of_scores(results: ComparisonResults) -> list[str]:
     """Return how it was measured where predictions are no labels."""
-    title = figures.capitalised(results)
+    title = results.metric.title
     return [
         f"Each test row has a score from 0 to 1: {title}. The number of a method is the mean over rows and seeds, over the same "
         f"rows for all. {_INTERVALS} Of one seed, with scores of 0 and 1 alone, the interval is Wilson's.",
@@ -78,7 +78,10 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section("During training", _training(results)),
         Section("Which labels are confused", _confusions(results) if results.has_classes else []),
         Section("Calibration", _calibration(results) if results.has_classes else []),
-        Section("Rows on which the methods disagree", tables.disagreements(file)),
+        Section(
+            "Rows on which the methods disagree" if results.has_classes else "Rows with the most different scores",
+            tables.disagreements(file),
+        ),
         Section("Search", tables.search(file)),
         Section("Findings about the data", _findings(file.findings)),
         Section("Plan and measurement", tables.plans(results)),

@@ -21,7 +21,7 @@ TRAINING_SHARES = (0.25, 0.5, 0.75, 1.0)
 
 def scores(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
     """Return the score and macro F1 with their intervals, or the further metrics, and the test against the best."""
-    title, more = results.metric.title, results.more_metrics
+    more = results.more_metrics
     lines = file.by_method
     rows: list[list[str | Cell]] = []
     for entry in results.measured:
@@ -41,7 +41,7 @@ def scores(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
             ]
         )
     further = ["macro F1", "95% interval"] if results.has_classes else [name.replace("_", " ") for name in more]
-    headings = ["method", f"test {title}", "95% interval", *further, "against the best", "runs"]
+    headings = ["method", figures.on_test(results), "95% interval", *further, "against the best", "runs"]
     if results.has_classes:
         return Table("Accuracy on the test rows, the most accurate first.", headings, rows)
     caption = f"{figures.capitalised(results)}, mean over the test rows that have a score, the best first."
@@ -90,7 +90,7 @@ def curve(results: ComparisonResults) -> Table:
         cells = ["–" if one is None else "{:.1%} ({:.1%} – {:.1%})".format(one.score, *one.score_ci95) for one in found]
         rows.append([named(entry), *cells])
     return Table(
-        f"Test {results.metric.title} by training rows, with 95% intervals.",
+        f"{figures.capitalised(results)} on the test rows by training rows, with 95% intervals.",
         ["method", *(f"{size} rows" for size in sizes)],
         rows,
     )

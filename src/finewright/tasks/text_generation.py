@@ -88,8 +88,11 @@ class TextGeneration(Task):
             return EncodedRows(_empty_split(), [], [])
         encoded = chat_encoding.encode_conversations(tokenizer, conversations, limit=limit, options=self.data)
         used: list[Example] = [conversations[row] for row in encoded.row_of.tolist()]
-        choices = _choices(encoded) if name == "train" else []
-        return EncodedRows(_as_split(encoded), used, _findings(encoded, conversations, name=name, limit=limit), choices)
+        findings = _findings(encoded, conversations, name=name, limit=limit)
+        if name != "train":
+            return EncodedRows(_as_split(encoded), used, findings)
+        example = chat_encoding.show_trained_tokens(tokenizer, encoded.ids[0], encoded.trained[0])
+        return EncodedRows(_as_split(encoded), used, findings, _choices(encoded), example)
 
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Give the tokenizer its chat template, and the generation config every token that ends an answer."""

@@ -158,6 +158,20 @@ def test_any_score_of_a_row_can_be_compared():
     assert paired_p_value([0.3, 2.0, -1.0, 5.0], [0.1, 2.0, -3.0, 4.0]) == pytest.approx(2 * 0.5**3)
 
 
+def test_scores_that_are_not_right_or_wrong_are_tested_by_their_mean():
+    """Better by little on most rows and worse by much on some: the sign test would claim the opposite of the means."""
+    one, other = np.full(60, 0.5), np.full(60, 0.5)
+    one[:45] += 0.01
+    other[45:] += 0.5
+    found = paired_p_value(one.tolist(), other.tolist())
+    assert one.mean() < other.mean()
+    assert found == paired_p_value(other.tolist(), one.tolist()) == paired_p_value(one.tolist(), other.tolist())
+    assert binomtest(45, 60).pvalue < found < 0.001
+    rng = np.random.default_rng(0)
+    same = [paired_p_value(*rng.random((2, 40)).round(1).tolist()) for _ in range(200)]
+    assert np.mean(np.array(same) < 0.05) < 0.1
+
+
 def test_students_t_by_hand():
     """Accuracies of the seeds: 3/4 and 1/4; 1/4 and 1/4. Mean difference of the rows: 1/2, 1/2, 0, 0."""
     one, other = _right([1, 1, 1, 0], [1, 0, 0, 0]), _right([0, 0, 1, 0], [1, 0, 0, 0])

@@ -34,8 +34,9 @@ def find_nearest(train: Sequence[Conversation], rows: Sequence[Conversation], *,
         known = vectorizer.fit_transform([prompt_text(row) for row in train])
     except ValueError:  # no words
         return np.tile(np.arange(number), (len(rows), 1))
-    asked, found = vectorizer.transform([prompt_text(row) for row in rows]), []
+    found = [np.zeros((0, number), dtype=int)]
+    asked = vectorizer.transform([prompt_text(row) for row in rows]) if rows else []
     for start in range(0, len(rows), _AT_ONCE):
         cosines_NT = (asked[start : start + _AT_ONCE] @ known.T).toarray()
         found.append(np.argsort(-cosines_NT.round(6), axis=1, kind="stable")[:, :number])
-    return np.concatenate(found) if found else np.zeros((0, number), dtype=int)
+    return np.concatenate(found)

@@ -111,9 +111,9 @@ def _prepare(dataset: Dataset, task: Task, tokenizer: Any, *, settings: RunConfi
     limit = defaults.default_max_length(
         settings, usual=task.default_max_length, longest=longest, prompt_tokens=0, choices=Decisions()
     )
-    splits, used, _ = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit)
-    test = answers.choose_test(used, splits["train"], settings=settings)
-    return Asked(task, used, splits, test, limit, longest)
+    encoded = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit)
+    test = answers.choose_test(encoded.dataset, encoded.splits["train"], settings=settings)
+    return Asked(task, encoded.dataset, encoded.splits, test, limit, longest)
 
 
 def _evaluate(asked: Asked, model: PreparedModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:

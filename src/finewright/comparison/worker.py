@@ -62,7 +62,7 @@ class Worker:
         source = hub.resolve_model(request["model"], weights=False)
         known = self.cache.ids(source.name)
         for folder, options in request["data"]:
-            kind = tasks.get_task(request["task"])
+            kind = tasks.get_task(request.get("task", tasks.DEFAULT))
             dataset = self.cache.read(folder, options=DataConfig(**options), row_kind=kind.row_kind)
             if kind.row_kind != "labelled":  # only tokens of whole conversations are used
                 continue

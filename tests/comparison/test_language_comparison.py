@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from transformers import AutoTokenizer
 
 import finewright
+from finewright.baselines.few_shot import with_examples
 from finewright.comparison import answer_baselines
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.spec import ANSWER_BASELINES, BASELINES, ComparisonSpec, baselines_for, choose_sizes
@@ -13,10 +15,12 @@ from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Notice
 from finewright.data import splits
+from finewright.data.chat_encoding import encode_prompts
 from finewright.data.conversations import Conversation, Message, conversation_of
 from finewright.data.dataset import Dataset, read_dataset
 from finewright.models import hub
 from finewright.runs.run import open_run
+from finewright.tasks import get_task
 from support import chats, chatters
 
 FAST = {"training.max_steps": 3, "training.precision": "float32", "training.num_threads": 1, "training.num_generated": 4}
@@ -97,26 +101,22 @@ def test_plain_texts_are_compared_by_their_tokens(place, tmp_path):
             answer_baselines.measure(name, {"all": dataset}, source=source, settings=settings)
 
 
-def test_examples_that_do_not_fit_are_left_out_and_the_row_alone_is_asked_as_in_a_run(place, monkeypatch):
-    asked = []
-    honest = answer_baselines.generation.generate_answers
-
-    def watched(network, tokenizer, prompts, **options):
-        asked.append([tokenizer.decode(one) for one in prompts])
-        return honest(network, tokenizer, prompts, **options)
-
-    monkeypatch.setattr(answer_baselines.generation, "generate_answers", watched)
+def test_examples_that_do_not_fit_are_left_out_and_the_row_alone_is_asked_as_in_a_run(place):
     dataset = read_dataset(place / "data", options=DataConfig(), row_kind="conversation")
-    source = hub.resolve_model(str(place / "llama"))
-    for length in (None, 30):
-        settings = RunConfig.model_validate(
-            {"task": "text-generation", "model": str(place / "llama"), "data": {"max_length": length},
-             "training": {"num_generated": 2, "precision": "float32"}}
-        )  # fmt: skip
-        answer_baselines.measure("few-shot", {"all": dataset}, source=source, settings=settings)
-    many, few = ([text.count("[assistant]") for text in prompts] for prompts in asked)
-    assert many == [4, 4], "three examples and the beginning of the answer"
-    assert max(few) < 4
+    tokenizer = AutoTokenizer.from_pretrained(place / "llama")
+    settings = RunConfig(task="text-generation", model=str(place / "llama"))
+    task = get_task("text-generation").for_dataset(dataset, config=settings)
+    asked = answer_baselines._prepare(dataset, task, tokenizer, settings=settings, longest=64)
+    row, *examples = asked.test.rows[:4]
+    some = [with_examples(row, examples[:number]) for number in (3, 2, 1, 0)]
+    lengths = [len(one) for one in encode_prompts(tokenizer, some, limit=10_000)]
+    new, used = asked.test.max_new_tokens, []
+    for longest in (lengths[0] + new, lengths[0] + new - 1, lengths[2] + new, lengths[2] + new - 1):
+        generator = answer_baselines._Generator(replace(asked, longest=longest, limit=64), None, tokenizer)
+        ids = generator._choose_prompt(some)
+        used.append(tokenizer.decode(ids).count("[user]") - 1)
+    assert used == [3, 2, 1, 0]
+    assert ids == encode_prompts(tokenizer, [row], limit=64 - new)[0], "the tokens that a run asks with"
 
 
 def conversations():

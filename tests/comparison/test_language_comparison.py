@@ -18,10 +18,12 @@ from finewright.data import splits
 from finewright.data.chat_encoding import encode_prompts
 from finewright.data.conversations import Conversation, Message, conversation_of
 from finewright.data.dataset import Dataset, read_dataset
+from finewright.learn.run_history import find_runs
 from finewright.models import hub
 from finewright.runs.run import open_run
 from finewright.tasks import get_task
 from support import chats, chatters
+from support.commands import call
 
 FAST = {"training.max_steps": 3, "training.precision": "float32", "training.num_threads": 1, "training.num_generated": 4}
 
@@ -85,6 +87,23 @@ def test_the_page_has_the_metric_and_a_picture_of_its_own(compared):
     assert folder.score_picture.name in folder.file_names
     assert compared[0].file.by_method["lora"].training[0].validation_loss
     assert str(compared[0].summary).startswith("method")
+
+
+def test_readers_of_runs_and_comparisons_show_the_score(compared):
+    path = compared[0].path
+    found = json.loads(call("runs", "--root", path.parent, "--json")[1])
+    runs = {line["method"]: line for line in found["runs"]}
+    assert (runs["lora"]["metric"], runs["lora"]["accuracy"]) == ("the same words", None)
+    assert 0 <= runs["lora"]["score"] <= 1
+    (line,) = found["comparisons"]
+    assert (line["metric"], line["best_accuracy"]) == ("the same words", None)
+    assert line["best_score"] == compared[0].file.measured[0].score
+    assert "test the same words" in " ".join(call("runs", "--root", path.parent)[1].split())
+    run = path / "runs/lora-all-seed0"
+    assert call("runs", "show", run)[0] == 0
+    assert "the same words" in " ".join(call("runs", "show", path)[1].split())
+    assert call("runs", "diff", run, path / "runs/scratch-all-seed0")[0] == 0
+    assert find_runs(path.parent) == [], "lessons are about classification"
 
 
 def test_plain_texts_are_compared_by_their_tokens(place, tmp_path):

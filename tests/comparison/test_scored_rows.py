@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,14 @@ def test_all_are_compared_on_the_rows_that_all_have_a_score_of(folder):
     assert {entry.name: entry.reasons for entry in table.entries if entry.reasons} == {"few-shot": ["no room"]}
     notes = results.build_notes(table, made.SPEC, jobs=1, threads=1, num_test=6)
     assert notes[0].startswith("Scores are of the 3 of 6 test rows that all of them have a score of")
+
+
+def test_of_equal_scores_the_lower_loss_is_first():
+    entries = [
+        made.entry("lora", 0.8, number=1),
+        replace(made.entry("full", 0.8, number=1), results=made.entry("x", 0.5).results),
+    ]
+    assert [entry.name for entry in made.standing(entries).entries] == ["full", "lora"]
 
 
 def test_other_baselines_are_not_listed(folder):

@@ -1,5 +1,6 @@
 """Finished runs → every method with its score, uncertainty and cost, and the rows of results.json."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -222,7 +223,7 @@ def build_results(
         curve_summaries |= {(size, name): summary for name, summary in found.items()}
     return ComparisonResults(
         labels=tuple(labels),
-        entries=sorted(main, key=lambda entry: -summaries[entry.name].score if entry.name in summaries else 1.0),
+        entries=sorted(main, key=lambda entry: _rank(entry, summaries.get(entry.name), by_loss=not labels)),
         curve=list(curve),
         summaries=summaries,
         curve_summaries=curve_summaries,
@@ -232,6 +233,12 @@ def build_results(
         more_metrics=tuple(more_metrics),
         rows=rows,
     )
+
+
+def _rank(entry: MethodResult, summary: Summary | None, *, by_loss: bool) -> tuple[float, float]:
+    """Return what entries are sorted by: the score, of equal scores with `by_loss` the loss on the test rows."""
+    loss = entry.test_metrics(("loss",)).get("loss", math.inf) if by_loss else 0.0
+    return (1.0 if summary is None else -summary.score), loss
 
 
 def _score_rows(curve: Sequence[MethodResult], spec: ComparisonSpec, test: Sequence[SplitLine]) -> ComparisonResults:

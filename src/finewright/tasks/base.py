@@ -134,6 +134,8 @@ class Task(ABC):
     """What a model is before its first update, in messages."""
     least_epochs: ClassVar[tuple[int, int]] = (3, 20)
     """Fewest epochs by default, and most where the data gives few updates."""
+    most_pass_tokens: ClassVar[int] = 0
+    """Tokens of a forward and backward pass above which a CPU is no faster, where they take much memory; 0: no limit."""
     generates: ClassVar[bool] = False
     """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False

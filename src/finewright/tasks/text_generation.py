@@ -51,6 +51,7 @@ class TextGeneration(Task):
     default_max_length: ClassVar[int] = 1024
     start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (3, 3)
+    most_pass_tokens: ClassVar[int] = 1024
     generates: ClassVar[bool] = True
     evaluates_start: ClassVar[bool] = True
 

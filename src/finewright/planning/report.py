@@ -185,7 +185,10 @@ def _read_lengths(
     findings: list[Finding],
     example: list[tuple[str, bool]],
 ) -> tuple[Task, SplitLengths]:
-    """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes`, `findings` and `example`."""
+    """Return the task and the tokens of the data's texts; without data, assumed ones.
+
+    Add to `notes`, `findings` and `example`.
+    """
     datasets = DatasetCache()
     if source is not None:
         settings, said = choose_task(settings, source, datasets=datasets)

@@ -64,7 +64,7 @@ def test_runs_become_entries_the_most_accurate_first(folder):
     assert [entry.name for entry in table.measured] == ["lora", "majority", "scratch"]
     lora = table.measured[0]
     assert lora.predictions.right.tolist() == [[False, True, True, True], [True, False, True, True]]
-    assert table.summaries["lora"].accuracy == 0.75
+    assert table.summaries["lora"].score == 0.75
     assert lora.best_seconds == [2.0, 2.0], "step 15 lies between 1 s and 3 s"
     assert (lora.speed, lora.num_train, lora.kind) == (50.0, 8, "pretrained")
     assert [entry.kind for entry in table.measured] == ["pretrained", "baseline", "random"]

@@ -81,6 +81,9 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
 
     With options of a method, `auto` is the preferred method alone: others would not know them.
     """
+    if name in baselines.answer_baseline_names():
+        what = f"{name} trains nothing, so there is no run of it"
+        raise UserError(what, where="method", fix="`finewright compare` measures it beside fine-tuned language models")
     if name != methods.AUTO:
         return [methods.build_method(name, options, also=baselines.baseline_names())]
     kinds = [kind for kind in methods.methods_by_preference() if kind.weights != "random"]

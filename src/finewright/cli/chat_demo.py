@@ -132,7 +132,7 @@ def run_chat_demo(
     An unfinished demo in the same folder continues. `options`: a tree that overrides the demo's own.
     """
     began = time.monotonic()
-    folder = out or _free_folder()
+    folder = out or free_folder()
     tree: dict[str, Any] = {}
     for name, value in setup.options.items():
         config.set_option(tree, name, value)
@@ -161,7 +161,7 @@ def run_chat_demo(
     return demo
 
 
-def _free_folder() -> Path:
+def free_folder() -> Path:
     """Return the folder of the demo: that of an unfinished one, else a new one."""
     number = 1
     while RunFolder(path := RUNS / ("demo-chat" if number == 1 else f"demo-chat-{number}")).complete:

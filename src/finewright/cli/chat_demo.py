@@ -111,7 +111,7 @@ def choose_setup() -> Setup:
 
 CHAT_OPTIONS: dict[str, Any] = {
     "data.max_length": 256,
-    "training.epochs": 2,
+    "training.epochs": 1.5,
     "method.target_modules": "all-linear",
     "method.alpha": 16.0,
 }

@@ -76,9 +76,12 @@ def _bar(one: Contestant, measure: str, up: float) -> Safe:
     hint = tag("title", f"{one.name}, {measure}: {value:.1%} ({low:.1%} to {high:.1%})")
     middle = up + _BAR / 2
     bar = tag("rect", x=_LEFT, y=up, width=max(0.5, _across(value) - _LEFT), height=_BAR, **_fill(one))
-    whisker = [
-        tag("line", x1=_across(low), x2=_across(high), y1=middle, y2=middle, class_="axis"),
-        *(tag("line", x1=_across(end), x2=_across(end), y1=middle - 3, y2=middle + 3, class_="axis") for end in (low, high)),
+    ends = (_across(low), _across(high))
+    lines = [(*ends, middle, middle), *((end, end, middle - 3, middle + 3) for end in ends)]
+    whisker = [  # on paper of its own, to be seen on any bar
+        tag("line", x1=left, x2=right, y1=upper, y2=lower, style=f"stroke: var(--{color}); stroke-width: {width}")
+        for color, width in (("paper", 3), ("ink", 1))
+        for left, right, upper, lower in lines
     ]
     written = tag("text", f"{value:.0%}", x=_across(max(value, high)) + 5, y=middle + 4, class_="small")
     return tag("g", hint, bar, *whisker, written, class_=f"s{one.style}")

@@ -15,7 +15,7 @@ from finewright.models import hub, packages
 from support import chatters
 
 FAST = {"training": {"max_steps": 3, "num_threads": 1, "precision": "float32", "epochs": 1}, "data": {"max_length": 120}}
-LINES = 30
+LINES = 28
 """Most lines that the demo prints at its end."""
 
 

@@ -38,6 +38,7 @@ def show(demo: "ChatDemo", console: Console) -> None:
     number = len(demo.answers)
     console.print(f"\nright answers to {number} messages that it never saw, in % (95% interval)", highlight=False)
     console.print(_score_table(demo))
+    console.print()
     for one in demo.answers[:NUM_EXAMPLES]:
         _show_example(one, console)
     console.print()
@@ -79,11 +80,11 @@ def _describe(score: "Score") -> str:
 
 
 def _show_example(one: "Example", console: Console) -> None:
-    console.print()
-    lines = {"message": one.message, "before": one.answers[PLAIN], "after": one.answers[TUNED]}
-    lines["reference"] = compare_with_reference(one.answers[TUNED], one.reference)
+    reference = compare_with_reference(one.answers[TUNED], one.reference)
+    lines = {"message": one.message, "before": one.answers[PLAIN], "after": one.answers[TUNED], "reference": reference}
     for name, text in lines.items():
-        shown = Text(f"  {name:<9}  ", style="dim").append(" ".join(printable(text).split()), style="default not dim")
+        shown = Text(f"  {name:<9}  ", style="dim")
+        shown.append(" ".join(printable(text).split()), style="bold not dim" if name == "message" else "default not dim")
         console.print(shown, no_wrap=name != "after", overflow="ellipsis" if name != "after" else "fold")
 
 

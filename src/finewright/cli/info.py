@@ -1,13 +1,13 @@
 """The commands that list methods and options, examine the machine and run the demo."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from finewright.cli.arguments import Json, Quiet, Set, Verbose, choose_verbosity
 from finewright.core.errors import UserError
-from finewright.core.events import StageStarted
+from finewright.core.events import Notice, StageStarted
 
 
 def register(app: typer.Typer) -> None:
@@ -80,8 +80,13 @@ def _demo_chat(*, out: Path | None, assignments: list[str], as_json: bool, verbo
         setup = chat_demo.choose_setup()
         if not quiet:
             console.print(chat_demo_view.describe_start(setup), highlight=False)
+
+        def hear(event: Any) -> None:
+            if verbose or not (isinstance(event, Notice) and event.level == "info" and event.code in ("data", "task")):
+                display(event)
+
         result = chat_demo.run_chat_demo(
-            setup, out=out, options=config.parse_assignments(assignments), on_event=display, stop=signals.STOP
+            setup, out=out, options=config.parse_assignments(assignments), on_event=hear, stop=signals.STOP
         )
     finally:
         display.close()

@@ -241,7 +241,7 @@ def read_conversations_for_model(source: Source, *, options: DataConfig) -> Labe
     UserError
         If the columns are those of no conversation, or a row has faults.
     """
-    table, file = source_tables.read_one_table(source, _how_to_read(options, "conversation"), options=options)
+    table, file = source_tables.read_one_table(source, how_to_read(options, "conversation"), options=options)
     found = conversation_shapes.read_conversations(table, options=options, file=file)
     by_place = {record.where: record for record in table.records}
     records = [by_place[row.where] for row in found.rows]

@@ -80,12 +80,13 @@ class HeadWeights:
 @dataclass(frozen=True)
 class EncodedRows:
     """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its
-    value, the reason)."""
+    value, the reason). `example`: the first text in pieces, each with whether its tokens are targets, where tokens are."""
 
     split: "EncodedSplit"
     rows: "list[Example]"
     findings: list[Finding]
     choices: list[tuple[str, str, str]] = field(default_factory=list)
+    example: list[tuple[str, bool]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def test_answers_before_and_after_are_measured_and_shown(small):
     assert demo.run.config.method_options["target_modules"] == ["all-linear"]
     result = demo.run.result
     for name, split in ((PLAIN, result.untuned.metrics.test), (TUNED, result.metrics.test)):
+        assert split is not None
         measured = split.model_dump()["answers"]
         assert demo.scores[name][ALL_FIELDS].value == measured["json_fields"]
         assert [demo.scores[name][VALID].low, demo.scores[name][VALID].high] == measured["json_valid_ci95"]
@@ -145,6 +146,6 @@ def test_bars_are_as_long_as_their_shares():
         "after, valid: 100.0% (90.0% to 100.0%)",
         "after, team: 25.0% (20.0% to 30.0%)",
     ]
-    widths = [float(group.find(f"{name}rect").get("width")) for group in hints.values()]
+    widths = [float(next(group.iter(f"{name}rect")).get("width", "")) for group in hints.values()]
     assert widths[0] / widths[1] == pytest.approx(0.5)
     assert widths[2] / widths[1] == pytest.approx(0.25)

@@ -115,7 +115,7 @@ CHAT_OPTIONS: dict[str, Any] = {
     "method.target_modules": "all-linear",
     "method.alpha": 16.0,
 }
-"""See docs/start/chat-demo.md for what else was tried."""
+"""As many epochs as fit into five minutes on two cores; see docs/start/teach-a-language-model.md."""
 TOY_OPTIONS: dict[str, Any] = {"data.max_length": 256, "training.epochs": 6, "training.learning_rate": 1e-3}
 
 

@@ -71,13 +71,13 @@ def _demo_chat(*, out: Path | None, assignments: list[str], as_json: bool, verbo
 
     console = ErrorConsole()
     display = ProgressDisplay(console, verbosity=choose_verbosity(verbose=verbose, quiet=quiet))
-    display.panel.answer_rounds = 3.0  # those after training, and those of the base with a longer prompt
     try:
         display(StageStarted("start"))  # importing takes seconds
         from finewright.cli import chat_demo, chat_demo_view
         from finewright.core import config
 
         setup = chat_demo.choose_setup()
+        display.panel.answer_rounds = 3.0 if setup.has_base else 1.0  # after training; of the base with a longer prompt
         if not quiet:
             console.print(chat_demo_view.describe_start(setup), highlight=False)
 

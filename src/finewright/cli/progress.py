@@ -227,10 +227,9 @@ class TrainingPanel:
         if answers.share < SURE_SHARE:
             return None
         took = self.clock() - self.answers_began
-        left = took / answers.share - took + self.load_seconds
-        if self.stage != "train" or self.plan is None:
-            return left
-        return left + self.plan.seconds + took / answers.share * self.answer_rounds
+        rounds = {"train": self.answer_rounds, "evaluate": self.answer_rounds - 1}.get(self.stage or "", 0.0)
+        training = self.plan.seconds if self.plan is not None and self.stage == "train" else 0.0
+        return took / answers.share * (1 + rounds) - took + training + self.load_seconds
 
     def render(self) -> Group:
         """Return the panel at the console's present width."""

@@ -13,8 +13,8 @@ KEYS = """verdict verdict_sentences methods pairs curve ways seeds train_sizes s
     findings disagreements num_disagreements command versions hardware"""
 METHOD_KEYS = """method kind summary status message accuracy accuracy_ci95 macro_f1 macro_f1_ci95 accuracies seeds
     difference_to_best p_value told_apart_from_best num_train trainable_parameters total_parameters trainable_fraction
-    predict_texts_per_second chosen confusion calibration calibration_error training runs train_seconds best_seconds
-    planned_seconds peak_memory_bytes planned_peak_memory_bytes artifact_bytes"""
+    predict_texts_per_second chosen confusion calibration calibration_error uncalibrated_error training runs train_seconds
+    best_seconds planned_seconds peak_memory_bytes planned_peak_memory_bytes artifact_bytes"""
 CURVE_KEYS = "method size num_train accuracy accuracy_ci95 macro_f1 macro_f1_ci95"
 
 

@@ -102,6 +102,11 @@ class MethodResult:
         """Return the expected calibration error on the test rows, mean over seeds."""
         return _mean([measured.calibration_error for measured in map(_test_metrics, self.results) if measured])
 
+    def uncalibrated_error(self) -> float | None:
+        """Return the same without temperature scaling, mean over the seeds that have it; None if no seed was scaled."""
+        records = [record for record in self.values("calibration") if record.ece_before is not None]
+        return _mean([record.ece_before for record in records])
+
 
 def _test_metrics(result: RunResult | BaselineResult) -> ClassificationMetrics | None:
     measured = result.metrics.test if isinstance(result, RunResult) else result.metrics
@@ -306,6 +311,7 @@ def _build_method_row(
         confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions else None,
         calibration=entry.calibration(),
         calibration_error=entry.calibration_error(),
+        uncalibrated_error=entry.uncalibrated_error(),
         training=entry.training,
         runs=[str(run.path.relative_to(folder.path)) for run in entry.runs],
         train_seconds=entry.mean("train_seconds"),

@@ -135,7 +135,9 @@ def describe_missing_rows(result: RunResult) -> str:
         return ""
     if result.metrics.test is None:
         return "no texts were kept apart, so how good it is on new ones is not known: --test FILE, or data.test_fraction=0.15"
-    return "no validation texts, and no cross-validation: the last weights are kept, and the test texts alone say how good they are"
+    return (
+        "no validation texts, and no cross-validation: the last weights are kept, and the test texts alone say how good they are"
+    )
 
 
 def describe_weakest_label(measured: ClassificationMetrics) -> str:

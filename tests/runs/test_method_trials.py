@@ -1,4 +1,4 @@
-"""`auto` on small data: methods are tried on held-out halves, the best one is trained, and the reason is kept."""
+"""`auto` on small data: methods are tried on held-out rows, the best one is trained, and the reason is kept."""
 
 import json
 from dataclasses import replace
@@ -44,6 +44,12 @@ def test_halves_are_stratified_and_every_row_is_scored_once():
         assert not {*chosen} & {*left_out}
 
 
+def test_one_half_is_enough_where_it_has_many_rows():
+    few, many = dataset(["a", "b"] * 99), dataset(["a", "b"] * 100)
+    assert [len(left_out) for _, left_out in method_trials.split_rows(few, task_of(few))] == [99, 99]
+    assert [len(left_out) for _, left_out in method_trials.split_rows(many, task_of(many))] == [100]
+
+
 @pytest.mark.parametrize(("num_rows", "expected"), [(15, False), (16, True), (500, True), (501, False)])
 def test_only_small_data_is_tried(num_rows, expected):
     data = dataset(["a", "b"] * (num_rows // 2) + ["a"] * (num_rows % 2))
@@ -80,7 +86,9 @@ def test_what_suits_few_rows_wins_where_trials_cannot_tell_it_from_the_best():
     assert best(trial("lora", 0.72), trial("contrastive", 0.71)) == "lora", "without right rows there is no standard error"
     trials = [trial("lora", 0.72, num_rows=100), trial("contrastive", 0.71, num_rows=100)]
     said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=100)
-    assert said.startswith("contrastive was as good as the best within one standard error, and suits few rows on held-out halves")
+    assert said.startswith(
+        "contrastive was as good as the best within one standard error, and suits few rows on rows held out of the"
+    )
 
 
 @pytest.mark.parametrize(("start", "expected"), [("auto", 4), ("random", 0)])
@@ -103,7 +111,7 @@ def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, exp
 def test_the_reason_names_everything_that_was_tried():
     trials = [trial("lora", 0.58), trial("full", 0.75)]
     said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=48)
-    assert said == "full was best on held-out halves of the 48 training rows: full 75.0%, lora 58.0% (2 s)"
+    assert said == "full was best on rows held out of the 48 training rows: full 75.0%, lora 58.0% (2 s)"
 
 
 def test_every_tried_method_can_be_built():
@@ -128,8 +136,8 @@ def test_a_run_trains_the_best_and_says_why(tmp_path):
     config = json.loads(run.folder.config.read_text())
     choice = next(choice for choice in config["choices"] if choice["option"] == "method")
     assert choice["value"] == config["method"]
-    assert "held-out halves" in choice["reason"]
-    assert choice["reason"].startswith("contrastive was no worse than the frozen features on held-out halves")
+    assert "held out" in choice["reason"]
+    assert choice["reason"].startswith("contrastive was no worse than the frozen features on rows held out of the")
     assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 2, "one trial, and its outcome"
 
 

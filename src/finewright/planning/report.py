@@ -76,7 +76,7 @@ class PlanReport:
 
 @dataclass(frozen=True)
 class PlannedTrials:
-    """The methods that a run with `--method auto` tries on held-out halves of few rows, and about how long the trial of the first
+    """The methods that a run with `--method auto` tries on held-out rows of small data, and about how long the trial of the first
     one takes. `is_first_enough`: the others are tried only if the first one is worse than the frozen features."""
 
     methods: list[str]
@@ -88,7 +88,7 @@ class PlannedTrials:
         first, *others = self.methods
         when = "if it is worse than the frozen features" if self.is_first_enough else "after it"
         seconds = units.format_seconds(self.seconds)
-        tried = f"{first} is tried on held-out halves, in about {seconds}"
+        tried = f"{first} is tried on held-out rows, in about {seconds}"
         return f"so few rows decide themselves: {tried}; {' and '.join(others)} {when}"
 
 

@@ -1,8 +1,8 @@
 """Try methods on held-out parts of small data, so that nobody has to know which method suits so few rows.
 
-The training rows are split in two parts; a method is trained on one and scored on the other, in turn. All rows together give
-the task's metric for each method, on the same rows. The method that suits few rows comes first. Its head starts from the frozen
-features, so its trial shows what these reach too: if it keeps up with them, nothing else is tried.
+The training rows are split in two parts; a method is trained on one and scored on the other, and of few rows the other way round
+too. These rows together give the task's metric for each method, on the same rows. The method that suits few rows comes first. Its
+head starts from the frozen features, so its trial shows what these reach too: if it keeps up with them, nothing else is tried.
 """
 
 import time
@@ -25,8 +25,10 @@ from finewright.tasks.base import Evaluation, HeadNotFitted, Metric, Task
 from finewright.training import head_start, loop
 
 MOST_SECONDS = 180.0
-"""Planned seconds of both trials of a method beyond which it is not tried."""
+"""Planned seconds of the trials of a method beyond which it is not tried."""
 NUM_PARTS = 2
+ENOUGH_ROWS = 100
+"""Rows that are scored by one trial alone: of more, the second one would cost as much again and change few choices."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,16 @@ Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, BaseNetwork]]
 
 
 def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]]:
-    """Return (rows to train on, rows to score) of each trial. Every label that has two rows is in both parts.
+    """Return (rows to train on, rows to score) of each trial: one if it scores enough rows, else two. Every label that has two
+    rows is in both parts.
 
     The only row of a label is trained on in every trial and never scored, as the run itself has it.
     """
     targets = np.array(task.targets(dataset.train))
     part = split_into_folds(targets, NUM_PARTS)
     part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
-    return [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
+    parts = [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
+    return parts[:1] if len(parts[0][1]) >= ENOUGH_ROWS else parts
 
 
 def shorten(settings: RunConfig, method: Method) -> RunConfig:
@@ -84,7 +88,7 @@ def shorten(settings: RunConfig, method: Method) -> RunConfig:
 def try_method(
     method: Method, dataset: Dataset, task: Task, *, plan_one: Callable[[Method, Dataset], MethodPlan], load: Load
 ) -> Trial | None:
-    """Train a method on each part of the training rows and score it on the other; None if that would take too long."""
+    """Train a method on parts of the training rows and score it on the others; None if that would take too long."""
     began, parts, targets = time.monotonic(), split_rows(dataset, task), task.targets(dataset.train)
     scored = sorted(row for _, left_out in parts for row in left_out)
     places = {row: place for place, row in enumerate(scored)}
@@ -94,7 +98,7 @@ def try_method(
         rows = dataset.train
         part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
         planned = plan_one(method, part)
-        if not planned.training_plan.fits or planned.training_plan.plan.seconds * NUM_PARTS > MOST_SECONDS:
+        if not planned.training_plan.fits or planned.training_plan.plan.seconds * len(parts) > MOST_SECONDS:
             return None
         model, base = load(planned, part)
         numbers = [places[row] for row in left_out]
@@ -102,7 +106,7 @@ def try_method(
             before.update(numbers, scoring.score_split(model, planned.splits["test"]))
             num_fitted += 1
         after.update(numbers, _train_and_score(model, task, planned))
-    frozen = _as_trial(method, before, task, seconds=0.0) if num_fitted == NUM_PARTS else None
+    frozen = _as_trial(method, before, task, seconds=0.0) if num_fitted == len(parts) else None
     return replace(_as_trial(method, after, task, seconds=time.monotonic() - began), frozen=frozen)
 
 
@@ -156,7 +160,7 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     if any(_is_better(trial, best, metric) for trial in trials):
         why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
-    return f"{why} on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
+    return f"{why} on rows held out of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
 
 
 def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:

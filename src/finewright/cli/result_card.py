@@ -57,6 +57,8 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
             print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
             if comparison := compare_with_untuned(result):
                 print_wrapped(console, comparison)
+    if unmeasured := describe_missing_rows(result):
+        print_wrapped(console, unmeasured)
     if result.calibration is not None and result.calibration.on:
         print_wrapped(console, f"calibration error {result.calibration.describe()}")
     print_wrapped(console, describe_size(result))
@@ -162,6 +164,17 @@ def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics
         return f"a bag of words does {as_good} here ({score.accuracy:.1%}): `--method {BAG_OF_WORDS}` trains one in seconds"
     low, high = score.accuracy_ci95
     return f"a bag of words, which trains in seconds: {score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
+
+
+def describe_missing_rows(result: RunResult) -> str:
+    """Say what nothing was measured on; empty with validation rows, and for a baseline, whose options are cross-validated."""
+    if not result.steps or result.num_validation:
+        return ""
+    if result.metrics.test is None:
+        return "no texts were kept apart, so how good it is on new ones is not known: --test FILE, or data.test_fraction=0.15"
+    return (
+        "no validation texts, and no cross-validation: the last weights are kept, and the test texts alone say how good they are"
+    )
 
 
 def describe_weakest_label(measured: ClassificationMetrics) -> str:

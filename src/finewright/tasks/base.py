@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
-from finewright.models.head_spec import HeadSpec, Reads
+from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,6 +175,11 @@ class Task(ABC):
         return HeadSpec(
             self.auto_model, self.peft_task_type, self.reads, self.labels, self.problem_type, self.expected_first_loss
         )
+
+    @classmethod
+    def is_language_model(cls) -> bool:
+        """Whether its models continue texts: the head is their own output layer."""
+        return cls.auto_model == LANGUAGE_MODEL
 
     @classmethod
     def why_not(cls, method: "Method") -> str:

@@ -15,8 +15,8 @@ KEYS = """task metric metric_words num_scored
 METHOD_KEYS = """method kind summary status message score score_ci95 scores test_metrics
     accuracy accuracy_ci95 macro_f1 macro_f1_ci95 accuracies seeds
     difference_to_best p_value told_apart_from_best num_train trainable_parameters total_parameters trainable_fraction
-    predict_texts_per_second chosen confusion calibration calibration_error training runs train_seconds best_seconds
-    planned_seconds peak_memory_bytes planned_peak_memory_bytes artifact_bytes"""
+    predict_texts_per_second chosen confusion calibration calibration_error uncalibrated_error training runs train_seconds
+    best_seconds planned_seconds peak_memory_bytes planned_peak_memory_bytes artifact_bytes"""
 CURVE_KEYS = "method size num_train score score_ci95 accuracy accuracy_ci95 macro_f1 macro_f1_ci95"
 
 

@@ -129,6 +129,11 @@ class MethodResult:
         means = {name: _mean([one[name] for one in measured if one.get(name) is not None]) for name in names}
         return {name: mean for name, mean in means.items() if mean is not None}
 
+    def uncalibrated_error(self) -> float | None:
+        """Return the same without temperature scaling, mean over the seeds that have it; None if no seed was scaled."""
+        records = [record for record in self.values("calibration") if record.ece_before is not None]
+        return _mean([record.ece_before for record in records])
+
 
 def _test_metrics(result: RunResult | BaselineResult) -> SplitMetrics | ClassificationMetrics | BaselineMetrics | None:
     return result.metrics.test if isinstance(result, RunResult) else result.metrics
@@ -397,6 +402,7 @@ def _build_method_row(
         confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions and is_accuracy else None,
         calibration=entry.calibration(),
         calibration_error=entry.calibration_error(),
+        uncalibrated_error=entry.uncalibrated_error(),
         training=entry.training,
         runs=[str(run.path.relative_to(folder.path)) for run in entry.runs],
         train_seconds=entry.mean("train_seconds"),

@@ -234,6 +234,8 @@ class MethodRow(ComparisonPart):
     calibration: Curve
     """Points (mean probability, accuracy)."""
     calibration_error: float | None
+    uncalibrated_error: float | None = None
+    """The same without temperature scaling; None where none was fitted."""
     training: list[TrainingCurves]
     runs: list[str]
     """Run folders, relative to the comparison's."""

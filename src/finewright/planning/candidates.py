@@ -108,5 +108,6 @@ def is_worth_trying(candidates: Sequence[Method], task: "Task", *, num_rows: int
 
 
 def tried_methods(candidates: Sequence[Method]) -> list[Method]:
-    """Return the candidates that suit small data, each with the options of a trial."""
-    return [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
+    """Return the candidates that suit small data, each with the options of a trial: those that suit few rows come first."""
+    tried = [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
+    return sorted(tried, key=lambda method: not method.suits_few_rows)

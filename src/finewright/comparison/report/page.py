@@ -159,8 +159,11 @@ def _calibration(results: ComparisonResults) -> list[Block]:
         return []
     caption = "Accuracy of the predictions with about the same probability. "
     caption += f"Groups of fewer than {metrics.LEAST_IN_BIN} rows are left out."
-    errors = [(entry, entry.calibration_error()) for entry in results.measured]
-    rows: list[list[str | Cell]] = [[tables.named(entry), f"{error:.3f}"] for entry, error in errors if error is not None]
-    title = "Expected calibration error on the test rows (0 is perfect), mean over seeds; of methods after temperature scaling."
-    table = Table(title, ["method", "error"], rows)
+    title = "Expected calibration error on the test rows (0 is perfect), mean over seeds, without and with temperature scaling."
+    rows: list[list[str | Cell]] = []
+    for entry in results.measured:
+        before, after = entry.uncalibrated_error(), entry.calibration_error()
+        if after is not None:
+            rows.append([tables.named(entry), *(["", f"{after:.3f}"] if before is None else [f"{before:.3f}", f"{after:.3f}"])])
+    table = Table(title, ["method", "without", "with"], rows)
     return [Figure(chart, caption), table]

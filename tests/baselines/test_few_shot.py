@@ -1,7 +1,12 @@
 """The untrained model with examples in the prompt."""
 
+import pytest
+
+from finewright import baselines
 from finewright.baselines.few_shot import FewShot, with_examples
 from finewright.baselines.untuned import Untuned
+from finewright.core.errors import UserError
+from finewright.planning import candidates
 from support.made_language import TRAIN, row
 
 
@@ -39,3 +44,10 @@ def test_untuned_asks_with_the_row_alone():
     given = []
     assert Untuned().answer(TRAIN, TRAIN, generate=lambda rows: given.extend(rows) or ["x"] * 3) == ["x"] * 3
     assert given == [[one] for one in TRAIN]
+
+
+@pytest.mark.parametrize("name", baselines.answer_baseline_names())
+def test_there_is_no_run_of_it(name):
+    with pytest.raises(UserError, match=rf"{name} trains nothing, so there is no run of it") as caught:
+        candidates.candidate_methods(name, options={})
+    assert "finewright compare" in caught.value.fix

@@ -149,6 +149,7 @@ def test_methods_are_listed_with_their_options():
 
 def test_baselines_are_listed_apart_from_the_methods():
     text, table = call("methods")[1], json.loads(call("methods", "--json")[1])["baselines"]
+    assert "few-shot" in text.partition("Baselines of language models")[2]
     assert [baseline["method"] for baseline in table] == ["bag-of-words", "frozen-features"]
     before, _, after = text.partition("Baselines")
     for baseline in table:

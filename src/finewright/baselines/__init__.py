@@ -39,6 +39,11 @@ def answer_baseline_names() -> list[str]:
     return [name.replace("_", "-") for name in _ANSWER_MODULES]
 
 
+def describe_answer_baselines() -> list[dict[str, str]]:
+    """Return all baselines that answer prompts, ready for JSON."""
+    return [{"method": name, "summary": get_answer_baseline(name).summary} for name in answer_baseline_names()]
+
+
 def get_answer_baseline(name: str) -> type[AnswerBaseline]:
     """Return the class of a baseline, which must be one of `answer_baseline_names()`."""
     return _find_class(name, AnswerBaseline)

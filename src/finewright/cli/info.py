@@ -98,15 +98,15 @@ def _demo_chat(*, out: Path | None, assignments: list[str], as_json: bool, verbo
 
 def methods(as_json: Json = False) -> None:
     """List the fine-tuning methods and the baselines, with their options."""
-    from finewright.baselines import describe_baselines
+    from finewright.baselines import describe_answer_baselines, describe_baselines
     from finewright.cli import progress
     from finewright.cli.console import OutputConsole, print_json
     from finewright.core.program import localize_commands
     from finewright.methods import describe_methods
 
-    table, baselines = describe_methods(), describe_baselines()
+    table, baselines, of_answers = describe_methods(), describe_baselines(), describe_answer_baselines()
     if as_json:
-        print_json({"methods": table, "baselines": baselines})
+        print_json({"methods": table, "baselines": baselines, "answer_baselines": of_answers})
         return
     console = OutputConsole()
     for method in table:
@@ -121,6 +121,10 @@ def methods(as_json: Json = False) -> None:
         console.print(f"[bold]{baseline['method']}[/bold]  {baseline['summary']}", highlight=False)
         rows = [["  " + option["option"], option["default"], option["help"]] for option in baseline["options"]]
         console.print(progress.rows_table(["  option", "default", ""], rows))
+    what = "\nBaselines of language models, which fit nothing: `finewright compare` measures them"
+    console.print(localize_commands(what), highlight=False)
+    for baseline in of_answers:
+        console.print(f"[bold]{baseline['method']}[/bold]  {baseline['summary']}", highlight=False)
     hint = "\nSet one with --set, for instance --set method.rank=16. All other options: finewright options"
     console.print(localize_commands(hint), highlight=False)
 

@@ -18,18 +18,11 @@ from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
+from finewright.tasks import answer_metrics
 
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
-_ANSWER_METRICS = {
-    "json_fields": "right JSON fields",
-    "exact_match": "the same words",
-    "numeric_match": "the right number",
-    "multiple_choice": "the right choice",
-    "rouge_l": "ROUGE-L",
-}
-"""Metrics of answers in words."""
 _STAGES: dict[Stage, str] = {
     "start": "start",
     "read": "read",
@@ -111,7 +104,9 @@ def describe_answers(summary: dict[str, Any]) -> str:
     """Return how good generated answers are by the metric that models are compared by."""
     name, number = summary["metric"], summary["num_rows"]
     low, high = summary[f"{name}_ci95"]
-    return f"{_ANSWER_METRICS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
+    return (
+        f"{answer_metrics.WORDS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
+    )
 
 
 def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:

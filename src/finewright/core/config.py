@@ -206,6 +206,30 @@ class TrainingConfig(Options):
     num_threads: int = option(0, "CPU threads; 0: one per core that this process may use", low=0, high=1024, flag="--threads")
 
 
+class PreferenceConfig(Options):
+    """What is learnt from pairs of answers, or from answers that were judged."""
+
+    loss: Literal["dpo", "ipo", "orpo", "kto", "simpo"] | None = option(
+        None, "loss of preference tuning; dpo for pairs, kto for answers that were judged one by one, when not given"
+    )
+    beta: float | None = option(
+        None,
+        "how strongly log-probabilities count; the larger, the nearer a tuned model stays to the untrained one; by the loss when "
+        "not given",
+        low=1e-6,
+        high=1000,
+    )
+    label_smoothing: float | None = option(
+        None, "share of pairs that are taken to be the wrong way round; dpo only", low=0, high=0.499
+    )
+    nll_weight: float | None = option(
+        None, "weight of the loss of the chosen answer's tokens that is added; dpo, ipo, orpo and simpo", low=0, high=1000
+    )
+    gamma: float | None = option(None, "margin by which the chosen answer shall be better; simpo only", low=0, high=1000)
+    desirable_weight: float | None = option(None, "weight of wanted answers; kto only", low=0, high=1000)
+    undesirable_weight: float | None = option(None, "weight of unwanted answers; kto only", low=0, high=1000)
+
+
 class RunConfig(Options):
     """All options of a run but those of its method, which live in the method's own file."""
 
@@ -222,6 +246,7 @@ class RunConfig(Options):
     force: bool = option(False, "train even when the plan does not fit, or labels look wrong", flag="--force")
     data: DataConfig = Field(default_factory=DataConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    preference: PreferenceConfig = Field(default_factory=PreferenceConfig)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
-from finewright.data import conversation_shapes, labels, readers, source_tables, splits
+from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns, wanted_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.readers import base
@@ -233,7 +233,7 @@ def read_rows(source: Source, *, options: DataConfig, row_kind: RowKind = "label
     if row_kind == "labelled":
         found = _label_rows(table, options=options, file=file)
         return found.rows, found.notes
-    read = conversation_shapes.read_conversations(table, options=options, file=file)
+    read = _read_unlabelled(table, row_kind, options=options, file=file)
     return list(read.rows), read.notes
 
 
@@ -345,12 +345,20 @@ def _read_splits(source: Source, *, options: DataConfig, row_kind: RowKind, tabl
             labelled = _label_rows(table, options=options, file=file)
             rows[split], more, used = labelled.rows, labelled.notes, labelled.columns
         else:
-            found = conversation_shapes.read_conversations(table, options=options, file=file)
+            found = _read_unlabelled(table, row_kind, options=options, file=file)
             rows[split] = list[Example](found.rows)
             more, used = found.notes, found.columns
         notes += more
         columns = used if split == "train" else columns
     return rows, notes, columns
+
+
+def _read_unlabelled(
+    table: FileTable, row_kind: RowKind, *, options: DataConfig, file: str
+) -> conversation_shapes.ConversationRows | preferences.PreferenceRows:
+    """Return the rows of a table for a language model."""
+    read = preferences.read_preferences if row_kind == "preference" else conversation_shapes.read_conversations
+    return read(table, options=options, file=file)
 
 
 def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> LabelledRows:

@@ -22,7 +22,7 @@ class OutputLayer:
     """The output layer of a language model and what the architecture does with its scores.
 
     `weight`: shape (V, H); `bias`: shape (V,), or None. `scale`: factor of the scores. `softcap`: bound `c` of
-    `c·tanh(score / c)`, 0 for none. `multiplied`: the weight in the type that products are computed in; the loss is always in float32.
+    `c·tanh(score / c)`, 0 for none. `multiplied`: the weight in the type of the products; the loss is always in float32.
     """
 
     weight: torch.Tensor

@@ -16,6 +16,7 @@ from finewright.methods.base import Method
 from finewright.models import forward, prepared
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
+from finewright.planning import fake_batches
 from finewright.planning.hardware_rates import SHAPES_KEPT, HardwareRates
 from finewright.planning.tracer import blocks, experts
 from finewright.planning.tracer.cache import TraceResult, cached_trace
@@ -44,7 +45,8 @@ class Workload:
     `evaluations` times. `probed`: of each text whose features are read before the first update; `num_fitted` of them the head is
     fitted to. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `cache_bytes` of memory.
     `loaded_bytes`: size of the weights right after they are read, 0 if that is in other memory than training. `trained`: how many
-    tokens of each training text are targets, empty where tokens are none.
+    tokens of each training text are targets, empty where tokens are none. `parts`: of each training row that consists of several
+    texts, their tokens, without a prompt's; of these `num_aside` are read without gradients.
     """
 
     task: Task
@@ -60,6 +62,8 @@ class Workload:
     num_fitted: int = 0
     loaded_bytes: int = 0
     trained: Sequence[int] = ()
+    parts: Sequence[Sequence[int]] = ()
+    num_aside: int = 0
 
     def row_tokens(self, lengths: Sequence[int]) -> int:
         """Return the tokens of the row that such texts are packed into, without the prompt that all share."""
@@ -216,6 +220,7 @@ def _trace(prepared_model: PreparedModel, step: Update, *, workload: Workload) -
     what = ["update", workload.optimizer, workload.prompt_tokens, repr(workload.task)]
     what += [[workload.lengths[row] for row in rows] for rows in passes]
     what += [[workload.trained[row] for row in rows] for rows in passes] if workload.trained else []
+    what += [[workload.parts[row] for row in rows] for rows in passes] if workload.parts else []
     return cached_trace(prepared_model, what, lambda: _trace_update(prepared_model, passes, workload=workload))
 
 
@@ -243,15 +248,27 @@ def _trace_update(prepared_model: PreparedModel, passes: Sequence[Sequence[int]]
         return TraceResult(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
-def trace_scoring(prepared_model: PreparedModel, *, workload: Workload, splits: Sequence[Sequence[int]]) -> TraceResult:
+def trace_scoring(
+    prepared_model: PreparedModel,
+    *,
+    workload: Workload,
+    splits: Sequence[Sequence[int]],
+    parts: Sequence[Sequence[Sequence[int]]] = ((), (), ()),
+) -> TraceResult:
     """Trace evaluation, without gradients: the micro-batch with the most tokens, with the memory of the worst one.
 
     `splits`: lengths of the texts of every scored split, with a prompt's tokens. If frozen-layer outputs are cached, they are
-    for the first split. The optimizer's state is in memory then; the training loop frees the gradients first.
+    for the first split. `parts`: of rows of several texts their tokens, split by split. The optimizer's state is in memory; the
+    training loop frees the gradients first.
     """
-    splits = splits if any(splits) else [[], workload.lengths[:1]]
+    if not any(splits):
+        splits, parts = [[], workload.lengths[:1]], [[], workload.parts[:1]]
     num_cached = 0 if prepared_model.runtime.frozen_prefix is None else 1
-    groups: list[tuple[Sequence[Sequence[int]], _Part]] = [(splits[:num_cached], "above"), (splits[num_cached:], "all")]
+    named: list[tuple[Sequence[int], Sequence[Sequence[int]]]] = list(zip(splits, parts, strict=False))
+    groups: list[tuple[list[tuple[Sequence[int], Sequence[Sequence[int]]]], _Part]] = [
+        (named[:num_cached], "above"),
+        (named[num_cached:], "all"),
+    ]
     return _with_largest_memory(
         [one for some, part in groups for one in _trace_representative(prepared_model, some, workload=workload, part=part)]
     )
@@ -261,7 +278,8 @@ def trace_filling(prepared_model: PreparedModel, *, workload: Workload) -> Trace
     """Trace the frozen layers alone, as they run to fill the cache; return `NOTHING` without a cache."""
     if prepared_model.runtime.frozen_prefix is None:
         return NOTHING
-    return _with_largest_memory(_trace_representative(prepared_model, workload.filled, workload=workload, part="frozen"))
+    filled: list[tuple[Sequence[int], Sequence[Sequence[int]]]] = [(split, ()) for split in workload.filled]
+    return _with_largest_memory(_trace_representative(prepared_model, filled, workload=workload, part="frozen"))
 
 
 def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
@@ -270,40 +288,63 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
 
 
 def _trace_representative(
-    prepared_model: PreparedModel, splits: Sequence[Sequence[int]], *, workload: Workload, part: _Part
+    prepared_model: PreparedModel,
+    splits: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
+    *,
+    workload: Workload,
+    part: _Part,
 ) -> list[TraceResult]:
-    """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another."""
-    some = [split for split in splits if split]
-    passes = [
-        [split[row] for row in rows] for split in some for rows in packing.evaluation_batches(split, budget=EVALUATION_TOKENS)
-    ]
+    """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another.
+
+    `splits`: the lengths of rows with a prompt's tokens, and of rows of several texts their tokens.
+    """
+    passes: list[tuple[list[int], list[Sequence[int]]]] = []
+    for lengths, parts in splits:
+        for rows in packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS) if lengths else []:
+            own = [lengths[row] for row in rows]
+            passes.append((own, [parts[row] for row in rows] if parts else [[one - workload.prompt_tokens] for one in own]))
     if not passes:
         return []
-    most, worst = max(passes, key=workload.row_tokens), max(passes, key=lambda some: sum(length**2 for length in some))
+    most = max(passes, key=lambda one: workload.row_tokens(one[0]))
+    worst = max(passes, key=lambda one: sum(length**2 for row in one[1] for length in row))
     return [
-        _trace_batch(prepared_model, one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
+        _trace_batch(prepared_model, *one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
     ]
 
 
-def _trace_batch(prepared_model: PreparedModel, lengths: Sequence[int], *, workload: Workload, part: _Part) -> TraceResult:
-    what = ["pass", workload.optimizer, workload.prompt_tokens, part, list(lengths)]
-    return cached_trace(prepared_model, what, lambda: _trace_scored(prepared_model, lengths, workload=workload, part=part))
+def _trace_batch(
+    prepared_model: PreparedModel, lengths: list[int], parts: list[Sequence[int]], *, workload: Workload, part: _Part
+) -> TraceResult:
+    what = [
+        "pass",
+        workload.optimizer,
+        workload.prompt_tokens,
+        workload.num_aside,
+        part,
+        list(lengths),
+        [list(row) for row in parts],
+    ]
+    return cached_trace(prepared_model, what, lambda: _trace_scored(prepared_model, lengths, parts, workload=workload, part=part))
 
 
-def _trace_scored(prepared_model: PreparedModel, lengths: Sequence[int], *, workload: Workload, part: _Part) -> TraceResult:
+def _trace_scored(
+    prepared_model: PreparedModel, lengths: list[int], parts: list[Sequence[int]], *, workload: Workload, part: _Part
+) -> TraceResult:
     with without_memory() as tracer, blocks.shortened(prepared_model) as runs, blocks.marked(prepared_model, runs, tracer):
         numbers, optimizer = _make_fake(prepared_model, tracer, workload=workload)
         prepared_model.trainable_module.eval()
         tracer.begin_anew()
-        layout = PackedLayout(tuple(sorted(length - workload.prompt_tokens for length in lengths)))
-        ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
         with torch.inference_mode():
             if part == "frozen":
+                layout = PackedLayout(tuple(sorted(length for row in parts for length in row)))
+                ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
                 prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
-                states = _fake_states(prepared_model, len(ids)) if part == "above" else None
-                num_read = [length - 1 for length in layout.lengths] if workload.trained else []
-                forward.compute_outputs(prepared_model, _with_targets(Batch((), ids, layout, ids[:0], states), num_read))
+                num_read = [sum(row) - len(row) for row in parts] if workload.trained else []
+                batch = fake_batches.make_batch(
+                    prepared_model, parts, num_read, num_aside=workload.num_aside, cached=part == "above"
+                )
+                forward.compute_outputs(prepared_model, batch)
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = {**tracer.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
         if part == "frozen":
@@ -329,24 +370,8 @@ def _make_fake(
     return numbers, optimizer
 
 
-def _fake_states(prepared_model: PreparedModel, num_tokens: int) -> torch.Tensor | None:
-    """Return fake outputs of the frozen layers if a forward pass starts from their cache."""
-    if prepared_model.runtime.frozen_prefix is None:
-        return None
-    return torch.zeros(num_tokens, prepared_model.network.config.hidden_size)
-
-
 def _fake_batch(prepared_model: PreparedModel, rows: Sequence[int], *, workload: Workload) -> Batch:
-    layout = PackedLayout(tuple(sorted(workload.lengths[row] - workload.prompt_tokens for row in rows)))
-    ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
-    targets = torch.zeros(len(rows), dtype=torch.long)
-    batch = Batch(tuple(rows), ids, layout, targets, _fake_states(prepared_model, len(ids)))
-    return _with_targets(batch, [workload.trained[row] for row in rows] if workload.trained else [])
-
-
-def _with_targets(batch: Batch, num_targets: Sequence[int]) -> Batch:
-    """Return the batch with so many tokens of each text as targets, where tokens are targets."""
-    if not num_targets:
-        return batch
-    places = torch.zeros(sum(num_targets), dtype=torch.long)
-    return replace(batch, targets=places, read=places, num_targets=tuple(num_targets))
+    lengths, trained = workload.lengths, workload.trained
+    parts = [workload.parts[row] for row in rows] if workload.parts else [[lengths[row] - workload.prompt_tokens] for row in rows]
+    num_read = [trained[row] for row in rows] if trained else []
+    return fake_batches.make_batch(prepared_model, parts, num_read, num_aside=workload.num_aside, rows=tuple(rows))

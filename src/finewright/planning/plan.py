@@ -159,7 +159,9 @@ def plan_training(
     made, options = defaults.Decisions(), settings.training
     splits = (texts.training, texts.validation, texts.test)
     training, scored, test = ([length + prepared_model.prompt_tokens for length in split] for split in splits)
-    lr, warnings = defaults.default_learning_rate(options, method=method, choices=made, config=prepared_model.network.config)
+    lr, warnings = defaults.default_learning_rate(
+        options, method=method, choices=made, config=prepared_model.network.config, factor=task.learning_rate_factor
+    )
     tokens = defaults.default_tokens_per_micro_batch(options, lengths=training, choices=made)
     first = _first_setup(options, tokens=tokens, splits=method.objective == "task")
     if method.objective == "pairs":
@@ -186,11 +188,15 @@ def plan_training(
     cached |= {"loaded_bytes": _loaded_bytes(base, budget), "evaluations": schedule.num_evaluations}
     if start == "probe":
         cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
+    if task.needs_reference:
+        cached |= {"probed": [*training, *scored, *test]}
+    cached |= {"parts": texts.parts[0], "num_aside": texts.num_aside}
     once = Workload(
         task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, trained=texts.trained, **cached
     )
+    parts = [texts.parts[1], texts.parts[2], [row for some in texts.parts for row in some]]
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed])
+    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed], parts=parts)
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 
     def cost(setup: MemorySetup) -> TrainingPlan:

@@ -18,7 +18,7 @@ from finewright.data.dataset import Dataset, DatasetCache
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
-from finewright.models import acceleration, default_model, head_init, hub, loading, meta, prepared
+from finewright.models import acceleration, default_model, dropout, head_init, hub, loading, meta, prepared
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
@@ -268,6 +268,8 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     model = method.prepare(base)
+    if not selected.task.uses_dropout:
+        dropout.turn_off_dropout(model.network)
     model.runtime.label_smoothing = context.settings.training.label_smoothing
     model.runtime.embedding_noise = context.settings.training.embedding_noise
     if bfloat16:

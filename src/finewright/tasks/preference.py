@@ -247,9 +247,8 @@ class PreferenceEvaluation(Evaluation):
         """Return loss, rewards, how often the preferred answer has the higher reward, and log-probabilities, in nats.
 
         A reward is β times the log-probability minus that by the untrained model; per token for ipo; without the untrained model
-        for orpo and simpo, per token. Of judged answers the share says how often the reward of a wanted answer is above, and that
-        of an unwanted one below the divergence `kl`. Where no reference is known, the log-probabilities per token stand in for
-        rewards, and the loss is that of the chosen answers' tokens.
+        for orpo and simpo, per token. Of judged answers the share is that of all pairs of a wanted and an unwanted one. Where no
+        reference is known, the log-probabilities per token stand in for rewards, and the loss is that of the chosen answers' tokens.
         """
         sums_RP3, known = self._sums()
         rewards_RP = self._rewards(sums_RP3, known=known)
@@ -264,6 +263,7 @@ class PreferenceEvaluation(Evaluation):
         margins_R = self._margins(sums_RP3, rewards_RP, known=known)
         shown["reward_accuracy"] = float(((margins_R > 0) + 0.5 * (margins_R == 0)).mean())
         if self._is_judged(sums_RP3):
+            shown["reward_accuracy"] = _share_in_order(rewards_RP[self._targets == 1, 0], rewards_RP[self._targets == 0, 0])
             if known:
                 shown["kl"] = max(0.0, float((sums_RP3[:, 1, 0] - sums_RP3[:, 1, 2]).mean()))
             places = [(name, self._targets == number, 0) for name, number in (("chosen", 1), ("rejected", 0))]
@@ -339,6 +339,13 @@ class PreferenceEvaluation(Evaluation):
                 line |= {"rejected": show_answer(row.rejected), "logp_rejected": sums[1][0]}
             lines.append(line)
         return lines
+
+
+def _share_in_order(good: np.ndarray, bad: np.ndarray) -> float:
+    """Return in which share of all pairs the reward of a wanted answer is above that of an unwanted one; equal ones count half."""
+    ordered = np.sort(bad)
+    below = np.searchsorted(ordered, good, side="left") + np.searchsorted(ordered, good, side="right")
+    return float(below.mean() / (2 * len(bad))) if len(good) and len(bad) else 0.5
 
 
 def _of(rows: Sequence[Example]) -> list[Preference]:

@@ -54,8 +54,8 @@ def encode_preferences(
     """Return the tokens of rows that are all pairs, or all judged one by one.
 
     A row is left out if one of its texts is longer than `limit` and may not be cut, or nothing of an answer is learnt. Where
-    prompts are cut, both texts of a pair lose the same tokens. `adds_mismatched`: a second text of each row is set aside, its prompt
-    with the answer of another row, for the divergence from the untrained model.
+    prompts are cut, both texts of a pair lose the same tokens. `adds_mismatched`: a second text of each row is set aside, its
+    prompt with the answer of another row, for the divergence from the untrained model.
     """
     options = data.model_copy(update={"trained_tokens": "answers"})
     wanted = [

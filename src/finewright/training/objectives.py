@@ -45,8 +45,8 @@ def compute_weight(prepared_model: PreparedModel, batch: Batch, *, task: "Task")
 
 
 def measure_aside(prepared_model: PreparedModel, batches: Sequence[Batch]) -> list[Batch]:
-    """Return the batches of an update with the mean difference of log-probabilities from the reference over all texts that are set
-    aside, so that it does not depend on how the update is divided; the batches themselves if no text is."""
+    """Return the batches of an update with the mean difference of log-probabilities from the reference over all texts that are
+    set aside, so that it does not depend on how the update is divided; the batches themselves if no text is."""
     if all(batch.aside is None for batch in batches):
         return list(batches)
     ratios = [

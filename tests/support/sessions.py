@@ -74,6 +74,7 @@ def train(
     out: Path,
     *,
     method_name: str = "freeze",
+    source: str = "tickets.csv",
     options: Any = None,
     on_event: Any = None,
     stop_request: Any = None,
@@ -82,7 +83,7 @@ def train(
     """A run, or the next session of one."""
     method = methods.build_method(method_name, options or {})
     extra = {"on_event": on_event or (lambda event: None), "stop": stop_request}
-    return pipeline.train(root / "tickets.csv", settings=settings(root, **changes), candidates=[method], out=out, **extra)
+    return pipeline.train(root / source, settings=settings(root, **changes), candidates=[method], out=out, **extra)
 
 
 def cut_short(root: Path, out: Path, *, after: int, **extra: Any) -> None:

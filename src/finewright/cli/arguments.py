@@ -15,7 +15,7 @@ from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
     from finewright.cli.progress import Verbosity
-    from finewright.core.config import DataConfig
+    from finewright.core.config import DataConfig, Options
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, all else on standard error.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every automatic choice with its reason.")]
@@ -37,16 +37,23 @@ def choose_verbosity(*, verbose: bool, quiet: bool) -> "Verbosity":
     return "verbose" if verbose else "quiet" if quiet else "normal"
 
 
+def _run_options() -> "type[Options]":
+    from finewright.core.config import RunConfig
+
+    return RunConfig
+
+
 @dataclass(frozen=True)
 class OptionFlags:
     """Marks the parameter of a command that takes one flag for each option declared with `option(..., flag=...)`.
 
     The command receives a dict: the dotted names of the options whose flags were given, with their values. `only`: these
-    options, all when empty; `without`: these are left out.
+    options, all when empty; `without`: these are left out. `load_group`: imports the options, a run's if not given.
     """
 
     only: Collection[str] = ()
     without: Collection[str] = ()
+    load_group: "Callable[[], type[Options]]" = _run_options
 
 
 READ_FLAGS = ("data.text_column", "data.format", "data.encoding", "data.no_header")
@@ -94,11 +101,11 @@ def _single(value: Any) -> Any:
 
 def _build_flags(mark: OptionFlags) -> dict[str, inspect.Parameter]:
     """Return a parameter for each flag, by the dotted name of its option."""
-    from finewright.core.config import RunConfig, describe_options, find_field
+    from finewright.core.config import describe_options, find_field
 
-    flags = {}
-    for dotted, default, text in describe_options(RunConfig):
-        field = find_field(RunConfig, dotted)
+    flags, group = {}, mark.load_group()
+    for dotted, default, text in describe_options(group):
+        field = find_field(group, dotted)
         extra = field.json_schema_extra
         if not isinstance(extra, dict) or dotted in mark.without or (mark.only and dotted not in mark.only):
             continue

@@ -29,7 +29,12 @@ def draw_bar(share: float, *, width: int, plain: bool) -> str:
 
 def clean(text: str) -> str:
     """Return text that is safe to print: no control characters, no markup, no lone surrogates."""
-    return escape(text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode())
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """Return text without control characters and lone surrogates, for output that knows no markup."""
+    return text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode()
 
 
 class _Console(Console):
@@ -84,6 +89,17 @@ def print_json(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=not is_unicode, allow_nan=False, indent=2).encode("utf-8", "backslashreplace").decode()
     try:
         sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        redirect_to_null(sys.stdout)
+
+
+def write_text(text: str) -> None:
+    """Write text to standard output at once, without control characters. A closed pipe does not change the exit code."""
+    if sys.stdout is None:
+        raise UserError("standard output is closed", fix="redirect it to a file")
+    try:
+        sys.stdout.write(printable(text))
         sys.stdout.flush()
     except BrokenPipeError:
         redirect_to_null(sys.stdout)

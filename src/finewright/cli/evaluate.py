@@ -45,19 +45,14 @@ def evaluate(
     """Evaluate a run on other labelled rows."""
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.progress import print_wrapped
-    from finewright.data import dataset, writers
+    from finewright.data import writers
     from finewright.inference import abstention
     from finewright.runs import folder, reading, schema
 
     if abstain is not None:
         abstention.check_share(abstain)
     config = schema.read(schema.RunConfigFile, folder.open_run(run).config)
-    found = dataset.read_rows_for_model(
-        data,
-        options=reading.data_options(config, data_config(flags, assignments=assignments)),
-        trained=reading.trained_columns(config),
-        labels=config.labels,
-    )
+    found = reading.read_evaluated_rows(data, config, data_config(flags, assignments=assignments))
     if output is not None:
         if str(output) == "-":
             raise UserError("standard output has the metrics", where="-o", fix="-o FILE")

@@ -349,16 +349,17 @@ class ScoringProgress:
     The time left comes from the share of the characters that is done, since a long text takes longer than a short one.
     """
 
-    def __init__(self, num_rows: int) -> None:
+    def __init__(self, num_rows: int, *, doing: str = "labelling", noun: str = "rows") -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         from finewright.cli.console import ErrorConsole
 
         self.console = ErrorConsole()
         self.began = self.printed_at = time.monotonic()
-        columns = (TextColumn("  labelling"), BarColumn(), TextColumn("{task.description}"))
+        self.doing, self.noun = doing, noun
+        columns = (TextColumn(f"  {doing}"), BarColumn(), TextColumn("{task.description}"))
         self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.task = self.bar.add_task(f"{num_rows:,} rows", total=1.0)
+        self.task = self.bar.add_task(f"{num_rows:,} {noun}", total=1.0)
 
     def __enter__(self) -> "ScoringProgress":
         self.bar.start()
@@ -373,7 +374,7 @@ class ScoringProgress:
         self.bar.update(self.task, completed=share, description=said)
         if not self.console.is_terminal and time.monotonic() - self.printed_at > SECONDS_BETWEEN_LINES:
             self.printed_at = time.monotonic()
-            self.console.print(f"  labelling {said}", highlight=False, soft_wrap=True)
+            self.console.print(f"  {self.doing} {said}", highlight=False, soft_wrap=True)
 
     def describe(self, num_done: int, num_rows: int, share: float) -> str:
         """Return rows done and the time left."""
@@ -381,4 +382,4 @@ class ScoringProgress:
 
         took = time.monotonic() - self.began
         left = f", {format_duration(took / share * (1 - share))} left" if share > 0 and took > 1 else ""
-        return f"{num_done:,}/{num_rows:,} rows{left}"
+        return f"{num_done:,}/{num_rows:,} {self.noun}{left}"

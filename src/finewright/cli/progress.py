@@ -116,7 +116,8 @@ class ProgressDisplay:
     def _show_plan(self, event: RunPlanned) -> None:
         rows = " / ".join(f"{event.rows[name]:,}" for name in ("train", "validation", "test"))
         share = f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters"
-        self._print(f"{event.num_labels} labels, {rows} rows to train / validate / test")
+        labels = f"{event.num_labels} labels, " if event.num_labels else ""
+        self._print(f"{labels}{rows} rows to train / validate / test")
         size = format_bytes(event.peak_memory_bytes)
         most = "at most " if event.may_stop_early else ""
         cost = f"{most}about {format_duration(event.seconds)} and {size} of memory"

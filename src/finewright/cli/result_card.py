@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from finewright import tasks
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
 from finewright.core.events import Stage
 from finewright.core.program import program_name, quote_path, show_path
 from finewright.core.units import format_bytes
+from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
@@ -19,6 +22,14 @@ from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetric
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
+_ANSWER_METRICS = {
+    "json_fields": "right JSON fields",
+    "exact_match": "the same words",
+    "numeric_match": "the right number",
+    "multiple_choice": "the right choice",
+    "rouge_l": "ROUGE-L",
+}
+"""Metrics of answers in words."""
 _STAGES: dict[Stage, str] = {
     "start": "start",
     "read": "read",
@@ -43,7 +54,9 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
             if comparison := compare_with_bag_of_words(result, measured):
                 print_wrapped(console, comparison)
         else:
-            console.print(f"  [bold]{result.task}: {describe_metrics(measured)}[/bold] of {measured.num_rows:,} {rows}")
+            print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
+            if comparison := compare_with_untuned(result):
+                print_wrapped(console, comparison)
     if result.calibration is not None and result.calibration.on:
         print_wrapped(console, f"calibration error {result.calibration.describe()}")
     print_wrapped(console, describe_size(result))
@@ -58,17 +71,41 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     program = program_name()
     lines = {
         "saved in": show_path(path),
-        "label texts": f"{program} predict {quoted} 'a text of yours'",
+        **_next_commands(result, program=program, quoted=quoted),
         "all numbers": f"{program} runs show {quoted}",
     }
     for name, text in lines.items():
         console.print(f"  {name:<12} {clean(text)}", highlight=False, soft_wrap=True)
 
 
+def _next_commands(result: RunResult, *, program: str, quoted: str) -> dict[str, str]:
+    """Return what to do with the model, by what it is for."""
+    if tasks.get_task(result.task).auto_model == LANGUAGE_MODEL:
+        return {"talk to it": f"{program} chat {quoted}", "answer all": f"{program} generate {quoted} --file prompts.jsonl"}
+    return {"label texts": f"{program} predict {quoted} 'a text of yours'"}
+
+
+def compare_with_untuned(result: RunResult) -> str:
+    """Say what the model did on the same rows before it was trained; empty if that was not measured."""
+    if result.untuned is None:
+        return ""
+    before = result.untuned.metrics.test if result.metrics.test else result.untuned.metrics.validation
+    return f"before training: {describe_metrics(before)}" if before is not None else ""
+
+
 def describe_metrics(measured: SplitMetrics) -> str:
     """Return every number of a split by its name."""
-    numbers = {name: value for name, value in measured.model_dump().items() if isinstance(value, float)}
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items())
+    values = measured.model_dump()
+    numbers = {name: value for name, value in values.items() if isinstance(value, float)}
+    shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items()]
+    return ", ".join([*shown, *([describe_answers(values["answers"])] if values.get("answers") else [])])
+
+
+def describe_answers(summary: dict[str, Any]) -> str:
+    """Return how good generated answers are by the metric that models are compared by."""
+    name, number = summary["metric"], summary["num_rows"]
+    low, high = summary[f"{name}_ci95"]
+    return f"{_ANSWER_METRICS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
 
 
 def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:

@@ -5,5 +5,5 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE / "assets"
 COURSE, REPORT, WEB = ASSETS / "course", ASSETS / "report", ASSETS / "web"
-TICKETS = ASSETS / "data" / "tickets"
+TICKETS, REQUESTS = ASSETS / "data" / "tickets", ASSETS / "data" / "requests"
 MODELS, CONFIGS = ASSETS / "models", ASSETS / "configs"

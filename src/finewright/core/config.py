@@ -139,6 +139,12 @@ class TrainingConfig(Options):
         "class of transformers reads",
         flag="--pooling",
     )
+    num_generated: int | None = option(
+        None,
+        "test prompts that a language model answers before and after training, so that the answers are measured; 0: none; as many "
+        "as take little time, at most 100, when not given",
+        low=0,
+    )
     label_smoothing: float = option(
         0.0,
         "share of each answer token's probability that the loss spreads over the vocabulary; language models only",
@@ -522,7 +528,7 @@ def _shown(default: Any) -> str:
         return str(default).lower()
     if default == "\n":
         return "a line break"
-    return ",".join(default) if isinstance(default, tuple) else str(default)
+    return ",".join(default) or "none" if isinstance(default, tuple) else str(default)
 
 
 def _choices(annotation: Any) -> str:

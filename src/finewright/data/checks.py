@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 from finewright.data.tokenization import TokenRows
@@ -212,12 +213,20 @@ def group_repeated_texts(splits: Mapping[str, Sequence[Example]]) -> dict[str, d
     return {name: _group_by_text([splits[name][place] for place in some]) for name, some in zip(splits, places, strict=True)}
 
 
+def _repeating(rows: Sequence[Example]) -> list[Example]:
+    """Return the rows of one text that repeat another one. A prompt may have several answers: only an equal answer repeats it."""
+    if not isinstance(rows[0], Conversation):
+        return list(rows[1:])
+    seen: set[str] = set()
+    return [row for row in rows if row.label in seen or seen.add(row.label)]
+
+
 def find_duplicates(
     splits: Mapping[str, Sequence[Example]], groups: Mapping[str, Mapping[str, Sequence[Example]]]
 ) -> Iterator[Finding]:
     """Find texts that repeat within a split or occur in two. `groups`: from `group_repeated_texts`."""
     for name, group in groups.items():
-        again = [row for rows in group.values() for row in rows[1:]]
+        again = [row for rows in group.values() for row in _repeating(rows)]
         if again:
             repeat = f"{counted(len(again), 'row')} of {name} {'repeats' if len(again) == 1 else 'repeat'}"
             message = f"{repeat} a text of the same split (case and spaces aside)"

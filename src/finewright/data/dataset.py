@@ -262,6 +262,21 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
     return _fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options) if labels else found
 
 
+def read_conversations_for_model(source: Source, *, options: DataConfig) -> LabelledRows:
+    """Return the conversations of one file or of a table in memory with all their columns, to evaluate a model on them.
+
+    Raises
+    ------
+    UserError
+        If the columns are those of no conversation, or a row has faults.
+    """
+    table, file = source_tables.read_one_table(source, _how_to_read(options, "conversation"), options=options)
+    found = conversation_shapes.read_conversations(table, options=options, file=file)
+    by_place = {record.where: record for record in table.records}
+    records = [by_place[row.where] for row in found.rows]
+    return LabelledRows(list[Example](found.rows), records, table, found.columns, found.notes)
+
+
 def _fit_labels(found: LabelledRows, known: Sequence[str], options: DataConfig) -> LabelledRows:
     """Merge labels and leave rows out as the options say; raise `UserError` for labels that are still unknown."""
     rows, records, notes = labels.spell_truth_values(found.rows, known), found.records, list(found.notes)

@@ -99,9 +99,10 @@ def cut_prompt(sample: Sample, limit: int) -> bool:
     if room < excess or not any(sample.trained[sample.answer :]):
         return False
     place = head + excess
-    while place < sample.answer and sample.trained[place - 1] and sample.trained[place]:
-        sample.trained[place] = False
-        place += 1
+    if excess and sample.trained[place - 1]:
+        while place < sample.answer and sample.trained[place]:
+            sample.trained[place] = False
+            place += 1
     sample.ids = [*sample.ids[:head], *sample.ids[head + excess :]]
     sample.trained = [*sample.trained[:head], *sample.trained[head + excess :]]
     return True

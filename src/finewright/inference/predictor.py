@@ -77,6 +77,11 @@ class Predictor(TextPredictor):
             check_finite(outputs_NC, some)
             yield ScoredPiece(start, outputs_NC, _count_cut(encoded, limit=self.limit))
 
+    def usable_rows(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
+        """Return the labelled examples that can be evaluated, and what the user should know of the others."""
+        used, findings = self.task.usable_rows(self.tokenizer, examples, limit=self.limit)
+        return used, [f"{finding.message} → {finding.fix}" for finding in findings]
+
     def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
         """Evaluate the model on labelled examples. Return also how many of their texts were cut."""
         encoded = self.task.encode_evaluated(self.tokenizer, examples, limit=self.limit, keep_end=self.keep_end)

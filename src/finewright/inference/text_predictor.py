@@ -56,6 +56,10 @@ class TextPredictor(ABC):
     def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the outputs for some texts at a time, in order. Raise `UserError` if an output is not finite."""
 
+    def usable_rows(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
+        """Return the labelled examples that can be evaluated, and what the user should know of the others: all."""
+        return list(examples), []
+
     @abstractmethod
     def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
         """Evaluate labelled examples. Return also how many of their texts were cut."""

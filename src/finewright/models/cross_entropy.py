@@ -13,8 +13,15 @@ from typing import Any
 
 import torch
 
+from finewright.core.errors import ExitCode, UserError
+from finewright.models.architectures.base import Architecture
+
 MOST_SCORES = 2**24
 """Scores that are in memory at once: 64 MiB in float32."""
+
+
+_NUM_CHECKED, _CHECK_TOLERANCE = 4, 1e-3
+"""Tokens on which an output layer is checked, and the largest difference, as a share of the largest score."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,8 @@ class OutputLayer:
     """The output layer of a language model and what the architecture does with its scores.
 
     `weight`: shape (V, H); `bias`: shape (V,), or None. `scale`: factor of the scores. `softcap`: bound `c` of
-    `c·tanh(score / c)`, 0 for none. `multiplied`: the weight in the type of the products; the loss is always in float32.
+    `c·tanh(score / c)`, 0 for none. `multiplied`: the weight in the type that products are computed in; the loss is always in
+    float32.
     """
 
     weight: torch.Tensor
@@ -66,6 +74,25 @@ def find_output_layer(network: Any) -> Any:
     layer = network.get_output_embeddings()
     assert layer is not None, "a causal language model has an output layer"
     return layer
+
+
+@torch.no_grad()
+def check_output_layer(network: Any, architecture: Architecture) -> None:
+    """Raise `UserError` if the scores of a network are not those of its output layer on its last states, as is read here.
+
+    Some families have more between the two; what they would be trained with is not what they are used with.
+    """
+    layer = read_output_layer(network, bfloat16=False)
+    ids_1T = torch.arange(_NUM_CHECKED, device=layer.weight.device)[None] % len(layer.weight)
+    was_training = network.training
+    network.eval()
+    states_TH = network.get_submodule(architecture.body)(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
+    ours_TV, theirs_TV = layer.scores(states_TH), network(input_ids=ids_1T, use_cache=False).logits[0].float()
+    network.train(was_training)
+    scale = max(1.0, float(theirs_TV.abs().max()))
+    if ours_TV.shape != theirs_TV.shape or not float((ours_TV - theirs_TV).abs().max()) <= _CHECK_TOLERANCE * scale:
+        what = f"{architecture.model_type} does more than multiply its last states by its output layer, which is not known here"
+        raise UserError(what, where="config.json: model_type", fix="a model of another architecture", code=ExitCode.MISMATCH)
 
 
 def _narrow(layer: Any) -> torch.Tensor:

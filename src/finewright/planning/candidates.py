@@ -89,6 +89,15 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
     return [kind() for kind in kinds if not kind.needs or not optional_packages.missing_packages()]
 
 
+def methods_for_task(candidates: Sequence[Method], task: "type[Task]") -> list[Method]:
+    """Return the candidates that can train a task. Raise `UserError` with the reason if none can."""
+    reasons = [task.why_not(method) for method in candidates]
+    found = [method for method, reason in zip(candidates, reasons, strict=True) if not reason]
+    if not found:
+        raise UserError(reasons[0], where="method", fix="another method; `finewright methods` lists them")
+    return found
+
+
 def is_worth_trying(candidates: Sequence[Method], task: "Task", *, num_rows: int) -> bool:
     """Whether there is a choice, and so few training rows that trials decide it and take little time."""
     most = max(MOST_ROWS, min(MOST_PER_LABEL * len(task.labels), MOST_ROWS_OF_MANY_LABELS))

@@ -20,7 +20,7 @@ from finewright.methods.base import Method
 from finewright.models import default_model, hub, meta, quantization
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.advice import advise
-from finewright.planning.candidates import is_worth_trying, tried_methods
+from finewright.planning.candidates import is_worth_trying, methods_for_task, tried_methods
 from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
@@ -119,6 +119,7 @@ def plan_methods(
     notes += [model.note] if model.note else []
     task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes, findings=findings)
     context = PlanningContext(settings, machine, model, task, budget)
+    candidates = methods_for_task(candidates, type(task))
 
     def plan_one(method: Method, settings: RunConfig) -> TrainingPlan:
         return plan_lengths(method, replace(context, settings=settings), texts)

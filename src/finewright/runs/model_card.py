@@ -7,6 +7,8 @@ from finewright import tasks
 from finewright.core import files
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub, packages
+from finewright.models.head_spec import LANGUAGE_MODEL
+from finewright.runs import language_model_card
 from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
@@ -22,8 +24,7 @@ _CARD = """{front}
 
 | | |
 |---|---|
-| labels | {labels} |
-| texts | at most {max_length} tokens; a longer one loses its {lost} |
+{labels}| texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
 {start}{calibration}
@@ -177,7 +178,7 @@ def write_card(
         summary=method.summary,
         version=result.versions["finewright"],
         task=kind.name.replace("-", " "),
-        labels=", ".join(kind.for_saved_model(config).labels) or "none",
+        labels=f"| labels | {', '.join(labels)} |\n" if (labels := kind.for_saved_model(config).labels) else "",
         max_length=tokenizer.model_max_length,
         lost="start" if tokenizer.truncation_side == "left" else "end",
         trainable=result.trainable_parameters,
@@ -213,6 +214,9 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
 
 def describe_start(result: RunResult, metric: Metric) -> str:
     """Return the line of the table about the head's start: the metric of the frozen features on the test rows; empty if none."""
+    if result.untuned is not None and result.untuned.metrics.test is not None:
+        value = metric.format(result.untuned.metrics.test.model_dump()[metric.name])
+        return f"| before fine-tuning | {value} |\n"
     if result.probe is None or result.probe.metrics.test is None:
         return ""
     value = metric.format(result.probe.metrics.test.model_dump()[metric.name])
@@ -226,6 +230,9 @@ def _describe_loading(
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
     values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
     values["pipeline_tag"] = kind.pipeline_tag or ""
+    if kind.auto_model == LANGUAGE_MODEL:
+        place = _describe_base_place(name, origin) if method.saves == "adapter" else ""
+        return language_model_card.describe_loading(method, origin.tokenizer, where_base=place)
     if not prepared_model.architecture.has_standard_head:
         return _describe_sentence_folder(method, prepared_model, name=name, origin=origin)
     if method.saves != "adapter":

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from finewright import tasks
 from finewright.core import config
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
@@ -13,7 +14,7 @@ from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.splits import Example
 from finewright.runs.schema import RunConfigFile
 
-REUSED = ("text_separator", "no_header", "merge_similar_labels")
+REUSED = ("text_separator", "no_header", "merge_similar_labels", "system_prompt", "prompt_column", "answer_column")
 """Options of reading the training rows that hold for other rows too, unless they are given."""
 MOST_BYTES_READ_AGAIN = 50 * 10**6
 """Largest training files, together, that are read again to look for their texts: these take seconds, and a warning is not worth
@@ -37,6 +38,16 @@ def data_options(run_config: RunConfigFile, given: DataConfig | Mapping[str, Any
     return chosen.model_copy(update=reused)
 
 
+def read_evaluated_rows(
+    source: dataset.Source, run_config: RunConfigFile, given: DataConfig | Mapping[str, Any] | None = None
+) -> dataset.LabelledRows:
+    """Return the rows of a file or a table to evaluate a run on, as its task reads them. `given`: as in `data_options`."""
+    options = data_options(run_config, given)
+    if tasks.get_task(run_config.task or tasks.DEFAULT).row_kind != "labelled":
+        return dataset.read_conversations_for_model(source, options=options)
+    return dataset.read_rows_for_model(source, options=options, trained=trained_columns(run_config), labels=run_config.labels)
+
+
 def find_training_texts(run_config: RunConfigFile) -> set[str] | None:
     """Return the texts that a run was trained on; None if its data is gone, has changed since, is no file, or is too large.
 
@@ -49,7 +60,8 @@ def find_training_texts(run_config: RunConfigFile) -> set[str] | None:
         return None
     try:
         options = config.build_options(DataConfig, run_config.settings.get("data", {}), prefix="data")
-        data = dataset.read_dataset(request.source, options=options, test=request.test)
+        kind = tasks.get_task(run_config.task or tasks.DEFAULT).row_kind
+        data = dataset.read_dataset(request.source, options=options, test=request.test, row_kind=kind)
     except UserError:
         return None
     return {row.text for row in data.train} if data.fingerprint == run_config.data_fingerprint else None

@@ -12,7 +12,7 @@ from finewright.baselines.predictor import BaselinePredictor
 from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import dataset, writers
+from finewright.data import writers
 from finewright.data.columns import Columns
 from finewright.data.dataset import LabelledRows
 from finewright.data.inputs import TextRows, read_text_rows
@@ -284,15 +284,14 @@ class Run:
         self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
     ) -> LabelledRows:
         """Return the rows that `evaluate` measures; the arguments are its own."""
-        return dataset.read_rows_for_model(
-            to_table(data, labels) or data,
-            options=reading.data_options(self.config, options),
-            trained=self.columns,
-            labels=self.config.labels,
-        )
+        return reading.read_evaluated_rows(to_table(data, labels) or data, self.config, options)
 
     def evaluate_rows(self, found: LabelledRows, *, abstain: AbstentionRule | None = None) -> EvaluatedRows:
         """Return metrics on rows that were read, and the rows with what was predicted. `abstain`: measure what it answers too."""
+        used, notes = self.predictor.usable_rows(found.rows)
+        if len(used) < len(found.rows):
+            record_of = {id(row): record for row, record in zip(found.rows, found.records, strict=True)}
+            found = replace(found, rows=used, records=[record_of[id(row)] for row in used], notes=[*found.notes, *notes])
         evaluation, num_cut = self.predictor.evaluate(found.rows)
         metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
         if abstain is not None and (confidences := evaluation.row_confidences()) is not None:

@@ -322,6 +322,12 @@ class BaselineScore(Artifact):
     accuracy_ci95: tuple[float, float]
 
 
+class UntunedResult(Artifact):
+    """The model before its first update, on the same rows."""
+
+    metrics: RunMetrics
+
+
 class ProbeResult(Artifact):
     """The logistic regression on the frozen features that the head started from. `strength`: scikit-learn's C.
 
@@ -361,6 +367,7 @@ class RunResult(VersionedFile):
     steps: int = Field(ge=0)
     best_step: int = Field(ge=0)
     probe: ProbeResult | None = None
+    untuned: UntunedResult | None = None
     stopped_early: bool = False
     planned_epochs: float = 0.0
     planned_steps: int = 0

@@ -22,10 +22,11 @@ from finewright.models import acceleration, default_model, dropout, head_init, h
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
-from finewright.planning.candidates import is_worth_trying, tried_methods
+from finewright.planning.candidates import is_worth_trying, methods_for_task, tried_methods
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
+    answers,
     calibration,
     callbacks,
     comparators,
@@ -36,6 +37,7 @@ from finewright.runs import (
     model_folder,
     request,
     session,
+    untuned,
     verify,
 )
 from finewright.runs.calibration import CALIBRATION_FILE, Calibration
@@ -138,7 +140,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         report=context.report,
         known=cache.ids(config_only.name),
     )
-    candidates, tried = context.request.candidates, ""
+    candidates, tried = tuple(methods_for_task(context.request.candidates, type(task))), ""
     is_new = not (context.folder.earlier and context.folder.earlier.method)
     if is_new and is_worth_trying(candidates, task, num_rows=len(dataset.train)):
         candidates, tried = try_methods(context, dataset, task, cache=cache)
@@ -267,6 +269,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         texts = [row.text for row in selected.dataset.train]
         scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
+    selected.task.complete_model(base.network, base.origin.tokenizer)
     model = method.prepare(base)
     if not selected.task.uses_dropout:
         dropout.turn_off_dropout(model.network)
@@ -297,6 +300,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
     )
     build_frozen_cache(context, selected, opened, splits)
     schedule = head.start_head(context, selected, ready, opened, splits)
+    untuned.measure_untuned(context, selected, ready, opened, splits)
     heard = [
         callbacks.MetricsLogger(
             context.folder,
@@ -454,7 +458,16 @@ def _score_test_split(
     with context.meter.measure():
         evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
     measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
-    folder.write_predictions(evaluation.prediction_lines(rows))
+    lines = evaluation.prediction_lines(rows)
+    test = answers.choose_test(selected.dataset, selected.planned.splits["train"], settings=context.settings)
+    if selected.task.generates and test.rows:
+        model, tokenizer = trained.prepared.model, trained.prepared.base.origin.tokenizer
+        with context.meter.measure():
+            found = answers.generate(context, model, tokenizer, test, limit=selected.planned.limit, doing="after training")
+        untuned_answers = trained.session.state.progress.untuned_answers
+        lines, measured["test"]["answers"], worst = answers.add_answers(lines, test, found, untuned_answers)
+        measured["test"]["worst_mistakes"] = worst
+    folder.write_predictions(lines)
     return measured, calibrated.record(evaluation)
 
 
@@ -488,6 +501,7 @@ def build_result(
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
         "probe": None if progress.probe is None else head.describe_probe(progress, progress.probe),
+        "untuned": untuned.describe_untuned(progress),
         "stopped_early": progress.step < len(planned_steps),
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),

@@ -9,6 +9,7 @@ from finewright.core.errors import UserError
 from finewright.tasks.base import Task
 
 _HELPER_MODULES = (
+    "answer_metrics",
     "base",
     "calibration",
     "label_checks",

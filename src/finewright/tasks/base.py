@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finewright.data.dataset import Dataset
     from finewright.data.packing import EncodedSplit
     from finewright.data.splits import Example
+    from finewright.methods.base import Method
 
 
 LEAST_LOSS_FALL = 0.01
@@ -125,6 +126,8 @@ class Task(ABC):
     """What a model is before its first update, in messages."""
     least_epochs: ClassVar[tuple[int, int]] = (3, 20)
     """Fewest epochs by default, and most where the data gives few updates."""
+    generates: ClassVar[bool] = False
+    """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False
     """Whether the model is worth evaluating before the first update: it can do the task already."""
     fits_head: ClassVar[bool] = False
@@ -170,6 +173,13 @@ class Task(ABC):
             self.auto_model, self.peft_task_type, self.reads, self.labels, self.problem_type, self.expected_first_loss
         )
 
+    @classmethod
+    def why_not(cls, method: "Method") -> str:
+        """Return why a method cannot train this task; empty if it can."""
+        if method.objective == "pairs" and not cls.fits_head:
+            return f"{method.name()} draws texts of one label together, and {cls.name} has no labels"
+        return ""
+
     def load_libraries(self) -> None:
         """Import what measuring needs, so that importing it does not count as evaluation time."""
         return None
@@ -201,6 +211,10 @@ class Task(ABC):
         ]
         return EncodedRows(split, list(rows), findings)
 
+    def complete_model(self, network: Any, tokenizer: Any) -> None:
+        """Set what a saved model of this task must say beside its weights, in place: nothing."""
+        return None
+
     def probes(self, examples: "Sequence[Example]") -> list[Any]:
         """Return what `encode_inputs` takes, JSON-ready: the texts."""
         return [example.text for example in examples]
@@ -211,8 +225,12 @@ class Task(ABC):
 
         return packing.encode_texts(tokenizer, inputs, limit=limit, keep_end=keep_end)
 
+    def usable_rows(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int) -> "tuple[list[Example], list[Finding]]":
+        """Return the examples that can be evaluated with at most `limit` tokens, and what is left out: all."""
+        return list(examples), []
+
     def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> "EncodedSplit":
-        """Return the tokens of labelled examples with their targets, one text for each example."""
+        """Return the tokens of labelled examples with their targets."""
         split = self.encode_inputs(tokenizer, self.probes(examples), limit=limit, keep_end=keep_end)
         return split if split.trained is not None else replace(split, targets=self.targets(examples))
 

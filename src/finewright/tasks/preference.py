@@ -342,7 +342,7 @@ class PreferenceEvaluation(Evaluation):
 
 
 def _share_in_order(good: np.ndarray, bad: np.ndarray) -> float:
-    """Return in which share of all pairs the reward of a wanted answer is above that of an unwanted one; equal ones count half."""
+    """Return the share of pairs in which the reward of a wanted answer is above that of an unwanted one; equal ones count half."""
     ordered = np.sort(bad)
     below = np.searchsorted(ordered, good, side="left") + np.searchsorted(ordered, good, side="right")
     return float(below.mean() / (2 * len(bad))) if len(good) and len(bad) else 0.5

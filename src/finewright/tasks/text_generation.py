@@ -5,13 +5,13 @@ Shape suffixes: N texts, C = 3 outputs of a text: the sum of the losses of its t
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from finewright.core.config import DataConfig, RunConfig
-from finewright.data import chat_encoding
+from finewright.data import chat_encoding, chat_templates
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation, conversation_from_json
@@ -48,6 +48,7 @@ class TextGeneration(Task):
     default_max_length: ClassVar[int] = 1024
     start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (3, 3)
+    generates: ClassVar[bool] = True
     evaluates_start: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
@@ -87,6 +88,16 @@ class TextGeneration(Task):
         choices = _choices(encoded) if name == "train" else []
         return EncodedRows(_as_split(encoded), used, _findings(encoded, conversations, name=name, limit=limit), choices)
 
+    def complete_model(self, network: Any, tokenizer: Any) -> None:
+        """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
+        chat_templates.choose_template(tokenizer, self.data.chat_template)
+        ends = chat_encoding.end_of_turn_ids(tokenizer)
+        settings = getattr(network, "generation_config", None)
+        if ends and settings is not None:
+            settings._from_model_config = False  # it says more than the config, and must be kept
+            settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+            settings.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the conversations, JSON-ready."""
         return [one.as_json() for one in examples if isinstance(one, Conversation)]
@@ -96,9 +107,22 @@ class TextGeneration(Task):
         rows = [conversation_from_json(one) for one in inputs]
         return _as_split(chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data))
 
+    def usable_rows(self, tokenizer: Any, examples: Sequence[Example], *, limit: int) -> tuple[list[Example], list[Finding]]:
+        """Return the conversations of which something can be scored with at most `limit` tokens, and what is left out."""
+        rows = [row for row in examples if isinstance(row, Conversation)]
+        encoded = chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data)
+        used: list[Example] = [rows[row] for row in sorted({*encoded.row_of.tolist()})]
+        return used, _findings(encoded, rows, name="evaluated", limit=limit)
+
+    def encode_evaluated(self, tokenizer: Any, examples: Sequence[Example], *, limit: int, keep_end: bool) -> "EncodedSplit":
+        """Return the tokens of conversations with their targets; several samples of a row count as one."""
+        rows = [row for row in examples if isinstance(row, Conversation)]
+        encoded = chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data)
+        return replace(_as_split(encoded), targets=encoded.row_of.tolist())
+
     def targets(self, examples: Sequence[Example]) -> list[int]:
-        """Return zeros: the targets are tokens, and only `encode_rows` knows them."""
-        return [0] * len(examples)
+        """Return the number of each row: the targets are tokens, and only `encode_rows` knows them."""
+        return [*range(len(examples))]
 
     def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
         """Return the sum of the losses of the trained tokens, shape (M,)."""
@@ -114,8 +138,8 @@ class TextGeneration(Task):
         return None
 
     def start_evaluation(self, targets: Sequence[int]) -> "GenerationEvaluation":
-        """Return an accumulator of the losses of a split."""
-        return GenerationEvaluation(len(targets))
+        """Return an accumulator of the losses of a split. `targets`: the row of each text."""
+        return GenerationEvaluation(targets)
 
     def predictions(self, texts: Sequence[str], outputs: np.ndarray) -> list[dict[str, Any]]:
         """Return the mean loss of the trained tokens of each text, in nats."""
@@ -131,14 +155,15 @@ class TextGeneration(Task):
 
 
 class GenerationEvaluation(Evaluation):
-    """Losses of the trained tokens of a split."""
+    """Losses of the trained tokens of a split. `row_of`: the row of each text, shape (N,); the texts of a row count together."""
 
-    def __init__(self, num_rows: int) -> None:
-        self._outputs_NC = np.zeros((num_rows, 3), dtype=np.float64)
+    def __init__(self, row_of: Sequence[int]) -> None:
+        self._row_of = np.asarray(row_of, dtype=np.int64)
+        self._outputs_NC = np.zeros((int(self._row_of.max(initial=-1)) + 1, 3), dtype=np.float64)
 
     def update(self, rows: Sequence[int], outputs: np.ndarray) -> None:
         """Add the outputs of some rows, shape (rows, 3)."""
-        self._outputs_NC[list(rows)] = outputs
+        np.add.at(self._outputs_NC, self._row_of[list(rows)], outputs)
 
     def metrics(self) -> dict[str, Any]:
         """Return loss (nats per trained token), perplexity, the share of trained tokens that the model would have said itself."""
@@ -178,8 +203,7 @@ class GenerationEvaluation(Evaluation):
 def _as_split(encoded: chat_encoding.EncodedConversations) -> "EncodedSplit":
     from finewright.data.packing import EncodedSplit
 
-    counts = [int(marks.sum()) for marks in encoded.trained]
-    return EncodedSplit(encoded.ids, encoded.ids.lengths.tolist(), counts, trained=encoded.trained)
+    return EncodedSplit(encoded.ids, encoded.ids.lengths.tolist(), [*range(len(encoded))], trained=encoded.trained)
 
 
 def _empty_split() -> "EncodedSplit":

@@ -29,7 +29,8 @@ class Progress:
     """Position of the loop. `step`: number of completed updates. `micro_batch_splits`: how often micro-batches were split in
     two to fit into memory. `unreached`: trained tensors whose gradients were all zero so far, None before the first step.
     `probe`: how the head started (`head_start.ProbeStart`), None if at random. `start_metrics`: those of the validation split
-    before the first update, None if it was not evaluated then."""
+    before the first update, None if it was not evaluated then. `untuned`: metrics of the test split before the first update,
+    where the model can do the task already, and `untuned_answers` what it said to some of the test rows."""
 
     step: int = 0
     evaluated_step: int = 0
@@ -41,6 +42,8 @@ class Progress:
     unreached: list[str] | None = None
     probe: dict[str, Any] | None = None
     start_metrics: dict[str, Any] | None = None
+    untuned: dict[str, Any] | None = None
+    untuned_answers: list[str] | None = None
 
     @property
     def is_evaluated(self) -> bool:

@@ -1,0 +1,313 @@
+"""A language model to generate with: of a run, an adapter, a model folder, a GGUF file, a package or the hub."""
+
+import contextlib
+import json
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from finewright.core import hardware
+from finewright.core.errors import ExitCode, UserError
+from finewright.core.interrupts import StopRequest
+from finewright.inference import chat_prompts, generation
+from finewright.inference.chat_prompts import Messages
+from finewright.inference.generation import Generation, GenerationOptions, OnProgress
+from finewright.inference.model import choose_device
+from finewright.models import adapter_folder, hub
+
+TASK = "text-generation"
+"""Task of the runs whose models generate."""
+SCORE_TOKENS = 1024
+"""Tokens of a batch that is scored, padding included."""
+
+
+class LanguageModel:
+    """A causal language model with its tokenizer, loaded on a device.
+
+    Examples
+    --------
+    >>> model = load_language_model("runs/answers")  # doctest: +SKIP
+    >>> model.generate("What is the capital of France?", max_new_tokens=20)[0].text  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        network: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        adapter_off: bool = False,
+        open_base: Callable[[], Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Use a network of transformers or PEFT.
+
+        `adapter_off`: run the network inside PEFT's wrapper as if there were no adapter. `open_base`: loads the network that
+        this one was trained from; None if it is the wrapped one, or unknown. `notes`: for the user.
+        """
+        self.network, self.tokenizer, self.name, self.notes = network, tokenizer, name, list(notes)
+        self._adapter_off, self._open_base = adapter_off, open_base
+        self._end_ids, self._end_texts = chat_prompts.find_ends(tokenizer, self._inner)
+        self._base: LanguageModel | None = None
+
+    @property
+    def _inner(self) -> Any:
+        return self.network.get_base_model() if hasattr(self.network, "peft_config") else self.network
+
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return str(self._inner.device)
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the model has a chat template, so that a text is one message of a user."""
+        return chat_prompts.has_template(self.tokenizer)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether there is a base that this model was trained from."""
+        return not self._adapter_off and (self._open_base is not None or hasattr(self.network, "peft_config"))
+
+    @property
+    def base(self) -> "LanguageModel":
+        """The model before fine-tuning, with the same tokenizer and chat template: the adapter off, or the base loaded.
+
+        Raise `UserError` if this model is not fine-tuned, or its base is gone.
+        """
+        if not self.is_tuned:
+            fix = "a run or an adapter has a base"
+            raise UserError("the model is not fine-tuned, so there is none that it came from", where=self.name, fix=fix)
+        if self._base is None:
+            off = self._open_base is None
+            network = self.network if off else self._open_base()  # type: ignore[misc]
+            self._base = LanguageModel(network, self.tokenizer, name=f"base of {self.name}", adapter_off=off)
+        return self._base
+
+    def generate(
+        self,
+        prompts: str | Sequence[str | Messages],
+        *,
+        system: str | None = None,
+        raw: bool = False,
+        on_progress: OnProgress | None = None,
+        stop_request: StopRequest | None = None,
+        **options: Any,
+    ) -> list[Generation]:
+        """Return an answer for each prompt, in order.
+
+        Parameters
+        ----------
+        prompts
+            A text, or a list of texts and lists of messages. A text is one message of a user if the model has a chat template;
+            otherwise the model continues it.
+        system
+            A system message before each text.
+        raw
+            Continue texts as they are, also with a chat template.
+        on_progress, stop_request
+            As in `generation.generate_answers`.
+        options
+            Fields of `GenerationOptions`, such as `max_new_tokens`.
+
+        Raises
+        ------
+        UserError
+            If a prompt or an option is wrong, or memory does not suffice.
+        """
+        given = [prompts] if isinstance(prompts, str) else prompts
+        several = len(given) > 1
+        ids = [
+            self.encode_prompt(one, system=system, raw=raw, where=f"prompt {number}" if several else "prompt")
+            for number, one in enumerate(given, start=1)
+        ]
+        with self._switched():
+            return generation.generate_answers(
+                self.network,
+                self.tokenizer,
+                ids,
+                options=self._options(options),
+                end_ids=self._end_ids,
+                on_progress=on_progress,
+                stop_request=stop_request,
+            )
+
+    def chat(self, messages: Messages, **options: Any) -> str:
+        """Return the answer to a conversation. `options`: as in `generate`."""
+        return self.generate([messages], **options)[0].text
+
+    def stream(self, messages: Messages, **options: Any) -> Generator[str, None, Generation]:
+        """Yield the answer to a conversation in pieces; return the `Generation`. `options`: as in `generate`.
+
+        The model must not be used otherwise until the stream has ended or was closed.
+        """
+        ids = self.encode_prompt(messages)
+        with self._switched():
+            return (
+                yield from generation.stream_answer(
+                    self.network, self.tokenizer, ids, options=self._options(options), end_ids=self._end_ids
+                )
+            )
+
+    def encode_prompt(
+        self, prompt: str | Messages, *, system: str | None = None, raw: bool = False, where: str = "prompt"
+    ) -> list[int]:
+        """Return the tokens that the model is given for a prompt of `generate`."""
+        if not isinstance(prompt, str):
+            return chat_prompts.encode_messages(self.tokenizer, prompt, where=where)
+        if raw or not self.has_template:
+            if system:
+                what = "a system message needs a chat template" + (" and no raw prompt" if raw else ", and the model has none")
+                raise UserError(what, where="--system", fix="write it into the prompt")
+            return chat_prompts.encode_text(self.tokenizer, prompt)
+        messages = [{"role": "system", "content": system}] if system else []
+        return chat_prompts.encode_messages(self.tokenizer, [*messages, {"role": "user", "content": prompt}], where=where)
+
+    def score(self, prompt: str | Messages, answers: Sequence[str], *, raw: bool = False) -> list[float]:
+        """Return the log-likelihood of each answer to a prompt, in nats, summed over its tokens without an end token.
+
+        The best of several possible answers is the one with the highest score; a longer one has a lower score by itself.
+
+        Raises
+        ------
+        UserError
+            If an answer has no tokens.
+        """
+        plain = isinstance(prompt, str) and (raw or not self.has_template)
+        own = self.encode_prompt(prompt, raw=raw)
+        rows: list[tuple[list[int], int]] = []
+        for number, answer in enumerate(answers, start=1):
+            ids = chat_prompts.encode_text(self.tokenizer, str(prompt) + answer) if plain else self._append(own, answer)
+            start = len(own)
+            if plain:  # tokens may span prompt and answer: then the answer begins where the tokens first differ
+                start = next(
+                    (at for at, pair in enumerate(zip(own, ids, strict=False)) if pair[0] != pair[1]), min(len(own), len(ids))
+                )
+            if start >= len(ids):
+                raise UserError("the answer has no tokens", where=f"answer {number}", fix="give a text", code=ExitCode.BAD_DATA)
+            rows.append((ids, max(1, start)))
+        with self._switched():
+            return generation_scores(self.network, rows)
+
+    def _append(self, prompt: list[int], answer: str) -> list[int]:
+        return [*prompt, *self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]]
+
+    def _options(self, given: dict[str, Any]) -> GenerationOptions:
+        options = GenerationOptions(**given)
+        return options.model_copy(update={"stop": (*options.stop_strings, *self._end_texts)})
+
+    @contextlib.contextmanager
+    def _switched(self) -> Iterator[None]:
+        """Inside, the adapter is off if this is the base of a tuned model."""
+        if not self._adapter_off:
+            yield
+            return
+        with self.network.disable_adapter():
+            yield
+
+
+def generation_scores(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+    """Return the log-likelihood of the end of each text, in nats. `rows`: its tokens, and where the end begins (1 or later)."""
+    from finewright.inference import decoding
+
+    found: list[float] = [0.0] * len(rows)
+    order = sorted(range(len(rows)), key=lambda one: len(rows[one][0]))
+    with decoding.decoding_mode(network):
+        while order:
+            longest = len(rows[order[-1]][0])
+            some, order = order[-max(1, SCORE_TOKENS // longest) :], order[: -max(1, SCORE_TOKENS // longest)]
+            for number, value in zip(some, decoding.score_ends(network, [rows[one] for one in some]), strict=True):
+                found[number] = value
+    return found
+
+
+def load_language_model(name: str | Path, *, device: str = "cpu") -> LanguageModel:
+    """Load a model to generate with.
+
+    Parameters
+    ----------
+    name
+        A run folder, a saved adapter, a model folder, a .gguf file, `package:NAME`, or a hub id.
+    device
+        `cpu`, `cuda`, `mps`, or `auto`. Weights are float32; on a GPU that is fast in bfloat16 they are bfloat16.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, it is one that labels texts, or it cannot be loaded safely.
+    """
+    device, where = choose_device(device), str(name)
+    folder = hub.as_path(where)
+    run = _read_run(folder)
+    if run is not None and not (folder / "model").is_dir():
+        fix = f"`finewright train --resume {where}` continues it"
+        raise UserError("this run has no model yet", where=where, fix=fix)
+    if run is not None:
+        folder = folder / "model"
+    if folder.is_dir() and adapter_folder.is_adapter(folder):
+        return _load_adapter(folder, name=where, device=device)
+    source = hub.resolve_model(str(folder) if run is not None else where)
+    network, tokenizer = _load_whole(source, device=device)
+    open_base = None
+    if run is not None and isinstance(run.get("model"), dict):
+        open_base = _base_loader(run["model"], device=device)
+    return LanguageModel(network, tokenizer, name=where, open_base=open_base, notes=[source.note] if source.note else [])
+
+
+def _read_run(folder: Path) -> dict[str, Any] | None:
+    """Return config.json of a run folder; None if it is none. Raise `UserError` for a run of another task."""
+    if not (folder / "checks.json").is_file():
+        return None
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        task = str(config.get("task") or TASK)
+    except (OSError, ValueError, AttributeError) as error:
+        what = f"config.json of the run cannot be read: {error}"
+        raise UserError(what, where=str(folder), fix="another run", code=ExitCode.MISMATCH) from None
+    if task != TASK:
+        what = f"this run labels texts (task {task}); it does not generate any"
+        raise UserError(what, where=str(folder), fix=f"`finewright predict {folder}`")
+    return config
+
+
+def _base_loader(model: dict[str, Any], *, device: str) -> Callable[[], Any]:
+    """Return what loads the network that a run started from."""
+
+    def load() -> Any:
+        source = hub.resolve_model(str(model.get("name")), revision=str(model.get("revision") or ""))
+        return _load_whole(source, device=device)[0]
+
+    return load
+
+
+def _load_whole(source: hub.ModelSource, *, device: str) -> tuple[Any, Any]:
+    from finewright.models import loading, meta
+
+    network = loading.load_decoder(source, device=device)
+    with meta.quiet_libraries():
+        tokenizer = meta.load_tokenizer(source.path, network)
+    return _place(network, device), tokenizer
+
+
+def _load_adapter(folder: Path, *, name: str, device: str) -> LanguageModel:
+    from finewright.models import loading, meta, quantization
+
+    source = adapter_folder.find_base(folder, loading.read_peft_config(folder))
+    four_bit = quantization.read_quantization(folder)
+    network = loading.load_decoder(source, four_bit=four_bit, device=device)
+    network = loading.add_adapter(network, folder)
+    has_tokenizer = any(folder.glob("tokenizer*"))  # other programs save an adapter without one
+    with meta.quiet_libraries():
+        tokenizer = meta.load_tokenizer(folder if has_tokenizer else source.path, network.get_base_model())
+    if four_bit is None:
+        network = _place(network, device)
+    return LanguageModel(network, tokenizer, name=name)
+
+
+def _place(network: Any, device: str) -> Any:
+    """Move a network to its device, in bfloat16 on a GPU that is fast in it."""
+    if device.startswith("cuda") and hardware.detect().fast_bfloat16:
+        import torch
+
+        network = network.to(torch.bfloat16)
+    return network.to(device)

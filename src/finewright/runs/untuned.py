@@ -1,0 +1,43 @@
+"""The model before its first update: what it does on the test rows without any training."""
+
+from typing import TYPE_CHECKING, Any
+
+from finewright.inference import scoring
+from finewright.planning.method_plan import Splits
+from finewright.runs import answers
+from finewright.runs.context import RunContext
+from finewright.runs.session import Session
+from finewright.training.state import Progress, preserving_random_state
+
+if TYPE_CHECKING:
+    from finewright.runs.stages import PreparedRun, SelectedMethod
+
+
+def measure_untuned(
+    context: RunContext, selected: "SelectedMethod", ready: "PreparedRun", opened: Session, splits: Splits
+) -> None:
+    """Score the test rows before the first update, if the model can do the task untrained, and keep the metrics.
+
+    A prompt that is still to be learnt is left out, so that the model is the one that was given.
+    """
+    progress, task = opened.state.progress, selected.task
+    if not task.evaluates_start or selected.method.weights == "random" or opened.checkpoints.newest is not None:
+        return
+    if not splits["test"].ids:
+        return
+    plain = answers.without_prompt(ready.model)
+    with context.stop.at_once(), context.meter.measure(), preserving_random_state(opened.state.device):
+        progress.untuned = scoring.evaluate_split(plain, splits["test"], task=task).metrics()
+        test = answers.choose_test(selected.dataset, splits["train"], settings=context.settings)
+        if task.generates and test.rows:
+            tokenizer, limit = ready.base.origin.tokenizer, selected.planned.limit
+            found = answers.generate(context, plain, tokenizer, test, limit=limit, doing="before training")
+            progress.untuned_answers = found
+            progress.untuned["answers"] = answers.summarise(answers.measure(test, found))
+
+
+def describe_untuned(progress: Progress) -> dict[str, Any] | None:
+    """Return what result.json holds of the model before its first update; None if it was not measured."""
+    if progress.untuned is None:
+        return None
+    return {"metrics": {"test": progress.untuned, "validation": progress.start_metrics}}

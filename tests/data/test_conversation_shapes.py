@@ -1,0 +1,246 @@
+"""Chat data, instructions, texts and tokens, found by the names of their columns."""
+
+import json
+
+import pytest
+
+from finewright.core.config import DataConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import dataset as dataset_module
+from finewright.data.conversations import Message
+from finewright.data.tables import to_table
+
+
+def read(rows, **options):
+    """The conversations of rows in memory."""
+    return dataset_module.read_rows(to_table(rows), options=DataConfig(**options), row_kind="conversation")[0]
+
+
+def said(row):
+    return [(one.role, one.content) for one in row.messages]
+
+
+USER, BOT = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+AB = [("user", "a"), ("assistant", "b")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [USER, BOT]},
+        {"messages": json.dumps([USER, BOT])},
+        {"messages": {"messages": [USER, BOT]}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, BOT]},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+        {"conversation": [{"role": "Human", "content": "a"}, {"role": "model", "content": "b"}]},
+        {"instruction": "a", "output": "b"},
+        {"instruction": "a", "input": "", "output": "b", "system": "", "history": []},
+        {"prompt": "a", "completion": "b"},
+        {"prompt": [USER], "completion": [BOT]},
+        {"prompt": [USER], "completion": "b"},
+        {"question": "a", "answer": "b"},
+        {"query": "a", "response": "b"},
+        {"input": "a", "target": "b"},
+        {"problem": "a", "solution": "b"},
+        {"Prompt": "a", " Response ": "b"},
+    ],
+    ids=lambda row: ",".join(row),
+)
+def test_shapes_are_found_by_their_columns(row):
+    assert said(read([row])[0]) == AB
+    assert dataset_module.detect_row_kind(to_table([row]), options=DataConfig())[0] == "conversation"
+
+
+def test_an_alpaca_row_with_all_its_parts():
+    row = {"instruction": "Translate.", "input": "Hund", "output": "dog", "system": "Brief.", "history": [["hi", "hello"]]}
+    assert said(read([row])[0]) == [
+        ("system", "Brief."),
+        ("user", "hi"),
+        ("assistant", "hello"),
+        ("user", "Translate.\nHund"),
+        ("assistant", "dog"),
+    ]
+    assert (read([row])[0].text, read([row])[0].label, read([row])[0].form) == ("Translate.\nHund", "dog", "instruction")
+
+
+def test_named_columns_and_a_system_prompt():
+    rows = read([{"q": "a", "a": "b", "note": "x"}], prompt_column="q", answer_column="a", system_prompt="Brief.")
+    assert said(rows[0]) == [("system", "Brief."), *AB]
+    assert said(read([{"messages": [{"role": "system", "content": "Own."}, USER, BOT]}], system_prompt="Brief.")[0])[0] == (
+        "system",
+        "Own.",
+    )
+    with pytest.raises(UserError, match="no column 'x'") as error:
+        read([{"q": "a", "a": "b"}], prompt_column="x", answer_column="a")
+    assert error.value.code == ExitCode.BAD_DATA
+    with pytest.raises(UserError, match="no column of answers"):
+        read([{"q": "a", "z": "b"}], prompt_column="q")
+
+
+def test_columns_that_are_not_used_are_said():
+    notes = dataset_module.read_rows(
+        to_table([{"prompt": "a", "completion": "b", "id": 1}]), options=DataConfig(), row_kind="conversation"
+    )[1]
+    assert notes == ["data: read as prompts with answers ('prompt', 'completion')", "data: columns that are not used: id"]
+
+
+CALL = {"name": "track", "arguments": {"id": 7}}
+WANTED = ({"type": "function", "function": CALL},)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": CALL}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "track", "arguments": '{"id": 7}'}}]},
+        {"role": "assistant", "tool_calls": json.dumps([CALL])},
+        {"role": "assistant", "function_call": {"name": "track", "arguments": '{"id": 7}'}},
+        {"from": "function_call", "value": json.dumps(CALL)},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "track", "arguments": {"id": 7, "of another": None}}}]},
+    ],
+)
+def test_calls_of_functions_in_every_form(message):
+    turns = [USER, message, {"role": "observation", "content": "Friday"}, BOT]
+    row = read([{"messages": turns, "tools": json.dumps([{"name": "track", "parameters": {}}])}])[0]
+    assert row.messages[1].tool_calls == WANTED
+    assert row.messages[2].role == "tool"
+    assert row.tools == ({"type": "function", "function": {"name": "track", "parameters": {}}},)
+
+
+def test_calls_that_follow_each_other_are_one_turn_and_ids_stay():
+    calls = [{"role": "tool_call", "content": json.dumps({"name": name, "arguments": {}})} for name in ("one", "two")]
+    row = read([{"messages": [USER, *calls, {"role": "tool", "content": "x", "tool_call_id": "c1", "name": "one"}, BOT]}])[0]
+    assert [call["function"]["name"] for call in row.messages[1].tool_calls] == ["one", "two"]
+    assert (row.messages[2].tool_call_id, row.messages[2].name) == ("c1", "one")
+    with_id = {"role": "assistant", "tool_calls": [{"id": "c1", "function": CALL}]}
+    assert read([{"messages": [USER, with_id]}])[0].messages[1].tool_calls[0]["id"] == "c1"
+
+
+@pytest.mark.parametrize(("key", "value", "wanted"), [("train", False, False), ("weight", 0, False), ("loss", True, True)])
+def test_a_message_may_say_whether_it_is_learnt(key, value, wanted):
+    row = read([{"messages": [USER, {**BOT, key: value}]}])[0]
+    assert row.messages[1].is_trained is wanted
+    assert row.messages[0].is_trained is None
+
+
+def test_thoughts_that_are_kept_apart_stay():
+    row = read([{"messages": [USER, {**BOT, "reasoning_content": "hm"}]}])[0]
+    assert row.messages[1] == Message("assistant", "b", reasoning="hm")
+    assert row.messages[1].for_template()["reasoning_content"] == "hm"
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ({"messages": [{"role": "narrator", "content": "a"}, BOT]}, "message 1: unknown role 'narrator'"),
+        ({"messages": [{"content": "a"}, BOT]}, "message 1: no `role`"),
+        ({"messages": [USER]}, "no assistant message, so nothing to learn"),
+        ({"messages": [USER, {"role": "assistant", "content": "  "}]}, "the answer is empty"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "the answer is empty"),
+        ({"messages": [{"role": "user"}, BOT]}, "message 1: no `content`"),
+        ({"messages": ["a", "b"]}, "message 1: wanted an object with role and content, found str"),
+        ({"messages": 7}, "wanted a list of messages in 'messages', found int"),
+        ({"messages": None}, "wanted a list of messages in 'messages', found nothing"),
+        ({"messages": []}, "no message in 'messages'"),
+        ({"messages": '[{"role": "user", "content"'}, "'messages' is no valid JSON"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, BOT]}, "found image_url; pictures and sound"),
+        ({"messages": [USER, {**BOT, "weight": 0.5}]}, "message 2: wanted true or false in `weight`, found 0.5"),
+        (
+            {"messages": [USER, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{x"}}]}]},
+            "message 2: the arguments of 'f' are no valid JSON",
+        ),
+        ({"messages": [USER, {"role": "assistant", "tool_calls": [{"arguments": {}}]}]}, "wanted a tool call with the name"),
+        ({"messages": [{"role": "user", "content": "a\x00"}, BOT]}, "a NUL character in the content of message 1"),
+        ({"messages": [{"role": "user", "content": "a\ud800"}, BOT]}, "half of a surrogate pair"),
+        ({"messages": [USER, BOT], "tools": "no list"}, "wanted a list of tools"),
+        ({"prompt": "a", "completion": ""}, "the answer is empty"),
+        ({"prompt": " ", "completion": "b"}, "the prompt is empty"),
+        ({"prompt": "a", "completion": ["b", "c"]}, "wanted parts of type text in the answer, found str"),
+        ({"prompt": "a", "completion": {"x": 1}}, "wanted text in the answer, found dict"),
+        ({"instruction": "a", "output": "b", "history": [["x"]]}, "wanted `history` as"),
+        ({"text": ""}, "the text is empty"),
+        ({"input_ids": [1, 2], "labels": [1]}, "2 token ids, but 1 values of 'labels'"),
+        ({"input_ids": [1, 2], "labels": [-100, 3]}, "`labels` differ from `input_ids`"),
+        ({"input_ids": [1, 2], "labels": [-100, -100]}, "no token to learn"),
+        ({"input_ids": [1, 2], "completion_mask": [0, 2]}, "wanted 0 or 1"),
+        ({"input_ids": "a b"}, "wanted a list of whole numbers in 'input_ids'"),
+        ({"input_ids": [1, -2]}, "a negative token id"),
+    ],
+)
+def test_a_fault_names_its_row_and_can_be_left_out(row, what):
+    usual = {"messages": [USER, BOT], "input_ids": [3, 4], "labels": [-100, 4], "completion_mask": [0, 1]}
+    good = {key: usual.get(key) for key in row}
+    good |= {key: "x" for key, value in good.items() if value is None and key not in ("tools", "history")}
+    with pytest.raises(UserError) as error:
+        read([good, row])
+    assert "row 2: " in str(error.value)
+    assert what in str(error.value)
+    assert error.value.code == ExitCode.BAD_DATA
+    rows, notes = dataset_module.read_rows(
+        to_table([good, row]), options=DataConfig(skip_invalid_rows=True), row_kind="conversation"
+    )
+    assert [one.where for one in rows] == ["row 1"]
+    assert any(note.startswith("1 rows dropped: row 2: ") for note in notes)
+
+
+def test_answers_to_choose_from():
+    rows = read(
+        [
+            {"question": "2+2?", "choices": ["3", "4"], "answer": 1},
+            {"question": "2+2?", "choices": {"text": ["3", "4"], "label": ["A", "B"]}, "answer": "B"},
+            {"question": "2+2?", "choices": '["3", "5"]', "answer": "5"},
+        ]
+    )
+    assert [row.label for row in rows] == ["4", "4", "5"]
+    assert rows[0].choices == ("3", "4")
+    assert rows[0].text == "2+2?\nA. 3\nB. 4"
+    with pytest.raises(UserError, match="the answer 'E' is none of the 2 choices"):
+        read([{"question": "2+2?", "choices": ["3", "4"], "answer": "E"}])
+
+
+def test_tokens():
+    rows = read([{"input_ids": [5, 6, 7], "labels": [-100, -100, 7]}, {"input_ids": [5, 6], "labels": [5, 6]}])
+    assert rows[0].ids == (5, 6, 7)
+    assert rows[0].trained == (False, False, True)
+    assert rows[1].trained == (False, True)  # nothing stands before the first
+    assert read([{"input_ids": "[5, 6]", "completion_mask": "[0, 1]"}])[0].trained == (False, True)
+    assert read([{"input_ids": [5, 6]}])[0].trained == (False, True)
+
+
+LABELLED = [{"text": f"some text {number}", "label": "ab"[number % 2]} for number in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "kind"),
+    [
+        (LABELLED, {}, "labelled"),
+        ([{"question": row["text"], "label": row["label"]} for row in LABELLED], {}, "labelled"),
+        ([{"question": row["text"], "answer": row["label"]} for row in LABELLED], {}, "labelled"),
+        ([{"text": row["text"], "kind": row["label"]} for row in LABELLED], {}, "labelled"),
+        ([{"query": row["text"], "target": row["label"]} for row in LABELLED], {}, "labelled"),
+        ([{"prompt": row["text"], "completion": row["label"]} for row in LABELLED], {}, "conversation"),
+        (
+            [{"instruction": row["text"], "response": f"so {row['text']}", "category": row["label"]} for row in LABELLED],
+            {},
+            "conversation",
+        ),
+        ([{"prompt": "a", "completion": "b", "team": "x"}], {"label_column": "team"}, "labelled"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}], {}, "preference"),
+        ([{"prompt": "a", "completion": "b", "label": True}], {}, "preference"),
+        ([{"premise": "a", "hypothesis": "b", "label": 0}], {}, "labelled"),
+        ([{"text": row["text"]} for row in LABELLED], {}, "conversation"),
+        ([{"text": row["text"], "id": place} for place, row in enumerate(LABELLED)], {}, "conversation"),
+        ([{"sentence": "a", "x": 1}], {}, "labelled"),
+        ([{"a": "x", "b": "y"}], {"prompt_column": "a", "answer_column": "b"}, "conversation"),
+    ],
+)
+def test_what_the_rows_of_a_table_are(rows, options, kind):
+    found, reason = dataset_module.detect_row_kind(to_table(rows), options=DataConfig(**options))
+    assert found == kind
+    assert reason
+
+
+def test_a_table_without_any_known_columns_is_refused():
+    with pytest.raises(UserError, match="no columns of conversations; the columns are x, y") as error:
+        read([{"x": "a", "y": "b"}])
+    assert "--prompt-column NAME --answer-column NAME" in error.value.fix

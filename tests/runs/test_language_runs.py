@@ -1,0 +1,138 @@
+"""Runs that fine-tune a language model: every method, verified, resumed exactly, and read by plain transformers and PEFT."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import finewright
+from finewright import methods
+from finewright.core import config
+from finewright.core.errors import ExitCode, UserError
+from finewright.data import chat_encoding
+from finewright.data.dataset import read_dataset
+from finewright.runs import pipeline
+from support import chats, sessions, tiny
+from support.killed import killed_session
+
+TRAINABLE = [name for name in methods.method_names() if methods.get_method(name).objective == "task"]
+WITHOUT_GPU = [name for name in TRAINABLE if not methods.get_method(name).needs]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("chats")
+    chats.folder(root / "data")
+    tiny.folder(root / "llama", kind="llama")
+    tiny.folder(root / "gpt2")
+    return root
+
+
+def train(place, name, method="lora", **options):
+    given = {"training.max_steps": 4, "training.num_threads": 1, "training.precision": "float32", "data.max_length": 60}
+    return finewright.train(
+        place / "data", model=str(place / "llama"), method=method, output_dir=place / name, options=given | options
+    )
+
+
+def stock_losses(run, rows):
+    """The loss of each row by plain transformers, an adapter by plain PEFT."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = run.path / "model"
+    kind = AutoPeftModelForCausalLM if (folder / "adapter_config.json").exists() else AutoModelForCausalLM
+    model, tokenizer = kind.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    encoded = chat_encoding.encode_conversations(tokenizer, rows, limit=60, options=config.DataConfig())
+    found = []
+    for ids, marks in zip(encoded.ids, encoded.trained, strict=True):
+        own = torch.tensor(ids, dtype=torch.long)[None]
+        with torch.no_grad():
+            logits = model(input_ids=own).logits[0]
+        logits = logits[-own.shape[1] :]  # a trained prompt stands before the text
+        losses = F.cross_entropy(logits[:-1], own[0, 1:], reduction="none")
+        found.append(float(losses[torch.tensor(marks[1:])].mean()))
+    return found
+
+
+@pytest.mark.parametrize("method", WITHOUT_GPU)
+def test_every_method_trains_and_plain_libraries_load_what_was_saved(place, method):
+    options = {"method.num_virtual_tokens": 4} if method == "prompt" else {}
+    run = train(place, f"run-{method}", method, **options)
+    result = run.result
+    assert result.task == "text-generation"
+    assert result.verification_difference == 0
+    test = result.metrics.test
+    assert test.num_rows == 10
+    assert test.perplexity == pytest.approx(2.718281828**test.loss, rel=1e-4)
+    lines = [json.loads(line) for line in (run.path / "predictions.jsonl").read_text().splitlines()]
+    rows = read_dataset(place / "data", options=config.DataConfig(), row_kind="conversation").test
+    assert stock_losses(run, rows) == pytest.approx([line["loss"] for line in lines], abs=2e-5)
+
+
+def test_training_helps_and_the_untrained_model_stands_beside_it(place):
+    run = train(place, "longer", "full", **{"training.max_steps": 30, "training.epochs": 10, "training.learning_rate": 3e-3})
+    before, after = run.result.untuned.metrics.test, run.result.metrics.test
+    assert after.loss < 0.7 * before.loss
+    assert after.token_accuracy > before.token_accuracy
+    assert run.evaluate(place / "data" / "test.jsonl")["loss"] == pytest.approx(after.loss, rel=1e-5)
+
+
+def test_scratch_has_no_untrained_model_beside_it(place):
+    assert train(place, "from-scratch", "scratch").result.untuned is None
+
+
+@pytest.mark.parametrize("method_name", WITHOUT_GPU)
+def test_a_killed_run_ends_like_one_that_was_not(place, tmp_path, monkeypatch, method_name):
+    """Killed inside an accumulated update and inside an evaluation; freezing trains from cached states."""
+    short = {"prompt": {"num_virtual_tokens": 4}}.get(method_name, {})
+    extra = {"method_name": method_name, "source": "data", "options": short, "save_steps": 2, "gradient_accumulation_steps": 2}
+    extra |= {"tokens_per_micro_batch": 400, "max_steps": 6}
+    with sessions.quickly():
+        expected = sessions.made(sessions.train(place, tmp_path / "whole", **extra))
+        out = tmp_path / "cut"
+        killed_session(place, out, monkeypatch, torch.Tensor, "backward", call=6, **extra)
+        sessions.cut_short(place, out, after=4, **extra)
+        folder = sessions.train(place, out, **extra)
+    assert sessions.made(folder) == expected
+    assert json.loads(folder.result.read_text())["sessions"] == 3
+
+
+def test_contrastive_is_refused_as_there_are_no_labels(place):
+    with pytest.raises(UserError, match="text-generation has no labels"):
+        train(place, "no-labels", "contrastive")
+
+
+def test_long_rows_are_left_out_with_a_count(place, tmp_path):
+    folder = chats.folder(tmp_path / "long")
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    row = json.loads(lines[3])
+    row["messages"][0]["content"] *= 30
+    lines[3] = json.dumps(row)
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    said = []
+    run = finewright.train(
+        folder, model=str(place / "llama"), method="lora", output_dir=tmp_path / "run", callbacks=[said.append],
+        options={"training.max_steps": 2, "data.max_length": 60},
+    )  # fmt: skip
+    assert run.result.num_train == 39
+    assert any("1 of 40 train rows are left out: longer than 60 tokens" in str(event) for event in said)
+
+
+def test_nothing_trained_is_refused(place, tmp_path):
+    folder = chats.folder(tmp_path / "long")
+    with pytest.raises(UserError, match="no row is left") as error:
+        finewright.train(
+            folder, model=str(place / "llama"), method="lora", output_dir=tmp_path / "run", options={"data.max_length": 8}
+        )
+    assert error.value.code == ExitCode.BAD_DATA
+
+
+def test_other_marks_are_another_run(place, tmp_path):
+    """A resumed run refuses rows of which other tokens are trained."""
+    out = tmp_path / "run"
+    sessions.cut_short(place, out, after=2, source="data", save_steps=1)
+    settings = sessions.settings(place, save_steps=1, data={"trained_tokens": "all"})
+    with pytest.raises(UserError, match="trained_tokens"):
+        pipeline.train(place / "data", settings=settings, candidates=[methods.build_method("freeze", {})], out=out)

@@ -248,7 +248,7 @@ class PreferenceEvaluation(Evaluation):
 
         A reward is β times the log-probability minus that by the untrained model; per token for ipo; without the untrained model
         for orpo and simpo, per token. Of judged answers the share is that of all pairs of a wanted and an unwanted one. Where no
-        reference is known, the log-probabilities per token stand in for rewards, and the loss is that of the chosen answers' tokens.
+        reference is known, log-probabilities per token stand in for rewards, and the loss is that of the chosen answers' tokens.
         """
         sums_RP3, known = self._sums()
         rewards_RP = self._rewards(sums_RP3, known=known)
@@ -342,7 +342,7 @@ class PreferenceEvaluation(Evaluation):
 
 
 def _share_in_order(good: np.ndarray, bad: np.ndarray) -> float:
-    """Return the share of pairs in which the reward of a wanted answer is above that of an unwanted one; equal ones count half."""
+    """Return in which share of all pairs a wanted answer has a higher reward than an unwanted one; equal ones count half."""
     ordered = np.sort(bad)
     below = np.searchsorted(ordered, good, side="left") + np.searchsorted(ordered, good, side="right")
     return float(below.mean() / (2 * len(bad))) if len(good) and len(bad) else 0.5

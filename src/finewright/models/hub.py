@@ -100,8 +100,8 @@ class ModelSource:
 
 
 def resolve_model(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> ModelSource:
-    """Return the folder of a model; download it if it is a hub id that is not in the cache, convert it if it is a GGUF file, merge
-    it if it is the adapter of a finished run.
+    """Return the folder of a model; download it if it is a hub id that is not in the cache, convert it if it is a GGUF file,
+    merge it into its base if it is a run's adapter.
 
     `name`: of the hub it may end in `@` and a branch, a tag or a commit, unless `revision` gives that. `weights=False`: only
     config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
@@ -239,8 +239,8 @@ def _adapter_of_run(folder: Path) -> Path | None:
         return None
     if (run / "merged" / "config.json").is_file() and run == folder:
         return None
-    if "another head" in merged_adapter.find_fault(adapter):
-        return None  # of a classifier: it has to be exported first
+    if not merged_adapter.is_language_model(adapter):
+        return None  # a classifier's has to be exported first
     return adapter
 
 

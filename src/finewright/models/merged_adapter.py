@@ -9,31 +9,39 @@ from typing import Any
 from finewright.core import cache, files, units
 from finewright.core.errors import ExitCode, UserError, first_line, is_out_of_memory
 from finewright.core.quiet import peft_quiet, quiet_libraries
-from finewright.models import network_class, quantization
-from finewright.models.adapters.peft import find_pattern
 from finewright.models.head_spec import LANGUAGE_MODEL
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _VERSION = "1"
 """Another one when the same adapter gives another folder."""
-_CONFIG_FOLDER, _OWN_FILES = "base_config", (WEIGHTS, ADAPTER_CONFIG, "base.json", quantization.FILE)
+_QUANTIZATION = "quantization.json"
+_CONFIG_FOLDER, _OWN_FILES = "base_config", (WEIGHTS, ADAPTER_CONFIG, "base.json", _QUANTIZATION)
 _TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*", "*.model")
 _SPARE_BYTES = 256 << 20
 _ROOM = "free some space, or set FINEWRIGHT_CACHE to a folder with room that can be written"
 
 
+def is_language_model(adapter: Path) -> bool:
+    """Whether an adapter is one of a language model; one that cannot be read is none."""
+    return _read_config(adapter).get("task_type") == "CAUSAL_LM"
+
+
 def find_fault(adapter: Path) -> str:
-    """Return why the adapter of a run cannot be merged to be trained on; empty if it can."""
+    """Return why a language model's adapter cannot be merged to be trained on; empty if it can."""
+    method = _read_config(adapter).get("peft_type")
+    if method == "LORA":
+        return ""
+    return (
+        "it is a prompt, which is no part of the weights" if "PROMPT" in str(method) else f"its adapter is of the kind {method}"
+    )
+
+
+def _read_config(adapter: Path) -> dict[str, Any]:
     try:
-        config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        kind, method = config.get("task_type"), config.get("peft_type")
-    except (OSError, ValueError, AttributeError) as error:
-        return f"its adapter_config.json cannot be read: {first_line(error)}"
-    if kind != "CAUSAL_LM":
-        return "it is an adapter of a model with another head than that of a language model"
-    if method != "LORA":
-        return "it is a prompt, which is no part of the weights" if "PROMPT" in str(method) else f"it is of the kind {method}"
-    return ""
+        found = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def merge(adapter: Path, base: Path, *, weights: bool = True) -> tuple[Path, str]:
@@ -98,6 +106,9 @@ def _merge(adapter: Path, base: Path) -> Any:
     """Return the base's network in float32 with the adapter merged in."""
     import torch
 
+    from finewright.models import quantization
+    from finewright.models.adapters.peft import find_pattern
+
     with peft_quiet():
         from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
@@ -134,6 +145,8 @@ def _merge(adapter: Path, base: Path) -> Any:
 def _load(base: Path, config: Any, options: dict[str, Any] | None = None) -> Any:
     import torch
 
+    from finewright.models import network_class
+
     network = network_class.class_of(config, auto_model=LANGUAGE_MODEL).from_pretrained(
         base, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **(options or {})
     )
@@ -142,7 +155,7 @@ def _load(base: Path, config: Any, options: dict[str, Any] | None = None) -> Any
 
 def _skipped(adapter: Path) -> list[str]:
     """Return the modules that were not quantized, as the adapter's record says."""
-    return json.loads((adapter / quantization.FILE).read_text(encoding="utf-8"))["skip_modules"]
+    return json.loads((adapter / _QUANTIZATION).read_text(encoding="utf-8"))["skip_modules"]
 
 
 def _damaged(adapter: Path, error: Exception) -> UserError:

@@ -17,7 +17,7 @@ from finewright.data.splits import Example
 from finewright.methods.base import Method
 from finewright.models import dropout, hub, meta, quantization
 from finewright.models.architectures import base
-from finewright.planning import defaults, estimator, hardware_rates, plan
+from finewright.planning import base_run, defaults, estimator, hardware_rates, plan
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
 from finewright.tasks.base import Task
@@ -71,6 +71,7 @@ def plan_on_meta(
     `read_lengths` gets the meta model and the most tokens of a text. `decisions` takes in how long a text may be.
     """
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
+    base_run.check_head(settings.model, context.task)
     meta_model = meta.meta_model(
         context.source,
         head_spec=defaults.choose_head(settings, method=method, task=context.task, source=context.source, choices=decisions),

@@ -32,10 +32,12 @@ from finewright.runs import (
     comparators,
     fingerprint,
     head,
+    lineage,
     method_trials,
     model_card,
     model_folder,
     request,
+    schema,
     session,
     untuned,
     verify,
@@ -358,6 +360,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "max_length": selected.planned.limit,
         "precision": context.precision,
         "task": selected.task.name,
+        "lineage": lineage.read_lineage(context.settings.model),
     }
 
 
@@ -508,6 +511,7 @@ def build_result(
         "train_seconds": trained.seconds,
         "examples_per_second": progress.num_rows / trained.seconds,
         "tokens_per_second": progress.num_tokens / trained.seconds,
+        "lineage": schema.read(schema.RunConfigFile, context.folder.config).lineage,
         "trunk_cached": selected.training_plan.optimizations.where is not None,
         **checkpoints.summary(),
         "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, selected.planned.splits["train"].lengths),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import chat_encoding
+from finewright.data import chat_encoding, checks, text_tokenizer
 from finewright.data.chat_templates import TEMPLATE_NAMES
 from finewright.data.conversations import Conversation, Message, conversation_of
 from support import chat
@@ -81,6 +81,21 @@ def test_tokens_are_those_that_the_template_gives_to_others(make, name):
     assert chat_encoding.encode_prompts(tokenizer, [TWO_TURNS], limit=1000) == [prompt]
 
 
+@pytest.mark.parametrize("make", [chat.byte_level, chat.with_start])
+@pytest.mark.parametrize("name", ["chatml", "plain", "alpaca", "zephyr"])
+def test_the_marks_of_a_named_template_mean_the_same_to_transformers(make, name):
+    tokenizer = make(added=chat.TURNS)
+    encoded = encode(tokenizer, [TWO_TURNS], chat_template=name)
+    messages = [one.for_template() for one in TWO_TURNS.messages]
+    how = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    theirs = tokenizer.apply_chat_template(messages, **how)
+    own = encoded.ids[0].tolist()
+    assert encoded.ways == {"marks": 1}
+    assert own == theirs["input_ids"][: len(own)]
+    assert encoded.trained[0].astype(int).tolist() == theirs["assistant_masks"][: len(own)]
+    assert not any(theirs["assistant_masks"][len(own) :])
+
+
 TEMPLATES = [chat.CHATML, chat.THINKING, chat.MARKED, chat.WRONG_MARKS, chat.NO_END, chat.TEXT_END, chat.TWO_STARTS]
 WORDS = st.text(st.sampled_from("ab .\n<é日"), min_size=1, max_size=8).filter(str.strip)
 TOKENIZERS = {(make, template): chatml(template, make) for make in (chat.byte_level, chat.with_start) for template in TEMPLATES}
@@ -113,6 +128,21 @@ def test_a_template_that_rewrites_earlier_turns_gives_one_sample_for_each_answer
     assert learnt(tokenizer, encoded, 1) == ["<think>\nso\n</think>\n\nB.<|im_end|>"]
     assert "hm" not in whole(tokenizer, encoded, 1)
     assert any("one sample for each answer" in note for note in encoded.notes)
+
+
+def test_a_template_that_changes_earlier_turns_and_keeps_their_length():
+    tokenizer = chatml(chat.THINKING.replace("said.split('</think>')[-1].lstrip()", "said | upper"))
+    encoded = encode(tokenizer, [talk("a?", "one", "b?", "two")])
+    assert encoded.ways == {"turns": 2}
+    assert [learnt(tokenizer, encoded, sample) for sample in range(2)] == [["one<|im_end|>"], ["two<|im_end|>"]]
+    assert "ONE" in whole(tokenizer, encoded, 1)
+
+
+@pytest.mark.parametrize("make", [chat.byte_level, chat.with_start])
+def test_a_text_that_follows_another_gets_no_blank(make):
+    tokenizer = make()
+    ids = text_tokenizer.TextTokenizer(tokenizer).continuation("There it is")
+    assert tokenizer.convert_ids_to_tokens(ids)[0][0] == "T"
 
 
 def test_a_prompt_whose_last_tokens_would_merge_with_the_answer_is_tokenized_apart():
@@ -176,6 +206,59 @@ def test_a_generation_prompt_that_answers_do_not_begin_with():
     assert encoded.ids[0].tolist()[: len(prompt)] == prompt
 
 
+def test_a_generation_prompt_of_which_a_part_of_a_token_is_in_the_answer():
+    """`<think>` and `<call>` begin alike: a token is never parted."""
+    tokenizer = chat.byte_level(added=(*chat.TURNS, "<think>", "<call>"), template=chat.FORCED_THOUGHT)
+    encoded = encode(tokenizer, [talk("a?", "<call>track")])
+    assert learnt(tokenizer, encoded) == ["<call>track<|im_end|>"]
+
+
+def test_of_several_tokens_at_the_end_of_a_turn_the_last_one_ends_it():
+    tokenizer = chat.byte_level(added=(*chat.TURNS, "<|done|>"), template=chat.CHATML.replace("<|im_end|>", "<|done|><|im_end|>"))
+    assert learnt(tokenizer, encode(tokenizer, [TWO_TURNS])) == ["On its way.<|done|><|im_end|>", "On Friday.<|done|><|im_end|>"]
+    assert chat_encoding.end_of_turn_ids(tokenizer)[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_the_end_of_a_whole_conversation_does_not_part_its_turns():
+    """As Phi-3's template, which writes the end of text after the last turn alone."""
+    tokenizer = chatml(chat.CHATML.replace("{% if add", "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}{% if add"))
+    encoded = encode(tokenizer, [TWO_TURNS])
+    assert encoded.ways == {"prefix": 1}
+    assert learnt(tokenizer, encoded) == ["On its way.<|im_end|>", "On Friday.<|im_end|>"]
+
+
+def test_a_template_that_wants_content_in_parts():
+    """As those of models that see pictures: content that is text would be left out without a word."""
+    tokenizer = chatml(chat.CHATML.replace("m['content']", "m['content'][0]['text']"))
+    assert learnt(tokenizer, encode(tokenizer, [TWO_TURNS])) == ["On its way.<|im_end|>", "On Friday.<|im_end|>"]
+    silent = chatml(chat.CHATML.replace("m['content']", "(m['content'] if m['role'] == 'user' else '')"))
+    with pytest.raises(UserError, match="no place for the answer"):
+        encode(silent, [TWO_TURNS])
+
+
+def test_a_template_that_wants_the_arguments_of_calls_as_text():
+    call = {"type": "function", "function": {"name": "track", "arguments": {"id": 7}}}
+    row = conversation_of((Message("user", "Where?"), Message("assistant", "", (call,))), where="a:1")
+    shown = "m['content'] + (m['tool_calls'][0]['function']['arguments'] + '!' if m['tool_calls'] else '')"
+    tokenizer = chatml(chat.CHATML.replace("m['content']", shown))
+    assert learnt(tokenizer, encode(tokenizer, [row])) == ['{"id": 7}!<|im_end|>']
+
+
+def test_all_tokens_of_a_conversation_that_the_template_rewrites():
+    tokenizer = chatml(chat.THINKING)
+    row = talk("a?", "<think>\nhm\n</think>\n\nA.", "b?", "B.")
+    encoded = encode(tokenizer, [row], trained_tokens="all")
+    assert len(encoded) == 1
+    assert encoded.num_trained == len(encoded.ids[0]) - 1
+    spaced = talk("Hi", "\n\nOn Friday.")
+    bare = chat.byte_level()
+    assert encode(bare, [spaced], trained_tokens="all").num_trained == len(bare(chat_text(bare, spaced))["input_ids"]) - 1
+
+
+def chat_text(tokenizer, row):
+    return tokenizer.apply_chat_template([one.for_template() for one in row.messages], tokenize=False)
+
+
 def test_a_system_prompt_where_the_template_has_none_goes_into_the_first_question():
     tokenizer = chatml(chat.STRICT)
     encoded = encode(tokenizer, [talk("a?", "A.", system="Be brief.")])
@@ -227,6 +310,26 @@ def test_rows_without_anything_to_learn_are_counted_and_a_set_of_them_is_refused
         encode(tokenizer, [silent])
     assert error.value.code == ExitCode.BAD_DATA
     assert len(encode(tokenizer, [])) == 0
+
+
+def test_findings_name_the_rows_that_are_left_out():
+    tokenizer = chatml()
+    silent = conversation_of((Message("user", "a"), Message("assistant", "b", is_trained=False)), where="a:2")
+    rows = [talk("a", "b"), silent, talk("why " * 50, "so", where="a:3")]
+    encoded = encode(tokenizer, rows, limit=40)
+    found = checks.check_samples(encoded, rows, name="train", limit=40)
+    assert [(one.code, one.rows) for one in found] == [("over_long", ("a:3",)), ("no_target", ("a:2",))]
+    assert found[0].message == "1 of 3 train rows (33.3%) is longer than 40 tokens and left out"
+    assert f"data.max_length={encoded.longest} " in found[0].fix
+    assert checks.check_samples(encode(tokenizer, rows[:1]), rows[:1], name="train", limit=40) == []
+
+
+def test_a_special_token_in_what_somebody_says_is_noted():
+    tokenizer = chatml()
+    row = talk("what is <|im_end|>?", "An end.<|im_end|> Yes.")
+    encoded = encode(tokenizer, [row])
+    assert any("a message writes the special token <|im_end|>" in note for note in encoded.notes)
+    assert learnt(tokenizer, encoded) == ["An end.<|im_end|> Yes.<|im_end|>"]
 
 
 def test_long_conversations_are_left_out_and_counted():

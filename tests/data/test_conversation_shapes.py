@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from finewright.core.config import DataConfig
@@ -244,3 +245,22 @@ def test_a_table_without_any_known_columns_is_refused():
     with pytest.raises(UserError, match="no columns of conversations; the columns are x, y") as error:
         read([{"x": "a", "y": "b"}])
     assert "--prompt-column NAME --answer-column NAME" in error.value.fix
+
+
+def test_two_columns_of_one_name_are_no_fault_of_other_tasks(tmp_path):
+    (tmp_path / "a.csv").write_text("prompt,prompt,completion\na,b,c\n")
+    assert dataset_module.detect_row_kind(tmp_path / "a.csv", options=DataConfig())[0] == "labelled"
+    with pytest.raises(UserError, match="two columns are named 'prompt'"):
+        dataset_module.read_rows(tmp_path / "a.csv", options=DataConfig(), row_kind="conversation")
+
+
+def test_arrays_of_a_table_in_memory():
+    """As pandas gives them for the lists of a Parquet file."""
+    parts = np.array([{"type": "text", "text": "a"}], dtype=object)
+    messages = np.array([{"role": "user", "content": parts}, BOT], dtype=object)
+    assert said(read([{"messages": messages}])[0]) == AB
+    history = np.empty(1, dtype=object)
+    history[0] = np.array(["x", "y"], dtype=object)
+    row = {"instruction": "a", "output": "b", "history": history}
+    assert said(read([row])[0]) == [("user", "x"), ("assistant", "y"), *AB]
+    assert read([{"input_ids": np.array([5, 6])}])[0].ids == (5, 6)

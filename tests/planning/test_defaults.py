@@ -49,9 +49,10 @@ def test_the_head_of_pre_trained_weights_starts_from_a_regression_where_the_task
 @pytest.mark.parametrize(("steps", "epochs"), [(1000, 3), (167, 3), (100, 5), (26, 20), (1, 20)])
 def test_small_sets_get_more_epochs(steps, epochs):
     made = Decisions()
-    assert defaults.default_epochs(TrainingConfig(), steps_per_epoch=steps, choices=made) == epochs
+    usual = (3, 20)
+    assert defaults.default_epochs(TrainingConfig(), steps_per_epoch=steps, usual=usual, choices=made) == epochs
     assert made.sentences() == [f"training.epochs = {epochs}: {steps} steps an epoch, {epochs * steps} in all"]
-    assert defaults.default_epochs(TrainingConfig(epochs=7), steps_per_epoch=steps, choices=made) == 7
+    assert defaults.default_epochs(TrainingConfig(epochs=7), steps_per_epoch=steps, usual=usual, choices=made) == 7
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_texts_in_letters_that_the_tokenizer_does_not_know_are_an_error(tmp_path
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1, "parcel": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
-    _, findings = method_plan.encode_splits(
+    _, _, findings = method_plan.encode_splits(
         tokenizer, dataset, task=TextClassification(dataset.labels), settings=settings, limit=8
     )
     unknown = [finding for finding in findings if finding.code == "unknown_tokens"]

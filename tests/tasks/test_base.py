@@ -188,7 +188,7 @@ def test_a_task_that_reads_every_token_gets_the_whole_last_layer():
 
 
 def test_the_folder_is_the_registry():
-    assert tasks.task_names() == ["text-classification"]
+    assert tasks.task_names() == ["text-classification", "text-generation"]
     assert tasks.get_task("text-classification").name == "text-classification"
     with pytest.raises(UserError, match=r"unknown task 'text-clasification'\n.*did you mean 'text-classification'\?"):
         tasks.get_task("text-clasification")
@@ -199,7 +199,7 @@ def test_a_task_has_a_name_a_metric_and_the_states_it_reads(name):
     task = tasks.get_task(name)
     assert task.name == name
     assert {task.metric.name, "loss"} <= set(task.logged_metrics)
-    assert task.reads in ("pooled", "every-token")
+    assert task.reads in ("pooled", "every-token", "next-token")
 
 
 @pytest.mark.parametrize("package", ["training", "runs", "planning", "inference"])

@@ -1,10 +1,7 @@
 """Every option, declared once with default, range and help; filled from TOML, `--set key=value` and keywords."""
 
 import difflib
-import itertools
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -20,6 +17,31 @@ from pydantic.fields import FieldInfo
 
 from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
+from finewright.core.option_trees import first_leaf, merge_options, read_toml, read_value, set_option
+
+__all__ = [
+    "AUTO_MODEL",
+    "AUTO_TASK",
+    "DEFAULT_TASK",
+    "FILE_OPTIONS",
+    "OUT_OF_RANGE",
+    "DataConfig",
+    "Options",
+    "RunConfig",
+    "TrainingConfig",
+    "WantedPooling",
+    "build_options",
+    "check_given_once",
+    "describe_options",
+    "describe_range",
+    "find_field",
+    "merge_options",
+    "option",
+    "parse_assignments",
+    "read_toml",
+    "resolve_names",
+    "set_option",
+]
 
 AUTO_MODEL = "auto"
 """The best model that is at hand; see `models.default_model`."""
@@ -141,8 +163,8 @@ class TrainingConfig(Options):
     )
     num_generated: int | None = option(
         None,
-        "test prompts that a language model answers before and after training, so that the answers are measured; 0: none; as many "
-        "as take little time, at most 100, when not given",
+        "test prompts that a language model answers before and after training, so that its answers are measured; 0: none; "
+        "as many as take little time, at most 100, when not given",
         low=0,
     )
     label_smoothing: float = option(
@@ -255,18 +277,6 @@ class RunConfig(Options):
     preference: PreferenceConfig = Field(default_factory=PreferenceConfig)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return a TOML file as nested dicts. Raise `UserError` with the line of a broken file."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("no such config file", where=str(path), fix="give the path of a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(
-            f"not a readable TOML file: {error}", where=str(path), fix="correct that line; `key = value`, text in quotes"
-        ) from None
-
-
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
     """`["training.learning_rate=1e-4"]` → `{"training": {"learning_rate": 0.0001}}`. A value that is not TOML is text."""
     tree: dict[str, Any] = {}
@@ -275,7 +285,7 @@ def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, text = (part.strip() for part in pair.partition("="))
         if not equals or not key:
             raise UserError(f"wanted key=value after --set, found {pair!r}", fix="for instance --set method.rank=8")
-        value = _toml_value(text)
+        value = read_value(text)
         check_given_once(known, key, value, shown=pair)
         set_option(tree, key, value)
     return tree
@@ -298,48 +308,11 @@ def _as_taken(key: str, value: Any) -> Any:
     try:
         set_option(tree, key, value)
         taken: Any = RunConfig.model_validate(resolve_names(RunConfig, tree), context=_EXPLAINED_LATER)
-        for part in _first_leaf(resolve_names(RunConfig, tree)):
+        for part in first_leaf(resolve_names(RunConfig, tree)):
             taken = getattr(taken, part)
     except (UserError, ValidationError):
         taken = value
     return taken[0] if isinstance(taken, list | tuple) and len(taken) == 1 else taken
-
-
-def _first_leaf(tree: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys that lead to the first value of a nested dict."""
-    for key, value in itertools.islice(tree.items(), 1):
-        yield key
-        if isinstance(value, Mapping):
-            yield from _first_leaf(value)
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def set_option(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """Put `value` at a dotted key of a nested dict."""
-    *groups, leaf = dotted.split(".")
-    for group in groups:
-        tree = tree.setdefault(group, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"{group!r} is a value, not a group of options", where=dotted)
-    below = tree.get(leaf)
-    if isinstance(below, Mapping) != isinstance(value, Mapping) and leaf in tree:
-        raise UserError(f"{leaf!r} is given both as a value and as a group of options", where=dotted)
-    tree[leaf] = merge_options(below or {}, value) if isinstance(value, Mapping) else value
-
-
-def merge_options(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over` in place of its own, group by group."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = merge_options(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def build_options(kind: type[K], values: Mapping[str, Any], *, prefix: str = "", elsewhere: Mapping[str, str] | None = None) -> K:

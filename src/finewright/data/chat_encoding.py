@@ -99,14 +99,14 @@ class _Encoder:
 
     def notes(self) -> list[str]:
         """Return what was done to rows."""
-        counts = dict(self._renderer.counts) if self._renderer else {}
+        counts = {note: len(rows) for note, rows in self._renderer.counts.items()} if self._renderer else {}
         if self.num_joined:
             counts["prompt and answer were tokenized apart, as the tokens of the prompt are others before the answer"] = (
                 self.num_joined
             )
         if self.num_ended:
             counts["the chat template has no token that ends an answer: the tokenizer's end of text was added"] = self.num_ended
-        notes = [f"{note} ({count:,} {'time' if count == 1 else 'times'})" for note, count in counts.items()]
+        notes = [f"{note} ({count:,} {'row' if count == 1 else 'rows'})" for note, count in counts.items()]
         if self.num_started:
             shown = self.tokenizer.convert_ids_to_tokens(self.texts.start)
             notes.append(f"the chat template does not write {shown}, which the tokenizer puts before every text: it is put first")
@@ -204,11 +204,13 @@ class _Encoder:
             bounds += [len(prompt), end]
         if len(bounds) < 2 * len(rendered.answers):
             if not rendered.joined:
-                return None
+                return self._unmarked(index, rendered, whole) if self.options.trained_tokens == "all" else None
             prompt = ids[text[: rendered.answers[0].start]]
             whole = [*prompt, *self.texts.continuation(text[rendered.answers[0].start :])]
             bounds = [len(prompt), len(whole)]
             self.num_joined += 1
+        if not bounds:
+            return self._unmarked(index, rendered, whole)
         ends = end_mark.kind != "token" and self.texts.end is not None and whole[-1] != self.texts.end
         if ends and bounds[-1] == len(whole):
             whole = [*whole, self.texts.end]
@@ -219,6 +221,10 @@ class _Encoder:
             trained[start:end] = [True] * (end - start)
         head = _common_length(ids[rendered.head], whole) if rendered.head else 0
         return Sample(index, whole, trained, rendered.way, head=head, answer=bounds[-2], starts=bounds)
+
+    def _unmarked(self, index: int, rendered: RenderedSample, whole: list[int]) -> Sample:
+        """Return a text of which every token is learnt, wherever its answers are; its prompt cannot be cut."""
+        return Sample(index, whole, [True] * len(whole), rendered.way, answer=len(whole))
 
     def _find_end(self, text: str, start: int, end: int, first: int, whole: list[int], ids: dict[str, list[int]]) -> int | None:
         """Return the number of tokens up to the end of an answer; None if no token ends there. `first`: its first token."""

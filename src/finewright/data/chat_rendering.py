@@ -1,6 +1,8 @@
 """Conversations as text by a chat template, with the place of every answer in it."""
 
+import contextlib
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from finewright.data.conversations import Conversation, Message
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _PROBE = "Xyzzy"
 """An answer that no template changes."""
+_TAIL = 20
+"""Characters at the end of an answer that must be in its text."""
 
 Way = Literal["marks", "prefix", "turns"]
 """How answers are found: by the template's own marks, as what a turn adds to the text before it, or one sample for each turn."""
@@ -57,7 +61,7 @@ class RenderedSample:
 class Renderer:
     """A tokenizer's chat template, with counts of what was done to rows so that it takes them.
 
-    `counts`: by note, how many rows it is about.
+    `counts`: by note, the places of the rows that it is about.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -67,10 +71,13 @@ class Renderer:
             raise UserError("the model has no chat template, and none can be given to its tokenizer", fix=fix)
         self.template = template
         self.has_marks = _MARKS.search(template) is not None
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, set[str]] = {}
         self._names = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
         self._where = ""
         self._rendered: tuple[Sequence[Message], str, list[tuple[int, int]]] = ((), "", [])
+        self._in_parts = self._calls_as_text = False
+        special: list[str] = sorted(filter(None, tokenizer.all_special_tokens), key=len, reverse=True)
+        self._special = re.compile("|".join([re.escape(one) for one in special])) if special else None
         self.turn_end = self._find_turn_end(tokenizer)
 
     def render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, prompt: bool = False) -> str:
@@ -86,38 +93,55 @@ class Renderer:
         render: Any = chat_template_utils.render_jinja_template  # its annotation leaves out what it returns
         try:
             texts, places = render(
-                conversations=[[one.for_template() for one in messages]],
+                conversations=[[self._for_template(one) for one in messages]],
                 tools=[dict(one) for one in tools] or None,
                 chat_template=self.template,
                 return_assistant_tokens_mask=marks,
                 add_generation_prompt=prompt,
                 **self._names,
             )
-        except (jinja2.exceptions.TemplateError, TypeError, KeyError, ValueError) as error:
+        except (jinja2.exceptions.TemplateError, TypeError, KeyError, ValueError, AttributeError) as error:
             fix = "correct the order or the roles of its messages, or take another --set data.chat_template=NAME"
             what = f"the chat template does not take this row: {first_line(error)}"
             raise UserError(what, where=self._where, fix=fix, code=ExitCode.BAD_DATA) from None
         return texts[0], list(places[0]) if marks else []
 
+    def _for_template(self, message: Message) -> dict[str, Any]:
+        """Return a message as this template takes it."""
+        found = message.for_template()
+        if self._in_parts:
+            found["content"] = [{"type": "text", "text": message.content}] if message.content else []
+        if self._calls_as_text:
+            for call in found.get("tool_calls", []):
+                call["function"] = {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}
+        return found
+
+    def _render_probe(self) -> str:
+        """Return a question with an answer; nothing if the template shows the answer neither as text nor in parts."""
+        for self._in_parts in (False, True):
+            with contextlib.suppress(UserError):
+                text = self.render([Message("user", "Hi"), Message("assistant", _PROBE)])
+                if _PROBE in text:
+                    return text
+        self._in_parts = False
+        return ""
+
     def _find_turn_end(self, tokenizer: Any) -> TurnEnd:
-        try:
-            text = self.render([Message("user", "Hi"), Message("assistant", _PROBE)])
-        except UserError:
-            return TurnEnd("none")
-        tail = text.rpartition(_PROBE)[2] if _PROBE in text else ""
+        tail = self._render_probe().rpartition(_PROBE)[2]
         if not tail.strip():
             return TurnEnd("none")
         known = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         ids = tokenizer(tail, add_special_tokens=False, verbose=False)["input_ids"]
-        found = next((token for token in ids if token in known), None)
-        if found is None:
+        first = next((place for place, token in enumerate(ids) if token in known), None)
+        if first is None:
             return TurnEnd("text")
-        shown = tokenizer.convert_ids_to_tokens(found)
-        before = tail.partition(shown)[0]
-        return TurnEnd("token", shown, found) if not before.strip() else TurnEnd("text", shown, found)
+        run = list(itertools.takewhile(lambda token: token in known, ids[first:]))  # the last of several is the end
+        shown = tokenizer.convert_ids_to_tokens(run)
+        before = tail.partition(shown[0])[0]
+        return TurnEnd("text" if before.strip() else "token", shown[-1], run[-1])
 
     def _count(self, note: str) -> None:
-        self.counts[note] = self.counts.get(note, 0) + 1
+        self.counts.setdefault(note, set()).add(self._where)
 
     def prepare(self, row: Conversation) -> tuple[Message, ...]:
         """Return the messages of a row in a form that the template takes: a system prompt goes into the first user message
@@ -138,19 +162,35 @@ class Renderer:
             self._count("the chat template does not show `tools`: the model sees nothing of them")
         if any(one.reasoning for one in messages) and not re.search("reasoning|thinking", self.template):
             self._count("the chat template does not show `reasoning_content`: it is not learnt")
-        try:
-            text, marks = self._render(messages, row.tools, marks=self.has_marks)
-        except UserError:
-            merged = _merge_system(messages)
-            if merged is messages:
-                raise
-            text, marks = self._render(merged, row.tools, marks=self.has_marks)
-            self._count("the chat template takes no system message: it is put before the first user message")
-            messages = merged
+        if found := self._special and next(filter(None, (self._special.search(one.content) for one in messages)), None):
+            self._count(f"a message writes the special token {found[0]}: the model reads it as one")
+        messages, text, marks = self._render_somehow(row)
         self._rendered = messages, text, marks
         if any(one.content.strip() not in text for one in messages if one.role != "assistant"):
             self._count("the chat template leaves out a message, or changes it")
+        last = row.last_answer
+        if last is not None and messages[-1].role == "assistant" and messages[-1].content.strip()[-_TAIL:] not in text:
+            self._refuse("the answer: it leaves it out, or changes it")
         return messages
+
+    def _render_somehow(self, row: Conversation) -> tuple[tuple[Message, ...], str, list[tuple[int, int]]]:
+        """Return messages that the template takes, with their text and marks. Raise `UserError` if it takes them in no form."""
+        self._calls_as_text = False
+        fault: UserError | None = None
+        merged = _merge_system(row.messages)
+        has_calls = any(one.tool_calls for one in row.messages)
+        for self._calls_as_text in (False, True) if has_calls else (False,):
+            for messages in (row.messages, merged) if merged is not row.messages else (row.messages,):
+                try:
+                    text, marks = self._render(messages, row.tools, marks=self.has_marks)
+                except UserError as error:
+                    fault = fault or error
+                    continue
+                if messages is not row.messages:
+                    self._count("the chat template takes no system message: it is put before the first user message")
+                return messages, text, marks
+        assert fault is not None
+        raise fault
 
     def _refuse(self, what: str) -> None:
         fix = "leave these rows out, or take another model or --set data.chat_template=NAME"
@@ -166,7 +206,7 @@ class Renderer:
         if whole.startswith(prompt):
             return prompt
         self._count("the chat template begins an answer otherwise than it writes it: what both have in common is the prompt")
-        return _common_prefix(prompt, whole)
+        return _whole_tags(_common_prefix(prompt, whole))
 
     def _prompt_alone(self, messages: Sequence[Message], answer: int, tools: Sequence[Mapping[str, Any]], whole: str) -> str:
         """Return the generation prompt; before an answer that nothing precedes, what two different answers have in common."""
@@ -198,6 +238,8 @@ class Renderer:
             found = self._find_answers(shown, places, row.tools, text, marks)
             if found is not None:
                 return [RenderedSample(text, *found, head_of(text))]
+        if all_turns:
+            return [RenderedSample(self._rendered[1], (), "prefix", head_of(self._rendered[1]))]
         return self.turns(row, messages, places)
 
     def turns(self, row: Conversation, messages: Sequence[Message], places: Sequence[int]) -> list[RenderedSample]:
@@ -236,24 +278,23 @@ class Renderer:
         way: Way = "prefix"
         for number, place in enumerate(places):
             whole = text if place == len(messages) - 1 else self.render(messages[: place + 1], tools)
-            if not text.startswith(whole):
-                return None
             prompt = self._prompt_alone(messages, place, tools, whole)
-            if not whole.startswith(prompt):
-                return None
             start, end = len(prompt), self._trim(whole, len(prompt), len(whole))
+            if not whole.startswith(prompt) or not text.startswith(whole[:end]):
+                return None
             if marked:
                 low, high = marks[number]
                 if low < len(whole) and start < high <= len(whole):
-                    start, end, way = max(low, start), self._with_turn_end(whole, high), "marks"
+                    start, way = max(low, start), "marks"
+                    end = self._trim(whole, start, self._with_turn_end(whole, high))
             found.append(RenderedAnswer(place, start, end))
         return tuple(found), way
 
     def _trim(self, text: str, start: int, end: int) -> int:
-        """Return the end of an answer without the white space that follows its end of turn."""
-        if self.turn_end.kind == "token" and text[start:end].rstrip().endswith(self.turn_end.text):
-            return start + len(text[start:end].rstrip())
-        return end
+        """Return the end of an answer without what follows its end of turn."""
+        mark = self.turn_end.text if self.turn_end.kind == "token" else ""
+        place = text.rfind(mark, start, end) if mark else -1
+        return end if place < 0 else place + len(mark)
 
     def _with_turn_end(self, text: str, end: int) -> int:
         """Return the end of a marked answer with its end of turn, where the mark leaves it out."""
@@ -294,3 +335,9 @@ def _common_prefix(one: str, other: str) -> str:
     """Return what both texts begin with."""
     size = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return one[:size]
+
+
+def _whole_tags(text: str) -> str:
+    """Return a text without a tag or special token that it ends inside of, such as `<thi`."""
+    place = text.rfind("<")
+    return text if place < 0 or ">" in text[place:] else text[:place]

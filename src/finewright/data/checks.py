@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
+from finewright.data.samples import EncodedConversations
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
 from finewright.data.tokenization import TokenRows
 
@@ -144,6 +144,31 @@ def check_tokens(
     return found
 
 
+def check_samples(encoded: EncodedConversations, rows: Sequence[Example], *, name: str, limit: int) -> list[Finding]:
+    """Find conversations of a split that were left out as they are too long, or of which nothing is learnt.
+
+    Parameters
+    ----------
+    encoded
+        The samples of these rows.
+    name
+        The split, for the messages.
+    limit
+        Most tokens of a sample.
+    """
+    found = []
+    if encoded.over_long:
+        share = f"{len(encoded.over_long):,} of {counted(len(rows), f'{name} row')} ({len(encoded.over_long) / len(rows):.1%})"
+        message = f"{share} {'is' if len(encoded.over_long) == 1 else 'are'} longer than {limit:,} tokens and left out"
+        fix = f"--set data.max_length={encoded.longest} takes the longest; --set data.over_long=cut-prompt cuts prompts"
+        found.append(Finding("over_long", "warning", message, places_of([rows[index] for index in encoded.over_long]), fix))
+    if encoded.without_target:
+        message = f"of {counted(len(encoded.without_target), f'{name} row')} no token is learnt"
+        places = places_of([rows[index] for index in encoded.without_target])
+        found.append(Finding("no_target", "warning", message, places, "remove these rows, or let their answers be learnt"))
+    return found
+
+
 def _unknown_id(tokenizer: Any) -> int | None:
     """Return the id of unknown tokens; None if there is none, or if it also begins, ends or fills texts."""
     other = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "pad_token_id", "mask_token_id")
@@ -215,7 +240,7 @@ def group_repeated_texts(splits: Mapping[str, Sequence[Example]]) -> dict[str, d
 
 def _repeating(rows: Sequence[Example]) -> list[Example]:
     """Return the rows of one text that repeat another one. A prompt may have several answers: only an equal answer repeats it."""
-    if not isinstance(rows[0], Conversation):
+    if type(rows[0]) is Example:
         return list(rows[1:])
     seen: set[str] = set()
     return [row for row in rows if row.label in seen or seen.add(row.label)]

@@ -356,3 +356,8 @@ def has_few_values(table: FileTable, column: str) -> bool:
 def guess_label(table: FileTable, text: str) -> str:
     """Return the only column that looks like labels beside the text; nothing if there is none, or more than one."""
     return _guess(table, (text,), "", label=True)[1]
+
+
+def holds_truth(table: FileTable, column: str) -> bool:
+    """Return whether a column holds nothing but true and false, or 1 and 0."""
+    return all(str(record.values.get(column)).strip().casefold() in _FLAGS for record in table.records[:_SAMPLE_ROWS])

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
@@ -26,7 +26,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SHAPE_NAMES = (*_CHATS, *PROMPTS, *ANSWERS, *_IDS, "text", "chosen", "rejected")
 """Names of columns by which a table is known to be one."""
 _UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
-_LISTED = 10
+_LISTED, _MOST_LISTED = 10, 20
 
 RowKind = Literal["labelled", "conversation", "preference"]
 
@@ -92,8 +92,9 @@ class _Finder:
             return ""
         if found := column_names.resolve_column(self.table, name, file=self.file):
             return found
-        listed = ", ".join(self.table.columns[:20])
-        raise bad_file(f"no column {name!r}; the columns are {listed}", self.file, f"--{option}-column NAME names another")
+        raise bad_file(
+            f"no column {name!r}; the columns are {list_columns(self.table)}", self.file, f"--{option}-column NAME names another"
+        )
 
 
 def _shape(form: Form, said: str, **columns: str) -> Shape:
@@ -111,8 +112,11 @@ def _find_instruction(finder: _Finder, options: DataConfig) -> Shape | None:
         return _shape("instruction", f"prompts with answers ({prompt!r}, {answer!r})", prompt=prompt, answer=answer, **more)
     if options.prompt_column is not None or options.answer_column is not None:
         missing = "answer" if prompt else "prompt"
-        listed = ", ".join(finder.table.columns[:20])
-        raise bad_file(f"no column of {missing}s; the columns are {listed}", finder.file, f"--{missing}-column NAME names it")
+        raise bad_file(
+            f"no column of {missing}s; the columns are {list_columns(finder.table)}",
+            finder.file,
+            f"--{missing}-column NAME names it",
+        )
     return None
 
 
@@ -130,8 +134,8 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     names = {name.casefold().strip(): name for name in table.columns}
     if {"chosen", "rejected"} <= names.keys():
         return "preference", "it has columns of chosen and rejected answers"
-    if {"prompt", "completion", "label"} <= names.keys():
-        return "preference", "it has prompts, completions and a label for each"
+    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
+        return "preference", "it has prompts, completions, and whether each of these is good"
     shape = find_shape(table, options.model_copy(update={"text_column": None}), file=file)
     if shape is None:
         return "labelled", "no columns of conversations"
@@ -171,27 +175,60 @@ def read_conversations(
         raise bad_file("no rows", file, "a header alone is not enough; add rows")
     shape = shape or find_shape(table, options, file=file) or (None if answers else _prompts_alone(table, file=file))
     if shape is None:
-        listed = ", ".join(table.columns[:20])
         fix = "--prompt-column NAME --answer-column NAME, or columns named `messages`, `prompt` and `completion`, or `text`"
-        raise bad_file(f"no columns of conversations; the columns are {listed}", file, fix)
-    rows: list[Conversation] = []
+        raise bad_file(f"no columns of conversations; the columns are {list_columns(table)}", file, fix)
+    read = _READERS[shape.form]
+    rows, notes = collect_rows(
+        table, options, lambda record: read(record, shape, options, answers), used=[*shape.columns.values()], file=file
+    )
+    notes.insert(len(table.notes), f"{file}: read as {shape.said}")
+    asked = [shape.columns[part] for part in ("messages", "prompt", "input", "text", "ids") if part in shape.columns]
+    return ConversationRows(rows, Columns(tuple(asked), shape.columns.get("answer", "")), notes)
+
+
+T = TypeVar("T")
+
+
+def collect_rows(
+    table: FileTable, options: DataConfig, read: Callable[[Record], T], *, used: Sequence[str], file: str
+) -> tuple[list[T], list[str]]:
+    """Return what `read` makes of every record, and notes; `used`: the columns that it reads.
+
+    Raises
+    ------
+    UserError
+        With the place of every row that has a fault, unless the options leave these rows out.
+    """
+    rows: list[T] = []
     faults = []
     for record in table.records:
         try:
-            rows.append(_READERS[shape.form](record, shape, options, answers))
+            rows.append(read(record))
         except Fault as fault:
             faults.append(f"{record.where}: {fault}")
     if faults and not options.skip_invalid_rows:
         raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
-    notes = [*table.notes, f"{file}: read as {shape.said}"]
+    notes = list(table.notes)
     if faults:
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
-    unused = [name for name in table.columns if name not in shape.columns.values()]
+    unused = [name for name in table.columns if name not in used]
     if unused:
         more = f" and {len(unused) - _LISTED:,} more" if len(unused) > _LISTED else ""
         notes.append(f"{file}: columns that are not used: {', '.join(unused[:_LISTED])}{more}")
-    asked = [shape.columns[part] for part in ("messages", "prompt", "input", "text", "ids") if part in shape.columns]
-    return ConversationRows(rows, Columns(tuple(asked), shape.columns.get("answer", "")), notes)
+    return rows, notes
+
+
+def list_columns(table: FileTable) -> str:
+    """Return the names of the first columns, for messages."""
+    return ", ".join(table.columns[:_MOST_LISTED])
+
+
+def as_prompt(row: Conversation, options: DataConfig) -> Conversation:
+    """Return a plain text as the message of a user, for a model that talks; other rows as they are."""
+    if row.form != "text":
+        return row
+    system = (Message("system", options.system_prompt),) if options.system_prompt else ()
+    return conversation_of((*system, Message("user", row.text)), where=row.where, form="instruction")
 
 
 def _prompts_alone(table: FileTable, *, file: str) -> Shape | None:
@@ -327,8 +364,6 @@ def _read_tokens(record: Record, shape: Shape, options: DataConfig, answers: boo
 
 def _whole_numbers(value: Any, *, what: str) -> list[int]:
     given = parse_json_cell(value)
-    if hasattr(given, "tolist"):
-        given = given.tolist()
     if not isinstance(given, list | tuple) or not given or any(not isinstance(one, int) for one in given):
         raise Fault(f"wanted a list of whole numbers in {what!r}, found {str(value)[:60]!r}")
     return [int(one) for one in given]

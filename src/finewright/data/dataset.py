@@ -3,18 +3,19 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from finewright.core.config import DataConfig
-from finewright.core.errors import UserError
 from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
-from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns, wanted_columns
+from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.conversations import Conversation
 from finewright.data.readers import base
 from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions, Record
+from finewright.data.row_kinds import detect_row_kind, how_to_read, read_row_kind
 from finewright.data.source_tables import Source, SourceTables, TableReading, find_existing, find_local, shown_name
 from finewright.data.splits import Example
 
@@ -30,6 +31,7 @@ __all__ = [
     "find_texts",
     "is_blank",
     "read_dataset",
+    "read_prompts",
     "read_rows",
     "read_rows_for_model",
     "read_table",
@@ -92,7 +94,7 @@ class DatasetCache:
     def detect_row_kind(self, source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
         """Return `detect_row_kind`; what it reads is kept for `read`."""
         began = time.monotonic()
-        kind, reason, tables = _detect(source, options=options)
+        kind, reason, tables = read_row_kind(source, options=options)
         if tables is not None:
             self._tables[str(source), options] = kind, tables
         self._read_seconds += time.monotonic() - began
@@ -114,51 +116,12 @@ _MOST_LABELS = 10
 """Labels that a message names."""
 
 
+_Rows = tuple[list[Example], list[str], Columns]
+"""Rows of one table, notes, and the columns that they were read from."""
 _Splits = tuple[dict[str, list[Example]], list[str], Columns]
 """Rows by split, notes, and the columns of the training rows."""
 MOST_HELD_OUT = {"test": 500, "validation": 200}
 """Conversations that are held out at most: an evaluation reads every token of them, and more would tell little more."""
-
-
-def detect_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
-    """Return what the rows of a source are, told by the names of its columns, and the reason in words for the user.
-
-    A table with a label column that is given, or with texts and labels, is "labelled". So is what cannot be read: whoever reads
-    it says why.
-    """
-    return _detect(source, options=options)[:2]
-
-
-def _detect(source: Source, *, options: DataConfig) -> tuple[RowKind, str, SourceTables | None]:
-    """Return the kind, the reason, and the tables that were read to find it; None if they were not read."""
-    if options.label_column is not None:
-        return "labelled", f"the label column {options.label_column!r} is given", None
-    is_text = False
-    try:
-        found = source_tables.read_tables(source, _how_to_read(options, "labelled"), options=options)
-    except UserError:
-        try:
-            found = source_tables.read_tables(source, _how_to_read(options, "conversation"), options=options)
-        except UserError:
-            return "labelled", "the data cannot be read as anything else", None
-        is_text = all(table.format.suffix == readers.TEXT for table in found.tables.values())
-        if not is_text:
-            return "labelled", "the data cannot be read as conversations", None
-    name, table = next(((name, found.tables[name]) for name in ("train", *found.tables) if name in found.tables), ("", None))
-    if table is None or not table.records:
-        return "labelled", "no rows", found
-    if is_text:
-        return "conversation", "texts without labels", found
-    kind, reason = conversation_shapes.tell_row_kind(table, options, file=found.name_of(name))
-    return kind, reason, found
-
-
-def _how_to_read(options: DataConfig, row_kind: RowKind) -> TableReading:
-    if row_kind == "labelled":
-        return TableReading(wanted_columns(options))
-    given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
-    given = (*given, *filter(None, (options.prompt_column, options.answer_column)))
-    return TableReading(texts=(*conversation_shapes.SHAPE_NAMES, *given), with_texts=True)
 
 
 def read_dataset(source: Source, *, options: DataConfig, test: Source | None = None, row_kind: RowKind = "labelled") -> Dataset:
@@ -229,12 +192,20 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
 
 def read_rows(source: Source, *, options: DataConfig, row_kind: RowKind = "labelled") -> tuple[list[Example], list[str]]:
     """Return the rows of one file or of a table in memory, and notes."""
-    table, file = source_tables.read_one_table(source, _how_to_read(options, row_kind), options=options)
-    if row_kind == "labelled":
-        found = _label_rows(table, options=options, file=file)
-        return found.rows, found.notes
-    read = _read_unlabelled(table, row_kind, options=options, file=file)
-    return list(read.rows), read.notes
+    table, file = source_tables.read_one_table(source, how_to_read(options, row_kind), options=options)
+    rows, notes, _ = _READ_TABLE[row_kind](table, options=options, file=file)
+    return rows, notes
+
+
+def read_prompts(source: Source, *, options: DataConfig, as_messages: bool) -> tuple[list[Conversation], list[str]]:
+    """Return the rows of one file or of a table in memory to generate answers for, and notes; they need no answers.
+
+    `as_messages`: plain texts are messages of a user, not texts to go on with.
+    """
+    table, file = source_tables.read_one_table(source, how_to_read(options, "conversation"), options=options)
+    found = conversation_shapes.read_conversations(table, options=options, file=file, answers=False)
+    rows = [conversation_shapes.as_prompt(row, options) for row in found.rows] if as_messages else found.rows
+    return rows, found.notes
 
 
 def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns, labels: Sequence[str]) -> LabelledRows:
@@ -270,7 +241,7 @@ def read_conversations_for_model(source: Source, *, options: DataConfig) -> Labe
     UserError
         If the columns are those of no conversation, or a row has faults.
     """
-    table, file = source_tables.read_one_table(source, _how_to_read(options, "conversation"), options=options)
+    table, file = source_tables.read_one_table(source, how_to_read(options, "conversation"), options=options)
     found = conversation_shapes.read_conversations(table, options=options, file=file)
     by_place = {record.where: record for record in table.records}
     records = [by_place[row.where] for row in found.rows]
@@ -350,30 +321,16 @@ def _text_names(options: DataConfig) -> tuple[str, ...]:
 
 def _read_splits(source: Source, *, options: DataConfig, row_kind: RowKind, tables: SourceTables | None) -> _Splits:
     """Return rows by split, notes, and the columns of the training rows. `tables`: of the source, if they were read before."""
-    read = tables or source_tables.read_tables(source, _how_to_read(options, row_kind), options=options)
+    read = tables or source_tables.read_tables(source, how_to_read(options, row_kind), options=options)
     rows: dict[str, list[Example]] = {}
     notes = list(read.notes)
     columns = NO_COLUMNS
     for split, table in read.tables.items():
         file = read.name_of(split)
-        if row_kind == "labelled":
-            labelled = _label_rows(table, options=options, file=file)
-            rows[split], more, used = labelled.rows, labelled.notes, labelled.columns
-        else:
-            found = _read_unlabelled(table, row_kind, options=options, file=file)
-            rows[split] = list[Example](found.rows)
-            more, used = found.notes, found.columns
+        rows[split], more, used = _READ_TABLE[row_kind](table, options=options, file=file)
         notes += more
         columns = used if split == "train" else columns
     return rows, notes, columns
-
-
-def _read_unlabelled(
-    table: FileTable, row_kind: RowKind, *, options: DataConfig, file: str
-) -> conversation_shapes.ConversationRows | preferences.PreferenceRows:
-    """Return the rows of a table for a language model."""
-    read = preferences.read_preferences if row_kind == "preference" else conversation_shapes.read_conversations
-    return read(table, options=options, file=file)
 
 
 def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> LabelledRows:
@@ -411,6 +368,29 @@ def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> Labelled
             f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
         )
     return LabelledRows(rows, records, table, columns, notes)
+
+
+def _read_labelled(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = _label_rows(table, options=options, file=file)
+    return found.rows, found.notes, found.columns
+
+
+def _read_conversations(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = conversation_shapes.read_conversations(table, options=options, file=file)
+    return [*found.rows], found.notes, found.columns
+
+
+def _read_preferences(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = preferences.read_preferences(table, options=options, file=file)
+    return [*found.rows], found.notes, found.columns
+
+
+_READ_TABLE: dict[RowKind, Callable[..., _Rows]] = {
+    "labelled": _read_labelled,
+    "conversation": _read_conversations,
+    "preference": _read_preferences,
+}
+"""By kind, what makes rows of a table."""
 
 
 def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:

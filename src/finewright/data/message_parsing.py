@@ -25,8 +25,7 @@ class Fault(Exception):
 
 def parse_json_cell(value: Any) -> Any:
     """Return the list or object that a cell holds as JSON text; other values, and text that does not parse, as they are."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
+    value = _as_lists(value)
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
@@ -35,8 +34,16 @@ def parse_json_cell(value: Any) -> Any:
         return value
 
 
+def _as_lists(value: Any) -> Any:
+    """Return arrays as lists, also inside of others: pandas gives them for lists of a Parquet file."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [_as_lists(one) for one in value] if isinstance(value, list) else value
+
+
 def read_content(value: Any, *, what: str) -> str:
     """Return the text of a cell or of a message: a string, a list of text parts, a number; empty for none."""
+    value = _as_lists(value)
     if value is None or value != value:
         return ""
     if isinstance(value, bool):

@@ -1,39 +1,60 @@
-"""Rows of preference data: a prompt with a chosen and a rejected answer, or with one answer and whether it is a good one."""
+"""Rows of preference data: a prompt with a better and a worse answer, or with one answer that is good or bad."""
 
-import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
 from finewright.data.columns import Columns
-from finewright.data.conversations import Conversation, Message, conversation_from_json, show_calls
+from finewright.data.conversation_shapes import ANSWERS, PROMPTS, collect_rows, list_columns
+from finewright.data.conversations import Conversation, Message, conversation_from_json, conversation_of
 from finewright.data.message_parsing import Fault, parse_json_cell, parse_messages, parse_tools, read_content
-from finewright.data.readers.base import FileTable, Record, bad_file, combine_faults
+from finewright.data.readers.base import FileTable, Record, bad_file
 from finewright.data.splits import Example
 
-_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
-"""How a turn begins in a dialogue that is written as one text."""
-_TRUE, _FALSE = ("true", "1", "1.0", "yes", "good"), ("false", "0", "0.0", "no", "bad")
+_CHOSEN = ("chosen", "chosen_response")
+_REJECTED = ("rejected", "rejected_response", "rejected_messages")
+_VERDICTS = ("label", "kto_tag")
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+_DIALOGUE = re.compile(r"\s*(Human|Assistant):\s?")
+"""Who speaks, in dialogues that are one text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preference(Example):
-    """A row to tune a language model on.
+    """A prompt with its answers. `text` and `label`: as of a conversation with the better one, or the only one.
 
-    `text`: what a person sees of the prompt, its last user message. `label`: the chosen answer; of a judged answer this one.
-    `prompt`, `chosen`, `rejected`: messages, of which those of the assistant in the answers are learnt. `good`: of an answer that
-    was judged alone, whether it is wanted; then `chosen` holds it, and `rejected` is empty. `tools`: as in `Conversation`.
+    `chosen`, `rejected`: what follows the prompt, such as one assistant message; one of them is empty where a row has one answer
+    that is good or bad.
     """
 
     prompt: tuple[Message, ...] = ()
     chosen: tuple[Message, ...] = ()
     rejected: tuple[Message, ...] = ()
-    good: bool | None = None
-    tools: tuple[Any, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether the row has a better and a worse answer."""
+        return bool(self.chosen and self.rejected)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the row has a better answer, or its only one is good."""
+        return bool(self.chosen)
+
+    @property
+    def answers(self) -> tuple[tuple[Message, ...], ...]:
+        """The better and the worse answer, or the only one."""
+        return tuple(one for one in (self.chosen, self.rejected) if one)
+
+    def conversation(self, answer: tuple[Message, ...]) -> Conversation:
+        """Return the prompt with one of its answers, to encode it; no message of the prompt is learnt."""
+        prompt = (replace(one, is_trained=False) for one in self.prompt)
+        return conversation_of((*prompt, *answer), where=self.where, tools=self.tools)
 
     def duplicate_key(self) -> str:
         """Return the whole prompt."""
@@ -48,187 +69,178 @@ class Preference(Example):
         return f"{split}\0{self.as_json()}\n"
 
     def as_json(self) -> str:
-        """Return the row as canonical JSON: everything but its place."""
-        parts = {name: [one.as_json() for one in getattr(self, name)] for name in ("prompt", "chosen", "rejected")}
-        values = {**parts, "good": self.good, "tools": list(self.tools)}
+        """Return the row as canonical JSON: every message and tool; not its place."""
+        parts = {"prompt": self.prompt, "chosen": self.chosen, "rejected": self.rejected}
+        values: dict[str, Any] = {name: [one.as_json() for one in messages] for name, messages in parts.items()}
+        values |= {"tools": list(self.tools)} if self.tools else {}
         return json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
-
-    def as_conversation(self, answer: Sequence[Message]) -> Conversation:
-        """Return the prompt with one of its answers; no message of the prompt is learnt."""
-        prompt = (
-            Message(one.role, one.content, one.tool_calls, one.name, one.tool_call_id, one.reasoning, is_trained=False)
-            for one in self.prompt
-        )
-        return Conversation(self.text, show_answer(answer), self.where, messages=(*prompt, *answer), tools=self.tools)
 
 
 def preference_from_json(text: str, *, where: str = "") -> Preference:
     """Return the row that `Preference.as_json` gave."""
     values = json.loads(text)
-    parts = [
+    prompt, chosen, rejected = (
         conversation_from_json(json.dumps({"form": "chat", "messages": values[name]})).messages
         for name in ("prompt", "chosen", "rejected")
-    ]
-    return preference_of(*parts, where=where, good=values["good"], tools=tuple(values["tools"]))
-
-
-def preference_of(
-    prompt: tuple[Message, ...],
-    chosen: tuple[Message, ...],
-    rejected: tuple[Message, ...] = (),
-    *,
-    where: str,
-    good: bool | None = None,
-    tools: tuple[Any, ...] = (),
-) -> Preference:
-    """Return a row with its `text` and `label`."""
-    asked = [one.content for one in prompt if one.role == "user"] or [one.content for one in prompt]
-    return Preference(asked[-1] if asked else "", show_answer(chosen), where, prompt, chosen, rejected, good, tools)
-
-
-def show_answer(answer: Sequence[Message]) -> str:
-    """Return the messages of an answer as a person reads them."""
-    return "\n".join(one.content or show_calls(one) for one in answer if one.role == "assistant")
+    )
+    shown = conversation_of((*prompt, *(chosen or rejected)), where=where)
+    return Preference(shown.text, shown.label, where, prompt, chosen, rejected, tuple(values.get("tools", ())))
 
 
 @dataclass
 class PreferenceRows:
-    """The rows of one table. `columns`: those of the prompts and of the chosen answers, for the run's record."""
+    """The preferences of one table. `columns`: those of the prompt and of the answers, for the run's record."""
 
     rows: list[Preference]
     columns: Columns
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def read_preferences(table: FileTable, *, options: DataConfig, file: str) -> PreferenceRows:
-    """Return the rows of a table with `chosen` and `rejected`, or with `prompt`, `completion` and `label`.
+    """Return the rows of a table as preferences.
 
-    Answers are texts or lists of messages. Without a prompt column the prompt is what both answers begin with.
+    Known are `chosen` and `rejected`, as texts or lists of messages, with a prompt or with a common beginning; `messages` with
+    `rejected`; and a prompt with an answer and a `label` that says whether it is good.
 
     Raises
     ------
     UserError
-        If the columns are not there, or rows have faults: it names file and row.
+        If the columns are none of those, or rows have faults: it names file and row.
     """
     if not table.records:
         raise bad_file("no rows", file, "a header alone is not enough; add rows")
 
-    def find(name: str) -> str:
-        found = column_names.find_usual(table, [name], file=file)
-        return found[0] if found else ""
+    def usual(names: Sequence[str]) -> str:
+        found = [column_names.find_usual(table, [name], file=file) for name in names]
+        return next((one[0] for one in found if one), "")
 
-    known = {name: find(name) for name in ("prompt", "chosen", "rejected", "completion", "label", "system", "tools")}
-    if options.prompt_column is not None:
-        known["prompt"] = options.prompt_column
-    is_pair = bool(known["chosen"] and known["rejected"])
-    if not is_pair and not (known["prompt"] and known["completion"] and known["label"]):
-        listed = ", ".join(table.columns[:20])
+    parts = {"messages": usual(["messages", "conversations"]), "system": usual(["system"]), "tools": usual(["tools"])}
+    parts |= {"chosen": usual(_CHOSEN), "rejected": usual(_REJECTED), "verdict": usual(_VERDICTS)}
+    parts |= {"prompt": options.prompt_column or usual(PROMPTS), "answer": options.answer_column or usual(ANSWERS)}
+    columns = {part: name for part, name in parts.items() if name}
+    read, used = _choose_reader(columns)
+    if read is None:
         fix = "columns named `prompt`, `chosen` and `rejected`, or `prompt`, `completion` and `label`"
-        raise bad_file(f"no columns of preferences; the columns are {listed}", file, fix)
-    rows, faults = [], []
-    for record in table.records:
-        values = {part: record.values.get(name) for part, name in known.items() if name}
-        try:
-            rows.append(_read_pair(values, record, options) if is_pair else _read_judged(values, record, options))
-        except Fault as fault:
-            faults.append(f"{record.where}: {fault}")
-    if faults and not options.skip_invalid_rows:
-        raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
-    kind = "pairs of a chosen and a rejected answer" if is_pair else "answers that were judged one by one"
-    notes = [*table.notes, f"{file}: read as {kind}"]
-    if faults:
-        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
-    answer = known["chosen"] if is_pair else known["completion"]
-    return PreferenceRows(rows, Columns(tuple(filter(None, [known["prompt"]])), answer), notes)
+        raise bad_file(f"no columns of preferences; the columns are {list_columns(table)}", file, fix)
+    used = (*used, "system", "tools")
+    kept = {part: name for part, name in columns.items() if part in used}
+    rows, notes = collect_rows(table, options, lambda record: read(record, kept, options), used=[*kept.values()], file=file)
+    asked = tuple(kept[part] for part in ("messages", "prompt") if part in kept)
+    return PreferenceRows(rows, Columns(asked, kept.get("chosen", kept.get("answer", ""))), notes)
 
 
-def _read_pair(values: dict[str, Any], record: Record, options: DataConfig) -> Preference:
-    given = [parse_json_cell(values.get(name)) for name in ("chosen", "rejected")]
-    prompt = _read_prompt(values.get("prompt"))
-    if not prompt and all(isinstance(one, str) for one in given):
-        prompt, answers = _split_texts(*given)
+_Reader = Callable[[Record, dict[str, str], DataConfig], Preference]
+
+
+def _choose_reader(columns: Mapping[str, str]) -> tuple[_Reader | None, tuple[str, ...]]:
+    """Return what reads rows with these columns, and the parts that it uses; None if they are no preferences."""
+    if "chosen" in columns and "rejected" in columns:
+        return _read_pair, ("prompt", "chosen", "rejected")
+    if "messages" in columns and "rejected" in columns:
+        return _read_other_answer, ("messages", "rejected")
+    if "verdict" in columns and "prompt" in columns and "answer" in columns:
+        return _read_verdict, ("prompt", "answer", "verdict")
+    if "verdict" in columns and "messages" in columns:
+        return _read_verdict, ("messages", "verdict")
+    return None, ()
+
+
+def _read_pair(record: Record, columns: dict[str, str], options: DataConfig) -> Preference:
+    chosen, rejected = (parse_json_cell(record.values.get(columns[part])) for part in ("chosen", "rejected"))
+    asked = record.values.get(columns["prompt"]) if "prompt" in columns else None
+    if isinstance(chosen, str) and isinstance(rejected, str) and (asked is None or asked == ""):
+        prompt, good, bad = _part_texts(chosen, rejected)
+        return _finish(record, columns, options, prompt, good, bad)
+    good = parse_messages(chosen, column=columns["chosen"], role="assistant")
+    bad = parse_messages(rejected, column=columns["rejected"], role="assistant")
+    if all(one[0].role in ("user", "system") for one in (good, bad)):  # the lists have the prompt too
+        prompt, good, bad = _part_messages(good, bad)
+    elif asked is None or asked == "":
+        raise Fault("no prompt: neither a column, nor a beginning that both answers have in common")
     else:
-        chosen, rejected = (
-            parse_messages(one, column=name, role="assistant") for one, name in zip(given, ("chosen", "rejected"), strict=True)
-        )
-        prompt, answers = _split_messages(prompt, chosen, rejected)
-    for name, answer in zip(("chosen", "rejected"), answers, strict=True):
-        _check_answer(answer, name)
-    if answers[0] == answers[1]:
-        raise Fault("the chosen and the rejected answer are the same")
-    return _finish(prompt, *answers, values=values, record=record, options=options)
+        prompt = parse_messages(asked, column=columns["prompt"], role="user")
+    return _finish(record, columns, options, prompt, good, bad)
 
 
-def _read_judged(values: dict[str, Any], record: Record, options: DataConfig) -> Preference:
-    answer = parse_messages(values.get("completion"), column="completion", role="assistant")
-    prompt, (answer, _) = _split_messages(_read_prompt(values.get("prompt")), answer, ())
-    _check_answer(answer, "completion")
-    label = str(values.get("label")).strip().casefold()
-    if label not in (*_TRUE, *_FALSE):
-        raise Fault(f"wanted true or false in the label, found {values.get('label')!r}")
-    return _finish(prompt, answer, (), values=values, record=record, options=options, good=label in _TRUE)
+def _part_messages(good: tuple[Message, ...], bad: tuple[Message, ...]) -> tuple[tuple[Message, ...], ...]:
+    """Return (prompt, better, worse) of two conversations: the prompt is what both begin with."""
+    most = min(len(good), len(bad)) - 1
+    size = next((place for place in range(most) if good[place] != bad[place]), most)
+    if size == 0:
+        raise Fault("chosen and rejected have no first message in common")
+    return good[:size], good[size:], bad[size:]
+
+
+def _part_texts(chosen: str, rejected: str) -> tuple[tuple[Message, ...], ...]:
+    """Return (prompt, better, worse) of two texts: a dialogue of `Human:` and `Assistant:`, or a common beginning."""
+    if all(_DIALOGUE.match(one) for one in (chosen, rejected)):
+        return _part_messages(_parse_dialogue(chosen), _parse_dialogue(rejected))
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    size = next((place for place, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))
+    while size and not chosen[size - 1].isspace():
+        size -= 1  # no word is parted
+    if not chosen[:size].strip():
+        raise Fault("no prompt: neither a column, nor a beginning that both answers have in common")
+    prompt = (Message("user", read_content(chosen[:size].strip(), what="prompt")),)
+    good, bad = ((Message("assistant", read_content(one[size:], what="answer")),) for one in (chosen, rejected))
+    return prompt, good, bad
+
+
+def _parse_dialogue(text: str) -> tuple[Message, ...]:
+    """Return the turns of a dialogue that is one text, each of which begins a paragraph."""
+    turns = re.split(r"(?:^|\n\n)\s*(Human|Assistant):\s?", text)[1:]
+    said = zip(turns[::2], turns[1::2], strict=True)
+    return tuple(Message("user" if who == "Human" else "assistant", what.strip()) for who, what in said)
+
+
+def _read_other_answer(record: Record, columns: dict[str, str], options: DataConfig) -> Preference:
+    messages = parse_messages(record.values.get(columns["messages"]), column=columns["messages"])
+    bad = parse_messages(record.values.get(columns["rejected"]), column=columns["rejected"], role="assistant")
+    if bad[0].role in ("user", "system"):
+        return _finish(record, columns, options, *_part_messages(messages, bad))
+    last = max((place for place, one in enumerate(messages) if one.role == "assistant"), default=-1)
+    if last < 1:
+        raise Fault("no assistant message after a prompt")
+    return _finish(record, columns, options, messages[:last], messages[last : last + 1], bad)
+
+
+def _read_verdict(record: Record, columns: dict[str, str], options: DataConfig) -> Preference:
+    said = record.values.get(columns["verdict"])
+    good = _TRUTH.get(str(said).strip().casefold())
+    if good is None:
+        raise Fault(f"wanted true or false in {columns['verdict']!r}, found {said!r}")
+    if "messages" in columns:
+        messages = parse_messages(record.values.get(columns["messages"]), column=columns["messages"])
+        prompt, answer = messages[:-1], messages[-1:]
+        if not prompt or answer[0].role != "assistant":
+            raise Fault("the last message is none of the assistant's after a prompt")
+    else:
+        prompt = parse_messages(record.values.get(columns["prompt"]), column=columns["prompt"], role="user")
+        answer = parse_messages(record.values.get(columns["answer"]), column=columns["answer"], role="assistant")
+    return _finish(record, columns, options, prompt, answer if good else (), () if good else answer)
 
 
 def _finish(
-    prompt: tuple[Message, ...],
-    chosen: tuple[Message, ...],
-    rejected: tuple[Message, ...],
-    *,
-    values: dict[str, Any],
     record: Record,
+    columns: dict[str, str],
     options: DataConfig,
-    good: bool | None = None,
+    prompt: tuple[Message, ...],
+    good: tuple[Message, ...],
+    bad: tuple[Message, ...],
 ) -> Preference:
-    system = read_content(values.get("system"), what="system prompt") or options.system_prompt or ""
-    if system and not any(one.role == "system" for one in prompt):
-        prompt = (Message("system", system), *prompt)
+    """Return the row; raise `Fault` if a part of it is empty, or both answers are the same."""
     if not any(one.content.strip() for one in prompt):
         raise Fault("the prompt is empty")
-    return preference_of(prompt, chosen, rejected, where=record.where, good=good, tools=parse_tools(values.get("tools")))
-
-
-def _read_prompt(value: Any) -> tuple[Message, ...]:
-    if value is None or value != value or (isinstance(value, str) and not value.strip()):
-        return ()
-    return parse_messages(value, column="prompt", role="user")
-
-
-def _check_answer(answer: Sequence[Message], name: str) -> None:
-    said = [one for one in answer if one.role == "assistant"]
-    if not said or any(not one.content.strip() and not one.tool_calls for one in said):
-        raise Fault(f"the {name} answer is empty")
-
-
-def _split_messages(
-    prompt: tuple[Message, ...], chosen: tuple[Message, ...], rejected: tuple[Message, ...]
-) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], tuple[Message, ...]]]:
-    """Return the prompt and what each answer adds to it: an answer may repeat the prompt, or be the only place that has it."""
-    if prompt:
-        own = [answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer for answer in (chosen, rejected)]
-        return prompt, (own[0], own[1])
-    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
-    common = len(list(pairs))
-    common = min(common, max(0, len(chosen) - 1), max(0, len(rejected) - 1))
-    return chosen[:common], (chosen[common:], rejected[common:])
-
-
-def _split_texts(chosen: str, rejected: str) -> tuple[tuple[Message, ...], tuple[tuple[Message, ...], tuple[Message, ...]]]:
-    """Return the longest common start of two texts as the prompt, up to the end of a word, and what each adds.
-
-    Dialogues that are written as one text become messages.
-    """
-    if all(_TURN.match(text) for text in (chosen, rejected)):
-        return _split_messages((), tuple(_read_turns(chosen)), tuple(_read_turns(rejected)))
-    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False)))
-    while same and not chosen[same - 1].isspace():
-        same -= 1
-    if not chosen[:same].strip():
-        raise Fault("no prompt: the two answers have no common start")
-    answers = tuple((Message("assistant", text[same:]),) for text in (chosen, rejected))
-    return (Message("user", chosen[:same].rstrip()),), (answers[0], answers[1])
-
-
-def _read_turns(text: str) -> Iterator[Message]:
-    pieces = _TURN.split(text)
-    for speaker, said in zip(pieces[1::2], pieces[2::2], strict=True):
-        yield Message("user" if speaker == "Human" else "assistant", said.strip())
+    for name, answer in (("chosen", good), ("rejected", bad)):
+        if answer and answer[-1].role != "assistant":
+            raise Fault(f"the {name} answer does not end with an assistant message")
+        if answer and not any(one.content.strip() or one.tool_calls for one in answer):
+            raise Fault(f"the {name} answer is empty")
+    if good == bad:
+        raise Fault("the chosen and the rejected answer are the same")
+    system = read_content(record.values.get(columns.get("system", "")), what="system prompt") or options.system_prompt or ""
+    if system and not any(one.role == "system" for one in prompt):
+        prompt = (Message("system", system), *prompt)
+    tools = parse_tools(record.values.get(columns.get("tools", "")))
+    shown = conversation_of((*prompt, *(good or bad)), where=record.where)
+    return Preference(shown.text, shown.label, record.where, prompt, good, bad, tools)

@@ -13,7 +13,6 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
-from finewright.data import packing
 from finewright.data.dataset import Dataset, DatasetCache
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
@@ -37,7 +36,6 @@ from finewright.runs import (
     model_card,
     model_folder,
     request,
-    schema,
     session,
     untuned,
     verify,
@@ -47,7 +45,7 @@ from finewright.runs.checkpoint_manager import CADENCE
 from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import RunRequest
-from finewright.runs.result import describe_session
+from finewright.runs.result import build_result
 from finewright.runs.schema import CalibrationRecord, Change, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
@@ -472,52 +470,3 @@ def _score_test_split(
         measured["test"]["worst_mistakes"] = worst
     folder.write_predictions(lines)
     return measured, calibrated.record(evaluation)
-
-
-def build_result(
-    context: RunContext,
-    selected: SelectedMethod,
-    trained: TrainedRun,
-    *,
-    measured: dict[str, Any],
-    compared: dict[str, Any],
-    verification_difference: float,
-) -> RunResult:
-    """Return the contents of result.json. `measured`: metrics by split. `compared`: of baselines, by name."""
-    cost, base = selected.training_plan.plan, trained.prepared.base
-    progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
-    planned_steps = trained.prepared.schedule.steps
-    steps = planned_steps[: progress.step]
-    packed = not trained.prepared.model.architecture.not_packable
-    found = {
-        "method": selected.method.name(),
-        "model": base.origin.name,
-        "model_revision": base.origin.revision,
-        **describe_session(
-            context, selected.dataset, selected.task, machine=context.machine, measured=measured, compared=compared
-        ),
-        "trainable_parameters": cost.trainable_parameters,
-        "head_parameters": cost.head_parameters,
-        "total_parameters": selected.planned.meta_model.total_parameters,
-        "trainable_fraction": cost.trainable_parameters / selected.planned.meta_model.total_parameters,
-        "epochs": steps[-1].epochs_done,
-        "steps": progress.step,
-        "best_step": progress.best.step if progress.best else progress.step,
-        "probe": None if progress.probe is None else head.describe_probe(progress, progress.probe),
-        "untuned": untuned.describe_untuned(progress),
-        "stopped_early": progress.step < len(planned_steps),
-        "planned_epochs": planned_steps[-1].epochs_done,
-        "planned_steps": len(planned_steps),
-        "train_seconds": trained.seconds,
-        "examples_per_second": progress.num_rows / trained.seconds,
-        "tokens_per_second": progress.num_tokens / trained.seconds,
-        "lineage": schema.read(schema.RunConfigFile, context.folder.config).lineage,
-        "trunk_cached": selected.training_plan.optimizations.where is not None,
-        **checkpoints.summary(),
-        "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, selected.planned.splits["train"].lengths),
-        "peak_memory_bytes": context.meter.peak_bytes,
-        "planned_peak_memory_bytes": cost.peak_memory_bytes,
-        "planned_seconds": cost.seconds,
-        "verification_difference": verification_difference,
-    }
-    return RunResult.model_validate(found)

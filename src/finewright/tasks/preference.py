@@ -14,7 +14,7 @@ from finewright.core.config import DataConfig, PreferenceConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset
-from finewright.data.preferences import Preference, preference_from_json, show_answer
+from finewright.data.preferences import Preference, preference_from_json
 from finewright.data.splits import Example
 from finewright.models.head_spec import LANGUAGE_MODEL, Reads
 from finewright.tasks import preference_rows
@@ -87,7 +87,7 @@ class PreferenceTuning(Task):
     @classmethod
     def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "PreferenceTuning":
         """Build the task with the run's options. Raise `UserError` for options that the loss has no use for, or other rows."""
-        judged = {row.good is not None for rows in (dataset.train, dataset.validation, dataset.test) for row in _of(rows)}
+        judged = {not row.is_pair for rows in (dataset.train, dataset.validation, dataset.test) for row in _of(rows)}
         if len(judged) > 1:
             what, fix = "some splits have pairs and others answers that were judged one by one", "give all splits in one form"
             raise UserError(what, where="data", fix=fix, code=ExitCode.BAD_DATA)
@@ -158,13 +158,13 @@ class PreferenceTuning(Task):
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return 1 for a pair and for a wanted answer, 0 for an unwanted one."""
-        return [int(row.good is not False) for row in _of(examples)]
+        return [int(row.is_wanted) for row in _of(examples)]
 
     def count_characters(self, example: Example) -> list[int]:
         """Return the characters of the prompt with each of its answers."""
         (row,) = _of([example])
         prompt = sum(len(one.content) for one in row.prompt)
-        return [prompt + len(show_answer(answer)) for answer in (row.chosen, row.rejected or row.chosen)]
+        return [prompt + len(row.conversation(answer).label) for answer in (row.answers * 2)[:2]]
 
     def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
         """Return the sum of the losses of rows. `output`: shape (R, P, 3)."""
@@ -334,9 +334,9 @@ class PreferenceEvaluation(Evaluation):
             line = {"text": row.text, "label": row.label, "logp_chosen": sums[0][0], "margin": margin, "where": row.where}
             line["score"] = float(margin > 0) + 0.5 * (margin == 0)
             if is_judged:
-                line["good"] = row.good is not False
+                line["good"] = row.is_wanted
             else:
-                line |= {"rejected": show_answer(row.rejected), "logp_rejected": sums[1][0]}
+                line |= {"rejected": row.conversation(row.rejected).label, "logp_rejected": sums[1][0]}
             lines.append(line)
         return lines
 

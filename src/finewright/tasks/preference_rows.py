@@ -36,16 +36,12 @@ def divide_pairs(rows: Sequence[Preference]) -> list[Preference]:
     """Return answers that are judged one by one: of a pair the chosen one is wanted and the rejected one is not."""
     found = []
     for row in rows:
-        if row.good is not None:
-            found.append(row)
+        if row.is_pair:
+            found.append(replace(row, rejected=()))
+            found.append(replace(row, chosen=(), label=row.conversation(row.rejected).label))
         else:
-            found.append(replace(row, rejected=(), good=True))
-            found.append(replace(row, chosen=row.rejected, rejected=(), good=False, label=_shown(row)))
+            found.append(row)
     return found
-
-
-def _shown(row: Preference) -> str:
-    return row.as_conversation(row.rejected).label
 
 
 def encode_preferences(
@@ -58,10 +54,7 @@ def encode_preferences(
     prompt with the answer of another row, for the divergence from the untrained model.
     """
     options = data.model_copy(update={"trained_tokens": "answers"})
-    wanted = [
-        [row.as_conversation(answer) for answer in ((row.chosen, row.rejected) if row.rejected else (row.chosen,))]
-        for row in rows
-    ]
+    wanted = [[row.conversation(answer) for answer in row.answers] for row in rows]
     samples, notes = chat_encoding.encode_samples(tokenizer, [one for some in wanted for one in some], options=options)
     by_text: list[list[Sample]] = [[] for some in wanted for _ in some]
     for sample in samples:
@@ -113,7 +106,7 @@ def _encode_mismatched(tokenizer: Any, rows: Sequence[Preference], *, limit: int
     for number, row in enumerate(rows):
         later = ((number + step) % num_rows for step in range(1, num_rows + 1))
         other = next(one for one in later if keys[one] != keys[number] or not is_mixed)
-        mixed.append(row.as_conversation(rows[other].chosen))
+        mixed.append(row.conversation(rows[other].answers[0]))
     samples, _ = chat_encoding.encode_samples(tokenizer, mixed, options=options)
     found: dict[int, Sample] = {}
     for sample in samples:
@@ -138,7 +131,7 @@ def _as_split(texts: Sequence[Sequence[Sample]], rows: Sequence[Preference], *, 
     flat = np.concatenate([np.zeros(0, np.int32), *(np.array(one.ids, np.int32) for own in texts for one in own)])
     trained = np.concatenate([np.zeros(0, bool), *(np.array(one.trained, bool) for own in texts for one in own)])
     lengths = parts.sum(axis=1).astype(np.int32)
-    targets = [int(row.good is not False) for row in rows]
+    targets = [int(row.is_wanted) for row in rows]
     ids = TokenRows(flat, lengths)
     return EncodedSplit(ids, lengths.tolist(), targets, trained=TokenRows(trained, lengths), parts=parts, num_aside=num_aside)
 

@@ -35,8 +35,8 @@ REGRESSION_PASSES = 900
 """How often the regressions go over the features, about: 60 steps of 15 fits over all rows."""
 NEAR = 0.1
 """Share of the mean update's tokens by which the representative update may differ from it."""
-_Part = Literal["all", "above", "frozen"]
-"""Part of a network: all of it, what is above the cached frozen layers, or those layers."""
+_Part = Literal["all", "above", "frozen", "reference"]
+"""Part of a network: all of it, what is above the cached frozen layers, or those layers; all of it before the first update."""
 
 
 @dataclass(frozen=True)
@@ -248,26 +248,34 @@ def _trace_update(prepared_model: PreparedModel, passes: Sequence[Sequence[int]]
         return TraceResult(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
+_Rows = tuple[Sequence[int], Sequence[Sequence[int]], Sequence[int]]
+"""Of rows that are scored: their lengths, of rows of several texts those of these, and how many tokens of each are targets."""
+
+
 def trace_scoring(
     prepared_model: PreparedModel,
     *,
     workload: Workload,
     splits: Sequence[Sequence[int]],
     parts: Sequence[Sequence[Sequence[int]]] = ((), (), ()),
+    reads: Sequence[Sequence[int]] = ((), (), ()),
 ) -> TraceResult:
     """Trace evaluation, without gradients: the micro-batch with the most tokens, with the memory of the worst one.
 
     `splits`: lengths of the texts of every scored split, with a prompt's tokens. If frozen-layer outputs are cached, they are
-    for the first split. `parts`: of rows of several texts their tokens, split by split. The optimizer's state is in memory; the
-    training loop frees the gradients first.
+    for the first split. `parts`: of rows of several texts their tokens, split by split. `reads`: how many tokens of each row are
+    targets, all but the first where nothing is known. The optimizer's state is in memory; the training loop frees the gradients
+    first. It has none yet when the reference is measured with the last split.
     """
     if not any(splits):
         splits, parts = [[], workload.lengths[:1]], [[], workload.parts[:1]]
     num_cached = 0 if prepared_model.runtime.frozen_prefix is None else 1
-    named: list[tuple[Sequence[int], Sequence[Sequence[int]]]] = list(zip(splits, parts, strict=False))
-    groups: list[tuple[list[tuple[Sequence[int], Sequence[Sequence[int]]]], _Part]] = [
+    named: list[_Rows] = list(zip(splits, parts, reads, strict=False))
+    last: _Part = "reference" if workload.task.needs_reference else "all"
+    groups: list[tuple[list[_Rows], _Part]] = [
         (named[:num_cached], "above"),
-        (named[num_cached:], "all"),
+        (named[num_cached:2], "all"),
+        (named[max(num_cached, 2) :], last),
     ]
     return _with_largest_memory(
         [one for some, part in groups for one in _trace_representative(prepared_model, some, workload=workload, part=part)]
@@ -278,7 +286,7 @@ def trace_filling(prepared_model: PreparedModel, *, workload: Workload) -> Trace
     """Trace the frozen layers alone, as they run to fill the cache; return `NOTHING` without a cache."""
     if prepared_model.runtime.frozen_prefix is None:
         return NOTHING
-    filled: list[tuple[Sequence[int], Sequence[Sequence[int]]]] = [(split, ()) for split in workload.filled]
+    filled: list[_Rows] = [(split, (), ()) for split in workload.filled]
     return _with_largest_memory(_trace_representative(prepared_model, filled, workload=workload, part="frozen"))
 
 
@@ -288,21 +296,16 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
 
 
 def _trace_representative(
-    prepared_model: PreparedModel,
-    splits: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
-    *,
-    workload: Workload,
-    part: _Part,
+    prepared_model: PreparedModel, splits: Sequence[_Rows], *, workload: Workload, part: _Part
 ) -> list[TraceResult]:
-    """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another.
-
-    `splits`: the lengths of rows with a prompt's tokens, and of rows of several texts their tokens.
-    """
-    passes: list[tuple[list[int], list[Sequence[int]]]] = []
-    for lengths, parts in splits:
+    """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another."""
+    passes: list[tuple[list[int], list[Sequence[int]], list[int]]] = []
+    for lengths, parts, reads in splits:
         for rows in packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS) if lengths else []:
             own = [lengths[row] for row in rows]
-            passes.append((own, [parts[row] for row in rows] if parts else [[one - workload.prompt_tokens] for one in own]))
+            texts = [parts[row] for row in rows] if parts else [[length - workload.prompt_tokens] for length in own]
+            known = [reads[row] for row in rows] if reads else [sum(row) - len(row) for row in texts]
+            passes.append((own, texts, known if workload.trained else []))
     if not passes:
         return []
     most = max(passes, key=lambda one: workload.row_tokens(one[0]))
@@ -313,7 +316,13 @@ def _trace_representative(
 
 
 def _trace_batch(
-    prepared_model: PreparedModel, lengths: list[int], parts: list[Sequence[int]], *, workload: Workload, part: _Part
+    prepared_model: PreparedModel,
+    lengths: list[int],
+    parts: list[Sequence[int]],
+    reads: list[int],
+    *,
+    workload: Workload,
+    part: _Part,
 ) -> TraceResult:
     what = [
         "pass",
@@ -321,14 +330,23 @@ def _trace_batch(
         workload.prompt_tokens,
         workload.num_aside,
         part,
-        list(lengths),
-        [list(row) for row in parts],
+        lengths,
+        [[*row] for row in parts],
+        reads,
     ]
-    return cached_trace(prepared_model, what, lambda: _trace_scored(prepared_model, lengths, parts, workload=workload, part=part))
+    return cached_trace(
+        prepared_model, what, lambda: _trace_scored(prepared_model, lengths, parts, reads, workload=workload, part=part)
+    )
 
 
 def _trace_scored(
-    prepared_model: PreparedModel, lengths: list[int], parts: list[Sequence[int]], *, workload: Workload, part: _Part
+    prepared_model: PreparedModel,
+    lengths: list[int],
+    parts: list[Sequence[int]],
+    reads: list[int],
+    *,
+    workload: Workload,
+    part: _Part,
 ) -> TraceResult:
     with without_memory() as tracer, blocks.shortened(prepared_model) as runs, blocks.marked(prepared_model, runs, tracer):
         numbers, optimizer = _make_fake(prepared_model, tracer, workload=workload)
@@ -340,14 +358,11 @@ def _trace_scored(
                 ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
                 prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
-                num_read = [sum(row) - len(row) for row in parts] if workload.trained else []
-                batch = fake_batches.make_batch(
-                    prepared_model, parts, num_read, num_aside=workload.num_aside, cached=part == "above"
-                )
-                forward.compute_outputs(prepared_model, batch)
+                how: dict[str, Any] = {"num_aside": workload.num_aside, "cached": part == "above"}
+                forward.compute_outputs(prepared_model, fake_batches.make_batch(prepared_model, parts, reads, **how))
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = {**tracer.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
-        if part == "frozen":
+        if part in ("frozen", "reference"):
             peak["optimizer"] = 0  # it has no state before the first update
         return TraceResult(peak, tracer.work_with_repeats(again), workload.row_tokens(lengths))
 

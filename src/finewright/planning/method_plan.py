@@ -108,14 +108,21 @@ def plan_lengths(method: Method, context: PlanningContext, lengths: SplitLengths
 
     def cut(_: object, limit: int) -> SplitLengths:
         splits = [[min(limit, length) for length in split] for split in (lengths.training, lengths.validation, lengths.test)]
-        trained = [min(number, limit - 1) for number in lengths.trained]
         if not any(lengths.parts):
-            return replace(lengths, training=splits[0], validation=splits[1], test=splits[2], trained=trained)
+            trained, validation, test = (
+                [min(number, limit - 1) for number in some] for some in (lengths.trained, *lengths.held_out_trained)
+            )
+            cut = {"training": splits[0], "validation": splits[1], "test": splits[2], "trained": trained}
+            return replace(lengths, **cut, held_out_trained=(validation, test))
         training, validation, test = ([tuple(min(limit, one) for one in row) for row in some] for some in lengths.parts)
-        splits = [[sum(row) for row in some] for some in (training, validation, test)]
-        trained = [min(number, (limit - 1) * len(row)) for number, row in zip(lengths.trained, training, strict=True)]
-        cut = {"training": splits[0], "validation": splits[1], "test": splits[2], "trained": trained}
-        return replace(lengths, **cut, parts=(training, validation, test))
+        parts = (training, validation, test)
+        splits = [[sum(row) for row in some] for some in parts]
+        numbers = [
+            [min(number, (limit - 1) * len(row)) for number, row in zip(some, rows, strict=False)]
+            for some, rows in zip((lengths.trained, *lengths.held_out_trained), parts, strict=True)
+        ]
+        cut = {"training": splits[0], "validation": splits[1], "test": splits[2], "trained": numbers[0]}
+        return replace(lengths, **cut, held_out_trained=(numbers[1], numbers[2]), parts=parts)
 
     return plan_on_meta(method, context, read_lengths=cut, decisions=defaults.Decisions(), tokenizer=False)[2]
 
@@ -230,6 +237,7 @@ def describe_lengths(splits: Splits) -> SplitLengths:
         tokens=train.tokens(),
         targets=train.targets,
         trained=train.num_trained,
+        held_out_trained=(validation.num_trained, test.num_trained),
         parts=(parts[0], parts[1], parts[2]),
         num_aside=train.num_aside,
     )

@@ -26,8 +26,8 @@ class SplitLengths:
     """Tokens of each text of every split, without a prompt. `tokens`: ids that occur in training, None if not known.
 
     `targets`: of the training texts, empty if not known. `trained`: how many tokens of each training text are targets, empty
-    where tokens are none. `parts`: of each row of the three splits that consists of several texts, their tokens; of these
-    `num_aside` are read without gradients.
+    where tokens are none; `held_out_trained`: of the validation and the test texts. `parts`: of each row of the three splits that
+    consists of several texts, their tokens; of these `num_aside` are read without gradients.
     """
 
     training: Sequence[int]
@@ -36,6 +36,7 @@ class SplitLengths:
     tokens: Sequence[int] | None = None
     targets: Sequence[int] = ()
     trained: Sequence[int] = ()
+    held_out_trained: tuple[Sequence[int], Sequence[int]] = ((), ())
     parts: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]], Sequence[Sequence[int]]] = ((), (), ())
     num_aside: int = 0
 

@@ -195,8 +195,11 @@ def plan_training(
         task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, trained=texts.trained, **cached
     )
     parts = [texts.parts[1], texts.parts[2], [row for some in texts.parts for row in some]]
+    reads = [*texts.held_out_trained, [*texts.trained, *texts.held_out_trained[0], *texts.held_out_trained[1]]]
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed], parts=parts)
+    numbers["scoring"] = estimator.trace_scoring(
+        prepared_model, workload=once, splits=[scored, test, once.probed], parts=parts, reads=reads
+    )
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 
     def cost(setup: MemorySetup) -> TrainingPlan:

@@ -25,6 +25,7 @@ def add_reference(context: RunContext, selected: "SelectedMethod", ready: "Prepa
         identity["seed"] = context.settings.seed
     splits = dict(selected.planned.splits)
     device = ready.model.network.get_input_embeddings().weight.device
+    context.meter.hold(ready.model.trainable_module)
     with context.stop.at_once(), preserving_random_state(device), context.meter.measure():
         for name, split in splits.items():
             if len(split.ids):

@@ -130,11 +130,12 @@ def estimate_cost(
     rates: HardwareRates,
     scoring: TraceResult,
     filling: TraceResult = NOTHING,
+    reference: TraceResult = NOTHING,
 ) -> CostEstimate:
     """Trace the very update that training runs: the largest ones for memory, a usual one for time.
 
-    `prepared_model`: on the meta device. `scoring`, `filling`: from `trace_scoring` and `trace_filling`, which hold for every
-    setup of a method.
+    `prepared_model`: on the meta device. `scoring`, `filling`, `reference`: from `trace_scoring`, `trace_filling` and
+    `trace_reference`, which hold for every setup of a method.
     """
     artifact_bytes = prepared_model.saved_bytes(method.saves)  # before its parameters become fake
     largest, usual = _representative_updates(workload)
@@ -158,7 +159,7 @@ def estimate_cost(
         trainable_parameters=prepared_model.num_trainable(),
         head_parameters=prepared_model.num_head(),
         total_parameters=total_parameters,
-        memory=_largest([*traced.values(), scoring, filling], workload=workload),
+        memory=_largest([*traced.values(), scoring, filling], before=reference, workload=workload),
         flops=int(fitting.flops + one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
         seconds=seconds + rates.shape_seconds * (new + scoring.work.num_shapes + filling.work.num_shapes),
         artifact_bytes=artifact_bytes,
@@ -175,10 +176,11 @@ def _fitting_work(workload: Workload, *, width: int) -> Work:
     return Work(products, moved_bytes=8 * size)
 
 
-def _largest(traced: Sequence[TraceResult], *, workload: Workload) -> dict[str, int]:
-    """Return the largest memory by part: of the work with the frozen-layer cache, or of loading before it."""
+def _largest(traced: Sequence[TraceResult], *, before: TraceResult, workload: Workload) -> dict[str, int]:
+    """Return the largest memory by part: of the work with the frozen-layer cache, or of loading and of what comes `before` it."""
     peak = max((one.memory for one in traced), key=lambda parts: sum(parts.values()))
     peak = peak | ({FROZEN_CACHE: workload.cache_bytes} if workload.cache_bytes else {})
+    peak = max(peak, before.memory, key=lambda parts: sum(parts.values()))
     if workload.loaded_bytes <= sum(peak.values()):
         return peak
     weights = peak["weights"]
@@ -265,21 +267,32 @@ def trace_scoring(
     `splits`: lengths of the texts of every scored split, with a prompt's tokens. If frozen-layer outputs are cached, they are
     for the first split. `parts`: of rows of several texts their tokens, split by split. `reads`: how many tokens of each row are
     targets, all but the first where nothing is known. The optimizer's state is in memory; the training loop frees the gradients
-    first. It has none yet when the reference is measured with the last split.
+    first.
     """
     if not any(splits):
         splits, parts = [[], workload.lengths[:1]], [[], workload.parts[:1]]
     num_cached = 0 if prepared_model.runtime.frozen_prefix is None else 1
     named: list[_Rows] = list(zip(splits, parts, reads, strict=False))
-    last: _Part = "reference" if workload.task.needs_reference else "all"
-    groups: list[tuple[list[_Rows], _Part]] = [
-        (named[:num_cached], "above"),
-        (named[num_cached:2], "all"),
-        (named[max(num_cached, 2) :], last),
-    ]
+    groups: list[tuple[list[_Rows], _Part]] = [(named[:num_cached], "above"), (named[num_cached:], "all")]
     return _with_largest_memory(
         [one for some, part in groups for one in _trace_representative(prepared_model, some, workload=workload, part=part)]
     )
+
+
+def trace_reference(
+    prepared_model: PreparedModel,
+    *,
+    workload: Workload,
+    splits: Sequence[Sequence[int]],
+    parts: Sequence[Sequence[Sequence[int]]],
+    reads: Sequence[Sequence[int]],
+) -> TraceResult:
+    """Trace the scoring of all rows by the untrained model, before the optimizer has a state and frozen layers are cached; return
+    `NOTHING` where the task compares with no reference. The arguments are those of `trace_scoring`."""
+    if not workload.task.needs_reference:
+        return NOTHING
+    rows: list[_Rows] = list(zip(splits, parts, reads, strict=True))
+    return _with_largest_memory(_trace_representative(prepared_model, rows, workload=workload, part="reference"))
 
 
 def trace_filling(prepared_model: PreparedModel, *, workload: Workload) -> TraceResult:

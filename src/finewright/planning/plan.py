@@ -194,11 +194,13 @@ def plan_training(
     once = Workload(
         task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, trained=texts.trained, **cached
     )
-    parts = [texts.parts[1], texts.parts[2], [row for some in texts.parts for row in some]]
-    reads = [*texts.held_out_trained, [*texts.trained, *texts.held_out_trained[0], *texts.held_out_trained[1]]]
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    numbers["scoring"] = estimator.trace_scoring(
-        prepared_model, workload=once, splits=[scored, test, once.probed], parts=parts, reads=reads
+    probed = [] if task.needs_reference else once.probed
+    how: dict[str, Any] = {"parts": [*texts.parts[1:], []], "reads": [*texts.held_out_trained, []]}
+    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, probed], **how)
+    reads = [texts.trained, *texts.held_out_trained]
+    numbers["reference"] = estimator.trace_reference(
+        prepared_model, workload=once, splits=[training, scored, test], parts=texts.parts, reads=reads
     )
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 

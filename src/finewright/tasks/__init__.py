@@ -13,6 +13,7 @@ _HELPER_MODULES = (
     "base",
     "calibration",
     "label_checks",
+    "language_models",
     "logistic_regression",
     "metrics",
     "preference_losses",

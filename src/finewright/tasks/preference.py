@@ -17,7 +17,7 @@ from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
 from finewright.data.splits import Example
 from finewright.models.head_spec import LANGUAGE_MODEL, Reads
-from finewright.tasks import preference_rows
+from finewright.tasks import language_models, preference_rows
 from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
@@ -145,6 +145,10 @@ class PreferenceTuning(Task):
         if encoded.notes:
             choices.append(("data.trained_tokens", "answers", "; ".join(encoded.notes)))
         return EncodedRows(encoded.split, list(encoded.rows), encoded.findings, choices if name == "train" else [])
+
+    def complete_model(self, network: Any, tokenizer: Any) -> None:
+        """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
+        language_models.complete_model(network, tokenizer, options=self.data)
 
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the rows, JSON-ready."""

@@ -4,6 +4,7 @@ import json
 
 from finewright import methods
 from finewright.core.config import RunConfig, build_options
+from finewright.data.conversations import Message
 from finewright.runs import pipeline
 from support import sessions, tiny
 
@@ -55,3 +56,12 @@ def train(root, out, *, source="pairs.jsonl", method_name="lora", options=None, 
     method = methods.build_method(method_name, options or {})
     how = {"on_event": on_event or (lambda event: None), "stop": stop}
     return pipeline.train(root / source, settings=settings(root, **changes), candidates=[method], out=out, **how)
+
+
+PARTS = (("user", "prompt"), ("assistant", "chosen"), ("assistant", "rejected"))
+"""Who says each part of a pair."""
+
+
+def message(role, text):
+    """One turn."""
+    return Message(role, text)

@@ -18,7 +18,7 @@ _OWN_ATTENTION = "finewright"
 
 def base_of(network: Any) -> Any:
     """Return the network of transformers inside PEFT's wrapper, adapter layers included, or the network itself."""
-    return network.get_base_model() if hasattr(network, "peft_config") else network
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
 @contextlib.contextmanager

@@ -20,7 +20,9 @@ _PLACES = {
     "Contrastive": "methods.contrastive",
     "Freeze": "methods.freeze",
     "FrozenFeatures": "baselines.frozen_features",
+    "Generation": "inference.generation",
     "Interrupted": "core.interrupts",
+    "LanguageModel": "inference.language_model",
     "LoRA": "methods.lora",
     "Merged": "exporters.merge",
     "Model": "inference.model",
@@ -38,6 +40,7 @@ _PLACES = {
     "compare": "comparison.compare",
     "evaluate": "api",
     "export": "api",
+    "generate": "api",
     "load": "api",
     "open_run": "runs.run",
     "plan": "api",
@@ -56,7 +59,9 @@ __all__ = [
     "Freeze",
     "FrozenFeatures",
     "Full",
+    "Generation",
     "Interrupted",
+    "LanguageModel",
     "LoRA",
     "Merged",
     "Model",
@@ -76,6 +81,7 @@ __all__ = [
     "evaluate",
     "events",
     "export",
+    "generate",
     "load",
     "open_run",
     "plan",
@@ -85,7 +91,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from finewright.api import evaluate, export, load, plan, predict, resume, train
+    from finewright.api import evaluate, export, generate, load, plan, predict, resume, train
     from finewright.baselines.bag_of_words import BagOfWords
     from finewright.baselines.frozen_features import FrozenFeatures
     from finewright.comparison.compare import Comparison, compare
@@ -94,6 +100,8 @@ if TYPE_CHECKING:
     from finewright.core.errors import UserError
     from finewright.core.interrupts import Interrupted, StopRequest
     from finewright.exporters.merge import Merged
+    from finewright.inference.generation import Generation
+    from finewright.inference.language_model import LanguageModel
     from finewright.inference.model import Model, Prediction
     from finewright.methods.contrastive import Contrastive
     from finewright.methods.freeze import Freeze

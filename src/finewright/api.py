@@ -27,6 +27,8 @@ from finewright.runs.folder import RunFolder, to_run_path
 if TYPE_CHECKING:
     from finewright.exporters.merge import Merged
     from finewright.exporters.verification import BaseKind
+    from finewright.inference.generation import Generation
+    from finewright.inference.language_model import LanguageModel
     from finewright.inference.model import Model, Prediction
     from finewright.planning.report import PlanReport
     from finewright.runs.run import Run
@@ -259,19 +261,54 @@ def plan(
 
 
 @naming_arguments()
-def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model":
-    """Load the model of a finished run, ready to predict.
+def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model | LanguageModel":
+    """Load the model of a finished run, ready to predict, or a language model, ready to generate.
 
     Parameters
     ----------
     run
-        A run or its folder.
+        A run or its folder. Or any language model: a hub id, a folder, a `.gguf` file, `package:NAME`.
     device
         `auto` takes the accelerator, where there is one; else `cpu`, `cuda`, `mps`.
+
+    Returns
+    -------
+    Model or LanguageModel
+        Of a run that labels texts a `Model` (`predict`), else a `LanguageModel` (`generate`, `chat`).
     """
     from finewright.runs.run import Run, open_run
 
-    return (run if isinstance(run, Run) else open_run(run)).load(device=device)
+    if not isinstance(run, Run) and not RunFolder(Path(run)).config.exists():
+        from finewright.inference import language_model
+        from finewright.inference.model import choose_device
+
+        return language_model.load_language_model(str(run), device=choose_device(device))
+    opened = run if isinstance(run, Run) else open_run(run)
+    return opened.load_language_model(device=device) if opened.generates else opened.load(device=device)
+
+
+@naming_arguments()
+def generate(model: "str | PathLike[str] | Run", prompts: Any, *, device: str = "auto", **options: Any) -> "list[Generation]":
+    """Return the answers of a language model to prompts, in order.
+
+    Parameters
+    ----------
+    model
+        As in `load`.
+    prompts
+        A text, a list of texts, or a list of conversations, each a list of messages with `role` and `content`.
+    options
+        Those of `LanguageModel.generate`: `max_new_tokens`, `temperature`, `stop`, `system` and so on.
+
+    Raises
+    ------
+    UserError
+        If the model is none that generates, or a prompt or option is wrong.
+    """
+    loaded = load(model, device=device)
+    if not hasattr(loaded, "generate"):
+        raise UserError("the run labels texts, so its model generates none", where=str(model), fix="predict")
+    return loaded.generate(prompts, **options)
 
 
 @naming_arguments()

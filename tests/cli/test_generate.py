@@ -135,6 +135,7 @@ def test_answers_go_to_a_file_beside_all_columns(model, tmp_path):
         (["x", "--file", "p.txt"], 2, "--file: --file p.txt and the prompt 'x' are both given"),
         (["x", "--max-new-tokens", "0"], 2, "wanted a number from 1 to 1,000,000, found 0"),
         (["x", "--temprature", "1"], 2, "No such option: --temprature"),
+        (["p.txt"], 2, "p.txt: this is a file, not a prompt"),
         ([" "], 3, "prompt 1: wanted a prompt, found nothing"),
         (["x", "--schema", "none.json"], 2, "none.json: cannot be read"),
         (["x", "--schema", "list.json"], 3, "list.json: wanted a JSON schema, an object, found list"),

@@ -1,13 +1,17 @@
 """Text of an answer token by token: whole characters, and stop strings wherever they begin."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers import decoders as token_decoders
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from finewright.inference.answer_text import AnswerText
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +78,23 @@ def test_what_is_released_is_the_text_up_to_the_first_stop_string(bytewise, text
     if len({*ends}) == len(ends):  # of two that end at once either may be meant
         assert whole == expected
     assert "".join(pieces) == whole
+
+
+TEXT = "Ein Haus, 42 € – 你好 😀!\n\n  def f(x):\n\treturn x  # naïve"
+
+
+@pytest.mark.parametrize("name", ["tokenizers/gpt2", "models/stories260K", "models/all-MiniLM-L6-v2"])
+def test_real_tokenizers_release_what_they_decode(name):
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} is not beside the project")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer("Once upon a time,", add_special_tokens=False)["input_ids"]
+    whole = tokenizer(f"Once upon a time, {TEXT}", add_special_tokens=False)["input_ids"]
+    assert whole[: len(prompt)] == prompt
+    answer = AnswerText(tokenizer, prompt)
+    pieces = [answer.append(token) for token in whole[len(prompt) :]] + [answer.finish()]
+    decoded = tokenizer.decode(whole, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    assert "".join(pieces) == answer.text == decoded.removeprefix("Once upon a time,").removeprefix("once upon a time,")
+    if "MiniLM" not in name:
+        assert answer.text == f" {TEXT}"

@@ -185,6 +185,8 @@ def test_adapters_of_peft_answer_as_they_do_in_peft(kind):
     plain = generate_answers(causal("llama"), Words(), prompts, options=GenerationOptions(max_new_tokens=6), end_ids=[])
     found = generate_answers(wrapped, Words(), prompts, options=GenerationOptions(max_new_tokens=6), end_ids=[])
     assert [one.ids for one in found] != [one.ids for one in plain]
+    with wrapped.disable_adapter():
+        assert generate_answers(wrapped, Words(), prompts, options=GenerationOptions(max_new_tokens=6), end_ids=[]) == plain
     for ids, answer in zip(prompts, found, strict=True):
         so_far = list(ids)
         for token in answer.ids:  # PEFT's own forward pass, without a cache

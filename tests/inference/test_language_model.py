@@ -230,6 +230,28 @@ def test_a_token_that_spans_prompt_and_answer_is_part_of_the_answer(plain_folder
     assert model.score("the parc", ["el"]) == pytest.approx([expected], abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*[Pp]rompt")
+def test_scores_with_a_trained_prompt_are_those_of_peft(chat_folder, tmp_path):
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(2)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    wrapped = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(chat_folder), config).eval()
+    wrapped.save_pretrained(tmp_path / "prompt")
+    model = load_language_model(tmp_path / "prompt")
+    prompt, possible = model.encode_prompt(ASK), ["ship it", "refund my pay"]
+    for answer, score in zip(possible, model.score(ASK, possible), strict=True):
+        own = model.tokenizer(answer)["input_ids"]
+        ids = torch.tensor([[*prompt, *own]])
+        with torch.no_grad():
+            logits = wrapped(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, 3:].log_softmax(dim=-1)
+        expected = sum(float(logits[len(prompt) + place - 1, token]) for place, token in enumerate(own))
+        assert score == pytest.approx(expected, abs=1e-4)
+    assert model.base.score(ASK, possible) == pytest.approx(load_language_model(chat_folder).score(ASK, possible))
+    assert model.base.score(ASK, possible) != pytest.approx(model.score(ASK, possible))
+
+
 def test_a_real_model_scores_a_likely_text_higher():
     if not STORIES.is_dir():
         pytest.skip("stories260K is not beside the project")

@@ -127,9 +127,9 @@ def test_texts_in_letters_that_the_tokenizer_does_not_know_are_an_error(tmp_path
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1, "parcel": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
-    _, _, findings = method_plan.encode_splits(
+    findings = method_plan.encode_splits(
         tokenizer, dataset, task=TextClassification(dataset.labels), settings=settings, limit=8
-    )
+    ).findings
     unknown = [finding for finding in findings if finding.code == "unknown_tokens"]
     assert [finding.severity for finding in unknown] == ["error"] * 3, "of every split"
     assert "100% of the tokens of the train texts are unknown to this tokenizer ([UNK])" in unknown[0].message

@@ -117,7 +117,7 @@ def test_long_rows_are_left_out_with_a_count(place, tmp_path):
         options={"training.max_steps": 2, "data.max_length": 60},
     )  # fmt: skip
     assert run.result.num_train == 39
-    assert any("1 of 40 train rows are left out: longer than 60 tokens" in str(event) for event in said)
+    assert any("1 of 40 train rows (2.5%) is longer than 60 tokens and left out" in str(event) for event in said)
 
 
 def test_nothing_trained_is_refused(place, tmp_path):

@@ -118,6 +118,7 @@ def read_schema(path: Path) -> dict[str, Any]:
 
 
 def _read_rows(given: list[str], file: Path | None) -> "PromptRows":
+    from finewright.cli.predict import is_file
     from finewright.data import prompts
 
     if file is not None:
@@ -127,6 +128,10 @@ def _read_rows(given: list[str], file: Path | None) -> "PromptRows":
         return prompts.read_prompts(file)
     if not given or given == [STANDARD_INPUT]:
         return prompts.read_prompts(STANDARD_INPUT)
+    for text in given:
+        if is_file(text):
+            fix = f"--file {text}; these words as a prompt go through standard input"
+            raise UserError("this is a file, not a prompt", where=text, fix=fix)
     return prompts.as_rows(given)
 
 

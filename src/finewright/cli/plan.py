@@ -8,7 +8,10 @@ import typer
 from finewright.cli.arguments import Config, Json, OptionFlags, Quiet, Set, Verbose, choose_verbosity, merge_given, take_method
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+    from rich.text import Text
 
     from finewright.cli.progress import Verbosity
     from finewright.planning.report import PlanReport
@@ -80,6 +83,9 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
     if verbosity != "quiet":
         for line in _describe_start(report, verbosity=verbosity):
             progress.print_wrapped(console, line)
+    if report.example and verbosity != "quiet":
+        console.print("  a training text; what is trained of it is marked:", highlight=False)
+        console.print(mark_trained(report.example, colored=console.is_terminal and not console.no_color), soft_wrap=True)
     rows, parts, details = [], [], []
     shown = [
         *PARTS,
@@ -124,6 +130,20 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
         )
     else:
         console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
+
+
+def mark_trained(pieces: "Sequence[tuple[str, bool]]", *, colored: bool) -> "Text":
+    """Return a text with what is trained of it in green, or between ⟦ and ⟧ where there are no colours."""
+    from rich.text import Text
+
+    from finewright.cli.console import clean
+
+    shown = Text("    ")
+    for text, trained in pieces:
+        text = clean(text).replace("\n", "\n    ")
+        mark = trained and not colored
+        shown.append(f"⟦{text}⟧" if mark else text, style="bold green" if trained else "dim")
+    return shown
 
 
 def _describe_start(report: "PlanReport", *, verbosity: "Verbosity") -> list[str]:

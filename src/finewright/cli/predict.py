@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from finewright.data.inputs import TextRows
     from finewright.inference.abstention import Abstention
     from finewright.inference.labelling import LabelledTable
+    from finewright.runs.schema import RunConfigFile
 
 STANDARD_INPUT = "-"
 SECONDS_BETWEEN_LINES = 10
@@ -73,6 +74,7 @@ def predict(
     _check_abstain(abstain, min_confidence=min_confidence)
     opened = folder.open_run(run)
     config = schema.read(schema.RunConfigFile, opened.config)
+    check_labels_texts(config, run)
     options = reading.data_options(config, data_config(flags, assignments=assignments))
     source = find_source(texts or [], file)
     from finewright.data import inputs
@@ -92,6 +94,15 @@ def predict(
         _predict_texts(run, rows, abstain=abstain, as_json=as_json)
     else:
         _label_rows(run, rows, target, labelling, as_json=as_json)
+
+
+def check_labels_texts(config: "RunConfigFile", run: Path) -> None:
+    """Raise `UserError` with the command to take if a run trained a language model, which has answers, not labels."""
+    from finewright import tasks
+
+    if tasks.get_task(config.task or tasks.DEFAULT).generates:
+        what = "the run trained a language model, which has answers, not labels"
+        raise UserError(what, where=str(run), fix=f"finewright generate {run}, or finewright chat {run}")
 
 
 def _check_abstain(share: float | None, *, min_confidence: float | None) -> None:
@@ -117,7 +128,7 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
         return str(file)
     if not texts:
         return STANDARD_INPUT
-    named = [text for text in texts if text == STANDARD_INPUT or _is_file(text)]
+    named = [text for text in texts if text == STANDARD_INPUT or is_file(text)]
     if named and len(texts) > 1:
         raise UserError(f"{named[0]!r} is a file, and more is given beside it", where="predict", fix="give one file at a time")
     if named:
@@ -137,7 +148,8 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
     return None
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
+    """Return whether a text is the path of a file, or of a pipe."""
     return _is_path(text, lambda path: os.path.exists(path) and not os.path.isdir(path))
 
 

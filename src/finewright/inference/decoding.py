@@ -177,7 +177,7 @@ def prompt_length(network: Any) -> int:
 def _find_prompt(network: Any) -> Any:
     """Return PEFT's wrapper if it puts trained virtual tokens before a text and is active, else None."""
     adapter = getattr(network, "active_peft_config", None) if hasattr(network, "peft_config") else None
-    if adapter is None or not adapter.is_prompt_learning:
+    if adapter is None or not adapter.is_prompt_learning or not network.has_active_enabled_adapter:
         return None
     kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
     if kind not in ("PROMPT_TUNING", "P_TUNING"):

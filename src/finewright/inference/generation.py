@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 CACHE_SHARE = 0.25
 """Share of the free memory that the keys and values of a batch may take."""
-MOST_ROWS = {"cpu": 32}
-"""Most answers of a batch by device; elsewhere `_MOST_ROWS_ELSEWHERE`."""
+MOST_ROWS = {"cpu": 64}
+"""Most answers of a batch by device; elsewhere `_MOST_ROWS_ELSEWHERE`. With SmolLM2-135M on one core a token takes 37 ms alone,
+4.4 ms in a batch of 32, and 3.5 ms in one of 64."""
 _MOST_ROWS_ELSEWHERE = 128
 _LOGIT_COPIES = 6
 """Copies of a row of outputs that exist at once while a token is chosen."""
@@ -244,8 +245,9 @@ def _most_positions(config: Any) -> int | None:
     """Return the most tokens that a model reads; None where the config names no limit."""
     from finewright.models.architectures.base import NO_LIMIT
 
-    found = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    return found if isinstance(found, int) and found not in (0, NO_LIMIT) else None
+    config = config.get_text_config(decoder=True)
+    found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    return found if isinstance(found, int) and found != NO_LIMIT else None
 
 
 def plan_batches(network: Any, lengths: Sequence[int], limits: Sequence[int]) -> list[list[int]]:

@@ -79,8 +79,13 @@ class LanguageModel:
             fix = "a run or an adapter has a base"
             raise UserError("the model is not fine-tuned, so there is none that it came from", where=self.name, fix=fix)
         if self._base is None:
-            off = self._open_base is None
-            network = self.network if off else self._open_base()  # type: ignore[misc]
+            network, off = self.network, False
+            if self._open_base is not None:
+                network = self._open_base()
+            elif network.active_peft_config.is_prompt_learning:
+                network = network.get_base_model()  # its layers are unchanged, and PEFT's switch would not take the prompt away
+            else:
+                off = True
             self._base = LanguageModel(network, self.tokenizer, name=f"base of {self.name}", adapter_off=off)
         return self._base
 
@@ -187,7 +192,7 @@ class LanguageModel:
                 raise UserError("the answer has no tokens", where=f"answer {number}", fix="give a text", code=ExitCode.BAD_DATA)
             rows.append((ids, max(1, start)))
         with self._switched():
-            return generation_scores(self.network, rows)
+            return score_texts(self.network, rows)
 
     def _append(self, prompt: list[int], answer: str) -> list[int]:
         return [*prompt, *self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]]
@@ -206,7 +211,7 @@ class LanguageModel:
             yield
 
 
-def generation_scores(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+def score_texts(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
     """Return the log-likelihood of the end of each text, in nats. `rows`: its tokens, and where the end begins (1 or later)."""
     from finewright.inference import decoding
 

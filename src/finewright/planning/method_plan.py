@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,6 +31,7 @@ class MethodPlan:
     """`meta_model`: its config, architecture and sizes, without weights. `limit`: most tokens of a text.
 
     `choices`: the value of every open option, with its reason. `dataset`: the rows that are used, one for each text of `splits`.
+    `example`: as in `EncodedRows`.
     """
 
     source: hub.ModelSource
@@ -40,6 +42,16 @@ class MethodPlan:
     training_plan: TrainingPlan
     choices: defaults.Decisions
     dataset: Dataset
+    example: list[tuple[str, bool]]
+
+
+class EncodedData(NamedTuple):
+    """The tokens of every split, the rows that are used, what was found about them, and an example as in `EncodedRows`."""
+
+    splits: Splits
+    dataset: Dataset
+    findings: list[Finding]
+    example: list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -144,23 +156,23 @@ def plan_method(
     """
     context = PlanningContext(settings, machine, source, task, plan.resolve_budget(settings, device=machine.device))
     splits: Splits = {}
-    used = [dataset]
+    found: list[EncodedData] = []
     decisions = defaults.Decisions()
 
     def encode(meta_model: meta.BaseNetwork, limit: int) -> SplitLengths:
         tokenizer = meta_model.origin.tokenizer
-        encoded, used[0], findings = encode_splits(
-            tokenizer, dataset, task=task, settings=settings, limit=limit, known=known, decisions=decisions
-        )
-        splits.update(encoded)
-        report(findings)
+        how: dict[str, Any] = {"task": task, "settings": settings, "limit": limit, "known": known}
+        encoded = encode_splits(tokenizer, dataset, **how, decisions=decisions)
+        found.append(encoded)
+        splits.update(encoded.splits)
+        report(encoded.findings)
         if note := tokenization.cache_note(tokenizer, [len(split.ids) for split in splits.values()]):
             decisions.note("token_ids", "cached on disk", note)
         return describe_lengths(splits)
 
     meta_model, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
     decisions.made += training_plan.choices.made
-    return MethodPlan(source, method, meta_model, splits, limit, training_plan, decisions, used[0])
+    return MethodPlan(source, method, meta_model, splits, limit, training_plan, decisions, found[0].dataset, found[0].example)
 
 
 def plan_from_source(
@@ -207,7 +219,7 @@ def encode_splits(
     limit: int,
     known: dict[str, list[int]] | None = None,
     decisions: defaults.Decisions | None = None,
-) -> tuple[Splits, Dataset, list[Finding]]:
+) -> EncodedData:
     """Return the token ids of every split, the rows that are used, and findings about them.
 
     `decisions`: takes in what was chosen for the rows.
@@ -215,15 +227,17 @@ def encode_splits(
     splits: Splits = {}
     used: dict[str, list[Example]] = {}
     findings: list[Finding] = []
+    example: list[tuple[str, bool]] = []
     for name, rows in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
         encoded = task.encode_rows(tokenizer, rows, name=name, limit=limit, settings=settings, known=known)
         splits[name], used[name] = encoded.split, encoded.rows
         findings += encoded.findings
+        example = example or encoded.example
         if decisions is not None:
             for option, value, reason in encoded.choices:
                 decisions.note(option, value, reason)
     used_rows = replace(dataset, train=used["train"], validation=used["validation"], test=used["test"])
-    return splits, used_rows, findings
+    return EncodedData(splits, used_rows, findings, example)
 
 
 def describe_lengths(splits: Splits) -> SplitLengths:

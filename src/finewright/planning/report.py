@@ -50,7 +50,7 @@ class PlanReport:
     """`entries`: the recommended method first, then others that fit, then those that do not. `reason`: why it is recommended.
 
     `model`: its name; where it was left open, the notes begin with the reason for it. `findings`: in the data; a run that is not
-    forced refuses those that are errors."""
+    forced refuses those that are errors. `example`: of a language model's data, a text in pieces with whether each is trained."""
 
     entries: list[PlannedMethod]
     recommended: str
@@ -60,6 +60,7 @@ class PlanReport:
     model: str = ""
     findings: list[Finding] = field(default_factory=list)
     trials: "PlannedTrials | None" = None
+    example: list[tuple[str, bool]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `plan --json` prints."""
@@ -72,6 +73,7 @@ class PlanReport:
             "notes": self.notes,
             "findings": [finding.as_json() for finding in self.findings],
             "trials": None if self.trials is None else asdict(self.trials),
+            "example": [{"text": text, "trained": trained} for text, trained in self.example],
         }
 
 
@@ -117,7 +119,9 @@ def plan_methods(
     model = _resolve_model(settings.model, with_tokenizer=source is not None, progress=progress, notes=notes)
     findings: list[Finding] = []
     notes += [model.note] if model.note else []
-    task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, notes=notes, findings=findings)
+    example: list[tuple[str, bool]] = []
+    added: dict[str, Any] = {"notes": notes, "findings": findings, "example": example}
+    task, texts = _read_lengths(source, model=model, settings=settings, num_labels=num_labels, **added)
     context = PlanningContext(settings, machine, model, task, budget)
     candidates = methods_for_task(candidates, type(task))
 
@@ -136,7 +140,7 @@ def plan_methods(
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
     trials = _plan_trials(entries, task, num_rows=0 if source is None else len(texts.training))
-    return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials)
+    return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials, example)
 
 
 def _plan_trials(entries: Sequence[PlannedMethod], task: Task, *, num_rows: int) -> PlannedTrials | None:
@@ -179,8 +183,9 @@ def _read_lengths(
     num_labels: int,
     notes: list[str],
     findings: list[Finding],
+    example: list[tuple[str, bool]],
 ) -> tuple[Task, SplitLengths]:
-    """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes` and `findings`."""
+    """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes`, `findings` and `example`."""
     datasets = DatasetCache()
     if source is not None:
         settings, said = choose_task(settings, source, datasets=datasets)
@@ -205,10 +210,13 @@ def _read_lengths(
         notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
         parts = [[_guess_tokens(task.count_characters(row), limit=limit) for row in rows] for rows in splits]
     else:
-        encoded, _, _ = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit)
+        decisions = defaults.Decisions()
+        encoded = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit, decisions=decisions)
+        notes += decisions.sentences()
+        example += encoded.example
         if note := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
             notes.append(f"token ids cached on disk: {note}")
-        return task, method_plan.describe_lengths(encoded)
+        return task, method_plan.describe_lengths(encoded.splits)
     return task, _assume(parts, kind, targets=targets)
 
 

@@ -59,11 +59,10 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
 
     `limit`: most tokens of a text. `doing`: when this is, in words.
     """
-    network = model.network if model.prompt is None else model.trainable_module
     prompts = chat_encoding.encode_prompts(tokenizer, test.rows, limit=max(1, limit - test.max_new_tokens))
     context.notify(f"{doing}: {len(prompts)} answers of at most {test.max_new_tokens} tokens", level="detail", code="answers")
     found = generation.generate_answers(
-        network,
+        model.trainable_module,
         tokenizer,
         prompts,
         options=GenerationOptions(max_new_tokens=test.max_new_tokens),
@@ -100,4 +99,4 @@ def add_answers(
 
 def without_prompt(model: PreparedModel) -> PreparedModel:
     """Return the model as it was given, without the prompt that is still to be learnt."""
-    return replace(model, prompt=None)
+    return model if model.prompt is None else replace(model, prompt=None, trainable_module=model.network)

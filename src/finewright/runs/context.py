@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.core import hardware
@@ -110,11 +110,19 @@ class SessionContext:
         given = checks.apply_force(findings, force=self.settings.force)
         new = [finding for finding in given if finding not in self.findings]  # with `auto` each candidate is checked
         self.findings.extend(new)
-        contents = {"findings": [one.as_json() for one in self.findings]}
-        self.folder.write(self.folder.checks, ChecksFile.model_validate(contents))
+        self._write_checks()
         checks.raise_on_errors(new)
         for finding in new:
             self.notify(f"{finding.message} → {finding.fix}", level="warning", code=finding.code)
+
+    def save_example(self, pieces: Sequence[tuple[str, bool]]) -> None:
+        """Save in checks.json what is trained of a training text, where tokens are the targets."""
+        if pieces:
+            self._write_checks([{"text": text, "trained": trained} for text, trained in pieces])
+
+    def _write_checks(self, example: Sequence[dict[str, Any]] = ()) -> None:
+        contents = {"findings": [one.as_json() for one in self.findings], "example": example}
+        self.folder.write(self.folder.checks, ChecksFile.model_validate(contents))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ _OPTIONAL = (
     ("accelerate", "four-bit weights (qlora)", "pip install 'finewright[qlora]'"),
     ("openpyxl", "Excel files", "pip install 'finewright[excel]'"),
     ("optuna", "hyperparameter search", "pip install 'finewright[search]'"),
+    ("llguidance", "answers that fit a JSON schema", "pip install 'finewright[schema]'"),
+    ("sacrebleu", "BLEU and chrF of generated answers", "pip install 'finewright[text-metrics]'"),
     ("starlette", "the course in a browser", "pip install 'finewright[web]'"),
 )
 

@@ -31,6 +31,9 @@ from finewright.runs.schema import CalibrationFile, RunConfigFile, RunResult
 if TYPE_CHECKING:
     import numpy as np
 
+    from finewright.inference.generation import Generation
+    from finewright.inference.language_model import LanguageModel
+
 
 class Run:
     """A finished run: `result`, `predict`, `predict_file`, `evaluate`, `load`."""
@@ -131,10 +134,47 @@ class Run:
             task=self.config.task or tasks.DEFAULT,
         )
 
+    @property
+    def generates(self) -> bool:
+        """Whether the run trained a language model, which is asked for answers instead of labels."""
+        return tasks.get_task(self.config.task or tasks.DEFAULT).generates
+
+    @cached_property
+    def language_model(self) -> "LanguageModel":
+        """The saved language model on the fastest device, loaded at first use. Raise `UserError` if the run labels texts."""
+        return self.load_language_model(device="auto")
+
+    @naming_arguments()
+    def load_language_model(self, *, device: str = "auto") -> "LanguageModel":
+        """Load the language model, ready to generate. `device`: as in `load`."""
+        if not self.generates:
+            what = "the run labels texts, so its model generates none"
+            raise UserError(what, where=str(self.path), fix="predict")
+        from finewright.inference import language_model
+
+        return language_model.load_language_model(self.path, device=choose_device(device))
+
+    def generate(self, prompts: Any, **options: Any) -> "list[Generation]":
+        """Return the model's answer to each prompt; the arguments are those of `LanguageModel.generate`."""
+        return self.language_model.generate(prompts, **options)
+
+    def chat(self, messages: Any, **options: Any) -> str:
+        """Return the model's answer to a conversation; the arguments are those of `LanguageModel.chat`."""
+        return self.language_model.chat(messages, **options)
+
     @naming_arguments()
     def load(self, *, device: str = "auto") -> Model:
-        """Load the model, ready to predict. `device`: `auto` takes the accelerator, where there is one."""
+        """Load the model, ready to predict. `device`: `auto` takes the accelerator, where there is one.
+
+        Raise `UserError` if it is a language model.
+        """
+        self._check_labels_texts("load")
         return self._as_model(self._load("cpu" if self._is_baseline else choose_device(device)))
+
+    def _check_labels_texts(self, where: str) -> None:
+        if self.generates:
+            what = "the run trained a language model, which has answers, not labels"
+            raise UserError(what, where=where, fix="generate(prompts), chat(messages) or load_language_model()")
 
     def _as_model(self, predictor: TextPredictor) -> Model:
         options = reading.data_options(self.config)
@@ -148,6 +188,7 @@ class Run:
     def predict(self, texts: Any, *, abstain: float | None = None) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text. The arguments are those of
         `Model.predict`: with `abstain=0.9` the least certain tenth of the rows has no label either."""
+        self._check_labels_texts("predict")
         return self._model.predict(texts, abstain=abstain)
 
     @naming_arguments()

@@ -225,10 +225,18 @@ class FindingRecord(Artifact):
     message: str
 
 
+class ExamplePiece(Artifact):
+    """A piece of a training text, and whether its tokens are trained."""
+
+    text: str
+    trained: bool
+
+
 class ChecksFile(VersionedFile):
-    """checks.json."""
+    """checks.json. `example`: of a language model's data, a training text in pieces with whether each is trained."""
 
     findings: list[FindingRecord]
+    example: list[ExamplePiece] = []
 
 
 class RunLine(Artifact):

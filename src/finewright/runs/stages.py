@@ -151,6 +151,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     if meta.has_pooler(source.path) != meta.has_pooler(config_only.path):  # only the weights show whether they include it
         planned = plan_method(source, planned.method)
     dataset = planned.dataset
+    context.save_example(planned.example)
     found = fingerprint.make_fingerprint(
         source=source,
         dataset=dataset,

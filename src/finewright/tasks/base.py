@@ -80,12 +80,13 @@ class HeadWeights:
 @dataclass(frozen=True)
 class EncodedRows:
     """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its
-    value, the reason)."""
+    value, the reason). `example`: the first text in pieces, each with whether its tokens are targets, where tokens are."""
 
     split: "EncodedSplit"
     rows: "list[Example]"
     findings: list[Finding]
     choices: list[tuple[str, str, str]] = field(default_factory=list)
+    example: list[tuple[str, bool]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ class Task(ABC):
     """What a model is before its first update, in messages."""
     least_epochs: ClassVar[tuple[int, int]] = (3, 20)
     """Fewest epochs by default, and most where the data gives few updates."""
+    most_pass_tokens: ClassVar[int] = 0
+    """Tokens of a forward and backward pass above which a CPU is no faster, where they take much memory; 0: no limit."""
     generates: ClassVar[bool] = False
     """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False

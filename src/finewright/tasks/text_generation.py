@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from finewright.core.config import DataConfig, RunConfig
-from finewright.data import chat_encoding
+from finewright.data import chat_encoding, checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation, conversation_from_json
@@ -49,6 +49,7 @@ class TextGeneration(Task):
     default_max_length: ClassVar[int] = 1024
     start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (3, 3)
+    most_pass_tokens: ClassVar[int] = 1024
     generates: ClassVar[bool] = True
     evaluates_start: ClassVar[bool] = True
 
@@ -86,8 +87,11 @@ class TextGeneration(Task):
             return EncodedRows(_empty_split(), [], [])
         encoded = chat_encoding.encode_conversations(tokenizer, conversations, limit=limit, options=self.data)
         used: list[Example] = [conversations[row] for row in encoded.row_of.tolist()]
-        choices = _choices(encoded) if name == "train" else []
-        return EncodedRows(_as_split(encoded), used, _findings(encoded, conversations, name=name, limit=limit), choices)
+        findings = _findings(encoded, conversations, name=name, limit=limit)
+        if name != "train":
+            return EncodedRows(_as_split(encoded), used, findings)
+        example = chat_encoding.show_trained_tokens(tokenizer, encoded.ids[0], encoded.trained[0])
+        return EncodedRows(_as_split(encoded), used, findings, _choices(encoded), example)
 
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
@@ -219,16 +223,7 @@ def _findings(
     encoded: chat_encoding.EncodedConversations, rows: Sequence[Conversation], *, name: str, limit: int
 ) -> list[Finding]:
     """Return which rows are left out or cut, and why."""
-    found = []
-    if encoded.over_long:
-        what = f"{len(encoded.over_long):,} of {len(rows):,} {name} rows are left out: longer than {limit:,} tokens, the longest "
-        what += f"has {encoded.longest:,}"
-        fix = f"--max-length {encoded.longest} keeps all, --set data.over_long=cut-prompt cuts the oldest part of their prompts"
-        found.append(Finding("over_long", "warning", what, tuple(rows[row].where for row in encoded.over_long), fix))
-    if encoded.without_target:
-        what = f"{len(encoded.without_target):,} of {len(rows):,} {name} rows are left out: none of their tokens is trained"
-        places = tuple(rows[row].where for row in encoded.without_target)
-        found.append(Finding("untrained", "warning", what, places, "give them an answer, or --set data.trained_tokens=all"))
+    found = checks.check_samples(encoded, rows, name=name, limit=limit)
     if encoded.num_cut:
         what = f"{encoded.num_cut:,} {name} prompts are cut to {limit:,} tokens: their oldest part is left out"
         found.append(Finding("truncated", "warning", what, (), "--max-length keeps more"))

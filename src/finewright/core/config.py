@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
+from finewright.core.option_text import list_choices, show_default
 from finewright.core.option_trees import first_leaf, merge_options, read_toml, read_value, set_option
 
 __all__ = [
@@ -481,7 +482,7 @@ def describe_options(kind: type[Options], *, prefix: str = "") -> list[tuple[str
         if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
             rows += describe_options(field.annotation, prefix=f"{dotted}.")
         else:
-            rows.append((dotted, _shown(field.default), (field.description or "") + _choices(field.annotation)))
+            rows.append((dotted, show_default(field.default), (field.description or "") + list_choices(field.annotation)))
     return rows
 
 
@@ -491,18 +492,3 @@ def find_field(kind: type[BaseModel], dotted: str) -> FieldInfo:
     for group in groups:
         kind = kind.model_fields[group].annotation  # type: ignore[assignment]
     return kind.model_fields[leaf]
-
-
-def _shown(default: Any) -> str:
-    """Return a default as a user would type it."""
-    if default is None:
-        return "auto"
-    if isinstance(default, bool):
-        return str(default).lower()
-    if default == "\n":
-        return "a line break"
-    return ",".join(default) or "none" if isinstance(default, tuple) else str(default)
-
-
-def _choices(annotation: Any) -> str:
-    return f": {', '.join(map(str, get_args(annotation)))}" if get_origin(annotation) is Literal else ""

@@ -130,26 +130,6 @@ class Change(Artifact):
     step: int = 0
 
 
-class EarlierRun(Artifact):
-    """A run that a model went through before it was trained on. `objective`: the loss of preference tuning, by name, else empty.
-    `loss`: on its test rows, else on its validation rows."""
-
-    run: str
-    task: str
-    method: str
-    model: str
-    data: str
-    data_fingerprint: str = ""
-    objective: str = ""
-    loss: float | None = None
-
-    def describe(self) -> str:
-        """Return one line about it."""
-        measured = "" if self.loss is None else f", loss {self.loss:.4g}"
-        task = f"{self.task}, {self.objective}," if self.objective else self.task
-        return f"{self.run} ({task} by {self.method} on {self.data}{measured})"
-
-
 class RunConfigFile(VersionedFile):
     """config.json: the request, every resolved option, and the fingerprint that a resumed run must match.
 
@@ -167,7 +147,7 @@ class RunConfigFile(VersionedFile):
     data_fingerprint: str = ""
     columns: ColumnsRecord | None = None
     labels: list[str] = []
-    lineage: list[EarlierRun] = []
+    lineage: list[dict[str, Any]] = []
     max_length: int | None = Field(None, ge=1)
     precision: str = ""
     fingerprint: dict[str, Any] | None = None
@@ -410,7 +390,7 @@ class RunResult(VersionedFile):
     micro_batch_splits: int = 0
     sessions: int = 1
     changes: list[Change] = []
-    lineage: list[EarlierRun] = []
+    lineage: list[dict[str, Any]] = []
     peak_memory_bytes: int = 0
     peak_resident_bytes: int = 0
     planned_peak_memory_bytes: int = 0

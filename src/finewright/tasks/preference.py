@@ -12,6 +12,7 @@ import numpy as np
 
 from finewright.core.config import DataConfig, PreferenceConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
@@ -77,6 +78,7 @@ class PreferenceTuning(Task):
     learning_rate_factor: ClassVar[float] = 0.05
     uses_dropout: ClassVar[bool] = False
     texts_per_row: ClassVar[int] = PAIR_COLUMNS
+    generates: ClassVar[bool] = True
 
     labels: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
@@ -144,7 +146,9 @@ class PreferenceTuning(Task):
         choices = list(self.choices)
         if encoded.notes:
             choices.append(("data.trained_tokens", "answers", "; ".join(encoded.notes)))
-        return EncodedRows(encoded.split, list(encoded.rows), encoded.findings, choices if name == "train" else [])
+        if name != "train":
+            return EncodedRows(encoded.split, list(encoded.rows), encoded.findings)
+        return EncodedRows(encoded.split, list(encoded.rows), encoded.findings, choices, encoded.example)
 
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
@@ -159,6 +163,12 @@ class PreferenceTuning(Task):
         rows = [preference_from_json(one) for one in inputs]
         data = self.data.model_copy(update={"over_long": "cut-prompt"})
         return preference_rows.encode_preferences(tokenizer, rows, limit=limit, data=data, name="given").split
+
+    def usable_rows(self, tokenizer: Any, examples: Sequence[Example], *, limit: int) -> tuple[list[Example], list[Finding]]:
+        """Return the rows whose texts have at most `limit` tokens, and what is left out."""
+        data = self.data.model_copy(update={"over_long": "cut-prompt"})
+        encoded = preference_rows.encode_preferences(tokenizer, _of(examples), limit=limit, data=data, name="evaluated")
+        return list(encoded.rows), encoded.findings
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return 1 for a pair and for a wanted answer, 0 for an unwanted one."""
@@ -227,6 +237,13 @@ class PreferenceTuning(Task):
         """Return the log-probability of the chosen answer to each prompt, in nats."""
         return [{"text": text, "logp": float(row[0])} for text, row in zip(texts, outputs, strict=True)]
 
+    def measure(self, examples: Sequence[Example], outputs: np.ndarray) -> float:
+        """Return the share of rows where the chosen answer is ahead: by reward, or without a reference by likelihood."""
+        evaluation = self.start_evaluation(self.targets(examples))
+        evaluation.update(range(len(examples)), outputs)
+        found = evaluation.metrics()
+        return float(found.get(self.metric.name, found.get("likelihood_accuracy", 0.0)))
+
     def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
         """Return the largest difference of an answer's mean log-probability per token."""
         step = _columns_of(before)
@@ -252,30 +269,28 @@ class PreferenceEvaluation(Evaluation):
 
         A reward is β times the log-probability minus that by the untrained model; per token for ipo; without the untrained model
         for orpo and simpo, per token. Of judged answers the share is that of all pairs of a wanted and an unwanted one. Where no
-        reference is known, log-probabilities per token stand in for rewards, and the loss is that of the chosen answers' tokens.
+        reference is known there are no rewards: the loss is that of the chosen answers' tokens, and `likelihood_accuracy` says how
+        often the chosen answer has the higher log-probability per token.
         """
         sums_RP3, known = self._sums()
         rewards_RP = self._rewards(sums_RP3, known=known)
         shown: dict[str, Any] = {"num_rows": len(sums_RP3)}
-        if not known:
-            good_R = self._targets == 1
-            means_R = -sums_RP3[good_R, 0, 0] / sums_RP3[good_R, 0, 1].clip(min=1)
-            shown["loss"] = float(means_R.mean()) if len(means_R) else 0.0
-            shown["reference"] = "none: rewards are mean log-probabilities per token, the loss is that of the answers' tokens"
-        else:
-            shown["loss"] = float(self._row_losses(sums_RP3).mean())
         margins_R = self._margins(sums_RP3, rewards_RP, known=known)
-        shown["reward_accuracy"] = float(((margins_R > 0) + 0.5 * (margins_R == 0)).mean())
+        accuracy = float(((margins_R > 0) + 0.5 * (margins_R == 0)).mean())
+        places = [("chosen", self._targets >= 0, 0), ("rejected", self._targets >= 0, 1)]
         if self._is_judged(sums_RP3):
-            shown["reward_accuracy"] = _share_in_order(rewards_RP[self._targets == 1, 0], rewards_RP[self._targets == 0, 0])
-            if known:
+            accuracy = _share_in_order(rewards_RP[self._targets == 1, 0], rewards_RP[self._targets == 0, 0])
+            places = [("chosen", self._targets == 1, 0), ("rejected", self._targets == 0, 0)]
+        if known:
+            shown |= {"loss": float(self._row_losses(sums_RP3).mean()), "reward_accuracy": accuracy}
+            if self.task.loss_name == "kto":
                 shown["kl"] = max(0.0, float((sums_RP3[:, 1, 0] - sums_RP3[:, 1, 2]).mean()))
-            places = [(name, self._targets == number, 0) for name, number in (("chosen", 1), ("rejected", 0))]
         else:
-            places = [(name, self._targets >= 0, part) for name, part in (("chosen", 0), ("rejected", 1))]
+            means_R = -rewards_RP[self._targets == 1, 0]
+            shown |= {"loss": float(means_R.mean()) if len(means_R) else 0.0, "likelihood_accuracy": accuracy}
         for name, some_R, part in places:
             if some_R.any():
-                shown[f"reward_{name}"] = float(rewards_RP[some_R, part].mean())
+                shown |= {f"reward_{name}": float(rewards_RP[some_R, part].mean())} if known else {}
                 shown[f"logp_{name}"] = float(sums_RP3[some_R, part, 0].mean())
         if "reward_chosen" in shown and "reward_rejected" in shown:
             shown["reward_margin"] = shown["reward_chosen"] - shown["reward_rejected"]

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedPreferences:
-    """The rows that are used as `split`, and those that are left out."""
+    """The rows that are used as `split`, and what is said of those that are left out. `example`: the first text in pieces, each
+    with whether it is learnt."""
 
     split: "EncodedSplit"
     rows: list[Preference]
     findings: list[Finding]
     notes: list[str]
+    example: list[tuple[str, bool]]
 
 
 def divide_pairs(rows: Sequence[Preference]) -> list[Preference]:
@@ -85,7 +87,8 @@ def encode_preferences(
     if adds_mismatched:
         others = _encode_mismatched(tokenizer, used, limit=limit, options=options)
         texts = [[*own, other] for own, other in zip(texts, others, strict=True)]
-    return EncodedPreferences(_as_split(texts, used, num_aside=int(adds_mismatched)), used, findings, notes)
+    example = chat_encoding.show_trained_tokens(tokenizer, texts[0][0].ids, texts[0][0].trained) if texts else []
+    return EncodedPreferences(_as_split(texts, used, num_aside=int(adds_mismatched)), used, findings, notes, example)
 
 
 def _cut_alike(samples: Sequence[Sample], excess: int) -> bool:

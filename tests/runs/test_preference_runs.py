@@ -155,3 +155,11 @@ def test_a_saved_model_is_loaded_and_asked(place, tmp_path):
     assert tokenizer.chat_template
     assert model.num_trainable() == 0
     assert open_run(folder.path).result.task == "preference"
+
+
+def test_updates_of_one_row_are_warned_of_where_the_loss_takes_a_mean(place, tmp_path):
+    small = {"tokens_per_micro_batch": 60, "max_steps": 2}
+    _, steps, said = heard(place, tmp_path / "judged", source="judged.jsonl", **small)
+    assert any("fewer than 2 rows on average" in one for one in said)
+    assert all(map(math.isfinite, steps))
+    assert not any("rows on average" in one for one in heard(place, tmp_path / "pairs", **small)[2])

@@ -175,6 +175,7 @@ def plan_training(
     else:
         updates, every = _usual_updates(training, first, usual=task.least_epochs, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
+    warnings += _few_rows(updates, num_rows=len(training), least=task.least_rows_per_update)
     schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     start = defaults.choose_head_start(options, method=method, task=task, choices=made)
     knows = start == "probe" or (task.evaluates_start and method.weights != "random")
@@ -292,6 +293,16 @@ def _updates(
     return packing.schedule_updates(
         lengths, budget=first.tokens_per_micro_batch, gradient_accumulation_steps=first.gradient_accumulation_steps, **options
     )
+
+
+def _few_rows(updates: packing.UpdateSchedule, *, num_rows: int, least: int) -> list[str]:
+    """Return a warning if the updates have fewer rows on average than the task's loss wants."""
+    steps_per_epoch = len(updates) / updates[-1].epochs_done
+    if num_rows / steps_per_epoch >= least:
+        return []
+    return [
+        f"an update has fewer than {least} rows on average, of which its loss takes a mean: raise training.tokens_per_micro_batch"
+    ]
 
 
 def _unused_options(options: TrainingConfig) -> list[str]:

@@ -262,6 +262,11 @@ class Task(ABC):
         """Whether the loss compares with the log-probabilities of the untrained model."""
         return False
 
+    @property
+    def least_rows_per_update(self) -> int:
+        """Fewest rows of an update for the loss to mean what it should."""
+        return 1
+
     def expected_loss_at_start(self, encoded: "EncodedSplit", rows: Sequence[int]) -> float | None:
         """Return the mean loss of these rows of a split before the first update, in nats; None if it is unknown.
 

@@ -122,6 +122,11 @@ class PreferenceTuning(Task):
         return self.loss_name in _COMPARES
 
     @property
+    def least_rows_per_update(self) -> int:
+        """Two for kto: its divergence is a mean over the rows of an update."""
+        return 2 if self.loss_name == "kto" else 1
+
+    @property
     def option(self) -> dict[str, float]:
         """The options of the loss by name."""
         return dict(self.values)

@@ -322,7 +322,7 @@ def _trace_representative(
     if not passes:
         return []
     most = max(passes, key=lambda one: workload.row_tokens(one[0]))
-    worst = max(passes, key=lambda one: sum(length**2 for row in one[1] for length in row))
+    worst = max(passes, key=lambda one: sum((length + workload.prompt_tokens) ** 2 for row in one[1] for length in row))
     return [
         _trace_batch(prepared_model, *one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
     ]

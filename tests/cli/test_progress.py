@@ -62,6 +62,41 @@ def test_loading_the_model_once_more_to_verify_it_is_part_of_the_time_left():
     assert panel_after(61, each=2.0, load_seconds=5.0).seconds_left == pytest.approx(83)
 
 
+def test_answers_before_training_tell_the_time_of_those_after_it():
+    now = [0.0]
+    panel = progress.TrainingPanel(Console(file=io.StringIO(), width=80), clock=lambda: now[0])
+    panel.update(StageStarted("train"))
+    panel.update(dataclasses.replace(PLANNED, seconds=50.0))
+    panel.update(events.AnswersProgress("before training", 0, 100, 0, 40))
+    assert panel.seconds_left is None
+    now[0] = 4.0
+    panel.update(events.AnswersProgress("before training", 20, 100, 800, 40))
+    assert panel.seconds_left == pytest.approx(16 + 50 + 20)
+    assert "answers before training" in rendered(panel, width=80)[0]
+    assert "20/100, 1:26 left" in rendered(panel, width=80)[0]
+    now[0] = 20.0
+    panel.update(events.AnswersProgress("before training", 100, 100, 3000, 40))
+    panel.update(step(1, num_steps=100))
+    assert panel.seconds_left == pytest.approx(49.5 + 20)
+    panel.update(StageStarted("evaluate"))
+    panel.update(events.AnswersProgress("after training", 0, 100, 0, 40))
+    now[0] = 30.0
+    panel.update(events.AnswersProgress("after training", 0, 100, 2000, 40))
+    assert panel.seconds_left == pytest.approx(10)
+
+
+def test_answers_are_told_where_the_output_is_no_terminal(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display, out = make_display()
+    display.panel.clock = lambda: now[0]
+    display(StageStarted("evaluate"))
+    for number in (0, 50):
+        display(events.AnswersProgress("after training", number, 100, 30 * number, 40))
+        now[0] += 11
+    assert out.getvalue().strip() == "answers after training 50/100  about 11 s left"
+
+
 def rendered(panel, *, width, encoding="utf-8"):
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     panel.console = Console(file=out, width=width, force_terminal=True, color_system=None, legacy_windows=False)

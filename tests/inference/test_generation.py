@@ -234,7 +234,7 @@ def test_progress_counts_answers_and_tokens():
     generate_answers(
         net, Words(), prompts, options=GenerationOptions(max_new_tokens=4), end_ids=[], on_progress=lambda *now: seen.append(now)
     )
-    assert seen == [(2, 2, 8)]
+    assert seen == [(0, 2, 2), (0, 2, 4), (0, 2, 6), (2, 2, 8)]
 
 
 def test_a_request_to_stop_ends_it_between_two_tokens():

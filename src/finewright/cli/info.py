@@ -1,11 +1,13 @@
 """The commands that list methods and options, examine the machine and run the demo."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from finewright.cli.arguments import Json, Quiet, Set, Verbose, choose_verbosity
+from finewright.core.errors import UserError
+from finewright.core.events import Notice, StageStarted
 
 
 def register(app: typer.Typer) -> None:
@@ -21,13 +23,23 @@ def demo(
     every_method: Annotated[
         bool, typer.Option("--methods", help="Compare all methods on all rows instead: two to three minutes.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs. [default: runs/demo, or runs/demo-methods]")] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Teach a small language model to answer messages in JSON instead: five minutes.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the runs. [default: runs/demo, runs/demo-methods or runs/demo-chat]")
+    ] = None,
     assignments: Set = None,
     as_json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn a help desk's labels from 56 messages, beside what else could be done with them: under a minute, no network."""
+    if chat:
+        if every_method:
+            raise UserError("--chat and --methods are two demos", where="--chat", fix="give one of them")
+        _demo_chat(out=out, assignments=assignments or [], as_json=as_json, verbose=verbose, quiet=quiet)
+        return
     from finewright.cli import compare_view, demo_view
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.demo import run_demo
@@ -50,6 +62,38 @@ def demo(
     show(result, OutputConsole())
     if verbose:
         compare_view.show_choices(result.comparison, OutputConsole())
+
+
+def _demo_chat(*, out: Path | None, assignments: list[str], as_json: bool, verbose: bool, quiet: bool) -> None:
+    from finewright.cli import signals
+    from finewright.cli.console import ErrorConsole, OutputConsole, print_json
+    from finewright.cli.progress import ProgressDisplay
+
+    console = ErrorConsole()
+    display = ProgressDisplay(console, verbosity=choose_verbosity(verbose=verbose, quiet=quiet))
+    try:
+        display(StageStarted("start"))  # importing takes seconds
+        from finewright.cli import chat_demo, chat_demo_view
+        from finewright.core import config
+
+        setup = chat_demo.choose_setup()
+        display.panel.answer_rounds = 3.0 if setup.has_base else 1.0  # after training; of the base with a longer prompt
+        if not quiet:
+            console.print(chat_demo_view.describe_start(setup), highlight=False)
+
+        def hear(event: Any) -> None:
+            if verbose or not (isinstance(event, Notice) and event.level == "info" and event.code in ("data", "task")):
+                display(event)
+
+        result = chat_demo.run_chat_demo(
+            setup, out=out, options=config.parse_assignments(assignments), on_event=hear, stop=signals.STOP
+        )
+    finally:
+        display.close()
+    if as_json:
+        print_json(result.as_json())
+        return
+    chat_demo_view.show(result, OutputConsole())
 
 
 def methods(as_json: Json = False) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from finewright.cli.console import clean, is_plain
 from finewright.core.events import (
+    AnswersProgress,
     DownloadProgress,
     EvaluationCompleted,
     MemoryMeasured,
@@ -39,6 +40,8 @@ SECONDS_BETWEEN_LINES = 10
 """Where the output is no terminal: the least time between two lines about training."""
 SURE_AFTER = 20
 """From this many updates on the time left comes from what was measured alone, before that also from the plan."""
+SURE_SHARE = 0.02
+"""Share of the answers' tokens from which the time left is told."""
 STAGE_WORDS: dict[Stage, str] = {
     "start": "loading libraries",
     "read": "reading the data",
@@ -83,8 +86,8 @@ class ProgressDisplay:
                 self._show_stage(name)
             case RunPlanned():
                 self._show_plan(event)
-            case StepCompleted():
-                self._show_step(event)
+            case StepCompleted() | AnswersProgress():
+                self._show_work(event)
             case EvaluationCompleted(epoch=epoch, metrics=measured, metric=metric, shown=shown):
                 star = "  (best so far)" if event.best else ""
                 line = f"epoch {epoch:.1f}  validation {metric} {shown}  loss {measured['loss']:.3f}{star}"
@@ -133,11 +136,14 @@ class ProgressDisplay:
         if event.done >= event.total:
             self.downloads.stop()
 
-    def _show_step(self, event: StepCompleted) -> None:
+    def _show_work(self, event: StepCompleted | AnswersProgress) -> None:
         if not self.is_shown and time.monotonic() - self.printed_at > SECONDS_BETWEEN_LINES:
             self.printed_at = time.monotonic()
             left = self.panel.seconds_left
-            detail = f"step {event.step}/{event.num_steps}  loss {event.result.loss:.3f}"
+            if isinstance(event, AnswersProgress):
+                detail = f"answers {event.doing} {event.done}/{event.total}"
+            else:
+                detail = f"step {event.step}/{event.num_steps}  loss {event.result.loss:.3f}"
             self._print(f"{detail}  about {left:.0f} s left" if left is not None else detail)
 
     def close(self) -> None:
@@ -163,6 +169,11 @@ class TrainingPanel:
         self.scores: list[float] = []
         self.shown_score = ""
         self.peak_bytes = 0
+        self.answers: AnswersProgress | None = None
+        self.answers_began = 0.0
+        self.answer_seconds = 0.0
+        self.answer_rounds = 1.0
+        """How many times as long as before training it takes to generate answers later."""
 
     def update(self, event: Any) -> None:
         """Take in what an event says."""
@@ -170,7 +181,12 @@ class TrainingPanel:
             case StageStarted(name=name):
                 if self.stage == "load":
                     self.load_seconds = self.clock() - self.stage_began
-                self.stage, self.stage_began = name, self.clock()
+                self.stage, self.stage_began, self.answers = name, self.clock(), None
+            case AnswersProgress():
+                if self.answers is None:
+                    self.answers_began = self.clock()
+                self.answers = event if event.done < event.total else None
+                self.answer_seconds = self.clock() - self.answers_began
             case RunPlanned():
                 self.plan = event
             case StepCompleted():
@@ -188,10 +204,13 @@ class TrainingPanel:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds until the run is verified; None before the first update.
+        """Estimated seconds until the run is verified; None where there is nothing yet to tell it from.
 
-        Updates that were measured count more and more, the plan less and less. Verifying loads the model once more.
+        Updates that were measured count more and more, the plan less and less. Verifying loads the model once more. Answers that
+        were generated before training are generated again after it.
         """
+        if self.answers is not None:
+            return self._seconds_left_in_answers(self.answers)
         if self.stage != "train" or self.step is None:
             return None
         num_done, num_left = self.step.step - self.first_step, self.step.num_steps - self.step.step
@@ -202,7 +221,15 @@ class TrainingPanel:
             training = measured if planned is None else planned
         else:
             training = weight * measured + (1 - weight) * planned
-        return None if training is None else training + self.load_seconds
+        return None if training is None else training + self.load_seconds + self.answer_seconds * self.answer_rounds
+
+    def _seconds_left_in_answers(self, answers: AnswersProgress) -> float | None:
+        if answers.share < SURE_SHARE:
+            return None
+        took = self.clock() - self.answers_began
+        rounds = {"train": self.answer_rounds, "evaluate": self.answer_rounds - 1}.get(self.stage or "", 0.0)
+        training = self.plan.seconds if self.plan is not None and self.stage == "train" else 0.0
+        return took / answers.share * (1 + rounds) - took + training + self.load_seconds
 
     def render(self) -> Group:
         """Return the panel at the console's present width."""
@@ -215,14 +242,18 @@ class TrainingPanel:
         first.add_column(no_wrap=True, justify="right")
         in_training = self.stage == "train" and step is not None
         done = step.step / step.num_steps if in_training and step else 0.0
-        bar = ProgressBar(total=1.0, completed=done, pulse=not in_training, animation_time=self.clock())
-        detail = ""
-        if in_training and step:
-            left = self.seconds_left
-            detail = f"step {step.step}/{step.num_steps}" + ("" if left is None else f", {format_duration(left)} left")
+        words, left = STAGE_WORDS[self.stage], self.seconds_left
+        if self.answers is not None:
+            words, done = f"answers {self.answers.doing}", self.answers.share
+            detail = f"{self.answers.done}/{self.answers.total}"
+        elif in_training and step:
+            detail = f"step {step.step}/{step.num_steps}"
         else:
             detail = format_duration(self.clock() - self.stage_began)
-        first.add_row(f"  {STAGE_WORDS[self.stage]}", bar, detail)
+        detail += "" if left is None else f", {format_duration(left)} left"
+        is_measured = in_training or self.answers is not None
+        bar = ProgressBar(total=1.0, completed=done, pulse=not is_measured, animation_time=self.clock())
+        first.add_row(f"  {words}", bar, detail)
         lines = [first]
         if step is not None and width >= _NARROW:
             seconds = self.clock() - self.stage_began

@@ -113,6 +113,24 @@ class MemoryMeasured:
 
 
 @dataclass(frozen=True)
+class AnswersProgress:
+    """Answers of a language model are generated: `done` of `total` are finished, with `num_tokens` tokens so far, unfinished
+    answers included. `doing`: what for, such as `before training`. `most_tokens`: of the longest answer there may be."""
+
+    doing: str
+    done: int
+    total: int
+    num_tokens: int
+    most_tokens: int
+
+    @property
+    def share(self) -> float:
+        """Share of the work that is done, rather too low than too high: answers that are not finished may be the longest."""
+        longest = max(1, self.total * self.most_tokens)
+        return max(self.done / max(1, self.total), min(1.0, self.num_tokens / longest))
+
+
+@dataclass(frozen=True)
 class DownloadProgress:
     """A file is downloaded: `done` of `total` bytes."""
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 NAME = "finewright"
 _COMMAND = re.compile(
-    rf"(?<![\w./'\[-]){NAME} (?=(?:train|predict|evaluate|runs|plan|compare|export|demo|doctor|methods|options|config|learn)\b)"
+    rf"(?<![\w./'\[-]){NAME} "
+    r"(?=(?:train|predict|evaluate|generate|chat|runs|plan|compare|export|demo|doctor|methods|options|config|learn)\b)"
 )
 """The program's name before one of its commands, not in a path or a package name."""
 

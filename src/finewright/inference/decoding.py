@@ -18,6 +18,7 @@ _OWN_ATTENTION = "finewright"
 
 def base_of(network: Any) -> Any:
     """Return the network of transformers inside PEFT's wrapper, adapter layers included, or the network itself."""
+    # Not by `peft_config`: PEFT sets that on the network inside its wrapper too.
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 

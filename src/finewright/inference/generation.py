@@ -28,7 +28,7 @@ _LOGIT_COPIES = 6
 """Copies of a row of outputs that exist at once while a token is chosen."""
 
 OnProgress = Callable[[int, int, int], None]
-"""Called with the answers done, all answers, and the tokens generated so far."""
+"""Called with the answers done, all answers, and the tokens generated so far, those of unfinished answers included."""
 
 
 class GenerationOptions(Options):
@@ -137,7 +137,7 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
     bfloat16
         Run matrix products in bfloat16 (autocast).
     on_progress
-        Called when answers are finished.
+        Called after each token of a batch.
     stop_request
         Looked at before every token.
 
@@ -165,7 +165,7 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
                 raise Interrupted(stop_request.number)
             tokens += count
             found |= {answer.number: answer.as_generation() for answer in finished}
-            if on_progress is not None and finished:
+            if on_progress is not None:
                 on_progress(len(answers) + len(found), len(prompts), num_tokens + tokens)
         return found
 

@@ -223,7 +223,7 @@ def plan_training(
 
 
 def _first_setup(options: TrainingConfig, *, tokens: int, splits: bool, most: int = 0) -> MemorySetup:
-    """Return the roomiest setup. `splits`: as in `_chains`. `most`: about so many tokens of a pass are worth it, 0: any number."""
+    """Return the roomiest setup. `splits`: as in `_chains`. `most`: tokens of a pass, about, that are worth it; 0: any number."""
     passes, times = (options.gradient_accumulation_steps, options.micro_batch_splits) if splits else (1, 0)
     if most and splits and not times and options.tokens_per_micro_batch is None:
         times = max(0, round(math.log2(tokens / most)))

@@ -1,9 +1,11 @@
 """Answers that a language model generates to test prompts, before and after it is trained, measured against the references."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from finewright.core.config import RunConfig
+from finewright.core.events import AnswersProgress
 from finewright.data import chat_encoding
 from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
@@ -39,19 +41,28 @@ class AnswerTest:
         return [row.choices for row in self.rows] if all(row.choices for row in self.rows) else None
 
 
+def count_answers(train: EncodedSplit, *, settings: RunConfig) -> int:
+    """Return how many answers are generated at most: as many as are wanted, or as take little time."""
+    counts = train.num_trained
+    mean, wanted = sum(counts) / max(1, len(counts)), settings.training.num_generated
+    return min(MOST_ROWS, int(MOST_TOKENS / max(1.0, mean))) if wanted is None else wanted
+
+
 def choose_test(dataset: Dataset, train: EncodedSplit, *, settings: RunConfig) -> AnswerTest:
     """Return the first test rows with an answer: as many as are wanted, or as take little time."""
-    counts = train.num_trained
-    longest, mean = max(counts, default=0), sum(counts) / max(1, len(counts))
-    wanted = settings.training.num_generated
-    number = min(MOST_ROWS, int(MOST_TOKENS / max(1.0, mean))) if wanted is None else wanted
+    number = count_answers(train, settings=settings)
     found: dict[int, tuple[int, Conversation]] = {}
     for place, row in enumerate(dataset.test):
         if isinstance(row, Conversation) and row.messages and row.label:
             found.setdefault(id(row), (place, row))
     chosen = list(found.values())[:number]
-    most = min(MOST_NEW_TOKENS, int(longest * ROOM) + MARGIN)
+    most = limit_answers(train.num_trained)
     return AnswerTest(tuple(row for _, row in chosen), tuple(place for place, _ in chosen), most)
+
+
+def limit_answers(lengths: Sequence[int]) -> int:
+    """Return the most tokens that an answer may have, by the lengths of training answers in tokens."""
+    return min(MOST_NEW_TOKENS, int(max(lengths, default=0) * ROOM) + MARGIN)
 
 
 def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: AnswerTest, *, limit: int, doing: str) -> list[str]:
@@ -61,6 +72,11 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
     """
     prompts = chat_encoding.encode_prompts(tokenizer, test.rows, limit=max(1, limit - test.max_new_tokens))
     context.notify(f"{doing}: {len(prompts)} answers of at most {test.max_new_tokens} tokens", level="detail", code="answers")
+
+    def report(done: int, total: int, num_tokens: int) -> None:
+        context.on_event(AnswersProgress(doing, done, total, num_tokens, test.max_new_tokens))
+
+    report(0, len(prompts), 0)
     found = generation.generate_answers(
         model.trainable_module,
         tokenizer,
@@ -68,6 +84,7 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
         options=GenerationOptions(max_new_tokens=test.max_new_tokens),
         end_ids=chat_encoding.end_of_turn_ids(tokenizer),
         bfloat16=model.runtime.bfloat16,
+        on_progress=report,
         stop_request=context.stop,
     )
     return [one.text for one in found]

@@ -18,7 +18,7 @@ from finewright.runs.schema import MetricsLine, PredictionLine, RequestRecord, R
 
 RUNS = Path("runs")
 RUN_FILES = {LOCK, "checks.json", "config.json", "plan.json", "metrics.jsonl", "timings.jsonl", "checkpoints", "model"}
-RUN_FILES |= {"predictions.jsonl", "result.json", "merged", "tags.json"}
+RUN_FILES |= {"predictions.jsonl", "result.json", "merged", "tags.json", "answers.svg"}
 """Files that a run may leave. A folder with the lock and nothing but these is a run."""
 
 
@@ -43,6 +43,7 @@ class RunFolder(LockedFolder):
         self.model = path / "model"
         self.predictions = path / PredictionLine.file
         self.result = path / "result.json"
+        self.picture = path / "answers.svg"
 
     @property
     def file_names(self) -> set[str]:

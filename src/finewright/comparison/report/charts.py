@@ -141,14 +141,14 @@ def curves(
     return _chart(x, y, about=about, inside=inside)
 
 
-def standalone(chart: Safe, *, title: str) -> str:
-    """Return a chart as the content of an SVG file."""
+def standalone(chart: Safe, *, title: str, size: tuple[float, float] = (WIDTH, HEIGHT)) -> str:
+    """Return a chart as the content of an SVG file. `size`: width and height of its view box."""
     style = tag("style", Safe(COLORS + STYLE))
-    height = HEIGHT + 26
-    paper = tag("rect", x=0, y=-26, width=WIDTH, height=height, style="fill: var(--paper)")
+    width, height = size[0], size[1] + 26
+    paper = tag("rect", x=0, y=-26, width=width, height=height, style="fill: var(--paper)")
     heading = tag("text", title, x=LEFT - 30, y=-8, style="font: bold 13px system-ui, sans-serif; fill: var(--ink)")
     opening, rest = chart.split(">", 1)
-    opening = opening.replace(f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}"', f'viewBox="0 -26 {WIDTH:.0f} {height:.0f}"')
+    opening = opening.replace(f'viewBox="0 0 {width:.0f} {size[1]:.0f}"', f'viewBox="0 -26 {width:.0f} {height:.0f}"')
     opening = opening.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="800"', 1)
     return f"{opening}>{style}{paper}{heading}{rest}\n"
 
@@ -217,7 +217,8 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()
 def _place_guide_name(up: float, label: str, taken: Sequence[Box]) -> tuple[float, float]:
     """Return where the name of a line covers the least of what is taken. Preferred: at the left, above the line."""
     free = WIDTH - RIGHT - LEFT - _CHARACTER * len(label) - 8
-    places = [(LEFT + 4 + step * free / 8, up + down) for down in (-4, 13) for step in range(9)]
+    sides = (-4, 13) if up + 13 < HEIGHT - BOTTOM else (-4,)  # below the axis are its labels
+    places = [(LEFT + 4 + step * free / 8, up + down) for down in sides for step in range(9)]
     covers = [sum(_overlap(_name_box(label, at, base, "start"), box) for box in taken) for at, base in places]
     return places[covers.index(min(covers))]
 

@@ -92,10 +92,10 @@ def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(l
 
 def test_tokens_of_a_shared_prompt_do_not_make_a_micro_batch_larger(monkeypatch):
     seen = []
-    monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, **_: seen.append(lengths))
+    monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, *_, **__: seen.append(lengths))
     workload = estimator.Workload(text_classification.TextClassification(("a", "b")), [], [], [], prompt_tokens=20)
     split = [22] * 186 + [60] * 68 + [100] * 21  # three passes; the first has the most tokens only when prompts count
-    estimator._trace_representative(None, [split], workload=workload, part="all")
+    estimator._trace_representative(None, [(split, (), ())], workload=workload, part="all")
     assert seen == [[60] * 68]
     assert workload.row_tokens([22, 60]) == 42
 

@@ -38,6 +38,9 @@ def train(
     method: Annotated[
         str | None, typer.Option(help="Fine-tuning method or baseline, see `finewright methods`. [default: auto]")
     ] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Train the model of a finished run further; as --model RUN.")
+    ] = None,
     test: Annotated[str | None, typer.Option(help="File with the test rows.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/NAME]")] = None,
     config: Config = None,
@@ -58,9 +61,11 @@ def train(
 
     verbosity = choose_verbosity(verbose=verbose, quiet=quiet)
     if resume is not None or data is None or changes:
-        given = [data, method, test, out, config, assignments, *flags.values()]
+        given = [data, method, from_run, test, out, config, assignments, *flags.values()]
         show(resume_run(resume, given=given, changes=changes, verbosity=verbosity), as_json=as_json)
         return
+    if from_run is not None:
+        flags = {**flags, "model": _name_run(from_run, model=flags.get("model"))}
     tree = merge_given(flags, assignments=assignments, config=config)
     chosen, method_options = take_method(tree, flag=method)
     options = {**tree, "method": method_options}
@@ -70,6 +75,15 @@ def train(
         verbosity=verbosity,
     )
     show(run, as_json=as_json)
+
+
+def _name_run(run: Path, *, model: str | None) -> str:
+    """Return the name of the model of a run. Raise `UserError` if it is none, or a model is given too."""
+    if model is not None and model != str(run):
+        raise UserError("--from and --model both name the model to start from", where="--from", fix="give one of them")
+    if not (run / "checks.json").is_file() and not (run.parent / "checks.json").is_file():
+        raise UserError("no run here", where=str(run), fix="the folder of a finished run; `finewright runs` lists them")
+    return str(run)
 
 
 def resume_run(

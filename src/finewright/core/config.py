@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
+from finewright.core.option_text import list_choices, show_default
 from finewright.core.option_trees import first_leaf, merge_options, read_toml, read_value, set_option
 
 __all__ = [
@@ -235,6 +236,30 @@ class TrainingConfig(Options):
     num_threads: int = option(0, "CPU threads; 0: one per core that this process may use", low=0, high=1024, flag="--threads")
 
 
+class PreferenceConfig(Options):
+    """What is learnt from pairs of answers, or from answers that were judged."""
+
+    loss: Literal["dpo", "ipo", "orpo", "kto", "simpo"] | None = option(
+        None, "loss of preference tuning; dpo for pairs, kto for answers that were judged one by one, when not given"
+    )
+    beta: float | None = option(
+        None,
+        "how strongly log-probabilities count; the larger, the nearer a tuned model stays to the untrained one; by the loss when "
+        "not given",
+        low=1e-6,
+        high=1000,
+    )
+    label_smoothing: float | None = option(
+        None, "share of pairs that are taken to be the wrong way round; dpo only", low=0, high=0.499
+    )
+    nll_weight: float | None = option(
+        None, "weight of the loss of the chosen answer's tokens that is added; dpo, ipo, orpo and simpo", low=0, high=1000
+    )
+    gamma: float | None = option(None, "margin by which the chosen answer shall be better; simpo only", low=0, high=1000)
+    desirable_weight: float | None = option(None, "weight of wanted answers; kto only", low=0, high=1000)
+    undesirable_weight: float | None = option(None, "weight of unwanted answers; kto only", low=0, high=1000)
+
+
 class RunConfig(Options):
     """All options of a run but those of its method, which live in the method's own file."""
 
@@ -251,6 +276,7 @@ class RunConfig(Options):
     force: bool = option(False, "train even when the plan does not fit, or labels look wrong", flag="--force")
     data: DataConfig = Field(default_factory=DataConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    preference: PreferenceConfig = Field(default_factory=PreferenceConfig)
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, Any]:
@@ -457,7 +483,7 @@ def describe_options(kind: type[Options], *, prefix: str = "") -> list[tuple[str
         if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
             rows += describe_options(field.annotation, prefix=f"{dotted}.")
         else:
-            rows.append((dotted, _shown(field.default), (field.description or "") + _choices(field.annotation)))
+            rows.append((dotted, show_default(field.default), (field.description or "") + list_choices(field.annotation)))
     return rows
 
 
@@ -467,18 +493,3 @@ def find_field(kind: type[BaseModel], dotted: str) -> FieldInfo:
     for group in groups:
         kind = kind.model_fields[group].annotation  # type: ignore[assignment]
     return kind.model_fields[leaf]
-
-
-def _shown(default: Any) -> str:
-    """Return a default as a user would type it."""
-    if default is None:
-        return "auto"
-    if isinstance(default, bool):
-        return str(default).lower()
-    if default == "\n":
-        return "a line break"
-    return ",".join(default) or "none" if isinstance(default, tuple) else str(default)
-
-
-def _choices(annotation: Any) -> str:
-    return f": {', '.join(map(str, get_args(annotation)))}" if get_origin(annotation) is Literal else ""

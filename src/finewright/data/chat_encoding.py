@@ -14,7 +14,14 @@ from finewright.data.conversations import Conversation, Message
 from finewright.data.samples import Collector, EncodedConversations, Sample, last_run
 from finewright.data.text_tokenizer import TextTokenizer
 
-__all__ = ["EncodedConversations", "encode_conversations", "encode_prompts", "end_of_turn_ids", "show_trained_tokens"]
+__all__ = [
+    "EncodedConversations",
+    "encode_conversations",
+    "encode_prompts",
+    "encode_samples",
+    "end_of_turn_ids",
+    "show_trained_tokens",
+]
 
 _ROWS_AT_ONCE = 512
 
@@ -52,6 +59,18 @@ def encode_conversations(
         for sample in encoder.encode(rows[start : start + _ROWS_AT_ONCE], start):
             collected.add(sample)
     return collected.finish(rows, [*notes, *encoder.notes()])
+
+
+def encode_samples(tokenizer: Any, rows: Sequence[Conversation], *, options: DataConfig) -> tuple[list[Sample], list[str]]:
+    """Return the samples of conversations as `encode_conversations` makes them, each as long as it is, and notes about them."""
+    notes = _prepare_template(tokenizer, rows, options)
+    encoder = _Encoder(tokenizer, options)
+    found = []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        found += list(encoder.encode(rows[start : start + _ROWS_AT_ONCE], start))
+    for sample in found:
+        sample.trained[:1] = [False] * len(sample.trained[:1])
+    return found, [*notes, *encoder.notes()]
 
 
 def _prepare_template(tokenizer: Any, rows: Iterable[Conversation], options: DataConfig) -> list[str]:

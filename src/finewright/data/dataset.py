@@ -233,19 +233,18 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
     return _fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options) if labels else found
 
 
-def read_conversations_for_model(source: Source, *, options: DataConfig) -> LabelledRows:
-    """Return the conversations of one file or of a table in memory with all their columns, to evaluate a model on them.
+def read_unlabelled_rows_for_model(source: Source, *, options: DataConfig, row_kind: RowKind) -> LabelledRows:
+    """Return the rows of one file or of a table in memory with all their columns, to evaluate a language model on them.
 
     Raises
     ------
     UserError
-        If the columns are those of no conversation, or a row has faults.
+        If the columns are those of no such rows, or a row has faults.
     """
-    table, file = source_tables.read_one_table(source, how_to_read(options, "conversation"), options=options)
-    found = conversation_shapes.read_conversations(table, options=options, file=file)
+    table, file = source_tables.read_one_table(source, how_to_read(options, row_kind), options=options)
+    rows, notes, columns = _READ_TABLE[row_kind](table, options=options, file=file)
     by_place = {record.where: record for record in table.records}
-    records = [by_place[row.where] for row in found.rows]
-    return LabelledRows(list[Example](found.rows), records, table, found.columns, found.notes)
+    return LabelledRows(rows, [by_place[row.where] for row in rows], table, columns, notes)
 
 
 def _fit_labels(found: LabelledRows, known: Sequence[str], options: DataConfig) -> LabelledRows:

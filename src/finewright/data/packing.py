@@ -4,7 +4,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -30,6 +30,10 @@ class EncodedSplit:
 
     `cached_states`: outputs of the frozen lower layers for these texts, if there are any. `trained`: where tokens are the
     targets, whether each is one (1 or 0), in the shape of `ids`; a text's first token never is.
+
+    `parts`: where a row consists of several texts, one after the other in its ids, their tokens, shape (N, P). Such rows are read
+    as P texts that do not see each other, always in one pass. `num_aside`: so many of the last texts of each row are read without
+    gradients. `reference`: sums of the log-probabilities of the targets of each text by the untrained model, shape (N, P).
     """
 
     ids: Sequence[Sequence[int]] | TokenRows
@@ -37,6 +41,9 @@ class EncodedSplit:
     targets: list[int]
     cached_states: Any = None
     trained: Sequence[Sequence[int]] | TokenRows | None = None
+    parts: np.ndarray | None = None
+    num_aside: int = 0
+    reference: np.ndarray | None = None
 
     @property
     def num_trained(self) -> list[int]:
@@ -58,6 +65,13 @@ class EncodedSplit:
         """Return the token ids that occur, in ascending order."""
         return np.unique(self.flat()).tolist()
 
+    def by_text(self) -> "EncodedSplit":
+        """Return the texts that the rows consist of as rows of their own, without targets; itself if each row is one text."""
+        if self.parts is None:
+            return self
+        lengths = self.parts.reshape(-1).astype(np.int32)
+        return EncodedSplit(TokenRows(self.flat(), lengths), lengths.tolist(), [])
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -66,6 +80,11 @@ class Batch:
     `states`: outputs of the frozen lower layers, shape (T, H), or None if these layers are still to run.
     `read`: where tokens are the targets, the index in `ids` of the token before each, shape (M,); `targets` has shape (M,) then,
     and `num_targets` says how many of them each text has, in order.
+
+    Of rows that consist of several texts: `texts_RP` is the place of each of them in the batch, shape (R, P), in the order of
+    `rows`, which are R then; `row_targets` the target of each row, shape (R,); `reference` as in `EncodedSplit`, (R, P + A);
+    `aside` the batch of the A texts of each row that are read without gradients; `aside_ratio` the mean difference of their
+    log-probabilities from the reference over a whole update, once it is measured.
     """
 
     rows: tuple[int, ...]
@@ -75,11 +94,16 @@ class Batch:
     states: torch.Tensor | None = None
     read: torch.Tensor | None = None
     num_targets: tuple[int, ...] = ()
+    texts_RP: torch.Tensor | None = None
+    row_targets: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
+    aside: "Batch | None" = None
+    aside_ratio: torch.Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the batch; none is padding."""
-        return len(self.ids)
+        return len(self.ids) + (0 if self.aside is None else self.aside.num_tokens)
 
 
 @dataclass(frozen=True)
@@ -306,19 +330,70 @@ def map_with_oom_split(
 
 def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") -> Batch:
     """Return one batch of the given rows."""
+    if encoded.parts is not None:
+        return _collate_parts(encoded, encoded.parts, tuple(sorted(rows)), device=device)
     ordered = sorted(rows, key=lambda row: (len(encoded.ids[row]), row))
-    flat = np.concatenate([np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered])
-    ids = torch.from_numpy(flat).to(device)
-    layout = PackedLayout(tuple(len(encoded.ids[row]) for row in ordered))
-    states = None if encoded.cached_states is None else encoded.cached_states.rows(ordered).to(device)
+    batch = _collate_texts(
+        [np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered],
+        None if encoded.trained is None else [np.asarray(encoded.trained[row], dtype=bool) for row in ordered],
+        rows=ordered,
+        states=None if encoded.cached_states is None else encoded.cached_states.rows(ordered),
+        device=device,
+    )
     if encoded.trained is not None:
-        is_target = np.concatenate([np.asarray(encoded.trained[row], dtype=bool) for row in ordered])
-        places = np.flatnonzero(is_target)
-        counts = tuple(int(np.sum(encoded.trained[row])) for row in ordered)
-        targets, read = torch.from_numpy(flat[places]).to(device), torch.from_numpy(places - 1).to(device)
-        return Batch(tuple(ordered), ids, layout, targets, states, read, counts)
+        return batch
     targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
-    return Batch(rows=tuple(ordered), ids=ids, layout=layout, targets=targets, states=states)
+    return replace(batch, targets=targets)
+
+
+def _collate_texts(
+    ids: Sequence[np.ndarray],
+    trained: Sequence[np.ndarray] | None,
+    *,
+    rows: Sequence[int],
+    states: torch.Tensor | None,
+    device: str,
+) -> Batch:
+    """Return one batch of texts in ascending order of length; its targets are the tokens that are trained."""
+    flat = np.concatenate(ids)
+    layout = PackedLayout(tuple(map(len, ids)))
+    states = None if states is None else states.to(device)
+    tokens = torch.from_numpy(flat).to(device)
+    if trained is None:
+        return Batch(tuple(rows), tokens, layout, tokens[:0], states)
+    places = np.flatnonzero(np.concatenate(trained))
+    targets, read = torch.from_numpy(flat[places]).to(device), torch.from_numpy(places - 1).to(device)
+    return Batch(tuple(rows), tokens, layout, targets, states, read, tuple(int(marks.sum()) for marks in trained))
+
+
+def _collate_parts(encoded: EncodedSplit, parts: np.ndarray, rows: tuple[int, ...], *, device: str) -> Batch:
+    """Return one batch of the texts that the rows consist of. Those that are read without gradients are a batch of their own."""
+    assert encoded.trained is not None, "the targets of rows of several texts are tokens"
+    bounds = np.concatenate([np.zeros((len(parts), 1), dtype=np.int64), np.cumsum(parts, axis=1)], axis=1)
+
+    def collect(numbers: range) -> Batch:
+        texts = sorted(((row, part) for row in rows for part in numbers), key=lambda one: (parts[one], one))
+        some = [slice(int(bounds[row, part]), int(bounds[row, part + 1])) for row, part in texts]
+        cached = encoded.cached_states
+        batch = _collate_texts(
+            [np.asarray(encoded.ids[row], dtype=np.int64)[one] for (row, _), one in zip(texts, some, strict=True)],
+            [np.asarray(encoded.trained[row], dtype=bool)[one] for (row, _), one in zip(texts, some, strict=True)],  # type: ignore[index]
+            rows=rows,
+            states=None if cached is None else cached.rows([row * parts.shape[1] + part for row, part in texts]),
+            device=device,
+        )
+        place = {one: number for number, one in enumerate(texts)}
+        order = [[place[row, part] for part in numbers] for row in rows]
+        return replace(batch, texts_RP=torch.tensor(order, dtype=torch.long, device=device))
+
+    num_learnt = parts.shape[1] - encoded.num_aside
+    reference = None if encoded.reference is None else torch.from_numpy(encoded.reference[list(rows)]).float().to(device)
+    return replace(
+        collect(range(num_learnt)),
+        row_targets=torch.tensor([encoded.targets[row] for row in rows], dtype=torch.long, device=device),
+        reference=reference,
+        aside=collect(range(num_learnt, parts.shape[1])) if encoded.num_aside else None,
+    )
 
 
 def padding_fraction(plan: Sequence[Update], lengths: Sequence[int]) -> float:

@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.conversation_shapes import ANSWERS, PROMPTS, collect_rows, list_columns
-from finewright.data.conversations import Conversation, Message, conversation_of
+from finewright.data.conversations import Conversation, Message, conversation_from_json, conversation_of
 from finewright.data.message_parsing import Fault, parse_json_cell, parse_messages, parse_tools, read_content
 from finewright.data.readers.base import FileTable, Record, bad_file
 from finewright.data.splits import Example
@@ -41,13 +41,28 @@ class Preference(Example):
         """Whether the row has a better and a worse answer."""
         return bool(self.chosen and self.rejected)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the row has a better answer, or its only one is good."""
+        return bool(self.chosen)
+
+    @property
+    def answers(self) -> tuple[tuple[Message, ...], ...]:
+        """The better and the worse answer, or the only one."""
+        return tuple(one for one in (self.chosen, self.rejected) if one)
+
     def conversation(self, answer: tuple[Message, ...]) -> Conversation:
-        """Return the prompt with one of its answers, to encode it."""
-        return conversation_of((*self.prompt, *answer), where=self.where, tools=self.tools)
+        """Return the prompt with one of its answers, to encode it; no message of the prompt is learnt."""
+        prompt = (replace(one, is_trained=False) for one in self.prompt)
+        return conversation_of((*prompt, *answer), where=self.where, tools=self.tools)
 
     def duplicate_key(self) -> str:
         """Return the whole prompt."""
         return "\n".join(f"{one.role}: {one.content}" for one in self.prompt)
+
+    def contents(self) -> str:
+        """Return all that a model learns from the row, for the fingerprint of a run."""
+        return self.as_json()
 
     def fingerprint_text(self, split: str) -> str:
         """Return all that the row adds to the fingerprint of its data set."""
@@ -59,6 +74,17 @@ class Preference(Example):
         values: dict[str, Any] = {name: [one.as_json() for one in messages] for name, messages in parts.items()}
         values |= {"tools": list(self.tools)} if self.tools else {}
         return json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def preference_from_json(text: str, *, where: str = "") -> Preference:
+    """Return the row that `Preference.as_json` gave."""
+    values = json.loads(text)
+    prompt, chosen, rejected = (
+        conversation_from_json(json.dumps({"form": "chat", "messages": values[name]})).messages
+        for name in ("prompt", "chosen", "rejected")
+    )
+    shown = conversation_of((*prompt, *(chosen or rejected)), where=where)
+    return Preference(shown.text, shown.label, where, prompt, chosen, rejected, tuple(values.get("tools", ())))
 
 
 @dataclass

@@ -89,7 +89,7 @@ def last_run(marks: Sequence[bool]) -> int:
     return place
 
 
-def _cut_prompt(sample: Sample, limit: int) -> bool:
+def cut_prompt(sample: Sample, limit: int) -> bool:
     """Leave out the oldest tokens after the system prompt so that `limit` are left; return whether that is possible.
 
     The last answer stays whole. An earlier answer that loses its start is not learnt.
@@ -135,7 +135,7 @@ class Collector:
             self.empty[sample.row] = None
             return
         if len(sample.ids) > self.limit:
-            if self.options.over_long == "drop" or not _cut_prompt(sample, self.limit):
+            if self.options.over_long == "drop" or not cut_prompt(sample, self.limit):
                 self.over_long[sample.row] = None
                 return
             self.num_cut += 1

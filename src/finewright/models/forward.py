@@ -37,14 +37,40 @@ def compute_token_losses(prepared_model: PreparedModel, batch: Batch, *, label_s
     return cross_entropy.token_losses(states_MH, batch.targets, layer=layer, label_smoothing=label_smoothing)
 
 
+def compute_text_sums(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    """Return the sum of the log-probabilities of the targets of every text, and their number, for rows of several texts, in nats.
+
+    float32, shape (R, P, 2). Gradients flow through the sums. Texts that are set aside are not among them.
+    """
+    assert batch.texts_RP is not None, "the rows consist of several texts"
+    losses_M = compute_token_losses(prepared_model, batch)
+    sums_N = torch.stack([-losses.sum() for losses in losses_M.split(list(batch.num_targets))])
+    counts_N = torch.tensor(batch.num_targets, dtype=torch.float32, device=sums_N.device)
+    return torch.stack([sums_N, counts_N], dim=1)[batch.texts_RP]
+
+
+def compute_aside_sums(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    """Return `compute_text_sums` of the texts that are set aside, without gradients, shape (R, A, 2)."""
+    assert batch.aside is not None, "no text is set aside"
+    with torch.no_grad():
+        return compute_text_sums(prepared_model, batch.aside)
+
+
 def compute_outputs(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
     """Return what a task reads of every text of a batch, float32, shape (N, C): the class scores.
 
     Of a language model it is the sum of the losses of a text's trained tokens, how many these are, and how many of them the model
-    would have said itself, C = 3.
+    would have said itself, C = 3. Of rows of several texts it is, text by text, the sum of the log-probabilities, the number of
+    tokens and, if it is known, the sum by the untrained model, shape (R, 2·P) or (R, 3·P).
     """
     if prepared_model.runtime.reads != "next-token":
         return compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
+    if batch.texts_RP is not None:
+        sums = [compute_text_sums(prepared_model, batch)]
+        sums += [] if batch.aside is None else [compute_aside_sums(prepared_model, batch)]
+        found_RP2 = torch.cat(sums, dim=1)
+        known = [found_RP2] if batch.reference is None else [found_RP2, batch.reference[:, :, None]]
+        return torch.cat(known, dim=2).flatten(1)
     layer = cross_entropy.read_output_layer(prepared_model.network, bfloat16=prepared_model.runtime.bfloat16)
     states_MH = _read_states(prepared_model, batch)
     losses_M, right_M = cross_entropy.score_targets(states_MH, batch.targets, layer=layer)

@@ -185,7 +185,9 @@ def build_cache(
 
     If the cache cannot be written, states in memory are returned all the same; a file raises `OSError`. `watch`: opened around
     the batch with the most tokens. `notify`: called with WAITS before waiting for another process that does the same work.
+    Of rows of several texts the states are by text: those of row r begin at number r·P.
     """
+    encoded = encoded.by_text()
     starts = np.concatenate([[0], np.cumsum(encoded.lengths)])
     states = CachedStates(starts, prepared_model.network.config.hidden_size, dtype, -1)
     key = _key(prepared_model, encoded, dtype=dtype)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from finewright.core import assets, files
 from finewright.core.errors import ExitCode, UserError, first_line
-from finewright.models import packages, weight_files
+from finewright.models import merged_adapter, packages, provenance, weight_files
 from finewright.models.gguf import convert, reader
 
 _FOLDER = assets.CONFIGS
@@ -100,7 +100,8 @@ class ModelSource:
 
 
 def resolve_model(name: str, *, revision: str = "", weights: bool = True, progress: Progress | None = None) -> ModelSource:
-    """Return the folder of a model; download it if it is a hub id that is not in the cache, convert it if it is a GGUF file.
+    """Return the folder of a model; download it if it is a hub id that is not in the cache, convert it if it is a GGUF file,
+    merge it into its base if it is a run's adapter.
 
     `name`: of the hub it may end in `@` and a branch, a tag or a commit, unless `revision` gives that. `weights=False`: only
     config and tokenizer. `progress(name, done_bytes, total_bytes)` is called during a download.
@@ -112,8 +113,7 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     if name.startswith(packages.PREFIX):
         return _local(packages.find_model(name), name=packages.normalize(name), weights=weights)
     if folder.is_dir():
-        folder = _model_of_run(folder)
-        return _local(folder, name=str(folder.resolve()), weights=weights)
+        return _in_folder(folder, weights=weights, progress=progress)
     if reader.is_gguf(folder):
         return _local(folder, name=str(folder.resolve()), weights=weights)
     if folder.is_file():
@@ -221,6 +221,52 @@ def _model_of_run(folder: Path) -> Path:
         fix = f"`finewright export {folder}` merges it into its base; then the run can be given"
         raise UserError("the model of this run is an adapter, not a whole model", where=str(folder), fix=fix)
     raise UserError("this run has no model yet", where=str(folder), fix=f"`finewright train --resume {folder}` continues it")
+
+
+def _in_folder(folder: Path, *, weights: bool, progress: Progress | None) -> ModelSource:
+    """Return the model of a folder, or of the run whose folder it is."""
+    if (adapter := _adapter_of_run(folder)) is not None:
+        return _merged(adapter, weights=weights, progress=progress)
+    folder = _model_of_run(folder)
+    return _local(folder, name=str(folder.resolve()), weights=weights)
+
+
+def _adapter_of_run(folder: Path) -> Path | None:
+    """Return the folder of the adapter of a finished run of a language model, given the run's folder or that of its model."""
+    run = folder.parent if folder.name == "model" and (folder.parent / "checks.json").is_file() else folder
+    adapter = run / "model"
+    if not (run / "checks.json").is_file() or not (adapter / _ADAPTER).is_file():
+        return None
+    if (run / "merged" / "config.json").is_file() and run == folder:
+        return None
+    if not merged_adapter.is_language_model(adapter):
+        return None  # a classifier's has to be exported first
+    return adapter
+
+
+def _merged(adapter: Path, *, weights: bool, progress: Progress | None) -> ModelSource:
+    """Return the model of a finished run whose adapter is merged into its base; the run's folder is its name."""
+    run = adapter.parent
+    if not (run / "result.json").is_file():
+        fix = f"`finewright train --resume {run}` continues it"
+        raise UserError("this run is not finished", where=str(run), fix=fix)
+    if fault := merged_adapter.find_fault(adapter):
+        fix = "a run of lora, qlora, full or freeze"
+        raise UserError(f"the model of this run cannot be trained further: {fault}", where=str(run), fix=fix)
+    base = _base_of(adapter, weights=weights, progress=progress)
+    folder, note = merged_adapter.merge(adapter, base, weights=weights)
+    return ModelSource(path=folder, name=str(run.resolve()), revision="", note=note)
+
+
+def _base_of(adapter: Path, *, weights: bool, progress: Progress | None) -> Path:
+    """Return the folder of the base of an adapter, checked to be the one it was trained on where its weights are wanted."""
+    if not weights:
+        return adapter  # its own config and tokenizer are enough
+    config = json.loads((adapter / _ADAPTER).read_text(encoding="utf-8"))
+    name = provenance.base_name(adapter) or config.get("base_model_name_or_path")
+    source = resolve_model(str(name), revision=config.get("revision") or "", progress=progress)
+    provenance.check_base(adapter, source)
+    return source.path
 
 
 def _embedded() -> ModelSource:

@@ -26,6 +26,7 @@ from finewright.models import (
     size,
     tokenizer_config,
 )
+from finewright.models.adapters.peft import find_pattern
 from finewright.models.adapters.plain_lora import install_plain_lora, read_plain_lora
 from finewright.models.architectures.base import Architecture
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
@@ -46,8 +47,6 @@ from finewright.models.quantization import FourBit
 
 OUTPUT_LAYERS = ("lm_head", "embed_out", "output")
 """What output layers over the vocabulary are called; they are multiplied in full precision."""
-_NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
-"""Module names; the dot between them may be escaped, as PEFT takes some names for patterns."""
 
 
 def load_model(
@@ -332,13 +331,9 @@ def _check_all_matched(folder: Path, unmatched: set[str]) -> None:
 
 
 def _check_no_patterns(folder: Path, adapter: Any) -> None:
-    """Raise `UserError` if an adapter names its modules by a regular expression: PEFT would run it, and some never end."""
-    values = [getattr(adapter, name, None) for name in ("target_modules", "exclude_modules", "layers_pattern")]
-    names = [value if isinstance(value, str) else "".join(map(str, value or ())) for value in values]
-    names += [str(key) for name in ("rank_pattern", "alpha_pattern") for key in getattr(adapter, name, None) or ()]
-    patterns = [name for name in names if not _NAMES.fullmatch(name)]
-    if patterns:
-        raise _damaged(folder, ValueError(f"it names its modules by a pattern, {patterns[0][:60]!r}"))
+    """Raise `UserError` if an adapter names its modules by a regular expression."""
+    if pattern := find_pattern(adapter):
+        raise _damaged(folder, ValueError(f"it names its modules by a pattern, {pattern[:60]!r}"))
 
 
 def _out_of_memory(folder: Path) -> UserError:

@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from finewright.core.errors import ExitCode, UserError, first_line
+from finewright.core.quiet import quiet_libraries as quiet_libraries
 from finewright.models import (
     architectures,
     hub,
@@ -313,21 +313,3 @@ def use_packed_attention(network: Any, architecture: Architecture) -> list[str]:
     packed.register()
     network.set_attn_implementation(packed.NAME)
     return []
-
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Within this block transformers and PEFT draw no progress bars and print no advice; users get our own notes."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -2,21 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.models import weight_files
-from finewright.models.hub import ModelSource
+
+if TYPE_CHECKING:
+    from finewright.models.hub import ModelSource
 
 FILE = "base.json"
 
 
-def base_identity(source: ModelSource) -> dict[str, str]:
+def base_identity(source: "ModelSource") -> dict[str, str]:
     """Return what identifies a model: its name, and its commit or the SHA-256 of every weight file."""
     return {"name": source.name} | ({"revision": source.revision} if source.revision else weight_digests(source.path))
 
 
-def write_base(folder: Path, source: ModelSource) -> None:
+def write_base(folder: Path, source: "ModelSource") -> None:
     """Write the SHA-256 of every weight file of a base that has no commit, and its name if that is not the folder's path."""
     if not source.revision:
         written = {"name": source.name} if source.name != str(source.path.resolve()) else {}
@@ -33,7 +36,7 @@ def base_name(folder: Path) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def check_base(folder: Path, source: ModelSource) -> None:
+def check_base(folder: Path, source: "ModelSource") -> None:
     """Raise `UserError` if the base's weights are not those the adapter was trained on."""
     path = folder / FILE
     if not path.exists():

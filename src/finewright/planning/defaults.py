@@ -122,15 +122,18 @@ def default_max_length(settings: RunConfig, *, usual: int, longest: int, prompt_
 
 
 def default_learning_rate(
-    options: TrainingConfig, *, method: Method, choices: Decisions, config: Any = None
+    options: TrainingConfig, *, method: Method, choices: Decisions, config: Any = None, factor: float = 1.0
 ) -> tuple[float, list[str]]:
-    """Return the peak learning rate, and a warning if it is far outside the method's range.
+    """Return the peak learning rate, and a warning if it is far outside the method's range. `factor`: of the task.
 
     A model's `config` may suggest rates that were measured for it: `"finewright": {"learning_rates": {method: rate}}`.
     """
     if options.learning_rate is None:
-        return choices.note("training.learning_rate", *_default_lr(config, method)), []
-    low, high = method.learning_rate_range
+        value, reason = _default_lr(config, method)
+        if factor != 1.0:
+            value, reason = float(f"{value * factor:.1e}"), f"{reason}; {factor:g} of it, as the task wants"
+        return choices.note("training.learning_rate", value, reason), []
+    low, high = (factor * end for end in method.learning_rate_range)
     if low <= options.learning_rate <= high:
         return options.learning_rate, []
     return options.learning_rate, [

@@ -16,6 +16,7 @@ from finewright.methods.base import Method
 from finewright.models import forward, prepared
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
+from finewright.planning import fake_batches
 from finewright.planning.hardware_rates import SHAPES_KEPT, HardwareRates
 from finewright.planning.tracer import blocks, experts
 from finewright.planning.tracer.cache import TraceResult, cached_trace
@@ -34,8 +35,8 @@ REGRESSION_PASSES = 900
 """How often the regressions go over the features, about: 60 steps of 15 fits over all rows."""
 NEAR = 0.1
 """Share of the mean update's tokens by which the representative update may differ from it."""
-_Part = Literal["all", "above", "frozen"]
-"""Part of a network: all of it, what is above the cached frozen layers, or those layers."""
+_Part = Literal["all", "above", "frozen", "reference"]
+"""Part of a network: all of it, what is above the cached frozen layers, or those layers; all of it before the first update."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Workload:
     `evaluations` times. `probed`: of each text whose features are read before the first update; `num_fitted` of them the head is
     fitted to. `filled`: of each text of the splits whose frozen-layer outputs are cached, in `cache_bytes` of memory.
     `loaded_bytes`: size of the weights right after they are read, 0 if that is in other memory than training. `trained`: how many
-    tokens of each training text are targets, empty where tokens are none.
+    tokens of each training text are targets, empty where tokens are none. `parts`: of each training row that consists of several
+    texts, their tokens, without a prompt's; of these `num_aside` are read without gradients.
     """
 
     task: Task
@@ -60,6 +62,8 @@ class Workload:
     num_fitted: int = 0
     loaded_bytes: int = 0
     trained: Sequence[int] = ()
+    parts: Sequence[Sequence[int]] = ()
+    num_aside: int = 0
 
     def row_tokens(self, lengths: Sequence[int]) -> int:
         """Return the tokens of the row that such texts are packed into, without the prompt that all share."""
@@ -126,11 +130,12 @@ def estimate_cost(
     rates: HardwareRates,
     scoring: TraceResult,
     filling: TraceResult = NOTHING,
+    reference: TraceResult = NOTHING,
 ) -> CostEstimate:
     """Trace the very update that training runs: the largest ones for memory, a usual one for time.
 
-    `prepared_model`: on the meta device. `scoring`, `filling`: from `trace_scoring` and `trace_filling`, which hold for every
-    setup of a method.
+    `prepared_model`: on the meta device. `scoring`, `filling`, `reference`: from `trace_scoring`, `trace_filling` and
+    `trace_reference`, which hold for every setup of a method.
     """
     artifact_bytes = prepared_model.saved_bytes(method.saves)  # before its parameters become fake
     largest, usual = _representative_updates(workload)
@@ -154,7 +159,7 @@ def estimate_cost(
         trainable_parameters=prepared_model.num_trainable(),
         head_parameters=prepared_model.num_head(),
         total_parameters=total_parameters,
-        memory=_largest([*traced.values(), scoring, filling], workload=workload),
+        memory=_largest([*traced.values(), scoring, filling], before=reference, workload=workload),
         flops=int(fitting.flops + one.work.flops * times + scoring.work.flops * share + filling.work.flops * fills),
         seconds=seconds + rates.shape_seconds * (new + scoring.work.num_shapes + filling.work.num_shapes),
         artifact_bytes=artifact_bytes,
@@ -171,10 +176,11 @@ def _fitting_work(workload: Workload, *, width: int) -> Work:
     return Work(products, moved_bytes=8 * size)
 
 
-def _largest(traced: Sequence[TraceResult], *, workload: Workload) -> dict[str, int]:
-    """Return the largest memory by part: of the work with the frozen-layer cache, or of loading before it."""
+def _largest(traced: Sequence[TraceResult], *, before: TraceResult, workload: Workload) -> dict[str, int]:
+    """Return the largest memory by part: of the work with the frozen-layer cache, or of loading and of what comes `before` it."""
     peak = max((one.memory for one in traced), key=lambda parts: sum(parts.values()))
     peak = peak | ({FROZEN_CACHE: workload.cache_bytes} if workload.cache_bytes else {})
+    peak = max(peak, before.memory, key=lambda parts: sum(parts.values()))
     if workload.loaded_bytes <= sum(peak.values()):
         return peak
     weights = peak["weights"]
@@ -216,6 +222,7 @@ def _trace(prepared_model: PreparedModel, step: Update, *, workload: Workload) -
     what = ["update", workload.optimizer, workload.prompt_tokens, repr(workload.task)]
     what += [[workload.lengths[row] for row in rows] for rows in passes]
     what += [[workload.trained[row] for row in rows] for rows in passes] if workload.trained else []
+    what += [[workload.parts[row] for row in rows] for rows in passes] if workload.parts else []
     return cached_trace(prepared_model, what, lambda: _trace_update(prepared_model, passes, workload=workload))
 
 
@@ -243,25 +250,57 @@ def _trace_update(prepared_model: PreparedModel, passes: Sequence[Sequence[int]]
         return TraceResult(peak, work, sum(workload.lengths[row] for rows in passes for row in rows))
 
 
-def trace_scoring(prepared_model: PreparedModel, *, workload: Workload, splits: Sequence[Sequence[int]]) -> TraceResult:
+_Rows = tuple[Sequence[int], Sequence[Sequence[int]], Sequence[int]]
+"""Of rows that are scored: their lengths, of rows of several texts those of these, and how many tokens of each are targets."""
+
+
+def trace_scoring(
+    prepared_model: PreparedModel,
+    *,
+    workload: Workload,
+    splits: Sequence[Sequence[int]],
+    parts: Sequence[Sequence[Sequence[int]]] = ((), (), ()),
+    reads: Sequence[Sequence[int]] = ((), (), ()),
+) -> TraceResult:
     """Trace evaluation, without gradients: the micro-batch with the most tokens, with the memory of the worst one.
 
     `splits`: lengths of the texts of every scored split, with a prompt's tokens. If frozen-layer outputs are cached, they are
-    for the first split. The optimizer's state is in memory then; the training loop frees the gradients first.
+    for the first split. `parts`: of rows of several texts their tokens, split by split. `reads`: how many tokens of each row are
+    targets, all but the first where nothing is known. The optimizer's state is in memory; the training loop frees the gradients
+    first.
     """
-    splits = splits if any(splits) else [[], workload.lengths[:1]]
+    if not any(splits):
+        splits, parts = [[], workload.lengths[:1]], [[], workload.parts[:1]]
     num_cached = 0 if prepared_model.runtime.frozen_prefix is None else 1
-    groups: list[tuple[Sequence[Sequence[int]], _Part]] = [(splits[:num_cached], "above"), (splits[num_cached:], "all")]
+    named: list[_Rows] = list(zip(splits, parts, reads, strict=False))
+    groups: list[tuple[list[_Rows], _Part]] = [(named[:num_cached], "above"), (named[num_cached:], "all")]
     return _with_largest_memory(
         [one for some, part in groups for one in _trace_representative(prepared_model, some, workload=workload, part=part)]
     )
+
+
+def trace_reference(
+    prepared_model: PreparedModel,
+    *,
+    workload: Workload,
+    splits: Sequence[Sequence[int]],
+    parts: Sequence[Sequence[Sequence[int]]],
+    reads: Sequence[Sequence[int]],
+) -> TraceResult:
+    """Trace the scoring of all rows by the untrained model, before the optimizer has a state and frozen layers are cached; return
+    `NOTHING` where the task compares with no reference. The arguments are those of `trace_scoring`."""
+    if not workload.task.needs_reference:
+        return NOTHING
+    rows: list[_Rows] = list(zip(splits, parts, reads, strict=True))
+    return _with_largest_memory(_trace_representative(prepared_model, rows, workload=workload, part="reference"))
 
 
 def trace_filling(prepared_model: PreparedModel, *, workload: Workload) -> TraceResult:
     """Trace the frozen layers alone, as they run to fill the cache; return `NOTHING` without a cache."""
     if prepared_model.runtime.frozen_prefix is None:
         return NOTHING
-    return _with_largest_memory(_trace_representative(prepared_model, workload.filled, workload=workload, part="frozen"))
+    filled: list[_Rows] = [(split, (), ()) for split in workload.filled]
+    return _with_largest_memory(_trace_representative(prepared_model, filled, workload=workload, part="frozen"))
 
 
 def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
@@ -270,43 +309,73 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
 
 
 def _trace_representative(
-    prepared_model: PreparedModel, splits: Sequence[Sequence[int]], *, workload: Workload, part: _Part
+    prepared_model: PreparedModel, splits: Sequence[_Rows], *, workload: Workload, part: _Part
 ) -> list[TraceResult]:
     """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another."""
-    some = [split for split in splits if split]
-    passes = [
-        [split[row] for row in rows] for split in some for rows in packing.evaluation_batches(split, budget=EVALUATION_TOKENS)
-    ]
+    passes: list[tuple[list[int], list[Sequence[int]], list[int]]] = []
+    for lengths, parts, reads in splits:
+        for rows in packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS) if lengths else []:
+            own = [lengths[row] for row in rows]
+            texts = [parts[row] for row in rows] if parts else [[length - workload.prompt_tokens] for length in own]
+            known = [reads[row] for row in rows] if reads else [sum(row) - len(row) for row in texts]
+            passes.append((own, texts, known if workload.trained else []))
     if not passes:
         return []
-    most, worst = max(passes, key=workload.row_tokens), max(passes, key=lambda some: sum(length**2 for length in some))
+    most = max(passes, key=lambda one: workload.row_tokens(one[0]))
+    worst = max(passes, key=lambda one: sum((length + workload.prompt_tokens) ** 2 for row in one[1] for length in row))
     return [
-        _trace_batch(prepared_model, one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
+        _trace_batch(prepared_model, *one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
     ]
 
 
-def _trace_batch(prepared_model: PreparedModel, lengths: Sequence[int], *, workload: Workload, part: _Part) -> TraceResult:
-    what = ["pass", workload.optimizer, workload.prompt_tokens, part, list(lengths)]
-    return cached_trace(prepared_model, what, lambda: _trace_scored(prepared_model, lengths, workload=workload, part=part))
+def _trace_batch(
+    prepared_model: PreparedModel,
+    lengths: list[int],
+    parts: list[Sequence[int]],
+    reads: list[int],
+    *,
+    workload: Workload,
+    part: _Part,
+) -> TraceResult:
+    what = [
+        "pass",
+        workload.optimizer,
+        workload.prompt_tokens,
+        workload.num_aside,
+        part,
+        lengths,
+        [[*row] for row in parts],
+        reads,
+    ]
+    return cached_trace(
+        prepared_model, what, lambda: _trace_scored(prepared_model, lengths, parts, reads, workload=workload, part=part)
+    )
 
 
-def _trace_scored(prepared_model: PreparedModel, lengths: Sequence[int], *, workload: Workload, part: _Part) -> TraceResult:
+def _trace_scored(
+    prepared_model: PreparedModel,
+    lengths: list[int],
+    parts: list[Sequence[int]],
+    reads: list[int],
+    *,
+    workload: Workload,
+    part: _Part,
+) -> TraceResult:
     with without_memory() as tracer, blocks.shortened(prepared_model) as runs, blocks.marked(prepared_model, runs, tracer):
         numbers, optimizer = _make_fake(prepared_model, tracer, workload=workload)
         prepared_model.trainable_module.eval()
         tracer.begin_anew()
-        layout = PackedLayout(tuple(sorted(length - workload.prompt_tokens for length in lengths)))
-        ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
         with torch.inference_mode():
             if part == "frozen":
+                layout = PackedLayout(tuple(sorted(length for row in parts for length in row)))
+                ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
                 prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
-                states = _fake_states(prepared_model, len(ids)) if part == "above" else None
-                num_read = [length - 1 for length in layout.lengths] if workload.trained else []
-                forward.compute_outputs(prepared_model, _with_targets(Batch((), ids, layout, ids[:0], states), num_read))
+                how: dict[str, Any] = {"num_aside": workload.num_aside, "cached": part == "above"}
+                forward.compute_outputs(prepared_model, fake_batches.make_batch(prepared_model, parts, reads, **how))
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = {**tracer.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
-        if part == "frozen":
+        if part in ("frozen", "reference"):
             peak["optimizer"] = 0  # it has no state before the first update
         return TraceResult(peak, tracer.work_with_repeats(again), workload.row_tokens(lengths))
 
@@ -329,24 +398,8 @@ def _make_fake(
     return numbers, optimizer
 
 
-def _fake_states(prepared_model: PreparedModel, num_tokens: int) -> torch.Tensor | None:
-    """Return fake outputs of the frozen layers if a forward pass starts from their cache."""
-    if prepared_model.runtime.frozen_prefix is None:
-        return None
-    return torch.zeros(num_tokens, prepared_model.network.config.hidden_size)
-
-
 def _fake_batch(prepared_model: PreparedModel, rows: Sequence[int], *, workload: Workload) -> Batch:
-    layout = PackedLayout(tuple(sorted(workload.lengths[row] - workload.prompt_tokens for row in rows)))
-    ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
-    targets = torch.zeros(len(rows), dtype=torch.long)
-    batch = Batch(tuple(rows), ids, layout, targets, _fake_states(prepared_model, len(ids)))
-    return _with_targets(batch, [workload.trained[row] for row in rows] if workload.trained else [])
-
-
-def _with_targets(batch: Batch, num_targets: Sequence[int]) -> Batch:
-    """Return the batch with so many tokens of each text as targets, where tokens are targets."""
-    if not num_targets:
-        return batch
-    places = torch.zeros(sum(num_targets), dtype=torch.long)
-    return replace(batch, targets=places, read=places, num_targets=tuple(num_targets))
+    lengths, trained = workload.lengths, workload.trained
+    parts = [workload.parts[row] for row in rows] if workload.parts else [[lengths[row] - workload.prompt_tokens] for row in rows]
+    num_read = [trained[row] for row in rows] if trained else []
+    return fake_batches.make_batch(prepared_model, parts, num_read, num_aside=workload.num_aside, rows=tuple(rows))

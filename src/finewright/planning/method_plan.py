@@ -16,9 +16,9 @@ from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.methods.base import Method
-from finewright.models import hub, meta, quantization
+from finewright.models import dropout, hub, meta, quantization
 from finewright.models.architectures import base
-from finewright.planning import defaults, estimator, hardware_rates, plan
+from finewright.planning import base_run, defaults, estimator, hardware_rates, plan
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
 from finewright.tasks.base import Task
@@ -83,6 +83,7 @@ def plan_on_meta(
     `read_lengths` gets the meta model and the most tokens of a text. `decisions` takes in how long a text may be.
     """
     settings, machine, bfloat16 = context.settings, context.machine, context.bfloat16
+    base_run.check_head(settings.model, context.task)
     meta_model = meta.meta_model(
         context.source,
         head_spec=defaults.choose_head(settings, method=method, task=context.task, source=context.source, choices=decisions),
@@ -91,6 +92,8 @@ def plan_on_meta(
         tokenizer=tokenizer,
     )
     prepared_model = estimator.prepare_on_meta(meta_model, method, bfloat16=bfloat16)
+    if not context.task.uses_dropout:
+        dropout.turn_off_dropout(prepared_model.network)
     longest = base.max_text_length(meta_model.network.config, meta_model.architecture)
     limit = defaults.default_max_length(
         settings,
@@ -117,8 +120,21 @@ def plan_lengths(method: Method, context: PlanningContext, lengths: SplitLengths
 
     def cut(_: object, limit: int) -> SplitLengths:
         splits = [[min(limit, length) for length in split] for split in (lengths.training, lengths.validation, lengths.test)]
-        trained = [min(number, limit - 1) for number in lengths.trained]
-        return replace(lengths, training=splits[0], validation=splits[1], test=splits[2], trained=trained)
+        if not any(lengths.parts):
+            trained, validation, test = (
+                [min(number, limit - 1) for number in some] for some in (lengths.trained, *lengths.held_out_trained)
+            )
+            cut = {"training": splits[0], "validation": splits[1], "test": splits[2], "trained": trained}
+            return replace(lengths, **cut, held_out_trained=(validation, test))
+        training, validation, test = ([tuple(min(limit, one) for one in row) for row in some] for some in lengths.parts)
+        parts = (training, validation, test)
+        splits = [[sum(row) for row in some] for some in parts]
+        numbers = [
+            [min(number, (limit - 1) * len(row)) for number, row in zip(some, rows, strict=False)]
+            for some, rows in zip((lengths.trained, *lengths.held_out_trained), parts, strict=True)
+        ]
+        cut = {"training": splits[0], "validation": splits[1], "test": splits[2], "trained": numbers[0]}
+        return replace(lengths, **cut, held_out_trained=(numbers[1], numbers[2]), parts=parts)
 
     return plan_on_meta(method, context, read_lengths=cut, decisions=defaults.Decisions(), tokenizer=False)[2]
 
@@ -152,15 +168,7 @@ def plan_method(
         report(encoded.findings)
         if note := tokenization.cache_note(tokenizer, [len(split.ids) for split in splits.values()]):
             decisions.note("token_ids", "cached on disk", note)
-        train, validation, test = (splits[name] for name in ("train", "validation", "test"))
-        return SplitLengths(
-            train.lengths,
-            validation.lengths,
-            test.lengths,
-            tokens=train.tokens(),
-            targets=train.targets,
-            trained=train.num_trained,
-        )
+        return describe_lengths(splits)
 
     meta_model, limit, training_plan = plan_on_meta(method, context, read_lengths=encode, decisions=decisions)
     decisions.made += training_plan.choices.made
@@ -230,6 +238,23 @@ def encode_splits(
                 decisions.note(option, value, reason)
     used_rows = replace(dataset, train=used["train"], validation=used["validation"], test=used["test"])
     return EncodedData(splits, used_rows, findings, example)
+
+
+def describe_lengths(splits: Splits) -> SplitLengths:
+    """Return what planning must know of the tokens of a data set."""
+    train, validation, test = (splits[name] for name in ("train", "validation", "test"))
+    parts = [[] if split.parts is None else split.parts.tolist() for split in (train, validation, test)]
+    return SplitLengths(
+        train.lengths,
+        validation.lengths,
+        test.lengths,
+        tokens=train.tokens(),
+        targets=train.targets,
+        trained=train.num_trained,
+        held_out_trained=(validation.num_trained, test.num_trained),
+        parts=(parts[0], parts[1], parts[2]),
+        num_aside=train.num_aside,
+    )
 
 
 def describe_left_out(*, preferred_to: Method | None) -> list[str]:

@@ -26,7 +26,8 @@ class SplitLengths:
     """Tokens of each text of every split, without a prompt. `tokens`: ids that occur in training, None if not known.
 
     `targets`: of the training texts, empty if not known. `trained`: how many tokens of each training text are targets, empty
-    where tokens are none.
+    where tokens are none; `held_out_trained`: of the validation and the test texts. `parts`: of each row of the three splits that
+    consists of several texts, their tokens; of these `num_aside` are read without gradients.
     """
 
     training: Sequence[int]
@@ -35,6 +36,18 @@ class SplitLengths:
     tokens: Sequence[int] | None = None
     targets: Sequence[int] = ()
     trained: Sequence[int] = ()
+    held_out_trained: tuple[Sequence[int], Sequence[int]] = ((), ())
+    parts: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]], Sequence[Sequence[int]]] = ((), (), ())
+    num_aside: int = 0
+
+    @property
+    def texts(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Tokens of each text of the training and the validation rows, where a row may be several texts."""
+        training, validation = (
+            [length for row in parts for length in row] if parts else split
+            for parts, split in zip(self.parts, (self.training, self.validation), strict=False)
+        )
+        return training, validation
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ class Optimizations:
 
     def filled(self, texts: SplitLengths) -> list[Sequence[int]]:
         """Return the tokens of each text of the splits whose outputs are cached; empty without a cache."""
-        return [split for split in (texts.training, texts.validation) if split] if self.where else []
+        return [split for split in texts.texts if split] if self.where else []
 
     def apply(self, prepared_model: PreparedModel, *, device: str) -> int:
         """Apply to a network or its meta model. Return the rows of the trimmed embedding, 0 if it is not trimmed."""

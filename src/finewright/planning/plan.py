@@ -159,7 +159,9 @@ def plan_training(
     made, options = defaults.Decisions(), settings.training
     splits = (texts.training, texts.validation, texts.test)
     training, scored, test = ([length + prepared_model.prompt_tokens for length in split] for split in splits)
-    lr, warnings = defaults.default_learning_rate(options, method=method, choices=made, config=prepared_model.network.config)
+    lr, warnings = defaults.default_learning_rate(
+        options, method=method, choices=made, config=prepared_model.network.config, factor=task.learning_rate_factor
+    )
     tokens = defaults.default_tokens_per_micro_batch(options, lengths=training, choices=made)
     most = task.most_pass_tokens if budget.device == "cpu" else 0
     first = _first_setup(options, tokens=tokens, splits=method.objective == "task", most=most)
@@ -173,6 +175,7 @@ def plan_training(
     else:
         updates, every = _usual_updates(training, first, usual=task.least_epochs, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
+    warnings += _few_rows(updates, num_rows=len(training), least=task.least_rows_per_update)
     schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     start = defaults.choose_head_start(options, method=method, task=task, choices=made)
     knows = start == "probe" or (task.evaluates_start and method.weights != "random")
@@ -190,11 +193,20 @@ def plan_training(
     cached |= {"loaded_bytes": _loaded_bytes(base, budget), "evaluations": schedule.num_evaluations}
     if start == "probe":
         cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
+    if task.needs_reference:
+        cached |= {"probed": [*training, *scored, *test]}
+    cached |= {"parts": texts.parts[0], "num_aside": texts.num_aside}
     once = Workload(
         task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, trained=texts.trained, **cached
     )
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, once.probed])
+    probed = [] if task.needs_reference else once.probed
+    how: dict[str, Any] = {"parts": [*texts.parts[1:], []], "reads": [*texts.held_out_trained, []]}
+    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, probed], **how)
+    reads = [texts.trained, *texts.held_out_trained]
+    numbers["reference"] = estimator.trace_reference(
+        prepared_model, workload=once, splits=[training, scored, test], parts=texts.parts, reads=reads
+    )
     numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
 
     def cost(setup: MemorySetup) -> TrainingPlan:
@@ -281,6 +293,16 @@ def _updates(
     return packing.schedule_updates(
         lengths, budget=first.tokens_per_micro_batch, gradient_accumulation_steps=first.gradient_accumulation_steps, **options
     )
+
+
+def _few_rows(updates: packing.UpdateSchedule, *, num_rows: int, least: int) -> list[str]:
+    """Return a warning if the updates have fewer rows on average than the task's loss wants."""
+    steps_per_epoch = len(updates) / updates[-1].epochs_done
+    if num_rows / steps_per_epoch >= least:
+        return []
+    return [
+        f"an update has fewer than {least} rows on average, of which its loss takes a mean: raise training.tokens_per_micro_batch"
+    ]
 
 
 def _unused_options(options: TrainingConfig) -> list[str]:

@@ -208,29 +208,39 @@ def _read_lengths(
         notes.append(
             f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a method reads, are assumed"
         )
-        held_out = [length] * (ASSUMED_ROWS // 10)
-        training = [length] * ASSUMED_ROWS
-        return kind.assumed(num_labels=num_labels), _with_trained(SplitLengths(training, held_out, held_out), kind)
+        row = [length] * kind.texts_per_row
+        held_out, training = [row] * (ASSUMED_ROWS // 10), [row] * ASSUMED_ROWS
+        return kind.assumed(num_labels=num_labels), _assume([training, held_out, held_out], kind)
     dataset = datasets.read(source, options=settings.data, row_kind=kind.row_kind)
     task = kind.for_dataset(dataset, config=settings)
     notes += dataset.notes
     findings += checks.apply_force(task.check_dataset(dataset), force=settings.force)
-    splits = [[row.text for row in rows] for rows in (dataset.train, dataset.validation, dataset.test)]
+    splits = [dataset.train, dataset.validation, dataset.test]
     targets, tokenizer = task.targets(dataset.train), meta.load_tokenizer_if_any(model.path)
     if tokenizer is None:
         notes.append(f"no tokenizer here: one token for every {CHARACTERS_PER_TOKEN} characters is assumed")
-        lengths = [[min(limit, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) for text in split] for split in splits]
+        parts = [[_guess_tokens(task.count_characters(row), limit=limit) for row in rows] for rows in splits]
     else:
         decisions = defaults.Decisions()
         encoded = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit, decisions=decisions)
         notes += decisions.sentences()
         example += encoded.example
-        train, validation, test = (encoded.splits[name] for name in ("train", "validation", "test"))
         if note := tokenization.cache_note(tokenizer, [len(split) for split in splits]):
             notes.append(f"token ids cached on disk: {note}")
-        how = {"tokens": train.tokens(), "targets": train.targets, "trained": train.num_trained}
-        return task, SplitLengths(train.lengths, validation.lengths, test.lengths, **how)
-    return task, _with_trained(SplitLengths(*lengths, targets=targets), kind)
+        return task, method_plan.describe_lengths(encoded.splits)
+    return task, _assume(parts, kind, targets=targets)
+
+
+def _guess_tokens(characters: Sequence[int], *, limit: int) -> list[int]:
+    return [min(limit, math.ceil(count / CHARACTERS_PER_TOKEN)) for count in characters]
+
+
+def _assume(parts: Sequence[Sequence[Sequence[int]]], kind: type[Task], *, targets: Sequence[int] = ()) -> SplitLengths:
+    """Return the lengths of rows from those of the texts that each row of the three splits consists of."""
+    lengths = SplitLengths(*([sum(row) for row in rows] for rows in parts), targets=targets)
+    if kind.texts_per_row > 1:
+        lengths = replace(lengths, parts=(parts[0], parts[1], parts[2]))
+    return _with_trained(lengths, kind)
 
 
 def _with_trained(lengths: SplitLengths, kind: type[Task]) -> SplitLengths:

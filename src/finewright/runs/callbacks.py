@@ -28,7 +28,7 @@ class MetricsLogger:
     def __call__(self, event: events.Event) -> None:
         """Log the event."""
         if isinstance(event, events.EvaluationCompleted):
-            measured = {name: event.metrics[name] for name in self.metrics}
+            measured = {name: event.metrics[name] for name in self.metrics if name in event.metrics}
             self.folder.append(MetricsLine(step=event.step, epoch=event.epoch, validation=measured))
         elif isinstance(event, events.StepCompleted) and (event.step % self.logging_steps == 0 or event.step == event.num_steps):
             result = event.result

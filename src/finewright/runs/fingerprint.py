@@ -83,7 +83,8 @@ def _tokens(split: "EncodedSplit") -> bytes:
     """Return hashes of the lengths of the texts of a split, in tokens, and of the tokens."""
     digests = []
     trained = () if split.trained is None else (np.concatenate([np.zeros(0, dtype=bool), *split.trained]),)
-    for numbers in (np.array(split.lengths, dtype=np.int64), split.flat(), *trained):
+    parts = () if split.parts is None else (split.parts.reshape(-1),)
+    for numbers in (np.array(split.lengths, dtype=np.int64), split.flat(), *trained, *parts):
         digest = hashlib.sha256()
         for start in range(0, len(numbers), _AT_ONCE):
             digest.update(numbers[start : start + _AT_ONCE].astype(np.int64).data)

@@ -10,6 +10,7 @@ from finewright.models import adapter_folder, hub, packages
 from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import language_model_card
 from finewright.runs.calibration import describe_temperature, read_calibration
+from finewright.runs.lineage import describe_lineage
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
 
@@ -27,7 +28,7 @@ _CARD = """{front}
 {labels}| texts | at most {max_length} tokens; a longer one loses its {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
-{start}{calibration}
+{start}{calibration}{lineage}
 {loading}
 {note}"""
 
@@ -187,6 +188,7 @@ def write_card(
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
         start=describe_start(result, kind.metric),
+        lineage=describe_lineage(result.lineage),
         calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),

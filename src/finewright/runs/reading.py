@@ -43,8 +43,9 @@ def read_evaluated_rows(
 ) -> dataset.LabelledRows:
     """Return the rows of a file or a table to evaluate a run on, as its task reads them. `given`: as in `data_options`."""
     options = data_options(run_config, given)
-    if tasks.get_task(run_config.task or tasks.DEFAULT).row_kind != "labelled":
-        return dataset.read_conversations_for_model(source, options=options)
+    kind = tasks.get_task(run_config.task or tasks.DEFAULT).row_kind
+    if kind != "labelled":
+        return dataset.read_unlabelled_rows_for_model(source, options=options, row_kind=kind)
     return dataset.read_rows_for_model(source, options=options, trained=trained_columns(run_config), labels=run_config.labels)
 
 

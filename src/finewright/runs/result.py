@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from finewright.core import hardware
 from finewright.data.dataset import Dataset
-from finewright.runs import model_folder
+from finewright.runs import model_folder, schema
 from finewright.runs.context import RunContext, SessionContext
-from finewright.runs.schema import RunResult
+from finewright.runs.schema import RunConfigFile, RunResult
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def build_result(
         "train_seconds": trained.seconds,
         "examples_per_second": progress.num_rows / trained.seconds,
         "tokens_per_second": progress.num_tokens / trained.seconds,
+        "lineage": schema.read(RunConfigFile, context.folder.config).lineage,
         "trunk_cached": selected.training_plan.optimizations.where is not None,
         **checkpoints.summary(),
         "padding_fraction": 0.0 if packed else packing.padding_fraction(steps, selected.planned.splits["train"].lengths),

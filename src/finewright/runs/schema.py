@@ -147,6 +147,7 @@ class RunConfigFile(VersionedFile):
     data_fingerprint: str = ""
     columns: ColumnsRecord | None = None
     labels: list[str] = []
+    lineage: list[dict[str, Any]] = []
     max_length: int | None = Field(None, ge=1)
     precision: str = ""
     fingerprint: dict[str, Any] | None = None
@@ -389,6 +390,7 @@ class RunResult(VersionedFile):
     micro_batch_splits: int = 0
     sessions: int = 1
     changes: list[Change] = []
+    lineage: list[dict[str, Any]] = []
     peak_memory_bytes: int = 0
     peak_resident_bytes: int = 0
     planned_peak_memory_bytes: int = 0

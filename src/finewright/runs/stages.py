@@ -18,7 +18,7 @@ from finewright.data.dataset import Dataset, DatasetCache
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
-from finewright.models import acceleration, default_model, head_init, hub, loading, meta, prepared
+from finewright.models import acceleration, default_model, dropout, head_init, hub, loading, meta, prepared
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
@@ -32,6 +32,7 @@ from finewright.runs import (
     comparators,
     fingerprint,
     head,
+    lineage,
     method_trials,
     model_card,
     model_folder,
@@ -272,6 +273,8 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     selected.task.complete_model(base.network, base.origin.tokenizer)
     model = method.prepare(base)
+    if not selected.task.uses_dropout:
+        dropout.turn_off_dropout(model.network)
     model.runtime.label_smoothing = context.settings.training.label_smoothing
     model.runtime.embedding_noise = context.settings.training.embedding_noise
     if bfloat16:
@@ -357,6 +360,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "max_length": selected.planned.limit,
         "precision": context.precision,
         "task": selected.task.name,
+        "lineage": lineage.read_lineage(context.settings.model),
     }
 
 

@@ -8,7 +8,17 @@ from finewright.core.config import AUTO_TASK, DEFAULT_TASK
 from finewright.core.errors import UserError
 from finewright.tasks.base import Task
 
-_HELPER_MODULES = ("answer_metrics", "base", "calibration", "label_checks", "logistic_regression", "metrics")
+_HELPER_MODULES = (
+    "answer_metrics",
+    "base",
+    "calibration",
+    "label_checks",
+    "language_models",
+    "logistic_regression",
+    "metrics",
+    "preference_losses",
+    "preference_rows",
+)
 DEFAULT = DEFAULT_TASK
 
 

@@ -143,6 +143,13 @@ class Task(ABC):
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` can give a new head its first weights."""
 
+    learning_rate_factor: ClassVar[float] = 1.0
+    """What the methods' default learning rates are multiplied by."""
+    uses_dropout: ClassVar[bool] = True
+    """Whether dropout is on in training."""
+    texts_per_row: ClassVar[int] = 1
+    """How many texts a row consists of, where a plan assumes rows."""
+
     labels: tuple[str, ...]
 
     @classmethod
@@ -261,6 +268,27 @@ class Task(ABC):
     @abstractmethod
     def expected_first_loss(self) -> float | None:
         """Loss of a fresh head, in nats; None if it is unknown and cannot be checked."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the loss compares with the log-probabilities of the untrained model."""
+        return False
+
+    @property
+    def least_rows_per_update(self) -> int:
+        """Fewest rows of an update for the loss to mean what it should."""
+        return 1
+
+    def expected_loss_at_start(self, encoded: "EncodedSplit", rows: Sequence[int]) -> float | None:
+        """Return the mean loss of these rows of a split before the first update, in nats; None if it is unknown.
+
+        Only tasks that need a reference are asked: the model still is what the reference was measured with.
+        """
+        return None
+
+    def count_characters(self, example: "Example") -> list[int]:
+        """Return the characters of each text that a row consists of, for a plan without a tokenizer."""
+        return [len(example.text)]
 
     def fit_head(self, features_NF: "np.ndarray", targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
         """Return first weights for a new head, from what it reads of the training texts, shape (N, F), and their targets.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from finewright.core.config import DataConfig, RunConfig
-from finewright.data import chat_encoding, chat_templates, checks
+from finewright.data import chat_encoding, checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation, conversation_from_json
@@ -20,7 +20,7 @@ from finewright.data.samples import DESCRIBED_WAYS
 from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
 from finewright.models.head_spec import LANGUAGE_MODEL, Reads
-from finewright.tasks import answer_metrics
+from finewright.tasks import answer_metrics, language_models
 from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
@@ -97,13 +97,7 @@ class TextGeneration(Task):
 
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
-        chat_templates.choose_template(tokenizer, self.data.chat_template)
-        ends = chat_encoding.end_of_turn_ids(tokenizer)
-        settings = getattr(network, "generation_config", None)
-        if ends and settings is not None:
-            settings._from_model_config = False  # it says more than the config, and must be kept
-            settings.eos_token_id = ends[0] if len(ends) == 1 else ends
-            settings.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+        language_models.complete_model(network, tokenizer, options=self.data)
 
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the conversations, JSON-ready."""

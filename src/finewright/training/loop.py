@@ -24,6 +24,8 @@ WATCHED_STEPS = 3
 
 FIRST_LOSS_SLACK = 0.3
 """Largest allowed deviation of the first loss from the expected one, as a share of the expected one."""
+REFERENCE_SLACK = 0.02
+"""The same of a model that is compared with itself, in float32: only rounding may differ."""
 MOST_DEVIATIONS = 6.0
 """With a fitted head the first loss may also be so many standard errors of its rows above it: they may be the hardest ones."""
 
@@ -117,6 +119,9 @@ def train(
             raise _non_finite_error(result, update, step=index + 1, lr=lr, peak=schedule.lr, places=places)
         if index == 0 and schedule.check_first_loss and prepared_model.runtime.objective == "task":
             _check_first_loss(result, task=task, spread=schedule.start_loss_spread)
+        if index == 0 and task.needs_reference and prepared_model.prompt is None:
+            expected = task.expected_loss_at_start(encoded, update.rows)
+            _check_own_reference(result, expected, bfloat16=prepared_model.runtime.bfloat16)
         guard.check(index)
         progress.step += 1
         progress.num_tokens += result.num_tokens
@@ -217,6 +222,20 @@ def _check_first_loss(result: StepResult, *, task: Task, spread: float | None) -
         fix="labels and head do not match; please report this with the command",
         code=ExitCode.MISMATCH,
     )
+
+
+def _check_own_reference(result: StepResult, expected: float | None, *, bfloat16: bool) -> None:
+    """Raise `UserError` if the first loss is not that of a model which still is its own reference."""
+    if expected is None:
+        return
+    slack = (FIRST_LOSS_SLACK if bfloat16 else REFERENCE_SLACK) * abs(expected)
+    if not abs(result.loss - expected) <= slack:
+        raise UserError(
+            f"the first loss is {result.loss:.4f}, that of a model which is its own reference is {expected:.4f}",
+            where="step 1",
+            fix="model and reference do not match; please report this with the command",
+            code=ExitCode.MISMATCH,
+        )
 
 
 def _reached_parameters(prepared_model: PreparedModel) -> list[tuple[str, torch.nn.Parameter]]:

@@ -92,8 +92,8 @@ class MemoryMeter:
         self.cache_bytes = 0
         self._allocated_bytes = 0
 
-    def hold(self, trainable_module: Any, optimizer: Any) -> None:
-        """Count the module's weights and the optimizer's state from now on."""
+    def hold(self, trainable_module: Any, optimizer: Any = None) -> None:
+        """Count the module's weights and the optimizer's state, if there is one yet, from now on."""
         self._allocated_bytes = held_bytes(trainable_module, optimizer)
 
     def loaded(self, num_bytes: int) -> None:

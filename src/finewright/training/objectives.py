@@ -3,6 +3,8 @@
 Shape suffixes: N texts, H hidden size.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +26,10 @@ def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -
     if prepared_model.runtime.objective == "pairs":
         states_NH = forward.compute_pooled_states(prepared_model, batch.ids, batch.layout, batch.states)
         return supervised_contrastive_loss(states_NH, batch.targets) * len(batch.targets)
+    if batch.texts_RP is not None:
+        if batch.aside is not None and batch.aside_ratio is None:
+            (batch,) = measure_aside(prepared_model, [batch])
+        return task.loss(_collect_sums(prepared_model, batch), _row_targets(batch))
     if prepared_model.runtime.reads == "next-token":
         losses_M = forward.compute_token_losses(prepared_model, batch, label_smoothing=prepared_model.runtime.label_smoothing)
         return task.loss(losses_M, batch.targets)
@@ -33,7 +39,52 @@ def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -
 
 def compute_weight(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -> float:
     """Return the weight of a batch in the mean loss of its update."""
-    return float(len(batch.rows)) if prepared_model.runtime.objective == "pairs" else task.weight(batch.targets)
+    if prepared_model.runtime.objective == "pairs":
+        return float(len(batch.rows))
+    return task.weight(batch.targets if batch.texts_RP is None else _row_targets(batch))
+
+
+def measure_aside(prepared_model: PreparedModel, batches: Sequence[Batch]) -> list[Batch]:
+    """Return the batches of an update with the mean difference of log-probabilities from the reference over all texts that are
+    set aside, so that it does not depend on how the update is divided; the batches themselves if no text is."""
+    if all(batch.aside is None for batch in batches):
+        return list(batches)
+    ratios = [
+        (forward.compute_aside_sums(prepared_model, one)[:, :, 0] - _reference(one)[:, _num_learnt(one) :]) for one in batches
+    ]
+    mean = torch.cat(ratios).double().mean().float()
+    return [replace(batch, aside_ratio=mean) for batch in batches]
+
+
+def _collect_sums(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    """Return the sums of log-probabilities, the numbers of tokens and the reference sums by text, shape (R, P, 3).
+
+    For the texts that are set aside a single one stands with the mean of all of the update, and 0 as its reference.
+    """
+    sums_RP2 = forward.compute_text_sums(prepared_model, batch)
+    reference_RP = (
+        sums_RP2.new_zeros(sums_RP2.shape[:2]) if batch.reference is None else _reference(batch)[:, : _num_learnt(batch)]
+    )
+    found_RP3 = torch.cat([sums_RP2, reference_RP[:, :, None]], dim=2)
+    if batch.aside_ratio is None:
+        return found_RP3
+    others = torch.stack([batch.aside_ratio, *found_RP3.new_zeros(2)]).expand(len(found_RP3), 1, 3)
+    return torch.cat([found_RP3, others], dim=1)
+
+
+def _num_learnt(batch: Batch) -> int:
+    assert batch.texts_RP is not None
+    return batch.texts_RP.shape[1]
+
+
+def _reference(batch: Batch) -> torch.Tensor:
+    assert batch.reference is not None, "the reference is measured before training"
+    return batch.reference
+
+
+def _row_targets(batch: Batch) -> torch.Tensor:
+    assert batch.row_targets is not None, "rows of several texts have a target each"
+    return batch.row_targets
 
 
 def supervised_contrastive_loss(states_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

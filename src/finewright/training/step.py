@@ -53,7 +53,7 @@ def compute_gradients(
     optimizer.zero_grad(set_to_none=True)
     total_weight = sum(objectives.compute_weight(prepared_model, batch, task=task) for batch in batches)
     loss_sum = 0.0
-    for batch in batches:
+    for batch in objectives.measure_aside(prepared_model, batches):
         loss = objectives.compute_loss(prepared_model, batch, task=task) / total_weight
         loss.backward()
         loss_sum += float(loss.detach())

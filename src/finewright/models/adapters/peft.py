@@ -1,5 +1,6 @@
 """PEFT's adapters and their state."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,21 @@ def wrap_adapter(network: Any, config: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's call
         return get_peft_model(network, config)
+
+
+_NAMES = re.compile(r"(?:[\w.-]|\\\.)*")
+"""Module names; the dot between them may be escaped, as PEFT takes some names for patterns."""
+
+
+def find_pattern(adapter: Any) -> str:
+    """Return the first name of modules in an adapter's config that is a regular expression; empty if there is none.
+
+    PEFT would run it, and some never end.
+    """
+    values = [getattr(adapter, name, None) for name in ("target_modules", "exclude_modules", "layers_pattern")]
+    names = [value if isinstance(value, str) else "".join(map(str, value or ())) for value in values]
+    names += [str(key) for name in ("rank_pattern", "alpha_pattern") for key in getattr(adapter, name, None) or ()]
+    return next((name for name in names if not _NAMES.fullmatch(name)), "")
 
 
 def dense_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -274,8 +274,8 @@ class PreferenceEvaluation(Evaluation):
 
         A reward is β times the log-probability minus that by the untrained model; per token for ipo; without the untrained model
         for orpo and simpo, per token. Of judged answers the share is that of all pairs of a wanted and an unwanted one. Where no
-        reference is known there are no rewards: the loss is that of the chosen answers' tokens, and `likelihood_accuracy` says how
-        often the chosen answer has the higher log-probability per token.
+        reference is known there are no rewards: the loss is that of the chosen answers' tokens, and `likelihood_accuracy` says
+        how often the chosen answer has the higher log-probability per token.
         """
         sums_RP3, known = self._sums()
         rewards_RP = self._rewards(sums_RP3, known=known)

@@ -142,13 +142,15 @@ def test_plan_and_compare_follow_the_same_rule(cache, tmp_path):
     from finewright.comparison import compare as comparing
 
     assert comparing._choose_model("auto", task="text-classification", output_dir=None)[0] == PREFERRED[0]
-    assert comparing._choose_model("mini", output_dir=None) == ("mini", None)
+    assert comparing._choose_model("mini", task="text-classification", output_dir=None) == ("mini", None)
     (tmp_path / "begun").mkdir()
     asked = {"data": "a", "test": None, "model": "gpt2", "candidates": ["lora"], "seeds": [0], "train_sizes": [], "search": 0}
     asked |= {"options": {}, "method_options": {}}
     spec = {"asked": asked, "data": {"fingerprint": "", "rows": {"train": 1, "validation": 1, "test": 1}, "labels": []}}
     (tmp_path / "begun" / "compare.json").write_text(json.dumps({**spec, "model": {}}))
-    assert comparing._choose_model("auto", output_dir="begun") == ("gpt2", None), "a comparison that was begun keeps its model"
+    assert comparing._choose_model("auto", task="text-classification", output_dir="begun") == ("gpt2", None), (
+        "a comparison that was begun keeps its model"
+    )
 
 
 def test_gpt2_stays_one_flag_away(cache, tmp_path):

@@ -136,3 +136,30 @@ def test_other_marks_are_another_run(place, tmp_path):
     settings = sessions.settings(place, save_steps=1, data={"trained_tokens": "all"})
     with pytest.raises(UserError, match="trained_tokens"):
         pipeline.train(place / "data", settings=settings, candidates=[methods.build_method("freeze", {})], out=out)
+
+
+def test_evaluate_asks_the_model_and_measures_its_answers(place, tmp_path):
+    run = train(place, "asked", "full", **{"training.max_steps": 6})
+    measured = run.evaluate(place / "data" / "test.jsonl", num_generated=4)
+    assert measured["answers"]["num_rows"] == 4
+    assert measured["answers"]["metric"] == run.result.metrics.test.answers["metric"]
+    assert "answers" not in run.evaluate(place / "data" / "test.jsonl", num_generated=0)
+    from finewright.inference.evaluation_table import EvaluatedRows
+
+    rows = run.read_labelled_rows(place / "data" / "test.jsonl")
+    found = run.evaluate_rows(rows, num_generated=4)
+    assert isinstance(found, EvaluatedRows)
+    answered = [record for record in found.table.records if record.values["predicted"] is not None]
+    assert len(answered) == 4
+    assert len(found.table.records) == 10
+
+
+def test_python_generates_and_a_language_model_labels_nothing(place):
+    run = train(place, "asked", "full", **{"training.max_steps": 6})
+    one = run.generate(["where is my parcel"], max_new_tokens=4)[0]
+    assert one.num_tokens <= 4
+    assert finewright.generate(run.path, "where is my parcel", max_new_tokens=4)[0].text == one.text
+    assert finewright.load(run).chat([{"role": "user", "content": "where is my parcel"}], max_new_tokens=4) == one.text
+    for call in (lambda: run.predict(["x"]), lambda: run.load()):
+        with pytest.raises(UserError, match="answers, not labels"):
+            call()

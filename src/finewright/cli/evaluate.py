@@ -39,6 +39,12 @@ def evaluate(
             metavar="SHARE", help="Also measure the accuracy if this share of the rows is answered, as `predict --abstain` does."
         ),
     ] = None,
+    num_generated: Annotated[
+        int | None,
+        typer.Option(
+            "--num-generated", metavar="N", min=0, help="Rows that a language model answers. [default: what takes little time]"
+        ),
+    ] = None,
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +73,13 @@ def evaluate(
     from finewright.runs.run import open_run
 
     opened = open_run(run)
-    measured = opened.evaluate_rows(found, abstain=None if abstain is None else opened.abstention_rule(abstain))
+    rule = None if abstain is None else opened.abstention_rule(abstain)
+    with errors.status("evaluating") as status:
+
+        def show_answers(done: int, total: int, num_tokens: int) -> None:
+            status.update(f"answers: {done:,} of {total:,}, {num_tokens:,} tokens")
+
+        measured = opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
     if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
         print_wrapped(errors, cut)
     notes = writers.write_table(output, measured.table) if output is not None else []
@@ -90,6 +102,8 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
         console.print(progress.rows_table(["metric", "value"], plain))
+        if measured.get("answers"):
+            _show_answers(console, measured)
         return
     low, high = measured["accuracy_ci95"]
     interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
@@ -112,6 +126,19 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
+
+
+def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print how good the generated answers are, and the worst of them."""
+    from finewright.cli.predict import shorten
+    from finewright.cli.result_card import describe_answers
+
+    console.print(describe_answers(measured["answers"]), highlight=False)
+    if measured["worst_mistakes"]:
+        console.print("worst answers: score, prompt / answer / reference", highlight=False)
+    for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
+        shown = (" ".join(str(line[key]).split()) for key in ("text", "predicted", "label"))
+        _print_plain(console, f"  {line['score']:.2f}  " + " / ".join(shorten(one, 60) for one in shown))
 
 
 def describe_answered(answers: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """The rows that a model was evaluated on, with what it predicted: the worst first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,23 +29,28 @@ class EvaluatedRows:
     max_length: int
 
 
-def build_evaluation_table(found: LabelledRows, evaluation: Evaluation) -> FileTable:
+def build_evaluation_table(
+    found: LabelledRows, evaluation: Evaluation, *, lines: Sequence[dict[str, Any]] | None = None
+) -> FileTable:
     """Return the evaluated rows with all their columns, the label as it was read, the predicted one and whether it is right.
 
     Wrong rows come first, the surest before all others, then right ones, the least certain first. Without a confidence, rows are
     in the order of their loss.
+
+    `lines`: prediction lines in place of the evaluation's own.
     """
-    lines = evaluation.prediction_lines(found.rows)
+    lines = evaluation.prediction_lines(found.rows) if lines is None else lines
     columns: dict[str, list[Any]] = {}
     labels = [row.label for row in found.rows]
     if [record.values.get("label") for record in found.records] != labels:
         columns["label"] = labels
-    for key in (key for key in lines[0] if key not in ("text", "label", "where")):
-        values = [line[key] for line in lines]
+    keys = dict.fromkeys(key for line in lines for key in line if key not in ("text", "label", "where"))
+    for key in keys:
+        values = [line.get(key) for line in lines]
         columns[_NAMES.get(key, key)] = [
             round(value, CONFIDENCE_DIGITS) if isinstance(value, float) else value for value in values
         ]
-    if "predicted" in lines[0]:
+    if "predicted" in keys and "score" not in keys:
         columns["right"] = [line["predicted"] == line["label"] for line in lines]
     table = replace(found.table, records=found.records, splits={}).with_columns(columns)
     losses_N = evaluation.row_losses()

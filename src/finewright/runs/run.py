@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from finewright.inference.generation import Generation
+    from finewright.inference.generation import OnProgress as OnAnswers
     from finewright.inference.language_model import LanguageModel
 
 
@@ -301,6 +302,7 @@ class Run:
         *,
         options: DataConfig | Mapping[str, Any] | None = None,
         abstain: float | None = None,
+        num_generated: int | None = None,
     ) -> dict[str, Any]:
         """Return metrics on other labelled rows, with the worst mistakes.
 
@@ -312,6 +314,9 @@ class Run:
             How the rows are read, such as `{"drop_unseen_labels": True}`; else as in training.
         abstain
             Share of rows to answer: `abstain` of the result says how many were, and the accuracy on these.
+        num_generated
+            Rows that a language model answers, so that `answers` of the result measures them; as many as take little time when
+            it is None.
 
         Raises
         ------
@@ -319,7 +324,8 @@ class Run:
             If a row has no text or no label, or one that the model does not know.
         """
         rule = None if abstain is None else self.abstention_rule(abstain)
-        return self.evaluate_rows(self.read_labelled_rows(data, labels, options=options), abstain=rule).metrics
+        rows = self.read_labelled_rows(data, labels, options=options)
+        return self.evaluate_rows(rows, abstain=rule, num_generated=num_generated).metrics
 
     def read_labelled_rows(
         self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
@@ -327,17 +333,35 @@ class Run:
         """Return the rows that `evaluate` measures; the arguments are its own."""
         return reading.read_evaluated_rows(to_table(data, labels) or data, self.config, options)
 
-    def evaluate_rows(self, found: LabelledRows, *, abstain: AbstentionRule | None = None) -> EvaluatedRows:
-        """Return metrics on rows that were read, and the rows with what was predicted. `abstain`: measure what it answers too."""
+    def evaluate_rows(
+        self,
+        found: LabelledRows,
+        *,
+        abstain: AbstentionRule | None = None,
+        num_generated: int | None = None,
+        on_progress: "OnAnswers | None" = None,
+    ) -> EvaluatedRows:
+        """Return metrics on rows that were read, and the rows with what was predicted.
+
+        `abstain`: measure what it answers too. `num_generated`: rows that a language model answers; as many as take little time
+        when it is None. `on_progress`: called with the answers done, all answers and the tokens generated.
+        """
         used, notes = self.predictor.usable_rows(found.rows)
         if len(used) < len(found.rows):
             record_of = {id(row): record for row, record in zip(found.rows, found.records, strict=True)}
             found = replace(found, rows=used, records=[record_of[id(row)] for row in used], notes=[*found.notes, *notes])
         evaluation, num_cut = self.predictor.evaluate(found.rows)
         metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
+        lines = evaluation.prediction_lines(found.rows)
+        if self.generates:
+            from finewright.runs import answers
+
+            test, said = answers.answer_rows(self.predictor, found.rows, wanted=num_generated, on_progress=on_progress)  # type: ignore[arg-type]
+            if said:
+                lines, metrics["answers"], metrics["worst_mistakes"] = answers.add_answers(lines, test, said, None)
         if abstain is not None and (confidences := evaluation.row_confidences()) is not None:
             metrics["abstain"] = abstain.measure(*confidences)
-        table = build_evaluation_table(found, evaluation)
+        table = build_evaluation_table(found, evaluation, lines=lines)
         return EvaluatedRows(metrics, table, found.notes, num_cut, self.predictor.limit)
 
 

@@ -9,7 +9,12 @@ from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
 from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from finewright.cli.console import OutputConsole
+    from finewright.data.dataset import LabelledRows
+    from finewright.inference.evaluation_table import EvaluatedRows
+    from finewright.runs.run import Run
 
 MOST_MATRIX_LABELS = 12
 """Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
@@ -73,13 +78,7 @@ def evaluate(
     from finewright.runs.run import open_run
 
     opened = open_run(run)
-    rule = None if abstain is None else opened.abstention_rule(abstain)
-    with errors.status("evaluating") as status:
-
-        def show_answers(done: int, total: int, num_tokens: int) -> None:
-            status.update(f"answers: {done:,} of {total:,}, {num_tokens:,} tokens")
-
-        measured = opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
+    measured = _measure(opened, found, console=errors, abstain=abstain, num_generated=num_generated)
     if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
         print_wrapped(errors, cut)
     notes = writers.write_table(output, measured.table) if output is not None else []
@@ -92,6 +91,19 @@ def evaluate(
     if output is not None:
         num_rows = len(measured.table.records)
         print_wrapped(errors, f"{num_rows:,} rows with their predictions, the worst first: {output}")
+
+
+def _measure(
+    opened: "Run", found: "LabelledRows", *, console: "Console", abstain: float | None, num_generated: int | None
+) -> "EvaluatedRows":
+    """Return the evaluation of the rows, with progress on the console."""
+    rule = None if abstain is None else opened.abstention_rule(abstain)
+    with console.status("evaluating") as status:
+
+        def show_answers(done: int, total: int, num_tokens: int) -> None:
+            status.update(f"answers: {done:,} of {total:,}, {num_tokens:,} tokens")
+
+        return opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
 
 
 def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:

@@ -4,12 +4,16 @@
 
 Every cell is a process with one thread; contestants take turns. Both read the same token ids with the same targets in the same
 batches of 8 rows, without dropout. `--check-losses` compares the losses of full fine-tuning in float32, step by step.
+`--rows N --tested M` trains on N rows and lets the model answer the M rows after them: the share of right final answers, which
+stand after "answer is", "answer:" or "####". With `--contestants untuned` the model answers as it is.
 `--trl`: a folder with the package trl (`pip install --no-deps --target FOLDER trl`), as it is no part of the environment.
 """
 
 import argparse
 import json
 import math
+import random
+import re
 import resource
 import statistics
 import sys
@@ -25,8 +29,8 @@ LEARNING_RATES = {"lora": 2e-4, "full": 2e-5}
 CONTESTANTS = ("finewright-bfloat16", "finewright-float32", "trl-bfloat16", "trl-float32")
 
 
-def encode(name: str, data: Path) -> tuple[str, list[list[int]], list[list[bool]]]:
-    """Return the model's folder, the tokens of the first rows, and which of them are trained."""
+def encode(name: str, data: Path, *, num_rows: int = NUM_ROWS, seed: int = 0) -> tuple[str, list[list[int]], list[list[bool]]]:
+    """Return the model's folder, the tokens of the first rows in the order of the seed, and which of them are trained."""
     from transformers import AutoTokenizer
 
     from finewright.core.config import DataConfig
@@ -35,7 +39,8 @@ def encode(name: str, data: Path) -> tuple[str, list[list[int]], list[list[bool]
     from finewright.models import hub
 
     folder = str(hub.resolve_model(name).path)
-    rows = read_dataset(data, options=DataConfig(), row_kind="conversation").train[:NUM_ROWS]
+    rows = read_dataset(data, options=DataConfig(), row_kind="conversation").train[:num_rows]
+    random.Random(seed).shuffle(rows)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     encoded = chat_encoding.encode_conversations(tokenizer, rows, limit=MAX_LENGTH, options=DataConfig())
     return folder, [row.tolist() for row in encoded.ids], [row.tolist() for row in encoded.trained]
@@ -56,7 +61,7 @@ class Meter:
         return last[0] - first[0], last[1] - first[1]
 
 
-def run_finewright(folder: str, ids: Any, trained: Any, *, method: str, bfloat16: bool, meter: Meter) -> list[float]:
+def run_finewright(folder: str, ids: Any, trained: Any, *, method: str, bfloat16: bool, meter: Meter) -> tuple[list[float], Any]:
     from finewright import methods
     from finewright.data import packing
     from finewright.models import acceleration, hub, loading, prepared
@@ -82,10 +87,10 @@ def run_finewright(folder: str, ids: Any, trained: Any, *, method: str, bfloat16
         done = step.train_step(model, batches, task=task, optimizer=adam, lr=LEARNING_RATES[method], max_grad_norm=1.0)
         losses.append(done.loss)
         meter.mark()
-    return losses
+    return losses, model.trainable_module
 
 
-def run_trl(folder: str, ids: Any, trained: Any, *, method: str, bfloat16: bool, meter: Meter) -> list[float]:
+def run_trl(folder: str, ids: Any, trained: Any, *, method: str, bfloat16: bool, meter: Meter) -> tuple[list[float], Any]:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -142,25 +147,58 @@ def run_trl(folder: str, ids: Any, trained: Any, *, method: str, bfloat16: bool,
             callbacks=[marks := Marks()],
         )
         trainer.train()
-    return marks.losses
+    return marks.losses, trainer.model
 
 
-def measure_cell(contestant: str, method: str, name: str, data: Path) -> dict[str, Any]:
+def share_right(network: Any, folder: str, data: Path, *, skipped: int, number: int, bfloat16: bool) -> float:
+    """Return the share of rows whose generated answer ends like the reference."""
+    from transformers import AutoTokenizer
+
+    from finewright.core.config import DataConfig
+    from finewright.data import chat_encoding
+    from finewright.data.dataset import read_dataset
+    from finewright.inference import generation
+    from finewright.tasks import answer_metrics
+
+    rows = read_dataset(data, options=DataConfig(), row_kind="conversation").train[skipped : skipped + number]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = chat_encoding.encode_prompts(tokenizer, rows, limit=MAX_LENGTH)
+    options = generation.GenerationOptions(max_new_tokens=160)
+    ends = chat_encoding.end_of_turn_ids(tokenizer)
+    found = generation.generate_answers(network, tokenizer, prompts, options=options, end_ids=ends, bfloat16=bfloat16)
+
+    def final(text: str) -> str:
+        parts = re.split(r"answer(?: is|:)|####", text)
+        return answer_metrics.normalise(parts[-1]) if len(parts) > 1 else ""
+
+    right = [final(one.text) == final(row.label) != "" for one, row in zip(found, rows, strict=True)]
+    return sum(right) / len(right)
+
+
+def measure_cell(contestant: str, method: str, data: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Return what one contestant needs, in this process."""
     import torch
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    folder, ids, trained = encode(name, data)
-    program, precision = contestant.split("-")
-    meter = Meter()
-    run = run_finewright if program == "finewright" else run_trl
-    losses = run(folder, ids, trained, method=method, bfloat16=precision == "bfloat16", meter=meter)
-    cpu, wall = meter.seconds()
-    tokens = sum(map(len, ids[WARM_STEPS * BATCH_ROWS :]))
-    found = {"contestant": contestant, "method": method, "data": data.stem, "tokens": tokens, "cpu_seconds": cpu}
-    found |= {"wall_seconds": wall, "tokens_per_cpu_second": tokens / cpu, "losses": losses}
-    return found | {"peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    torch.manual_seed(args.seed)
+    folder, ids, trained = encode(args.model, data, num_rows=args.rows, seed=args.seed)
+    found: dict[str, Any] = {"contestant": contestant, "method": method, "data": data.stem, "seed": args.seed, "rows": args.rows}
+    program, _, precision = contestant.partition("-")
+    if program == "untuned":
+        from transformers import AutoModelForCausalLM
+
+        network, found["losses"] = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(), []
+    else:
+        meter = Meter()
+        run = run_finewright if program == "finewright" else run_trl
+        found["losses"], network = run(folder, ids, trained, method=method, bfloat16=precision == "bfloat16", meter=meter)
+        cpu, wall = meter.seconds()
+        tokens = sum(map(len, ids[WARM_STEPS * BATCH_ROWS :]))
+        found |= {"tokens": tokens, "cpu_seconds": cpu, "wall_seconds": wall, "tokens_per_cpu_second": tokens / cpu}
+        found["peak_resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if args.tested:
+        found["right"] = share_right(network, folder, data, skipped=args.rows, number=args.tested, bfloat16=True)
+    return found
 
 
 def main() -> None:
@@ -172,6 +210,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--trl", default="")
     parser.add_argument("--out", type=Path, default=Path("language.jsonl"))
+    parser.add_argument("--rows", type=int, default=NUM_ROWS)
+    parser.add_argument("--tested", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--check-losses", action="store_true")
     parser.add_argument("--cell", nargs=3, metavar=("CONTESTANT", "METHOD", "DATA"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -179,7 +220,7 @@ def main() -> None:
         sys.path.insert(0, args.trl)
     if args.cell:
         contestant, method, data = args.cell
-        print(json.dumps(measure_cell(contestant, method, args.model, Path(data))))
+        print(json.dumps(measure_cell(contestant, method, Path(data), args)))
         return
     from children import cell
 
@@ -192,7 +233,8 @@ def main() -> None:
             for data in args.data:
                 for method in methods:
                     for contestant in contestants:
-                        words = ["--model", args.model, "--data", str(data), "--trl", args.trl]
+                        words = ["--model", args.model, "--data", str(data), "--trl", args.trl, "--seed", str(args.seed)]
+                        words += ["--rows", str(args.rows), "--tested", str(args.tested)]
                         words += ["--cell", contestant, method, str(data)]
                         one = cell(__file__, words, store=store)
                         found.append(one)
@@ -203,6 +245,10 @@ def main() -> None:
 
 def print_table(found: list[dict[str, Any]]) -> None:
     """Print the median of each contestant and the ratios to TRL."""
+    for one in found:
+        if "right" in one:
+            print(f"{one['data']}, {one['method']}, {one['contestant']}, seed {one['seed']}: {one['right']:.1%} right")
+    found = [one for one in found if "tokens_per_cpu_second" in one]
     kinds = dict.fromkeys((one["data"], one["method"]) for one in found)
     for data, method in kinds:
         rows = [one for one in found if (one["data"], one["method"]) == (data, method)]

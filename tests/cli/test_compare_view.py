@@ -37,8 +37,8 @@ def test_table_plot_and_verdict_fit_eighty_columns(tmp_path):
 
 def test_the_plot_places_accuracies_on_its_axis():
     lines = [
-        SimpleNamespace(method="a", accuracy=0.75, accuracy_ci95=(0.5, 1.0)),
-        SimpleNamespace(method="bb", accuracy=0.5, accuracy_ci95=(0.5, 0.5)),
+        SimpleNamespace(method="a", score=0.75, score_ci95=(0.5, 1.0)),
+        SimpleNamespace(method="bb", score=0.5, score_ci95=(0.5, 0.5)),
     ]
     first, second, _, axis = compare_view.plot(lines, width=41)
     assert first == "  a   ├" + "─" * 19 + "●" + "─" * 19 + "┤  75.0%"
@@ -49,7 +49,7 @@ def test_the_plot_places_accuracies_on_its_axis():
 
 def test_the_learning_curve_has_a_bar_for_every_number_of_rows():
     rows = [
-        SimpleNamespace(method=name, num_train=size, accuracy=accuracy)
+        SimpleNamespace(method=name, num_train=size, score=accuracy)
         for name, size, accuracy in (
             ("lora", 1200, 1.0),
             ("lora", 40, 0.5),
@@ -89,7 +89,7 @@ def test_finished_runs_are_printed_line_by_line_without_control_characters():
 
 def test_a_small_file_is_not_shown_as_nothing(tmp_path):
     results = made.results_file(made.standing(made.usual()), tmp_path)
-    row = results.methods[0].model_copy(update={"artifact_bytes": 33_600, "accuracy": 0.9, "accuracy_ci95": (0.8, 0.95)})
+    row = results.methods[0].model_copy(update={"artifact_bytes": 33_600, "score": 0.9, "score_ci95": (0.8, 0.95)})
     text = shown(results.model_copy(update={"methods": [row]}))
     assert "34 kB" in text
     assert "95% interval" in text

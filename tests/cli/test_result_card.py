@@ -144,3 +144,13 @@ def test_a_baseline_has_no_peak_memory():
 def test_no_label_is_weakest_when_all_are_found():
     one = split().model_copy(update={"confusion": [[4, 0, 0], [0, 8, 0], [0, 0, 1]]})
     assert result_card.describe_weakest_label(one) == ""
+
+
+def test_what_nothing_was_measured_on_is_said():
+    few = result(test=split())
+    assert "the test texts alone say how good they are" in printed(few)
+    assert "how good it is on new ones is not known" in printed(result())
+    kept = few.model_copy(update={"num_validation": 40})
+    baseline = few.model_copy(update={"steps": 0})
+    for one in (kept, baseline):
+        assert result_card.describe_missing_rows(one) == ""

@@ -1,13 +1,15 @@
 """Finished runs → numbers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from finewright.comparison import results
 from finewright.comparison.folder import ComparisonFolder
-from finewright.comparison.report import figures, tables
+from finewright.comparison.report import figures, page, tables
+from finewright.comparison.report.document import Table
 from finewright.comparison.schema import BaselineFile, SpeedFile
 from finewright.comparison.spec import ComparisonSpec
 from finewright.core.errors import ExitCode, UserError
@@ -64,7 +66,7 @@ def test_runs_become_entries_the_most_accurate_first(folder):
     assert [entry.name for entry in table.measured] == ["lora", "majority", "scratch"]
     lora = table.measured[0]
     assert lora.predictions.right.tolist() == [[False, True, True, True], [True, False, True, True]]
-    assert table.summaries["lora"].accuracy == 0.75
+    assert table.summaries["lora"].score == 0.75
     assert lora.best_seconds == [2.0, 2.0], "step 15 lies between 1 s and 3 s"
     assert (lora.speed, lora.num_train, lora.kind) == (50.0, 8, "pretrained")
     assert [entry.kind for entry in table.measured] == ["pretrained", "baseline", "random"]
@@ -172,3 +174,23 @@ def test_one_seed_is_noted():
     spec = ComparisonSpec("t.csv", None, "mini", ("lora",), (0,), ("all",), 0, {}, {})
     (note,) = results.build_notes(made.standing([made.entry("lora", 0.9)]), spec, jobs=1, threads=2)
     assert note.startswith("One seed: intervals and tests are over the test rows alone.")
+
+
+def test_the_calibration_error_before_scaling_is_a_mean_over_the_seeds_that_were_scaled():
+    calibration = {"temperature": 1.5, "rows": 50, "ece_before": 0.3, "ece_after": 0.1, "on": "test"}
+    entry = made.entry("lora", 0.8, seeds=2)
+    assert entry.uncalibrated_error() is None
+    scaled = [run_result("lora", calibration=calibration), run_result("lora", calibration=calibration | {"ece_before": 0.2})]
+    assert replace(entry, results=scaled).uncalibrated_error() == pytest.approx(0.25)
+    assert replace(entry, results=[*scaled, run_result("lora")]).uncalibrated_error() == pytest.approx(0.25)
+
+
+def test_the_report_shows_both_calibration_errors(tmp_path):
+    table = made.standing(made.usual(tmp_path))
+    calibration = {"temperature": 1.5, "rows": 50, "ece_before": 0.317, "ece_after": 0.1, "on": "test"}
+    first = next(entry for entry in table.entries if entry.kind != "baseline" and entry.results)
+    first.results[:] = [run_result(first.name, calibration=calibration) for _ in first.results]
+    (block,) = [block for block in page._calibration(table) if isinstance(block, Table)]
+    assert block.headings == ["method", "without", "with"]
+    assert any(row[1:] == ["0.317", "0.100"] for row in block.rows)
+    assert any(row[1:] == ["", "0.050"] for row in block.rows), "a baseline is not scaled"

@@ -9,13 +9,15 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.runs import schema
 from support import made
 
-KEYS = """verdict verdict_sentences methods pairs curve ways seeds train_sizes search data model budget_bytes jobs threads notes
+KEYS = """task metric metric_words num_scored
+    verdict verdict_sentences methods pairs curve ways seeds train_sizes search data model budget_bytes jobs threads notes
     findings disagreements num_disagreements command versions hardware"""
-METHOD_KEYS = """method kind summary status message accuracy accuracy_ci95 macro_f1 macro_f1_ci95 accuracies seeds
+METHOD_KEYS = """method kind summary status message score score_ci95 scores test_metrics
+    accuracy accuracy_ci95 macro_f1 macro_f1_ci95 accuracies seeds
     difference_to_best p_value told_apart_from_best num_train trainable_parameters total_parameters trainable_fraction
-    predict_texts_per_second chosen confusion calibration calibration_error training runs train_seconds best_seconds
-    planned_seconds peak_memory_bytes planned_peak_memory_bytes artifact_bytes"""
-CURVE_KEYS = "method size num_train accuracy accuracy_ci95 macro_f1 macro_f1_ci95"
+    predict_texts_per_second chosen confusion calibration calibration_error uncalibrated_error training runs train_seconds
+    best_seconds planned_seconds peak_memory_bytes planned_peak_memory_bytes artifact_bytes"""
+CURVE_KEYS = "method size num_train score score_ci95 accuracy accuracy_ci95 macro_f1 macro_f1_ci95"
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_every_key_that_readers_know_is_there(path):
     assert set(written["methods"][0]) == set(METHOD_KEYS.split())
     assert set(written["curve"][0]) == set(CURVE_KEYS.split())
     assert set(written["pairs"][0]) == {"first", "second", "difference", "p_value", "told_apart"}
-    assert set(written["disagreements"][0]) == {"text", "label", "from", "predicted"}
+    assert set(written["disagreements"][0]) == {"text", "label", "from", "predicted", "scores"}
     assert set(written["data"]) == {"source", "name", "rows", "labels"}
 
 

@@ -106,3 +106,23 @@ def test_without_optuna_the_fix_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'finewright\[search\]'"):
         search.check_installed()
+
+
+def test_without_an_accuracy_the_lowest_loss_wins_also_after_a_stop(tmp_path):
+    losses = iter([2.0, 3.0, 1.0, 1.5])
+    found = []
+    for stop in (2, None):
+        proposals = search.propose_trials(LORA, number=4, folder=tmp_path, fixed=set())
+        try:
+            _, params = next(proposals)
+            while True:
+                if stop is not None and len(found) == stop:
+                    break
+                found.append(params)
+                _, params = proposals.send(Trial(params, None, next(losses), by_loss=True))
+        except StopIteration as ended:
+            record = ended.value
+    assert [trial.loss for trial in record.trials] == [2.0, 3.0, 1.0, 1.5]
+    assert {trial.accuracy for trial in record.trials} == {None}
+    assert (record.best.loss, record.best.params) == (1.0, found[2])
+    assert TrialRecord(trials=[Trial({}, None, None, by_loss=True)]).best is None, "it failed"

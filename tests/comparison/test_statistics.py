@@ -42,10 +42,10 @@ def test_the_interval_of_macro_f1_contains_its_value_where_labels_are_missing(fe
 def test_means_are_over_seeds_and_within_their_interval(few):
     method = made.predictions(0.8, seeds=3)
     summary = statistics.summarise({"a": method}, num_labels=2)["a"]
-    assert summary.accuracy == pytest.approx(np.mean([(one == method.targets).mean() for one in method.chosen]))
+    assert summary.score == pytest.approx(np.mean([(one == method.targets).mean() for one in method.chosen]))
     f1s = [f1_score(method.targets, one, average="macro") for one in method.chosen]
     assert summary.macro_f1 == pytest.approx(np.mean(f1s))
-    assert summary.accuracy_ci95[0] < summary.accuracy < summary.accuracy_ci95[1]
+    assert summary.score_ci95[0] < summary.score < summary.score_ci95[1]
     assert summary.macro_f1_ci95[0] < summary.macro_f1 < summary.macro_f1_ci95[1]
 
 
@@ -53,14 +53,14 @@ def test_with_one_seed_the_interval_is_the_one_of_rows(few):
     """Normal approximation of a share: 0.8 ± 1.96 · sqrt(0.16 / 1000)."""
     targets = np.zeros(1000, dtype=int)
     method = Predictions(np.array([[0] * 800 + [1] * 200]), targets)
-    low, high = statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95
+    low, high = statistics.summarise({"a": method}, num_labels=2)["a"].score_ci95
     assert (low, high) == pytest.approx((0.7752, 0.8248), abs=0.004)
     assert (low, high) == wilson_interval(800, 1000), "the numbers of a single run"
 
 
 def test_all_rows_right_is_not_certainty(few):
     method = Predictions(np.zeros((2, 30), dtype=int), np.zeros(30, dtype=int))
-    assert statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95 == wilson_interval(30, 30)
+    assert statistics.summarise({"a": method}, num_labels=2)["a"].score_ci95 == wilson_interval(30, 30)
 
 
 def test_seeds_that_differ_widen_the_interval_and_few_of_them_are_stretched():
@@ -115,7 +115,7 @@ def test_intervals_contain_the_truth_nearly_as_often_as_they_claim(seeds, spread
     truth = (1 / (1 + np.exp(-noise))).mean()
     for _ in range(150):
         (method,) = _simulated(rng, seeds=seeds, rows=150, ability=(1.5,), spread=spread)
-        low, high = statistics.summarise({"a": method}, num_labels=2)["a"].accuracy_ci95
+        low, high = statistics.summarise({"a": method}, num_labels=2)["a"].score_ci95
         held.append(low <= truth <= high)
     assert np.mean(held) > 0.89
 
@@ -146,7 +146,7 @@ def test_right_and_wrong_and_scores_of_1_and_0_are_the_same_to_the_bit(few):
 
 
 def test_any_score_of_a_row_can_be_compared():
-    """Squared errors, negated: with one seed only their order counts, with several their size."""
+    """Squared errors, negated: of one seed by a randomisation test, of several by Student's t."""
     rng = np.random.default_rng(0)
     rows = rng.normal(size=60)
     good, bad = (RowScores(-((rows + rng.normal(size=(2, 60)) * noise) ** 2)) for noise in (0.1, 0.2))
@@ -156,6 +156,20 @@ def test_any_score_of_a_row_can_be_compared():
     assert pair.is_significant
     assert pair.difference == pytest.approx(1 + good.mean - bad.mean)
     assert paired_p_value([0.3, 2.0, -1.0, 5.0], [0.1, 2.0, -3.0, 4.0]) == pytest.approx(2 * 0.5**3)
+
+
+def test_scores_that_are_not_right_or_wrong_are_tested_by_their_mean():
+    """Better by little on most rows and worse by much on some: the sign test would claim the opposite of the means."""
+    one, other = np.full(60, 0.5), np.full(60, 0.5)
+    one[:45] += 0.01
+    other[45:] += 0.5
+    found = paired_p_value(one.tolist(), other.tolist())
+    assert one.mean() < other.mean()
+    assert found == paired_p_value(other.tolist(), one.tolist()) == paired_p_value(one.tolist(), other.tolist())
+    assert binomtest(45, 60).pvalue < found < 0.001
+    rng = np.random.default_rng(0)
+    same = [paired_p_value(*rng.random((2, 40)).round(1).tolist()) for _ in range(200)]
+    assert np.mean(np.array(same) < 0.05) < 0.1
 
 
 def test_students_t_by_hand():

@@ -20,7 +20,13 @@ from finewright.models import adapter_folder, hub, loading, meta, provenance  # 
 from finewright.models.gguf import convert, families, reader  # noqa: E402
 from support import gguf_files, tiny  # noqa: E402
 
-KINDS = ("llama", "qwen2", "qwen3", "gpt2")
+KINDS = ("llama", "qwen2", "qwen3", "gpt2", "gemma", "gemma2", "gemma3_text", "phi3")
+NO_DEFAULT = {
+    "gemma2": {"query_pre_attn_scalar": 8, "sliding_window": 4, "attn_logit_softcapping": 0.5, "final_logit_softcapping": 2.0},
+    "gemma3_text": {"query_pre_attn_scalar": 8, "sliding_window": 4, "num_hidden_layers": 6},
+    "phi3": {"sliding_window": 4, "rope_theta": 5000.0},
+}
+"""Values that a file holds, or that llama.cpp knows without it."""
 IDS = [7, 20, 33, 41, 9, 60, 7]
 TEXTS = ["where is my parcel", "It's 1234 new\n\n jackets,  don't!", "Ünïcödé — 日本語 🙂<|endoftext|>tent", " x", ""]
 
@@ -33,12 +39,21 @@ def _own_cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """Tiny models with weights that no mistake leaves as they are."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     found = {}
     for kind in KINDS:
         folder = tiny.folder(tmp_path_factory.mktemp(kind), kind=kind)
-        from transformers import AutoModelForCausalLM
-
         net = AutoModelForCausalLM.from_pretrained(folder)
+        if kind in NO_DEFAULT:
+            written = json.loads((folder / "config.json").read_text())
+            plain = {
+                name: value for name, value in written.items() if name not in ("layer_types", "rope_parameters", "model_type")
+            }
+            config = AutoConfig.for_model(kind, **(plain | NO_DEFAULT[kind]))
+            if kind == "gemma3_text":
+                config.rope_parameters["full_attention"] |= {"rope_type": "linear", "factor": 8.0}
+            net = AutoModelForCausalLM.from_config(config)
         torch.manual_seed(3)
         for parameter in net.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
@@ -65,6 +80,45 @@ def test_the_model_computes_what_the_folder_it_was_written_from_computes(places,
     same = loading.load_model(hub.resolve_model(str(places[kind])), head_spec=tiny.head_spec(("a", "b")))
     assert base.total_parameters == same.total_parameters
     assert base.new == base.architecture.head, "nothing but the head is random"
+
+
+def changed(path, **values):
+    """The table of a file with other values."""
+    file = reader.read_file(path)
+    return dataclasses.replace(file, metadata=file.metadata | {name.replace("__", "."): value for name, value in values.items()})
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("gemma2", 46), ("gemma3_text", 62)])
+def test_the_largest_gemma_divides_its_scores_by_another_root(places, kind, layers, tmp_path):
+    path, name = gguf_files.write(places[kind], tmp_path / "model.gguf"), gguf_files.NAMES.get(kind, kind)
+    heads = {f"{name}__block_count": layers, f"{name}__embedding_length": 96}
+    assert families.read_config(changed(path, **heads))["query_pre_attn_scalar"] == 96 // 4
+    assert families.read_config(changed(path))["query_pre_attn_scalar"] == 8, "a head's width"
+
+
+def test_another_pattern_of_windows_is_refused_and_so_is_none(places, tmp_path):
+    path = gguf_files.write(places["gemma3_text"], tmp_path / "model.gguf")
+    assert families.read_config(changed(path, gemma3__attention__sliding_window_pattern=6))["sliding_window"] == 4
+    for other in (5, [True, False]):
+        with pytest.raises(UserError, match="sliding_window_pattern is"):
+            families.read_config(changed(path, gemma3__attention__sliding_window_pattern=other))
+    with pytest.raises(UserError, match="sliding_window is 0"):
+        families.read_config(changed(path, gemma3__attention__sliding_window=0))
+
+
+def test_the_sums_of_gemmas_norms_are_undone_in_every_type():
+    sums = np.array([1.5, 0.75, 3.0], dtype=np.float32)
+    for stored in (sums, sums.astype(np.float16), (sums.view(np.uint32) >> 16).astype(np.uint16)):
+        found = families._subtract_one(stored, {})
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, sums - 1)
+
+
+def test_positions_of_a_long_phi3_are_refused(places, tmp_path):
+    file = reader.read_file(gguf_files.write(places["phi3"], tmp_path / "model.gguf"))
+    more = file.tensors | {"rope_factors_long.weight": file.tensors["output_norm.weight"]}
+    with pytest.raises(UserError, match=r"rope_factors_long\.weight has no place in the architecture 'phi3'"):
+        families.tensor_names(dataclasses.replace(file, tensors=more))
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16"])
@@ -206,7 +260,7 @@ def test_the_positions_of_llama_3_are_found_from_its_divisors(tmp_path):
         ({"llama.logit_scale": 0.5}, "sets llama.logit_scale"),
         ({"tokenizer.ggml.pre": "novel"}, "its tokenizer cuts texts by 'novel'; known: "),
         ({"tokenizer.ggml.model": "rwkv"}, "its tokenizer is of the kind 'rwkv'"),
-        ({"general.architecture": "mamba"}, "the architecture 'mamba' cannot be read from a GGUF file; known: gpt2, llama"),
+        ({"general.architecture": "mamba"}, "the architecture 'mamba' cannot be read from a GGUF file; known: gemma, "),
         ({"split.count": 3}, "is one of 3 parts of a model"),
         ({"llama.block_count": 0}, "llama.block_count is 0, wanted 1 or more"),
         ({"tokenizer.ggml.eos_token_id": 5000}, "its eos_token is number 5000"),

@@ -1,14 +1,17 @@
-"""`auto` on small data: methods are tried on held-out halves, the best one is trained, and the reason is kept."""
+"""`auto` on small data: methods are tried on held-out rows, the best one is trained, and the reason is kept."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from finewright import api, methods, tasks
+from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.planning.candidates import is_worth_trying, tried_methods
+from finewright.planning.defaults import PAIR_STEPS
 from finewright.runs import method_trials, stages
 from finewright.runs.method_trials import Trial
 from finewright.tasks.base import Metric
@@ -39,6 +42,12 @@ def test_halves_are_stratified_and_every_row_is_scored_once():
     for chosen, left_out in parts:
         assert {data.train[row].label for row in chosen} == {"a", "b", "c"}
         assert not {*chosen} & {*left_out}
+
+
+def test_one_half_is_enough_where_it_has_many_rows():
+    few, many = dataset(["a", "b"] * 99), dataset(["a", "b"] * 100)
+    assert [len(left_out) for _, left_out in method_trials.split_rows(few, task_of(few))] == [99, 99]
+    assert [len(left_out) for _, left_out in method_trials.split_rows(many, task_of(many))] == [100]
 
 
 @pytest.mark.parametrize(("num_rows", "expected"), [(15, False), (16, True), (500, True), (501, False)])
@@ -77,7 +86,9 @@ def test_what_suits_few_rows_wins_where_trials_cannot_tell_it_from_the_best():
     assert best(trial("lora", 0.72), trial("contrastive", 0.71)) == "lora", "without right rows there is no standard error"
     trials = [trial("lora", 0.72, num_rows=100), trial("contrastive", 0.71, num_rows=100)]
     said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=100)
-    assert said.startswith("contrastive was as good as the best within one standard error, and suits few rows on held-out halves")
+    assert said.startswith(
+        "contrastive was as good as the best within one standard error, and suits few rows on rows held out of the"
+    )
 
 
 @pytest.mark.parametrize(("start", "expected"), [("auto", 4), ("random", 0)])
@@ -100,12 +111,13 @@ def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, exp
 def test_the_reason_names_everything_that_was_tried():
     trials = [trial("lora", 0.58), trial("full", 0.75)]
     said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=48)
-    assert said == "full was best on held-out halves of the 48 training rows: full 75.0%, lora 58.0% (2 s)"
+    assert said == "full was best on rows held out of the 48 training rows: full 75.0%, lora 58.0% (2 s)"
 
 
 def test_every_tried_method_can_be_built():
     tried = tried_methods([methods.build_method(name, {}) for name in methods.method_names()])
-    assert {method.name() for method in tried} == {"lora", "full", "freeze", "contrastive"}
+    assert {method.name() for method in tried} == {"lora", "freeze", "contrastive"}
+    assert tried[0].name() == "contrastive", "what suits few rows comes first"
     assert next(method for method in tried if method.name() == "freeze").num_layers == 0
 
 
@@ -124,10 +136,39 @@ def test_a_run_trains_the_best_and_says_why(tmp_path):
     config = json.loads(run.folder.config.read_text())
     choice = next(choice for choice in config["choices"] if choice["option"] == "method")
     assert choice["value"] == config["method"]
-    assert "held-out halves" in choice["reason"]
-    for name in ("lora", "full", "freeze", "contrastive"):
-        assert name in choice["reason"]
-    assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 5
+    assert "held out" in choice["reason"]
+    assert choice["reason"].startswith("contrastive was no worse than the frozen features on rows held out of the")
+    assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 2, "one trial, and its outcome"
+
+
+def test_others_are_tried_where_the_first_is_worse_than_the_frozen_features(tmp_path, monkeypatch):
+    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.tickets(tmp_path / "tickets.csv", count=40)
+    monkeypatch.setattr(method_trials.Trial, "is_enough", property(lambda one: False))
+    options = {"training.max_steps": 4, "training.num_threads": 1}
+    run = api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "run", options=options)
+    config = json.loads(run.folder.config.read_text())
+    reason = next(choice["reason"] for choice in config["choices"] if choice["option"] == "method")
+    for name in ("contrastive", "frozen features", "lora", "freeze (num_layers=0)"):
+        assert name in reason
+
+
+@pytest.mark.parametrize(("right", "expected"), [(50, True), (70, True), (40, False)])
+def test_a_trial_is_enough_where_it_keeps_up_with_the_frozen_features(right, expected):
+    frozen = trial("contrastive", 0.5, num_rows=100)
+    one = replace(trial("contrastive", right / 100, num_rows=100), frozen=frozen)
+    assert one.is_enough == expected
+    assert not replace(one, method=methods.build_method("lora", {})).is_enough, "it does not suit few rows"
+    assert not replace(one, frozen=None).is_enough, "nothing to compare it with"
+
+
+def test_a_trial_on_half_the_rows_makes_as_many_epochs_as_the_run():
+    settings, contrastive = RunConfig(), methods.build_method("contrastive", {})
+    assert method_trials.shorten(settings, contrastive).training.max_steps == PAIR_STEPS // 2
+    assert method_trials.shorten(settings, methods.build_method("lora", {})) is settings
+    for given in ({"epochs": 2.0}, {"max_steps": 9}):
+        asked = settings.model_copy(update={"training": settings.training.model_copy(update=given)})
+        assert method_trials.shorten(asked, contrastive) is asked
 
 
 def test_trials_change_nothing_of_the_run_that_follows(tmp_path):

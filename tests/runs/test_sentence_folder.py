@@ -57,13 +57,18 @@ def our_scores(folder):
     return torch.from_numpy(predictor.score(TEXTS))
 
 
+def assert_same(found, expected):
+    """Scores are sums of products that cancel: each is rounded in proportion to the largest, up to 90 here, not to itself."""
+    torch.testing.assert_close(found, expected, atol=1e-5 * max(1.0, float(expected.abs().max())), rtol=0)
+
+
 @pytest.mark.parametrize(("kind", "wanted", "method"), CASES, ids="-".join)
 def test_sentence_transformers_gives_the_same_scores(tmp_path, kind, wanted, method):
     pytest.importorskip("sentence_transformers")
     run = train(tmp_path, kind, wanted, method)
     model = run_code(blocks(run.model)[0])["model"]
     scores = model.encode(TEXTS, convert_to_tensor=True, batch_size=4)
-    torch.testing.assert_close(scores, our_scores(run.model), atol=1e-5, rtol=1e-5)
+    assert_same(scores, our_scores(run.model))
     assert scores.std(dim=0).min() > 0, "texts are told apart"
 
 
@@ -79,7 +84,7 @@ def test_alone_and_in_any_batch_a_text_has_the_same_scores(tmp_path):
     run = train(tmp_path, "bert", "auto", "full")
     predictor = Predictor.load(run.model, task=tasks.DEFAULT, limit=MAX_LENGTH, keep_end=False, bfloat16=False)
     alone = torch.cat([torch.from_numpy(predictor.score([text])) for text in TEXTS])
-    torch.testing.assert_close(torch.from_numpy(predictor.score(TEXTS)), alone, atol=1e-5, rtol=1e-5)
+    assert_same(torch.from_numpy(predictor.score(TEXTS)), alone)
 
 
 def test_the_result_says_what_is_read_and_why(tmp_path):

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 
 HEADS = ("self_attn.q_proj.weight", "self_attn.k_proj.weight")
 CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+NAMES = {"gemma3_text": "gemma3"}
+"""What llama.cpp calls an architecture, where transformers calls it otherwise."""
 BLOCK = 32
 """Numbers of a block of the simple quantized types."""
 
@@ -24,7 +26,7 @@ def write(folder: Path, path: Path, *, kind: str = "F32", more: dict[str, Any] |
     import gguf
 
     config = json.loads((folder / "config.json").read_text())
-    name = config["model_type"]
+    name = NAMES.get(config["model_type"], config["model_type"])
     layers = config.get("n_layer") or config["num_hidden_layers"]
     arch = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == name)
     names = gguf.get_tensor_name_map(arch, layers)
@@ -44,6 +46,8 @@ def write(folder: Path, path: Path, *, kind: str = "F32", more: dict[str, Any] |
             numbers = pair_neighbours(numbers, config["num_attention_heads" if "q_proj" in own else "num_key_value_heads"])
         if name == "gpt2" and own.endswith(CONV1D):
             numbers = numbers.T
+        if name.startswith("gemma") and own.endswith("norm.weight"):  # llama.cpp multiplies by the weight, Gemma by 1 + weight
+            numbers = numbers + 1
         plain = numbers.ndim == 1 or (kind not in ("F16", "BF16") and numbers.shape[-1] % BLOCK)
         stored = gguf.GGMLQuantizationType.F32 if plain else wanted
         writer.add_tensor(found, gguf.quants.quantize(np.ascontiguousarray(numbers), stored), raw_dtype=stored)
@@ -70,11 +74,29 @@ def write_config(writer: Any, config: dict[str, Any]) -> None:
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    write_positions(writer, config)
     if config.get("head_dim"):
         writer.add_key_length(config["head_dim"])
         writer.add_value_length(config["head_dim"])
         writer.add_rope_dimension_count(config["head_dim"])
+
+
+def write_positions(writer: Any, config: dict[str, Any]) -> None:
+    """Write rotary positions, windows and caps, as far as llama.cpp writes them for the architecture."""
+    kind, rope = config["model_type"], config["rope_parameters"]
+    rope = rope.get("full_attention", rope)
+    if kind not in ("gemma", "gemma2"):  # whose base is always the usual one
+        writer.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "linear":
+        import gguf
+
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rope["factor"])
+    if kind in ("gemma2", "gemma3_text", "phi3"):
+        writer.add_sliding_window(config["sliding_window"] or 0)
+    if kind == "gemma2":
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
 
 
 def write_tokenizer(writer: Any, folder: Path) -> None:

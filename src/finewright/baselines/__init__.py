@@ -1,31 +1,58 @@
-"""Classifiers that train no weight of a model, one file each. The folder is the registry: names are file names with hyphens."""
+"""What trains no weight of a model, one file each. The folder is the registry: names are file names with hyphens.
+
+Those for labelled rows are classifiers (`Baseline`) and can be trained as runs; those for conversations (`AnswerBaseline`) answer
+prompts, and are measured in comparisons.
+"""
 
 import importlib
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from finewright.baselines import saving
+from finewright.baselines.answering import AnswerBaseline
 from finewright.baselines.base import Baseline, BaselineModel
 from finewright.core.config import build_options, describe_options
 
-_HELPER_MODULES = ("base", "majority", "predictor", "regression", "saving")
+_HELPER_MODULES = ("answering", "base", "majority", "predictor", "regression", "saving", "similarity")
+_ANSWER_MODULES = ("untuned", "few_shot", "nearest_answer")
+"""In the order of tables."""
 
 
 def baseline_names() -> list[str]:
     """Return the names of all baselines that can be trained, in alphabetical order."""
     return sorted(
-        module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in _HELPER_MODULES
+        module.name.replace("_", "-")
+        for module in pkgutil.iter_modules(__path__)
+        if module.name not in (*_HELPER_MODULES, *_ANSWER_MODULES)
     )
 
 
 def get_baseline(name: str) -> type[Baseline]:
     """Return the class of a baseline, which must be one of `baseline_names()`."""
+    return _find_class(name, Baseline)
+
+
+def answer_baseline_names() -> list[str]:
+    """Return the names of all baselines that answer prompts."""
+    return [name.replace("_", "-") for name in _ANSWER_MODULES]
+
+
+def get_answer_baseline(name: str) -> type[AnswerBaseline]:
+    """Return the class of a baseline, which must be one of `answer_baseline_names()`."""
+    return _find_class(name, AnswerBaseline)
+
+
+B = TypeVar("B")
+
+
+def _find_class(name: str, kind: type[B]) -> type[B]:
+    """Return the class of this kind in the file of a baseline."""
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     classes = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
-    (kind,) = (one for one in classes if issubclass(one, Baseline))
-    return kind
+    (found,) = (one for one in classes if issubclass(one, kind))
+    return found
 
 
 def build_baseline(name: str, options: Mapping[str, Any]) -> Baseline:

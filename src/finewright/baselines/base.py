@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from finewright.core.config import FILE_OPTIONS, Options, RunConfig, describe_options
 from finewright.core.errors import UserError
+from finewright.data.conversation_shapes import RowKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +74,8 @@ class Baseline(Options):
     A subclass is final and the only one of its file.
     """
 
+    row_kind: ClassVar[RowKind] = "labelled"
+    """The rows that it is for."""
     summary: ClassVar[str]
     """One line for `finewright methods`."""
     title: ClassVar[str]

@@ -81,10 +81,10 @@ class ComparisonDisplay:
 
 
 def show(results: "ComparisonResultsFile", console: Console) -> None:
-    """Print accuracy by training rows if several numbers were tried, the table, the plot, what was left out, and the verdict."""
-    for line in learning_curve(results.curve, plain=is_plain(console)):
+    """Print the score by training rows if several numbers were tried, the table, the plot, what was left out, and the verdict."""
+    for line in learning_curve(results.curve, words=results.metric_words, plain=is_plain(console)):
         console.print(line, highlight=False, markup=False)
-    console.print(_table(results.measured))
+    console.print(_table(results))
     console.print()
     for line in plot(results.measured):
         console.print(line, highlight=False, markup=False)
@@ -113,10 +113,10 @@ def show_choices(comparison: "Comparison", console: Console) -> None:
         print_wrapped(console, line)
 
 
-def learning_curve(rows: "Sequence[CurveRow]", *, plain: bool = False) -> list[str]:
-    """Draw the accuracy of every method as a bar for each number of training rows. Return nothing for one number.
+def learning_curve(rows: "Sequence[CurveRow]", *, words: str = "accuracy", plain: bool = False) -> list[str]:
+    """Draw the score of every method as a bar for each number of training rows. Return nothing for one number.
 
-    `plain`: ASCII alone.
+    `words`: what the score is called. `plain`: ASCII alone.
     """
     sizes = sorted({row.num_train for row in rows if row.num_train})
     if len(sizes) < 2:
@@ -124,30 +124,30 @@ def learning_curve(rows: "Sequence[CurveRow]", *, plain: bool = False) -> list[s
     names = max(len(row.method) for row in rows)
     digits = max(len(f"{size:,}") for size in sizes)
     width = min(PLOT_WIDTH, 76 - names - digits - 9)
-    lines = ["  test accuracy by training rows"]
+    lines = [f"  {words} on the test rows, by training rows" if " " in words else f"  test {words} by training rows"]
     for method in dict.fromkeys(row.method for row in rows):
-        found = sorted((row.num_train or 0, row.accuracy) for row in rows if row.method == method and row.num_train)
-        for number, (size, accuracy) in enumerate(found):
-            bar = draw_bar(accuracy, width=width, plain=plain)
-            lines.append(f"  {clean(method) if number == 0 else '':<{names}}  {size:>{digits},}  {bar} {accuracy:.1%}")
+        found = sorted((row.num_train or 0, row.score) for row in rows if row.method == method and row.num_train)
+        for number, (size, score) in enumerate(found):
+            bar = draw_bar(score, width=width, plain=plain)
+            lines.append(f"  {clean(method) if number == 0 else '':<{names}}  {size:>{digits},}  {bar} {score:.1%}")
     return [*lines, ""]
 
 
-_HEADINGS = ("method", "accuracy", "95% interval", "macro F1", "trained", "seconds", "MB peak", "saved")
-
-
-def _table(rows: "Sequence[MethodRow]") -> Table:
-    """Return a table that fits 80 columns."""
+def _table(results: "ComparisonResultsFile") -> Table:
+    """Return a table that fits 80 columns. Without labels it has the loss in place of macro F1."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for number, heading in enumerate(_HEADINGS):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=not heading.startswith(("macro", "MB")))
-    for row in rows:
-        low, high = row.accuracy_ci95 or (0.0, 0.0)
+    second, form = ("macro F1", ".1%") if results.data.labels else ("loss", ".3f")
+    headings = ("method", results.metric_words, "95% interval", second, "trained", "seconds", "MB peak", "saved")
+    for number, heading in enumerate(headings):
+        wraps = heading.startswith(("macro", "MB")) or (number == 1 and " " in heading)
+        table.add_column(heading, justify="right" if number else "left", no_wrap=not wraps)
+    for row in results.measured:
+        low, high = row.score_ci95 or (0.0, 0.0)
         table.add_row(
             clean(row.method),
-            _format_or_empty(row.accuracy, 1, ".1%"),
+            _format_or_empty(row.score, 1, ".1%"),
             f"{100 * low:.1f} – {100 * high:.1f}",
-            _format_or_empty(row.macro_f1, 1, ".1%"),
+            _format_or_empty(row.macro_f1 if results.data.labels else row.test_metrics.get("loss"), 1, form),
             _format_or_empty(row.trainable_fraction, 1, ".2%"),
             _format_or_empty(row.train_seconds, 1, ".1f"),
             _format_or_empty(row.peak_memory_bytes, 1e6, ",.0f"),
@@ -161,8 +161,8 @@ def _format_or_empty(value: float | None, unit: float, form: str) -> str:
 
 
 def plot(rows: "Sequence[MethodRow]", *, width: int = PLOT_WIDTH) -> list[str]:
-    """Draw the accuracy of every method as `●` in its interval `├──●──┤`, one line each, with the axis below."""
-    points = [(row.method, row.accuracy, *row.accuracy_ci95) for row in rows if row.accuracy is not None and row.accuracy_ci95]
+    """Draw the score of every method as `●` in its interval `├──●──┤`, one line each, with the axis below."""
+    points = [(row.method, row.score, *row.score_ci95) for row in rows if row.score is not None and row.score_ci95]
     if not points:
         return []
     low, high = min(low for *_, low, _ in points), max(high for *_, high in points)
@@ -174,13 +174,13 @@ def plot(rows: "Sequence[MethodRow]", *, width: int = PLOT_WIDTH) -> list[str]:
         return round(min(max((value - low) / span, 0.0), 1.0) * (width - 1))
 
     drawn = []
-    for name, accuracy, *interval in points:
+    for name, score, *interval in points:
         cells = [" "] * width
         first, last = map(column, interval)
         cells[first : last + 1] = ["─"] * (last - first + 1)
         cells[first], cells[last] = "├", "┤"
-        cells[column(accuracy)] = "●"
-        drawn.append(f"  {name:<{names}}  {''.join(cells)}  {accuracy:.1%}")
+        cells[column(score)] = "●"
+        drawn.append(f"  {name:<{names}}  {''.join(cells)}  {score:.1%}")
     left, right = f"{low:.0%}", f"{low + span:.0%}"
     drawn.append(f"  {'':<{names}}  {'└' + '─' * (width - 2) + '┘'}")
     drawn.append(f"  {'':<{names}}  {left}{right:>{width - len(left)}}")

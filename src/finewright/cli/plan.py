@@ -83,9 +83,7 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
     if verbosity != "quiet":
         for line in _describe_start(report, verbosity=verbosity):
             progress.print_wrapped(console, line)
-    if report.example and verbosity != "quiet":
-        console.print("  a training text; what is trained of it is marked:", highlight=False)
-        console.print(mark_trained(report.example, colored=console.is_terminal and not console.no_color), soft_wrap=True)
+        _show_example(report, console=console)
     rows, parts, details = [], [], []
     shown = [
         *PARTS,
@@ -130,6 +128,13 @@ def show(report: "PlanReport", *, console: "Console", verbosity: "Verbosity" = "
         )
     else:
         console.print(f"\n  {report.reason}", highlight=False, soft_wrap=True)
+
+
+def _show_example(report: "PlanReport", *, console: "Console") -> None:
+    """Print a training text with what is trained of it, if tokens are the targets."""
+    if report.example:
+        console.print("  a training text; what is trained of it is marked:", highlight=False)
+        console.print(mark_trained(report.example, colored=console.is_terminal and not console.no_color), soft_wrap=True)
 
 
 def mark_trained(pieces: "Sequence[tuple[str, bool]]", *, colored: bool) -> "Text":

@@ -44,19 +44,9 @@ _STAGES: dict[Stage, str] = {
 
 def print_result_card(console: Console, result: RunResult, *, path: Path) -> None:
     """Print the result of a finished run and the commands that come next."""
-    measured = result.metrics.test or result.metrics.validation
-    if measured is not None:
-        rows = "validation texts" if not result.metrics.test else "test texts" if has_leak(path) else "unseen texts"
-        if isinstance(measured, ClassificationMetrics):
-            _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
-            if comparison := compare_with_start(result, measured):
-                print_wrapped(console, comparison)
-            if comparison := compare_with_bag_of_words(result, measured):
-                print_wrapped(console, comparison)
-        else:
-            print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
-            if comparison := compare_with_untuned(result):
-                print_wrapped(console, comparison)
+    _print_scores(console, result, path=path)
+    if unmeasured := describe_missing_rows(result):
+        print_wrapped(console, unmeasured)
     if result.calibration is not None and result.calibration.on:
         print_wrapped(console, f"calibration error {result.calibration.describe()}")
     print_wrapped(console, describe_size(result))
@@ -76,6 +66,22 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     }
     for name, text in lines.items():
         console.print(f"  {name:<12} {clean(text)}", highlight=False, soft_wrap=True)
+
+
+def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
+    """Print how good the model is, and what that is to be compared with."""
+    measured = result.metrics.test or result.metrics.validation
+    if measured is None:
+        return
+    rows = "validation texts" if not result.metrics.test else "test texts" if has_leak(path) else "unseen texts"
+    if isinstance(measured, ClassificationMetrics):
+        _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
+        compared = [compare_with_start(result, measured), compare_with_bag_of_words(result, measured)]
+    else:
+        print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
+        compared = [compare_with_untuned(result)]
+    for comparison in filter(None, compared):
+        print_wrapped(console, comparison)
 
 
 def _next_commands(result: RunResult, *, program: str, quoted: str) -> dict[str, str]:
@@ -162,6 +168,17 @@ def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics
         return f"a bag of words does {as_good} here ({score.accuracy:.1%}): `--method {BAG_OF_WORDS}` trains one in seconds"
     low, high = score.accuracy_ci95
     return f"a bag of words, which trains in seconds: {score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
+
+
+def describe_missing_rows(result: RunResult) -> str:
+    """Say what nothing was measured on; empty with validation rows, and for a baseline, whose options are cross-validated."""
+    if not result.steps or result.num_validation:
+        return ""
+    if result.metrics.test is None:
+        return "no texts were kept apart, so how good it is on new ones is not known: --test FILE, or data.test_fraction=0.15"
+    return (
+        "no validation texts, and no cross-validation: the last weights are kept, and the test texts alone say how good they are"
+    )
 
 
 def describe_weakest_label(measured: ClassificationMetrics) -> str:

@@ -54,16 +54,22 @@ def runs(
     tagged = any(line["tags"] for line in (*found, *compared))
     for name, lines, keys in (
         ("comparison", compared, ("comparison", "state", "model", "methods", "best")),
-        ("run", found, ("run", "state", "method", "model", "accuracy", "seconds")),
+        ("run", found, ("run", "state", "method", "model", "score", "seconds")),
     ):
         if lines:
-            headings = [name, *({"accuracy": "test accuracy"}.get(key, key) for key in keys[1:]), *(["tags"] if tagged else [])]
-            console.print(progress.rows_table(headings, [_cells(line, keys, tagged=tagged) for line in lines], gap=1))
+            metrics = {line["metric"] for line in found if line["metric"]}
+            score = f"test {metrics.pop()}" if len(metrics) == 1 else "test score" if metrics else "test accuracy"
+            headings = [name, *({"score": score}.get(key, key) for key in keys[1:]), *(["tags"] if tagged else [])]
+            named = score == "test score"  # runs with different metrics: each says its own
+            shown = [_cells(line, keys, tagged=tagged, with_metric=named) for line in lines]
+            console.print(progress.rows_table(headings, shown, gap=1))
 
 
-def _cells(line: dict[str, Any], keys: Sequence[str], *, tagged: bool) -> list[str]:
-    """Return a line of the list as text; of a model the last part of its name."""
+def _cells(line: dict[str, Any], keys: Sequence[str], *, tagged: bool, with_metric: bool) -> list[str]:
+    """Return a line of the list as text; of a model the last part of its name. `with_metric`: say what a run's score is."""
     texts = [_cell(line, key) for key in keys]
+    if with_metric and "score" in keys and line["metric"]:
+        texts[keys.index("score")] += f" {line['metric']}"
     texts = [text.rpartition("/")[2] if key == "model" else text for key, text in zip(keys, texts, strict=True)]
     return [*texts, ", ".join(line["tags"])] if tagged else texts
 
@@ -72,10 +78,10 @@ def _cell(line: dict[str, Any], key: str) -> str:
     value = line[key]
     if value is None:
         return ""
-    if key == "best" and line["best_accuracy"] is not None:
-        return f"{value} {line['best_accuracy']:.1%}"
+    if key == "best" and line["best_score"] is not None:
+        return f"{value} {line['best_score']:.1%}"
     if isinstance(value, float):
-        return f"{value:.1%}" if key == "accuracy" else f"{value:.1f}"
+        return f"{value:.1%}" if key == "score" else f"{value:.1f}"
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
@@ -237,12 +243,16 @@ def _open(path: Path) -> "RunFolder | ComparisonFolder":
 
 
 def _describe_run(folder: "RunFolder") -> dict[str, Any]:
-    """Return a line of the list. What a damaged or unfinished run does not tell is empty."""
+    """Return a line of the list. What a damaged or unfinished run does not tell is empty.
+
+    `score`: of the test rows by `metric`, by which runs of a task are compared; `accuracy`: the same number where it is one.
+    """
+    from finewright import tasks
     from finewright.runs import housekeeping, schema
     from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult
 
     line: dict[str, Any] = {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": None}
-    line |= {"seconds": None, "seed": None, "tags": housekeeping.read_tags(folder.path)}
+    line |= {"metric": "", "score": None, "seconds": None, "seed": None, "tags": housekeeping.read_tags(folder.path)}
     try:
         if not folder.complete:
             config = schema.read(RunConfigFile, folder.config)
@@ -252,24 +262,35 @@ def _describe_run(folder: "RunFolder") -> dict[str, Any]:
         return line | {"state": "damaged"}  # one damaged run does not hide the others
     test, seconds = result.metrics.test, result.train_seconds
     accuracy = test.accuracy if isinstance(test, ClassificationMetrics) else None
+    measured = test.model_dump() if test is not None else {}
+    try:
+        kind = tasks.get_task(result.task)
+        score, metric = kind.compared_value(measured), kind.compared_metric(measured)
+    except (UserError, KeyError, TypeError):  # a task or a metric of a later version
+        score, metric = None, None
     found = {"method": result.method, "model": result.model, "accuracy": accuracy, "seed": result.seed}
+    if metric is not None and score is not None and metric.is_share:
+        found |= {"metric": metric.title, "score": score}
     return line | {"state": "finished", "seconds": seconds} | found
 
 
 def _describe_comparison(folder: "ComparisonFolder") -> dict[str, Any]:
-    """Return a line of the list of comparisons. `best`, `best_accuracy`: the most accurate method or baseline."""
+    """Return a line of the list of comparisons. `best`, `best_score`: the best method or baseline by `metric`.
+    `best_accuracy`: the same number where it is an accuracy."""
     from finewright.comparison.schema import ComparisonResultsFile, ComparisonSpecFile
     from finewright.runs import housekeeping, schema
 
     line: dict[str, Any] = {"comparison": str(folder.path), "state": "unfinished", "model": "", "methods": [], "best": ""}
-    line |= {"best_accuracy": None, "page": "", "tags": housekeeping.read_tags(folder.path)}
+    line |= {"best_score": None, "metric": "", "best_accuracy": None, "page": "", "tags": housekeeping.read_tags(folder.path)}
     try:
         spec = schema.read(ComparisonSpecFile, folder.spec)
         line |= {"model": spec.model.get("name", spec.asked.model), "methods": list(spec.asked.candidates)}
         if not folder.results.exists():
             return line
-        measured = schema.read(ComparisonResultsFile, folder.results).measured
+        results = schema.read(ComparisonResultsFile, folder.results)
     except UserError:
         return line | {"state": "damaged"}
-    best = {"best": measured[0].method, "best_accuracy": measured[0].accuracy} if measured else {}
+    best = {"metric": results.metric_words}
+    if first := next(iter(results.measured), None):
+        best |= {"best": first.method, "best_score": first.score, "best_accuracy": first.accuracy}
     return line | {"state": "finished", "page": str(folder.page)} | best

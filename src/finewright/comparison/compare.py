@@ -36,10 +36,11 @@ from finewright.core.events import Callback, DownloadProgress, Notice, dispatch_
 from finewright.core.interrupts import Interrupted
 from finewright.data import checks
 from finewright.data.checks import Finding
-from finewright.data.dataset import Dataset, read_dataset
+from finewright.data.dataset import Dataset, DatasetCache
 from finewright.data.tables import to_table
 from finewright.models import default_model, hub, provenance
 from finewright.models.default_model import ChosenModel
+from finewright.planning import task_choice
 from finewright.runs import schema
 from finewright.runs.folder import RUNS
 from finewright.runs.schema import RunResult
@@ -69,7 +70,7 @@ class Comparison:
 
     @property
     def methods(self) -> list[MethodRow]:
-        """All methods and baselines, the most accurate first."""
+        """All methods and baselines, the best first."""
         return self.file.methods
 
     @property
@@ -101,6 +102,8 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     callbacks: Sequence[Callback] = (),
 ) -> Comparison:
     """Train several methods with several seeds on the same rows. Report accuracy, uncertainty and cost on one page.
+
+    Of language models it reports how good the answers to test prompts are, by the metric that fits the reference answers.
 
     The same call again continues where it stopped. With other data or settings it raises `UserError`.
 
@@ -138,7 +141,9 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     spec = build_spec(
         source, test=test, model=model, wanted=methods, num_seeds=seeds, search_trials=search_trials, options=options
     )
-    dataset = read_dataset(source, options=config.build_options(RunConfig, spec.options).data, test=test)
+    dataset, spec, said = _read_rows(source, test=test, spec=spec)
+    if said:
+        on_event(Notice(said, code="task"))
     spec = replace(spec, train_sizes=choose_sizes(train_sizes, dataset=dataset))
     findings = _check_data(dataset, settings=config.build_options(RunConfig, spec.options), on_event=on_event)
     if spec.search and not dataset.validation:
@@ -175,6 +180,16 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
         folder.release()
     _check_something_measured(results, folder)
     return Comparison(folder)
+
+
+def _read_rows(source: Any, *, test: Any, spec: ComparisonSpec) -> tuple[Dataset, ComparisonSpec, str]:
+    """Return the rows, the spec with the task that their columns are for, and a sentence about the task for the user."""
+    cache = DatasetCache()
+    settings, said = task_choice.choose_task(config.build_options(RunConfig, spec.options), source, datasets=cache)
+    if settings.task != tasks.DEFAULT:  # the default is left out, as comparisons of earlier versions did not have it
+        spec = replace(spec, options={**spec.options, "task": settings.task})
+    dataset = cache.read(source, options=settings.data, test=test, row_kind=tasks.get_task(settings.task).row_kind)
+    return dataset, spec, said
 
 
 def _choose_model(model: str | Path, *, output_dir: str | PathLike[str] | None) -> tuple[str | Path, ChosenModel | None]:
@@ -239,8 +254,14 @@ def _build_file(
     rows = SplitRows(train=len(dataset.train), validation=len(dataset.validation), test=len(dataset.test))
     known = {finding.code for finding in findings}
     disagreements = comparison_results.build_disagreement_rows(results, folder, spec)
-    notes = comparison_results.build_notes(results, spec, jobs=resources.jobs, threads=resources.threads)
+    notes = comparison_results.build_notes(
+        results, spec, jobs=resources.jobs, threads=resources.threads, num_test=len(dataset.test)
+    )
     return ComparisonResultsFile(
+        task=spec.task.name,
+        metric=results.metric.name,
+        metric_words=results.metric.title,
+        num_scored=None if results.rows is None else len(results.rows),
         verdict=" ".join(sentences),
         verdict_sentences=sentences,
         methods=comparison_results.build_method_rows(results, folder),
@@ -273,7 +294,8 @@ def _write(folder: ComparisonFolder, results: ComparisonResults, file: Compariso
     document = build_document(results, file=file)
     if any(entry.kind != "baseline" for entry in results.measured):
         title = f"{file.data.name}, model {Path(file.model['name']).name}"
-        files.write_atomic(folder.picture, charts.standalone(figures.by_share(results), title=title))
+        picture = folder.picture if results.has_classes else folder.score_picture
+        files.write_atomic(picture, charts.standalone(figures.by_share(results), title=title))
     files.write_atomic(folder.page, html(document))
     files.write_atomic(folder.text, markdown(document))
     folder.write(folder.results, file)

@@ -12,6 +12,7 @@ from finewright.comparison.schema import ComparisonPart, ComparisonSpecFile, Spe
 from finewright.comparison.spec import ALL, ComparisonSpec
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example, nested_order
 from finewright.runs import schema
@@ -25,7 +26,7 @@ _PATHS = ("asked.data", "asked.test", "asked.model")
 
 
 COMPARISON_FILES = {LOCK, TAGS, "compare.json", "plans.json", "machine.json", "search.json", "results.json", "report.html"}
-COMPARISON_FILES |= {"report.md", "accuracy.svg", "log.txt", "splits", "runs", "search", "baselines", "speeds"}
+COMPARISON_FILES |= {"report.md", "accuracy.svg", "score.svg", "log.txt", "splits", "runs", "search", "baselines", "speeds"}
 """Files that a comparison may leave, besides a plan of each method."""
 
 
@@ -44,6 +45,7 @@ class ComparisonFolder(LockedFolder):
         self.page = path / "report.html"
         self.text = path / "report.md"
         self.picture = path / "accuracy.svg"
+        self.score_picture = path / "score.svg"
         self.log = path / "log.txt"
 
     @property
@@ -93,7 +95,7 @@ class ComparisonFolder(LockedFolder):
 
     def write_splits(self, spec: ComparisonSpec, dataset: Dataset) -> None:
         """Write the splits as files: all runs read the same rows, and so does whoever repeats one of them."""
-        order = nested_order(dataset.train, seed=0)
+        order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels))
         for size in {*spec.train_sizes, ALL}:
             rows = dataset.train if size == ALL else [dataset.train[index] for index in sorted(order[: int(size)])]
             self._write_split_files(self.data(size), {"train": rows, "validation": dataset.validation, "test": dataset.test})
@@ -104,12 +106,21 @@ class ComparisonFolder(LockedFolder):
         files.make_folder(folder)
         for name, rows in splits.items():
             if rows:
-                lines = (SplitLine(text=row.text, label=row.label, place=row.where) for row in rows)
-                self.write_lines(folder / f"{name}.jsonl", lines)
+                self.write_lines(folder / f"{name}.jsonl", map(_split_line, rows))
 
     def read_split(self, size: str, name: str) -> list[SplitLine]:
         """Read one of the splits with a training set of this size."""
         return schema.read_lines(SplitLine, self.data(size) / f"{name}.jsonl")
+
+
+def _split_line(row: Example) -> SplitLine:
+    """Return the line of a row: what is read from it is the row again, but for its place."""
+    given: dict[str, Any] = {"text": row.text, "label": row.label, "from": row.where}
+    if isinstance(row, Conversation):
+        parts = {"messages": [one.as_json() for one in row.messages], "tools": list(row.tools), "choices": list(row.choices)}
+        parts |= {"input_ids": list(row.ids), "completion_mask": [int(one) for one in row.trained]}
+        given |= {name: value for name, value in parts.items() if value}
+    return SplitLine.model_validate(given)
 
 
 def find_comparisons(root: Path) -> list[ComparisonFolder]:

@@ -91,6 +91,12 @@ class ResourcePlan:
                 found[name] = f"does not fit: planned peak {format_bytes(peak)}, {has}"
         return found
 
+    def num_answers(self, candidates: Collection[str]) -> int | None:
+        """Return how many test prompts every run answers: as many as the plan with the fewest; None before the plans are made,
+        and if the task generates no answers."""
+        found = [answer.num_answers for name, answer in self.plans.methods.items() if name in candidates]
+        return min((number for number in found if number is not None), default=None)
+
     def choose_jobs(self, candidates: Collection[str], *, num_runs: int) -> str:
         """Choose the number of runs at a time and, at the first start, the threads of each. Return the choice and its reason.
 

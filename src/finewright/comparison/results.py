@@ -1,16 +1,19 @@
-"""Finished runs → every method with its accuracy, uncertainty and cost, and the rows of results.json."""
+"""Finished runs → every method with its score, uncertainty and cost, and the rows of results.json."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from finewright.comparison import statistics
+from finewright import tasks
+from finewright.comparison import scored_rows, statistics
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.schema import (
     BaselineFile,
+    BaselineMetrics,
     BaselineResult,
     Curve,
     CurveRow,
@@ -18,16 +21,26 @@ from finewright.comparison.schema import (
     Kind,
     MethodRow,
     SpeedFile,
+    SplitLine,
     TrainingCurves,
 )
-from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec
+from finewright.comparison.scored_rows import ScoredRows
+from finewright.comparison.spec import ComparisonSpec, RunSpec
 from finewright.comparison.statistics import Pair, Predictions, Summary
 from finewright.core.errors import ExitCode, UserError
 from finewright.methods import get_method
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import ClassificationMetrics, MetricsLine, PredictionLine, RunResult, TimingsLine
+from finewright.runs.schema import (
+    ClassificationMetrics,
+    MetricsLine,
+    PredictionLine,
+    RunResult,
+    SplitMetrics,
+    TimingsLine,
+)
 from finewright.tasks import metrics
+from finewright.tasks.base import Metric
 
 MOST_DISAGREEMENTS = 200
 """Rows of results.json."""
@@ -39,6 +52,7 @@ class MethodResult:
 
     `results`: one for each finished seed; `best_seconds` of each: when the saved weights were reached. `confidence`: probability
     of the predicted label, shape (seeds, rows). Without any finished seed `predictions` is None, and `reasons` says why.
+    `answers`: where predictions are no classes, those of the first seed by the number of the row.
     """
 
     name: str
@@ -52,6 +66,7 @@ class MethodResult:
     reasons: list[str]
     speed: float | None = None
     best_seconds: Sequence[float] = ()
+    answers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def num_train(self) -> int | None:
@@ -80,32 +95,48 @@ class MethodResult:
                 continue
             lines = schema.read_lines(MetricsLine, run.metrics)
             loss = [(line.epoch, line.loss) for line in lines if line.loss is not None]
-            accuracy = [(line.epoch, line.validation["accuracy"]) for line in lines if line.validation]
-            found.append(TrainingCurves(loss=loss, validation_accuracy=accuracy))
+            evaluated = [(line.epoch, line.validation) for line in lines if line.validation]
+            curves = {
+                f"validation_{name}": [(epoch, values[name]) for epoch, values in evaluated if name in values]
+                for name in ("accuracy", "loss")
+            }
+            found.append(TrainingCurves(loss=loss, **curves))
         return found
 
     def confusion(self, *, num_labels: int) -> np.ndarray:
         """Count test rows by label and predicted label, mean over seeds, shape (labels, labels)."""
         assert self.predictions is not None
         counts = np.zeros((num_labels, num_labels))
-        for chosen in self.predictions.chosen:
-            np.add.at(counts, (self.predictions.targets, chosen), 1)
-        return counts / len(self.predictions.chosen)
+        predicted, targets = self.predictions.classes
+        for chosen in predicted:
+            np.add.at(counts, (targets, chosen), 1)
+        return counts / len(predicted)
 
     def calibration(self) -> Curve:
         """Return (mean probability, accuracy) of rows with about the same probability, all seeds together."""
-        if self.confidence is None or self.predictions is None:
+        if self.confidence is None or self.predictions is None or self.predictions.chosen is None:
             return []
         return metrics.calibration_points(self.confidence.ravel(), self.predictions.right.ravel())
 
     def calibration_error(self) -> float | None:
         """Return the expected calibration error on the test rows, mean over seeds."""
-        return _mean([measured.calibration_error for measured in map(_test_metrics, self.results) if measured])
+        measured = map(_test_metrics, self.results)
+        return _mean([one.calibration_error for one in measured if isinstance(one, ClassificationMetrics)])
+
+    def test_metrics(self, names: Sequence[str]) -> dict[str, float]:
+        """Return these metrics of the test rows, mean over seeds; without those that a seed does not have."""
+        measured = [one.model_dump() for one in map(_test_metrics, self.results) if one is not None]
+        means = {name: _mean([one[name] for one in measured if one.get(name) is not None]) for name in names}
+        return {name: mean for name, mean in means.items() if mean is not None}
+
+    def uncalibrated_error(self) -> float | None:
+        """Return the same without temperature scaling, mean over the seeds that have it; None if no seed was scaled."""
+        records = [record for record in self.values("calibration") if record.ece_before is not None]
+        return _mean([record.ece_before for record in records])
 
 
-def _test_metrics(result: RunResult | BaselineResult) -> ClassificationMetrics | None:
-    measured = result.metrics.test if isinstance(result, RunResult) else result.metrics
-    return measured if isinstance(measured, ClassificationMetrics) else None
+def _test_metrics(result: RunResult | BaselineResult) -> SplitMetrics | ClassificationMetrics | BaselineMetrics | None:
+    return result.metrics.test if isinstance(result, RunResult) else result.metrics
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -114,9 +145,11 @@ def _mean(values: Sequence[float]) -> float | None:
 
 @dataclass(frozen=True)
 class ComparisonResults:
-    """`entries`: with the largest training set, the most accurate first, what was not measured last. `curve`: with every size.
+    """`entries`: with the largest training set, the best first, what was not measured last. `curve`: with every size.
 
-    `curve_summaries`: by (size, name). `one_class`: the label of all test rows, if it is the same.
+    `curve_summaries`: by (size, name). `one_class`: the label of all test rows, if it is the same. `metric`: the mean of the
+    scores of the rows, by which all are compared. `more_metrics`: names of further metrics of the test rows. `rows`: the test
+    rows that have a score, None for all.
     """
 
     labels: tuple[str, ...]
@@ -126,10 +159,18 @@ class ComparisonResults:
     curve_summaries: dict[tuple[str, str], Summary]
     pairs: list[Pair]
     one_class: str | None
+    metric: Metric
+    more_metrics: tuple[str, ...] = ()
+    rows: Sequence[int] | None = None
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether predictions are labels."""
+        return bool(self.labels)
 
     @property
     def measured(self) -> list[MethodResult]:
-        """Entries with results, the most accurate first."""
+        """Entries with results, the best first."""
         return [entry for entry in self.entries if entry.predictions is not None]
 
     def pair(self, first: str, second: str) -> Pair:
@@ -151,21 +192,33 @@ def read_results(
     failures: Mapping[str, str],
 ) -> ComparisonResults:
     """Read everything that is finished. `reasons`: why a method is not run; `failures`: why a run or baseline failed."""
-    targets = _read_targets(folder, spec, labels=labels)
+    test = folder.read_split(spec.main_size, "test")
     curve = []
     for size in spec.train_sizes:
         for name in spec.candidates:
             runs = [RunSpec(name, size, seed) for seed in spec.seeds]
-            curve.append(_read_method(runs, folder, targets=targets, labels=labels, reasons=reasons, failures=failures))
-        curve += [_read_baseline(name, size, folder, targets=targets, labels=labels, failures=failures) for name in BASELINES]
+            curve.append(_read_method(runs, folder, reasons=reasons, failures=failures))
+        curve += [_read_baseline(name, size, folder, spec, failures=failures) for name in spec.baselines]
+    if not labels:
+        return _score_rows(curve, spec, test)
+    classes = {label: index for index, label in enumerate(labels)}
+    targets = np.array([classes[line.label] for line in test])
+    curve = [_with_classes(entry, targets=targets, classes=classes) for entry in curve]
     main = [entry for entry in curve if entry.size == spec.main_size]
     return build_results(main, curve, labels=labels, one_class=labels[targets[0]] if len(set(targets.tolist())) == 1 else None)
 
 
 def build_results(
-    main: Sequence[MethodResult], curve: Sequence[MethodResult], *, labels: Sequence[str], one_class: str | None
+    main: Sequence[MethodResult],
+    curve: Sequence[MethodResult],
+    *,
+    labels: Sequence[str],
+    one_class: str | None,
+    metric: Metric | None = None,
+    more_metrics: Sequence[str] = (),
+    rows: Sequence[int] | None = None,
 ) -> ComparisonResults:
-    """Compute intervals and tests. `main`: with the largest training set; `curve`: with every size."""
+    """Compute intervals and tests. `main`: with the largest training set; `curve`: with every size. The rest: see the result."""
     predictions = _predictions_by_name(main)
     summaries = statistics.summarise(predictions, num_labels=len(labels))
     curve_summaries: dict[tuple[str, str], Summary] = {}
@@ -175,47 +228,70 @@ def build_results(
         curve_summaries |= {(size, name): summary for name, summary in found.items()}
     return ComparisonResults(
         labels=tuple(labels),
-        entries=sorted(main, key=lambda entry: -summaries[entry.name].accuracy if entry.name in summaries else 1.0),
+        entries=sorted(main, key=lambda entry: _rank(entry, summaries.get(entry.name), by_loss=not labels)),
         curve=list(curve),
         summaries=summaries,
         curve_summaries=curve_summaries,
         pairs=statistics.compare_pairs({name: one.scores for name, one in predictions.items()}),
         one_class=one_class,
+        metric=metric or tasks.get_task(tasks.DEFAULT).metric,
+        more_metrics=tuple(more_metrics),
+        rows=rows,
     )
+
+
+def _rank(entry: MethodResult, summary: Summary | None, *, by_loss: bool) -> tuple[float, float]:
+    """Return what entries are sorted by: the score, of equal scores with `by_loss` the loss on the test rows."""
+    loss = entry.test_metrics(("loss",)).get("loss", math.inf) if by_loss else 0.0
+    return (1.0 if summary is None else -summary.score), loss
+
+
+def _score_rows(curve: Sequence[MethodResult], spec: ComparisonSpec, test: Sequence[SplitLine]) -> ComparisonResults:
+    """Compute the results where predictions are no classes, from the rows that every member has a score of."""
+    members: dict[tuple[str, str], list[ScoredRows]] = {}
+    for entry in curve:
+        pairs = zip(entry.runs, entry.results, strict=False)
+        members[entry.size, entry.name] = [
+            scored_rows.read_run(run, result, task=spec.task, test=test) for run, result in pairs if isinstance(result, RunResult)
+        ] + [scored_rows.read_baseline(one, task=spec.task) for one in entry.results if isinstance(one, BaselineResult)]
+    metric, unlike = scored_rows.keep_same_metric({" ".join(key): seeds for key, seeds in members.items()})
+    kept = {key: seeds for key, seeds in members.items() if seeds and " ".join(key) not in unlike}
+    rows = scored_rows.common_rows([one for seeds in kept.values() for one in seeds])
+    scored = []
+    for entry in curve:
+        key = entry.size, entry.name
+        if key in kept and rows:
+            predictions = scored_rows.build_predictions(kept[key], rows, seeded=entry.kind != "baseline")
+            scored.append(replace(entry, predictions=predictions, answers=kept[key][0].answers))
+            continue
+        more = [unlike[" ".join(key)]] if " ".join(key) in unlike else []
+        more += ["no test row has a score of every method"] if key in kept else []
+        scored.append(replace(entry, reasons=[*entry.reasons, *more]))
+    main = [entry for entry in scored if entry.size == spec.main_size]
+    names = [name for name in spec.task.logged_metrics if metric is None or name != metric.name]
+    return build_results(main, scored, labels=(), one_class=None, metric=metric, more_metrics=names, rows=rows)
 
 
 def _predictions_by_name(entries: Sequence[MethodResult]) -> dict[str, Predictions]:
     return {entry.name: entry.predictions for entry in entries if entry.predictions is not None}
 
 
-def _read_targets(folder: ComparisonFolder, spec: ComparisonSpec, *, labels: Sequence[str]) -> np.ndarray:
-    classes = {label: index for index, label in enumerate(labels)}
-    return np.array([classes[line.label] for line in folder.read_split(spec.main_size, "test")])
-
-
 def _read_method(
-    specs: Sequence[RunSpec],
-    folder: ComparisonFolder,
-    *,
-    targets: np.ndarray,
-    labels: Sequence[str],
-    reasons: Mapping[str, str],
-    failures: Mapping[str, str],
+    specs: Sequence[RunSpec], folder: ComparisonFolder, *, reasons: Mapping[str, str], failures: Mapping[str, str]
 ) -> MethodResult:
+    """Return the finished runs of a method, without their predictions."""
     name, size, method = specs[0].method, specs[0].size, get_method(specs[0].method)
     causes = [reasons[name]] if name in reasons else []
-    runs, results, best_seconds, read = [], [], [], []
+    runs, results, best_seconds = [], [], []
     for spec in specs if name not in reasons else ():
         run = RunFolder(folder.run(spec.name))
         if not run.complete:
             causes.append(failures.get(spec.name, f"seed {spec.seed} was not finished"))
             continue
-        read.append(_read_predictions(run, targets=targets, labels=labels))
         result = schema.read(RunResult, run.result)
         runs.append(run)
         results.append(result)
         best_seconds += _best_seconds(run, result)
-    chosen, scores, confidence = map(np.stack, zip(*read, strict=True)) if read else (None, None, None)
     return MethodResult(
         name=name,
         kind="random" if method.weights == "random" else "pretrained",
@@ -223,17 +299,31 @@ def _read_method(
         size=size,
         runs=runs,
         results=results,
-        predictions=Predictions(chosen, targets, row_scores=scores) if chosen is not None else None,
-        confidence=confidence,
+        predictions=None,
+        confidence=None,
         reasons=list(dict.fromkeys(causes)),
         speed=schema.read(SpeedFile, folder.speed(name)).texts_per_second if folder.speed(name).exists() else None,
         best_seconds=best_seconds,
     )
 
 
-def _read_predictions(run: RunFolder, *, targets: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _with_classes(entry: MethodResult, *, targets: np.ndarray, classes: Mapping[str, int]) -> MethodResult:
+    """Return the entry with the labels that its runs, or the baseline, predict. `classes`: index of each label."""
+    if not entry.results:
+        return entry
+    if isinstance(result := entry.results[0], BaselineResult):
+        chosen = np.array([[classes[label] for label in result.predicted]])
+        confidence = np.array([result.probability])
+        return replace(entry, predictions=Predictions(chosen, targets, seeded=False), confidence=confidence)
+    read = [_read_predictions(run, targets=targets, classes=classes) for run in entry.runs]
+    chosen, scores, confidence = map(np.stack, zip(*read, strict=True))
+    return replace(entry, predictions=Predictions(chosen, targets, row_scores=scores), confidence=confidence)
+
+
+def _read_predictions(
+    run: RunFolder, *, targets: np.ndarray, classes: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (class, score, probability of the class) for every test row. Raise `UserError` if the run has other test rows."""
-    classes = {label: index for index, label in enumerate(labels)}
     lines = schema.read_lines(PredictionLine, run.predictions)
     if [classes.get(line.label) for line in lines] != targets.tolist():
         what = "this run was measured on other test rows than the comparison's"
@@ -253,26 +343,25 @@ def _best_seconds(run: RunFolder, result: RunResult) -> list[float]:
 
 
 def _read_baseline(
-    name: str, size: str, folder: ComparisonFolder, *, targets: np.ndarray, labels: Sequence[str], failures: Mapping[str, str]
+    name: str, size: str, folder: ComparisonFolder, spec: ComparisonSpec, *, failures: Mapping[str, str]
 ) -> MethodResult:
-    path, classes = folder.baseline(name), {label: index for index, label in enumerate(labels)}
+    path = folder.baseline(name)
     result = schema.read(BaselineFile, path).sizes[size] if path.exists() else None
-    chosen = np.array([[classes[label] for label in result.predicted]]) if result else None
     return MethodResult(
         name=name,
         kind="baseline",
-        summary=BASELINES[name],
+        summary=spec.baselines[name],
         size=size,
         runs=[],
         results=[result] if result else [],
-        predictions=Predictions(chosen, targets, seeded=False) if chosen is not None else None,
-        confidence=np.array([result.probability]) if result else None,
+        predictions=None,
+        confidence=None,
         reasons=[] if result else [failures.get(name, "was not finished")],
     )
 
 
 def build_method_rows(results: ComparisonResults, folder: ComparisonFolder) -> list[MethodRow]:
-    """Build a row for each method and baseline with the largest training set, the most accurate first."""
+    """Build a row for each method and baseline with the largest training set, the best first."""
     best = results.measured[0].name if results.measured else None
     return [_build_method_row(results, entry, best=best, folder=folder) for entry in results.entries]
 
@@ -282,17 +371,24 @@ def _build_method_row(
 ) -> MethodRow:
     summary = results.summaries.get(entry.name)
     pair = results.pair(entry.name, best) if summary and best and best != entry.name else None
+    score, interval = (summary.score, summary.score_ci95) if summary else (None, None)
+    of_seeds = entry.predictions.scores.of_seeds.tolist() if entry.predictions else []
+    is_accuracy = results.has_classes
     return MethodRow(
         method=entry.name,
         kind=entry.kind,
         summary=entry.summary,
         status="measured" if not entry.reasons else "partly measured" if summary else "not measured",
         message="; ".join(entry.reasons),
-        accuracy=summary.accuracy if summary else None,
-        accuracy_ci95=summary.accuracy_ci95 if summary else None,
+        score=score,
+        score_ci95=interval,
+        scores=of_seeds,
+        test_metrics=entry.test_metrics(results.more_metrics),
+        accuracy=score if is_accuracy else None,
+        accuracy_ci95=interval if is_accuracy else None,
         macro_f1=summary.macro_f1 if summary else None,
         macro_f1_ci95=summary.macro_f1_ci95 if summary else None,
-        accuracies=entry.predictions.scores.of_seeds.tolist() if entry.predictions else [],
+        accuracies=of_seeds if is_accuracy else None,
         seeds=entry.values("seed"),
         difference_to_best=pair.difference if pair else None,
         p_value=pair.p_value if pair else None,
@@ -303,9 +399,10 @@ def _build_method_row(
         trainable_fraction=entry.largest("trainable_fraction"),
         predict_texts_per_second=entry.speed,
         chosen=entry.largest("chosen"),
-        confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions else None,
+        confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions and is_accuracy else None,
         calibration=entry.calibration(),
         calibration_error=entry.calibration_error(),
+        uncalibrated_error=entry.uncalibrated_error(),
         training=entry.training,
         runs=[str(run.path.relative_to(folder.path)) for run in entry.runs],
         train_seconds=entry.mean("train_seconds"),
@@ -322,17 +419,24 @@ def build_curve_rows(results: ComparisonResults) -> list[CurveRow]:
     rows = []
     for entry in results.curve:
         if summary := results.curve_summaries.get((entry.size, entry.name)):
-            rows.append(CurveRow(method=entry.name, size=entry.size, num_train=entry.num_train, **vars(summary)))
+            row = CurveRow(method=entry.name, size=entry.size, num_train=entry.num_train, **vars(summary))
+            accuracy = {"accuracy": row.score, "accuracy_ci95": row.score_ci95} if results.has_classes else {}
+            rows.append(row.model_copy(update=accuracy))
     return rows
 
 
 def build_disagreement_rows(results: ComparisonResults, folder: ComparisonFolder, spec: ComparisonSpec) -> list[DisagreementRow]:
-    """Build the test rows that the methods (by most of their seeds) label differently, those with the most labels first."""
+    """Build the test rows that the methods (by most of their seeds) label differently, those with the most labels first.
+
+    Where predictions are no classes: the rows on which the scores of the methods differ, the most different first.
+    """
+    if not results.has_classes:
+        return _build_score_differences(results, folder, spec)
     predictions = _predictions_by_name([entry for entry in results.measured if entry.kind != "baseline"])
     if len(predictions) < 2:
         return []
     chosen = np.stack([_majority_of_seeds(one, num_labels=len(results.labels)) for one in predictions.values()])
-    targets = next(iter(predictions.values())).targets
+    _, targets = next(iter(predictions.values())).classes
     found = []
     for index, row in enumerate(folder.read_split(spec.main_size, "test")):
         distinct = len(set(chosen[:, index].tolist()))
@@ -344,14 +448,36 @@ def build_disagreement_rows(results: ComparisonResults, folder: ComparisonFolder
     return [line for _, line in sorted(found, key=lambda pair: pair[0])]
 
 
+def _build_score_differences(results: ComparisonResults, folder: ComparisonFolder, spec: ComparisonSpec) -> list[DisagreementRow]:
+    entries = [entry for entry in results.measured if entry.kind != "baseline"]
+    if len(entries) < 2 or results.rows is None:
+        return []
+    scores = {entry.name: entry.predictions.scores.values.mean(axis=0) for entry in entries if entry.predictions is not None}
+    test, found = folder.read_split(spec.main_size, "test"), []
+    for place, number in enumerate(results.rows):
+        own = {name: float(values[place]) for name, values in scores.items()}
+        apart = max(own.values()) - min(own.values())
+        if apart > 0:
+            said = {entry.name: entry.answers.get(number, "") for entry in entries}
+            row = test[number]
+            line = DisagreementRow(text=row.text, label=row.label, place=row.place, predicted=said, scores=own)
+            found.append(((-apart, number), line))
+    return [line for _, line in sorted(found, key=lambda pair: pair[0])]
+
+
 def _majority_of_seeds(predictions: Predictions, *, num_labels: int) -> np.ndarray:
     """Return what most seeds predict for each row; of several such labels the one with the lowest number."""
-    return np.stack([(predictions.chosen == label).sum(axis=0) for label in range(num_labels)]).argmax(axis=0)
+    return np.stack([(predictions.classes[0] == label).sum(axis=0) for label in range(num_labels)]).argmax(axis=0)
 
 
-def build_notes(results: ComparisonResults, spec: ComparisonSpec, *, jobs: int, threads: int) -> list[str]:
-    """Describe what a reader must know to read the numbers correctly."""
+def build_notes(
+    results: ComparisonResults, spec: ComparisonSpec, *, jobs: int, threads: int, num_test: int | None = None
+) -> list[str]:
+    """Describe what a reader must know to read the numbers correctly. `num_test`: all test rows."""
     notes = []
+    if results.rows is not None and num_test is not None and len(results.rows) < num_test:
+        what = f"Scores are of the {len(results.rows):,} of {num_test:,} test rows that all of them have a score of"
+        notes.append(f"{what}; --set training.num_generated=N has more answers generated.")
     if len(spec.seeds) == 1:
         notes.append("One seed: intervals and tests are over the test rows alone. Another seed may change every number.")
     short = [entry for entry in results.measured if entry.kind != "baseline" and len(entry.results) < len(spec.seeds)]

@@ -9,7 +9,7 @@ from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.resources import ResourcePlan
 from finewright.comparison.schema import Machine, MethodPlans, PlannedMethod, SearchFile
 from finewright.comparison.search import Params, Trial, TrialRecord, nest_options, propose_trials, trials_per_method
-from finewright.comparison.spec import BASELINES, ComparisonSpec, RunSpec, list_runs, run_data_options
+from finewright.comparison.spec import ComparisonSpec, RunSpec, list_runs, run_data_options
 from finewright.core import config, units
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Notice, RunFinished, RunProgress, RunStarted
@@ -49,10 +49,11 @@ class ComparisonRunner:
     def is_finished(self, *, budget_bytes: int, jobs: int | None) -> bool:
         """Whether earlier starts left nothing to do. `budget_bytes`: memory that a run may take, 0: what is free."""
         self.resources = ResourcePlan(self.folder, budget_bytes=budget_bytes, requested_jobs=jobs)
-        if not self.resources.covers(self.spec.candidates):
+        if not self.resources.covers(self._trainable):
             return False
         self.reasons = self._reasons_against()
-        paths = [self.folder.baseline(name) for name in BASELINES] + [self.folder.speed(name) for name in self.candidates]
+        paths = [self.folder.baseline(name) for name in self.spec.baselines]
+        paths += [self.folder.speed(name) for name in self.candidates] if self._measures_speed else []
         paths += [RunFolder(self.folder.run(run.name)).result for run in self.runs()]
         records = self._read_records() if self.spec.search else {}
         is_searched = not self.spec.search or all(method in records for method in self.candidates)
@@ -70,7 +71,7 @@ class ComparisonRunner:
         places = [(str(self.folder.data(size)), self.options()["data"]) for size in self.spec.train_sizes]
         if self.spec.search:
             places.append((str(self.folder.search_data), self.options(test=False)["data"]))
-        self.pool.ask({"id": "data", "kind": "prepare", "model": self.spec.model, "data": places})
+        self.pool.ask({"id": "data", "kind": "prepare", "model": self.spec.model, "task": self.spec.task.name, "data": places})
 
     def close(self) -> None:
         """End the processes."""
@@ -85,6 +86,9 @@ class ComparisonRunner:
         tree = config.merge_options(tree, {"data": run_data_options(self.spec, self.dataset, test=test)})
         limit = self.resources.limit_bytes
         tree |= {"memory_budget": units.format_bytes_exactly(limit)} if limit else {}
+        tree["task"] = self.spec.task.name
+        if (number := self.resources.num_answers(self._trainable)) is not None:  # all answer the same rows
+            tree = config.merge_options(tree, {"training": {"num_generated": number}})
         threads = tree.get("training", {}).get("num_threads", 0) or self.resources.threads or self._planning_threads
         return config.merge_options(tree, {"training": {"num_threads": threads, "baselines": "off"}})  # it measures them itself
 
@@ -98,7 +102,7 @@ class ComparisonRunner:
         if not self.resources.saved.device:
             self.pool.ask({"id": "machine", "kind": "machine", "out": str(self.folder.machine)})
             self.resources.note_machine(schema.read(Machine, self.folder.machine))
-        candidates = self.resources.unplanned(self.spec.candidates)
+        candidates = self.resources.unplanned(self._trainable)
         jobs = self.resources.planning_jobs
         self._planning_threads = max(1, self.resources.saved.cpu_count // jobs)
         self.pool.work([_single(self._plan_request(name)) for name in candidates], jobs=jobs, on_event=self._note_failure)
@@ -114,7 +118,24 @@ class ComparisonRunner:
             path.unlink(missing_ok=True)
 
     def _reasons_against(self) -> dict[str, str]:
-        return self.resources.reasons(self.spec.candidates, forced=self.spec.options.get("force", False))
+        fitting = self.resources.reasons(self._trainable, forced=self.spec.options.get("force", False))
+        return {name: reason for name in self.spec.candidates if (reason := self._untrainable.get(name) or fitting.get(name))}
+
+    @property
+    def _untrainable(self) -> dict[str, str]:
+        """Why a method cannot train the task, by its name."""
+        reasons = {name: self.spec.task.why_not(methods.get_method(name)()) for name in self.spec.candidates}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    @property
+    def _trainable(self) -> list[str]:
+        """The methods that can train the task."""
+        return [name for name in self.spec.candidates if name not in self._untrainable]
+
+    @property
+    def _measures_speed(self) -> bool:
+        """Whether the time of a prediction is that of scoring a text; an answer takes as long as it is long."""
+        return not self.spec.task.generates
 
     def _plan_request(self, method: str) -> Request:
         data, out = str(self.folder.data(self.spec.main_size)), self.folder.plan(method)
@@ -129,7 +150,7 @@ class ComparisonRunner:
 
     def train(self) -> None:
         """Run every baseline and every run that is not finished yet. If one fails, the others continue."""
-        requests = [self._baseline_request(name) for name in BASELINES if not self.folder.baseline(name).exists()]
+        requests = [self._baseline_request(name) for name in self.spec.baselines if not self.folder.baseline(name).exists()]
         requests += [self._train_request(run) for run in self.runs() if not self._is_complete(run)]
         self._total, self._number = len(requests), 0
         self._work([_single(request) for request in requests])
@@ -229,6 +250,8 @@ class ComparisonRunner:
 
     def measure_speeds(self) -> None:
         """Measure how fast a run of each method predicts: all in one process, in turn, with nothing beside it."""
+        if not self._measures_speed:
+            return
         runs, outs = {}, {}
         for name in self.candidates:
             done = [
@@ -298,4 +321,7 @@ def _read_trial(run: RunFolder, params: Params) -> Trial:
     result = schema.read(RunResult, run.result)
     validation = result.metrics.validation
     assert validation is not None, "a search has validation rows"
-    return Trial(params, getattr(validation, tasks.get_task(result.task).metric.name), validation.loss)
+    metric = tasks.get_task(result.task).metric
+    if not metric.higher_is_better:
+        return Trial(params, None, validation.loss, by_loss=True)
+    return Trial(params, getattr(validation, metric.name), validation.loss)

@@ -2,14 +2,17 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
+from finewright import tasks
 from finewright.comparison.search import TrialRecord
 from finewright.comparison.spec import ComparisonSpec
 from finewright.runs.schema import Artifact, ClassificationMetrics, Decision, PlanFile, VersionedFile
 
 SCHEMA_VERSION = 1
 
+_DEFAULT_METRIC = tasks.get_task(tasks.DEFAULT).metric
+"""Of files of earlier versions."""
 Kind = Literal["pretrained", "random", "baseline"]
 Interval = tuple[float, float]
 """Lower and upper end of a 95% interval."""
@@ -59,11 +62,20 @@ class ComparisonSpecFile(ComparisonFile):
 
 
 class SplitLine(ComparisonPart):
-    """A line of a file in `splits`: a row of the data. `place`: its file and line."""
+    """A line of a file in `splits`: a row of the data. `place`: its file and line.
+
+    A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A key that was
+    not given is not written.
+    """
 
     text: str
     label: str
     place: str = Field(alias="from")
+    messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    choices: list[str] | None = None
+    input_ids: list[int] | None = None
+    completion_mask: list[int] | None = None
 
 
 class Machine(ComparisonPart):
@@ -85,11 +97,15 @@ class FindingRow(ComparisonPart):
 
 
 class PlannedMethod(ComparisonPart):
-    """The plan of a method and what was chosen for it, or why it cannot be planned."""
+    """The plan of a method and what was chosen for it, or why it cannot be planned.
+
+    `num_answers`: test prompts that a run of it would answer; None if it would answer none, or does not generate.
+    """
 
     plan: PlanFile | None = None
     choices: list[Decision] = []
     error: str = ""
+    num_answers: int | None = None
 
 
 class MethodPlans(ComparisonPart):
@@ -118,17 +134,31 @@ class SearchFile(ComparisonFile):
     methods: dict[str, TrialRecord]
 
 
+class BaselineMetrics(ComparisonPart):
+    """Metrics of a baseline whose predictions are no labels: `answers` of the generated ones; the loss if it has one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    num_rows: int
+
+
 class BaselineResult(ComparisonPart):
-    """A baseline with one size of the training set. `predicted`, `probability`: for each test row."""
+    """A baseline with one size of the training set. `predicted`, `probability`: for each test row.
+
+    Where predictions are no labels: `rows` are the numbers of the test rows that have a score, `scores` and `predicted` the
+    scores and the answers of these. `train_seconds`: None if there is nothing to fit.
+    """
 
     predicted: list[str]
-    probability: list[float]
-    train_seconds: float
+    probability: list[float] = []
+    rows: list[int] = []
+    scores: list[float] = []
+    train_seconds: float | None
     trainable_parameters: int = Field(0, alias="parameters")
     chosen: str = ""
     validation_accuracy: float | None = None
     num_train: int
-    metrics: ClassificationMetrics
+    metrics: ClassificationMetrics | BaselineMetrics = Field(union_mode="left_to_right")
 
 
 class BaselineFile(ComparisonFile):
@@ -149,7 +179,8 @@ class TrainingCurves(ComparisonPart):
     """Points (epoch, value) of one run."""
 
     loss: Curve
-    validation_accuracy: Curve
+    validation_accuracy: Curve = []
+    validation_loss: Curve = []
 
     def smooth_loss(self) -> Curve:
         """Return the running mean of the loss, in which a new value has a weight of 0.3."""
@@ -161,22 +192,33 @@ class TrainingCurves(ComparisonPart):
 
 
 class MethodRow(ComparisonPart):
-    """One method or baseline on the largest training set. What was not measured is None."""
+    """One method or baseline on the largest training set. What was not measured, and what has no meaning, is None.
+
+    Accuracy, macro F1, confusion and calibration have no meaning where predictions are no labels. `score` is the mean over test
+    rows and seeds of `ComparisonResultsFile.metric`, which is the accuracy where predictions are labels. Files of earlier
+    versions have the accuracy alone, and are read as if it were there as the score too.
+    """
 
     method: str
     kind: Kind
     summary: str
     status: Literal["measured", "partly measured", "not measured"]
     message: str
+    score: float | None = None
+    score_ci95: Interval | None = None
+    scores: list[float] = []
+    """Score of each seed."""
+    test_metrics: dict[str, float] = {}
+    """Further metrics of the test rows by name, means over seeds: for language models loss, perplexity and token accuracy."""
     accuracy: float | None
     accuracy_ci95: Interval | None
     macro_f1: float | None
     macro_f1_ci95: Interval | None
-    accuracies: list[float]
+    accuracies: list[float] | None
     """Test accuracy of each seed."""
     seeds: list[int]
     difference_to_best: float | None
-    """Accuracy minus that of the most accurate method."""
+    """Score minus that of the best method."""
     p_value: float | None
     differs_from_best: bool | None = Field(alias="told_apart_from_best")
     """Whether the difference to the best is significant."""
@@ -192,6 +234,8 @@ class MethodRow(ComparisonPart):
     calibration: Curve
     """Points (mean probability, accuracy)."""
     calibration_error: float | None
+    uncalibrated_error: float | None = None
+    """The same without temperature scaling; None where none was fitted."""
     training: list[TrainingCurves]
     runs: list[str]
     """Run folders, relative to the comparison's."""
@@ -203,9 +247,17 @@ class MethodRow(ComparisonPart):
     planned_peak_memory_bytes: int | None
     artifact_bytes: int | None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _score_of_earlier_versions(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "score" not in values and "accuracy" in values:
+            own = {"score": values["accuracy"], "score_ci95": values.get("accuracy_ci95"), "scores": values.get("accuracies")}
+            return own | values
+        return values
+
 
 class PairRow(ComparisonPart):
-    """Accuracy of the first minus that of the second, tested. `p_value`: corrected for the number of pairs."""
+    """Score of the first minus that of the second, tested. `p_value`: corrected for the number of pairs."""
 
     first: str
     second: str
@@ -220,10 +272,19 @@ class CurveRow(ComparisonPart):
     method: str
     size: str
     num_train: int | None
-    accuracy: float
-    accuracy_ci95: Interval
-    macro_f1: float
-    macro_f1_ci95: Interval
+    score: float
+    score_ci95: Interval
+    accuracy: float | None = None
+    accuracy_ci95: Interval | None = None
+    macro_f1: float | None
+    macro_f1_ci95: Interval | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _score_of_earlier_versions(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "score" not in values and "accuracy" in values:
+            return {"score": values["accuracy"], "score_ci95": values.get("accuracy_ci95")} | values
+        return values
 
 
 class DataSummary(ComparisonPart):
@@ -236,16 +297,30 @@ class DataSummary(ComparisonPart):
 
 
 class DisagreementRow(ComparisonPart):
-    """A test row that the methods label differently. `place`: its file and line. `predicted`: by method."""
+    """A test row that the methods label differently. `place`: its file and line. `predicted`: by method.
+
+    Where predictions are no labels: a row on which the scores differ; `predicted`: the answer of the first seed, `scores`: the
+    mean over seeds.
+    """
 
     text: str
     label: str
     place: str = Field(alias="from")
     predicted: dict[str, str]
+    scores: dict[str, float] | None = None
 
 
 class ComparisonResultsFile(ComparisonFile):
-    """results.json. `methods`: the most accurate first. `ways`: the methods that were asked for."""
+    """results.json. `methods`: the best first. `ways`: the methods that were asked for.
+
+    `task`: of all runs. `metric`: name of the score that all are compared by, the mean over the test rows; `metric_words`: what
+    people call it. `num_scored`: test rows that have a score; None for all of them.
+    """
+
+    task: str = tasks.DEFAULT
+    metric: str = _DEFAULT_METRIC.name
+    metric_words: str = _DEFAULT_METRIC.title
+    num_scored: int | None = None
 
     verdict: str
     verdict_sentences: list[str]
@@ -272,7 +347,7 @@ class ComparisonResultsFile(ComparisonFile):
     @property
     def measured(self) -> list[MethodRow]:
         """Rows of the methods and baselines that were measured."""
-        return [row for row in self.methods if row.accuracy is not None]
+        return [row for row in self.methods if row.score is not None]
 
     @property
     def by_method(self) -> dict[str, MethodRow]:

@@ -12,8 +12,8 @@ from finewright.core.units import format_bytes
 class MethodSummary:
     """A method or baseline, measured with the largest training set. What was not measured is None.
 
-    `score`: median of the test scores (accuracy) of its seeds. `score_ci95`: 95% interval of their mean, over seeds and rows.
-    `train_seconds`: mean over seeds. `peak_memory_bytes`, `artifact_bytes`: the largest.
+    `score`: median of the test scores of its seeds: of the accuracy, or of the comparison's `metric`. `score_ci95`: 95% interval
+    of their mean, over seeds and rows. `train_seconds`: mean over seeds. `peak_memory_bytes`, `artifact_bytes`: the largest.
     """
 
     method: str
@@ -27,12 +27,12 @@ class MethodSummary:
     @classmethod
     def from_row(cls, row: MethodRow) -> Self:
         """Summarise a measured row of results.json."""
-        assert row.accuracy_ci95 is not None, "it was measured"
+        assert row.score_ci95 is not None, "it was measured"
         return cls(
             method=row.method,
-            score=statistics.median(row.accuracies),
-            score_ci95=row.accuracy_ci95,
-            num_seeds=len(row.accuracies),
+            score=statistics.median(row.scores),
+            score_ci95=row.score_ci95,
+            num_seeds=len(row.scores),
             train_seconds=row.train_seconds,
             peak_memory_bytes=row.peak_memory_bytes,
             artifact_bytes=row.artifact_bytes,
@@ -41,21 +41,26 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class ComparisonSummary:
-    """`methods`: the most accurate first. `not_measured`: the reason by method. `verdict`: what the numbers show."""
+    """`methods`: the best first. `not_measured`: the reason by method. `verdict`: what the numbers show. `metric`: name of the
+    score, `metric_words`: what people call it."""
 
     methods: tuple[MethodSummary, ...]
     not_measured: dict[str, str]
     verdict: str
+    metric: str = "accuracy"
+    metric_words: str = "accuracy"
 
     @classmethod
     def from_file(cls, file: ComparisonResultsFile) -> Self:
         """Summarise the content of results.json."""
-        missing = {row.method: row.message for row in file.methods if row.accuracy is None}
-        return cls(tuple(map(MethodSummary.from_row, file.measured)), missing, file.verdict)
+        missing = {row.method: row.message for row in file.methods if row.score is None}
+        methods = tuple(map(MethodSummary.from_row, file.measured))
+        return cls(methods, missing, file.verdict, file.metric, file.metric_words)
 
     def __str__(self) -> str:
         """Return a table in columns, then what was not measured, then the verdict."""
-        rows = [["method", "test accuracy", "95% interval", "seconds", "memory", "saved"]]
+        score = f"test {self.metric}" if self.metric_words == self.metric else self.metric_words
+        rows = [["method", score, "95% interval", "seconds", "memory", "saved"]]
         for one in self.methods:
             low, high = one.score_ci95
             seconds = "" if one.train_seconds is None else f"{one.train_seconds:,.1f}"

@@ -21,11 +21,25 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run with these options (dotted names; none: the defaults) and its result on validation. None: it failed."""
+    """One run with these options (dotted names; none: the defaults) and its result on validation; it failed if that is None.
+
+    `by_loss`: the task has no accuracy; the loss alone says which trial is the best.
+    """
 
     params: Params
     accuracy: float | None
     loss: float | None = None
+    by_loss: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has a result."""
+        return (self.loss if self.by_loss else self.accuracy) is not None
+
+    @property
+    def value(self) -> float:
+        """What is searched for, higher is better: the accuracy, or the loss with its sign turned."""
+        return -(self.loss or 0.0) if self.by_loss else self.accuracy or 0.0
 
 
 class TrialRecord(Artifact):
@@ -36,9 +50,10 @@ class TrialRecord(Artifact):
     @computed_field
     @property
     def best(self) -> Trial | None:
-        """The trial with the highest accuracy; of several the one with the lowest loss, then the earliest."""
-        done = [trial for trial in self.trials if trial.accuracy is not None]
-        return max(done, key=lambda trial: (trial.accuracy, -(trial.loss or 0.0))) if done else None
+        """The trial with the highest accuracy; of several the one with the lowest loss, then the earliest. Where the task has no
+        accuracy, the one with the lowest loss."""
+        done = [trial for trial in self.trials if trial.is_finished]
+        return max(done, key=lambda trial: (trial.value, -(trial.loss or 0.0))) if done else None
 
 
 def check_installed() -> None:
@@ -84,7 +99,8 @@ def propose_trials(
         known = study.get_trials(deepcopy=False)
         if index <= len(known) and known[index - 1].state.is_finished():
             done = known[index - 1]
-            record.trials.append(Trial(done.params, done.value, study.user_attrs.get(f"loss {done.number}")))
+            by_loss, loss = study.user_attrs.get("by loss", False), study.user_attrs.get(f"loss {done.number}")
+            record.trials.append(Trial(done.params, None if by_loss else done.value, loss, by_loss))
             continue
         if index <= len(known):  # it was running when the search was stopped
             proposed, params = known[index - 1].number, known[index - 1].params
@@ -109,11 +125,13 @@ def _open_study(journal: Path, *, name: str) -> Any:
 def _save_outcome(study: Any, number: int, outcome: Trial) -> None:
     import optuna
 
-    if outcome.accuracy is None:
+    if not outcome.is_finished:
         study.tell(number, state=optuna.trial.TrialState.FAIL)
         return
+    if outcome.by_loss:
+        study.set_user_attr("by loss", True)
     study.set_user_attr(f"loss {number}", outcome.loss)
-    study.tell(number, outcome.accuracy)
+    study.tell(number, outcome.value)
 
 
 def _distribution(span: Any) -> Any:

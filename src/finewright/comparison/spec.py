@@ -7,22 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finewright import baselines, methods
+from finewright import baselines, methods, tasks
 from finewright.baselines import majority
 from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
 from finewright.core.program import quote_path
+from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset, Source
 from finewright.data.tables import IN_MEMORY
 from finewright.planning.candidates import take_bare_options
 from finewright.runs.request import flatten
+from finewright.tasks.base import Task
 
 ALL = "all"
 MAJORITY, WORDS, FEATURES = majority.NAME, "bag-of-words", "frozen-features"
 BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).summary for name in (WORDS, FEATURES)}
-"""Always compared too. They train no weight of the model."""
+"""Always compared too where rows have labels. They train no weight of the model."""
+ANSWER_BASELINES = {name: baselines.get_answer_baseline(name).summary for name in baselines.answer_baseline_names()}
+"""Always compared too where rows have answers."""
+UNTUNED = "untuned"
 SPEED_ROUNDS = 3
 """How often the speed of prediction is measured, all methods in each round; the median counts."""
 TIMED_TEXTS = 128
@@ -42,6 +47,16 @@ class ComparisonSpec:
     search: int
     options: dict[str, Any]
     method_options: dict[str, dict[str, Any]]
+
+    @property
+    def task(self) -> type[Task]:
+        """The task of all runs."""
+        return tasks.get_task(self.options.get("task", tasks.DEFAULT))
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """What each baseline for such rows does, by its name."""
+        return baselines_for(self.task.row_kind)
 
     @property
     def main_size(self) -> str:
@@ -87,6 +102,11 @@ class ComparisonSpec:
         return ("data", self.data), ("test", self.test)
 
 
+def baselines_for(row_kind: RowKind) -> dict[str, str]:
+    """Return what each baseline for rows of this kind does, by its name."""
+    return {"labelled": BASELINES, "conversation": ANSWER_BASELINES}.get(row_kind, {})
+
+
 def _format_value(value: Any) -> str:
     """Return text that `config.parse_assignments` reads back as this value. Text that looks like TOML is quoted."""
     if isinstance(value, str) and config.parse_assignments([f"key={value}"])["key"] == value:
@@ -102,7 +122,7 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
         found = repr(wanted) if wanted else "none"
         fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
         raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
-    if named := [name for name in names or () if name in BASELINES]:
+    if named := [name for name in names or () if name in (*BASELINES, *ANSWER_BASELINES)]:
         fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
     chosen = [methods.get_method(name).name() for name in names] if names else [kind.name() for kind in known]
@@ -201,7 +221,7 @@ def split_options(
 
 def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str, ...]:
     """Return the names of the training sizes, ascending. Raise `UserError` if one has fewer rows than labels or too many."""
-    number, least = len(dataset.train), len(dataset.labels)
+    number, least = len(dataset.train), max(1, len(dataset.labels))
     sizes: set[int] = set()
     for size in wanted:
         text = str(size).strip().lower()
@@ -209,7 +229,8 @@ def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str,
             raise UserError(f"wanted a number of rows or {ALL!r}, found {text!r}", where="--train-sizes", fix="50,200,all")
         rows = number if text == ALL else int(text)
         if not least <= rows <= number:
-            what = f"wanted {rows:,} training rows; there are {number:,}, and {least} labels need a row each"
+            need = f", and {least} labels need a row each" if dataset.labels else ""
+            what = f"wanted {rows:,} training rows; there are {number:,}{need}"
             raise UserError(what, where="--train-sizes", fix=f"numbers from {least} to {number}, or {ALL}")
         sizes.add(rows)
     return tuple(ALL if rows == number else str(rows) for rows in sorted(sizes))

@@ -10,7 +10,8 @@ accuracy. The test of a pair uses the same two parts: t = mean difference / sqrt
 the second). V_rows is the variance over rows of the difference of the means over seeds, divided by the number of rows. Two or
 three seeds are a poor estimate of their spread, so the compared methods share one: that of a method is its own, but at least
 the mean over methods, with the degrees of freedom of all of them, combined by Satterthwaite's (1946) rule. Methods with one
-run each are compared by the exact sign test over rows alone, which for right and wrong is McNemar's.
+run each are compared over rows alone: right and wrong by the exact sign test, which is McNemar's, other scores by a
+randomisation test of their mean (Fisher 1935).
 `benchmarks/false_claims.py` measures how often these tests claim a difference where there is none.
 """
 
@@ -24,16 +25,35 @@ from finewright.tasks.metrics import wilson_interval
 
 
 def paired_p_value(scores_a: Sequence[float], scores_b: Sequence[float]) -> float:
-    """Return the probability of such a difference if both methods are equally good: the exact sign test, two-sided.
+    """Return the probability of such a difference of the means if both methods are equally good, two-sided.
 
     Both lists have the scores of the same rows, in the same order. Of rows that are right or wrong it is the exact test of
-    McNemar (1947). Without any difference it is 1.
+    McNemar (1947). Of other scores the number of rows on which a method is better says little about the mean: the sign of each
+    row's difference is drawn `NUM_RESAMPLES` times, with a fixed seed; with few rows every choice of signs is counted. Without
+    any difference it is 1.
     """
     from scipy.stats import binomtest
 
+    differences = np.asarray(scores_a, dtype=np.float64) - np.asarray(scores_b, dtype=np.float64)
+    if len({*np.abs(differences[differences != 0]).tolist()}) > 1:
+        return _randomisation_p_value(differences)
     only_a = sum(a > b for a, b in zip(scores_a, scores_b, strict=True))
     only_b = sum(b > a for a, b in zip(scores_a, scores_b, strict=True))
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _randomisation_p_value(differences: np.ndarray) -> float:
+    """Return the share of signs that give a mean at least as far from 0. The observed ones count too, where signs are drawn
+    (Phipson & Smyth 2010)."""
+    differences = differences[differences != 0]
+    rng, observed, found = np.random.default_rng(0), abs(differences.sum()), 1
+    if 2 ** len(differences) <= NUM_RESAMPLES:
+        every = np.array(list(itertools.product((-1.0, 1.0), repeat=len(differences))))
+        return float((np.abs(every @ differences) >= observed * (1 - 1e-9)).mean())
+    for _ in range(0, NUM_RESAMPLES, RESAMPLES_AT_A_TIME):
+        signs = rng.integers(0, 2, (RESAMPLES_AT_A_TIME, len(differences)), dtype=np.int8) * 2.0 - 1
+        found += int((np.abs(signs @ differences) >= observed * (1 - 1e-9)).sum())
+    return found / (NUM_RESAMPLES + 1)
 
 
 NUM_RESAMPLES = 10_000
@@ -65,20 +85,34 @@ class RowScores:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predicted classes of one method. `chosen`: shape (seeds, rows). `targets`: the correct ones, shape (rows,).
+    """What one method makes of the test rows.
 
-    `row_scores`: shape (seeds, rows), from 0 to 1; without them a row scores 1 if it is right.
+    `chosen`: predicted classes, shape (seeds, rows); `targets`: the correct ones, shape (rows,). `row_scores`: shape (seeds,
+    rows), from 0 to 1; without them a row scores 1 if it is right. Where predictions are no classes there are scores alone.
     """
 
-    chosen: np.ndarray
-    targets: np.ndarray
+    chosen: np.ndarray | None
+    targets: np.ndarray | None
     seeded: bool = True
     row_scores: np.ndarray | None = None
+
+    @classmethod
+    def scored(cls, row_scores: np.ndarray, *, seeded: bool = True) -> "Predictions":
+        """Return predictions that are no classes."""
+        return cls(None, None, seeded, row_scores)
+
+    @property
+    def classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and correct classes."""
+        assert self.chosen is not None, "the task has classes"
+        assert self.targets is not None, "the task has classes"
+        return self.chosen, self.targets
 
     @property
     def right(self) -> np.ndarray:
         """Whether each seed was right on each row, shape (seeds, rows)."""
-        return self.chosen == self.targets
+        chosen, targets = self.classes
+        return chosen == targets
 
     @property
     def scores(self) -> RowScores:
@@ -88,12 +122,15 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracy and macro F1 of one method, means over its seeds, with 95% intervals over seeds and rows."""
+    """Score and macro F1 of one method, means over its seeds, with 95% intervals over seeds and rows.
 
-    accuracy: float
-    accuracy_ci95: Interval
-    macro_f1: float
-    macro_f1_ci95: Interval
+    The score of classes is the accuracy. Where predictions are no classes there is no macro F1.
+    """
+
+    score: float
+    score_ci95: Interval
+    macro_f1: float | None = None
+    macro_f1_ci95: Interval | None = None
 
 
 def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: int = 0) -> dict[str, Summary]:
@@ -102,7 +139,8 @@ def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: i
     Macro F1 is, in the value and in every resample, the mean over the labels that occur, see `macro_f1`. If all labels of the
     test split counted, a rare label missing from a resample would count 0 and pull the interval below the value. The interval
     of the accuracy of one seed is Wilson's over rows, as in a single run; it is too if all rows came out alike, as resampling
-    gives none then.
+    gives none then. A score between 0 and 1 varies at most as much as right and wrong with the same mean, so that Wilson's
+    interval is no narrower than its own.
     """
     if not candidates:
         return {}
@@ -110,15 +148,19 @@ def summarise(candidates: Mapping[str, Predictions], *, num_labels: int, seed: i
     resampled = _resample(candidates, num_labels=num_labels, rng=rng)
     summaries = {}
     for name, predictions in candidates.items():
-        accuracies, f1s = resampled[name]
-        accuracy, num_seeds = predictions.scores.mean, len(predictions.chosen)
-        seeds = rng.integers(0, num_seeds, (num_seeds, accuracies.shape[1]))
-        accuracy_interval = _interval(_over_seeds(accuracies, seeds))
-        alike = accuracy_interval[0] == accuracy_interval[1]
-        if alike or (num_seeds == 1 and np.isin(predictions.scores.values, (0, 1)).all()):
-            accuracy_interval = wilson_interval(accuracy * len(predictions.targets), len(predictions.targets))
-        f1 = float(np.mean([macro_f1(chosen, predictions.targets, num_labels=num_labels) for chosen in predictions.chosen]))
-        summaries[name] = Summary(accuracy, accuracy_interval, f1, _interval(_over_seeds(f1s, seeds)))
+        means, f1s = resampled[name]
+        scores = predictions.scores
+        num_seeds, num_rows = scores.values.shape
+        seeds = rng.integers(0, num_seeds, (num_seeds, means.shape[1]))
+        interval = _interval(_over_seeds(means, seeds))
+        alike = interval[0] == interval[1]
+        if alike or (num_seeds == 1 and np.isin(scores.values, (0, 1)).all()):
+            interval = wilson_interval(scores.mean * num_rows, num_rows)
+        summaries[name] = Summary(scores.mean, interval)
+        if f1s is not None:
+            chosen, targets = predictions.classes
+            f1 = float(np.mean([macro_f1(one, targets, num_labels=num_labels) for one in chosen]))
+            summaries[name] = Summary(scores.mean, interval, f1, _interval(_over_seeds(f1s, seeds)))
     return summaries
 
 
@@ -130,25 +172,26 @@ def macro_f1(chosen: np.ndarray, targets: np.ndarray, *, num_labels: int) -> flo
 
 def _resample(
     candidates: Mapping[str, Predictions], *, num_labels: int, rng: np.random.Generator
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return accuracy and macro F1 of every seed in every resample of rows, both of shape (seeds, resamples)."""
-    num_rows = len(next(iter(candidates.values())).targets)
-    counts = {
-        name: [_counts(chosen, predictions.targets, num_labels) for chosen in predictions.chosen]
-        for name, predictions in candidates.items()
-    }
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in candidates}
+) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Return mean score and macro F1 of every seed in every resample of rows, both of shape (seeds, resamples)."""
+    num_rows = next(iter(candidates.values())).scores.values.shape[1]
+    counts = {}
+    for name, predictions in candidates.items():
+        if predictions.chosen is not None:
+            chosen, targets = predictions.classes
+            counts[name] = [_counts(one, targets, num_labels) for one in chosen]
+    means: dict[str, list[np.ndarray]] = {name: [] for name in candidates}
+    f1s: dict[str, list[np.ndarray]] = {name: [] for name in counts}
     for _ in range(0, NUM_RESAMPLES, RESAMPLES_AT_A_TIME):
         weights = rng.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=RESAMPLES_AT_A_TIME).astype(np.float32)
         for name, predictions in candidates.items():
-            accuracies = predictions.scores.values.astype(np.float32) @ weights.T / num_rows
-            f1s = np.stack([_macro_f1(one, weights) for one in counts[name]])
-            parts[name].append((accuracies, f1s))
-    whole = {}
-    for name, found in parts.items():
-        accuracies, f1s = (np.concatenate(kind, axis=1) for kind in zip(*found, strict=True))
-        whole[name] = (accuracies, f1s)
-    return whole
+            means[name].append(predictions.scores.values.astype(np.float32) @ weights.T / num_rows)
+            if name in counts:
+                f1s[name].append(np.stack([_macro_f1(one, weights) for one in counts[name]]))
+    return {
+        name: (np.concatenate(found, axis=1), np.concatenate(f1s[name], axis=1) if name in f1s else None)
+        for name, found in means.items()
+    }
 
 
 def _counts(chosen: np.ndarray, targets: np.ndarray, num_labels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from finewright import api, methods, tasks
-from finewright.comparison import baselines
+from finewright.comparison import answer_baselines, baselines
 from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
 from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.core import config, files, hardware
@@ -28,7 +28,7 @@ from finewright.data.tokenization import strip_added_start
 from finewright.models import hub, meta, quantization, torch_compat
 from finewright.planning import method_plan
 from finewright.planning.method_plan import MethodPlan
-from finewright.runs import schema, verify
+from finewright.runs import answers, schema, verify
 from finewright.runs.folder import RUN_FILES, RunFolder
 from finewright.runs.run import open_run
 from finewright.runs.schema import Artifact, PredictionLine
@@ -62,10 +62,13 @@ class Worker:
         source = hub.resolve_model(request["model"], weights=False)
         known = self.cache.ids(source.name)
         for folder, options in request["data"]:
-            dataset = self.cache.read(folder, options=DataConfig(**options))
+            kind = tasks.get_task(request.get("task", tasks.DEFAULT))
+            dataset = self.cache.read(folder, options=DataConfig(**options), row_kind=kind.row_kind)
+            if kind.row_kind != "labelled":  # only tokens of whole conversations are used
+                continue
             texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
             if any(text not in known for text in texts):
-                task = tasks.get_task(tasks.DEFAULT)(dataset.labels)
+                task = kind.for_labels(dataset.labels)
                 tokenizer = meta.meta_model(source, head_spec=task.head_spec).origin.tokenizer
                 new = [text for text in strip_added_start(tokenizer, list(texts)) if text not in known]
                 known.update(zip(new, tokenizer(new, verbose=False)["input_ids"], strict=True))
@@ -104,7 +107,11 @@ def _plan(request: Request, *, cache: DatasetCache) -> MethodPlans:
     name = request["method"]
     try:
         found, findings = plan_method(request, cache=cache)
-        planned = PlannedMethod.model_validate({"plan": found.training_plan.as_json(), "choices": found.choices.made})
+        plan: dict[str, Any] = {"plan": found.training_plan.as_json(), "choices": found.choices.made}
+        settings = _settings(request)
+        if tasks.get_task(settings.task).generates:
+            plan["num_answers"] = len(answers.choose_test(found.dataset, found.splits["train"], settings=settings).rows)
+        planned = PlannedMethod.model_validate(plan)
         return MethodPlans(methods={name: planned}, findings=[FindingRow.model_validate(one.as_json()) for one in findings])
     except UserError as error:
         return MethodPlans(methods={name: PlannedMethod(error=str(error))})
@@ -232,8 +239,11 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     """Measure one baseline at every size of the training set."""
     settings = _settings(request)
     torch.set_num_threads(settings.training.num_threads or 1)  # what the other runs at the same time leave
-    datasets = {size: cache.read(folder, options=settings.data) for size, folder in request["data"].items()}
+    kind = tasks.get_task(settings.task).row_kind
+    datasets = {size: cache.read(folder, options=settings.data, row_kind=kind) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
+    if kind != "labelled":
+        return answer_baselines.measure(request["name"], datasets, source=source, settings=settings)
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
 
 

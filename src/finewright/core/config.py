@@ -229,7 +229,8 @@ class TrainingConfig(Options):
     )
     baselines: Literal["auto", "off"] = option(
         "auto",
-        "fit a bag of words beside the run to compare its result with; auto: on small data alone",
+        "fit a bag of words beside the run to compare its result with; auto: on small data alone; off: neither that, nor the "
+        "untrained language model",
     )
     num_threads: int = option(0, "CPU threads; 0: one per core that this process may use", low=0, high=1024, flag="--threads")
 

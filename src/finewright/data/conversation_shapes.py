@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from finewright.core.config import DataConfig
@@ -67,7 +67,7 @@ def find_shape(table: FileTable, options: DataConfig, *, file: str) -> Shape | N
         if given is not None:
             return _shape("text", "texts", text=finder.named(given, "text"))
         if chat := finder.usual(_CHATS):
-            more = {name: finder.usual([name]) for name in ("system", "tools")}
+            more = {name: finder.usual([name]) for name in ("system", "tools", "choices")}
             return _shape("chat", f"chat data ({chat!r})", messages=chat, **more)
         if ids := finder.usual(_IDS):
             return _shape("tokens", f"token ids ({ids!r})", ids=ids, trained=finder.usual(_TRAINED))
@@ -241,7 +241,10 @@ def _read_chat(record: Record, shape: Shape, options: DataConfig, answers: bool)
     messages = parse_messages(shape.value(record, "messages"), column=shape.columns["messages"])
     tools = parse_tools(shape.value(record, "tools"))
     system = read_content(shape.value(record, "system"), what="system prompt")
-    return _finish(messages, record, options, answers, system=system, tools=tools)
+    found = _finish(messages, record, options, answers, system=system, tools=tools)
+    given = parse_json_cell(shape.value(record, "choices"))
+    is_list = isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
+    return replace(found, choices=tuple(given)) if is_list and found.label in given else found
 
 
 def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:

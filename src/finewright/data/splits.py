@@ -58,14 +58,15 @@ def _hashes(texts: Iterable[str]) -> np.ndarray:
     return np.fromiter((hash(normalise_text(text)) for text in texts), dtype=np.int64)
 
 
-def nested_order(rows: Sequence[Example], *, seed: int) -> list[int]:
+def nested_order(rows: Sequence[Example], *, seed: int, has_labels: bool = True) -> list[int]:
     """Return row numbers of which every prefix is stratified by label, so that subsets of different sizes are nested.
 
-    First one row of each label, then each label's rows evenly spread. A pure function of its arguments.
+    First one row of each label, then each label's rows evenly spread. Without `has_labels` the order is by chance: the answers of
+    conversations are no labels. A pure function of its arguments.
     """
     by_label: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        by_label[row.label].append(index)
+        by_label[row.label if has_labels else ""].append(index)
     placed = []
     for label, numbers in by_label.items():
         ranked = sorted(numbers, key=lambda index: hashlib.sha256(f"{seed}:{label}:{index}".encode()).digest())

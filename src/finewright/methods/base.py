@@ -46,7 +46,7 @@ class Method(Options):
     trial_options: ClassVar[dict[str, Any] | None] = None
     """Options with which `auto` tries the method on parts of small data; None: it is not tried."""
     suits_few_rows: ClassVar[bool] = False
-    """Whether `auto` takes the method where trials on few rows cannot tell it from the best one."""
+    """Whether `auto` tries the method first on few rows, and takes it unless the frozen features do better."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""

@@ -13,7 +13,6 @@ class Full(Method):
     """Full fine-tuning."""
 
     summary: ClassVar[str] = "all weights are trained"
-    trial_options: ClassVar[dict[str, Any] | None] = {}
     preference: ClassVar[int] = 20
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_width: ClassVar[int | None] = 768

@@ -11,7 +11,7 @@ from torch import nn
 
 from finewright.core import units
 from finewright.core.errors import UserError, first_line
-from finewright.models import frozen_cache, kernels, last_layer, prepared, torch_compat
+from finewright.models import frozen_cache, fused_layers, kernels, last_layer, prepared, torch_compat
 from finewright.models.attention import packed, varlen
 from finewright.models.kernels import PackedWeight
 from finewright.models.prepared import PreparedModel
@@ -121,6 +121,7 @@ def accelerate(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
     if prepared_model.runtime.reads == "pooled" and prepared_model.runtime.pooled_last_layer is None:
         prepared_model.runtime.pooled_last_layer = last_layer.install_pooled_last_layer(network, architecture=architecture)
     kernels.fuse(network)
+    fused_layers.fuse_layers(network)
     layers = network.get_submodule(architecture.layers)
     # Trainable matrices count too, so that training and prediction treat a network alike.
     if device == "cpu" and sum(map(kernels.count_matrix_weights, layers.modules())) <= MAX_PACKED_PARAMETERS:

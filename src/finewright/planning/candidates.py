@@ -81,6 +81,9 @@ def candidate_methods(name: str, *, options: Mapping[str, Any]) -> list[Method]:
 
     With options of a method, `auto` is the preferred method alone: others would not know them.
     """
+    if name in baselines.answer_baseline_names():
+        what = f"{name} trains nothing, so there is no run of it"
+        raise UserError(what, where="method", fix="`finewright compare` measures it beside fine-tuned language models")
     if name != methods.AUTO:
         return [methods.build_method(name, options, also=baselines.baseline_names())]
     kinds = [kind for kind in methods.methods_by_preference() if kind.weights != "random"]
@@ -105,5 +108,6 @@ def is_worth_trying(candidates: Sequence[Method], task: "Task", *, num_rows: int
 
 
 def tried_methods(candidates: Sequence[Method]) -> list[Method]:
-    """Return the candidates that suit small data, each with the options of a trial."""
-    return [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
+    """Return the candidates that suit small data, each with the options of a trial: those that suit few rows come first."""
+    tried = [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
+    return sorted(tried, key=lambda method: not method.suits_few_rows)

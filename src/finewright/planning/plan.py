@@ -161,7 +161,11 @@ def plan_training(
     training, scored, test = ([length + prepared_model.prompt_tokens for length in split] for split in splits)
     lr, warnings = defaults.default_learning_rate(options, method=method, choices=made, config=prepared_model.network.config)
     tokens = defaults.default_tokens_per_micro_batch(options, lengths=training, choices=made)
-    first = _first_setup(options, tokens=tokens, splits=method.objective == "task")
+    most = task.most_pass_tokens if budget.device == "cpu" else 0
+    first = _first_setup(options, tokens=tokens, splits=method.objective == "task", most=most)
+    if first.micro_batch_splits > options.micro_batch_splits:
+        why = f"passes of about {most:,} tokens are as fast on a CPU and take less memory; the update stays the same"
+        made.note("training.micro_batch_splits", first.micro_batch_splits, why)
     if method.objective == "pairs":
         warnings += _unused_options(options)
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
@@ -206,9 +210,11 @@ def plan_training(
     return found
 
 
-def _first_setup(options: TrainingConfig, *, tokens: int, splits: bool) -> MemorySetup:
-    """Return the roomiest setup. `splits`: as in `_chains`."""
+def _first_setup(options: TrainingConfig, *, tokens: int, splits: bool, most: int = 0) -> MemorySetup:
+    """Return the roomiest setup. `splits`: as in `_chains`. `most`: tokens of a pass, about, that are worth it; 0: any number."""
     passes, times = (options.gradient_accumulation_steps, options.micro_batch_splits) if splits else (1, 0)
+    if most and splits and not times and options.tokens_per_micro_batch is None:
+        times = max(0, round(math.log2(tokens / most)))
     return MemorySetup(tokens, passes, options.gradient_checkpointing == "on", times)
 
 

@@ -79,17 +79,20 @@ class PlanReport:
 
 @dataclass(frozen=True)
 class PlannedTrials:
-    """The methods that a run with `--method auto` tries on held-out halves of few rows, and about how long that takes."""
+    """The methods that a run with `--method auto` tries on held-out rows of small data, and about how long the trial of the first
+    one takes. `is_first_enough`: the others are tried only if the first one is worse than the frozen features."""
 
     methods: list[str]
     seconds: float
+    is_first_enough: bool = False
 
     def describe(self) -> str:
         """Return what happens, in words."""
-        names = f"{', '.join(self.methods[:-1])} and {self.methods[-1]}"
-        return (
-            f"so few rows decide themselves: {names} are tried on held-out halves, in about {units.format_seconds(self.seconds)}"
-        )
+        first, *others = self.methods
+        when = "if it is worse than the frozen features" if self.is_first_enough else "after it"
+        seconds = units.format_seconds(self.seconds)
+        tried = f"{first} is tried on held-out rows, in about {seconds}"
+        return f"so few rows decide themselves: {tried}; {' and '.join(others)} {when}"
 
 
 def plan_methods(
@@ -144,12 +147,14 @@ def plan_methods(
 
 
 def _plan_trials(entries: Sequence[PlannedMethod], task: Task, *, num_rows: int) -> PlannedTrials | None:
-    """Return what `auto` tries first; both halves together take about as long as a run of the method."""
+    """Return what `auto` tries; both halves together take about as long as a run of the method."""
     fitting = [entry for entry in entries if entry.training_plan.fits]
-    tried = [method.name() for method in tried_methods([entry.method for entry in fitting])]
+    tried = tried_methods([entry.method for entry in fitting])
     if len(tried) < 2 or not is_worth_trying([entry.method for entry in fitting], task, num_rows=num_rows):
         return None
-    return PlannedTrials(tried, sum(entry.training_plan.plan.seconds for entry in fitting if entry.method.name() in tried))
+    seconds = {entry.method.name(): entry.training_plan.plan.seconds for entry in fitting}
+    first = tried[0]
+    return PlannedTrials([method.name() for method in tried], seconds[first.name()], first.suits_few_rows)
 
 
 def _plan_if_possible(
@@ -185,7 +190,10 @@ def _read_lengths(
     findings: list[Finding],
     example: list[tuple[str, bool]],
 ) -> tuple[Task, SplitLengths]:
-    """Return the task and the tokens of the data's texts; without data, assumed ones. Add to `notes`, `findings` and `example`."""
+    """Return the task and the tokens of the data's texts; without data, assumed ones.
+
+    Add to `notes`, `findings` and `example`.
+    """
     datasets = DatasetCache()
     if source is not None:
         settings, said = choose_task(settings, source, datasets=datasets)

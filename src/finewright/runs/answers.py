@@ -41,18 +41,22 @@ class AnswerTest:
         return [row.choices for row in self.rows] if all(row.choices for row in self.rows) else None
 
 
+def count_answers(train: EncodedSplit, *, settings: RunConfig) -> int:
+    """Return how many answers are generated at most: as many as are wanted, or as take little time."""
+    counts = train.num_trained
+    mean, wanted = sum(counts) / max(1, len(counts)), settings.training.num_generated
+    return min(MOST_ROWS, int(MOST_TOKENS / max(1.0, mean))) if wanted is None else wanted
+
+
 def choose_test(dataset: Dataset, train: EncodedSplit, *, settings: RunConfig) -> AnswerTest:
     """Return the first test rows with an answer: as many as are wanted, or as take little time."""
-    counts = train.num_trained
-    mean = sum(counts) / max(1, len(counts))
-    wanted = settings.training.num_generated
-    number = min(MOST_ROWS, int(MOST_TOKENS / max(1.0, mean))) if wanted is None else wanted
+    number = count_answers(train, settings=settings)
     found: dict[int, tuple[int, Conversation]] = {}
     for place, row in enumerate(dataset.test):
         if isinstance(row, Conversation) and row.messages and row.label:
             found.setdefault(id(row), (place, row))
     chosen = list(found.values())[:number]
-    most = limit_answers(counts)
+    most = limit_answers(train.num_trained)
     return AnswerTest(tuple(row for _, row in chosen), tuple(place for place, _ in chosen), most)
 
 

@@ -1,7 +1,8 @@
 """Try methods on held-out parts of small data, so that nobody has to know which method suits so few rows.
 
-The training rows are split in two parts; each method is trained on one and scored on the other, in turn. All rows together give
-the task's metric for each method, on the same rows.
+The training rows are split in two parts; a method is trained on one and scored on the other, and of few rows the other way round
+too. These rows together give the task's metric for each method, on the same rows. The method that suits few rows comes first. Its
+head starts from the frozen features, so its trial shows what these reach too: if it keeps up with them, nothing else is tried.
 """
 
 import time
@@ -11,19 +12,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import split_into_folds
 from finewright.inference import scoring
 from finewright.methods.base import Method
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
+from finewright.planning.defaults import PAIR_STEPS
 from finewright.planning.method_plan import MethodPlan
-from finewright.tasks.base import HeadNotFitted, Metric, Task
+from finewright.tasks.base import Evaluation, HeadNotFitted, Metric, Task
 from finewright.training import head_start, loop
 
 MOST_SECONDS = 180.0
-"""Planned seconds of both trials of a method beyond which it is not tried."""
+"""Planned seconds of the trials of a method beyond which it is not tried."""
 NUM_PARTS = 2
+ENOUGH_ROWS = 100
+"""Rows that are scored by one trial alone: of more, the second one would cost as much again and change few choices."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Trial:
     """What a method reached on rows that it was not trained on.
 
     `loss`: mean of the rows', None if the task has none. `right`: whether each row was, shape (N,); None if no row is right or
-    wrong in this task.
+    wrong in this task. `frozen`: the trial of the head alone on the same rows, before the method changed anything below it; None
+    if that was not measured.
     """
 
     method: Method
@@ -39,11 +45,18 @@ class Trial:
     loss: float | None
     seconds: float
     right: np.ndarray | None = field(default=None, compare=False)
+    frozen: "Trial | None" = None
 
     def describe(self, metric: Metric) -> str:
         """Return name, metric and seconds in words."""
         options = ", ".join(f"{name}={value}" for name, value in (self.method.trial_options or {}).items())
-        return f"{self.method.name()}{f' ({options})' if options else ''} {metric.format(self.value)}"
+        before = f" (frozen features {metric.format(self.frozen.value)})" if self.frozen else ""
+        return f"{self.method.name()}{f' ({options})' if options else ''} {metric.format(self.value)}{before}"
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether no other method need be tried: this one suits few rows, and is not behind the frozen features."""
+        return self.method.suits_few_rows and self.frozen is not None and _is_close(self, self.frozen)
 
 
 Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, BaseNetwork]]
@@ -51,44 +64,72 @@ Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, BaseNetwork]]
 
 
 def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]]:
-    """Return (rows to train on, rows to score) of each trial. Every label that has two rows is in both parts.
+    """Return (rows to train on, rows to score) of each trial: one if it scores enough rows, else two. Every label that has two
+    rows is in both parts.
 
     The only row of a label is trained on in every trial and never scored, as the run itself has it.
     """
     targets = np.array(task.targets(dataset.train))
     part = split_into_folds(targets, NUM_PARTS)
     part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
-    return [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
+    parts = [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
+    return parts[:1] if len(parts[0][1]) >= ENOUGH_ROWS else parts
+
+
+def shorten(settings: RunConfig, method: Method) -> RunConfig:
+    """Return the settings of a trial: as many epochs as the run makes, where the run's number of steps does not depend on its
+    rows."""
+    given = settings.training
+    if method.objective != "pairs" or given.epochs is not None or given.max_steps:
+        return settings
+    return settings.model_copy(update={"training": given.model_copy(update={"max_steps": PAIR_STEPS // NUM_PARTS})})
 
 
 def try_method(
     method: Method, dataset: Dataset, task: Task, *, plan_one: Callable[[Method, Dataset], MethodPlan], load: Load
 ) -> Trial | None:
-    """Train a method on each part of the training rows and score it on the other; None if that would take too long."""
+    """Train a method on parts of the training rows and score it on the others; None if that would take too long."""
     began, parts, targets = time.monotonic(), split_rows(dataset, task), task.targets(dataset.train)
     scored = sorted(row for _, left_out in parts for row in left_out)
     places = {row: place for place, row in enumerate(scored)}
-    evaluation = task.start_evaluation([targets[row] for row in scored])
+    before, after = (task.start_evaluation([targets[row] for row in scored]) for _ in range(2))
+    num_fitted = 0
     for chosen, left_out in parts:
         rows = dataset.train
         part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
         planned = plan_one(method, part)
-        if not planned.training_plan.fits or planned.training_plan.plan.seconds * NUM_PARTS > MOST_SECONDS:
+        if not planned.training_plan.fits or planned.training_plan.plan.seconds * len(parts) > MOST_SECONDS:
             return None
         model, base = load(planned, part)
-        evaluation.update([places[row] for row in left_out], _train_and_score(model, task, planned, base=base))
+        numbers = [places[row] for row in left_out]
+        if _start_head(model, task, planned, base=base) and method.suits_few_rows:
+            before.update(numbers, scoring.score_split(model, planned.splits["test"]))
+            num_fitted += 1
+        after.update(numbers, _train_and_score(model, task, planned))
+    frozen = _as_trial(method, before, task, seconds=0.0) if num_fitted == len(parts) else None
+    return replace(_as_trial(method, after, task, seconds=time.monotonic() - began), frozen=frozen)
+
+
+def _as_trial(method: Method, evaluation: Evaluation, task: Task, *, seconds: float) -> Trial:
     losses, sure_and_right = evaluation.row_losses(), evaluation.row_confidences()
     loss, right = None if losses is None else float(losses.mean()), None if sure_and_right is None else sure_and_right[1]
-    return Trial(method, float(evaluation.metrics()[task.metric.name]), loss, time.monotonic() - began, right)
+    return Trial(method, float(evaluation.metrics()[task.metric.name]), loss, seconds, right)
 
 
-def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan, *, base: BaseNetwork) -> np.ndarray:
+def _start_head(model: PreparedModel, task: Task, planned: MethodPlan, *, base: BaseNetwork) -> bool:
+    """Fit a new head to the frozen features, as the run does; return whether it was fitted."""
+    if planned.training_plan.head_start != "probe" or base.reuses_head:
+        return False
+    with suppress(HeadNotFitted):
+        head_start.start_from_probe(model, task, new=base.new, train=planned.splits["train"])
+        return True
+    return False
+
+
+def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan) -> np.ndarray:
     """Train for all planned updates and return the outputs for the rows that were left out, shape (N, C)."""
     splits = dict(planned.splits)
     schedule = replace(planned.training_plan.schedule, check_first_loss=False, evaluates_start=False)
-    if planned.training_plan.head_start == "probe" and not base.reuses_head:
-        with suppress(HeadNotFitted):
-            head_start.start_from_probe(model, task, new=base.new, train=splits["train"])
     planned.training_plan.optimizations.fill(model, splits, ("train",))
     places = [""] * len(splits["train"].ids)
     for _ in loop.train(model, splits["train"], task=task, schedule=schedule, evaluate=None, places=places):
@@ -99,16 +140,27 @@ def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan, *, b
     return scoring.score_split(model, splits["test"])
 
 
+def decide(
+    trials: Sequence[Trial], candidates: Sequence[Method], *, metric: Metric, num_rows: int
+) -> tuple[tuple[Method, ...], str]:
+    """Return the candidates with the best one of the trials first, and the reason; without trials as they were."""
+    if not trials:
+        return tuple(candidates), ""
+    best = choose_best(trials, metric=metric)
+    others = [method for method in candidates if method.name() != best.method.name()]
+    return (best.method, *others), describe(trials, best, metric=metric, num_rows=num_rows)
+
+
 def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: int) -> str:
     """Return what was tried and what was chosen, in words."""
     ranked = sorted(trials, key=lambda trial: trial.value, reverse=metric.higher_is_better)
     found = ", ".join(trial.describe(metric) for trial in ranked)
     seconds = sum(trial.seconds for trial in trials)
-    why = f"{best.method.name()} was best"
+    why = f"{best.method.name()} was {'no worse than the frozen features' if len(trials) == 1 else 'best'}"
     if any(_is_better(trial, best, metric) for trial in trials):
         why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
-    return f"{why} on held-out halves of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
+    return f"{why} on rows held out of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
 
 
 def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:

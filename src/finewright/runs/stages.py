@@ -182,17 +182,18 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
     """Train the methods that suit small data on parts of it; return the candidates with the best one first, and the reason."""
     source = hub.resolve_model(context.settings.model, progress=context.report_download)
     quiet = replace(context, on_event=lambda event: None, meter=MemoryMeter(context.machine.device))
+    how = {"machine": context.machine, "task": task, "known": cache.ids(source.name), "report": lambda findings: None}
 
     def plan_one(method: Method, part: Dataset) -> MethodPlan:
-        how = {"settings": context.settings, "machine": context.machine, "task": task, "known": cache.ids(source.name)}
-        return method_plan.plan_method(source, method, dataset=part, report=lambda findings: None, **how)
+        settings = method_trials.shorten(context.settings, method)
+        return method_plan.plan_method(source, method, dataset=part, settings=settings, **how)
 
     def load(planned: MethodPlan, part: Dataset) -> tuple[PreparedModel, BaseNetwork]:
         ready = prepare_model(quiet, SelectedMethod(part, task, planned, source, Decisions(), {}))
         return ready.model, ready.base
 
-    trials = []
-    for method in tried_methods(context.request.candidates):
+    candidates, trials = context.request.candidates, []
+    for method in tried_methods(candidates):
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
@@ -201,11 +202,9 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
             context.notify(f"{method.name()} cannot be tried: {error.what}", level="warning", code="trial")
             continue
         trials += [trial] if trial is not None else []
-    if not trials:
-        return context.request.candidates, ""
-    best = method_trials.choose_best(trials, metric=task.metric)
-    others = [method for method in context.request.candidates if method.name() != best.method.name()]
-    return (best.method, *others), method_trials.describe(trials, best, metric=task.metric, num_rows=len(dataset.train))
+        if trials and trials[-1].is_enough:
+            break
+    return method_trials.decide(trials, candidates, metric=task.metric, num_rows=len(dataset.train))
 
 
 def choose_plan(

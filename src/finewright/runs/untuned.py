@@ -18,12 +18,14 @@ def measure_untuned(
 ) -> None:
     """Score the test rows before the first update, if the model can do the task untrained, and keep the metrics.
 
+    It is a baseline, and left out with `training.baselines=off`: a comparison measures it once for all its runs.
+
     A prompt that is still to be learnt is left out, so that the model is the one that was given.
     """
     progress, task = opened.state.progress, selected.task
     if not task.evaluates_start or selected.method.weights == "random" or opened.checkpoints.newest is not None:
         return
-    if not splits["test"].ids:
+    if not splits["test"].ids or context.settings.training.baselines == "off":
         return
     plain = answers.without_prompt(ready.model)
     with context.stop.at_once(), context.meter.measure(), preserving_random_state(opened.state.device):

@@ -251,6 +251,19 @@ def multiple_choice(answers: Sequence[str], references: Sequence[str], *, choice
     return np.array(scores, dtype=np.float64)
 
 
+WORDS = {
+    "exact_match": "the same words",
+    "numeric_match": "the right number",
+    "multiple_choice": "the right choice",
+    "json_fields": "right JSON fields",
+    "json_match": "the right JSON",
+    "json_valid": "valid JSON",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+}
+"""What people call the metrics."""
+
 METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], np.ndarray]] = {
     "exact_match": exact_match,
     "numeric_match": numeric_match,

@@ -38,6 +38,13 @@ class Metric(NamedTuple):
     higher_is_better: bool = True
     is_share: bool = False
     """Whether it lies between 0 and 1 and is shown in percent."""
+    words: str = ""
+    """What people call it; `name` when it is empty."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables and sentences."""
+        return self.words or self.name
 
     def format(self, value: float) -> str:
         """Return a value as a user reads it."""
@@ -127,6 +134,8 @@ class Task(ABC):
     """What a model is before its first update, in messages."""
     least_epochs: ClassVar[tuple[int, int]] = (3, 20)
     """Fewest epochs by default, and most where the data gives few updates."""
+    most_pass_tokens: ClassVar[int] = 0
+    """Tokens of a forward and backward pass above which a CPU is no faster, where they take much memory; 0: no limit."""
     generates: ClassVar[bool] = False
     """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False
@@ -303,6 +312,27 @@ class Task(ABC):
         evaluation = self.start_evaluation(self.targets(examples))
         evaluation.update(range(len(examples)), outputs)
         return float(evaluation.metrics()[self.metric.name])
+
+    @classmethod
+    def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:
+        """Return the metric that models are compared by: the mean of the scores of the rows (`row_scores`), a share.
+
+        `measured`: metrics of a test split, as result.json has them.
+        """
+        return cls.metric
+
+    @classmethod
+    def compared_value(cls, measured: Mapping[str, Any]) -> float | None:
+        """Return the value of `compared_metric`; None if it is not among these metrics."""
+        return measured.get(cls.compared_metric(measured).name)
+
+    @classmethod
+    def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return the score of each test row, from 0 to 1; None for a row that is not scored: here 1 if it is right, else 0.
+
+        `lines`: all lines of predictions.jsonl.
+        """
+        return [float(line["label"] == line["predicted"]) if line.get("score") is None else line["score"] for line in lines]
 
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss

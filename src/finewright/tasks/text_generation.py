@@ -4,7 +4,7 @@ Shape suffixes: N texts, C = 3 outputs of a text: the sum of the losses of its t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ from finewright.data.samples import DESCRIBED_WAYS
 from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
 from finewright.models.head_spec import LANGUAGE_MODEL, Reads
+from finewright.tasks import answer_metrics
 from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from finewright.data.packing import EncodedSplit
 
+TOKEN_ACCURACY = Metric("token_accuracy", is_share=True, words="token accuracy")
+"""By which models are compared that generate no answers: the mean over rows of the share of right tokens."""
 MOST_EXPONENT = 700.0
 """A mean loss in nats above which the perplexity would not be a finite number."""
 
@@ -48,6 +51,7 @@ class TextGeneration(Task):
     default_max_length: ClassVar[int] = 1024
     start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (3, 3)
+    most_pass_tokens: ClassVar[int] = 1024
     generates: ClassVar[bool] = True
     evaluates_start: ClassVar[bool] = True
 
@@ -134,6 +138,27 @@ class TextGeneration(Task):
     def weight(self, targets: "torch.Tensor") -> float:
         """Return the number of trained tokens."""
         return float(len(targets))
+
+    @classmethod
+    def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:
+        """Return the metric of the generated answers; without any the share of right tokens of a row."""
+        answers = measured.get("answers")
+        if not answers:
+            return TOKEN_ACCURACY
+        return Metric(answers["metric"], is_share=True, words=answer_metrics.WORDS[answers["metric"]])
+
+    @classmethod
+    def compared_value(cls, measured: Mapping[str, Any]) -> float | None:
+        """Return the mean score of the answers; without any the share of right tokens."""
+        name = cls.compared_metric(measured).name
+        value: float | None = (measured.get("answers") or measured).get(name)
+        return value
+
+    @classmethod
+    def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return the scores of the answers, None for rows that were not answered; without answers the share of right tokens."""
+        scores = [line.get("score") for line in lines]
+        return scores if any(score is not None for score in scores) else [line.get(TOKEN_ACCURACY.name) for line in lines]
 
     @property
     def expected_first_loss(self) -> float | None:

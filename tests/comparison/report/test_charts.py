@@ -51,6 +51,12 @@ def test_the_name_of_a_line_avoids_points_and_their_names():
         assert charts._overlap(mine, box) == 0, point.name
 
 
+def test_the_name_of_the_lowest_line_is_not_among_the_labels_of_the_axis():
+    points = [Point(str(rows), rows, 0.5, (0.5, 0.52), 1) for rows in range(11, 1000, 9)]
+    name = texts(charts.scatter(points, x=ROWS, y=PERCENT, about="", guides=[Guide(0.5, "untuned, few-shot", "y")]))
+    assert float(name["untuned, few-shot"]["y"]) < charts.HEIGHT - charts.BOTTOM
+
+
 def test_names_beside_points_do_not_overlap():
     points = [Point(f"method{index}", 100.0 * 1.05**index, 0.75 + 0.02 * index, (0.7, 0.9), index) for index in range(5)]
     found = texts(charts.scatter(points, x=ROWS, y=PERCENT, about=""))

@@ -65,8 +65,8 @@ def test_numbers_of_the_tables_are_those_of_the_results(table, folder):
     html = document.html(page(table, folder))
     for entry in table.measured:
         summary = table.summaries[entry.name]
-        assert f"{summary.accuracy:.1%}" in html
-        assert "{:.1%} – {:.1%}".format(*summary.accuracy_ci95) in html
+        assert f"{summary.score:.1%}" in html
+        assert "{:.1%} – {:.1%}".format(*summary.score_ci95) in html
     assert "the best" in html
     assert re.search(r"−\d+\.\d points, p &lt; 0\.001", html)
 

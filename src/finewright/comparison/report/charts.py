@@ -217,7 +217,8 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()
 def _place_guide_name(up: float, label: str, taken: Sequence[Box]) -> tuple[float, float]:
     """Return where the name of a line covers the least of what is taken. Preferred: at the left, above the line."""
     free = WIDTH - RIGHT - LEFT - _CHARACTER * len(label) - 8
-    places = [(LEFT + 4 + step * free / 8, up + down) for down in (-4, 13) for step in range(9)]
+    sides = (-4, 13) if up + 13 < HEIGHT - BOTTOM else (-4,)  # below the axis are its labels
+    places = [(LEFT + 4 + step * free / 8, up + down) for down in sides for step in range(9)]
     covers = [sum(_overlap(_name_box(label, at, base, "start"), box) for box in taken) for at, base in places]
     return places[covers.index(min(covers))]
 

@@ -13,10 +13,17 @@ from finewright.tasks import metrics
 MOST_LABELS = 12
 """Size of a confusion matrix that is shown whole. Of a larger one the most frequent confusions are shown."""
 
-HOW = [
-    "Accuracy and macro F1 are means over seeds. The 95% intervals come from 10,000 resamples of the test rows (the same for "
+_INTERVALS = (
+    "The 95% intervals come from 10,000 resamples of the test rows (the same for "
     "all methods) and of the seeds (of each method separately): the multi-bootstrap of Sellam et al. 2021 (arXiv:2106.16163), "
-    "percentile intervals. Resampling S seeds shows (S - 1) / S of their variance; this is corrected. Of one seed the "
+    "percentile intervals. Resampling S seeds shows (S - 1) / S of their variance; this is corrected."
+)
+_COST = (
+    "Seconds are wall-clock time and include evaluations on the validation rows. Memory is what training takes beyond the "
+    "program itself. Planned memory comes from tracing the training step before any weight is loaded."
+)
+HOW = [
+    f"Accuracy and macro F1 are means over seeds. {_INTERVALS} Of one seed the "
     "interval of the accuracy is Wilson's, as in a single run. Macro F1 is the mean over "
     "the labels that occur in the test rows or among the predictions.",
     "A pair is tested by Student's t: the difference of the accuracies on the same rows, over its standard error from rows and "
@@ -26,12 +33,31 @@ HOW = [
     "Checkpoints, the regularisation of the baselines and searched options are chosen on the validation rows; with few of them "
     "the regularisation is chosen by cross-validation on the training rows too. The test rows are scored once, with what was "
     "chosen.",
-    "Seconds are wall-clock time and include evaluations on the validation rows. Memory is what training takes beyond the "
-    "program itself. Planned memory comes from tracing the training step before any weight is loaded.",
+    _COST,
     f"Texts per second are measured after all runs with one thread, the methods in turn, on up to {TIMED_TEXTS} test texts: the "
     f"median of {SPEED_ROUNDS} rounds.",
     "Bag-of-words and frozen-features are logistic regressions. Their result does not depend on a seed.",
 ]
+
+
+def _how_of_scores(results: ComparisonResults) -> list[str]:
+    """Return how it was measured where predictions are no labels."""
+    title = results.metric.title
+    return [
+        f"Each test row has a score from 0 to 1: {title}. The number of a method is the mean over rows and seeds, over the same "
+        f"rows for all. {_INTERVALS} Of one seed, with scores of 0 and 1 alone, the interval is Wilson's.",
+        "The metric follows from the reference answers. Answers are generated greedily: always the most probable token.",
+        "A pair is tested by Student's t: the difference of the scores on the same rows, over its standard error from rows and "
+        "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
+        "randomisation test over rows, of scores of 0 and 1 McNemar's exact one. All pairs are corrected together (Holm 1979), "
+        "because the best is known only after all were measured. Two methods can be told apart if p < 0.05 after the correction.",
+        "Checkpoints and searched options are chosen by the loss on the validation rows. The test rows are scored once, with "
+        "what was chosen.",
+        _COST,
+        "Untuned is the model as it is; few-shot is the same model with the most similar training rows as examples in the "
+        "prompt; nearest-answer is the answer of the training row with the most similar words (cosine of TF-IDF). Their result "
+        "does not depend on a seed.",
+    ]
 
 
 def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -> Document:
@@ -41,29 +67,33 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
     sizes = [f"{count:,}" for count in sorted({row.num_train for row in file.curve if row.num_train})] or [f"{data.rows.train:,}"]
     training = " and ".join([", ".join(sizes[:-1]), sizes[-1]] if len(sizes) > 1 else sizes)
     subtitle = (
-        f"{source}: {training} training, {data.rows.validation:,} validation, {data.rows.test:,} test rows, "
-        f"{len(data.labels)} labels; model {model}; seeds {', '.join(map(str, file.seeds))}"
+        f"{source}: {training} training, {data.rows.validation:,} validation, {data.rows.test:,} test rows"
+        f"{f', {len(data.labels)} labels' if data.labels else ''}; model {model}; seeds {', '.join(map(str, file.seeds))}"
     )
+    title = figures.capitalised(results)
     sections = [
-        Section("Accuracy by size of the training set", _learning_curve(results)),
+        Section(f"{title} by size of the training set", _learning_curve(results)),
         Section("Results", _results(results, file)),
-        Section("Accuracy and cost", _charts(results, file)),
+        Section(f"{title} and cost", _charts(results, file)),
         Section("During training", _training(results)),
-        Section("Which labels are confused", _confusions(results)),
-        Section("Calibration", _calibration(results)),
-        Section("Rows on which the methods disagree", tables.disagreements(file)),
+        Section("Which labels are confused", _confusions(results) if results.has_classes else []),
+        Section("Calibration", _calibration(results) if results.has_classes else []),
+        Section(
+            "Rows on which the methods disagree" if results.has_classes else "Rows with the most different scores",
+            tables.disagreements(file),
+        ),
         Section("Search", tables.search(file)),
         Section("Findings about the data", _findings(file.findings)),
         Section("Plan and measurement", tables.plans(results)),
-        Section("How this was measured", [*file.notes, HOW]),
+        Section("How this was measured", [*file.notes, HOW if results.has_classes else _how_of_scores(results)]),
         Section("How to repeat this", [Code(file.command), _versions(file)]),
     ]
-    title = f"{len(file.ways)} methods on {data.name}"
-    return Document(title, subtitle, file.verdict_sentences, [section for section in sections if section.blocks])
+    heading = f"{len(file.ways)} methods on {data.name}"
+    return Document(heading, subtitle, file.verdict_sentences, [section for section in sections if section.blocks])
 
 
 def _results(results: ComparisonResults, file: ComparisonResultsFile) -> list[Block]:
-    blocks: list[Block] = [tables.accuracies(results, file), tables.costs(results, file)] if results.measured else []
+    blocks: list[Block] = [tables.scores(results, file), tables.costs(results, file)] if results.measured else []
     missing = [f"{entry.name}: {'; '.join(entry.reasons)}" for entry in results.entries if entry.reasons]
     return [*blocks, *(["Not measured, or not with every seed:", missing] if missing else [])]
 
@@ -71,12 +101,14 @@ def _results(results: ComparisonResults, file: ComparisonResultsFile) -> list[Bl
 def _charts(results: ComparisonResults, file: ComparisonResultsFile) -> list[Block]:
     if not [entry for entry in results.measured if entry.kind != "baseline"]:
         return []
+    title = figures.capitalised(results)
+    hollow = " Hollow: no weight of the model is trained." if results.has_classes else ""
     drawn = [
-        Figure(figures.by_share(results), "Accuracy against the trained share of the parameters."),
-        Figure(figures.by_seconds(results), "Accuracy against training time. Hollow: no weight of the model is trained."),
+        Figure(figures.by_share(results), f"{title} against the trained share of the parameters."),
+        Figure(figures.by_seconds(results), f"{title} against training time.{hollow}"),
     ]
     if memory := figures.by_memory(results, budget_bytes=file.budget_bytes):
-        drawn.append(Figure(memory, "Accuracy against measured peak memory."))
+        drawn.append(Figure(memory, f"{title} against measured peak memory."))
     return [drawn]
 
 
@@ -85,7 +117,7 @@ def _learning_curve(results: ComparisonResults) -> list[Block]:
     curve = figures.learning_curve(results)
     if not curve:
         return []
-    caption = "Accuracy against the size of the training set. The smaller sets are parts of the larger."
+    caption = f"{figures.capitalised(results)} against the size of the training set. The smaller sets are parts of the larger."
     return [Figure(curve, caption), tables.curve(results)]
 
 
@@ -127,8 +159,11 @@ def _calibration(results: ComparisonResults) -> list[Block]:
         return []
     caption = "Accuracy of the predictions with about the same probability. "
     caption += f"Groups of fewer than {metrics.LEAST_IN_BIN} rows are left out."
-    errors = [(entry, entry.calibration_error()) for entry in results.measured]
-    rows: list[list[str | Cell]] = [[tables.named(entry), f"{error:.3f}"] for entry, error in errors if error is not None]
-    title = "Expected calibration error on the test rows (0 is perfect), mean over seeds; of methods after temperature scaling."
-    table = Table(title, ["method", "error"], rows)
+    title = "Expected calibration error on the test rows (0 is perfect), mean over seeds, without and with temperature scaling."
+    rows: list[list[str | Cell]] = []
+    for entry in results.measured:
+        before, after = entry.uncalibrated_error(), entry.calibration_error()
+        if after is not None:
+            rows.append([tables.named(entry), *(["", f"{after:.3f}"] if before is None else [f"{before:.3f}", f"{after:.3f}"])])
+    table = Table(title, ["method", "without", "with"], rows)
     return [Figure(chart, caption), table]

@@ -9,6 +9,7 @@ from finewright.comparison.report import figures
 from finewright.comparison.report.document import Block, Cell, Table
 from finewright.comparison.results import ComparisonResults, MethodResult
 from finewright.comparison.schema import ComparisonResultsFile, DisagreementRow
+from finewright.comparison.search import Trial
 from finewright.comparison.summary import format_p
 
 MOST_ROWS = 20
@@ -18,8 +19,9 @@ TRAINING_SHARES = (0.25, 0.5, 0.75, 1.0)
 """Fractions of training at which the table shows loss and accuracy."""
 
 
-def accuracies(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
-    """Return accuracy and macro F1 with their intervals, and the test against the best."""
+def scores(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
+    """Return the score and macro F1 with their intervals, or the further metrics, and the test against the best."""
+    more = results.more_metrics
     lines = file.by_method
     rows: list[list[str | Cell]] = []
     for entry in results.measured:
@@ -30,20 +32,33 @@ def accuracies(results: ComparisonResults, file: ComparisonResultsFile) -> Table
         rows.append(
             [
                 named(entry),
-                f"{summary.accuracy:.1%}",
-                "{:.1%} – {:.1%}".format(*summary.accuracy_ci95),
-                f"{summary.macro_f1:.1%}",
-                "{:.1%} – {:.1%}".format(*summary.macro_f1_ci95),
+                f"{summary.score:.1%}",
+                "{:.1%} – {:.1%}".format(*summary.score_ci95),
+                *([_share(summary.macro_f1), _range(summary.macro_f1_ci95)] if results.has_classes else []),
+                *(_number(lines[entry.name].test_metrics.get(name), "{:.4g}") for name in more),
                 against,
                 str(len(entry.results)),
             ]
         )
-    headings = ["method", "test accuracy", "95% interval", "macro F1", "95% interval", "against the best", "runs"]
-    return Table("Accuracy on the test rows, the most accurate first.", headings, rows)
+    further = ["macro F1", "95% interval"] if results.has_classes else [name.replace("_", " ") for name in more]
+    headings = ["method", figures.on_test(results), "95% interval", *further, "against the best", "runs"]
+    if results.has_classes:
+        return Table("Accuracy on the test rows, the most accurate first.", headings, rows)
+    caption = f"{figures.capitalised(results)}, mean over the test rows that have a score, the best first."
+    return Table(f"{caption} The other metrics are of all test rows.", headings, rows)
+
+
+def _share(value: float | None) -> str:
+    return _number(value, "{:.1%}")
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "–" if interval is None else "{:.1%} – {:.1%}".format(*interval)
 
 
 def costs(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
     """Return what each method costs."""
+    has_speed = results.has_classes
     rows: list[list[str | Cell]] = []
     for entry in results.measured:
         line = file.by_method[entry.name]
@@ -57,28 +72,33 @@ def costs(results: ComparisonResults, file: ComparisonResultsFile) -> Table:
                 _number(line.best_seconds, "{:,.1f}"),
                 _megabytes(line.planned_peak_memory_bytes),
                 _megabytes(line.peak_memory_bytes),
-                _number(line.predict_texts_per_second, "{:,.0f}"),
+                *([_number(line.predict_texts_per_second, "{:,.0f}")] if has_speed else []),
                 _megabytes(line.artifact_bytes),
             ]
         )
     headings = ["method", "trained parameters (share)", "seconds", "to the best step"]
-    headings += ["MB planned", "MB measured", "texts/s", "MB saved"]
+    headings += ["MB planned", "MB measured", *(["texts/s"] if has_speed else []), "MB saved"]
     return Table("Cost: means over seeds; of memory the largest.", headings, rows)
 
 
 def curve(results: ComparisonResults) -> Table:
-    """Return the accuracy at every size of the training set."""
+    """Return the score at every size of the training set."""
     sizes = list(dict.fromkeys(entry.size for entry in results.curve))
     rows: list[list[str | Cell]] = []
     for entry in results.entries:
         found = [results.curve_summaries.get((size, entry.name)) for size in sizes]
-        cells = ["–" if one is None else "{:.1%} ({:.1%} – {:.1%})".format(one.accuracy, *one.accuracy_ci95) for one in found]
+        cells = ["–" if one is None else "{:.1%} ({:.1%} – {:.1%})".format(one.score, *one.score_ci95) for one in found]
         rows.append([named(entry), *cells])
-    return Table("Test accuracy by training rows, with 95% intervals.", ["method", *(f"{size} rows" for size in sizes)], rows)
+    return Table(
+        f"{figures.capitalised(results)} on the test rows by training rows, with 95% intervals.",
+        ["method", *(f"{size} rows" for size in sizes)],
+        rows,
+    )
 
 
 def training(results: ComparisonResults) -> Table | None:
-    """Return loss and validation accuracy during training, None if no run has a log."""
+    """Return loss and validation accuracy, or loss, during training; None if no run has a log."""
+    validated, form = ("accuracy", "{:.1%}") if results.has_classes else ("loss", "{:.3f}")
     rows: list[list[str | Cell]] = []
     for entry in results.measured:
         logged = [one for one in entry.training if one.loss]
@@ -87,12 +107,13 @@ def training(results: ComparisonResults) -> Table | None:
         cells = []
         for share in TRAINING_SHARES:
             loss = [_latest(one.smooth_loss(), share * one.loss[-1][0]) for one in logged]
-            accuracy = [_latest(one.validation_accuracy, share * one.loss[-1][0]) for one in logged]
-            cells.append(f"{_mean(loss, '{:.3f}')} / {_mean(accuracy, '{:.1%}')}")
+            curves = [one.validation_accuracy if results.has_classes else one.validation_loss for one in logged]
+            values = [_latest(curve, share * one.loss[-1][0]) for curve, one in zip(curves, logged, strict=True)]
+            cells.append(f"{_mean(loss, '{:.3f}')} / {_mean(values, form)}")
         rows.append([named(entry), *cells])
     if not rows:
         return None
-    caption = "Latest loss on training batches (smoothed) / latest accuracy on validation; means over seeds."
+    caption = f"Latest loss on training batches (smoothed) / latest {validated} on validation; means over seeds."
     return Table(caption, ["method", *(f"{share:.0%} of training" for share in TRAINING_SHARES)], rows)
 
 
@@ -127,18 +148,29 @@ def most_confused(entry: MethodResult, labels: Sequence[str]) -> Table:
 
 
 def disagreements(file: ComparisonResultsFile) -> list[Block]:
-    """Return the rows that the methods label differently."""
+    """Return the rows that the methods label differently, or answer with different scores."""
     rows: list[list[str | Cell]] = []
     for line in file.disagreements[:MOST_ROWS]:
-        text = line.text if len(line.text) <= MOST_CHARACTERS else f"{line.text[:MOST_CHARACTERS]} …"
-        rows.append([text, line.label, _describe_predictions(line)])
+        rows.append([_cut(line.text), _cut(line.label), _describe_predictions(line)])
+    if not file.data.labels:
+        caption = f"{len(rows)} of {file.num_disagreements:,} such rows, those with the most different scores first. "
+        caption += "Answers are those of the first seed, scores the mean over seeds."
+        return [Table(caption, ["prompt", "reference", "answers"], rows, numeric=False)] if rows else []
     caption = f"{len(rows)} of {file.num_disagreements:,} such rows, those with the most different labels first. "
     caption += "The prediction of a method is that of most of its seeds. ✓: correct."
     return [Table(caption, ["text", "label", "predictions"], rows, numeric=False)] if rows else []
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} …"
+
+
 def _describe_predictions(line: DisagreementRow) -> str:
-    """Return the methods by predicted label, the correct label first: `✓ lora, full; returns: prompt`."""
+    """Return the methods by predicted label, the correct label first: `✓ lora, full; returns: prompt`. With scores each method's
+    score and answer, the best first."""
+    if line.scores is not None:
+        order = sorted(line.predicted, key=lambda name: -(line.scores or {})[name])
+        return "; ".join(f"{name} {line.scores[name]:.0%}: {_cut(line.predicted[name])}" for name in order)
     groups: dict[str, list[str]] = {}
     for name, label in line.predicted.items():
         groups.setdefault(label, []).append(name)
@@ -149,18 +181,26 @@ def _describe_predictions(line: DisagreementRow) -> str:
 def search(file: ComparisonResultsFile) -> list[Block]:
     """Return what the search tried and chose for each method."""
     rows: list[list[str | Cell]] = []
+    measured = ""
     for method, record in file.search.items():
-        finished = [trial for trial in record.trials if trial.accuracy is not None]
+        finished, by_loss = [trial for trial in record.trials if trial.is_finished], record.trials[0].by_loss
         best, params = record.best, record.best.params if record.best else {}
         chosen = ", ".join(f"{key} = {_short(value)}" for key, value in params.items()) if best else "none finished"
-        accuracies = [_number(one.accuracy if one else None, "{:.1%}") for one in (record.trials[0], best)]
+        accuracies = [_trial_value(one) for one in (record.trials[0], best)]
+        measured = "Loss" if by_loss else "Accuracy"
         number = f"{len(finished)} of {len(record.trials)}"
         rows.append([Cell(method, style=figures.style(method)), number, *accuracies, chosen or "the defaults"])
     if not rows:
         return []
-    caption = "Accuracy on the validation rows, with one seed. Each method had the same number of trials. "
+    caption = f"{measured} on the validation rows, with one seed. Each method had the same number of trials. "
     caption += "All runs above use the best options."
     return [Table(caption, ["method", "trials finished", "defaults", "best", "with"], rows, numeric=False)]
+
+
+def _trial_value(trial: Trial | None) -> str:
+    if trial is None or not trial.is_finished:
+        return "–"
+    return _number(trial.loss, "{:.3f}") if trial.by_loss else _number(trial.accuracy, "{:.1%}")
 
 
 def plans(results: ComparisonResults) -> list[Block]:

@@ -26,6 +26,7 @@ Restore = Callable[[np.ndarray, dict[str, Any]], np.ndarray]
 class Family:
     """One architecture. `config`: reads the transformers config. `outside`, `inside`: names of tensors outside the layers and
     inside one, without their ending. `layers`: path of the layers. `restore`: by the name in the file. `biased`: what has a bias.
+    `capped`: values of `_CHANGES_RESULTS` that `config` reads.
     """
 
     config: Callable[[GgufFile], dict[str, Any]]
@@ -34,6 +35,7 @@ class Family:
     layers: str
     restore: Mapping[str, Restore] = field(default_factory=dict)
     biased: frozenset[str] = frozenset()
+    capped: frozenset[str] = frozenset()
 
 
 def read_config(file: GgufFile) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def read_config(file: GgufFile) -> dict[str, Any]:
         "vocab_size": file.tensors["token_embd.weight"].shape[0],
         "tie_word_embeddings": "output.weight" not in file.tensors,
     }
-    for name in _CHANGES_RESULTS:
+    for name in (one for one in _CHANGES_RESULTS if one not in family.capped):
         if file.metadata.get(f"{file.architecture}.{name}"):
             what = f"sets {file.architecture}.{name}, which changes what the model computes and is not read here"
             raise refuse(file.path, what, fix=_ANOTHER)
@@ -159,6 +161,56 @@ def _qwen3(file: GgufFile) -> dict[str, Any]:
     return _rotary_decoder(file, "qwen3") | {"architectures": ["Qwen3ForCausalLM"]}
 
 
+def _gemma(file: GgufFile) -> dict[str, Any]:
+    return _rotary_decoder(file, "gemma") | {"architectures": ["GemmaForCausalLM"]}
+
+
+def _gemma2(file: GgufFile) -> dict[str, Any]:
+    return _rotary_decoder(file, "gemma2") | {
+        "architectures": ["Gemma2ForCausalLM"],
+        "sliding_window": _alternate_window(file, every=2),
+        "query_pre_attn_scalar": _query_width(file, largest=46),
+        "attn_logit_softcapping": float(file.number("attn_logit_softcapping", 50.0)),
+        "final_logit_softcapping": float(file.number("final_logit_softcapping", 30.0)),
+    }
+
+
+def _gemma3(file: GgufFile) -> dict[str, Any]:
+    """Only the layers that see the whole text have the positions of the file; the others have their own."""
+    found = _rotary_decoder(file, "gemma3_text")
+    near = {"rope_type": "default", "rope_theta": float(file.number("rope.freq_base_swa", 10_000.0))}
+    cap = float(file.number("final_logit_softcapping", 0.0))
+    return found | {
+        "architectures": ["Gemma3ForCausalLM"],
+        "sliding_window": _alternate_window(file, every=6),
+        "query_pre_attn_scalar": _query_width(file, largest=62),
+        "final_logit_softcapping": cap or None,
+        "rope_parameters": {"full_attention": found["rope_parameters"], "sliding_attention": near},
+    }
+
+
+def _alternate_window(file: GgufFile, *, every: int) -> int:
+    """Return the tokens that most layers of Gemma see; each `every`th layer sees the whole text, which no file says."""
+    pattern = file.metadata.get(f"{file.architecture}.attention.sliding_window_pattern", every)
+    if pattern != every:
+        what = f"{file.architecture}.attention.sliding_window_pattern is {pattern!r}, {every} is read from a GGUF file"
+        raise refuse(file.path, what, fix=_ANOTHER)
+    return _count(file, "attention.sliding_window")
+
+
+def _query_width(file: GgufFile, *, largest: int) -> int:
+    """Return the width by whose root Gemma divides its scores, which no file says: a head's, but in the model of 27 billion
+    parameters, known by its `largest` number of layers, a head's share of the states."""
+    heads, width = _count(file, "attention.head_count"), _count(file, "embedding_length")
+    return width // heads if _count(file, "block_count") == largest else _count(file, "attention.key_length")
+
+
+def _phi3(file: GgufFile) -> dict[str, Any]:
+    """Without a padding token in the file it has none: the default of transformers may lie outside the vocabulary."""
+    found = _rotary_decoder(file, "phi3") | {"architectures": ["Phi3ForCausalLM"], "pad_token_id": None}
+    return found | {"sliding_window": file.number("attention.sliding_window", 0) or None}
+
+
 def _gpt2(file: GgufFile) -> dict[str, Any]:
     return {
         "model_type": "gpt2",
@@ -180,6 +232,13 @@ def _pair_halves(heads: str) -> Restore:
         return pairs.swapaxes(1, 2).reshape(tensor.shape)
 
     return change
+
+
+def _subtract_one(tensor: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """Gemma multiplies by 1 + weight, and such files hold the sum."""
+    if tensor.dtype == np.uint16:  # the bits of bfloat16
+        tensor = (tensor.astype(np.uint32) << 16).view(np.float32)
+    return (tensor.astype(np.float32) - 1).astype(np.float32)
 
 
 def _transpose(tensor: np.ndarray, config: dict[str, Any]) -> np.ndarray:
@@ -212,6 +271,17 @@ _LAYER = {
 }
 _QK_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 _PAIRED = {"attn_q.weight": _pair_halves("num_attention_heads"), "attn_k.weight": _pair_halves("num_key_value_heads")}
+_FOUR_NORMS = {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+"""Of Gemma 2 and 3, where a layer has a norm before and after each of its parts."""
+_GEMMA_NORMS = ("output_norm", "attn_norm", *_FOUR_NORMS, *_QK_NORMS)
+_SUMS: dict[str, Restore] = {f"{name}.weight": _subtract_one for name in _GEMMA_NORMS}
+_FUSED = {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
+_PHI3_LAYER = {name: own for name, own in _LAYER.items() if name not in ("attn_q", "attn_k", "attn_v", "ffn_gate")} | _FUSED
+_CAPS = frozenset({"attn_logit_softcapping", "final_logit_softcapping"})
 _GPT2_OUTSIDE = {
     "token_embd": "transformer.wte",
     "position_embd": "transformer.wpe",
@@ -232,6 +302,17 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(_llama, _DECODER, _LAYER, "model.layers", restore=_PAIRED),
     "qwen2": Family(_qwen2, _DECODER, _LAYER, "model.layers", biased=frozenset({"attn_q", "attn_k", "attn_v"})),
     "qwen3": Family(_qwen3, _DECODER, _LAYER | _QK_NORMS, "model.layers"),
+    "gemma": Family(_gemma, _DECODER, _LAYER, "model.layers", restore=_SUMS),
+    "gemma2": Family(_gemma2, _DECODER, _LAYER | _FOUR_NORMS, "model.layers", restore=_SUMS, capped=_CAPS),
+    "gemma3": Family(
+        _gemma3,
+        _DECODER,
+        _LAYER | _FOUR_NORMS | _QK_NORMS,
+        "model.layers",
+        restore=_SUMS,
+        capped=frozenset({"final_logit_softcapping"}),
+    ),
+    "phi3": Family(_phi3, _DECODER, _PHI3_LAYER, "model.layers"),
     "gpt2": Family(
         _gpt2,
         _GPT2_OUTSIDE,

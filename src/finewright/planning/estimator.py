@@ -14,6 +14,7 @@ from finewright.data.packing import Batch, Update
 from finewright.inference.scoring import EVALUATION_TOKENS
 from finewright.methods.base import Method
 from finewright.models import forward, prepared
+from finewright.models.architectures.base import Architecture
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning.hardware_rates import SHAPES_KEPT, HardwareRates
@@ -131,7 +132,7 @@ def estimate_cost(
     setup of a method.
     """
     artifact_bytes = prepared_model.saved_bytes(method.saves)  # before its parameters become fake
-    largest, usual = _representative_updates(workload)
+    largest, usual = _representative_updates(workload, prepared_model.architecture)
     traced = {index: _trace(prepared_model, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     num_scored = workload.row_tokens(workload.evaluated) * workload.evaluations + workload.row_tokens(workload.probed)
     share = num_scored / max(1, scoring.num_tokens)
@@ -179,13 +180,16 @@ def _largest(traced: Sequence[TraceResult], *, workload: Workload) -> dict[str, 
     return dict.fromkeys([*HELD, REST], 0) | {"weights": weights, LOADING: workload.loaded_bytes - weights}
 
 
-def _representative_updates(workload: Workload) -> tuple[set[int], int]:
+def _representative_updates(workload: Workload, architecture: Architecture) -> tuple[set[int], int]:
     """Return the indices of the updates with the most tokens and the longest texts in a micro-batch, and of a usual one."""
     lengths, steps = workload.lengths, workload.steps
     numbers, counts = range(len(steps)), [sum(step.pass_tokens(lengths)) for step in steps]
 
     def largest(power: int) -> int:
-        return max(numbers, key=lambda index: max(sum(lengths[row] ** power for row in rows) for rows in steps[index].batches))
+        def computed(index: int) -> int:
+            return max(_computed([lengths[row] for row in rows], architecture, power=power) for rows in steps[index].batches)
+
+        return max(numbers, key=computed)
 
     mean = sum(counts) / len(steps)
     usual, most = min(numbers, key=lambda index: abs(counts[index] - mean)), largest(1)
@@ -269,17 +273,30 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
 def _trace_representative(
     prepared_model: PreparedModel, splits: Sequence[Sequence[int]], *, workload: Workload, part: _Part
 ) -> list[TraceResult]:
-    """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another."""
+    """Trace the micro-batch with the most tokens, and the one with the most pairs of tokens if it is another. In an architecture
+    that cannot pack, its padding counts, and the one with the most real tokens may be a third."""
+    architecture = prepared_model.architecture
     some = [split for split in splits if split]
     passes = [
         [split[row] for row in rows] for split in some for rows in packing.evaluation_batches(split, budget=EVALUATION_TOKENS)
     ]
     if not passes:
         return []
-    most, worst = max(passes, key=workload.row_tokens), max(passes, key=lambda some: sum(length**2 for length in some))
-    return [
-        _trace_batch(prepared_model, one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
-    ]
+    largest = [max(passes, key=workload.row_tokens)]
+    for power in (1, 2) if architecture.not_packable else (2,):
+        worst = max(passes, key=lambda some: _computed(some, architecture, power=power))
+        largest += [] if worst in largest else [worst]
+    return [_trace_batch(prepared_model, one, workload=workload, part=part) for one in largest]
+
+
+def _computed(lengths: Sequence[int], architecture: Architecture, *, power: int) -> int:
+    """Return how many tokens (`power` 1) or pairs of tokens (2) a pass holds at once: those of all texts in a packed row, with
+    their padding where each text is a row, and of the largest group where only texts of one length run together."""
+    if not architecture.not_packable:
+        return sum(length**power for length in lengths)
+    if not architecture.needs_equal_lengths:
+        return len(lengths) * max(lengths) ** power
+    return max(count * length**power for length, count in Counter(lengths).items())
 
 
 def _trace_batch(prepared_model: PreparedModel, lengths: Sequence[int], *, workload: Workload, part: _Part) -> TraceResult:

@@ -53,14 +53,10 @@ class Trial:
         before = f" (frozen features {metric.format(self.frozen.value)})" if self.frozen else ""
         return f"{self.method.name()}{f' ({options})' if options else ''} {metric.format(self.value)}{before}"
 
-    def is_enough(self, metric: Metric) -> bool:
-        """Whether no other method need be tried: this one suits few rows, and the frozen features alone are no better."""
-        return self.method.suits_few_rows and self.frozen is not None and not _is_better(self.frozen, self, metric)
-
-    def is_preferred(self, metric: Metric) -> bool:
-        """Whether it is taken where it is not told apart from the best: it suits few rows, and did not lose what the frozen
-        features have, as far as that is known."""
-        return self.method.suits_few_rows and (self.frozen is None or self.is_enough(metric))
+    @property
+    def is_enough(self) -> bool:
+        """Whether no other method need be tried: this one suits few rows, and is not behind the frozen features."""
+        return self.method.suits_few_rows and self.frozen is not None and _is_close(self, self.frozen)
 
 
 Load = Callable[[MethodPlan, Dataset], tuple[PreparedModel, BaseNetwork]]
@@ -176,7 +172,7 @@ def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:
     top = max(trials, key=lambda trial: (sign * trial.value, -(trial.loss or 0.0)))
     return max(
         (trial for trial in trials if trial is top or _is_close(trial, top)),
-        key=lambda trial: (trial.is_preferred(metric), sign * trial.value, -(trial.loss or 0.0)),
+        key=lambda trial: (trial.method.suits_few_rows, sign * trial.value, -(trial.loss or 0.0)),
     )
 
 

@@ -199,7 +199,7 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
             context.notify(f"{method.name()} cannot be tried: {error.what}", level="warning", code="trial")
             continue
         trials += [trial] if trial is not None else []
-        if trials and trials[-1].is_enough(task.metric):
+        if trials and trials[-1].is_enough:
             break
     return method_trials.decide(trials, candidates, metric=task.metric, num_rows=len(dataset.train))
 

@@ -1,8 +1,11 @@
 """The plan beside the truth: every method on four networks with two batch sizes; memory and seconds, planned and measured.
 
     python benchmarks/plan_accuracy.py --out FILE.jsonl [--models gpt2,mini,…] [--methods lora,…] [--tokens 256,1024]
+    python benchmarks/plan_accuracy.py --out FILE.jsonl --models families --methods full,lora --tokens 512 --steps 3
     python benchmarks/plan_accuracy.py --table FILE.jsonl
+    python benchmarks/plan_accuracy.py --by-model FILE.jsonl
 
+`families`: a narrow network of each of many architectures. `--by-model` prints the planned memory alone, a line a network.
 Weights are random where a network is not `mini`: cost does not depend on them. The rows are the embedded `tickets`; a few
 updates each, one thread. Cells already in FILE are skipped. Seconds that went into saving, which depend on the disk and are not
 planned, are left out of the measured ones.
@@ -21,6 +24,41 @@ KEYS = ("peak_memory_bytes", "planned_peak_memory_bytes", "train_seconds", "savi
 LLAMA = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6, "num_attention_heads": 8}
 
 
+FAMILIES = ["albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta"]
+FAMILIES += [
+    "bloom",
+    "gemma2",
+    "gemma3_text",
+    "gpt_neox",
+    "granite",
+    "llama",
+    "mixtral",
+    "olmo2",
+    "opt",
+    "phi3",
+    "qwen3",
+    "starcoder2",
+]
+NARROW = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 512, "head_dim": 64}
+NARROW |= {"num_key_value_heads": 2, "max_position_embeddings": 1024, "num_local_experts": 4}
+RENAMED = {
+    "distilbert": {"dim": 256, "n_layers": 4, "n_heads": 4, "hidden_dim": 512},
+    "opt": {"ffn_dim": 512, "word_embed_proj_dim": 256},
+    "albert": {"embedding_size": 64},
+}
+"""What such a config calls its sizes, where the others' names do not set them."""
+
+
+def narrow_config(kind: str, num_tokens: int) -> Any:
+    """A config of an architecture with four narrow layers; sizes that it does not have are left out."""
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    known = CONFIG_MAPPING[kind]()
+    sizes = {name: size for name, size in NARROW.items() if hasattr(known, name)} | RENAMED.get(kind, {})
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return AutoConfig.for_model(kind, vocab_size=num_tokens, **sizes, **tokens)
+
+
 def build(name: str, place: Path) -> str:
     """The folder of a network with random weights and `mini`'s tokenizer; `mini` is itself."""
     import torch
@@ -30,11 +68,12 @@ def build(name: str, place: Path) -> str:
         return name
     folder = place / name
     tokenizer = AutoTokenizer.from_pretrained(MODELS / "mini")
-    config: Any = (
-        LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=1024, **LLAMA)
-        if name == "llama-6"
-        else AutoConfig.from_pretrained(CONFIGS / name)
-    )
+    if name == "llama-6":
+        config: Any = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=1024, **LLAMA)
+    elif (CONFIGS / name).exists():
+        config = AutoConfig.from_pretrained(CONFIGS / name)
+    else:
+        config = narrow_config(name, len(tokenizer))
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -48,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> None:
     done = {tuple(line[key] for key in ("model", "method", "tokens")) for line in read_lines(arguments.out)}
     wanted = arguments.methods.split(",") if arguments.methods else methods.method_names()
     with tempfile.TemporaryDirectory() as place:
-        for name in arguments.models.split(","):
+        for name in FAMILIES if arguments.models == "families" else arguments.models.split(","):
             model = build(name, Path(place))
             for tokens in map(int, arguments.tokens.split(",")):
                 for method in wanted:
@@ -94,6 +133,18 @@ def table(path: Path) -> None:
         print(f"{kind}: worst {worst:+.1%} ({place}); within the goal in {within} of {len(values)}")
 
 
+def by_model(path: Path) -> None:
+    """Planned megabytes with their distance from the measured ones, a line a network."""
+    cells: dict[str, dict[str, str]] = {}
+    for line in read_lines(path):
+        planned, measured = line["planned_peak_memory_bytes"], line["peak_memory_bytes"]
+        cells.setdefault(line["model"], {})[line["method"]] = f"{planned / 1e6:,.1f} ({planned / measured - 1:+.1%})"
+    heads = list(dict.fromkeys(method for found in cells.values() for method in found))
+    print(f"| network | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}")
+    for name, found in cells.items():
+        print(f"| {name} | {' | '.join(found.get(method, '') for method in heads)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="mini,llama-6,gpt2,bert-base-uncased")
@@ -102,9 +153,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--by-model", type=Path)
     arguments = parser.parse_args()
     if arguments.table:
         table(arguments.table)
+    elif arguments.by_model:
+        by_model(arguments.by_model)
     else:
         measure(arguments)
 

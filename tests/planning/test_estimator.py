@@ -1,11 +1,13 @@
 """The plan against what training really does: counts exact, memory to a percent."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from finewright import api, methods
 from finewright.core.config import RunConfig, build_options
 from finewright.data import dataset as dataset_module
-from finewright.models import acceleration, hub, meta
+from finewright.models import acceleration, architectures, hub, meta
 from finewright.planning import candidates, estimator, hardware_rates, optimizations
 from finewright.planning import plan as plan_module
 from finewright.runs import folder
@@ -90,12 +92,37 @@ def test_planned_memory_is_the_allocators_where_texts_are_attended_to_in_tiles(l
     assert made.result.peak_memory_bytes == pytest.approx(plan["peak_memory_bytes"], rel=0.05)
 
 
+def _of_architecture(kind):
+    return SimpleNamespace(architecture=architectures.architecture_of(tiny.build_config(kind)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens", "pairs"),
+    [("gpt2", 130, 8900), ("bloom", 270, 24300), ("fnet", 90, 8100)],
+    ids=["packed", "padded", "equal"],
+)
+def test_the_padding_of_a_pass_counts_where_its_texts_share_no_row(kind, tokens, pairs):
+    """Three texts: two of 20 tokens and one of 90; by itself the latter is the largest group of one length."""
+    architecture, lengths = _of_architecture(kind).architecture, [20, 20, 90]
+    assert estimator._computed(lengths, architecture, power=1) == tokens
+    assert estimator._computed(lengths, architecture, power=2) == pairs
+
+
+def test_the_pass_with_the_most_padding_is_traced_too(monkeypatch):
+    seen = []
+    monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, *_, **__: seen.append(lengths))
+    workload = estimator.Workload(text_classification.TextClassification(("a", "b")), [], [], [])
+    split = [50] * 81 + [60] * 10 + [128] * 25  # in two passes
+    estimator._trace_representative(_of_architecture("bloom"), [(split, (), ())], workload=workload, part="all")
+    assert seen == [[50] * 81, [60] * 10 + [128] * 25], "with fewer tokens, and more with their padding"
+
+
 def test_tokens_of_a_shared_prompt_do_not_make_a_micro_batch_larger(monkeypatch):
     seen = []
     monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, *_, **__: seen.append(lengths))
     workload = estimator.Workload(text_classification.TextClassification(("a", "b")), [], [], [], prompt_tokens=20)
     split = [22] * 186 + [60] * 68 + [100] * 21  # three passes; the first has the most tokens only when prompts count
-    estimator._trace_representative(None, [(split, (), ())], workload=workload, part="all")
+    estimator._trace_representative(_of_architecture("gpt2"), [(split, (), ())], workload=workload, part="all")
     assert seen == [[60] * 68]
     assert workload.row_tokens([22, 60]) == 42
 

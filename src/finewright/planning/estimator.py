@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from finewright.data.packing import Batch, Update
 from finewright.inference.scoring import EVALUATION_TOKENS
 from finewright.methods.base import Method
 from finewright.models import forward, prepared
+from finewright.models.architectures.base import Architecture
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import fake_batches
@@ -138,7 +140,7 @@ def estimate_cost(
     `trace_reference`, which hold for every setup of a method.
     """
     artifact_bytes = prepared_model.saved_bytes(method.saves)  # before its parameters become fake
-    largest, usual = _representative_updates(workload)
+    largest, usual = _representative_updates(workload, prepared_model.architecture)
     traced = {index: _trace(prepared_model, workload.steps[index], workload=workload) for index in sorted({*largest, usual})}
     num_scored = workload.row_tokens(workload.evaluated) * workload.evaluations + workload.row_tokens(workload.probed)
     share = num_scored / max(1, scoring.num_tokens)
@@ -187,13 +189,16 @@ def _largest(traced: Sequence[TraceResult], *, before: TraceResult, workload: Wo
     return dict.fromkeys([*HELD, REST], 0) | {"weights": weights, LOADING: workload.loaded_bytes - weights}
 
 
-def _representative_updates(workload: Workload) -> tuple[set[int], int]:
+def _representative_updates(workload: Workload, architecture: Architecture) -> tuple[set[int], int]:
     """Return the indices of the updates with the most tokens and the longest texts in a micro-batch, and of a usual one."""
     lengths, steps = workload.lengths, workload.steps
     numbers, counts = range(len(steps)), [sum(step.pass_tokens(lengths)) for step in steps]
 
     def largest(power: int) -> int:
-        return max(numbers, key=lambda index: max(sum(lengths[row] ** power for row in rows) for rows in steps[index].batches))
+        def computed(index: int) -> int:
+            return max(_computed([lengths[row] for row in rows], architecture, power=power) for rows in steps[index].batches)
+
+        return max(numbers, key=computed)
 
     mean = sum(counts) / len(steps)
     usual, most = min(numbers, key=lambda index: abs(counts[index] - mean)), largest(1)
@@ -311,7 +316,9 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
 def _trace_representative(
     prepared_model: PreparedModel, splits: Sequence[_Rows], *, workload: Workload, part: _Part
 ) -> list[TraceResult]:
-    """Trace the micro-batch with the most tokens, and the one with the longest texts if it is another."""
+    """Trace the micro-batch with the most tokens, and the one with the most pairs of tokens if it is another. In an architecture
+    that cannot pack, its padding counts, and the one with the most real tokens may be a third."""
+    architecture = prepared_model.architecture
     passes: list[tuple[list[int], list[Sequence[int]], list[int]]] = []
     for lengths, parts, reads in splits:
         for rows in packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS) if lengths else []:
@@ -321,11 +328,26 @@ def _trace_representative(
             passes.append((own, texts, known if workload.trained else []))
     if not passes:
         return []
-    most = max(passes, key=lambda one: workload.row_tokens(one[0]))
-    worst = max(passes, key=lambda one: sum((length + workload.prompt_tokens) ** 2 for row in one[1] for length in row))
-    return [
-        _trace_batch(prepared_model, *one, workload=workload, part=part) for one in ([most] if worst == most else [most, worst])
-    ]
+
+    def computed(one: tuple[list[int], list[Sequence[int]], list[int]], power: int) -> int:
+        texts = [length + workload.prompt_tokens for row in one[1] for length in row]
+        return _computed(texts, architecture, power=power)
+
+    largest = [max(passes, key=lambda one: workload.row_tokens(one[0]))]
+    for power in (1, 2) if architecture.not_packable else (2,):
+        worst = max(passes, key=partial(computed, power=power))
+        largest += [] if worst in largest else [worst]
+    return [_trace_batch(prepared_model, *one, workload=workload, part=part) for one in largest]
+
+
+def _computed(lengths: Sequence[int], architecture: Architecture, *, power: int) -> int:
+    """Return how many tokens (`power` 1) or pairs of tokens (2) a pass holds at once: those of all texts in a packed row, with
+    their padding where each text is a row, and of the largest group where only texts of one length run together."""
+    if not architecture.not_packable:
+        return sum(length**power for length in lengths)
+    if not architecture.needs_equal_lengths:
+        return len(lengths) * max(lengths) ** power
+    return max(count * length**power for length, count in Counter(lengths).items())
 
 
 def _trace_batch(

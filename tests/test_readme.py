@@ -8,7 +8,7 @@ from finewright.models import architectures
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-MOST_BYTES = 9_000
+MOST_BYTES = 10_500
 MOST_LINES = 170
 
 

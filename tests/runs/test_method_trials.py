@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from finewright import api, methods, tasks
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
+from finewright.models import pooling
 from finewright.planning.candidates import is_worth_trying, tried_methods
 from finewright.planning.defaults import PAIR_STEPS
 from finewright.runs import method_trials, stages
@@ -103,7 +105,7 @@ def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, exp
 
     monkeypatch.setattr(method_trials.head_start, "start_from_probe", counted)
     options = {"training.max_steps": 2, "training.num_threads": 1, "training.head_start": start}
-    monkeypatch.setattr(stages, "tried_methods", lambda _: [methods.build_method(name, {}) for name in ("lora", "full")])
+    monkeypatch.setattr(stages, "tried_methods", lambda _, **__: [methods.build_method(name, {}) for name in ("lora", "full")])
     api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "run", options=options)
     assert len(started) - (start == "auto") == expected, "two trials of two methods, and the run itself"
 
@@ -115,14 +117,36 @@ def test_the_reason_names_everything_that_was_tried():
 
 
 def test_every_tried_method_can_be_built():
-    tried = tried_methods([methods.build_method(name, {}) for name in methods.method_names()])
+    candidates = [methods.build_method(name, {}) for name in methods.method_names()]
+    tried = tried_methods(candidates, embeds_texts=True)
     assert {method.name() for method in tried} == {"lora", "freeze", "contrastive"}
     assert tried[0].name() == "contrastive", "what suits few rows comes first"
     assert next(method for method in tried if method.name() == "freeze").num_layers == 0
+    others = tried_methods(candidates, embeds_texts=False)
+    assert {method.name() for method in others} == {"lora", "freeze"}, "no decoder that only continues texts"
+
+
+@pytest.mark.parametrize(
+    ("is_causal", "own", "modules", "expected"),
+    [
+        (False, {}, "", True),
+        (True, {}, "", False),
+        (True, {"finewright": {"embeds_texts": True}}, "", True),
+        (True, {"finewright": "anything"}, "", False),
+        (True, {}, "lasttoken", True),
+    ],
+)
+def test_a_model_embeds_texts_if_it_reads_both_ways_or_was_trained_for_it(tmp_path, is_causal, own, modules, expected):
+    if modules:
+        place = [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]
+        (tmp_path / "modules.json").write_text(json.dumps(place))
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": modules}))
+    assert pooling.embeds_texts(tmp_path, SimpleNamespace(**own), is_causal=is_causal) == expected
 
 
 def test_a_run_trains_the_best_and_says_why(tmp_path):
-    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.folder(tmp_path / "base", kind="bert")
     tiny.tickets(tmp_path / "tickets.csv", count=40)
     notices = []
     options = {"training.max_steps": 4, "training.num_threads": 1}
@@ -142,7 +166,7 @@ def test_a_run_trains_the_best_and_says_why(tmp_path):
 
 
 def test_others_are_tried_where_the_first_is_worse_than_the_frozen_features(tmp_path, monkeypatch):
-    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.folder(tmp_path / "base", kind="bert")
     tiny.tickets(tmp_path / "tickets.csv", count=40)
     monkeypatch.setattr(method_trials.Trial, "is_enough", property(lambda one: False))
     options = {"training.max_steps": 4, "training.num_threads": 1}

@@ -92,6 +92,16 @@ def read_trained_pooling(folder: Path) -> StatePooling | None:
     return POOLING_FLAGS.get(chosen[0]) if len(chosen) == 1 else None
 
 
+def embeds_texts(folder: Path, config: Any, *, is_causal: bool) -> bool:
+    """Whether the states of a model say what a whole text means: it reads texts in both directions, or was trained for it.
+
+    `config`: of transformers. It may say so itself: `"finewright": {"embeds_texts": true}`.
+    """
+    own = getattr(config, "finewright", None)
+    said = isinstance(own, dict) and own.get("embeds_texts") is True
+    return not is_causal or said or read_trained_pooling(folder) is not None
+
+
 def with_linear_head(architecture: Architecture, pooling: StatePooling) -> Architecture:
     """Return the architecture with a linear head on one state in place of its own head and pooler."""
     own = replace(architecture, pooling=pooling, head=("classifier",), head_kind="classifier", pooler="")

@@ -107,7 +107,11 @@ def is_worth_trying(candidates: Sequence[Method], task: "Task", *, num_rows: int
     return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= num_rows <= most
 
 
-def tried_methods(candidates: Sequence[Method]) -> list[Method]:
-    """Return the candidates that suit small data, each with the options of a trial: those that suit few rows come first."""
-    tried = [method.model_copy(update=dict(method.trial_options)) for method in candidates if method.trial_options is not None]
+def tried_methods(candidates: Sequence[Method], *, embeds_texts: bool) -> list[Method]:
+    """Return the candidates that suit small data, each with the options of a trial: those that suit few rows come first.
+
+    `embeds_texts`: as in `pooling.embeds_texts`. Methods that draw texts together made other models worse (decision 30).
+    """
+    suiting = [one for one in candidates if one.trial_options is not None and (embeds_texts or one.objective == "task")]
+    tried = [method.model_copy(update=dict(method.trial_options or {})) for method in suiting]
     return sorted(tried, key=lambda method: not method.suits_few_rows)

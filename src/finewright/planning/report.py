@@ -17,7 +17,7 @@ from finewright.data import checks, tokenization
 from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache, Source
 from finewright.methods.base import Method
-from finewright.models import default_model, hub, meta, quantization
+from finewright.models import architectures, default_model, hub, meta, pooling, quantization
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.advice import advise
 from finewright.planning.candidates import is_worth_trying, methods_for_task, tried_methods
@@ -148,14 +148,20 @@ def plan_methods(
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
-    trials = _plan_trials(entries, task, num_rows=0 if source is None else len(texts.training))
+    num_rows = 0 if source is None else len(texts.training)
+    trials = _plan_trials(entries, task, num_rows=num_rows, embeds_texts=_embeds_texts(model))
     return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials, example)
 
 
-def _plan_trials(entries: Sequence[PlannedMethod], task: Task, *, num_rows: int) -> PlannedTrials | None:
+def _embeds_texts(model: hub.ModelSource) -> bool:
+    config = meta.load_saved_config(model.path)
+    return pooling.embeds_texts(model.path, config, is_causal=architectures.architecture_of(config).is_causal)
+
+
+def _plan_trials(entries: Sequence[PlannedMethod], task: Task, *, num_rows: int, embeds_texts: bool) -> PlannedTrials | None:
     """Return what `auto` tries; both halves together take about as long as a run of the method."""
     fitting = [entry for entry in entries if entry.training_plan.fits]
-    tried = tried_methods([entry.method for entry in fitting])
+    tried = tried_methods([entry.method for entry in fitting], embeds_texts=embeds_texts)
     if len(tried) < 2 or not is_worth_trying([entry.method for entry in fitting], task, num_rows=num_rows):
         return None
     seconds = {entry.method.name(): entry.training_plan.plan.seconds for entry in fitting}

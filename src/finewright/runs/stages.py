@@ -18,7 +18,18 @@ from finewright.data.dataset import Dataset, DatasetCache
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
-from finewright.models import acceleration, default_model, dropout, head_init, hub, loading, meta, prepared
+from finewright.models import (
+    acceleration,
+    architectures,
+    default_model,
+    dropout,
+    head_init,
+    hub,
+    loading,
+    meta,
+    pooling,
+    prepared,
+)
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
@@ -196,7 +207,9 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
         return ready.model, ready.base
 
     candidates, trials = context.request.candidates, []
-    for method in tried_methods(candidates):
+    config = meta.load_saved_config(source.path)
+    is_causal = architectures.architecture_of(config).is_causal
+    for method in tried_methods(candidates, embeds_texts=pooling.embeds_texts(source.path, config, is_causal=is_causal)):
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):

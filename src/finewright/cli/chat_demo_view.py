@@ -82,10 +82,12 @@ def _describe(score: "Score") -> str:
 def _show_example(one: "Example", console: Console) -> None:
     reference = compare_with_reference(one.answers[TUNED], one.reference)
     lines = {"message": one.message, "before": one.answers[PLAIN], "after": one.answers[TUNED], "reference": reference}
+    table = Table.grid(padding=(0, 2))
     for name, text in lines.items():
-        shown = Text(f"  {name:<9}  ", style="dim")
-        shown.append(" ".join(printable(text).split()), style="bold not dim" if name == "message" else "default not dim")
-        console.print(shown, no_wrap=name != "after", overflow="ellipsis" if name != "after" else "fold")
+        style, whole = "bold" if name == "message" else "", name == "after"
+        shown = Text(" ".join(printable(text).split()), style, no_wrap=not whole, overflow="fold" if whole else "ellipsis")
+        table.add_row(Text(f"  {name}", "dim"), shown)
+    console.print(table)
 
 
 def compare_with_reference(answer: str, reference: str) -> str:

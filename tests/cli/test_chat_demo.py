@@ -7,9 +7,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from finewright.cli import chat_demo, chat_demo_view
+from finewright.cli import chat_demo, chat_demo_view, info
 from finewright.cli.chat_demo import ALL_FIELDS, FREQUENT, FULL, PLAIN, TUNED, VALID, WHOLE
 from finewright.comparison.report import bars
+from finewright.core.errors import UserError
 from finewright.core.events import AnswersProgress
 from finewright.models import hub, packages
 from support import chatters
@@ -101,6 +102,19 @@ def test_without_a_chat_model_the_built_in_one_takes_its_place(small, monkeypatc
     assert "the model has" in shown(demo)
     again = chat_demo.run_chat_demo(setup, out=small / "run", options=FAST, on_event=lambda event: None)
     assert again.scores == demo.scores
+
+
+def test_the_command_prints_the_demo_and_refuses_two_demos(small, monkeypatch, capsys):
+    setup = chat_demo.Setup(str(small / "llama"), "lora", {}, has_base=False)
+    monkeypatch.setattr(chat_demo, "choose_setup", lambda: setup)
+    given = ["training.max_steps=2", "training.num_threads=1", "training.precision=float32", "data.max_length=120"]
+    info.demo(chat=True, out=small / "run", assignments=given)
+    out, err = capsys.readouterr()
+    assert "right answers to 5 messages" in out
+    assert "read as chat data" not in err
+    assert "12 / 4 / 5 rows to train / validate / test" in err
+    with pytest.raises(UserError, match="two demos"):
+        info.demo(chat=True, every_method=True)
 
 
 def test_the_chat_model_is_taken_where_it_is_installed(monkeypatch):

@@ -34,6 +34,7 @@ def result(**metrics):
             "method": "lora",
             "model": "mini",
             "num_train": 700,
+            "num_validation": 80,
             "trainable_parameters": 50_944,
             "head_parameters": 100,
             "total_parameters": 6_969_088,
@@ -147,9 +148,9 @@ def test_no_label_is_weakest_when_all_are_found():
 
 
 def test_what_nothing_was_measured_on_is_said():
-    few = result(test=split())
+    few, none = (one.model_copy(update={"num_validation": 0}) for one in (result(test=split()), result()))
     assert "the test texts alone say how good they are" in printed(few)
-    assert "how good it is on new ones is not known" in printed(result())
+    assert "how good it is on new ones is not known" in printed(none)
     kept = few.model_copy(update={"num_validation": 40})
     baseline = few.model_copy(update={"steps": 0})
     for one in (kept, baseline):

@@ -241,10 +241,11 @@ def test_rows_in_memory_and_no_test_rows(tmp_path):
 
 
 def test_reading_is_counted_once_also_before_the_run_begins(place, tmp_path, monkeypatch):
-    """`train` reads the data before it loads the libraries. Every reading takes a million seconds here."""
+    """`train` reads the data before it loads the libraries. Every reading takes a million seconds here, as does looking at the
+    columns."""
     clock = itertools.count(0, 10**6)
     monkeypatch.setattr(dataset, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    assert 10**6 <= go(place, tmp_path / "first").result.stage_seconds["read"] < 2 * 10**6
+    assert 2 * 10**6 <= go(place, tmp_path / "first").result.stage_seconds["read"] < 3 * 10**6
     cache = dataset.DatasetCache()
     cache.read(place / "tickets.csv", options=DataConfig())
     assert go(place, tmp_path / "second", cache=cache).result.stage_seconds["read"] < 10**6, "the rows were in the cache"

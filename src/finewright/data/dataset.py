@@ -92,7 +92,10 @@ class DatasetCache:
         return self._datasets[key]
 
     def detect_row_kind(self, source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
-        """Return `detect_row_kind`; what it reads is kept for `read`."""
+        """Return `detect_row_kind`; what it reads is kept for `read`. Of rows that were read before there is no reason."""
+        known = next((kind for name, _, read, kind in self._datasets if (name, read) == (str(source), options)), None)
+        if known is not None:
+            return known, ""
         began = time.monotonic()
         kind, reason, tables = read_row_kind(source, options=options)
         if tables is not None:

@@ -41,6 +41,7 @@ def start_compiling(prepared_model: PreparedModel) -> list[str]:
 
     Raise `UserError` if PyTorch cannot compile on this machine.
     """
+    fused_layers.unfuse_layers(prepared_model.network)
     chosen = list(compiled_parts(prepared_model))
     if not chosen:
         return ["training.compile: nothing is compiled: all modules are packed, have hooks, or run for few tokens only"]

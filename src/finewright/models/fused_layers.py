@@ -101,6 +101,13 @@ def fuse_layers(network: nn.Module) -> None:
             module.__class__ = found
 
 
+def unfuse_layers(network: nn.Module) -> None:
+    """Give every module its own forward pass again, in place: a compiler fuses by itself, and cannot look into ours."""
+    for module in network.modules():
+        if getattr(module, "is_fused", False):
+            module.__class__ = type(module).__mro__[1]
+
+
 def _is_silu(module: Any) -> bool:
     """Whether the activation of an MLP is SiLU, under whatever name."""
     return type(getattr(module, "act_fn", None)).__name__ in ("SiLUActivation", "SiLU")

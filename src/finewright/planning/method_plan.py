@@ -15,10 +15,11 @@ from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
+from finewright.inference import base_run
 from finewright.methods.base import Method
 from finewright.models import dropout, hub, meta, quantization
 from finewright.models.architectures import base
-from finewright.planning import base_run, defaults, estimator, hardware_rates, plan
+from finewright.planning import defaults, estimator, hardware_rates, plan
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
 from finewright.tasks.base import Task

@@ -16,6 +16,7 @@ from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
+from finewright.planning import task_choice
 from finewright.runs import baseline_card, baseline_verify, calibration, comparators, fingerprint, model_folder, request, schema
 from finewright.runs.calibration import CALIBRATION_FILE
 from finewright.runs.context import SessionContext, read_data, released_at_end
@@ -55,13 +56,15 @@ def train(
 
     A run that was interrupted starts again from the beginning, which takes seconds.
     """
+    shared = shared or DatasetCache()
+    settings, said = task_choice.choose_task(settings, source, datasets=shared)
+    if said:
+        on_event(Notice(said, code="task"))
     asked = request.make_baseline_request(source, test=test, settings=settings, baseline=baseline)
     name = request.default_run_name(source, method=baseline.name(), seed=settings.seed)
     folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, asked))
     with released_at_end(folder):
-        return _run_session(
-            folder, asked, (source, test), shared or DatasetCache(), on_event=on_event, stop=stop or StopRequest()
-        )
+        return _run_session(folder, asked, (source, test), shared, on_event=on_event, stop=stop or StopRequest())
 
 
 def resume(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright.core.errors import UserError
-from finewright.planning.base_run import find_run
+from finewright.inference.base_run import find_run
 from finewright.runs import schema
 from finewright.runs.schema import Artifact, RunConfigFile, RunResult
 

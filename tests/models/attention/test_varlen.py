@@ -156,7 +156,7 @@ def test_scores_and_gradients_are_the_same(kind, name):
     plain.network.set_attn_implementation(packed.NAME)
     for one, other in zip(scores_and_gradients(prepared_model), scores_and_gradients(plain), strict=True):
         spread = float(other.abs().max())
-        torch.testing.assert_close(one, other, atol=0.05 * spread + 1e-4, rtol=0)
+        torch.testing.assert_close(one, other, atol=0.08 * spread + 1e-4, rtol=0)
 
 
 @pytest.mark.usefixtures("on_a_gpu")

@@ -7,7 +7,7 @@ from typing import Literal
 from finewright.comparison.report.charts import standalone
 from finewright.comparison.report.markup import Safe, join, tag
 
-Look = Literal["outline", "pale", "full"]
+Look = Literal["outline", "pale", "solid"]
 """How a bar is filled. Bars differ by this and by their order, so that no colour is needed to tell them apart."""
 
 WIDTH = 560.0
@@ -25,7 +25,7 @@ class Contestant:
     name: str
     values: dict[str, tuple[float, float, float]]
     style: int
-    look: Look = "full"
+    look: Look = "solid"
 
 
 def draw_bars(contestants: Sequence[Contestant], *, measures: Sequence[str], title: str, about: str) -> str:
@@ -91,6 +91,6 @@ def _fill(one: Contestant) -> dict[str, str]:
     looks = {
         "outline": "fill: var(--paper); stroke: var(--c)",
         "pale": "fill: var(--c); fill-opacity: 0.4; stroke: var(--c)",
-        "full": "fill: var(--c); stroke: var(--c)",
+        "solid": "fill: var(--c); stroke: var(--c)",
     }
     return {"style": looks[one.look]}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from finewright.core import assets, files
 from finewright.core.errors import ExitCode, UserError, first_line
-from finewright.models import merged_adapter, packages, provenance, weight_files
+from finewright.models import fp8, merged_adapter, packages, provenance, weight_files
 from finewright.models.gguf import convert, reader
 
 _FOLDER = assets.CONFIGS
@@ -126,8 +126,15 @@ def resolve_model(name: str, *, revision: str = "", weights: bool = True, progre
     if not _ID.fullmatch(name) or name.startswith(".") or (at and not _REVISION.fullmatch(wanted)):
         fix = f"{_suggest_neighbour(folder)}a folder with config.json, or a hub id such as gpt2, or gpt2@REVISION"
         raise UserError("no such model folder", where=f"{name}{at}{wanted}", fix=fix)
-    identity, revision = _FULL_NAMES.get(name, name), revision or wanted
+    return _from_hub(_FULL_NAMES.get(name, name), revision=revision or wanted, weights=weights, progress=progress)
+
+
+def _from_hub(identity: str, *, revision: str, weights: bool, progress: Progress | None) -> ModelSource:
+    """Return a model of the hub, fetched if it is not in the cache."""
     path = _snapshot(identity, revision=revision, weights=weights, progress=progress)
+    if fp8.read_settings(path):
+        place, note = fp8.convert(_check_unquantized(path, weights=weights), weights=weights)
+        return ModelSource(path=place, name=identity, revision=path.name, note=note)
     if fault := _find_fault(path, weights=weights):
         what = f"the hub's copy cannot be used: {fault[0]} (pickles, which can run code, are not fetched)"
         fix = f"take another model; {_OTHER_MODELS}"
@@ -163,6 +170,9 @@ def _local(place: Path, *, name: str, weights: bool) -> ModelSource:
     if place.is_file():
         converted = convert.convert(place, weights=weights)
         return ModelSource(path=converted.folder, name=name, revision="", note=converted.note)
+    if fp8.read_settings(place):
+        place, note = fp8.convert(_check_unquantized(place, weights=weights), weights=weights)
+        return ModelSource(path=place, name=name, revision="", note=note)
     check_folder(place, weights=weights)
     return ModelSource(path=place, name=name, revision="", note=weight_files.describe_numbers(place) if weights else "")
 
@@ -176,6 +186,13 @@ def is_cached(name: str) -> bool:
         return False
     folder = Path(found).parent
     return any((folder / tokenizer).exists() for tokenizer in _TOKENIZERS) and not _find_fault(folder, weights=True)
+
+
+def _check_unquantized(folder: Path, *, weights: bool) -> Path:
+    """Return the folder. Raise `UserError` for what else than its numbers may be wrong with its weights."""
+    if weights and (fault := weight_files.find_broken(folder)):
+        raise UserError(fault[0], where=str(folder), fix=fault[1])
+    return folder
 
 
 def check_folder(folder: Path, *, weights: bool = True) -> None:

@@ -25,7 +25,7 @@ def list_safetensors(folder: Path) -> list[Path]:
 
 def find_fault(folder: Path) -> tuple[str, str] | None:
     """Return (what is wrong with the weights of a folder, how to fix it), or None."""
-    return _find_broken(folder) or _find_quantized(folder)
+    return find_broken(folder) or _find_quantized(folder)
 
 
 def find_quantization(folder: Path) -> tuple[str, str] | None:
@@ -74,7 +74,8 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names] or list_safetensors(folder)
 
 
-def _find_broken(folder: Path) -> tuple[str, str] | None:
+def find_broken(folder: Path) -> tuple[str, str] | None:
+    """Return a fault if a weight file is missing, damaged or a pickle, whatever numbers it holds; else None."""
     if odd := sorted({*folder.glob("*.safetensors")} - {*list_safetensors(folder)}):
         return f"{odd[0].name} is not a regular file", _AGAIN
     if (folder / WEIGHTS).is_file():

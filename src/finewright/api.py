@@ -278,7 +278,7 @@ def load(run: "str | PathLike[str] | Run", *, device: str = "auto") -> "Model | 
     """
     from finewright.runs.run import Run, open_run
 
-    if not isinstance(run, Run) and not RunFolder(to_run_path(run)).config.exists():
+    if not isinstance(run, Run) and not RunFolder(to_run_path(run)).checks.exists():
         from finewright.inference import language_model
         from finewright.inference.model import choose_device
 

@@ -12,7 +12,7 @@ from finewright.core import config
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import chat_encoding
 from finewright.data.dataset import read_dataset
-from finewright.runs import pipeline
+from finewright.runs import answers, pipeline
 from support import chats, sessions, tiny
 from support.killed import killed_session
 
@@ -26,6 +26,7 @@ def place(tmp_path_factory):
     chats.folder(root / "data")
     tiny.folder(root / "llama", kind="llama")
     tiny.folder(root / "gpt2")
+    tiny.folder(root / "long", kind="llama", max_position_embeddings=512)
     return root
 
 
@@ -163,3 +164,55 @@ def test_python_generates_and_a_language_model_labels_nothing(place):
     for call in (lambda: run.predict(["x"]), lambda: run.load()):
         with pytest.raises(UserError, match="answers, not labels"):
             call()
+
+
+def several_turns(path):
+    """Conversations with two answers each, some with a long first question."""
+    path.mkdir()
+    for name, number in (("train", 24), ("validation", 6), ("test", 6)):
+        lines = []
+        for index in range(number):
+            first = "where is my parcel please " * (1 + 9 * (index % 2))
+            turns = [("user", first), ("assistant", f"it is new {index}"), ("user", "thanks"), ("assistant", f"bye {index}")]
+            lines.append(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}))
+        (path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return path
+
+
+OTHER_READING = [
+    {"data.trained_tokens": "all"},
+    {"data.trained_tokens": "last-answer"},
+    {"data.over_long": "cut-prompt", "data.max_length": 140},
+]
+
+
+@pytest.mark.parametrize("options", OTHER_READING, ids=str)
+def test_a_saved_model_reads_rows_by_the_options_of_its_run(place, tmp_path, options):
+    data = several_turns(tmp_path / "turns")
+    given = {"training.max_steps": 2, "training.num_threads": 1, "data.max_length": 400, "training.num_generated": 0} | options
+    run = finewright.train(data, model=str(place / "long"), method="lora", output_dir=tmp_path / "run", options=given)
+    assert run.result.verification_difference == 0
+    again = run.evaluate(data / "test.jsonl", num_generated=0)
+    assert again["num_tokens"] == run.result.metrics.test.num_tokens
+    assert again["loss"] == pytest.approx(run.result.metrics.test.loss, rel=1e-5)
+
+
+def test_a_prompt_of_the_answer_test_is_never_cut(place, tmp_path, monkeypatch):
+    """The answer may be as long as the last answers of training, not as all turns of a sample together."""
+    seen = []
+    honest = answers.generation.generate_answers
+    monkeypatch.setattr(
+        answers.generation, "generate_answers", lambda *given, **how: seen.append(given[2]) or honest(*given, **how)
+    )
+    data = several_turns(tmp_path / "turns")
+    given = {"training.max_steps": 1, "training.num_threads": 1, "data.max_length": 260, "training.num_generated": 4}
+    run = finewright.train(data, model=str(place / "long"), method="lora", output_dir=tmp_path / "run", options=given)
+    tokenizer = finewright.load(run, device="cpu").tokenizer
+    rows = read_dataset(data, options=config.DataConfig(), row_kind="conversation").test
+    whole = chat_encoding.encode_prompts(tokenizer, rows, limit=10_000)
+    assert len(seen) == 2, "before and after training"
+    assert all(prompt in whole for prompts in seen for prompt in prompts)
+
+
+def test_a_folder_that_is_no_run_is_loaded_as_a_language_model(place):
+    assert finewright.load(place / "llama").generate(["where"], max_new_tokens=2)[0].num_tokens <= 2

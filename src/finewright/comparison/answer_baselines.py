@@ -151,4 +151,4 @@ class _Generator:
         for ids in chat_encoding.encode_prompts(self.tokenizer, others, limit=NO_LIMIT):
             if len(ids) <= room:
                 return ids
-        return chat_encoding.encode_prompts(self.tokenizer, [alone], limit=max(1, self.asked.limit - new))[0]
+        return chat_encoding.encode_prompts(self.tokenizer, [alone], limit=self.asked.limit)[0]

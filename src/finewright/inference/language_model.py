@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from finewright import tasks
 from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.interrupts import StopRequest
@@ -15,8 +16,6 @@ from finewright.inference.generation import Generation, GenerationOptions, OnPro
 from finewright.inference.model import choose_device
 from finewright.models import adapter_folder, hub
 
-TASK = "text-generation"
-"""Task of the runs whose models generate."""
 SCORE_TOKENS = 1024
 """Tokens of a batch that is scored, padding included."""
 
@@ -265,11 +264,11 @@ def _read_run(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        task = str(config.get("task") or TASK)
+        task = str(config.get("task") or tasks.DEFAULT)
     except (OSError, ValueError, AttributeError) as error:
         what = f"config.json of the run cannot be read: {error}"
         raise UserError(what, where=str(folder), fix="another run", code=ExitCode.MISMATCH) from None
-    if task != TASK:
+    if not tasks.get_task(task).generates:
         what = f"this run labels texts (task {task}); it does not generate any"
         raise UserError(what, where=str(folder), fix=f"`finewright predict {folder}`")
     return config

@@ -1,6 +1,6 @@
 """Predict the labels of texts with a saved model and its tokenizer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from finewright import tasks
+from finewright.core.config import DataConfig, build_options
 from finewright.data import packing, tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
@@ -35,13 +36,28 @@ class Predictor(TextPredictor):
         return str(self.prepared_model.network.device)
 
     @classmethod
-    def load(cls, folder: Path, *, limit: int, keep_end: bool, bfloat16: bool, task: str, device: str = "cpu") -> "Predictor":
-        """Load the `model/` folder of a run onto `device`. `task`: name of the task it was trained for."""
+    def load(  # noqa: PLR0913  all that decides how texts are read and computed
+        cls,
+        folder: Path,
+        *,
+        limit: int,
+        keep_end: bool,
+        bfloat16: bool,
+        task: str,
+        device: str = "cpu",
+        data_options: Mapping[str, Any] | None = None,
+    ) -> "Predictor":
+        """Load the `model/` folder of a run onto `device`.
+
+        `task`: name of the task it was trained for. `data_options`: by which its rows became tokens (`Task.data_options`).
+        """
         kind = tasks.get_task(task)
         how = {"auto_model": kind.auto_model, "reads": kind.reads}
         prepared_model, tokenizer = loading.reload_model(folder, **how, bfloat16=bfloat16, device=device)
         prepared_model.trainable_module.to(device)
         loaded_task = kind.for_saved_model(prepared_model.network.config)
+        if data_options:
+            loaded_task = loaded_task.with_data_options(build_options(DataConfig, data_options, prefix="data"))
         return cls(prepared_model, tokenizer, task=loaded_task, limit=limit, keep_end=keep_end)
 
     @property

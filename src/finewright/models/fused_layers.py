@@ -13,15 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
-_NORM = (
-    "hidden_states = hidden_states.to(torch.float32)",
-    "variance = hidden_states.pow(2).mean(-1, keepdim=True)",
-    "hidden_states = hidden_states * torch.rsqrt(variance + self.variance_epsilon)",
-    "return self.weight * hidden_states.to(input_dtype)",
+_NORMS = (
+    (
+        "input_dtype = hidden_states.dtype",
+        "hidden_states = hidden_states.to(torch.float32)",
+        "variance = hidden_states.pow(2).mean(-1, keepdim=True)",
+        "hidden_states = hidden_states * torch.rsqrt(variance + self.variance_epsilon)",
+        "return self.weight * hidden_states.to(input_dtype)",
+    ),
 )
-_GATED = ("self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))",)
-"""What a forward pass must consist of to be replaced: families name and write these parts alike, and some compute otherwise."""
-_MOST_LINES = 7
+_PRODUCT = "self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))"
+_GATED = ((f"down_proj = {_PRODUCT}", "return down_proj"), (f"return {_PRODUCT}",))
+"""Bodies of forward passes that are replaced: families name and write these parts alike, and some compute otherwise."""
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -81,11 +84,9 @@ def _fused_class(kind: type[nn.Module]) -> type[nn.Module] | None:
         source = inspect.getsource(kind.forward)
     except (OSError, TypeError):
         return None
-    lines = [line for line in source.splitlines() if line.strip()]
-    if len(lines) > _MOST_LINES:
-        return None
-    for parts, forward in ((_NORM, _norm_forward), (_GATED, _gated_forward)):
-        if all(part in source for part in parts):
+    lines = tuple(line.strip() for line in source.splitlines() if line.strip())[1:]
+    for bodies, forward in ((_NORMS, _norm_forward), (_GATED, _gated_forward)):
+        if lines in bodies:
             return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__, "is_fused": True})
     return None
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from finewright.core.config import RunConfig
 from finewright.core.events import AnswersProgress
 from finewright.data import chat_encoding
@@ -47,7 +49,16 @@ class AnswerTest:
 
 def count_answers(train: EncodedSplit, *, settings: RunConfig) -> int:
     """Return how many answers are generated at most: as many as are wanted, or as take little time."""
-    return _count(train.num_trained, wanted=settings.training.num_generated)
+    return _count(answer_lengths(train), wanted=settings.training.num_generated)
+
+
+def answer_lengths(split: EncodedSplit) -> list[int]:
+    """Return the tokens of the last answer of each text: the trained ones at its end."""
+    found = []
+    for row in range(len(split.ids)):
+        marks = np.asarray(split.trained[row] if split.trained is not None else [], dtype=bool)
+        found.append(len(marks) if marks.all() else int(np.argmin(marks[::-1])))
+    return found
 
 
 def _count(lengths: Sequence[int], *, wanted: int | None) -> int:
@@ -57,7 +68,7 @@ def _count(lengths: Sequence[int], *, wanted: int | None) -> int:
 
 def choose_test(dataset: Dataset, train: EncodedSplit, *, settings: RunConfig) -> AnswerTest:
     """Return the first test rows with an answer: as many as are wanted, or as take little time."""
-    return _choose_rows(dataset.test, number=count_answers(train, settings=settings), most=limit_answers(train.num_trained))
+    return _choose_rows(dataset.test, number=count_answers(train, settings=settings), most=limit_answers(answer_lengths(train)))
 
 
 def _choose_rows(rows: Sequence[Example], *, number: int, most: int) -> AnswerTest:
@@ -77,7 +88,7 @@ def answer_rows(
     texts = [row.label for row in rows if row.label]
     lengths = [len(ids) for ids in predictor.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
     test = _choose_rows(rows, number=_count(lengths, wanted=wanted), most=limit_answers(lengths))
-    prompts = chat_encoding.encode_prompts(predictor.tokenizer, test.rows, limit=max(1, predictor.limit - test.max_new_tokens))
+    prompts = chat_encoding.encode_prompts(predictor.tokenizer, test.rows, limit=predictor.limit)
     found = generation.generate_answers(
         predictor.prepared_model.trainable_module,
         predictor.tokenizer,
@@ -100,7 +111,7 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
 
     `limit`: most tokens of a text. `doing`: when this is, in words.
     """
-    prompts = chat_encoding.encode_prompts(tokenizer, test.rows, limit=max(1, limit - test.max_new_tokens))
+    prompts = chat_encoding.encode_prompts(tokenizer, test.rows, limit=limit)
     context.notify(f"{doing}: {len(prompts)} answers of at most {test.max_new_tokens} tokens", level="detail", code="answers")
 
     def report(done: int, total: int, num_tokens: int) -> None:

@@ -133,7 +133,13 @@ class Run:
             bfloat16=self.config.bfloat16,
             device=device,
             task=self.config.task or tasks.DEFAULT,
+            data_options=self.config.settings.get("data") if self._reads_tokens else None,
         )
+
+    @property
+    def _reads_tokens(self) -> bool:
+        """Whether the run's options of reading rows decide which tokens are scored."""
+        return tasks.get_task(self.config.task or tasks.DEFAULT).is_language_model()
 
     @property
     def generates(self) -> bool:

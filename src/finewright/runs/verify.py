@@ -49,6 +49,7 @@ def _in_new_process(trained: Predictor, folder: Path, probes: Sequence[Any]) -> 
         request = {
             "folder": str(folder),
             "task": trained.task.name,
+            "data_options": trained.task.data_options(),
             "inputs": list(probes),
             "limit": trained.limit,
             "keep_end": trained.keep_end,
@@ -92,5 +93,5 @@ def answer(request: dict[str, Any]) -> None:
     """Load the model of a request and write its scores."""
     torch.set_num_threads(request["threads"])
     how = {name: request[name] for name in ("task", "limit", "keep_end", "bfloat16", "device")}
-    predictor = Predictor.load(Path(request["folder"]), **how)
+    predictor = Predictor.load(Path(request["folder"]), **how, data_options=request.get("data_options"))
     save_file({"scores": torch.from_numpy(predictor.score(request["inputs"]))}, request["out"])

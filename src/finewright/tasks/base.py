@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
 
-    from finewright.core.config import RunConfig
+    from finewright.core.config import DataConfig, RunConfig
     from finewright.data.dataset import Dataset
     from finewright.data.packing import EncodedSplit
     from finewright.data.splits import Example
@@ -225,6 +225,14 @@ class Task(ABC):
             *checks.check_truncation(split.lengths_uncut, limit=limit, side=side, places=[row.where for row in rows]),
         ]
         return EncodedRows(split, list(rows), findings)
+
+    def data_options(self) -> dict[str, Any]:
+        """Return the options by which rows become tokens, where a saved model needs them to read rows alike; JSON-ready."""
+        return {}
+
+    def with_data_options(self, options: "DataConfig") -> Self:
+        """Return the task that reads rows by these options."""
+        return self
 
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Set what a saved model of this task must say beside its weights, in place: nothing."""

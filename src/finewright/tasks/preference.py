@@ -5,7 +5,7 @@ number, and that sum by the untrained model.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -154,6 +154,14 @@ class PreferenceTuning(Task):
         if name != "train":
             return EncodedRows(encoded.split, list(encoded.rows), encoded.findings)
         return EncodedRows(encoded.split, list(encoded.rows), encoded.findings, choices, encoded.example)
+
+    def data_options(self) -> dict[str, Any]:
+        """Return the options by which rows become tokens."""
+        return self.data.model_dump(mode="json")
+
+    def with_data_options(self, options: DataConfig) -> "PreferenceTuning":
+        """Return the task that reads rows by these options."""
+        return replace(self, data=options)
 
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Give the tokenizer its chat template, and the generation config every token that ends an answer."""

@@ -95,6 +95,14 @@ class TextGeneration(Task):
         example = chat_encoding.show_trained_tokens(tokenizer, encoded.ids[0], encoded.trained[0])
         return EncodedRows(_as_split(encoded), used, findings, _choices(encoded), example)
 
+    def data_options(self) -> dict[str, Any]:
+        """Return the options by which rows become tokens."""
+        return self.data.model_dump(mode="json")
+
+    def with_data_options(self, options: DataConfig) -> "TextGeneration":
+        """Return the task that reads rows by these options."""
+        return replace(self, data=options)
+
     def complete_model(self, network: Any, tokenizer: Any) -> None:
         """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
         language_models.complete_model(network, tokenizer, options=self.data)

@@ -87,7 +87,8 @@ def load_model(
     network.config.use_cache = False
     network.name_or_path = source.name
     if has_own and four_bit is None:
-        cross_entropy.check_output_layer(network, architecture)
+        with quiet_libraries():
+            cross_entropy.check_output_layer(network, architecture)
     notes += [*use_packed_attention(network, architecture), *derivation.describe_derived(architecture)]
     if not len(network.get_submodule(architecture.layers)):
         raise UserError("the model has no layers", where=str(source.path / "config.json"), fix="another model folder")

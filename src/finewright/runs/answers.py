@@ -86,7 +86,9 @@ def answer_rows(
     """Return the rows of an evaluation that are answered by a saved model, and its answers. `wanted`: how many; None: as many as
     take little time."""
     texts = [row.label for row in rows if row.label]
-    lengths = [len(ids) for ids in predictor.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    lengths = (
+        [len(ids) for ids in predictor.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]] if texts else []
+    )
     test = _choose_rows(rows, number=_count(lengths, wanted=wanted), most=limit_answers(lengths))
     prompts = chat_encoding.encode_prompts(predictor.tokenizer, test.rows, limit=predictor.limit)
     found = generation.generate_answers(

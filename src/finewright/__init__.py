@@ -1,4 +1,4 @@
-"""Fine-tune a pre-trained language model on your own labelled text: know the cost before, trust the result after.
+"""Fine-tune a pre-trained language model on your own text: know the cost before, trust the result after.
 
 Order of the packages, each importing only from those to its right:
 cli, learn > web, comparison > api, exporters > runs > planning > training > baselines > inference > tasks, methods > models >

@@ -102,7 +102,7 @@ class _Program(TyperGroup):
 app = typer.Typer(
     name="finewright",
     cls=_Program,
-    help="Fine-tune a pre-trained language model on your own labelled text, and trust the result.",
+    help="Fine-tune a pre-trained language model on your own text, to label it or to answer it, and trust the result.",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

@@ -29,7 +29,7 @@ def train(
     on_event: Callback = lambda event: None,
     stop: StopRequest | None = None,
 ) -> RunFolder:
-    """Fine-tune on labelled text and verify the result. The returned run is complete, or a `UserError` says why not.
+    """Fine-tune on the rows of a source and verify the result. The returned run is complete, or a `UserError` says why not.
 
     An unfinished run with the same request continues. `on_event` is called with the events of training and with a `Notice` for
     each choice and finding. `shared`: rows and token ids that other runs of this process need too. `stop`: a stop

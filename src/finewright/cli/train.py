@@ -56,7 +56,10 @@ def train(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune on labelled texts, conversations or preferences, and verify the result. The same command again resumes an unfinished run."""
+    """Fine-tune on labelled texts, conversations or preferences, and verify the result.
+
+    The same command again resumes an unfinished run.
+    """
     from finewright.cli.console import clean
 
     verbosity = choose_verbosity(verbose=verbose, quiet=quiet)

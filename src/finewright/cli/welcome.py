@@ -22,7 +22,7 @@ def welcome_lines(folder: Path) -> list[str]:
     ]
     width = max(len(command) for command, _ in commands)
     return [
-        "Finewright fine-tunes a pre-trained language model on your own text, to label it or to answer it, and verifies the result.",
+        "Finewright fine-tunes a pre-trained language model on your own text, and verifies the result.",
         f"Nothing leaves this machine. It has {describe_machine()}.",
         "",
         *(f"  {command:<{width}}   {text}" for command, text in commands),

@@ -26,12 +26,13 @@ Way = Literal["marks", "prefix", "turns"]
 class TurnEnd:
     """What a template writes after an answer. `kind`: one special token, other text, or nothing.
 
-    `text` and `id`: of that token; `id` is None without one.
+    `text` and `id`: of that token; `id` is None without one. `tail`: all that is written, without white space around it.
     """
 
     kind: Literal["token", "text", "none"]
     text: str = ""
     id: int | None = None
+    tail: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,11 @@ class Renderer:
         ids = tokenizer(tail, add_special_tokens=False, verbose=False)["input_ids"]
         first = next((place for place, token in enumerate(ids) if token in known), None)
         if first is None:
-            return TurnEnd("text")
+            return TurnEnd("text", tail=tail.strip())
         run = list(itertools.takewhile(lambda token: token in known, ids[first:]))  # the last of several is the end
         shown = tokenizer.convert_ids_to_tokens(run)
         before = tail.partition(shown[0])[0]
-        return TurnEnd("text" if before.strip() else "token", shown[-1], run[-1])
+        return TurnEnd("text" if before.strip() else "token", shown[-1], run[-1], tail.strip())
 
     def _count(self, note: str) -> None:
         self.counts.setdefault(note, set()).add(self._where)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from finewright.core import hardware
+from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.interrupts import StopRequest
-from finewright.data.conversations import Conversation, Message, conversation_of
+from finewright.data.conversation_shapes import as_prompt
+from finewright.data.conversations import Conversation, Message
 from finewright.inference import chat_prompts, generation
 from finewright.inference.chat_prompts import Messages
 from finewright.inference.generation import Generation, GenerationOptions, OnProgress
@@ -172,8 +174,7 @@ class LanguageModel:
                 what = "a system message needs a chat template" + (" and no raw prompt" if raw else ", and the model has none")
                 raise UserError(what, where="--system", fix="write it into the prompt")
             return chat_prompts.encode_text(self.tokenizer, row.text)
-        if row.form == "text":
-            row = conversation_of((Message("user", row.text),), where=row.where)
+        row = as_prompt(row, DataConfig())
         if system:
             row = _add_system(row, system)
         return chat_prompts.encode_conversation(self.tokenizer, row)

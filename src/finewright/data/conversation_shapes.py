@@ -9,7 +9,7 @@ from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.conversations import Conversation, Form, Message, conversation_of
-from finewright.data.message_parsing import Fault, parse_json_cell, parse_messages, parse_tools, read_content
+from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file, combine_faults
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "problem")
@@ -262,7 +262,7 @@ def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers
     prompt, answer = shape.value(record, "prompt"), shape.value(record, "answer")
     form: Form = "instruction"
     choices: tuple[str, ...] = ()
-    if _is_message_list(prompt) or _is_message_list(answer):
+    if is_message_list(prompt) or is_message_list(answer):
         asked = parse_messages(prompt, column="prompt", role="user")
         messages = (*asked, *(parse_messages(answer, column="answer", role="assistant") if answer is not None else ()))
         form = "chat"
@@ -279,11 +279,6 @@ def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers
     system = read_content(shape.value(record, "system"), what="system prompt")
     tools = parse_tools(shape.value(record, "tools"))
     return _finish(messages, record, options, answers, system=system, tools=tools, form=form, choices=choices)
-
-
-def _is_message_list(value: Any) -> bool:
-    parsed = parse_json_cell(value)
-    return isinstance(parsed, list | tuple) and bool(parsed) and all(isinstance(one, dict) and "role" in one for one in parsed)
 
 
 def _read_history(value: Any) -> tuple[Message, ...]:

@@ -122,6 +122,26 @@ def test_prompts_are_encoded_as_those_of_training(template, make):
         model.encode_prompt(messages, system="Be kind.")
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "<|im_start|>{{ messages[-1]['content'] }}<|im_end|>",
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ raise_exception('no') }}{% endif %}"
+        "<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}",
+    ],
+)
+def test_a_template_that_shows_no_answer_after_the_question_still_asks(template):
+    model = LanguageModel(None, chat.byte_level(added=chat.TURNS, template=template), name="model")
+    assert model.tokenizer.decode(model.encode_prompt("Where is it?")) == "<|im_start|>Where is it?<|im_end|>"
+
+
+def test_the_answer_comes_after_all_messages():
+    model = LanguageModel(None, chat.byte_level(added=chat.TURNS, template=chat.CHATML), name="model")
+    messages = [{"role": role, "content": "a"} for role in ("user", "assistant")]
+    written = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
+    assert model.tokenizer.decode(model.encode_prompt(messages)) == f"{written}a<|im_end|>\n<|im_start|>assistant\n"
+
+
 def test_an_empty_text_begins_with_the_token_that_begins_one(plain_folder):
     model = load_language_model(plain_folder)
     assert model.encode_prompt("") == [model.tokenizer.eos_token_id]

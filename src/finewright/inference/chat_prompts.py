@@ -1,19 +1,16 @@
 """Prompts of a language model as tokens: messages by its chat template, or plain text; and what ends an answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import chat_encoding
 from finewright.data.chat_rendering import Renderer, TurnEnd
 from finewright.data.chat_templates import added_start, own_template
-from finewright.data.conversations import Conversation, Message, conversation_of
+from finewright.data.conversations import Conversation, conversation_of
 from finewright.data.message_parsing import Fault, parse_messages
 
 Messages = Sequence[Mapping[str, Any]]
-_ANSWER = "Xyzzy"
-"""Stands for the answer to come: the prompt is what comes before it, as in training."""
 _NO_LIMIT = 1 << 40
 """Prompts are not cut: generation refuses those that are too long for the model."""
 
@@ -28,12 +25,10 @@ def encode_conversation(tokenizer: Any, row: Conversation) -> list[int]:
 
     Raise `UserError` if there is no chat template, or it does not take the conversation.
     """
-    if row.messages:
-        if not has_template(tokenizer):
-            what = "the model has no chat template, so messages cannot be written for it"
-            raise UserError(what, where=row.where, fix="give plain prompts, or an instruction-tuned model")
-        row = replace(row, messages=(*row.messages, Message("assistant", _ANSWER)))
-    return chat_encoding.encode_prompts(tokenizer, [row], limit=_NO_LIMIT)[0]
+    if row.messages and not has_template(tokenizer):
+        what = "the model has no chat template, so messages cannot be written for it"
+        raise UserError(what, where=row.where, fix="give plain prompts, or an instruction-tuned model")
+    return chat_encoding.encode_prompts(tokenizer, [row], limit=_NO_LIMIT, after_all=True)[0]
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:

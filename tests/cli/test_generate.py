@@ -107,6 +107,44 @@ def test_messages_of_a_file_without_their_answer(chatter, tmp_path):
     assert "1 row ends in an answer, which is left out of the prompt" in err
 
 
+ASKED = [{"role": "user", "content": "where is"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"instruction": "Translate.", "input": "Hund", "output": "dog"}, "Translate.\nHund"),
+        ({"instruction": "Translate.", "input": "Hund"}, "Translate.\nHund"),
+        (
+            {"instruction": "refund", "system": "Be kind", "history": [["hi", "hello"]]},
+            [
+                {"role": "system", "content": "Be kind"},
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": "hello"},
+                {"role": "user", "content": "refund"},
+            ],
+        ),
+        ({"prompt": "other", "messages": ASKED}, ASKED),
+        ({"prompt": "where is", "text": "other"}, "where is"),
+        ({"conversations": [{"from": "human", "value": "where is"}, {"from": "gpt", "value": "here"}]}, ASKED),
+    ],
+)
+def test_rows_are_read_as_those_to_train_on(chatter, tmp_path, row, prompt):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    code, out, err = call("generate", chatter, "--file", path, "--max-new-tokens", 2, "--json")
+    assert code == 0, err
+    assert generations(out)[0]["prompt"] == prompt
+
+
+def test_a_second_system_message_is_refused(chatter, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "system", "content": "Be kind"}, *ASKED]}) + "\n")
+    code, _, err = call("generate", chatter, "--file", path, "--system", "Be brief")
+    assert code == 2
+    assert "rows.jsonl:1: the conversation has a system message, and another one is given" in err
+
+
 def test_standard_input(model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"where is\nrefund\n")))
     code, out, _ = call("generate", model, "--max-new-tokens", 3, "--json")
@@ -136,13 +174,13 @@ def test_answers_go_to_a_file_beside_all_columns(model, tmp_path):
         (["x", "--max-new-tokens", "0"], 2, "wanted a number from 1 to 1,000,000, found 0"),
         (["x", "--temprature", "1"], 2, "No such option: --temprature"),
         (["p.txt"], 2, "p.txt: this is a file, not a prompt"),
-        ([" "], 3, "prompt 1: wanted a prompt, found nothing"),
+        ([" "], 3, "prompt 1: the prompt is empty"),
         (["x", "--schema", "none.json"], 2, "none.json: cannot be read"),
         (["x", "--schema", "list.json"], 3, "list.json: wanted a JSON schema, an object, found list"),
         (["x", "--schema", "bad.json"], 3, "bad.json: not JSON"),
         (["--file", "columns.csv"], 3, "no column with prompts; the columns are a, b"),
-        (["--file", "gap.csv"], 3, "gap.csv:3: wanted a prompt, found nothing"),
-        (["--file", "text.jsonl"], 3, "wanted messages as JSON, found 'Hi'"),
+        (["--file", "gap.csv"], 3, "gap.csv:3: the prompt is empty"),
+        (["--file", "text.jsonl"], 3, "text.jsonl:1: wanted a list of messages in 'messages', found str"),
         (["x", "-o", "-"], 2, "the answers go to standard output without -o"),
         (["x", "--device", "abacus"], 2, "unknown device 'abacus'"),
     ],

@@ -264,3 +264,47 @@ def test_arrays_of_a_table_in_memory():
     row = {"instruction": "a", "output": "b", "history": history}
     assert said(read([row])[0]) == [("user", "x"), ("assistant", "y"), *AB]
     assert read([{"input_ids": np.array([5, 6])}])[0].ids == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        ({"role": "user", "content": [{"type": "text", "text": "a\x00"}]}, "a NUL character in the content of message 1"),
+        ({"role": "user", "content": [{"text": "a\ud83d"}]}, "half of a surrogate pair: the content of message 1"),
+        (
+            {"role": "assistant", "content": "a", "reasoning_content": "\ud83d"},
+            "half of a surrogate pair: the reasoning of message 1",
+        ),
+        ({"role": "assistant", "content": "a", "thinking": "\x00"}, "a NUL character in the reasoning of message 1"),
+        ({"role": "tool", "content": "a", "name": "a\x00"}, "a NUL character in the name of message 1"),
+        ({"role": "tool", "content": "a", "tool_call_id": "\ud83d"}, "half of a surrogate pair: the tool_call_id of message 1"),
+        (
+            {"role": "assistant", "tool_calls": [{"name": "a\ud83d"}]},
+            "half of a surrogate pair: the name of a function in message 1",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"name": "a", "arguments": {"b": ["\ud83d"]}}]},
+            "half of a surrogate pair: the arguments of 'a' in message 1",
+        ),
+        ({"role": "assistant", "tool_calls": [{"id": "\x00", "function": {"name": "a"}}]}, "a NUL character in the id of a call"),
+    ],
+)
+def test_every_text_of_a_message_is_checked(message, what):
+    with pytest.raises(UserError, match=f"row 1: {what}"):
+        read([{"messages": [message, BOT]}])
+
+
+def test_joined_calls_lose_nothing():
+    first = {"role": "assistant", "reasoning_content": "One.", "tool_calls": [CALL], "name": "helper"}
+    second = {"role": "assistant", "reasoning_content": "Two.", "tool_calls": [CALL], "tool_call_id": "c2"}
+    message = read([{"messages": [USER, first, second, BOT]}])[0].messages[1]
+    assert message.tool_calls == (*WANTED, *WANTED)
+    assert (message.reasoning, message.name, message.tool_call_id) == ("One.\n\nTwo.", "helper", "c2")
+    apart = read([{"messages": [USER, first, {**second, "name": "another"}, BOT]}])[0].messages
+    assert [one.name for one in apart[1:3]] == ["helper", "another"]
+
+
+@pytest.mark.parametrize("text", ['{"team": "x"}', '["a", 1]', '[{"team": "x"}]', '{"messages": []}', "[", "[]"])
+def test_texts_that_are_json_are_no_messages(text):
+    assert said(read([{"prompt": text, "completion": "b"}])[0])[0] == ("user", text)
+    assert said(read([{"prompt": [USER], "completion": text}])[0])[1] == ("assistant", text)

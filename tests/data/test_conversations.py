@@ -226,17 +226,17 @@ def test_rows_in_memory():
 def test_prompts_without_answers(tmp_path):
     (tmp_path / "p.txt").write_text("Who?\nWhere?\n")
     options = DataConfig(system_prompt="Brief.")
-    rows, _ = dataset_module.read_prompts(tmp_path / "p.txt", options=options, as_messages=True)
+    rows = dataset_module.read_prompts(tmp_path / "p.txt", options=options, as_messages=True).rows
     assert [[(one.role, one.content) for one in row.messages] for row in rows] == [
         [("system", "Brief."), ("user", "Who?")],
         [("system", "Brief."), ("user", "Where?")],
     ]
-    rows, _ = dataset_module.read_prompts(tmp_path / "p.txt", options=options, as_messages=False)
+    rows = dataset_module.read_prompts(tmp_path / "p.txt", options=options, as_messages=False).rows
     assert [(row.text, row.form) for row in rows] == [("Who?", "text"), ("Where?", "text")]
     for table in ([{"prompt": "a"}], [{"question": "a", "id": 1}], [{"messages": [{"role": "user", "content": "a"}]}]):
-        found, _ = dataset_module.read_prompts(to_table(table), options=KNOBS, as_messages=True)
+        found = dataset_module.read_prompts(to_table(table), options=KNOBS, as_messages=True).rows
         assert [(one.role, one.content) for one in found[0].messages] == [("user", "a")]
-    answered, _ = dataset_module.read_prompts(to_table(pairs(1)), options=KNOBS, as_messages=True)
+    answered = dataset_module.read_prompts(to_table(pairs(1)), options=KNOBS, as_messages=True).rows
     assert answered[0].label == "answer 0"
     with pytest.raises(UserError, match="the prompt is empty"):
         dataset_module.read_prompts(to_table([{"prompt": " "}]), options=KNOBS, as_messages=True)

@@ -118,3 +118,15 @@ def test_both_answers_follow_the_same_tokens():
     starts = [marks.tolist().index(True) for marks in encoded.trained]
     assert starts[0] == starts[1]
     assert encoded.ids[0][: starts[0]].tolist() == encoded.ids[1][: starts[0]].tolist()
+
+
+@pytest.mark.parametrize("text", ['{"team": "x"}', '["a", 1]', '[{"team": "x"}]', '{"messages": []}', "[", "[]"])
+def test_texts_that_are_json_are_no_messages(text):
+    pair = read([{"prompt": text, "chosen": f" {text}", "rejected": "[1]"}])[0]
+    assert [said(part) for part in (pair.prompt, pair.chosen, pair.rejected)] == [
+        [("user", text)],
+        [("assistant", f" {text}")],
+        [("assistant", "[1]")],
+    ]
+    assert said(read([{"prompt": "a", "completion": text, "label": True}])[0].chosen) == [("assistant", text)]
+    assert said(read([{"messages": [USER, GOOD], "rejected_response": text}])[0].rejected) == [("assistant", text)]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
+from finewright.data import chat_encoding
 from finewright.inference import chat_prompts
-from finewright.inference.language_model import load_language_model
-from support import chatters, tiny
+from finewright.inference.language_model import LanguageModel, load_language_model
+from support import chat, chatters, tiny
 from support.chatters import TEMPLATE
 
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "models" / "stories260K"
@@ -54,34 +56,90 @@ def answers(model, **options):
 
 
 def test_a_text_is_a_message_if_there_is_a_template_and_is_continued_otherwise(plain_folder, chat_folder):
-    plain, chat = load_language_model(plain_folder), load_language_model(chat_folder)
-    assert (plain.has_template, chat.has_template) == (False, True)
+    plain, talker = load_language_model(plain_folder), load_language_model(chat_folder)
+    assert (plain.has_template, talker.has_template) == (False, True)
     text = "where is my parcel"
     assert plain.encode_prompt(text) == plain.tokenizer(text)["input_ids"]
-    assert chat.tokenizer.decode(chat.encode_prompt(text)) == f"[user] {text}<|endoftext|>[assistant] "
-    assert chat.encode_prompt(text, raw=True) == plain.encode_prompt(text)
-    assert chat.tokenizer.decode(chat.encode_prompt(text, system="Be")).startswith("[system] Be<|endoftext|>[user] where")
-    assert chat.encode_prompt(ASK) == chat.encode_prompt(text)
-    assert chat.generate(text, max_new_tokens=5) == chat.generate([ASK], max_new_tokens=5)
-    assert chat.chat(ASK, max_new_tokens=5) == chat.generate(text, max_new_tokens=5)[0].text
-    assert "".join(chat.stream(ASK, max_new_tokens=5)) == chat.chat(ASK, max_new_tokens=5)
+    assert talker.tokenizer.decode(talker.encode_prompt(text)) == f"[user] {text}<|endoftext|>[assistant] "
+    assert talker.encode_prompt(text, raw=True) == plain.encode_prompt(text)
+    assert talker.tokenizer.decode(talker.encode_prompt(text, system="Be")).startswith("[system] Be<|endoftext|>[user] where")
+    assert talker.encode_prompt(ASK) == talker.encode_prompt(text)
+    assert talker.generate(text, max_new_tokens=5) == talker.generate([ASK], max_new_tokens=5)
+    assert talker.chat(ASK, max_new_tokens=5) == talker.generate(text, max_new_tokens=5)[0].text
+    assert "".join(talker.stream(ASK, max_new_tokens=5)) == talker.chat(ASK, max_new_tokens=5)
 
 
 def test_what_cannot_be_a_prompt_is_refused(plain_folder, chat_folder):
-    plain, chat = load_language_model(plain_folder), load_language_model(chat_folder)
+    plain, talker = load_language_model(plain_folder), load_language_model(chat_folder)
     with pytest.raises(UserError, match="prompt 2: the model has no chat template"):
         plain.generate(["a", ASK])
     with pytest.raises(UserError, match="a system message needs a chat template, and the model has none"):
         plain.generate("a", system="Be kind")
     with pytest.raises(UserError, match="and no raw prompt"):
-        chat.generate("a", system="Be kind", raw=True)
-    with pytest.raises(UserError, match="does not take these messages: no tools here"):
-        chat.generate([[{"role": "tool", "content": "x"}]])
-    for wrong in ([], [{"role": "user"}], [{"role": "user", "content": 3}], {"role": "user", "content": "a"}):
-        with pytest.raises(UserError, match="wanted a list of messages"):
-            chat.generate([wrong])
+        talker.generate("a", system="Be kind", raw=True)
+    with pytest.raises(UserError, match="prompt: raw prompts are texts, and this is a conversation"):
+        talker.generate([ASK], raw=True)
+    with pytest.raises(UserError, match="does not take this row: no tools here"):
+        talker.generate([[{"role": "tool", "content": "x"}]])
+    for wrong, message in {
+        "[]": "no message in",
+        '[{"role": "user"}]': "message 1: no `content`",
+        '[{"role": "user", "content": {}}]': "wanted text in the content of message 1, found dict",
+        '{"role": "user", "content": "a"}': "wanted a list of messages",
+    }.items():
+        with pytest.raises(UserError, match=f"^prompt: {message}"):
+            talker.generate([json.loads(wrong)])
     with pytest.raises(UserError, match="unknown option; did you mean 'max_new_tokens'"):
-        chat.generate("a", max_tokens=3)
+        talker.generate("a", max_tokens=3)
+
+
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + chat.CHATML
+IN_PARTS = (
+    "{% for m in messages %}[{{ m['role'] }}] {% for part in m['content'] %}{{ part['text'] }}{% endfor %}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+OTHER_START = (
+    "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] <|im_start|>think{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [chat.CHATML, NO_SYSTEM, IN_PARTS, OTHER_START])
+@pytest.mark.parametrize("make", [chat.byte_level, chat.with_start])
+def test_prompts_are_encoded_as_those_of_training(template, make):
+    tokenizer = make(added=chat.TURNS, template=template)
+    model = LanguageModel(None, tokenizer, name="model")
+    row = chat.talk("Where is it?", "On its way.", "When?", "On Friday.", system="Be brief.")
+    samples, _ = chat_encoding.encode_samples(tokenizer, [row], options=DataConfig(trained_tokens="last-answer"))
+    sample = samples[-1]
+    wanted = sample.ids[: sample.trained.index(True)]
+    assert chat_encoding.encode_prompts(tokenizer, [row], limit=1000) == [wanted]
+    messages = [{"role": one.role, "content": one.content} for one in row.prompt]
+    assert model.encode_prompt(messages) == wanted
+    assert model.encode_prompt(messages[1:], system="Be brief.") == wanted
+    assert model.encode_prompt([{**one, "content": [{"type": "text", "text": one["content"]}]} for one in messages]) == wanted
+    with pytest.raises(UserError, match="prompt: the conversation has a system message, and another one is given"):
+        model.encode_prompt(messages, system="Be kind.")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "<|im_start|>{{ messages[-1]['content'] }}<|im_end|>",
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ raise_exception('no') }}{% endif %}"
+        "<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}",
+    ],
+)
+def test_a_template_that_shows_no_answer_after_the_question_still_asks(template):
+    model = LanguageModel(None, chat.byte_level(added=chat.TURNS, template=template), name="model")
+    assert model.tokenizer.decode(model.encode_prompt("Where is it?")) == "<|im_start|>Where is it?<|im_end|>"
+
+
+def test_the_answer_comes_after_all_messages():
+    model = LanguageModel(None, chat.byte_level(added=chat.TURNS, template=chat.CHATML), name="model")
+    messages = [{"role": role, "content": "a"} for role in ("user", "assistant")]
+    written = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
+    assert model.tokenizer.decode(model.encode_prompt(messages)) == f"{written}a<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_an_empty_text_begins_with_the_token_that_begins_one(plain_folder):

@@ -1,6 +1,7 @@
 """The command `generate`: answers to prompts that are given one by one, in a file, or on standard input."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,20 @@ from finewright.core.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from finewright.core.config import Options
-    from finewright.data.prompts import Prompt, PromptRows
+    from finewright.data.conversations import Conversation
+    from finewright.data.readers.base import FileTable
     from finewright.inference.generation import Generation
 
 STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class PromptRows:
+    """Prompts, with the table that they come from."""
+
+    prompts: "list[Conversation]"
+    table: "FileTable"
+    notes: list[str] = field(default_factory=list)
 
 
 def load_options() -> "type[Options]":
@@ -98,9 +109,14 @@ def generate(
         print_wrapped(ErrorConsole(), note)
 
 
-def describe(prompt: "Prompt", answer: "Generation") -> dict[str, Any]:
+def describe(prompt: "Conversation", answer: "Generation") -> dict[str, Any]:
     """Return an answer as `--json` prints it."""
-    return {"prompt": prompt, "text": answer.text, "num_tokens": answer.num_tokens, "finish_reason": answer.finish_reason}
+    return {
+        "prompt": _as_json(prompt),
+        "text": answer.text,
+        "num_tokens": answer.num_tokens,
+        "finish_reason": answer.finish_reason,
+    }
 
 
 def read_schema(path: Path) -> dict[str, Any]:
@@ -117,26 +133,53 @@ def read_schema(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_rows(given: list[str], file: Path | None) -> "PromptRows":
+def _read_rows(given: list[str], file: Path | None) -> PromptRows:
     from finewright.cli.predict import is_file
-    from finewright.data import prompts
 
     if file is not None:
         if given:
             what = f"--file {file} and the prompt {given[0]!r} are both given"
             raise UserError(what, where="--file", fix="give the file alone, or put the prompt into it")
-        return prompts.read_prompts(file)
+        return _read_source(file)
     if not given or given == [STANDARD_INPUT]:
-        return prompts.read_prompts(STANDARD_INPUT)
+        return _read_source(STANDARD_INPUT)
     for text in given:
         if is_file(text):
             fix = f"--file {text}; these words as a prompt go through standard input"
             raise UserError("this is a file, not a prompt", where=text, fix=fix)
-    return prompts.as_rows(given)
+    return _as_rows(given)
+
+
+def _as_rows(texts: list[str]) -> PromptRows:
+    """Return prompts that were given one by one. Raise `UserError` for an empty one."""
+    from finewright.data.conversations import Conversation
+    from finewright.data.readers.base import FileFormat, FileTable, Record
+
+    rows = [Conversation(text, "", f"prompt {number}", form="text") for number, text in enumerate(texts, start=1)]
+    for row in rows:
+        if not row.text.strip():
+            raise UserError("the prompt is empty", where=row.where, fix="fill it in, or leave it out", code=ExitCode.BAD_DATA)
+    records = [Record(row.where, {"prompt": row.text}) for row in rows]
+    return PromptRows(rows, FileTable(records, ("prompt",), FileFormat(".txt"), header=("prompt",)))
+
+
+def _read_source(source: str | Path) -> PromptRows:
+    """Return the prompts of a file or of standard input, read as rows to train on; answers are left out."""
+    from finewright.core.config import DataConfig
+    from finewright.data import dataset
+    from finewright.data.conversations import Conversation, without_answer
+
+    found = dataset.read_prompts(source, options=DataConfig(), as_messages=False)
+    rows = [row for row in found.rows if isinstance(row, Conversation)]
+    prompts = [without_answer(row) for row in rows]
+    num = sum(one is not row and row.form == "chat" for one, row in zip(prompts, rows, strict=True))
+    counted = "1 row ends" if num == 1 else f"{num:,} rows end"
+    notes = [f"{counted} in an answer, which is left out of the prompt"] if num else []
+    return PromptRows(prompts, found.table, [*found.notes, *notes])
 
 
 def _generate(
-    model: str, rows: "PromptRows", options: dict[str, Any], *, system: str | None, raw: bool, device: str
+    model: str, rows: PromptRows, options: dict[str, Any], *, system: str | None, raw: bool, device: str
 ) -> "list[Generation]":
     from finewright.cli.console import ErrorConsole
     from finewright.cli.predict import ScoringProgress
@@ -159,7 +202,7 @@ def _generate(
         )
 
 
-def _with_answers(rows: "PromptRows", answers: "list[Generation]") -> Any:
+def _with_answers(rows: PromptRows, answers: "list[Generation]") -> Any:
     """Return the rows with their answers, as a table."""
     shown = answers or [None] * len(rows.prompts)
     columns = {
@@ -170,7 +213,7 @@ def _with_answers(rows: "PromptRows", answers: "list[Generation]") -> Any:
     return rows.table.with_columns(columns)
 
 
-def _show(prompts: "list[Prompt]", answers: "list[Generation]") -> str:
+def _show(prompts: "list[Conversation]", answers: "list[Generation]") -> str:
     """Return a single answer as it is, several with their prompts before them."""
     if len(answers) == 1:
         return f"{answers[0].text.strip()}\n"
@@ -178,5 +221,12 @@ def _show(prompts: "list[Prompt]", answers: "list[Generation]") -> str:
     return "\n".join(shown)
 
 
-def _last_text(prompt: "Prompt") -> str:
-    return prompt if isinstance(prompt, str) else str(prompt[-1].get("content"))
+def _last_text(prompt: "Conversation") -> str:
+    return prompt.messages[-1].content if prompt.messages else prompt.text
+
+
+def _as_json(prompt: "Conversation") -> str | list[dict[str, Any]]:
+    """Return a prompt as `--json` prints it: a text, or messages."""
+    if prompt.form != "chat" and len(prompt.messages) < 2:
+        return prompt.text
+    return [one.for_template() for one in prompt.messages]

@@ -263,8 +263,10 @@ def _common_length(some: Sequence[int], others: Sequence[int]) -> int:
     return next((place for place, (one, other) in pairs if one != other), min(len(some), len(others)))
 
 
-def encode_prompts(tokenizer: Any, rows: Sequence[Conversation], *, limit: int) -> list[list[int]]:
+def encode_prompts(tokenizer: Any, rows: Sequence[Conversation], *, limit: int, after_all: bool = False) -> list[list[int]]:
     """Return the tokens from which an answer to each row is generated: all before the last answer, and what begins one.
+
+    `after_all`: the answer to generate comes after all messages, as a further one.
 
     They are the same, token by token, as those before the last answer of a sample to learn from. A plain text is given whole,
     without the token that ends it. Those over `limit` lose the oldest tokens after the system prompt.
@@ -284,7 +286,7 @@ def encode_prompts(tokenizer: Any, rows: Sequence[Conversation], *, limit: int) 
             prompts.append((row.text, ""))
         else:
             renderer = renderer or Renderer(tokenizer)
-            prompts.append(renderer.prompt(row))
+            prompts.append(renderer.prompt(row, after_all=after_all))
     ids = texts.whole([text for pair in prompts for text in pair if text])
     found = []
     for row, (prompt, head) in zip(rows, prompts, strict=True):

@@ -26,12 +26,13 @@ Way = Literal["marks", "prefix", "turns"]
 class TurnEnd:
     """What a template writes after an answer. `kind`: one special token, other text, or nothing.
 
-    `text` and `id`: of that token; `id` is None without one.
+    `text` and `id`: of that token; `id` is None without one. `tail`: all that is written, without white space around it.
     """
 
     kind: Literal["token", "text", "none"]
     text: str = ""
     id: int | None = None
+    tail: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,11 @@ class Renderer:
         ids = tokenizer(tail, add_special_tokens=False, verbose=False)["input_ids"]
         first = next((place for place, token in enumerate(ids) if token in known), None)
         if first is None:
-            return TurnEnd("text")
+            return TurnEnd("text", tail=tail.strip())
         run = list(itertools.takewhile(lambda token: token in known, ids[first:]))  # the last of several is the end
         shown = tokenizer.convert_ids_to_tokens(run)
         before = tail.partition(shown[0])[0]
-        return TurnEnd("text" if before.strip() else "token", shown[-1], run[-1])
+        return TurnEnd("text" if before.strip() else "token", shown[-1], run[-1], tail.strip())
 
     def _count(self, note: str) -> None:
         self.counts.setdefault(note, set()).add(self._where)
@@ -208,6 +209,20 @@ class Renderer:
         self._count("the chat template begins an answer otherwise than it writes it: what both have in common is the prompt")
         return _whole_tags(_common_prefix(prompt, whole))
 
+    def _prompt_of_next(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        """Return the text before an answer that is yet to come, as `prompt_of` gives it once it is there.
+
+        It is the generation prompt where the template shows no answer after these messages: nobody trains on such rows.
+        """
+        prompt = self.render(messages, tools, prompt=True)
+        try:
+            whole = self.render([*messages, Message("assistant", _PROBE)], tools)
+        except UserError:
+            return prompt
+        if _PROBE not in whole or messages[-1].content.strip() not in _common_prefix(prompt, whole):
+            return prompt
+        return self.prompt_of([*messages, Message("assistant", _PROBE)], len(messages), tools, whole)
+
     def _prompt_alone(self, messages: Sequence[Message], answer: int, tools: Sequence[Mapping[str, Any]], whole: str) -> str:
         """Return the generation prompt; before an answer that nothing precedes, what two different answers have in common."""
         if answer:
@@ -253,12 +268,15 @@ class Renderer:
             found.append(RenderedSample(text[:end], (RenderedAnswer(place, start, end),), "turns", head_of(text), joined=True))
         return found
 
-    def prompt(self, row: Conversation) -> tuple[str, str]:
-        """Return the text from which an answer to a row is generated, and the part of it that stays when it is cut."""
+    def prompt(self, row: Conversation, *, after_all: bool = False) -> tuple[str, str]:
+        """Return the text from which an answer to a row is generated, and the part of it that stays when it is cut.
+
+        `after_all`: the answer comes after all messages, not in place of the last one.
+        """
         messages = self.prepare(row)
         last = max((place for place, one in enumerate(messages) if one.role == "assistant"), default=None)
-        if last is None:
-            text = self.render(messages, row.tools, prompt=True)
+        if last is None or after_all:
+            text = self._prompt_of_next(messages, row.tools)
         else:
             text = self.prompt_of(messages, last, row.tools, self.render(messages[: last + 1], row.tools))
         return text, _HeadFinder(row.messages)(text)

@@ -9,7 +9,7 @@ from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.conversations import Conversation, Form, Message, conversation_of
-from finewright.data.message_parsing import Fault, parse_json_cell, parse_messages, parse_tools, read_content
+from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file, combine_faults
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "problem")
@@ -106,10 +106,7 @@ def _find_instruction(finder: _Finder, options: DataConfig) -> Shape | None:
     prompt = prompt or finder.usual(PROMPTS, but=[answer])
     answer = answer or finder.usual(ANSWERS, but=[prompt])
     if prompt and answer:
-        more = {name: finder.usual([name]) for name in ("system", "history", "tools")}
-        more["input"] = finder.usual(_INPUTS, but=[prompt, answer])
-        more["choices"] = finder.usual(_CHOICES, but=[prompt, answer])
-        return _shape("instruction", f"prompts with answers ({prompt!r}, {answer!r})", prompt=prompt, answer=answer, **more)
+        return _with_more(finder, f"prompts with answers ({prompt!r}, {answer!r})", prompt=prompt, answer=answer)
     if options.prompt_column is not None or options.answer_column is not None:
         missing = "answer" if prompt else "prompt"
         raise bad_file(
@@ -118,6 +115,13 @@ def _find_instruction(finder: _Finder, options: DataConfig) -> Shape | None:
             f"--{missing}-column NAME names it",
         )
     return None
+
+
+def _with_more(finder: _Finder, said: str, **columns: str) -> Shape:
+    """Return the shape of prompts in these columns, with what the others add to them."""
+    more = {name: finder.usual([name], but=[*columns.values()]) for name in ("system", "history", "tools")}
+    more |= {part: finder.usual(names, but=[*columns.values()]) for part, names in (("input", _INPUTS), ("choices", _CHOICES))}
+    return _shape("instruction", said, **columns, **more)
 
 
 def _find_text(finder: _Finder) -> Shape | None:
@@ -173,7 +177,11 @@ def read_conversations(
     """
     if not table.records:
         raise bad_file("no rows", file, "a header alone is not enough; add rows")
-    shape = shape or find_shape(table, options, file=file) or (None if answers else _prompts_alone(table, file=file))
+    shape = shape or find_shape(table, options, file=file)
+    if not answers and (shape is None or shape.form == "text"):
+        shape = _prompts_alone(table, file=file) or shape
+    if shape is None and not answers:
+        raise bad_file(f"no column with prompts; the columns are {list_columns(table)}", file, "call it `prompt` or `messages`")
     if shape is None:
         fix = "--prompt-column NAME --answer-column NAME, or columns named `messages`, `prompt` and `completion`, or `text`"
         raise bad_file(f"no columns of conversations; the columns are {list_columns(table)}", file, fix)
@@ -232,9 +240,12 @@ def as_prompt(row: Conversation, options: DataConfig) -> Conversation:
 
 
 def _prompts_alone(table: FileTable, *, file: str) -> Shape | None:
-    """Return the shape of prompts without answers."""
-    found = next((found for name in (*PROMPTS, *TEXT_NAMES) if (found := column_names.find_usual(table, [name], file=file))), ())
-    return Shape("instruction", {"prompt": found[0]}, f"prompts ({found[0]!r})") if found else None
+    """Return the shape of prompts without answers; None for a table of texts."""
+    finder = _Finder(table, file)
+    prompt = finder.usual(PROMPTS)
+    if not prompt and not finder.usual(["text"]):
+        prompt = finder.usual(TEXT_NAMES) or (table.columns[0] if len(table.columns) == 1 else "")
+    return _with_more(finder, f"prompts ({prompt!r})", prompt=prompt) if prompt else None
 
 
 def _read_chat(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:
@@ -251,7 +262,7 @@ def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers
     prompt, answer = shape.value(record, "prompt"), shape.value(record, "answer")
     form: Form = "instruction"
     choices: tuple[str, ...] = ()
-    if _is_message_list(prompt) or _is_message_list(answer):
+    if is_message_list(prompt) or is_message_list(answer):
         asked = parse_messages(prompt, column="prompt", role="user")
         messages = (*asked, *(parse_messages(answer, column="answer", role="assistant") if answer is not None else ()))
         form = "chat"
@@ -268,11 +279,6 @@ def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers
     system = read_content(shape.value(record, "system"), what="system prompt")
     tools = parse_tools(shape.value(record, "tools"))
     return _finish(messages, record, options, answers, system=system, tools=tools, form=form, choices=choices)
-
-
-def _is_message_list(value: Any) -> bool:
-    parsed = parse_json_cell(value)
-    return isinstance(parsed, list | tuple) and bool(parsed) and all(isinstance(one, dict) and "role" in one for one in parsed)
 
 
 def _read_history(value: Any) -> tuple[Message, ...]:

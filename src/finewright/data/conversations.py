@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from finewright.data.splits import Example
@@ -142,6 +142,13 @@ def conversation_of(messages: tuple[Message, ...], *, where: str, **more: Any) -
     answer = messages[last] if last < len(messages) else None
     label = "" if answer is None else answer.content or show_calls(answer)
     return Conversation(asked[-1] if asked else "", label, where, messages, **more)
+
+
+def without_answer(row: Conversation) -> Conversation:
+    """Return the prompt of a row, without the answer that it ends in; the same row if it ends in none."""
+    if len(row.messages) < 2 or row.messages[-1].role != "assistant":
+        return row
+    return replace(row, messages=row.messages[:-1], label="")
 
 
 def show_calls(message: Message) -> str:

@@ -12,7 +12,6 @@ from finewright.core.config import DataConfig
 from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
-from finewright.data.conversations import Conversation
 from finewright.data.readers import base
 from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions, Record
 from finewright.data.row_kinds import detect_row_kind, how_to_read, read_row_kind
@@ -200,15 +199,16 @@ def read_rows(source: Source, *, options: DataConfig, row_kind: RowKind = "label
     return rows, notes
 
 
-def read_prompts(source: Source, *, options: DataConfig, as_messages: bool) -> tuple[list[Conversation], list[str]]:
-    """Return the rows of one file or of a table in memory to generate answers for, and notes; they need no answers.
+def read_prompts(source: Source, *, options: DataConfig, as_messages: bool) -> LabelledRows:
+    """Return the rows of one file or of a table in memory to generate answers for; they need no answers.
 
     `as_messages`: plain texts are messages of a user, not texts to go on with.
     """
     table, file = source_tables.read_one_table(source, how_to_read(options, "conversation"), options=options)
     found = conversation_shapes.read_conversations(table, options=options, file=file, answers=False)
     rows = [conversation_shapes.as_prompt(row, options) for row in found.rows] if as_messages else found.rows
-    return rows, found.notes
+    by_place = {record.where: record for record in table.records}
+    return LabelledRows([*rows], [by_place[row.where] for row in rows], table, found.columns, found.notes)
 
 
 def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns, labels: Sequence[str]) -> LabelledRows:

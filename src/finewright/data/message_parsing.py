@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from finewright.data.conversations import Message, Role
@@ -54,6 +55,11 @@ def read_content(value: Any, *, what: str) -> str:
         return "".join(_read_part(part, what=what) for part in value)
     if not isinstance(value, str):
         raise Fault(f"wanted text in the {what}, found {type(value).__name__}")
+    return _check_text(value, what=what)
+
+
+def _check_text(value: str, *, what: str) -> str:
+    """Return a text; raise `Fault` if it has characters that no tokenizer can take."""
     if "\x00" in value:
         raise Fault(f"a NUL character in the {what}")
     try:
@@ -65,9 +71,19 @@ def read_content(value: Any, *, what: str) -> str:
 
 def _read_part(part: Any, *, what: str) -> str:
     if isinstance(part, Mapping) and isinstance(part.get("text"), str) and part.get("type", "text") in ("text", "output_text"):
-        return part["text"]
+        return _check_text(part["text"], what=what)
     kind = part.get("type", "an object") if isinstance(part, Mapping) else type(part).__name__
     raise Fault(f"wanted parts of type text in the {what}, found {kind}; pictures and sound are not read")
+
+
+def is_message_list(value: Any) -> bool:
+    """Return whether a cell is a list of messages, or JSON text of one: objects that all name a role."""
+    parsed = parse_json_cell(value)
+    return (
+        isinstance(parsed, list | tuple)
+        and bool(parsed)
+        and all(isinstance(one, Mapping) and isinstance(one.get("role", one.get("from")), str) for one in parsed)
+    )
 
 
 def parse_messages(value: Any, *, column: str, role: Role | None = None) -> tuple[Message, ...]:
@@ -76,7 +92,8 @@ def parse_messages(value: Any, *, column: str, role: Role | None = None) -> tupl
     Parameters
     ----------
     value
-        A list of messages with `role` and `content`, or `from` and `value`; or JSON text of one. With `role`, a plain text too.
+        A list of messages with `role` and `content`, or `from` and `value`; or JSON text of one. With `role`, a plain text too,
+        which may be JSON of something else.
     role
         Whose message a plain text is; None if a list is wanted.
 
@@ -85,11 +102,11 @@ def parse_messages(value: Any, *, column: str, role: Role | None = None) -> tupl
     Fault
         If it is no such list, a role is unknown, or a tool call cannot be read.
     """
+    if role is not None and isinstance(value, str) and not is_message_list(value):
+        return (Message(role, read_content(value, what=column)),)
     parsed = parse_json_cell(value)
     if isinstance(parsed, Mapping) and isinstance(parsed.get("messages"), list):
         parsed = parsed["messages"]
-    if role is not None and isinstance(parsed, str):
-        return (Message(role, read_content(parsed, what=column)),)
     if isinstance(parsed, str) and parsed.lstrip()[:1] in ("[", "{"):
         raise Fault(f"{column!r} is no valid JSON: {_json_fault(parsed)}")
     if not isinstance(parsed, list | tuple):
@@ -127,20 +144,20 @@ def _parse_message(value: Any, number: int) -> Message:
             calls = parse_calls([one], number)
     if given is None and not calls and _ROLES[key] != "assistant":
         raise Fault(f"message {number}: no `content`")
-    reasoning = next((str(value[name]) for name in _REASONING_KEYS if isinstance(value.get(name), str)), "")
+    reasoning = next((value[name] for name in _REASONING_KEYS if isinstance(value.get(name), str)), "")
     return Message(
         _ROLES[key],
         content,
         calls,
-        name=_text(value.get("name")),
-        tool_call_id=_text(value.get("tool_call_id")),
-        reasoning=reasoning,
+        name=_text(value.get("name"), what=f"name of message {number}"),
+        tool_call_id=_text(value.get("tool_call_id"), what=f"tool_call_id of message {number}"),
+        reasoning=_check_text(reasoning, what=f"reasoning of message {number}"),
         is_trained=_read_trained(value, number),
     )
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _text(value: Any, *, what: str) -> str:
+    return "" if value is None else _check_text(str(value), what=what)
 
 
 def _read_trained(value: Mapping[str, Any], number: int) -> bool | None:
@@ -185,8 +202,24 @@ def _parse_call(value: Any, number: int) -> Mapping[str, Any]:
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, Mapping):
         raise Fault(f"message {number}: wanted an object of arguments, found {type(arguments).__name__}")
-    call: dict[str, Any] = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
-    return call if value is function or not value.get("id") else {"id": str(value["id"]), **call}
+    name = _check_text(function["name"], what=f"name of a function in message {number}")
+    _check_values(arguments, what=f"arguments of {name!r} in message {number}")
+    call: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    if value is function or not value.get("id"):
+        return call
+    return {"id": _text(value["id"], what=f"id of a call in message {number}"), **call}
+
+
+def _check_values(value: Any, *, what: str) -> None:
+    """Raise `Fault` if a text in a JSON value has characters that no tokenizer can take."""
+    if isinstance(value, str):
+        _check_text(value, what=what)
+    elif isinstance(value, Mapping):
+        for one in (*value, *value.values()):
+            _check_values(one, what=what)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            _check_values(one, what=what)
 
 
 def _join_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -194,11 +227,25 @@ def _join_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
     joined: list[Message] = []
     for one in messages:
         before = joined[-1] if joined else None
-        if before and before.role == one.role == "assistant" and before.tool_calls and one.tool_calls and not one.content:
-            joined[-1] = Message("assistant", before.content, (*before.tool_calls, *one.tool_calls), is_trained=before.is_trained)
+        if before is not None and _is_one_turn(before, one):
+            joined[-1] = replace(
+                before,
+                tool_calls=(*before.tool_calls, *one.tool_calls),
+                name=before.name or one.name,
+                tool_call_id=before.tool_call_id or one.tool_call_id,
+                reasoning="\n\n".join(filter(None, (before.reasoning, one.reasoning))),
+            )
         else:
             joined.append(one)
     return tuple(joined)
+
+
+def _is_one_turn(before: Message, one: Message) -> bool:
+    """Return whether a message only adds calls to the one before, and says nothing else of itself."""
+    if not before.role == one.role == "assistant" or not before.tool_calls or not one.tool_calls or one.content:
+        return False
+    names = ((before.name, one.name), (before.tool_call_id, one.tool_call_id))
+    return all(not first or not second or first == second for first, second in names)
 
 
 def parse_tools(value: Any) -> tuple[Mapping[str, Any], ...]:

@@ -11,7 +11,7 @@ from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.conversation_shapes import ANSWERS, PROMPTS, collect_rows, list_columns
 from finewright.data.conversations import Conversation, Message, conversation_from_json, conversation_of
-from finewright.data.message_parsing import Fault, parse_json_cell, parse_messages, parse_tools, read_content
+from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
 from finewright.data.readers.base import FileTable, Record, bad_file
 from finewright.data.splits import Example
 
@@ -146,7 +146,8 @@ def _choose_reader(columns: Mapping[str, str]) -> tuple[_Reader | None, tuple[st
 
 
 def _read_pair(record: Record, columns: dict[str, str], options: DataConfig) -> Preference:
-    chosen, rejected = (parse_json_cell(record.values.get(columns[part])) for part in ("chosen", "rejected"))
+    given = [record.values.get(columns[part]) for part in ("chosen", "rejected")]
+    chosen, rejected = (parse_json_cell(one) if is_message_list(one) else one for one in given)
     asked = record.values.get(columns["prompt"]) if "prompt" in columns else None
     if isinstance(chosen, str) and isinstance(rejected, str) and (asked is None or asked == ""):
         prompt, good, bad = _part_texts(chosen, rejected)

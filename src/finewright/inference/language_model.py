@@ -3,13 +3,17 @@
 import contextlib
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from finewright import tasks
 from finewright.core import hardware
+from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.interrupts import StopRequest
+from finewright.data.conversation_shapes import as_prompt
+from finewright.data.conversations import Conversation, Message
 from finewright.inference import chat_prompts, generation
 from finewright.inference.chat_prompts import Messages
 from finewright.inference.generation import Generation, GenerationOptions, OnProgress
@@ -90,7 +94,7 @@ class LanguageModel:
 
     def generate(
         self,
-        prompts: str | Sequence[str | Messages],
+        prompts: str | Sequence[str | Messages | Conversation],
         *,
         system: str | None = None,
         raw: bool = False,
@@ -103,10 +107,10 @@ class LanguageModel:
         Parameters
         ----------
         prompts
-            A text, or a list of texts and lists of messages. A text is one message of a user if the model has a chat template;
-            otherwise the model continues it.
+            A text, or a list of texts, lists of messages and rows of `dataset.read_prompts`. A text is one message of a user if
+            the model has a chat template; otherwise the model continues it. Messages are read as those of training rows are.
         system
-            A system message before each text.
+            A system message before each prompt; refused where a conversation has one.
         raw
             Continue texts as they are, also with a chat template.
         on_progress, stop_request
@@ -154,18 +158,32 @@ class LanguageModel:
             )
 
     def encode_prompt(
-        self, prompt: str | Messages, *, system: str | None = None, raw: bool = False, where: str = "prompt"
+        self, prompt: str | Messages | Conversation, *, system: str | None = None, raw: bool = False, where: str = "prompt"
     ) -> list[int]:
-        """Return the tokens that the model is given for a prompt of `generate`."""
-        if not isinstance(prompt, str):
-            return chat_prompts.encode_messages(self.tokenizer, prompt, where=where)
-        if raw or not self.has_template:
+        """Return the tokens that the model is given for a prompt of `generate`: those before an answer in training."""
+        row = self._as_row(prompt, where)
+        asked = [one for one in row.messages if one.role == "user"]
+        if (raw or not self.has_template) and row.form == "instruction" and len(asked) == len(row.messages) == 1:
+            row = Conversation(row.text, "", row.where, form="text")
+        if raw and row.messages:
+            what = "raw prompts are texts, and this is a conversation"
+            raise UserError(what, where=row.where, fix="leave out --raw, or give a text")
+        if row.form == "text" and (raw or not self.has_template):
             if system:
                 what = "a system message needs a chat template" + (" and no raw prompt" if raw else ", and the model has none")
                 raise UserError(what, where="--system", fix="write it into the prompt")
-            return chat_prompts.encode_text(self.tokenizer, prompt)
-        messages = [{"role": "system", "content": system}] if system else []
-        return chat_prompts.encode_messages(self.tokenizer, [*messages, {"role": "user", "content": prompt}], where=where)
+            return chat_prompts.encode_text(self.tokenizer, row.text)
+        row = as_prompt(row, DataConfig())
+        if system:
+            row = _add_system(row, system)
+        return chat_prompts.encode_conversation(self.tokenizer, row)
+
+    def _as_row(self, prompt: str | Messages | Conversation, where: str) -> Conversation:
+        if isinstance(prompt, Conversation):
+            return prompt
+        if isinstance(prompt, str):
+            return Conversation(prompt, "", where, form="text")
+        return chat_prompts.as_conversation(prompt, where=where)
 
     def score(self, prompt: str | Messages, answers: Sequence[str], *, raw: bool = False) -> list[float]:
         """Return the log-likelihood of each answer to a prompt, in nats, summed over its tokens without an end token.
@@ -208,6 +226,16 @@ class LanguageModel:
             return
         with self.network.disable_adapter():
             yield
+
+
+def _add_system(row: Conversation, system: str) -> Conversation:
+    """Return a conversation with a system message before it. Raise `UserError` if it has one, or is no conversation."""
+    if any(one.role == "system" for one in row.messages):
+        what = "the conversation has a system message, and another one is given"
+        raise UserError(what, where=row.where, fix="leave out --system, or the message")
+    if not row.messages:
+        raise UserError("a row of token ids takes no system message", where=row.where, fix="leave out --system")
+    return replace(row, messages=(Message("system", system), *row.messages))
 
 
 def score_texts(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:

@@ -1,5 +1,6 @@
 """Merging adapters of language models: plain transformers loads the result, and the loss of the test rows stays."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,17 @@ from finewright import api
 from finewright.exporters import merge
 from finewright.runs.run import open_run
 from support import chatters, preferred, sessions
+from support.commands import call
+
+SHORT = "{% for message in messages %}{{ message['content'] }}<|endoftext|>{% endfor %}"
+TURNS = (("user", "pay"), ("assistant", "ship it"))
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("merged-chats")
     chatters.folder(root / "llama")
+    chatters.folder(root / "short", template=SHORT)
     chats = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in preferred.rows()]
     preferred.write(root / "chats.jsonl", chats)
     preferred.write(root / "pairs.jsonl", preferred.rows())
@@ -25,10 +31,10 @@ def place(tmp_path_factory):
         yield root
 
 
-def train(place, out, data):
+def train(place, out, data, model="llama", **changes):
     options = {"training.max_steps": 3, "training.precision": "float32", "training.num_threads": 1}
-    options |= {"training.learning_rate": 0.01, "data.max_length": 100}
-    return api.train(data, model=str(place / "llama"), method="lora", output_dir=out, options=options).folder
+    options |= {"training.learning_rate": 0.01, "data.max_length": 100, **changes}
+    return api.train(data, model=str(place / model), method="lora", output_dir=out, options=options).folder
 
 
 def ask(model, tokenizer):
@@ -59,3 +65,18 @@ def test_an_adapter_of_a_language_model_is_merged(place, tmp_path, source, has_d
     adapter = AutoPeftModelForCausalLM.from_pretrained(run.model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(found.folder)
     assert torch.allclose(ask(merged, tokenizer), ask(adapter, tokenizer), atol=1e-4)
+
+
+def test_the_rows_are_read_as_the_run_read_them(place, tmp_path):
+    """Several answers of a conversation, and a system prompt that each row gets."""
+    lines = [
+        {"messages": [{"role": role, "content": f"{text} {number}"} for role, text in (*TURNS, *TURNS)]} for number in range(30)
+    ]
+    changes = {"data.system_prompt": "pay"}
+    run = train(place, tmp_path / "run", preferred.write(tmp_path / "chats.jsonl", lines), "short", **changes)
+    code, out, _ = call("export", run.path, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["metric"] == "loss"
+    assert found["metric_before"] == pytest.approx(open_run(run.path).result.metrics.test.loss, rel=1e-4)
+    assert found["metric_after"] == pytest.approx(found["metric_before"], rel=1e-4)

@@ -125,8 +125,8 @@ def _load(
         return replace(found, task=task)
     if config is None or not found.task.is_language_model():
         return found
-    options = core_config.build_options(DataConfig, config.settings.get("data", {}), prefix="data")
-    return replace(found, task=replace(found.task, data=options))
+    options: dict[str, Any] = {"data": core_config.build_options(DataConfig, config.settings.get("data", {}), prefix="data")}
+    return replace(found, task=replace(found.task, **options))
 
 
 def _find_test_rows(config: RunConfigFile) -> list[Example]:

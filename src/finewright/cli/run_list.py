@@ -221,7 +221,7 @@ def rm(
         if needing and not force:
             names = ", ".join(path.name for path in needing[:5])
             what = f"not removed: its model is the base of {names}, which cannot be loaded without it"
-            fix = f"remove {names} too, or `finewright export` makes a whole model of it first; --force removes this one all the same"
+            fix = f"remove {names} too, or `finewright export` makes a whole model of it first; --force removes all the same"
             raise UserError(what, where=str(folder.path), fix=fix)
     sizes = [sum(path.lstat().st_size for path in folder.path.rglob("*") if not path.is_dir()) for folder in folders]
     if not yes:

@@ -211,6 +211,25 @@ def test_a_folder_that_is_no_run_is_not_removed_nor_is_any_named_beside_it(place
     assert (place / "runs" / "mine" / "result.json").is_file()
 
 
+@pytest.mark.parametrize("kind", ["unfinished", "adapter", "finished"])
+def test_a_run_that_another_one_needs_is_removed_only_with_it_or_by_force(place, kind):
+    first, later = place / "runs" / "mine", place / "runs" / "later"
+    run = make_run(later, finished=kind != "unfinished")
+    config = json.loads(run.config.read_text())
+    run.config.write_text(json.dumps(config | {"model": {"name": str(first)}}))
+    if kind == "adapter":
+        run.model.mkdir()
+        (run.model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(first / "model")}))
+    code, _, err = call("runs", "rm", first, "--yes")
+    if kind == "finished":  # a whole model of its own
+        assert code == 0
+        return
+    assert (code, "the base of later" in err, "--force" in err, first.exists()) == (2, True, True, True)
+    assert call("runs", "rm", first, later, "--yes")[0] == 0
+    assert not first.exists()
+    assert not later.exists()
+
+
 def test_a_run_with_files_of_someone_else_is_not_removed(place):
     (place / "runs" / "mine" / "notes.txt").write_text("x")
     code, _, err = call("runs", "rm", "runs/mine", "--yes")

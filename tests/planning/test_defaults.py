@@ -29,7 +29,10 @@ def test_auto_leaves_out_what_is_not_installed(monkeypatch):
 
 
 def test_the_head_of_pre_trained_weights_starts_from_a_regression_where_the_task_can_fit_one():
-    task, unable = SimpleNamespace(fits_head=True), SimpleNamespace(fits_head=False)
+    task, unable, language = (
+        SimpleNamespace(fits_head=fits_head, is_language_model=lambda is_one=is_one: is_one)
+        for fits_head, is_one in ((True, False), (False, False), (False, True))
+    )
     cases = [
         ("auto", "lora", task, "probe", "training.head_start = probe: a regression on the frozen features comes first"),
         ("probe", "lora", task, "probe", None),
@@ -38,6 +41,9 @@ def test_the_head_of_pre_trained_weights_starts_from_a_regression_where_the_task
         ("probe", "scratch", task, "random", "training.head_start = random: the features of random weights tell little"),
         ("auto", "lora", unable, "random", "training.head_start = random: the task has no way to fit a head"),
         ("random", "scratch", task, "random", None),
+        ("auto", "lora", language, "random", None),
+        ("auto", "scratch", language, "random", None),
+        ("probe", "lora", language, "random", "training.head_start = random: the model's own output layer is the head"),
     ]
     for asked, name, kind, expected, said in cases:
         made, method = Decisions(), methods.build_method(name, {})

@@ -118,6 +118,24 @@ def test_a_merged_model_that_is_gone_is_made_again(place, tuned):
     assert open_run(run).result.model == str(tuned)
 
 
+def test_an_earlier_run_that_others_need_is_not_removed_and_its_merged_copy_takes_its_place(place, tuned, tmp_path):
+    from support.commands import call
+
+    first = tmp_path / "first"
+    shutil.copytree(tuned, first)
+    preferred_run = trained(place, tmp_path / "second", "pairs.jsonl", model=first)
+    expected = of_run(preferred_run)
+    code, _, said = call("runs", "rm", first, "--yes")
+    assert (code, "second" in said, "--force" in said, first.exists()) == (2, True, True, True)
+    assert call("runs", "rm", first, "--yes", "--force")[0] == 0
+    assert (of_run(preferred_run) == expected).all()
+    assert np.abs(of_source(hub.resolve_model(str(preferred_run))) - expected).max() < 1e-3, "it can be trained on too"
+    shutil.rmtree(place / "store" / cache.MODELS)
+    with pytest.raises(UserError, match="base model cannot be loaded"):
+        of_run(preferred_run)
+    assert call("runs", "rm", preferred_run, "--yes")[0] == 0
+
+
 def test_a_base_in_four_bits_is_merged_as_it_was_trained(place):
     if quantization.missing_packages():
         pytest.skip("four-bit weights need bitsandbytes")

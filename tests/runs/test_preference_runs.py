@@ -157,6 +157,19 @@ def test_a_saved_model_is_loaded_and_asked(place, tmp_path):
     assert open_run(folder.path).result.task == "preference"
 
 
+def test_an_evaluation_says_of_prompts_that_they_are_cut_and_of_other_rows_nothing(place, tmp_path):
+    folder = preferred.train(place, tmp_path / "run", max_steps=1, data={"max_length": 60})
+    long = {"prompt": "where is my parcel " * 20, "chosen": "ship it", "rejected": "refund"}
+    files = {"fits": preferred.rows(count=4), "long": [long, *preferred.rows(count=4)]}
+    found = {}
+    for name, rows in files.items():
+        run = open_run(folder.path)
+        found[name] = run.evaluate_rows(run.read_labelled_rows(preferred.write(tmp_path / f"{name}.jsonl", rows)))
+    assert (found["fits"].num_cut, found["long"].num_cut) == (0, 0), "the limit is that of each text, not of a row"
+    assert any("1 evaluated prompts are cut" in note for note in found["long"].notes)
+    assert not any("cut" in note for note in found["fits"].notes)
+
+
 def test_updates_of_one_row_are_warned_of_where_the_loss_takes_a_mean(place, tmp_path):
     small = {"tokens_per_micro_batch": 60, "max_steps": 2}
     _, steps, said = heard(place, tmp_path / "judged", source="judged.jsonl", **small)

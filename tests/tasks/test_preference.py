@@ -1,5 +1,7 @@
 """The task of preference tuning: rows as tokens, the loss of packed pairs against plain ones, metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from finewright.core.config import DataConfig, RunConfig, build_options
 from finewright.core.errors import UserError
 from finewright.data import packing
 from finewright.data.conversations import Message
+from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
 from finewright.models import frozen_cache, loading
 from finewright.models.acceleration import skip_frozen_layers
@@ -293,3 +296,27 @@ def test_options_are_resolved_by_the_loss():
     mixed = Dataset([*ROWS], [*GOOD], [], (), "text", [], "", row_kind="preference")
     with pytest.raises(UserError, match="some splits have pairs"):
         PreferenceTuning.for_dataset(mixed, config=config)
+
+
+def test_no_row_counts_as_cut_whose_texts_fit_one_by_one(base):
+    split = encoded(base, ROWS).split
+    assert split.parts is not None
+    assert list(split.lengths_uncut) == split.parts.max(axis=1).tolist()
+    assert max(split.lengths) > max(split.lengths_uncut)
+
+
+@pytest.mark.parametrize(("wanted", "said_of_it"), [("please send it", "wanted"), ("", "unwanted")])
+def test_answers_of_one_kind_are_warned_of(wanted, said_of_it):
+    rows = [pair(f"{row.text} {number}", wanted, "" if wanted else "refund") for number, row in enumerate(ROWS * 3)]
+    both = [pair("the tent", "ship it", ""), pair("the jacket", "", "refund")]
+    dataset = Dataset(rows[:6], both, rows[6:], (), "text", [], "x", row_kind="preference")
+    findings = {one.code: one for one in PreferenceTuning(loss_name="kto").check_dataset(dataset)}
+    assert findings["one_kind"].severity == "warning"
+    assert f"all 6 train answers are {said_of_it}; all 3 test answers are {said_of_it}" in findings["one_kind"].message
+    pairs = replace(dataset, train=ROWS, test=ROWS)
+    assert "one_kind" not in {one.code for one in PreferenceTuning().check_dataset(pairs)}
+
+
+def test_between_answers_of_one_kind_the_loss_decides():
+    task = PreferenceTuning(loss_name="kto")
+    assert task.is_better({"reward_accuracy": 0.5, "loss": 0.3}, {"reward_accuracy": 0.5, "loss": 0.5})

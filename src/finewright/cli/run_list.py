@@ -206,6 +206,7 @@ def rm(
     ctx: typer.Context,
     places: Annotated[list[Path], typer.Argument(help="Folders of runs or of comparisons.", metavar="RUN...")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete runs too that another run was trained on from.")] = False,
     as_json: Json = False,
 ) -> None:
     """Delete runs or comparisons with everything in them. A comparison takes its runs with it."""
@@ -214,6 +215,14 @@ def rm(
     from finewright.runs import housekeeping
 
     folders = [_open(path) for path in dict.fromkeys(places)]  # all are checked before the first is removed
+    removed = {folder.path.resolve() for folder in folders}
+    for folder in folders:
+        needing = [path for path in housekeeping.find_dependents(folder.path) if path.resolve() not in removed]
+        if needing and not force:
+            names = ", ".join(path.name for path in needing[:5])
+            what = f"not removed: its model is the base of {names}, which cannot be loaded without it"
+            fix = f"remove {names} too, or `finewright export` makes a whole model of it first; --force removes all the same"
+            raise UserError(what, where=str(folder.path), fix=fix)
     sizes = [sum(path.lstat().st_size for path in folder.path.rglob("*") if not path.is_dir()) for folder in folders]
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():

@@ -12,8 +12,9 @@ from finewright.comparison.schema import ComparisonPart, ComparisonSpecFile, Spe
 from finewright.comparison.spec import ALL, ComparisonSpec
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.conversations import Conversation
+from finewright.data.conversations import Conversation, Message
 from finewright.data.dataset import Dataset
+from finewright.data.preferences import Preference
 from finewright.data.splits import Example, nested_order
 from finewright.runs import schema
 from finewright.runs.housekeeping import TAGS
@@ -120,7 +121,25 @@ def _split_line(row: Example) -> SplitLine:
         parts = {"messages": [one.as_json() for one in row.messages], "tools": list(row.tools), "choices": list(row.choices)}
         parts |= {"input_ids": list(row.ids), "completion_mask": [int(one) for one in row.trained]}
         given |= {name: value for name, value in parts.items() if value}
+    elif isinstance(row, Preference):
+        given |= _preference_parts(row)
     return SplitLine.model_validate(given)
+
+
+def _preference_parts(row: Preference) -> dict[str, Any]:
+    """Return the keys of a pair, or of an answer that was judged alone."""
+    tools = {"tools": list(row.tools)} if row.tools else {}
+    if not row.is_pair:
+        (answer,) = row.answers
+        return {**tools, "prompt": _as_json(row.prompt), "completion": _as_json(answer), "kto_tag": row.is_wanted}
+    if all(answer[0].role in ("user", "system") for answer in row.answers):  # such answers are read with their prompt before them
+        return {**tools, "chosen": _as_json(row.prompt + row.chosen), "rejected": _as_json(row.prompt + row.rejected)}
+    parts = {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected}
+    return {**tools, **{name: _as_json(messages) for name, messages in parts.items()}}
+
+
+def _as_json(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [one.as_json() for one in messages]
 
 
 def find_comparisons(root: Path) -> list[ComparisonFolder]:

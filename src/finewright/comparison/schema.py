@@ -64,8 +64,9 @@ class ComparisonSpecFile(ComparisonFile):
 class SplitLine(ComparisonPart):
     """A line of a file in `splits`: a row of the data. `place`: its file and line.
 
-    A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A key that was
-    not given is not written.
+    A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A preference has
+    its `prompt` with what was `chosen` and `rejected`; an answer that was judged alone is a `completion` with a
+    `kto_tag` that says whether it is wanted. A key that was not given is not written.
     """
 
     text: str
@@ -76,6 +77,11 @@ class SplitLine(ComparisonPart):
     choices: list[str] | None = None
     input_ids: list[int] | None = None
     completion_mask: list[int] | None = None
+    prompt: list[dict[str, Any]] | None = None
+    chosen: list[dict[str, Any]] | None = None
+    rejected: list[dict[str, Any]] | None = None
+    completion: list[dict[str, Any]] | None = None
+    kto_tag: bool | None = None
 
 
 class Machine(ComparisonPart):

@@ -61,6 +61,15 @@ def lookup(kind: str, key: str) -> Path | None:
     return None
 
 
+def find(kind: str, is_wanted: Callable[[dict[str, str]], bool]) -> Path | None:
+    """Return the folder of an entry whose files are wanted, or None. `is_wanted`: takes the SHA-256 of its files, by name."""
+    for seal in sorted((cache_folder() / kind).glob(f"*/{_SEAL}")):
+        with contextlib.suppress(OSError, ValueError):
+            if is_wanted(dict(json.loads(seal.read_text(encoding="utf-8")))) and (found := lookup(kind, seal.parent.name)):
+                return found
+    return None
+
+
 def _digests(place: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of an entry."""
     return {file.name: files.sha256(file) for file in sorted(place.iterdir()) if file.name != _SEAL}

@@ -26,7 +26,8 @@ ROWS_PER_STEP = 16
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Tokenized texts. `lengths_uncut`: tokens before cutting to the limit. `targets`: empty for unlabelled texts.
+    """Tokenized texts. `lengths_uncut`: tokens before cutting to the limit; of a row of several texts, those of the longest as it
+    is used. `targets`: empty for unlabelled texts.
 
     `cached_states`: outputs of the frozen lower layers for these texts, if there are any. `trained`: where tokens are the
     targets, whether each is one (1 or 0), in the shape of `ids`; a text's first token never is.

@@ -17,7 +17,8 @@ from finewright.data.splits import Example
 
 _CHOSEN = ("chosen", "chosen_response")
 _REJECTED = ("rejected", "rejected_response", "rejected_messages")
-_VERDICTS = ("label", "kto_tag")
+_VERDICTS = ("kto_tag", "label")
+"""A column of the first name is nothing else; `label` may be."""
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 _DIALOGUE = re.compile(r"\s*(Human|Assistant):\s?")
 """Who speaks, in dialogues that are one text."""

@@ -35,7 +35,7 @@ class Merged:
 
     `change`: with the chosen base, for this `reason`. `other`: with the other base, if it was measured.
 
-    `metric_before`: the task's `metric` of the run on its test rows.
+    `metric_before`: the `metric` of the run on its test rows.
     `exact`: the base is the one the adapter was trained on, so that only rounding may differ. `quantised`: there were two bases.
     """
 
@@ -86,7 +86,7 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
         reason += failed
         other = next((change for change in changes if change is not chosen), None)
         exact, before = chosen.base == "dequantised" or not quantised, check.metric_before()
-        merged = Merged(target, len(lines), check.task.metric, before, chosen, other, reason, exact, quantised)
+        merged = Merged(target, len(check.examples), check.metric, before, chosen, other, reason, exact, quantised)
         (draft / chosen.base / "README.md").write_text(_card(run, merged), encoding="utf-8")
         _copy_calibration(run, draft / chosen.base)
         files.sync_all(draft / chosen.base)

@@ -1,22 +1,29 @@
 """Compare an exported model with the run it came from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from finewright import tasks
+from finewright.core import config as core_config
 from finewright.core import hardware
+from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.conversations import Conversation, Message, conversation_of
+from finewright.data.preferences import Preference
 from finewright.data.splits import Example
 from finewright.inference.predictor import Predictor
+from finewright.runs import reading
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
-from finewright.tasks.base import Task
+from finewright.tasks.base import Metric, Task
 
 BaseKind = Literal["dequantised", "published"]
+LOSS = Metric("loss", higher_is_better=False)
+"""What is measured of language models: without the untrained model there are no rewards, and answers are not generated again."""
 EXACT = 1e-3
 """Largest difference of a float32 score that rounding explains, relative to the largest score."""
 
@@ -39,7 +46,7 @@ class MergeChange:
 class ExportCheck:
     """A run's test rows and its scores for them.
 
-    `exact_scores`: in float32, which a merged model must reproduce. `reading`: arguments of `Predictor.load`.
+    `exact_scores`: in float32, which a merged model must reproduce. `loading`: arguments of `Predictor.load`.
     """
 
     run: RunFolder
@@ -47,20 +54,20 @@ class ExportCheck:
     task: Task
     scores: np.ndarray
     exact_scores: np.ndarray
-    reading: dict[str, Any]
+    loading: dict[str, Any]
 
     @property
-    def texts(self) -> list[str]:
-        """The texts of the test rows."""
-        return [example.text for example in self.examples]
+    def metric(self) -> Metric:
+        """The metric of both models: the task's, of language models the loss."""
+        return LOSS if self.task.is_language_model() else self.task.metric
 
     def metric_before(self) -> float:
-        """Return the task's metric of the run's own scores."""
-        return self.task.measure(self.examples, self.scores)
+        """Return the metric of the run's own scores."""
+        return self._measure(self.scores)
 
     def compare(self, folder: Path, *, base: BaseKind, exact: bool) -> MergeChange:
         """Measure the change. Raise `UserError` if an `exact` merge does not reproduce the run's scores."""
-        scores = Predictor.load(folder, bfloat16=False, **self.reading).score(self.texts)
+        scores = _load(folder, self.task, bfloat16=False, loading=self.loading).score(self.task.probes(self.examples))
         difference = self.task.compare_outputs(self.exact_scores, scores)
         bound = EXACT * max(1.0, difference.scale)
         if exact and not difference.largest <= bound:
@@ -68,20 +75,77 @@ class ExportCheck:
             fix = "please report this with the command"
             raise UserError(what, where=str(self.run.model), fix=fix, code=ExitCode.MISMATCH)
         change = self.task.compare_outputs(self.scores, scores)
-        return MergeChange(base, change.largest, change.num_changed, self.task.measure(self.examples, scores))
+        return MergeChange(base, change.largest, change.num_changed, self._measure(scores))
+
+    def _measure(self, scores: np.ndarray) -> float:
+        if not self.task.is_language_model():
+            return self.task.measure(self.examples, scores)
+        targets = self.task.targets(self.examples)
+        if len(targets) != len(scores):  # some conversations are several samples; the mean over tokens is the same
+            targets = [*range(len(scores))]
+        evaluation = self.task.start_evaluation(targets)
+        evaluation.update(range(len(scores)), scores)
+        return float(evaluation.metrics()[LOSS.name])
 
 
 def start_check(
     run: RunFolder, lines: Sequence[PredictionLine], *, config: RunConfigFile, result: RunResult, quantised: bool
 ) -> ExportCheck:
-    """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it."""
-    examples = [Example(line.text, line.label, line.where) for line in lines]
-    reading: dict[str, Any] = {"limit": config.max_length, "keep_end": config.settings["data"]["truncation_side"] == "left"}
+    """Score the run's test rows (`lines`), on the device that it was trained on if this machine has it.
+
+    The messages of a language model's test rows are read from the run's data again. Where these are gone or have changed, rows
+    are made of what the lines hold: both models answer the same rows in either case.
+    """
+    loading: dict[str, Any] = {"limit": config.max_length, "keep_end": config.settings["data"]["truncation_side"] == "left"}
     trained_on = result.hardware.get("device")
-    reading["device"] = trained_on if trained_on == hardware.detect().device else "cpu"
-    reading["task"] = config.task or tasks.DEFAULT
-    exact = Predictor.load(run.model, bfloat16=False, **reading)
-    exact_scores = scores = exact.score([example.text for example in examples])
+    loading["device"] = trained_on if trained_on == hardware.detect().device else "cpu"
+    loading["task"] = config.task or tasks.DEFAULT
+    kind = tasks.get_task(loading["task"])
+    exact = _load(run.model, None, bfloat16=False, loading=loading, config=config)
+    examples: list[Example] = [Example(line.text, line.label, line.where) for line in lines]
+    if kind.is_language_model():
+        examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
+        examples, _ = exact.usable_rows(examples)
+        if not examples:
+            what, fix = "no test row can be scored to measure the merge on", "train with a test split"
+            raise UserError(what, where=str(run.path), fix=fix)
+    probes = exact.task.probes(examples)
+    exact_scores = scores = exact.score(probes)
     if quantised and config.bfloat16:  # four-bit products were trained in the run's own precision
-        scores = Predictor.load(run.model, bfloat16=True, **reading).score([example.text for example in examples])
-    return ExportCheck(run, examples, exact.task, scores, exact_scores, reading)
+        scores = _load(run.model, exact.task, bfloat16=True, loading=loading).score(probes)
+    return ExportCheck(run, examples, exact.task, scores, exact_scores, loading)
+
+
+def _load(
+    folder: Path, task: Task | None, *, bfloat16: bool, loading: dict[str, Any], config: RunConfigFile | None = None
+) -> Predictor:
+    """Return a model with this task; without one, with its own, which reads rows of a language model as the run did."""
+    found = Predictor.load(folder, bfloat16=bfloat16, **loading)
+    if task is not None:
+        return replace(found, task=task)
+    if config is None or not found.task.is_language_model():
+        return found
+    options: dict[str, Any] = {"data": core_config.build_options(DataConfig, config.settings.get("data", {}), prefix="data")}
+    return replace(found, task=replace(found.task, **options))
+
+
+def _find_test_rows(config: RunConfigFile) -> list[Example]:
+    """Return the test rows of the run's data; none if the data is gone or has changed."""
+    data = reading.read_data_again(config)
+    return [] if data is None else list(data.test)
+
+
+def _row_of(line: PredictionLine, kind: type[Task]) -> Example | None:
+    """Return a row of what a line holds, its text as one message; None if it holds no text."""
+    if not line.text:
+        return None
+    prompt, answer = Message("user", line.text), Message("assistant", line.label)
+    if kind.row_kind != "preference":
+        if not line.label:
+            return Conversation(line.text, "", line.where, form="text")
+        return conversation_of((prompt, answer), where=line.where)
+    more = line.model_extra or {}
+    row = Preference(line.text, line.label, line.where, (prompt,), (answer,))
+    if "good" in more:
+        return row if more["good"] else replace(row, chosen=(), rejected=(answer,))
+    return replace(row, rejected=(Message("assistant", str(more.get("rejected", ""))),))

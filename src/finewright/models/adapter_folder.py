@@ -45,11 +45,16 @@ def finish(folder: Path, source: hub.ModelSource) -> None:
 
 
 def find_base(folder: Path, adapter: Any) -> hub.ModelSource:
-    """Return the base of a saved adapter. `adapter`: its PEFT config. Raise `UserError` if it is gone or was changed."""
+    """Return the base of a saved adapter. `adapter`: its PEFT config. Raise `UserError` if it is gone or was changed.
+
+    If it was the merged model of a run that is gone, the copy in the cache with the same weights takes its place.
+    """
     name = provenance.base_name(folder) or adapter.base_model_name_or_path
     try:
         source = hub.resolve_model(str(name), revision=adapter.revision or "")
     except UserError as error:
+        if (copy := hub.find_copy(folder, name=str(name))) is not None:
+            return copy
         what = f"the adapter's base model cannot be loaded: {error.what}"
         fix = "bring the base back to this place, or train again" if Path(str(name)).is_absolute() else error.fix
         raise UserError(what, where=str(name), fix=fix, code=error.code) from None

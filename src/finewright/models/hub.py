@@ -281,9 +281,25 @@ def _base_of(adapter: Path, *, weights: bool, progress: Progress | None) -> Path
         return adapter  # its own config and tokenizer are enough
     config = json.loads((adapter / _ADAPTER).read_text(encoding="utf-8"))
     name = provenance.base_name(adapter) or config.get("base_model_name_or_path")
-    source = resolve_model(str(name), revision=config.get("revision") or "", progress=progress)
+    try:
+        source = resolve_model(str(name), revision=config.get("revision") or "", progress=progress)
+    except UserError:
+        if (copy := find_copy(adapter, name=str(name))) is None:
+            raise
+        return copy.path
     provenance.check_base(adapter, source)
     return source.path
+
+
+def find_copy(adapter: Path, *, name: str) -> ModelSource | None:
+    """Return the base of an adapter from the cache, under its `name`, if that was a run's merged model and is still there.
+
+    It is found by the recorded digests of its weights, so it needs neither that run nor its base.
+    """
+    folder = merged_adapter.find_copy(provenance.base_weights(adapter))
+    if folder is None:
+        return None
+    return ModelSource(path=folder, name=name, revision="", note=f"weights: the merged copy in {folder}; {name} is gone")
 
 
 def _embedded() -> ModelSource:

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def merge(adapter: Path, base: Path, *, weights: bool = True) -> tuple[Path, str
     size = units.format_bytes(sum(one.stat().st_size for one in folder.glob("*.safetensors")))
     note = f"weights: those of the run's base with its adapter merged in; the copy takes {size} in {cache.cache_folder()}"
     return folder, note if weights else ""
+
+
+def find_copy(weights: Mapping[str, str]) -> Path | None:
+    """Return the folder of a merged model in the cache that has these weight files, or None. `weights`: SHA-256 by name."""
+
+    def is_wanted(digests: dict[str, str]) -> bool:
+        return {name: digest for name, digest in digests.items() if name.endswith(".safetensors")} == weights
+
+    return cache.find(cache.MODELS, is_wanted) if weights else None
 
 
 def _make_key(adapter: Path) -> str:

@@ -36,6 +36,14 @@ def base_name(folder: Path) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
+def base_weights(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every weight file of an adapter's base, by name; none if that is not recorded."""
+    try:
+        return dict(json.loads((folder / FILE).read_text(encoding="utf-8"))["weights"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def check_base(folder: Path, source: "ModelSource") -> None:
     """Raise `UserError` if the base's weights are not those the adapter was trained on."""
     path = folder / FILE

@@ -168,9 +168,16 @@ def _suggested_lr(config: Any, method: Method) -> float | None:
 
 
 def choose_head_start(options: TrainingConfig, *, method: Method, task: Task, choices: Decisions) -> Literal["probe", "random"]:
-    """Return the first weights of a new head. A checkpoint's own head for these labels stays, whatever this says."""
+    """Return the first weights of a new head. A checkpoint's own head for these labels stays, whatever this says.
+
+    A language model has no new head, so nothing is recorded of it unless a start was asked for.
+    """
     value: Literal["probe", "random"] = "random"
-    if method.weights == "random":
+    if task.is_language_model():
+        if options.head_start == "auto":
+            return "random"
+        reason = "the model's own output layer is the head"
+    elif method.weights == "random":
         reason = "the features of random weights tell little"
     elif not task.fits_head:
         reason = "the task has no way to fit a head"

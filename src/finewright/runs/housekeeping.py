@@ -1,10 +1,15 @@
 """Tag and remove folders of runs and of comparisons."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
+from finewright.models import adapter_folder, provenance
 from finewright.runs import schema
+from finewright.runs.folder import RunFolder, list_runs
 from finewright.runs.locked_folder import LockedFolder
 from finewright.runs.schema import TagsFile
 
@@ -38,6 +43,38 @@ def change_tags(folder: Path, tag: str, *, remove: bool = False) -> list[str]:
     else:
         files.remove(folder / TAGS)
     return sorted(tags)
+
+
+def find_dependents(folder: Path) -> list[Path]:
+    """Return the runs beside a folder that need it: adapters whose base it is, and unfinished runs that start from it."""
+    if folder.is_symlink():
+        return []  # only the link would go
+    place, found = folder.resolve(), []
+    for run in list_runs(folder.absolute().parent):
+        bases = [Path(name) for name in _bases(run)]
+        is_needed = any(base.is_absolute() and base.resolve().is_relative_to(place) for base in bases)
+        if is_needed and run.path.resolve() != place:
+            found.append(run.path)
+    return found
+
+
+def _bases(run: RunFolder) -> Iterator[str]:
+    """Yield the names of the models without which a run's model cannot be loaded, or the run not go on."""
+    if adapter_folder.is_adapter(run.model):
+        yield str(
+            provenance.base_name(run.model) or _read(run.model / adapter_folder.ADAPTER_CONFIG).get("base_model_name_or_path")
+        )
+    elif not run.complete:
+        model = _read(run.config).get("model")
+        yield str(model.get("name")) if isinstance(model, dict) else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def remove_folder(folder: LockedFolder, *, known: set[str]) -> None:

@@ -10,7 +10,7 @@ from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache, Source
 from finewright.methods.base import Method
 from finewright.planning import task_choice
-from finewright.runs import reference, request, stages
+from finewright.runs import reference_scores, request, stages
 from finewright.runs.context import RunContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
@@ -109,6 +109,6 @@ def _run_stages(context: RunContext, data: tuple[Source, Source | None], *, shar
     with context.stage("load"):
         ready = stages.prepare_model(context, selected)
     with context.stage("train"), memory_meter.garbage_collection_settled():  # before the time of training is measured
-        selected = reference.add_reference(context, selected, ready)
+        selected = reference_scores.add_reference(context, selected, ready)
         trained = stages.train(context, selected, ready)
     stages.finish(context, selected, trained)

@@ -49,10 +49,10 @@ def read_evaluated_rows(
     return dataset.read_rows_for_model(source, options=options, trained=trained_columns(run_config), labels=run_config.labels)
 
 
-def find_training_texts(run_config: RunConfigFile) -> set[str] | None:
-    """Return the texts that a run was trained on; None if its data is gone, has changed since, is no file, or is too large.
+def read_data_again(run_config: RunConfigFile) -> dataset.Dataset | None:
+    """Return the data of a run; None if it is gone, has changed since, is no file, or is too large.
 
-    They are read again from where they were read: a run keeps no copy of its data.
+    It is read again from where it was read: a run keeps no copy of its data.
     """
     request = run_config.request
     places = [dataset.find_local(name) for name in (request.source, request.test) if name is not None]
@@ -65,7 +65,13 @@ def find_training_texts(run_config: RunConfigFile) -> set[str] | None:
         data = dataset.read_dataset(request.source, options=options, test=request.test, row_kind=kind)
     except UserError:
         return None
-    return {row.text for row in data.train} if data.fingerprint == run_config.data_fingerprint else None
+    return data if data.fingerprint == run_config.data_fingerprint else None
+
+
+def find_training_texts(run_config: RunConfigFile) -> set[str] | None:
+    """Return the texts that a run was trained on; None if its data cannot be read again (`read_data_again`)."""
+    data = read_data_again(run_config)
+    return None if data is None else {row.text for row in data.train}
 
 
 def _are_small(places: Iterable[Path]) -> bool:

@@ -56,7 +56,7 @@ def build_result(
     `measured`: metrics by split. `compared`: of baselines, by name.
     """
     from finewright.data import packing  # loads PyTorch, which the run of a baseline may do without
-    from finewright.runs import head, untuned
+    from finewright.runs import before_training, head
 
     cost, base = selected.training_plan.plan, trained.prepared.base
     progress, checkpoints = trained.session.state.progress, trained.session.checkpoints
@@ -78,7 +78,7 @@ def build_result(
         "steps": progress.step,
         "best_step": progress.best.step if progress.best else progress.step,
         "probe": None if progress.probe is None else head.describe_probe(progress, progress.probe),
-        "untuned": untuned.describe_untuned(progress),
+        "untuned": before_training.describe_untuned(progress),
         "stopped_early": progress.step < len(planned_steps),
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),

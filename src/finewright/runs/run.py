@@ -353,9 +353,11 @@ class Run:
         when it is None. `on_progress`: called with the answers done, all answers and the tokens generated.
         """
         used, notes = self.predictor.usable_rows(found.rows)
+        if notes:  # rows may be cut, too, where none is left out
+            found = replace(found, notes=[*found.notes, *notes])
         if len(used) < len(found.rows):
             record_of = {id(row): record for row, record in zip(found.rows, found.records, strict=True)}
-            found = replace(found, rows=used, records=[record_of[id(row)] for row in used], notes=[*found.notes, *notes])
+            found = replace(found, rows=used, records=[record_of[id(row)] for row in used])
         evaluation, num_cut = self.predictor.evaluate(found.rows)
         metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
         lines = evaluation.prediction_lines(found.rows)

@@ -38,6 +38,7 @@ from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
     answers,
+    before_training,
     calibration,
     callbacks,
     comparators,
@@ -49,7 +50,6 @@ from finewright.runs import (
     model_folder,
     request,
     session,
-    untuned,
     verify,
 )
 from finewright.runs.calibration import CALIBRATION_FILE, Calibration
@@ -315,7 +315,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
     )
     build_frozen_cache(context, selected, opened, splits)
     schedule = head.start_head(context, selected, ready, opened, splits)
-    untuned.measure_untuned(context, selected, ready, opened, splits)
+    before_training.measure_untuned(context, selected, ready, opened, splits)
     heard = [
         callbacks.MetricsLogger(
             context.folder,

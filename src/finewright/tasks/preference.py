@@ -12,6 +12,7 @@ import numpy as np
 
 from finewright.core.config import DataConfig, PreferenceConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset
@@ -66,7 +67,7 @@ class PreferenceTuning(Task):
     row_kind: ClassVar[RowKind] = "preference"
     pipeline_tag: ClassVar[str | None] = "text-generation"
     columns: ClassVar[tuple[str, ...]] = ("prompt", "chosen", "rejected")
-    metric: ClassVar[Metric] = Metric("reward_accuracy", is_share=True)
+    metric: ClassVar[Metric] = Metric("reward_accuracy", is_share=True, words="reward accuracy")
     logged_metrics: ClassVar[tuple[str, ...]] = (
         *("loss", "reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected"),
         *("logp_chosen", "logp_rejected", "kl"),
@@ -115,6 +116,10 @@ class PreferenceTuning(Task):
     def assumed(cls, *, num_labels: int) -> "PreferenceTuning":
         """Build a task for a plan without data."""
         return cls()
+
+    def check_dataset(self, dataset: Dataset) -> list[Finding]:
+        """Return what is worth knowing of the texts, and of answers that are all wanted or all unwanted."""
+        return [*super().check_dataset(dataset), *_find_one_kind(dataset)]
 
     @property
     def needs_reference(self) -> bool:
@@ -373,8 +378,25 @@ class PreferenceEvaluation(Evaluation):
         return lines
 
 
+def _find_one_kind(dataset: Dataset) -> list[Finding]:
+    """Find splits whose answers, judged one by one, are all wanted or all unwanted."""
+    alike = []
+    for name, rows in checks.splits_of(dataset).items():
+        judged = [row.is_wanted for row in _of(rows) if not row.is_pair]
+        if judged and len({*judged}) == 1:
+            alike.append(f"all {len(judged):,} {name} answers are {'wanted' if judged[0] else 'unwanted'}")
+    if not alike:
+        return []
+    what = f"{'; '.join(alike)}: reward_accuracy compares wanted with unwanted answers; without both it is always 50%"
+    what += ", and the loss decides which evaluation is best"
+    return [Finding("one_kind", "warning", what, (), "add answers of the other kind")]
+
+
 def _share_in_order(good: np.ndarray, bad: np.ndarray) -> float:
-    """Return in which share of all pairs a wanted answer has a higher reward than an unwanted one; equal ones count half."""
+    """Return in which share of all pairs a wanted answer has a higher reward than an unwanted one; equal ones count half.
+
+    Without a pair it is a half, as of a guess: between equal shares the loss decides.
+    """
     ordered = np.sort(bad)
     below = np.searchsorted(ordered, good, side="left") + np.searchsorted(ordered, good, side="right")
     return float(below.mean() / (2 * len(bad))) if len(good) and len(bad) else 0.5

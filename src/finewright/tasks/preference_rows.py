@@ -136,7 +136,8 @@ def _as_split(texts: Sequence[Sequence[Sample]], rows: Sequence[Preference], *, 
     lengths = parts.sum(axis=1).astype(np.int32)
     targets = [int(row.is_wanted) for row in rows]
     ids = TokenRows(flat, lengths)
-    return EncodedSplit(ids, lengths.tolist(), targets, trained=TokenRows(trained, lengths), parts=parts, num_aside=num_aside)
+    longest = parts.max(axis=1, initial=0).tolist()  # the limit is that of one text; `_describe` says which prompts were cut
+    return EncodedSplit(ids, longest, targets, trained=TokenRows(trained, lengths), parts=parts, num_aside=num_aside)
 
 
 def _describe(

@@ -28,8 +28,11 @@ _OTHER = "take the model it was made from, in float32, float16 or bfloat16"
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """Return what the config of a folder says of FP8 weights; None if they are stored in another way."""
+    path = folder / "config.json"
+    if not path.is_file():  # a link to a device would be read for ever
+        return None
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+        found = json.loads(path.read_text(encoding="utf-8")).get("quantization_config")
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
     if not isinstance(found, dict) or found.get("quant_method") not in KINDS:

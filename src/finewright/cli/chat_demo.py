@@ -117,7 +117,7 @@ CHAT_OPTIONS: dict[str, Any] = {
     "method.target_modules": "all-linear",
     "method.alpha": 16.0,
 }
-"""As many epochs as fit into five minutes on two cores; see docs/start/teach-a-language-model.md."""
+"""Few epochs, so that the demo stays short; see docs/start/teach-a-language-model.md."""
 TOY_OPTIONS: dict[str, Any] = {"data.max_length": 256, "training.epochs": 6, "training.learning_rate": 1e-3}
 
 

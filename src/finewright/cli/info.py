@@ -24,7 +24,7 @@ def demo(
         bool, typer.Option("--methods", help="Compare all methods on all rows instead: two to three minutes.")
     ] = False,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Teach a small language model to answer messages in JSON instead: five minutes.")
+        bool, typer.Option("--chat", help="Teach a small language model to answer messages in JSON instead: some minutes.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the runs. [default: runs/demo, runs/demo-methods or runs/demo-chat]")

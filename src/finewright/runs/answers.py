@@ -8,6 +8,7 @@ import numpy as np
 
 from finewright.core.config import RunConfig
 from finewright.core.events import AnswersProgress
+from finewright.core.interrupts import StopRequest
 from finewright.data import chat_encoding
 from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
@@ -91,16 +92,7 @@ def answer_rows(
     )
     test = _choose_rows(rows, number=_count(lengths, wanted=wanted), most=limit_answers(lengths))
     prompts = chat_encoding.encode_prompts(predictor.tokenizer, test.rows, limit=predictor.limit)
-    found = generation.generate_answers(
-        predictor.prepared_model.trainable_module,
-        predictor.tokenizer,
-        prompts,
-        options=GenerationOptions(max_new_tokens=test.max_new_tokens),
-        end_ids=chat_encoding.end_of_turn_ids(predictor.tokenizer),
-        bfloat16=predictor.prepared_model.runtime.bfloat16,
-        on_progress=on_progress,
-    )
-    return test, [one.text for one in found]
+    return test, _answer_prompts(predictor.prepared_model, predictor.tokenizer, prompts, test, on_progress=on_progress)
 
 
 def limit_answers(lengths: Sequence[int]) -> int:
@@ -120,6 +112,18 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
         context.on_event(AnswersProgress(doing, done, total, num_tokens, test.max_new_tokens))
 
     report(0, len(prompts), 0)
+    return _answer_prompts(model, tokenizer, prompts, test, on_progress=report, stop_request=context.stop)
+
+
+def _answer_prompts(
+    model: PreparedModel,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    test: AnswerTest,
+    *,
+    on_progress: generation.OnProgress | None,
+    stop_request: StopRequest | None = None,
+) -> list[str]:
     found = generation.generate_answers(
         model.trainable_module,
         tokenizer,
@@ -127,8 +131,8 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
         options=GenerationOptions(max_new_tokens=test.max_new_tokens),
         end_ids=chat_encoding.end_of_turn_ids(tokenizer),
         bfloat16=model.runtime.bfloat16,
-        on_progress=report,
-        stop_request=context.stop,
+        on_progress=on_progress,
+        stop_request=stop_request,
     )
     return [one.text for one in found]
 

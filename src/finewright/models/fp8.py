@@ -5,7 +5,6 @@ it, as DeepSeek-V3 and Qwen3 have them, or `weight_scale` for the whole matrix o
 product of both is what the model computes with.
 """
 
-import errno
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from finewright.core import cache, files, units
 from finewright.core.errors import ExitCode, UserError
+from finewright.models import stored_copy
 
 KINDS = ("fp8", "compressed-tensors")
 """Names of `quant_method` in a config that FP8 weights have."""
@@ -21,8 +21,6 @@ _VERSION = "1"
 _SCALES = ("weight_scale_inv", "weight_scale")
 _DROPPED = ("input_scale", "activation_scale", "k_scale", "v_scale")
 """Scales of activations and caches, which nothing is multiplied by once the weights are plain numbers."""
-_SPARE_BYTES = 256 << 20
-_ROOM = "free some space, or set FINEWRIGHT_CACHE to a folder with room that can be written"
 _OTHER = "take the model it was made from, in float32, float16 or bfloat16"
 
 
@@ -70,10 +68,9 @@ def _make_key(folder: Path) -> str:
 
 def _create(folder: Path, name: str, *, weights: bool) -> Path:
     stored = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    wanted = _SPARE_BYTES + 2 * sum(path.stat().st_size for path in stored)
-    if weights and (free := cache.free_bytes()) < wanted:
-        what = f"a copy with plain weights takes up to {wanted:,} bytes in {cache.cache_folder()}, where {free:,} are free"
-        raise UserError(what, where=str(folder), fix=_ROOM, code=ExitCode.DISK)
+    if weights:
+        num_bytes = 2 * sum(path.stat().st_size for path in stored)
+        stored_copy.check_room(num_bytes, what="a copy with plain weights takes up to", where=folder)
     try:
         with cache.create(cache.MODELS, name) as place:
             for path in folder.iterdir():
@@ -85,15 +82,10 @@ def _create(folder: Path, name: str, *, weights: bool) -> Path:
             if weights:
                 _write_weights(folder, stored, place)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if not stored_copy.is_storage_error(error):
             raise
-        what = f"the plain weights cannot be stored in {cache.cache_folder()}: {error.strerror or error}"
-        raise UserError(what, where=str(folder), fix=_ROOM, code=ExitCode.DISK) from None
-    found = cache.lookup(cache.MODELS, name)
-    if found is None:
-        what = f"the plain weights cannot be kept in {cache.cache_folder()}"
-        raise UserError(what, where=str(folder), fix=_ROOM, code=ExitCode.DISK)
-    return found
+        raise stored_copy.storage_error(error, what="the plain weights", where=folder) from None
+    return stored_copy.require_kept(cache.lookup(cache.MODELS, name), what="the plain weights", where=folder)
 
 
 def _write_weights(folder: Path, stored: list[Path], place: Path) -> None:

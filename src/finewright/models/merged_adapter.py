@@ -1,6 +1,5 @@
 """Merge the adapter of a finished run into its base once: an ordinary model folder in the cache, to train on from there."""
 
-import errno
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 from finewright.core import cache, files, units
 from finewright.core.errors import ExitCode, UserError, first_line, is_out_of_memory
 from finewright.core.quiet import peft_quiet, quiet_libraries
+from finewright.models import stored_copy
 from finewright.models.head_spec import LANGUAGE_MODEL
 
 ADAPTER_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -18,8 +18,6 @@ _VERSION = "1"
 _QUANTIZATION = "quantization.json"
 _CONFIG_FOLDER, _OWN_FILES = "base_config", (WEIGHTS, ADAPTER_CONFIG, "base.json", _QUANTIZATION)
 _TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*", "*.model")
-_SPARE_BYTES = 256 << 20
-_ROOM = "free some space, or set FINEWRIGHT_CACHE to a folder with room that can be written"
 
 
 def is_language_model(adapter: Path) -> bool:
@@ -85,12 +83,9 @@ def _tokenizer_files(adapter: Path) -> list[Path]:
 
 
 def _create(adapter: Path, base: Path, name: str, *, weights: bool) -> Path:
-    wanted = _SPARE_BYTES + 2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))  # of numbers in 16 bits
-    if weights and (free := cache.free_bytes()) < wanted:
-        what = (
-            f"a copy with the adapter merged in takes up to {wanted:,} bytes in {cache.cache_folder()}, where {free:,} are free"
-        )
-        raise UserError(what, where=str(adapter), fix=_ROOM, code=ExitCode.DISK)
+    if weights:
+        num_bytes = 2 * sum(path.stat().st_size for path in base.glob("*.safetensors"))  # of numbers in 16 bits
+        stored_copy.check_room(num_bytes, what="a copy with the adapter merged in takes up to", where=adapter)
     try:
         with cache.create(cache.MODELS, name) as place:
             for path in _tokenizer_files(adapter):
@@ -101,15 +96,10 @@ def _create(adapter: Path, base: Path, name: str, *, weights: bool) -> Path:
             else:
                 shutil.copyfile(adapter / _CONFIG_FOLDER / "config.json", place / "config.json")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if not stored_copy.is_storage_error(error):
             raise _damaged(adapter, error) from None
-        what = f"the merged model cannot be stored in {cache.cache_folder()}: {error.strerror or error}"
-        raise UserError(what, where=str(adapter), fix=_ROOM, code=ExitCode.DISK) from None
-    folder = cache.lookup(cache.MODELS, name)
-    if folder is None:
-        what = f"the merged model cannot be kept in {cache.cache_folder()}"
-        raise UserError(what, where=str(adapter), fix=_ROOM, code=ExitCode.DISK)
-    return folder
+        raise stored_copy.storage_error(error, what="the merged model", where=adapter) from None
+    return stored_copy.require_kept(cache.lookup(cache.MODELS, name), what="the merged model", where=adapter)
 
 
 def _merge(adapter: Path, base: Path) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from finewright.core import cache, units
-from finewright.core.errors import ExitCode, UserError, first_line
+from finewright.core.errors import UserError, first_line
+from finewright.models import stored_copy
 from finewright.models.gguf import families, tokenizer
 from finewright.models.gguf.reader import GgufFile, read_file, read_tensor, refuse
 
@@ -19,8 +20,6 @@ _KIND = "KIND"
 """File with what the weights were in the GGUF file, for the user."""
 _END_BYTES = 1 << 20
 _SHARD_BYTES = 2 << 30
-_SPARE_BYTES = 256 << 20
-_ROOM = "free some space, or set FINEWRIGHT_CACHE to a folder with room that can be written"
 _found: dict[Path, list[tuple[str, int, int]]] = {}
 """Folders that this process has checked, with the state of their files then: an entry's files are hashed once a process."""
 
@@ -82,10 +81,9 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
 def _create(file: GgufFile, name: str, *, weights: bool) -> Path:
     try:
         config, names = families.read_config(file), families.tensor_names(file)
-        wanted = _SPARE_BYTES + sum(_stored_bytes(file, one) for one in names)
-        if weights and (free := cache.free_bytes()) < wanted:
-            what = f"its converted copy takes {wanted:,} bytes in {cache.cache_folder()}, where {free:,} are free"
-            raise UserError(what, where=str(file.path), fix=_ROOM, code=ExitCode.DISK)
+        if weights:
+            num_bytes = sum(_stored_bytes(file, one) for one in names)
+            stored_copy.check_room(num_bytes, what="its converted copy takes", where=file.path)
         with cache.create(cache.MODELS, name) as place:
             (place / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             (place / _KIND).write_text(_describe_kind(file), encoding="utf-8")
@@ -101,19 +99,13 @@ def _create(file: GgufFile, name: str, *, weights: bool) -> Path:
             raise _storage_error(file, OSError(str(error))) from None
         reason = first_line(error)
         raise refuse(file.path, f"holds values that do not fit together: {reason}") from error
-    found = _lookup(name)
-    if found is None:
-        what = f"the converted model cannot be kept in {cache.cache_folder()}"
-        raise UserError(what, where=str(file.path), fix=_ROOM, code=ExitCode.DISK)
-    return found
+    return stored_copy.require_kept(_lookup(name), what="the converted model", where=file.path)
 
 
 def _storage_error(file: GgufFile, error: OSError) -> UserError:
-    reason = error.strerror or str(error)
     if error.errno == errno.EIO:
-        return refuse(file.path, f"cannot be read: {reason}")
-    what = f"the converted model cannot be stored in {cache.cache_folder()}: {reason}"
-    return UserError(what, where=str(file.path), fix=_ROOM, code=ExitCode.DISK)
+        return refuse(file.path, f"cannot be read: {error.strerror or error}")
+    return stored_copy.storage_error(error, what="the converted model", where=file.path)
 
 
 def _describe_kind(file: GgufFile) -> str:

@@ -10,7 +10,7 @@ from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.conversations import Conversation, Form, Message, conversation_of
 from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
-from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file, combine_faults
+from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, combine_faults
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "problem")
 ANSWERS = ("completion", "response", "answer", "output", "target", "solution")
@@ -25,10 +25,9 @@ _MASKED = -100
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SHAPE_NAMES = (*_CHATS, *PROMPTS, *ANSWERS, *_IDS, "text", "chosen", "rejected")
 """Names of columns by which a table is known to be one."""
-_UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
 _LISTED, _MOST_LISTED = 10, 20
 
-RowKind = Literal["labelled", "conversation", "preference"]
+RowKind = Literal["labelled", "multi-label", "number", "tagged-tokens", "conversation", "preference"]
 
 
 @dataclass(frozen=True)
@@ -127,35 +126,6 @@ def _with_more(finder: _Finder, said: str, **columns: str) -> Shape:
 def _find_text(finder: _Finder) -> Shape | None:
     text = finder.usual(["text"]) or (finder.usual(["content", "document", "body"]) if len(finder.table.columns) == 1 else "")
     return _shape("text", f"texts without prompts ({text!r})", text=text) if text else None
-
-
-def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
-    """Return what the rows of a table are, and the reason."""
-    if options.label_column is not None:
-        return "labelled", f"the label column {options.label_column!r} is given"
-    if options.prompt_column is not None or options.answer_column is not None:
-        return "conversation", "a column of prompts or of answers is given"
-    names = {name.casefold().strip(): name for name in table.columns}
-    if {"chosen", "rejected"} <= names.keys():
-        return "preference", "it has columns of chosen and rejected answers"
-    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
-        return "preference", "it has prompts, completions, and whether each of these is good"
-    shape = find_shape(table, options.model_copy(update={"text_column": None}), file=file)
-    if shape is None:
-        return "labelled", "no columns of conversations"
-    labels = [names[name] for name in LABEL_NAMES if name in names and names[name] not in shape.columns.values()]
-    has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
-    few = [name for name in labels if column_names.has_few_values(table, name)]
-    if shape.form in ("text", "instruction") and has_text and (few or (labels and shape.form == "text")):
-        return "labelled", f"it has texts and a column of labels ({(few or labels)[0]!r})"
-    if shape.form == "instruction" and "choices" not in shape.columns:
-        prompt, answer = (shape.columns.get(part, "") for part in ("prompt", "answer"))
-        clear = prompt.casefold() in _UNMISTAKABLE[0] or answer.casefold() in _UNMISTAKABLE[1]
-        if not clear and column_names.has_few_values(table, answer):
-            return "labelled", f"{answer!r} has few values, each many times, as labels have"
-    if shape.form == "text" and len(table.columns) > 1 and column_names.guess_label(table, shape.columns["text"]):
-        return "labelled", "it has texts and a column with few values"
-    return "conversation", f"the columns are those of {shape.said}"
 
 
 def read_conversations(

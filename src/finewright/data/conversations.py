@@ -76,6 +76,10 @@ class Conversation(Example):
         """The index of the last assistant message; None if there is none."""
         return max((place for place, one in enumerate(self.messages) if one.role == "assistant"), default=None)
 
+    def own_labels(self) -> tuple[str, ...]:
+        """Return none: answers are no labels."""
+        return ()
+
     def duplicate_key(self) -> str:
         """Return the whole prompt: a short last message, such as `go on`, does not make two conversations the same."""
         if self.form == "text":

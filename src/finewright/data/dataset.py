@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from finewright.core.config import DataConfig
 from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.labelled_rows import LabelledRows, is_blank, read_labelled_rows, read_text
 from finewright.data.readers import base
-from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions, Record
+from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions
 from finewright.data.row_kinds import detect_row_kind, how_to_read, read_row_kind
 from finewright.data.source_tables import Source, SourceTables, TableReading, find_existing, find_local, shown_name
 from finewright.data.splits import Example
@@ -59,17 +60,6 @@ class Dataset:
     row_kind: RowKind = "labelled"
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """The rows of one table that have a text and a label. `records`: the whole row of each, `table`: where they come from."""
-
-    rows: list[Example]
-    records: list[Record]
-    table: FileTable
-    columns: Columns
-    notes: list[str]
-
-
 class DatasetCache:
     """Data sets and token ids that several runs share. Do not change what it returns."""
 
@@ -112,8 +102,6 @@ class DatasetCache:
         return self._ids.setdefault(model, {})
 
 
-_BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD]))
-"""White space and characters that nothing shows of."""
 _MOST_LABELS = 10
 """Labels that a message names."""
 
@@ -122,6 +110,8 @@ _Rows = tuple[list[Example], list[str], Columns]
 """Rows of one table, notes, and the columns that they were read from."""
 _Splits = tuple[dict[str, list[Example]], list[str], Columns]
 """Rows by split, notes, and the columns of the training rows."""
+_STRATIFIED: tuple[RowKind, ...] = ("labelled", "multi-label", "number", "tagged-tokens")
+"""Kinds of rows that splits take an even share of by `Example.stratum`."""
 MOST_HELD_OUT = {"test": 500, "validation": 200}
 """Conversations that are held out at most: an evaluation reads every token of them, and more would tell little more."""
 
@@ -152,10 +142,8 @@ def _build_dataset(
         notes += more
     notes += _hold_out_missing(rows, options, row_kind)
     trains_on_all = options.validation_fraction is None and not rows["validation"]
-    names: tuple[str, ...] = ()
-    kind: Literal["text", "integer", "boolean"] = "text"
+    names, kind = labels.sort_labels({label for row in rows["train"] for label in row.own_labels()})
     if row_kind == "labelled":
-        names, kind = labels.sort_labels({row.label for row in rows["train"]})
         for name in ("validation", "test"):
             rows[name] = labels.spell_truth_values(rows[name], names)
         if options.drop_unseen_labels:
@@ -172,12 +160,12 @@ def _build_dataset(
 
 def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_kind: RowKind) -> list[str]:
     """Take the splits that are missing out of the training rows; return notes."""
-    notes, seed, labelled = [], options.split_seed, row_kind == "labelled"
+    notes, seed, stratified = [], options.split_seed, row_kind in _STRATIFIED
     if not rows.get("test"):
         fraction = options.test_fraction
         rows["train"], rows["test"], note = (
             splits.hold_out(rows["train"], fraction, seed=seed, name="test")
-            if labelled
+            if stratified
             else splits.hold_out_by_chance(rows["train"], fraction, seed=seed, name="test", most=MOST_HELD_OUT["test"])
         )
         notes.append(note)
@@ -185,7 +173,7 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
         share = options.validation_fraction
         rows["train"], rows["validation"], note = (
             splits.hold_out_validation(rows["train"], share, seed=seed)
-            if labelled
+            if stratified
             else splits.hold_out_validation_by_chance(rows["train"], share, seed=seed, most=MOST_HELD_OUT["validation"])
         )
         notes.append(note)
@@ -230,7 +218,7 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
     """
     table, file = source_tables.read_one_table(source, TableReading(), options=options)
     options, notes = reuse_columns(table, options, trained, file=file)
-    found = _label_rows(table, options=options, file=file)
+    found = read_labelled_rows(table, options=options, file=file)
     if not found.rows:
         raise base.bad_file("no row has a text and a label", file, "add rows, or name the columns")
     return _fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options) if labels else found
@@ -335,45 +323,8 @@ def _read_splits(source: Source, *, options: DataConfig, row_kind: RowKind, tabl
     return rows, notes, columns
 
 
-def _label_rows(table: FileTable, *, options: DataConfig, file: str) -> LabelledRows:
-    """Return the rows with a text and a label."""
-    if not table.records:
-        raise base.bad_file("no rows", file, "a header alone is not enough; add rows")
-    columns = choose_columns(table, options, file=file)
-    _refuse_lists(table, columns.label, file=file)
-    if not table.format.suffix and not options.merge_similar_labels:  # in a file, the type is how somebody wrote it
-        _refuse_two_types(table, columns.label)
-    notes = [*table.notes, *columns.notes]
-    rows, records, faults = [], [], []
-    names: dict[str, str] = {}  # one string for all rows of a label
-    num_spaced = 0
-    for record in table.records:
-        value = record.values.get(columns.label)
-        text, text_fault = read_text(record, columns, options)
-        label, label_fault = labels.read_label(value)
-        label_fault = label_fault or _encoding_fault(label, kind="label")
-        num_spaced += isinstance(value, str) and value != label != ""
-        if text_fault or label_fault:
-            faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
-        else:
-            rows.append(Example(text, names.setdefault(label, label), record.where))
-            records.append(record)
-    if faults and not options.skip_invalid_rows:
-        raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
-    if faults:
-        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
-    if num_spaced:
-        notes.append(f"{file}: {num_spaced:,} label{'' if num_spaced == 1 else 's'} had spaces around, which were removed")
-    if whole := labels.find_whole_numbers(names):
-        rows = [Example(row.text, whole.get(row.label, row.label), row.where) for row in rows]
-        notes.append(
-            f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
-        )
-    return LabelledRows(rows, records, table, columns, notes)
-
-
 def _read_labelled(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
-    found = _label_rows(table, options=options, file=file)
+    found = read_labelled_rows(table, options=options, file=file)
     return found.rows, found.notes, found.columns
 
 
@@ -393,69 +344,6 @@ _READ_TABLE: dict[RowKind, Callable[..., _Rows]] = {
     "preference": _read_preferences,
 }
 """By kind, what makes rows of a table."""
-
-
-def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:
-    """Raise one `UserError` if most labels are lists; a few are faults of their rows."""
-    lists = [record for record in table.records if isinstance(record.values.get(column), list | tuple | dict)]
-    if 2 * len(lists) > len(table.records):
-        shown = (
-            f"{len(lists):,} of {len(table.records):,} rows have a list in {column!r}, such as {lists[0].values[column]!r:.60}"
-        )
-        fix = "write one label for each text, such as the most important one, or take another --label-column"
-        raise base.bad_file(f"several labels per text are not supported: {shown}", lists[0].where, fix)
-
-
-def _refuse_two_types(table: FileTable, column: str) -> None:
-    """Raise `UserError` if a label is text in one row and a number or a truth value in another: one of the two is a mistake."""
-    known: dict[tuple[str, bool], Record] = {}
-    for record in table.records:
-        value = record.values.get(column)
-        label, is_text = labels.read_label(value)[0], isinstance(value, str)
-        name = label.casefold() if label.casefold() in ("true", "false") else label
-        known.setdefault((name, is_text), record)
-        if label and (other := known.get((name, not is_text))):
-            one = known[name, is_text]
-            first, second = (f"{found.values[column]!r} ({found.where})" for found in (other, one))
-            what = f"the labels {first} and {second} differ only in type"
-            raise base.bad_file(what, "data", "give all labels in one type, or set data.merge_similar_labels")
-
-
-def read_text(record: Record, columns: Columns, options: DataConfig) -> tuple[str, str]:
-    """Return (text, fault) of a row. The text is empty if there is none, and not if it is damaged."""
-    if len(columns.texts) == 1:
-        return _text(record.values.get(columns.texts[0]))
-    parts = [_text(record.values.get(name)) for name in columns.texts]
-    fault = next((fault for text, fault in parts if fault and text), "") or (
-        "the text is empty" if not any(text for text, _ in parts) else ""
-    )
-    return options.text_separator.join(text for text, _ in parts if text), fault
-
-
-def _text(value: Any) -> tuple[str, str]:
-    """Return (text, fault). Numbers are texts, as they are in files that have no types."""
-    if isinstance(value, bool):
-        value = str(value).lower()
-    elif isinstance(value, int | float) and value == value:
-        value = str(int(value) if float(value).is_integer() and abs(value) < 2**53 else value)
-    if not isinstance(value, str):
-        return "", "no text" if value is None or value != value else f"wanted text, found {type(value).__name__}"
-    return ("", "the text is empty") if is_blank(value) else (str(value), _encoding_fault(value, kind="text"))
-
-
-def is_blank(text: str) -> bool:
-    """Return whether nothing of a text shows."""
-    return not (text.strip(_BLANK) and text.strip())
-
-
-def _encoding_fault(value: str, *, kind: str) -> str:
-    if "\x00" in value:
-        return f"a NUL character in the {kind}"
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return f"half of a surrogate pair: the {kind} was cut inside a character"
-    return ""
 
 
 def _drop_unseen_labels(splits: dict[str, list[Example]], labels: tuple[str, ...]) -> list[str]:

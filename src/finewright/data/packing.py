@@ -27,7 +27,7 @@ ROWS_PER_STEP = 16
 @dataclass(frozen=True)
 class EncodedSplit:
     """Tokenized texts. `lengths_uncut`: tokens before cutting to the limit; of a row of several texts, those of the longest as it
-    is used. `targets`: empty for unlabelled texts.
+    is used. `targets`: of each text its class, a number, or a number for each label; empty for unlabelled texts.
 
     `cached_states`: outputs of the frozen lower layers for these texts, if there are any. `trained`: where tokens are the
     targets, whether each is one (1 or 0), in the shape of `ids`; a text's first token never is.
@@ -39,7 +39,7 @@ class EncodedSplit:
 
     ids: Sequence[Sequence[int]] | TokenRows
     lengths_uncut: Sequence[int]
-    targets: list[int]
+    targets: list[Any]
     cached_states: Any = None
     trained: Sequence[Sequence[int]] | TokenRows | None = None
     parts: np.ndarray | None = None
@@ -123,7 +123,7 @@ def encode_texts(
     tokenizer: Any,
     texts: Sequence[str],
     *,
-    targets: Sequence[int] = (),
+    targets: Sequence[Any] = (),
     limit: int,
     keep_end: bool = False,
     keep: bool = False,
@@ -343,8 +343,14 @@ def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") 
     )
     if encoded.trained is not None:
         return batch
-    targets = torch.tensor([encoded.targets[row] for row in ordered] if encoded.targets else [], dtype=torch.long, device=device)
-    return replace(batch, targets=targets)
+    return replace(batch, targets=_collect_targets(encoded, ordered).to(device))
+
+
+def _collect_targets(encoded: EncodedSplit, rows: Sequence[int]) -> torch.Tensor:
+    """Return the targets of the rows: classes as integers, numbers as float32."""
+    targets = [encoded.targets[row] for row in rows] if encoded.targets else []
+    are_classes = not targets or isinstance(targets[0], int | np.integer)
+    return torch.tensor(targets, dtype=torch.long if are_classes else torch.float32)
 
 
 def _collate_texts(

@@ -57,6 +57,10 @@ class Preference(Example):
         prompt = (replace(one, is_trained=False) for one in self.prompt)
         return conversation_of((*prompt, *answer), where=self.where, tools=self.tools)
 
+    def own_labels(self) -> tuple[str, ...]:
+        """Return none: answers are no labels."""
+        return ()
+
     def duplicate_key(self) -> str:
         """Return the whole prompt."""
         return "\n".join(f"{one.role}: {one.content}" for one in self.prompt)

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,11 +15,24 @@ and of so little data every row helps training more."""
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A labelled text; `where` names its place, such as `tickets.csv:17`."""
+    """A labelled text; `where` names its place, such as `tickets.csv:17`. Rows of other tasks have more fields.
+
+    `pair`: the two texts of a row whose `text` is these two as one.
+    """
 
     text: str
     label: str
     where: str
+    pair: tuple[str, str] | None = field(default=None, kw_only=True)
+
+    @property
+    def stratum(self) -> str:
+        """What a split gives each part the same share of: the label."""
+        return self.label
+
+    def own_labels(self) -> tuple[str, ...]:
+        """Return the labels of the row that a model learns to tell apart."""
+        return (self.label,)
 
     def duplicate_key(self) -> str:
         """Return the text by which two rows are the same, but for case and white space."""
@@ -27,11 +40,15 @@ class Example:
 
     def contents(self) -> str:
         """Return all that a model learns from the row, for the fingerprint of a run."""
-        return f"{len(self.text)}:{self.text}{len(self.label)}:{self.label}"
+        return f"{len(self.text)}:{self.text}{len(self.label)}:{self.label}{self._pair_boundary()}"
 
     def fingerprint_text(self, split: str) -> str:
         """Return all that the row adds to the fingerprint of its data set."""
-        return f"{split}\0{self.text}\0{self.label}\n"
+        return f"{split}\0{self.text}\0{self.label}{self._pair_boundary()}\n"
+
+    def _pair_boundary(self) -> str:
+        """Return where the first text of a pair ends: two pairs may make the same text."""
+        return "" if self.pair is None else f"\0{len(self.pair[0])}"
 
 
 def normalise_text(text: str) -> str:
@@ -66,7 +83,7 @@ def nested_order(rows: Sequence[Example], *, seed: int, has_labels: bool = True)
     """
     by_label: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        by_label[row.label if has_labels else ""].append(index)
+        by_label[row.stratum if has_labels else ""].append(index)
     placed = []
     for label, numbers in by_label.items():
         ranked = sorted(numbers, key=lambda index: hashlib.sha256(f"{seed}:{label}:{index}".encode()).digest())
@@ -104,7 +121,7 @@ def _from_small_labels(labels: Sequence[str], fraction: float, *, seed: int) -> 
 
 def hold_out_validation(rows: list[Example], fraction: float | None, *, seed: int) -> tuple[list[Example], list[Example], str]:
     """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label."""
-    least = max(LEAST_VALIDATION_ROWS, len({row.label for row in rows}))
+    least = max(LEAST_VALIDATION_ROWS, len({row.stratum for row in rows}))
     if fraction is None and round(VALIDATION_FRACTION * len(rows)) < least:
         return rows, [], note_few_rows(rows)
     return hold_out(rows, VALIDATION_FRACTION if fraction is None else fraction, seed=seed, name="validation")
@@ -122,7 +139,7 @@ def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> t
     Where many labels have too few rows to give one each, and the share over all rows would not be reached by half, some of
     these labels give one.
     """
-    labels = [row.label for row in rows]
+    labels = [row.stratum for row in rows]
     kept, held = stratified_split(labels, fraction, seed=seed)
     added = _from_small_labels(labels, fraction, seed=seed) if 2 * len(held) < round(fraction * len(rows)) else []
     kept, held = sorted({*kept} - {*added}), sorted([*held, *added])

@@ -258,8 +258,8 @@ class Task(ABC):
         return split if split.trained is not None else replace(split, targets=self.targets(examples))
 
     @abstractmethod
-    def targets(self, examples: "Sequence[Example]") -> list[int]:
-        """Return the target of each example."""
+    def targets(self, examples: "Sequence[Example]") -> list[Any]:
+        """Return the target of each example: its class, a number, or a tuple with a number for each label."""
 
     @abstractmethod
     def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
@@ -298,7 +298,7 @@ class Task(ABC):
         """Return the characters of each text that a row consists of, for a plan without a tokenizer."""
         return [len(example.text)]
 
-    def fit_head(self, features_NF: "np.ndarray", targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
+    def fit_head(self, features_NF: "np.ndarray", targets: Sequence[Any], *, has_bias: bool) -> HeadWeights:
         """Return first weights for a new head, from what it reads of the training texts, shape (N, F), and their targets.
 
         `has_bias`: whether the head adds one. Raise `HeadNotFitted` if there are none; tasks that have some set `fits_head`.
@@ -306,7 +306,7 @@ class Task(ABC):
         raise HeadNotFitted("the task has no way to fit a head")
 
     @abstractmethod
-    def start_evaluation(self, targets: Sequence[int]) -> "Evaluation":
+    def start_evaluation(self, targets: Sequence[Any]) -> "Evaluation":
         """Return an empty accumulator for a split with these targets."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from finewright.runs import folder as run_folder
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.training import optimizer
 from finewright.training.memory_meter import MemoryMeter
-from finewright.training.state import Best, TrainState
+from finewright.training.state import EvaluatedStep, TrainState
 from support import tiny
 
 RUN = {"data": {}, "schedule": {}, "labels": ["a"]}
@@ -88,7 +88,7 @@ def test_the_best_weights_go_along(folder):
         parameter.data.fill_(float(step))
         progress.step = step
         if step == 2:
-            progress.best = Best(2, 0.1, {"accuracy": 1.0, "loss": 0.0})
+            progress.best = EvaluatedStep(2, 0.1, {"accuracy": 1.0, "loss": 0.0})
         one.commit()
     other = build_manager(folder)
     assert other.restore(notify=lambda sentence, **kind: None)

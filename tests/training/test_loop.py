@@ -1,6 +1,7 @@
 """The training loop: events, their order, when it evaluates and when it stops."""
 
 import gc
+import itertools
 import resource
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.tasks.text_classification import TextClassification
 from finewright.training import loop
+from finewright.training.state import EvaluatedStep, Progress
 from support import tiny
 
 TASK = TextClassification(("a", "b", "c"))
@@ -68,6 +70,56 @@ def test_best_is_better_than_all_before_and_ties_are_broken_by_lower_loss():
     losses = iter([1.0, 0.9, 1.1, *[2.0] * 9])
     events = fit(lambda: {"accuracy": 0.5, "loss": next(losses)}, evaluate_every=2)
     assert [event.best for event in events if isinstance(event, run_events.EvaluationCompleted)][:3] == [True, True, False]
+
+
+def measured(*rights, num_rows=40):
+    """An evaluation of `num_rows` rows that gets so many of them right, one after the other."""
+    left = list(rights)
+    losses = itertools.count(1)  # never the same, never better
+    return lambda: {"accuracy": left.pop(0) / num_rows, "loss": float(next(losses)), "num_rows": num_rows}
+
+
+def test_an_evaluation_within_a_standard_error_of_the_best_does_not_count_towards_the_stop():
+    # 30 of 40 right: a standard error of 0.068, 2.7 rows
+    events = fit(measured(30, *[28] * 20), evaluate_every=1, early_stopping_patience=2)
+    assert events[-1].early is False
+    events = fit(measured(30, 27, 27, *[30] * 20), evaluate_every=1, early_stopping_patience=2)
+    assert events[-1] == run_events.TrainingStopped(step=3, early=True)
+    events = fit(measured(30, *[27, 28] * 10), evaluate_every=1, early_stopping_patience=2)
+    assert events[-1].early is False, "not two in a row"
+
+
+def evaluated(step, num_right, *, num_rows=40, loss=1.0):
+    return EvaluatedStep(step, step / 4, {"accuracy": num_right / num_rows, "loss": loss, "num_rows": num_rows})
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "start", "kept"),
+    [
+        (evaluated(4, 30), evaluated(8, 28), None, 8),
+        (evaluated(4, 30), evaluated(8, 27), None, 4),
+        (evaluated(4, 20, num_rows=20), evaluated(8, 20, num_rows=20), None, 8),  # equal: the later one
+        (evaluated(4, 20, num_rows=20), evaluated(8, 19, num_rows=20), None, 4),
+        (evaluated(4, 300, num_rows=400), evaluated(8, 290, num_rows=400), None, 4),  # more rows tell more
+        (evaluated(0, 30), evaluated(8, 30), evaluated(0, 30).metrics, 0),  # no gain over the start
+        (evaluated(0, 30), evaluated(8, 29), evaluated(0, 30).metrics, 0),
+        (evaluated(4, 32), evaluated(8, 31), evaluated(0, 30).metrics, 8),
+        (evaluated(4, 32), evaluated(8, 30), evaluated(0, 30).metrics, 4),
+        (evaluated(4, 30), evaluated(6, 30), None, 4),  # the last weights were not evaluated
+        (None, None, None, None),
+    ],
+)
+def test_the_last_weights_are_kept_unless_the_best_are_clearly_better(best, last, start, kept):
+    progress = Progress(step=8, best=best, last=last, start_metrics=start)
+    found = loop.choose_kept(progress, TASK)
+    assert (found and found.step) == kept
+
+
+def test_a_metric_without_a_standard_error_keeps_the_best():
+    best, last = evaluated(4, 30), evaluated(8, 29)
+    del best.metrics["num_rows"], last.metrics["num_rows"]
+    assert loop.choose_kept(Progress(step=8, best=best, last=last), TASK) is best
+    assert TASK.standard_error(best.metrics) == 0.0
 
 
 def test_early_stopping_waits_for_its_number_of_evaluations():

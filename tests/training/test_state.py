@@ -7,7 +7,14 @@ import torch
 
 from finewright.core.errors import UserError
 from finewright.training import optimizer
-from finewright.training.state import Best, Progress, TrainState, get_random_state, preserving_random_state, set_random_state
+from finewright.training.state import (
+    EvaluatedStep,
+    Progress,
+    TrainState,
+    get_random_state,
+    preserving_random_state,
+    set_random_state,
+)
 from support import tiny
 
 
@@ -53,7 +60,7 @@ def test_plain_numbers_in_the_optimizer_state_are_restored():
 
 def test_progress_is_json():
     progress = Progress(
-        step=4, evaluations_without_improvement=1, best=Best(3, 0.5, {"accuracy": 0.25, "loss": 1 / 3}), unreached=["a"]
+        step=4, evaluations_without_improvement=1, best=EvaluatedStep(3, 0.5, {"accuracy": 0.25, "loss": 1 / 3}), unreached=["a"]
     )
     assert Progress.from_json(json.loads(json.dumps(progress.as_json()))) == progress
     assert Progress.from_json(Progress().as_json()) == Progress()

@@ -196,7 +196,8 @@ def default_early_stopping_patience(options: TrainingConfig, *, num_validation: 
     if not num_validation:
         return choices.note("training.early_stopping_patience", 0, "no validation rows show when training no longer helps")
     value = PATIENT_EPOCHS * options.evals_per_epoch
-    reason = f"{PATIENT_EPOCHS} epochs without improvement on validation, docs/explanation/early-stopping.md; 0: never"
+    reason = f"{PATIENT_EPOCHS} epochs clearly worse on validation than the best or the same"
+    reason += ", docs/explanation/early-stopping.md; 0: never"
     return choices.note("training.early_stopping_patience", value, reason)
 
 

@@ -351,6 +351,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
             opened.stop_if_requested()
     if opened.state.progress.best is None:
         head.fit_head_again(context, ready, opened, splits["train"], task=task)
+    opened.state.progress.best = loop.choose_kept(opened.state.progress, task)
     step = opened.checkpoints.restore_best()
     if step == 0:
         context.notify(f"fine-tuning was no better on validation than {task.start}, which is kept", code="best")

@@ -1,5 +1,6 @@
 """Interface of a task: columns, targets, loss, metrics and predictions. All other code is independent of the task."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -374,6 +375,35 @@ class Task(ABC):
         `lines`: all lines of predictions.jsonl.
         """
         return [float(line["label"] == line["predicted"]) if line.get("score") is None else line["score"] for line in lines]
+
+    def standard_error(self, metrics: Mapping[str, Any]) -> float:
+        """Return the standard error of the metric over the rows that were evaluated; 0 if it is unknown.
+
+        Of a share p of n rows it is sqrt(p · (1 - p) / n), with one row more that is right and one that is wrong, as all of few
+        rows being right is no proof that all are (Agresti & Coull 1998).
+        """
+        num_rows = metrics.get("num_rows", 0)
+        if not self.metric.is_share or not num_rows:
+            return 0.0
+        share = (metrics[self.metric.name] * num_rows + 1) / (num_rows + 2)
+        return math.sqrt(share * (1 - share) / num_rows)
+
+    def is_clearly_worse(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+        """Return whether an evaluation is worse than the best one by more than one standard error of the metric.
+
+        Without a standard error every evaluation that is not better is.
+        """
+        error = self.standard_error(best)
+        sign = 1 if self.metric.higher_is_better else -1
+        return not self.is_better(metrics, best) and (
+            not error or sign * (best[self.metric.name] - metrics[self.metric.name]) > error
+        )
+
+    def is_same(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+        """Return whether an evaluation has the metric of the best one, and its loss but for `LEAST_LOSS_FALL`."""
+        change = abs(best["loss"] - metrics["loss"])
+        equal = metrics[self.metric.name] == best[self.metric.name]
+        return equal and change < LEAST_LOSS_FALL * (self.expected_first_loss or best["loss"])
 
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss

@@ -16,7 +16,7 @@ from finewright.data.packing import EncodedSplit, Update
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Task
 from finewright.training.optimizer import OptimizerName, Schedule, build_optimizer, init_state, learning_rate_at
-from finewright.training.state import Best, TrainState, preserving_random_state
+from finewright.training.state import EvaluatedStep, Progress, TrainState, preserving_random_state
 from finewright.training.step import UpdateAttempt
 
 WATCHED_STEPS = 3
@@ -136,6 +136,20 @@ def train(
     yield TrainingStopped(step=progress.step, early=progress.step < num_steps)
 
 
+def choose_kept(progress: Progress, task: Task) -> EvaluatedStep | None:
+    """Return the evaluation whose weights a finished training keeps; None if there was no evaluation.
+
+    These are the last weights, unless the best evaluation is better by more than one standard error: of few rows the highest of
+    many values is mostly chance, and the last weights have learnt most, at learning rates that fall to 0. A model that was
+    evaluated before the first update stays as it was unless the last weights are better.
+    """
+    best, last, start = progress.best, progress.last, progress.start_metrics
+    if best is None or last is None or last.step != progress.step:
+        return best
+    no_gain = start is not None and last.step > 0 and not task.is_better(last.metrics, start)
+    return best if no_gain or task.is_clearly_worse(last.metrics, best.metrics) else last
+
+
 def _optimizer_memory_error(state: TrainState) -> UserError:
     """Return the error for an optimizer state that does not fit into memory. No weight has changed yet."""
     num_parameters = sum(parameter.numel() for parameter in state.prepared_model.trainable().values())
@@ -154,13 +168,15 @@ def _evaluate(
     with preserving_random_state(state.device):
         metrics = evaluate()
     epochs_done = schedule.steps[progress.step - 1].epochs_done if progress.step else 0.0
-    current = Best(progress.step, epochs_done, metrics)
+    current = EvaluatedStep(progress.step, epochs_done, metrics)
     if not progress.step:
         progress.start_metrics = metrics
     improved = progress.best is None or task.is_better(metrics, progress.best.metrics)
-    if improved:
-        progress.best = current
-    progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
+    gains_nothing = progress.best is not None and (
+        task.is_clearly_worse(metrics, progress.best.metrics) or task.is_same(metrics, progress.best.metrics)
+    )
+    progress.evaluations_without_improvement = progress.evaluations_without_improvement + 1 if gains_nothing else 0
+    progress.best, progress.last = current if improved else progress.best, current
     progress.evaluated_step = progress.step
     name = task.metric.name
     return EvaluationCompleted(

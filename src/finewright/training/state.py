@@ -16,8 +16,8 @@ _OPTIMIZER, _RANDOM, _NUMBER = "optimizer", "random", "#"
 
 
 @dataclass
-class Best:
-    """The best evaluation so far."""
+class EvaluatedStep:
+    """An evaluation of the validation split: the update after which it was made, and its metrics."""
 
     step: int
     epoch: float
@@ -27,7 +27,9 @@ class Best:
 @dataclass
 class Progress:
     """Position of the loop. `step`: number of completed updates. `micro_batch_splits`: how often micro-batches were split in
-    two to fit into memory. `unreached`: trained tensors whose gradients were all zero so far, None before the first step.
+    two to fit into memory. `best`: the evaluation with the best metric so far, `last`: the latest one,
+    `evaluations_without_improvement`: how many in a row were clearly worse than the best or the same. `unreached`: trained
+    tensors whose gradients were all zero so far, None before the first step.
     `probe`: how the head started (`head_start.ProbeStart`), None if at random. `start_metrics`: those of the validation split
     before the first update, None if it was not evaluated then. `untuned`: metrics of the test split before the first update,
     where the model can do the task already, and `untuned_answers` what it said to some of the test rows."""
@@ -35,11 +37,12 @@ class Progress:
     step: int = 0
     evaluated_step: int = 0
     evaluations_without_improvement: int = 0
-    best: Best | None = None
+    best: EvaluatedStep | None = None
     num_tokens: int = 0
     num_rows: int = 0
     micro_batch_splits: int = 0
     unreached: list[str] | None = None
+    last: EvaluatedStep | None = None
     probe: dict[str, Any] | None = None
     start_metrics: dict[str, Any] | None = None
     untuned: dict[str, Any] | None = None
@@ -57,9 +60,8 @@ class Progress:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
         """Build the progress from what `as_json` returned."""
-        progress = cls(**{name: value for name, value in values.items() if name != "best"})
-        progress.best = Best(**values["best"]) if values["best"] else None
-        return progress
+        evaluations = {name: EvaluatedStep(**found) if (found := values.get(name)) else None for name in ("best", "last")}
+        return cls(**values | evaluations)
 
 
 class TrainState:

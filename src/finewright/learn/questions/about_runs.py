@@ -142,11 +142,14 @@ def _file_size(one: FinishedRun) -> Draft | None:
 def _kept_step(one: FinishedRun) -> Draft | None:
     evaluated = {step: accuracy for step, accuracy, _ in one.validations}
     best = one.result.best_step
-    if best not in evaluated or len(evaluated) < 2 or evaluated[best] < max(evaluated.values()):
+    if best not in evaluated or len(evaluated) < 2:
         return None
+    highest = max(evaluated.values())
     others = sorted(evaluated.keys() - {best}, reverse=True)
     why = f"There validation accuracy was highest, {evaluated[best]:.1%}; "
     why += "a later, equal one counts as better only if its loss is clearly lower."
+    if evaluated[best] < highest:
+        why = f"They are the last ones: the highest validation accuracy, {highest:.1%}, is not better by a standard error."
     return Draft(
         f"Which weights did {one.title} keep, of {one.result.steps:,} steps?",
         (f"those of step {best:,}", why),

@@ -16,6 +16,7 @@ from finewright.data.text_tokenizer import TextTokenizer
 
 __all__ = [
     "EncodedConversations",
+    "answer_end_ids",
     "encode_conversations",
     "encode_prompts",
     "encode_samples",
@@ -318,3 +319,14 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
         end = Renderer(tokenizer).turn_end
         found.append(end.id if end.kind == "token" else None)
     return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def answer_end_ids(tokenizer: Any) -> list[int]:
+    """Return the tokens that follow an answer in training: the end of a turn of the chat template, or else of the text."""
+    ends = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    if own_template(tokenizer) is None:
+        return ends
+    mark = Renderer(tokenizer).turn_end
+    if mark.kind == "token" and mark.id is not None:
+        return [mark.id]
+    return [*(TextTokenizer(tokenizer).continuation(mark.tail) if mark.tail else []), *ends]

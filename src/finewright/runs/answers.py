@@ -142,11 +142,6 @@ def measure(test: AnswerTest, answers: list[str]) -> answer_metrics.AnswerScores
     return answer_metrics.score_answers(answers, test.references, choices=test.choices)
 
 
-def summarise(scores: answer_metrics.AnswerScores) -> dict[str, Any]:
-    """Return what result.json holds of the answers: `metric` names the one to compare models by."""
-    return {"metric": scores.main, **scores.summary()}
-
-
 def add_answers(
     lines: list[dict[str, Any]], test: AnswerTest, answers: list[str], untuned: list[str] | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
@@ -158,7 +153,7 @@ def add_answers(
         if untuned is not None and len(untuned) == len(answers):
             lines[place]["untuned"] = untuned[number]
     worst = [lines[test.places[number]] for number in scores.worst()]
-    return lines, summarise(scores), worst
+    return lines, scores.summarise(), worst
 
 
 def without_prompt(model: PreparedModel) -> PreparedModel:

@@ -362,11 +362,14 @@ class Run:
         metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
         lines = evaluation.prediction_lines(found.rows)
         if self.generates:
-            from finewright.runs import answers
+            from finewright.runs import answers, choices
 
             test, said = answers.answer_rows(self.predictor, found.rows, wanted=num_generated, on_progress=on_progress)  # type: ignore[arg-type]
             if said:
                 lines, metrics["answers"], metrics["worst_mistakes"] = answers.add_answers(lines, test, said, None)
+            asked, chosen = choices.answer_rows(self.predictor, found.rows)  # type: ignore[arg-type]
+            if chosen is not None:
+                lines, metrics["choices"] = choices.add_choices(lines, asked, chosen, None)
         if abstain is not None and (confidences := evaluation.row_confidences()) is not None:
             metrics["abstain"] = abstain.measure(*confidences)
         table = build_evaluation_table(found, evaluation, lines=lines)

@@ -375,6 +375,14 @@ class Task(ABC):
         """
         return [float(line["label"] == line["predicted"]) if line.get("score") is None else line["score"] for line in lines]
 
+    @classmethod
+    def row_answers(cls, lines: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return what the model said to each test row, the answer that its score is of; None for a row without one.
+
+        `lines`: as in `row_scores`.
+        """
+        return [line.get("predicted") for line in lines]
+
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss
         is lower by at least `LEAST_LOSS_FALL`. Without an expected first loss this is a share of the best evaluation's loss."""

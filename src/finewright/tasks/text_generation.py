@@ -143,24 +143,33 @@ class TextGeneration(Task):
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:
-        """Return the metric of the generated answers; without any the share of right tokens of a row."""
-        answers = measured.get("answers")
+        """Return the share of right choices where all rows have choices, else the metric of the generated answers; without any
+        the share of right tokens of a row."""
+        answers = _decisive_answers(measured)
         if not answers:
             return TOKEN_ACCURACY
         return Metric(answers["metric"], is_share=True, words=answer_metrics.WORDS[answers["metric"]])
 
     @classmethod
     def compared_value(cls, measured: Mapping[str, Any]) -> float | None:
-        """Return the mean score of the answers; without any the share of right tokens."""
+        """Return the share of right choices, or the mean score of the answers; without any the share of right tokens."""
         name = cls.compared_metric(measured).name
-        value: float | None = (measured.get("answers") or measured).get(name)
+        value: float | None = (_decisive_answers(measured) or measured).get(name)
         return value
 
     @classmethod
     def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
-        """Return the scores of the answers, None for rows that were not answered; without answers the share of right tokens."""
+        """Return whether the right choice is the most probable one, if all rows have choices; else the scores of the answers,
+        None where there is none; without any answer the share of right tokens."""
+        if _all_have_choices(lines):
+            return [line["choice_right"] for line in lines]
         scores = [line.get("score") for line in lines]
         return scores if any(score is not None for score in scores) else [line.get(TOKEN_ACCURACY.name) for line in lines]
+
+    @classmethod
+    def row_answers(cls, lines: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return the most probable choices, if all rows have choices; else the generated answers."""
+        return [line.get("choice" if _all_have_choices(lines) else "predicted") for line in lines]
 
     @property
     def expected_first_loss(self) -> float | None:
@@ -228,6 +237,16 @@ class GenerationEvaluation(Evaluation):
             }
             for example, (total, number, right) in zip(examples, self._outputs_NC.tolist(), strict=True)
         ]
+
+
+def _decisive_answers(measured: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the summary of the choices if all rows have some: only some of the rows are answered, and not all with a choice."""
+    choices: Mapping[str, Any] | None = measured.get("choices")
+    return choices if choices and not choices["num_without_choices"] else measured.get("answers")
+
+
+def _all_have_choices(lines: Sequence[Mapping[str, Any]]) -> bool:
+    return bool(lines) and all(line.get("choice_right") is not None for line in lines)
 
 
 def _as_split(encoded: chat_encoding.EncodedConversations) -> "EncodedSplit":

@@ -114,7 +114,7 @@ def describe_choices(summary: dict[str, Any]) -> str:
     """Return how often the right choice is the most probable one, and what to compare that with."""
     right, number = summary["choice_accuracy"], summary["num_rows"]
     low, high = summary["choice_accuracy_ci95"]
-    more = f"by chance {summary['chance']:.1%}; per byte {summary['choice_accuracy_norm']:.1%}"
+    more = f"by chance {summary['chance']:.1%}; length-normalised {summary['choice_accuracy_norm']:.1%}"
     return f"choice accuracy {right:.1%} of {number:,} questions (95% interval {low:.1%} to {high:.1%}; {more})"
 
 

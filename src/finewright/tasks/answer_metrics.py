@@ -261,7 +261,6 @@ WORDS = {
     "rouge_l": "ROUGE-L",
     "chrf": "chrF",
     "bleu": "BLEU",
-    "choice_accuracy": "choice accuracy",
 }
 """What people call the metrics."""
 

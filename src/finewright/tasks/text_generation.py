@@ -148,7 +148,8 @@ class TextGeneration(Task):
         answers = _decisive_answers(measured)
         if not answers:
             return TOKEN_ACCURACY
-        return Metric(answers["metric"], is_share=True, words=answer_metrics.WORDS[answers["metric"]])
+        name = answers["metric"]
+        return Metric(name, is_share=True, words=answer_metrics.WORDS.get(name, name.replace("_", " ")))
 
     @classmethod
     def compared_value(cls, measured: Mapping[str, Any]) -> float | None:

@@ -18,9 +18,7 @@ from finewright.data.text_tokenizer import TextTokenizer
 from finewright.inference import scoring
 from finewright.models.prepared import PreparedModel
 from finewright.runs.context import RunContext
-from finewright.tasks import choice_metrics
-from finewright.tasks.answer_metrics import AnswerScores, read_choice
-from finewright.tasks.choice_metrics import ChosenAnswers
+from finewright.tasks import answer_metrics, choice_metrics
 
 if TYPE_CHECKING:
     from finewright.inference.predictor import Predictor
@@ -43,15 +41,15 @@ class ChoiceTest:
         """The index of the right choice of each row."""
         return [options.index(row.label.strip()) for row, options in zip(self.rows, self.options, strict=True)]
 
-    def read(self, answers: Sequence[str]) -> ChosenAnswers:
+    def read(self, answers: Sequence[str]) -> choice_metrics.ChosenAnswers:
         """Return which choices these answers mean."""
         found = []
         for said, options in zip(answers, self.options, strict=True):
-            place = options.index(said.strip()) if said.strip() in options else read_choice(said, options)
+            place = options.index(said.strip()) if said.strip() in options else answer_metrics.read_choice(said, options)
             found.append(-1 if place is None else place)
-        return ChosenAnswers(found)
+        return choice_metrics.ChosenAnswers(found)
 
-    def score(self, chosen: ChosenAnswers) -> AnswerScores:
+    def score(self, chosen: choice_metrics.ChosenAnswers) -> answer_metrics.AnswerScores:
         """Return how often the right choice is the most probable one."""
         return choice_metrics.score_choices(chosen, self.right, self.options, num_without=self.num_without)
 
@@ -74,14 +72,14 @@ def choose_test(rows: Sequence[Example]) -> ChoiceTest:
 
 def answer(
     context: RunContext, model: PreparedModel, tokenizer: Any, test: ChoiceTest, *, limit: int, doing: str
-) -> ChosenAnswers:
+) -> choice_metrics.ChosenAnswers:
     """Return what a model in training chooses. `limit`: most tokens of a text. `doing`: when this is, in words."""
     number = sum(map(len, test.options))
     context.notify(f"{doing}: {number:,} choices of {len(test.rows):,} questions", level="detail", code="choices")
     return answer_questions(model, tokenizer, test, limit=limit)
 
 
-def answer_rows(predictor: "Predictor", rows: Sequence[Example]) -> tuple[ChoiceTest, ChosenAnswers | None]:
+def answer_rows(predictor: "Predictor", rows: Sequence[Example]) -> tuple[ChoiceTest, choice_metrics.ChosenAnswers | None]:
     """Return the multiple-choice questions of an evaluation, and what a saved model chooses; None without such rows."""
     test = choose_test(rows)
     if not test.rows:
@@ -89,7 +87,7 @@ def answer_rows(predictor: "Predictor", rows: Sequence[Example]) -> tuple[Choice
     return test, answer_questions(predictor.prepared_model, predictor.tokenizer, test, limit=predictor.limit)
 
 
-def answer_questions(model: PreparedModel, tokenizer: Any, test: ChoiceTest, *, limit: int) -> ChosenAnswers:
+def answer_questions(model: PreparedModel, tokenizer: Any, test: ChoiceTest, *, limit: int) -> choice_metrics.ChosenAnswers:
     """Return what the model chooses, each question asked as in training. A choice without room in a text is not chosen."""
     answers = encode_answers(tokenizer, test.options, limit=limit)
     rooms = [limit - max(map(len, some)) for some in answers]
@@ -125,7 +123,7 @@ def choose_answers(
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[Sequence[int]]],
     options: Sequence[Sequence[str]],
-) -> ChosenAnswers:
+) -> choice_metrics.ChosenAnswers:
     """Return the most probable answer to each prompt. `answers`: the tokens of `options`; one without any is left out."""
     found = [np.full(len(some), -np.inf) for some in answers]
     asked = [(row, place, own) for row, some in enumerate(answers) for place, own in enumerate(some) if own]
@@ -139,7 +137,7 @@ def choose_answers(
 
 
 def add_choices(
-    lines: Sequence[dict[str, Any]], test: ChoiceTest, chosen: ChosenAnswers, untuned: Sequence[int] | None
+    lines: Sequence[dict[str, Any]], test: ChoiceTest, chosen: choice_metrics.ChosenAnswers, untuned: Sequence[int] | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the prediction lines with what was chosen and whether it is right, and the summary for result.json.
 

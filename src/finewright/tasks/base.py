@@ -248,14 +248,10 @@ class Task(ABC):
 
         return packing.encode_texts(tokenizer, inputs, limit=limit, keep_end=keep_end)
 
-    def usable_rows(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int) -> "tuple[list[Example], list[Finding]]":
-        """Return the examples that can be evaluated with at most `limit` tokens, and what is left out: all."""
-        return list(examples), []
-
-    def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> "EncodedSplit":
-        """Return the tokens of labelled examples with their targets."""
+    def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> EncodedRows:
+        """Return the tokens of labelled examples with their targets; here of all. `rows`: those that can be evaluated."""
         split = self.encode_inputs(tokenizer, self.probes(examples), limit=limit, keep_end=keep_end)
-        return split if split.trained is not None else replace(split, targets=self.targets(examples))
+        return EncodedRows(replace(split, targets=self.targets(examples)), list(examples), [])
 
     @abstractmethod
     def targets(self, examples: "Sequence[Example]") -> list[int]:

@@ -31,9 +31,6 @@ from finewright.runs.answers import AnswerTest
 from finewright.runs.choices import ChoiceTest
 from finewright.tasks.base import Task
 
-NO_LIMIT = 1 << 40
-"""Tokens: nothing is cut."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -159,7 +156,7 @@ class _Asker:
         cut to `limit`, as in a run."""
         *others, alone = some
         room = min(self.asked.longest, self.asked.limit * len(some)) - num_new
-        for ids in chat_encoding.encode_prompts(self.tokenizer, others, limit=NO_LIMIT):
+        for ids in chat_encoding.encode_prompts(self.tokenizer, others, limit=chat_encoding.NO_LIMIT):
             if len(ids) <= room:
                 return ids
         return chat_encoding.encode_prompts(self.tokenizer, [alone], limit=limit)[0]

@@ -119,15 +119,7 @@ from transformers import AutoConfig, {auto_model}, AutoTokenizer, BitsAndBytesCo
 folder = "path/to/this/folder"
 adapter = PeftConfig.from_pretrained(folder)
 config = AutoConfig.from_pretrained(f"{folder}/base_config")
-how = json.loads(pathlib.Path(folder, "quantization.json").read_text())
-packing = BitsAndBytesConfig(
-    load_in_4bit=True,
-    bnb_4bit_quant_type=how["kind"],
-    bnb_4bit_use_double_quant=how["double"],
-    bnb_4bit_compute_dtype=getattr(torch, how["compute_dtype"]),
-    llm_int8_skip_modules=how["skip_modules"],
-)
-base = {auto_model}.from_pretrained(
+{packing}base = {auto_model}.from_pretrained(
     adapter.base_model_name_or_path,
     revision=adapter.revision,
     config=config,
@@ -242,6 +234,7 @@ def _describe_loading(
     values["where_base"] = _HEAD_NOTE + _describe_base_place(name, origin)
     config = prepared_model.network.config
     loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER
+    values["packing"] = language_model_card.PACKING
     if prepared_model.prompt is None and not method.quantization() and kind.pipeline_tag:
         loading += _LOADING_IN_PIPELINE
     values |= {"num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}

@@ -314,7 +314,7 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
 
 
 class _Pass(NamedTuple):
-    """A pass without gradients. `lengths`: tokens of its rows; `parts`: of the texts of each row; `reads`: targets of each row."""
+    """A pass without gradients. `lengths`: tokens of its rows; `parts`: of the texts of a row; `reads`: targets of each row."""
 
     lengths: list[int]
     parts: list[Sequence[int]]

@@ -89,6 +89,10 @@ def test_a_run_chooses_what_plain_transformers_finds_most_probable_before_and_af
     assert (test.choices["num_rows"], test.choices["num_without_choices"]) == (10, 0)
     untuned = [line["untuned_choice"] == line["label"] for line in lines]
     assert before.choices["choice_accuracy"] == np.mean(untuned)
+    shares = f"{np.mean(right):.1%} (before fine-tuning {np.mean(untuned):.1%})"
+    card = (run.path / "model" / "README.md").read_text()
+    assert f"| test choice accuracy | {shares} |" in card
+    assert "tokens; longer conversations were left out |" in card
 
 
 def test_evaluate_measures_the_choices_of_other_rows(place, run):

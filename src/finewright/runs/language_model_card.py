@@ -1,5 +1,6 @@
 """How the model card of a language model says that it is loaded and asked."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from finewright.methods.base import Method
@@ -63,6 +64,11 @@ print(tokenizer.decode(answer, skip_special_tokens=True))
 _PLAIN = """inputs = tokenizer("The beginning of a text", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0], skip_special_tokens=True))
 """
+
+
+def describe_long_texts(options: Mapping[str, Any]) -> str:
+    """Return what became of rows with more tokens, by the options of the data."""
+    return "longer prompts lost their oldest tokens" if options.get("over_long") == "cut-prompt" else "longer conversations were left out"
 
 
 def describe_loading(method: Method, tokenizer: Any, *, where_base: str) -> str:

@@ -68,7 +68,8 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0], skip_spe
 
 def describe_long_texts(options: Mapping[str, Any]) -> str:
     """Return what became of rows with more tokens, by the options of the data."""
-    return "longer prompts lost their oldest tokens" if options.get("over_long") == "cut-prompt" else "longer conversations were left out"
+    is_cut = options.get("over_long") == "cut-prompt"
+    return "longer prompts lost their oldest tokens" if is_cut else "longer conversations were left out"
 
 
 def describe_loading(method: Method, tokenizer: Any, *, where_base: str) -> str:

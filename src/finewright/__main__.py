@@ -5,7 +5,7 @@ from typing import Any
 
 from finewright.core import interrupts
 from finewright.core.imports import leave_garbage_at_exit
-from finewright.core.quiet import quiet_native_libraries
+from finewright.core.quiet import quiet_whole_process
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
         os._exit(128 + number)
 
     interrupts.handle_signals(heard)
-    quiet_native_libraries()
+    quiet_whole_process()
     from finewright.cli import main as program
 
     try:

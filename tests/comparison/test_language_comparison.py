@@ -139,7 +139,7 @@ def test_examples_that_do_not_fit_are_left_out_and_the_row_alone_is_asked_as_in_
     new, used = asked.test.max_new_tokens, []
     for longest in (lengths[0] + new, lengths[0] + new - 1, lengths[2] + new, lengths[2] + new - 1):
         generator = answer_baselines._Generator(replace(asked, longest=longest, limit=64), None, tokenizer)
-        ids = generator._choose_prompt(some)
+        ids = generator.choose_prompt(some, num_new=new, limit=64)
         used.append(tokenizer.decode(ids).count("[user]") - 1)
     assert used == [3, 2, 1, 0]
     assert ids == encode_prompts(tokenizer, [row], limit=64 - new)[0], "the tokens that a run asks with"

@@ -11,8 +11,8 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 
-def killed(kills, *, seed):
-    command = [sys.executable, str(TESTS / "support" / "killer.py"), str(kills), str(seed)]
+def killed(kills, *, seed, kind="labels"):
+    command = [sys.executable, str(TESTS / "support" / "killer.py"), str(kills), str(seed), kind]
     paths = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -30,6 +30,13 @@ def test_killed_a_few_times():
 @pytest.mark.timeout(1800)
 def test_killed_sixty_times():
     killed(60, seed=2)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["language", "preference"])
+def test_runs_of_language_models_killed_twenty_times(kind):
+    killed(20, seed=2, kind=kind)
 
 
 @pytest.mark.nightly

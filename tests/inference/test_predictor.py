@@ -136,8 +136,8 @@ def test_an_evaluation_takes_as_many_threads_as_scoring(tmp_path, monkeypatch):
         torch.set_num_threads(2)
         for most in (threads.SMALL_WORK, 1):
             monkeypatch.setattr(threads, "SMALL_WORK", most)
-            evaluation, num_cut = found.evaluate(ROWS)
-            assert (evaluation.metrics()["num_rows"], num_cut) == (3, 0)
+            evaluated = found.evaluate(ROWS)
+            assert (evaluated.evaluation.metrics()["num_rows"], evaluated.num_cut) == (3, 0)
         assert (used, torch.get_num_threads()) == ([1, 2], 2)
     finally:
         torch.set_num_threads(before)

@@ -110,7 +110,7 @@ def test_the_padding_of_a_pass_counts_where_its_texts_share_no_row(kind, tokens,
 
 def test_the_pass_with_the_most_padding_is_traced_too(monkeypatch):
     seen = []
-    monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, *_, **__: seen.append(lengths))
+    monkeypatch.setattr(estimator, "_trace_pass", lambda prepared_model, one, **_: seen.append(one.lengths))
     workload = estimator.Workload(text_classification.TextClassification(("a", "b")), [], [], [])
     split = [50] * 81 + [60] * 10 + [128] * 25  # in two passes
     estimator._trace_representative(_of_architecture("bloom"), [(split, (), ())], workload=workload, part="all")
@@ -119,7 +119,7 @@ def test_the_pass_with_the_most_padding_is_traced_too(monkeypatch):
 
 def test_tokens_of_a_shared_prompt_do_not_make_a_micro_batch_larger(monkeypatch):
     seen = []
-    monkeypatch.setattr(estimator, "_trace_batch", lambda prepared_model, lengths, *_, **__: seen.append(lengths))
+    monkeypatch.setattr(estimator, "_trace_pass", lambda prepared_model, one, **_: seen.append(one.lengths))
     workload = estimator.Workload(text_classification.TextClassification(("a", "b")), [], [], [], prompt_tokens=20)
     split = [22] * 186 + [60] * 68 + [100] * 21  # three passes; the first has the most tokens only when prompts count
     estimator._trace_representative(_of_architecture("gpt2"), [(split, (), ())], workload=workload, part="all")

@@ -1,6 +1,7 @@
 """Tiny random language models with a tokenizer that writes text, and with a chat template."""
 
 from pathlib import Path
+from typing import Any
 
 from support import tiny
 
@@ -11,12 +12,12 @@ TEMPLATE = (
 )
 
 
-def folder(path: Path, *, template: str | None = None, kind: str = "llama") -> Path:
+def folder(path: Path, *, template: str | None = None, kind: str = "llama", **config: Any) -> Path:
     """A model folder whose tokenizer has a decoder, and this chat template."""
     from tokenizers import decoders
     from transformers import AutoTokenizer
 
-    tiny.folder(path, kind=kind)
+    tiny.folder(path, kind=kind, **config)
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
     tokenizer.chat_template = template

@@ -1,8 +1,9 @@
 """Runs that are killed at random instants, again and again, until they finish: what must come out equal, and how often it does.
 
-    python tests/killer.py KILLS [SEED]
+    python tests/support/killer.py KILLS [SEED] [labels | language | preference]
 
-Everything is imported once; each session is a fork that a SIGKILL ends. Prints one JSON object.
+The last word says what the runs learn: labels, answers, or which of two answers is preferred. Everything is imported once; each
+session is a fork that a SIGKILL ends. Prints one JSON object.
 """
 
 import contextlib
@@ -24,11 +25,30 @@ from typing import Any
 
 from finewright.runs.folder import RunFolder
 from finewright.training import memory_meter
-from support import sessions
+from support import chats, preferred, sessions
 
 METHODS = ("freeze", "lora", "prompt", "full")
 MOST_KILLS = 4
 """A run is killed at most so often; then it may finish."""
+
+
+def _place(kind: str, root: Path) -> Path:
+    """A model and data of a kind."""
+    if kind == "preference":
+        return preferred.place(root)
+    sessions.place(root)
+    chats.folder(root / "chats")
+    return root
+
+
+def _train(kind: str, root: Path, out: Path, **options: Any) -> None:
+    """One session of a run. Those of language models are evaluated before the first update, and answer test prompts."""
+    if kind == "preference":
+        preferred.train(root, out, **options)
+    elif kind == "language":
+        sessions.train(root, out, source="chats", **options | {"max_steps": 6, "tokens_per_micro_batch": 400, "num_generated": 2})
+    else:
+        sessions.train(root, out, **options | {"early_stopping_patience": 3})
 
 
 @contextlib.contextmanager
@@ -78,22 +98,15 @@ def run_with_kills(
 class KillExperiment:
     """Kills one run after the other and counts."""
 
-    def __init__(self, root: Path, *, seed: int) -> None:
-        self.root, self.dice = sessions.place(root), random.Random(seed)
+    def __init__(self, root: Path, *, seed: int, kind: str) -> None:
+        self.root, self.dice, self.kind = _place(kind, root), random.Random(seed), kind
         self.counts = dict.fromkeys(("kills", "runs", "lost", "different", "stepped_back", "gone_on", "begun_again"), 0)
         self.expected: dict[str, dict[str, str]] = {}
         self.seconds: dict[str, float] = {}
 
     def train(self, out: Path, *, method_name: str, save_steps: int | None) -> None:
-        """One session of a run with an accumulated update and early stopping."""
-        sessions.train(
-            self.root,
-            out,
-            method_name=method_name,
-            save_steps=save_steps,
-            gradient_accumulation_steps=2,
-            early_stopping_patience=3,
-        )
+        """One session of a run with an accumulated update."""
+        _train(self.kind, self.root, out, method_name=method_name, save_steps=save_steps, gradient_accumulation_steps=2)
 
     def reference(self, method_name: str) -> None:
         """Compute the result of an uninterrupted run of a method, and the duration of a session in a fork."""
@@ -115,23 +128,25 @@ class KillExperiment:
         shutil.rmtree(folder.path)
 
 
-def run_experiment(root: Path, *, kills: int, seed: int) -> dict[str, int]:
-    """Kill runs below `root` until so many kills have hit."""
-    work = KillExperiment(root, seed=seed)
-    for method_name in METHODS:
+def run_experiment(root: Path, *, kills: int, seed: int, kind: str) -> dict[str, int]:
+    """Kill runs below `root` until so many kills have hit. Fewer kills than methods hit runs of the first methods alone."""
+    work = KillExperiment(root, seed=seed, kind=kind)
+    names = METHODS[:kills] if kind == "labels" else ("lora", "full")[:kills]
+    for method_name in names:
         work.reference(method_name)
     while work.counts["kills"] < kills:
-        work.run(METHODS[work.counts["runs"] % len(METHODS)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
+        work.run(names[work.counts["runs"] % len(names)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
     return work.counts
 
 
 def main() -> None:
     """The command."""
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    kind = sys.argv[3] if len(sys.argv) > 3 else "labels"
     memory_meter.measure_memory = unwatched
     with tempfile.TemporaryDirectory() as place, sessions.quickly():
-        counts = run_experiment(Path(place), kills=kills, seed=seed)
-    print(json.dumps({"seed": seed, **counts}))
+        counts = run_experiment(Path(place), kills=kills, seed=seed, kind=kind)
+    print(json.dumps({"seed": seed, "kind": kind, **counts}))
 
 
 if __name__ == "__main__":

@@ -31,5 +31,18 @@ def test_without_answers_right_tokens_count(answers):
     assert LANGUAGE.row_scores([{"token_accuracy": 1.0}, {"token_accuracy": 0.25}]) == [1.0, 0.25]
 
 
+def test_choices_decide_if_all_rows_have_some():
+    found = {"metric": "choice_accuracy", "num_rows": 2, "choice_accuracy": 0.5, "num_without_choices": 0}
+    measured = {"token_accuracy": 0.1, "answers": ANSWERS, "choices": found}
+    assert LANGUAGE.compared_metric(measured) == Metric("choice_accuracy", is_share=True, words="choice accuracy")
+    assert LANGUAGE.compared_value(measured) == 0.5
+    assert LANGUAGE.compared_metric(measured | {"choices": found | {"num_without_choices": 1}}).name == "json_fields"
+    line = {"predicted": "x", "score": 0.5, "choice": "B", "choice_right": 1.0}
+    assert LANGUAGE.row_scores([line, line]) == [1.0, 1.0]
+    assert LANGUAGE.row_answers([line, line]) == ["B", "B"]
+    assert LANGUAGE.row_scores([line, {"score": 0.25}]) == [0.5, 0.25]
+    assert LANGUAGE.row_answers([line, {"predicted": "y"}]) == ["x", "y"]
+
+
 def test_every_metric_of_answers_has_words():
     assert answer_metrics.WORDS.keys() == answer_metrics.METRICS.keys()

@@ -4,36 +4,21 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from finewright.core.config import Options
+from finewright.baselines.described import DescribedBaseline
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation
 
 Generate = Callable[[Sequence[Sequence[Conversation]]], list[str]]
-"""Return the answer of the untrained model to each row. A row is given as the conversations that may ask for it, the preferred
-first: the first that the model has room for is asked."""
+"""Return the answer of the untrained model to each row: what it writes, or the most probable choice. A row is given as the
+conversations that may ask for it, the preferred first: the first that the model has room for is asked."""
 
 
-class AnswerBaseline(Options):
-    """What answers the prompts of test rows from the training rows and the model as it is.
-
-    A subclass is final and the only one of its file.
-    """
+class AnswerBaseline(DescribedBaseline):
+    """What answers the prompts of test rows from the training rows and the model as it is."""
 
     row_kind: ClassVar[RowKind] = "conversation"
-    """The rows that it is for."""
-    summary: ClassVar[str]
-    """What it does, in one line."""
-    title: ClassVar[str]
-    """What it is, in a few words that follow "right answers of"."""
-    reads_model: ClassVar[bool] = False
-    """Whether it asks the model."""
     is_model_alone: ClassVar[bool] = False
     """Whether it is the model without anything added, so that the loss of the model is its own."""
-
-    @classmethod
-    def name(cls) -> str:
-        """What a user reads and types."""
-        return cls.__module__.rpartition(".")[2].replace("_", "-")
 
     @abstractmethod
     def answer(self, train: Sequence[Conversation], rows: Sequence[Conversation], *, generate: Generate) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from finewright.core.config import FILE_OPTIONS, Options, RunConfig, describe_options
+from finewright.baselines.described import DescribedBaseline
+from finewright.core.config import FILE_OPTIONS, RunConfig, describe_options
 from finewright.core.errors import UserError
 from finewright.data.conversation_shapes import RowKind
 
@@ -68,27 +69,12 @@ class FittedBaseline:
     probabilities: Callable[[Sequence[str]], "np.ndarray"]
 
 
-class Baseline(Options):
-    """A classifier that trains no weight of a model: properties (class variables), options (fields), `fit` and `load`.
-
-    A subclass is final and the only one of its file.
-    """
+class Baseline(DescribedBaseline):
+    """A classifier that trains no weight of a model: properties (class variables), options (fields), `fit` and `load`."""
 
     row_kind: ClassVar[RowKind] = "labelled"
-    """The rows that it is for."""
-    summary: ClassVar[str]
-    """One line for `finewright methods`."""
-    title: ClassVar[str]
-    """What it is, in a few words that follow "right answers of"."""
-    reads_model: ClassVar[bool] = False
-    """Whether it reads the hidden states of a pre-trained model."""
     run_options: ClassVar[tuple[str, ...]]
     """Options of a run that it uses, by dotted name, besides those that say how the data is read."""
-
-    @classmethod
-    def name(cls) -> str:
-        """What a user types."""
-        return cls.__module__.rpartition(".")[2].replace("_", "-")
 
     def load_libraries(self) -> None:
         """Import what fitting and measuring need, so that importing it does not count as time of training."""

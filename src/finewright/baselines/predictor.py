@@ -9,8 +9,7 @@ import numpy as np
 from finewright import baselines, tasks
 from finewright.baselines.base import BaselineModel
 from finewright.data.splits import Example
-from finewright.inference.text_predictor import OnProgress, ScoredPiece, TextPredictor, check_finite
-from finewright.tasks.base import Evaluation
+from finewright.inference.text_predictor import EvaluatedExamples, OnProgress, ScoredPiece, TextPredictor, check_finite
 
 PIECE = 4096
 """Texts that are scored together, so that memory does not grow with their number."""
@@ -52,8 +51,8 @@ class BaselinePredictor(TextPredictor):
                 on_progress(done, len(texts), done / len(texts))
             yield ScoredPiece(start, scores_NC, 0)
 
-    def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
+    def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
         """Evaluate the baseline on labelled examples. No text is cut."""
         evaluation = self.task.start_evaluation(self.task.targets(examples))
         evaluation.update(range(len(examples)), self.score([example.text for example in examples]))
-        return evaluation, 0
+        return EvaluatedExamples(evaluation, list(examples))

@@ -110,10 +110,13 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
     from finewright.cli import progress
     from finewright.cli.predict import shorten
+    from finewright.cli.result_card import describe_choices
 
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
         console.print(progress.rows_table(["metric", "value"], plain))
+        if measured.get("choices"):
+            console.print(describe_choices(measured["choices"]), highlight=False)
         if measured.get("answers"):
             _show_answers(console, measured)
         return

@@ -97,7 +97,8 @@ def describe_metrics(measured: SplitMetrics) -> str:
     values = measured.model_dump()
     numbers = {name: value for name, value in values.items() if isinstance(value, float)}
     shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items()]
-    return ", ".join([*shown, *([describe_answers(values["answers"])] if values.get("answers") else [])])
+    shown += [describe_answers(values["answers"])] if values.get("answers") else []
+    return ", ".join([*shown, *([describe_choices(values["choices"])] if values.get("choices") else [])])
 
 
 def describe_answers(summary: dict[str, Any]) -> str:
@@ -107,6 +108,14 @@ def describe_answers(summary: dict[str, Any]) -> str:
     return (
         f"{answer_metrics.WORDS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
     )
+
+
+def describe_choices(summary: dict[str, Any]) -> str:
+    """Return how often the right choice is the most probable one, and what to compare that with."""
+    right, number = summary["choice_accuracy"], summary["num_rows"]
+    low, high = summary["choice_accuracy_ci95"]
+    more = f"by chance {summary['chance']:.1%}; length-normalised {summary['choice_accuracy_norm']:.1%}"
+    return f"choice accuracy {right:.1%} of {number:,} questions (95% interval {low:.1%} to {high:.1%}; {more})"
 
 
 def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:

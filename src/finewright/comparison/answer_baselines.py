@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from finewright import baselines, tasks
+from finewright.baselines.answering import AnswerBaseline
 from finewright.comparison.schema import BaselineFile, BaselineResult
 from finewright.core import hardware
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.data import chat_encoding
+from finewright.data.answer_choices import possible_answers
 from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
+from finewright.data.splits import Example
 from finewright.inference import generation, scoring
 from finewright.inference.generation import GenerationOptions
 from finewright.models import hub, loading, meta, prepared
@@ -23,17 +26,15 @@ from finewright.models.prepared import PreparedModel, Runtime
 from finewright.planning import defaults, method_plan
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import Splits
-from finewright.runs import answers
+from finewright.runs import answers, choices
 from finewright.runs.answers import AnswerTest
+from finewright.runs.choices import ChoiceTest
 from finewright.tasks.base import Task
-
-NO_LIMIT = 1 << 40
-"""Tokens: nothing is cut."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The rows of one size of the training set. `splits`: their tokens. `test`: the rows to answer.
+    """The rows of one size of the training set. `splits`: their tokens. `test`: the rows to answer, `choices` the questions.
 
     `used`: rows that are not left out. `limit`: most tokens of a row, as in training. `longest`: positions of the model.
     """
@@ -42,6 +43,7 @@ class Asked:
     used: Dataset
     splits: Splits
     test: AnswerTest
+    choices: ChoiceTest
     limit: int
     longest: int
 
@@ -62,30 +64,48 @@ def measure(name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSour
         asked = _prepare(
             dataset, task, tokenizer, settings=settings, longest=max_text_length(base.network.config, base.architecture)
         )
-        if not asked.test.rows and not baseline.is_model_alone:
-            raise UserError("no answers are generated, so there are none to compare with", where="training.num_generated")
-        train = [row for row in asked.used.train if isinstance(row, Conversation) and row.label]
-        said = baseline.answer(train, asked.test.rows, generate=_Generator(asked, model, tokenizer)) if asked.test.rows else []
-        measured, lines = _evaluate(asked, model) if baseline.is_model_alone and model is not None else ({}, [])
-        metrics: dict[str, Any] = {"num_rows": len(asked.used.test), **measured}
-        numbers = {id(row): number for number, row in enumerate(dataset.test)}
-        if asked.test.rows:
-            scores = answers.measure(asked.test, said)
-            metrics["answers"] = answers.summarise(scores)
-            rows, of_rows = asked.test.rows, [float(score) for score in scores.rows[scores.main]]
-        else:
-            rows, of_rows = tuple(asked.used.test), [score for score in kind.row_scores(lines) if score is not None]
-        found[size] = BaselineResult.model_validate(
-            {
-                "predicted": said,
-                "rows": [numbers[id(row)] for row in rows],
-                "scores": of_rows,
-                "train_seconds": None,
-                "num_train": len(dataset.train),
-                "metrics": metrics,
-            }
-        )
+        found[size] = _measure_size(baseline, asked, model, tokenizer, all_rows=dataset.test, num_train=len(dataset.train))
     return BaselineFile(sizes=found)
+
+
+def _measure_size(
+    baseline: AnswerBaseline,
+    asked: Asked,
+    model: PreparedModel | None,
+    tokenizer: Any,
+    *,
+    all_rows: Sequence[Example],
+    num_train: int,
+) -> BaselineResult:
+    """Return what the baseline says with one size of the training set. `all_rows`: test rows, those that are left out too."""
+    if not asked.test.rows and not asked.choices.rows and not baseline.is_model_alone:
+        raise UserError("no answers are generated, so there are none to compare with", where="training.num_generated")
+    train = [row for row in asked.used.train if isinstance(row, Conversation) and row.label]
+    measured, lines = _evaluate(asked, model) if baseline.is_model_alone and model is not None else ({}, [])
+    metrics: dict[str, Any] = {"num_rows": len(asked.used.test), **measured}
+    rows, said = tuple(asked.used.test), list[str]()
+    of_rows = [score for score in asked.task.row_scores(lines) if score is not None]
+    if asked.test.rows:
+        rows, said = asked.test.rows, baseline.answer(train, asked.test.rows, generate=_Generator(asked, model, tokenizer))
+        scores = answers.measure(asked.test, said)
+        metrics["answers"], of_rows = scores.summarise(), scores.rows[scores.main].tolist()
+    if asked.choices.rows:
+        chosen = baseline.answer(train, asked.choices.rows, generate=_Chooser(asked, model, tokenizer))
+        scores = asked.choices.score(asked.choices.read(chosen))
+        metrics["choices"] = scores.summarise()
+        if asked.task.compared_metric(metrics).name == scores.main:
+            rows, said, of_rows = asked.choices.rows, chosen, scores.rows[scores.main].tolist()
+    numbers = {id(row): number for number, row in enumerate(all_rows)}
+    return BaselineResult.model_validate(
+        {
+            "predicted": said,
+            "rows": [numbers[id(row)] for row in rows],
+            "scores": of_rows,
+            "train_seconds": None,
+            "num_train": num_train,
+            "metrics": metrics,
+        }
+    )
 
 
 def _load(source: hub.ModelSource, task: Task, settings: RunConfig) -> tuple[PreparedModel, Any]:
@@ -113,7 +133,8 @@ def _prepare(dataset: Dataset, task: Task, tokenizer: Any, *, settings: RunConfi
     )
     encoded = method_plan.encode_splits(tokenizer, dataset, task=task, settings=settings, limit=limit)
     test = answers.choose_test(encoded.dataset, encoded.splits["train"], settings=settings)
-    return Asked(task, encoded.dataset, encoded.splits, test, limit, longest)
+    asked = choices.choose_test(encoded.dataset.test)
+    return Asked(task, encoded.dataset, encoded.splits, test, asked, limit, longest)
 
 
 def _evaluate(asked: Asked, model: PreparedModel) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -123,32 +144,53 @@ def _evaluate(asked: Asked, model: PreparedModel) -> tuple[dict[str, Any], list[
 
 
 @dataclass(frozen=True)
-class _Generator:
-    """Asks the model, as `runs.answers.generate` does in a run. `model`: None if the baseline asks none."""
+class _Asker:
+    """Asks the model, as a run does. `model`: None if the baseline asks none."""
 
     asked: Asked
     model: PreparedModel | None
     tokenizer: Any
 
+    def choose_prompt(self, some: Sequence[Conversation], *, num_new: int, limit: int) -> list[int]:
+        """Return the tokens of the first conversation that leaves room for so many more. The last one is the row itself: it is
+        cut to `limit`, as in a run."""
+        *others, alone = some
+        room = min(self.asked.longest, self.asked.limit * len(some)) - num_new
+        for ids in chat_encoding.encode_prompts(self.tokenizer, others, limit=chat_encoding.NO_LIMIT):
+            if len(ids) <= room:
+                return ids
+        return chat_encoding.encode_prompts(self.tokenizer, [alone], limit=limit)[0]
+
+
+class _Generator(_Asker):
+    """Lets the model write answers, as `runs.answers.generate` does."""
+
     def __call__(self, rows: Sequence[Sequence[Conversation]]) -> list[str]:
         """Return an answer to each row, given as the conversations that may ask for it, the preferred first."""
         assert self.model is not None, "the baseline reads a model"
+        new = self.asked.test.max_new_tokens
         found = generation.generate_answers(
             self.model.network,
             self.tokenizer,
-            [self._choose_prompt(some) for some in rows],
-            options=GenerationOptions(max_new_tokens=self.asked.test.max_new_tokens),
+            [self.choose_prompt(some, num_new=new, limit=self.asked.limit) for some in rows],
+            options=GenerationOptions(max_new_tokens=new),
             end_ids=chat_encoding.end_of_turn_ids(self.tokenizer),
             bfloat16=self.model.runtime.bfloat16,
         )
         return [one.text for one in found]
 
-    def _choose_prompt(self, some: Sequence[Conversation]) -> list[int]:
-        """Return the tokens of the first conversation that fits. The last one is the row itself: it is cut as in a run."""
-        *others, alone = some
-        new = self.asked.test.max_new_tokens
-        room = min(self.asked.longest, self.asked.limit * len(some)) - new
-        for ids in chat_encoding.encode_prompts(self.tokenizer, others, limit=NO_LIMIT):
-            if len(ids) <= room:
-                return ids
-        return chat_encoding.encode_prompts(self.tokenizer, [alone], limit=self.asked.limit)[0]
+
+class _Chooser(_Asker):
+    """Lets the model choose one of the possible answers, as `runs.choices.answer_questions` does."""
+
+    def __call__(self, rows: Sequence[Sequence[Conversation]]) -> list[str]:
+        """Return the most probable choice of each row, given as the conversations that may ask for it, the preferred first."""
+        assert self.model is not None, "the baseline reads a model"
+        options = [possible_answers(some[-1]) for some in rows]
+        encoded = choices.encode_answers(self.tokenizer, options, limit=self.asked.limit)
+        longest = [max(map(len, own)) for own in encoded]
+        prompts = [
+            self.choose_prompt(some, num_new=new, limit=self.asked.limit - new) for some, new in zip(rows, longest, strict=True)
+        ]
+        found = choices.choose_answers(self.model, prompts, encoded, options)
+        return [some[place] for some, place in zip(options, found.chosen, strict=True)]

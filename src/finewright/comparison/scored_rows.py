@@ -31,15 +31,15 @@ def read_run(run: RunFolder, result: RunResult, *, task: type[Task], test: Seque
     lines = schema.read_lines(PredictionLine, run.predictions)
     measured = result.metrics.test
     metric = task.compared_metric({} if measured is None else measured.model_dump())
-    numbers = [_row_number(line, run, test) for line in lines]
+    numbers, read = [_row_number(line, run, test) for line in lines], [line.model_dump() for line in lines]
     scores: dict[int, list[float]] = {}
-    for number, score in zip(numbers, task.row_scores([line.model_dump() for line in lines]), strict=True):
+    for number, score in zip(numbers, task.row_scores(read), strict=True):
         if score is not None:  # a row may have several lines, one for each part that was scored
             scores.setdefault(number, []).append(score)
     return ScoredRows(
         metric,
         {number: sum(found) / len(found) for number, found in scores.items()},
-        {number: line.predicted for number, line in zip(numbers, lines, strict=True) if line.predicted is not None},
+        {number: said for number, said in zip(numbers, task.row_answers(read), strict=True) if said is not None},
     )
 
 

@@ -9,16 +9,19 @@ from collections.abc import Iterator
 _NATIVE = {"TORCH_CPP_LOG_LEVEL": "ERROR", "KINETO_LOG_LEVEL": "99"}
 """What PyTorch's C++ side and its profiler write on standard error is for their own developers."""
 
+_ADVICE = {"TRANSFORMERS_VERBOSITY": "error"}
+"""Advice of transformers, such as to install a faster kernel, comes in the middle of what a command prints."""
+
 _LOADED_BY_PEFT = "bitsandbytes"
 """It tells of an optional kernel that it does without, whether or not anything is in four bits."""
 
 
-def quiet_native_libraries() -> None:
-    """Keep native libraries quiet in this process and those it starts. For entry points: the environment stays changed.
+def quiet_whole_process() -> None:
+    """Keep native libraries and transformers quiet in this process and those it starts, unless the environment says otherwise.
 
-    Call it before PyTorch is loaded, which reads these settings then.
+    For entry points: the environment stays changed. Call it before PyTorch and transformers are loaded, which read it then.
     """
-    for name, value in _NATIVE.items():
+    for name, value in (_NATIVE | _ADVICE).items():
         os.environ.setdefault(name, value)
     logging.getLogger(_LOADED_BY_PEFT).setLevel(logging.ERROR)
 

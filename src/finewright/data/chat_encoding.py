@@ -8,7 +8,7 @@ from typing import Any
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.chat_rendering import RenderedSample, Renderer
+from finewright.data.chat_rendering import RenderedSample, Renderer, TurnEnd
 from finewright.data.chat_templates import choose_template, own_template
 from finewright.data.conversations import Conversation, Message
 from finewright.data.samples import Collector, EncodedConversations, Sample, last_run
@@ -16,13 +16,17 @@ from finewright.data.text_tokenizer import TextTokenizer
 
 __all__ = [
     "EncodedConversations",
+    "answer_end_ids",
     "encode_conversations",
     "encode_prompts",
     "encode_samples",
     "end_of_turn_ids",
+    "find_turn_end",
     "show_trained_tokens",
 ]
 
+NO_LIMIT = 1 << 40
+"""Tokens of a text that is not cut."""
 _ROWS_AT_ONCE = 512
 
 
@@ -311,10 +315,25 @@ def show_trained_tokens(tokenizer: Any, ids: Sequence[int], trained: Sequence[bo
     return pieces
 
 
-def end_of_turn_ids(tokenizer: Any) -> list[int]:
-    """Return the tokens at which generation ends: the tokenizer's end of text and the chat template's end of a turn."""
-    found = [tokenizer.eos_token_id]
-    if own_template(tokenizer) is not None:
-        end = Renderer(tokenizer).turn_end
-        found.append(end.id if end.kind == "token" else None)
+def find_turn_end(tokenizer: Any) -> TurnEnd:
+    """Return what the tokenizer's chat template writes after an answer; nothing without a template."""
+    return TurnEnd("none") if own_template(tokenizer) is None else Renderer(tokenizer).turn_end
+
+
+def end_of_turn_ids(tokenizer: Any, turn_end: TurnEnd | None = None) -> list[int]:
+    """Return the tokens at which generation ends: the tokenizer's end of text and the chat template's end of a turn.
+
+    `turn_end`: of `find_turn_end`, where it is known.
+    """
+    end = turn_end or find_turn_end(tokenizer)
+    found = [tokenizer.eos_token_id, end.id if end.kind == "token" else None]
     return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def answer_end_ids(tokenizer: Any) -> list[int]:
+    """Return the tokens that follow an answer in training: the end of a turn of the chat template, or else of the text."""
+    end = find_turn_end(tokenizer)
+    if end.kind == "token" and end.id is not None:
+        return [end.id]
+    written = TextTokenizer(tokenizer).continuation(end.tail) if end.tail else []
+    return [*written, *([] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)])]

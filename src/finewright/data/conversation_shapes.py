@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
+from finewright.data.answer_choices import LETTERS, possible_answers
 from finewright.data.columns import Columns
 from finewright.data.conversations import Conversation, Form, Message, conversation_of
 from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
@@ -22,7 +23,6 @@ _IDS = ("input_ids", "token_ids")
 _TRAINED = ("labels", "completion_mask", "assistant_masks", "loss_mask")
 _MASKED = -100
 """The label of a token that is not learnt."""
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SHAPE_NAMES = (*_CHATS, *PROMPTS, *ANSWERS, *_IDS, "text", "chosen", "rejected")
 """Names of columns by which a table is known to be one."""
 _LISTED, _MOST_LISTED = 10, 20
@@ -222,10 +222,17 @@ def _read_chat(record: Record, shape: Shape, options: DataConfig, answers: bool)
     messages = parse_messages(shape.value(record, "messages"), column=shape.columns["messages"])
     tools = parse_tools(shape.value(record, "tools"))
     system = read_content(shape.value(record, "system"), what="system prompt")
-    found = _finish(messages, record, options, answers, system=system, tools=tools)
-    given = parse_json_cell(shape.value(record, "choices"))
-    is_list = isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
-    return replace(found, choices=tuple(given)) if is_list and found.label in given else found
+    return _with_choices(_finish(messages, record, options, answers, system=system, tools=tools), shape.value(record, "choices"))
+
+
+def _with_choices(row: Conversation, value: Any) -> Conversation:
+    """Return a row of messages with its choices, if it has some and its answer is one of them or its letter."""
+    given = parse_json_cell(value)
+    given = given.get("text") if isinstance(given, dict) else given
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        return row
+    found = replace(row, choices=tuple(given))
+    return found if possible_answers(found) else row
 
 
 def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers: bool) -> Conversation:
@@ -243,12 +250,13 @@ def _read_instruction(record: Record, shape: Shape, options: DataConfig, answers
         given = read_content(answer, what="answer")
         if "choices" in shape.columns:
             choices, given = _read_choices(shape.value(record, "choices"), answer)
-            text = "\n".join([text, *(f"{letter}. {one}" for letter, one in zip(_LETTERS, choices, strict=False))])
+            text = "\n".join([text, *(f"{letter}. {one}" for letter, one in zip(LETTERS, choices, strict=False))])
         history = _read_history(shape.value(record, "history"))
         messages = (*history, Message("user", text), *((Message("assistant", given),) if given or answers else ()))
     system = read_content(shape.value(record, "system"), what="system prompt")
     tools = parse_tools(shape.value(record, "tools"))
-    return _finish(messages, record, options, answers, system=system, tools=tools, form=form, choices=choices)
+    row = _finish(messages, record, options, answers, system=system, tools=tools, form=form, choices=choices)
+    return _with_choices(row, shape.value(record, "choices")) if form == "chat" else row
 
 
 def _read_history(value: Any) -> tuple[Message, ...]:
@@ -267,7 +275,7 @@ def _read_history(value: Any) -> tuple[Message, ...]:
 def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
     """Return the answers to choose from, and the right one: it is given by its text, letter, or number from 0 on."""
     given = parse_json_cell(value)
-    marks: list[str] = list(_LETTERS)
+    marks: list[str] = list(LETTERS)
     if isinstance(given, dict):
         marks, given = [str(one) for one in given.get("label", marks)], given.get("text")
     if not isinstance(given, list | tuple) or not given:

@@ -105,7 +105,7 @@ def start_check(
     examples: list[Example] = [Example(line.text, line.label, line.where) for line in lines]
     if kind.is_language_model():
         examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
-        examples, _ = exact.usable_rows(examples)
+        examples = exact.usable_rows(examples)
         if not examples:
             what, fix = "no test row can be scored to measure the merge on", "train with a test split"
             raise UserError(what, where=str(run.path), fix=fix)

@@ -5,14 +5,11 @@ from typing import Any
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import chat_encoding
-from finewright.data.chat_rendering import Renderer, TurnEnd
 from finewright.data.chat_templates import added_start, own_template
 from finewright.data.conversations import Conversation, conversation_of
 from finewright.data.message_parsing import Fault, parse_messages
 
 Messages = Sequence[Mapping[str, Any]]
-_NO_LIMIT = 1 << 40
-"""Prompts are not cut: generation refuses those that are too long for the model."""
 
 
 def has_template(tokenizer: Any) -> bool:
@@ -23,12 +20,13 @@ def has_template(tokenizer: Any) -> bool:
 def encode_conversation(tokenizer: Any, row: Conversation) -> list[int]:
     """Return the tokens of a conversation and of what begins the next answer, as a model learns them before an answer.
 
-    Raise `UserError` if there is no chat template, or it does not take the conversation.
+    It is not cut: generation refuses what is too long for the model. Raise `UserError` if there is no chat template, or it does
+    not take the conversation.
     """
     if row.messages and not has_template(tokenizer):
         what = "the model has no chat template, so messages cannot be written for it"
         raise UserError(what, where=row.where, fix="give plain prompts, or an instruction-tuned model")
-    return chat_encoding.encode_prompts(tokenizer, [row], limit=_NO_LIMIT, after_all=True)[0]
+    return chat_encoding.encode_prompts(tokenizer, [row], limit=chat_encoding.NO_LIMIT, after_all=True)[0]
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -59,7 +57,7 @@ def find_ends(tokenizer: Any, network: Any) -> tuple[tuple[int, ...], tuple[str,
     writes after an answer. Texts: what it writes there if that is no special token.
     """
     known = getattr(getattr(network, "generation_config", None), "eos_token_id", None)
-    ids = [*chat_encoding.end_of_turn_ids(tokenizer), *(known if isinstance(known, list | tuple) else [known])]
-    end = Renderer(tokenizer).turn_end if has_template(tokenizer) else TurnEnd("none")
+    end = chat_encoding.find_turn_end(tokenizer)
+    ids = [*chat_encoding.end_of_turn_ids(tokenizer, end), *(known if isinstance(known, list | tuple) else [known])]
     texts = (end.tail,) if end.kind == "text" and end.id is None else ()
     return tuple(dict.fromkeys(one for one in ids if isinstance(one, int))), texts

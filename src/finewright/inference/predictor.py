@@ -13,11 +13,11 @@ from finewright.data import packing, tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.inference.scoring import evaluate_split, score_batches, score_split
-from finewright.inference.text_predictor import OnProgress, ScoredPiece, TextPredictor, check_finite
+from finewright.inference.text_predictor import EvaluatedExamples, OnProgress, ScoredPiece, TextPredictor, check_finite
 from finewright.inference.threads import threads_for_work
 from finewright.models import loading
 from finewright.models.prepared import PreparedModel
-from finewright.tasks.base import Evaluation
+from finewright.tasks.base import EncodedRows
 
 PIECE = tokenization.TEXTS_AT_ONCE
 """Texts that are tokenized and scored together, so that memory does not grow with their number."""
@@ -93,17 +93,20 @@ class Predictor(TextPredictor):
             check_finite(outputs_NC, some)
             yield ScoredPiece(start, outputs_NC, _count_cut(encoded, limit=self.limit))
 
-    def usable_rows(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
-        """Return the labelled examples that can be evaluated, and what the user should know of the others."""
-        used, findings = self.task.usable_rows(self.tokenizer, examples, limit=self.limit)
-        return used, [f"{finding.message} → {finding.fix}" for finding in findings]
+    def usable_rows(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the labelled examples that can be evaluated."""
+        return self._encode(examples).rows
 
-    def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
-        """Evaluate the model on labelled examples. Return also how many of their texts were cut."""
-        encoded = self.task.encode_evaluated(self.tokenizer, examples, limit=self.limit, keep_end=self.keep_end)
-        with threads_for_work(sum(encoded.lengths), self._num_parameters):
-            found = evaluate_split(self.prepared_model, encoded, task=self.task)
-        return found, _count_cut(encoded, limit=self.limit)
+    def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
+        """Evaluate the model on labelled examples, those that can be."""
+        encoded = self._encode(examples)
+        with threads_for_work(sum(encoded.split.lengths), self._num_parameters):
+            found = evaluate_split(self.prepared_model, encoded.split, task=self.task)
+        notes = [f"{finding.message} → {finding.fix}" for finding in encoded.findings]
+        return EvaluatedExamples(found, encoded.rows, notes, _count_cut(encoded.split, limit=self.limit))
+
+    def _encode(self, examples: Sequence[Example]) -> EncodedRows:
+        return self.task.encode_evaluated(self.tokenizer, examples, limit=self.limit, keep_end=self.keep_end)
 
 
 def _count_cut(encoded: EncodedSplit, *, limit: int) -> int:

@@ -5,7 +5,7 @@ Shape suffixes: N texts, C outputs.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,19 @@ class ScoredPiece(NamedTuple):
     start: int
     outputs: np.ndarray
     num_cut: int
+
+
+@dataclass(frozen=True)
+class EvaluatedExamples:
+    """An evaluation of labelled examples. `rows`: those that were evaluated. `notes`: what the user should know of the others.
+
+    `num_cut`: how many of their texts were cut.
+    """
+
+    evaluation: Evaluation
+    rows: list[Example]
+    notes: list[str] = field(default_factory=list)
+    num_cut: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +69,9 @@ class TextPredictor(ABC):
     def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the outputs for some texts at a time, in order. Raise `UserError` if an output is not finite."""
 
-    def usable_rows(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
-        """Return the labelled examples that can be evaluated, and what the user should know of the others: all."""
-        return list(examples), []
-
     @abstractmethod
-    def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
-        """Evaluate labelled examples. Return also how many of their texts were cut."""
+    def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
+        """Evaluate labelled examples, those that can be."""
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Return label, its probability, and the probability of every label for each text, in order."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -313,31 +313,39 @@ def _with_largest_memory(traced: Sequence[TraceResult]) -> TraceResult:
     return replace(traced[0], memory=max((one.memory for one in traced), key=lambda parts: sum(parts.values())))
 
 
+class _Pass(NamedTuple):
+    """A pass without gradients. `lengths`: tokens of its rows; `parts`: of the texts of a row; `reads`: targets of each row."""
+
+    lengths: list[int]
+    parts: list[Sequence[int]]
+    reads: list[int]
+
+
 def _trace_representative(
     prepared_model: PreparedModel, splits: Sequence[_Rows], *, workload: Workload, part: _Part
 ) -> list[TraceResult]:
     """Trace the micro-batch with the most tokens, and the one with the most pairs of tokens if it is another. In an architecture
     that cannot pack, its padding counts, and the one with the most real tokens may be a third."""
     architecture = prepared_model.architecture
-    passes: list[tuple[list[int], list[Sequence[int]], list[int]]] = []
+    passes: list[_Pass] = []
     for lengths, parts, reads in splits:
         for rows in packing.evaluation_batches(lengths, budget=EVALUATION_TOKENS) if lengths else []:
             own = [lengths[row] for row in rows]
             texts = [parts[row] for row in rows] if parts else [[length - workload.prompt_tokens] for length in own]
             known = [reads[row] for row in rows] if reads else [sum(row) - len(row) for row in texts]
-            passes.append((own, texts, known if workload.trained else []))
+            passes.append(_Pass(own, texts, known if workload.trained else []))
     if not passes:
         return []
 
-    def computed(one: tuple[list[int], list[Sequence[int]], list[int]], power: int) -> int:
-        texts = [length + workload.prompt_tokens for row in one[1] for length in row]
+    def computed(one: _Pass, power: int) -> int:
+        texts = [length + workload.prompt_tokens for row in one.parts for length in row]
         return _computed(texts, architecture, power=power)
 
-    largest = [max(passes, key=lambda one: workload.row_tokens(one[0]))]
+    largest = [max(passes, key=lambda one: workload.row_tokens(one.lengths))]
     for power in (1, 2) if architecture.not_packable else (2,):
         worst = max(passes, key=partial(computed, power=power))
         largest += [] if worst in largest else [worst]
-    return [_trace_batch(prepared_model, *one, workload=workload, part=part) for one in largest]
+    return [_trace_pass(prepared_model, one, workload=workload, part=part) for one in largest]
 
 
 def _computed(lengths: Sequence[int], architecture: Architecture, *, power: int) -> int:
@@ -350,56 +358,30 @@ def _computed(lengths: Sequence[int], architecture: Architecture, *, power: int)
     return max(count * length**power for length, count in Counter(lengths).items())
 
 
-def _trace_batch(
-    prepared_model: PreparedModel,
-    lengths: list[int],
-    parts: list[Sequence[int]],
-    reads: list[int],
-    *,
-    workload: Workload,
-    part: _Part,
-) -> TraceResult:
-    what = [
-        "pass",
-        workload.optimizer,
-        workload.prompt_tokens,
-        workload.num_aside,
-        part,
-        lengths,
-        [[*row] for row in parts],
-        reads,
-    ]
-    return cached_trace(
-        prepared_model, what, lambda: _trace_scored(prepared_model, lengths, parts, reads, workload=workload, part=part)
-    )
+def _trace_pass(prepared_model: PreparedModel, one: _Pass, *, workload: Workload, part: _Part) -> TraceResult:
+    what = ["pass", workload.optimizer, workload.prompt_tokens, workload.num_aside, part]
+    what += [one.lengths, [[*row] for row in one.parts], one.reads]
+    return cached_trace(prepared_model, what, lambda: _trace_scored(prepared_model, one, workload=workload, part=part))
 
 
-def _trace_scored(
-    prepared_model: PreparedModel,
-    lengths: list[int],
-    parts: list[Sequence[int]],
-    reads: list[int],
-    *,
-    workload: Workload,
-    part: _Part,
-) -> TraceResult:
+def _trace_scored(prepared_model: PreparedModel, one: _Pass, *, workload: Workload, part: _Part) -> TraceResult:
     with without_memory() as tracer, blocks.shortened(prepared_model) as runs, blocks.marked(prepared_model, runs, tracer):
         numbers, optimizer = _make_fake(prepared_model, tracer, workload=workload)
         prepared_model.trainable_module.eval()
         tracer.begin_anew()
         with torch.inference_mode():
             if part == "frozen":
-                layout = PackedLayout(tuple(sorted(length for row in parts for length in row)))
+                layout = PackedLayout(tuple(sorted(length for row in one.parts for length in row)))
                 ids = torch.zeros(sum(layout.lengths), dtype=torch.long)
                 prepared_model.runtime.frozen_prefix.run(prepared_model, ids, layout)
             else:
                 how: dict[str, Any] = {"num_aside": workload.num_aside, "cached": part == "above"}
-                forward.compute_outputs(prepared_model, fake_batches.make_batch(prepared_model, parts, reads, **how))
+                forward.compute_outputs(prepared_model, fake_batches.make_batch(prepared_model, one.parts, one.reads, **how))
         again, more = blocks.segments(runs), blocks.missing_numbers(runs, tracer, optimizer)
         peak = {**tracer.peak(numbers, rest="activations", segments=again, more=more), REST: 0}
         if part in ("frozen", "reference"):
             peak["optimizer"] = 0  # it has no state before the first update
-        return TraceResult(peak, tracer.work_with_repeats(again), workload.row_tokens(lengths))
+        return TraceResult(peak, tracer.work_with_repeats(again), workload.row_tokens(one.lengths))
 
 
 def _make_fake(

@@ -48,11 +48,6 @@ class AnswerTest:
         return [row.choices for row in self.rows] if all(row.choices for row in self.rows) else None
 
 
-def count_answers(train: EncodedSplit, *, settings: RunConfig) -> int:
-    """Return how many answers are generated at most: as many as are wanted, or as take little time."""
-    return _count(answer_lengths(train), wanted=settings.training.num_generated)
-
-
 def answer_lengths(split: EncodedSplit) -> list[int]:
     """Return the tokens of the last answer of each text: the trained ones at its end."""
     found = []
@@ -69,7 +64,9 @@ def _count(lengths: Sequence[int], *, wanted: int | None) -> int:
 
 def choose_test(dataset: Dataset, train: EncodedSplit, *, settings: RunConfig) -> AnswerTest:
     """Return the first test rows with an answer: as many as are wanted, or as take little time."""
-    return _choose_rows(dataset.test, number=count_answers(train, settings=settings), most=limit_answers(answer_lengths(train)))
+    lengths = answer_lengths(train)
+    number = _count(lengths, wanted=settings.training.num_generated)
+    return _choose_rows(dataset.test, number=number, most=limit_answers(lengths))
 
 
 def _choose_rows(rows: Sequence[Example], *, number: int, most: int) -> AnswerTest:
@@ -142,11 +139,6 @@ def measure(test: AnswerTest, answers: list[str]) -> answer_metrics.AnswerScores
     return answer_metrics.score_answers(answers, test.references, choices=test.choices)
 
 
-def summarise(scores: answer_metrics.AnswerScores) -> dict[str, Any]:
-    """Return what result.json holds of the answers: `metric` names the one to compare models by."""
-    return {"metric": scores.main, **scores.summary()}
-
-
 def add_answers(
     lines: list[dict[str, Any]], test: AnswerTest, answers: list[str], untuned: list[str] | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
@@ -158,7 +150,7 @@ def add_answers(
         if untuned is not None and len(untuned) == len(answers):
             lines[place]["untuned"] = untuned[number]
     worst = [lines[test.places[number]] for number in scores.worst()]
-    return lines, summarise(scores), worst
+    return lines, scores.summarise(), worst
 
 
 def without_prompt(model: PreparedModel) -> PreparedModel:

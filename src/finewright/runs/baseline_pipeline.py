@@ -209,12 +209,12 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
     predictor, measured, compared = BaselinePredictor(model, task=run.task), {}, {}
     with context.stage("evaluate"):
         if dataset.validation:
-            validated, _ = predictor.evaluate(dataset.validation)
+            validated = predictor.evaluate(dataset.validation).evaluation
             measured["validation"] = validated.metrics()
             if (kept := calibration.describe_confidences(run.task, validated)) is not None:
                 folder.write(folder.model / CALIBRATION_FILE, kept)
         if dataset.test:
-            found, _ = predictor.evaluate(dataset.test)
+            found = predictor.evaluate(dataset.test).evaluation
             measured["test"] = found.metrics() | {"worst_mistakes": found.worst_mistakes(dataset.test)}
             folder.write_predictions(found.prediction_lines(dataset.test))
             wanted = context.settings.training.baselines if run.source else "off"  # a bag of words is not compared with one

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from finewright.inference import scoring
 from finewright.planning.method_plan import Splits
-from finewright.runs import answers
+from finewright.runs import answers, choices
 from finewright.runs.context import RunContext
 from finewright.runs.session import Session
 from finewright.training.state import Progress, preserving_random_state
@@ -30,12 +30,19 @@ def measure_untuned(
     plain = answers.without_prompt(ready.model)
     with context.stop.at_once(), context.meter.measure(), preserving_random_state(opened.state.device):
         progress.untuned = scoring.evaluate_split(plain, splits["test"], task=task).metrics()
+        if not task.generates:
+            return
+        tokenizer, limit = ready.base.origin.tokenizer, selected.planned.limit
         test = answers.choose_test(selected.dataset, splits["train"], settings=context.settings)
-        if task.generates and test.rows:
-            tokenizer, limit = ready.base.origin.tokenizer, selected.planned.limit
+        if test.rows:
             found = answers.generate(context, plain, tokenizer, test, limit=limit, doing="before training")
             progress.untuned_answers = found
-            progress.untuned["answers"] = answers.summarise(answers.measure(test, found))
+            progress.untuned["answers"] = answers.measure(test, found).summarise()
+        asked = choices.choose_test(selected.dataset.test)
+        if asked.rows:
+            chosen = choices.answer(context, plain, tokenizer, asked, limit=limit, doing="before training")
+            progress.untuned_choices = chosen.chosen
+            progress.untuned["choices"] = asked.score(chosen).summarise()
 
 
 def describe_untuned(progress: Progress) -> dict[str, Any] | None:

@@ -48,4 +48,4 @@ def _measure_quick(dataset: Dataset, task: Task) -> dict[str, Any]:
         fitted = baselines.build_baseline(QUICK, {}).fit(dataset, task=task.name)
     except UserError:  # texts without a word: a language model may read them
         return {}
-    return BaselinePredictor(fitted.model, task=task).evaluate(dataset.test)[0].metrics()
+    return BaselinePredictor(fitted.model, task=task).evaluate(dataset.test).evaluation.metrics()

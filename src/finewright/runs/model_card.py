@@ -25,10 +25,10 @@ _CARD = """{front}
 
 | | |
 |---|---|
-{labels}| texts | at most {max_length} tokens; a longer one loses its {lost} |
+{labels}| texts | at most {max_length} tokens; {longer} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
-{start}{calibration}{lineage}
+{start}{compared}{calibration}{lineage}
 {loading}
 {note}"""
 
@@ -119,15 +119,7 @@ from transformers import AutoConfig, {auto_model}, AutoTokenizer, BitsAndBytesCo
 folder = "path/to/this/folder"
 adapter = PeftConfig.from_pretrained(folder)
 config = AutoConfig.from_pretrained(f"{folder}/base_config")
-how = json.loads(pathlib.Path(folder, "quantization.json").read_text())
-packing = BitsAndBytesConfig(
-    load_in_4bit=True,
-    bnb_4bit_quant_type=how["kind"],
-    bnb_4bit_use_double_quant=how["double"],
-    bnb_4bit_compute_dtype=getattr(torch, how["compute_dtype"]),
-    llm_int8_skip_modules=how["skip_modules"],
-)
-base = {auto_model}.from_pretrained(
+{packing}base = {auto_model}.from_pretrained(
     adapter.base_model_name_or_path,
     revision=adapter.revision,
     config=config,
@@ -151,7 +143,7 @@ ends in that id is read one token short there; Finewright goes by the text's len
 
 
 def write_card(
-    folder: Path, *, result: RunResult, method: Method, prepared_model: "PreparedModel", origin: "BaseModelRef"
+    folder: Path, *, result: RunResult, method: Method, task: Task, prepared_model: "PreparedModel", origin: "BaseModelRef"
 ) -> None:
     """README.md of the model folder, with the front matter that hubs read."""
     from huggingface_hub import ModelCardData
@@ -181,13 +173,16 @@ def write_card(
         task=kind.name.replace("-", " "),
         labels=f"| labels | {', '.join(labels)} |\n" if (labels := kind.for_saved_model(config).labels) else "",
         max_length=tokenizer.model_max_length,
-        lost="start" if tokenizer.truncation_side == "left" else "end",
+        longer=language_model_card.describe_long_texts(task.data_options())
+        if kind.is_language_model()
+        else f"a longer one loses its {'start' if tokenizer.truncation_side == 'left' else 'end'}",
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
         start=describe_start(result, kind.metric),
+        compared=describe_compared(result, kind),
         lineage=describe_lineage(result.lineage),
         calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
@@ -226,6 +221,18 @@ def describe_start(result: RunResult, metric: Metric) -> str:
     return f"| before fine-tuning | {value}: a regression on the frozen features{kept} |\n"
 
 
+def describe_compared(result: RunResult, kind: type[Task]) -> str:
+    """Return the line of the table about what models of the task are compared by, before training too; empty if it is there."""
+    measured = {} if result.metrics.test is None else result.metrics.test.model_dump()
+    metric, value = kind.compared_metric(measured), kind.compared_value(measured)
+    if value is None or metric.name == kind.metric.name:
+        return ""
+    untuned = {} if result.untuned is None or result.untuned.metrics.test is None else result.untuned.metrics.test.model_dump()
+    before = kind.compared_value(untuned)
+    known = "" if before is None else f" (before fine-tuning {metric.format(before)})"
+    return f"| test {metric.title} | {metric.format(value)}{known} |\n"
+
+
 def _describe_loading(
     kind: type[Task], method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef"
 ) -> str:
@@ -242,6 +249,7 @@ def _describe_loading(
     values["where_base"] = _HEAD_NOTE + _describe_base_place(name, origin)
     config = prepared_model.network.config
     loading = _LOADING_PACKED if method.quantization() else _LOADING_ADAPTER
+    values["packing"] = language_model_card.PACKING
     if prepared_model.prompt is None and not method.quantization() and kind.pipeline_tag:
         loading += _LOADING_IN_PIPELINE
     values |= {"num_labels": str(len(config.id2label)), "pad": str(config.pad_token_id)}

@@ -13,7 +13,7 @@ from typing import Any
 from finewright.core import assets
 from finewright.core.errors import ExitCode, UserError, code_of, last_line
 from finewright.core.imports import leave_garbage_at_exit
-from finewright.core.quiet import quiet_native_libraries
+from finewright.core.quiet import quiet_whole_process
 
 
 def ask(module: str, request: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ def serve(answer: Callable[[dict[str, Any]], None]) -> None:
 
 def main() -> None:
     """Import the module that the command names and have it answer."""
-    quiet_native_libraries()
+    quiet_whole_process()
     gc.disable()  # the process imports, computes little and ends
     serve(importlib.import_module(sys.argv[1]).answer)
     leave_garbage_at_exit()

@@ -352,25 +352,26 @@ class Run:
         `abstain`: measure what it answers too. `num_generated`: rows that a language model answers; as many as take little time
         when it is None. `on_progress`: called with the answers done, all answers and the tokens generated.
         """
-        used, notes = self.predictor.usable_rows(found.rows)
-        if notes:  # rows may be cut, too, where none is left out
-            found = replace(found, notes=[*found.notes, *notes])
-        if len(used) < len(found.rows):
-            record_of = {id(row): record for row, record in zip(found.rows, found.records, strict=True)}
-            found = replace(found, rows=used, records=[record_of[id(row)] for row in used])
-        evaluation, num_cut = self.predictor.evaluate(found.rows)
+        evaluated = self.predictor.evaluate(found.rows)
+        evaluation = evaluated.evaluation
+        record_of = {id(row): record for row, record in zip(found.rows, found.records, strict=True)}
+        records = [record_of[id(row)] for row in evaluated.rows]
+        found = replace(found, rows=evaluated.rows, records=records, notes=[*found.notes, *evaluated.notes])
         metrics = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(found.rows)}
         lines = evaluation.prediction_lines(found.rows)
         if self.generates:
-            from finewright.runs import answers
+            from finewright.runs import answers, choices
 
             test, said = answers.answer_rows(self.predictor, found.rows, wanted=num_generated, on_progress=on_progress)  # type: ignore[arg-type]
             if said:
                 lines, metrics["answers"], metrics["worst_mistakes"] = answers.add_answers(lines, test, said, None)
+            asked, chosen = choices.answer_rows(self.predictor, found.rows)  # type: ignore[arg-type]
+            if chosen is not None:
+                lines, metrics["choices"] = choices.add_choices(lines, asked, chosen, None)
         if abstain is not None and (confidences := evaluation.row_confidences()) is not None:
             metrics["abstain"] = abstain.measure(*confidences)
         table = build_evaluation_table(found, evaluation, lines=lines)
-        return EvaluatedRows(metrics, table, found.notes, num_cut, self.predictor.limit)
+        return EvaluatedRows(metrics, table, found.notes, evaluated.num_cut, self.predictor.limit)
 
 
 DEFAULT_THRESHOLD = 0.8

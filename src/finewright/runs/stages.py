@@ -37,7 +37,7 @@ from finewright.planning.candidates import is_worth_trying, methods_for_task, tr
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
-    answers,
+    after_training,
     before_training,
     calibration,
     callbacks,
@@ -58,7 +58,7 @@ from finewright.runs.context import RunContext
 from finewright.runs.folder import RunFolder
 from finewright.runs.request import RunRequest
 from finewright.runs.result import build_result
-from finewright.runs.schema import CalibrationRecord, Change, PlanFile, RunResult
+from finewright.runs.schema import Change, PlanFile, RunResult
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
 from finewright.training import loop
@@ -434,7 +434,7 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     predictor = Predictor(model, base.origin.tokenizer, task=selected.task, limit=selected.planned.limit, keep_end=keep_end)
     with context.stage("evaluate"):
         calibrated = _calibrate(context, selected, trained)
-        measured, record = _score_test_split(context, selected, trained, calibrated)
+        measured, record = after_training.score_test_rows(context, selected, trained, calibrated)
         wanted = context.settings.training.baselines
         compared = comparators.measure_comparators(selected.dataset, selected.task, wanted=wanted)
     trained.session.state.release()  # verification loads the model a second time
@@ -443,7 +443,9 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.find_probes(selected.dataset, selected.task))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
     result = result.model_copy(update={"calibration": record})
-    model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
+    model_card.write_card(
+        folder.model, result=result, method=selected.method, task=selected.task, prepared_model=model, origin=base.origin
+    )
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 
@@ -462,27 +464,3 @@ def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRu
     if found.note:
         context.notify(found.note, level=found.level, code="calibration")
     return found
-
-
-def _score_test_split(
-    context: RunContext, selected: SelectedMethod, trained: TrainedRun, calibrated: Calibration
-) -> tuple[dict[str, Any], CalibrationRecord | None]:
-    """Return the metrics by split, and what calibration changed on the test rows; write predictions.jsonl."""
-    best, rows, folder = trained.session.state.progress.best, selected.dataset.test, context.folder
-    measured: dict[str, Any] = {"validation": calibrated.metrics or best.metrics} if best else {}
-    if not rows:
-        return measured, calibrated.record(None)
-    with context.meter.measure():
-        evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
-    measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
-    lines = evaluation.prediction_lines(rows)
-    test = answers.choose_test(selected.dataset, selected.planned.splits["train"], settings=context.settings)
-    if selected.task.generates and test.rows:
-        model, tokenizer = trained.prepared.model, trained.prepared.base.origin.tokenizer
-        with context.meter.measure():
-            found = answers.generate(context, model, tokenizer, test, limit=selected.planned.limit, doing="after training")
-        untuned_answers = trained.session.state.progress.untuned_answers
-        lines, measured["test"]["answers"], worst = answers.add_answers(lines, test, found, untuned_answers)
-        measured["test"]["worst_mistakes"] = worst
-    folder.write_predictions(lines)
-    return measured, calibrated.record(evaluation)

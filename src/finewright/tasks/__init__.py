@@ -12,6 +12,7 @@ _HELPER_MODULES = (
     "answer_metrics",
     "base",
     "calibration",
+    "choice_metrics",
     "label_checks",
     "language_models",
     "logistic_regression",

@@ -330,6 +330,10 @@ class AnswerScores:
             found |= {name: float(scores_N.mean()), f"{name}_ci95": list(mean_interval(scores_N))}
         return found | self.details
 
+    def summarise(self) -> dict[str, Any]:
+        """Return what result.json holds of them: `summary`, and in `metric` the name of the one to compare models by."""
+        return {"metric": self.main, **self.summary()}
+
     def worst(self, *, count: int = 10) -> list[int]:
         """Return the rows with the lowest scores, lowest first; only those that are not perfect."""
         scores_N = self.rows[self.main]

@@ -249,14 +249,10 @@ class Task(ABC):
 
         return packing.encode_texts(tokenizer, inputs, limit=limit, keep_end=keep_end)
 
-    def usable_rows(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int) -> "tuple[list[Example], list[Finding]]":
-        """Return the examples that can be evaluated with at most `limit` tokens, and what is left out: all."""
-        return list(examples), []
-
-    def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> "EncodedSplit":
-        """Return the tokens of labelled examples with their targets."""
+    def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> EncodedRows:
+        """Return the tokens of labelled examples with their targets; here of all. `rows`: those that can be evaluated."""
         split = self.encode_inputs(tokenizer, self.probes(examples), limit=limit, keep_end=keep_end)
-        return split if split.trained is not None else replace(split, targets=self.targets(examples))
+        return EncodedRows(replace(split, targets=self.targets(examples)), list(examples), [])
 
     @abstractmethod
     def targets(self, examples: "Sequence[Example]") -> list[Any]:
@@ -404,6 +400,14 @@ class Task(ABC):
         change = abs(best["loss"] - metrics["loss"])
         equal = metrics[self.metric.name] == best[self.metric.name]
         return equal and change < LEAST_LOSS_FALL * (self.expected_first_loss or best["loss"])
+
+    @classmethod
+    def row_answers(cls, lines: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return what the model said to each test row, the answer that its score is of; None for a row without one.
+
+        `lines`: as in `row_scores`.
+        """
+        return [line.get("predicted") for line in lines]
 
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss

@@ -5,12 +5,12 @@ number, and that sum by the untrained model.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from finewright.core.config import DataConfig, PreferenceConfig, RunConfig
+from finewright.core.config import PreferenceConfig, RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import checks
 from finewright.data.checks import Finding
@@ -18,13 +18,12 @@ from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
 from finewright.data.splits import Example
-from finewright.models.head_spec import LANGUAGE_MODEL, Reads
-from finewright.tasks import language_models, preference_rows
-from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
+from finewright.tasks import preference_rows
+from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference
+from finewright.tasks.language_models import LanguageModelTask
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
 
     from finewright.data.packing import EncodedSplit
 
@@ -54,35 +53,25 @@ PAIR_COLUMNS = 2
 
 
 @dataclass(frozen=True)
-class PreferenceTuning(Task):
+class PreferenceTuning(LanguageModelTask):
     """Chosen answers against rejected ones, or answers that were judged. `data`: how rows become tokens. `loss_name`: by name.
 
     `values`: the options of the loss. `choices`: those that were left open, with their reasons.
     """
 
     name: ClassVar[str] = "preference"
-    auto_model: ClassVar[str] = LANGUAGE_MODEL
-    peft_task_type: ClassVar[str] = "CAUSAL_LM"
-    reads: ClassVar[Reads] = "next-token"
     row_kind: ClassVar[RowKind] = "preference"
-    pipeline_tag: ClassVar[str | None] = "text-generation"
     columns: ClassVar[tuple[str, ...]] = ("prompt", "chosen", "rejected")
     metric: ClassVar[Metric] = Metric("reward_accuracy", is_share=True, words="reward accuracy")
     logged_metrics: ClassVar[tuple[str, ...]] = (
         *("loss", "reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected"),
         *("logp_chosen", "logp_rejected", "kl"),
     )
-    default_max_length: ClassVar[int] = 1024
-    start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (1, 1)
-    evaluates_start: ClassVar[bool] = True
     learning_rate_factor: ClassVar[float] = 0.05
     uses_dropout: ClassVar[bool] = False
     texts_per_row: ClassVar[int] = PAIR_COLUMNS
-    generates: ClassVar[bool] = True
 
-    labels: tuple[str, ...] = ()
-    data: DataConfig = field(default_factory=DataConfig)
     loss_name: str = "dpo"
     values: tuple[tuple[str, float], ...] = tuple((name, value) for name, (value, _) in DEFAULTS["dpo"].items())
     choices: tuple[tuple[str, Any, str], ...] = ()
@@ -106,16 +95,6 @@ class PreferenceTuning(Task):
             raise UserError(what, where="preference.loss", fix="preference.loss=kto", code=ExitCode.BAD_DATA)
         values = _resolve(name, config.preference, choices)
         return cls(data=config.data, loss_name=name, values=values, choices=tuple(choices))
-
-    @classmethod
-    def for_saved_model(cls, config: "PretrainedConfig") -> "PreferenceTuning":
-        """Build the task for a saved model, whose tokenizer brings the chat template."""
-        return cls()
-
-    @classmethod
-    def assumed(cls, *, num_labels: int) -> "PreferenceTuning":
-        """Build a task for a plan without data."""
-        return cls()
 
     def check_dataset(self, dataset: Dataset) -> list[Finding]:
         """Return what is worth knowing of the texts, and of answers that are all wanted or all unwanted."""
@@ -160,18 +139,6 @@ class PreferenceTuning(Task):
             return EncodedRows(encoded.split, list(encoded.rows), encoded.findings)
         return EncodedRows(encoded.split, list(encoded.rows), encoded.findings, choices, encoded.example)
 
-    def data_options(self) -> dict[str, Any]:
-        """Return the options by which rows become tokens."""
-        return self.data.model_dump(mode="json")
-
-    def with_data_options(self, options: DataConfig) -> "PreferenceTuning":
-        """Return the task that reads rows by these options."""
-        return replace(self, data=options)
-
-    def complete_model(self, network: Any, tokenizer: Any) -> None:
-        """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
-        language_models.complete_model(network, tokenizer, options=self.data)
-
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the rows, JSON-ready."""
         return [one.as_json() for one in _of(examples)]
@@ -182,11 +149,11 @@ class PreferenceTuning(Task):
         data = self.data.model_copy(update={"over_long": "cut-prompt"})
         return preference_rows.encode_preferences(tokenizer, rows, limit=limit, data=data, name="given").split
 
-    def usable_rows(self, tokenizer: Any, examples: Sequence[Example], *, limit: int) -> tuple[list[Example], list[Finding]]:
-        """Return the rows whose texts have at most `limit` tokens, and what is left out."""
+    def encode_evaluated(self, tokenizer: Any, examples: Sequence[Example], *, limit: int, keep_end: bool) -> EncodedRows:
+        """Return the tokens of the rows whose texts have at most `limit` of them, without a reference."""
         data = self.data.model_copy(update={"over_long": "cut-prompt"})
         encoded = preference_rows.encode_preferences(tokenizer, _of(examples), limit=limit, data=data, name="evaluated")
-        return list(encoded.rows), encoded.findings
+        return EncodedRows(encoded.split, list(encoded.rows), encoded.findings)
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return 1 for a pair and for a wanted answer, 0 for an unwanted one."""
@@ -227,11 +194,6 @@ class PreferenceTuning(Task):
     def weight(self, targets: "torch.Tensor") -> float:
         """Return the number of rows."""
         return float(len(targets))
-
-    @property
-    def expected_first_loss(self) -> float | None:
-        """Unknown without the rows: see `expected_loss_at_start`."""
-        return None
 
     def expected_loss_at_start(self, encoded: "EncodedSplit", rows: Sequence[int]) -> float | None:
         """Return the loss of a model that is its own reference: ln 2 of dpo, 1 / (4 β²) of ipo, a half of kto."""

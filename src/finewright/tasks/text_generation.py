@@ -5,12 +5,12 @@ Shape suffixes: N texts, C = 3 outputs of a text: the sum of the losses of its t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from finewright.core.config import DataConfig, RunConfig
+from finewright.core.config import RunConfig
 from finewright.data import chat_encoding, checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
@@ -19,13 +19,12 @@ from finewright.data.dataset import Dataset
 from finewright.data.samples import DESCRIBED_WAYS
 from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
-from finewright.models.head_spec import LANGUAGE_MODEL, Reads
-from finewright.tasks import answer_metrics, language_models
-from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
+from finewright.tasks import answer_metrics
+from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference
+from finewright.tasks.language_models import LanguageModelTask
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
 
     from finewright.data.packing import EncodedSplit
 
@@ -36,42 +35,21 @@ MOST_EXPONENT = 700.0
 
 
 @dataclass(frozen=True)
-class TextGeneration(Task):
+class TextGeneration(LanguageModelTask):
     """Answers to messages, or the continuation of texts. `data`: how rows become tokens."""
 
     name: ClassVar[str] = "text-generation"
-    auto_model: ClassVar[str] = LANGUAGE_MODEL
-    peft_task_type: ClassVar[str] = "CAUSAL_LM"
-    reads: ClassVar[Reads] = "next-token"
     row_kind: ClassVar[RowKind] = "conversation"
-    pipeline_tag: ClassVar[str | None] = "text-generation"
     columns: ClassVar[tuple[str, ...]] = ("messages",)
     metric: ClassVar[Metric] = Metric("loss", higher_is_better=False)
     logged_metrics: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "token_accuracy")
-    default_max_length: ClassVar[int] = 1024
-    start: ClassVar[str] = "the untrained model"
     least_epochs: ClassVar[tuple[int, int]] = (3, 3)
     most_pass_tokens: ClassVar[int] = 1024
-    generates: ClassVar[bool] = True
-    evaluates_start: ClassVar[bool] = True
-
-    labels: tuple[str, ...] = ()
-    data: DataConfig = field(default_factory=DataConfig)
 
     @classmethod
     def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "TextGeneration":
         """Build the task with the run's options."""
         return cls(data=config.data)
-
-    @classmethod
-    def for_saved_model(cls, config: "PretrainedConfig") -> "TextGeneration":
-        """Build the task for a saved model, whose tokenizer brings the chat template."""
-        return cls()
-
-    @classmethod
-    def assumed(cls, *, num_labels: int) -> "TextGeneration":
-        """Build a task for a plan without data."""
-        return cls()
 
     def encode_rows(  # noqa: PLR0913  rows, what cuts them, and what they are called
         self,
@@ -95,18 +73,6 @@ class TextGeneration(Task):
         example = chat_encoding.show_trained_tokens(tokenizer, encoded.ids[0], encoded.trained[0])
         return EncodedRows(_as_split(encoded), used, findings, _choices(encoded), example)
 
-    def data_options(self) -> dict[str, Any]:
-        """Return the options by which rows become tokens."""
-        return self.data.model_dump(mode="json")
-
-    def with_data_options(self, options: DataConfig) -> "TextGeneration":
-        """Return the task that reads rows by these options."""
-        return replace(self, data=options)
-
-    def complete_model(self, network: Any, tokenizer: Any) -> None:
-        """Give the tokenizer its chat template, and the generation config every token that ends an answer."""
-        language_models.complete_model(network, tokenizer, options=self.data)
-
     def probes(self, examples: Sequence[Example]) -> list[Any]:
         """Return the conversations, JSON-ready."""
         return [one.as_json() for one in examples if isinstance(one, Conversation)]
@@ -116,18 +82,13 @@ class TextGeneration(Task):
         rows = [conversation_from_json(one) for one in inputs]
         return _as_split(chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data))
 
-    def usable_rows(self, tokenizer: Any, examples: Sequence[Example], *, limit: int) -> tuple[list[Example], list[Finding]]:
-        """Return the conversations of which something can be scored with at most `limit` tokens, and what is left out."""
+    def encode_evaluated(self, tokenizer: Any, examples: Sequence[Example], *, limit: int, keep_end: bool) -> EncodedRows:
+        """Return the tokens of the conversations of which something can be scored; several samples of a row count as one."""
         rows = [row for row in examples if isinstance(row, Conversation)]
         encoded = chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data)
-        used: list[Example] = [rows[row] for row in sorted({*encoded.row_of.tolist()})]
-        return used, _findings(encoded, rows, name="evaluated", limit=limit)
-
-    def encode_evaluated(self, tokenizer: Any, examples: Sequence[Example], *, limit: int, keep_end: bool) -> "EncodedSplit":
-        """Return the tokens of conversations with their targets; several samples of a row count as one."""
-        rows = [row for row in examples if isinstance(row, Conversation)]
-        encoded = chat_encoding.encode_conversations(tokenizer, rows, limit=limit, options=self.data)
-        return replace(_as_split(encoded), targets=encoded.row_of.tolist())
+        used, targets = np.unique(encoded.row_of, return_inverse=True)
+        split = replace(_as_split(encoded), targets=targets.tolist())
+        return EncodedRows(split, [rows[row] for row in used], _findings(encoded, rows, name="evaluated", limit=limit))
 
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return the number of each row: the targets are tokens, and only `encode_rows` knows them."""
@@ -143,29 +104,34 @@ class TextGeneration(Task):
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:
-        """Return the metric of the generated answers; without any the share of right tokens of a row."""
-        answers = measured.get("answers")
+        """Return the share of right choices where all rows have choices, else the metric of the generated answers; without any
+        the share of right tokens of a row."""
+        answers = _decisive_answers(measured)
         if not answers:
             return TOKEN_ACCURACY
-        return Metric(answers["metric"], is_share=True, words=answer_metrics.WORDS[answers["metric"]])
+        name = answers["metric"]
+        return Metric(name, is_share=True, words=answer_metrics.WORDS.get(name, name.replace("_", " ")))
 
     @classmethod
     def compared_value(cls, measured: Mapping[str, Any]) -> float | None:
-        """Return the mean score of the answers; without any the share of right tokens."""
+        """Return the share of right choices, or the mean score of the answers; without any the share of right tokens."""
         name = cls.compared_metric(measured).name
-        value: float | None = (measured.get("answers") or measured).get(name)
+        value: float | None = (_decisive_answers(measured) or measured).get(name)
         return value
 
     @classmethod
     def row_scores(cls, lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
-        """Return the scores of the answers, None for rows that were not answered; without answers the share of right tokens."""
+        """Return whether the right choice is the most probable one, if all rows have choices; else the scores of the answers,
+        None where there is none; without any answer the share of right tokens."""
+        if _all_have_choices(lines):
+            return [line["choice_right"] for line in lines]
         scores = [line.get("score") for line in lines]
         return scores if any(score is not None for score in scores) else [line.get(TOKEN_ACCURACY.name) for line in lines]
 
-    @property
-    def expected_first_loss(self) -> float | None:
-        """Unknown: it depends on the model and the texts."""
-        return None
+    @classmethod
+    def row_answers(cls, lines: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Return the most probable choices, if all rows have choices; else the generated answers."""
+        return [line.get("choice" if _all_have_choices(lines) else "predicted") for line in lines]
 
     def start_evaluation(self, targets: Sequence[int]) -> "GenerationEvaluation":
         """Return an accumulator of the losses of a split. `targets`: the row of each text."""
@@ -228,6 +194,16 @@ class GenerationEvaluation(Evaluation):
             }
             for example, (total, number, right) in zip(examples, self._outputs_NC.tolist(), strict=True)
         ]
+
+
+def _decisive_answers(measured: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the summary of the choices if all rows have some: only some of the rows are answered, and not all with a choice."""
+    choices: Mapping[str, Any] | None = measured.get("choices")
+    return choices if choices and not choices["num_without_choices"] else measured.get("answers")
+
+
+def _all_have_choices(lines: Sequence[Mapping[str, Any]]) -> bool:
+    return bool(lines) and all(line.get("choice_right") is not None for line in lines)
 
 
 def _as_split(encoded: chat_encoding.EncodedConversations) -> "EncodedSplit":

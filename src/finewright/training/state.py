@@ -32,7 +32,8 @@ class Progress:
     tensors whose gradients were all zero so far, None before the first step.
     `probe`: how the head started (`head_start.ProbeStart`), None if at random. `start_metrics`: those of the validation split
     before the first update, None if it was not evaluated then. `untuned`: metrics of the test split before the first update,
-    where the model can do the task already, and `untuned_answers` what it said to some of the test rows."""
+    where the model can do the task already, `untuned_answers` what it said to some of the test rows, `untuned_choices` the index
+    of what it chose of the possible answers of a question."""
 
     step: int = 0
     evaluated_step: int = 0
@@ -47,6 +48,7 @@ class Progress:
     start_metrics: dict[str, Any] | None = None
     untuned: dict[str, Any] | None = None
     untuned_answers: list[str] | None = None
+    untuned_choices: list[int] | None = None
 
     @property
     def is_evaluated(self) -> bool:
@@ -60,8 +62,9 @@ class Progress:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
         """Build the progress from what `as_json` returned."""
-        evaluations = {name: EvaluatedStep(**found) if (found := values.get(name)) else None for name in ("best", "last")}
-        return cls(**values | evaluations)
+        progress = cls(**{name: value for name, value in values.items() if name not in ("best", "last")})
+        progress.best, progress.last = (EvaluatedStep(**values[name]) if values.get(name) else None for name in ("best", "last"))
+        return progress
 
 
 class TrainState:

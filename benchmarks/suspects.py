@@ -1,11 +1,13 @@
 """How many planted label errors, near-duplicates and useful rows `finewright suspects` finds.
 
     python benchmarks/suspects.py errors --model MODELS/all-MiniLM-L6-v2 --trec6 DATA/trec6/train.jsonl
+    python benchmarks/suspects.py errors --method lora --only tickets --seeds 1 --trec6 DATA/trec6/train.jsonl
     python benchmarks/suspects.py duplicates --trec6 DATA/trec6/train.jsonl
     python benchmarks/suspects.py next --model MODELS/all-MiniLM-L6-v2 --trec6 DATA/trec6/train.jsonl
 
 `errors`: 5% of the labels of `tickets` (all 1,457 rows) and of 1,000 rows of trec6 are changed at random, in all splits; a run is
-trained on them, and its rows are ranked by `run.find_suspects` and, to compare, by parts of it and by the run's own model.
+trained on them, and its rows are ranked by `run.find_suspects` and, to compare, by parts of it and by the run's own model. The
+method changes the last one alone, so the fastest is the default.
 `duplicates`: similarity of texts with small changes, and pairs of real texts at several thresholds. `next`: accuracy of a
 regression on frozen features after 50 more rows, chosen in several manners out of a pool.
 """
@@ -16,7 +18,7 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +63,15 @@ def describe_ranking(is_wrong_N: np.ndarray) -> list[float]:
     return [is_wrong_N[: number // 10].sum() / is_wrong_N.sum(), is_wrong_N[: number // 20].mean()]
 
 
-def measure_errors(trec6: Path, models: list[str], seeds: int, epochs: float) -> None:
+def measure_errors(data: Iterable[tuple[str, dict[str, Rows]]], models: list[str], seeds: int, method: str) -> None:
     """Print how many planted errors each ranking finds."""
     print("| data | model | ranking | errors in the first 10% | right in the first 5% |\n|---|---|---|---|---|")
-    for name, splits in read_data(trec6):
+    for name, splits in data:
         for model in models:
             found: dict[str, list[list[float]]] = collections.defaultdict(list)
             told = []
             for seed in range(seeds):
-                one, said = measure_run(splits, model, seed=seed, epochs=epochs)
+                one, said = measure_run(splits, model, seed=seed, method=method)
                 told.append(said)
                 for ranking, is_wrong_N in one.items():
                     found[ranking].append(describe_ranking(is_wrong_N))
@@ -79,7 +81,7 @@ def measure_errors(trec6: Path, models: list[str], seeds: int, epochs: float) ->
             print(f"{name}, {Path(model).name}: {'; '.join(told)}", flush=True)
 
 
-def measure_run(splits: dict[str, Rows], model: str, *, seed: int, epochs: float) -> tuple[dict[str, np.ndarray], str]:
+def measure_run(splits: dict[str, Rows], model: str, *, seed: int, method: str) -> tuple[dict[str, np.ndarray], str]:
     """Return, by ranking, whether each row is a planted error, and what else was found."""
     import finewright as fw
     from finewright.runs import row_features
@@ -90,7 +92,7 @@ def measure_run(splits: dict[str, Rows], model: str, *, seed: int, epochs: float
         data = Path(place) / "data"
         data.mkdir()
         write_splits(rows, data)
-        run = fw.train(data, model=model, training={"epochs": epochs}, seed=seed, output_dir=Path(place) / "run")
+        run = fw.train(data, model=model, method=method, seed=seed, output_dir=Path(place) / "run")
         began = time.monotonic()
         suspects = run.find_suspects()
         took = time.monotonic() - began
@@ -109,7 +111,7 @@ def measure_run(splits: dict[str, Rows], model: str, *, seed: int, epochs: float
     for name, features_NF in (("frozen states alone", both_NF[:, :-num_words]), ("words alone", both_NF[:, -num_words:])):
         probabilities_NC = row_features.find_out_of_fold_probabilities(features_NF, targets_N, num_labels=len(labels))
         results[name] = is_wrong_N[_order(probabilities_NC, targets_N)]
-    results["the run's own model"] = is_wrong_N[_order(own_NC, targets_N)]
+    results[f"the run's own model ({method})"] = is_wrong_N[_order(own_NC, targets_N)]
     marked_N = np.array([row.is_suspect for row in ranked])
     said = f"{len(wrong)} planted, {suspects.expected_wrong} estimated, {marked_N.sum()} marked"
     return results, f"{said}, {is_wrong_N[marked_N].sum()} of them planted, {took:.0f} s"
@@ -195,7 +197,8 @@ def measure_draw(features_NF: np.ndarray, targets_N: np.ndarray, *, num_labels: 
         return logistic_regression.predict(fitted, features_NF[asked], num_labels=num_labels)
 
     margins_N = row_selection.compute_margins(predict(first, pool))
-    chosen = row_selection.choose_rows(margins_N, features_NF[pool], NUM_MORE)
+    near = row_selection.choose_pool(margins_N, NUM_MORE)
+    chosen = near[row_selection.choose_rows(margins_N[near], features_NF[pool[near]], NUM_MORE)]
     added = ([], pool[:NUM_MORE], pool[np.argsort(margins_N)[:NUM_MORE]], pool[chosen])
     learnt = (np.concatenate([first, np.array(more, dtype=int)]) for more in added)
     return [float((predict(rows, test).argmax(axis=1) == targets_N[test]).mean()) for rows in learnt]
@@ -208,12 +211,14 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="beside mini")
     parser.add_argument("--trec6", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--method", default="frozen-features")
+    parser.add_argument("--only", choices=("tickets", "trec6"))
     parser.add_argument("--draws", type=int, default=20)
     given = parser.parse_args()
     models = ["mini", *given.model]
     if given.what == "errors":
-        measure_errors(given.trec6, models, given.seeds, given.epochs)
+        data = [(name, splits) for name, splits in read_data(given.trec6) if given.only in (None, name)]
+        measure_errors(data, models, given.seeds, given.method)
     elif given.what == "duplicates":
         measure_duplicates(given.trec6)
     else:

@@ -9,14 +9,14 @@ from finewright.data.dataset import read_table
 from support.commands import call
 
 TEXTS = [f"parcel number {number} is lost" for number in range(20)], [f"I was charged twice for {number}" for number in range(20)]
-PLANTED = "parcel number 7 is lost"
+PLANTED, ALIKE = "parcel with the blue garden chair is lost", "parcel with the blue garden chairs is lost"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("suspects")
     rows = [(text, label) for texts, label in zip(TEXTS, ("shipping", "billing"), strict=True) for text in texts]
-    rows = [(text, "billing" if text == PLANTED else label) for text, label in rows]
+    rows += [(PLANTED, "billing"), (ALIKE, "shipping")]
     (root / "t.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     (root / "new.csv").write_text("id,text\n1,lost and charged\n2,parcel number 99 is lost\n3,\n")
     code, _, err = call("train", root / "t.csv", "--method", "bag-of-words", "--out", root / "run")
@@ -24,30 +24,37 @@ def place(tmp_path_factory):
     return root
 
 
+def read_csv(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def test_the_most_doubtful_row_is_shown_first(place):
     code, out, err = call("suspects", place / "run")
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[0].endswith("of 40 rows look like another label than they have")
-    assert lines[2].split()[:3] == ["t.csv:9", "billing", "shipping"]
-    assert lines[2].endswith(PLANTED)
+    assert lines[0].endswith("of 42 rows look like another label than they have")
+    assert lines[2].split()[:3] == ["t.csv:42", "billing", "shipping"]
+    assert "parcel with the blue garden" in lines[2]
     rows = lines[2 : 2 + 10]
     assert all(line.startswith("  t.csv:") and len(line) <= 80 for line in rows)
-    assert "nearly the same, with different labels" in out
+    assert lines[12].startswith("1 pair of texts is nearly the same, with different labels")
+    assert sorted(line.split()[0] for line in lines[13:]) == ["t.csv:42", "t.csv:43"]
     assert "by words alone" in err
 
 
 def test_all_rows_are_written(place, tmp_path):
     code, _, err = call("suspects", place / "run", "-o", tmp_path / "s.csv")
     assert code == 0, err
-    assert f"40 rows written to {tmp_path / 's.csv'}" in err
-    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
-    assert len(rows) == 40
+    assert f"42 rows written to {tmp_path / 's.csv'}" in err
+    rows = read_csv(tmp_path / "s.csv")
+    assert len(rows) == 42
     first = rows[0]
-    assert (first["rank"], first["where"], first["text"], first["label"]) == ("1", "t.csv:9", PLANTED, "billing")
+    assert (first["rank"], first["where"], first["text"], first["label"]) == ("1", "t.csv:42", PLANTED, "billing")
     assert (first["predicted"], first["is_suspect"]) == ("shipping", "true")
     assert float(first["label_probability"]) < 0.5 < float(first["probability"])
-    assert first["near_duplicate"].startswith("t.csv:") is False or float(first["similarity"]) >= 0.75
+    assert first["near_duplicate"] == "t.csv:43"
+    assert 0.75 <= float(first["similarity"]) < 1
+    assert all((row["near_duplicate"] == "") == (row["text"] not in (PLANTED, ALIKE)) for row in rows)
     assert read_table(tmp_path / "s.csv").columns[:6] == ("rank", "where", "split", "text", "label", "predicted")
 
 
@@ -55,7 +62,7 @@ def test_json_has_all_rows_and_pairs(place):
     code, out, _ = call("suspects", place / "run", "--json")
     found = json.loads(out)
     assert code == 0
-    assert found["num_rows"] == len(found["rows"]) == 40
+    assert found["num_rows"] == len(found["rows"]) == 42
     assert found["rows"][0]["text"] == PLANTED
     assert found["num_suspects"] == sum(row["is_suspect"] for row in found["rows"]) >= 1
     assert {*found["near_duplicates"][0]} == {"similarity", "where", "labels", "texts"}
@@ -67,7 +74,7 @@ def test_rows_to_label_next(place, tmp_path):
     assert code == 0, err
     assert "1 row to label next, of 2 different texts" in out
     assert "lost and charged" in out
-    (row,) = csv.DictReader((tmp_path / "n.csv").open())
+    (row,) = read_csv(tmp_path / "n.csv")
     assert (row["id"], row["where"]) == ("1", "new.csv:2")
     assert {"predicted", "probability", "margin"} <= {*row}
     code, out, _ = call("suspects", place / "run", "--unlabelled", place / "new.csv", "--json")

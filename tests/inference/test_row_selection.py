@@ -12,10 +12,9 @@ def test_the_margin_is_between_the_two_most_probable_labels():
 
 
 def test_the_pool_is_of_the_least_certain_rows(monkeypatch):
-    monkeypatch.setattr(row_selection, "LEAST_POOL", 3)
     margins = np.array([0.9, 0.1, 0.5, 0.3, 0.2, 0.8])
-    assert row_selection.choose_pool(margins, 1).tolist() == [1, 4, 3, 2, 5, 0]  # ten for each that is wanted
-    monkeypatch.setattr(row_selection, "POOL_FACTOR", 2)
+    assert row_selection.choose_pool(margins, 1).tolist() == [1, 4, 3, 2, 5, 0]  # twenty for each that is wanted
+    monkeypatch.setattr(row_selection, "POOL_FACTOR", 3)
     assert row_selection.choose_pool(margins, 1).tolist() == [1, 4, 3]
     monkeypatch.setattr(row_selection, "MOST_POOL", 2)
     assert row_selection.choose_pool(margins, 4).tolist() == [1, 4, 3, 2]

@@ -5,8 +5,8 @@ Shape suffixes: N rows, F features, C labels.
 
 import numpy as np
 
-POOL_FACTOR, LEAST_POOL, MOST_POOL = 10, 1000, 10_000
-"""The rows to choose from are the least certain: so many for each row that is wanted, at least and at most these."""
+POOL_FACTOR, MOST_POOL = 20, 10_000
+"""The rows to choose from are the least certain: so many for each row that is wanted, and at most so many."""
 MOST_ROUNDS = 20
 """Rounds of k-means. The clusters need not be exact."""
 
@@ -19,7 +19,7 @@ def compute_margins(probabilities_NC: np.ndarray) -> np.ndarray:
 
 def choose_pool(margins_N: np.ndarray, num: int) -> np.ndarray:
     """Return the least certain rows, from which `num` are chosen: only these need features. The least certain comes first."""
-    size = max(num, min(MOST_POOL, max(LEAST_POOL, POOL_FACTOR * num)))
+    size = max(num, min(MOST_POOL, POOL_FACTOR * num))
     return np.argsort(margins_N, kind="stable")[:size]
 
 

@@ -189,7 +189,7 @@ def _describe_unjudged(counts: Counter[str]) -> list[str]:
 def _check_enough(judged: Sequence[int], names: Sequence[str], counts: Counter[str]) -> None:
     """Raise `UserError` if labels cannot be judged by so few rows, or by rows of one label."""
     if len(judged) < LEAST_ROWS:
-        what = f"wanted at least {LEAST_ROWS} labelled rows, found {len(judged)}"
+        what = f"wanted at least {LEAST_ROWS} rows of labels that have {LEAST_LABEL_ROWS} or more, found {len(judged)}"
         raise UserError(what, where="suspects", fix="a label is judged by the other rows: add some", code=ExitCode.BAD_DATA)
     if len(names) < 2:
         what = f"wanted rows of at least two labels, found {names[0]!r} alone"

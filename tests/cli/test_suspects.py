@@ -81,6 +81,22 @@ def test_rows_to_label_next(place, tmp_path):
     assert [one["where"] for one in json.loads(out)["rows"]] == ["new.csv:2", "new.csv:3"]
 
 
+def test_a_page_has_rows_and_pairs_and_no_markup_of_the_data(place, tmp_path):
+    code, _, err = call("suspects", place / "run", "-o", tmp_path / "s.html")
+    assert code == 0, err
+    page = (tmp_path / "s.html").read_text()
+    assert page.index(PLANTED) < page.index("parcel number 3 is lost")
+    assert "Nearly the same text, different labels" in page
+    assert call("suspects", place / "run", "-o", tmp_path / "s.html")[0] == 2
+    (tmp_path / "new.txt").write_text("lost <script>alert(1)</script>\ncharged\n")
+    words = ["--unlabelled", tmp_path / "new.txt", "-o", tmp_path / "s.html", "--force"]
+    code, _, err = call("suspects", place / "run", *words)
+    assert code == 0, err
+    page = (tmp_path / "s.html").read_text()
+    assert "<script" not in page
+    assert "lost &lt;script&gt;alert(1)" in page
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -91,6 +107,8 @@ def test_rows_to_label_next(place, tmp_path):
         (["-o", "-"], 2, "standard output has the table"),
         (["-o", "t.csv"], 2, "the file exists already"),
         (["-o", "nowhere/s.csv"], 2, "no folder nowhere"),
+        (["-o", "nowhere/s.html"], 2, "no folder nowhere"),
+        (["-o", "s.doc"], 2, "cannot write the format 'doc'"),
         (["missing.csv"], 3, "missing.csv"),
         (["new.csv"], 3, "label"),
     ],

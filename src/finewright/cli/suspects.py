@@ -39,7 +39,12 @@ def suspects(
     num: Annotated[int | None, typer.Option("--num", metavar="N", help="Rows of --unlabelled to choose. [default: 20]")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write all rows, the most doubtful first, or those to label next."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write all rows, the most doubtful first, or those to label next: .csv, .xlsx and so on, or an .html page.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     assignments: Set = None,
@@ -56,7 +61,7 @@ def suspects(
     else:
         found = _choose(run, unlabelled, options, num=20 if num is None else num, output=output, force=force)
     table = found.as_table() if unlabelled is None else found.table  # type: ignore[union-attr]
-    more = _write(output, table)
+    more = _write(output, found, table, name=run.name)
     errors = ErrorConsole()
     for note in [*found.notes, *more]:
         print_wrapped(errors, note)
@@ -88,20 +93,18 @@ def _check_arguments(data: str | None, unlabelled: str | None, num: int | None, 
 
 def _judge(run: Path, data: str | None, options: "DataConfig", *, output: Path | None, force: bool) -> "Suspects":
     from finewright.cli.console import ErrorConsole
-    from finewright.data import writers
     from finewright.data.readers.base import FileFormat, FileTable
     from finewright.runs.run import open_run
 
     opened = open_run(run)
-    if output is not None:
-        writers.check_output(output, FileTable([], (), FileFormat(".csv")), force=force)
+    _check_output(output, FileTable([], (), FileFormat(".csv")), force=force)
     with ErrorConsole().status("judging the labels"):
         return opened.find_suspects(data, options=options)
 
 
 def _choose(run: Path, unlabelled: str, options: "DataConfig", *, num: int, output: Path | None, force: bool) -> "RowsToLabel":
     from finewright.cli.predict import ScoringProgress
-    from finewright.data import inputs, writers
+    from finewright.data import inputs
     from finewright.runs import reading
     from finewright.runs.run import open_run
     from finewright.runs.suspects import check_task
@@ -110,17 +113,43 @@ def _choose(run: Path, unlabelled: str, options: "DataConfig", *, num: int, outp
     check_task(opened.config, where=str(run))
     how = reading.data_options(opened.config, options)
     rows = inputs.read_text_rows(unlabelled, options=how, trained=opened.columns)
-    if output is not None:
-        writers.check_output(output, rows.table, force=force)
+    _check_output(output, rows.table, force=force)
     with ScoringProgress(len(rows.texts), doing="scoring") as progress:
         return opened.choose_rows_to_label(rows, num, on_progress=progress)
 
 
-def _write(output: Path | None, table: "FileTable") -> list[str]:
-    """Write the rows where that is wanted, and return notes."""
+def _is_page(output: Path) -> bool:
+    return output.suffix.lower() in (".html", ".htm")
+
+
+def _check_output(output: Path | None, table: "FileTable", *, force: bool) -> None:
+    """Raise `UserError` before anything is computed if the rows could not be written there."""
+    if output is None:
+        return
     from finewright.data import writers
 
-    return [] if output is None else writers.write_table(output, table)
+    kind = output.with_suffix(".csv") if _is_page(output) else output
+    writers.check_output(kind, table, force=force or kind != output)
+    if _is_page(output) and output.exists() and not force:
+        raise UserError("the file exists already", where=str(output), fix="--force replaces it; or -o with another name")
+
+
+def _write(output: Path | None, found: "Suspects | RowsToLabel", table: "FileTable", *, name: str) -> list[str]:
+    """Write the rows where that is wanted, as a table or as a page, and return notes."""
+    from finewright.core import files
+    from finewright.data import writers
+    from finewright.runs.rows_to_label import RowsToLabel
+
+    if output is None or not _is_page(output):
+        return [] if output is None else writers.write_table(output, table)
+    from finewright.cli import suspects_page
+
+    if isinstance(found, RowsToLabel):
+        page = suspects_page.build_rows_page(found, name=name)
+    else:
+        page = suspects_page.build_suspects_page(found, name=name)
+    files.write_atomic(output, page)
+    return []
 
 
 def show_suspects(console: "OutputConsole", found: "Suspects") -> None:

@@ -113,7 +113,7 @@ def measure_run(splits: dict[str, Rows], model: str, *, seed: int, method: str) 
         results[name] = is_wrong_N[_order(probabilities_NC, targets_N)]
     results[f"the run's own model ({method})"] = is_wrong_N[_order(own_NC, targets_N)]
     marked_N = np.array([row.is_suspect for row in ranked])
-    said = f"{len(wrong)} planted, {suspects.expected_wrong} estimated, {marked_N.sum()} marked"
+    said = f"{len(wrong)} planted, {marked_N.sum()} marked"
     return results, f"{said}, {is_wrong_N[marked_N].sum()} of them planted, {took:.0f} s"
 
 

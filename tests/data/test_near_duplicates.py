@@ -1,5 +1,7 @@
 """Texts that are nearly the same."""
 
+import random
+
 import pytest
 
 from finewright.data import near_duplicates
@@ -49,3 +51,21 @@ def test_only_the_most_similar_pairs_are_kept(monkeypatch):
 
 def test_texts_too_short_to_compare_have_no_pairs():
     assert find_similar_pairs(["a", "a"], ["x", "y"]) == []
+
+
+def test_memory_does_not_grow_with_the_square_of_the_texts(monkeypatch):
+    import tracemalloc
+
+    dice = random.Random(0)
+    words = [f"word{number}" for number in range(300)]
+    texts = [" ".join(dice.choices(words, k=6)) for _ in range(2000)]
+    labels = [dice.choice("ab") for _ in texts]
+    find_similar_pairs(texts[:100], labels[:100])  # imports
+    monkeypatch.setattr(near_duplicates, "_CELLS_AT_ONCE", 40_000)
+    tracemalloc.start()
+    try:
+        find_similar_pairs(texts, labels)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2000 * 2000 * 4  # of one similarity a pair in float32

@@ -1,4 +1,4 @@
-"""Confident learning: thresholds, the confident joint, and the ranking, on numbers that can be computed by hand."""
+"""Confident learning: thresholds and the ranking, on numbers that can be computed by hand."""
 
 import numpy as np
 import pytest
@@ -17,15 +17,6 @@ def test_a_confident_label_reaches_the_mean_of_its_label():
     assert confident_learning.find_confident_labels(unsure, TARGETS).tolist()[0] == 0
     low = np.array([*PROBABILITIES[:5].tolist(), [0.45, 0.55]])  # thresholds 0.6 and 0.717
     assert confident_learning.find_confident_labels(low, TARGETS).tolist() == [0, 0, 1, 1, -1, -1]
-
-
-def test_the_joint_has_the_rows_of_each_label():
-    confident = np.array([0, 0, 1, 1, -1, -1])
-    joint = confident_learning.count_confident_joint(confident, TARGETS, num_labels=2)
-    assert joint.sum(axis=1).tolist() == [3, 3]
-    assert joint.tolist() == [[2, 1], [0, 3]]
-    nothing = confident_learning.count_confident_joint(np.full(6, -1), TARGETS, num_labels=3)
-    assert nothing.tolist() == [[3, 0, 0], [0, 3, 0], [0, 0, 0]]
 
 
 def test_rows_are_ranked_by_the_probability_of_their_label():

@@ -63,14 +63,13 @@ class NearDuplicate:
 
 @dataclass(frozen=True)
 class Suspects:
-    """`rows`: all that were judged, the label that is most probably wrong first. `expected_wrong`: about how many are wrong.
+    """`rows`: all that were judged, the label that is most probably wrong first. `near_duplicates`: the most similar first.
 
-    `near_duplicates`: the most similar first. `notes`: for the user.
+    `notes`: for the user.
     """
 
     rows: list[SuspectRow]
     near_duplicates: list[NearDuplicate]
-    expected_wrong: int
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,7 +82,6 @@ class Suspects:
         return {
             "num_rows": len(self.rows),
             "num_suspects": self.num_suspects,
-            "expected_wrong": self.expected_wrong,
             "rows": [asdict(row) for row in self.rows],
             "near_duplicates": [asdict(pair) for pair in self.near_duplicates],
             "notes": self.notes,
@@ -173,7 +171,7 @@ def find_suspects(run_config: RunConfigFile, rows: Sequence[Example], splits: Se
         )
     alike = [_as_near_duplicate(rows[pair.first], rows[pair.second], pair.similarity) for pair in pairs]
     notes += [note] if (note := describe_features(reason)) else []
-    return Suspects(found, alike, doubts.expected_wrong, notes)
+    return Suspects(found, alike, notes)
 
 
 def _describe_unjudged(counts: Counter[str]) -> list[str]:

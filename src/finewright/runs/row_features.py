@@ -33,7 +33,7 @@ def build_features(texts: Sequence[str], encoder: "FrozenEncoder | None") -> np.
     parts = [] if encoder is None else [encoder.encode(texts)["mean"]]
     words_NF = _reduce_words(texts)
     parts += [] if words_NF is None else [words_NF]
-    scaled = [(part - part.mean(axis=0, dtype=np.float64)) / logistic_regression.scales(part) for part in parts]
+    scaled = [(part - part.mean(axis=0, dtype=np.float64)) / logistic_regression.compute_scales(part) for part in parts]
     return np.concatenate([np.zeros((len(texts), 0)), *scaled], axis=1).astype(np.float32)
 
 

@@ -118,7 +118,8 @@ def read_judged_rows(
     if data is not None:
         how = reading.data_options(run_config, options)
         trained = reading.trained_columns(run_config)
-        found = dataset.read_rows_for_model(to_table(data, labels) or data, options=how, trained=trained, labels=())
+        known = run_config.labels if how.merge_similar_labels else ()  # other labels than the run's may be judged too
+        found = dataset.read_rows_for_model(to_table(data, labels) or data, options=how, trained=trained, labels=known)
         return found.rows, [""] * len(found.rows), found.notes
     again = reading.read_data_again(run_config)
     if again is None:

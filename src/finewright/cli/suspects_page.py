@@ -12,7 +12,7 @@ MOST_ROWS, MOST_PAIRS = 200, 100
 """Rows and pairs on the page. A CSV file has all."""
 _HOW = [
     "Each label is judged by a logistic regression that was fitted to other rows (five parts, each left out in turn), on the "
-    "states of the frozen base model and on words. What the run trained is not asked: it has memorised labels, wrong ones too.",
+    "states of the frozen base model and on words. What the run trained is not asked: it may have memorised wrong labels.",
     "Rows are in the order of the probability of their own label, the lowest first. A row looks like another label if that one "
     "is confidently its label (Northcutt, Jiang and Chuang 2021, arXiv:1911.00068).",
     "Rare and ambiguous rows are ranked high too: a person has to decide.",

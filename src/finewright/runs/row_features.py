@@ -1,6 +1,6 @@
 """Features of texts that know nothing of their labels: states of a frozen model, and words.
 
-A model that was trained on rows has memorised some of their labels, wrong ones too: what it computes cannot question them.
+A model that was trained on rows may have memorised their labels, wrong ones too: what it computes cannot question them.
 
 Shape suffixes: N texts, F features, C labels.
 """

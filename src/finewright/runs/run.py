@@ -380,7 +380,7 @@ class Run:
     ) -> "Suspects":
         """Return the rows of the run's data in the order of how probably their label is wrong, and near-duplicates.
 
-        Each label is judged by a classifier that did not see its row: the run's own model has memorised its labels.
+        Each label is judged by a classifier that did not see its row: the run's own model may have memorised its labels.
 
         Parameters
         ----------

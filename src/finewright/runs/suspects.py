@@ -133,8 +133,8 @@ def read_judged_rows(
 def find_suspects(run_config: RunConfigFile, rows: Sequence[Example], splits: Sequence[str]) -> Suspects:
     """Judge the label of each row by a classifier that was fitted to other rows, and rank them.
 
-    The classifier is a logistic regression on the states of the run's frozen base model and on words: what the run trained has
-    memorised its labels, wrong ones too. `splits`: of each row. Raise `UserError` if there are too few rows or labels.
+    The classifier is a logistic regression on the states of the run's frozen base model and on words: what the run trained may
+    have memorised its labels, wrong ones too. `splits`: of each row. Raise `UserError` if there are too few rows or labels.
     """
     counts = Counter(row.label for row in rows)
     judged = [place for place, row in enumerate(rows) if counts[row.label] >= LEAST_LABEL_ROWS]

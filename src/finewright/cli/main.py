@@ -10,7 +10,21 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from finewright import __version__
-from finewright.cli import chat, compare, config_files, evaluate, export, generate, info, learn, plan, predict, run_list, train
+from finewright.cli import (
+    chat,
+    compare,
+    config_files,
+    evaluate,
+    export,
+    generate,
+    info,
+    learn,
+    plan,
+    predict,
+    run_list,
+    suspects,
+    train,
+)
 from finewright.cli.arguments import expand_option_flags
 from finewright.core.argument_names import program_running
 from finewright.core.interrupts import Interrupted
@@ -19,7 +33,7 @@ from finewright.core.program import localize_commands
 RENAMED = {"knobs": "options"}
 """Earlier names of commands."""
 _COMMANDS = typer.Typer()
-for module in (info, train, plan, compare, evaluate, predict, generate, chat, export):
+for module in (info, train, plan, compare, evaluate, predict, suspects, generate, chat, export):
     module.register(_COMMANDS)
 
 

@@ -1,4 +1,4 @@
-"""A finished run, opened: its result, predictions, evaluation."""
+"""A finished run, opened: its result, predictions, evaluation, doubtful labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import writers
 from finewright.data.columns import Columns
 from finewright.data.dataset import LabelledRows
-from finewright.data.inputs import TextRows, read_text_rows
+from finewright.data.inputs import TextRows, find_text_rows, read_text_rows
 from finewright.data.tables import to_table
 from finewright.inference import labelling
 from finewright.inference.abstention import AbstentionRule, CoverageCurve, check_one_threshold, make_rule
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from finewright.inference.generation import Generation
     from finewright.inference.generation import OnProgress as OnAnswers
     from finewright.inference.language_model import LanguageModel
+    from finewright.runs.rows_to_label import RowsToLabel
+    from finewright.runs.suspects import Suspects
 
 
 class Run:
-    """A finished run: `result`, `predict`, `predict_file`, `evaluate`, `load`."""
+    """A finished run: `result`, `predict`, `predict_file`, `evaluate`, `load`, `find_suspects`, `choose_rows_to_label`."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -372,6 +374,70 @@ class Run:
             metrics["abstain"] = abstain.measure(*confidences)
         table = build_evaluation_table(found, evaluation, lines=lines)
         return EvaluatedRows(metrics, table, found.notes, evaluated.num_cut, self.predictor.limit)
+
+    @naming_arguments()
+    def find_suspects(
+        self, data: Any = None, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
+    ) -> "Suspects":
+        """Return the rows of the run's data in the order of how probably their label is wrong, and near-duplicates.
+
+        Each label is judged by a classifier that did not see its row: the run's own model may have memorised its labels.
+
+        Parameters
+        ----------
+        data
+            Other labelled rows to judge, as in `evaluate`; those that the run was trained and measured on when it is None.
+        options
+            How `data` is read; else as in training.
+
+        Raises
+        ------
+        UserError
+            If the run's data cannot be read again, has too few rows, or its rows do not have one label each.
+        """
+        from finewright.runs import suspects
+
+        rows, splits, notes = suspects.read_judged_rows(self.config, data, labels, where=str(self.path), options=options)
+        found = suspects.find_suspects(self.config, rows, splits)
+        return replace(found, notes=[*notes, *found.notes])
+
+    @naming_arguments()
+    def choose_rows_to_label(
+        self,
+        data: Any,
+        num: int = 20,
+        *,
+        options: DataConfig | Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> "RowsToLabel":
+        """Return the `num` unlabelled rows that are most worth labelling: the model is uncertain of them, and they differ.
+
+        Parameters
+        ----------
+        data
+            Rows as in `predict`. Those whose text the run's data has are left out, if it can be read again.
+        num
+            How many rows to choose, at most 1,000.
+        options
+            How `data` is read; else as in training.
+        on_progress
+            Called after each batch with the rows scored, all rows, and the share of the work that is done.
+
+        Raises
+        ------
+        UserError
+            If no row is left to choose, or the rows of the run do not have one label each.
+        """
+        from finewright.runs import rows_to_label, suspects
+
+        suspects.check_task(self.config, where=str(self.path))
+        rows_to_label.check_number(num)
+        rows = find_text_rows(data, options=reading.data_options(self.config, options), trained=self.columns)
+        again = reading.read_data_again(self.config)
+        known = [] if again is None else [row.text for row in (*again.train, *again.validation, *again.test)]
+        return rows_to_label.choose_rows_to_label(
+            self.config, self.fastest_predictor, rows, num=num, known=known, on_progress=on_progress
+        )
 
 
 DEFAULT_THRESHOLD = 0.8

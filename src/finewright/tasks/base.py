@@ -128,6 +128,8 @@ class Task(ABC):
     """Longest text in tokens unless the user or the model sets a lower limit."""
     has_confidences: ClassVar[bool] = False
     """Whether each prediction has a probability. It can then be calibrated, and rows below one can be left without an answer."""
+    chooses_one_label: ClassVar[bool] = False
+    """Whether each row has exactly one of `labels`, so that another one can be more probable."""
     least_calibration_rows: ClassVar[int] = 0
     """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
 

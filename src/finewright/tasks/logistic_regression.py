@@ -54,11 +54,12 @@ def cross_validate(
     num_labels: int,
     weights: np.ndarray | None = None,
     intercept: bool = True,
+    num_folds: int = NUM_FOLDS,
 ) -> np.ndarray:
     """Return the probabilities of rows that were left out in turn, shape (N, C); 0 where the other rows have one label alone."""
-    folds = split_into_folds(targets, NUM_FOLDS)
+    folds = split_into_folds(targets, num_folds)
     found = np.zeros((len(targets), num_labels))
-    for fold in range(NUM_FOLDS):
+    for fold in range(num_folds):
         left_out = folds == fold
         if left_out.any() and len(set(targets[~left_out].tolist())) > 1:
             own = None if weights is None else weights[~left_out]
@@ -106,7 +107,7 @@ def fit_head(
         raise HeadNotFitted("the features are not all finite")
     if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
         raise HeadNotFitted("the training rows do not have every label")
-    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), _scales(features_NF)
+    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)
     scaled_NF = ((features_NF - mean_F if has_bias else features_NF) / scale_F).astype(np.float32)
     how: dict[str, Any] = {"weights": weights, "intercept": has_bias}
     strength = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)
@@ -122,7 +123,7 @@ def fit_head(
     return HeadWeights(weight_KF.astype(np.float32), bias_K.astype(np.float32) if has_bias else None, strength)
 
 
-def _scales(features_NF: np.ndarray) -> np.ndarray:
+def compute_scales(features_NF: np.ndarray) -> np.ndarray:
     """Return what each feature is divided by, shape (F,): its standard deviation; its size if it is as good as constant.
 
     Few rows estimate the spread of many features badly, so its square is shrunk towards the mean of all: of N rows it has the

@@ -29,7 +29,7 @@ def own_store(tmp_path, monkeypatch):
 
 
 def encode(tokenizer, texts=TEXTS, *, limit=64, keep_end=False, keep=False):
-    return tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep)
+    return tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep)[:2]
 
 
 @pytest.mark.parametrize("keep_end", [False, True])

@@ -2,9 +2,11 @@
 
 An encoder's tokenizer has a rule for pairs, such as `[CLS] A [SEP] B [SEP]`. A decoder's puts the texts one after the other, or a
 second start token between them, so that a model could not see where the second text begins. Its rule for pairs becomes that
-for one text with a line break between the two. The rule is part of tokenizer.json: whoever loads it reads pairs alike.
+for one text with a line break between the two. One that ends a text by its separator token but has no rule for pairs gets the
+usual one. The rule is part of tokenizer.json: whoever loads it reads pairs alike.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from finewright.core.errors import UserError
@@ -27,16 +29,17 @@ def ensure_separator(tokenizer: Any) -> bool:
     if backend is None:
         _check_slow(tokenizer)
         return False
-    start = tokenizer.bos_token_id
     between, before, after = _specials_around(backend)
-    if any(token != start for token in between):
+    if any(number != tokenizer.bos_token_id for number in between):
         return False
+    if after and after[-1][1] == tokenizer.sep_token_id != tokenizer.bos_token_id:
+        _set_rule(backend, before, after, rest=["$B:1", *(f"{token}:1" for token, _ in after)])
+        return True
     ids = _separator_ids(tokenizer)
     if not ids:
-        raise UserError(
-            f"the tokenizer has no token between two texts, and none for {SEPARATOR!r}", where="tokenizer", fix="another model"
-        )
-    _set_rule(backend, before, ids, after)
+        what = f"the tokenizer has no token between two texts, and none for {SEPARATOR!r}"
+        raise UserError(what, where="tokenizer", fix="data.text_columns_as=joined, or another model")
+    _set_rule(backend, before, after, rest=["$B", *(token for token, _ in after)], separator=ids)
     return True
 
 
@@ -54,14 +57,13 @@ def _check_slow(tokenizer: Any) -> None:
 
 def _specials_around(backend: Any) -> tuple[list[int], list[tuple[str, int]], list[tuple[str, int]]]:
     """Return the ids that are put between the texts of a pair, and (token, id) of those before and after a single text."""
-    pair = backend.encode(_PROBE, _PROBE)
-    texts = pair.sequence_ids
-    second = texts.index(1)
-    first_end = max(place for place, text in enumerate(texts) if text == 0) + 1
-    single = backend.encode(_PROBE)
+    pair, single = backend.encode(_PROBE, _PROBE), backend.encode(_PROBE)
+    real = [place for place, used in enumerate(pair.attention_mask) if used]
+    first, second = ([place for place in real if pair.sequence_ids[place] == text] for text in (0, 1))
+    named = [one for one, used in zip(zip(single.tokens, single.ids, strict=True), single.attention_mask, strict=True) if used]
     own = [place for place, text in enumerate(single.sequence_ids) if text == 0]
-    named = list(zip(single.tokens, single.ids, strict=True))
-    return pair.ids[first_end:second], named[: own[0]], named[own[-1] + 1 :]
+    padding = single.attention_mask.index(1)
+    return pair.ids[first[-1] + 1 : second[0]], named[: own[0] - padding], named[own[-1] + 1 - padding :]
 
 
 def _separator_ids(tokenizer: Any) -> list[int]:
@@ -71,12 +73,23 @@ def _separator_ids(tokenizer: Any) -> list[int]:
     return [token for token in ids if token != tokenizer.unk_token_id]
 
 
-def _set_rule(backend: Any, before: list[tuple[str, int]], ids: list[int], after: list[tuple[str, int]]) -> None:
+def _set_rule(
+    backend: Any,
+    before: list[tuple[str, int]],
+    after: list[tuple[str, int]],
+    *,
+    rest: list[str],
+    separator: Sequence[int] = (),
+) -> None:
+    """Set the rule: a pair is the first text as if it was alone, without its end if there is a `separator`, and then the rest."""
     from tokenizers import processors
 
     start, end = [token for token, _ in before], [token for token, _ in after]
     named: dict[str, Any] = {token: {"id": token, "ids": [number], "tokens": [token]} for token, number in (*before, *after)}
-    named[_PIECE] = {"id": _PIECE, "ids": ids, "tokens": [backend.id_to_token(number) for number in ids]}
+    if separator:
+        tokens = [backend.id_to_token(number) for number in separator]
+        named[_PIECE] = {"id": _PIECE, "ids": list(separator), "tokens": tokens}
+    middle = [_PIECE] if separator else end
     backend.post_processor = processors.TemplateProcessing(
-        single=[*start, "$A", *end], pair=[*start, "$A", _PIECE, "$B", *end], special_tokens=list(named.values())
+        single=[*start, "$A", *end], pair=[*start, "$A", *middle, *rest], special_tokens=list(named.values())
     )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from support import tiny
 
 from finewright.data import packing
 from finewright.data.layout import PackedLayout
 from finewright.data.packing import EncodedSplit
 from finewright.models import forward
+from support import tiny
 
 PAIRS = [(4, 3), (9, 7), (2, 11), (4, 3), (1, 1)]
 """Tokens of the first and of the second text of each pair, special ones included."""
@@ -33,7 +33,9 @@ def own_scores(kind, encoded, *, batch):
     for group in [range(len(rows))] if batch else [[number] for number in range(len(rows))]:
         ids = torch.nn.utils.rnn.pad_sequence([rows[number] for number in group], batch_first=True, padding_value=padding)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(rows[number]) for number in group], batch_first=True)
-        given = {"token_type_ids": torch.nn.utils.rnn.pad_sequence([types[n] for n in group], batch_first=True)} if has_types else {}
+        given = (
+            {"token_type_ids": torch.nn.utils.rnn.pad_sequence([types[n] for n in group], batch_first=True)} if has_types else {}
+        )
         with torch.no_grad():
             found.append(network(input_ids=ids, attention_mask=mask, **given).logits)
     return torch.cat(found)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from finewright.core.config import FILE_OPTIONS, Options, RunConfig, describe_options
 from finewright.core.errors import UserError
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.text_pairs import TextInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ class BaselineModel(ABC):
     """Name of the task."""
 
     @abstractmethod
-    def score(self, texts: Sequence[str]) -> "np.ndarray":
+    def score(self, texts: Sequence[TextInput]) -> "np.ndarray":
         """Return log probabilities up to a constant of each text, float32, shape (N, C)."""
 
     @abstractmethod
@@ -65,7 +66,7 @@ class FittedBaseline:
     chosen: str
     choices: dict[str, Any]
     validation_accuracy: float | None
-    probabilities: Callable[[Sequence[str]], "np.ndarray"]
+    probabilities: Callable[[Sequence[TextInput]], "np.ndarray"]
 
 
 class Baseline(Options):

@@ -52,9 +52,7 @@ class PackedLayout:
         """Type of every token, 1 in the second text of a pair, shape (T,); None if all are 0."""
         if not self.first_lengths:
             return None
-        texts = [
-            (torch.arange(length) >= first).long() for length, first in zip(self.lengths, self.first_lengths, strict=True)
-        ]
+        texts = [(torch.arange(length) >= first).long() for length, first in zip(self.lengths, self.first_lengths, strict=True)]
         return torch.cat([torch.zeros(self.prefix, dtype=torch.long), *texts])
 
     def with_types(self, first_lengths: Sequence[int]) -> "PackedLayout":

@@ -50,6 +50,4 @@ def add_pairs(lines: Sequence[dict[str, Any]], rows: Sequence[Example]) -> list[
     """Return prediction lines with the `pair` of each row that is one; `lines` and `rows` belong together one by one."""
     if not any(row.pair is not None for row in rows):
         return list(lines)
-    return [
-        line if row.pair is None else {**line, "pair": list(row.pair)} for line, row in zip(lines, rows, strict=True)
-    ]
+    return [line if row.pair is None else {**line, "pair": list(row.pair)} for line, row in zip(lines, rows, strict=True)]

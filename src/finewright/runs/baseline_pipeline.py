@@ -179,7 +179,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
         labels=list(task.labels),
-        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label),
+        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label, form=dataset.columns.form),
         fingerprint=found,
     )
     folder.write(folder.config, config_file)

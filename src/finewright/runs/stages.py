@@ -15,6 +15,7 @@ from finewright.core.errors import UserError
 from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache
+from finewright.data.text_pairs import add_pairs, input_of
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
@@ -281,7 +282,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     context.notify_all(base.notes, level="detail", code="model")
     if not base.reuses_head:
         packed = method.quantization() is not None and bfloat16
-        texts = [row.text for row in selected.dataset.train]
+        texts = [input_of(row) for row in selected.dataset.train]
         scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     selected.task.complete_model(base.network, base.origin.tokenizer)
@@ -361,6 +362,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
     """Return what config.json says of the run: all options, with the reasons for automatic ones."""
+    columns = selected.dataset.columns
     return {
         "settings": context.settings.model_dump(),
         "method": selected.method.name(),
@@ -368,7 +370,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
-        "columns": {"texts": list(selected.dataset.columns.texts), "label": selected.dataset.columns.label},
+        "columns": {"texts": list(columns.texts), "label": columns.label, "form": columns.form},
         "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,
         "precision": context.precision,
@@ -474,7 +476,7 @@ def _score_test_split(
     with context.meter.measure():
         evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
     measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
-    lines = evaluation.prediction_lines(rows)
+    lines = add_pairs(evaluation.prediction_lines(rows), rows)
     test = answers.choose_test(selected.dataset, selected.planned.splits["train"], settings=context.settings)
     if selected.task.generates and test.rows:
         model, tokenizer = trained.prepared.model, trained.prepared.base.origin.tokenizer

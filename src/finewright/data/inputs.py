@@ -16,6 +16,7 @@ from finewright.data.tables import Table, is_pair, plain_scalar, plain_values, t
 from finewright.data.text_columns import PIPELINE_PAIR
 from finewright.data.text_pairs import TextInput, TextPair
 
+_PAIRS_FIX = "name both columns as in training, or text and text_pair"
 _IN_MEMORY_FIX = 'predict(df["NAME"]) with the column of the texts, or rename that column'
 
 
@@ -182,6 +183,7 @@ def _from_table(table: Table | None, *, options: DataConfig, trained: Columns) -
     found = FileTable(records, columns, FileFormat(".csv"), header=columns, repeated=table.repeated)
     if not records:
         return TextRows([], found, "data")
-    options, notes = reuse_columns(found, options, trained, file="data", fix=_IN_MEMORY_FIX)
+    fix = _PAIRS_FIX if trained.form == "pair" else _IN_MEMORY_FIX
+    options, notes = reuse_columns(found, options, trained, file="data", fix=fix)
     texts, more = dataset.find_texts(found, options=options)
     return TextRows(texts, found, "data", [*notes, *more])

@@ -88,12 +88,13 @@ def choose_form(
         return "joined", []
     listed = " and ".join(map(repr, texts))
     if wanted == "pair" or (wanted == "auto" and _are_usual(texts)):
-        how = "(data.text_columns_as=joined makes one text of them)" if is_given else "(guessed; --text-column changes it)"
-        return "pair", [f"pairs of texts: {listed}{', one label each' if label else ''} {how}"]
+        how = " (--text-columns-as joined makes one text of them)" if wanted == "auto" else ""
+        how = how if is_given else " (guessed; --text-column changes it)"
+        return "pair", [f"pairs of texts: {listed}{', one label each' if label else ''}{how}"]
     names = ", each behind the name of its column" if wanted == "named" else ""
     note = f"texts are {listed}, joined by {options.text_separator!r} (data.text_separator){names}"
     if wanted == "auto" and len(texts) == 2:
-        note += "; data.text_columns_as=pair makes pairs that the model tells apart"
+        note += "; --text-columns-as pair makes pairs that the model tells apart"
     return ("named" if wanted == "named" else "joined"), [note]
 
 

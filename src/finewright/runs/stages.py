@@ -444,7 +444,8 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.find_probes(selected.dataset, selected.task))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
     result = result.model_copy(update={"calibration": record})
-    model_card.write_card(folder.model, result=result, method=selected.method, prepared_model=model, origin=base.origin)
+    card = {"method": selected.method, "columns": selected.dataset.columns}
+    model_card.write_card(folder.model, result=result, prepared_model=model, origin=base.origin, **card)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 

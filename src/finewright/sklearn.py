@@ -167,7 +167,7 @@ def _write_files(contents: dict[str, bytes], folder: Path) -> None:
         path.write_bytes(data)
 
 
-def _texts(X: Any) -> list[str]:
+def _texts(X: Any) -> list[Any]:
     try:
         texts = to_values(X, what="texts")
     except UserError as error:

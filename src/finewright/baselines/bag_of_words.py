@@ -96,7 +96,7 @@ class BagOfWords(Baseline):
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         train, validation = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.validation))
-        reads = {"ngram_range": (1, self.max_ngram), "token_pattern": TOKEN_PATTERN}
+        reads: dict[str, Any] = {"ngram_range": (1, self.max_ngram), "token_pattern": TOKEN_PATTERN}
         if are_pairs(train):
             reads = {"analyzer": _TermFinder(self.max_ngram)}
         vectorizer: Any = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **reads)

@@ -102,9 +102,9 @@ def find_text_rows(data: Any, *, options: DataConfig, trained: Columns) -> TextR
     if pair := next((number for number, value in enumerate(rows, start=1) if is_pair(value)), 0):
         what, fix = "the model reads single texts, found a pair of texts", "join the two as the texts of training are"
         raise UserError(what, where=f"text {pair}", fix=fix, code=ExitCode.BAD_DATA)
-    texts = [find_text(value, f"text {number}") for number, value in enumerate(rows, start=1)]
+    texts: list[TextInput | None] = [find_text(value, f"text {number}") for number, value in enumerate(rows, start=1)]
     records = [Record(f"text {number}", {"text": text or ""}) for number, text in enumerate(texts, start=1)]
-    return TextRows([*texts], FileTable(records, ("text",), FileFormat(".txt"), header=("text",)), "texts")
+    return TextRows(texts, FileTable(records, ("text",), FileFormat(".txt"), header=("text",)), "texts")
 
 
 def _from_pairs(rows: Sequence[Any]) -> TextRows:

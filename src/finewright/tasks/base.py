@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from finewright.data import checks
+from finewright.data import checks, pair_checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.text_pairs import are_pairs, as_input, input_of
@@ -175,7 +175,7 @@ class Task(ABC):
 
     def check_dataset(self, dataset: "Dataset") -> list[Finding]:
         """Return everything that is worth knowing before training, errors first: what is true of texts for any task."""
-        return checks.check_texts(dataset)
+        return [*checks.check_texts(dataset), *pair_checks.find_pair_faults(checks.splits_of(dataset))]
 
     @property
     def head_spec(self) -> HeadSpec:

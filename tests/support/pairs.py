@@ -15,7 +15,7 @@ def rows(count: int = 60) -> list[dict[str, str]]:
     for number in range(count):
         thing, other = _THINGS[number % 4], _THINGS[(number + 1) % 4]
         kind = number // 4 % 3
-        told = (f"where is the {other}", f"the {thing} please", f"refund my {thing} twice")[kind]
+        told = (f"the {other} please", f"the {thing} please", "refund my pay twice")[kind]
         made.append({"premise": f"where is my {thing} {number}", "hypothesis": told, "label": LABELS[kind]})
     return made
 

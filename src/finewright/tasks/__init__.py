@@ -16,6 +16,7 @@ _HELPER_MODULES = (
     "language_models",
     "logistic_regression",
     "metrics",
+    "pair_bias",
     "preference_losses",
     "preference_rows",
 )

@@ -37,7 +37,9 @@ def joined_text(value: TextInput) -> str:
 
 def are_pairs(inputs: Sequence[TextInput]) -> bool:
     """Return whether inputs are pairs; all are, or none is."""
-    return bool(inputs) and not isinstance(inputs[0], str)
+    found = {not isinstance(one, str) for one in inputs}
+    assert len(found) < 2, "all inputs are pairs, or none is"  # a pair read as one text would be a wrong result without an error
+    return True in found
 
 
 def split_pairs(inputs: Iterable[TextInput]) -> tuple[list[str], list[str]]:

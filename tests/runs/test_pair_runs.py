@@ -1,14 +1,17 @@
 """Runs on pairs of texts: what a finished run says of both texts, and that stock transformers reads them alike."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 import finewright
 from finewright.core.errors import UserError
 from finewright.runs.run import open_run
 from support import pairs, sessions
+from support.commands import call
 
 OPTIONS = {"training.max_steps": 6, "training.num_threads": 1, "training.precision": "float32", "training.learning_rate": 0.01}
 PAIR = ("where is my parcel", "the parcel please")
@@ -76,7 +79,7 @@ def test_baselines_read_pairs(place, method):
     run = finewright.train(place / "nli.jsonl", model=str(place / "bert"), method=method, output_dir=place / method)
     assert run.result.verification_difference == 0
     assert run.result.metrics.test.accuracy > 0.5
-    probabilities = run.load(device="cpu").predict_proba([PAIR, swapped(PAIR)])
+    probabilities = run.load(device="cpu").predict_proba([PAIR, (PAIR[0], "the invoice please")])
     assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-4
 
 
@@ -154,3 +157,61 @@ def test_an_adapter_of_pairs_is_merged(place):
     run = train(place, place / "merged", method="lora")
     found = merge.export_merged(run.folder)
     assert found.metric_before == pytest.approx(found.change.metric_after, abs=1e-4)
+
+
+def test_the_command_takes_the_second_text(run):
+    code, out, _ = call("predict", run.path, *PAIR[:1], "--text-pair", PAIR[1], "--json")
+    assert code == 0
+    (found,) = json.loads(out)["predictions"]
+    assert found == run.predict([PAIR])[0]
+    assert "text_pair" in call("predict", run.path, *PAIR[:1], "--text-pair", PAIR[1])[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["where is my parcel"], "the model reads pairs of texts"),
+        (["--text-pair", "the parcel please"], "0 first and 1 second texts"),
+        (["a", "b", "--text-pair", "c"], "2 first and 1 second texts"),
+        (["--file", "x.csv", "--text-pair", "c"], "--file and --text-pair are both given"),
+        (["a", "--text-pair", " "], "an empty text has no label"),
+    ],
+)
+def test_the_command_refuses_half_a_pair(run, words, said):
+    code, _, err = call("predict", run.path, *words)
+    assert code != 0
+    assert said in " ".join(err.split())
+
+
+def test_the_command_says_what_it_took(place, tmp_path):
+    words = ["train", place / "nli.jsonl", "--model", place / "bert", "--method", "freeze", "--max-steps", "2"]
+    code, out, err = call(*words, "--out", tmp_path / "run")
+    assert code == 0, err
+    said = " ".join((out + err).split())
+    assert "pairs of texts: 'premise' and 'hypothesis', one label each (guessed; --text-column changes it)" in said
+    assert "'a premise' --text-pair 'a hypothesis'" in said
+
+
+def test_long_pairs_are_counted(place):
+    run = train(place, place / "cut", **{"data.max_length": 20})
+    (cut, *_) = [one for one in json.loads((run.path / "checks.json").read_text())["findings"] if one["code"] == "truncated"]
+    assert "pairs" in cut["message"]
+    assert cut["fix"].startswith("the end of the longer text is cut off")
+
+
+def test_labels_of_a_checkpoint_are_matched_by_name(place):
+    """The order of the labels of NLI checkpoints differs, so a row of the head is found by its name, never by its number."""
+    own = train(place, place / "own")
+    config = json.loads((own.folder.model / "config.json").read_text())
+    moved = {"0": "neutral", "1": "contradiction", "2": "entailment"}
+    other = place / "moved"
+    shutil.copytree(own.folder.model, other)
+    order = [config["label2id"][moved[str(row)]] for row in range(3)]
+    tensors = load_file(other / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        tensors[name] = tensors[name][order].contiguous()
+    save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+    names = {"id2label": moved, "label2id": {name: int(row) for row, name in moved.items()}}
+    (other / "config.json").write_text(json.dumps(config | names))
+    again = train(place, place / "again", kind="moved", **{"training.learning_rate": 1e-12, "training.weight_decay": 0.0})
+    assert again.load(device="cpu").predict_proba([PAIR]) == pytest.approx(own.load(device="cpu").predict_proba([PAIR]), abs=1e-5)

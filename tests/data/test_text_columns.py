@@ -55,6 +55,25 @@ def test_columns_with_the_names_of_a_pair_are_one(tmp_path, first, second):
     assert detect_row_kind(file, options=DataConfig())[0] == "labelled"
 
 
+def test_a_parquet_file_with_text_and_text_pair_is_read_as_pairs(tmp_path):
+    parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    columns = {"text": [f"one {n}" for n in range(NUM_ROWS)], "label": ["yes", "no"] * 15}
+    columns |= {"text_pair": [f"two {n}" for n in range(NUM_ROWS)]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").columns.form == "pair"
+
+
+def test_a_label_that_is_named_by_number_is_no_text_of_a_pair(tmp_path):
+    file = table(tmp_path, hypothesis=["few", "values"] * 15)
+    found = read(file, text_column="premise", label_column="2")
+    assert found.columns == Columns(("premise",), "hypothesis")
+
+
+def test_questions_with_answers_and_something_about_each_stay_conversations(tmp_path):
+    file = table(tmp_path, "question", "answer", label=[f"label of its own {n}" for n in range(NUM_ROWS)])
+    assert detect_row_kind(file, options=DataConfig())[0] == "conversation"
+
+
 def test_the_order_is_that_of_the_names_not_of_the_file(tmp_path):
     file = table(tmp_path, "hypothesis", "premise")
     assert read(file).columns.texts == ("premise", "hypothesis")
@@ -158,6 +177,14 @@ class TestOtherRows:
 
     def test_so_are_text_and_text_pair(self, tmp_path):
         assert self.rows(tmp_path, "text,text_pair\na,b\n") == [TextPair("a", "b")]
+
+    def test_those_of_training_go_first(self, tmp_path):
+        assert self.rows(tmp_path, "text,text_pair,premise,hypothesis\nx,y,a,b\n") == [TextPair("a", "b")]
+
+    def test_a_model_of_single_texts_refuses_a_file_of_pairs(self, tmp_path):
+        (tmp_path / "new.csv").write_text("premise,hypothesis\na,b\n")
+        with pytest.raises(UserError, match="these are pairs of texts .'premise' and 'hypothesis'., and the model reads single"):
+            read_text_rows(tmp_path / "new.csv", options=DataConfig(), trained=Columns(("text",), "label"))
 
     def test_so_are_other_columns_that_are_named(self, tmp_path):
         assert self.rows(tmp_path, "one,two\na,b\n", text_column=("one", "two")) == [TextPair("a", "b")]

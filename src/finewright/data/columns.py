@@ -80,7 +80,8 @@ def reuse_columns(
     changes: dict[str, str | tuple[str, ...]] = text_columns.reuse_form(options, trained.texts, trained.form, file=file)
     notes = []
     if options.text_column is None and trained.texts:
-        found = text_columns.find_named_pair(table, trained.form) or [_find_alike(table, name) for name in trained.texts]
+        found = [_find_alike(table, name) for name in trained.texts]
+        found = found if any(found) else text_columns.find_named_pair(table, trained.form) or found
         missing = [name for name, own in zip(trained.texts, found, strict=True) if not own]
         if not missing:
             changes["text_column"] = tuple(found) if len(found) > 1 else found[0]
@@ -91,6 +92,9 @@ def reuse_columns(
         elif table.format.suffix != ".txt" or trained.form == "pair":
             absent = f"no column {' and no '.join(map(repr, missing))}, which the model was trained on"
             taken = _choose_instead(table, options.model_copy(update=changes), file=file, absent=absent)
+            if len(taken) > 1 and trained.form != "pair":
+                what = f"{absent}; these are pairs of texts ({' and '.join(map(repr, taken))}), and the model reads single texts"
+                raise bad_file(what, file, "--text-column NAME takes one of them")
             changes["text_column"] = taken if len(taken) > 1 else taken[0]
             notes.append(
                 f"{file}: {absent}; the texts are taken from {' and '.join(map(repr, taken))} (--text-column changes it)"
@@ -129,7 +133,7 @@ def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: b
     unknown += [options.label_column] if label and options.label_column and not chosen else []
     named = bool(texts) and not any(name.isdigit() for name in given)
     if not texts and not given:
-        pair = find_pair(table, options, label=options.label_column or "", file=file)
+        pair = find_pair(table, label=chosen, file=file)
         texts = pair or find_usual(table, TEXT_NAMES, file=file)
     if label and not chosen and not options.label_column:
         chosen = next(iter(find_usual(table, LABEL_NAMES, file=file)), "")

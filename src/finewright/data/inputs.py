@@ -11,9 +11,8 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset, readers
 from finewright.data.columns import Columns, reuse_columns
 from finewright.data.readers import base
-from finewright.data.readers.base import FileFormat, FileTable, Record
+from finewright.data.readers.base import PAIR_NAMES, FileFormat, FileTable, Record
 from finewright.data.tables import Table, is_pair, plain_scalar, plain_values, to_table
-from finewright.data.text_columns import PIPELINE_PAIR
 from finewright.data.text_pairs import TextInput, TextPair
 
 _PAIRS_FIX = "name both columns as in training, or text and text_pair"
@@ -121,10 +120,10 @@ def _from_pairs(rows: Sequence[Any]) -> TextRows:
         first, second = (find_text(text, where) for text in value)
         texts.append(None if first is None or second is None else TextPair(first, second))
     records = [
-        Record(f"pair {number}", dict(zip(PIPELINE_PAIR, given or ("", ""), strict=True)))
+        Record(f"pair {number}", dict(zip(PAIR_NAMES, given or ("", ""), strict=True)))
         for number, given in enumerate(texts, start=1)
     ]
-    return TextRows(texts, FileTable(records, PIPELINE_PAIR, FileFormat(".csv"), header=PIPELINE_PAIR), "pairs")
+    return TextRows(texts, FileTable(records, PAIR_NAMES, FileFormat(".csv"), header=PAIR_NAMES), "pairs")
 
 
 def find_text(value: Any, where: str) -> str | None:

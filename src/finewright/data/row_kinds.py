@@ -8,7 +8,7 @@ from finewright.data.columns import wanted_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
 from finewright.data.source_tables import Source, SourceTables, TableReading
-from finewright.data.text_columns import find_pair
+from finewright.data.text_columns import ANSWER, find_pair
 
 _UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
 
@@ -84,10 +84,12 @@ def _tell_by_shape(table: FileTable, names: dict[str, str], options: DataConfig,
 
 def _tell_pairs(table: FileTable, names: dict[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str] | None:
     """Return what the labels of pairs of texts are, and the reason; None if it has no such columns of usual names."""
-    pair = find_pair(table, options, label="", file=file) if options.text_column is None else ()
+    pair = find_pair(table, label="", file=file) if options.text_column is None else ()
     label = next((names[name] for name in LABEL_NAMES if name in names and names[name] not in pair), "")
     if not pair or not label:
         return None
+    if pair[1].casefold().strip() == ANSWER and not column_names.has_few_values(table, label):
+        return None  # questions with answers to learn, and something about each
     shown = " and ".join(map(repr, pair))
     return tell_label_kind(table, label, reason=f"it has pairs of texts ({shown}) and a column of labels ({label!r})")
 

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from finewright.core.config import DataConfig
-from finewright.data.readers.base import TEXT_NAMES, FileTable, bad_file
+from finewright.data.readers.base import PAIR_NAMES, TEXT_NAMES, FileTable, bad_file
 
 TextForm = Literal["joined", "named", "pair"]
-PIPELINE_PAIR = ("text", "text_pair")
-"""The keys of a pair in the pipelines of transformers."""
 _PAIRS = (
-    PIPELINE_PAIR,
+    PAIR_NAMES,
     ("sentence1", "sentence2"),
     ("sentence_1", "sentence_2"),
     ("sentence_a", "sentence_b"),
@@ -26,20 +24,21 @@ _PAIRS = (
     ("text_1", "text_2"),
     ("text_a", "text_b"),
 )
-_PAIRS_UNLESS_LABELS = (("question", "answer"), ("query", "answer"))
+ANSWER = "answer"
+_PAIRS_UNLESS_LABELS = (("question", ANSWER), ("query", ANSWER))
 """Pairs whose second column may be the label instead: they are pairs if it has many different values."""
 _SAMPLE_ROWS, _MOST_LABELS = 2000, 0.34
 """Rows that are looked at, and the share of different values up to which a column may hold labels."""
 
 
-def find_pair(table: FileTable, options: DataConfig, *, label: str, file: str) -> tuple[str, ...]:
+def find_pair(table: FileTable, *, label: str, file: str) -> tuple[str, ...]:
     """Return the two columns of a table that have the usual names of a pair; none if there are none, or `text` is there.
 
-    `label`: a column that is no text, empty if none is known. Nothing is looked for where columns shall be joined by name.
+    `label`: a column that is no text, empty if none is known.
     """
     folded = {name.casefold().strip(): name for name in reversed(table.columns) if name != label}
     for names in (*_PAIRS, *_PAIRS_UNLESS_LABELS):
-        if not set(names) <= folded.keys() or (TEXT_NAMES[0] in table.columns and names != PIPELINE_PAIR):
+        if not set(names) <= folded.keys() or (TEXT_NAMES[0] in table.columns and names != PAIR_NAMES):
             continue
         found = tuple(folded[name] for name in names)
         if repeated := next((name for name in found if name in table.repeated), ""):
@@ -120,4 +119,4 @@ def reuse_form(options: DataConfig, texts: Sequence[str], form: TextForm, *, fil
 
 def find_named_pair(table: FileTable, form: TextForm) -> list[str]:
     """Return `text` and `text_pair`, as pipelines name pairs, if a model reads pairs and a table has both; else nothing."""
-    return [*PIPELINE_PAIR] if form == "pair" and set(PIPELINE_PAIR) <= set(table.columns) else []
+    return [*PAIR_NAMES] if form == "pair" and set(PAIR_NAMES) <= set(table.columns) else []

@@ -321,6 +321,7 @@ def predict(path: str | PathLike[str], texts: Any, *, abstain: float | None = No
         The run's folder.
     texts
         Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row; or the path of a file.
+        For a model of pairs tuples of two texts, or dicts with `text` and `text_pair`.
     abstain
         Share of rows to answer: with 0.9 the least certain tenth has no label.
     """

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from finewright.core.config import AUTO_MODEL
 from finewright.core.errors import UserError
-from finewright.data.tables import to_values
+from finewright.data.tables import is_pair, to_values
 
 __all__ = ["TextClassifier"]
 
@@ -167,14 +167,14 @@ def _write_files(contents: dict[str, bytes], folder: Path) -> None:
         path.write_bytes(data)
 
 
-def _texts(X: Any) -> list[str]:
+def _texts(X: Any) -> list[Any]:
     try:
         texts = to_values(X, what="texts")
     except UserError as error:
         raise ValueError(str(error)) from None
-    if other := [text for text in texts if not isinstance(text, str)]:
+    if other := [text for text in texts if not isinstance(text, str) and not is_pair(text)]:
         raise ValueError(f"wanted texts, found {other[0]!r}")
-    return texts
+    return [tuple(text) if is_pair(text) else text for text in texts]
 
 
 def _labels(y: Any) -> np.ndarray:

@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 
 from finewright import baselines
 from finewright.baselines import regression
-from finewright.baselines.bag_of_words import BagOfWords, find_terms
+from finewright.baselines.bag_of_words import BagOfWords
+from finewright.baselines.pair_features import find_terms
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset, read_dataset

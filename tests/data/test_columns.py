@@ -106,8 +106,6 @@ def test_options_take_one_name_or_several():
         ({"prompt": TEXTS, "completion": TEXTS}, "prompts with completions"),
         ({"chosen": TEXTS, "rejected": TEXTS}, "preferences"),
         ({"tokens": [["a", "b"]] * 30, "ner_tags": [[0, 1]] * 30}, "a tag for each word (`tokens`, `ner_tags`)"),
-        ({"sentence1": TEXTS, "sentence2": TEXTS, "label": LABELS}, "these are pairs of texts ('sentence1', 'sentence2')"),
-        ({"premise": TEXTS, "hypothesis": LABELS, "label": LABELS}, "--text-column premise --text-column hypothesis joins them"),
     ],
 )
 def test_data_of_other_tasks_is_named_for_what_it_is(tmp_path, columns, said):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from finewright.core import cache
+from finewright.core.errors import UserError
 from finewright.data import tokenization
-from support import tiny
+from finewright.data.text_pairs import TextPair
+from support import pairs, tiny
 
 TEXTS = [f"where is parcel {number}" + " please" * (number % 7) for number in range(50)]
 
@@ -29,7 +31,7 @@ def own_store(tmp_path, monkeypatch):
 
 
 def encode(tokenizer, texts=TEXTS, *, limit=64, keep_end=False, keep=False):
-    return tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep)
+    return tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep)[:2]
 
 
 @pytest.mark.parametrize("keep_end", [False, True])
@@ -167,3 +169,59 @@ def test_a_text_that_begins_with_the_token_the_tokenizer_adds_has_it_once(tmp_pa
 def test_a_tokenizer_that_adds_nothing_leaves_texts_as_they_are(tokenizer):
     texts = ["<|endoftext|>where is it", "<|endoftext|>"]
     assert encode(tokenizer, texts)[0].tolist() == [tokenizer(text)["input_ids"] for text in texts]
+
+
+PAIRS = [TextPair(f"where is parcel {number}", "please " * (number % 9 + 1)) for number in range(40)]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2"])
+@pytest.mark.parametrize("keep_end", [False, True])
+def test_pairs_are_what_the_tokenizer_says_of_two_texts(tmp_path, monkeypatch, kind, keep_end):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(pairs.folder(tmp_path / kind, kind=kind))
+    found = tokenization.tokenize(tokenizer, PAIRS, limit=24, keep_end=keep_end, keep=False)
+    tokenizer.truncation_side = "left" if keep_end else "right"
+    whole = [tokenizer(*pair, return_token_type_ids=True) for pair in PAIRS]
+    cut = [tokenizer(*pair, truncation="longest_first", max_length=24, return_token_type_ids=True) for pair in PAIRS]
+    assert found.ids.tolist() == [one["input_ids"] for one in cut]
+    assert found.lengths_uncut.tolist() == [len(one["input_ids"]) for one in whole]
+    assert max(found.lengths_uncut) > 24 > min(found.lengths_uncut)
+    if kind == "bert":
+        assert found.first_lengths.tolist() == [one["token_type_ids"].count(0) for one in cut]
+    else:
+        assert found.first_lengths is None
+    monkeypatch.setattr(tokenization, "TEXTS_AT_ONCE", 7)
+    again = tokenization.tokenize(tokenizer, PAIRS, limit=24, keep_end=keep_end, keep=True)
+    cached = tokenization.tokenize(tokenizer, PAIRS, limit=24, keep_end=keep_end, keep=True)
+    for other in (again, cached):
+        assert other.ids.tolist() == found.ids.tolist()
+        assert (other.first_lengths is None) == (kind != "bert")
+        assert other.first_lengths is None or other.first_lengths.tolist() == found.first_lengths.tolist()
+
+
+def test_pairs_and_joined_texts_are_not_mistaken_in_the_cache(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(pairs.folder(tmp_path / "bert"))
+    moved = [TextPair(*("".join(pair)[:cut], "".join(pair)[cut:])) for pair, cut in zip(PAIRS, range(3, 43), strict=True)]
+    for some in (PAIRS, moved, [" ".join(pair) for pair in PAIRS]):
+        kept = tokenization.tokenize(tokenizer, some, limit=64, keep_end=False, keep=True)
+        fresh = tokenization.tokenize(tokenizer, some, limit=64, keep_end=False, keep=False)
+        assert kept.ids.tolist() == fresh.ids.tolist()
+
+
+def test_a_limit_that_holds_no_pair_is_refused(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(pairs.folder(tmp_path / "bert"))
+    with pytest.raises(UserError, match="4 tokens hold no pair: with its special tokens the shortest has 5"):
+        tokenization.tokenize(tokenizer, PAIRS, limit=4, keep_end=False, keep=False)
+
+
+def test_pairs_beside_single_texts_are_refused(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(pairs.folder(tmp_path / "bert"))
+    with pytest.raises(AssertionError, match="all inputs are pairs"):
+        tokenization.tokenize(tokenizer, [PAIRS[0], "one text"], limit=64, keep_end=False, keep=False)

@@ -1,8 +1,10 @@
-"""A logistic regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds."""
+"""A logistic regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds.
 
-import re
+Of pairs of texts the words of the first and of the second are different terms, and the regression also reads what both share.
+"""
+
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,20 +13,23 @@ import numpy as np
 
 from finewright.baselines import regression, saving
 from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
+from finewright.baselines.pair_features import NUM_SHARED, all_shared_words, find_input_terms, shared_words
 from finewright.baselines.regression import Candidate
 from finewright.baselines.saving import TOKEN_PATTERN, SavedBagOfWords
 from finewright.core.config import option
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.text_pairs import TextInput, are_pairs, input_of
 
 if TYPE_CHECKING:
     from finewright.baselines.frozen_features import FrozenEncoder
     from finewright.data.dataset import Dataset
 
-_WORDS = re.compile(TOKEN_PATTERN)
-
 
 class BagOfWordsModel(BaselineModel):
-    """A fitted bag of words. `tensors`: `idf` (F,), `coefficients` (K, F) and `intercept` (K,) for F words and phrases."""
+    """A fitted bag of words. `tensors`: `idf` (F,), `coefficients` (K, F) and `intercept` (K,) for F words and phrases.
+
+    The coefficients of one for pairs have `NUM_SHARED` more columns: those of `shared_words`.
+    """
 
     kind: ClassVar[str] = "bag-of-words"
 
@@ -45,17 +50,19 @@ class BagOfWordsModel(BaselineModel):
         """Coefficients and intercepts."""
         return int(self._tensors["coefficients"].size + self._tensors["intercept"].size)
 
-    def score(self, texts: Sequence[str]) -> np.ndarray:
+    def score(self, texts: Sequence[TextInput]) -> np.ndarray:
         """Return log probabilities up to a constant, float32, shape (N, C). A text without a known word gets the intercepts."""
         decisions_NK = np.stack([self._decide(text) for text in texts]) if texts else np.zeros((0, self._weights_FK.shape[1]))
         return regression.spread_scores(decisions_NK, self.settings.classes, num_labels=len(self.labels))
 
-    def _decide(self, text: str) -> np.ndarray:
+    def _decide(self, text: TextInput) -> np.ndarray:
         """Return the decisions for one text, shape (K,): TF-IDF as scikit-learn computes it, times the coefficients."""
         counts = Counter(
-            self._columns[term] for term in find_terms(text, max_ngram=self.settings.max_ngram) if term in self._columns
+            self._columns[term] for term in find_input_terms(text, max_ngram=self.settings.max_ngram) if term in self._columns
         )
         intercept = self._tensors["intercept"].astype(np.float64)
+        if self.settings.pairs and not isinstance(text, str):
+            intercept = intercept + shared_words(text) @ self._weights_FK[-NUM_SHARED:]
         if not counts:
             return intercept
         columns = np.array(sorted(counts))
@@ -67,14 +74,6 @@ class BagOfWordsModel(BaselineModel):
     def save(self, folder: Path) -> None:
         """Write vocabulary and settings as JSON, numbers as tensors."""
         saving.write(folder, self.settings, self._tensors)
-
-
-def find_terms(text: str, *, max_ngram: int) -> Iterator[str]:
-    """Yield the words of a text in lower case, and its phrases of up to `max_ngram` words."""
-    words = _WORDS.findall(text.lower())
-    for size in range(1, max_ngram + 1):
-        for start in range(len(words) - size + 1):
-            yield " ".join(words[start : start + size])
 
 
 class BagOfWords(Baseline):
@@ -96,16 +95,17 @@ class BagOfWords(Baseline):
         """Fit on the training rows; the vocabulary is theirs."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer: Any = TfidfVectorizer(
-            ngram_range=(1, self.max_ngram), sublinear_tf=True, token_pattern=TOKEN_PATTERN, dtype=np.float32
-        )
-        train, validation = ([row.text for row in rows] for rows in (dataset.train, dataset.validation))
+        train, validation = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.validation))
+        reads: dict[str, Any] = {"ngram_range": (1, self.max_ngram), "token_pattern": TOKEN_PATTERN}
+        if are_pairs(train):
+            reads = {"analyzer": _TermFinder(self.max_ngram)}
+        vectorizer: Any = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **reads)
         try:
-            fitted = vectorizer.fit_transform(train)
+            fitted = _with_shared(vectorizer.fit_transform(train), train)
         except ValueError as error:
             what = f"no words in the training texts: {error}"
             raise UserError(what, fix="this baseline needs letters or digits", code=ExitCode.BAD_DATA) from None
-        candidate = Candidate("", fitted, vectorizer.transform(validation) if validation else None)
+        candidate = Candidate("", fitted, _with_shared(vectorizer.transform(validation), validation) if validation else None)
         best = regression.fit_best([candidate], dataset, C=self.C)
         settings = SavedBagOfWords(
             task=task,
@@ -113,6 +113,7 @@ class BagOfWords(Baseline):
             classes=best.classes,
             C=best.C,
             max_ngram=self.max_ngram,
+            pairs=are_pairs(train),
             vocabulary=vectorizer.get_feature_names_out().tolist(),
         )
         model = BagOfWordsModel(settings, {"idf": np.ascontiguousarray(vectorizer.idf_), **best.tensors()})
@@ -121,15 +122,36 @@ class BagOfWords(Baseline):
             best.chosen,
             {} if self.C is not None else {"method.C": best.C},
             best.validation_accuracy,
-            lambda texts: best.probabilities(vectorizer.transform(texts)),
+            lambda texts: best.probabilities(_with_shared(vectorizer.transform(texts), texts)),
         )
 
     @classmethod
     def load(cls, folder: Path) -> BagOfWordsModel:
         """Load a saved bag of words without PyTorch and scikit-learn."""
         settings, tensors = saving.read(folder, SavedBagOfWords, {"idf": 1, "coefficients": 2, "intercept": 1})
-        saving.check_columns(folder, tensors, len(settings.vocabulary), also=("idf",))
+        num_terms = len(settings.vocabulary)
+        saving.check_columns(folder, tensors, num_terms + (NUM_SHARED if settings.pairs else 0), also=())
+        saving.check_columns(folder, {"coefficients": tensors["idf"][None]}, num_terms, also=())
         if len(set(settings.vocabulary)) != len(settings.vocabulary):
             what = "not readable: a word is in the vocabulary twice"
             raise UserError(what, where=str(folder / saving.SETTINGS_FILE), fix="train it again", code=ExitCode.MISMATCH)
         return BagOfWordsModel(settings, tensors)
+
+
+class _TermFinder:
+    """Finds the terms of pairs for scikit-learn."""
+
+    def __init__(self, max_ngram: int) -> None:
+        self.max_ngram = max_ngram
+
+    def __call__(self, pair: TextInput) -> list[str]:
+        return list(find_input_terms(pair, max_ngram=self.max_ngram))
+
+
+def _with_shared(features: Any, texts: Sequence[TextInput]) -> Any:
+    """Return the features of texts, of pairs with the columns of `shared_words` behind them."""
+    if not are_pairs(texts):
+        return features
+    from scipy import sparse
+
+    return sparse.hstack([features, all_shared_words(texts)], format="csr", dtype=np.float64)

@@ -14,6 +14,7 @@ from finewright.baselines.described import DescribedBaseline
 from finewright.core.config import FILE_OPTIONS, RunConfig, describe_options
 from finewright.core.errors import UserError
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.text_pairs import TextInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ class BaselineModel(ABC):
     """Name of the task."""
 
     @abstractmethod
-    def score(self, texts: Sequence[str]) -> "np.ndarray":
+    def score(self, texts: Sequence[TextInput]) -> "np.ndarray":
         """Return log probabilities up to a constant of each text, float32, shape (N, C)."""
 
     @abstractmethod
@@ -66,7 +67,7 @@ class FittedBaseline:
     chosen: str
     choices: dict[str, Any]
     validation_accuracy: float | None
-    probabilities: Callable[[Sequence[str]], "np.ndarray"]
+    probabilities: Callable[[Sequence[TextInput]], "np.ndarray"]
 
 
 class Baseline(DescribedBaseline):

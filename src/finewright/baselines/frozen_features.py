@@ -13,11 +13,13 @@ import numpy as np
 from finewright import tasks
 from finewright.baselines import regression, saving
 from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
+from finewright.baselines.pair_features import compare_vectors
 from finewright.baselines.regression import Candidate
 from finewright.baselines.saving import SavedBase, SavedFrozenFeatures
 from finewright.core import files, hardware
 from finewright.core.config import option
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.text_pairs import TextInput, are_pairs, input_of, split_pairs
 from finewright.models import hub, provenance
 from finewright.models.head_spec import HeadSpec
 
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from finewright.models.prepared import PreparedModel
     from finewright.tasks.base import Task
 
-State = Literal["head", "mean"]
+State = Literal["head", "mean", "apart"]
 STATES: tuple[State, ...] = ("head", "mean")
 """The hidden state that a head reads, and the mean of those of all tokens."""
+PAIR_STATES: tuple[State, ...] = (*STATES, "apart")
+"""Those of pairs of texts: besides, the mean states of both texts, each read alone, compared."""
 _READ_FILES = ("config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
 """Files of a base, besides its weights, that its hidden states depend on."""
 
@@ -51,7 +55,7 @@ class FrozenEncoder:
     keep_end: bool
     bfloat16: bool
     known: dict[str, list[int]] = field(default_factory=dict)
-    vectors: dict[State, dict[str, np.ndarray]] = field(default_factory=lambda: {state: {} for state in STATES})
+    vectors: dict[State, dict[TextInput, np.ndarray]] = field(default_factory=lambda: {state: {} for state in PAIR_STATES})
 
     @classmethod
     def load(
@@ -103,26 +107,35 @@ class FrozenEncoder:
         """Return a hidden state in words."""
         if state == "mean":
             return "the mean of all tokens' states"
+        if state == "apart":
+            return "the difference and the product of both texts' mean states"
         return "the last token's state" if self._reads_last else "the first token's state"
 
     @property
     def _reads_last(self) -> bool:
         return self.prepared_model.architecture.is_causal
 
-    def remember(self, texts: Sequence[str]) -> None:
+    def remember(self, texts: Sequence[TextInput]) -> None:
         """Compute and keep the vectors of texts, each once."""
         texts = list(dict.fromkeys(texts))
         for state, rows in self.encode(texts).items():
             self.vectors[state].update(zip(texts, rows, strict=True))
 
-    def recall(self, state: State, texts: Sequence[str]) -> np.ndarray:
+    def recall(self, state: State, texts: Sequence[TextInput]) -> np.ndarray:
         """Return the vectors of texts, float32, shape (N, H); computed now where they were not remembered."""
         if new := [text for text in texts if text not in self.vectors[state]]:
             self.remember(new)
         return np.stack([self.vectors[state][text] for text in texts])
 
-    def encode(self, texts: Sequence[str]) -> dict[State, np.ndarray]:
-        """Return the vectors of texts by state, float32, shape (N, H)."""
+    def encode(self, texts: Sequence[TextInput]) -> dict[State, np.ndarray]:
+        """Return the vectors of texts by state, float32, shape (N, H); of pairs `apart` too, shape (N, 2H)."""
+        found = self._encode(texts)
+        if are_pairs(texts):
+            first, second = (self._encode(column)["mean"] for column in split_pairs(texts))
+            found["apart"] = compare_vectors(first, second)
+        return found
+
+    def _encode(self, texts: Sequence[TextInput]) -> dict[State, np.ndarray]:
         import torch
 
         from finewright.data import packing
@@ -188,7 +201,7 @@ class FrozenFeaturesModel(BaselineModel):
         """Parameters of the frozen model without its head."""
         return self.settings.base_parameters
 
-    def score(self, texts: Sequence[str]) -> np.ndarray:
+    def score(self, texts: Sequence[TextInput]) -> np.ndarray:
         """Return log probabilities up to a constant, float32, shape (N, C)."""
         states_NH = self.encoder.encode(texts)[self.settings.state].astype(np.float64)
         scaled_NH = (states_NH - self._tensors["mean"]) / self._tensors["scale"]
@@ -215,8 +228,10 @@ class FrozenFeatures(Baseline):
         "training.num_threads",
     )
 
-    state: Literal["auto", "head", "mean"] = option(
-        "auto", "the state that a head would read, or the mean over all tokens; auto: what is better on rows that are held out"
+    state: Literal["auto", "head", "mean", "apart"] = option(
+        "auto",
+        "the state that a head would read, or the mean over all tokens; apart: of pairs, both texts read alone and compared; "
+        "auto: what is better on rows that are held out",
     )
     C: float | None = option(
         None,
@@ -230,8 +245,12 @@ class FrozenFeatures(Baseline):
         assert encoder is not None, "this baseline reads a model"
         from sklearn.preprocessing import StandardScaler
 
-        states = STATES if self.state == "auto" else (self.state,)
-        train, validation = ([row.text for row in rows] for rows in (dataset.train, dataset.validation))
+        train, validation = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.validation))
+        if self.state == "apart" and not are_pairs(train):
+            what = "apart is the state of pairs of texts, and these are single ones"
+            raise UserError(what, where="method.state", fix="leave it out")
+        known = PAIR_STATES if are_pairs(train) else STATES
+        states = known if self.state == "auto" else (self.state,)
         scalers, candidates = {}, []
         for state in states:
             scalers[state] = StandardScaler().fit(encoder.recall(state, train))
@@ -278,7 +297,8 @@ class FrozenFeatures(Baseline):
             keep_end=settings.truncation_side == "left",
             bfloat16=settings.precision == "bfloat16",
         )
-        saving.check_columns(folder, tensors, encoder.prepared_model.network.config.hidden_size, also=())
+        size = encoder.prepared_model.network.config.hidden_size
+        saving.check_columns(folder, tensors, size * (2 if settings.state == "apart" else 1), also=())
         return FrozenFeaturesModel(settings, tensors, encoder)
 
 

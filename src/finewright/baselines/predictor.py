@@ -9,6 +9,7 @@ import numpy as np
 from finewright import baselines, tasks
 from finewright.baselines.base import BaselineModel
 from finewright.data.splits import Example
+from finewright.data.text_pairs import TextInput, as_input, input_of
 from finewright.inference.text_predictor import EvaluatedExamples, OnProgress, ScoredPiece, TextPredictor, check_finite
 
 PIECE = 4096
@@ -36,11 +37,11 @@ class BaselinePredictor(TextPredictor):
         """Baselines compute on the CPU."""
         return "cpu"
 
-    def score(self, texts: Sequence[str]) -> np.ndarray:
+    def score(self, texts: Sequence[TextInput]) -> np.ndarray:
         """Return log probabilities up to a constant, float32, shape (N, C)."""
-        return self.model.score(texts)
+        return self.model.score([as_input(one) for one in texts])
 
-    def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
+    def score_pieces(self, texts: Sequence[TextInput], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the scores for some texts at a time, in order. Raise `UserError` if a score is not finite."""
         for start in range(0, len(texts), PIECE):
             some = texts[start : start + PIECE]
@@ -54,5 +55,5 @@ class BaselinePredictor(TextPredictor):
     def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
         """Evaluate the baseline on labelled examples. No text is cut."""
         evaluation = self.task.start_evaluation(self.task.targets(examples))
-        evaluation.update(range(len(examples)), self.score([example.text for example in examples]))
+        evaluation.update(range(len(examples)), self.score([input_of(example) for example in examples]))
         return EvaluatedExamples(evaluation, list(examples))

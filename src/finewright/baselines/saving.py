@@ -37,7 +37,10 @@ class SavedBaseline(BaseModel):
 
 
 class SavedBagOfWords(SavedBaseline):
-    """baseline.json of a bag of words. `vocabulary`: words and phrases in the order of the columns of the coefficients."""
+    """baseline.json of a bag of words. `vocabulary`: words and phrases in the order of the columns of the coefficients.
+
+    `pairs`: it reads pairs of texts; its terms then say whose word each is.
+    """
 
     kind: Literal["bag-of-words"] = "bag-of-words"
     lowercase: Literal[True] = True
@@ -45,6 +48,7 @@ class SavedBagOfWords(SavedBaseline):
     max_ngram: int = Field(ge=1, le=5)
     sublinear_tf: Literal[True] = True
     norm: Literal["l2"] = "l2"
+    pairs: bool = False
     vocabulary: list[str] = Field(min_length=1)
 
 
@@ -59,11 +63,14 @@ class SavedBase(BaseModel):
 
 
 class SavedFrozenFeatures(SavedBaseline):
-    """baseline.json of frozen features. `state`: which hidden state is read. `max_length`: tokens of a text that are read."""
+    """baseline.json of frozen features. `max_length`: tokens of a text that are read.
+
+    `state`: which hidden state is read; `apart`: the mean states of both texts of a pair, each read alone, compared.
+    """
 
     kind: Literal["frozen-features"] = "frozen-features"
     base: SavedBase
-    state: Literal["head", "mean"]
+    state: Literal["head", "mean", "apart"]
     max_length: int = Field(ge=1)
     truncation_side: Literal["right", "left"]
     precision: Literal["float32", "bfloat16"]

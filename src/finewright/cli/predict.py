@@ -37,6 +37,10 @@ def predict(
         list[str] | None,
         typer.Argument(help="A file, `-` for standard input, or texts; without any, standard input is read.", show_default=False),
     ] = None,
+    text_pair: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="The second text of a pair, for a model of pairs; once for each text that is given."),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with texts, the same as FILE in place of texts.")] = None,
     output: Annotated[
         str | None,
@@ -76,14 +80,17 @@ def predict(
     config = schema.read(schema.RunConfigFile, opened.config)
     check_labels_texts(config, run)
     options = reading.data_options(config, data_config(flags, assignments=assignments))
-    source = find_source(texts or [], file)
+    columns = reading.trained_columns(config)
+    source = None if text_pair else find_source(texts or [], file)
     from finewright.data import inputs
 
     if source is None:
         given = [_check_text(text, number) for number, text in enumerate(texts or [], start=1)]
-        rows = inputs.find_text_rows(given, options=options, trained=reading.trained_columns(config))
+        second = [_check_text(text, number) for number, text in enumerate(text_pair or [], start=1)]
+        _check_pairs(given, second, file, reads_pairs=columns.form == "pair")
+        rows = inputs.find_text_rows([*zip(given, second, strict=True)] if second else given, options=options, trained=columns)
     else:
-        rows = inputs.read_text_rows(source, options=options, trained=reading.trained_columns(config))
+        rows = inputs.read_text_rows(source, options=options, trained=columns)
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
     labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0, "abstain": abstain}
     if target is None and any(value is not None for value in (min_confidence, otherwise, top_k)):
@@ -113,6 +120,23 @@ def _check_abstain(share: float | None, *, min_confidence: float | None) -> None
 
     abstention.check_share(share)
     abstention.check_one_threshold(share, min_confidence=min_confidence)
+
+
+def _check_pairs(first: list[str], second: list[str], file: Path | None, *, reads_pairs: bool) -> None:
+    """Raise `UserError` if texts are given to a model of pairs, or the reverse, or a pair is not whole."""
+    if second and file is not None:
+        raise UserError("--file and --text-pair are both given", where="--text-pair", fix="give the file alone")
+    if reads_pairs and not second:
+        what, fix = (
+            "the model reads pairs of texts",
+            "finewright predict RUN FIRST --text-pair SECOND, or a file with both columns",
+        )
+        raise UserError(what, where="predict", fix=fix)
+    if second and not reads_pairs:
+        raise UserError("the model reads single texts", where="--text-pair", fix="leave --text-pair out")
+    if len(first) != len(second) and second:
+        what = f"{len(first)} first and {len(second)} second texts"
+        raise UserError(what, where="--text-pair", fix="give --text-pair once for each text")
 
 
 def find_source(texts: list[str], file: Path | None) -> str | None:
@@ -227,16 +251,18 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
     if as_json:
         print_json({"predictions": predictions, **({"abstain": left_out.as_json()} if left_out else {})})
         return
+    texts = [name for name in ("text", "text_pair") if any(name in line for line in predictions)]
     shown = [
-        [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}", line["text"]]
+        [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}"]
         if "label" in line
-        else [*(str(value) for key, value in line.items() if key != "text"), line["text"]]
+        else [str(value) for key, value in line.items() if key not in texts]
         for line in predictions
     ]
+    shown = [[*cells, *(line.get(name, "") for name in texts)] for cells, line in zip(shown, predictions, strict=True)]
     if predictions:
         first = predictions[0]
-        heads = ["label", "probability"] if "label" in first else [key for key in first if key != "text"]
-        OutputConsole().print(progress.rows_table([*heads, "text"], shown))
+        heads = ["label", "probability"] if "label" in first else [key for key in first if key not in texts]
+        OutputConsole().print(progress.rows_table([*heads, *texts], shown))
 
 
 def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:

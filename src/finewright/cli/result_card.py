@@ -17,7 +17,7 @@ from finewright.core.units import format_bytes
 from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
+from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult, SplitMetrics
 from finewright.tasks import answer_metrics
 
 BAG_OF_WORDS = "bag-of-words"
@@ -54,7 +54,7 @@ def print_result_card(console: Console, result: RunResult, *, path: Path) -> Non
     program = program_name()
     lines = {
         "saved in": show_path(path),
-        **_next_commands(result, program=program, quoted=quoted),
+        **_next_commands(result, program=program, quoted=quoted, path=path),
         "all numbers": f"{program} runs show {quoted}",
     }
     for name, text in lines.items():
@@ -77,10 +77,15 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
         print_wrapped(console, comparison)
 
 
-def _next_commands(result: RunResult, *, program: str, quoted: str) -> dict[str, str]:
+def _next_commands(result: RunResult, *, program: str, quoted: str, path: Path) -> dict[str, str]:
     """Return what to do with the model, by what it is for."""
     if tasks.get_task(result.task).auto_model == LANGUAGE_MODEL:
         return {"talk to it": f"{program} chat {quoted}", "answer all": f"{program} generate {quoted} --file prompts.jsonl"}
+    config = RunFolder(path).config
+    columns = schema.read(RunConfigFile, config).columns if config.is_file() else None
+    if columns is not None and columns.form == "pair":
+        first, second = (f"'a {name}'" for name in columns.texts)
+        return {"label pairs": f"{program} predict {quoted} {first} --text-pair {second}"}
     return {"label texts": f"{program} predict {quoted} 'a text of yours'"}
 
 

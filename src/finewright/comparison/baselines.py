@@ -12,6 +12,7 @@ from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.comparison.schema import BaselineFile, BaselineResult
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
+from finewright.data.text_pairs import input_of
 from finewright.models import hub
 from finewright.runs.schema import ClassificationMetrics
 from finewright.tasks import metrics
@@ -41,7 +42,7 @@ def measure(
         largest = max(datasets.values(), key=lambda dataset: len(dataset.train))
         task = tasks.get_task(settings.task).for_dataset(largest, config=settings)
         encoder = FrozenEncoder.for_task(source, task=task, settings=settings, known=known)
-        encoder.remember([row.text for rows in (largest.train, largest.validation, largest.test) for row in rows])
+        encoder.remember([input_of(row) for rows in (largest.train, largest.validation, largest.test) for row in rows])
     seconds_once = time.monotonic() - began
     found = {}
     for size, dataset in datasets.items():
@@ -67,7 +68,7 @@ def measure(
 
 def _measure(name: str, dataset: Dataset, *, encoder: FrozenEncoder | None) -> Measured:
     fitted = baselines.build_baseline(name, {}).fit(dataset, task=tasks.DEFAULT, encoder=encoder)
-    probabilities = fitted.probabilities([row.text for row in dataset.test])
+    probabilities = fitted.probabilities([input_of(row) for row in dataset.test])
     return Measured(probabilities, fitted.model.num_parameters, fitted.chosen, fitted.validation_accuracy)
 
 

@@ -117,6 +117,8 @@ class ComparisonFolder(LockedFolder):
 def _split_line(row: Example) -> SplitLine:
     """Return the line of a row: what is read from it is the row again, but for its place."""
     given: dict[str, Any] = {"text": row.text, "label": row.label, "from": row.where}
+    if row.pair is not None:
+        given["text"], given["text_pair"] = row.pair
     if isinstance(row, Conversation):
         parts = {"messages": [one.as_json() for one in row.messages], "tools": list(row.tools), "choices": list(row.choices)}
         parts |= {"input_ids": list(row.ids), "completion_mask": [int(one) for one in row.trained]}
@@ -194,7 +196,7 @@ def _describe_changed_rows(folder: ComparisonFolder, dataset: Dataset) -> list[s
     for split in SPLITS:
         if not (folder.data(ALL) / f"{split}.jsonl").is_file():
             continue
-        old = Counter((line.text, line.label) for line in folder.read_split(ALL, split))
+        old = Counter((line.whole_text, line.label) for line in folder.read_split(ALL, split))
         new = Counter((row.text, row.label) for row in getattr(dataset, split))
         for sign, changed in (("-", old - new), ("+", new - old)):
             if changed:

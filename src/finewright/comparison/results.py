@@ -443,7 +443,7 @@ def build_disagreement_rows(results: ComparisonResults, folder: ComparisonFolder
         if distinct > 1:
             accuracy = float((chosen[:, index] == targets[index]).mean())
             predicted = {name: results.labels[one] for name, one in zip(predictions, chosen[:, index], strict=True)}
-            line = DisagreementRow(text=row.text, label=row.label, place=row.place, predicted=predicted)
+            line = DisagreementRow(text=row.whole_text, label=row.label, place=row.place, predicted=predicted)
             found.append(((-distinct, abs(accuracy - 0.5), index), line))
     return [line for _, line in sorted(found, key=lambda pair: pair[0])]
 
@@ -460,7 +460,7 @@ def _build_score_differences(results: ComparisonResults, folder: ComparisonFolde
         if apart > 0:
             said = {entry.name: entry.answers.get(number, "") for entry in entries}
             row = test[number]
-            line = DisagreementRow(text=row.text, label=row.label, place=row.place, predicted=said, scores=own)
+            line = DisagreementRow(text=row.whole_text, label=row.label, place=row.place, predicted=said, scores=own)
             found.append(((-apart, number), line))
     return [line for _, line in sorted(found, key=lambda pair: pair[0])]
 

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from finewright import tasks
 from finewright.comparison.search import TrialRecord
 from finewright.comparison.spec import ComparisonSpec
+from finewright.data.text_pairs import TextPair, joined_text
 from finewright.runs.schema import Artifact, ClassificationMetrics, Decision, PlanFile, VersionedFile
 
 SCHEMA_VERSION = 1
@@ -66,10 +67,12 @@ class SplitLine(ComparisonPart):
 
     A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A preference has
     its `prompt` with what was `chosen` and `rejected`; an answer that was judged alone is a `completion` with a
-    `kto_tag` that says whether it is wanted. A key that was not given is not written.
+    `kto_tag` that says whether it is wanted. A pair of texts has its second one as `text_pair`, and `whole_text` is the two as
+    one. A key that was not given is not written.
     """
 
     text: str
+    text_pair: str | None = None
     label: str
     place: str = Field(alias="from")
     messages: list[dict[str, Any]] | None = None
@@ -82,6 +85,11 @@ class SplitLine(ComparisonPart):
     rejected: list[dict[str, Any]] | None = None
     completion: list[dict[str, Any]] | None = None
     kto_tag: bool | None = None
+
+    @property
+    def whole_text(self) -> str:
+        """The text, of a pair both as one, as predictions have it."""
+        return self.text if self.text_pair is None else joined_text(TextPair(self.text, self.text_pair))
 
 
 class Machine(ComparisonPart):

@@ -47,7 +47,7 @@ def _row_number(line: PredictionLine, run: RunFolder, test: Sequence[SplitLine])
     """Return which test row a line is about: runs leave out rows that are too long for them, so that its place says nothing."""
     place = line.where.rpartition(":")[2]
     number = int(place) - 1 if place.isascii() and place.isdigit() else -1
-    if not 0 <= number < len(test) or (test[number].text, test[number].label) != (line.text, line.label):
+    if not 0 <= number < len(test) or (test[number].whole_text, test[number].label) != (line.text, line.label):
         what = "this run was measured on other test rows than the comparison's"
         raise UserError(what, where=str(run.path), fix="remove it and compare again", code=ExitCode.MISMATCH)
     return number

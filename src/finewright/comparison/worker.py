@@ -24,6 +24,7 @@ from finewright.core.events import Notice, StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
 from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache
+from finewright.data.text_pairs import as_input
 from finewright.data.tokenization import strip_added_start
 from finewright.models import hub, meta, quantization, torch_compat
 from finewright.planning import method_plan
@@ -66,7 +67,8 @@ class Worker:
             dataset = self.cache.read(folder, options=DataConfig(**options), row_kind=kind.row_kind)
             if kind.row_kind != "labelled":  # only tokens of whole conversations are used
                 continue
-            texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
+            parts = (dataset.train, dataset.validation, dataset.test)
+            texts = {row.text: None for rows in parts for row in rows if row.pair is None}
             if any(text not in known for text in texts):
                 task = kind.for_labels(dataset.labels)
                 tokenizer = meta.meta_model(source, head_spec=task.head_spec).origin.tokenizer
@@ -261,7 +263,7 @@ def _measure_speeds(request: Request) -> None:
         texts, seconds = {}, {name: list[float]() for name in group}
         for name in group:
             lines = schema.read_lines(PredictionLine, runs[name].folder.predictions)
-            texts[name] = [line.text for line in lines][:TIMED_TEXTS]
+            texts[name] = [line.text if line.pair is None else as_input(line.pair) for line in lines][:TIMED_TEXTS]
         for _ in range(SPEED_ROUNDS + 1):
             for name in group:
                 began = time.monotonic()

@@ -90,7 +90,10 @@ class DataConfig(Options):
     """How rows become texts with labels."""
 
     text_column: str | tuple[str, ...] | None = option(
-        None, "column with the text, by name or number; several are joined; guessed when not given", flag="--text-column"
+        None, "column with the text, by name or number; may be given several times; guessed when not given", flag="--text-column"
+    )
+    text_columns_as: Literal["auto", "joined", "named", "pair"] = option(
+        "auto", "several text columns: joined; named: joined, with names; a pair; auto: by their names", flag="--text-columns-as"
     )
     label_column: str | None = option(
         None, "column with the label, by name or number; guessed when not given", flag="--label-column"
@@ -136,7 +139,7 @@ class DataConfig(Options):
 
 
 FILE_OPTIONS = (
-    *("text_column", "label_column", "text_separator", "format", "encoding", "no_header", "skip_invalid_rows"),
+    *("text_column", "text_columns_as", "label_column", "text_separator", "format", "encoding", "no_header", "skip_invalid_rows"),
     *("drop_unseen_labels", "merge_similar_labels", "prompt_column", "answer_column", "system_prompt"),
 )
 """Options of data that say how a file is read; they do not apply to rows that were read from it and written by us."""

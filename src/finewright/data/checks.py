@@ -67,9 +67,12 @@ def find_empty(dataset: Dataset, name: str) -> Iterator[Finding]:
 
 
 def check_truncation(
-    lengths: Sequence[int], *, limit: int, side: Literal["right", "left"], places: Sequence[str]
+    lengths: Sequence[int], *, limit: int, side: Literal["right", "left"], places: Sequence[str], are_pairs: bool = False
 ) -> list[Finding]:
-    """Find texts that are cut to `limit` tokens or have no token. `lengths`: before cutting. `side`: where they are cut."""
+    """Find texts, or pairs of texts, that are cut to `limit` tokens or have no token.
+
+    `lengths`: before cutting. `side`: where they are cut.
+    """
     cut = tuple(place for length, place in zip(lengths, places, strict=True) if length > limit)
     none = tuple(place for length, place in zip(lengths, places, strict=True) if length == 0)
     found = []
@@ -79,9 +82,11 @@ def check_truncation(
         found.append(Finding("no_tokens", "error", message, none, "correct these rows, or another tokenizer"))
     if cut:
         file = places[0].split(":")[0]
-        share = f"{len(cut):,} of {counted(len(lengths), 'text')} ({len(cut) / len(lengths):.1%})"
+        noun = "pair" if are_pairs else "text"
+        share = f"{len(cut):,} of {counted(len(lengths), noun)} ({len(cut) / len(lengths):.1%})"
         message = f"{file}: {share} {'is' if len(cut) == 1 else 'are'} longer than {limit} tokens"
         end, other = ("the end", "left") if side == "right" else ("the start", "right")
+        end = f"{end} of the longer text" if are_pairs else end
         fix = f"{end} is cut off; --set data.max_length=N keeps more, --set data.truncation_side={other} the other end"
         found.append(Finding("truncated", "warning", message, cut, fix))
     return found

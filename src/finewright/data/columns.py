@@ -8,18 +8,10 @@ from dataclasses import dataclass
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.data import text_columns
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file
+from finewright.data.text_columns import TextForm, choose_form, find_pair
 
-PAIRS = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("question", "context"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-)
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("messages",), "chat data (`messages`)"),
     (("conversations",), "chat data (`conversations`)"),
@@ -48,11 +40,13 @@ _LEAST_ROW_WORDS = 6
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that were chosen. `texts`: joined in this order if they are several. `label`: empty if none was looked for."""
+    """The columns that were chosen. `texts`: in this order what `form` says, if they are several. `label`: empty if none was
+    looked for."""
 
     texts: tuple[str, ...]
     label: str
     notes: tuple[str, ...] = ()
+    form: TextForm = "joined"
 
 
 NO_COLUMNS = Columns((), "")
@@ -83,10 +77,11 @@ def reuse_columns(
         If only some of several text columns are there: their texts would not be those of training; or if none is there and none
         can be guessed.
     """
-    changes: dict[str, str | tuple[str, ...]] = {}
+    changes: dict[str, str | tuple[str, ...]] = text_columns.reuse_form(options, trained.texts, trained.form, file=file)
     notes = []
     if options.text_column is None and trained.texts:
         found = [_find_alike(table, name) for name in trained.texts]
+        found = found if any(found) else text_columns.find_named_pair(table, trained.form) or found
         missing = [name for name, own in zip(trained.texts, found, strict=True) if not own]
         if not missing:
             changes["text_column"] = tuple(found) if len(found) > 1 else found[0]
@@ -94,9 +89,12 @@ def reuse_columns(
             listed = ", ".join(table.columns[:_LISTED])
             what = f"no column {' and no '.join(map(repr, missing))}, which the model was trained on; the columns are {listed}"
             raise bad_file(what, file, fix or "--text-column NAME, once for each column")
-        elif table.format.suffix != ".txt":
+        elif table.format.suffix != ".txt" or trained.form == "pair":
             absent = f"no column {' and no '.join(map(repr, missing))}, which the model was trained on"
-            taken = _choose_instead(table, options, file=file, absent=absent)
+            taken = _choose_instead(table, options.model_copy(update=changes), file=file, absent=absent)
+            if len(taken) > 1 and trained.form != "pair":
+                what = f"{absent}; these are pairs of texts ({' and '.join(map(repr, taken))}), and the model reads single texts"
+                raise bad_file(what, file, "--text-column NAME takes one of them")
             changes["text_column"] = taken if len(taken) > 1 else taken[0]
             notes.append(
                 f"{file}: {absent}; the texts are taken from {' and '.join(map(repr, taken))} (--text-column changes it)"
@@ -135,14 +133,15 @@ def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: b
     unknown += [options.label_column] if label and options.label_column and not chosen else []
     named = bool(texts) and not any(name.isdigit() for name in given)
     if not texts and not given:
-        texts = find_usual(table, TEXT_NAMES, file=file)
+        pair = find_pair(table, label=chosen, file=file)
+        texts = pair or find_usual(table, TEXT_NAMES, file=file)
     if label and not chosen and not options.label_column:
         chosen = next(iter(find_usual(table, LABEL_NAMES, file=file)), "")
     if not (texts and (chosen or not label)) or (given and not named):
         _check_header(table, file)
     if not given:
         _check_shape(table, texts, file=file)
-    guessed_text = not given and texts != (TEXT_NAMES[0],)
+    guessed_text = not given and len(texts) < 2 and texts != (TEXT_NAMES[0],)
     guessed_label = label and not options.label_column and chosen != LABEL_NAMES[0]
     if not unknown:
         texts, chosen = _guess(table, texts, chosen, label=label)
@@ -156,9 +155,8 @@ def choose_columns(table: FileTable, options: DataConfig, *, file: str, label: b
     notes += [f"label column: {chosen!r} (guessed; --label-column changes it)"] if guessed_label else []
     if table.uncalculated:
         notes.append(f"{file}: {_list_uncalculated(table, table.uncalculated)}; no column that is used has one")
-    if len(texts) > 1:
-        notes.append(f"texts are {' and '.join(map(repr, texts))}, joined by {options.text_separator!r} (data.text_separator)")
-    return Columns(texts, chosen, tuple(notes))
+    form, said = choose_form(texts, options, file=file, label=chosen, is_given=bool(given))
+    return Columns(texts, chosen, (*notes, *said), form)
 
 
 def _check_calculated(table: FileTable, names: Iterable[str], *, file: str) -> None:
@@ -232,11 +230,6 @@ def _check_shape(table: FileTable, texts: tuple[str, ...], *, file: str) -> None
     names = {name.casefold(): name for name in table.columns}
     if texts == (TEXT_NAMES[0],):
         return
-    pair = next((pair for pair in PAIRS if set(pair) <= names.keys()), None)
-    if pair:
-        first, second = (names[name] for name in pair)
-        fix = f"--text-column {first} --text-column {second} joins them into one text"
-        raise bad_file(f"these are pairs of texts ({first!r}, {second!r}); one label per text is learnt", file, fix)
     shape = next((said for keys, said in _SHAPES if set(keys) <= names.keys()), None)
     if shape and not texts:
         what = f"this is {shape}; one label per text is learnt; the columns are {', '.join(table.columns[:_LISTED])}"

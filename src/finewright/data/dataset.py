@@ -12,12 +12,13 @@ from finewright.core.config import DataConfig
 from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
-from finewright.data.labelled_rows import LabelledRows, is_blank, read_labelled_rows, read_text
+from finewright.data.labelled_rows import LabelledRows, is_blank, read_labelled_rows, read_pair, read_text
 from finewright.data.readers import base
 from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions
 from finewright.data.row_kinds import detect_row_kind, how_to_read, read_row_kind
 from finewright.data.source_tables import Source, SourceTables, TableReading, find_existing, find_local, shown_name
 from finewright.data.splits import Example
+from finewright.data.text_pairs import TextInput
 
 __all__ = [
     "Dataset",
@@ -137,6 +138,7 @@ def _build_dataset(
         notes += [f"the data's own test rows ({len(rows['test']):,}) are replaced by {test}"] if "test" in rows else []
         rows["test"], more = read_rows(test, options=options, row_kind=row_kind)
         notes += more
+    _refuse_mixed(rows, str(source))
     if options.merge_similar_labels and row_kind == "labelled":
         rows, more = labels.merge_similar_labels(rows)
         notes += more
@@ -156,6 +158,15 @@ def _build_dataset(
     columns = replace(columns, notes=())
     parts = (rows["train"], rows["validation"], rows["test"])
     return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind)
+
+
+def _refuse_mixed(rows: dict[str, list[Example]], source: str) -> None:
+    """Raise `UserError` if some splits are pairs of texts and others are single texts."""
+    found = {name: part[0].pair is not None for name, part in rows.items() if part}
+    if len(set(found.values())) > 1:
+        pairs, single = (" and ".join(name for name, is_pair in found.items() if is_pair == wanted) for wanted in (True, False))
+        what = f"the rows of {pairs} are pairs of texts, those of {single} single texts"
+        raise base.bad_file(what, source, "give all splits the same columns")
 
 
 def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_kind: RowKind) -> list[str]:
@@ -287,8 +298,10 @@ def read_table(source: str | Path, *, options: DataConfig | None = None, text_na
         return readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
 
 
-def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str = "data") -> tuple[list[str | None], list[str]]:
-    """Return the text of each row, None where there is none that a model could read, and notes for the user.
+def find_texts(
+    table: FileTable, *, options: DataConfig | None = None, file: str = "data"
+) -> tuple[list[TextInput | None], list[str]]:
+    """Return the text or pair of texts of each row, None where there is none that a model could read, and notes for the user.
 
     Raises
     ------
@@ -301,7 +314,11 @@ def find_texts(table: FileTable, *, options: DataConfig | None = None, file: str
     faults = [f"{where}: {fault}" for where, text, fault in read if fault and text]
     if faults:
         raise base.combine_faults(faults, "correct these rows, or leave them out")
-    return [None if fault else text for _, text, fault in read], list(columns.notes)
+    texts = [
+        None if fault else read_pair(record, columns) or text
+        for record, (_, text, fault) in zip(table.records, read, strict=True)
+    ]
+    return texts, list(columns.notes)
 
 
 def _text_names(options: DataConfig) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Texts to predict, in whatever they are given: strings, a DataFrame, dicts, a file."""
 
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,22 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import dataset, readers
 from finewright.data.columns import Columns, reuse_columns
 from finewright.data.readers import base
-from finewright.data.readers.base import FileFormat, FileTable, Record
-from finewright.data.tables import Table, plain_scalar, plain_values, to_table
+from finewright.data.readers.base import PAIR_NAMES, FileFormat, FileTable, Record
+from finewright.data.tables import Table, is_pair, plain_scalar, plain_values, to_table
+from finewright.data.text_pairs import TextInput, TextPair
 
+_PAIRS_FIX = "name both columns as in training, or text and text_pair"
 _IN_MEMORY_FIX = 'predict(df["NAME"]) with the column of the texts, or rename that column'
 
 
 @dataclass(frozen=True)
 class TextRows:
-    """Rows to predict. `texts`: one for each row of the `table`, in order, None where there is none. `name`: for messages."""
+    """Rows to predict. `texts`: one, or a pair of texts, for each row of the `table`, in order, None where there is none.
 
-    texts: list[str | None]
+    `name`: for messages.
+    """
+
+    texts: list[TextInput | None]
     table: FileTable
     name: str
     notes: list[str] = field(default_factory=list)
@@ -54,6 +59,9 @@ def read_text_rows(source: str | Path, *, options: DataConfig, trained: Columns)
     table = dataset.read_table(source, options=options, text_names=trained.texts)
     if not table.records:
         raise base.bad_file("no rows", name, "a header alone is not enough; add rows")
+    if trained.form == "pair" and table.format.suffix == ".txt":
+        what = f"the model reads pairs of texts ({' and '.join(trained.texts)}), found one text a line"
+        raise base.bad_file(what, name, "give a table with both columns")
     options, notes = reuse_columns(table, options, trained, file=name)
     texts, more = dataset.find_texts(table, options=options, file=name)
     return TextRows(texts, table, name, [*table.notes, *notes, *more])
@@ -66,12 +74,14 @@ def find_text_rows(data: Any, *, options: DataConfig, trained: Columns) -> TextR
     ----------
     data
         Texts in a list, Series or array; a DataFrame, a `datasets.Dataset`, a list of dicts, a dict of columns or of one row,
-        which need the text column of training; or the path of a file.
+        which need the text column of training; or the path of a file. A model of pairs takes tuples of two texts in place of
+        texts, and rows with both columns of training, or with `text` and `text_pair`.
 
     Raises
     ------
     UserError
-        If it is one string that is no file, the text column is missing, or something is no text.
+        If it is one string that is no file, the text column is missing, something is no text, or a model of pairs gets single
+        texts, or the reverse.
     """
     if isinstance(data, TextRows):
         return data
@@ -83,12 +93,37 @@ def find_text_rows(data: Any, *, options: DataConfig, trained: Columns) -> TextR
         return read_text_rows(Path(data), options=options, trained=trained)
     if isinstance(data, Mapping) and not any(_is_column(value) for value in data.values()):
         data = [data]
-    rows = data if _is_frame(data) else _listed(data)
+    rows = data if _is_frame(data) else _listed(data, pairs=trained.form == "pair")
     if _is_frame(rows) or (rows and all(isinstance(row, Mapping) for row in rows)):
         return _from_table(to_table(rows), options=options, trained=trained)
-    texts = [find_text(value, f"text {number}") for number, value in enumerate(rows, start=1)]
+    if trained.form == "pair":
+        return _from_pairs(rows)
+    if pair := next((number for number, value in enumerate(rows, start=1) if is_pair(value)), 0):
+        what, fix = "the model reads single texts, found a pair of texts", "join the two as the texts of training are"
+        raise UserError(what, where=f"text {pair}", fix=fix, code=ExitCode.BAD_DATA)
+    texts: list[TextInput | None] = [find_text(value, f"text {number}") for number, value in enumerate(rows, start=1)]
     records = [Record(f"text {number}", {"text": text or ""}) for number, text in enumerate(texts, start=1)]
     return TextRows(texts, FileTable(records, ("text",), FileFormat(".txt"), header=("text",)), "texts")
+
+
+def _from_pairs(rows: Sequence[Any]) -> TextRows:
+    """Return the rows of tuples of two texts. Raise `UserError` for anything else: a text alone is no pair."""
+    texts: list[TextInput | None] = []
+    for number, value in enumerate(rows, start=1):
+        where = f"pair {number}"
+        if isinstance(value, str) or not isinstance(value, tuple | list) or len(value) != 2:
+            found = (
+                "one text" if isinstance(value, str) else f"{len(value)} of them" if _is_column(value) else type(value).__name__
+            )
+            fix = "predict([(first, second)]), or rows with both columns"
+            raise UserError(f"the model reads pairs of texts, found {found}", where=where, fix=fix, code=ExitCode.BAD_DATA)
+        first, second = (find_text(text, where) for text in value)
+        texts.append(None if first is None or second is None else TextPair(first, second))
+    records = [
+        Record(f"pair {number}", dict(zip(PAIR_NAMES, given or ("", ""), strict=True)))
+        for number, given in enumerate(texts, start=1)
+    ]
+    return TextRows(texts, FileTable(records, PAIR_NAMES, FileFormat(".csv"), header=PAIR_NAMES), "pairs")
 
 
 def find_text(value: Any, where: str) -> str | None:
@@ -124,8 +159,13 @@ def _is_column(value: Any) -> bool:
     return not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable)
 
 
-def _listed(data: Any) -> list[Any]:
-    """Return the items of a list, Series, array or iterator. Raise `UserError` for what has none, or has rows of several."""
+def _listed(data: Any, *, pairs: bool) -> list[Any]:
+    """Return the items of a list, Series, array or iterator. Raise `UserError` for what has none, or has rows of several.
+
+    `pairs`: rows of two are wanted.
+    """
+    if pairs and getattr(data, "ndim", 1) == 2:
+        return [tuple(row) for row in plain_values(data)]
     if getattr(data, "ndim", 1) != 1:
         what = f"wanted one text a row, found an array of shape {tuple(data.shape)}"
         raise UserError(what, where="predict", fix="give the column with the texts")
@@ -142,6 +182,7 @@ def _from_table(table: Table | None, *, options: DataConfig, trained: Columns) -
     found = FileTable(records, columns, FileFormat(".csv"), header=columns, repeated=table.repeated)
     if not records:
         return TextRows([], found, "data")
-    options, notes = reuse_columns(found, options, trained, file="data", fix=_IN_MEMORY_FIX)
+    fix = _PAIRS_FIX if trained.form == "pair" else _IN_MEMORY_FIX
+    options, notes = reuse_columns(found, options, trained, file="data", fix=fix)
     texts, more = dataset.find_texts(found, options=options)
     return TextRows(texts, found, "data", [*notes, *more])

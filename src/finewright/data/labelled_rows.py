@@ -1,6 +1,6 @@
 """Rows of a table that have a text and a label."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finewright.core.config import DataConfig
@@ -9,6 +9,7 @@ from finewright.data.columns import Columns, choose_columns
 from finewright.data.readers import base
 from finewright.data.readers.base import FileTable, Record
 from finewright.data.splits import Example
+from finewright.data.text_pairs import TextPair, joined_text
 
 _BLANK = "".join(map(chr, [*range(9, 14), 0x20, 0x85, 0xA0, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD]))
 """White space and characters that nothing shows of."""
@@ -46,7 +47,7 @@ def read_labelled_rows(table: FileTable, *, options: DataConfig, file: str) -> L
         if text_fault or label_fault:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, label_fault)))}")
         else:
-            rows.append(Example(text, names.setdefault(label, label), record.where))
+            rows.append(Example(text, names.setdefault(label, label), record.where, pair=read_pair(record, columns)))
             records.append(record)
     if faults and not options.skip_invalid_rows:
         raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
@@ -55,7 +56,7 @@ def read_labelled_rows(table: FileTable, *, options: DataConfig, file: str) -> L
     if num_spaced:
         notes.append(f"{file}: {num_spaced:,} label{'' if num_spaced == 1 else 's'} had spaces around, which were removed")
     if whole := labels.find_whole_numbers(names):
-        rows = [Example(row.text, whole.get(row.label, row.label), row.where) for row in rows]
+        rows = [replace(row, label=whole.get(row.label, row.label)) for row in rows]
         notes.append(
             f"{file}: labels such as {next(iter(whole))!r} are whole numbers, and are read as {next(iter(whole.values()))!r}"
         )
@@ -89,14 +90,33 @@ def _refuse_two_types(table: FileTable, column: str) -> None:
 
 
 def read_text(record: Record, columns: Columns, options: DataConfig) -> tuple[str, str]:
-    """Return (text, fault) of a row. The text is empty if there is none, and not if it is damaged."""
+    """Return (text, fault) of a row. The text is empty if there is none, and not if it is damaged.
+
+    That of a pair is the two as one (`read_pair` has them apart); it is empty if one of them is.
+    """
     if len(columns.texts) == 1:
         return _read_cell(record.values.get(columns.texts[0]))
     parts = [_read_cell(record.values.get(name)) for name in columns.texts]
-    fault = next((fault for text, fault in parts if fault and text), "") or (
-        "the text is empty" if not any(text for text, _ in parts) else ""
-    )
-    return options.text_separator.join(text for text, _ in parts if text), fault
+    fault = next((fault for text, fault in parts if fault and text), "")
+    if columns.form == "pair":
+        empty = [name for name, (text, _) in zip(columns.texts, parts, strict=True) if not text]
+        if empty:
+            return "", "both texts of the pair are empty" if len(empty) == 2 else f"the text in {empty[0]!r} is empty"
+        return joined_text(TextPair(parts[0][0], parts[1][0])), fault
+    fault = fault or ("the text is empty" if not any(text for text, _ in parts) else "")
+    named = [
+        (f"{name.strip()}: " if columns.form == "named" else "", text)
+        for name, (text, _) in zip(columns.texts, parts, strict=True)
+    ]
+    return options.text_separator.join(start + text for start, text in named if text), fault
+
+
+def read_pair(record: Record, columns: Columns) -> TextPair | None:
+    """Return the two texts of a row without faults; None if its columns are no pair."""
+    if columns.form != "pair":
+        return None
+    first, second = (_read_cell(record.values.get(name))[0] for name in columns.texts)
+    return TextPair(first, second)
 
 
 def _read_cell(value: Any) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from finewright.core import oom
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import tokenization
 from finewright.data.layout import PackedLayout, sort_by_length
+from finewright.data.text_pairs import TextInput
 from finewright.data.tokenization import TokenRows
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class EncodedSplit:
     `parts`: where a row consists of several texts, one after the other in its ids, their tokens, shape (N, P). Such rows are read
     as P texts that do not see each other, always in one pass. `num_aside`: so many of the last texts of each row are read without
     gradients. `reference`: sums of the log-probabilities of the targets of each text by the untrained model, shape (N, P).
+    `first_lengths`: of pairs of texts, how many tokens of each are of the first token type, shape (N,); None if all are.
     """
 
     ids: Sequence[Sequence[int]] | TokenRows
@@ -45,6 +47,7 @@ class EncodedSplit:
     parts: np.ndarray | None = None
     num_aside: int = 0
     reference: np.ndarray | None = None
+    first_lengths: np.ndarray | None = None
 
     @property
     def num_trained(self) -> list[int]:
@@ -121,7 +124,7 @@ class Update:
 
 def encode_texts(
     tokenizer: Any,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     *,
     targets: Sequence[Any] = (),
     limit: int,
@@ -129,12 +132,12 @@ def encode_texts(
     keep: bool = False,
     known: dict[str, list[int]] | None = None,
 ) -> EncodedSplit:
-    """Return the token ids of every text, cut to `limit` at the end, or at the start with `keep_end`.
+    """Return the token ids of every text or pair of texts, cut to `limit` at the end, or at the start with `keep_end`.
 
     `keep`: cache the ids on disk for the next run. `known`: uncut ids of texts that the tokenizer has seen; added to.
     """
-    ids, lengths_uncut = tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep, known=known)
-    return EncodedSplit(ids, lengths_uncut.tolist(), list(targets))
+    found = tokenization.tokenize(tokenizer, texts, limit=limit, keep_end=keep_end, keep=keep, known=known)
+    return EncodedSplit(found.ids, found.lengths_uncut.tolist(), list(targets), first_lengths=found.first_lengths)
 
 
 def auto_tokens_per_batch(lengths: Sequence[int], *, prompt_tokens: int = 0) -> tuple[int, str]:
@@ -341,6 +344,8 @@ def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") 
         states=None if encoded.cached_states is None else encoded.cached_states.rows(ordered),
         device=device,
     )
+    if encoded.first_lengths is not None:
+        batch = replace(batch, layout=batch.layout.with_types(encoded.first_lengths[ordered].tolist()))
     if encoded.trained is not None:
         return batch
     return replace(batch, targets=_collect_targets(encoded, ordered).to(device))

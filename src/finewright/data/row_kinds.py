@@ -8,6 +8,7 @@ from finewright.data.columns import wanted_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
 from finewright.data.source_tables import Source, SourceTables, TableReading
+from finewright.data.text_columns import ANSWER, find_pair
 
 _UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
 
@@ -57,6 +58,11 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
         return "preference", "it has columns of chosen and rejected answers"
     if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
         return "preference", "it has prompts, completions, and whether each of these is good"
+    return _tell_pairs(table, names, options, file=file) or _tell_by_shape(table, names, options, file=file)
+
+
+def _tell_by_shape(table: FileTable, names: dict[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str]:
+    """Return what the rows are by the shape of a conversation that their columns have. `names`: of the columns, by lower case."""
     shape = conversation_shapes.find_shape(table, options.model_copy(update={"text_column": None}), file=file)
     if shape is None:
         return "labelled", "no columns of conversations"
@@ -74,6 +80,18 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     if shape.form == "text" and len(table.columns) > 1 and column_names.guess_label(table, shape.columns["text"]):
         return "labelled", "it has texts and a column with few values"
     return "conversation", f"the columns are those of {shape.said}"
+
+
+def _tell_pairs(table: FileTable, names: dict[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str] | None:
+    """Return what the labels of pairs of texts are, and the reason; None if it has no such columns of usual names."""
+    pair = find_pair(table, label="", file=file) if options.text_column is None else ()
+    label = next((names[name] for name in LABEL_NAMES if name in names and names[name] not in pair), "")
+    if not pair or not label:
+        return None
+    if pair[1].casefold().strip() == ANSWER and not column_names.has_few_values(table, label):
+        return None  # questions with answers to learn, and something about each
+    shown = " and ".join(map(repr, pair))
+    return tell_label_kind(table, label, reason=f"it has pairs of texts ({shown}) and a column of labels ({label!r})")
 
 
 def tell_label_kind(table: FileTable, column: str, *, reason: str) -> tuple[RowKind, str]:

@@ -36,7 +36,7 @@ class Example:
 
     def duplicate_key(self) -> str:
         """Return the text by which two rows are the same, but for case and white space."""
-        return self.text
+        return self.text if self.pair is None else " \0 ".join(self.pair)
 
     def contents(self) -> str:
         """Return all that a model learns from the row, for the fingerprint of a run."""

@@ -108,7 +108,15 @@ def _paired(texts: Any, labels: Any) -> list[Record]:
     if len(one) != len(other):
         what = f"{len(one):,} texts, but {len(other):,} labels"
         raise UserError(what, where="labels", fix="give one label for each text", code=ExitCode.BAD_DATA)
-    return _numbered(({"text": text, "label": label} for text, label in zip(one, other, strict=True)), name="row")
+    rows = [{"text": text, "label": label} for text, label in zip(one, other, strict=True)]
+    if one and all(map(is_pair, one)):
+        rows = [{**row, "text": row["text"][0], "text_pair": row["text"][1]} for row in rows]
+    return _numbered(rows, name="row")
+
+
+def is_pair(value: Any) -> bool:
+    """Return whether a value is two texts, as a tuple or a list."""
+    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(text, str) for text in value)
 
 
 def _records(data: Any, *, name: str) -> list[Record]:

@@ -4,19 +4,22 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from finewright.core import cache, units
+from finewright.core.errors import UserError
+from finewright.data import pair_separator
+from finewright.data.text_pairs import TextInput, are_pairs, split_pairs
 
 TEXTS_AT_ONCE = 4096
 """Enough to keep every core busy, few enough that what the tokenizer stores about each token does not fill memory."""
 WORTH_CACHING = 5000
 """Number of texts from which on the cache is quicker than tokenizing again."""
-_FORMAT = "finewright tokens 2"
+_FORMAT = "finewright tokens 3"
 _OUTPUTS = {"verbose": False, "return_attention_mask": False, "return_token_type_ids": False}
-_FILES = ("ids.bin", "lengths.bin", "uncut.bin")
+_FILES = ("ids.bin", "lengths.bin", "uncut.bin", "first.bin")
 
 
 class TokenRows(Sequence[np.ndarray]):
@@ -39,33 +42,54 @@ class TokenRows(Sequence[np.ndarray]):
         return [row.tolist() for row in self]
 
 
+class Tokenized(NamedTuple):
+    """`lengths_uncut`: tokens of each text before cutting, shape (N,). `first_lengths`: of each pair, how many tokens are of the
+    first token type, shape (N,); None where the tokenizer knows no types, or for single texts, whose tokens all are."""
+
+    ids: TokenRows
+    lengths_uncut: np.ndarray
+    first_lengths: np.ndarray | None = None
+
+
 def tokenize(  # noqa: PLR0913  a tokenizer, its texts, and what to do with them
     tokenizer: Any,
-    texts: Sequence[str],
+    texts: Sequence[TextInput],
     *,
     limit: int,
     keep_end: bool,
     keep: bool,
     known: dict[str, list[int]] | None = None,
-) -> tuple[TokenRows, np.ndarray]:
-    """Return (ids, lengths before cutting). Texts over `limit` are cut at the end, or at the start with `keep_end`.
+) -> Tokenized:
+    """Return token ids. Texts over `limit` are cut at the end, or at the start with `keep_end`.
+
+    Of a pair over `limit` the longer text is cut until both are of one length, then both in turn.
 
     The tokenizer itself cuts, so special tokens such as [CLS] and [SEP] stay in place. `keep`: cache the ids of many texts on
     disk. `known`: uncut ids of texts seen before in this process, used and added to if the texts are few: the lists of many
     would fill memory.
     """
+    if are_pairs(texts):
+        pair_separator.ensure_separator(tokenizer)
+        _check_limit(tokenizer, limit)
     key = _key(tokenizer, texts, limit=limit, keep_end=keep_end) if keep and len(texts) >= WORTH_CACHING else ""
     found = _load(key, len(texts)) if key else None
     if found is None:
         known = known if len(texts) < WORTH_CACHING else None
         pieces = list(_pieces(tokenizer, texts, limit=limit, keep_end=keep_end, known=known))
-        flat, lengths, uncut = (np.concatenate([piece[part] for piece in pieces]) for part in range(3))
-        found = flat, lengths, uncut
+        found = tuple(np.concatenate([piece[part] for piece in pieces]) for part in range(len(_FILES)))
         if key:
             with contextlib.suppress(OSError), cache.create("tokens", key) as place:
                 for name, array in zip(_FILES, found, strict=True):
                     array.tofile(place / name)
-    return TokenRows(found[0], found[1]), found[2]
+    return Tokenized(TokenRows(found[0], found[1]), found[2], found[3] if len(found[3]) else None)
+
+
+def _check_limit(tokenizer: Any, limit: int) -> None:
+    """Raise `UserError` if a pair cut to `limit` tokens would hold nothing of one of its texts."""
+    least = pair_separator.least_length(tokenizer)
+    if limit < least:
+        what = f"{limit} tokens hold no pair: with its special tokens the shortest has {least}"
+        raise UserError(what, where="data.max_length", fix=f"data.max_length={least} or more")
 
 
 def strip_added_start(tokenizer: Any, texts: Sequence[str]) -> list[str]:
@@ -95,23 +119,54 @@ def cache_note(tokenizer: Any, counts: Sequence[int]) -> str:
 
 
 def _pieces(
-    tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool, known: dict[str, list[int]] | None
+    tokenizer: Any, texts: Sequence[TextInput], *, limit: int, keep_end: bool, known: dict[str, list[int]] | None
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield ids, lengths and lengths before cutting, of TEXTS_AT_ONCE texts at a time."""
-    yield (np.zeros(0, dtype=np.int32),) * 3
+    """Yield ids, lengths, lengths before cutting and `Tokenized.first_lengths`, of TEXTS_AT_ONCE texts at a time."""
+    yield (np.zeros(0, dtype=np.int32),) * len(_FILES)
     for start in range(0, len(texts), TEXTS_AT_ONCE):
-        some = strip_added_start(tokenizer, texts[start : start + TEXTS_AT_ONCE])
-        ids = _tokenize_uncut(tokenizer, some, known=known)
+        some, types = texts[start : start + TEXTS_AT_ONCE], list[list[int]]()
+        if are_pairs(some):
+            columns = _strip_pairs(tokenizer, some)
+            ids, types = _tokenize_pairs(tokenizer, *columns)
+        else:
+            columns = (strip_added_start(tokenizer, [text for text in some if isinstance(text, str)]),)
+            ids = _tokenize_uncut(tokenizer, *columns, known=known)
         uncut = [len(one) for one in ids]
         long = [index for index, length in enumerate(uncut) if length > limit]
         if long:
             side, tokenizer.truncation_side = tokenizer.truncation_side, "left" if keep_end else "right"
-            cut = tokenizer([some[index] for index in long], truncation=True, max_length=limit, **_OUTPUTS)["input_ids"]
+            parts = [[column[index] for index in long] for column in columns]
+            asked = {**_OUTPUTS, "return_token_type_ids": bool(types)}
+            cut = tokenizer(*parts, truncation="longest_first", max_length=limit, **asked)
             tokenizer.truncation_side = side
-            for index, shorter in zip(long, cut, strict=True):
-                ids[index] = shorter
+            for place, index in enumerate(long):
+                ids[index] = cut["input_ids"][place]
+                if types:
+                    types[index] = cut["token_type_ids"][place]
         flat = np.fromiter((token for one in ids for token in one), dtype=np.int32)
-        yield flat, np.array([len(one) for one in ids], dtype=np.int32), np.array(uncut, dtype=np.int32)
+        lengths = np.array([len(one) for one in ids], dtype=np.int32)
+        yield flat, lengths, np.array(uncut, dtype=np.int32), _count_first(types)
+
+
+def _strip_pairs(tokenizer: Any, pairs: Sequence[TextInput]) -> tuple[list[str], list[str]]:
+    """Return both columns of pairs, the first one without the token that the tokenizer puts before it."""
+    first, second = split_pairs(pairs)
+    return strip_added_start(tokenizer, first), second
+
+
+def _tokenize_pairs(tokenizer: Any, first: list[str], second: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the uncut ids of pairs, and the type of each token; no types where the tokenizer knows none."""
+    has_types = "token_type_ids" in tokenizer.model_input_names
+    found = tokenizer(first, second, **{**_OUTPUTS, "return_token_type_ids": has_types})
+    return list(found["input_ids"]), list(found["token_type_ids"]) if has_types else []
+
+
+def _count_first(types: list[list[int]]) -> np.ndarray:
+    """Return how many tokens of each pair are of type 0, which come before all of type 1, shape (N,); empty without types."""
+    if any(row != sorted(row) or row[-1:] > [1] for row in types):
+        what = "the tokenizer marks the texts of a pair by types that are not 0 and then 1"
+        raise UserError(what, where="tokenizer", fix="data.text_columns_as=joined, or another model")
+    return np.array([row.count(0) for row in types], dtype=np.int32)
 
 
 def _tokenize_uncut(tokenizer: Any, texts: list[str], *, known: dict[str, list[int]] | None) -> list[list[int]]:
@@ -123,14 +178,18 @@ def _tokenize_uncut(tokenizer: Any, texts: list[str], *, known: dict[str, list[i
     return [known[text] for text in texts]
 
 
-def _key(tokenizer: Any, texts: Sequence[str], *, limit: int, keep_end: bool) -> str:
+def _key(tokenizer: Any, texts: Sequence[TextInput], *, limit: int, keep_end: bool) -> str:
     """Return a hash of the texts and of all that decides their ids; empty for a tokenizer that does not show its rules."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return ""
     rules = {name: value for name, value in json.loads(backend.to_str()).items() if name not in ("truncation", "padding")}
     settings = (_FORMAT, type(tokenizer).__name__, sorted(tokenizer.special_tokens_map.items()), limit, keep_end)
-    return cache.make_key([repr(settings), json.dumps(rules, sort_keys=True), *texts])
+    if are_pairs(texts):
+        first, second = split_pairs(texts)
+        types = "token_type_ids" in tokenizer.model_input_names
+        return cache.make_key([repr((*settings, "pairs", types)), json.dumps(rules, sort_keys=True), *first, *second])
+    return cache.make_key([repr(settings), json.dumps(rules, sort_keys=True), *map(str, texts)])
 
 
 def _load(key: str, num_texts: int) -> tuple[np.ndarray, ...] | None:
@@ -142,4 +201,5 @@ def _load(key: str, num_texts: int) -> tuple[np.ndarray, ...] | None:
     except OSError:
         return None
     whole = len(arrays[1]) == len(arrays[2]) == num_texts and arrays[1].sum(dtype=np.int64) == len(arrays[0])
+    whole = whole and len(arrays[3]) in (0, num_texts)
     return arrays if whole else None

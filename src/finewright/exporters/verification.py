@@ -102,7 +102,7 @@ def start_check(
     loading["task"] = config.task or tasks.DEFAULT
     kind = tasks.get_task(loading["task"])
     exact = _load(run.model, None, bfloat16=False, loading=loading, config=config)
-    examples: list[Example] = [Example(line.text, line.label, line.where) for line in lines]
+    examples: list[Example] = [Example(line.text, line.label, line.where, pair=line.pair) for line in lines]
     if kind.is_language_model():
         examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
         examples = exact.usable_rows(examples)

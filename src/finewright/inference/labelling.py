@@ -16,6 +16,7 @@ from finewright.data import writers
 from finewright.data.inputs import TextRows
 from finewright.data.labels import normalise_label
 from finewright.data.readers.base import FileTable
+from finewright.data.text_pairs import TextInput, joined_text
 from finewright.inference.abstention import CONFIDENCE_DIGITS, Abstention, AbstentionRule, is_below
 from finewright.inference.text_predictor import OnProgress, TextPredictor
 
@@ -106,7 +107,7 @@ class LabelledTable:
 
 
 def find_answers(
-    predictor: TextPredictor, texts: Sequence[str | None], *, top_k: int = 2, on_progress: OnProgress | None = None
+    predictor: TextPredictor, texts: Sequence[TextInput | None], *, top_k: int = 2, on_progress: OnProgress | None = None
 ) -> Answers:
     """Return the `top_k` most probable labels of each text. Only these are stored, however many texts there are."""
     places = [place for place, text in enumerate(texts) if text is not None]
@@ -187,7 +188,7 @@ def label_rows(
             "confidence": float(sure_N[row]),
             "second_label": second[0][row],
             "second_confidence": second[1][row],
-            "text": rows.texts[row],
+            "text": joined_text(rows.texts[row] or ""),
         }
         for row in chosen
     ]
@@ -232,14 +233,16 @@ def _add_predictions(predictor: TextPredictor, rows: TextRows) -> LabelledTable:
     """Return the rows with what a task without labels predicts: each plain value in a column of its own."""
     predictions, num_cut = predict_rows(predictor, rows.texts)
     kinds = str | int | float | bool
-    names = dict.fromkeys(key for one in predictions for key, value in one.items() if key != "text" and isinstance(value, kinds))
+    names = dict.fromkeys(
+        key for one in predictions for key, value in one.items() if key not in ("text", "text_pair") and isinstance(value, kinds)
+    )
     notes = list(rows.notes)
     table = _add_columns(rows.table, {name: [one.get(name) for one in predictions] for name in names}, notes)
     num_empty = sum(text is None for text in rows.texts)
     return LabelledTable(table, {}, num_empty, num_cut, predictor.limit, 0, None, [], notes)
 
 
-def predict_rows(predictor: TextPredictor, texts: Sequence[str | None]) -> tuple[list[dict[str, Any]], int]:
+def predict_rows(predictor: TextPredictor, texts: Sequence[TextInput | None]) -> tuple[list[dict[str, Any]], int]:
     """Return (a prediction for each text, an empty one where there is none; the number of texts that were cut)."""
     predictions, num_cut = predictor.predict_counted([text for text in texts if text is not None])
     found = iter(predictions)

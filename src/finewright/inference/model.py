@@ -1,7 +1,7 @@
 """The model of a finished run, for Python: typed predictions, an array of probabilities, and the transformers model."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -18,9 +18,13 @@ from finewright.inference.text_predictor import TextPredictor
 
 
 class Prediction(TypedDict):
-    """The predicted label of a text, its probability, and the probability of every label; None and {} for an empty text."""
+    """The predicted label of a text, its probability, and the probability of every label; None and {} for an empty text.
+
+    `text_pair`: of a model of pairs, the second text; `text` is the first one then.
+    """
 
     text: str
+    text_pair: NotRequired[str]
     label: str | None
     probability: float | None
     probabilities: dict[str, float]
@@ -73,7 +77,8 @@ class Model:
         ----------
         texts
             Texts in a list, Series or array; a DataFrame, a list of dicts, a dict of columns or of one row, which need the text
-            column of training; or the path of a file.
+            column of training; or the path of a file. A model of pairs takes `(first, second)` in place of a text, and dicts with
+            `text` and `text_pair` too.
         abstain
             Share of rows to answer: with 0.9 the least certain tenth has no label. The threshold is that of the validation rows,
             or, in a run without any, of these rows.

@@ -12,6 +12,7 @@ from finewright.core.config import DataConfig, build_options
 from finewright.data import packing, tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
+from finewright.data.text_pairs import TextInput, joined_text
 from finewright.inference.scoring import evaluate_split, score_batches, score_split
 from finewright.inference.text_predictor import EvaluatedExamples, OnProgress, ScoredPiece, TextPredictor, check_finite
 from finewright.inference.threads import threads_for_work
@@ -70,13 +71,13 @@ class Predictor(TextPredictor):
         with threads_for_work(sum(encoded.lengths), self._num_parameters):
             return score_split(self.prepared_model, encoded)
 
-    def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
+    def score_pieces(self, texts: Sequence[TextInput], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the model's outputs for some texts at a time, in order.
 
         `on_progress`: called after each batch with the texts done, all texts, and the share of their characters that is done.
         Raise `UserError` if an output is not finite.
         """
-        num_chars, num_done, chars_done = sum(map(len, texts)), 0, 0
+        num_chars, num_done, chars_done = sum(len(joined_text(one)) for one in texts), 0, 0
         for start in range(0, len(texts), PIECE):
             some = texts[start : start + PIECE]
             encoded = packing.encode_texts(self.tokenizer, some, limit=self.limit, keep_end=self.keep_end)
@@ -86,7 +87,7 @@ class Predictor(TextPredictor):
                     if outputs_NC is None:
                         outputs_NC = np.zeros((len(some), outputs.shape[1]), dtype=np.float32)
                     outputs_NC[list(rows)] = outputs
-                    num_done, chars_done = num_done + len(rows), chars_done + sum(len(some[row]) for row in rows)
+                    num_done, chars_done = num_done + len(rows), chars_done + sum(len(joined_text(some[row])) for row in rows)
                     if on_progress is not None:
                         on_progress(num_done, len(texts), chars_done / max(1, num_chars))
             assert outputs_NC is not None, "a piece has texts"

@@ -12,6 +12,7 @@ import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.splits import Example
+from finewright.data.text_pairs import TextInput, joined_text
 from finewright.tasks.base import Evaluation, Task
 
 OnProgress = Callable[[int, int, float], None]
@@ -66,31 +67,37 @@ class TextPredictor(ABC):
         """Return the outputs for inputs of the task, such as texts, float32, shape (N, C)."""
 
     @abstractmethod
-    def score_pieces(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
+    def score_pieces(self, texts: Sequence[TextInput], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the outputs for some texts at a time, in order. Raise `UserError` if an output is not finite."""
 
     @abstractmethod
     def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
         """Evaluate labelled examples, those that can be."""
 
-    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+    def predict(self, texts: Sequence[TextInput]) -> list[dict[str, Any]]:
         """Return label, its probability, and the probability of every label for each text, in order."""
         return self.predict_counted(texts)[0]
 
-    def predict_counted(self, texts: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+    def predict_counted(self, texts: Sequence[TextInput]) -> tuple[list[dict[str, Any]], int]:
         """Return (what `predict` returns, how many texts were cut)."""
         predictions: list[dict[str, Any]] = []
         num_cut = 0
         for piece in self.score_pieces(texts):
             some = texts[piece.start : piece.start + len(piece.outputs)]
-            predictions += self.task.predictions(some, piece.outputs)
+            found = self.task.predictions([joined_text(one) for one in some], piece.outputs)
+            predictions += [_name_texts(line, one) for line, one in zip(found, some, strict=True)]
             num_cut += piece.num_cut
         return predictions, num_cut
 
 
-def check_finite(outputs_NC: np.ndarray, texts: Sequence[str]) -> None:
+def _name_texts(line: dict[str, Any], given: TextInput) -> dict[str, Any]:
+    """Return a prediction with what it is about: of a pair the two texts, as pipelines of transformers name them."""
+    return line if isinstance(given, str) else {**line, "text": given.first, "text_pair": given.second}
+
+
+def check_finite(outputs_NC: np.ndarray, texts: Sequence[TextInput]) -> None:
     """Raise `UserError` that names the first text whose outputs, a row of `outputs_NC`, are not finite."""
     if not np.isfinite(outputs_NC).all():
-        bad = texts[int(np.argwhere(~np.isfinite(outputs_NC))[0, 0])]
+        bad = joined_text(texts[int(np.argwhere(~np.isfinite(outputs_NC))[0, 0])])
         what = f"the model's scores are not finite for {bad[:60]!r}"
         raise UserError(what, fix="the model is damaged", code=ExitCode.NON_FINITE)

@@ -141,6 +141,14 @@ def run_body(network: Any, architecture: Architecture, states_TH: torch.Tensor, 
     return run(network.get_submodule(architecture.body), states_TH, layout, first_position=first_position)
 
 
+def _token_types(body: Any, layout: PackedLayout, *, device: torch.device) -> torch.Tensor | None:
+    """The type of every token, shape (T,); None if all are 0 or the body tells no types apart."""
+    if not layout.first_lengths or (getattr(body.config, "type_vocab_size", None) or 0) < 2:
+        return None
+    found = layout.token_types if "token_type_ids" in inspect.signature(body.forward).parameters else None
+    return None if found is None else found.to(device)
+
+
 def shares_prefix(architecture: Architecture) -> bool:
     """Whether one prompt can stand before all texts of a row: in a causal model no prompt token sees the text after it."""
     return architecture.is_causal and not architecture.not_packable
@@ -186,7 +194,9 @@ def _with_prompt(
 def _run_packed(body: Any, states_TH: torch.Tensor, layout: PackedLayout, *, first_position: int) -> torch.Tensor:
     """Run all texts as one row without padding; the layout keeps attention inside each text."""
     positions = (layout.positions + first_position).to(states_TH.device)
-    outputs = body(inputs_embeds=states_TH[None], position_ids=positions[None], use_cache=False, layout=layout)
+    types_T = _token_types(body, layout, device=states_TH.device)
+    typed = {} if types_T is None else {"token_type_ids": types_T[None]}
+    outputs = body(inputs_embeds=states_TH[None], position_ids=positions[None], use_cache=False, layout=layout, **typed)
     return outputs.last_hidden_state[0]
 
 
@@ -196,7 +206,10 @@ def _run_padded(body: Any, states_TH: torch.Tensor, layout: PackedLayout, *, fir
     states_NLH = torch.nn.utils.rnn.pad_sequence(list(texts), batch_first=True)
     real_NL = torch.arange(states_NLH.shape[1])[None] < torch.tensor(layout.lengths)[:, None]
     mask_NL = real_NL.to(states_TH.device).long()
-    hidden_NLH = _run_rows(body, states_NLH, mask_NL, first_position=first_position)
+    types_T, types_NL = _token_types(body, layout, device=states_TH.device), None
+    if types_T is not None:
+        types_NL = torch.nn.utils.rnn.pad_sequence(list(types_T.split(list(layout.lengths))), batch_first=True)
+    hidden_NLH = _run_rows(body, states_NLH, mask_NL, first_position=first_position, types_NL=types_NL)
     length = states_NLH.shape[1]  # counted, so that it works on the meta device too
     places = [torch.arange(count) + row * length for row, count in enumerate(layout.lengths)]
     return hidden_NLH.flatten(0, 1)[torch.cat(places).to(states_TH.device)]
@@ -204,17 +217,24 @@ def _run_padded(body: Any, states_TH: torch.Tensor, layout: PackedLayout, *, fir
 
 def _run_equal_lengths(body: Any, states_TH: torch.Tensor, layout: PackedLayout, *, first_position: int) -> torch.Tensor:
     """Run the texts of each length by themselves, for architectures whose states padding changes."""
-    pieces = []
-    for group, states in zip(layout.groups, states_TH.split([count * length for count, length in layout.groups]), strict=True):
+    pieces, sizes = [], [count * length for count, length in layout.groups]
+    types_T = _token_types(body, layout, device=states_TH.device)
+    types = [None] * len(sizes) if types_T is None else list(types_T.split(sizes))
+    for group, states, some in zip(layout.groups, states_TH.split(sizes), types, strict=True):
         mask_NL = torch.ones(group, dtype=torch.long, device=states.device)
         rows = states.unflatten(0, group).clone()  # some bodies change their inputs in place, which autograd forbids for pieces
-        pieces.append(_run_rows(body, rows, mask_NL, first_position=first_position).flatten(0, 1))
+        types_NL = None if some is None else some.unflatten(0, group)
+        pieces.append(_run_rows(body, rows, mask_NL, first_position=first_position, types_NL=types_NL).flatten(0, 1))
     return torch.cat(pieces)
 
 
-def _run_rows(body: Any, states_NLH: torch.Tensor, mask_NL: torch.Tensor, *, first_position: int) -> torch.Tensor:
+def _run_rows(
+    body: Any, states_NLH: torch.Tensor, mask_NL: torch.Tensor, *, first_position: int, types_NL: torch.Tensor | None
+) -> torch.Tensor:
     """Run one row per text; a body gets the inputs that it takes."""
     inputs: dict[str, Any] = {"inputs_embeds": states_NLH, "attention_mask": mask_NL}
+    if types_NL is not None:
+        inputs["token_type_ids"] = types_NL
     taken = inspect.signature(body.forward).parameters
     if "use_cache" in taken or any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         inputs["use_cache"] = False

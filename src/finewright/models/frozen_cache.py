@@ -269,6 +269,7 @@ def _key(prepared_model: PreparedModel, encoded: EncodedSplit, *, dtype: torch.d
     computed["packed"] = kernels.can_pack(torch.bfloat16 if runtime.bfloat16 else torch.float32)
     parts: list[Any] = [_FORMAT, json.dumps([config, computed, num_layers, str(dtype)], sort_keys=True, default=str)]
     parts += [np.array(encoded.lengths).data, encoded.flat().astype(np.int32).data]
+    parts += [] if encoded.first_lengths is None else [encoded.first_lengths.astype(np.int32).data]
     above = tuple(f"{name}." for name in (architecture.final_norm, architecture.pooler) if name)
     for name, tensor in sorted(network.state_dict().items()):
         index = layer_index(architecture, name)

@@ -7,6 +7,7 @@ import torch
 
 from finewright.data import packing
 from finewright.data.layout import PackedLayout
+from finewright.data.text_pairs import TextInput
 from finewright.models import meta
 from finewright.models.architectures.base import Architecture
 from finewright.models.forward import compute_logits
@@ -15,7 +16,7 @@ PROBE_ROWS, PROBE_TOKENS = 32, 64
 """Number and length of the texts a fresh head is scaled on."""
 
 
-def scale_head_on_texts(base: meta.BaseNetwork, texts: Sequence[str], *, bfloat16: bool = False) -> list[str]:
+def scale_head_on_texts(base: meta.BaseNetwork, texts: Sequence[TextInput], *, bfloat16: bool = False) -> list[str]:
     """Scale a fresh head so that its loss starts near ln(classes) on the first of these texts; return notes for the user.
 
     `bfloat16`: four-bit matrices were loaded to compute in it.

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from finewright.data.text_pairs import add_pairs
 from finewright.inference import scoring
 from finewright.runs import answers, choices
 from finewright.runs.calibration import Calibration
@@ -23,7 +24,7 @@ def score_test_rows(
     with context.meter.measure():
         evaluation = scoring.evaluate_split(trained.prepared.model, selected.planned.splits["test"], task=calibrated.task)
     measured["test"] = evaluation.metrics() | {"worst_mistakes": evaluation.worst_mistakes(rows)}
-    lines = evaluation.prediction_lines(rows)
+    lines = add_pairs(evaluation.prediction_lines(rows), rows)
     if selected.task.generates:
         lines = _measure_answers(context, selected, trained, lines, measured=measured["test"])
     folder.write_predictions(lines)

@@ -5,7 +5,9 @@ from pathlib import Path
 from finewright import tasks
 from finewright.baselines.base import Baseline, BaselineModel
 from finewright.core import files
+from finewright.data.columns import Columns
 from finewright.runs.model_card import CARD_FILE, describe_measured
+from finewright.runs.pair_card import describe_for_pairs
 from finewright.runs.schema import RunResult
 
 _CARD = """{front}
@@ -30,8 +32,13 @@ model.predict(["a text", "another"])
 """
 
 
-def write_baseline_card(folder: Path, *, result: RunResult, baseline: Baseline, model: BaselineModel, hub_id: str) -> None:
-    """README.md of the model folder. `hub_id`: of the frozen model, empty if there is none or it lies in a folder."""
+def write_baseline_card(  # noqa: PLR0913  all that a card tells of
+    folder: Path, *, result: RunResult, baseline: Baseline, model: BaselineModel, hub_id: str, columns: Columns
+) -> None:
+    """README.md of the model folder. `hub_id`: of the frozen model, empty if there is none or it lies in a folder.
+
+    `columns`: of the training rows.
+    """
     from huggingface_hub import ModelCardData
 
     kind = tasks.get_task(result.task)
@@ -56,4 +63,5 @@ def write_baseline_card(folder: Path, *, result: RunResult, baseline: Baseline, 
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
     )
+    text = describe_for_pairs(text, columns.texts) if columns.form == "pair" else text
     files.write_atomic(folder / CARD_FILE, text)

@@ -16,6 +16,7 @@ from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
+from finewright.data.text_pairs import add_pairs
 from finewright.planning import task_choice
 from finewright.runs import baseline_card, baseline_verify, calibration, comparators, fingerprint, model_folder, request, schema
 from finewright.runs.calibration import CALIBRATION_FILE
@@ -179,7 +180,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
         labels=list(task.labels),
-        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label),
+        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label, form=dataset.columns.form),
         fingerprint=found,
     )
     folder.write(folder.config, config_file)
@@ -216,7 +217,7 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
         if dataset.test:
             found = predictor.evaluate(dataset.test).evaluation
             measured["test"] = found.metrics() | {"worst_mistakes": found.worst_mistakes(dataset.test)}
-            folder.write_predictions(found.prediction_lines(dataset.test))
+            folder.write_predictions(add_pairs(found.prediction_lines(dataset.test), dataset.test))
             wanted = context.settings.training.baselines if run.source else "off"  # a bag of words is not compared with one
             compared = comparators.measure_comparators(dataset, run.task, wanted=wanted)
     with context.stage("verify"):
@@ -242,7 +243,8 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
         }
     )
     hub_id = run.source.name if run.source and run.source.revision else ""
-    baseline_card.write_baseline_card(folder.model, result=result, baseline=run.baseline, model=model, hub_id=hub_id)
+    described = {"baseline": run.baseline, "model": model, "columns": dataset.columns}
+    baseline_card.write_baseline_card(folder.model, result=result, hub_id=hub_id, **described)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from finewright import baselines
 from finewright.baselines.base import FittedBaseline
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.text_pairs import TextInput, as_input
 from finewright.runs import new_interpreter
 
 NUM_PROBES = 32
@@ -18,13 +19,13 @@ TOLERANCE = 1e-3
 """Largest difference of a probability from scikit-learn's; its products are in float32."""
 
 
-def verify_saved_baseline(fitted: FittedBaseline, folder: Path, texts: Sequence[str], *, threads: int) -> float:
+def verify_saved_baseline(fitted: FittedBaseline, folder: Path, texts: Sequence[TextInput], *, threads: int) -> float:
     """Return the largest difference between the scores of the fitted model and of the one that a new process loads.
 
     `threads`: of PyTorch, 0 for a baseline that does not use it. Raise `UserError` if the difference is not 0, or if the model's
     probabilities are not scikit-learn's: the run is not finished then.
     """
-    probes = list(texts)[:NUM_PROBES]
+    probes = [as_input(one) for one in texts[:NUM_PROBES]]
     ours = fitted.model.score(probes)
     shares = np.exp(ours.astype(np.float64) - ours.max(axis=1, keepdims=True))
     apart = np.abs(shares / shares.sum(axis=1, keepdims=True) - fitted.probabilities(probes)).max()
@@ -52,5 +53,5 @@ def answer(request: dict[str, Any]) -> None:
         import torch
 
         torch.set_num_threads(request["threads"])
-    scores = baselines.load_model(Path(request["folder"])).score(request["texts"])
+    scores = baselines.load_model(Path(request["folder"])).score([as_input(one) for one in request["texts"]])
     save_file({"scores": scores}, request["out"])

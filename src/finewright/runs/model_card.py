@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 from finewright import tasks
 from finewright.core import files
+from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub, packages
 from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import language_model_card
 from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.lineage import describe_lineage
+from finewright.runs.pair_card import describe_for_pairs
 from finewright.runs.schema import RunResult
 from finewright.tasks.base import Metric, Task
 
@@ -142,10 +144,17 @@ ends in that id is read one token short there; Finewright goes by the text's len
 """
 
 
-def write_card(
-    folder: Path, *, result: RunResult, method: Method, task: Task, prepared_model: "PreparedModel", origin: "BaseModelRef"
+def write_card(  # noqa: PLR0913  all that a card tells of
+    folder: Path,
+    *,
+    result: RunResult,
+    method: Method,
+    task: Task,
+    prepared_model: "PreparedModel",
+    origin: "BaseModelRef",
+    columns: Columns = NO_COLUMNS,
 ) -> None:
-    """README.md of the model folder, with the front matter that hubs read."""
+    """README.md of the model folder, with the front matter that hubs read. `columns`: of the training rows."""
     from huggingface_hub import ModelCardData
 
     kind, adapter = tasks.get_task(result.task), method.saves == "adapter"
@@ -188,6 +197,7 @@ def write_card(
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
         note="\n".join(notes),
     )
+    text = describe_for_pairs(text, columns.texts) if columns.form == "pair" else text
     files.write_atomic(folder / CARD_FILE, text)
 
 

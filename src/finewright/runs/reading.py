@@ -24,7 +24,7 @@ more; reading gigabytes would take minutes and as much memory, longer than the e
 def trained_columns(run_config: RunConfigFile) -> Columns:
     """Return the columns of the training rows; none for runs that did not record them."""
     found = run_config.columns
-    return NO_COLUMNS if found is None else Columns(tuple(found.texts), found.label)
+    return NO_COLUMNS if found is None else Columns(tuple(found.texts), found.label, form=found.form)
 
 
 def data_options(run_config: RunConfigFile, given: DataConfig | Mapping[str, Any] | None = None) -> DataConfig:

@@ -10,6 +10,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.inputs import TextRows
 from finewright.data.readers.base import FileFormat, FileTable
 from finewright.data.splits import normalise_text
+from finewright.data.text_pairs import joined_text
 from finewright.inference import row_selection
 from finewright.inference.abstention import CONFIDENCE_DIGITS
 from finewright.inference.text_predictor import OnProgress, TextPredictor
@@ -86,8 +87,9 @@ def choose_rows_to_label(
     """
     check_number(num)
     places = _find_candidates(found, known)
-    texts: list[str] = [found.texts[place] or "" for place in places]
-    parts = [predictor.task.label_probabilities(one.outputs) for one in predictor.score_pieces(texts, on_progress=on_progress)]
+    inputs = [found.texts[place] or "" for place in places]
+    texts = [joined_text(one) for one in inputs]
+    parts = [predictor.task.label_probabilities(one.outputs) for one in predictor.score_pieces(inputs, on_progress=on_progress)]
     probabilities_NC = np.concatenate([part for part in parts if part is not None])
     margins_N = row_selection.compute_margins(probabilities_NC)
     pool_N, notes = row_selection.choose_pool(margins_N, num), list(found.notes)
@@ -116,7 +118,7 @@ def _find_candidates(found: TextRows, known: Collection[str]) -> list[int]:
     """Return the rows that can be chosen: the first of each text that has no label yet."""
     seen, places = {normalise_text(text) for text in known}, list[int]()
     for place, text in enumerate(found.texts):
-        if text is not None and (key := normalise_text(text)) not in seen:
+        if text is not None and (key := normalise_text(joined_text(text))) not in seen:
             seen.add(key)
             places.append(place)
     if not places:

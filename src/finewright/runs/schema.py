@@ -6,7 +6,7 @@ Unknown keys are ignored when a file is read. A file of a newer version is refus
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -62,10 +62,11 @@ class ModelName(Artifact):
 
 
 class ColumnsRecord(Artifact):
-    """The columns that the training rows were read from. `texts`: joined in this order if they are several."""
+    """The columns that the training rows were read from. `form`: what several columns of texts are, in this order."""
 
     texts: list[str]
     label: str
+    form: Literal["joined", "named", "pair"] = "joined"
 
 
 class ReviewThreshold(Artifact):
@@ -262,6 +263,8 @@ class PredictionLine(RunLine):
     where: str = ""
     score: float | None = None
     """How good the prediction is, higher is better; None where it is right or wrong."""
+    pair: tuple[str, str] | None = None
+    """The two texts of a row that is a pair; `text` is these as one."""
 
     @property
     def row_score(self) -> float:

@@ -15,6 +15,7 @@ from finewright.core.errors import UserError
 from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache
+from finewright.data.text_pairs import input_of
 from finewright.inference import scoring
 from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
@@ -281,7 +282,7 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     context.notify_all(base.notes, level="detail", code="model")
     if not base.reuses_head:
         packed = method.quantization() is not None and bfloat16
-        texts = [row.text for row in selected.dataset.train]
+        texts = [input_of(row) for row in selected.dataset.train]
         scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     selected.task.complete_model(base.network, base.origin.tokenizer)
@@ -362,6 +363,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
     """Return what config.json says of the run: all options, with the reasons for automatic ones."""
+    columns = selected.dataset.columns
     return {
         "settings": context.settings.model_dump(),
         "method": selected.method.name(),
@@ -369,7 +371,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
-        "columns": {"texts": list(selected.dataset.columns.texts), "label": selected.dataset.columns.label},
+        "columns": {"texts": list(columns.texts), "label": columns.label, "form": columns.form},
         "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,
         "precision": context.precision,
@@ -443,9 +445,8 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
         difference = verify.verify_saved_model(predictor, folder.model, model_folder.find_probes(selected.dataset, selected.task))
     result = build_result(context, selected, trained, measured=measured, compared=compared, verification_difference=difference)
     result = result.model_copy(update={"calibration": record})
-    model_card.write_card(
-        folder.model, result=result, method=selected.method, task=selected.task, prepared_model=model, origin=base.origin
-    )
+    card = {"method": selected.method, "task": selected.task, "columns": selected.dataset.columns}
+    model_card.write_card(folder.model, result=result, prepared_model=model, origin=base.origin, **card)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
 

@@ -17,6 +17,7 @@ _HELPER_MODULES = (
     "language_models",
     "logistic_regression",
     "metrics",
+    "pair_bias",
     "preference_losses",
     "preference_rows",
 )

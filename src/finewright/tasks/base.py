@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from finewright.data import checks
+from finewright.data import checks, pair_checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.text_pairs import are_pairs, as_input, input_of
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Task(ABC):
 
     def check_dataset(self, dataset: "Dataset") -> list[Finding]:
         """Return everything that is worth knowing before training, errors first: what is true of texts for any task."""
-        return checks.check_texts(dataset)
+        return [*checks.check_texts(dataset), *pair_checks.find_pair_faults(checks.splits_of(dataset))]
 
     @property
     def head_spec(self) -> HeadSpec:
@@ -219,13 +220,15 @@ class Task(ABC):
         from finewright.data import packing  # loads PyTorch, which a baseline predicts without
 
         side = settings.data.truncation_side
-        texts = [row.text for row in rows]
+        texts = [input_of(row) for row in rows]
         how: dict[str, Any] = {"limit": limit, "keep_end": side == "left", "keep": True, "known": known}
         split = packing.encode_texts(tokenizer, texts, targets=self.targets(rows), **how)
         findings = [
             *checks.check_tokens(tokenizer, split.ids, rows, name=name),
             *checks.check_texts_differ(split.ids, rows, name=name),
-            *checks.check_truncation(split.lengths_uncut, limit=limit, side=side, places=[row.where for row in rows]),
+            *checks.check_truncation(
+                split.lengths_uncut, limit=limit, side=side, places=[row.where for row in rows], are_pairs=are_pairs(texts)
+            ),
         ]
         return EncodedRows(split, list(rows), findings)
 
@@ -242,14 +245,14 @@ class Task(ABC):
         return None
 
     def probes(self, examples: "Sequence[Example]") -> list[Any]:
-        """Return what `encode_inputs` takes, JSON-ready: the texts."""
-        return [example.text for example in examples]
+        """Return what `encode_inputs` takes, JSON-ready: the texts, or for each pair its two texts."""
+        return [input_of(example) for example in examples]
 
     def encode_inputs(self, tokenizer: Any, inputs: Sequence[Any], *, limit: int, keep_end: bool) -> "EncodedSplit":
-        """Return the tokens of inputs without targets, cut to `limit`: of texts."""
+        """Return the tokens of inputs without targets, cut to `limit`: of texts, or of pairs of texts."""
         from finewright.data import packing
 
-        return packing.encode_texts(tokenizer, inputs, limit=limit, keep_end=keep_end)
+        return packing.encode_texts(tokenizer, [as_input(one) for one in inputs], limit=limit, keep_end=keep_end)
 
     def encode_evaluated(self, tokenizer: Any, examples: "Sequence[Example]", *, limit: int, keep_end: bool) -> EncodedRows:
         """Return the tokens of labelled examples with their targets; here of all. `rows`: those that can be evaluated."""

@@ -18,7 +18,9 @@ from finewright.data.checks import (
 )
 from finewright.data.dataset import Dataset
 from finewright.data.labels import normalise_label, number_of
+from finewright.data.pair_checks import find_pair_faults
 from finewright.data.splits import Example
+from finewright.tasks.pair_bias import find_one_text_bias
 
 IMBALANCE = 10
 LEAK_SHARE, LEAK_ELSEWHERE, LEAK_ROWS = 0.95, 0.2, 5
@@ -39,6 +41,8 @@ def check_labelled_texts(dataset: Dataset) -> list[Finding]:
         found += [*find_empty(dataset, name), *_find_one_class(name, splits[name])]
     found += [
         *find_duplicates(splits, groups),
+        *find_pair_faults(splits),
+        *find_one_text_bias(dataset),
         *_find_contradictions(groups),
         *_find_similar_labels(dataset),
         *_find_several_labels(dataset),

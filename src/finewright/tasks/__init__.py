@@ -16,8 +16,11 @@ _HELPER_MODULES = (
     "language_models",
     "logistic_regression",
     "metrics",
+    "number_checks",
+    "number_metrics",
     "preference_losses",
     "preference_rows",
+    "ridge_regression",
 )
 DEFAULT = DEFAULT_TASK
 

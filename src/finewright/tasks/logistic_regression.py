@@ -106,7 +106,7 @@ def fit_head(
         raise HeadNotFitted("the features are not all finite")
     if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
         raise HeadNotFitted("the training rows do not have every label")
-    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), _scales(features_NF)
+    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), feature_scales(features_NF)
     scaled_NF = ((features_NF - mean_F if has_bias else features_NF) / scale_F).astype(np.float32)
     how: dict[str, Any] = {"weights": weights, "intercept": has_bias}
     strength = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)
@@ -122,7 +122,7 @@ def fit_head(
     return HeadWeights(weight_KF.astype(np.float32), bias_K.astype(np.float32) if has_bias else None, strength)
 
 
-def _scales(features_NF: np.ndarray) -> np.ndarray:
+def feature_scales(features_NF: np.ndarray) -> np.ndarray:
     """Return what each feature is divided by, shape (F,): its standard deviation; its size if it is as good as constant.
 
     Few rows estimate the spread of many features badly, so its square is shrunk towards the mean of all: of N rows it has the

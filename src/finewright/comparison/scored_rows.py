@@ -8,6 +8,7 @@ import numpy as np
 from finewright.comparison.schema import BaselineResult, SplitLine
 from finewright.comparison.statistics import Predictions
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.number_cells import write_number
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunResult
@@ -39,8 +40,15 @@ def read_run(run: RunFolder, result: RunResult, *, task: type[Task], test: Seque
     return ScoredRows(
         metric,
         {number: sum(found) / len(found) for number, found in scores.items()},
-        {number: line.predicted for number, line in zip(numbers, lines, strict=True) if line.predicted is not None},
+        {number: said for number, line in zip(numbers, lines, strict=True) if (said := _read_answer(line)) is not None},
     )
+
+
+def _read_answer(line: PredictionLine) -> str | None:
+    """Return what was predicted for a row: an answer, or a number; None if the line does not say."""
+    if line.predicted is None and isinstance(value := (line.model_extra or {}).get("value"), float):
+        return write_number(value)
+    return line.predicted
 
 
 def _row_number(line: PredictionLine, run: RunFolder, test: Sequence[SplitLine]) -> int:

@@ -151,21 +151,18 @@ class Regression(Task):
         return ridge_regression.fit_head(features_NF, targets, has_bias=has_bias)
 
     def move_scale_into_head(self, last_layer: Any) -> "Regression":
-        """Multiply the last linear layer by `scale`, in place, so that the network gives numbers; return the task for it."""
-        import torch
+        """Multiply the last linear layer by `scale`, in place, so that the network gives numbers; return the task for it.
 
-        with torch.no_grad():
-            for parameter in last_layer.parameters():
-                parameter.mul_(self.scale)
+        `last_layer`: None for predictions that are numbers already.
+        """
+        for parameter in () if last_layer is None else last_layer.parameters():
+            parameter.data.mul_(self.scale)
         return replace(self, scale_in_head=True)
 
     def divide_head_by_scale(self, last_layer: Any) -> None:
         """Divide the last layer of a saved regression by `scale`, in place, so that training continues from its numbers."""
-        import torch
-
-        with torch.no_grad():
-            for parameter in last_layer.parameters():
-                parameter.div_(self.scale)
+        for parameter in last_layer.parameters():
+            parameter.data.div_(self.scale)
 
     def start_evaluation(self, targets: Sequence[float]) -> "NumberEvaluation":
         """Return an accumulator that stores one number per text."""

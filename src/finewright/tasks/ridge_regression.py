@@ -21,12 +21,16 @@ MOST_ROWS_TO_CHOOSE = 2000
 def fit_best(features: Any, targets: np.ndarray, *, intercept: bool = True) -> tuple[Any, float]:
     """Return (scikit-learn's fitted ridge regression, its alpha): the penalty with the least squared error on rows that are left
     out. `features`: dense or sparse, shape (N, F); `targets`: shape (N,)."""
+    best = measure_error(features, targets, intercept=intercept)[1]
+    return fit(features, targets, alpha=best, intercept=intercept), best
+
+
+def measure_error(features: Any, targets: np.ndarray, *, intercept: bool = True) -> tuple[float, float]:
+    """Return (mean squared error of rows that are left out, the alpha that makes it smallest)."""
     if isinstance(features, np.ndarray):
         rows = choose_evenly(targets, MOST_ROWS_TO_CHOOSE)
-        best = _choose_by_leaving_one_out(features[rows], targets[rows], intercept=intercept)
-    else:
-        best = _choose_by_folds(features, targets, intercept=intercept)
-    return fit(features, targets, alpha=best, intercept=intercept), best
+        return _choose_by_leaving_one_out(features[rows], targets[rows], intercept=intercept)
+    return _choose_by_folds(features, targets, intercept=intercept)
 
 
 def choose_evenly(targets: np.ndarray, most: int) -> np.ndarray:
@@ -37,15 +41,16 @@ def choose_evenly(targets: np.ndarray, most: int) -> np.ndarray:
     return np.sort(np.argsort(targets, kind="stable")[places])
 
 
-def _choose_by_leaving_one_out(features: np.ndarray, targets: np.ndarray, *, intercept: bool) -> float:
-    """Return the best penalty for dense features: each row is left out, by one decomposition for all."""
+def _choose_by_leaving_one_out(features: np.ndarray, targets: np.ndarray, *, intercept: bool) -> tuple[float, float]:
+    """Return the error and the best penalty for dense features: each row is left out, by one decomposition for all."""
     from sklearn.linear_model import RidgeCV
 
-    return float(RidgeCV(alphas=STRENGTHS, fit_intercept=intercept).fit(features, targets).alpha_)
+    found = RidgeCV(alphas=STRENGTHS, fit_intercept=intercept).fit(features, targets)
+    return -float(found.best_score_), float(found.alpha_)
 
 
-def _choose_by_folds(features: Any, targets: np.ndarray, *, intercept: bool) -> float:
-    """Return the best penalty for sparse features: thirds of the rows are left out in turn."""
+def _choose_by_folds(features: Any, targets: np.ndarray, *, intercept: bool) -> tuple[float, float]:
+    """Return the error and the best penalty for sparse features: thirds of the rows are left out in turn."""
     folds = split_into_folds(targets, NUM_FOLDS)
     errors = []
     for alpha in STRENGTHS:
@@ -55,8 +60,9 @@ def _choose_by_folds(features: Any, targets: np.ndarray, *, intercept: bool) -> 
             if len(kept) and len(left_out):
                 found = fit(features[kept], targets[kept], alpha=alpha, intercept=intercept).predict(features[left_out])
                 error += float(np.square(found - targets[left_out]).sum())
-        errors.append(error)
-    return STRENGTHS[int(np.argmin(errors))]
+        errors.append(error / len(targets))
+    best = int(np.argmin(errors))
+    return errors[best], STRENGTHS[best]
 
 
 def fit(features: Any, targets: np.ndarray, *, alpha: float, intercept: bool = True) -> Any:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright import tasks
+from finewright.cli import number_view
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
@@ -70,6 +71,9 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
     if isinstance(measured, ClassificationMetrics):
         _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
         compared = [compare_with_start(result, measured), compare_with_bag_of_words(result, measured)]
+    elif number_view.is_measured(measured):
+        print_wrapped(console, number_view.describe_numbers(measured, rows=rows))
+        compared = number_view.compare_numbers(result, measured)
     else:
         print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
         compared = [compare_with_untuned(result)]
@@ -81,7 +85,8 @@ def _next_commands(result: RunResult, *, program: str, quoted: str) -> dict[str,
     """Return what to do with the model, by what it is for."""
     if tasks.get_task(result.task).auto_model == LANGUAGE_MODEL:
         return {"talk to it": f"{program} chat {quoted}", "answer all": f"{program} generate {quoted} --file prompts.jsonl"}
-    return {"label texts": f"{program} predict {quoted} 'a text of yours'"}
+    what = "label texts" if tasks.get_task(result.task).row_kind == "labelled" else "predict"
+    return {what: f"{program} predict {quoted} 'a text of yours'"}
 
 
 def compare_with_untuned(result: RunResult) -> str:

@@ -10,8 +10,8 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.readers.base import ShownCell
 
 Decimal = Literal["point", "comma"]
-_POINT = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d*)?|\d+(,\d*)?|,\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_POINT = re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+(\.\d*)?|\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_COMMA = re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+(,\d*)?|\d+(,\d*)?|,\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _GROUPED_BY_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _SPACED = re.compile(r"(?<=\d)[ \u00a0\u202f'](?=\d{3}(?!\d))")
 """Spaces and apostrophes between groups of three digits."""
@@ -69,6 +69,7 @@ def read_number(value: Any, style: NumberStyle) -> tuple[float, str]:
 
 def write_number(value: float) -> str:
     """Return the shortest text that is read as this number again, without decimals where it is whole."""
+    value = float(value)  # NumPy writes its own type
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 

@@ -179,6 +179,5 @@ def measure_values(rows: Sequence[Example]) -> Mapping[str, Any]:
 
 
 def value_of(row: Example) -> float:
-    """Return the number of a row."""
-    assert isinstance(row, NumberRow), "rows of numbers"
-    return row.value
+    """Return the number of a row, or of a line of predictions, which has it as text."""
+    return row.value if isinstance(row, NumberRow) else float(row.label)

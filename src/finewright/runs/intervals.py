@@ -104,6 +104,8 @@ def _check_level(level: float, task: Task, file: IntervalsFile | None) -> None:
     if file is None:
         raise UserError(f"{task.name} has no intervals", where="interval", fix="leave it out")
     if len(file.errors) < (least := least_rows(level)):
-        what = f"an interval of {level:.0%} needs the errors of {least:,} validation rows, and the run has {len(file.errors):,}"
+        what = (
+            f"an interval of {100 * level:g}% needs the errors of {least:,} validation rows, and the run has {len(file.errors):,}"
+        )
         fix = "a lower share, or training with more validation rows (data.validation_fraction)"
         raise UserError(what, where="interval", fix=fix)

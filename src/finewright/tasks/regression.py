@@ -22,7 +22,7 @@ from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset
 from finewright.data.number_cells import write_number
 from finewright.data.splits import Example
-from finewright.models.head_spec import Reads
+from finewright.models.head_spec import HeadSpec, Reads
 from finewright.tasks import number_checks, number_metrics, ridge_regression
 from finewright.tasks.base import Evaluation, HeadWeights, Metric, Task
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 DIGITS = 6
 """Significant digits of a predicted number: what float32 holds."""
 NUM_MISTAKES = 10
+MOST_DEVIATIONS = 10.0
+"""Standard deviations between the mean and 0 up to which a head without a bias is trained: it gives the mean by what the states
+of all texts have in common, which varies with the texts."""
 MOST_ERRORS = 5000
 """Errors that are kept of the validation rows."""
 
@@ -120,6 +123,11 @@ class Regression(Task):
         return 1.0 if self.knows_rows else None
 
     @property
+    def head_spec(self) -> HeadSpec:
+        """What loading must know of the head: where the mean is many standard deviations, its weights alone cannot give it."""
+        return replace(super().head_spec, needs_bias=abs(self.mean) > MOST_DEVIATIONS * self.std)
+
+    @property
     def first_output(self) -> float:
         """What a fresh head gives for every text at first: the mean."""
         return self.mean / self.scale
@@ -191,14 +199,20 @@ class Regression(Task):
         """Return `{"text", "value"}` for each text, with the ends `low` and `high` of its interval if there is one."""
         found = []
         for text, value in zip(texts, self.values(outputs).tolist(), strict=True):
-            found.append({"text": text, "value": round_number(value), **self._ends(value)})
+            found.append({"text": text, "value": self._round(value), **self._ends(value)})
         return found
 
     def _ends(self, value: float) -> dict[str, float]:
         if self.interval is None or self.interval.half_width is None:
             return {}
         ends = {"low": value - self.interval.half_width, "high": value + self.interval.half_width}
-        return {name: round_number(end) for name, end in ends.items()}
+        return {name: self._round(end) for name, end in ends.items()}
+
+    def _round(self, value: float) -> float:
+        """Return a number to a ten thousandth of the spread of the training rows: further digits say nothing."""
+        if not (self.knows_rows and math.isfinite(value)):
+            return round_number(value)
+        return round(value, 4 - math.floor(math.log10(self.std)))
 
     def empty_prediction(self, text: str) -> dict[str, Any]:
         """Return the prediction for a row without a text."""

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 from finewright.sklearn_text_regressor import TextRegressor
 from support import tiny
 
-FAST = {"max_steps": 12, "learning_rate": 0.003, "training": {"num_threads": 1}, "method": "lora"}
+FAST = {"max_steps": 40, "learning_rate": 0.003, "training": {"num_threads": 1}, "method": "full"}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def regressor(tmp_path_factory, rows):
-    base = tiny.folder(tmp_path_factory.mktemp("base") / "gpt2")
+    base = tiny.folder(tmp_path_factory.mktemp("base") / "bert", kind="bert")
     return TextRegressor(model=str(base), **FAST).fit(*rows)
 
 

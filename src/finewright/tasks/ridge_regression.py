@@ -86,8 +86,12 @@ def fit_head(features_NF: np.ndarray, targets: Sequence[float], *, has_bias: boo
         raise HeadNotFitted("the training rows do not have different numbers")
     mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), feature_scales(features_NF)
     scaled_NF = (features_NF - mean_F if has_bias else features_NF) / scale_F
-    found, alpha = fit_best(scaled_NF, targets_N, intercept=has_bias)
-    weight_F = np.ravel(found.coef_) / scale_F
+    constant_F, rest_N = np.zeros(scaled_NF.shape[1]), targets_N
+    if not has_bias:  # a penalty then draws the weights towards those that give the mean, not towards 0
+        constant = fit_best(scaled_NF, np.full(len(targets_N), targets_N.mean()), intercept=False)[0]
+        constant_F, rest_N = np.ravel(constant.coef_), targets_N - constant.predict(scaled_NF)
+    found, alpha = fit_best(scaled_NF, rest_N, intercept=has_bias)
+    weight_F = (constant_F + np.ravel(found.coef_)) / scale_F
     bias = float(found.intercept_) - float(weight_F @ mean_F) if has_bias else 0.0
     if not (np.isfinite(weight_F).all() and np.isfinite(bias)):
         raise HeadNotFitted("the regression has weights that are not finite")

@@ -1,7 +1,6 @@
 """Runs of regression: every method, saved in the unit of the data, equal in stock programs, resumed bit for bit."""
 
 import json
-import random
 
 import numpy as np
 import pytest
@@ -14,24 +13,14 @@ from finewright.models import quantization
 from finewright.runs import intervals
 from finewright.tasks.regression import Regression
 from support import sessions, tiny
+from support.amounts import write_rows
 from support.cards import blocks, run_code
 from support.killed import killed_session
 
 TEXTS = ["where is my parcel", "charged twice", "the jacket is broken please send the new tent", "ship it", "refund my pay twice"]
-MEAN, STEP, YEARS = 40.0, 10.0, 1950.0
-"""Numbers like ratings, whose mean is some standard deviations from 0, and such as years, where it is many."""
+YEARS = 1950.0
+"""The mean of numbers that are many standard deviations from 0."""
 CAN_TRAIN = [name for name in methods.method_names() if not Regression.why_not(methods.get_method(name)())]
-
-
-def write_rows(path, *, count=120, seed=0, mean=MEAN):
-    """Rows whose number grows with the number of words of the text."""
-    draw, words = random.Random(seed), tiny.WORDS.split()
-    lines = ["text,year"]
-    for number in range(count):
-        size = 2 + number % 6
-        lines.append(f"{' '.join(draw.sample(words, size))} {number},{mean + STEP * size + draw.random():.2f}")
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def _choose_by_leaving_one_out(features: np.ndarray, targets: np.ndarray, *, int
     """Return the error and the best penalty for dense features: each row is left out, by one decomposition for all."""
     from sklearn.linear_model import RidgeCV
 
-    found = RidgeCV(alphas=STRENGTHS, fit_intercept=intercept).fit(features, targets)
+    found = RidgeCV(alphas=np.array(STRENGTHS), fit_intercept=intercept).fit(features, targets)
     return -float(found.best_score_), float(found.alpha_)
 
 

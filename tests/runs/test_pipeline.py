@@ -354,13 +354,15 @@ def test_caching_the_outputs_of_frozen_layers_changes_nothing_but_the_time(place
 def test_scores_as_labels_stop_a_run_unless_it_is_forced(place, tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("text,score\n" + "".join(f"some words {n},0.{n:03}\n" for n in range(1, 61)))
-    given = {"source": path, "data": {"label_column": "score"}, "max_steps": 1}
+    chosen = settings(place, data={"label_column": "score"}, max_steps=1).model_dump() | {"task": "text-classification"}
+    given = {"candidates": [methods.build_method("freeze", {})]}
     with pytest.raises(UserError, match="the labels are numbers, not classes: 60 different ones") as caught:
-        go(place, tmp_path / "stopped", **given)
+        train(path, settings=build_options(RunConfig, chosen), out=tmp_path / "stopped", **given)
     assert caught.value.code == ExitCode.BAD_DATA
+    assert "--task regression" in caught.value.fix
     assert "--force" in caught.value.fix
-    forced = build_options(RunConfig, {**settings(place, data=given["data"], max_steps=1).model_dump(), "force": True})
-    run = train(path, settings=forced, candidates=[methods.build_method("freeze", {})], out=tmp_path / "forced")
+    forced = build_options(RunConfig, {**chosen, "force": True})
+    run = train(path, settings=forced, out=tmp_path / "forced", **given)
     assert run.complete
     (finding,) = (one for one in json.loads(run.checks.read_text())["findings"] if one["code"] == "numeric_labels")
     assert finding["severity"] == "warning"

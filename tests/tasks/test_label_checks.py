@@ -189,7 +189,7 @@ def test_scores_as_labels_stop_unless_forced():
     finding = labelled([f"0.{index:03}" for index in range(1, 61)])["numeric_labels"]
     assert (finding.severity, finding.forcible) == ("error", True)
     assert finding.message.startswith("the labels are numbers, not classes: 60 different ones in 60 rows, such as 0.001, 0.002")
-    assert "regression is not supported" in finding.message
+    assert "--task regression predicts a number" in finding.fix
     assert "--force" in finding.fix
     assert finding.rows[0] == "train.csv:2"
 

@@ -108,10 +108,13 @@ def _measure(
 
 def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
-    from finewright.cli import progress
+    from finewright.cli import number_view, progress
     from finewright.cli.predict import shorten
     from finewright.cli.result_card import describe_choices
 
+    if number_view.is_measured(measured):
+        _show_numbers(console, measured)
+        return
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
         console.print(progress.rows_table(["metric", "value"], plain))
@@ -141,6 +144,18 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
+
+
+def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print how good predicted numbers are, and the worst of them."""
+    from finewright.cli import number_view, progress
+    from finewright.cli.predict import shorten
+
+    heads = [f"{measured['num_rows']:,} rows", "value", "95% interval"]
+    console.print(progress.rows_table(heads, number_view.metric_rows(measured)))
+    console.print("worst predictions: true and predicted number, text", highlight=False)
+    for numbers, text in number_view.mistake_lines(measured, count=_NUM_MISTAKES):
+        _print_plain(console, f"  {numbers}  {shorten(' '.join(text.split()), max(8, 76 - len(numbers)))}")
 
 
 def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:

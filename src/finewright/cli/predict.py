@@ -65,6 +65,10 @@ def predict(
             metavar="SHARE", help="Answer this share of the rows, such as 0.9: the least certain 10% get no label. [default: all]"
         ),
     ] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Share of numbers that lie between low and high, for a regression. [default: 0.9]"),
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=1)
     ] = None,
@@ -93,12 +97,13 @@ def predict(
         rows = inputs.read_text_rows(source, options=options, trained=columns)
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
     labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0, "abstain": abstain}
+    labelling["interval"] = interval
     if target is None and any(value is not None for value in (min_confidence, otherwise, top_k)):
         what = "--min-confidence, --else and --top-k are about a file with labels"
         raise UserError(what, where="predict", fix="give a file, or -o FILE for texts")
     _say_source(source, texts, rows)
     if target is None:
-        _predict_texts(run, rows, abstain=abstain, as_json=as_json)
+        _predict_texts(run, rows, abstain=abstain, interval=interval, as_json=as_json)
     else:
         _label_rows(run, rows, target, labelling, as_json=as_json)
 
@@ -222,7 +227,7 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
         print_wrapped(console, note)
 
 
-def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_json: bool) -> None:
+def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, interval: float | None, as_json: bool) -> None:
     """Predict and show a short table, or all predictions as JSON."""
     from finewright.core.imports import garbage_collection_paused
 
@@ -232,7 +237,7 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
 
         opened = open_run(run)
         rule = None if abstain is None else opened.abstention_rule(abstain)
-        predictor = opened.predictor  # loaded here, where its imports are cheaper
+        predictor = opened.with_interval(opened.predictor, interval)  # loaded here, where its imports are cheaper
     predictions, num_cut = labelling.predict_rows(predictor, rows.texts)
     left_out = None
     if rule is not None:
@@ -276,7 +281,7 @@ def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *
         from finewright.runs.run import open_run
 
         opened = open_run(run)
-        predictor = opened.fastest_predictor  # loaded here, where its imports are cheaper
+        predictor = opened.with_interval(opened.fastest_predictor, how["interval"])  # loaded here, where its imports are cheaper
     with ScoringProgress(len(rows.texts)) as progress:
         labelled = opened.label_rows(rows, **how, on_progress=progress)
     new_notes = labelled.notes[len(rows.notes) :]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright import tasks
+from finewright.cli import number_view
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
@@ -70,6 +71,9 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
     if isinstance(measured, ClassificationMetrics):
         _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
         compared = [compare_with_start(result, measured), compare_with_bag_of_words(result, measured)]
+    elif number_view.is_measured(measured):
+        print_wrapped(console, number_view.describe_numbers(measured, rows=rows))
+        compared = number_view.compare_numbers(result, measured)
     else:
         print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
         compared = [compare_with_untuned(result)]
@@ -83,10 +87,11 @@ def _next_commands(result: RunResult, *, program: str, quoted: str, path: Path) 
         return {"talk to it": f"{program} chat {quoted}", "answer all": f"{program} generate {quoted} --file prompts.jsonl"}
     config = RunFolder(path).config
     columns = schema.read(RunConfigFile, config).columns if config.is_file() else None
+    what = "label" if tasks.get_task(result.task).row_kind == "labelled" else "predict"
     if columns is not None and columns.form == "pair":
         first, second = (f"'a {name}'" for name in columns.texts)
-        return {"label pairs": f"{program} predict {quoted} {first} --text-pair {second}"}
-    return {"label texts": f"{program} predict {quoted} 'a text of yours'"}
+        return {f"{what} pairs": f"{program} predict {quoted} {first} --text-pair {second}"}
+    return {"label texts" if what == "label" else what: f"{program} predict {quoted} 'a text of yours'"}
 
 
 def compare_with_untuned(result: RunResult) -> str:

@@ -96,7 +96,7 @@ class ComparisonFolder(LockedFolder):
 
     def write_splits(self, spec: ComparisonSpec, dataset: Dataset) -> None:
         """Write the splits as files: all runs read the same rows, and so does whoever repeats one of them."""
-        order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels))
+        order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels) or dataset.row_kind == "number")
         for size in {*spec.train_sizes, ALL}:
             rows = dataset.train if size == ALL else [dataset.train[index] for index in sorted(order[: int(size)])]
             self._write_split_files(self.data(size), {"train": rows, "validation": dataset.validation, "test": dataset.test})

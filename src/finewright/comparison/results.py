@@ -162,6 +162,8 @@ class ComparisonResults:
     metric: Metric
     more_metrics: tuple[str, ...] = ()
     rows: Sequence[int] | None = None
+    numbers: Mapping[int, float] = field(default_factory=dict)
+    """The true number of each test row that has a score, where predictions are numbers."""
 
     @property
     def has_classes(self) -> bool:
@@ -269,7 +271,8 @@ def _score_rows(curve: Sequence[MethodResult], spec: ComparisonSpec, test: Seque
         scored.append(replace(entry, reasons=[*entry.reasons, *more]))
     main = [entry for entry in scored if entry.size == spec.main_size]
     names = [name for name in spec.task.logged_metrics if metric is None or name != metric.name]
-    return build_results(main, scored, labels=(), one_class=None, metric=metric, more_metrics=names, rows=rows)
+    found = build_results(main, scored, labels=(), one_class=None, metric=metric, more_metrics=names, rows=rows)
+    return replace(found, numbers={row: float(test[row].label) for row in rows}) if spec.task.row_kind == "number" else found
 
 
 def _predictions_by_name(entries: Sequence[MethodResult]) -> dict[str, Predictions]:

@@ -27,6 +27,13 @@ BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).s
 """Always compared too where rows have labels. They train no weight of the model."""
 ANSWER_BASELINES = {name: baselines.get_answer_baseline(name).summary for name in baselines.answer_baseline_names()}
 """Always compared too where rows have answers."""
+MEAN = "mean"
+NUMBER_BASELINES = {
+    MEAN: "always the mean of the training rows",
+    WORDS: "ridge regression on words and pairs of words, no language model",
+    FEATURES: "ridge regression on the hidden states of the frozen model",
+}
+"""Always compared too where rows have numbers."""
 UNTUNED = "untuned"
 SPEED_ROUNDS = 3
 """How often the speed of prediction is measured, all methods in each round; the median counts."""
@@ -104,7 +111,8 @@ class ComparisonSpec:
 
 def baselines_for(row_kind: RowKind) -> dict[str, str]:
     """Return what each baseline for rows of this kind does, by its name."""
-    return {"labelled": BASELINES, "conversation": ANSWER_BASELINES}.get(row_kind, {})
+    known: dict[RowKind, dict[str, str]] = {"labelled": BASELINES, "conversation": ANSWER_BASELINES, "number": NUMBER_BASELINES}
+    return known.get(row_kind, {})
 
 
 def _format_value(value: Any) -> str:
@@ -122,7 +130,7 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
         found = repr(wanted) if wanted else "none"
         fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
         raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
-    if named := [name for name in names or () if name in (*BASELINES, *ANSWER_BASELINES)]:
+    if named := [name for name in names or () if name in (*BASELINES, *ANSWER_BASELINES, *NUMBER_BASELINES)]:
         fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
     chosen = [methods.get_method(name).name() for name in names] if names else [kind.name() for kind in known]

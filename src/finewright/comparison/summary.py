@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from finewright.comparison.results import ComparisonResults, MethodResult
-from finewright.comparison.spec import MAJORITY, UNTUNED
+from finewright.comparison.spec import MAJORITY, MEAN, UNTUNED
 
 
 class _Words(NamedTuple):
@@ -110,7 +110,7 @@ def _describe_gains(results: ComparisonResults) -> str | None:
     parts = [_describe_pretraining(results, best, entry) for entry in results.measured if entry.kind == "random"]
     if untuned := next((entry for entry in results.measured if entry.name == UNTUNED), None):
         parts = [_describe_training(results, best, untuned), *parts]
-    plain = [entry for entry in results.measured if entry.kind == "baseline" and entry.name not in (MAJORITY, UNTUNED)]
+    plain = [entry for entry in results.measured if entry.kind == "baseline" and entry.name not in (MAJORITY, MEAN, UNTUNED)]
     parts += [_describe_baseline(results, best, plain[0])] if plain else []
     text = "; ".join(parts)
     return f"{text}." if text else None

@@ -123,6 +123,7 @@ class DataConfig(Options):
     truncation_side: Literal["right", "left"] = option(
         "right", "the side on which a text that is too long is cut; right keeps its start, left its end"
     )
+    decimal: Literal["auto", "point", "comma"] = option("auto", "sign that begins the decimals of numbers written as text")
     skip_invalid_rows: bool = option(False, "skip rows without text or label and log them, instead of stopping")
     drop_unseen_labels: bool = option(False, "leave out evaluation rows whose label never occurs in training")
     merge_similar_labels: bool = option(
@@ -140,7 +141,7 @@ class DataConfig(Options):
 
 FILE_OPTIONS = (
     *("text_column", "text_columns_as", "label_column", "text_separator", "format", "encoding", "no_header", "skip_invalid_rows"),
-    *("drop_unseen_labels", "merge_similar_labels", "prompt_column", "answer_column", "system_prompt"),
+    *("drop_unseen_labels", "merge_similar_labels", "prompt_column", "answer_column", "system_prompt", "decimal"),
 )
 """Options of data that say how a file is read; they do not apply to rows that were read from it and written by us."""
 

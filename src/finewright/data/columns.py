@@ -25,7 +25,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("tokens", "pos_tags"), "a tag for each word (`tokens`, `pos_tags`)"),
 )
 """Data of other tasks, by their columns."""
-_SAMPLE_ROWS = 2000
+SAMPLE_ROWS = 2000
 _LISTED = 20
 _SHOWN_CELLS = 10
 _LEAST_TEXT, _MOST_LABEL = 12, 40
@@ -212,7 +212,7 @@ def _check_header(table: FileTable, file: str) -> None:
         return  # the names that pandas gives
     if {name.casefold() for name in header} & {*TEXT_NAMES, *LABEL_NAMES}:
         return
-    sample = [record.values for record in table.records[:_SAMPLE_ROWS]]
+    sample = [record.values for record in table.records[:SAMPLE_ROWS]]
     as_value = any(
         any(row[column] == name.strip() for row in sample)
         for column, name in zip(table.columns, table.header, strict=False)
@@ -259,7 +259,7 @@ def _profile_column(records: Sequence[Record], column: str) -> _ColumnProfile:
 
 
 def _profile_columns(table: FileTable) -> dict[str, _ColumnProfile]:
-    sample = table.records[:: max(1, len(table.records) // _SAMPLE_ROWS)]
+    sample = table.records[:: max(1, len(table.records) // SAMPLE_ROWS)]
     return {
         column: _profile_column(sample, column) for column in itertools.islice(table.columns, 200) if column not in table.repeated
     }
@@ -292,7 +292,7 @@ def _flags(table: FileTable, wanted: str | None, texts: Collection[str]) -> list
     names = [resolve_column(table, part.strip(), file="") for part in wanted.split(",")] if wanted else list(table.columns)
     if not all(names):
         return []
-    sample = table.records[:_SAMPLE_ROWS]
+    sample = table.records[:SAMPLE_ROWS]
     values = {name: {str(one.values.get(name)).casefold() for one in sample} for name in names if name not in texts}
     flags = [name for name, found in values.items() if found <= _FLAGS]
     both = sum(len(values[name]) > 1 for name in flags)  # a rare label may be no in every row of the sample
@@ -343,7 +343,7 @@ def _missing(
 
 def has_few_values(table: FileTable, column: str) -> bool:
     """Return whether a column holds few values, each many times, as labels do."""
-    return bool(column) and _profile_column(table.records[:: max(1, len(table.records) // _SAMPLE_ROWS)], column).label
+    return bool(column) and _profile_column(table.records[:: max(1, len(table.records) // SAMPLE_ROWS)], column).label
 
 
 def guess_label(table: FileTable, text: str) -> str:
@@ -353,4 +353,4 @@ def guess_label(table: FileTable, text: str) -> str:
 
 def holds_truth(table: FileTable, column: str) -> bool:
     """Return whether a column holds nothing but true and false, or 1 and 0."""
-    return all(str(record.values.get(column)).strip().casefold() in _FLAGS for record in table.records[:_SAMPLE_ROWS])
+    return all(str(record.values.get(column)).strip().casefold() in _FLAGS for record in table.records[:SAMPLE_ROWS])

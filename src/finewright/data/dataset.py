@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from finewright.core.config import DataConfig
-from finewright.data import conversation_shapes, labels, preferences, readers, source_tables, splits
+from finewright.data import conversation_shapes, labels, number_rows, preferences, readers, source_tables, splits
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.labelled_rows import LabelledRows, is_blank, read_labelled_rows, read_pair, read_text
@@ -235,8 +235,11 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
     return _fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options) if labels else found
 
 
-def read_unlabelled_rows_for_model(source: Source, *, options: DataConfig, row_kind: RowKind) -> LabelledRows:
-    """Return the rows of one file or of a table in memory with all their columns, to evaluate a language model on them.
+def read_unlabelled_rows_for_model(
+    source: Source, *, options: DataConfig, row_kind: RowKind, trained: Columns = NO_COLUMNS
+) -> LabelledRows:
+    """Return the rows of one file or of a table in memory with all their columns, to evaluate a model on them that has no
+    classes. `trained`: columns of the training rows, which are used again where the table has them.
 
     Raises
     ------
@@ -244,9 +247,10 @@ def read_unlabelled_rows_for_model(source: Source, *, options: DataConfig, row_k
         If the columns are those of no such rows, or a row has faults.
     """
     table, file = source_tables.read_one_table(source, how_to_read(options, row_kind), options=options)
+    options, more = reuse_columns(table, options, trained, file=file) if row_kind in _STRATIFIED else (options, [])
     rows, notes, columns = _READ_TABLE[row_kind](table, options=options, file=file)
     by_place = {record.where: record for record in table.records}
-    return LabelledRows(rows, [by_place[row.where] for row in rows], table, columns, notes)
+    return LabelledRows(rows, [by_place[row.where] for row in rows], table, columns, [*more, *notes])
 
 
 def _fit_labels(found: LabelledRows, known: Sequence[str], options: DataConfig) -> LabelledRows:
@@ -350,6 +354,11 @@ def _read_conversations(table: FileTable, *, options: DataConfig, file: str) -> 
     return [*found.rows], found.notes, found.columns
 
 
+def _read_numbers(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = number_rows.read_number_rows(table, options=options, file=file)
+    return found.rows, found.notes, found.columns
+
+
 def _read_preferences(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
     found = preferences.read_preferences(table, options=options, file=file)
     return [*found.rows], found.notes, found.columns
@@ -359,6 +368,7 @@ _READ_TABLE: dict[RowKind, Callable[..., _Rows]] = {
     "labelled": _read_labelled,
     "conversation": _read_conversations,
     "preference": _read_preferences,
+    "number": _read_numbers,
 }
 """By kind, what makes rows of a table."""
 

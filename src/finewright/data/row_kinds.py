@@ -1,11 +1,13 @@
 """What the rows of a data source are, and how its files are read for that."""
 
+from collections.abc import Mapping
+
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data import columns as column_names
-from finewright.data import conversation_shapes, readers, source_tables
+from finewright.data import conversation_shapes, number_rows, readers, source_tables
 from finewright.data.columns import wanted_columns
-from finewright.data.conversation_shapes import RowKind
+from finewright.data.conversation_shapes import RowKind, Shape
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
 from finewright.data.source_tables import Source, SourceTables, TableReading
 from finewright.data.text_columns import ANSWER, find_pair
@@ -42,7 +44,10 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
         return "conversation", "texts without labels", found
     try:
         kind, reason = tell_row_kind(table, options, file=found.name_of(name))
-    except UserError:  # such as two columns of one name, which another task may not need
+    except UserError as error:
+        if "--task" in error.fix:  # it asks which task is meant
+            raise
+        # such as two columns of one name, which another task may not need
         return "labelled", "its columns cannot be told apart", found
     return kind, reason, found
 
@@ -54,16 +59,16 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     if options.prompt_column is not None or options.answer_column is not None:
         return "conversation", "a column of prompts or of answers is given"
     names = {name.casefold().strip(): name for name in table.columns}
-    if {"chosen", "rejected"} <= names.keys():
-        return "preference", "it has columns of chosen and rejected answers"
-    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
-        return "preference", "it has prompts, completions, and whether each of these is good"
+    if reason := _describe_preferences(table, names):
+        return "preference", reason
     return _tell_pairs(table, names, options, file=file) or _tell_by_shape(table, names, options, file=file)
 
 
-def _tell_by_shape(table: FileTable, names: dict[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str]:
+def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows are by the shape of a conversation that their columns have. `names`: of the columns, by lower case."""
     shape = conversation_shapes.find_shape(table, options.model_copy(update={"text_column": None}), file=file)
+    if number := _find_number_column(table, options, names, shape=shape):
+        return tell_label_kind(table, number, reason=f"it has texts and a column of numbers ({number!r})")
     if shape is None:
         return "labelled", "no columns of conversations"
     labels = [names[name] for name in LABEL_NAMES if name in names and names[name] not in shape.columns.values()]
@@ -82,7 +87,7 @@ def _tell_by_shape(table: FileTable, names: dict[str, str], options: DataConfig,
     return "conversation", f"the columns are those of {shape.said}"
 
 
-def _tell_pairs(table: FileTable, names: dict[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str] | None:
+def _tell_pairs(table: FileTable, names: Mapping[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str] | None:
     """Return what the labels of pairs of texts are, and the reason; None if it has no such columns of usual names."""
     pair = find_pair(table, label="", file=file) if options.text_column is None else ()
     label = next((names[name] for name in LABEL_NAMES if name in names and names[name] not in pair), "")
@@ -94,15 +99,47 @@ def _tell_pairs(table: FileTable, names: dict[str, str], options: DataConfig, *,
     return tell_label_kind(table, label, reason=f"it has pairs of texts ({shown}) and a column of labels ({label!r})")
 
 
+def _describe_preferences(table: FileTable, names: Mapping[str, str]) -> str:
+    """Return why the columns are those of preferences; empty if they are not."""
+    if {"chosen", "rejected"} <= names.keys():
+        return "it has columns of chosen and rejected answers"
+    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
+        return "it has prompts, completions, and whether each of these is good"
+    return ""
+
+
 def tell_label_kind(table: FileTable, column: str, *, reason: str) -> tuple[RowKind, str]:
     """Return what the labels in a column of a table are, and the reason. `reason`: why the column is the label."""
+    found = column_names.resolve_column(table, column, file="data")
+    described = number_rows.describe_numbers(table, found) if found else None
+    if described is not None and described[1]:
+        is_number, seen = described
+        return ("number", seen) if is_number else ("labelled", seen)
     return "labelled", reason
+
+
+def _find_number_column(table: FileTable, options: DataConfig, names: Mapping[str, str], *, shape: Shape | None) -> str:
+    """Return the column of numbers beside the texts by its name, unless a column is named like a label that is no number.
+
+    `shape`: the columns of conversations that the table has; of texts alone it may be both.
+    """
+    if shape is not None and shape.form != "text":
+        return ""
+    labels = [names[name] for name in LABEL_NAMES if name in names]
+    if labels:
+        return labels[0] if number_rows.holds_numbers(table, labels[0]) else ""
+    found = number_rows.find_number_column(table, options)
+    by_name = found.casefold().strip() in number_rows.NUMBER_NAMES
+    has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
+    return found if by_name or (found and has_text and len(table.columns) == 2) else ""
 
 
 def how_to_read(options: DataConfig, row_kind: RowKind) -> TableReading:
     """Return how files are read for rows of a kind: labelled ones need some columns alone, and never a text without columns."""
     if row_kind == "labelled":
         return TableReading(wanted_columns(options))
+    if row_kind == "number":
+        return TableReading(wanted_columns(options) if options.label_column else ())
     given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
     given = (*given, *filter(None, (options.prompt_column, options.answer_column)))
     return TableReading(texts=(*conversation_shapes.SHAPE_NAMES, *given), with_texts=True)

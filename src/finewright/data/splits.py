@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ class Example:
 
     `pair`: the two texts of a row whose `text` is these two as one.
     """
+
+    stratified_by: ClassVar[str] = "label"
+    """What `stratum` is, in words."""
 
     text: str
     label: str
@@ -146,7 +150,8 @@ def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> t
     again = find_shared([rows[index].text for index in held], [rows[index].text for index in kept])
     back = {held[place] for place in again}
     held = [index for index in held if index not in back]
-    note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by label, seed {seed}"
+    by = rows[0].stratified_by if rows else Example.stratified_by
+    note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by {by}, seed {seed}"
     note += f"; {len(added):,} of them from labels with too few rows to give one each" if added else ""
     note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note

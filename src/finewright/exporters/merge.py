@@ -21,6 +21,7 @@ from finewright.models import loading, meta, quantization, sentence_folder
 from finewright.runs import model_folder, request, schema
 from finewright.runs.calibration import CALIBRATION_FILE, describe_temperature, read_calibration
 from finewright.runs.folder import RunFolder
+from finewright.runs.intervals import INTERVALS_FILE
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Metric
 
@@ -95,9 +96,10 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
 
 
 def _copy_calibration(run: RunFolder, folder: Path) -> None:
-    """The merged model has the scores of the run, so their temperature holds for it too."""
-    if (run.model / CALIBRATION_FILE).exists():
-        shutil.copyfile(run.model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
+    """The merged model has the scores of the run, so their temperature and their errors hold for it too."""
+    for name in (CALIBRATION_FILE, INTERVALS_FILE):
+        if (run.model / name).exists():
+            shutil.copyfile(run.model / name, folder / name)
 
 
 @contextlib.contextmanager

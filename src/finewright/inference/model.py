@@ -1,5 +1,6 @@
 """The model of a finished run, for Python: typed predictions, an array of probabilities, and the transformers model."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -47,12 +48,13 @@ class Model:
         options: DataConfig | None = None,
         columns: Columns = NO_COLUMNS,
         curve: CoverageCurve | None = None,
+        with_interval: Callable[[TextPredictor, float], TextPredictor] = lambda predictor, level: predictor,
     ) -> None:
         """Use a predictor. `options`, `columns`: how rows with several columns were read in training. `curve`: how certain the
-        model is of the validation rows."""
+        model is of the validation rows. `with_interval`: returns the predictor with intervals of another level."""
         self._predictor, self._folder = predictor, folder
         self._options, self._columns = options or DataConfig(), columns
-        self._curve = curve
+        self._curve, self._with_interval = curve, with_interval
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class Model:
         return self._predictor.device
 
     @naming_arguments()
-    def predict(self, texts: Any, *, abstain: float | None = None) -> list[Prediction]:
+    def predict(self, texts: Any, *, abstain: float | None = None, interval: float | None = None) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text.
 
         Parameters
@@ -82,6 +84,8 @@ class Model:
         abstain
             Share of rows to answer: with 0.9 the least certain tenth has no label. The threshold is that of the validation rows,
             or, in a run without any, of these rows.
+        interval
+            Share of predicted numbers that lie between `low` and `high`; 0.9 when it is None. Only a regression has intervals.
 
         Raises
         ------
@@ -89,8 +93,9 @@ class Model:
             If `texts` is one string that is no file, the text column is missing, or something is no text.
         """
         rule = None if abstain is None else make_rule(abstain, curve=self._curve, task=self._predictor.task)
+        predictor = self._predictor if interval is None else self._with_interval(self._predictor, interval)
         rows = find_text_rows(texts, options=self._options, trained=self._columns)
-        predictions = labelling.predict_rows(self._predictor, rows.texts)[0]
+        predictions = labelling.predict_rows(predictor, rows.texts)[0]
         return predictions if rule is None else labelling.leave_out_uncertain(predictions, rule)[0]  # type: ignore[return-value]
 
     def predict_proba(self, texts: Any) -> np.ndarray:

@@ -11,19 +11,24 @@ from finewright.data.text_pairs import TextInput
 from finewright.models import meta
 from finewright.models.architectures.base import Architecture
 from finewright.models.forward import compute_logits
+from finewright.models.head_start import recording_inputs
 
 PROBE_ROWS, PROBE_TOKENS = 32, 64
 """Number and length of the texts a fresh head is scaled on."""
 
 
-def scale_head_on_texts(base: meta.BaseNetwork, texts: Sequence[TextInput], *, bfloat16: bool = False) -> list[str]:
+def scale_head_on_texts(
+    base: meta.BaseNetwork, texts: Sequence[TextInput], *, bfloat16: bool = False, first_output: float = 0.0
+) -> list[str]:
     """Scale a fresh head so that its loss starts near ln(classes) on the first of these texts; return notes for the user.
 
-    `bfloat16`: four-bit matrices were loaded to compute in it.
+    `bfloat16`: four-bit matrices were loaded to compute in it. `first_output`: what a head with one output then starts at.
     """
     probe = packing.encode_texts(base.origin.tokenizer, texts[:PROBE_ROWS], limit=PROBE_TOKENS)
     batch = packing.collate(probe, [row for row, length in enumerate(probe.lengths) if length])
     factor = scale_head(base, ids_T=batch.ids, layout=batch.layout, bfloat16=bfloat16)
+    if first_output:
+        shift_head(base, ids_T=batch.ids, layout=batch.layout, to=first_output, bfloat16=bfloat16)
     known = base.head_spec.first_loss
     near = "its first outputs are small" if known is None else f"the first loss is near {known:.3f}, that of guessing"
     return [f"head: random start scaled by {factor:.3f}, so that {near}"] if factor < 1 else []
@@ -53,6 +58,22 @@ def scale_head(base: meta.BaseNetwork, *, ids_T: torch.Tensor, layout: PackedLay
         for parameter in _last_linear(base.network, base.architecture).parameters():
             parameter.mul_(factor)
     return factor
+
+
+def shift_head(base: meta.BaseNetwork, *, ids_T: torch.Tensor, layout: PackedLayout, to: float, bfloat16: bool = False) -> None:
+    """Add `to` to the output of a fresh head, by its bias. A head without one gets it from the mean state of these texts: about
+    the same for others, as the states of a decoder have a large part in common."""
+    last = _last_linear(base.network, base.architecture)
+    with torch.no_grad():
+        if last.bias is not None:
+            last.bias.add_(to)
+            return
+        prepared_model = base.as_prepared()
+        prepared_model.runtime.bfloat16 = bfloat16
+        with recording_inputs(last) as recorder:
+            compute_logits(prepared_model, ids_T, layout)
+        mean_F = torch.from_numpy(recorder.take()).mean(dim=0).to(last.weight.device)
+        last.weight.add_(to * mean_F / mean_F.square().sum().clamp(min=1e-12))
 
 
 def _last_linear(network: Any, architecture: Architecture) -> torch.nn.Linear:

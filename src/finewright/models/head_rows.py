@@ -12,6 +12,7 @@ from finewright.models import weight_files
 
 _UNNAMED = re.compile(r"LABEL_\d+")
 _OTHER_FORM = "head: the checkpoint's own head has another form, so the head is new"
+_NO_NUMBER = "head: the checkpoint's own head was trained for something else, so it is thrown away and the head is new"
 _MOST_NAMES = 8
 """Names of labels in a note."""
 
@@ -54,6 +55,8 @@ def match_head(folder: Path, *, saved: Any, config: Any, head: Sequence[str], ne
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name.startswith(prefixes)}
     if not _is_whole(stored, shapes, last=last, num_rows=len(old)):
         return HeadMatch({}, modules, last, {}, _OTHER_FORM)
+    if config.problem_type == "regression" != saved.problem_type:
+        return HeadMatch({}, modules, last, {}, _NO_NUMBER)
     kept = match_names(old, wanted)
     note = describe_match(old, wanted, kept)
     if kept and saved.problem_type != config.problem_type and saved.problem_type is not None:

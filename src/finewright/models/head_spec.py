@@ -18,7 +18,8 @@ class HeadSpec:
     `auto_model`: the transformers class whose head is trained. `peft_task_type`: PEFT's name for it.
     `labels`: names of the head's outputs; without names it has one output.
     `problem_type`: what the saved config says of the loss, None for nothing. `first_loss`: of a fresh head, in nats, if known.
-    `pooling`: which state of a text it reads, as the option says; `pooling.choose_pooling` decides.
+    `pooling`: which state of a text it reads, as the option says; `pooling.choose_pooling` decides. `needs_bias`: whether it must
+    add one, which the own heads of decoders do not.
     """
 
     auto_model: str
@@ -28,6 +29,7 @@ class HeadSpec:
     problem_type: str | None = None
     first_loss: float | None = None
     pooling: WantedPooling = "auto"
+    needs_bias: bool = False
 
     @property
     def num_outputs(self) -> int:

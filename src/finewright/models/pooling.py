@@ -66,7 +66,12 @@ def choose_for_task(folder: Path, architecture: Architecture, head_spec: HeadSpe
     """Choose the pooling for the head of a task; a head that reads more than one token has none."""
     if head_spec.reads != "pooled":
         return ChosenPooling(architecture, "standard", "the head reads more than one token")
-    return choose_pooling(folder, architecture, head_spec.pooling)
+    chosen = choose_pooling(folder, architecture, head_spec.pooling)
+    own = chosen.architecture
+    if not head_spec.needs_bias or head_spec.pooling == "standard" or own.head_kind != "linear" or own.pooling == "none":
+        return chosen
+    reason = f"{own.model_type}'s own head has no bias, and these numbers are far from 0 for their spread"
+    return ChosenPooling(with_linear_head(own, own.pooling), own.pooling, reason)
 
 
 def describe_state(architecture: Architecture) -> str:

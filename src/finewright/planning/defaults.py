@@ -91,6 +91,9 @@ def choose_head(settings: RunConfig, *, method: Method, task: Task, source: hub.
         what = f"{method.name()} cannot be saved with {config.model_type}, which has a head that no class of transformers has"
         raise UserError(f"{what}: {method.standard_head_only}", where="method", fix="another method, or another model")
     if not chosen.architecture.has_standard_head and method.standard_head_only:
+        if spec.needs_bias and chosen.architecture.pooling == "last":
+            what = f"{method.name()} cannot learn these numbers: {chosen.reason}, and {method.standard_head_only}"
+            raise UserError(what, where="method", fix="subtract their mean from all numbers, or take another method")
         if wanted != "auto":
             fix = "training.pooling=standard, or another method"
             what = f"{method.name()} cannot read {wanted!r}: {method.standard_head_only}"

@@ -15,5 +15,6 @@ def choose_task(settings: RunConfig, source: Source, *, datasets: DatasetCache) 
         return settings, ""
     kind, reason = datasets.detect_row_kind(source, options=settings.data)
     name = next((name for name in tasks.task_names() if tasks.get_task(name).row_kind == kind), tasks.DEFAULT)
-    said = f"task: {name}, as {reason}" if name != tasks.DEFAULT and reason else ""
+    told = name != tasks.DEFAULT or "--task" in reason  # another reading is likely
+    said = f"task: {name}, as {reason}" if told and reason else ""
     return settings.model_copy(update={"task": name}), said

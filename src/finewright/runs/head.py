@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from finewright.data.packing import EncodedSplit
+from finewright.models.head_start import HeadLayers
+from finewright.models.prepared import PreparedModel
 from finewright.planning.method_plan import Splits
 from finewright.runs.context import RunContext
 from finewright.runs.session import Session
@@ -43,6 +45,22 @@ def start_head(
         evaluates_start=ready.schedule.evaluates_start and (probe is not None or selected.task.evaluates_start),
         start_loss_spread=None if probe is None else probe["loss_spread"],
     )
+
+
+def move_scale_into_head(selected: "SelectedMethod", model: PreparedModel) -> "SelectedMethod":
+    """Scale the trained head for the saved model where the task scales its targets; return what goes with its outputs.
+
+    The last checkpoint keeps the head as it was: a run that is stopped afterwards does this once again.
+    """
+    if not selected.task.scales_head:
+        return selected
+    return replace(selected, task=selected.task.move_scale_into_head(HeadLayers.find(model, new=()).last))
+
+
+def divide_head_by_scale(task: Task, model: PreparedModel) -> None:
+    """Bring the head of a saved model that is trained further back to the scale of the targets."""
+    if task.scales_head:
+        task.divide_head_by_scale(HeadLayers.find(model, new=()).last)
 
 
 def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, train: EncodedSplit, *, task: Task) -> None:

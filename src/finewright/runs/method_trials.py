@@ -35,9 +35,9 @@ ENOUGH_ROWS = 100
 class Trial:
     """What a method reached on rows that it was not trained on.
 
-    `loss`: mean of the rows', None if the task has none. `right`: whether each row was, shape (N,); None if no row is right or
-    wrong in this task. `frozen`: the trial of the head alone on the same rows, before the method changed anything below it; None
-    if that was not measured.
+    `loss`: mean of the rows', None if the task has none. `right`: whether each row was, or its negative loss where no row is
+    right or wrong, shape (N,); None if the task has neither. `frozen`: the trial of the head alone on the same rows, before
+    the method changed anything below it; None if that was not measured.
     """
 
     method: Method
@@ -71,7 +71,8 @@ def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]
     """
     targets = np.array(task.targets(dataset.train))
     part = split_into_folds(targets, NUM_PARTS)
-    part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
+    if targets.dtype.kind == "i":
+        part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
     parts = [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
     return parts[:1] if len(parts[0][1]) >= ENOUGH_ROWS else parts
 
@@ -113,6 +114,8 @@ def try_method(
 def _as_trial(method: Method, evaluation: Evaluation, task: Task, *, seconds: float) -> Trial:
     losses, sure_and_right = evaluation.row_losses(), evaluation.row_confidences()
     loss, right = None if losses is None else float(losses.mean()), None if sure_and_right is None else sure_and_right[1]
+    if right is None and losses is not None:
+        right = -losses
     return Trial(method, float(evaluation.metrics()[task.metric.name]), loss, seconds, right)
 
 

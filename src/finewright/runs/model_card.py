@@ -9,7 +9,7 @@ from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub, packages
 from finewright.models.head_spec import LANGUAGE_MODEL
-from finewright.runs import language_model_card
+from finewright.runs import language_model_card, number_card
 from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.lineage import describe_lineage
 from finewright.runs.pair_card import describe_for_pairs
@@ -172,6 +172,10 @@ def write_card(  # noqa: PLR0913  all that a card tells of
     if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
     name = hub_id or Path(origin.name).name
+    loading = _describe_loading(kind, method, prepared_model, name=name, origin=origin)
+    if kind.scales_head:
+        loading = number_card.adapt_loading(loading)
+        notes.insert(0, number_card.describe_numbers(folder))
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",
         title=f"{Path(origin.name).name}, {method.name()}",
@@ -194,7 +198,7 @@ def write_card(  # noqa: PLR0913  all that a card tells of
         compared=describe_compared(result, kind),
         lineage=describe_lineage(result.lineage),
         calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
-        loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),
+        loading=loading,
         note="\n".join(notes),
     )
     text = describe_for_pairs(text, columns.texts) if columns.form == "pair" else text

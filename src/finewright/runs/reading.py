@@ -45,7 +45,8 @@ def read_evaluated_rows(
     options = data_options(run_config, given)
     kind = tasks.get_task(run_config.task or tasks.DEFAULT).row_kind
     if kind != "labelled":
-        return dataset.read_unlabelled_rows_for_model(source, options=options, row_kind=kind)
+        trained = trained_columns(run_config)
+        return dataset.read_unlabelled_rows_for_model(source, options=options, row_kind=kind, trained=trained)
     return dataset.read_rows_for_model(source, options=options, trained=trained_columns(run_config), labels=run_config.labels)
 
 

@@ -23,7 +23,7 @@ from finewright.inference.evaluation_table import EvaluatedRows, build_evaluatio
 from finewright.inference.labelling import LabelledTable, LabellingOptions
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.text_predictor import OnProgress, TextPredictor
-from finewright.runs import calibration, model_folder, reading, request, schema
+from finewright.runs import calibration, intervals, model_folder, reading, request, schema
 from finewright.runs import folder as run_folder
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import CalibrationFile, RunConfigFile, RunResult
@@ -119,9 +119,10 @@ class Run:
     def _load(self, device: str) -> TextPredictor:
         model_folder.check_files(self.folder.model, self.result.files)
         predictor = self._load_uncalibrated(device)
-        if self._calibration is None:
-            return predictor
-        return replace(predictor, task=predictor.task.with_temperature(self._calibration.temperature))
+        task = intervals.add_intervals(predictor.task, self.folder.model, level=None)
+        if self._calibration is not None:
+            task = task.with_temperature(self._calibration.temperature)
+        return replace(predictor, task=task)
 
     def _load_uncalibrated(self, device: str) -> TextPredictor:
         if self._is_baseline:
@@ -187,18 +188,20 @@ class Run:
 
     def _as_model(self, predictor: TextPredictor) -> Model:
         options = reading.data_options(self.config)
-        return Model(predictor, folder=self.folder.model, options=options, columns=self.columns, curve=self._curve)
+        own = {"folder": self.folder.model, "columns": self.columns, "curve": self._curve}
+        return Model(predictor, options=options, with_interval=self.with_interval, **own)
 
     @property
     def _model(self) -> Model:
         return self._as_model(self.predictor)
 
     @naming_arguments()
-    def predict(self, texts: Any, *, abstain: float | None = None) -> list[Prediction]:
+    def predict(self, texts: Any, *, abstain: float | None = None, interval: float | None = None) -> list[Prediction]:
         """Return a prediction for every row, in order; its label is None where there is no text. The arguments are those of
-        `Model.predict`: with `abstain=0.9` the least certain tenth of the rows has no label either."""
+        `Model.predict`: with `abstain=0.9` the least certain tenth of the rows has no label either; with `interval=0.95` that
+        share of predicted numbers lies between `low` and `high`."""
         self._check_labels_texts("predict")
-        return self._model.predict(texts, abstain=abstain)
+        return self._model.predict(texts, abstain=abstain, interval=interval)
 
     @naming_arguments()
     def predict_proba(self, texts: Any) -> "np.ndarray":
@@ -215,6 +218,7 @@ class Run:
         otherwise: str | None = None,
         top_k: int = 0,
         abstain: float | None = None,
+        interval: float | None = None,
         force: bool = False,
         options: DataConfig | Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
@@ -235,6 +239,8 @@ class Run:
             How many labels with their confidence to add as `label_1`, `confidence_1` and so on.
         abstain
             Share of rows to answer, in place of `min_confidence`: with 0.9 the least certain tenth gets no label.
+        interval
+            Share of predicted numbers that lie between `low` and `high`; 0.9 when it is None.
         force
             Replace an existing file.
         options
@@ -255,7 +261,8 @@ class Run:
         rows = read_text_rows(Path(path), options=reading.data_options(self.config, options), trained=self.columns)
         target = Path(output) if output is not None else writers.name_output(Path(path), rows.table, added="labelled")
         writers.check_output(target, rows.table, force=force)
-        how: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k, "abstain": abstain}
+        how: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k}
+        how |= {"abstain": abstain, "interval": interval}
         labelled = self.label_rows(rows, **how, on_progress=on_progress)
         return labelled.written_to(target)
 
@@ -267,11 +274,20 @@ class Run:
         otherwise: str | None = None,
         top_k: int = 0,
         abstain: float | None = None,
+        interval: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> LabelledTable:
         """Return rows that were read with their answers; the arguments are those of `predict_file`."""
         how = self.labelling_options(min_confidence=min_confidence, otherwise=otherwise, top_k=top_k, abstain=abstain)
-        return labelling.label_rows(self.fastest_predictor, rows, how, on_progress=on_progress)
+        predictor = self.with_interval(self.fastest_predictor, interval)
+        return labelling.label_rows(predictor, rows, how, on_progress=on_progress)
+
+    def with_interval(self, predictor: TextPredictor, level: float | None) -> TextPredictor:
+        """Return a predictor of this run whose intervals hold this share of new rows; None: as it is. Raise `UserError` if the
+        share is none, or cannot be given."""
+        if level is None:
+            return predictor
+        return replace(predictor, task=intervals.add_intervals(predictor.task, self.folder.model, level=level))
 
     def abstention_rule(self, share: float) -> AbstentionRule:
         """Return the rule that answers this share of the rows. Raise `UserError` if it is none, or there are no confidences."""

@@ -45,6 +45,7 @@ from finewright.runs import (
     comparators,
     fingerprint,
     head,
+    intervals,
     lineage,
     method_trials,
     model_card,
@@ -283,10 +284,13 @@ def prepare_model(context: RunContext, selected: SelectedMethod) -> PreparedRun:
     if not base.reuses_head:
         packed = method.quantization() is not None and bfloat16
         texts = [input_of(row) for row in selected.dataset.train]
-        scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed)
+        first = selected.task.first_output
+        scaled = head_init.scale_head_on_texts(base, texts, bfloat16=packed, first_output=first)
         context.notify_all(scaled if training_plan.head_start == "random" else [], level="detail", code="model")
     selected.task.complete_model(base.network, base.origin.tokenizer)
     model = method.prepare(base)
+    if base.reuses_head:
+        head.divide_head_by_scale(selected.task, model)
     if not selected.task.uses_dropout:
         dropout.turn_off_dropout(model.network)
     model.runtime.label_smoothing = context.settings.training.label_smoothing
@@ -421,6 +425,7 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     """Save the model, score the test rows, verify what was saved; write the card and, last, result.json."""
     folder, base, model = context.folder, trained.prepared.base, trained.prepared.model
     folder.check_folder()
+    selected = head.move_scale_into_head(selected, model)
     with context.stage("save"), files.atomic_folder(folder.model) as draft:
         model_folder.save_model(
             draft,
@@ -435,7 +440,7 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
     keep_end = context.settings.data.truncation_side == "left"
     predictor = Predictor(model, base.origin.tokenizer, task=selected.task, limit=selected.planned.limit, keep_end=keep_end)
     with context.stage("evaluate"):
-        calibrated = _calibrate(context, selected, trained)
+        calibrated = intervals.keep_errors(context, _calibrate(context, selected, trained), selected, model)
         measured, record = after_training.score_test_rows(context, selected, trained, calibrated)
         wanted = context.settings.training.baselines
         compared = comparators.measure_comparators(selected.dataset, selected.task, wanted=wanted)

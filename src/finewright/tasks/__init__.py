@@ -17,9 +17,12 @@ _HELPER_MODULES = (
     "language_models",
     "logistic_regression",
     "metrics",
+    "number_checks",
+    "number_metrics",
     "pair_bias",
     "preference_losses",
     "preference_rows",
+    "ridge_regression",
 )
 DEFAULT = DEFAULT_TASK
 

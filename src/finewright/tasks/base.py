@@ -146,6 +146,8 @@ class Task(ABC):
     """Whether the model is worth evaluating before the first update: it can do the task already."""
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` can give a new head its first weights."""
+    scales_head: ClassVar[bool] = False
+    """Whether targets are scaled in training, and the last layer by as much before it is saved (`move_scale_into_head`)."""
 
     learning_rate_factor: ClassVar[float] = 1.0
     """What the methods' default learning rates are multiplied by."""
@@ -278,6 +280,35 @@ class Task(ABC):
     @abstractmethod
     def expected_first_loss(self) -> float | None:
         """Loss of a fresh head, in nats; None if it is unknown and cannot be checked."""
+
+    @property
+    def guessing_loss(self) -> float | None:
+        """Loss of guessing without reading the texts; None if it is unknown."""
+        return self.expected_first_loss
+
+    @property
+    def first_output(self) -> float:
+        """What a fresh head with one output gives for every text at first."""
+        return 0.0
+
+    def move_scale_into_head(self, last_layer: Any) -> Self:
+        """Scale the last linear layer of a trained head, in place, for the saved model; return the task for its outputs."""
+        return self
+
+    def divide_head_by_scale(self, last_layer: Any) -> None:
+        """Undo `move_scale_into_head` for the head of a saved model that is trained further, in place."""
+        return None
+
+    def describe_errors(self, outputs: "np.ndarray | None", targets: Sequence[Any]) -> dict[str, Any] | None:
+        """Return what a run keeps of its errors on the validation rows, JSON-ready, so that predictions have intervals.
+
+        `outputs`: for these rows, None without any. None if the task has no intervals.
+        """
+        return None
+
+    def with_errors(self, kept: Mapping[str, Any], *, level: float) -> Self:
+        """Return the task whose predictions have intervals that hold this share of new rows. `kept`: of `describe_errors`."""
+        return self
 
     @property
     def needs_reference(self) -> bool:

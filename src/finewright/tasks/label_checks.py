@@ -87,8 +87,7 @@ def _find_no_classes(splits: Mapping[str, Sequence[Example]]) -> Iterator[Findin
     if decimals and (alone or len(counts) > MOST_FRACTIONS):
         examples = ", ".join(some[:3])
         message = f"the labels are numbers, not classes: {len(counts):,} different ones in {len(rows):,} rows, such as {examples}"
-        message += "; regression is not supported"
-        fix = "another --label-column, or ranges such as low and high as labels; --force makes a class of each number"
+        fix = "--task regression predicts a number; another --label-column; --force makes a class of each number"
         yield Finding("numeric_labels", "error", message, places_of(rows[:5]), fix, forcible=True)
     elif alone:
         examples = ", ".join(f"{row.label!r:.40}" for row in own[:2])

@@ -21,6 +21,7 @@ from finewright.inference import scoring
 from finewright.models import forward
 from finewright.models.head_start import HeadLayers, recording_inputs
 from finewright.models.prepared import PreparedModel
+from finewright.tasks import ridge_regression
 from finewright.tasks.base import HeadNotFitted, HeadWeights, Task
 from finewright.training.state import preserving_random_state
 
@@ -76,10 +77,13 @@ def start_from_probe(
     return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured)
 
 
-def choose_rows(targets: Sequence[int]) -> list[int]:
-    """Return all rows, or MOST_ROWS of them, ascending: an even share of each label, or all its rows if they are fewer."""
+def choose_rows(targets: Sequence[Any]) -> list[int]:
+    """Return all rows, or MOST_ROWS of them, ascending: an even share of each label, or all its rows if they are fewer; of
+    numbers rows evenly over them in order."""
     if len(targets) <= MOST_ROWS:
         return list(range(len(targets)))
+    if isinstance(targets[0], float):
+        return ridge_regression.choose_evenly(np.asarray(targets), MOST_ROWS).tolist()
     found = np.asarray(targets)
     by_label = sorted((np.flatnonzero(found == target) for target in np.unique(found)), key=len)
     chosen: list[int] = []
@@ -145,7 +149,7 @@ def _check_loss(
             fix="rows, labels and head do not match; please report this with the command; training.head_start=random goes on",
             code=ExitCode.MISMATCH,
         )
-    if task.expected_first_loss is not None and not noisy <= task.expected_first_loss:
+    if task.guessing_loss is not None and not noisy <= task.guessing_loss:
         raise HeadNotFitted(f"dropout makes the fitted one worse than guessing: a loss of {noisy:.3g}")
     return float(np.concatenate(spreads).std()) if spreads else 0.0
 

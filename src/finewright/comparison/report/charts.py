@@ -104,8 +104,8 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Se
     """Draw points with whiskers and names. `about`: the same in words, for screen readers."""
     marks = []
     for point in points:
-        across, up = _x(x, point.x), _y(y, point.y)
-        low, high = (_y(y, value) for value in point.interval)
+        across, up = x_of(x, point.x), y_of(y, point.y)
+        low, high = (y_of(y, value) for value in point.interval)
         whisker = tag("line", x1=across, x2=across, y1=low, y2=high, class_="whisker ink")
         hint = tag("title", f"{point.name}: {point.y:.1%} ({point.interval[0]:.1%} to {point.interval[1]:.1%})")
         marks.append(tag("g", hint, whisker, _mark(across, up, point.style, hollow=point.hollow), class_=f"s{point.style}"))
@@ -114,7 +114,7 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis, about: str, guides: Se
         taken.append(_name_box(point.name, across, up, anchor))
         written = tag("text", point.name, x=across, y=up, text_anchor=anchor, class_="name")
         marks.append(tag("g", written, class_=f"s{point.style}"))
-    return _chart(x, y, about=about, inside=[*_guides(guides, x, y, taken), *marks])
+    return draw_chart(x, y, about=about, inside=[*_guides(guides, x, y, taken), *marks])
 
 
 def curves(
@@ -123,7 +123,7 @@ def curves(
     """Draw lines with bands, each named at its end."""
     inside = _guides(guides, x, y)
     if diagonal:
-        corners = {"x1": _x(x, x.low), "y1": _y(y, y.low), "x2": _x(x, x.high), "y2": _y(y, y.high)}
+        corners = {"x1": x_of(x, x.low), "y1": y_of(y, y.low), "x2": x_of(x, x.high), "y2": y_of(y, y.high)}
         inside.append(tag("line", class_="guide", **corners))
     for one in series:
         pieces = []
@@ -132,13 +132,13 @@ def curves(
             pieces.append(tag("polygon", points=_places(outline, x, y), class_="band fill"))
         pieces.append(tag("polyline", points=_places(one.points, x, y), class_=("faint" if one.faint else "curve") + " ink"))
         if one.marked:
-            pieces += [_mark(_x(x, at), _y(y, value), one.style, hollow=one.hollow) for at, value in one.points]
+            pieces += [_mark(x_of(x, at), y_of(y, value), one.style, hollow=one.hollow) for at, value in one.points]
         inside.append(tag("g", *pieces, class_=f"s{one.style}"))
     named = [one for one in series if one.named and one.points]
-    ends = [(WIDTH - RIGHT + 6, _y(y, one.points[-1][1]) + 4) for one in named]
+    ends = [(WIDTH - RIGHT + 6, y_of(y, one.points[-1][1]) + 4) for one in named]
     for one, (across, up) in zip(named, _spread_names(ends), strict=True):
         inside.append(tag("g", tag("text", one.name, x=across, y=up, class_="name"), class_=f"s{one.style}"))
-    return _chart(x, y, about=about, inside=inside)
+    return draw_chart(x, y, about=about, inside=inside)
 
 
 def standalone(chart: Safe, *, title: str, size: tuple[float, float] = (WIDTH, HEIGHT)) -> str:
@@ -159,17 +159,18 @@ def mark(style: int, *, hollow: bool = False) -> Safe:
     return tag("svg", drawn, class_="mark", viewBox="0 0 16 16", width=14, height=14, aria_hidden="true")
 
 
-def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
+def draw_chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
+    """Draw the axes with their ticks, and what is inside. `about`: the same in words."""
     frame = []
     for value, written in y.ticks:
-        up = _y(y, value)
+        up = y_of(y, value)
         frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="grid"))
         frame.append(tag("text", written, x=LEFT - 5, y=up + 4, text_anchor="end", class_="small"))
     bottom = HEIGHT - BOTTOM
     frame.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis"))
     free = 0.0
     for value, written in x.ticks:
-        across, half = _x(x, value), _CHARACTER * len(written) / 2
+        across, half = x_of(x, value), _CHARACTER * len(written) / 2
         frame.append(tag("line", x1=across, x2=across, y1=bottom, y2=bottom + 4, class_="axis"))
         if across - half >= free:  # a label too near to the last one is left out
             frame.append(tag("text", written, x=across, y=bottom + 16, text_anchor="middle", class_="small"))
@@ -180,16 +181,18 @@ def _chart(x: Axis, y: Axis, *, about: str, inside: Sequence[Safe]) -> Safe:
     return tag("svg", tag("title", about), *frame, join(inside), class_="chart", viewBox=box, role="img", aria_label=about)
 
 
-def _x(axis: Axis, value: float) -> float:
+def x_of(axis: Axis, value: float) -> float:
+    """Return where a value lies across the chart."""
     return LEFT + 8 + axis.share(value) * (WIDTH - RIGHT - LEFT - 16)
 
 
-def _y(axis: Axis, value: float) -> float:
+def y_of(axis: Axis, value: float) -> float:
+    """Return where a value lies on the chart's vertical axis."""
     return HEIGHT - BOTTOM - axis.share(value) * (HEIGHT - BOTTOM - TOP)
 
 
 def _places(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
-    return " ".join(f"{_x(x, at):.1f},{_y(y, value):.1f}" for at, value in points)
+    return " ".join(f"{x_of(x, at):.1f},{y_of(y, value):.1f}" for at, value in points)
 
 
 def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()) -> list[Safe]:
@@ -197,7 +200,7 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()
     drawn, level = [], sorted((guide for guide in guides if guide.along == "y"), key=lambda guide: guide.value)
     names: list[tuple[float, str]] = []
     for guide in level:
-        up = _y(y, guide.value)
+        up = y_of(y, guide.value)
         drawn.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=up, y2=up, class_="guide"))
         if names and names[-1][0] - up < _LABEL_GAP:
             names[-1] = (names[-1][0], f"{names[-1][1]}, {guide.label}")
@@ -207,7 +210,7 @@ def _guides(guides: Sequence[Guide], x: Axis, y: Axis, taken: Sequence[Box] = ()
         across, base = _place_guide_name(up, label, taken)
         drawn.append(tag("text", label, x=across, y=base, class_="small"))
     for guide in (guide for guide in guides if guide.along == "x"):
-        across, side = _x(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
+        across, side = x_of(x, guide.value), "end" if x.share(guide.value) > 0.5 else "start"
         drawn.append(tag("line", x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="guide"))
         at = across + (-4 if side == "end" else 4)
         drawn.append(tag("text", guide.label, x=at, y=TOP + 10, text_anchor=side, class_="small"))
@@ -245,7 +248,7 @@ def _place_point_names(points: Sequence[Point], x: Axis, y: Axis) -> list[tuple[
     """Return (x, y, anchor) of every name, where it covers the least of points, whiskers and other names."""
     taken, found = _boxes(points, x, y), []
     for point in points:
-        across, up = _x(x, point.x), _y(y, point.y)
+        across, up = x_of(x, point.x), y_of(y, point.y)
         tried = []
         for rank, (right, down, anchor) in enumerate(_PLACES):
             box = _name_box(point.name, across + right, up + down, anchor)
@@ -269,8 +272,8 @@ def _boxes(points: Sequence[Point], x: Axis, y: Axis) -> list[Box]:
     """Return the boxes of points and whiskers."""
     taken: list[Box] = []
     for point in points:
-        across, up = _x(x, point.x), _y(y, point.y)
-        low, high = (_y(y, value) for value in point.interval)
+        across, up = x_of(x, point.x), y_of(y, point.y)
+        low, high = (y_of(y, value) for value in point.interval)
         taken += [(across - 5, up - 5, across + 5, up + 5), (across - 1, high, across + 1, low)]
     return taken
 

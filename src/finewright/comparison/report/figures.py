@@ -7,16 +7,16 @@ from finewright import methods
 from finewright.comparison.report.charts import Axis, Guide, Point, Series, curves, linear, log, percent, scatter
 from finewright.comparison.report.markup import Safe
 from finewright.comparison.results import ComparisonResults, MethodResult
-from finewright.comparison.spec import ANSWER_BASELINES, BASELINES, MAJORITY, UNTUNED
+from finewright.comparison.spec import ANSWER_BASELINES, BASELINES, MAJORITY, MEAN, NUMBER_BASELINES, UNTUNED
 from finewright.core.colors import METHOD_COLORS
 
-_LINES = (MAJORITY, UNTUNED)
+_LINES = (MAJORITY, MEAN, UNTUNED)
 """Baselines that do not depend on the training rows, or hardly: they are drawn as lines."""
 
 
 def style(name: str) -> int:
     """Return the number of the colour and shape of a method or baseline, the same in every chart."""
-    for baselines in (list(BASELINES), list(ANSWER_BASELINES)):
+    for baselines in (list(BASELINES), list(ANSWER_BASELINES), list(NUMBER_BASELINES)):
         if name in baselines:
             return len(METHOD_COLORS) + baselines.index(name)
     return methods.color_number(name)
@@ -39,7 +39,7 @@ def by_share(results: ComparisonResults) -> Safe:
 
 def by_seconds(results: ComparisonResults) -> Safe:
     """Draw the score against training time, baselines included."""
-    lines = [entry for entry in results.measured if entry.name == MAJORITY or entry.mean("train_seconds") is None]
+    lines = [entry for entry in results.measured if entry.name in (MAJORITY, MEAN) or entry.mean("train_seconds") is None]
     entries = [entry for entry in results.measured if entry not in lines]
     points = [_point(results, entry, max(entry.mean("train_seconds") or 0.0, 0.01)) for entry in entries]
     x = log("training time", [point.x for point in points], written=lambda value: f"{value:g} s")
@@ -75,7 +75,7 @@ def learning_curve(results: ComparisonResults) -> Safe | None:
         places = sorted((entry.num_train or 0, results.curve_summaries[entry.size, name]) for entry in found)
         band = [(float(rows), *summary.score_ci95) for rows, summary in places]
         points = [(float(rows), summary.score) for rows, summary in places]
-        hollow = name in BASELINES or name in ANSWER_BASELINES
+        hollow = name in (*BASELINES, *ANSWER_BASELINES, *NUMBER_BASELINES)
         if points:
             series.append(Series(name, points, style(name), band=None if hollow else band, marked=True, hollow=hollow))
     rows = [at for one in series for at, _ in one.points]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from finewright.comparison.report import figures, tables
+from finewright.comparison.report import figures, numbers, tables
 from finewright.comparison.report.document import Block, Cell, Code, Document, Figure, Fold, Section, Table
 from finewright.comparison.results import ComparisonResults
 from finewright.comparison.schema import ComparisonResultsFile, FindingRow
@@ -38,6 +38,29 @@ HOW = [
     f"median of {SPEED_ROUNDS} rounds.",
     "Bag-of-words and frozen-features are logistic regressions. Their result does not depend on a seed.",
 ]
+
+
+HOW_OF_NUMBERS = [
+    "R2 is 1 less the squared errors over those of the mean of the test rows: 100% is without error, 0% no better than that "
+    "mean, and below 0% worse. It is a mean over rows and seeds, over the same rows for all; RMSE, MAE and Spearman's "
+    "correlation beside it are of all test rows. Lower is better for RMSE, MAE and loss. "
+    f"{_INTERVALS} The variance of the test rows is held fixed.",
+    "A pair is tested by Student's t: the difference of the squared errors on the same rows, over its standard error from rows "
+    "and seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
+    "randomisation test over rows. All pairs are corrected together (Holm 1979), because the best is known only after all were "
+    "measured. Two methods can be told apart if p < 0.05 after the correction.",
+    "Checkpoints and searched options are chosen by the RMSE on the validation rows, penalties of the baselines by "
+    "cross-validation on the training rows. The test rows are scored once, with what was chosen.",
+    _COST,
+    "Bag-of-words and frozen-features are ridge regressions. Their result does not depend on a seed.",
+]
+
+
+def _how(results: ComparisonResults) -> list[str]:
+    """Return how it was measured."""
+    if results.numbers:
+        return HOW_OF_NUMBERS
+    return HOW if results.has_classes else _how_of_scores(results)
 
 
 def _how_of_scores(results: ComparisonResults) -> list[str]:
@@ -76,6 +99,7 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section("Results", _results(results, file)),
         Section(f"{title} and cost", _charts(results, file)),
         Section("During training", _training(results)),
+        Section("Predicted and true numbers", numbers.pictures(results) if results.numbers else []),
         Section("Which labels are confused", _confusions(results) if results.has_classes else []),
         Section("Calibration", _calibration(results) if results.has_classes else []),
         Section(
@@ -85,7 +109,7 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section("Search", tables.search(file)),
         Section("Findings about the data", _findings(file.findings)),
         Section("Plan and measurement", tables.plans(results)),
-        Section("How this was measured", [*file.notes, HOW if results.has_classes else _how_of_scores(results)]),
+        Section("How this was measured", [*file.notes, _how(results)]),
         Section("How to repeat this", [Code(file.command), _versions(file)]),
     ]
     heading = f"{len(file.ways)} methods on {data.name}"

@@ -1,0 +1,113 @@
+"""Measure the baselines for numbers, which train no weight of the model, on every size of the training set.
+
+Shape suffixes: N test rows.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from finewright import tasks
+from finewright.baselines.frozen_features import STATES, FrozenEncoder
+from finewright.baselines.saving import TOKEN_PATTERN
+from finewright.comparison.schema import BaselineFile, BaselineResult
+from finewright.comparison.spec import FEATURES, MEAN
+from finewright.core.config import RunConfig
+from finewright.core.errors import ExitCode, UserError
+from finewright.data.dataset import Dataset
+from finewright.data.number_rows import value_of
+from finewright.models import hub
+from finewright.tasks import ridge_regression
+from finewright.tasks.regression import Regression, show_number
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`values_N`: predicted for the test rows. `chosen`: what was chosen, in words."""
+
+    values_N: np.ndarray
+    num_parameters: int
+    chosen: str
+
+
+def measure(
+    name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]
+) -> BaselineFile:
+    """Fit on each of `datasets` and predict its test rows. Penalties are chosen by cross-validation on the training rows.
+
+    `known`: token ids by text.
+    """
+    began = time.monotonic()
+    encoder = None
+    if name == FEATURES:
+        largest = max(datasets.values(), key=lambda dataset: len(dataset.train))
+        task = tasks.get_task(settings.task).for_dataset(largest, config=settings)
+        encoder = FrozenEncoder.for_task(source, task=task, settings=settings, known=known)
+        encoder.remember([row.text for rows in (largest.train, largest.test) for row in rows])
+    seconds_once = time.monotonic() - began
+    found = {}
+    for size, dataset in datasets.items():
+        began = time.monotonic()
+        targets = np.array([value_of(row) for row in dataset.train])
+        if name == MEAN:
+            fitted = Fitted(np.full(len(dataset.test), targets.mean()), 1, f"always {show_number(float(targets.mean()))}")
+        else:
+            fitted = _fit_words(dataset, targets) if encoder is None else _fit_features(dataset, targets, encoder)
+        seconds = time.monotonic() - began + seconds_once
+        found[size] = _describe(fitted, dataset, settings, seconds=seconds)
+    return BaselineFile(sizes=found)
+
+
+def _describe(fitted: Fitted, dataset: Dataset, settings: RunConfig, *, seconds: float) -> BaselineResult:
+    """Return the numbers as a run has them in its predictions, with their scores and metrics."""
+    task = Regression.for_dataset(dataset, config=settings).move_scale_into_head(None)
+    evaluation = task.start_evaluation(task.targets(dataset.test))
+    evaluation.update(range(len(dataset.test)), fitted.values_N[:, None])
+    scores = Regression.row_scores(evaluation.prediction_lines(dataset.test))
+    rows = [row for row, score in enumerate(scores) if score is not None]
+    result: dict[str, Any] = {
+        "predicted": [show_number(float(fitted.values_N[row])) for row in rows],
+        "rows": rows,
+        "scores": [scores[row] for row in rows],
+        "train_seconds": seconds,
+        "trainable_parameters": fitted.num_parameters,
+        "chosen": fitted.chosen,
+        "num_train": len(dataset.train),
+        "metrics": evaluation.metrics(),
+    }
+    return BaselineResult.model_validate(result)
+
+
+def _fit_words(dataset: Dataset, targets: np.ndarray) -> Fitted:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer: Any = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=TOKEN_PATTERN, dtype=np.float64)
+    try:
+        features = vectorizer.fit_transform([row.text for row in dataset.train])
+    except ValueError as error:
+        what = f"no words in the training texts: {error}"
+        raise UserError(what, fix="this baseline needs letters or digits", code=ExitCode.BAD_DATA) from None
+    found, alpha = ridge_regression.fit_best(features, targets)
+    values = found.predict(vectorizer.transform([row.text for row in dataset.test]))
+    return Fitted(np.ravel(values), features.shape[1] + 1, f"penalty {alpha:g}")
+
+
+def _fit_features(dataset: Dataset, targets: np.ndarray, encoder: FrozenEncoder) -> Fitted:
+    """Fit on each hidden state that a head may read, and keep the one with the smaller error on rows that were left out."""
+    from sklearn.preprocessing import StandardScaler
+
+    tried = []
+    for state in STATES:
+        scaler: Any = StandardScaler().fit(encoder.recall(state, [row.text for row in dataset.train]))
+        train, test = (
+            scaler.transform(encoder.recall(state, [row.text for row in rows])).astype(np.float64)
+            for rows in (dataset.train, dataset.test)
+        )
+        error, alpha = ridge_regression.measure_error(train, targets)
+        values = ridge_regression.fit(train, targets, alpha=alpha).predict(test)
+        chosen = f"{encoder.describe_state(state)}, penalty {alpha:g}"
+        tried.append((error, Fitted(np.ravel(values), train.shape[1] + 1, chosen)))
+    return min(tried, key=lambda one: one[0])[1]

@@ -1,0 +1,48 @@
+"""What the card of a model that predicts numbers says: how to load it, and the intervals of its predictions."""
+
+import re
+from pathlib import Path
+
+from finewright.runs.intervals import LEVEL, read_errors
+from finewright.tasks import number_metrics
+
+_UNIT = """
+The outputs are numbers in the unit of the training rows, whose mean is {mean:.6g} and standard deviation {std:.6g}: nothing is to
+be scaled. `config.problem_type` is `regression`. Load the weights in float32: bfloat16 keeps two to three digits of a number.
+"""
+_INTERVALS = """
+`finewright predict` gives an interval of {level:.0%} too, the number plus or minus {half_width:.6g}: split conformal prediction
+(Lei et al. 2018, arXiv:1604.04173) from the absolute errors of the {rows:,} validation rows, which are in `intervals.json`. It
+holds for new rows of the same kind.
+"""
+_CHANGES = (
+    ("scores = model.encode(", "values = model.encode("),
+    ("convert_to_tensor=True)\nprobabilities = scores.softmax(dim=1)\n", "convert_to_tensor=True)[:, 0]\n"),
+    ("scores = model(**batch).logits\n", "values = model(**batch).logits[:, 0]\n"),
+    ("classify = pipeline(", "predict = pipeline("),
+    ("truncation=True)\n```", 'truncation=True)\nvalue = predict("a text")[0]["score"]\n```'),
+    ("whose last layer gives the scores", "whose last layer gives the number"),
+    (", without\nthe names of the labels.", "."),
+)
+_LABELS = re.compile(
+    r"[.:]? The\s+names\s+of\s+the\s+labels\s+are\s+in `[^`]+`(?=[:;])|(?<=PEFT)\. The names of the labels are in `[^`]+`"
+)
+
+
+def adapt_loading(text: str) -> str:
+    """Return code that loads a model with the names of what it gives: numbers, not scores of labels."""
+    for before, after in _CHANGES:
+        text = text.replace(before, after)
+    return _LABELS.sub("", text)
+
+
+def describe_numbers(folder: Path) -> str:
+    """Return what the card says of the unit and of the intervals of a saved model."""
+    file = read_errors(folder)
+    if file is None:
+        return ""
+    found = _UNIT.format(mean=file.mean, std=file.std)
+    half_width = number_metrics.conformal_half_width(file.errors, level=LEVEL)
+    if half_width is not None:
+        found += _INTERVALS.format(level=LEVEL, half_width=half_width, rows=len(file.errors))
+    return found

@@ -1,0 +1,124 @@
+"""Rows with numbers: which column, which kind of target, which rows are refused, and how they are split."""
+
+import json
+import random
+
+import pytest
+
+from finewright.core.config import DataConfig, RunConfig
+from finewright.core.errors import UserError
+from finewright.data import dataset
+from finewright.data.dataset import DatasetCache, detect_row_kind
+from finewright.planning import task_choice
+
+DRAW = random.Random(0)
+WORDS = ["parcel", "invoice", "refund", "jacket", "tent", "broken", "zip", "pay", "ship", "where", "arrive"]
+
+
+def text(number=0):
+    return f"{' '.join(DRAW.sample(WORDS, 5))} {number}"
+
+
+def write(path, values, *, header="text,score"):
+    path.write_text(header + "\n" + "".join(f'"{text(row)}","{value}"\n' for row, value in enumerate(values)))
+    return path
+
+
+def kind_of(path, **options):
+    return detect_row_kind(path, options=DataConfig(**options))
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "kind"),
+    [
+        ("text,score", [f"0.{row:03}" for row in range(60)], "number"),
+        ("text,label", [f"{row / 7:.2f}" for row in range(60)], "number"),
+        ("review,rating", [f"{row % 8 + 0.5}" for row in range(60)], "number"),
+        ("text,score", [f"{row % 8},5" for row in range(60)], "number"),
+        ("text,price", [str(199 + 17 * row) for row in range(60)], "number"),
+        ("text,length", [f"{row / 3:.1f}" for row in range(60)], "number"),
+        ("text,label", [str(row % 3) for row in range(60)], "labelled"),
+        ("text,label", [str(row % 2) for row in range(60)], "labelled"),
+        ("text,label", [f"{row % 2}.0" for row in range(60)], "labelled"),
+        ("text,stars", [str(row % 5 + 1) for row in range(60)], "labelled"),
+        ("text,label", [str(row % 77) for row in range(770)], "labelled"),
+        ("text,label", ["spam" if row % 2 else "ham" for row in range(60)], "labelled"),
+        ("text,label", ["true" if row % 2 else "false" for row in range(60)], "labelled"),
+    ],
+)
+def test_the_values_tell_numbers_from_classes(tmp_path, header, values, kind):
+    assert kind_of(write(tmp_path / "rows.csv", values, header=header))[0] == kind
+
+
+def test_a_label_beside_a_number_is_the_target(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label,score\n" + "".join(f"{text(row)},{'ab'[row % 2]},{row / 7:.2f}\n" for row in range(60)))
+    assert kind_of(path)[0] == "labelled"
+    assert kind_of(path, label_column="score")[0] == "number"
+
+
+def test_numbers_in_json_are_numbers_too(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": text(row), "label": row / 7}) + "\n" for row in range(60)))
+    assert kind_of(path)[0] == "number"
+
+
+def test_whole_numbers_that_may_be_both_are_asked_about(tmp_path):
+    path = write(tmp_path / "rows.csv", [str(row % 101) for row in range(1010)], header="text,result")
+    with pytest.raises(UserError, match="'result' has 101 different whole numbers from 0 to 100, which may be amounts") as caught:
+        kind_of(path, label_column="result")
+    assert caught.value.fix == "--task regression, or --task text-classification"
+
+
+def test_stars_are_classes_and_the_other_reading_is_said(tmp_path):
+    path = write(tmp_path / "rows.csv", [str(row % 5 + 1) for row in range(60)], header="text,stars")
+    settings, said = task_choice.choose_task(RunConfig(), path, datasets=DatasetCache())
+    assert settings.task == "text-classification"
+    assert said == (
+        "task: text-classification, as 'stars' has the 5 whole numbers from 1 to 5; --task regression predicts a number instead"
+    )
+    rows = dataset.read_dataset(path, options=DataConfig(), row_kind="number")
+    assert {row.value for row in rows.train} == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert rows.labels == ()
+
+
+def test_rows_without_a_finite_number_are_named(tmp_path):
+    path = write(tmp_path / "rows.csv", [*[f"{row / 7:.2f}" for row in range(40)], "NaN", "inf", "", "four"])
+    with pytest.raises(UserError) as caught:
+        dataset.read_dataset(path, options=DataConfig(), row_kind="number")
+    said = str(caught.value)
+    for place in ("rows.csv:42: the number is not finite: NaN", "rows.csv:43: the number is not finite: inf"):
+        assert place in said
+    assert "rows.csv:44: no number" in said
+    assert "rows.csv:45: wanted a number, found 'four'" in said
+    found = dataset.read_dataset(path, options=DataConfig(skip_invalid_rows=True), row_kind="number")
+    assert sum(len(part) for part in (found.train, found.validation, found.test)) == 40
+    assert any("4 rows dropped" in note for note in found.notes)
+
+
+def test_decimal_commas_are_read_and_said(tmp_path):
+    path = write(tmp_path / "rows.csv", ["3,5", "1.234,25", *["2,5"] * 30])
+    found = dataset.read_dataset(path, options=DataConfig(test_fraction=0), row_kind="number")
+    assert [row.value for row in found.train[:2]] == [3.5, 1234.25]
+    assert "rows.csv: numbers have decimal commas: '3,5' is read as 3.5" in found.notes
+
+
+def test_every_range_of_values_is_in_every_split(tmp_path):
+    values = [f"{row / 10:.1f}" for row in range(400)]
+    found = dataset.read_dataset(write(tmp_path / "rows.csv", values), options=DataConfig(), row_kind="number")
+    assert (len(found.test), len(found.validation)) == (60, 30)
+    for part in (found.test, found.validation):
+        assert [sum(low <= row.value < low + 10 for row in part) / len(part) for low in (0, 10, 20, 30)] == pytest.approx(
+            [0.25] * 4, abs=0.07
+        )
+    assert any("stratified by ranges of the values" in note for note in found.notes)
+
+
+def test_the_number_is_part_of_the_fingerprint(tmp_path):
+    paths = [write(tmp_path / "rows.csv", ["1.5", "2.5", last]) for last in ("3.5",)]
+    first = dataset.read_dataset(paths[0], options=DataConfig(), row_kind="number").fingerprint
+    content = paths[0].read_text()
+    paths[0].write_text(content.replace("3.5", "3.6"))
+    assert dataset.read_dataset(paths[0], options=DataConfig(), row_kind="number").fingerprint != first
+    paths[0].write_text(content.replace("3.5", "3.50"))
+    assert dataset.read_dataset(paths[0], options=DataConfig(), row_kind="number").fingerprint == first

@@ -1,15 +1,20 @@
 """What the rows of a data source are, and how its files are read for that."""
 
 from finewright.core.config import DataConfig
-from finewright.core.errors import UserError
+from finewright.core.errors import ExitCode, UserError
 from finewright.data import columns as column_names
-from finewright.data import conversation_shapes, readers, source_tables
+from finewright.data import conversation_shapes, multi_label_rows, readers, source_tables
 from finewright.data.columns import wanted_columns
-from finewright.data.conversation_shapes import RowKind
+from finewright.data.conversation_shapes import RowKind, Shape
+from finewright.data.label_lists import LabelLists, tell_label_lists
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
 from finewright.data.source_tables import Source, SourceTables, TableReading
 
 _UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
+
+
+class UnclearRows(UserError):
+    """Rows that can be read for two tasks: the user says which one is meant."""
 
 
 def detect_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
@@ -41,6 +46,8 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
         return "conversation", "texts without labels", found
     try:
         kind, reason = tell_row_kind(table, options, file=found.name_of(name))
+    except UnclearRows:
+        raise
     except UserError:  # such as two columns of one name, which another task may not need
         return "labelled", "its columns cannot be told apart", found
     return kind, reason, found
@@ -49,7 +56,8 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
 def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows of a table are, and the reason."""
     if options.label_column is not None:
-        return tell_label_kind(table, options.label_column, reason=f"the label column {options.label_column!r} is given")
+        given = options.label_column
+        return tell_label_kind(table, given, reason=f"the label column {given!r} is given", options=options, file=file)
     if options.prompt_column is not None or options.answer_column is not None:
         return "conversation", "a column of prompts or of answers is given"
     names = {name.casefold().strip(): name for name in table.columns}
@@ -58,6 +66,8 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
         return "preference", "it has prompts, completions, and whether each of these is good"
     shape = conversation_shapes.find_shape(table, options.model_copy(update={"text_column": None}), file=file)
+    if (reason := _tell_several_labels(table, options, shape, file=file)) is not None:
+        return "multi-label", reason
     if shape is None:
         return "labelled", "no columns of conversations"
     labels = [names[name] for name in LABEL_NAMES if name in names and names[name] not in shape.columns.values()]
@@ -65,7 +75,7 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     few = [name for name in labels if column_names.has_few_values(table, name)]
     if shape.form in ("text", "instruction") and has_text and (few or (labels and shape.form == "text")):
         name = (few or labels)[0]
-        return tell_label_kind(table, name, reason=f"it has texts and a column of labels ({name!r})")
+        return tell_label_kind(table, name, reason=f"it has texts and a column of labels ({name!r})", options=options, file=file)
     if shape.form == "instruction" and "choices" not in shape.columns:
         prompt, answer = (shape.columns.get(part, "") for part in ("prompt", "answer"))
         clear = prompt.casefold() in _UNMISTAKABLE[0] or answer.casefold() in _UNMISTAKABLE[1]
@@ -76,15 +86,61 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     return "conversation", f"the columns are those of {shape.said}"
 
 
-def tell_label_kind(table: FileTable, column: str, *, reason: str) -> tuple[RowKind, str]:
-    """Return what the labels in a column of a table are, and the reason. `reason`: why the column is the label."""
+def tell_label_kind(table: FileTable, column: str, *, reason: str, options: DataConfig, file: str) -> tuple[RowKind, str]:
+    """Return what the labels in a column of a table are, and the reason. `reason`: why the column is the label.
+
+    Raises
+    ------
+    UnclearRows
+        If the cells can be read as one label or as several.
+    """
+    if column_names.resolve_column(table, column, file=file):
+        found = _tell_lists(table, column, options, file=file)
+        return ("multi-label", found.reason) if found.verdict == "several" else ("labelled", reason)
+    if "," in column and len(multi_label_rows.find_label_columns(table, options, file=file)) > 1:
+        return "multi-label", f"a column for each label is given ({column})"
     return "labelled", reason
+
+
+def _tell_lists(table: FileTable, column: str, options: DataConfig, *, file: str) -> LabelLists:
+    """Return what the cells of a column are. Raise `UnclearRows` if two readings are likely."""
+    if options.label_separator:
+        return LabelLists("several", options.label_separator, f"{options.label_separator!r} is given as label separator")
+    name = column_names.resolve_column(table, column, file=file) or column
+    found = tell_label_lists([record.values.get(name) for record in table.records], column=name)
+    if found.verdict == "unclear":
+        fix = "--task multi-label-classification for several labels per text, --task text-classification for one"
+        raise UnclearRows(f"one label per text, or several? {found.reason}", where=file, fix=fix, code=ExitCode.BAD_DATA)
+    return found
+
+
+def _tell_several_labels(table: FileTable, options: DataConfig, shape: Shape | None, *, file: str) -> str | None:
+    """Return by what a table of texts has several labels for each text; None if it has not, or is no table of texts."""
+    if (shape is not None and shape.form != "text") or any(name.casefold() == "tokens" for name in table.columns):
+        return None
+    usual = column_names.find_usual(table, LABEL_NAMES, file=file)
+    more = [name for name in table.columns if name.casefold().strip() in multi_label_rows.MORE_NAMES]
+    for name in usual or more:
+        found = _tell_lists(table, name, options, file=file)
+        if found.verdict == "several":
+            return found.reason
+    flags = [] if usual else column_names.find_flags(table, options)
+    if not flags:
+        return None
+    listed = f"{', '.join(flags[:5])}{f' and {len(flags) - 5:,} more' if len(flags) > 5 else ''}"
+    if others := column_names.find_label_like(table, but=flags):
+        fix = f"--label-column {others[0]} for one label per text, --label-column {flags[0]},{flags[1]} for several"
+        what = f"the label may be {others[0]!r}, or the columns of yes or no ({listed})"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
+    return f"it has texts and columns of yes or no ({listed})"
 
 
 def how_to_read(options: DataConfig, row_kind: RowKind) -> TableReading:
     """Return how files are read for rows of a kind: labelled ones need some columns alone, and never a text without columns."""
     if row_kind == "labelled":
         return TableReading(wanted_columns(options))
+    if row_kind == "multi-label":
+        return TableReading()
     given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
     given = (*given, *filter(None, (options.prompt_column, options.answer_column)))
     return TableReading(texts=(*conversation_shapes.SHAPE_NAMES, *given), with_texts=True)

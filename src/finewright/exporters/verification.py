@@ -102,7 +102,7 @@ def start_check(
     loading["task"] = config.task or tasks.DEFAULT
     kind = tasks.get_task(loading["task"])
     exact = _load(run.model, None, bfloat16=False, loading=loading, config=config)
-    examples: list[Example] = [Example(line.text, line.label, line.where) for line in lines]
+    examples = [kind.example_of_line(line.model_dump()) for line in lines] if not kind.is_language_model() else []
     if kind.is_language_model():
         examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
         examples, _ = exact.usable_rows(examples)

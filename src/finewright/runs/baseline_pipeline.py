@@ -17,7 +17,17 @@ from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.planning import task_choice
-from finewright.runs import baseline_card, baseline_verify, calibration, comparators, fingerprint, model_folder, request, schema
+from finewright.runs import (
+    baseline_card,
+    baseline_verify,
+    calibration,
+    comparators,
+    fingerprint,
+    model_folder,
+    request,
+    schema,
+    thresholds,
+)
 from finewright.runs.calibration import CALIBRATION_FILE
 from finewright.runs.context import SessionContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
@@ -179,7 +189,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
         labels=list(task.labels),
-        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label),
+        columns=ColumnsRecord.of(dataset.columns),
         fingerprint=found,
     )
     folder.write(folder.config, config_file)
@@ -211,12 +221,16 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
         if dataset.validation:
             validated, _ = predictor.evaluate(dataset.validation)
             measured["validation"] = validated.metrics()
+            if run.task.fits_thresholds:
+                outputs = predictor.score([row.text for row in dataset.validation])
+                found = thresholds.fit_for_run(context, run.task, outputs, run.task.targets(dataset.validation))
+                predictor, measured["validation"] = BaselinePredictor(model, task=found.task), found.metrics
             if (kept := calibration.describe_confidences(run.task, validated)) is not None:
                 folder.write(folder.model / CALIBRATION_FILE, kept)
         if dataset.test:
-            found, _ = predictor.evaluate(dataset.test)
-            measured["test"] = found.metrics() | {"worst_mistakes": found.worst_mistakes(dataset.test)}
-            folder.write_predictions(found.prediction_lines(dataset.test))
+            tested, _ = predictor.evaluate(dataset.test)
+            measured["test"] = tested.metrics() | {"worst_mistakes": tested.worst_mistakes(dataset.test)}
+            folder.write_predictions(tested.prediction_lines(dataset.test))
             wanted = context.settings.training.baselines if run.source else "off"  # a bag of words is not compared with one
             compared = comparators.measure_comparators(dataset, run.task, wanted=wanted)
     with context.stage("verify"):

@@ -12,6 +12,7 @@ from finewright.runs import language_model_card
 from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.lineage import describe_lineage
 from finewright.runs.schema import RunResult
+from finewright.runs.thresholds import describe_for_card
 from finewright.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def write_card(
     config, tokenizer = prepared_model.network.config, origin.tokenizer
     notes = [method.card_note] if method.card_note else []
     notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
+    notes += [note] if (note := describe_for_card(folder)) else []
     if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
     name = hub_id or Path(origin.name).name

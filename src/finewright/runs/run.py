@@ -23,7 +23,7 @@ from finewright.inference.evaluation_table import EvaluatedRows, build_evaluatio
 from finewright.inference.labelling import LabelledTable, LabellingOptions
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.text_predictor import OnProgress, TextPredictor
-from finewright.runs import calibration, model_folder, reading, request, schema
+from finewright.runs import calibration, model_folder, reading, request, schema, thresholds
 from finewright.runs import folder as run_folder
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import CalibrationFile, RunConfigFile, RunResult
@@ -117,6 +117,8 @@ class Run:
     def _load(self, device: str) -> TextPredictor:
         model_folder.check_files(self.folder.model, self.result.files)
         predictor = self._load_uncalibrated(device)
+        if predictor.task.fits_thresholds:
+            return replace(predictor, task=thresholds.with_saved_thresholds(predictor.task, self.folder.model))
         if self._calibration is None:
             return predictor
         return replace(predictor, task=predictor.task.with_temperature(self._calibration.temperature))

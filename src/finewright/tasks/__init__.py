@@ -13,9 +13,13 @@ _HELPER_MODULES = (
     "base",
     "calibration",
     "label_checks",
+    "label_thresholds",
     "language_models",
     "logistic_regression",
     "metrics",
+    "multi_label_checks",
+    "multi_label_metrics",
+    "one_vs_rest",
     "preference_losses",
     "preference_rows",
 )

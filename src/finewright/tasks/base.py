@@ -130,6 +130,11 @@ class Task(ABC):
     least_calibration_rows: ClassVar[int] = 0
     """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
 
+    fits_thresholds: ClassVar[bool] = False
+    """Whether each label has a probability from which on it is predicted, which `fit_thresholds` finds."""
+    predicts_one_label: ClassVar[bool] = True
+    """Whether a prediction of a task with labels is one of them, with a probability of its own."""
+
     start: ClassVar[str] = "the first head on the frozen features"
     """What a model is before its first update, in messages."""
     least_epochs: ClassVar[tuple[int, int]] = (3, 20)
@@ -278,6 +283,11 @@ class Task(ABC):
         """Loss of a fresh head, in nats; None if it is unknown and cannot be checked."""
 
     @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of a text's target if it is an array of numbers; empty for a class."""
+        return ()
+
+    @property
     def needs_reference(self) -> bool:
         """Whether the loss compares with the log-probabilities of the untrained model."""
         return False
@@ -337,6 +347,19 @@ class Task(ABC):
         """Return the task that divides outputs by this before it makes probabilities of them; the training loss does not."""
         return self
 
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The probability from which on each label is predicted; None for a task whose predictions need none."""
+        return None
+
+    def fit_thresholds(self, outputs: "np.ndarray", targets: Sequence[Any]) -> Self:
+        """Return the task with the thresholds that are best on these rows. Only tasks with `fits_thresholds` are asked."""
+        return self
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Self:
+        """Return the task with other thresholds. Only tasks with `fits_thresholds` are asked."""
+        return self
+
     def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str] | None:
         """Return the confidence below which a prediction needs review, and the reason; None if predictions have none.
 
@@ -374,6 +397,13 @@ class Task(ABC):
         `lines`: all lines of predictions.jsonl.
         """
         return [float(line["label"] == line["predicted"]) if line.get("score") is None else line["score"] for line in lines]
+
+    @classmethod
+    def example_of_line(cls, line: Mapping[str, Any]) -> "Example":
+        """Return the row that a line of predictions.jsonl is about, to measure another model on it."""
+        from finewright.data.splits import Example
+
+        return Example(line["text"], line["label"], line["where"])
 
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss

@@ -76,11 +76,13 @@ def start_from_probe(
     return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured)
 
 
-def choose_rows(targets: Sequence[int]) -> list[int]:
+def choose_rows(targets: Sequence[Any]) -> list[int]:
     """Return all rows, or MOST_ROWS of them, ascending: an even share of each label, or all its rows if they are fewer."""
     if len(targets) <= MOST_ROWS:
         return list(range(len(targets)))
     found = np.asarray(targets)
+    if found.ndim > 1:  # several labels a row: evenly over all rows
+        return np.linspace(0, len(targets) - 1, MOST_ROWS).round().astype(int).tolist()
     by_label = sorted((np.flatnonzero(found == target) for target in np.unique(found)), key=len)
     chosen: list[int] = []
     for number, rows in enumerate(by_label):

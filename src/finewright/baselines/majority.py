@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 NAME = "majority"
 SUMMARY = "always the most frequent label"
+SUMMARY_OF_SETS = "always the most frequent set of labels, which may be none"
 
 
 def most_frequent_set(dataset: "Dataset") -> tuple[str, ...]:

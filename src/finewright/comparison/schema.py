@@ -64,7 +64,7 @@ class ComparisonSpecFile(ComparisonFile):
 class SplitLine(ComparisonPart):
     """A line of a file in `splits`: a row of the data. `place`: its file and line.
 
-    A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A preference has
+    A text with any number of labels has its `labels`. A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A preference has
     its `prompt` with what was `chosen` and `rejected`; an answer that was judged alone is a `completion` with a
     `kto_tag` that says whether it is wanted. A key that was not given is not written.
     """
@@ -72,6 +72,7 @@ class SplitLine(ComparisonPart):
     text: str
     label: str
     place: str = Field(alias="from")
+    labels: list[str] | None = None
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     choices: list[str] | None = None

@@ -25,6 +25,8 @@ ALL = "all"
 MAJORITY, WORDS, FEATURES = majority.NAME, "bag-of-words", "frozen-features"
 BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).summary for name in (WORDS, FEATURES)}
 """Always compared too where rows have labels. They train no weight of the model."""
+LABEL_SET_BASELINES = BASELINES | {MAJORITY: majority.SUMMARY_OF_SETS}
+"""The same where rows have any number of labels."""
 ANSWER_BASELINES = {name: baselines.get_answer_baseline(name).summary for name in baselines.answer_baseline_names()}
 """Always compared too where rows have answers."""
 UNTUNED = "untuned"
@@ -104,7 +106,8 @@ class ComparisonSpec:
 
 def baselines_for(row_kind: RowKind) -> dict[str, str]:
     """Return what each baseline for rows of this kind does, by its name."""
-    return {"labelled": BASELINES, "conversation": ANSWER_BASELINES}.get(row_kind, {})
+    known = {"labelled": BASELINES, "multi-label": LABEL_SET_BASELINES, "conversation": ANSWER_BASELINES}
+    return known.get(row_kind, {})
 
 
 def _format_value(value: Any) -> str:

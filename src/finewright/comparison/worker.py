@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from finewright import api, methods, tasks
-from finewright.comparison import answer_baselines, baselines
+from finewright.comparison import answer_baselines, baselines, label_set_baselines
 from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
 from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.core import config, files, hardware
@@ -64,7 +64,7 @@ class Worker:
         for folder, options in request["data"]:
             kind = tasks.get_task(request.get("task", tasks.DEFAULT))
             dataset = self.cache.read(folder, options=DataConfig(**options), row_kind=kind.row_kind)
-            if kind.row_kind != "labelled":  # only tokens of whole conversations are used
+            if kind.row_kind not in ("labelled", "multi-label"):  # only tokens of whole conversations are used
                 continue
             texts = {row.text: None for rows in (dataset.train, dataset.validation, dataset.test) for row in rows}
             if any(text not in known for text in texts):
@@ -242,6 +242,10 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     kind = tasks.get_task(settings.task).row_kind
     datasets = {size: cache.read(folder, options=settings.data, row_kind=kind) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
+    if kind == "multi-label":
+        return label_set_baselines.measure(
+            request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name)
+        )
     if kind != "labelled":
         return answer_baselines.measure(request["name"], datasets, source=source, settings=settings)
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))

@@ -364,8 +364,8 @@ class RunResult(VersionedFile):
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
     are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
-    that start, None if it was random. `baselines`: on the same test rows, by name; `baseline_metrics`: where there is no accuracy. A run of a baseline has no epochs and steps,
-    no plan and, if it reads none, no model.
+    that start, None if it was random. `baselines`: on the same test rows, by name; `baseline_metrics`: where there is no
+    accuracy. A run of a baseline has no epochs and steps, no plan and, if it reads none, no model.
     """
 
     method: str

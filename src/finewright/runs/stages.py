@@ -450,7 +450,7 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
 
 
 def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> Calibration:
-    """Return the task with the temperature, or the thresholds, that the validation rows give; write them beside the saved model."""
+    """Return the task with the temperature, or the thresholds, of the validation rows; write them beside the saved model."""
     task, encoded, wanted = selected.task, selected.planned.splits["validation"], context.settings.training.calibrate
     if task.fits_thresholds and encoded.ids:
         with context.meter.measure():

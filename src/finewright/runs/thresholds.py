@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 THRESHOLDS_FILE = "thresholds.json"
 _SHOWN = 8
 _CARD_NOTE = """
-A text has a label from the probability in `{name}` on, `scores.sigmoid()`: the threshold of the best F1 on {num_rows:,} validation
-rows, drawn towards 0.5 for labels with few rows. `finewright predict` uses it. Other programs need it too: transformers' pipeline
-gives every label its probability with `top_k=None`, and no threshold.
+A text has a label if its probability, `scores.sigmoid()`, is at least the label's threshold in `{name}`: that of the best F1 on
+{num_rows:,} validation rows, drawn towards 0.5 for labels with few rows. `finewright predict` uses it. Other programs do not:
+transformers' pipeline gives every label's probability with `top_k=None`.
 """
 
 

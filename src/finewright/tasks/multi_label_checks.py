@@ -132,8 +132,10 @@ def _find_always_together(dataset: Dataset) -> Iterator[Finding]:
     for (one, other), together in pairs.most_common():
         if together < _LEAST_TOGETHER:
             break
-        if together >= _ALWAYS_TOGETHER * (counts[one] + counts[other] - together):
-            message = f"{one!r} and {other!r} nearly always occur together: in {together:,} of the {counts[one] + counts[other] - together:,} rows with one of them"
+        either = counts[one] + counts[other] - together
+        if together >= _ALWAYS_TOGETHER * either:
+            rows = f"in {together:,} of the {either:,} training rows with one of them"
+            message = f"{one!r} and {other!r} nearly always occur together: {rows}"
             fix = "make one label of them, unless rows that tell them apart will come"
             yield Finding("always_together", "warning", message, (), fix)
             return

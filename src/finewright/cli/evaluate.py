@@ -108,9 +108,12 @@ def _measure(
 
 def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
-    from finewright.cli import progress
+    from finewright.cli import multi_label_view, progress
     from finewright.cli.predict import shorten
 
+    if multi_label_view.has_label_sets(measured):
+        multi_label_view.show_metrics(console, measured)
+        return
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
         console.print(progress.rows_table(["metric", "value"], plain))

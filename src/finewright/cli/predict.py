@@ -64,6 +64,9 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=1)
     ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Add the probability of each label, where a text has any number of labels.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     assignments: Set = None,
     as_json: Json = False,
@@ -85,9 +88,15 @@ def predict(
     else:
         rows = inputs.read_text_rows(source, options=options, trained=reading.trained_columns(config))
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
-    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0, "abstain": abstain}
-    if target is None and any(value is not None for value in (min_confidence, otherwise, top_k)):
-        what = "--min-confidence, --else and --top-k are about a file with labels"
+    labelling: dict[str, Any] = {
+        "min_confidence": min_confidence,
+        "otherwise": otherwise,
+        "top_k": top_k or 0,
+        "abstain": abstain,
+    }
+    labelling["probabilities"] = probabilities
+    if target is None and (probabilities or any(value is not None for value in (min_confidence, otherwise, top_k))):
+        what = "--min-confidence, --else, --top-k and --probabilities are about a file with labels"
         raise UserError(what, where="predict", fix="give a file, or -o FILE for texts")
     _say_source(source, texts, rows)
     if target is None:
@@ -213,7 +222,7 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
     left_out = None
     if rule is not None:
         predictions, left_out = labelling.leave_out_uncertain(predictions, rule)
-    from finewright.cli import progress
+    from finewright.cli import multi_label_view, progress
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
 
     num_empty = sum(text is None for text in rows.texts)
@@ -226,6 +235,10 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
             progress.print_wrapped(ErrorConsole(), sentence)
     if as_json:
         print_json({"predictions": predictions, **({"abstain": left_out.as_json()} if left_out else {})})
+        return
+    if predictions and "labels" in predictions[0]:
+        heads = ["labels", "probabilities", "text"]
+        OutputConsole().print(progress.rows_table(heads, [multi_label_view.prediction_cells(line) for line in predictions]))
         return
     shown = [
         [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}", line["text"]]

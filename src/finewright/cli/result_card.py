@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright import tasks
+from finewright.cli import multi_label_view
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
@@ -70,6 +71,10 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
     if isinstance(measured, ClassificationMetrics):
         _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
         compared = [compare_with_start(result, measured), compare_with_bag_of_words(result, measured)]
+    elif multi_label_view.has_label_sets(values := measured.model_dump()):
+        best, *more = multi_label_view.describe_scores(values, rows=rows)
+        console.print(Text(f"  {clean(best)}", style="bold"), soft_wrap=not console.is_terminal)
+        compared = [*more, *multi_label_view.compare_scores(result, measured)]
     else:
         print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
         compared = [compare_with_untuned(result)]

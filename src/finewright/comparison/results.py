@@ -162,11 +162,8 @@ class ComparisonResults:
     metric: Metric
     more_metrics: tuple[str, ...] = ()
     rows: Sequence[int] | None = None
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether predictions are labels."""
-        return bool(self.labels)
+    has_classes: bool = True
+    """Whether each prediction is one of `labels`."""
 
     @property
     def measured(self) -> list[MethodResult]:
@@ -200,7 +197,7 @@ def read_results(
             curve.append(_read_method(runs, folder, reasons=reasons, failures=failures))
         curve += [_read_baseline(name, size, folder, spec, failures=failures) for name in spec.baselines]
     if not labels or not spec.task.predicts_one_label:
-        return _score_rows(curve, spec, test)
+        return replace(_score_rows(curve, spec, test), labels=tuple(labels))
     classes = {label: index for index, label in enumerate(labels)}
     targets = np.array([classes[line.label] for line in test])
     curve = [_with_classes(entry, targets=targets, classes=classes) for entry in curve]
@@ -237,6 +234,7 @@ def build_results(
         metric=metric or tasks.get_task(tasks.DEFAULT).metric,
         more_metrics=tuple(more_metrics),
         rows=rows,
+        has_classes=bool(labels),
     )
 
 

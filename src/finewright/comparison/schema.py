@@ -64,9 +64,9 @@ class ComparisonSpecFile(ComparisonFile):
 class SplitLine(ComparisonPart):
     """A line of a file in `splits`: a row of the data. `place`: its file and line.
 
-    A text with any number of labels has its `labels`. A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A preference has
-    its `prompt` with what was `chosen` and `rejected`; an answer that was judged alone is a `completion` with a
-    `kto_tag` that says whether it is wanted. A key that was not given is not written.
+    A text with any number of labels has its `labels`. A conversation has its `messages`, or its tokens, besides; `text` and
+    `label` are what a person reads of it. A preference has its `prompt` with what was `chosen` and `rejected`; an answer that
+    was judged alone is a `completion` with a `kto_tag` that says whether it is wanted. A key that was not given is not written.
     """
 
     text: str
@@ -350,6 +350,11 @@ class ComparisonResultsFile(ComparisonFile):
     command: str
     versions: dict[str, Any]
     hardware: dict[str, Any]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each prediction is one label."""
+        return bool(self.data.labels) and self.metric == _DEFAULT_METRIC.name
 
     @property
     def measured(self) -> list[MethodRow]:

@@ -146,15 +146,29 @@ def _build_dataset(
         notes += [f"the data's own test rows ({len(rows['test']):,}) are replaced by {test}"] if "test" in rows else []
         rows["test"], more = read_rows(test, options=options, row_kind=row_kind)
         notes += more
-    if options.merge_similar_labels and row_kind == "labelled":
-        rows, more = labels.merge_similar_labels(rows)
-        notes += more
-    if options.merge_similar_labels and row_kind == "multi-label":
-        rows, more = multi_label_rows.merge_similar(rows)
+    merge = {"labelled": labels.merge_similar_labels, "multi-label": multi_label_rows.merge_similar}.get(row_kind)
+    if options.merge_similar_labels and merge is not None:
+        rows, more = merge(rows)
         notes += more
     notes += _hold_out_missing(rows, options, row_kind)
     trains_on_all = options.validation_fraction is None and not rows["validation"]
     names, kind = labels.sort_labels({label for row in rows["train"] for label in row.own_labels()})
+    notes += _fit_held_out_labels(rows, names, options, row_kind)
+    digest = hashlib.sha256()
+    for name in ("train", "validation", "test"):
+        for row in rows[name]:
+            digest.update(row.fingerprint_text(name).encode("utf-8", "surrogatepass"))
+    unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
+    columns = replace(columns, notes=())
+    parts = (rows["train"], rows["validation"], rows["test"])
+    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind)
+
+
+def _fit_held_out_labels(
+    rows: dict[str, list[Example]], names: tuple[str, ...], options: DataConfig, row_kind: RowKind
+) -> list[str]:
+    """Spell the labels of held-out rows as those of training, and leave unseen ones out if that is wanted; return notes."""
+    notes: list[str] = []
     if row_kind == "labelled":
         for name in ("validation", "test"):
             rows[name] = labels.spell_truth_values(rows[name], names)
@@ -164,14 +178,7 @@ def _build_dataset(
         for name in ("validation", "test"):
             rows[name], unseen = multi_label_rows.drop_unseen(rows[name], names)
             notes += [f"labels unseen in training are left out of the {name} rows: {', '.join(unseen[:5])}"] if unseen else []
-    digest = hashlib.sha256()
-    for name in ("train", "validation", "test"):
-        for row in rows[name]:
-            digest.update(row.fingerprint_text(name).encode("utf-8", "surrogatepass"))
-    unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
-    columns = replace(columns, notes=())
-    parts = (rows["train"], rows["validation"], rows["test"])
-    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind)
+    return notes
 
 
 def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_kind: RowKind) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows of a table that have a text and any number of labels: in a list, in one cell, or in a column of yes or no for each label."""
+"""Rows of a table that have a text and any number of labels: in a list, in one cell, or one column of yes or no for each."""
 
 import json
 from collections import Counter
@@ -124,8 +124,12 @@ def read_multi_label_rows(
     notes = [*table.notes, *columns.notes, _describe_labels(file, labels, flags=flags, separator=separator)]
     notes += [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
     if num_none := sum(not row.labels for row in rows):
-        have = "1 row has" if num_none == 1 else f"{num_none:,} rows have"
-        notes.append(f"{file}: {have} no label, and {'is' if num_none == 1 else 'are'} learnt as such")
+        have = (
+            "1 row has no label: it counts as a text"
+            if num_none == 1
+            else f"{num_none:,} rows have no label: they count as texts"
+        )
+        notes.append(f"{file}: {have} that none of the labels is right for")
     found = Columns(columns.texts, ",".join(labels), label_separator=separator)
     return LabelledRows([*rows], records, table, found, notes)
 

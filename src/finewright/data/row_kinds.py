@@ -1,5 +1,7 @@
 """What the rows of a data source are, and how its files are read for that."""
 
+from collections.abc import Mapping
+
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import columns as column_names
@@ -61,10 +63,8 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     if options.prompt_column is not None or options.answer_column is not None:
         return "conversation", "a column of prompts or of answers is given"
     names = {name.casefold().strip(): name for name in table.columns}
-    if {"chosen", "rejected"} <= names.keys():
-        return "preference", "it has columns of chosen and rejected answers"
-    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
-        return "preference", "it has prompts, completions, and whether each of these is good"
+    if reason := _tell_preferences(table, names):
+        return "preference", reason
     shape = conversation_shapes.find_shape(table, options.model_copy(update={"text_column": None}), file=file)
     if (reason := _tell_several_labels(table, options, shape, file=file)) is not None:
         return "multi-label", reason
@@ -84,6 +84,15 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
     if shape.form == "text" and len(table.columns) > 1 and column_names.guess_label(table, shape.columns["text"]):
         return "labelled", "it has texts and a column with few values"
     return "conversation", f"the columns are those of {shape.said}"
+
+
+def _tell_preferences(table: FileTable, names: Mapping[str, str]) -> str:
+    """Return by what a table has preferences; empty if it has none. `names`: of the columns, as written, by their plain form."""
+    if {"chosen", "rejected"} <= names.keys():
+        return "it has columns of chosen and rejected answers"
+    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
+        return "it has prompts, completions, and whether each of these is good"
+    return ""
 
 
 def tell_label_kind(table: FileTable, column: str, *, reason: str, options: DataConfig, file: str) -> tuple[RowKind, str]:

@@ -20,6 +20,7 @@ from finewright.data.tables import to_table
 from finewright.inference import labelling
 from finewright.inference.abstention import AbstentionRule, CoverageCurve, check_one_threshold, make_rule
 from finewright.inference.evaluation_table import EvaluatedRows, build_evaluation_table
+from finewright.inference.label_sets import LabelSetOptions
 from finewright.inference.labelling import LabelledTable, LabellingOptions
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.text_predictor import OnProgress, TextPredictor
@@ -215,6 +216,7 @@ class Run:
         otherwise: str | None = None,
         top_k: int = 0,
         abstain: float | None = None,
+        probabilities: bool = False,
         force: bool = False,
         options: DataConfig | Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
@@ -235,6 +237,8 @@ class Run:
             How many labels with their confidence to add as `label_1`, `confidence_1` and so on.
         abstain
             Share of rows to answer, in place of `min_confidence`: with 0.9 the least certain tenth gets no label.
+        probabilities
+            Add a column with the probability of each label, where a row has any number of labels.
         force
             Replace an existing file.
         options
@@ -256,6 +260,7 @@ class Run:
         target = Path(output) if output is not None else writers.name_output(Path(path), rows.table, added="labelled")
         writers.check_output(target, rows.table, force=force)
         how: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k, "abstain": abstain}
+        how["probabilities"] = probabilities
         labelled = self.label_rows(rows, **how, on_progress=on_progress)
         return labelled.written_to(target)
 
@@ -267,10 +272,12 @@ class Run:
         otherwise: str | None = None,
         top_k: int = 0,
         abstain: float | None = None,
+        probabilities: bool = False,
         on_progress: OnProgress | None = None,
     ) -> LabelledTable:
         """Return rows that were read with their answers; the arguments are those of `predict_file`."""
-        how = self.labelling_options(min_confidence=min_confidence, otherwise=otherwise, top_k=top_k, abstain=abstain)
+        given: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k, "abstain": abstain}
+        how = self.labelling_options(**given, probabilities=probabilities)
         return labelling.label_rows(self.fastest_predictor, rows, how, on_progress=on_progress)
 
     def abstention_rule(self, share: float) -> AbstentionRule:
@@ -284,13 +291,24 @@ class Run:
         otherwise: str | None = None,
         top_k: int = 0,
         abstain: float | None = None,
-    ) -> LabellingOptions | None:
+        probabilities: bool = False,
+    ) -> LabellingOptions | LabelSetOptions | None:
         """Return how rows are labelled; None for a task without labels. The threshold is the run's unless it is given."""
         rule = None if abstain is None else self.abstention_rule(abstain)
         check_one_threshold(abstain, min_confidence=min_confidence)
         make = partial(LabellingOptions, otherwise=otherwise, top_k=top_k)
+        is_about_one = min_confidence is not None or otherwise is not None or bool(top_k)
+        if self.config.labels and not tasks.get_task(self.config.task or tasks.DEFAULT).predicts_one_label:
+            if is_about_one:
+                what = f"{self.config.task} has a threshold for each label, and no one confidence of a row"
+                fix = "leave out --min-confidence, --else and --top-k; --probabilities adds the probability of each label"
+                raise UserError(what, where="predict", fix=fix)
+            return LabelSetOptions(self.columns.label_separator, probabilities)
+        if probabilities:
+            what = "--probabilities is for runs with several labels per text"
+            raise UserError(what, where="predict", fix=f"--top-k {max(1, len(self.config.labels))} adds every label")
         if not self.config.labels:
-            if min_confidence is not None or otherwise is not None or top_k:
+            if is_about_one:
                 what = f"{self.config.task} has no labels, so there is no confidence"
                 raise UserError(what, where="predict", fix="leave out --min-confidence, --else and --top-k")
             return None

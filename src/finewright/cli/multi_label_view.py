@@ -1,17 +1,16 @@
-"""Results with any number of labels for each text, in the terminal: scores, a table of the labels, predictions."""
+"""Results with any number of labels for each text, in words and as the rows of a table."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finewright.cli.console import OutputConsole
     from finewright.runs.schema import RunResult, SplitMetrics
 
 MOST_LABELS = 20
 """Labels of a table; of more, the most frequent ones and the weakest."""
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
-_NUM_MISTAKES = 5
+_LONGEST_NAME = 28
 
 
 def has_label_sets(measured: Mapping[str, Any]) -> bool:
@@ -64,8 +63,6 @@ def compare_scores(result: "RunResult", measured: "SplitMetrics") -> list[str]:
 
 def label_rows(per_label: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]], int]:
     """Return (headings, a row for each label, how many labels are left out). Of many labels the most frequent ones are shown."""
-    from finewright.cli.predict import shorten
-
     shown = list(per_label)
     if len(shown) > MOST_LABELS:
         shown = sorted(shown, key=lambda label: -per_label[label]["num_rows"])[:MOST_LABELS]
@@ -73,35 +70,6 @@ def label_rows(per_label: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], l
     for label in shown:
         one = per_label[label]
         shares = [f"{one[key]:.1%}" for key in ("precision", "recall", "f1")]
-        rows.append([shorten(label, 28), *shares, f"{one['threshold']:.2f}", f"{one['num_rows']:,}"])
+        name = label if len(label) <= _LONGEST_NAME else f"{label[: _LONGEST_NAME - 1]}…"
+        rows.append([name, *shares, f"{one['threshold']:.2f}", f"{one['num_rows']:,}"])
     return ["label", "precision", "recall", "F1", "threshold", "rows"], rows, len(per_label) - len(shown)
-
-
-def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
-    """Print the metrics of a split, a table of the labels and the worst mistakes, at most 80 columns wide."""
-    from finewright.cli import progress
-    from finewright.cli.console import clean
-    from finewright.cli.predict import shorten
-
-    for line in describe_scores(measured, rows="rows"):
-        console.print(clean(line), highlight=False, soft_wrap=True)
-    console.print(f"F1 per text {measured['samples_f1']:.1%}   loss {measured['loss']:.3f}", highlight=False)
-    headings, rows, num_more = label_rows(measured["per_label"])
-    console.print(progress.rows_table(headings, rows, gap=1))
-    if num_more:
-        console.print(f"{num_more:,} labels with fewer rows are not shown; --json has all of them", highlight=False)
-    if measured["worst_mistakes"]:
-        console.print("worst mistakes: labels, predicted, text", highlight=False)
-    for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
-        start = f"  {shorten(line['label'] or '(none)', 24)}, {shorten(line['predicted'] or '(none)', 24)}  "
-        text = shorten(" ".join(line["text"].split()), max(8, 80 - len(start)))
-        console.print(clean(start + text), highlight=False, soft_wrap=True)
-
-
-def prediction_cells(prediction: Mapping[str, Any]) -> list[str]:
-    """Return the labels of a prediction, their probabilities and its text."""
-    labels = prediction["labels"]
-    if labels is None:
-        return ["", "", prediction["text"]]
-    shares = ", ".join(f"{prediction['probabilities'][label]:.3f}" for label in labels)
-    return [", ".join(labels) or "(none)", shares, prediction["text"]]

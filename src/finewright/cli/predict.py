@@ -222,7 +222,7 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
     left_out = None
     if rule is not None:
         predictions, left_out = labelling.leave_out_uncertain(predictions, rule)
-    from finewright.cli import multi_label_view, progress
+    from finewright.cli import progress
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
 
     num_empty = sum(text is None for text in rows.texts)
@@ -238,7 +238,7 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
         return
     if predictions and "labels" in predictions[0]:
         heads = ["labels", "probabilities", "text"]
-        OutputConsole().print(progress.rows_table(heads, [multi_label_view.prediction_cells(line) for line in predictions]))
+        OutputConsole().print(progress.rows_table(heads, [_label_set_cells(line) for line in predictions]))
         return
     shown = [
         [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}", line["text"]]
@@ -250,6 +250,15 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
         first = predictions[0]
         heads = ["label", "probability"] if "label" in first else [key for key in first if key != "text"]
         OutputConsole().print(progress.rows_table([*heads, "text"], shown))
+
+
+def _label_set_cells(prediction: dict[str, Any]) -> list[str]:
+    """Return the labels of a prediction, their probabilities and its text."""
+    labels = prediction["labels"]
+    if labels is None:
+        return ["", "", prediction["text"]]
+    shares = ", ".join(f"{prediction['probabilities'][label]:.3f}" for label in labels)
+    return [", ".join(labels) or "(none)", shares, prediction["text"]]
 
 
 def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:

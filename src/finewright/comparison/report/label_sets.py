@@ -15,10 +15,10 @@ _STEP, _BAR = 20.0, 12.0
 _LONGEST_NAME = 22
 HOW = (
     "A text has a label if its probability is at least the label's threshold: that of the best F1 on the validation rows, "
-    "drawn towards 0.5 for labels with few rows. Micro F1 counts every label of every text alike, macro F1 is the mean over labels, F1 "
-    "per text the mean over texts, where a text without a label that gets none counts 1. Average precision does not depend on the "
-    "thresholds. Bag-of-words and frozen-features are one logistic regression for each label, majority is always the most "
-    "frequent set of labels."
+    "drawn towards 0.5 for labels with few rows. Micro F1 counts every label of every text alike, macro F1 is the mean over "
+    "labels, F1 per text the mean over texts, where a text without a label that gets none counts 1. Average precision does not "
+    "depend on the thresholds. Bag-of-words and frozen-features are one logistic regression for each label, majority is always "
+    "the most frequent set of labels."
 )
 
 

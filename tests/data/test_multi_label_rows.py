@@ -18,18 +18,15 @@ SETS = [[name for name in NAMES if DRAW.random() < 0.4] for _ in range(120)]
 TEXTS = [f"message number {number} about a thing" for number in range(120)]
 
 
-def write(path, form, *, suffix="csv", column="label"):
+def write(path, form, *, column="label"):
+    pairs = list(zip(TEXTS, SETS, strict=True))
     if form == "flags":
-        header, rows = (
-            ["comment", *NAMES],
-            [[text, *(str(int(n in own)) for n in NAMES)] for text, own in zip(TEXTS, SETS, strict=False)],
-        )
-        path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+        rows = [",".join(["comment", *NAMES]), *(",".join([text, *(str(int(n in own)) for n in NAMES)]) for text, own in pairs)]
+        path.write_text("\n".join(rows) + "\n")
     elif form == "lists":
-        path.write_text("".join(json.dumps({"text": text, column: own}) + "\n" for text, own in zip(TEXTS, SETS, strict=False)))
+        path.write_text("".join(json.dumps({"text": text, column: own}) + "\n" for text, own in pairs))
     else:
-        lines = [f"text,{column}", *(f'{text},"{form.join(own)}"' for text, own in zip(TEXTS, SETS, strict=False))]
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join([f"text,{column}", *(f'{text},"{form.join(own)}"' for text, own in pairs)]) + "\n")
     return path
 
 
@@ -48,7 +45,7 @@ def test_every_form_gives_the_same_rows(tmp_path, form, name):
     assert reason
     found = dataset.read_dataset(path, options=options, row_kind=kind)
     rows = {row.text: labels_of(row) for part in (found.train, found.validation, found.test) for row in part}
-    assert rows == {text: tuple(own) for text, own in zip(TEXTS, SETS, strict=False)}
+    assert rows == {text: tuple(own) for text, own in zip(TEXTS, SETS, strict=True)}
     assert found.labels == NAMES
     assert any("rows have no label: they count as texts that none of the labels is right for" in note for note in found.notes)
 
@@ -79,7 +76,7 @@ def test_a_value_that_is_neither_yes_nor_no_names_its_row(tmp_path):
 
 def test_flags_beside_a_column_of_classes_are_asked_about(tmp_path):
     kinds = ["red", "green", "blue"] * 40
-    rows = [{"text": t, "kind": k, "new": n % 2, "old": n // 2 % 2} for n, (t, k) in enumerate(zip(TEXTS, kinds, strict=False))]
+    rows = [{"text": t, "kind": k, "new": n % 2, "old": n // 2 % 2} for n, (t, k) in enumerate(zip(TEXTS, kinds, strict=True))]
     with pytest.raises(UserError, match="the label may be 'kind', or the columns of yes or no"):
         dataset.detect_row_kind(to_table(rows), options=DataConfig())
 

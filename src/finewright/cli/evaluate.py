@@ -144,7 +144,7 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
 
 
 def _show_label_sets(console: "OutputConsole", measured: dict[str, Any]) -> None:
-    """Print the metrics of a split with any number of labels for each text, a table of the labels and the worst mistakes, at most 80 columns wide."""
+    """Print the metrics of a split with any number of labels for each text, a table of them, and the worst mistakes."""
     from finewright.cli import multi_label_view, progress
     from finewright.cli.console import clean
     from finewright.cli.predict import shorten

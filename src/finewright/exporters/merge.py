@@ -20,6 +20,7 @@ from finewright.methods.base import Method
 from finewright.models import loading, meta, quantization, sentence_folder
 from finewright.runs import model_folder, request, schema
 from finewright.runs.calibration import CALIBRATION_FILE, describe_temperature, read_calibration
+from finewright.runs.thresholds import THRESHOLDS_FILE, describe_for_card
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.tasks.base import Metric
@@ -96,8 +97,9 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
 
 def _copy_calibration(run: RunFolder, folder: Path) -> None:
     """The merged model has the scores of the run, so their temperature holds for it too."""
-    if (run.model / CALIBRATION_FILE).exists():
-        shutil.copyfile(run.model / CALIBRATION_FILE, folder / CALIBRATION_FILE)
+    for name in (CALIBRATION_FILE, THRESHOLDS_FILE):
+        if (run.model / name).exists():
+            shutil.copyfile(run.model / name, folder / name)
 
 
 @contextlib.contextmanager
@@ -166,7 +168,7 @@ def _card(run: RunFolder, merged: Merged) -> str:
         f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
         f"| {metric.name} before, after | {before}, {after} |\n"
         f"{changed}| largest change of a score | {change.largest_difference:.2e} |\n"
-        f"{describe_temperature(read_calibration(run.model))}"
+        f"{describe_temperature(read_calibration(run.model))}{describe_for_card(run.model)}"
     )
 
 

@@ -36,7 +36,6 @@ def write_rows(path, count=120):
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("multi")
     tiny.folder(root / "gpt2")
-    tiny.folder(root / "bert", kind="bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     write_rows(root / "rows.csv")
     with verify.verifying_with(verify.answer_in_new_interpreter):
         yield root
@@ -50,7 +49,7 @@ def train(place, method, *, kind="gpt2", name="", max_steps=40, **extra):
 
 @pytest.fixture(scope="module")
 def full(place):
-    return train(place, "full", kind="bert", max_steps=80)
+    return train(place, "full", max_steps=60)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from finewright.methods.base import Method
 from finewright.models import loading, meta, quantization, sentence_folder
 from finewright.runs import model_folder, request, schema
 from finewright.runs.calibration import CALIBRATION_FILE, describe_temperature, read_calibration
-from finewright.runs.thresholds import THRESHOLDS_FILE, describe_for_card
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
+from finewright.runs.thresholds import THRESHOLDS_FILE, describe_for_card
 from finewright.tasks.base import Metric
 
 BASES: tuple[BaseKind, ...] = ("dequantised", "published")

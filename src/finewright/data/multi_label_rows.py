@@ -77,8 +77,9 @@ def find_label_columns(table: FileTable, options: DataConfig, *, file: str) -> t
         missing = [name for name, one in zip(names, resolved, strict=True) if not one] or [wanted]
         listed = ", ".join(table.columns[:_LISTED])
         raise bad_file(f"no column {missing[0]!r}; the columns are {listed}", file, "--label-column NAME, or NAME,NAME,…")
-    usual = column_names.find_usual(table, (*LABEL_NAMES, *MORE_NAMES), file=file)
-    return usual or tuple(column_names.find_flags(table, options))
+    usual = [one for name in (*LABEL_NAMES, *MORE_NAMES) for one in column_names.find_usual(table, [name], file=file)]
+    lists = [name for name in usual if any(isinstance(record.values.get(name), list | tuple) for record in table.records)]
+    return tuple((lists or usual)[:1]) or tuple(column_names.find_flags(table, options))
 
 
 def read_multi_label_rows(

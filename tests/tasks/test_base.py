@@ -188,7 +188,7 @@ def test_a_task_that_reads_every_token_gets_the_whole_last_layer():
 
 
 def test_the_folder_is_the_registry():
-    assert tasks.task_names() == ["preference", "text-classification", "text-generation"]
+    assert tasks.task_names() == ["multi-label-classification", "preference", "text-classification", "text-generation"]
     assert tasks.get_task("text-classification").name == "text-classification"
     with pytest.raises(UserError, match=r"unknown task 'text-clasification'\n.*did you mean 'text-classification'\?"):
         tasks.get_task("text-clasification")

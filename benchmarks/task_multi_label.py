@@ -2,8 +2,8 @@
 
     python benchmarks/task_multi_label.py --model DIR [--seeds 3] [--out FILE.jsonl]
 
-The Trainer runs as its examples do: `problem_type="multi_label_classification"`, three epochs of 16 rows, the threshold 0.5; at its
-usual learning rate, and at the best of three by micro F1 on the validation rows. One thread each, CPU seconds of the whole process.
+The Trainer runs as its examples do: `problem_type="multi_label_classification"`, three epochs of 16 rows, the threshold 0.5; at
+its usual learning rate, and at the best of three by micro F1 on the validation rows. One thread each, CPU seconds of the process.
 """
 
 import argparse

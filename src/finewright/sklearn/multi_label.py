@@ -56,7 +56,7 @@ class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):
     def predict(self, X: Sequence[str]) -> np.ndarray:
         """Return 1 for each label that a text has, else 0, shape (texts, labels), in the order of `classes_`."""
         check_is_fitted(self)
-        predictions = self._model.predict(read_texts(X))
+        predictions: list[Any] = self._model.predict(read_texts(X))
         known = self._model.labels
         found = np.array([[label in one["labels"] for label in known] for one in predictions], dtype=np.int64)
         return self._spread(found.reshape(len(predictions), len(known)))

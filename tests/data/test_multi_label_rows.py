@@ -54,7 +54,8 @@ def test_a_data_frame_and_parquet_with_lists(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"text": TEXTS, "labels": SETS})
     frame.to_parquet(tmp_path / "a.parquet")
-    for source in (to_table(frame), tmp_path / "a.parquet"):
+    read_again, sets = pandas.read_parquet(tmp_path / "a.parquet"), frame.assign(labels=[{*own} for own in SETS])
+    for source in (to_table(frame), tmp_path / "a.parquet", to_table(read_again), to_table(sets), to_table(TEXTS, SETS)):
         assert dataset.detect_row_kind(source, options=DataConfig())[0] == "multi-label"
         assert read(source).labels == NAMES
 
@@ -127,3 +128,13 @@ def test_labels_that_look_the_same_are_merged_where_that_is_wanted():
 def test_the_fingerprint_knows_labels_from_a_label_with_a_line():
     one, other = ([{"text": text, "label": own} for text in TEXTS] for own in (["a", "b"], ["a|b"]))
     assert read(to_table(one)).fingerprint != read(to_table(other)).fingerprint
+
+
+def test_rows_of_a_matrix_are_no_lists_of_names():
+    numpy = pytest.importorskip("numpy")
+    matrix = numpy.array([[int(name in own) for name in NAMES] for own in SETS])
+    for labels in (matrix, matrix.tolist()):
+        with pytest.raises(UserError, match="rows of a matrix of 0 and 1") as caught:
+            read(to_table(TEXTS, labels))
+        assert "a column of 0 and 1 for each label" in caught.value.fix
+    assert read(to_table(TEXTS, [[number % 2, 2 + number % 3] for number in range(120)])).labels == ("0", "1", "2", "3", "4")

@@ -110,6 +110,8 @@ def read_multi_label_rows(
     columns = _choose_texts(table, options, labels, file=file)
     flags = labels if _are_flags(table, labels, known=known) else ()
     separator = "" if flags else _choose_separator(table, options, labels[0], trained=trained)
+    if separator == LIST:
+        _refuse_indicators(table, labels[0])
     rows, records, faults = [], [], []
     for record in table.records:
         text, text_fault = read_text(record, columns, options)
@@ -154,6 +156,19 @@ def _choose_separator(table: FileTable, options: DataConfig, column: str, *, tra
     if told.separator == LIST or trained is None or not trained.label_separator:
         return told.separator
     return trained.label_separator
+
+
+def _refuse_indicators(table: FileTable, column: str) -> None:
+    """Raise `UserError` if the lists are rows of a matrix of 0 and 1: their members would be the labels 0 and 1."""
+    cells = [value for record in table.records if isinstance(value := record.values.get(column), list | tuple)]
+    sizes, members = (
+        {len(cell) for cell in cells},
+        {member for cell in cells for member in cell if isinstance(member, int | float)},
+    )
+    if len(sizes) == 1 and members and members <= {0, 1} and all(len(cell) > len({*map(str, cell)}) for cell in cells[:100]):
+        fix = "a table with a column of 0 and 1 for each label, or finewright.sklearn.MultiLabelTextClassifier"
+        what = f"the lists in {column!r} are rows of a matrix of 0 and 1, such as {cells[0]!r:.40}, and no names of labels"
+        raise bad_file(what, table.records[0].where, fix)
 
 
 def _read_cell(record: Record, column: str, separator: str, known: Collection[str]) -> tuple[tuple[str, ...], str]:

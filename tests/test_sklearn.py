@@ -11,11 +11,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
 from sklearn.utils import estimator_checks
 
 from finewright.core.errors import UserError
-from finewright.sklearn import TextClassifier
+from finewright.sklearn import MultiLabelTextClassifier, TextClassifier
 from support import tiny
 
 TEXTS = [f"{('where is my parcel', 'charged twice')[n % 2]} {n}" for n in range(48)]
@@ -158,3 +158,78 @@ def test_a_baseline_is_a_classifier_too(model, method):
     np.testing.assert_allclose(made.predict_proba(TEXTS[:4]).sum(axis=1), 1)
     with pytest.raises(UserError, match="does not use training.epochs"):
         TextClassifier(method=method, epochs=3).fit(TEXTS, LABELS)
+
+
+TOPICS = [[["parcel"], ["charged", "urgent"], []][n % 3] for n in range(60)]
+TOPIC_TEXTS = [f"{('where is my parcel', 'charged twice please send it', 'hello')[n % 3]} {n}" for n in range(60)]
+
+
+def multi_label(model, **extra):
+    return MultiLabelTextClassifier(model=model, method="full", max_steps=4, learning_rate=1e-3, training=QUICK, **extra)
+
+
+@pytest.fixture(scope="module")
+def fitted(model):
+    return multi_label(model).fit(TOPIC_TEXTS, TOPICS)
+
+
+def test_sets_of_labels_come_back_as_a_matrix_in_the_order_of_classes(fitted):
+    assert fitted.classes_.tolist() == ["charged", "parcel", "urgent"]
+    found, shares = fitted.predict(TOPIC_TEXTS), fitted.predict_proba(TOPIC_TEXTS)
+    assert found.tolist()[:3] == [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
+    assert fitted.predict_labels(TOPIC_TEXTS[:3]) == [["parcel"], ["charged", "urgent"], []]
+    assert shares.shape == (60, 3)
+    assert ((shares > 0) & (shares < 1)).all()
+    truth = MultiLabelBinarizer().fit_transform(TOPICS)
+    exactly_right = (found == truth).all(axis=1).mean()
+    assert fitted.score(TOPIC_TEXTS, truth) == exactly_right > 0.8, "as scikit-learn's classifiers say it"
+
+
+def test_a_matrix_gives_the_same_as_lists(fitted, model):
+    truth = MultiLabelBinarizer().fit_transform(TOPICS)
+    matrix = np.column_stack([truth, np.zeros(60, dtype=int)])
+    made = multi_label(model).fit(TOPIC_TEXTS, matrix)
+    assert made.classes_.tolist() == [0, 1, 2, 3]
+    found = made.predict(TOPIC_TEXTS)
+    assert not found[:, 3].any(), "no training text has this label"
+    np.testing.assert_array_equal(found[:, :3], fitted.predict(TOPIC_TEXTS))
+    assert made.predict_labels(TOPIC_TEXTS[:2]) == [[1], [0, 2]]
+
+
+def test_a_pickled_classifier_of_sets_predicts_the_same(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict(TOPIC_TEXTS[:3]), fitted.predict(TOPIC_TEXTS[:3]))
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (["parcel"] * 60, "wanted a list of labels for each text, or a matrix of 0 and 1, found 'parcel'"),
+        (np.full((60, 2), 2), "wanted a matrix of 0 and 1"),
+        ([[]] * 60, "no text has a label"),
+        ([["a"]] * 59, "60 texts, but labels of 59"),
+        ([["a", 1]] * 60, "labels must be of one type"),
+        ([["a", "a "]] * 60, "cannot be kept apart"),
+    ],
+)
+def test_what_are_no_sets_of_labels_is_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        MultiLabelTextClassifier().fit(TOPIC_TEXTS, y)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        estimator_checks.check_no_attributes_set_in_init,
+        estimator_checks.check_get_params_invariance,
+        estimator_checks.check_set_params,
+        estimator_checks.check_parameters_default_constructible,
+        estimator_checks.check_estimator_repr,
+        estimator_checks.check_estimator_cloneable,
+        estimator_checks.check_estimator_tags_renamed,
+        estimator_checks.check_valid_tag_types,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_scikit_learn_s_own_checks_hold_for_sets_of_labels(check):
+    check("MultiLabelTextClassifier", MultiLabelTextClassifier())

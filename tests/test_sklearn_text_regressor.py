@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
-from finewright.sklearn_text_regressor import TextRegressor
+from finewright.sklearn import TextRegressor
 from support import tiny
 
 FAST = {"max_steps": 40, "learning_rate": 0.003, "training": {"num_threads": 1}, "method": "full"}

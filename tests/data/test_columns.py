@@ -135,22 +135,23 @@ def test_whole_numbers_are_one_class_in_every_format(tmp_path):
     assert [row.label for row in read_rows(tmp_path / "c.csv", options=DataConfig())[0]] == ["1.0", "01", "v2.0"]
 
 
-def test_several_labels_per_text_are_refused_once(tmp_path):
+def test_several_labels_per_text_are_another_task_which_is_said_once(tmp_path):
     path = table(tmp_path, text=TEXTS, label=[["billing", "urgent"], ["shipping"]] * 15)
     for options in ({}, {"skip_invalid_rows": True}):
         said = refused(path, **options)
         assert said.count("a.jsonl:") == 1
-        assert said.startswith("a.jsonl:1: several labels per text are not supported: 30 of 30 rows have a list in 'label'")
+        assert said.startswith("a.jsonl:1: several labels per text: 30 of 30 rows have a list in 'label'")
+        assert "--task multi-label-classification" in said
         assert "['billing', 'urgent']" in said
         assert "skip_invalid_rows" not in said
 
 
-def test_a_column_for_each_label_is_refused_for_what_it_is(tmp_path):
+def test_a_column_for_each_label_is_another_task_which_is_said(tmp_path):
     flags = {"toxic": [0, 1] * 15, "insult": [True, False] * 15, "threat": ["0", "1", "1"] * 10}
     path = table(tmp_path, comment_text=TEXTS, **flags)
     said = refused(path)
-    assert "several labels per text, one column each (toxic, insult, threat), are not supported" in said
-    assert "--label-column toxic learns that one" in said
+    assert "several labels per text, one column each (toxic, insult, threat)" in said
+    assert "--task multi-label-classification learns all of them, --label-column toxic that one" in said
     said = refused(path, text_column="comment_text", label_column="insult,threat")
     assert "one column each (insult, threat)" in said
     assert first(path, label_column="toxic")[1] == "1"

@@ -20,7 +20,8 @@ from finewright.data import packing
 from finewright.data.layout import PackedLayout
 from finewright.inference import scoring
 from finewright.models import acceleration, forward
-from finewright.tasks.base import Evaluation, Metric, Task
+from finewright.tasks.base import Metric, Task
+from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.text_classification import TextClassification
 from finewright.training import loop
 from support import tiny
@@ -188,7 +189,13 @@ def test_a_task_that_reads_every_token_gets_the_whole_last_layer():
 
 
 def test_the_folder_is_the_registry():
-    assert tasks.task_names() == ["preference", "text-classification", "text-generation"]
+    assert tasks.task_names() == [
+        "multi-label-classification",
+        "preference",
+        "regression",
+        "text-classification",
+        "text-generation",
+    ]
     assert tasks.get_task("text-classification").name == "text-classification"
     with pytest.raises(UserError, match=r"unknown task 'text-clasification'\n.*did you mean 'text-classification'\?"):
         tasks.get_task("text-clasification")

@@ -24,7 +24,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from finewright.tasks.base import Evaluation, Metric, Task
+from finewright.tasks.base import Metric, Task
+from finewright.tasks.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ _HELPER_MODULES = (
     "answering",
     "base",
     "described",
+    "label_sets",
     "majority",
     "pair_features",
     "predictor",

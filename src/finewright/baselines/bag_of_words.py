@@ -53,7 +53,7 @@ class BagOfWordsModel(BaselineModel):
     def score(self, texts: Sequence[TextInput]) -> np.ndarray:
         """Return log probabilities up to a constant, float32, shape (N, C). A text without a known word gets the intercepts."""
         decisions_NK = np.stack([self._decide(text) for text in texts]) if texts else np.zeros((0, self._weights_FK.shape[1]))
-        return regression.spread_scores(decisions_NK, self.settings.classes, num_labels=len(self.labels))
+        return regression.make_scores(decisions_NK, self.settings)
 
     def _decide(self, text: TextInput) -> np.ndarray:
         """Return the decisions for one text, shape (K,): TF-IDF as scikit-learn computes it, times the coefficients."""
@@ -111,6 +111,7 @@ class BagOfWords(Baseline):
             task=task,
             labels=dataset.labels,
             classes=best.classes,
+            one_vs_rest=dataset.row_kind == "multi-label",
             C=best.C,
             max_ngram=self.max_ngram,
             pairs=are_pairs(train),

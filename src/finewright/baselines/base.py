@@ -37,7 +37,7 @@ class BaselineModel(ABC):
 
     @abstractmethod
     def score(self, texts: Sequence[TextInput]) -> "np.ndarray":
-        """Return log probabilities up to a constant of each text, float32, shape (N, C)."""
+        """Return log probabilities up to a constant of each text, or the log odds of every label, float32, shape (N, C)."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -208,7 +208,7 @@ class FrozenFeaturesModel(BaselineModel):
         # not `@`, whose last bits depend on the number of threads
         decisions_NK = np.einsum("nh,kh->nk", scaled_NH, self._tensors["coefficients"].astype(np.float64))
         decisions_NK = decisions_NK + self._tensors["intercept"]
-        return regression.spread_scores(decisions_NK, self.settings.classes, num_labels=len(self.labels))
+        return regression.make_scores(decisions_NK, self.settings)
 
     def save(self, folder: Path) -> None:
         """Write settings with the digests of the base as JSON, numbers as tensors. The base stays where it is."""
@@ -265,6 +265,7 @@ class FrozenFeatures(Baseline):
             task=task,
             labels=dataset.labels,
             classes=best.classes,
+            one_vs_rest=dataset.row_kind == "multi-label",
             C=best.C,
             base=_describe_base(encoder.source),
             state=state,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finewright.baselines import label_sets
+from finewright.baselines.saving import SavedBaseline
 from finewright.core.errors import ExitCode, UserError
 from finewright.tasks import logistic_regression
 from finewright.tasks.logistic_regression import choose_best
@@ -65,12 +67,17 @@ class Regression:
         return {"coefficients": coefficients, "intercept": intercept}
 
 
-def fit_best(candidates: Sequence[Candidate], dataset: "Dataset", *, C: float | None = None) -> Regression:
-    """Fit logistic regressions; keep the best features and C. `C`: this one alone.
+def fit_best(
+    candidates: Sequence[Candidate], dataset: "Dataset", *, C: float | None = None
+) -> Regression | label_sets.OneVsRestRegression:
+    """Fit logistic regressions; keep the best features and C. `C`: this one alone. Of rows with several labels one for each.
 
     `choose_best` says what is best by the validation rows; where these are few, by cross-validation on the training rows too.
     Raise `UserError` if the training rows have one label alone.
     """
+    if dataset.row_kind == "multi-label":
+        strengths = STRENGTHS if C is None else (C,)
+        return label_sets.fit_best(candidates, dataset, strengths=strengths, enough_rows=ENOUGH_ROWS)
     train, validation = (label_indices(rows, dataset) for rows in (dataset.train, dataset.validation))
     if len(set(train.tolist())) < 2:
         what = f"every training row has the label {dataset.train[0].label!r}: there is nothing to distinguish"
@@ -101,6 +108,13 @@ def label_indices(rows: "Sequence[Example]", dataset: "Dataset") -> np.ndarray:
     """Return the index of each row's label, shape (N,)."""
     numbers = {label: index for index, label in enumerate(dataset.labels)}
     return np.array([numbers[row.label] for row in rows], dtype=int)
+
+
+def make_scores(decisions_NK: np.ndarray, settings: SavedBaseline) -> np.ndarray:
+    """Return what a task reads, float32, shape (N, C): log probabilities up to a constant, or the log odds of every label."""
+    if settings.one_vs_rest:
+        return decisions_NK.astype(np.float32)
+    return spread_scores(decisions_NK, settings.classes, num_labels=len(settings.labels))
 
 
 def spread_scores(decisions_NK: np.ndarray, classes: Sequence[int], *, num_labels: int) -> np.ndarray:

@@ -23,7 +23,8 @@ class SavedBaseline(BaseModel):
     """baseline.json of any baseline.
 
     `labels`: in the order of the scores. `classes`: indices of the labels that the training rows have, ascending; the rest have
-    a probability of 0. `C`: scikit-learn's, the inverse of the regularisation.
+    a probability of 0. `one_vs_rest`: there is a regression for each label. `C`: scikit-learn's, the inverse of the
+    regularisation.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
@@ -31,8 +32,9 @@ class SavedBaseline(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     task: str
-    labels: tuple[str, ...] = Field(min_length=2)
-    classes: tuple[int, ...] = Field(min_length=2)
+    labels: tuple[str, ...] = Field(min_length=1)
+    classes: tuple[int, ...] = Field(min_length=1)
+    one_vs_rest: bool = False
     C: float = Field(gt=0)
 
 
@@ -135,7 +137,9 @@ def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, di
         tensor = tensors.get(name)
         if tensor is None or tensor.ndim != num_axes or tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
             raise _damaged(path, f"{name} is missing, of another shape or not finite")
-    rows = 1 if len(settings.classes) == 2 else len(settings.classes)
+    if len(settings.classes) < 2 and not settings.one_vs_rest:
+        raise _damaged(folder / SETTINGS_FILE, "classes: wanted at least 2")
+    rows = 1 if len(settings.classes) == 2 and not settings.one_vs_rest else len(settings.classes)
     if tensors["coefficients"].shape[0] != rows or tensors["intercept"].shape != (rows,):
         raise _damaged(path, f"wanted coefficients of {rows} rows, found {tensors['coefficients'].shape[0]}")
     return settings, tensors

@@ -137,6 +137,7 @@ def _table(results: "ComparisonResultsFile") -> Table:
     """Return a table that fits 80 columns. Without labels it has the loss in place of macro F1."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     second, form = ("macro F1", ".1%") if results.data.labels else ("loss", ".3f")
+    own = results.has_classes
     headings = ("method", results.metric_words, "95% interval", second, "trained", "seconds", "MB peak", "saved")
     for number, heading in enumerate(headings):
         wraps = heading.startswith(("macro", "MB")) or (number == 1 and " " in heading)
@@ -147,7 +148,7 @@ def _table(results: "ComparisonResultsFile") -> Table:
             clean(row.method),
             _format_or_empty(row.score, 1, ".1%"),
             f"{100 * low:.1f} – {100 * high:.1f}",
-            _format_or_empty(row.macro_f1 if results.data.labels else row.test_metrics.get("loss"), 1, form),
+            _format_or_empty(row.macro_f1 if own else row.test_metrics.get("macro_f1", row.test_metrics.get("loss")), 1, form),
             _format_or_empty(row.trainable_fraction, 1, ".2%"),
             _format_or_empty(row.train_seconds, 1, ".1f"),
             _format_or_empty(row.peak_memory_bytes, 1e6, ",.0f"),

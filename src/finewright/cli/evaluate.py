@@ -108,12 +108,15 @@ def _measure(
 
 def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
-    from finewright.cli import number_view, progress
+    from finewright.cli import multi_label_view, number_view, progress
     from finewright.cli.predict import shorten
     from finewright.cli.result_card import describe_choices
 
     if number_view.is_measured(measured):
         _show_numbers(console, measured)
+        return
+    if multi_label_view.has_label_sets(measured):
+        _show_label_sets(console, measured)
         return
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
@@ -156,6 +159,27 @@ def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:
     console.print("worst predictions: true and predicted number, text", highlight=False)
     for numbers, text in number_view.mistake_lines(measured, count=_NUM_MISTAKES):
         _print_plain(console, f"  {numbers}  {shorten(' '.join(text.split()), max(8, 76 - len(numbers)))}")
+
+
+def _show_label_sets(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print the metrics of a split with any number of labels for each text, a table of them, and the worst mistakes."""
+    from finewright.cli import multi_label_view, progress
+    from finewright.cli.console import clean
+    from finewright.cli.predict import shorten
+
+    for line in multi_label_view.describe_scores(measured, rows="rows"):
+        console.print(clean(line), highlight=False, soft_wrap=True)
+    console.print(f"F1 per text {measured['samples_f1']:.1%}   loss {measured['loss']:.3f}", highlight=False)
+    headings, rows, num_more = multi_label_view.label_rows(measured["per_label"])
+    console.print(progress.rows_table(headings, rows, gap=1))
+    if num_more:
+        console.print(f"{num_more:,} labels with fewer rows are not shown; --json has all of them", highlight=False)
+    if measured["worst_mistakes"]:
+        console.print("worst mistakes: labels, predicted, text", highlight=False)
+    for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
+        start = f"  {shorten(line['label'] or '(none)', 24)}, {shorten(line['predicted'] or '(none)', 24)}  "
+        text = shorten(" ".join(line["text"].split()), max(8, 80 - len(start)))
+        console.print(clean(start + text), highlight=False, soft_wrap=True)
 
 
 def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:

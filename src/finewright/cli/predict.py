@@ -72,6 +72,9 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option(metavar="N", help="Add the N most probable labels as label_1, confidence_1 and so on.", min=1)
     ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Add the probability of each label, where a text has any number of labels.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     assignments: Set = None,
     as_json: Json = False,
@@ -96,10 +99,16 @@ def predict(
     else:
         rows = inputs.read_text_rows(source, options=options, trained=columns)
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
-    labelling = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k or 0, "abstain": abstain}
-    labelling["interval"] = interval
-    if target is None and any(value is not None for value in (min_confidence, otherwise, top_k)):
-        what = "--min-confidence, --else and --top-k are about a file with labels"
+    labelling: dict[str, Any] = {
+        "min_confidence": min_confidence,
+        "otherwise": otherwise,
+        "top_k": top_k or 0,
+        "abstain": abstain,
+        "interval": interval,
+        "probabilities": probabilities,
+    }
+    if target is None and (probabilities or any(value is not None for value in (min_confidence, otherwise, top_k))):
+        what = "--min-confidence, --else, --top-k and --probabilities are about a file with labels"
         raise UserError(what, where="predict", fix="give a file, or -o FILE for texts")
     _say_source(source, texts, rows)
     if target is None:
@@ -256,6 +265,10 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, interv
     if as_json:
         print_json({"predictions": predictions, **({"abstain": left_out.as_json()} if left_out else {})})
         return
+    if predictions and "labels" in predictions[0]:
+        heads = ["labels", "probabilities", "text"]
+        OutputConsole().print(progress.rows_table(heads, [_label_set_cells(line) for line in predictions]))
+        return
     texts = [name for name in ("text", "text_pair") if any(name in line for line in predictions)]
     shown = [
         [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}"]
@@ -268,6 +281,15 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, interv
         first = predictions[0]
         heads = ["label", "probability"] if "label" in first else [key for key in first if key not in texts]
         OutputConsole().print(progress.rows_table([*heads, *texts], shown))
+
+
+def _label_set_cells(prediction: dict[str, Any]) -> list[str]:
+    """Return the labels of a prediction, their probabilities and its text."""
+    labels = prediction["labels"]
+    if labels is None:
+        return ["", "", prediction["text"]]
+    shares = ", ".join(f"{prediction['probabilities'][label]:.3f}" for label in labels)
+    return [", ".join(labels) or "(none)", shares, prediction["text"]]
 
 
 def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:

@@ -309,6 +309,7 @@ def print_wrapped(console: Console, line: str, *, indent: int = 2) -> None:
 
 def result_table(result: "RunResult") -> Table:
     """Return the summary of a run."""
+    from finewright.cli.multi_label_view import describe_scores, has_label_sets
     from finewright.runs.schema import ClassificationMetrics
 
     table = Table(show_header=False, box=None, padding=(0, 2))
@@ -321,6 +322,9 @@ def result_table(result: "RunResult") -> Table:
         table.add_row(f"{split} accuracy", f"{measured.accuracy:.1%} ({interval})")
         table.add_row("macro F1", f"{measured.macro_f1:.1%}")
         table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
+    elif measured and has_label_sets(values := measured.model_dump()):
+        for number, line in enumerate(describe_scores(values, rows=f"{split} rows")):
+            table.add_row("" if number else "labels", clean(line))
     elif measured:
         table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
     if result.calibration is not None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright import tasks
-from finewright.cli import number_view
+from finewright.cli import multi_label_view, number_view
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
@@ -74,6 +74,10 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
     elif number_view.is_measured(measured):
         print_wrapped(console, number_view.describe_numbers(measured, rows=rows))
         compared = number_view.compare_numbers(result, measured)
+    elif multi_label_view.has_label_sets(values := measured.model_dump()):
+        best, *more = multi_label_view.describe_scores(values, rows=rows)
+        console.print(Text(f"  {clean(best)}", style="bold"), soft_wrap=not console.is_terminal)
+        compared = [*more, *multi_label_view.compare_scores(result, measured)]
     else:
         print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
         compared = [compare_with_untuned(result)]

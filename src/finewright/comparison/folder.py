@@ -14,6 +14,8 @@ from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.conversations import Conversation, Message
 from finewright.data.dataset import Dataset
+from finewright.data.multi_label_rows import MultiLabelExample
+from finewright.data.multi_label_splits import nested_order_of_sets
 from finewright.data.preferences import Preference
 from finewright.data.splits import Example, nested_order
 from finewright.runs import schema
@@ -96,7 +98,10 @@ class ComparisonFolder(LockedFolder):
 
     def write_splits(self, spec: ComparisonSpec, dataset: Dataset) -> None:
         """Write the splits as files: all runs read the same rows, and so does whoever repeats one of them."""
-        order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels) or dataset.row_kind == "number")
+        if dataset.row_kind == "multi-label":
+            order = nested_order_of_sets([row.own_labels() for row in dataset.train], seed=0)
+        else:
+            order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels) or dataset.row_kind == "number")
         for size in {*spec.train_sizes, ALL}:
             rows = dataset.train if size == ALL else [dataset.train[index] for index in sorted(order[: int(size)])]
             self._write_split_files(self.data(size), {"train": rows, "validation": dataset.validation, "test": dataset.test})
@@ -123,6 +128,8 @@ def _split_line(row: Example) -> SplitLine:
         parts = {"messages": [one.as_json() for one in row.messages], "tools": list(row.tools), "choices": list(row.choices)}
         parts |= {"input_ids": list(row.ids), "completion_mask": [int(one) for one in row.trained]}
         given |= {name: value for name, value in parts.items() if value}
+    elif isinstance(row, MultiLabelExample):
+        given["labels"] = list(row.labels)
     elif isinstance(row, Preference):
         given |= _preference_parts(row)
     return SplitLine.model_validate(given)

@@ -164,11 +164,8 @@ class ComparisonResults:
     rows: Sequence[int] | None = None
     numbers: Mapping[int, float] = field(default_factory=dict)
     """The true number of each test row that has a score, where predictions are numbers."""
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether predictions are labels."""
-        return bool(self.labels)
+    has_classes: bool = True
+    """Whether each prediction is one of `labels`."""
 
     @property
     def measured(self) -> list[MethodResult]:
@@ -201,8 +198,8 @@ def read_results(
             runs = [RunSpec(name, size, seed) for seed in spec.seeds]
             curve.append(_read_method(runs, folder, reasons=reasons, failures=failures))
         curve += [_read_baseline(name, size, folder, spec, failures=failures) for name in spec.baselines]
-    if not labels:
-        return _score_rows(curve, spec, test)
+    if not labels or not spec.task.predicts_one_label:
+        return replace(_score_rows(curve, spec, test), labels=tuple(labels))
     classes = {label: index for index, label in enumerate(labels)}
     targets = np.array([classes[line.label] for line in test])
     curve = [_with_classes(entry, targets=targets, classes=classes) for entry in curve]
@@ -239,6 +236,7 @@ def build_results(
         metric=metric or tasks.get_task(tasks.DEFAULT).metric,
         more_metrics=tuple(more_metrics),
         rows=rows,
+        has_classes=bool(labels),
     )
 
 

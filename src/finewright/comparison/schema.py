@@ -65,16 +65,17 @@ class ComparisonSpecFile(ComparisonFile):
 class SplitLine(ComparisonPart):
     """A line of a file in `splits`: a row of the data. `place`: its file and line.
 
-    A conversation has its `messages`, or its tokens, besides; `text` and `label` are what a person reads of it. A preference has
-    its `prompt` with what was `chosen` and `rejected`; an answer that was judged alone is a `completion` with a
-    `kto_tag` that says whether it is wanted. A pair of texts has its second one as `text_pair`, and `whole_text` is the two as
-    one. A key that was not given is not written.
+    A text with any number of labels has its `labels`. A conversation has its `messages`, or its tokens, besides; `text` and
+    `label` are what a person reads of it. A preference has its `prompt` with what was `chosen` and `rejected`; an answer that
+    was judged alone is a `completion` with a `kto_tag` that says whether it is wanted. A pair of texts has its second one as
+    `text_pair`, and `whole_text` is the two as one. A key that was not given is not written.
     """
 
     text: str
     text_pair: str | None = None
     label: str
     place: str = Field(alias="from")
+    labels: list[str] | None = None
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     choices: list[str] | None = None
@@ -357,6 +358,11 @@ class ComparisonResultsFile(ComparisonFile):
     command: str
     versions: dict[str, Any]
     hardware: dict[str, Any]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each prediction is one label."""
+        return bool(self.data.labels) and self.metric == _DEFAULT_METRIC.name
 
     @property
     def measured(self) -> list[MethodRow]:

@@ -25,6 +25,8 @@ ALL = "all"
 MAJORITY, WORDS, FEATURES = majority.NAME, "bag-of-words", "frozen-features"
 BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).summary for name in (WORDS, FEATURES)}
 """Always compared too where rows have labels. They train no weight of the model."""
+LABEL_SET_BASELINES = BASELINES | {MAJORITY: majority.SUMMARY_OF_SETS}
+"""The same where rows have any number of labels."""
 ANSWER_BASELINES = {name: baselines.get_answer_baseline(name).summary for name in baselines.answer_baseline_names()}
 """Always compared too where rows have answers."""
 MEAN = "mean"
@@ -111,7 +113,12 @@ class ComparisonSpec:
 
 def baselines_for(row_kind: RowKind) -> dict[str, str]:
     """Return what each baseline for rows of this kind does, by its name."""
-    known: dict[RowKind, dict[str, str]] = {"labelled": BASELINES, "conversation": ANSWER_BASELINES, "number": NUMBER_BASELINES}
+    known: dict[RowKind, dict[str, str]] = {
+        "labelled": BASELINES,
+        "multi-label": LABEL_SET_BASELINES,
+        "number": NUMBER_BASELINES,
+        "conversation": ANSWER_BASELINES,
+    }
     return known.get(row_kind, {})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from finewright import api, methods, tasks
-from finewright.comparison import answer_baselines, baselines, number_baselines
+from finewright.comparison import answer_baselines, baselines, label_set_baselines, number_baselines
 from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
 from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.core import config, files, hardware
@@ -65,7 +65,7 @@ class Worker:
         for folder, options in request["data"]:
             kind = tasks.get_task(request.get("task", tasks.DEFAULT))
             dataset = self.cache.read(folder, options=DataConfig(**options), row_kind=kind.row_kind)
-            if kind.row_kind not in ("labelled", "number"):  # only tokens of whole conversations are used
+            if kind.row_kind not in ("labelled", "multi-label", "number"):  # only tokens of whole conversations are used
                 continue
             parts = (dataset.train, dataset.validation, dataset.test)
             texts = {row.text: None for rows in parts for row in rows if row.pair is None}
@@ -244,8 +244,9 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     kind = tasks.get_task(settings.task).row_kind
     datasets = {size: cache.read(folder, options=settings.data, row_kind=kind) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
-    if kind == "number":
-        return number_baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
+    if kind in ("number", "multi-label"):
+        measure = number_baselines.measure if kind == "number" else label_set_baselines.measure
+        return measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
     if kind != "labelled":
         return answer_baselines.measure(request["name"], datasets, source=source, settings=settings)
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))

@@ -25,6 +25,7 @@ _ARGUMENTS = {
     "--methods": "methods",
     "--min-confidence": "min_confidence",
     "--model": "model",
+    "--num": "num",
     "--num-generated": "num_generated",
     "--num-labels": "num_labels",
     "--out": "output_dir",

@@ -98,6 +98,9 @@ class DataConfig(Options):
     label_column: str | None = option(
         None, "column with the label, by name or number; guessed when not given", flag="--label-column"
     )
+    label_separator: str | None = option(
+        None, "what stands between several labels in one cell, such as | or ;; found out when not given", flag="--label-separator"
+    )
     text_separator: str = option("\n", "what stands between the texts of several text columns")
     format: str | None = option(
         None, "format of the file, such as csv; its name or else its content tells it when not given", flag="--format"
@@ -140,8 +143,9 @@ class DataConfig(Options):
 
 
 FILE_OPTIONS = (
-    *("text_column", "text_columns_as", "label_column", "text_separator", "format", "encoding", "no_header", "skip_invalid_rows"),
-    *("drop_unseen_labels", "merge_similar_labels", "prompt_column", "answer_column", "system_prompt", "decimal"),
+    *("text_column", "text_columns_as", "label_column", "label_separator", "text_separator", "format", "encoding", "no_header"),
+    *("skip_invalid_rows", "drop_unseen_labels", "merge_similar_labels", "prompt_column", "answer_column", "system_prompt"),
+    "decimal",
 )
 """Options of data that say how a file is read; they do not apply to rows that were read from it and written by us."""
 

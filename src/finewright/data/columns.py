@@ -41,12 +41,13 @@ _LEAST_ROW_WORDS = 6
 @dataclass(frozen=True)
 class Columns:
     """The columns that were chosen. `texts`: in this order what `form` says, if they are several. `label`: empty if none was
-    looked for."""
+    looked for. `label_separator`: between several labels in one cell, empty if a cell has one."""
 
     texts: tuple[str, ...]
     label: str
     notes: tuple[str, ...] = ()
     form: TextForm = "joined"
+    label_separator: str = ""
 
 
 NO_COLUMNS = Columns((), "")
@@ -287,6 +288,18 @@ def _longest(profiles: dict[str, _ColumnProfile]) -> tuple[str, ...]:
     return (ranked[0],) if clear else ()
 
 
+def find_flags(table: FileTable, options: DataConfig) -> list[str]:
+    """Return the columns that say yes or no of one label each; none if there is only one."""
+    given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
+    texts = _resolve_all(table, given, file="") or find_usual(table, TEXT_NAMES, file="") or _longest(_profile_columns(table))
+    return _flags(table, None, texts)
+
+
+def find_label_like(table: FileTable, *, but: Collection[str]) -> list[str]:
+    """Return the columns with few values, as labels have, besides those that are named."""
+    return [name for name, profile in _profile_columns(table).items() if profile.label and not profile.text and name not in but]
+
+
 def _flags(table: FileTable, wanted: str | None, texts: Collection[str]) -> list[str]:
     """Return the columns that say yes or no of one label each, those that are `wanted` or all; none if there is only one."""
     names = [resolve_column(table, part.strip(), file="") for part in wanted.split(",")] if wanted else list(table.columns)
@@ -312,8 +325,8 @@ def _missing(
     """Return the error that names what is missing, with what may be meant."""
     profiles = _profile_columns(table)
     if label and not chosen and (flags := _flags(table, options.label_column, {*texts, *_longest(profiles)})):
-        what = f"several labels per text, one column each ({', '.join(flags[:_LISTED])}), are not supported"
-        return bad_file(what, file, f"--label-column {flags[0]} learns that one")
+        what = f"several labels per text, one column each ({', '.join(flags[:_LISTED])})"
+        return bad_file(what, file, f"--task multi-label-classification learns all of them, --label-column {flags[0]} that one")
     what = [f"no column {name!r}" for name in unknown]
     kinds, fixes = [], []
     if not texts:

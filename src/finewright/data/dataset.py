@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from finewright.core.config import DataConfig
-from finewright.data import conversation_shapes, labels, number_rows, preferences, readers, source_tables, splits
+from finewright.data import (
+    conversation_shapes,
+    labels,
+    multi_label_rows,
+    multi_label_splits,
+    number_rows,
+    preferences,
+    readers,
+    source_tables,
+    splits,
+)
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.labelled_rows import LabelledRows, is_blank, read_labelled_rows, read_pair, read_text
@@ -139,17 +149,14 @@ def _build_dataset(
         rows["test"], more = read_rows(test, options=options, row_kind=row_kind)
         notes += more
     _refuse_mixed(rows, str(source))
-    if options.merge_similar_labels and row_kind == "labelled":
-        rows, more = labels.merge_similar_labels(rows)
+    merge = {"labelled": labels.merge_similar_labels, "multi-label": multi_label_rows.merge_similar}.get(row_kind)
+    if options.merge_similar_labels and merge is not None:
+        rows, more = merge(rows)
         notes += more
     notes += _hold_out_missing(rows, options, row_kind)
     trains_on_all = options.validation_fraction is None and not rows["validation"]
     names, kind = labels.sort_labels({label for row in rows["train"] for label in row.own_labels()})
-    if row_kind == "labelled":
-        for name in ("validation", "test"):
-            rows[name] = labels.spell_truth_values(rows[name], names)
-        if options.drop_unseen_labels:
-            notes += _drop_unseen_labels(rows, names)
+    notes += _fit_held_out_labels(rows, names, options, row_kind)
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
         for row in rows[name]:
@@ -169,13 +176,33 @@ def _refuse_mixed(rows: dict[str, list[Example]], source: str) -> None:
         raise base.bad_file(what, source, "give all splits the same columns")
 
 
+def _fit_held_out_labels(
+    rows: dict[str, list[Example]], names: tuple[str, ...], options: DataConfig, row_kind: RowKind
+) -> list[str]:
+    """Spell the labels of held-out rows as those of training, and leave unseen ones out if that is wanted; return notes."""
+    notes: list[str] = []
+    if row_kind == "labelled":
+        for name in ("validation", "test"):
+            rows[name] = labels.spell_truth_values(rows[name], names)
+        if options.drop_unseen_labels:
+            notes += _drop_unseen_labels(rows, names)
+    if row_kind == "multi-label" and options.drop_unseen_labels:
+        for name in ("validation", "test"):
+            rows[name], unseen = multi_label_rows.drop_unseen(rows[name], names)
+            notes += [f"labels unseen in training are left out of the {name} rows: {', '.join(unseen[:5])}"] if unseen else []
+    return notes
+
+
 def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_kind: RowKind) -> list[str]:
     """Take the splits that are missing out of the training rows; return notes."""
     notes, seed, stratified = [], options.split_seed, row_kind in _STRATIFIED
+    several = row_kind == "multi-label"
+    hold_out = multi_label_splits.hold_out_iteratively if several else splits.hold_out
+    hold_out_validation = multi_label_splits.hold_out_validation_iteratively if several else splits.hold_out_validation
     if not rows.get("test"):
         fraction = options.test_fraction
         rows["train"], rows["test"], note = (
-            splits.hold_out(rows["train"], fraction, seed=seed, name="test")
+            hold_out(rows["train"], fraction, seed=seed, name="test")
             if stratified
             else splits.hold_out_by_chance(rows["train"], fraction, seed=seed, name="test", most=MOST_HELD_OUT["test"])
         )
@@ -183,7 +210,7 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
     if not rows.get("validation"):
         share = options.validation_fraction
         rows["train"], rows["validation"], note = (
-            splits.hold_out_validation(rows["train"], share, seed=seed)
+            hold_out_validation(rows["train"], share, seed=seed)
             if stratified
             else splits.hold_out_validation_by_chance(rows["train"], share, seed=seed, most=MOST_HELD_OUT["validation"])
         )
@@ -233,6 +260,18 @@ def read_rows_for_model(source: Source, *, options: DataConfig, trained: Columns
     if not found.rows:
         raise base.bad_file("no row has a text and a label", file, "add rows, or name the columns")
     return _fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options) if labels else found
+
+
+def read_multi_label_rows_for_model(
+    source: Source, *, options: DataConfig, trained: Columns, labels: Sequence[str]
+) -> LabelledRows:
+    """Return `read_rows_for_model` of rows that have any number of labels each."""
+    table, file = source_tables.read_one_table(source, TableReading(), options=options)
+    options, notes = reuse_columns(table, options, trained, file=file)
+    found = multi_label_rows.read_multi_label_rows(table, options=options, file=file, trained=trained, known=labels)
+    if not found.rows:
+        raise base.bad_file("no row has a text", file, "add rows, or name the columns")
+    return multi_label_rows.fit_labels(replace(found, notes=[*notes, *found.notes]), labels, options)
 
 
 def read_unlabelled_rows_for_model(
@@ -364,8 +403,14 @@ def _read_preferences(table: FileTable, *, options: DataConfig, file: str) -> _R
     return [*found.rows], found.notes, found.columns
 
 
+def _read_multi_label(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = multi_label_rows.read_multi_label_rows(table, options=options, file=file)
+    return found.rows, found.notes, found.columns
+
+
 _READ_TABLE: dict[RowKind, Callable[..., _Rows]] = {
     "labelled": _read_labelled,
+    "multi-label": _read_multi_label,
     "conversation": _read_conversations,
     "preference": _read_preferences,
     "number": _read_numbers,

@@ -70,8 +70,8 @@ def _refuse_lists(table: FileTable, column: str, *, file: str) -> None:
         shown = (
             f"{len(lists):,} of {len(table.records):,} rows have a list in {column!r}, such as {lists[0].values[column]!r:.60}"
         )
-        fix = "write one label for each text, such as the most important one, or take another --label-column"
-        raise base.bad_file(f"several labels per text are not supported: {shown}", lists[0].where, fix)
+        fix = "--task multi-label-classification learns several labels per text; or take another --label-column"
+        raise base.bad_file(f"several labels per text: {shown}", lists[0].where, fix)
 
 
 def _refuse_two_types(table: FileTable, column: str) -> None:

@@ -1,18 +1,24 @@
 """What the rows of a data source are, and how its files are read for that."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from finewright.core.config import DataConfig
-from finewright.core.errors import UserError
+from finewright.core.errors import ExitCode, UserError
 from finewright.data import columns as column_names
-from finewright.data import conversation_shapes, number_rows, readers, source_tables
+from finewright.data import conversation_shapes, multi_label_rows, number_rows, readers, source_tables
 from finewright.data.columns import wanted_columns
 from finewright.data.conversation_shapes import RowKind, Shape
+from finewright.data.label_lists import LabelLists, tell_label_lists
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
 from finewright.data.source_tables import Source, SourceTables, TableReading
 from finewright.data.text_columns import ANSWER, find_pair
 
 _UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
+
+
+class UnclearRows(UserError):
+    """Rows that can be read for two tasks: the user says which one is meant."""
 
 
 def detect_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str]:
@@ -44,6 +50,8 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
         return "conversation", "texts without labels", found
     try:
         kind, reason = tell_row_kind(table, options, file=found.name_of(name))
+    except UnclearRows:
+        raise
     except UserError as error:
         if "--task" in error.fix:  # it asks which task is meant
             raise
@@ -55,11 +63,12 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
 def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows of a table are, and the reason."""
     if options.label_column is not None:
-        return tell_label_kind(table, options.label_column, reason=f"the label column {options.label_column!r} is given")
+        given = options.label_column
+        return tell_label_kind(table, given, reason=f"the label column {given!r} is given", options=options, file=file)
     if options.prompt_column is not None or options.answer_column is not None:
         return "conversation", "a column of prompts or of answers is given"
     names = {name.casefold().strip(): name for name in table.columns}
-    if reason := _describe_preferences(table, names):
+    if reason := _tell_preferences(table, names):
         return "preference", reason
     return _tell_pairs(table, names, options, file=file) or _tell_by_shape(table, names, options, file=file)
 
@@ -67,8 +76,11 @@ def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[
 def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows are by the shape of a conversation that their columns have. `names`: of the columns, by lower case."""
     shape = conversation_shapes.find_shape(table, options.model_copy(update={"text_column": None}), file=file)
+    how: dict[str, Any] = {"options": options, "file": file}
     if number := _find_number_column(table, options, names, shape=shape):
-        return tell_label_kind(table, number, reason=f"it has texts and a column of numbers ({number!r})")
+        return tell_label_kind(table, number, reason=f"it has texts and a column of numbers ({number!r})", **how)
+    if (reason := _tell_several_labels(table, options, shape, file=file)) is not None:
+        return "multi-label", reason
     if shape is None:
         return "labelled", "no columns of conversations"
     labels = [names[name] for name in LABEL_NAMES if name in names and names[name] not in shape.columns.values()]
@@ -76,7 +88,7 @@ def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConf
     few = [name for name in labels if column_names.has_few_values(table, name)]
     if shape.form in ("text", "instruction") and has_text and (few or (labels and shape.form == "text")):
         name = (few or labels)[0]
-        return tell_label_kind(table, name, reason=f"it has texts and a column of labels ({name!r})")
+        return tell_label_kind(table, name, reason=f"it has texts and a column of labels ({name!r})", options=options, file=file)
     if shape.form == "instruction" and "choices" not in shape.columns:
         prompt, answer = (shape.columns.get(part, "") for part in ("prompt", "answer"))
         clear = prompt.casefold() in _UNMISTAKABLE[0] or answer.casefold() in _UNMISTAKABLE[1]
@@ -96,11 +108,13 @@ def _tell_pairs(table: FileTable, names: Mapping[str, str], options: DataConfig,
     if pair[1].casefold().strip() == ANSWER and not column_names.has_few_values(table, label):
         return None  # questions with answers to learn, and something about each
     shown = " and ".join(map(repr, pair))
-    return tell_label_kind(table, label, reason=f"it has pairs of texts ({shown}) and a column of labels ({label!r})")
+    return tell_label_kind(
+        table, label, reason=f"it has pairs of texts ({shown}) and a column of labels ({label!r})", options=options, file=file
+    )
 
 
-def _describe_preferences(table: FileTable, names: Mapping[str, str]) -> str:
-    """Return why the columns are those of preferences; empty if they are not."""
+def _tell_preferences(table: FileTable, names: Mapping[str, str]) -> str:
+    """Return by what a table has preferences; empty if it has none. `names`: of the columns, as written, by their plain form."""
     if {"chosen", "rejected"} <= names.keys():
         return "it has columns of chosen and rejected answers"
     if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
@@ -108,14 +122,56 @@ def _describe_preferences(table: FileTable, names: Mapping[str, str]) -> str:
     return ""
 
 
-def tell_label_kind(table: FileTable, column: str, *, reason: str) -> tuple[RowKind, str]:
-    """Return what the labels in a column of a table are, and the reason. `reason`: why the column is the label."""
-    found = column_names.resolve_column(table, column, file="data")
-    described = number_rows.describe_numbers(table, found) if found else None
-    if described is not None and described[1]:
-        is_number, seen = described
-        return ("number", seen) if is_number else ("labelled", seen)
+def tell_label_kind(table: FileTable, column: str, *, reason: str, options: DataConfig, file: str) -> tuple[RowKind, str]:
+    """Return what the labels in a column of a table are, and the reason. `reason`: why the column is the label.
+
+    Raises
+    ------
+    UnclearRows
+        If the cells can be read as one label or as several.
+    """
+    if name := column_names.resolve_column(table, column, file=file):
+        is_number, seen = number_rows.describe_numbers(table, name) or (False, "")
+        if is_number and seen:
+            return "number", seen
+        found = _tell_lists(table, column, options, file=file)
+        return ("multi-label", found.reason) if found.verdict == "several" else ("labelled", seen or reason)
+    if "," in column and len(multi_label_rows.find_label_columns(table, options, file=file)) > 1:
+        return "multi-label", f"a column for each label is given ({column})"
     return "labelled", reason
+
+
+def _tell_lists(table: FileTable, column: str, options: DataConfig, *, file: str) -> LabelLists:
+    """Return what the cells of a column are. Raise `UnclearRows` if two readings are likely."""
+    if options.label_separator:
+        return LabelLists("several", options.label_separator, f"{options.label_separator!r} is given as label separator")
+    name = column_names.resolve_column(table, column, file=file) or column
+    found = tell_label_lists([record.values.get(name) for record in table.records], column=name)
+    if found.verdict == "unclear":
+        fix = "--task multi-label-classification for several labels per text, --task text-classification for one"
+        raise UnclearRows(f"one label per text, or several? {found.reason}", where=file, fix=fix, code=ExitCode.BAD_DATA)
+    return found
+
+
+def _tell_several_labels(table: FileTable, options: DataConfig, shape: Shape | None, *, file: str) -> str | None:
+    """Return by what a table of texts has several labels for each text; None if it has not, or is no table of texts."""
+    if (shape is not None and shape.form != "text") or any(name.casefold() == "tokens" for name in table.columns):
+        return None
+    usual = column_names.find_usual(table, LABEL_NAMES, file=file)
+    more = [name for name in table.columns if name.casefold().strip() in multi_label_rows.MORE_NAMES]
+    for name in usual or more:
+        found = _tell_lists(table, name, options, file=file)
+        if found.verdict == "several":
+            return found.reason
+    flags = [] if usual else column_names.find_flags(table, options)
+    if not flags:
+        return None
+    listed = f"{', '.join(flags[:5])}{f' and {len(flags) - 5:,} more' if len(flags) > 5 else ''}"
+    if others := column_names.find_label_like(table, but=flags):
+        fix = f"--label-column {others[0]} for one label per text, --label-column {flags[0]},{flags[1]} for several"
+        what = f"the label may be {others[0]!r}, or the columns of yes or no ({listed})"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
+    return f"it has texts and columns of yes or no ({listed})"
 
 
 def _find_number_column(table: FileTable, options: DataConfig, names: Mapping[str, str], *, shape: Shape | None) -> str:
@@ -140,6 +196,8 @@ def how_to_read(options: DataConfig, row_kind: RowKind) -> TableReading:
         return TableReading(wanted_columns(options))
     if row_kind == "number":
         return TableReading(wanted_columns(options) if options.label_column else ())
+    if row_kind == "multi-label":
+        return TableReading()
     given = (options.text_column,) if isinstance(options.text_column, str) else options.text_column or ()
     given = (*given, *filter(None, (options.prompt_column, options.answer_column)))
     return TableReading(texts=(*conversation_shapes.SHAPE_NAMES, *given), with_texts=True)

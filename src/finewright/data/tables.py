@@ -163,10 +163,17 @@ def plain_values(values: Any) -> Sequence[Any]:
 
 
 def plain_scalar(value: Any) -> Any:
-    """Return a Python value: the text of a member of an enumeration, NumPy's scalars unwrapped, a missing value as None."""
+    """Return a Python value: the text of a member of an enumeration, NumPy's scalars unwrapped, a missing value as None.
+
+    An array is a list, as pandas reads lists from Parquet; a set is one too, in order.
+    """
     if isinstance(value, str):
         return str.__str__(value)
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
+    elif hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0:
+        value = value.tolist()
+    elif isinstance(value, set | frozenset):
+        value = sorted(value, key=str)
     missing = isinstance(value, float) and value != value
     return None if missing or type(value).__name__ in ("NAType", "NaTType") else value

@@ -23,6 +23,7 @@ from finewright.runs.calibration import CALIBRATION_FILE, describe_temperature, 
 from finewright.runs.folder import RunFolder
 from finewright.runs.intervals import INTERVALS_FILE
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
+from finewright.runs.thresholds import THRESHOLDS_FILE, describe_for_card
 from finewright.tasks.base import Metric
 
 BASES: tuple[BaseKind, ...] = ("dequantised", "published")
@@ -96,8 +97,8 @@ def export_merged(run: RunFolder, *, out: Path | None = None, base: BaseKind | N
 
 
 def _copy_calibration(run: RunFolder, folder: Path) -> None:
-    """The merged model has the scores of the run, so their temperature and their errors hold for it too."""
-    for name in (CALIBRATION_FILE, INTERVALS_FILE):
+    """The merged model has the scores of the run, so their temperature, thresholds and errors hold for it too."""
+    for name in (CALIBRATION_FILE, THRESHOLDS_FILE, INTERVALS_FILE):
         if (run.model / name).exists():
             shutil.copyfile(run.model / name, folder / name)
 
@@ -168,7 +169,7 @@ def _card(run: RunFolder, merged: Merged) -> str:
         f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
         f"| {metric.name} before, after | {before}, {after} |\n"
         f"{changed}| largest change of a score | {change.largest_difference:.2e} |\n"
-        f"{describe_temperature(read_calibration(run.model))}"
+        f"{describe_temperature(read_calibration(run.model))}{describe_for_card(run.model)}"
     )
 
 

@@ -19,6 +19,7 @@ from finewright.inference.predictor import Predictor
 from finewright.runs import reading
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
+from finewright.runs.thresholds import with_saved_thresholds
 from finewright.tasks.base import Metric, Task
 
 BaseKind = Literal["dequantised", "published"]
@@ -102,7 +103,8 @@ def start_check(
     loading["task"] = config.task or tasks.DEFAULT
     kind = tasks.get_task(loading["task"])
     exact = _load(run.model, None, bfloat16=False, loading=loading, config=config)
-    examples: list[Example] = [Example(line.text, line.label, line.where, pair=line.pair) for line in lines]
+    exact = replace(exact, task=with_saved_thresholds(exact.task, run.model))
+    examples = [kind.example_of_line(line.model_dump()) for line in lines] if not kind.is_language_model() else []
     if kind.is_language_model():
         examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
         examples = exact.usable_rows(examples)

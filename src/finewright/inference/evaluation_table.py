@@ -9,7 +9,7 @@ import numpy as np
 from finewright.data.dataset import LabelledRows
 from finewright.data.readers.base import FileTable
 from finewright.inference.abstention import CONFIDENCE_DIGITS
-from finewright.tasks.base import Evaluation
+from finewright.tasks.evaluation import Evaluation
 
 _NAMES = {"probability": "confidence"}
 """Names of the columns that differ from those of a prediction line."""
@@ -44,7 +44,7 @@ def build_evaluation_table(
     labels = [row.label for row in found.rows]
     if [record.values.get("label") for record in found.records] != labels:
         columns["label"] = labels
-    keys = dict.fromkeys(key for line in lines for key in line if key not in ("text", "label", "where"))
+    keys = dict.fromkeys(key for line in lines for key in line if key not in ("text", "label", "labels", "where"))
     for key in keys:
         values = [line.get(key) for line in lines]
         columns[_NAMES.get(key, key)] = [

@@ -17,7 +17,9 @@ from finewright.data.inputs import TextRows
 from finewright.data.labels import normalise_label
 from finewright.data.readers.base import FileTable
 from finewright.data.text_pairs import TextInput, joined_text
+from finewright.inference import label_sets
 from finewright.inference.abstention import CONFIDENCE_DIGITS, Abstention, AbstentionRule, is_below
+from finewright.inference.label_sets import LabelSetOptions
 from finewright.inference.text_predictor import OnProgress, TextPredictor
 
 SUFFIX = "_predicted"
@@ -148,14 +150,18 @@ def build_answer_columns(answers: Answers, options: LabellingOptions) -> dict[st
 
 
 def label_rows(
-    predictor: TextPredictor, rows: TextRows, options: LabellingOptions | None, *, on_progress: OnProgress | None = None
+    predictor: TextPredictor,
+    rows: TextRows,
+    options: LabellingOptions | LabelSetOptions | None,
+    *,
+    on_progress: OnProgress | None = None,
 ) -> LabelledTable:
     """Return the rows with their answers.
 
     Parameters
     ----------
     options
-        None for a task without labels: its predictions are added as they are.
+        None for a task without labels: its predictions are added as they are. `LabelSetOptions` for several labels per text.
     on_progress
         Called after each batch.
 
@@ -166,6 +172,8 @@ def label_rows(
     """
     if options is None:
         return _add_predictions(predictor, rows)
+    if isinstance(options, LabelSetOptions):
+        return _add_label_sets(predictor, rows, options, on_progress=on_progress)
     _check_otherwise(options.otherwise, predictor.labels)
     answers = find_answers(predictor, rows.texts, top_k=max(2, options.top_k), on_progress=on_progress)
     abstention = options.abstain.apply(answers.confidence_NK[:, 0].tolist()) if options.abstain else None
@@ -240,6 +248,18 @@ def _add_predictions(predictor: TextPredictor, rows: TextRows) -> LabelledTable:
     table = _add_columns(rows.table, {name: [one.get(name) for one in predictions] for name in names}, notes)
     num_empty = sum(text is None for text in rows.texts)
     return LabelledTable(table, {}, num_empty, num_cut, predictor.limit, 0, None, [], notes)
+
+
+def _add_label_sets(
+    predictor: TextPredictor, rows: TextRows, options: LabelSetOptions, *, on_progress: OnProgress | None
+) -> LabelledTable:
+    """Return the rows with their labels, of which each row may have any number."""
+    found = label_sets.find_label_sets(predictor, rows, options, on_progress=on_progress)
+    notes, num_empty = list(found.notes), sum(text is None for text in rows.texts)
+    table = _add_columns(rows.table, found.columns, notes)
+    if found.num_none:
+        notes.append(f"{found.num_none:,} {'row gets' if found.num_none == 1 else 'rows get'} no label")
+    return LabelledTable(table, found.counts, num_empty, found.num_cut, predictor.limit, 0, None, [], notes)
 
 
 def predict_rows(predictor: TextPredictor, texts: Sequence[TextInput | None]) -> tuple[list[dict[str, Any]], int]:

@@ -9,7 +9,8 @@ from finewright.data import packing
 from finewright.data.packing import EncodedSplit
 from finewright.models import forward
 from finewright.models.prepared import PreparedModel
-from finewright.tasks.base import Evaluation, Task
+from finewright.tasks.base import Task
+from finewright.tasks.evaluation import Evaluation
 
 EVALUATION_TOKENS = 4096
 """Token budget of a batch without gradients, prompt tokens included."""

@@ -13,7 +13,8 @@ import numpy as np
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.splits import Example
 from finewright.data.text_pairs import TextInput, joined_text
-from finewright.tasks.base import Evaluation, Task
+from finewright.tasks.base import Task
+from finewright.tasks.evaluation import Evaluation
 
 OnProgress = Callable[[int, int, float], None]
 """Called with the texts done, all texts, and the share of the work that is done."""

@@ -406,4 +406,6 @@ def _fake_batch(prepared_model: PreparedModel, rows: Sequence[int], *, workload:
     lengths, trained = workload.lengths, workload.trained
     parts = [workload.parts[row] for row in rows] if workload.parts else [[lengths[row] - workload.prompt_tokens] for row in rows]
     num_read = [trained[row] for row in rows] if trained else []
-    return fake_batches.make_batch(prepared_model, parts, num_read, num_aside=workload.num_aside, rows=tuple(rows))
+    batch = fake_batches.make_batch(prepared_model, parts, num_read, num_aside=workload.num_aside, rows=tuple(rows))
+    shape = workload.task.target_shape
+    return replace(batch, targets=torch.zeros(len(batch.targets), *shape)) if shape else batch

@@ -18,7 +18,17 @@ from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.text_pairs import add_pairs
 from finewright.planning import task_choice
-from finewright.runs import baseline_card, baseline_verify, calibration, comparators, fingerprint, model_folder, request, schema
+from finewright.runs import (
+    baseline_card,
+    baseline_verify,
+    calibration,
+    comparators,
+    fingerprint,
+    model_folder,
+    request,
+    schema,
+    thresholds,
+)
 from finewright.runs.calibration import CALIBRATION_FILE
 from finewright.runs.context import SessionContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
@@ -180,7 +190,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
         labels=list(task.labels),
-        columns=ColumnsRecord(texts=list(dataset.columns.texts), label=dataset.columns.label, form=dataset.columns.form),
+        columns=ColumnsRecord.of(dataset.columns),
         fingerprint=found,
     )
     folder.write(folder.config, config_file)
@@ -212,12 +222,16 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
         if dataset.validation:
             validated = predictor.evaluate(dataset.validation).evaluation
             measured["validation"] = validated.metrics()
+            if run.task.fits_thresholds:
+                outputs = predictor.score([row.text for row in dataset.validation])
+                found = thresholds.fit_for_run(context, run.task, outputs, run.task.targets(dataset.validation))
+                predictor, measured["validation"] = BaselinePredictor(model, task=found.task), found.metrics
             if (kept := calibration.describe_confidences(run.task, validated)) is not None:
                 folder.write(folder.model / CALIBRATION_FILE, kept)
         if dataset.test:
-            found = predictor.evaluate(dataset.test).evaluation
-            measured["test"] = found.metrics() | {"worst_mistakes": found.worst_mistakes(dataset.test)}
-            folder.write_predictions(add_pairs(found.prediction_lines(dataset.test), dataset.test))
+            tested = predictor.evaluate(dataset.test).evaluation
+            measured["test"] = tested.metrics() | {"worst_mistakes": tested.worst_mistakes(dataset.test)}
+            folder.write_predictions(add_pairs(tested.prediction_lines(dataset.test), dataset.test))
             wanted = context.settings.training.baselines if run.source else "off"  # a bag of words is not compared with one
             compared = comparators.measure_comparators(dataset, run.task, wanted=wanted)
     with context.stage("verify"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from finewright import baselines
+from finewright import baselines, tasks
 from finewright.baselines.base import FittedBaseline
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.text_pairs import TextInput, as_input
@@ -27,8 +27,9 @@ def verify_saved_baseline(fitted: FittedBaseline, folder: Path, texts: Sequence[
     """
     probes = [as_input(one) for one in texts[:NUM_PROBES]]
     ours = fitted.model.score(probes)
-    shares = np.exp(ours.astype(np.float64) - ours.max(axis=1, keepdims=True))
-    apart = np.abs(shares / shares.sum(axis=1, keepdims=True) - fitted.probabilities(probes)).max()
+    shares = tasks.get_task(fitted.model.task).for_labels(fitted.model.labels).label_probabilities(ours)
+    assert shares is not None, "a baseline chooses between labels"
+    apart = np.abs(shares - fitted.probabilities(probes)).max()
     if not apart <= TOLERANCE:
         raise _differ(f"probabilities of the model differ by {apart:.2e} from scikit-learn's", folder)
     with tempfile.TemporaryDirectory() as place:

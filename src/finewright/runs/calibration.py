@@ -12,7 +12,8 @@ from finewright.core.events import Level
 from finewright.inference.abstention import CoverageCurve, CoveragePoint, build_curve
 from finewright.runs import schema
 from finewright.runs.schema import CalibrationFile, CalibrationRecord, CoverageRecord
-from finewright.tasks.base import Evaluation, Task
+from finewright.tasks.base import Task
+from finewright.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     import numpy as np

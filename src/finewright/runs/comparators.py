@@ -9,8 +9,9 @@ from finewright.baselines import majority
 from finewright.baselines.predictor import BaselinePredictor
 from finewright.core.errors import UserError
 from finewright.data.dataset import Dataset
-from finewright.runs.schema import BaselineScore
+from finewright.data.text_pairs import input_of
 from finewright.tasks.base import Task
+from finewright.tasks.evaluation import Evaluation
 
 QUICK = "bag-of-words"
 """The baseline that is fitted beside every run, if that is quick."""
@@ -26,15 +27,25 @@ def measure_comparators(dataset: Dataset, task: Task, *, wanted: Literal["auto",
     """
     if not task.labels or not dataset.test:
         return {}
-    targets = task.targets(dataset.test)
-    evaluation = task.start_evaluation(targets)
-    frequencies = majority.label_frequencies(dataset)
-    logarithms = np.log(frequencies.clip(min=1e-30)).astype(np.float32)
-    evaluation.update(range(len(targets)), np.tile(logarithms, (len(targets), 1)))
-    found = {majority.NAME: evaluation.metrics()}
+    found = {majority.NAME: measure_majority(dataset, task).metrics()}
     if wanted == "auto" and is_quick(dataset):
         found[QUICK] = _measure_quick(dataset, task)
-    return {name: metrics for name, metrics in found.items() if BaselineScore.model_fields.keys() <= metrics.keys()}
+    return {name: metrics for name, metrics in found.items() if metrics}
+
+
+def measure_majority(dataset: Dataset, task: Task) -> Evaluation:
+    """Return the evaluation of the test rows if each gets the most frequent label, or exactly the most frequent labels."""
+    frequencies = majority.label_frequencies(dataset)
+    if task.predicts_one_label:
+        outputs = np.log(frequencies.clip(min=1e-30)).astype(np.float32)
+    else:
+        outputs = np.log(frequencies.clip(1e-6, 1 - 1e-6) / (1 - frequencies.clip(1e-6, 1 - 1e-6))).astype(np.float32)
+        always = majority.most_frequent_set(dataset)
+        task = task.with_thresholds([0.0 if label in always else 1.0 for label in task.labels])
+    targets = task.targets(dataset.test)
+    evaluation = task.start_evaluation(targets)
+    evaluation.update(range(len(targets)), np.tile(outputs, (len(targets), 1)))
+    return evaluation
 
 
 def is_quick(dataset: Dataset) -> bool:
@@ -48,4 +59,8 @@ def _measure_quick(dataset: Dataset, task: Task) -> dict[str, Any]:
         fitted = baselines.build_baseline(QUICK, {}).fit(dataset, task=task.name)
     except UserError:  # texts without a word: a language model may read them
         return {}
-    return BaselinePredictor(fitted.model, task=task).evaluate(dataset.test).evaluation.metrics()
+    predictor = BaselinePredictor(fitted.model, task=task)
+    if task.fits_thresholds and dataset.validation:
+        outputs = predictor.score([input_of(row) for row in dataset.validation])
+        predictor = BaselinePredictor(fitted.model, task=task.fit_thresholds(outputs, task.targets(dataset.validation)))
+    return predictor.evaluate(dataset.test).evaluation.metrics()

@@ -18,7 +18,7 @@ _RESULTS = (
     "peak_memory_bytes",
     "artifact_bytes",
 )
-_METRICS_LEFT_OUT = ("worst_mistakes", "confusion", "per_class")
+_METRICS_LEFT_OUT = ("worst_mistakes", "confusion", "per_class", "per_label")
 """Too long for a line; each run shows its own."""
 
 Pair = tuple[Any, Any]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning.defaults import PAIR_STEPS
 from finewright.planning.method_plan import MethodPlan
-from finewright.tasks.base import Evaluation, HeadNotFitted, Metric, Task
+from finewright.tasks.base import HeadNotFitted, Metric, Task
+from finewright.tasks.evaluation import Evaluation
 from finewright.training import head_start, loop
 
 MOST_SECONDS = 180.0
@@ -69,12 +71,21 @@ def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]
 
     The only row of a label is trained on in every trial and never scored, as the run itself has it.
     """
-    targets = np.array(task.targets(dataset.train))
+    targets = _strata(task.targets(dataset.train))
     part = split_into_folds(targets, NUM_PARTS)
     if targets.dtype.kind == "i":
         part[np.bincount(targets)[targets] < NUM_PARTS] = NUM_PARTS
     parts = [(np.flatnonzero(part != number).tolist(), np.flatnonzero(part == number).tolist()) for number in range(NUM_PARTS)]
     return parts[:1] if len(parts[0][1]) >= ENOUGH_ROWS else parts
+
+
+def _strata(targets: Sequence[Any]) -> np.ndarray:
+    """Return the class of each row, shape (N,); of a row with several labels the rarest of them."""
+    found_N = np.array(targets)
+    if found_N.ndim == 1:
+        return found_N
+    rarity_NC = np.where(found_N > 0, found_N.sum(axis=0), np.inf)
+    return np.where(found_N.any(axis=1), rarity_NC.argmin(axis=1), found_N.shape[1]).astype(int)
 
 
 def shorten(settings: RunConfig, method: Method) -> RunConfig:

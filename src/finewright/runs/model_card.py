@@ -14,6 +14,7 @@ from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.lineage import describe_lineage
 from finewright.runs.pair_card import describe_for_pairs
 from finewright.runs.schema import RunResult
+from finewright.runs.thresholds import describe_for_card
 from finewright.tasks.base import Metric, Task
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def write_card(  # noqa: PLR0913  all that a card tells of
     config, tokenizer = prepared_model.network.config, origin.tokenizer
     notes = [method.card_note] if method.card_note else []
     notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
+    notes += [note] if (note := describe_for_card(folder)) else []
     if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
     name = hub_id or Path(origin.name).name

@@ -14,7 +14,15 @@ from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.splits import Example
 from finewright.runs.schema import RunConfigFile
 
-REUSED = ("text_separator", "no_header", "merge_similar_labels", "system_prompt", "prompt_column", "answer_column")
+REUSED = (
+    "text_separator",
+    "label_separator",
+    "no_header",
+    "merge_similar_labels",
+    "system_prompt",
+    "prompt_column",
+    "answer_column",
+)
 """Options of reading the training rows that hold for other rows too, unless they are given."""
 MOST_BYTES_READ_AGAIN = 50 * 10**6
 """Largest training files, together, that are read again to look for their texts: these take seconds, and a warning is not worth
@@ -24,7 +32,9 @@ more; reading gigabytes would take minutes and as much memory, longer than the e
 def trained_columns(run_config: RunConfigFile) -> Columns:
     """Return the columns of the training rows; none for runs that did not record them."""
     found = run_config.columns
-    return NO_COLUMNS if found is None else Columns(tuple(found.texts), found.label, form=found.form)
+    if found is None:
+        return NO_COLUMNS
+    return Columns(tuple(found.texts), found.label, form=found.form, label_separator=found.label_separator)
 
 
 def data_options(run_config: RunConfigFile, given: DataConfig | Mapping[str, Any] | None = None) -> DataConfig:
@@ -44,6 +54,9 @@ def read_evaluated_rows(
     """Return the rows of a file or a table to evaluate a run on, as its task reads them. `given`: as in `data_options`."""
     options = data_options(run_config, given)
     kind = tasks.get_task(run_config.task or tasks.DEFAULT).row_kind
+    if kind == "multi-label":
+        trained = trained_columns(run_config)
+        return dataset.read_multi_label_rows_for_model(source, options=options, trained=trained, labels=run_config.labels)
     if kind != "labelled":
         trained = trained_columns(run_config)
         return dataset.read_unlabelled_rows_for_model(source, options=options, row_kind=kind, trained=trained)

@@ -6,7 +6,7 @@ from finewright.core import hardware
 from finewright.data.dataset import Dataset
 from finewright.runs import model_folder, schema
 from finewright.runs.context import RunContext, SessionContext
-from finewright.runs.schema import RunConfigFile, RunResult
+from finewright.runs.schema import BaselineScore, RunConfigFile, RunResult
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -35,11 +35,17 @@ def describe_session(
         "peak_resident_bytes": hardware.peak_resident_bytes(),
         "metrics": measured,
         "review": {"threshold": review[0], "reason": review[1]} if review else None,
-        "baselines": compared,
+        "baselines": {name: one for name, one in compared.items() if _has_score(one)},
+        "baseline_metrics": {name: one for name, one in compared.items() if not _has_score(one)},
         "artifact_bytes": model_folder.artifact_bytes(model),
         "files": model_folder.file_digests(model),
         **model_folder.describe_machine(machine),
     }
+
+
+def _has_score(measured: dict[str, Any]) -> bool:
+    """Whether these metrics of a baseline have the one number that it is compared by where a text has one label."""
+    return BaselineScore.model_fields.keys() <= measured.keys()
 
 
 def build_result(

@@ -20,10 +20,11 @@ from finewright.data.tables import to_table
 from finewright.inference import labelling
 from finewright.inference.abstention import AbstentionRule, CoverageCurve, check_one_threshold, make_rule
 from finewright.inference.evaluation_table import EvaluatedRows, build_evaluation_table
+from finewright.inference.label_sets import LabelSetOptions
 from finewright.inference.labelling import LabelledTable, LabellingOptions
 from finewright.inference.model import Model, Prediction, choose_device
 from finewright.inference.text_predictor import OnProgress, TextPredictor
-from finewright.runs import calibration, intervals, model_folder, reading, request, schema
+from finewright.runs import calibration, intervals, model_folder, reading, request, schema, thresholds
 from finewright.runs import folder as run_folder
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import CalibrationFile, RunConfigFile, RunResult
@@ -120,7 +121,9 @@ class Run:
         model_folder.check_files(self.folder.model, self.result.files)
         predictor = self._load_uncalibrated(device)
         task = intervals.add_intervals(predictor.task, self.folder.model, level=None)
-        if self._calibration is not None:
+        if task.fits_thresholds:
+            task = thresholds.with_saved_thresholds(task, self.folder.model)
+        elif self._calibration is not None:
             task = task.with_temperature(self._calibration.temperature)
         return replace(predictor, task=task)
 
@@ -219,6 +222,7 @@ class Run:
         top_k: int = 0,
         abstain: float | None = None,
         interval: float | None = None,
+        probabilities: bool = False,
         force: bool = False,
         options: DataConfig | Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
@@ -241,6 +245,8 @@ class Run:
             Share of rows to answer, in place of `min_confidence`: with 0.9 the least certain tenth gets no label.
         interval
             Share of predicted numbers that lie between `low` and `high`; 0.9 when it is None.
+        probabilities
+            Add a column with the probability of each label, where a row has any number of labels.
         force
             Replace an existing file.
         options
@@ -261,8 +267,8 @@ class Run:
         rows = read_text_rows(Path(path), options=reading.data_options(self.config, options), trained=self.columns)
         target = Path(output) if output is not None else writers.name_output(Path(path), rows.table, added="labelled")
         writers.check_output(target, rows.table, force=force)
-        how: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k}
-        how |= {"abstain": abstain, "interval": interval}
+        how: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k, "abstain": abstain}
+        how |= {"interval": interval, "probabilities": probabilities}
         labelled = self.label_rows(rows, **how, on_progress=on_progress)
         return labelled.written_to(target)
 
@@ -275,10 +281,12 @@ class Run:
         top_k: int = 0,
         abstain: float | None = None,
         interval: float | None = None,
+        probabilities: bool = False,
         on_progress: OnProgress | None = None,
     ) -> LabelledTable:
         """Return rows that were read with their answers; the arguments are those of `predict_file`."""
-        how = self.labelling_options(min_confidence=min_confidence, otherwise=otherwise, top_k=top_k, abstain=abstain)
+        given: dict[str, Any] = {"min_confidence": min_confidence, "otherwise": otherwise, "top_k": top_k, "abstain": abstain}
+        how = self.labelling_options(**given, probabilities=probabilities)
         predictor = self.with_interval(self.fastest_predictor, interval)
         return labelling.label_rows(predictor, rows, how, on_progress=on_progress)
 
@@ -300,13 +308,24 @@ class Run:
         otherwise: str | None = None,
         top_k: int = 0,
         abstain: float | None = None,
-    ) -> LabellingOptions | None:
+        probabilities: bool = False,
+    ) -> LabellingOptions | LabelSetOptions | None:
         """Return how rows are labelled; None for a task without labels. The threshold is the run's unless it is given."""
         rule = None if abstain is None else self.abstention_rule(abstain)
         check_one_threshold(abstain, min_confidence=min_confidence)
         make = partial(LabellingOptions, otherwise=otherwise, top_k=top_k)
+        is_about_one = min_confidence is not None or otherwise is not None or bool(top_k)
+        if self.config.labels and not tasks.get_task(self.config.task or tasks.DEFAULT).predicts_one_label:
+            if is_about_one:
+                what = f"{self.config.task} has a threshold for each label, and no one confidence of a row"
+                fix = "leave out --min-confidence, --else and --top-k; --probabilities adds the probability of each label"
+                raise UserError(what, where="predict", fix=fix)
+            return LabelSetOptions(self.columns.label_separator, probabilities)
+        if probabilities:
+            what = "--probabilities is for runs with several labels per text"
+            raise UserError(what, where="predict", fix=f"--top-k {max(1, len(self.config.labels))} adds every label")
         if not self.config.labels:
-            if min_confidence is not None or otherwise is not None or top_k:
+            if is_about_one:
                 what = f"{self.config.task} has no labels, so there is no confidence"
                 raise UserError(what, where="predict", fix="leave out --min-confidence, --else and --top-k")
             return None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.columns import Columns
 
 SCHEMA_VERSION = 2
 """Version 1 had no number in its files."""
@@ -62,11 +63,18 @@ class ModelName(Artifact):
 
 
 class ColumnsRecord(Artifact):
-    """The columns that the training rows were read from. `form`: what several columns of texts are, in this order."""
+    """The columns that the training rows were read from. `form`: what several columns of texts are, in this order.
+    `label_separator`: between several labels in one cell."""
 
     texts: list[str]
     label: str
     form: Literal["joined", "named", "pair"] = "joined"
+    label_separator: str = ""
+
+    @classmethod
+    def of(cls, columns: Columns) -> "ColumnsRecord":
+        """Return the record of these columns."""
+        return cls(texts=list(columns.texts), label=columns.label, form=columns.form, label_separator=columns.label_separator)
 
 
 class ReviewThreshold(Artifact):
@@ -359,8 +367,8 @@ class RunResult(VersionedFile):
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
     are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
-    that start, None if it was random. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps,
-    no plan and, if it reads none, no model.
+    that start, None if it was random. `baselines`: on the same test rows, by name; `baseline_metrics`: where there is no
+    accuracy. A run of a baseline has no epochs and steps, no plan and, if it reads none, no model.
     """
 
     method: str
@@ -402,6 +410,7 @@ class RunResult(VersionedFile):
     review: ReviewThreshold | None = None
     calibration: CalibrationRecord | None = None
     baselines: dict[str, BaselineScore] = {}
+    baseline_metrics: dict[str, SplitMetrics] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}
     verification_difference: float = 0.0

@@ -51,7 +51,9 @@ from finewright.runs import (
     model_card,
     model_folder,
     request,
+    schema,
     session,
+    thresholds,
     verify,
 )
 from finewright.runs.calibration import CALIBRATION_FILE, Calibration
@@ -367,7 +369,6 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:
     """Return what config.json says of the run: all options, with the reasons for automatic ones."""
-    columns = selected.dataset.columns
     return {
         "settings": context.settings.model_dump(),
         "method": selected.method.name(),
@@ -375,7 +376,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
-        "columns": {"texts": list(columns.texts), "label": columns.label, "form": columns.form},
+        "columns": schema.ColumnsRecord.of(selected.dataset.columns).model_dump(),
         "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,
         "precision": context.precision,
@@ -457,8 +458,12 @@ def finish(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -
 
 
 def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRun) -> Calibration:
-    """Return the task with the temperature that the validation rows give; write it beside the saved model."""
+    """Return the task with the temperature, or the thresholds, of the validation rows; write them beside the saved model."""
     task, encoded, wanted = selected.task, selected.planned.splits["validation"], context.settings.training.calibrate
+    if task.fits_thresholds and encoded.ids:
+        with context.meter.measure():
+            outputs = scoring.score_split(trained.prepared.model, encoded)
+        return thresholds.fit_for_run(context, task, outputs, encoded.targets)
     if not task.has_confidences or not encoded.ids:
         found = calibration.skip_calibration(task, wanted=wanted)
     else:

@@ -11,6 +11,7 @@ from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.text_pairs import are_pairs, as_input, input_of
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
+from finewright.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,6 +134,11 @@ class Task(ABC):
     """Whether each row has exactly one of `labels`, so that another one can be more probable."""
     least_calibration_rows: ClassVar[int] = 0
     """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
+
+    fits_thresholds: ClassVar[bool] = False
+    """Whether each label has a probability from which on it is predicted, which `fit_thresholds` finds."""
+    predicts_one_label: ClassVar[bool] = True
+    """Whether a prediction of a task with labels is one of them, with a probability of its own."""
 
     start: ClassVar[str] = "the first head on the frozen features"
     """What a model is before its first update, in messages."""
@@ -311,6 +317,11 @@ class Task(ABC):
         return self
 
     @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of a text's target if it is an array of numbers; empty for a class."""
+        return ()
+
+    @property
     def needs_reference(self) -> bool:
         """Whether the loss compares with the log-probabilities of the untrained model."""
         return False
@@ -339,7 +350,7 @@ class Task(ABC):
         raise HeadNotFitted("the task has no way to fit a head")
 
     @abstractmethod
-    def start_evaluation(self, targets: Sequence[Any]) -> "Evaluation":
+    def start_evaluation(self, targets: Sequence[Any]) -> Evaluation:
         """Return an empty accumulator for a split with these targets."""
 
     @abstractmethod
@@ -368,6 +379,19 @@ class Task(ABC):
 
     def with_temperature(self, temperature: float) -> Self:
         """Return the task that divides outputs by this before it makes probabilities of them; the training loss does not."""
+        return self
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The probability from which on each label is predicted; None for a task whose predictions need none."""
+        return None
+
+    def fit_thresholds(self, outputs: "np.ndarray", targets: Sequence[Any]) -> Self:
+        """Return the task with the thresholds that are best on these rows. Only tasks with `fits_thresholds` are asked."""
+        return self
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Self:
+        """Return the task with other thresholds. Only tasks with `fits_thresholds` are asked."""
         return self
 
     def review_threshold(self, validation: Mapping[str, Any]) -> tuple[float, str] | None:
@@ -445,6 +469,13 @@ class Task(ABC):
         """
         return [line.get("predicted") for line in lines]
 
+    @classmethod
+    def example_of_line(cls, line: Mapping[str, Any]) -> "Example":
+        """Return the row that a line of predictions.jsonl is about, to measure another model on it."""
+        from finewright.data.splits import Example
+
+        return Example(line["text"], line["label"], line["where"], pair=line.get("pair"))
+
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss
         is lower by at least `LEAST_LOSS_FALL`. Without an expected first loss this is a share of the best evaluation's loss."""
@@ -453,38 +484,3 @@ class Task(ABC):
             return (value > best_value) == self.metric.higher_is_better
         fall = best["loss"] - metrics["loss"]
         return fall > 0 and fall >= LEAST_LOSS_FALL * (self.expected_first_loss or best["loss"])
-
-
-class Evaluation(ABC):
-    """Collects the outputs of a split batch by batch, so that a task decides what to store of them."""
-
-    @abstractmethod
-    def update(self, rows: Sequence[int], outputs: "np.ndarray") -> None:
-        """Add the outputs of some rows of the split."""
-
-    @abstractmethod
-    def metrics(self) -> dict[str, Any]:
-        """Return the metrics of the rows so far, JSON-ready."""
-
-    def row_losses(self) -> "np.ndarray | None":
-        """Return how wrong the prediction of each row is, shape (N,), higher is worse; None if the task does not say."""
-        return None
-
-    def calibration_error(self, *, temperature: float | None = None) -> float | None:
-        """Return how far confidences are from the share of right rows, 0 to 1; None if predictions have no confidence.
-
-        `temperature`: in place of the task's.
-        """
-        return None
-
-    def row_confidences(self) -> "tuple[np.ndarray, np.ndarray] | None":
-        """Return the confidence of each row and whether it is right, shapes (N,); None if predictions have no confidence."""
-        return None
-
-    @abstractmethod
-    def worst_mistakes(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:
-        """Return the examples that the model got most wrong."""
-
-    @abstractmethod
-    def prediction_lines(self, examples: "Sequence[Example]") -> list[dict[str, Any]]:
-        """Return a line of predictions.jsonl for every example, with its `text`, `label` and `where` among others."""

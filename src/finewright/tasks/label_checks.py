@@ -107,7 +107,7 @@ def _find_several_labels(dataset: Dataset) -> Iterator[Finding]:
         message = (
             f"{subject} like several labels in one cell, such as {rows[0].label!r:.60}: each combination is a class of its own"
         )
-        fix = "keep one label for each row; several labels per text are not supported"
+        fix = "--task multi-label-classification learns several labels per text; else keep one label for each row"
         yield Finding("several_labels", "warning", message, places_of(rows), fix)
 
 

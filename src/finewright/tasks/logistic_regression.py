@@ -107,8 +107,7 @@ def fit_head(
         raise HeadNotFitted("the features are not all finite")
     if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
         raise HeadNotFitted("the training rows do not have every label")
-    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)
-    scaled_NF = ((features_NF - mean_F if has_bias else features_NF) / scale_F).astype(np.float32)
+    scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)
     how: dict[str, Any] = {"weights": weights, "intercept": has_bias}
     strength = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)
     classifier = fit(scaled_NF, targets_N, strength=strength, **how)
@@ -121,6 +120,12 @@ def fit_head(
     if not (np.isfinite(weight_KF).all() and np.isfinite(bias_K).all() and loss <= np.log(num_labels)):
         raise HeadNotFitted(f"the regression did not converge: its loss is {loss:.3f}")
     return HeadWeights(weight_KF.astype(np.float32), bias_K.astype(np.float32) if has_bias else None, strength)
+
+
+def standardise(features_NF: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (features of standard deviation near 1, their means, what they were divided by), shapes (N, F), (F,), (F,)."""
+    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)
+    return ((features_NF - mean_F if centred else features_NF) / scale_F).astype(np.float32), mean_F, scale_F
 
 
 def compute_scales(features_NF: np.ndarray) -> np.ndarray:

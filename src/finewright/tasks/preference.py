@@ -19,7 +19,8 @@ from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
 from finewright.data.splits import Example
 from finewright.tasks import preference_rows
-from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference
+from finewright.tasks.base import EncodedRows, Metric, OutputDifference
+from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.language_models import LanguageModelTask
 
 if TYPE_CHECKING:

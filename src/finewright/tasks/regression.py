@@ -24,7 +24,8 @@ from finewright.data.number_cells import write_number
 from finewright.data.splits import Example
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.tasks import number_checks, number_metrics, ridge_regression
-from finewright.tasks.base import Evaluation, HeadWeights, Metric, Task
+from finewright.tasks.base import HeadWeights, Metric, Task
+from finewright.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     import torch

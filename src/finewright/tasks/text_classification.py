@@ -18,7 +18,8 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import calibration, label_checks, logistic_regression, metrics
-from finewright.tasks.base import Evaluation, HeadWeights, Metric, OutputDifference, Task
+from finewright.tasks.base import HeadWeights, Metric, OutputDifference, Task
+from finewright.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     import torch

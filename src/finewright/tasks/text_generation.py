@@ -20,7 +20,8 @@ from finewright.data.samples import DESCRIBED_WAYS
 from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
 from finewright.tasks import answer_metrics
-from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference
+from finewright.tasks.base import EncodedRows, Metric, OutputDifference
+from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.language_models import LanguageModelTask
 
 if TYPE_CHECKING:

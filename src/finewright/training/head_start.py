@@ -85,6 +85,8 @@ def choose_rows(targets: Sequence[Any]) -> list[int]:
     if isinstance(targets[0], float):
         return ridge_regression.choose_evenly(np.asarray(targets), MOST_ROWS).tolist()
     found = np.asarray(targets)
+    if found.ndim > 1:  # several labels a row: evenly over all rows
+        return np.linspace(0, len(targets) - 1, MOST_ROWS).round().astype(int).tolist()
     by_label = sorted((np.flatnonzero(found == target) for target in np.unique(found)), key=len)
     chosen: list[int] = []
     for number, rows in enumerate(by_label):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from finewright.comparison.report import figures, numbers, tables
+from finewright.comparison.report import figures, label_sets, numbers, tables
 from finewright.comparison.report.document import Block, Cell, Code, Document, Figure, Fold, Section, Table
 from finewright.comparison.results import ComparisonResults
 from finewright.comparison.schema import ComparisonResultsFile, FindingRow
@@ -40,6 +40,16 @@ HOW = [
 ]
 
 
+_TEST_OF_SCORES = (
+    "A pair is tested by Student's t: the difference of the scores on the same rows, over its standard error from rows and "
+    "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
+    "randomisation test over rows, of scores of 0 and 1 McNemar's exact one. All pairs are corrected together (Holm 1979), "
+    "because the best is known only after all were measured. Two methods can be told apart if p < 0.05 after the correction."
+)
+_CHOSEN = (
+    "Checkpoints, thresholds, the regularisation of the baselines and searched options are chosen on the validation rows. The "
+    "test rows are scored once, with what was chosen."
+)
 HOW_OF_NUMBERS = [
     "R2 is 1 less the squared errors over those of the mean of the test rows: 100% is without error, 0% no better than that "
     "mean, and below 0% worse. It is a mean over rows and seeds, over the same rows for all; RMSE, MAE and Spearman's "
@@ -64,16 +74,15 @@ def _how(results: ComparisonResults) -> list[str]:
 
 
 def _how_of_scores(results: ComparisonResults) -> list[str]:
-    """Return how it was measured where predictions are no labels."""
+    """Return how it was measured where predictions are no labels, or several."""
     title = results.metric.title
+    if results.labels:
+        return [f"Each test row has a score from 0 to 1: {title}. {_INTERVALS}", label_sets.HOW, _TEST_OF_SCORES, _CHOSEN, _COST]
     return [
         f"Each test row has a score from 0 to 1: {title}. The number of a method is the mean over rows and seeds, over the same "
         f"rows for all. {_INTERVALS} Of one seed, with scores of 0 and 1 alone, the interval is Wilson's.",
         "The metric follows from the reference answers. Answers are generated greedily: always the most probable token.",
-        "A pair is tested by Student's t: the difference of the scores on the same rows, over its standard error from rows and "
-        "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
-        "randomisation test over rows, of scores of 0 and 1 McNemar's exact one. All pairs are corrected together (Holm 1979), "
-        "because the best is known only after all were measured. Two methods can be told apart if p < 0.05 after the correction.",
+        _TEST_OF_SCORES,
         "Checkpoints and searched options are chosen by the loss on the validation rows. The test rows are scored once, with "
         "what was chosen.",
         _COST,
@@ -100,6 +109,7 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section(f"{title} and cost", _charts(results, file)),
         Section("During training", _training(results)),
         Section("Predicted and true numbers", numbers.pictures(results) if results.numbers else []),
+        Section("Which labels are found", label_sets.describe_labels(results)),
         Section("Which labels are confused", _confusions(results) if results.has_classes else []),
         Section("Calibration", _calibration(results) if results.has_classes else []),
         Section(

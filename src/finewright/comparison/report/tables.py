@@ -152,10 +152,11 @@ def disagreements(file: ComparisonResultsFile) -> list[Block]:
     rows: list[list[str | Cell]] = []
     for line in file.disagreements[:MOST_ROWS]:
         rows.append([_cut(line.text), _cut(line.label), _describe_predictions(line)])
-    if not file.data.labels:
+    if not file.has_classes:
         caption = f"{len(rows)} of {file.num_disagreements:,} such rows, those with the most different scores first. "
         caption += "Answers are those of the first seed, scores the mean over seeds."
-        return [Table(caption, ["prompt", "reference", "answers"], rows, numeric=False)] if rows else []
+        headings = ["text", "labels", "predictions"] if file.data.labels else ["prompt", "reference", "answers"]
+        return [Table(caption, headings, rows, numeric=False)] if rows else []
     caption = f"{len(rows)} of {file.num_disagreements:,} such rows, those with the most different labels first. "
     caption += "The prediction of a method is that of most of its seeds. ✓: correct."
     return [Table(caption, ["text", "label", "predictions"], rows, numeric=False)] if rows else []

@@ -210,7 +210,7 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
         ready = prepare_model(quiet, SelectedMethod(part, task, planned, source, Decisions(), {}))
         return ready.model, ready.base
 
-    candidates, trials = context.request.candidates, []
+    candidates, trials = methods_for_task(context.request.candidates, type(task)), []
     config = meta.load_saved_config(source.path)
     is_causal = architectures.architecture_of(config).is_causal
     for method in tried_methods(candidates, embeds_texts=pooling.embeds_texts(source.path, config, is_causal=is_causal)):

@@ -165,7 +165,7 @@ def _refuse_indicators(table: FileTable, column: str) -> None:
         {len(cell) for cell in cells},
         {member for cell in cells for member in cell if isinstance(member, int | float)},
     )
-    if len(sizes) == 1 and members and members <= {0, 1} and all(len(cell) > len({*map(str, cell)}) for cell in cells[:100]):
+    if len(sizes) == 1 and members and members <= {0, 1} and any(len(cell) > len({*map(str, cell)}) for cell in cells):
         fix = "a table with a column of 0 and 1 for each label, or finewright.sklearn.MultiLabelTextClassifier"
         what = f"the lists in {column!r} are rows of a matrix of 0 and 1, such as {cells[0]!r:.40}, and no names of labels"
         raise bad_file(what, table.records[0].where, fix)

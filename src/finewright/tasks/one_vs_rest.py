@@ -16,10 +16,10 @@ from finewright.tasks.base import HeadNotFitted, HeadWeights
 from finewright.tasks.logistic_regression import NUM_FOLDS, PATIENCE, PROBE_STRENGTHS, standardise
 
 MOST_ITERATIONS = 300
-MOST_SEARCH_WORK = 200_000_000
+MOST_SEARCH_WORK = 50_000_000
 """Rows times features times labels up to which all rows decide the regularisation; of more, so many of them."""
-_TOLERANCE = 1e-4
-"""Largest element of the gradient at the end, a share of that at the start."""
+_TOLERANCE, _SEARCH_TOLERANCE = 1e-4, 1e-3
+"""Largest element of the gradient at the end, a share of that at the start; while the regularisation is searched for."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def fit(
     weights_NC: np.ndarray | None = None,
     intercept: bool = True,
     start: OneVsRest | None = None,
+    tolerance: float = _TOLERANCE,
 ) -> OneVsRest:
     """Fit all regressions. `strength`: scikit-learn's C. `features`: dense or sparse, shape (N, F). `start`: where to begin.
+    `tolerance`: of the gradient at the end, as a share of that at the start.
 
     A label that all rows have, or none, has no coefficients: its intercept is the logarithm of its odds with half a row more on
     both sides.
@@ -82,7 +84,7 @@ def fit(
             first = np.concatenate([start.coefficients[varied_C].ravel(), start.intercept[varied_C]])
         with threadpool_limits(limits=1):  # as in `logistic_regression.fit`: the last digits depend on the number of threads
             scale = float(np.abs(cost(np.zeros_like(first))[1]).max()) or 1.0
-            options = {"maxiter": MOST_ITERATIONS, "gtol": _TOLERANCE * scale, "ftol": 1e-9}
+            options = {"maxiter": MOST_ITERATIONS, "gtol": tolerance * scale, "ftol": 1e-5 * tolerance}
             found = minimize(cost, first, jac=True, method="L-BFGS-B", options=options).x
         coefficients[varied_C] = found[: num_own * num_features].reshape(num_own, num_features)
         bias[varied_C] = found[num_own * num_features :] if intercept else 0.0
@@ -156,7 +158,7 @@ def _choose_strength(features_NF: np.ndarray, targets_NC: np.ndarray, *, weights
     found: list[np.ndarray] = []
     means: list[float] = []
     for strength in PROBE_STRENGTHS:
-        how: dict[str, Any] = {"weights_NC": weights_NC, "intercept": intercept}
+        how: dict[str, Any] = {"weights_NC": weights_NC, "intercept": intercept, "tolerance": _SEARCH_TOLERANCE}
         (decisions_NC,) = cross_validate(features_NF, targets_NC, strengths=(strength,), **how)
         likelihoods_N = log_likelihoods(decisions_NC, targets_NC)
         found.append(likelihoods_N if share_N is None else likelihoods_N * share_N)

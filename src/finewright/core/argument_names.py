@@ -29,6 +29,7 @@ _ARGUMENTS = {
     "--num-generated": "num_generated",
     "--num-labels": "num_labels",
     "--out": "output_dir",
+    "--probabilities": "probabilities=True",
     "--raw": "raw=True",
     "--repetition-penalty": "repetition_penalty",
     "--schema": "json_schema",

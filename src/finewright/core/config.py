@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from finewright.core.errors import UserError
 from finewright.core.option_names import ALIASES, NOT_OPTIONS, OLD_NAMES
-from finewright.core.option_text import list_choices, show_default
+from finewright.core.option_text import OUT_OF_RANGE, describe_range, list_choices, show_default
 from finewright.core.option_trees import first_leaf, merge_options, read_toml, read_value, set_option
 
 __all__ = [
@@ -443,20 +443,6 @@ def _describe_range(kind: type[Options], key: str, fault: Any) -> str:
     limits = find_field(kind, ".".join(map(str, fault["loc"]))).metadata
     low, high = (next((getattr(one, name) for one in limits if hasattr(one, name)), None) for name in ("ge", "le"))
     return f"{key} = {fault['input']!r}: {describe_range(low, high)}"
-
-
-OUT_OF_RANGE = ("greater_than_equal", "less_than_equal", "finite_number")
-"""Pydantic's types of the fault that a number is outside its range."""
-
-
-def describe_range(low: float | None, high: float | None) -> str:
-    """Return the range that a number must be in, in words; an end that is None is open."""
-    ends = ["" if end is None else f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (low, high)]
-    if all(ends):
-        return f"wanted a number from {ends[0]} to {ends[1]}"
-    if any(ends):
-        return f"wanted a number of at {'least' if ends[0] else 'most'} {ends[0] or ends[1]}"
-    return "wanted a number that is not infinite"
 
 
 def _nearest(key: str, group: type[BaseModel]) -> str:

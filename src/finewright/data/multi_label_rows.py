@@ -10,7 +10,7 @@ from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.label_lists import LIST, read_labels, tell_label_lists
-from finewright.data.labelled_rows import LabelledRows, find_encoding_fault, read_text
+from finewright.data.labelled_rows import LabelledRows, find_encoding_fault, read_pair, read_text
 from finewright.data.labels import find_similar_labels
 from finewright.data.readers.base import LABEL_NAMES, FileTable, Record, bad_file, combine_faults
 from finewright.data.splits import Example
@@ -120,7 +120,7 @@ def read_multi_label_rows(
         if text_fault or fault:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, fault)))}")
         else:
-            rows.append(make_row(text, own_labels, record.where))
+            rows.append(make_row(text, own_labels, record.where, pair=read_pair(record, columns)))
             records.append(record)
     if faults and not options.skip_invalid_rows:
         raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
@@ -133,7 +133,7 @@ def read_multi_label_rows(
             else f"{num_none:,} rows have no label: they count as texts"
         )
         notes.append(f"{file}: {have} that none of the labels is right for")
-    found = Columns(columns.texts, ",".join(labels), label_separator=separator)
+    found = Columns(columns.texts, ",".join(labels), form=columns.form, label_separator=separator)
     return LabelledRows([*rows], records, table, found, notes)
 
 

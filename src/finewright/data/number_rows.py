@@ -9,7 +9,7 @@ import numpy as np
 from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
 from finewright.data.columns import choose_columns
-from finewright.data.labelled_rows import LabelledRows, read_text
+from finewright.data.labelled_rows import LabelledRows, read_pair, read_text
 from finewright.data.number_cells import find_style, read_number, write_number
 from finewright.data.readers import base
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
@@ -75,7 +75,7 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
         if text_fault or fault:
             faults.append(f"{record.where}: {', '.join(filter(None, (text_fault, fault)))}")
         else:
-            rows.append(NumberRow(text, write_number(value), record.where, value=value))
+            rows.append(NumberRow(text, write_number(value), record.where, pair=read_pair(record, columns), value=value))
             records.append(record)
     if faults and not options.skip_invalid_rows:
         raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")

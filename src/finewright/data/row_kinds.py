@@ -102,7 +102,8 @@ def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConf
 def _tell_pairs(table: FileTable, names: Mapping[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str] | None:
     """Return what the labels of pairs of texts are, and the reason; None if it has no such columns of usual names."""
     pair = find_pair(table, label="", file=file) if options.text_column is None else ()
-    label = next((names[name] for name in LABEL_NAMES if name in names and names[name] not in pair), "")
+    usual = (*LABEL_NAMES, *number_rows.NUMBER_NAMES)
+    label = next((names[name] for name in usual if name in names and names[name] not in pair), "")
     if not pair or not label:
         return None
     if pair[1].casefold().strip() == ANSWER and not column_names.has_few_values(table, label):
@@ -132,13 +133,26 @@ def tell_label_kind(table: FileTable, column: str, *, reason: str, options: Data
     """
     if name := column_names.resolve_column(table, column, file=file):
         is_number, seen = number_rows.describe_numbers(table, name) or (False, "")
-        if is_number and seen:
+        if is_number and seen and not options.label_separator:
+            _refuse_unclear_commas(table, name, options, file=file)
             return "number", seen
         found = _tell_lists(table, column, options, file=file)
         return ("multi-label", found.reason) if found.verdict == "several" else ("labelled", seen or reason)
     if "," in column and len(multi_label_rows.find_label_columns(table, options, file=file)) > 1:
         return "multi-label", f"a column for each label is given ({column})"
     return "labelled", reason
+
+
+def _refuse_unclear_commas(table: FileTable, column: str, options: DataConfig, *, file: str) -> None:
+    """Raise `UnclearRows` if cells such as 1,2 may be one number with a decimal comma, or two labels."""
+    cells = [record.values.get(column) for record in table.records]
+    shown = next((cell for cell in cells if isinstance(cell, str) and "," in cell), None)
+    if shown is None or options.decimal != "auto" or column.casefold().strip() in number_rows.NUMBER_NAMES:
+        return
+    if tell_label_lists(cells, column=column).verdict != "one":
+        what = f"{column!r} has cells such as {shown!r}: a number with a decimal comma, or several labels?"
+        fix = "--set data.decimal=comma for numbers, --set data.label_separator=, for labels"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
 
 
 def _tell_lists(table: FileTable, column: str, options: DataConfig, *, file: str) -> LabelLists:

@@ -17,6 +17,7 @@ from finewright.data.checks import (
 from finewright.data.dataset import Dataset
 from finewright.data.labels import normalise_label
 from finewright.data.multi_label_rows import labels_of
+from finewright.data.pair_checks import find_pair_faults
 from finewright.data.splits import Example
 
 IMBALANCE = 20
@@ -34,6 +35,7 @@ def check_multi_label_texts(dataset: Dataset) -> list[Finding]:
     for name in HELD_OUT:
         found += find_empty(dataset, name)
     found += [
+        *find_pair_faults(splits),
         *find_duplicates(splits, groups),
         *_find_contradictions(groups),
         *_find_similar_labels(dataset),

@@ -208,7 +208,7 @@ class MultiLabelClassification(Task):
     @classmethod
     def example_of_line(cls, line: Mapping[str, Any]) -> Example:
         """Return the row that a line of predictions.jsonl is about."""
-        return make_row(line["text"], line["labels"], line["where"])
+        return make_row(line["text"], line["labels"], line["where"], pair=line.get("pair"))
 
 
 def as_matrix(targets: Sequence[Any], *, num_labels: int) -> np.ndarray:

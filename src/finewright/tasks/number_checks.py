@@ -19,6 +19,7 @@ from finewright.data.checks import (
 from finewright.data.dataset import Dataset
 from finewright.data.number_cells import write_number
 from finewright.data.number_rows import value_of
+from finewright.data.pair_checks import find_pair_faults
 from finewright.data.splits import Example
 
 LEAST_SPREAD = 1e-5
@@ -45,7 +46,7 @@ def check_numbers(dataset: Dataset) -> list[Finding]:
         found += [] if values.std() == 0 else [*_find_skew(values), *_find_out_of_range(splits, values)]
     for name in HELD_OUT:
         found += [*find_empty(dataset, name), *_find_constant_split(name, splits[name])]
-    found += [*find_duplicates(splits, groups), *_find_contradictions(groups)]
+    found += [*find_pair_faults(splits), *find_duplicates(splits, groups), *_find_contradictions(groups)]
     return sorted(found, key=lambda finding: finding.severity)
 
 

@@ -3,7 +3,7 @@
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data import columns as column_names
-from finewright.data import conversation_shapes, readers, source_tables
+from finewright.data import conversation_shapes, readers, source_tables, tagged_rows
 from finewright.data.columns import wanted_columns
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
@@ -48,6 +48,9 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
 
 def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows of a table are, and the reason."""
+    tagged = tagged_rows.find_form(table, options)
+    if tagged is not None:
+        return "tagged-tokens", tagged.describe()
     if options.label_column is not None:
         return tell_label_kind(table, options.label_column, reason=f"the label column {options.label_column!r} is given")
     if options.prompt_column is not None or options.answer_column is not None:

@@ -24,7 +24,7 @@ def measure_comparators(dataset: Dataset, task: Task, *, wanted: Literal["auto",
     With `off` there is the most frequent label alone. Whether the other one is fitted depends on the size of the data, not on
     the machine. No random number is drawn.
     """
-    if not task.labels or not dataset.test:
+    if not task.labels or not dataset.test or task.reads != "pooled":
         return {}
     targets = task.targets(dataset.test)
     evaluation = task.start_evaluation(targets)

@@ -12,12 +12,14 @@ _HELPER_MODULES = (
     "answer_metrics",
     "base",
     "calibration",
+    "entity_metrics",
     "label_checks",
     "language_models",
     "logistic_regression",
     "metrics",
     "preference_losses",
     "preference_rows",
+    "tag_checks",
 )
 DEFAULT = DEFAULT_TASK
 

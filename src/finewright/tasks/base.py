@@ -313,6 +313,16 @@ class Task(ABC):
     def predictions(self, texts: Sequence[str], outputs: "np.ndarray") -> list[dict[str, Any]]:
         """Return one JSON-ready prediction for each text."""
 
+    def collect_outputs(self, encoded: "EncodedSplit", outputs: "np.ndarray") -> "np.ndarray":
+        """Return the outputs of each input from those of the texts that `encode_inputs` made of them: the same, one for one."""
+        return outputs
+
+    def prediction_columns(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a prediction adds to the row of a table, where predictions are no labels: its plain values."""
+        return {
+            name: value for name, value in prediction.items() if name != "text" and isinstance(value, str | int | float | bool)
+        }
+
     def empty_prediction(self, text: str) -> dict[str, Any]:
         """Return the prediction for a row without a text."""
         return {"text": text}

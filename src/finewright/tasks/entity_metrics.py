@@ -1,0 +1,115 @@
+"""Metrics of tags: entities that are right in all their words and their type, and tags that are right.
+
+An entity is found as conlleval and seqeval do (`tag_schemes.find_entities`). Precision is the share of the predicted entities
+that are right, recall the share of the labelled ones that are found, F1 their harmonic mean; over all types together ("micro").
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from finewright.data.tag_schemes import Entity, find_entities
+
+NUM_RESAMPLES = 1000
+INTERVAL = (2.5, 97.5)
+
+
+@dataclass
+class EntityCounts:
+    """Entities of some sentences by type: labelled, predicted, and right."""
+
+    labelled: Counter[str] = field(default_factory=Counter)
+    predicted: Counter[str] = field(default_factory=Counter)
+    right: Counter[str] = field(default_factory=Counter)
+
+    def add(self, labelled: Sequence[Entity], predicted: Sequence[Entity]) -> None:
+        """Add the entities of a sentence."""
+        self.labelled.update(one.label for one in labelled)
+        self.predicted.update(one.label for one in predicted)
+        self.right.update(one.label for one in {*labelled} & {*predicted})
+
+    def totals(self) -> tuple[int, int, int]:
+        """Return (right, predicted, labelled) over all types."""
+        return self.right.total(), self.predicted.total(), self.labelled.total()
+
+
+def precision_recall_f1(right: int, predicted: int, labelled: int) -> tuple[float, float, float]:
+    """Return the three; 0 where there is nothing to divide by, as in seqeval."""
+    precision = right / predicted if predicted else 0.0
+    recall = right / labelled if labelled else 0.0
+    f1 = 2 * right / (predicted + labelled) if predicted + labelled else 0.0
+    return precision, recall, f1
+
+
+def count_entities(
+    labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, strict: bool = False
+) -> EntityCounts:
+    """Return the counts of sentences of tags. `strict`: as in `find_entities`."""
+    counts = EntityCounts()
+    for truth, guess in zip(labelled, predicted, strict=True):
+        counts.add(find_entities(truth, strict=strict), find_entities(guess, strict=strict))
+    return counts
+
+
+def entity_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the metrics of entities for sentences of tags, JSON-ready.
+
+    `entity_f1` with an interval from a bootstrap over sentences, precision, recall, `entity_f1_strict` by seqeval's mode
+    "strict", `per_type`, and `confusion`: of labelled entities by type, how often their words were of which type.
+    """
+    counts = count_entities(labelled, predicted)
+    precision, recall, f1 = precision_recall_f1(*counts.totals())
+    strict = precision_recall_f1(*count_entities(labelled, predicted, strict=True).totals())[2]
+    types = sorted({*counts.labelled, *counts.predicted})
+    per_type = {}
+    for name in types:
+        values = precision_recall_f1(counts.right[name], counts.predicted[name], counts.labelled[name])
+        support = {"support": counts.labelled[name], "predicted": counts.predicted[name]}
+        per_type[name] = dict(zip(("precision", "recall", "f1"), values, strict=True)) | support
+    low, high = bootstrap_f1(sentence_counts(labelled, predicted))
+    return {
+        "entity_f1": f1,
+        "entity_f1_interval": [low, high],
+        "entity_precision": precision,
+        "entity_recall": recall,
+        "entity_f1_strict": strict,
+        "num_entities": counts.labelled.total(),
+        "per_type": per_type,
+    }
+
+
+def tag_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, dict[str, float | int]]:
+    """Return precision, recall, F1 and the number of words of each tag."""
+    truths, guesses, right = Counter[str](), Counter[str](), Counter[str]()
+    for truth, guess in zip(labelled, predicted, strict=True):
+        truths.update(truth)
+        guesses.update(guess)
+        right.update(one for one, other in zip(truth, guess, strict=True) if one == other)
+    found: dict[str, dict[str, float | int]] = {}
+    for tag in sorted({*truths, *guesses}):
+        values = precision_recall_f1(right[tag], guesses[tag], truths[tag])
+        found[tag] = dict(zip(("precision", "recall", "f1"), values, strict=True)) | {"support": truths[tag]}
+    return found
+
+
+def sentence_counts(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return (right, predicted, labelled) entities of each sentence, shape (N, 3)."""
+    rows = []
+    for truth, guess in zip(labelled, predicted, strict=True):
+        one, other = {*find_entities(truth)}, {*find_entities(guess)}
+        rows.append((len(one & other), len(other), len(one)))
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def bootstrap_f1(counts_N3: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """Return the 95% interval of the F1 over samples of the sentences, with replacement."""
+    if not len(counts_N3):
+        return 0.0, 0.0
+    dice = np.random.default_rng(seed)
+    weights = dice.multinomial(len(counts_N3), np.full(len(counts_N3), 1 / len(counts_N3)), size=NUM_RESAMPLES)
+    right, predicted, labelled = (weights @ counts_N3).T
+    low, high = np.percentile(2 * right / np.maximum(predicted + labelled, 1), INTERVAL)
+    return float(low), float(high)

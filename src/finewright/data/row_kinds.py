@@ -49,8 +49,10 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
 def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows of a table are, and the reason."""
     tagged = tagged_rows.find_form(table, options)
-    if tagged is not None:
-        return "tagged-tokens", tagged.describe()
+    return _tell_by_names(table, options, file=file) if tagged is None else ("tagged-tokens", tagged.describe())
+
+
+def _tell_by_names(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     if options.label_column is not None:
         return tell_label_kind(table, options.label_column, reason=f"the label column {options.label_column!r} is given")
     if options.prompt_column is not None or options.answer_column is not None:

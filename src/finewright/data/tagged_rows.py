@@ -144,7 +144,7 @@ def read_tagged_rows(table: FileTable, *, options: DataConfig, file: str, tagged
     if form is None:
         found = ", ".join(table.columns[:10]) or "nothing"
         what = f"wanted words with a tag each, or texts with labelled pieces; found the columns {found}"
-        fix = 'for instance {"tokens": ["Anna", "left"], "tags": ["B-PER", "O"]}, {"text": "…", "entities": [[0, 4, "PER"]]}, or .conll'
+        fix = '{"tokens": ["Anna", "left"], "tags": ["B-PER", "O"]}, {"text": "…", "entities": [[0, 4, "PER"]]}, or a .conll file'
         raise bad_file(what, file, fix)
     notes, records, read, faults = list(table.notes), [], [], []
     for record in table.records:

@@ -343,7 +343,7 @@ class TagEvaluation(Evaluation):
 
 
 def complete_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return all tags of the types that occur: `O`, then `B-X` and `I-X` of each; tags that are no parts of entities as they are."""
+    """Return all tags of the types that occur: `O`, then `B-X` and `I-X` of each. Tags that are no parts of entities stay."""
     if not has_entities(tags):
         return tuple(tags)
     types = sorted({tag[2:] for tag in tags if tag != OUTSIDE})

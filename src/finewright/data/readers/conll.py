@@ -48,51 +48,61 @@ def _is_comment(line: str) -> bool:
 
 
 def _read_sentences(lines: Iterator[str], file: InputFile, notes: list[str]) -> list[Record]:
-    universal = file.suffix == _UNIVERSAL
-    records: list[Record] = []
-    faults: list[str] = []
-    words: list[tuple[str, str | None]] = []
-    counts: dict[int, int] = {}
-    begins = 0
-
-    def end_sentence() -> None:
-        if words:
-            values = {TOKENS: [word for word, _ in words]}
-            if any(tag is not None for _, tag in words):
-                values[TAGS] = [tag or "" for _, tag in words]
-            records.append(Record(f"{file.name}:{begins}", values))
-        words.clear()
-
+    sentences = _Sentences(file.name, universal=file.suffix == _UNIVERSAL)
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith(_DOCUMENT):
-            end_sentence()
-            continue
-        fields = _fields(line)
-        if _is_comment(line) or (universal and line.startswith("#")) or (universal and not fields[0].isdecimal()):
-            continue
-        counts.setdefault(len(fields), number)
-        begins = begins if words else number
-        if universal and len(fields) < 4:
-            faults.append(f"{file.name}:{number}: wanted ten columns, found {len(fields)}")
-            continue
-        place = (1, 3) if universal else (0, -1 if len(fields) > 1 else None)
-        word, tag = fields[place[0]], None if place[1] is None else fields[place[1]]
-        if not word or tag == "":
-            faults.append(f"{file.name}:{number}: {'no word' if not word else f'the word {word!r:.40} has no tag'}")
-            continue
-        words.append((word, tag))
-    end_sentence()
+        sentences.add(number, line)
+    sentences.end()
+    counts = sentences.counts
     if len(counts) > 1 and 1 in counts:
-        faults.append(f"{file.name}:{counts[1]}: a word without a tag, where other lines have one")
-    if faults:
-        raise combine_faults(
-            faults, "each line needs a word and its tag, with a tab or a space between; a blank line parts sentences"
-        )
-    if not records:
+        sentences.faults.append(f"{file.name}:{counts[1]}: a word without a tag, where other lines have one")
+    if sentences.faults:
+        fix = "each line needs a word and its tag, with a tab or a space between; a blank line parts sentences"
+        raise combine_faults(sentences.faults, fix)
+    if not sentences.records:
         raise bad_file("no sentences", file.path, "write a word and its tag in each line")
     if len(counts) > 1:
         numbers = ", ".join(f"{count} (line {number:,})" for count, number in sorted(counts.items()))
         notes.append(f"{file.name}: lines have different numbers of columns: {numbers}; the last one is the tag")
-    elif not universal and max(counts) > 2:
+    elif not sentences.universal and max(counts) > 2:
         notes.append(f"{file.name}: the first of {max(counts)} columns is the word, the last one its tag; others are not read")
-    return records
+    return sentences.records
+
+
+class _Sentences:
+    """Collects the sentences of a file line by line. `counts`: numbers of columns, each with the first line that has it."""
+
+    def __init__(self, name: str, *, universal: bool) -> None:
+        self.name, self.universal = name, universal
+        self.records: list[Record] = []
+        self.faults: list[str] = []
+        self.counts: dict[int, int] = {}
+        self._words: list[str] = []
+        self._tags: list[str] = []
+        self._begins = 0
+
+    def add(self, number: int, line: str) -> None:
+        """Add a line: a word, a comment, or the end of a sentence."""
+        if not line.strip() or line.startswith(_DOCUMENT):
+            self.end()
+            return
+        fields = _fields(line)
+        if (line.startswith("#") or not fields[0].isdecimal()) if self.universal else _is_comment(line):
+            return
+        self.counts.setdefault(len(fields), number)
+        if self.universal and len(fields) < 4:
+            self.faults.append(f"{self.name}:{number}: wanted ten columns, found {len(fields)}")
+            return
+        word, tag = (fields[1], fields[3]) if self.universal else (fields[0], fields[-1] if len(fields) > 1 else None)
+        if not word or tag == "":
+            self.faults.append(f"{self.name}:{number}: {f'the word {word!r:.40} has no tag' if word else 'no word'}")
+            return
+        self._begins = self._begins if self._words else number
+        self._words.append(word)
+        self._tags += [] if tag is None else [tag]
+
+    def end(self) -> None:
+        """End a sentence."""
+        if self._words:
+            values = {TOKENS: self._words} | ({TAGS: self._tags} if self._tags else {})
+            self.records.append(Record(f"{self.name}:{self._begins}", values))
+        self._words, self._tags = [], []

@@ -111,6 +111,9 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     from finewright.cli import progress
     from finewright.cli.predict import shorten
 
+    if "token_accuracy" in measured and "per_type" in measured or "per_tag" in measured:
+        show_tags(console, measured)
+        return
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
         console.print(progress.rows_table(["metric", "value"], plain))
@@ -138,6 +141,27 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
+
+
+def show_tags(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print how good tags of words are, by type, and the texts that are most wrong."""
+    from finewright.cli import progress
+    from finewright.cli.predict import shorten
+    from finewright.cli.result_card import describe_tags
+
+    console.print(describe_tags(measured), highlight=False)
+    table = measured.get("per_type") or measured.get("per_tag") or {}
+    rows = [
+        [shorten(name, 32), *(f"{values[key]:.1%}" for key in ("precision", "recall", "f1")), f"{values['support']:,}"]
+        for name, values in table.items()
+    ]
+    heads = ["type", "entities"] if measured.get("per_type") else ["tag", "words"]
+    console.print(progress.rows_table([heads[0], "precision", "recall", "F1", heads[1]], rows, gap=1))
+    if measured["worst_mistakes"]:
+        console.print("texts with the highest loss among those with a mistake: labelled / predicted / text", highlight=False)
+    for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
+        shown = (" ".join(str(line[key] or "-").split()) for key in ("label", "predicted", "text"))
+        _print_plain(console, "  " + " / ".join(shorten(one, 60) for one in shown))
 
 
 def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:

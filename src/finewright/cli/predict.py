@@ -230,13 +230,22 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, as_jso
     shown = [
         [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}", line["text"]]
         if "label" in line
-        else [*(str(value) for key, value in line.items() if key != "text"), line["text"]]
+        else [*(show_value(value) for key, value in line.items() if key not in ("text", "probabilities")), line["text"]]
         for line in predictions
     ]
     if predictions:
         first = predictions[0]
-        heads = ["label", "probability"] if "label" in first else [key for key in first if key != "text"]
+        heads = ["label", "probability"] if "label" in first else [key for key in first if key not in ("text", "probabilities")]
         OutputConsole().print(progress.rows_table([*heads, "text"], shown))
+
+
+def show_value(value: Any) -> str:
+    """Return what was predicted as a person reads it: entities with their labels, words apart."""
+    if not isinstance(value, list):
+        return str(value)
+    if all(isinstance(one, dict) for one in value):
+        return "; ".join(f"{one['label']}: {one['text']} ({one['probability']:.2f})" for one in value)
+    return " ".join(map(str, value))
 
 
 def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import dataset, readers
+from finewright.data import dataset, readers, tagged_rows
 from finewright.data.columns import Columns, reuse_columns
 from finewright.data.readers import base
 from finewright.data.readers.base import FileFormat, FileTable, Record
@@ -54,6 +54,8 @@ def read_text_rows(source: str | Path, *, options: DataConfig, trained: Columns)
     table = dataset.read_table(source, options=options, text_names=trained.texts)
     if not table.records:
         raise base.bad_file("no rows", name, "a header alone is not enough; add rows")
+    if (worded := tagged_rows.find_worded_texts(table, options, trained=trained)) is not None:
+        return TextRows(worded, table, name, list(table.notes))
     options, notes = reuse_columns(table, options, trained, file=name)
     texts, more = dataset.find_texts(table, options=options, file=name)
     return TextRows(texts, table, name, [*table.notes, *notes, *more])
@@ -142,6 +144,8 @@ def _from_table(table: Table | None, *, options: DataConfig, trained: Columns) -
     found = FileTable(records, columns, FileFormat(".csv"), header=columns, repeated=table.repeated)
     if not records:
         return TextRows([], found, "data")
+    if (worded := tagged_rows.find_worded_texts(found, options, trained=trained)) is not None:
+        return TextRows(worded, found, "data", [])
     options, notes = reuse_columns(found, options, trained, file="data", fix=_IN_MEMORY_FIX)
     texts, more = dataset.find_texts(found, options=options)
     return TextRows(texts, found, "data", [*notes, *more])

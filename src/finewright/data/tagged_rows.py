@@ -10,7 +10,7 @@ from finewright.data import tag_schemes, tagged_tokens
 from finewright.data.columns import Columns
 from finewright.data.labelled_rows import LabelledRows, find_encoding_fault, is_blank
 from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, combine_faults
-from finewright.data.tagged_tokens import Bounds, Span, TaggedText
+from finewright.data.tagged_tokens import Bounds, Span, TaggedText, TextWithWords
 
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("ner_tags", "tags", "ner", "pos_tags", "upos", "pos", "chunk_tags", "labels", "label")
@@ -36,7 +36,7 @@ class TaggedForm:
     @property
     def columns(self) -> Columns:
         """The columns for the run's record."""
-        return Columns((self.text or self.words,), self.marks)
+        return Columns((self.text or "text",), self.marks)
 
     def describe(self) -> str:
         """Return what the columns are, in words."""
@@ -159,6 +159,29 @@ def read_tagged_rows(table: FileTable, *, options: DataConfig, file: str, tagged
         notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
     rows = _to_tagged(read, records, file=file, notes=notes)
     return LabelledRows([*rows], records, table, form.columns, notes)
+
+
+def find_worded_texts(table: FileTable, options: DataConfig, *, trained: Columns) -> list[str | None] | None:
+    """Return the text of each row of a table that has its words, None where there are none; None for any other table.
+
+    A column of texts goes before that of the words, if it is the one of training or is asked for.
+    """
+    if options.text_column is not None or any(name in table.columns for name in trained.texts):
+        return None
+    form = _find_untagged(table, options)
+    if form is None or not form.words:
+        return None
+    found: list[str | None] = []
+    faults = []
+    for record in table.records:
+        try:
+            read = _read_tokens(record, form) if record.values.get(form.words) else None
+            found.append(None if read is None else TextWithWords(read.text, read.words))
+        except _Fault as fault:
+            faults.append(f"{record.where}: {fault}")
+    if faults:
+        raise combine_faults(faults, "correct these rows, or leave them out")
+    return found
 
 
 def _find_untagged(table: FileTable, options: DataConfig) -> TaggedForm | None:

@@ -26,6 +26,18 @@ class Span(NamedTuple):
     label: str
 
 
+class TextWithWords(str):
+    """A text that is divided into words already. `words`: where each is."""
+
+    words: tuple[Bounds, ...]
+
+    def __new__(cls, text: str, words: Iterable[Bounds]) -> "TextWithWords":
+        """Make the text."""
+        made = super().__new__(cls, text)
+        made.words = tuple(words)
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class TaggedText(Example):
     """A text with its words and their tags.

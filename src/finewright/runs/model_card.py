@@ -166,6 +166,7 @@ def write_card(
         tags=["finewright", method.name()],
     )
     config, tokenizer = prepared_model.network.config, origin.tokenizer
+    task = kind.for_saved_model(config)
     notes = [method.card_note] if method.card_note else []
     notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
     if prepared_model.architecture.pooling == "last":
@@ -179,15 +180,15 @@ def write_card(
         summary=method.summary,
         version=result.versions["finewright"],
         task=kind.name.replace("-", " "),
-        labels=f"| labels | {', '.join(labels)} |\n" if (labels := kind.for_saved_model(config).labels) else "",
+        labels=f"| labels | {', '.join(task.labels)} |\n" if task.labels else "",
         max_length=tokenizer.model_max_length,
         lost="start" if tokenizer.truncation_side == "left" else "end",
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
-        metric=kind.metric.name,
-        measured=describe_measured(result, kind.metric),
-        start=describe_start(result, kind.metric),
+        metric=task.metric.name,
+        measured=describe_measured(result, task.metric),
+        start=describe_start(result, task.metric),
         lineage=describe_lineage(result.lineage),
         calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
         loading=_describe_loading(kind, method, prepared_model, name=name, origin=origin),

@@ -57,7 +57,8 @@ class Run:
             result = self.result
         except UserError:
             return f"Run({str(self.path)!r}, damaged)"
-        measured, metric = result.metrics.test or result.metrics.validation, tasks.get_task(result.task).metric
+        measured = result.metrics.test or result.metrics.validation
+        metric = tasks.get_task(result.task).decisive_metric({} if measured is None else measured.model_dump())
         split = "test" if result.metrics.test else "validation"
         value = getattr(measured, metric.name, None)
         shown = "" if value is None else f", {split} {metric.name} {metric.format(value)}"
@@ -287,9 +288,10 @@ class Run:
         rule = None if abstain is None else self.abstention_rule(abstain)
         check_one_threshold(abstain, min_confidence=min_confidence)
         make = partial(LabellingOptions, otherwise=otherwise, top_k=top_k)
-        if not self.config.labels:
+        if not self.config.labels or not tasks.get_task(self.config.task or tasks.DEFAULT).labels_texts:
             if min_confidence is not None or otherwise is not None or top_k:
-                what = f"{self.config.task} has no labels, so there is no confidence"
+                of_texts = " of whole texts" if self.config.labels else ""
+                what = f"{self.config.task} has no labels{of_texts}, so there is no confidence"
                 raise UserError(what, where="predict", fix="leave out --min-confidence, --else and --top-k")
             return None
         if min_confidence is not None:

@@ -140,6 +140,8 @@ class Task(ABC):
     """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False
     """Whether the model is worth evaluating before the first update: it can do the task already."""
+    labels_texts: ClassVar[bool] = True
+    """Whether the labels, if there are any, are those of whole texts, so that a table gets a column of them."""
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` can give a new head its first weights."""
 
@@ -363,6 +365,11 @@ class Task(ABC):
         evaluation = self.start_evaluation(self.targets(examples))
         evaluation.update(range(len(examples)), outputs)
         return float(evaluation.metrics()[self.metric.name])
+
+    @classmethod
+    def decisive_metric(cls, measured: Mapping[str, Any]) -> Metric:
+        """Return the metric that decided which evaluation was best, by the metrics of a split: of most tasks always the same."""
+        return cls.metric
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:

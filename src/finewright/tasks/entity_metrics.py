@@ -58,7 +58,7 @@ def entity_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequen
     """Return the metrics of entities for sentences of tags, JSON-ready.
 
     `entity_f1` with an interval from a bootstrap over sentences, precision, recall, `entity_f1_strict` by seqeval's mode
-    "strict", `per_type`, and `confusion`: of labelled entities by type, how often their words were of which type.
+    "strict", and `per_type`.
     """
     counts = count_entities(labelled, predicted)
     precision, recall, f1 = precision_recall_f1(*counts.totals())
@@ -72,7 +72,7 @@ def entity_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequen
     low, high = bootstrap_f1(sentence_counts(labelled, predicted))
     return {
         "entity_f1": f1,
-        "entity_f1_interval": [low, high],
+        "entity_f1_ci95": [low, high],
         "entity_precision": precision,
         "entity_recall": recall,
         "entity_f1_strict": strict,
@@ -104,6 +104,12 @@ def sentence_counts(labelled: Sequence[Sequence[str]], predicted: Sequence[Seque
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
+def text_f1(labelled: Sequence[str], predicted: Sequence[str]) -> float:
+    """Return the F1 of the entities of one text; 1 if it has none and none are predicted."""
+    one, other = {*find_entities(labelled)}, {*find_entities(predicted)}
+    return precision_recall_f1(len(one & other), len(other), len(one))[2] if one or other else 1.0
+
+
 def bootstrap_f1(counts_N3: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
     """Return the 95% interval of the F1 over samples of the sentences, with replacement."""
     if not len(counts_N3):
@@ -112,4 +118,15 @@ def bootstrap_f1(counts_N3: np.ndarray, *, seed: int = 0) -> tuple[float, float]
     weights = dice.multinomial(len(counts_N3), np.full(len(counts_N3), 1 / len(counts_N3)), size=NUM_RESAMPLES)
     right, predicted, labelled = (weights @ counts_N3).T
     low, high = np.percentile(2 * right / np.maximum(predicted + labelled, 1), INTERVAL)
+    return float(low), float(high)
+
+
+def bootstrap_accuracy(counts_N2: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """Return the 95% interval of the share of right words over samples of the sentences. `counts_N2`: right words, and all."""
+    if not len(counts_N2):
+        return 0.0, 0.0
+    dice = np.random.default_rng(seed)
+    weights = dice.multinomial(len(counts_N2), np.full(len(counts_N2), 1 / len(counts_N2)), size=NUM_RESAMPLES)
+    right, total = (weights @ counts_N2).T
+    low, high = np.percentile(right / np.maximum(total, 1), INTERVAL)
     return float(low), float(high)

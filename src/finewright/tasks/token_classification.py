@@ -20,6 +20,7 @@ from finewright.data.tag_schemes import OUTSIDE, has_entities
 from finewright.data.tagged_tokens import (
     Span,
     TaggedText,
+    TextWithWords,
     describe_spans,
     find_spans,
     span_as_json,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 ENTITY_F1 = Metric("entity_f1", is_share=True, words="entity F1")
 TOKEN_ACCURACY = Metric("token_accuracy", is_share=True, words="token accuracy")
+TEXT_F1 = Metric("text_f1", is_share=True, words="mean entity F1 of a text")
+TEXT_ACCURACY = Metric("text_accuracy", is_share=True, words="mean token accuracy of a text")
+"""By which models are compared text by text. The F1 of a text that has no entities is 1 if none are predicted."""
 _NEVER = -30.0
 """A score beside which another one has all the probability."""
 
@@ -62,6 +66,7 @@ class TokenClassification(Task):
     columns: ClassVar[tuple[str, ...]] = ("tokens", "tags")
     metric: ClassVar[Any] = _DecisiveMetric()
     logged_metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "token_accuracy", "loss")
+    labels_texts: ClassVar[bool] = False
 
     @classmethod
     def for_dataset(cls, dataset: Dataset, *, config: RunConfig) -> "TokenClassification":
@@ -236,6 +241,16 @@ class TokenClassification(Task):
         """Return the entities, or the words and their tags."""
         return {name: prediction[name] for name in ("entities", "tokens", "tags") if name in prediction}
 
+    @classmethod
+    def decisive_metric(cls, measured: Mapping[str, Any]) -> Metric:
+        """Return the F1 of entities, or token accuracy if no entities were measured."""
+        return TOKEN_ACCURACY if "entity_f1" not in measured and TOKEN_ACCURACY.name in measured else ENTITY_F1
+
+    @classmethod
+    def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:
+        """Return the mean over texts of the F1 of their entities, or of the share of their words that are right."""
+        return TEXT_ACCURACY if TEXT_ACCURACY.name in measured else TEXT_F1
+
     def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
         """Return the largest difference of a score, and how many windows get another tag."""
         if not before.size:
@@ -291,10 +306,24 @@ class TagEvaluation(Evaluation):
             found |= entity_metrics.entity_metrics(labelled, predicted)
         else:
             found["per_tag"] = entity_metrics.tag_metrics(labelled, predicted)
+        found[self._compared.name] = sum(map(self._score, labelled, predicted)) / max(1, len(labelled))
         total = sum(float(losses.sum()) for losses in self._loss)
         num_scored = sum(int(counts.sum()) for counts in self._counts)
-        found |= {"token_accuracy": right / max(1, num_words), "num_tokens": num_words, "loss": total / max(1, num_scored)}
+        counts = [(int((best == truth).sum()), len(truth)) for best, truth in zip(self._best, self._truth, strict=True)]
+        interval = entity_metrics.bootstrap_accuracy(np.array(counts, dtype=np.int64).reshape(-1, 2))
+        found |= {"token_accuracy": right / max(1, num_words), "token_accuracy_ci95": [*interval]}
+        found |= {"num_tokens": num_words, "loss": total / max(1, num_scored)}
         return found
+
+    @property
+    def _compared(self) -> Metric:
+        return TEXT_F1 if self._task.has_entities else TEXT_ACCURACY
+
+    def _score(self, labelled: Sequence[str], predicted: Sequence[str]) -> float:
+        """Return the F1 of the entities of a text, or the share of its words that are right."""
+        if self._task.has_entities:
+            return entity_metrics.text_f1(labelled, predicted)
+        return sum(one == other for one, other in zip(labelled, predicted, strict=True)) / max(1, len(labelled))
 
     def _labelled_tags(self) -> list[list[str]]:
         """Return the tags of each text; one that the model does not know is of no type that it could predict."""
@@ -333,6 +362,7 @@ class TagEvaluation(Evaluation):
             "tags": [*row.tags],
             "predicted_tags": tags,
             "token_accuracy": accuracy,
+            "score": self._score(row.tags, tags),
             "loss": loss,
         }
 
@@ -360,7 +390,8 @@ def _as_input(given: Any) -> TaggedText:
         return given
     if isinstance(given, Mapping):
         return TaggedText(given["text"], "", "", words=tuple((start, end) for start, end in given["words"]))
-    return TaggedText(given, "", "", words=tuple(split_words(given)))
+    words = given.words if isinstance(given, TextWithWords) else split_words(given)
+    return TaggedText(str(given), "", "", words=tuple(words))
 
 
 def _softmax(scores_WC: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from finewright.data.conversations import Conversation, Message
 from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference
 from finewright.data.splits import Example, nested_order
+from finewright.data.tagged_tokens import TaggedText
 from finewright.runs import schema
 from finewright.runs.housekeeping import TAGS
 from finewright.runs.locked_folder import LOCK, LockedFolder, check_no_file
@@ -123,6 +124,8 @@ def _split_line(row: Example) -> SplitLine:
         given |= {name: value for name, value in parts.items() if value}
     elif isinstance(row, Preference):
         given |= _preference_parts(row)
+    elif isinstance(row, TaggedText):
+        given |= {"tokens": list(row.tokens), "tags": list(row.tags)}
     return SplitLine.model_validate(given)
 
 

@@ -6,4 +6,5 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ASSETS = PACKAGE / "assets"
 COURSE, REPORT, WEB = ASSETS / "course", ASSETS / "report", ASSETS / "web"
 TICKETS, REQUESTS = ASSETS / "data" / "tickets", ASSETS / "data" / "requests"
+ENTITIES = ASSETS / "data" / "entities"
 MODELS, CONFIGS = ASSETS / "models", ASSETS / "configs"

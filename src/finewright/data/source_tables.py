@@ -22,7 +22,7 @@ from finewright.data.tables import Table
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
 _HUB_ADDRESS = re.compile(r"(?:huggingface\.co/)?datasets/([\w.-]+/[\w.-]+)/?")
-_PACKAGED = {"tickets": assets.TICKETS, "requests": assets.REQUESTS}
+_PACKAGED = {"tickets": assets.TICKETS, "requests": assets.REQUESTS, "entities": assets.ENTITIES}
 """Data sets that come with the program, by name."""
 
 Source = str | Path | Table

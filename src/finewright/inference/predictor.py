@@ -97,6 +97,10 @@ class Predictor(TextPredictor):
         used, findings = self.task.usable_rows(self.tokenizer, examples, limit=self.limit)
         return used, [f"{finding.message} → {finding.fix}" for finding in findings]
 
+    def encode_targets(self, examples: Sequence[Example]) -> Sequence[Any]:
+        """Return the targets of the texts that labelled examples are scored as, as `Task.start_evaluation` takes them."""
+        return self.task.encode_evaluated(self.tokenizer, examples, limit=self.limit, keep_end=self.keep_end).targets
+
     def evaluate(self, examples: Sequence[Example]) -> tuple[Evaluation, int]:
         """Evaluate the model on labelled examples. Return also how many of their texts were cut."""
         encoded = self.task.encode_evaluated(self.tokenizer, examples, limit=self.limit, keep_end=self.keep_end)

@@ -360,11 +360,12 @@ class Task(ABC):
         """Return how the outputs of a second model differ from those of a first one; both of the same shape."""
         return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
 
-    def measure(self, examples: "Sequence[Example]", outputs: "np.ndarray") -> float:
-        """Return the value of the task's metric for the outputs of these labelled texts."""
-        evaluation = self.start_evaluation(self.targets(examples))
-        evaluation.update(range(len(examples)), outputs)
-        return float(evaluation.metrics()[self.metric.name])
+    @classmethod
+    def example_from_line(cls, line: Mapping[str, Any]) -> "Example":
+        """Return the row that a line of predictions.jsonl is about, with what `targets` needs of it."""
+        from finewright.data.splits import Example
+
+        return Example(line["text"], line["label"], line.get("where", ""))
 
     @classmethod
     def decisive_metric(cls, measured: Mapping[str, Any]) -> Metric:

@@ -23,6 +23,8 @@ from finewright.data.tagged_tokens import (
     TextWithWords,
     describe_spans,
     find_spans,
+    locate_tokens,
+    make_tagged_text,
     span_as_json,
     split_words,
 )
@@ -240,6 +242,12 @@ class TokenClassification(Task):
     def prediction_columns(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entities, or the words and their tags."""
         return {name: prediction[name] for name in ("entities", "tokens", "tags") if name in prediction}
+
+    @classmethod
+    def example_from_line(cls, line: Mapping[str, Any]) -> Example:
+        """Return the text of a line with its words and their tags."""
+        words = locate_tokens(line["text"], line["tokens"]) or []
+        return make_tagged_text(line["text"], words, line["tags"], where=line.get("where", ""))
 
     @classmethod
     def decisive_metric(cls, measured: Mapping[str, Any]) -> Metric:

@@ -82,22 +82,26 @@ I would rather have a {product} than the {amount} back.
 Somebody named {person} keeps getting my mails about a {product}.
 """.strip().splitlines()
 FILLERS = {
-    "person": """Anna Berg|Tom|Mrs Okafor|Luis Ortega|May Lin|Jordan Price|Grace|Dr. Weber|Piotr Nowak|Aisha Khan|Mr Rose|Chris|Ingrid
-        Solberg|Ben Carter|Fatima|Lena Hofmann|Raj Patel|Mr O'Neill|Sofia|Jean-Luc Moreau|Kim|Hannah Stone|Mehmet Demir|Rita""",
+    "person": """Anna Berg|Tom|Mrs Okafor|Luis Ortega|May Lin|Jordan Price|Grace|Dr. Weber|Piotr Nowak|Aisha Khan|Mr Rose|Chris|
+        Ingrid Solberg|Ben Carter|Fatima|Lena Hofmann|Raj Patel|Mr O'Neill|Sofia|Jean-Luc Moreau|Kim|Hannah Stone|
+        Mehmet Demir|Rita""",
     "place": """Oslo|Paris|Leeds|the Hague|New York|Bergen|Cork|Porto|Main Street 14|Jordan|Bath|Graz|San Marino|Hill Road 3|Lyon|
         Reading|Ghent|Nice|Utrecht|Aberdeen|Split|Basel|Lake View 22|Turin""",
-    "product": """tent|camping stove|rain jacket|coffee grinder|desk lamp|mountain bike|sleeping bag|phone case|toaster|garden chair|
-        electric kettle|backpack|head torch|yoga mat|bread knife|wool blanket|fire pit|scooter|cast-iron pan|X200 drill|baby seat|
+    "product": """tent|camping stove|rain jacket|coffee grinder|desk lamp|mountain bike|sleeping bag|phone case|toaster|
+        garden chair|electric kettle|backpack|head torch|yoga mat|bread knife|wool blanket|fire pit|scooter|
+        cast-iron pan|X200 drill|baby seat|
         Rose teapot|Lisbon sofa|water filter""",
 }
 TEST_FILLERS = {
-    "person": "Maria Rossi|Mr Abel|Yuki|Nadia Haddad|Paul Bath|Ms Van Dijk|Olga Petrova|Sam|June Baker|Carlos|Emma Frost|Mr Porter",
+    "person": """Maria Rossi|Mr Abel|Yuki|Nadia Haddad|Paul Bath|Ms Van Dijk|Olga Petrova|Sam|June Baker|Carlos|Emma Frost|
+        Mr Porter""",
     "place": "Vienna|Cambridge|Mill Lane 8|Bruges|Granada|York|Sydney|Florence|Dover|the Isle of Wight|Station Square 1|Mobile",
     "product": "sewing machine|bike helmet|raclette grill|fleece jacket|hammock|wall clock|pressure cooker|Paris armchair|drone|\
 air mattress|lunch box|K5 vacuum cleaner",
 }
-MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December".split("|")
-DAYS = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday".split("|")
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August"]
+MONTHS += ["September", "October", "November", "December"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 LABELS = {"order": "order_number"}
 SIZES = {"train": 160, "validation": 30, "test": 60}
 SHARE_SEEN = 0.3
@@ -112,7 +116,12 @@ def fill(kind: str, dice: random.Random, *, is_train: bool) -> str:
     if kind == "date":
         day, month = dice.randrange(1, 29), dice.choice(MONTHS)
         year = dice.choice(["", "", " 2024", " 2025"])
-        forms = [f"{day} {month}{year}", f"{month} {day}", f"{day}.{dice.randrange(1, 13)}.", f"2025-0{dice.randrange(1, 10)}-{day:02d}"]
+        forms = [
+            f"{day} {month}{year}",
+            f"{month} {day}",
+            f"{day}.{dice.randrange(1, 13)}.",
+            f"2025-0{dice.randrange(1, 10)}-{day:02d}",
+        ]
         return dice.choice([*forms, dice.choice(DAYS), f"next {dice.choice(DAYS)}", "yesterday", f"the {day}th"])
     if kind == "amount":
         value = dice.choice([f"{dice.randrange(5, 400)}", f"{dice.randrange(5, 400)}.{dice.choice(['90', '99', '50', '05'])}"])

@@ -15,7 +15,7 @@ from finewright.baselines.answering import AnswerBaseline
 from finewright.baselines.base import Baseline, BaselineModel
 from finewright.core.config import build_options, describe_options
 
-_HELPER_MODULES = ("answering", "base", "majority", "predictor", "regression", "saving", "similarity")
+_HELPER_MODULES = ("answering", "base", "majority", "predictor", "regression", "saving", "similarity", "tagging")
 _ANSWER_MODULES = ("untuned", "few_shot", "nearest_answer")
 """In the order of tables."""
 

@@ -199,7 +199,7 @@ def read_results(
             runs = [RunSpec(name, size, seed) for seed in spec.seeds]
             curve.append(_read_method(runs, folder, reasons=reasons, failures=failures))
         curve += [_read_baseline(name, size, folder, spec, failures=failures) for name in spec.baselines]
-    if not labels:
+    if not labels or not spec.task.labels_texts:
         return _score_rows(curve, spec, test)
     classes = {label: index for index, label in enumerate(labels)}
     targets = np.array([classes[line.label] for line in test])

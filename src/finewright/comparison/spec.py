@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright import baselines, methods, tasks
-from finewright.baselines import majority
+from finewright.baselines import majority, tagging
 from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
@@ -27,6 +27,8 @@ BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).s
 """Always compared too where rows have labels. They train no weight of the model."""
 ANSWER_BASELINES = {name: baselines.get_answer_baseline(name).summary for name in baselines.answer_baseline_names()}
 """Always compared too where rows have answers."""
+TAG_BASELINES = tagging.SUMMARIES
+"""Always compared too where words have tags."""
 UNTUNED = "untuned"
 SPEED_ROUNDS = 3
 """How often the speed of prediction is measured, all methods in each round; the median counts."""
@@ -104,7 +106,7 @@ class ComparisonSpec:
 
 def baselines_for(row_kind: RowKind) -> dict[str, str]:
     """Return what each baseline for rows of this kind does, by its name."""
-    return {"labelled": BASELINES, "conversation": ANSWER_BASELINES}.get(row_kind, {})
+    return {"labelled": BASELINES, "conversation": ANSWER_BASELINES, "tagged-tokens": TAG_BASELINES}.get(row_kind, {})
 
 
 def _format_value(value: Any) -> str:
@@ -122,7 +124,7 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
         found = repr(wanted) if wanted else "none"
         fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
         raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
-    if named := [name for name in names or () if name in (*BASELINES, *ANSWER_BASELINES)]:
+    if named := [name for name in names or () if name in (*BASELINES, *ANSWER_BASELINES, *TAG_BASELINES)]:
         fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
     chosen = [methods.get_method(name).name() for name in names] if names else [kind.name() for kind in known]

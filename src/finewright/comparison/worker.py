@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from finewright import api, methods, tasks
-from finewright.comparison import answer_baselines, baselines
+from finewright.comparison import answer_baselines, baselines, tag_baselines
 from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
 from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.core import config, files, hardware
@@ -242,6 +242,8 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     kind = tasks.get_task(settings.task).row_kind
     datasets = {size: cache.read(folder, options=settings.data, row_kind=kind) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
+    if kind == "tagged-tokens":
+        return tag_baselines.measure(request["name"], datasets, settings=settings)
     if kind != "labelled":
         return answer_baselines.measure(request["name"], datasets, source=source, settings=settings)
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from finewright.data.tag_schemes import Entity, find_entities
+from finewright.data.tag_schemes import Entity, find_entities, has_entities
 
 NUM_RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
@@ -79,6 +79,38 @@ def entity_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequen
         "num_entities": counts.labelled.total(),
         "per_type": per_type,
     }
+
+
+def measure_tags(
+    labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Return all metrics of tags but the loss, JSON-ready: those of entities, if the `labels` are tags of entities, else of each
+    tag; the mean score of a text; and the share of right words with an interval from a bootstrap over texts."""
+    found: dict[str, Any] = {"num_rows": len(labelled)}
+    if has_entities(labels):
+        found |= entity_metrics(labelled, predicted)
+    else:
+        found["per_tag"] = tag_metrics(labelled, predicted)
+    scores = score_texts(labelled, predicted, labels=labels)
+    found["text_f1" if has_entities(labels) else "text_accuracy"] = sum(scores) / max(1, len(scores))
+    counts = [
+        (sum(one == other for one, other in zip(truth, guess, strict=True)), len(truth))
+        for truth, guess in zip(labelled, predicted, strict=True)
+    ]
+    counts_N2 = np.array(counts, dtype=np.int64).reshape(-1, 2)
+    right, total = counts_N2.sum(axis=0).tolist()
+    found |= {"token_accuracy": right / max(1, total), "token_accuracy_ci95": [*bootstrap_accuracy(counts_N2)]}
+    return found | {"num_tokens": total}
+
+
+def score_texts(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, labels: Sequence[str]) -> list[float]:
+    """Return the score of each text: the F1 of its entities, or the share of its words that are right."""
+    if has_entities(labels):
+        return [text_f1(truth, guess) for truth, guess in zip(labelled, predicted, strict=True)]
+    return [
+        sum(one == other for one, other in zip(truth, guess, strict=True)) / max(1, len(truth))
+        for truth, guess in zip(labelled, predicted, strict=True)
+    ]
 
 
 def tag_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, dict[str, float | int]]:

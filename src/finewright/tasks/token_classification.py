@@ -305,33 +305,10 @@ class TagEvaluation(Evaluation):
 
     def metrics(self) -> dict[str, Any]:
         """Return loss (nats per tagged token), token accuracy, and the metrics of entities where tags are parts of some."""
-        labelled = self._labelled_tags()
-        predicted = self.predicted_tags()
-        num_words = sum(map(len, labelled))
-        right = sum(int((best == truth).sum()) for best, truth in zip(self._best, self._truth, strict=True))
-        found: dict[str, Any] = {"num_rows": len(self._best)}
-        if self._task.has_entities:
-            found |= entity_metrics.entity_metrics(labelled, predicted)
-        else:
-            found["per_tag"] = entity_metrics.tag_metrics(labelled, predicted)
-        found[self._compared.name] = sum(map(self._score, labelled, predicted)) / max(1, len(labelled))
+        found = entity_metrics.measure_tags(self._labelled_tags(), self.predicted_tags(), labels=self._task.labels)
         total = sum(float(losses.sum()) for losses in self._loss)
         num_scored = sum(int(counts.sum()) for counts in self._counts)
-        counts = [(int((best == truth).sum()), len(truth)) for best, truth in zip(self._best, self._truth, strict=True)]
-        interval = entity_metrics.bootstrap_accuracy(np.array(counts, dtype=np.int64).reshape(-1, 2))
-        found |= {"token_accuracy": right / max(1, num_words), "token_accuracy_ci95": [*interval]}
-        found |= {"num_tokens": num_words, "loss": total / max(1, num_scored)}
-        return found
-
-    @property
-    def _compared(self) -> Metric:
-        return TEXT_F1 if self._task.has_entities else TEXT_ACCURACY
-
-    def _score(self, labelled: Sequence[str], predicted: Sequence[str]) -> float:
-        """Return the F1 of the entities of a text, or the share of its words that are right."""
-        if self._task.has_entities:
-            return entity_metrics.text_f1(labelled, predicted)
-        return sum(one == other for one, other in zip(labelled, predicted, strict=True)) / max(1, len(labelled))
+        return found | {"loss": total / max(1, num_scored)}
 
     def _labelled_tags(self) -> list[list[str]]:
         """Return the tags of each text; one that the model does not know is of no type that it could predict."""
@@ -370,7 +347,7 @@ class TagEvaluation(Evaluation):
             "tags": [*row.tags],
             "predicted_tags": tags,
             "token_accuracy": accuracy,
-            "score": self._score(row.tags, tags),
+            "score": entity_metrics.score_texts([row.tags], [tags], labels=self._task.labels)[0],
             "loss": loss,
         }
 

@@ -11,6 +11,7 @@ import random
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 TRAIN = """
 Hi, {person} here. My order {order} from {date} still has not reached {place}.
@@ -132,7 +133,7 @@ def fill(kind: str, dice: random.Random, *, is_train: bool) -> str:
 
 def make_row(template: str, dice: random.Random, *, is_train: bool) -> dict[str, object]:
     """Return a message with the places of what fills its gaps."""
-    text, entities = "", []
+    text, entities = "", list[list[Any]]()
     for piece in re.split(r"(\{\w+\})", template):
         if not piece.startswith("{"):
             text += piece
@@ -141,6 +142,9 @@ def make_row(template: str, dice: random.Random, *, is_train: bool) -> dict[str,
         filled = fill(kind, dice, is_train=is_train)
         entities.append([len(text), len(text) + len(filled), LABELS.get(kind, kind)])
         text += filled
+    for entity in entities:  # a plural is part of its word
+        while entity[1] < len(text) and text[entity[1]].isalpha():
+            entity[1] += 1
     if dice.random() < 0.25:
         text = text.lower()
     return {"text": text, "entities": entities}

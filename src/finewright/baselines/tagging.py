@@ -54,7 +54,7 @@ def _fit_window(rows: Sequence[TaggedText]) -> tuple[Tagger, int, str]:
     fitted = make_pipeline(DictVectorizer(), LogisticRegression(C=1.0, max_iter=300)).fit(features, tags)
 
     def tag(texts: Sequence[TaggedText]) -> list[list[str]]:
-        return [fitted.predict(word_features(text.tokens)).tolist() if text.words else [] for text in texts]
+        return [list(map(str, fitted.predict(word_features(text.tokens)))) if text.words else [] for text in texts]
 
     num_values = int(fitted[-1].coef_.size + fitted[-1].intercept_.size)
     return tag, num_values, f"C = 1, {len(features):,} words of {len(used):,} texts"

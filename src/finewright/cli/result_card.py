@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright import tasks
+from finewright.baselines import tagging
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
@@ -74,7 +75,7 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
         found = measured.model_dump()
         said = describe_tags(found) if "token_accuracy_ci95" in found else describe_metrics(measured)
         print_wrapped(console, f"{said} on {measured.num_rows:,} {rows}")
-        compared = [compare_with_untuned(result)]
+        compared = [compare_with_untuned(result), compare_with_taggers(result)]
     for comparison in filter(None, compared):
         print_wrapped(console, comparison)
 
@@ -92,6 +93,18 @@ def compare_with_untuned(result: RunResult) -> str:
         return ""
     before = result.untuned.metrics.test if result.metrics.test else result.untuned.metrics.validation
     return f"before training: {describe_metrics(before)}" if before is not None else ""
+
+
+def compare_with_taggers(result: RunResult) -> str:
+    """Say how baselines for tags of words do on the same test rows; empty if none were measured."""
+    shown = []
+    for name, score in result.tag_baselines.items():
+        low, high = score.ci95
+        what = tagging.SUMMARIES.get(name, name)
+        shown.append(
+            f"{what}: {score.metric.replace('_f1', ' F1').replace('_', ' ')} {score.value:.1%} ({low:.1%} to {high:.1%})"
+        )
+    return "; ".join(shown)
 
 
 def describe_metrics(measured: SplitMetrics) -> str:

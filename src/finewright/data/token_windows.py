@@ -60,9 +60,9 @@ class EncodedTexts:
             return self
         lengths = np.array([split.lengths[place] for place in kept], dtype=np.int32)
         parts = {
-            "ids": _as_rows([split.ids[place] for place in kept], lengths, np.int32),
-            "trained": _as_rows([split.trained[place] for place in kept], lengths, np.bool_),
-            "tags": _as_rows([split.tags[place] for place in kept], lengths, np.int32),
+            "ids": _as_rows([np.asarray(split.ids[place]) for place in kept], lengths, np.int32),
+            "trained": _as_rows([np.asarray(split.trained[place]) for place in kept], lengths, np.bool_),
+            "tags": _as_rows([np.asarray(split.tags[place]) for place in kept], lengths, np.int32),
         }
         made = EncodedSplit(lengths_uncut=lengths.tolist(), targets=[split.targets[place] for place in kept], **parts)
         return replace(self, split=made, row_of=[self.row_of[place] for place in kept])

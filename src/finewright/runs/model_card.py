@@ -1,7 +1,7 @@
 """The model card of a run's result."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.core import files
@@ -25,19 +25,19 @@ _CARD = """{front}
 
 | | |
 |---|---|
-{labels}| texts | at most {max_length} tokens; a longer one loses its {lost} |
+{labels}| texts | at most {max_length} tokens; a longer one {lost} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
 {start}{calibration}{lineage}
 {loading}
 {note}"""
 
-_LOADING_MODEL = """Load it with transformers; `truncation=True` cuts long texts as they were cut here:
+_LOADING_MODEL = """Load it with transformers; {long_texts}:
 
 ```python
 from transformers import pipeline
 folder = "path/to/this/folder"
-classify = pipeline("{pipeline_tag}", model=folder, truncation=True)
+classify = pipeline("{pipeline_tag}", model=folder, {pipeline_options})
 ```
 
 or
@@ -102,7 +102,7 @@ from transformers import AutoConfig, {auto_model}, pipeline
 folder = "path/to/this/folder"
 config = AutoConfig.from_pretrained(f"{folder}/base_config")
 model = {auto_model}.from_pretrained(folder, config=config)
-classify = pipeline("{pipeline_tag}", model=model, tokenizer=folder, truncation=True)
+classify = pipeline("{pipeline_tag}", model=model, tokenizer=folder, {pipeline_options})
 ```
 
 and so does `{peft_auto_model}.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`, without
@@ -182,7 +182,7 @@ def write_card(
         task=kind.name.replace("-", " "),
         labels=f"| labels | {', '.join(task.labels)} |\n" if task.labels else "",
         max_length=tokenizer.model_max_length,
-        lost="start" if tokenizer.truncation_side == "left" else "end",
+        lost=_describe_long_texts(kind, tokenizer),
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
@@ -195,6 +195,13 @@ def write_card(
         note="\n".join(notes),
     )
     files.write_atomic(folder / CARD_FILE, text)
+
+
+def _describe_long_texts(kind: type[Task], tokenizer: Any) -> str:
+    """Return what becomes of a text that is too long."""
+    if kind.reads == "every-token":
+        return "is read in overlapping windows"
+    return f"loses its {'start' if tokenizer.truncation_side == 'left' else 'end'}"
 
 
 def _name_library(prepared_model: "PreparedModel", *, adapter: bool) -> str:
@@ -233,6 +240,13 @@ def _describe_loading(
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
     values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
     values["pipeline_tag"] = kind.pipeline_tag or ""
+    values["pipeline_options"], values["long_texts"] = (
+        "truncation=True",
+        "`truncation=True` cuts long texts as they were cut here",
+    )
+    if kind.reads == "every-token":
+        values["pipeline_options"] = f'aggregation_strategy="first", stride={origin.tokenizer.model_max_length // 4}'
+        values["long_texts"] = "`stride` lets windows of a long text overlap, as they do here"
     if kind.auto_model == LANGUAGE_MODEL:
         place = _describe_base_place(name, origin) if method.saves == "adapter" else ""
         return language_model_card.describe_loading(method, origin.tokenizer, where_base=place)

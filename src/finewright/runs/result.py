@@ -35,7 +35,7 @@ def describe_session(
         "peak_resident_bytes": hardware.peak_resident_bytes(),
         "metrics": measured,
         "review": {"threshold": review[0], "reason": review[1]} if review else None,
-        "baselines": compared,
+        ("baselines" if task.labels_texts else "tag_baselines"): compared,
         "artifact_bytes": model_folder.artifact_bytes(model),
         "files": model_folder.file_digests(model),
         **model_folder.describe_machine(machine),

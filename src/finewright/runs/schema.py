@@ -331,6 +331,14 @@ class BaselineScore(Artifact):
     accuracy_ci95: tuple[float, float]
 
 
+class TagScore(Artifact):
+    """How a baseline for tags of words does on the test rows, by the metric that decides."""
+
+    metric: str
+    value: float = Field(ge=0, le=1)
+    ci95: tuple[float, float]
+
+
 class UntunedResult(Artifact):
     """The model before its first update, on the same rows."""
 
@@ -356,8 +364,8 @@ class RunResult(VersionedFile):
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
     are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
-    that start, None if it was random. `baselines`: on the same test rows, by name. A run of a baseline has no epochs and steps,
-    no plan and, if it reads none, no model.
+    that start, None if it was random. `baselines`, `tag_baselines`: on the same test rows, by name. A run of a baseline has no
+    epochs and steps, no plan and, if it reads none, no model.
     """
 
     method: str
@@ -399,6 +407,7 @@ class RunResult(VersionedFile):
     review: ReviewThreshold | None = None
     calibration: CalibrationRecord | None = None
     baselines: dict[str, BaselineScore] = {}
+    tag_baselines: dict[str, TagScore] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}
     verification_difference: float = 0.0

@@ -17,6 +17,10 @@ FEW_ENTITIES = 10
 """Entities of a type in training below which hardly anything is learnt of it."""
 
 
+NOTABLE_HIDDEN = 0.01
+"""Share of words without a token of their own from which on it is said."""
+
+
 def check_tags(dataset: Dataset) -> list[Finding]:
     """Return what is worth knowing of the tags of all splits."""
     return [*_find_nothing_to_learn(dataset), *_find_unknown(dataset), *_find_numbers(dataset), *_find_rare(dataset)]
@@ -85,7 +89,7 @@ def check_encoded(encoded: "EncodedTexts", rows: Sequence[TaggedText], *, name: 
             Finding("windows", "warning", message, places_of([rows[row] for row in long]), "data.max_length=N changes it")
         )
     num_words = sum(len(row.words) for row in rows)
-    if encoded.num_hidden:
+    if encoded.num_hidden > NOTABLE_HIDDEN * num_words:
         message = f"{encoded.num_hidden:,} of {counted(num_words, f'{name} word')} have no token of their own"
         fix = "they are not trained, and are predicted as part of the word before them"
         found.append(Finding("hidden_words", "warning", message, (), fix))

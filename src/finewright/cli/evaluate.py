@@ -147,7 +147,7 @@ def show_tags(console: "OutputConsole", measured: dict[str, Any]) -> None:
     """Print how good tags of words are, by type, and the texts that are most wrong."""
     from finewright.cli import progress
     from finewright.cli.predict import shorten
-    from finewright.cli.result_card import describe_tags
+    from finewright.tasks.entity_metrics import describe_tags
 
     console.print(describe_tags(measured), highlight=False)
     table = measured.get("per_type") or measured.get("per_tag") or {}

@@ -322,7 +322,7 @@ def result_table(result: "RunResult") -> Table:
         table.add_row("macro F1", f"{measured.macro_f1:.1%}")
         table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
     elif measured and "token_accuracy_ci95" in (found := measured.model_dump()):
-        from finewright.cli.result_card import describe_tags
+        from finewright.tasks.entity_metrics import describe_tags
 
         table.add_row(f"{split} tags", f"{describe_tags(found)} ({measured.num_rows:,} rows)")
     elif measured:

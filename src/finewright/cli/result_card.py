@@ -1,6 +1,6 @@
 """The end of a run in the terminal: the one number that counts, what it is to be compared with, what to do next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ClassificationMetrics, RunResult, SplitMetrics
-from finewright.tasks import answer_metrics
+from finewright.tasks import answer_metrics, entity_metrics
 
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
@@ -73,7 +73,7 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
         compared = [compare_with_start(result, measured), compare_with_bag_of_words(result, measured)]
     else:
         found = measured.model_dump()
-        said = describe_tags(found) if "token_accuracy_ci95" in found else describe_metrics(measured)
+        said = entity_metrics.describe_tags(found) if "token_accuracy_ci95" in found else describe_metrics(measured)
         print_wrapped(console, f"{said} on {measured.num_rows:,} {rows}")
         compared = [compare_with_untuned(result), compare_with_taggers(result)]
     for comparison in filter(None, compared):
@@ -113,20 +113,6 @@ def describe_metrics(measured: SplitMetrics) -> str:
     numbers = {name: value for name, value in values.items() if isinstance(value, float)}
     shown = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items()]
     return ", ".join([*shown, *([describe_answers(values["answers"])] if values.get("answers") else [])])
-
-
-def describe_tags(measured: Mapping[str, Any]) -> str:
-    """Return how good the tags of words are: entities, if the tags are those of entities, and words."""
-    words = f"{measured['token_accuracy']:.1%} of {measured['num_tokens']:,} words have the right tag"
-    if "entity_f1" not in measured:
-        low, high = measured["token_accuracy_ci95"]
-        return f"{words} (95% interval {low:.1%} to {high:.1%})"
-    low, high = measured["entity_f1_ci95"]
-    said = (
-        f"entity F1 {measured['entity_f1']:.1%} (95% interval {low:.1%} to {high:.1%}) of {measured['num_entities']:,} entities"
-    )
-    parts = f"precision {measured['entity_precision']:.1%}, recall {measured['entity_recall']:.1%}"
-    return f"{said}, {parts}; {words}"
 
 
 def describe_answers(summary: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ that are right, recall the share of the labelled ones that are found, F1 their h
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,3 +162,17 @@ def bootstrap_accuracy(counts_N2: np.ndarray, *, seed: int = 0) -> tuple[float, 
     right, total = (weights @ counts_N2).T
     low, high = np.percentile(right / np.maximum(total, 1), INTERVAL)
     return float(low), float(high)
+
+
+def describe_tags(measured: Mapping[str, Any]) -> str:
+    """Return how good the tags of words are: entities, if the tags are those of entities, and words."""
+    words = f"{measured['token_accuracy']:.1%} of {measured['num_tokens']:,} words have the right tag"
+    if "entity_f1" not in measured:
+        low, high = measured["token_accuracy_ci95"]
+        return f"{words} (95% interval {low:.1%} to {high:.1%})"
+    low, high = measured["entity_f1_ci95"]
+    said = (
+        f"entity F1 {measured['entity_f1']:.1%} (95% interval {low:.1%} to {high:.1%}) of {measured['num_entities']:,} entities"
+    )
+    parts = f"precision {measured['entity_precision']:.1%}, recall {measured['entity_recall']:.1%}"
+    return f"{said}, {parts}; {words}"

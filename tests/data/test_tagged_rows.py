@@ -105,6 +105,13 @@ def test_a_hash_is_a_word_where_a_tag_follows_it(tmp_path):
     assert row.tokens == ("#", "#sale", "Paris")
 
 
+def test_a_line_with_the_names_of_the_columns_is_no_word(tmp_path):
+    (tmp_path / "a.tsv").write_text("word\ttag\nAnna\tB-PER\n\nOslo\tB-LOC\n")
+    assert dataset.detect_row_kind(tmp_path / "a.tsv", options=DataConfig())[0] == "tagged-tokens"
+    rows = read(tmp_path / "a.tsv", (tmp_path / "a.tsv").read_text()).rows
+    assert [row.text for row in rows] == ["Anna", "Oslo"]
+
+
 def test_tables_of_other_tasks_are_none(tmp_path):
     for text in (
         '{"text": "a b", "label": "x"}\n',

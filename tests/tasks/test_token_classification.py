@@ -308,3 +308,9 @@ def test_the_data_set_that_comes_with_the_program():
     types = {span.label for row in data.train for span in row.spans()}
     assert types == {"product", "order_number", "date", "amount", "person", "place"}
     assert not [note for note in data.notes if "inside a word" in note]
+
+
+def test_types_are_confused_by_the_words_that_entities_share():
+    truth = [["B-X", "I-X", "O", "B-Y"], ["B-Y", "O"], ["O", "O"]]
+    guess = [["B-Y", "I-Y", "O", "O"], ["B-Y", "I-Y"], ["O", "B-X"]]
+    assert entity_metrics.confuse_types(truth, guess) == {"X": {"Y": 1}, "Y": {"Y": 1, "none": 1}, "none": {"X": 1}}

@@ -4,7 +4,7 @@ An entity is found as conlleval and seqeval do (`tag_schemes.find_entities`). Pr
 that are right, recall the share of the labelled ones that are found, F1 their harmonic mean; over all types together ("micro").
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from finewright.data.tag_schemes import Entity, find_entities, has_entities
 
+NO_TYPE = "none"
 NUM_RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
 
@@ -78,7 +79,30 @@ def entity_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequen
         "entity_f1_strict": strict,
         "num_entities": counts.labelled.total(),
         "per_type": per_type,
+        "type_confusion": confuse_types(labelled, predicted),
     }
+
+
+def confuse_types(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, dict[str, int]]:
+    """Return, for each type, as which types its entities were predicted: each as the one that shares most words with it.
+
+    `none` stands for no entity: as a predicted type for entities that were missed, as a labelled one for predicted entities that
+    share no word with any. Whether the bounds are right does not count here.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for truth, guess in zip(labelled, predicted, strict=True):
+        one, other = find_entities(truth), find_entities(guess)
+        for entity in one:
+            shared = [(_count_shared(entity, found), found.label) for found in other]
+            most, name = max(shared, default=(0, NO_TYPE))
+            counts[entity.label][name if most else NO_TYPE] += 1
+        counts[NO_TYPE].update(found.label for found in other if not any(_count_shared(entity, found) for entity in one))
+    return {label: dict(sorted(counts[label].items())) for label in sorted(counts) if counts[label]}
+
+
+def _count_shared(one: Entity, other: Entity) -> int:
+    """Return how many words two entities share."""
+    return max(0, min(one.last, other.last) - max(one.first, other.first) + 1)
 
 
 def measure_tags(

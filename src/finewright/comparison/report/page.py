@@ -77,6 +77,7 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section(f"{title} and cost", _charts(results, file)),
         Section("During training", _training(results)),
         Section("Which labels are confused", _confusions(results) if results.has_classes else []),
+        Section("By type", tables.by_type(results)),
         Section("Calibration", _calibration(results) if results.has_classes else []),
         Section(
             "Rows on which the methods disagree" if results.has_classes else "Rows with the most different scores",

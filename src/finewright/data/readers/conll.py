@@ -14,6 +14,11 @@ _DOCUMENT = "-DOCSTART-"
 _ENTITY_TAG = re.compile(r"O|[BIESLUM]-\S+")
 _BARE_COMMENT = re.compile(r"#(?:\s|$)")
 _SAMPLE = 200
+_HEADER = (
+    {"token", "word", "tokens", "words", "form"},
+    {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "pos_tags"},
+)
+"""What the first and the last field of a first line with names of columns may be."""
 
 
 def read(file: InputFile, options: ReadOptions) -> FileTable:
@@ -28,8 +33,13 @@ def read(file: InputFile, options: ReadOptions) -> FileTable:
 def is_conll(lines: list[str]) -> bool:
     """Return whether the first lines of a file are those of a CoNLL file with tags of entities."""
     full = [line for line in lines[:_SAMPLE] if line.strip() and not _is_comment(line) and not line.startswith(_DOCUMENT)]
+    full = full[1:] if full and _is_header(_fields(full[0])) else full
     parted = any(not line.strip() for line in lines[: _SAMPLE - 1])
     return parted and len(full) > 1 and all(_has_tag(line) for line in full)
+
+
+def _is_header(fields: list[str]) -> bool:
+    return len(fields) > 1 and fields[0].casefold() in _HEADER[0] and fields[-1].casefold() in _HEADER[1]
 
 
 def _has_tag(line: str) -> bool:
@@ -87,6 +97,8 @@ class _Sentences:
             return
         fields = _fields(line)
         if (line.startswith("#") or not fields[0].isdecimal()) if self.universal else _is_comment(line):
+            return
+        if not self.counts and _is_header(fields):
             return
         self.counts.setdefault(len(fields), number)
         if self.universal and len(fields) < 4:

@@ -209,3 +209,22 @@ def test_entities_are_those_of_seqeval():
     assert find_entities(["O", "I-A", "I-B", "B-B"], strict=True) == [Entity(3, 3, "B")]
     assert find_entities(["B", "I", "O"]) == [Entity(0, 1, "_")]
     assert find_entities(["B-A", "E-A", "I-A"]) == [Entity(0, 1, "A"), Entity(2, 2, "A")]
+
+
+def test_numbers_of_a_hub_data_set_get_their_names():
+    from finewright.data.readers.hub import iterate_named
+
+    datasets = pytest.importorskip("datasets")
+    names = datasets.Sequence(datasets.ClassLabel(names=["O", "B-PER"]))
+    features = datasets.Features({"tokens": datasets.Sequence(datasets.Value("string")), "ner_tags": names})
+    made = datasets.Dataset.from_dict({"tokens": [["Anna", "left"]], "ner_tags": [[1, 0]]}, features=features)
+    assert [*iterate_named(made)] == [{"tokens": ["Anna", "left"], "ner_tags": ["B-PER", "O"]}]
+
+
+def test_numbers_without_names_are_tags_and_a_finding(tmp_path):
+    from finewright.tasks import tag_checks
+
+    (tmp_path / "train.jsonl").write_text(as_lines(*[{"tokens": ["a", "b"], "ner_tags": [0, 1]}] * 2))
+    data = dataset.read_dataset(tmp_path, options=DataConfig(test_fraction=0.0), row_kind="tagged-tokens")
+    assert data.labels == ("0", "1")
+    assert [one.code for one in tag_checks.check_tags(data)] == ["numeric_labels"]

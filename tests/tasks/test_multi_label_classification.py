@@ -70,7 +70,7 @@ def test_lines_of_predictions_give_the_rows_again():
     assert [line["score"] for line in lines] == pytest.approx([1, 2 / 3, 1, 0])
     assert [line["right"] for line in lines] == [True, False, True, False]
     assert [(line["label"], line["predicted"]) for line in lines][1] == ("a|b", "a")
-    assert [task.example_of_line(line) for line in lines] == ROWS[:4]
+    assert [task.example_from_line(line) for line in lines] == ROWS[:4]
     assert task.row_scores(lines) == [line["score"] for line in lines]
     assert [line["text"] for line in evaluation.worst_mistakes(ROWS[:4])] == ["text 3", "text 1"]
 

@@ -26,6 +26,7 @@ _HELPER_MODULES = (
     "regression",
     "saving",
     "similarity",
+    "tagging",
 )
 _ANSWER_MODULES = ("untuned", "few_shot", "nearest_answer")
 """In the order of tables."""

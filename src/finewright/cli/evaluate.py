@@ -112,12 +112,15 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     from finewright.cli.predict import shorten
     from finewright.cli.result_card import describe_choices
 
-    if number_view.is_measured(measured):
-        _show_numbers(console, measured)
-        return
-    if multi_label_view.has_label_sets(measured):
-        _show_label_sets(console, measured)
-        return
+    kinds = (
+        (number_view.is_measured, _show_numbers),
+        (multi_label_view.has_label_sets, _show_label_sets),
+        (_has_tags, show_tags),
+    )
+    for is_kind, show in kinds:
+        if is_kind(measured):
+            show(console, measured)
+            return
     if "accuracy" not in measured:
         plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
         console.print(progress.rows_table(["metric", "value"], plain))
@@ -147,6 +150,11 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
+
+
+def _has_tags(measured: dict[str, Any]) -> bool:
+    """Return whether metrics are those of tags of words."""
+    return ("token_accuracy" in measured and "per_type" in measured) or "per_tag" in measured
 
 
 def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:
@@ -180,6 +188,27 @@ def _show_label_sets(console: "OutputConsole", measured: dict[str, Any]) -> None
         start = f"  {shorten(line['label'] or '(none)', 24)}, {shorten(line['predicted'] or '(none)', 24)}  "
         text = shorten(" ".join(line["text"].split()), max(8, 80 - len(start)))
         console.print(clean(start + text), highlight=False, soft_wrap=True)
+
+
+def show_tags(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print how good tags of words are, by type, and the texts that are most wrong."""
+    from finewright.cli import progress
+    from finewright.cli.predict import shorten
+    from finewright.tasks.entity_metrics import describe_tags
+
+    console.print(describe_tags(measured), highlight=False)
+    table = measured.get("per_type") or measured.get("per_tag") or {}
+    rows = [
+        [shorten(name, 32), *(f"{values[key]:.1%}" for key in ("precision", "recall", "f1")), f"{values['support']:,}"]
+        for name, values in table.items()
+    ]
+    heads = ["type", "entities"] if measured.get("per_type") else ["tag", "words"]
+    console.print(progress.rows_table([heads[0], "precision", "recall", "F1", heads[1]], rows, gap=1))
+    if measured["worst_mistakes"]:
+        console.print("texts with the highest loss among those with a mistake: labelled / predicted / text", highlight=False)
+    for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
+        shown = (" ".join(str(line[key] or "-").split()) for key in ("label", "predicted", "text"))
+        _print_plain(console, "  " + " / ".join(shorten(one, 60) for one in shown))
 
 
 def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:

@@ -270,16 +270,17 @@ def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, interv
         OutputConsole().print(progress.rows_table(heads, [_label_set_cells(line) for line in predictions]))
         return
     texts = [name for name in ("text", "text_pair") if any(name in line for line in predictions)]
+    hidden = (*texts, "probabilities")
     shown = [
         [line.get("label") or "", "" if line.get("probability") is None else f"{line['probability']:.3f}"]
         if "label" in line
-        else [str(value) for key, value in line.items() if key not in texts]
+        else [show_value(value) for key, value in line.items() if key not in hidden]
         for line in predictions
     ]
     shown = [[*cells, *(line.get(name, "") for name in texts)] for cells, line in zip(shown, predictions, strict=True)]
     if predictions:
         first = predictions[0]
-        heads = ["label", "probability"] if "label" in first else [key for key in first if key not in texts]
+        heads = ["label", "probability"] if "label" in first else [key for key in first if key not in hidden]
         OutputConsole().print(progress.rows_table([*heads, *texts], shown))
 
 
@@ -290,6 +291,15 @@ def _label_set_cells(prediction: dict[str, Any]) -> list[str]:
         return ["", "", prediction["text"]]
     shares = ", ".join(f"{prediction['probabilities'][label]:.3f}" for label in labels)
     return [", ".join(labels) or "(none)", shares, prediction["text"]]
+
+
+def show_value(value: Any) -> str:
+    """Return what was predicted as a person reads it: entities with their labels, words apart."""
+    if not isinstance(value, list):
+        return str(value)
+    if all(isinstance(one, dict) for one in value):
+        return "; ".join(f"{one['label']}: {one['text']} ({one['probability']:.2f})" for one in value)
+    return " ".join(map(str, value))
 
 
 def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:

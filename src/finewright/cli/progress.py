@@ -325,6 +325,10 @@ def result_table(result: "RunResult") -> Table:
     elif measured and has_label_sets(values := measured.model_dump()):
         for number, line in enumerate(describe_scores(values, rows=f"{split} rows")):
             table.add_row("" if number else "labels", clean(line))
+    elif measured and "token_accuracy_ci95" in (found := measured.model_dump()):
+        from finewright.tasks.entity_metrics import describe_tags
+
+        table.add_row(f"{split} tags", f"{describe_tags(found)} ({measured.num_rows:,} rows)")
     elif measured:
         table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
     if result.calibration is not None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from finewright import tasks
+from finewright.baselines import tagging
 from finewright.cli import multi_label_view, number_view
 from finewright.cli.console import clean
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
@@ -19,7 +20,7 @@ from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult, SplitMetrics
-from finewright.tasks import answer_metrics
+from finewright.tasks import answer_metrics, entity_metrics
 
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
@@ -79,8 +80,10 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
         console.print(Text(f"  {clean(best)}", style="bold"), soft_wrap=not console.is_terminal)
         compared = [*more, *multi_label_view.compare_scores(result, measured)]
     else:
-        print_wrapped(console, f"{describe_metrics(measured)} on {measured.num_rows:,} {rows}")
-        compared = [compare_with_untuned(result)]
+        found = measured.model_dump()
+        said = entity_metrics.describe_tags(found) if "token_accuracy_ci95" in found else describe_metrics(measured)
+        print_wrapped(console, f"{said} on {measured.num_rows:,} {rows}")
+        compared = [compare_with_untuned(result), compare_with_taggers(result)]
     for comparison in filter(None, compared):
         print_wrapped(console, comparison)
 
@@ -104,6 +107,18 @@ def compare_with_untuned(result: RunResult) -> str:
         return ""
     before = result.untuned.metrics.test if result.metrics.test else result.untuned.metrics.validation
     return f"before training: {describe_metrics(before)}" if before is not None else ""
+
+
+def compare_with_taggers(result: RunResult) -> str:
+    """Say how baselines for tags of words do on the same test rows; empty if none were measured."""
+    shown = []
+    for name, score in result.tag_baselines.items():
+        low, high = score.ci95
+        what = tagging.SUMMARIES.get(name, name)
+        shown.append(
+            f"{what}: {score.metric.replace('_f1', ' F1').replace('_', ' ')} {score.value:.1%} ({low:.1%} to {high:.1%})"
+        )
+    return "; ".join(shown)
 
 
 def describe_metrics(measured: SplitMetrics) -> str:

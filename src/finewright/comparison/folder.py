@@ -18,6 +18,7 @@ from finewright.data.multi_label_rows import MultiLabelExample
 from finewright.data.multi_label_splits import nested_order_of_sets
 from finewright.data.preferences import Preference
 from finewright.data.splits import Example, nested_order
+from finewright.data.tagged_tokens import TaggedText
 from finewright.runs import schema
 from finewright.runs.housekeeping import TAGS
 from finewright.runs.locked_folder import LOCK, LockedFolder, check_no_file
@@ -132,6 +133,8 @@ def _split_line(row: Example) -> SplitLine:
         given["labels"] = list(row.labels)
     elif isinstance(row, Preference):
         given |= _preference_parts(row)
+    elif isinstance(row, TaggedText):
+        given |= {"tokens": list(row.tokens), "tags": list(row.tags)}
     return SplitLine.model_validate(given)
 
 

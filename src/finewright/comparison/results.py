@@ -199,7 +199,7 @@ def read_results(
             curve.append(_read_method(runs, folder, reasons=reasons, failures=failures))
         curve += [_read_baseline(name, size, folder, spec, failures=failures) for name in spec.baselines]
     if not labels or not spec.task.predicts_one_label:
-        return replace(_score_rows(curve, spec, test), labels=tuple(labels))
+        return replace(_score_rows(curve, spec, test), labels=tuple(labels) if spec.task.labels_texts else ())
     classes = {label: index for index, label in enumerate(labels)}
     targets = np.array([classes[line.label] for line in test])
     curve = [_with_classes(entry, targets=targets, classes=classes) for entry in curve]

@@ -305,7 +305,7 @@ class ComparisonRunner:
             return ""
         result = schema.read(RunResult, run.result)
         validation = result.metrics.validation
-        metric = tasks.get_task(result.task).metric
+        metric = tasks.get_task(result.task).decisive_metric(validation.model_dump() if validation else {})
         shown = metric.format(getattr(validation, metric.name)) if validation else ""
         score = f"validation {metric.name} {shown}, " if shown else ""
         return f"{score}{result.train_seconds:.0f} s"
@@ -321,7 +321,7 @@ def _read_trial(run: RunFolder, params: Params) -> Trial:
     result = schema.read(RunResult, run.result)
     validation = result.metrics.validation
     assert validation is not None, "a search has validation rows"
-    metric = tasks.get_task(result.task).metric
+    metric = tasks.get_task(result.task).decisive_metric(validation.model_dump())
     if not metric.higher_is_better:
         return Trial(params, None, validation.loss, by_loss=True)
     return Trial(params, getattr(validation, metric.name), validation.loss)

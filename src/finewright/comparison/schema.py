@@ -79,6 +79,8 @@ class SplitLine(ComparisonPart):
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     choices: list[str] | None = None
+    tokens: list[str] | None = None
+    tags: list[str] | None = None
     input_ids: list[int] | None = None
     completion_mask: list[int] | None = None
     prompt: list[dict[str, Any]] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright import baselines, methods, tasks
-from finewright.baselines import majority
+from finewright.baselines import majority, tagging
 from finewright.comparison import search
 from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
@@ -36,6 +36,8 @@ NUMBER_BASELINES = {
     FEATURES: "ridge regression on the hidden states of the frozen model",
 }
 """Always compared too where rows have numbers."""
+TAG_BASELINES = tagging.SUMMARIES
+"""Always compared too where words have tags."""
 UNTUNED = "untuned"
 SPEED_ROUNDS = 3
 """How often the speed of prediction is measured, all methods in each round; the median counts."""
@@ -117,6 +119,7 @@ def baselines_for(row_kind: RowKind) -> dict[str, str]:
         "labelled": BASELINES,
         "multi-label": LABEL_SET_BASELINES,
         "number": NUMBER_BASELINES,
+        "tagged-tokens": TAG_BASELINES,
         "conversation": ANSWER_BASELINES,
     }
     return known.get(row_kind, {})
@@ -137,7 +140,8 @@ def choose_methods(wanted: Sequence[str] | None) -> list[str]:
         found = repr(wanted) if wanted else "none"
         fix = f"some of {', '.join(kind.name() for kind in known)}; all when it is left out"
         raise UserError(f"wanted a list of methods, found {found}", where="methods", fix=fix)
-    if named := [name for name in names or () if name in (*BASELINES, *ANSWER_BASELINES, *NUMBER_BASELINES)]:
+    always = (*BASELINES, *ANSWER_BASELINES, *NUMBER_BASELINES, *TAG_BASELINES)
+    if named := [name for name in names or () if name in always]:
         fix = "leave it out: it is always compared"
         raise UserError(f"{named[0]} is a baseline, and all baselines are always compared", where="methods", fix=fix)
     chosen = [methods.get_method(name).name() for name in names] if names else [kind.name() for kind in known]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from finewright import api, methods, tasks
-from finewright.comparison import answer_baselines, baselines, label_set_baselines, number_baselines
+from finewright.comparison import answer_baselines, baselines, label_set_baselines, number_baselines, tag_baselines
 from finewright.comparison.schema import BaselineFile, FindingRow, Machine, MethodPlans, PlannedMethod, SpeedFile
 from finewright.comparison.spec import SPEED_ROUNDS, TIMED_TEXTS
 from finewright.core import config, files, hardware
@@ -247,6 +247,8 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     if kind in ("number", "multi-label"):
         measure = number_baselines.measure if kind == "number" else label_set_baselines.measure
         return measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
+    if kind == "tagged-tokens":
+        return tag_baselines.measure(request["name"], datasets, settings=settings)
     if kind != "labelled":
         return answer_baselines.measure(request["name"], datasets, source=source, settings=settings)
     return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))

@@ -218,3 +218,9 @@ def _state(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def access_error(error: OSError, path: Path, doing: str) -> UserError:
+    """Return the error to raise when the system refuses to read or write."""
+    fix = "let this user read and write it, or repair the disk; then the same command continues"
+    return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)

@@ -28,6 +28,7 @@ from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions
 from finewright.data.row_kinds import detect_row_kind, how_to_read, read_row_kind
 from finewright.data.source_tables import Source, SourceTables, TableReading, find_existing, find_local, shown_name
 from finewright.data.splits import Example
+from finewright.data.tagged_rows import read_tagged_rows
 from finewright.data.text_pairs import TextInput
 
 __all__ = [
@@ -408,12 +409,18 @@ def _read_multi_label(table: FileTable, *, options: DataConfig, file: str) -> _R
     return found.rows, found.notes, found.columns
 
 
+def _read_tagged_tokens(table: FileTable, *, options: DataConfig, file: str) -> _Rows:
+    found = read_tagged_rows(table, options=options, file=file)
+    return found.rows, found.notes, found.columns
+
+
 _READ_TABLE: dict[RowKind, Callable[..., _Rows]] = {
     "labelled": _read_labelled,
     "multi-label": _read_multi_label,
     "conversation": _read_conversations,
     "preference": _read_preferences,
     "number": _read_numbers,
+    "tagged-tokens": _read_tagged_tokens,
 }
 """By kind, what makes rows of a table."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import dataset, readers
+from finewright.data import dataset, readers, tagged_rows
 from finewright.data.columns import Columns, reuse_columns
 from finewright.data.readers import base
 from finewright.data.readers.base import PAIR_NAMES, FileFormat, FileTable, Record
@@ -62,6 +62,8 @@ def read_text_rows(source: str | Path, *, options: DataConfig, trained: Columns)
     if trained.form == "pair" and table.format.suffix == ".txt":
         what = f"the model reads pairs of texts ({' and '.join(trained.texts)}), found one text a line"
         raise base.bad_file(what, name, "give a table with both columns")
+    if (worded := tagged_rows.find_worded_texts(table, options, trained=trained)) is not None:
+        return TextRows(worded, table, name, list(table.notes))
     options, notes = reuse_columns(table, options, trained, file=name)
     texts, more = dataset.find_texts(table, options=options, file=name)
     return TextRows(texts, table, name, [*table.notes, *notes, *more])
@@ -182,6 +184,8 @@ def _from_table(table: Table | None, *, options: DataConfig, trained: Columns) -
     found = FileTable(records, columns, FileFormat(".csv"), header=columns, repeated=table.repeated)
     if not records:
         return TextRows([], found, "data")
+    if (worded := tagged_rows.find_worded_texts(found, options, trained=trained)) is not None:
+        return TextRows(worded, found, "data", [])
     fix = _PAIRS_FIX if trained.form == "pair" else _IN_MEMORY_FIX
     options, notes = reuse_columns(found, options, trained, file="data", fix=fix)
     texts, more = dataset.find_texts(found, options=options)

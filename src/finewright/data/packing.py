@@ -31,7 +31,8 @@ class EncodedSplit:
     is used. `targets`: of each text its class, a number, or a number for each label; empty for unlabelled texts.
 
     `cached_states`: outputs of the frozen lower layers for these texts, if there are any. `trained`: where tokens are the
-    targets, whether each is one (1 or 0), in the shape of `ids`; a text's first token never is.
+    targets, whether each is one (1 or 0), in the shape of `ids`; a text's first token never is. `tags`: where tokens are not
+    said but classified, the class of each token that `trained` marks, in the shape of `ids`; `targets` are the task's own then.
 
     `parts`: where a row consists of several texts, one after the other in its ids, their tokens, shape (N, P). Such rows are read
     as P texts that do not see each other, always in one pass. `num_aside`: so many of the last texts of each row are read without
@@ -44,6 +45,7 @@ class EncodedSplit:
     targets: list[Any]
     cached_states: Any = None
     trained: Sequence[Sequence[int]] | TokenRows | None = None
+    tags: Sequence[Sequence[int]] | TokenRows | None = None
     parts: np.ndarray | None = None
     num_aside: int = 0
     reference: np.ndarray | None = None
@@ -82,8 +84,8 @@ class Batch:
     """Texts of one forward pass, in ascending order of length. `rows`: their indices; ids (T,), targets (N,).
 
     `states`: outputs of the frozen lower layers, shape (T, H), or None if these layers are still to run.
-    `read`: where tokens are the targets, the index in `ids` of the token before each, shape (M,); `targets` has shape (M,) then,
-    and `num_targets` says how many of them each text has, in order.
+    `read`: where tokens are the targets, the index in `ids` of the token before each, and where they are classified, of each
+    itself, shape (M,); `targets` has shape (M,) then, and `num_targets` says how many of them each text has, in order.
 
     Of rows that consist of several texts: `texts_RP` is the place of each of them in the batch, shape (R, P), in the order of
     `rows`, which are R then; `row_targets` the target of each row, shape (R,); `reference` as in `EncodedSplit`, (R, P + A);
@@ -340,6 +342,7 @@ def collate(encoded: EncodedSplit, rows: Sequence[int], *, device: str = "cpu") 
     batch = _collate_texts(
         [np.asarray(encoded.ids[row], dtype=np.int64) for row in ordered],
         None if encoded.trained is None else [np.asarray(encoded.trained[row], dtype=bool) for row in ordered],
+        tags=None if encoded.tags is None else [np.asarray(encoded.tags[row], dtype=np.int64) for row in ordered],
         rows=ordered,
         states=None if encoded.cached_states is None else encoded.cached_states.rows(ordered),
         device=device,
@@ -365,8 +368,9 @@ def _collate_texts(
     rows: Sequence[int],
     states: torch.Tensor | None,
     device: str,
+    tags: Sequence[np.ndarray] | None = None,
 ) -> Batch:
-    """Return one batch of texts in ascending order of length; its targets are the tokens that are trained."""
+    """Return one batch of texts in ascending order of length; its targets are the tokens that are trained, or their tags."""
     flat = np.concatenate(ids)
     layout = PackedLayout(tuple(map(len, ids)))
     states = None if states is None else states.to(device)
@@ -374,7 +378,8 @@ def _collate_texts(
     if trained is None:
         return Batch(tuple(rows), tokens, layout, tokens[:0], states)
     places = np.flatnonzero(np.concatenate(trained))
-    targets, read = torch.from_numpy(flat[places]).to(device), torch.from_numpy(places - 1).to(device)
+    found, before = (flat, 1) if tags is None else (np.concatenate(tags), 0)
+    targets, read = torch.from_numpy(found[places]).to(device), torch.from_numpy(places - before).to(device)
     return Batch(tuple(rows), tokens, layout, targets, states, read, tuple(int(marks.sum()) for marks in trained))
 
 

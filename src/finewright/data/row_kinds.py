@@ -6,7 +6,7 @@ from typing import Any
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import columns as column_names
-from finewright.data import conversation_shapes, multi_label_rows, number_rows, readers, source_tables
+from finewright.data import conversation_shapes, multi_label_rows, number_rows, readers, source_tables, tagged_rows
 from finewright.data.columns import wanted_columns
 from finewright.data.conversation_shapes import RowKind, Shape
 from finewright.data.label_lists import LabelLists, tell_label_lists
@@ -62,6 +62,11 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
 
 def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows of a table are, and the reason."""
+    tagged = tagged_rows.find_form(table, options)
+    return _tell_by_names(table, options, file=file) if tagged is None else ("tagged-tokens", tagged.describe())
+
+
+def _tell_by_names(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     if options.label_column is not None:
         given = options.label_column
         return tell_label_kind(table, given, reason=f"the label column {given!r} is given", options=options, file=file)

@@ -28,6 +28,7 @@ _PACKAGED = {
     "matches": assets.MATCHES,
     "reviews": assets.REVIEWS,
     "topics": assets.TOPICS,
+    "entities": assets.ENTITIES,
 }
 """Data sets that come with the program, by name."""
 

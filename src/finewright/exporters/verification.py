@@ -47,12 +47,14 @@ class MergeChange:
 class ExportCheck:
     """A run's test rows and its scores for them.
 
-    `exact_scores`: in float32, which a merged model must reproduce. `loading`: arguments of `Predictor.load`.
+    `targets`: of the texts that are scored, as `Task.start_evaluation` takes them. `exact_scores`: in float32, which a merged
+    model must reproduce. `loading`: arguments of `Predictor.load`.
     """
 
     run: RunFolder
     examples: Sequence[Example]
     task: Task
+    targets: Sequence[Any]
     scores: np.ndarray
     exact_scores: np.ndarray
     loading: dict[str, Any]
@@ -79,14 +81,9 @@ class ExportCheck:
         return MergeChange(base, change.largest, change.num_changed, self._measure(scores))
 
     def _measure(self, scores: np.ndarray) -> float:
-        if not self.task.is_language_model():
-            return self.task.measure(self.examples, scores)
-        targets = self.task.targets(self.examples)
-        if len(targets) != len(scores):  # some conversations are several samples; the mean over tokens is the same
-            targets = [*range(len(scores))]
-        evaluation = self.task.start_evaluation(targets)
+        evaluation = self.task.start_evaluation(self.targets)
         evaluation.update(range(len(scores)), scores)
-        return float(evaluation.metrics()[LOSS.name])
+        return float(evaluation.metrics()[self.metric.name])
 
 
 def start_check(
@@ -104,7 +101,7 @@ def start_check(
     kind = tasks.get_task(loading["task"])
     exact = _load(run.model, None, bfloat16=False, loading=loading, config=config)
     exact = replace(exact, task=with_saved_thresholds(exact.task, run.model))
-    examples = [kind.example_of_line(line.model_dump()) for line in lines] if not kind.is_language_model() else []
+    examples = [kind.example_from_line(line.model_dump()) for line in lines] if not kind.is_language_model() else []
     if kind.is_language_model():
         examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
         examples = exact.usable_rows(examples)
@@ -115,7 +112,7 @@ def start_check(
     exact_scores = scores = exact.score(probes)
     if quantised and config.bfloat16:  # four-bit products were trained in the run's own precision
         scores = _load(run.model, exact.task, bfloat16=True, loading=loading).score(probes)
-    return ExportCheck(run, examples, exact.task, scores, exact_scores, loading)
+    return ExportCheck(run, examples, exact.task, exact.encode_targets(examples), scores, exact_scores, loading)
 
 
 def _load(

@@ -47,6 +47,8 @@ def build_evaluation_table(
     keys = dict.fromkeys(key for line in lines for key in line if key not in ("text", "label", "labels", "where"))
     for key in keys:
         values = [line.get(key) for line in lines]
+        if [record.values.get(key) for record in found.records] == values:
+            continue
         columns[_NAMES.get(key, key)] = [
             round(value, CONFIDENCE_DIGITS) if isinstance(value, float) else value for value in values
         ]

@@ -240,12 +240,10 @@ def _add_columns(table: FileTable, columns: dict[str, list[Any]], notes: list[st
 def _add_predictions(predictor: TextPredictor, rows: TextRows) -> LabelledTable:
     """Return the rows with what a task without labels predicts: each plain value in a column of its own."""
     predictions, num_cut = predict_rows(predictor, rows.texts)
-    kinds = str | int | float | bool
-    names = dict.fromkeys(
-        key for one in predictions for key, value in one.items() if key not in ("text", "text_pair") and isinstance(value, kinds)
-    )
+    added = [predictor.task.prediction_columns(one) for one in predictions]
+    names = dict.fromkeys(name for one in added for name in one)
     notes = list(rows.notes)
-    table = _add_columns(rows.table, {name: [one.get(name) for one in predictions] for name in names}, notes)
+    table = _add_columns(rows.table, {name: [one.get(name) for one in added] for name in names}, notes)
     num_empty = sum(text is None for text in rows.texts)
     return LabelledTable(table, {}, num_empty, num_cut, predictor.limit, 0, None, [], notes)
 

@@ -103,9 +103,12 @@ class Model:
 
         `texts`: as in `predict`. Raise `UserError` if the task has no labels.
         """
-        if not self.labels:
+        if not self.labels or not self._predictor.task.labels_texts:
             name = self._predictor.task.name
-            raise UserError(f"{name} has no labels, so there are no probabilities", where="predict_proba", fix="call predict")
+            of_texts = " of whole texts" if self.labels else ""
+            raise UserError(
+                f"{name} has no labels{of_texts}, so there are no probabilities", where="predict_proba", fix="call predict"
+            )
         predictions = self.predict(texts)
         rows = [[prediction["probabilities"].get(label, np.nan) for label in self.labels] for prediction in predictions]
         return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))

@@ -9,11 +9,11 @@ import numpy as np
 
 from finewright import tasks
 from finewright.core.config import DataConfig, build_options
-from finewright.data import packing, tokenization
+from finewright.data import tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.splits import Example
 from finewright.data.text_pairs import TextInput, joined_text
-from finewright.inference.scoring import evaluate_split, score_batches, score_split
+from finewright.inference.scoring import evaluate_split, join_outputs, score_batches, score_split
 from finewright.inference.text_predictor import EvaluatedExamples, OnProgress, ScoredPiece, TextPredictor, check_finite
 from finewright.inference.threads import threads_for_work
 from finewright.models import loading
@@ -77,26 +77,30 @@ class Predictor(TextPredictor):
         `on_progress`: called after each batch with the texts done, all texts, and the share of their characters that is done.
         Raise `UserError` if an output is not finite.
         """
-        num_chars, num_done, chars_done = sum(len(joined_text(one)) for one in texts), 0, 0
+        num_chars, num_done, chars_done = sum(len(joined_text(one)) for one in texts), 0.0, 0.0
         for start in range(0, len(texts), PIECE):
             some = texts[start : start + PIECE]
-            encoded = packing.encode_texts(self.tokenizer, some, limit=self.limit, keep_end=self.keep_end)
-            outputs_NC = None
+            chars = sum(len(joined_text(one)) for one in some)
+            encoded = self.task.encode_inputs(self.tokenizer, some, limit=self.limit, keep_end=self.keep_end)
+            share, scored = len(some) / max(1, len(encoded.ids)), []  # a text may be several rows
             with threads_for_work(sum(encoded.lengths), self._num_parameters):
                 for rows, outputs in score_batches(self.prepared_model, encoded):
-                    if outputs_NC is None:
-                        outputs_NC = np.zeros((len(some), outputs.shape[1]), dtype=np.float32)
-                    outputs_NC[list(rows)] = outputs
-                    num_done, chars_done = num_done + len(rows), chars_done + sum(len(joined_text(some[row])) for row in rows)
+                    scored.append((rows, outputs))
+                    num_done += len(rows) * share
+                    chars_done += sum(encoded.lengths[row] for row in rows) / max(1, sum(encoded.lengths)) * chars
                     if on_progress is not None:
-                        on_progress(num_done, len(texts), chars_done / max(1, num_chars))
-            assert outputs_NC is not None, "a piece has texts"
+                        on_progress(round(num_done), len(texts), chars_done / max(1, num_chars))
+            outputs_NC = self.task.collect_outputs(encoded, join_outputs(scored, num_rows=len(encoded.ids)))
             check_finite(outputs_NC, some)
             yield ScoredPiece(start, outputs_NC, _count_cut(encoded, limit=self.limit))
 
     def usable_rows(self, examples: Sequence[Example]) -> list[Example]:
         """Return the labelled examples that can be evaluated."""
         return self._encode(examples).rows
+
+    def encode_targets(self, examples: Sequence[Example]) -> Sequence[Any]:
+        """Return the targets of the texts that labelled examples are scored as, as `Task.start_evaluation` takes them."""
+        return self._encode(examples).split.targets
 
     def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
         """Evaluate the model on labelled examples, those that can be."""

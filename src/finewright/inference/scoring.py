@@ -45,11 +45,17 @@ def _score_batch(prepared_model: PreparedModel, batch: packing.Batch) -> np.ndar
 
 def score_split(prepared_model: PreparedModel, encoded: EncodedSplit) -> np.ndarray:
     """Return the outputs of every text in the given order, float32, shape (N, C)."""
-    scored = list(score_batches(prepared_model, encoded))
-    scores_NC = np.zeros((len(encoded.ids), scored[0][1].shape[1] if scored else 0), dtype=np.float32)
+    return join_outputs(list(score_batches(prepared_model, encoded)), num_rows=len(encoded.ids))
+
+
+def join_outputs(scored: Sequence[tuple[Sequence[int], np.ndarray]], *, num_rows: int) -> np.ndarray:
+    """Return the outputs of all texts in order, from those of batches. Where the outputs of a batch have another length than
+    those of others, as its texts have fewer words, zeros follow them."""
+    shapes = [outputs.shape[1:] for _, outputs in scored] or [(0,)]
+    joined: np.ndarray = np.zeros((num_rows, *(max(sizes) for sizes in zip(*shapes, strict=True))), dtype=np.float32)
     for rows, outputs in scored:
-        scores_NC[list(rows)] = outputs
-    return scores_NC
+        joined[(list(rows), *(slice(size) for size in outputs.shape[1:]))] = outputs
+    return joined
 
 
 def evaluate_split(prepared_model: PreparedModel, encoded: EncodedSplit, *, task: Task) -> Evaluation:

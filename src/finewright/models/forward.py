@@ -30,6 +30,19 @@ def compute_logits(
     return HEADS[architecture.head_kind](network, architecture, compute_pooled_states(prepared_model, ids_T, layout, states_TH))
 
 
+def compute_read_logits(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    """Return the class scores of the tokens that have targets, float32, shape (M, C)."""
+    network, architecture = prepared_model.network, prepared_model.architecture
+    return HEADS[architecture.head_kind](network, architecture, _read_states(prepared_model, batch))
+
+
+def _compute_padded_logits(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
+    """Return the class scores of the tokens of each text that have targets, in order, with zeros after those of shorter texts,
+    float32, shape (N, M of the text with the most, C)."""
+    scores_MC = compute_read_logits(prepared_model, batch).float()
+    return torch.nn.utils.rnn.pad_sequence(list(scores_MC.split(list(batch.num_targets))), batch_first=True)
+
+
 def compute_token_losses(prepared_model: PreparedModel, batch: Batch, *, label_smoothing: float = 0.0) -> torch.Tensor:
     """Return the cross-entropy of every trained token of a batch, in nats, float32, shape (M,)."""
     layer = cross_entropy.read_output_layer(prepared_model.network, bfloat16=prepared_model.runtime.bfloat16)
@@ -59,10 +72,14 @@ def compute_aside_sums(prepared_model: PreparedModel, batch: Batch) -> torch.Ten
 def compute_outputs(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
     """Return what a task reads of every text of a batch, float32, shape (N, C): the class scores.
 
+    Where every token is read, those of the tokens that have targets, shape (N, M, C), with zeros after those of shorter texts.
+
     Of a language model it is the sum of the losses of a text's trained tokens, how many these are, and how many of them the model
     would have said itself, C = 3. Of rows of several texts it is, text by text, the sum of the log-probabilities, the number of
     tokens and, if it is known, the sum by the untrained model, shape (R, 2·P) or (R, 3·P).
     """
+    if prepared_model.runtime.reads == "every-token":
+        return _compute_padded_logits(prepared_model, batch)
     if prepared_model.runtime.reads != "next-token":
         return compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
     if batch.texts_RP is not None:
@@ -85,7 +102,7 @@ def compute_outputs(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor
 
 
 def _read_states(prepared_model: PreparedModel, batch: Batch) -> torch.Tensor:
-    assert batch.read is not None, "the targets of a language model are tokens"
+    assert batch.read is not None, "tokens have the targets"
     return compute_pooled_states(prepared_model, batch.ids, batch.layout, batch.states, read=batch.read)
 
 

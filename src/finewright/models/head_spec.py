@@ -9,6 +9,8 @@ Reads = Literal["pooled", "every-token", "next-token"]
 """Which states a head reads: one of each text, every token's, or those before the tokens that a language model learns to say."""
 LANGUAGE_MODEL = "AutoModelForCausalLM"
 """The transformers class of a network whose head is its own output layer over the vocabulary."""
+TOKEN_CLASSIFICATION = "AutoModelForTokenClassification"
+"""The transformers class of a network whose head scores every token."""
 
 
 @dataclass(frozen=True)

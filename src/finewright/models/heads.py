@@ -50,6 +50,12 @@ def _albert_head(network: Any, architecture: Architecture, states_NH: torch.Tens
     return network.classifier(network.dropout(body.pooler_activation(body.pooler(states_NH))))
 
 
+def _dropped_head(network: Any, architecture: Architecture, states_TH: torch.Tensor) -> torch.Tensor:
+    """Of a class that scores every token: dropout, where it has one, and a linear layer."""
+    dropout = getattr(network, "dropout", None)
+    return network.get_submodule(architecture.head[-1])(states_TH if dropout is None else dropout(states_TH))
+
+
 HEADS: dict[str, Callable[[Any, Architecture, torch.Tensor], torch.Tensor]] = {
     "linear": _linear_head,
     "classifier": _classifier_head,
@@ -60,4 +66,5 @@ HEADS: dict[str, Callable[[Any, Architecture, torch.Tensor], torch.Tensor]] = {
     "gelu": _gelu_head,
     "context": _context_head,
     "albert": _albert_head,
+    "dropped": _dropped_head,
 }

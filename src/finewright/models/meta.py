@@ -24,7 +24,7 @@ from finewright.models import (
 )
 from finewright.models.architectures.base import NO_LIMIT, Architecture, without_numbers
 from finewright.models.attention import packed
-from finewright.models.head_spec import HeadSpec
+from finewright.models.head_spec import TOKEN_CLASSIFICATION, HeadSpec
 from finewright.models.network_class import build_random_network
 from finewright.models.prepared import BaseModelRef, PreparedModel, Runtime
 from finewright.models.quantization import FourBit
@@ -185,6 +185,13 @@ def check_has_head(network: Any, architecture: Architecture, head_spec: HeadSpec
     if absent:
         what = f"{architecture.model_type} has no known head for {head_spec.auto_model}: its network lacks {', '.join(absent)}"
         raise UserError(what, where="task", fix="another model, or another task")
+    if head_spec.auto_model != TOKEN_CLASSIFICATION:
+        return
+    known = {architecture.body.partition(".")[0], "dropout", "drop", *architecture.head}
+    more = [name for name, _ in network.named_children() if name not in known]
+    if more:
+        what = f"the class that scores every token of {architecture.model_type} has further modules ({', '.join(more)})"
+        raise UserError(what, where="config.json: model_type", fix="take a model of another architecture")
 
 
 def load_saved_config(folder: Path) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from finewright.core.errors import UserError, first_line
-from finewright.models.head_spec import LANGUAGE_MODEL
+from finewright.models.head_spec import LANGUAGE_MODEL, TOKEN_CLASSIFICATION
 
 CLASSIFICATION = "AutoModelForSequenceClassification"
 """The class whose head is an architecture's standard one."""
@@ -33,7 +33,22 @@ def class_of(config: Any, *, auto_model: str) -> Any:
         return automatic
     if type(config) in automatic._model_mapping and not _is_encoder_decoder(config):
         return automatic
+    if auto_model == TOKEN_CLASSIFICATION:
+        what = f"transformers has no class that scores every token of the architecture {config.model_type!r}"
+        fix = "take a model of another architecture, such as bert, roberta, modernbert, deberta-v2, gpt2, llama or qwen3"
+        raise UserError(what, where="config.json: model_type", fix=fix)
     return _headed_class(_body_class(config))
+
+
+def token_head_name(config: Any) -> str:
+    """Return the name of the linear module by which the token classification class of a config scores tokens.
+
+    Raise `UserError` if there is no such class.
+    """
+    from transformers.modeling_layers import GenericForTokenClassification
+
+    kind = class_of(config, auto_model=TOKEN_CLASSIFICATION)._model_mapping[type(config)]
+    return "score" if issubclass(kind, GenericForTokenClassification) else "classifier"
 
 
 def from_config(config: Any, *, auto_model: str) -> Any:

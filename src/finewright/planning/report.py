@@ -251,7 +251,7 @@ def _assume(parts: Sequence[Sequence[Sequence[int]]], kind: type[Task], *, targe
 
 def _with_trained(lengths: SplitLengths, kind: type[Task]) -> SplitLengths:
     """Return the lengths with every token but the first as a target, where tokens are targets and nothing says which."""
-    if kind.reads != "next-token":
+    if kind.reads == "pooled":
         return lengths
     return replace(lengths, trained=[max(1, length - 1) for length in lengths.training])
 

@@ -200,7 +200,7 @@ def reopen_run(path: Path) -> tuple[RunFolder, RequestRecord]:
             raise _no_run_error(path)
         folder.lock()
     except OSError as error:
-        raise schema.access_error(error, path, "write") from None
+        raise files.access_error(error, path, "write") from None
     try:
         folder.earlier = schema.read(RunConfigFile, folder.config)
         record = folder.earlier.request

@@ -89,7 +89,7 @@ def remove_folder(folder: LockedFolder, *, known: set[str]) -> None:
     try:
         folder.lock()
     except OSError as error:
-        raise schema.access_error(error, folder.path, "write") from None
+        raise files.access_error(error, folder.path, "write") from None
     except UserError as error:
         if error.code == ExitCode.MISMATCH:
             error.fix = f"stop it first, or wait until the {folder.owner} is done"

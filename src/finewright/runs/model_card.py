@@ -1,7 +1,7 @@
 """The model card of a run's result."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.core import files
@@ -35,12 +35,12 @@ _CARD = """{front}
 {loading}
 {note}"""
 
-_LOADING_MODEL = """Load it with transformers; `truncation=True` cuts long texts as they were cut here:
+_LOADING_MODEL = """Load it with transformers; {long_texts}:
 
 ```python
 from transformers import pipeline
 folder = "path/to/this/folder"
-classify = pipeline("{pipeline_tag}", model=folder, truncation=True)
+classify = pipeline("{pipeline_tag}", model=folder, {pipeline_options})
 ```
 
 or
@@ -105,7 +105,7 @@ from transformers import AutoConfig, {auto_model}, pipeline
 folder = "path/to/this/folder"
 config = AutoConfig.from_pretrained(f"{folder}/base_config")
 model = {auto_model}.from_pretrained(folder, config=config)
-classify = pipeline("{pipeline_tag}", model=model, tokenizer=folder, truncation=True)
+classify = pipeline("{pipeline_tag}", model=model, tokenizer=folder, {pipeline_options})
 ```
 
 and so does `{peft_auto_model}.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`, without
@@ -168,6 +168,7 @@ def write_card(  # noqa: PLR0913  all that a card tells of
         tags=["finewright", method.name()],
     )
     config, tokenizer = prepared_model.network.config, origin.tokenizer
+    task = kind.for_saved_model(config)
     notes = [method.card_note] if method.card_note else []
     notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
     notes += [note] if (note := describe_for_card(folder)) else []
@@ -186,17 +187,17 @@ def write_card(  # noqa: PLR0913  all that a card tells of
         summary=method.summary,
         version=result.versions["finewright"],
         task=kind.name.replace("-", " "),
-        labels=f"| labels | {', '.join(labels)} |\n" if (labels := kind.for_saved_model(config).labels) else "",
+        labels=f"| labels | {', '.join(task.labels)} |\n" if task.labels else "",
         max_length=tokenizer.model_max_length,
         longer=language_model_card.describe_long_texts(task.data_options())
         if kind.is_language_model()
-        else f"a longer one loses its {'start' if tokenizer.truncation_side == 'left' else 'end'}",
+        else f"a longer one {_describe_long_texts(kind, tokenizer)}",
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
-        metric=kind.metric.name,
-        measured=describe_measured(result, kind.metric),
-        start=describe_start(result, kind.metric),
+        metric=task.metric.name,
+        measured=describe_measured(result, task.metric),
+        start=describe_start(result, task.metric),
         compared=describe_compared(result, kind),
         lineage=describe_lineage(result.lineage),
         calibration=f"| calibration error | {result.calibration.describe()} |\n" if result.calibration else "",
@@ -205,6 +206,13 @@ def write_card(  # noqa: PLR0913  all that a card tells of
     )
     text = describe_for_pairs(text, columns.texts) if columns.form == "pair" else text
     files.write_atomic(folder / CARD_FILE, text)
+
+
+def _describe_long_texts(kind: type[Task], tokenizer: Any) -> str:
+    """Return what becomes of a text that is too long."""
+    if kind.reads == "every-token":
+        return "is read in overlapping windows"
+    return f"loses its {'start' if tokenizer.truncation_side == 'left' else 'end'}"
 
 
 def _name_library(prepared_model: "PreparedModel", *, adapter: bool) -> str:
@@ -255,6 +263,13 @@ def _describe_loading(
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
     values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
     values["pipeline_tag"] = kind.pipeline_tag or ""
+    values["pipeline_options"], values["long_texts"] = (
+        "truncation=True",
+        "`truncation=True` cuts long texts as they were cut here",
+    )
+    if kind.reads == "every-token":
+        values["pipeline_options"] = f'aggregation_strategy="first", stride={origin.tokenizer.model_max_length // 4}'
+        values["long_texts"] = "`stride` lets windows of a long text overlap, as they do here"
     if kind.auto_model == LANGUAGE_MODEL:
         place = _describe_base_place(name, origin) if method.saves == "adapter" else ""
         return language_model_card.describe_loading(method, origin.tokenizer, where_base=place)

@@ -35,11 +35,20 @@ def describe_session(
         "peak_resident_bytes": hardware.peak_resident_bytes(),
         "metrics": measured,
         "review": {"threshold": review[0], "reason": review[1]} if review else None,
-        "baselines": {name: one for name, one in compared.items() if _has_score(one)},
-        "baseline_metrics": {name: one for name, one in compared.items() if not _has_score(one)},
+        **_describe_baselines(task, compared),
         "artifact_bytes": model_folder.artifact_bytes(model),
         "files": model_folder.file_digests(model),
         **model_folder.describe_machine(machine),
+    }
+
+
+def _describe_baselines(task: Task, compared: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the metrics of the baselines by what they are: of labels, of other targets of texts, or of tags of words."""
+    if not task.labels_texts:
+        return {"tag_baselines": compared}
+    return {
+        "baselines": {name: one for name, one in compared.items() if _has_score(one)},
+        "baseline_metrics": {name: one for name, one in compared.items() if not _has_score(one)},
     }
 
 

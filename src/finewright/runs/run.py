@@ -60,7 +60,8 @@ class Run:
             result = self.result
         except UserError:
             return f"Run({str(self.path)!r}, damaged)"
-        measured, metric = result.metrics.test or result.metrics.validation, tasks.get_task(result.task).metric
+        measured = result.metrics.test or result.metrics.validation
+        metric = tasks.get_task(result.task).decisive_metric({} if measured is None else measured.model_dump())
         split = "test" if result.metrics.test else "validation"
         value = getattr(measured, metric.name, None)
         shown = "" if value is None else f", {split} {metric.name} {metric.format(value)}"
@@ -314,8 +315,9 @@ class Run:
         rule = None if abstain is None else self.abstention_rule(abstain)
         check_one_threshold(abstain, min_confidence=min_confidence)
         make = partial(LabellingOptions, otherwise=otherwise, top_k=top_k)
+        kind = tasks.get_task(self.config.task or tasks.DEFAULT)
         is_about_one = min_confidence is not None or otherwise is not None or bool(top_k)
-        if self.config.labels and not tasks.get_task(self.config.task or tasks.DEFAULT).predicts_one_label:
+        if kind.fits_thresholds:
             if is_about_one:
                 what = f"{self.config.task} has a threshold for each label, and no one confidence of a row"
                 fix = "leave out --min-confidence, --else and --top-k; --probabilities adds the probability of each label"
@@ -324,9 +326,10 @@ class Run:
         if probabilities:
             what = "--probabilities is for runs with several labels per text"
             raise UserError(what, where="predict", fix=f"--top-k {max(1, len(self.config.labels))} adds every label")
-        if not self.config.labels:
+        if not self.config.labels or not kind.labels_texts:
             if is_about_one:
-                what = f"{self.config.task} has no labels, so there is no confidence"
+                of_texts = " of whole texts" if self.config.labels else ""
+                what = f"{self.config.task} has no labels{of_texts}, so there is no confidence"
                 raise UserError(what, where="predict", fix="leave out --min-confidence, --else and --top-k")
             return None
         if min_confidence is not None:

@@ -342,6 +342,14 @@ class BaselineScore(Artifact):
     accuracy_ci95: tuple[float, float]
 
 
+class TagScore(Artifact):
+    """How a baseline for tags of words does on the test rows, by the metric that decides."""
+
+    metric: str
+    value: float = Field(ge=0, le=1)
+    ci95: tuple[float, float]
+
+
 class UntunedResult(Artifact):
     """The model before its first update, on the same rows."""
 
@@ -368,7 +376,8 @@ class RunResult(VersionedFile):
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
     are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
     that start, None if it was random. `baselines`: on the same test rows, by name; `baseline_metrics`: where there is no
-    accuracy. A run of a baseline has no epochs and steps, no plan and, if it reads none, no model.
+    accuracy, `tag_baselines`: of tags of words. A run of a baseline has no epochs and steps, no plan and, if it reads none, no
+    model.
     """
 
     method: str
@@ -411,6 +420,7 @@ class RunResult(VersionedFile):
     calibration: CalibrationRecord | None = None
     baselines: dict[str, BaselineScore] = {}
     baseline_metrics: dict[str, SplitMetrics] = {}
+    tag_baselines: dict[str, TagScore] = {}
     artifact_bytes: int = Field(ge=0)
     files: dict[str, str] = {}
     verification_difference: float = 0.0
@@ -485,12 +495,6 @@ def read_json(path: Path, *, kind: type[Artifact] = Artifact, lines: bool = Fals
         what = f"the {kind.owner} has no {path.name}"
         raise UserError(what, where=str(path.parent), fix=kind.repair, code=ExitCode.MISMATCH) from None
     except OSError as error:
-        raise access_error(error, path, "read") from None
+        raise files.access_error(error, path, "read") from None
     except ValueError as error:
         raise UserError(f"not readable: {error}", where=str(path), fix=kind.repair, code=ExitCode.MISMATCH) from None
-
-
-def access_error(error: OSError, path: Path, doing: str) -> UserError:
-    """Return the error to raise when the system refuses to read or write."""
-    fix = "let this user read and write it, or repair the disk; then the same command continues"
-    return UserError(f"cannot {doing} here: {error.strerror}", where=str(path), fix=fix, code=ExitCode.DISK)

@@ -97,7 +97,7 @@ class Suspects:
 def check_task(run_config: RunConfigFile, *, where: str) -> None:
     """Raise `UserError` unless each row of the run has exactly one label."""
     task = tasks.get_task(run_config.task or tasks.DEFAULT)
-    if not task.chooses_one_label:
+    if not task.predicts_one_label:
         what = f"wanted a run whose rows have one label each, found the task {task.name}"
         raise UserError(what, where=where, fix="only such labels can be judged")
 

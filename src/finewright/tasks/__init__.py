@@ -13,6 +13,7 @@ _HELPER_MODULES = (
     "base",
     "calibration",
     "choice_metrics",
+    "entity_metrics",
     "evaluation",
     "label_checks",
     "label_thresholds",
@@ -28,6 +29,7 @@ _HELPER_MODULES = (
     "preference_losses",
     "preference_rows",
     "ridge_regression",
+    "tag_checks",
 )
 DEFAULT = DEFAULT_TASK
 

@@ -130,15 +130,13 @@ class Task(ABC):
     """Longest text in tokens unless the user or the model sets a lower limit."""
     has_confidences: ClassVar[bool] = False
     """Whether each prediction has a probability. It can then be calibrated, and rows below one can be left without an answer."""
-    chooses_one_label: ClassVar[bool] = False
-    """Whether each row has exactly one of `labels`, so that another one can be more probable."""
     least_calibration_rows: ClassVar[int] = 0
     """Fewest labelled rows that confidences are calibrated on unless the user wants it."""
 
     fits_thresholds: ClassVar[bool] = False
     """Whether each label has a probability from which on it is predicted, which `fit_thresholds` finds."""
-    predicts_one_label: ClassVar[bool] = True
-    """Whether a prediction of a task with labels is one of them, with a probability of its own."""
+    predicts_one_label: ClassVar[bool] = False
+    """Whether each row has exactly one of `labels`, and a prediction is one of them, with a probability of its own."""
 
     start: ClassVar[str] = "the first head on the frozen features"
     """What a model is before its first update, in messages."""
@@ -150,6 +148,8 @@ class Task(ABC):
     """Whether the model is asked for answers, which are measured too."""
     evaluates_start: ClassVar[bool] = False
     """Whether the model is worth evaluating before the first update: it can do the task already."""
+    labels_texts: ClassVar[bool] = True
+    """Whether the labels, if there are any, are those of whole texts, so that a table gets a column of them."""
     fits_head: ClassVar[bool] = False
     """Whether `fit_head` can give a new head its first weights."""
     scales_head: ClassVar[bool] = False
@@ -357,6 +357,18 @@ class Task(ABC):
     def predictions(self, texts: Sequence[str], outputs: "np.ndarray") -> list[dict[str, Any]]:
         """Return one JSON-ready prediction for each text."""
 
+    def collect_outputs(self, encoded: "EncodedSplit", outputs: "np.ndarray") -> "np.ndarray":
+        """Return the outputs of each input from those of the texts that `encode_inputs` made of them: the same, one for one."""
+        return outputs
+
+    def prediction_columns(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a prediction adds to the row of a table, where predictions are no labels: its plain values."""
+        return {
+            name: value
+            for name, value in prediction.items()
+            if name not in ("text", "text_pair") and isinstance(value, str | int | float | bool)
+        }
+
     def empty_prediction(self, text: str) -> dict[str, Any]:
         """Return the prediction for a row without a text."""
         return {"text": text}
@@ -405,11 +417,17 @@ class Task(ABC):
         """Return how the outputs of a second model differ from those of a first one; both of the same shape."""
         return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
 
-    def measure(self, examples: "Sequence[Example]", outputs: "np.ndarray") -> float:
-        """Return the value of the task's metric for the outputs of these labelled texts."""
-        evaluation = self.start_evaluation(self.targets(examples))
-        evaluation.update(range(len(examples)), outputs)
-        return float(evaluation.metrics()[self.metric.name])
+    @classmethod
+    def example_from_line(cls, line: Mapping[str, Any]) -> "Example":
+        """Return the row that a line of predictions.jsonl is about, with what `targets` needs of it."""
+        from finewright.data.splits import Example
+
+        return Example(line["text"], line["label"], line.get("where", ""), pair=line.get("pair"))
+
+    @classmethod
+    def decisive_metric(cls, measured: Mapping[str, Any]) -> Metric:
+        """Return the metric that decided which evaluation was best, by the metrics of a split: of most tasks always the same."""
+        return cls.metric
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:
@@ -468,13 +486,6 @@ class Task(ABC):
         `lines`: as in `row_scores`.
         """
         return [line.get("predicted") for line in lines]
-
-    @classmethod
-    def example_of_line(cls, line: Mapping[str, Any]) -> "Example":
-        """Return the row that a line of predictions.jsonl is about, to measure another model on it."""
-        from finewright.data.splits import Example
-
-        return Example(line["text"], line["label"], line["where"], pair=line.get("pair"))
 
     def is_better(self, metrics: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """Return whether an evaluation is better than the best one before it: its metric is, or its metric is equal and its loss

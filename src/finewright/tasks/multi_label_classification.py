@@ -52,7 +52,6 @@ class MultiLabelClassification(Task):
     logged_metrics: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "average_precision", "loss")
     fits_head: ClassVar[bool] = True
     fits_thresholds: ClassVar[bool] = True
-    predicts_one_label: ClassVar[bool] = False
 
     class_weights: tuple[tuple[float, float], ...] | None = None
     label_thresholds: tuple[float, ...] | None = None
@@ -206,7 +205,7 @@ class MultiLabelClassification(Task):
         return Metric("samples_f1", is_share=True, words="F1 per text")
 
     @classmethod
-    def example_of_line(cls, line: Mapping[str, Any]) -> Example:
+    def example_from_line(cls, line: Mapping[str, Any]) -> Example:
         """Return the row that a line of predictions.jsonl is about."""
         return make_row(line["text"], line["labels"], line["where"], pair=line.get("pair"))
 

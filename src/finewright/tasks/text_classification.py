@@ -44,7 +44,7 @@ class TextClassification(Task):
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
     fits_head: ClassVar[bool] = True
     has_confidences: ClassVar[bool] = True
-    chooses_one_label: ClassVar[bool] = True
+    predicts_one_label: ClassVar[bool] = True
     least_calibration_rows: ClassVar[int] = calibration.LEAST_ROWS
 
     class_weights: tuple[float, ...] | None = None

@@ -33,6 +33,8 @@ def compute_loss(prepared_model: PreparedModel, batch: Batch, *, task: "Task") -
     if prepared_model.runtime.reads == "next-token":
         losses_M = forward.compute_token_losses(prepared_model, batch, label_smoothing=prepared_model.runtime.label_smoothing)
         return task.loss(losses_M, batch.targets)
+    if prepared_model.runtime.reads == "every-token":
+        return task.loss(forward.compute_read_logits(prepared_model, batch), batch.targets)
     output = forward.compute_logits(prepared_model, batch.ids, batch.layout, batch.states)
     return task.loss(output, batch.targets)
 

@@ -7,7 +7,15 @@ from finewright import methods
 from finewright.comparison.report.charts import Axis, Guide, Point, Series, curves, linear, log, percent, scatter
 from finewright.comparison.report.markup import Safe
 from finewright.comparison.results import ComparisonResults, MethodResult
-from finewright.comparison.spec import ANSWER_BASELINES, BASELINES, MAJORITY, MEAN, NUMBER_BASELINES, UNTUNED
+from finewright.comparison.spec import (
+    ANSWER_BASELINES,
+    BASELINES,
+    MAJORITY,
+    MEAN,
+    NUMBER_BASELINES,
+    TAG_BASELINES,
+    UNTUNED,
+)
 from finewright.core.colors import METHOD_COLORS
 
 _LINES = (MAJORITY, MEAN, UNTUNED)
@@ -16,7 +24,7 @@ _LINES = (MAJORITY, MEAN, UNTUNED)
 
 def style(name: str) -> int:
     """Return the number of the colour and shape of a method or baseline, the same in every chart."""
-    for baselines in (list(BASELINES), list(ANSWER_BASELINES), list(NUMBER_BASELINES)):
+    for baselines in (list(BASELINES), list(ANSWER_BASELINES), list(NUMBER_BASELINES), list(TAG_BASELINES)):
         if name in baselines:
             return len(METHOD_COLORS) + baselines.index(name)
     return methods.color_number(name)
@@ -75,7 +83,7 @@ def learning_curve(results: ComparisonResults) -> Safe | None:
         places = sorted((entry.num_train or 0, results.curve_summaries[entry.size, name]) for entry in found)
         band = [(float(rows), *summary.score_ci95) for rows, summary in places]
         points = [(float(rows), summary.score) for rows, summary in places]
-        hollow = name in (*BASELINES, *ANSWER_BASELINES, *NUMBER_BASELINES)
+        hollow = name in (*BASELINES, *ANSWER_BASELINES, *NUMBER_BASELINES, *TAG_BASELINES)
         if points:
             series.append(Series(name, points, style(name), band=None if hollow else band, marked=True, hollow=hollow))
     rows = [at for one in series for at, _ in one.points]

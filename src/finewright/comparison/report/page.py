@@ -111,6 +111,7 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section("Predicted and true numbers", numbers.pictures(results) if results.numbers else []),
         Section("Which labels are found", label_sets.describe_labels(results)),
         Section("Which labels are confused", _confusions(results) if results.has_classes else []),
+        Section("By type", tables.by_type(results)),
         Section("Calibration", _calibration(results) if results.has_classes else []),
         Section(
             "Rows on which the methods disagree" if results.has_classes else "Rows with the most different scores",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from finewright.comparison import type_scores
 from finewright.comparison.report import figures
 from finewright.comparison.report.document import Block, Cell, Table
 from finewright.comparison.results import ComparisonResults, MethodResult
@@ -135,6 +136,32 @@ def matrix(entry: MethodResult, labels: Sequence[str]) -> Table:
         rows.append([label, *(Cell(f"{count:.4g}", shade=float(count / total)) for count in line)])
     per_seed = ", mean over seeds" if len(entry.results) > 1 else ""
     return Table(f"{entry.name}: rows by label (down) and predicted label (across){per_seed}.", ["label", *labels], rows)
+
+
+def by_type(results: ComparisonResults) -> list[Block]:
+    """Return the F1 of each type of entities by method, and how the best method confuses them; nothing for other tasks."""
+    found = {entry.name: type_scores.average_f1(entry) for entry in results.measured}
+    types = list(dict.fromkeys(name for values in found.values() for name in values))
+    if not types:
+        return []
+    rows: list[list[str | Cell]] = [
+        [named(entry), *(_shaded(found[entry.name].get(name)) for name in types)] for entry in results.measured
+    ]
+    blocks: list[Block] = [Table("F1 of the entities of each type, mean over seeds.", ["method", *types], rows)]
+    best = results.measured[0]
+    counts = type_scores.average_confusion(best)
+    columns = list(dict.fromkeys([*types, *(name for values in counts.values() for name in values)]))
+    lines: list[list[str | Cell]] = []
+    for label, values in counts.items():
+        total = max(sum(values.values()), 1e-9)
+        cells = [Cell(f"{values.get(name, 0):.4g}", shade=values.get(name, 0) / total) for name in columns]
+        lines.append([label, *cells])
+    caption = f"{best.name}: entities by labelled type (down) and type of the predicted entity that shares most words (across), "
+    return [*blocks, Table(f"{caption}mean over seeds.", ["type", *columns], lines)]
+
+
+def _shaded(value: float | None) -> Cell:
+    return Cell("–") if value is None else Cell(f"{value:.1%}", shade=value)
 
 
 def most_confused(entry: MethodResult, labels: Sequence[str]) -> Table:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright.core.errors import UserError
-from finewright.data.readers import lines, sniffing
+from finewright.data.readers import conll, lines, sniffing
 from finewright.data.readers.base import FileTable, InputFile, ReadOptions, Record
 from finewright.data.readers.source import STANDARD_INPUT, bad_file, packing, plain_suffix
 
@@ -68,10 +68,19 @@ def read_file(path: Path, options: ReadOptions, *, form: str | None = None, text
     else:
         kind, names = sniffing.find_suffix(file, options)
         known = {name.casefold() for name in texts or ()}
-        if texts is not None and kind in ("", ".csv", ".tsv") and not known & {name.casefold() for name in names}:
+        is_tagged = conll.is_conll(sniffing.first_lines(file, options))
+        if (
+            not is_tagged
+            and texts is not None
+            and kind in ("", ".csv", ".tsv")
+            and not known & {name.casefold() for name in names}
+        ):
             return lines.read(file, options)
         if kind:
             notes.append(f"{file.name}: read as {kind.removeprefix('.')}, by its content; --format says otherwise")
+    if form is None and kind in ("", ".csv", ".tsv") and conll.is_conll(sniffing.first_lines(file, options)):
+        notes[:] = [f"{file.name}: read as CoNLL, a word and its tag in each line, by its content; --format says otherwise"]
+        kind = ".conll"
     if not kind:
         what = "a .txt file has texts, no labels" if file.suffix == TEXT else f"cannot tell the format of {file.name}"
         raise bad_file(what, path, f"name a table with one of {', '.join(_readers())}, packed or not, or say its --format")

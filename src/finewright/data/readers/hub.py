@@ -35,7 +35,12 @@ def read_hub_records(split: Any, *, file: str) -> list[Record]:
 
 
 def iterate_named(split: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a `datasets.Dataset` with names in place of class numbers; on the hub -1 means that there is no label."""
-    named = {name: feature for name, feature in (split.features or {}).items() if hasattr(feature, "int2str")}
+    """Yield the rows of a `datasets.Dataset` with names in place of class numbers, those in lists (tags of words) too; on the hub
+    -1 means that there is no label."""
+    features = split.features or {}
+    named = {name: feature for name, feature in features.items() if hasattr(feature, "int2str")}
+    listed = {name: one.feature for name, one in features.items() if hasattr(getattr(one, "feature", None), "int2str")}
     for row in split:
-        yield {**row, **{key: None if row[key] in (None, -1) else feature.int2str(row[key]) for key, feature in named.items()}}
+        names = {key: None if row[key] in (None, -1) else feature.int2str(row[key]) for key, feature in named.items()}
+        tags = {key: [feature.int2str(one) for one in row[key] or ()] for key, feature in listed.items()}
+        yield {**row, **names, **tags}

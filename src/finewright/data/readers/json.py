@@ -10,6 +10,7 @@ from typing import Any
 
 from finewright.data.readers.base import (
     SPLIT_NAMES,
+    TEXT_NAMES,
     FileTable,
     InputFile,
     ReadOptions,
@@ -144,7 +145,8 @@ def _unwrap(value: Any) -> dict[str, list[dict[str, Any]]] | list[dict[str, Any]
     lists = {
         name: one for name, one in value.items() if isinstance(one, list) and one and all(isinstance(row, dict) for row in one)
     }
-    if len(lists) == 1 and not lists.keys() & _MESSAGES:
+    has_text = any(isinstance(value.get(name), str) for name in TEXT_NAMES)  # the list is that of labelled pieces of it
+    if len(lists) == 1 and not lists.keys() & _MESSAGES and not has_text:
         return next(iter(lists.values()))
     if set(value) >= {"columns", "data"} and all(isinstance(row, list) for row in value["data"]):  # pandas, orient="split"
         return [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
@@ -165,6 +167,8 @@ def _splits(value: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def _from_columns(value: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of `{"text": […], "label": […]}`, or of what pandas writes: `{"text": {"0": …}, "label": {"0": …}}`."""
     columns = list(value.values())
+    if isinstance(value.get("tokens"), list) and all(isinstance(cell, str) for cell in value["tokens"]):
+        return []  # the words of one row, not a column of rows
     if (
         all(isinstance(one, list) and not all(isinstance(cell, dict) for cell in one) for one in columns)
         and len({len(one) for one in columns}) == 1

@@ -63,6 +63,16 @@ def find_suffix(file: InputFile, options: ReadOptions) -> tuple[str, list[str]]:
     return _table_suffix(sample, header=not options.no_header)
 
 
+def first_lines(file: InputFile, options: ReadOptions) -> list[str]:
+    """Return the first lines of a file, as far as they can be read; none of a binary one."""
+    try:
+        with file.open() as handle:
+            head = handle.read(_HEAD_BYTES)
+        return _first_lines(head, options.encoding)
+    except (*source.READ_ERRORS, UnicodeError):
+        return []
+
+
 def _first_lines(head: bytes, encoding: str | None) -> list[str]:
     """Return whole lines from the start of a file; characters that cannot be decoded do not matter here."""
     mark = encodings.find_mark(head)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from finewright.models.architectures.base import PROJECTIONS, Architecture
-from finewright.models.head_spec import LANGUAGE_MODEL
+from finewright.models.head_spec import LANGUAGE_MODEL, TOKEN_CLASSIFICATION
 
 
 @cache
@@ -43,6 +43,10 @@ def architecture_of(config: Any) -> Architecture:
 def architecture_for(config: Any, *, auto_model: str) -> Architecture:
     """Return the architecture of a config as a network of this transformers class has it."""
     architecture = architecture_of(config)
+    if auto_model == TOKEN_CLASSIFICATION:
+        from finewright.models import network_class  # loads PyTorch
+
+        return architecture.as_token_classifier(network_class.token_head_name(config))
     return architecture.as_language_model() if auto_model == LANGUAGE_MODEL else architecture
 
 

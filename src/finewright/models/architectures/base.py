@@ -7,7 +7,7 @@ from typing import Any, Literal
 from finewright.core.errors import UserError
 
 Pooling = Literal["last", "first", "mean", "none"]
-HeadKind = Literal["linear", "classifier", "pooler", "features", "distilled", "normed", "gelu", "context", "albert"]
+HeadKind = Literal["linear", "classifier", "pooler", "features", "distilled", "normed", "gelu", "context", "albert", "dropped"]
 QkvSlices = Callable[[Any], dict[str, list[slice]]]
 """From a transformers config, the output rows of a fused projection that make the query, the key and the value."""
 
@@ -105,6 +105,13 @@ class Architecture:
         return replace(
             self, pooling="none", pooling_reason="", head=(), stock_head=(), pooler="", head_kind="linear", has_standard_head=True
         )
+
+    def as_token_classifier(self, last: str) -> "Architecture":
+        """Return the architecture with a head that scores every token. `last`: its linear module."""
+        is_normed = self.head_kind == "normed"  # ModernBERT scores tokens through the same layers
+        head, kind = (self.head, self.head_kind) if is_normed else ((last,), "dropped")
+        own: dict[str, Any] = {"head": head, "head_kind": kind, "pooling": "none", "pooling_reason": ""}
+        return replace(self, stock_head=(), pooler="", has_standard_head=True, **own)
 
     def limits(self) -> Iterator[str]:
         """Yield what cannot be done with it, for users."""

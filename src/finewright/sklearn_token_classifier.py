@@ -1,0 +1,143 @@
+"""A scikit-learn estimator of tags of words over `finewright.train`: works in `cross_val_score` and `GridSearchCV`."""
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from finewright.core.config import AUTO_MODEL
+from finewright.data.tagged_tokens import Span, TextWithWords, fit_spans, join_tokens
+from finewright.tasks import entity_metrics
+
+__all__ = ["TokenClassifier"]
+
+
+class TokenClassifier(BaseEstimator):
+    """Fine-tune a pre-trained model to tag words. A sample is a list of words, its target a list of as many tags.
+
+    Parameters
+    ----------
+    model : str
+        Hub id or folder of the pre-trained model, or `mini`; `auto` takes the best that is at hand.
+    method : str
+        A fine-tuning method by name, or `auto`.
+    learning_rate, epochs, max_steps
+        As in `TrainingConfig`; None (or 0) leaves the choice to the program.
+    method_options : dict or None
+        Options of the method, for instance `{"rank": 4}`.
+    training : dict or None
+        Further fields of `TrainingConfig`.
+    random_state : int
+        Seed of the order, the dropout and every new weight.
+    output_dir : str or None
+        Folder of the run; a temporary one when it is None, which lasts as long as the estimator.
+
+    Attributes
+    ----------
+    classes_ : list of str
+        The tags, those of entities in IOB2.
+    run_ : Run
+        The finished run.
+
+    Examples
+    --------
+    >>> tagger = TokenClassifier(model="mini").fit([["Anna", "left"]], [["B-PER", "O"]])  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913  scikit-learn wants every parameter by name
+        self,
+        model: str = AUTO_MODEL,
+        method: str = "auto",
+        *,
+        learning_rate: float | None = None,
+        epochs: float | None = None,
+        max_steps: int = 0,
+        method_options: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        random_state: int = 0,
+        output_dir: str | None = None,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.method_options = method_options
+        self.training = training
+        self.random_state = random_state
+        self.output_dir = output_dir
+
+    def fit(self, X: Sequence[Sequence[str]], y: Sequence[Sequence[str]]) -> "TokenClassifier":
+        """Train on lists of words and of tags, in any of the usual schemes.
+
+        All rows but a validation share are trained on; none is held out as a test. `ValueError` if they differ in number.
+        """
+        from finewright import api
+
+        words, tags = [_words(one) for one in X], [[str(tag) for tag in one] for one in y]
+        if len(words) != len(tags):
+            raise ValueError(f"{len(words):,} lists of words, but {len(tags):,} lists of tags")
+        for place, (one, other) in enumerate(zip(words, tags, strict=True)):
+            if len(one) != len(other):
+                raise ValueError(f"sample {place}: {len(one):,} words, but {len(other):,} tags")
+        given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
+        place_of_run = None if self.output_dir else tempfile.mkdtemp(prefix="finewright-")
+        try:
+            self.run_ = api.train(
+                [{"tokens": one, "tags": other} for one, other in zip(words, tags, strict=True)],
+                model=self.model,
+                method=self.method,
+                method_options=self.method_options,
+                training={**given, **(self.training or {})},
+                data_config={"test_fraction": 0.0},
+                seed=self.random_state,
+                output_dir=Path(place_of_run) / "run" if place_of_run else self.output_dir,
+                options={"task": "token-classification"},
+            )
+        except BaseException:
+            if place_of_run:
+                shutil.rmtree(place_of_run, ignore_errors=True)
+            raise
+        if place_of_run:
+            weakref.finalize(self.run_, shutil.rmtree, place_of_run, ignore_errors=True)
+        self.classes_ = list(self.run_.config.labels)
+        return self
+
+    def predict(self, X: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Return the tags of the words of every sample, those of entities in IOB2."""
+        check_is_fitted(self)
+        samples = [_words(one) for one in X]
+        found: list[list[str]] = []
+        for words, predicted in zip(samples, self.run_.predict([_as_text(one) for one in samples]), strict=True):
+            one: dict[str, Any] = dict(predicted)
+            if "tags" in one:
+                found.append(list(one["tags"]))
+                continue
+            spans = [Span(entity["start"], entity["end"], entity["label"]) for entity in one["entities"]]
+            found.append(fit_spans(join_tokens(words)[1], spans).tags)
+        return found
+
+    def score(self, X: Sequence[Sequence[str]], y: Sequence[Sequence[str]]) -> float:
+        """Return the F1 of entities, or the share of right tags where they are no parts of entities."""
+        from finewright.data.tag_schemes import convert_to_iob2
+
+        tags = convert_to_iob2([[str(tag) for tag in one] for one in y]).sentences
+        measured = entity_metrics.measure_tags(tags, self.predict(X), labels=self.classes_)
+        return float(measured.get("entity_f1", measured["token_accuracy"]))
+
+
+def _words(sample: Any) -> list[str]:
+    if isinstance(sample, str) or not all(isinstance(word, str) for word in sample):
+        raise ValueError(f"wanted a list of words, found {sample!r:.60}")
+    return list(sample)
+
+
+def _as_text(words: Sequence[str]) -> str:
+    """Return the words as a text that knows them; a blank one for none."""
+    text, bounds = join_tokens(words)
+    return TextWithWords(text, bounds)

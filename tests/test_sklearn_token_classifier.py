@@ -3,7 +3,7 @@
 import pytest
 from sklearn.base import clone
 
-from finewright.sklearn_token_classifier import TokenClassifier
+from finewright.sklearn import TokenClassifier
 from support import tiny
 
 

@@ -85,7 +85,8 @@ def test_baselines_read_pairs(place, method):
 
 def test_a_run_says_that_it_reads_pairs(run):
     config = json.loads(run.folder.config.read_text())
-    assert config["columns"] == {"texts": ["premise", "hypothesis"], "label": "label", "form": "pair"}
+    columns = {"texts": ["premise", "hypothesis"], "label": "label", "form": "pair", "label_separator": ""}
+    assert config["columns"] == columns
     card = (run.folder.model / "README.md").read_text()
     assert "| reads | pairs of texts: premise, then hypothesis" in card
     assert 'classify({"text": "a premise", "text_pair": "a hypothesis"})' in card

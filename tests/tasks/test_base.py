@@ -195,6 +195,7 @@ def test_the_folder_is_the_registry():
         "regression",
         "text-classification",
         "text-generation",
+        "token-classification",
     ]
     assert tasks.get_task("text-classification").name == "text-classification"
     with pytest.raises(UserError, match=r"unknown task 'text-clasification'\n.*did you mean 'text-classification'\?"):

@@ -40,8 +40,10 @@ class TextEstimator(BaseEstimator):
         self.random_state = random_state
         self.output_dir = output_dir
 
-    def _train(self, texts: Sequence[str], labels: Sequence[Any], *, options: Mapping[str, Any] | None = None) -> None:
-        """Train on texts and labels, and load the model. No row is held out as a test."""
+    def _train(
+        self, texts: Sequence[Any], labels: Sequence[Any] | None = None, *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Train on texts and labels, or on rows that have both, and load the model. No row is held out as a test."""
         from finewright import api
 
         given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}

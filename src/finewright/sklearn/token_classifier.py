@@ -1,23 +1,16 @@
-"""A scikit-learn estimator of tags of words over `finewright.train`: works in `cross_val_score` and `GridSearchCV`."""
+"""An estimator of tags of words: entities, parts of speech, spans."""
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from finewright.core.config import AUTO_MODEL
 from finewright.data.tagged_tokens import Span, TextWithWords, fit_spans, join_tokens
+from finewright.sklearn.base import TextEstimator
 from finewright.tasks import entity_metrics
 
-__all__ = ["TokenClassifier"]
 
-
-class TokenClassifier(BaseEstimator):
+class TokenClassifier(TextEstimator):
     """Fine-tune a pre-trained model to tag words. A sample is a list of words, its target a list of as many tags.
 
     Parameters
@@ -49,62 +42,19 @@ class TokenClassifier(BaseEstimator):
     >>> tagger = TokenClassifier(model="mini").fit([["Anna", "left"]], [["B-PER", "O"]])  # doctest: +SKIP
     """
 
-    def __init__(  # noqa: PLR0913  scikit-learn wants every parameter by name
-        self,
-        model: str = AUTO_MODEL,
-        method: str = "auto",
-        *,
-        learning_rate: float | None = None,
-        epochs: float | None = None,
-        max_steps: int = 0,
-        method_options: dict[str, Any] | None = None,
-        training: dict[str, Any] | None = None,
-        random_state: int = 0,
-        output_dir: str | None = None,
-    ) -> None:
-        self.model = model
-        self.method = method
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.max_steps = max_steps
-        self.method_options = method_options
-        self.training = training
-        self.random_state = random_state
-        self.output_dir = output_dir
-
     def fit(self, X: Sequence[Sequence[str]], y: Sequence[Sequence[str]]) -> "TokenClassifier":
         """Train on lists of words and of tags, in any of the usual schemes.
 
         All rows but a validation share are trained on; none is held out as a test. `ValueError` if they differ in number.
         """
-        from finewright import api
-
         words, tags = [_words(one) for one in X], [[str(tag) for tag in one] for one in y]
         if len(words) != len(tags):
             raise ValueError(f"{len(words):,} lists of words, but {len(tags):,} lists of tags")
         for place, (one, other) in enumerate(zip(words, tags, strict=True)):
             if len(one) != len(other):
                 raise ValueError(f"sample {place}: {len(one):,} words, but {len(other):,} tags")
-        given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
-        place_of_run = None if self.output_dir else tempfile.mkdtemp(prefix="finewright-")
-        try:
-            self.run_ = api.train(
-                [{"tokens": one, "tags": other} for one, other in zip(words, tags, strict=True)],
-                model=self.model,
-                method=self.method,
-                method_options=self.method_options,
-                training={**given, **(self.training or {})},
-                data_config={"test_fraction": 0.0},
-                seed=self.random_state,
-                output_dir=Path(place_of_run) / "run" if place_of_run else self.output_dir,
-                options={"task": "token-classification"},
-            )
-        except BaseException:
-            if place_of_run:
-                shutil.rmtree(place_of_run, ignore_errors=True)
-            raise
-        if place_of_run:
-            weakref.finalize(self.run_, shutil.rmtree, place_of_run, ignore_errors=True)
+        rows = [{"tokens": one, "tags": other} for one, other in zip(words, tags, strict=True)]
+        self._train(rows, options={"task": "token-classification"})
         self.classes_ = list(self.run_.config.labels)
         return self
 

@@ -357,7 +357,7 @@ class UntunedResult(Artifact):
 
 
 class ProbeResult(Artifact):
-    """The logistic regression on the frozen features that the head started from. `strength`: scikit-learn's C.
+    """The regression on the frozen features that the head started from, or what `described` says. `strength`: its C.
 
     `num_rows`: training rows it was fitted to. `metrics`: of the model before its first update.
     """
@@ -366,6 +366,7 @@ class ProbeResult(Artifact):
     num_rows: int
     seconds: float
     metrics: RunMetrics
+    described: str = ""
 
 
 class RunResult(VersionedFile):

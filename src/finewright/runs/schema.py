@@ -357,10 +357,8 @@ class UntunedResult(Artifact):
 
 
 class ProbeResult(Artifact):
-    """The regression on the frozen features that the head started from, or what `described` says. `strength`: its C.
-
-    `num_rows`: training rows it was fitted to. `metrics`: of the model before its first update.
-    """
+    """The regression on the frozen features that the head started from, or what `described` says. `strength`: its C. `num_rows`:
+    training rows it was fitted to. `metrics`: of the model before its first update."""
 
     strength: float
     num_rows: int

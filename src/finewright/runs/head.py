@@ -37,7 +37,8 @@ def start_head(
             context.notify(f"head: starts at random, as {reason}", code="head")
         else:
             progress.probe = fitted.as_json()
-            described = f"a regression on the frozen features of {fitted.num_rows:,} texts, C = {fitted.strength:g}"
+            described = f"{fitted.described or 'a regression'} on the frozen features of {fitted.num_rows:,} texts"
+            described += "" if fitted.described else f", C = {fitted.strength:g}"
             context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
     probe = progress.probe
     return replace(
@@ -75,5 +76,5 @@ def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, t
 
 def describe_probe(progress: Progress, probe: dict[str, Any]) -> dict[str, Any]:
     """Return what result.json holds of the head's start."""
-    fitted = {name: probe[name] for name in ("strength", "num_rows", "seconds")}
+    fitted = {name: probe[name] for name in ("strength", "num_rows", "seconds")} | {"described": probe.get("described", "")}
     return fitted | {"metrics": {"validation": progress.start_metrics, "test": probe["test"]}}

@@ -357,15 +357,14 @@ class UntunedResult(Artifact):
 
 
 class ProbeResult(Artifact):
-    """The logistic regression on the frozen features that the head started from. `strength`: scikit-learn's C.
-
-    `num_rows`: training rows it was fitted to. `metrics`: of the model before its first update.
-    """
+    """The regression on the frozen features that the head started from, or what `described` says. `strength`: its C. `num_rows`:
+    training rows it was fitted to. `metrics`: of the model before its first update."""
 
     strength: float
     num_rows: int
     seconds: float
     metrics: RunMetrics
+    described: str = ""
 
 
 class RunResult(VersionedFile):

@@ -13,6 +13,7 @@ _HELPER_MODULES = (
     "base",
     "calibration",
     "choice_metrics",
+    "discriminant_analysis",
     "entity_metrics",
     "evaluation",
     "label_checks",

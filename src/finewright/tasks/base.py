@@ -74,12 +74,14 @@ class HeadNotFitted(Exception):
 class HeadWeights:
     """Weights of a linear head that were fitted to features. `weight`: shape (C, F); `bias`: shape (C,), None if it has none.
 
-    `strength`: the regularisation that was chosen, as scikit-learn's C.
+    `strength`: the regularisation that was chosen, scikit-learn's C of a regression. `described`: how they were fitted, if not
+    by a regression.
     """
 
     weight: "np.ndarray"
     bias: "np.ndarray | None"
     strength: float
+    described: str = ""
 
     def scores(self, features_NF: "np.ndarray") -> "np.ndarray":
         """Return the head's outputs for features, float32, shape (N, C)."""

@@ -17,13 +17,17 @@ from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
-from finewright.tasks import calibration, label_checks, logistic_regression, metrics
+from finewright.tasks import calibration, discriminant_analysis, label_checks, logistic_regression, metrics
 from finewright.tasks.base import HeadWeights, Metric, OutputDifference, Task
 from finewright.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
+
+
+MOST_REGRESSION_WORK = 5e8
+"""Rows times features times labels up to which a logistic regression starts a head: its search takes about 30 seconds then."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,12 @@ class TextClassification(Task):
         return torch.tensor(self.class_weights, dtype=torch.float32, device=targets_N.device)[targets_N]
 
     def fit_head(self, features_NF: np.ndarray, targets: Sequence[int], *, has_bias: bool) -> HeadWeights:
-        """Return the weights of a logistic regression with the run's class weights."""
+        """Return the weights of a logistic regression with the run's class weights; of very many labels those of a linear
+        discriminant analysis."""
         weights_N = None if self.class_weights is None else np.array(self.class_weights)[list(targets)]
-        return logistic_regression.fit_head(
-            features_NF, targets, num_labels=len(self.labels), weights=weights_N, has_bias=has_bias
-        )
+        is_large = features_NF.size * len(self.labels) > MOST_REGRESSION_WORK
+        fit = discriminant_analysis.fit_head if is_large else logistic_regression.fit_head
+        return fit(features_NF, targets, num_labels=len(self.labels), weights=weights_N, has_bias=has_bias)
 
     def start_evaluation(self, targets: Sequence[int]) -> "ClassificationEvaluation":
         """Return an accumulator that stores one score per text and class."""

@@ -36,14 +36,15 @@ the loss of guessing, or of 1 nat if that is more."""
 
 @dataclass(frozen=True)
 class ProbeStart:
-    """How a head started. `strength`: scikit-learn's C. `loss_spread`: standard deviation of training rows' losses, with
-    dropout. `test`: metrics of the test rows, None without such rows."""
+    """How a head started. `strength`, `described`: as in `HeadWeights`. `loss_spread`: standard deviation of training rows'
+    losses, with dropout. `test`: metrics of the test rows, None without such rows."""
 
     strength: float
     num_rows: int
     seconds: float
     loss_spread: float
     test: dict[str, Any] | None = None
+    described: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, JSON-ready."""
@@ -74,7 +75,7 @@ def start_from_probe(
     except HeadNotFitted:
         layers.set_weights(before)
         raise
-    return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured)
+    return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured, head.described)
 
 
 def choose_rows(targets: Sequence[Any]) -> list[int]:

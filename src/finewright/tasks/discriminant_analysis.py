@@ -1,0 +1,118 @@
+"""Linear discriminant analysis: a head for so many labels that a logistic regression would take longer than the training.
+
+Shape suffixes: N texts, C labels, F features.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from finewright.data.splits import split_into_folds
+from finewright.tasks import calibration
+from finewright.tasks.base import HeadNotFitted, HeadWeights
+from finewright.tasks.logistic_regression import NUM_FOLDS, standardise
+
+SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
+"""Shares of the identity in the covariance of the features to choose from."""
+MOST_HELD_OUT = 2000
+"""Rows that are left out at most to choose by: with thousands of labels their scores take the memory."""
+_RIDGE = 1e-3
+
+
+def fit_head(
+    features_NF: np.ndarray, targets: Sequence[int], *, num_labels: int, weights: np.ndarray | None, has_bias: bool
+) -> HeadWeights:
+    """Fit a head by the mean features of each label and the covariance that all labels share; rows that are left out decide its
+    shrinkage, and a temperature for the scores.
+
+    It has a closed form: its time grows with rows times labels once, that of a regression once for each of hundreds of steps.
+    Without a bias, the direction in which all features are nearest to 1 takes its place. `weights`: of the rows, shape (N,).
+    Raise `HeadNotFitted` with the reason. `strength` of what is returned is 1 less the shrinkage.
+    """
+    targets_N = np.asarray(targets)
+    if not np.isfinite(features_NF).all():
+        raise HeadNotFitted("the features are not all finite")
+    if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
+        raise HeadNotFitted("the training rows do not have every label")
+    if len(targets_N) == num_labels:
+        raise HeadNotFitted("no label has more than one row")
+    scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)
+    shrinkage, temperature = _choose_shrinkage(scaled_NF, targets_N, num_labels, weights=weights, has_bias=has_bias)
+    weight_CF, bias_C = _fit(scaled_NF, targets_N, num_labels, shrinkage=shrinkage, weights=weights, has_bias=has_bias)
+    weight_CF, bias_C = weight_CF / temperature, bias_C / temperature
+    rows = np.arange(len(targets_N))[:MOST_HELD_OUT]
+    losses_N = -_log_likelihoods(scaled_NF[rows] @ weight_CF.T + bias_C, targets_N[rows])
+    loss = float(np.average(losses_N, weights=None if weights is None else weights[rows]))
+    weight_CF = weight_CF / scale_F
+    bias_C = bias_C - weight_CF @ mean_F if has_bias else bias_C
+    if not (np.isfinite(weight_CF).all() and np.isfinite(bias_C).all() and loss <= np.log(num_labels)):
+        raise HeadNotFitted(f"the discriminant analysis is no better than guessing: its loss is {loss:.3f}")
+    bias = bias_C.astype(np.float32) if has_bias else None
+    return HeadWeights(weight_CF.astype(np.float32), bias, 1 - shrinkage, "a linear discriminant analysis")
+
+
+def _fit(
+    features_NF: np.ndarray,
+    targets_N: np.ndarray,
+    num_labels: int,
+    *,
+    shrinkage: float,
+    weights: np.ndarray | None,
+    has_bias: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights, shape (C, F), and biases, shape (C,), of log probabilities up to a constant; biases of 0 without one.
+
+    Labels without a row get a prior of 0 and are never predicted.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    counts_C = np.bincount(targets_N, weights=weights, minlength=num_labels)
+    present = np.flatnonzero(counts_C)
+    priors = counts_C[present] / counts_C.sum()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Only one sample available")  # of some labels: the shrinkage covers them
+        analysis: Any = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors).fit(features_NF, targets_N)
+    weight_CF, bias_C = np.zeros((num_labels, features_NF.shape[1])), np.full(num_labels, -np.inf)
+    if len(present) == 2:  # scikit-learn has one row: the logarithm of the ratio of both probabilities
+        weight_CF[present], bias_C[present] = np.outer([-0.5, 0.5], analysis.coef_[0]), [-0.5, 0.5] * analysis.intercept_
+    else:
+        weight_CF[present], bias_C[present] = analysis.coef_, analysis.intercept_
+    if has_bias:
+        return weight_CF, bias_C
+    gram_FF = features_NF.T @ features_NF
+    ridge = _RIDGE * np.trace(gram_FF) / len(gram_FF)
+    ones_F = np.linalg.solve(gram_FF + ridge * np.eye(len(gram_FF)), features_NF.sum(axis=0))  # features @ ones_F is about 1
+    finite_C = np.where(np.isfinite(bias_C), bias_C, 0.0)
+    return weight_CF + np.outer(finite_C - finite_C.mean(), ones_F), np.zeros(num_labels)
+
+
+def _choose_shrinkage(
+    features_NF: np.ndarray, targets_N: np.ndarray, num_labels: int, *, weights: np.ndarray | None, has_bias: bool
+) -> tuple[float, float]:
+    """Return the shrinkage with the highest likelihood of rows that are left out, and the temperature of its scores."""
+    left_out = split_into_folds(targets_N, NUM_FOLDS) == 0
+    kept, judged = np.flatnonzero(~left_out), np.flatnonzero(left_out)
+    judged = judged[np.isin(targets_N[judged], targets_N[kept])]  # the only row of its label says nothing
+    judged = judged[:: -(-len(judged) // MOST_HELD_OUT) or 1]
+    if not len(judged) or len(kept) == len(np.unique(targets_N[kept])):  # no two rows of a label tell how they spread
+        return SHRINKAGES[-1], 1.0
+    found = []
+    own = None if weights is None else weights[kept]
+    for shrinkage in SHRINKAGES:
+        weight_CF, bias_C = _fit(
+            features_NF[kept], targets_N[kept], num_labels, shrinkage=shrinkage, weights=own, has_bias=has_bias
+        )
+        scores = features_NF[judged] @ weight_CF.T + np.where(np.isfinite(bias_C), bias_C, -1e4)
+        temperature = calibration.fit_temperature(scores, targets_N[judged])
+        found.append((float(_log_likelihoods(scores / temperature, targets_N[judged]).mean()), shrinkage, temperature))
+    _, shrinkage, temperature = max(found)
+    return shrinkage, temperature
+
+
+def _log_likelihoods(scores_NC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the probability of each row's label, shape (N,)."""
+    highest_N = scores_NC.max(axis=1)
+    total_N = np.exp(scores_NC - highest_N[:, None]).sum(axis=1)
+    return scores_NC[np.arange(len(targets_N)), targets_N] - highest_N - np.log(total_N)

@@ -79,7 +79,7 @@ def predict(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Label a file: all rows and columns, with the label and its confidence. Or predict the labels of texts."""
+    """Label a file: all rows and columns, with what the run predicts for each. Or predict for single texts."""
     from finewright.runs import folder, reading, schema
 
     _check_abstain(abstain, min_confidence=min_confidence)

@@ -12,6 +12,7 @@ from finewright.data.conversation_shapes import RowKind
 from finewright.data.text_pairs import are_pairs, as_input, input_of
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,27 +67,6 @@ class OutputDifference(NamedTuple):
     num_changed: int | None = None
 
 
-class HeadNotFitted(Exception):
-    """No head can be fitted to these features; the message says why."""
-
-
-@dataclass(frozen=True)
-class HeadWeights:
-    """Weights of a linear head that were fitted to features. `weight`: shape (C, F); `bias`: shape (C,), None if it has none.
-
-    `strength`: the regularisation that was chosen, as scikit-learn's C.
-    """
-
-    weight: "np.ndarray"
-    bias: "np.ndarray | None"
-    strength: float
-
-    def scores(self, features_NF: "np.ndarray") -> "np.ndarray":
-        """Return the head's outputs for features, float32, shape (N, C)."""
-        scores_NC = features_NF @ self.weight.T
-        return scores_NC if self.bias is None else scores_NC + self.bias
-
-
 @dataclass(frozen=True)
 class EncodedRows:
     """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its
@@ -110,6 +90,10 @@ class Task(ABC):
 
     name: ClassVar[str]
     """Name for users: the file name with hyphens."""
+    summary: ClassVar[str] = ""
+    """What is learnt, for lists."""
+    example_data: ClassVar[str] = ""
+    """The data set for it that comes with the program, by the name that is given in place of a file."""
     auto_model: ClassVar[str]
     """The transformers class whose head the task trains."""
     peft_task_type: ClassVar[str]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from finewright.data.splits import split_into_folds
-from finewright.tasks.base import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 
 NUM_FOLDS = 3
 """Parts of the training rows that are left out in turn."""

@@ -19,8 +19,9 @@ from finewright.data.multi_label_rows import join_labels, labels_of, make_row
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import label_thresholds, multi_label_checks, multi_label_metrics, one_vs_rest
-from finewright.tasks.base import HeadWeights, Metric, OutputDifference, Task
+from finewright.tasks.base import Metric, OutputDifference, Task
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.head_weights import HeadWeights
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,8 @@ class MultiLabelClassification(Task):
     """
 
     name: ClassVar[str] = "multi-label-classification"
+    summary: ClassVar[str] = "any number of labels for each text, also none"
+    example_data: ClassVar[str] = "topics"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     problem_type: ClassVar[str | None] = "multi_label_classification"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from finewright.tasks.base import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 from finewright.tasks.logistic_regression import NUM_FOLDS, PATIENCE, PROBE_STRENGTHS, standardise
 
 MOST_ITERATIONS = 300

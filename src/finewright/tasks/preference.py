@@ -61,6 +61,7 @@ class PreferenceTuning(LanguageModelTask):
     """
 
     name: ClassVar[str] = "preference"
+    summary: ClassVar[str] = "which of two answers is better, or which answers are wanted"
     row_kind: ClassVar[RowKind] = "preference"
     columns: ClassVar[tuple[str, ...]] = ("prompt", "chosen", "rejected")
     metric: ClassVar[Metric] = Metric("reward_accuracy", is_share=True, words="reward accuracy")

@@ -40,6 +40,8 @@ class TextGeneration(LanguageModelTask):
     """Answers to messages, or the continuation of texts. `data`: how rows become tokens."""
 
     name: ClassVar[str] = "text-generation"
+    summary: ClassVar[str] = "the answers of conversations or prompts, or plain texts"
+    example_data: ClassVar[str] = "requests"
     row_kind: ClassVar[RowKind] = "conversation"
     columns: ClassVar[tuple[str, ...]] = ("messages",)
     metric: ClassVar[Metric] = Metric("loss", higher_is_better=False)

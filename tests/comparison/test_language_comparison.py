@@ -59,7 +59,7 @@ def test_chat_data_is_compared_by_its_answers(compared):
 def test_a_method_that_cannot_train_the_task_is_left_out_with_the_reason(compared):
     row = compared[0].file.by_method["contrastive"]
     assert (row.status, row.score) == ("not measured", None)
-    assert "has no labels" in row.message
+    assert "has no one label for each text" in row.message
     assert not list((compared[0].path / "runs").glob("contrastive*"))
 
 

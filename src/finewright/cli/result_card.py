@@ -94,7 +94,7 @@ def _next_commands(result: RunResult, *, program: str, quoted: str, path: Path) 
         return {"talk to it": f"{program} chat {quoted}", "answer all": f"{program} generate {quoted} --file prompts.jsonl"}
     config = RunFolder(path).config
     columns = schema.read(RunConfigFile, config).columns if config.is_file() else None
-    what = "label" if tasks.get_task(result.task).row_kind == "labelled" else "predict"
+    what = "label" if tasks.get_task(result.task).predicts_one_label else "predict"
     if columns is not None and columns.form == "pair":
         first, second = (f"'a {name}'" for name in columns.texts)
         return {f"{what} pairs": f"{program} predict {quoted} {first} --text-pair {second}"}

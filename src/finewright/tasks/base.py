@@ -187,8 +187,8 @@ class Task(ABC):
     @classmethod
     def why_not(cls, method: "Method") -> str:
         """Return why a method cannot train this task; empty if it can."""
-        if method.objective == "pairs" and not cls.fits_head:
-            return f"{method.name()} draws texts of one label together, and {cls.name} has no labels"
+        if method.objective == "pairs" and not cls.predicts_one_label:
+            return f"{method.name()} draws texts of one label together, and {cls.name} has no one label for each text"
         return ""
 
     def load_libraries(self) -> None:
@@ -402,8 +402,8 @@ class Task(ABC):
         return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
 
     @classmethod
-    def example_from_line(cls, line: Mapping[str, Any]) -> "Example":
-        """Return the row that a line of predictions.jsonl is about, with what `targets` needs of it."""
+    def example_from_line(cls, line: Mapping[str, Any]) -> "Example | None":
+        """Return the row that a line of predictions.jsonl is about, as `targets` needs it; None if it says too little."""
         from finewright.data.splits import Example
 
         return Example(line["text"], line["label"], line.get("where", ""), pair=line.get("pair"))

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
 
-    from finewright.methods.base import Method
 
 _FIRST_LOSS = math.log(2)
 """Loss of a probability of one half for every label, in nats."""
@@ -82,13 +81,6 @@ class MultiLabelClassification(Task):
     def assumed(cls, *, num_labels: int) -> "MultiLabelClassification":
         """Build a task with placeholder labels, for a plan without data."""
         return cls(tuple(f"label {number}" for number in range(num_labels)))
-
-    @classmethod
-    def why_not(cls, method: "Method") -> str:
-        """Return why a method cannot train this task: one that draws texts of one label together, as a text has several."""
-        if method.objective == "pairs":
-            return f"{method.name()} draws texts of one label together, and a text of {cls.name} has several"
-        return ""
 
     def check_dataset(self, dataset: Dataset) -> list[Finding]:
         """Return what is worth knowing of texts and labels before training, errors first."""

@@ -30,6 +30,7 @@ _HELPER_MODULES = (
     "pair_bias",
     "preference_losses",
     "preference_rows",
+    "resampling",
     "ridge_regression",
     "tag_checks",
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from finewright.data.multi_label_splits import find_rarest_labels
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 from finewright.tasks.logistic_regression import NUM_FOLDS, choose_strength, standardise
 
@@ -99,9 +100,7 @@ def log_likelihoods(decisions_NC: np.ndarray, targets_NC: np.ndarray) -> np.ndar
 
 def deal_into_folds(targets_NC: np.ndarray, num_folds: int = NUM_FOLDS) -> np.ndarray:
     """Return a fold for each row, shape (N,): rows with the same rarest label are dealt out one by one."""
-    count_C = targets_NC.sum(axis=0)
-    rarity_NC = np.where(targets_NC > 0, count_C, np.inf)
-    rarest_N = np.where(targets_NC.any(axis=1), rarity_NC.argmin(axis=1), targets_NC.shape[1])
+    rarest_N = find_rarest_labels(targets_NC)
     folds = np.zeros(len(targets_NC), dtype=int)
     folds[np.argsort(rarest_N, kind="stable")] = np.arange(len(targets_NC)) % num_folds
     return folds

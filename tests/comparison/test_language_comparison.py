@@ -59,7 +59,7 @@ def test_chat_data_is_compared_by_its_answers(compared):
 def test_a_method_that_cannot_train_the_task_is_left_out_with_the_reason(compared):
     row = compared[0].file.by_method["contrastive"]
     assert (row.status, row.score) == ("not measured", None)
-    assert "has no labels" in row.message
+    assert "has no one label for each text" in row.message
     assert not list((compared[0].path / "runs").glob("contrastive*"))
 
 
@@ -119,12 +119,12 @@ def test_plain_texts_are_compared_by_their_tokens(place, tmp_path):
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
     dataset = read_dataset(tmp_path / "texts.jsonl", options=DataConfig(), row_kind="conversation")
     source, settings = hub.resolve_model(str(place / "llama")), RunConfig(task="text-generation", model=str(place / "llama"))
-    found = answer_baselines.measure("untuned", {"all": dataset}, source=source, settings=settings).sizes["all"]
+    found = answer_baselines.measure("untuned", {"all": dataset}, source=source, settings=settings, known={}).sizes["all"]
     assert (found.rows, found.predicted) == ([*range(len(dataset.test))], [])
     assert all(0 <= score <= 1 for score in found.scores)
     for name in ("few-shot", "nearest-answer"):
         with pytest.raises(UserError, match="no answers are generated"):
-            answer_baselines.measure(name, {"all": dataset}, source=source, settings=settings)
+            answer_baselines.measure(name, {"all": dataset}, source=source, settings=settings, known={})
 
 
 def test_examples_that_do_not_fit_are_left_out_and_the_row_alone_is_asked_as_in_a_run(place):

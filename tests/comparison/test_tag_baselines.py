@@ -49,7 +49,7 @@ def test_both_are_measured_for_rows_with_tags(tmp_path):
     data = read_dataset(tmp_path, options=DataConfig(), row_kind="tagged-tokens")
     assert [*baselines_for("tagged-tokens")] == [tagging.WORD_TAGS, tagging.WINDOW]
     for name in baselines_for("tagged-tokens"):
-        found = tag_baselines.measure(name, {"all": data}, settings=RunConfig()).sizes["all"]
+        found = tag_baselines.measure(name, {"all": data}, source=None, settings=RunConfig(), known={}).sizes["all"]
         assert len(found.scores) == len(found.predicted) == len(found.rows) == 20
         assert found.metrics.model_dump()["text_f1"] == pytest.approx(sum(found.scores) / 20)
 

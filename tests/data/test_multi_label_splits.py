@@ -3,10 +3,11 @@
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from finewright.data.multi_label_rows import make_row
-from finewright.data.multi_label_splits import hold_out_iteratively, nested_order_of_sets, split_iteratively
+from finewright.data.multi_label_splits import find_rarest_labels, hold_out_iteratively, nested_order_of_sets, split_iteratively
 
 
 def draw_sets(count, *, seed=0):
@@ -72,3 +73,8 @@ def test_every_prefix_of_the_nested_order_covers_labels_and_keeps_shares():
     everywhere, found = count(sets, range(1000)), count(sets, order[:200])
     for label, number in everywhere.items():
         assert found[label] == pytest.approx(number / 5, rel=0.35, abs=3), label
+
+
+def test_the_rarest_label_of_each_row():
+    has = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1], [1, 0, 1]])
+    assert find_rarest_labels(has).tolist() == [1, 0, 3, 2, 2]

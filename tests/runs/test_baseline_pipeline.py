@@ -276,6 +276,13 @@ def test_a_task_without_labels_is_refused(place, tmp_path, monkeypatch):
         go(place, tmp_path / "run")
 
 
+@pytest.mark.parametrize("data", ["entities", "reviews"])
+def test_a_task_whose_labels_are_not_of_texts_is_refused(data, tmp_path):
+    """Tags of words are labels too, but none of them is that of a text."""
+    with pytest.raises(UserError, match="chooses between labels of texts, and (token-classification|regression) has none"):
+        api.train(data, method="bag-of-words", output_dir=tmp_path / "run")
+
+
 def test_requests_are_told_apart_by_their_method(words):
     assert request.is_baseline_run(words.path)
     assert not request.is_baseline_run(words.path / "model")

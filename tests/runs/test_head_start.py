@@ -16,7 +16,7 @@ from finewright.core import interrupts
 from finewright.inference import scoring
 from finewright.planning import plan
 from finewright.runs import fingerprint, pipeline, schema
-from finewright.tasks.base import HeadNotFitted
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.tasks.text_classification import TextClassification
 from finewright.training import head_start
 from support import sessions, tiny

@@ -101,7 +101,7 @@ def test_a_killed_run_ends_like_one_that_was_not(place, tmp_path, monkeypatch, m
 
 
 def test_contrastive_is_refused_as_there_are_no_labels(place):
-    with pytest.raises(UserError, match="text-generation has no labels"):
+    with pytest.raises(UserError, match="text-generation has no one label for each text"):
         train(place, "no-labels", "contrastive")
 
 

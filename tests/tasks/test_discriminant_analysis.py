@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from finewright.tasks import discriminant_analysis, logistic_regression, text_classification
-from finewright.tasks.base import HeadNotFitted
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.tasks.text_classification import TextClassification
 
 

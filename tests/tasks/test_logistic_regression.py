@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from finewright.tasks import logistic_regression
-from finewright.tasks.base import HeadNotFitted
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.tasks.text_classification import TextClassification, probabilities
 
 LABELS = ("a", "b", "c")

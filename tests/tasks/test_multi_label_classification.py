@@ -82,7 +82,7 @@ def test_a_method_that_draws_texts_of_one_label_together_is_refused():
     assert {"full", "lora", "freeze", "prompt", "scratch"} <= {*left}
     (contrastive,) = (method for method in kinds if method.objective == "pairs")
     with pytest.raises(
-        UserError, match="draws texts of one label together, and a text of multi-label-classification has several"
+        UserError, match="draws texts of one label together, and multi-label-classification has no one label for each text"
     ):
         methods_for_task([contrastive], MultiLabelClassification)
 

@@ -6,7 +6,7 @@ import scipy.sparse
 from sklearn.linear_model import LogisticRegression
 
 from finewright.tasks import one_vs_rest
-from finewright.tasks.base import HeadNotFitted
+from finewright.tasks.head_weights import HeadNotFitted
 
 
 def draw(num_rows=200, num_features=20, num_labels=4, *, seed=0):

@@ -9,7 +9,7 @@ import torch
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.number_rows import NumberRow
-from finewright.tasks.base import HeadNotFitted
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.tasks.regression import Regression
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from finewright.data import packing
 from finewright.inference import scoring
 from finewright.models import loading
 from finewright.models.head_start import HeadLayers
-from finewright.tasks.base import HeadNotFitted
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.tasks.text_classification import TextClassification
 from finewright.training import head_start
 from support import tiny

@@ -111,7 +111,7 @@ class BagOfWords(Baseline):
             task=task,
             labels=dataset.labels,
             classes=best.classes,
-            one_vs_rest=dataset.row_kind == "multi-label",
+            one_vs_rest=dataset.has_label_sets,
             C=best.C,
             max_ngram=self.max_ngram,
             pairs=are_pairs(train),

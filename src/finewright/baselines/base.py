@@ -114,9 +114,9 @@ class Baseline(DescribedBaseline):
             raise UserError(what, where=ignored[0], fix="leave it out, or take a fine-tuning method")
 
     def check_task(self, task: "Task") -> None:
-        """Raise `UserError` for a task without labels: there is nothing to choose between."""
-        if not task.labels:
-            what = f"{self.name()} chooses between labels, and {task.name} has none"
+        """Raise `UserError` for a task without labels of whole texts: there is nothing to choose between."""
+        if not task.labels or not task.labels_texts:
+            what = f"{self.name()} chooses between labels of texts, and {task.name} has none"
             raise UserError(what, where="task", fix="take a fine-tuning method")
 
     def find_ignored(self, settings: RunConfig) -> list[str]:

@@ -265,7 +265,7 @@ class FrozenFeatures(Baseline):
             task=task,
             labels=dataset.labels,
             classes=best.classes,
-            one_vs_rest=dataset.row_kind == "multi-label",
+            one_vs_rest=dataset.has_label_sets,
             C=best.C,
             base=_describe_base(encoder.source),
             state=state,

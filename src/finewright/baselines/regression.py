@@ -75,7 +75,7 @@ def fit_best(
     `choose_best` says what is best by the validation rows; where these are few, by cross-validation on the training rows too.
     Raise `UserError` if the training rows have one label alone.
     """
-    if dataset.row_kind == "multi-label":
+    if dataset.has_label_sets:
         strengths = STRENGTHS if C is None else (C,)
         return label_sets.fit_best(candidates, dataset, strengths=strengths, enough_rows=ENOUGH_ROWS)
     train, validation = (label_indices(rows, dataset) for rows in (dataset.train, dataset.validation))

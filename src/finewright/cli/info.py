@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(epilog="Example: finewright demo")(demo)
     app.command(epilog="Example: finewright methods --json")(methods)
+    app.command(epilog="Example: finewright tasks")(tasks)
     app.command(epilog="Example: finewright models --json")(models)
     app.command(epilog="Example: finewright options")(options)
     app.command(epilog="Example: finewright doctor")(doctor)
@@ -127,6 +128,24 @@ def methods(as_json: Json = False) -> None:
         console.print(f"[bold]{baseline['method']}[/bold]  {baseline['summary']}", highlight=False)
     hint = "\nSet one with --set, for instance --set method.rank=16. All other options: finewright options"
     console.print(localize_commands(hint), highlight=False)
+
+
+def tasks(as_json: Json = False) -> None:
+    """List what can be learnt from which columns, with a data set to try each on."""
+    from finewright.cli.console import OutputConsole, print_json
+    from finewright.core.program import localize_commands
+    from finewright.tasks import describe_tasks
+
+    table = describe_tasks()
+    if as_json:
+        print_json({"tasks": table})
+        return
+    console = OutputConsole()
+    for one in table:
+        console.print(f"[bold]{one['task']}[/bold]  {one['summary']}", highlight=False)
+        example = f"; try it: finewright train {one['example_data']}" if one["example_data"] else ""
+        console.print(localize_commands(f"  columns {', '.join(one['columns'])}{example}"), highlight=False)
+    console.print("\nThe columns of the data decide; --task NAME does where two tasks are likely.", highlight=False)
 
 
 def models(as_json: Json = False) -> None:

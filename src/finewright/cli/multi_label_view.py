@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from finewright.cli.head_start_view import describe_start, start_metrics
+
 if TYPE_CHECKING:
     from finewright.runs.schema import RunResult, SplitMetrics
 
@@ -44,15 +46,9 @@ def describe_weakest_label(per_label: Mapping[str, Mapping[str, Any]]) -> str:
 def compare_scores(result: "RunResult", measured: "SplitMetrics") -> list[str]:
     """Return lines that compare micro F1 with that of the frozen features and of the baselines on the same rows."""
     value, lines = measured.model_dump()["micro_f1"], []
-    if result.probe is not None:
-        start = result.probe.metrics.test if result.metrics.test else result.probe.metrics.validation
-        before = start.model_dump().get("micro_f1") if start is not None else None
-        if before is not None and result.best_step == 0:
-            lines.append(
-                f"frozen features, thresholds 0.5: {before:.1%}; no update was better on validation, so their head is kept"
-            )
-        elif before is not None:
-            lines.append(f"frozen features, thresholds 0.5: {before:.1%}; fine-tuned {value:.1%}")
+    if (start := start_metrics(result)) is not None:
+        before = f"{start.model_dump()['micro_f1']:.1%} with thresholds of 0.5"
+        lines.append(describe_start(before, f"{value:.1%}", is_kept=result.best_step == 0))
     for name, score in result.baseline_metrics.items():
         found = score.model_dump()["micro_f1"]
         what = "always the most frequent set of labels" if name == "majority" else f"a {name.replace('-', ' ')}"

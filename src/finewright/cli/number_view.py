@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from finewright.cli.head_start_view import describe_start, start_metrics
 from finewright.runs.schema import RunResult, SplitMetrics
 from finewright.tasks.regression import show_number
 
@@ -33,14 +34,9 @@ def compare_numbers(result: RunResult, measured: SplitMetrics) -> list[str]:
             if is_better
             else f"no better than {of_rows} (RMSE {show(mean)}); more rows or epochs may help"
         )
-    probe = (
-        None if result.probe is None else result.probe.metrics.test if result.metrics.test else result.probe.metrics.validation
-    )
-    if is_measured(probe):
-        before = show(probe.model_dump()["rmse"])  # type: ignore[union-attr]
-        kept = result.best_step == 0
-        after = "fine-tuning was no better on validation, so their head is kept" if kept else f"fine-tuned {show(values['rmse'])}"
-        lines.append(f"frozen features RMSE {before}{'; ' if kept else ', '}{after}")
+    if (start := start_metrics(result)) is not None:
+        before = f"RMSE {show(start.model_dump()['rmse'])}"
+        lines.append(describe_start(before, show(values["rmse"]), is_kept=result.best_step == 0))
     if (coverage := values.get("interval_coverage")) is not None:
         width = show(values["interval_half_width"])
         lines.append(f"intervals of {values['interval_level']:.0%}, ± {width}, hold {coverage:.1%} of these texts")

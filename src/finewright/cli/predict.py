@@ -79,13 +79,13 @@ def predict(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Label a file: all rows and columns, with the label and its confidence. Or predict the labels of texts."""
+    """Label a file: all rows and columns, with what the run predicts for each. Or predict for single texts."""
     from finewright.runs import folder, reading, schema
 
     _check_abstain(abstain, min_confidence=min_confidence)
     opened = folder.open_run(run)
     config = schema.read(schema.RunConfigFile, opened.config)
-    check_labels_texts(config, run)
+    check_predicts(config, run)
     options = reading.data_options(config, data_config(flags, assignments=assignments))
     columns = reading.trained_columns(config)
     source = None if text_pair else find_source(texts or [], file)
@@ -117,7 +117,7 @@ def predict(
         _label_rows(run, rows, target, labelling, as_json=as_json)
 
 
-def check_labels_texts(config: "RunConfigFile", run: Path) -> None:
+def check_predicts(config: "RunConfigFile", run: Path) -> None:
     """Raise `UserError` with the command to take if a run trained a language model, which has answers, not labels."""
     from finewright import tasks
 

@@ -11,6 +11,7 @@ from finewright import tasks
 from finewright.baselines import tagging
 from finewright.cli import multi_label_view, number_view
 from finewright.cli.console import clean
+from finewright.cli.head_start_view import describe_start, start_metrics
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.errors import UserError
 from finewright.core.events import Stage
@@ -94,7 +95,7 @@ def _next_commands(result: RunResult, *, program: str, quoted: str, path: Path) 
         return {"talk to it": f"{program} chat {quoted}", "answer all": f"{program} generate {quoted} --file prompts.jsonl"}
     config = RunFolder(path).config
     columns = schema.read(RunConfigFile, config).columns if config.is_file() else None
-    what = "label" if tasks.get_task(result.task).row_kind == "labelled" else "predict"
+    what = "label" if tasks.get_task(result.task).predicts_one_label else "predict"
     if columns is not None and columns.form == "pair":
         first, second = (f"'a {name}'" for name in columns.texts)
         return {f"{what} pairs": f"{program} predict {quoted} {first} --text-pair {second}"}
@@ -181,14 +182,10 @@ def compare_with_majority(measured: ClassificationMetrics, *, has_steps: bool = 
 
 def compare_with_start(result: RunResult, measured: ClassificationMetrics) -> str:
     """Say how the accuracy compares with that of the frozen features on the same rows; empty if the head started at random."""
-    if result.probe is None:
-        return ""
-    start = result.probe.metrics.test if result.metrics.test else result.probe.metrics.validation
+    start = start_metrics(result)
     if not isinstance(start, ClassificationMetrics):
         return ""
-    if result.best_step == 0:
-        return f"frozen features {start.accuracy:.1%}; fine-tuning was no better on validation, so their head is kept"
-    return f"frozen features {start.accuracy:.1%}, fine-tuned {measured.accuracy:.1%}"
+    return describe_start(f"{start.accuracy:.1%}", f"{measured.accuracy:.1%}", is_kept=result.best_step == 0)
 
 
 def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics) -> str:

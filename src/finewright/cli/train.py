@@ -56,7 +56,7 @@ def train(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune on labelled texts, conversations or preferences, and verify the result.
+    """Fine-tune on texts with labels, numbers or marked words, on answers or preferences, and verify the result.
 
     The same command again resumes an unfinished run.
     """

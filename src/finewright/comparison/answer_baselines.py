@@ -48,8 +48,10 @@ class Asked:
     longest: int
 
 
-def measure(name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig) -> BaselineFile:
-    """Answer the test rows with the baseline for each of `datasets`.
+def measure(
+    name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]
+) -> BaselineFile:
+    """Answer the test rows with the baseline for each of `datasets`. `known`: not used, as whole conversations are tokenized.
 
     Raise `UserError` if no test row is to be answered; the model alone then has its share of right tokens.
     """

@@ -10,6 +10,7 @@ from finewright import baselines, tasks
 from finewright.baselines import majority, regression
 from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.comparison.schema import BaselineFile, BaselineResult
+from finewright.comparison.shared_encoder import load_encoder
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.text_pairs import input_of
@@ -37,12 +38,7 @@ def measure(
     training rows too. `known`: token ids by text.
     """
     began = time.monotonic()
-    encoder = None
-    if name != majority.NAME and baselines.get_baseline(name).reads_model:
-        largest = max(datasets.values(), key=lambda dataset: len(dataset.train))
-        task = tasks.get_task(settings.task).for_dataset(largest, config=settings)
-        encoder = FrozenEncoder.for_task(source, task=task, settings=settings, known=known)
-        encoder.remember([input_of(row) for rows in (largest.train, largest.validation, largest.test) for row in rows])
+    encoder = load_encoder(name, datasets, source=source, settings=settings, known=known)
     seconds_once = time.monotonic() - began
     found = {}
     for size, dataset in datasets.items():

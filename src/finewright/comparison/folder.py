@@ -99,7 +99,7 @@ class ComparisonFolder(LockedFolder):
 
     def write_splits(self, spec: ComparisonSpec, dataset: Dataset) -> None:
         """Write the splits as files: all runs read the same rows, and so does whoever repeats one of them."""
-        if dataset.row_kind == "multi-label":
+        if dataset.has_label_sets:
             order = nested_order_of_sets([row.own_labels() for row in dataset.train], seed=0)
         else:
             order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels) or dataset.row_kind == "number")

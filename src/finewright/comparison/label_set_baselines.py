@@ -10,8 +10,10 @@ from finewright.baselines import majority
 from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.baselines.predictor import BaselinePredictor
 from finewright.comparison.schema import BaselineFile, BaselineResult
+from finewright.comparison.shared_encoder import load_encoder
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
+from finewright.data.text_pairs import input_of
 from finewright.models import hub
 from finewright.runs.comparators import measure_majority
 from finewright.tasks.evaluation import Evaluation
@@ -25,12 +27,8 @@ def measure(
     `known`: token ids by text.
     """
     began = time.monotonic()
-    kind, encoder = tasks.get_task(settings.task), None
-    if name != majority.NAME and baselines.get_baseline(name).reads_model:
-        largest = max(datasets.values(), key=lambda dataset: len(dataset.train))
-        task = kind.for_dataset(largest, config=settings)
-        encoder = FrozenEncoder.for_task(source, task=task, settings=settings, known=known)
-        encoder.remember([row.text for rows in (largest.train, largest.validation, largest.test) for row in rows])
+    kind = tasks.get_task(settings.task)
+    encoder = load_encoder(name, datasets, source=source, settings=settings, known=known)
     seconds_once = time.monotonic() - began
     found = {}
     for size, dataset in datasets.items():
@@ -64,7 +62,7 @@ def _measure_regression(
     fitted = baselines.build_baseline(name, {}).fit(dataset, task=settings.task, encoder=encoder)
     task = BaselinePredictor.of(fitted.model).task
     validation, test = (
-        _log_odds(fitted.probabilities([row.text for row in rows])) for rows in (dataset.validation, dataset.test)
+        _log_odds(fitted.probabilities([input_of(row) for row in rows])) for rows in (dataset.validation, dataset.test)
     )
     if len(dataset.validation):
         task = task.fit_thresholds(validation, task.targets(dataset.validation))

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from finewright import tasks
-from finewright.baselines.frozen_features import STATES, FrozenEncoder
+from finewright.baselines.frozen_features import PAIR_STATES, STATES, FrozenEncoder
 from finewright.baselines.saving import TOKEN_PATTERN
 from finewright.comparison.schema import BaselineFile, BaselineResult
-from finewright.comparison.spec import FEATURES, MEAN
+from finewright.comparison.shared_encoder import load_encoder
+from finewright.comparison.spec import MEAN
 from finewright.core.config import RunConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.number_rows import value_of
+from finewright.data.text_pairs import are_pairs, input_of
 from finewright.models import hub
 from finewright.tasks import ridge_regression
 from finewright.tasks.regression import Regression, show_number
@@ -41,12 +42,7 @@ def measure(
     `known`: token ids by text.
     """
     began = time.monotonic()
-    encoder = None
-    if name == FEATURES:
-        largest = max(datasets.values(), key=lambda dataset: len(dataset.train))
-        task = tasks.get_task(settings.task).for_dataset(largest, config=settings)
-        encoder = FrozenEncoder.for_task(source, task=task, settings=settings, known=known)
-        encoder.remember([row.text for rows in (largest.train, largest.test) for row in rows])
+    encoder = load_encoder(name, datasets, source=source, settings=settings, known=known)
     seconds_once = time.monotonic() - began
     found = {}
     for size, dataset in datasets.items():
@@ -99,13 +95,11 @@ def _fit_features(dataset: Dataset, targets: np.ndarray, encoder: FrozenEncoder)
     """Fit on each hidden state that a head may read, and keep the one with the smaller error on rows that were left out."""
     from sklearn.preprocessing import StandardScaler
 
+    texts, tested = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.test))
     tried = []
-    for state in STATES:
-        scaler: Any = StandardScaler().fit(encoder.recall(state, [row.text for row in dataset.train]))
-        train, test = (
-            scaler.transform(encoder.recall(state, [row.text for row in rows])).astype(np.float64)
-            for rows in (dataset.train, dataset.test)
-        )
+    for state in PAIR_STATES if are_pairs(texts) else STATES:
+        scaler: Any = StandardScaler().fit(encoder.recall(state, texts))
+        train, test = (scaler.transform(encoder.recall(state, some)).astype(np.float64) for some in (texts, tested))
         error, alpha = ridge_regression.measure_error(train, targets)
         values = ridge_regression.fit(train, targets, alpha=alpha).predict(test)
         chosen = f"{encoder.describe_state(state)}, penalty {alpha:g}"

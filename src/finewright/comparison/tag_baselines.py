@@ -10,11 +10,14 @@ from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.data.tagged_tokens import TaggedText, describe_spans, find_spans
+from finewright.models import hub
 from finewright.tasks import entity_metrics
 
 
-def measure(name: str, datasets: Mapping[str, Dataset], *, settings: RunConfig) -> BaselineFile:
-    """Fit the baseline to each of `datasets`, and tag its test rows."""
+def measure(
+    name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]
+) -> BaselineFile:
+    """Fit the baseline to each of `datasets`, and tag its test rows. No model is read: `source` and `known` are not used."""
     found = {}
     for size, dataset in datasets.items():
         began = time.monotonic()

@@ -23,6 +23,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.core.events import Notice, StepCompleted
 from finewright.core.interrupts import PATIENCE_S, StopRequest
 from finewright.data.checks import Finding
+from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import DatasetCache
 from finewright.data.text_pairs import as_input
 from finewright.data.tokenization import strip_added_start
@@ -39,6 +40,14 @@ from finewright.runs.workers.clean_process import CleanProcess
 Request = dict[str, Any]
 Notify = Callable[[dict[str, Any]], None]
 
+_MEASURES: dict[RowKind, Callable[..., BaselineFile]] = {
+    "labelled": baselines.measure,
+    "multi-label": label_set_baselines.measure,
+    "number": number_baselines.measure,
+    "tagged-tokens": tag_baselines.measure,
+    "conversation": answer_baselines.measure,
+}
+"""What measures the baselines that `spec.baselines_for` names, by the kind of the rows."""
 _SECONDS_BETWEEN_EVENTS = 0.5
 _SECONDS_FOR_A_STEP = PATIENCE_S - 5
 """How long a termination waits for a step to end. The rest of the time is for saving the step before."""
@@ -65,7 +74,7 @@ class Worker:
         for folder, options in request["data"]:
             kind = tasks.get_task(request.get("task", tasks.DEFAULT))
             dataset = self.cache.read(folder, options=DataConfig(**options), row_kind=kind.row_kind)
-            if kind.row_kind not in ("labelled", "multi-label", "number"):  # only tokens of whole conversations are used
+            if kind.reads != "pooled":  # only tokens of whole conversations, or with the places of words, are used
                 continue
             parts = (dataset.train, dataset.validation, dataset.test)
             texts = {row.text: None for rows in parts for row in rows if row.pair is None}
@@ -244,14 +253,7 @@ def _measure_baseline(request: Request, *, cache: DatasetCache) -> BaselineFile:
     kind = tasks.get_task(settings.task).row_kind
     datasets = {size: cache.read(folder, options=settings.data, row_kind=kind) for size, folder in request["data"].items()}
     source = hub.resolve_model(request["model"])
-    if kind in ("number", "multi-label"):
-        measure = number_baselines.measure if kind == "number" else label_set_baselines.measure
-        return measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
-    if kind == "tagged-tokens":
-        return tag_baselines.measure(request["name"], datasets, settings=settings)
-    if kind != "labelled":
-        return answer_baselines.measure(request["name"], datasets, source=source, settings=settings)
-    return baselines.measure(request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
+    return _MEASURES[kind](request["name"], datasets, source=source, settings=settings, known=cache.ids(source.name))
 
 
 def _measure_speeds(request: Request) -> None:

@@ -274,7 +274,9 @@ class RunConfig(Options):
     model: str = option(
         AUTO_MODEL, "hub id, folder, .gguf file or package:NAME of the pre-trained model; auto: the best at hand", flag="--model"
     )
-    task: str = option(AUTO_TASK, "what is learnt from the texts, by name; auto: what the columns are for", flag="--task")
+    task: str = option(
+        AUTO_TASK, "what is learnt, by its name in `finewright tasks`; auto: what the columns are for", flag="--task"
+    )
     seed: int = option(
         0, "seed of the order of the rows, of dropout and of every new weight", low=0, high=2**31 - 1, flag="--seed"
     )

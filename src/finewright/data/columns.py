@@ -233,8 +233,9 @@ def _check_shape(table: FileTable, texts: tuple[str, ...], *, file: str) -> None
         return
     shape = next((said for keys, said in _SHAPES if set(keys) <= names.keys()), None)
     if shape and not texts:
-        what = f"this is {shape}; one label per text is learnt; the columns are {', '.join(table.columns[:_LISTED])}"
-        raise bad_file(what, file, "--text-column NAME --label-column NAME, if there is a label for each text")
+        what = f"this is {shape}; one label per text is wanted; the columns are {', '.join(table.columns[:_LISTED])}"
+        fix = "--text-column NAME --label-column NAME, if there is a label for each text; `finewright tasks` lists other tasks"
+        raise bad_file(what, file, fix)
 
 
 @dataclass(frozen=True)

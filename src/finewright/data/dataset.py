@@ -71,6 +71,11 @@ class Dataset:
     trains_on_all: bool = False
     row_kind: RowKind = "labelled"
 
+    @property
+    def has_label_sets(self) -> bool:
+        """Whether each row has any number of labels, also none."""
+        return self.row_kind == "multi-label"
+
 
 class DatasetCache:
     """Data sets and token ids that several runs share. Do not change what it returns."""

@@ -9,6 +9,8 @@ import heapq
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from finewright.data.splits import (
     LEAST_VALIDATION_ROWS,
     VALIDATION_FRACTION,
@@ -92,6 +94,12 @@ def hold_out_validation_iteratively(
         return rows, [], note_few_rows(rows)
     share = VALIDATION_FRACTION if fraction is None else fraction
     return hold_out_iteratively(rows, share, seed=seed, name="validation")
+
+
+def find_rarest_labels(has_NC: np.ndarray) -> np.ndarray:
+    """Return the number of the rarest label of each row, shape (N,); C for a row without one. `has_NC`: 1 where a row has it."""
+    rarity_NC = np.where(has_NC > 0, has_NC.sum(axis=0), np.inf)
+    return np.where(has_NC.any(axis=1), rarity_NC.argmin(axis=1), has_NC.shape[1]).astype(int)
 
 
 def nested_order_of_sets(label_sets: Sequence[Sequence[str]], *, seed: int) -> list[int]:

@@ -12,8 +12,6 @@ from finewright.core import config as core_config
 from finewright.core import hardware
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.conversations import Conversation, Message, conversation_of
-from finewright.data.preferences import Preference
 from finewright.data.splits import Example
 from finewright.inference.predictor import Predictor
 from finewright.runs import reading
@@ -101,9 +99,9 @@ def start_check(
     kind = tasks.get_task(loading["task"])
     exact = _load(run.model, None, bfloat16=False, loading=loading, config=config)
     exact = replace(exact, task=with_saved_thresholds(exact.task, run.model))
-    examples = [kind.example_from_line(line.model_dump()) for line in lines] if not kind.is_language_model() else []
+    examples = _find_test_rows(config) if kind.is_language_model() else []
+    examples = examples or [row for line in lines if (row := kind.example_from_line(line.model_dump())) is not None]
     if kind.is_language_model():
-        examples = _find_test_rows(config) or [row for line in lines if (row := _row_of(line, kind)) is not None]
         examples = exact.usable_rows(examples)
         if not examples:
             what, fix = "no test row can be scored to measure the merge on", "train with a test split"
@@ -132,19 +130,3 @@ def _find_test_rows(config: RunConfigFile) -> list[Example]:
     """Return the test rows of the run's data; none if the data is gone or has changed."""
     data = reading.read_data_again(config)
     return [] if data is None else list(data.test)
-
-
-def _row_of(line: PredictionLine, kind: type[Task]) -> Example | None:
-    """Return a row of what a line holds, its text as one message; None if it holds no text."""
-    if not line.text:
-        return None
-    prompt, answer = Message("user", line.text), Message("assistant", line.label)
-    if kind.row_kind != "preference":
-        if not line.label:
-            return Conversation(line.text, "", line.where, form="text")
-        return conversation_of((prompt, answer), where=line.where)
-    more = line.model_extra or {}
-    row = Preference(line.text, line.label, line.where, (prompt,), (answer,))
-    if "good" in more:
-        return row if more["good"] else replace(row, chosen=(), rejected=(answer,))
-    return replace(row, rejected=(Message("assistant", str(more.get("rejected", ""))),))

@@ -211,12 +211,12 @@ def _read_lengths(
     limit = settings.data.max_length or kind.default_max_length
     if source is None:
         length = settings.data.max_length or ASSUMED_TOKENS
-        notes.append(
-            f"no data: {num_labels} labels and {ASSUMED_ROWS:,} texts of {length} tokens, or the most a method reads, are assumed"
-        )
+        task = kind.assumed(num_labels=num_labels)
+        labels = f"{num_labels} labels and " if task.labels else ""
+        notes.append(f"no data: {labels}{ASSUMED_ROWS:,} texts of {length} tokens, or the most a method reads, are assumed")
         row = [length] * kind.texts_per_row
         held_out, training = [row] * (ASSUMED_ROWS // 10), [row] * ASSUMED_ROWS
-        return kind.assumed(num_labels=num_labels), _assume([training, held_out, held_out], kind)
+        return task, _assume([training, held_out, held_out], kind)
     dataset = datasets.read(source, options=settings.data, row_kind=kind.row_kind)
     task = kind.for_dataset(dataset, config=settings)
     notes += dataset.notes

@@ -31,7 +31,7 @@ def measure_comparators(dataset: Dataset, task: Task, *, wanted: Literal["auto",
     """
     if not task.labels or not dataset.test:
         return {}
-    if task.reads == "every-token":
+    if not task.labels_texts:
         return _measure_taggers(dataset, task, wanted=wanted)
     found = {majority.NAME: measure_majority(dataset, task).metrics()}
     if wanted == "auto" and is_quick(dataset):

@@ -9,7 +9,8 @@ from finewright.models.prepared import PreparedModel
 from finewright.planning.method_plan import Splits
 from finewright.runs.context import RunContext
 from finewright.runs.session import Session
-from finewright.tasks.base import HeadNotFitted, Task
+from finewright.tasks.base import Task
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.training import head_start
 from finewright.training.loop import TrainingSchedule
 from finewright.training.state import Progress

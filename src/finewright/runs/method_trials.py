@@ -15,6 +15,7 @@ import numpy as np
 
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
+from finewright.data.multi_label_splits import find_rarest_labels
 from finewright.data.splits import split_into_folds
 from finewright.inference import scoring
 from finewright.methods.base import Method
@@ -22,8 +23,9 @@ from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning.defaults import PAIR_STEPS
 from finewright.planning.method_plan import MethodPlan
-from finewright.tasks.base import HeadNotFitted, Metric, Task
+from finewright.tasks.base import Metric, Task
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.head_weights import HeadNotFitted
 from finewright.training import head_start, loop
 
 MOST_SECONDS = 180.0
@@ -82,10 +84,7 @@ def split_rows(dataset: Dataset, task: Task) -> list[tuple[list[int], list[int]]
 def _strata(targets: Sequence[Any]) -> np.ndarray:
     """Return the class of each row, shape (N,); of a row with several labels the rarest of them."""
     found_N = np.array(targets)
-    if found_N.ndim == 1:
-        return found_N
-    rarity_NC = np.where(found_N > 0, found_N.sum(axis=0), np.inf)
-    return np.where(found_N.any(axis=1), rarity_NC.argmin(axis=1), found_N.shape[1]).astype(int)
+    return found_N if found_N.ndim == 1 else find_rarest_labels(found_N)
 
 
 def shorten(settings: RunConfig, method: Method) -> RunConfig:

@@ -182,10 +182,10 @@ class Run:
 
         Raise `UserError` if it is a language model.
         """
-        self._check_labels_texts("load")
+        self._check_predicts("load")
         return self._as_model(self._load("cpu" if self._is_baseline else choose_device(device)))
 
-    def _check_labels_texts(self, where: str) -> None:
+    def _check_predicts(self, where: str) -> None:
         if self.generates:
             what = "the run trained a language model, which has answers, not labels"
             raise UserError(what, where=where, fix="generate(prompts), chat(messages) or load_language_model()")
@@ -204,7 +204,7 @@ class Run:
         """Return a prediction for every row, in order; its label is None where there is no text. The arguments are those of
         `Model.predict`: with `abstain=0.9` the least certain tenth of the rows has no label either; with `interval=0.95` that
         share of predicted numbers lies between `low` and `high`."""
-        self._check_labels_texts("predict")
+        self._check_predicts("predict")
         return self._model.predict(texts, abstain=abstain, interval=interval)
 
     @naming_arguments()

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import pkgutil
+from typing import Any
 
 from finewright.core.config import AUTO_TASK, DEFAULT_TASK
 from finewright.core.errors import UserError
@@ -16,6 +17,7 @@ _HELPER_MODULES = (
     "discriminant_analysis",
     "entity_metrics",
     "evaluation",
+    "head_weights",
     "label_checks",
     "label_thresholds",
     "language_models",
@@ -29,6 +31,7 @@ _HELPER_MODULES = (
     "pair_bias",
     "preference_losses",
     "preference_rows",
+    "resampling",
     "ridge_regression",
     "tag_checks",
 )
@@ -40,6 +43,21 @@ def task_names() -> list[str]:
     return sorted(
         module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__) if module.name not in _HELPER_MODULES
     )
+
+
+def describe_tasks() -> list[dict[str, Any]]:
+    """Return all tasks with what is learnt from which columns, ready for JSON."""
+    known = map(get_task, task_names())
+    return [
+        {
+            "task": kind.name,
+            "summary": kind.summary,
+            "columns": list(kind.columns),
+            "metric": kind.metric.name,
+            "example_data": kind.example_data,
+        }
+        for kind in known
+    ]
 
 
 def get_task(name: str) -> type[Task]:

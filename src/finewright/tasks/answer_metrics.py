@@ -16,6 +16,7 @@ import numpy as np
 
 from finewright.core.errors import UserError
 from finewright.tasks.metrics import wilson_interval
+from finewright.tasks.resampling import ratio_interval
 
 INSTALL = "pip install 'finewright[text-metrics]'"
 SHORT_WORDS = 8
@@ -32,7 +33,6 @@ _FINAL = "####"
 """What stands before the final number of an answer in GSM8K (Cobbe et al. 2021, arXiv:2110.14168)."""
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.):]?")
 _ANSWER_IS = re.compile(r"\b(?:answer|option|choice)\b\W*(?:\bis\b)?\W*([A-Z])\b(?![\w'])", re.IGNORECASE)
-_NUM_RESAMPLES, _AT_ONCE = 2000, 100
 
 Choices = Sequence[Sequence[str]]
 """The possible answers of each row."""
@@ -376,15 +376,10 @@ def score_answers(
 
 
 def mean_interval(scores_N: np.ndarray) -> tuple[float, float]:
-    """Return a 95% interval of the mean: Wilson's for scores of 0 and 1, else by the bootstrap over rows, with a fixed seed."""
+    """Return a 95% interval of the mean: Wilson's for scores of 0 and 1, else by the bootstrap over rows."""
     if np.isin(scores_N, (0, 1)).all():
         return wilson_interval(float(scores_N.sum()), len(scores_N))
-    size = len(scores_N)
-    rng = np.random.default_rng(0)
-    equal = np.full(size, 1 / size)
-    means = [rng.multinomial(size, equal, size=_AT_ONCE) @ scores_N / size for _ in range(_NUM_RESAMPLES // _AT_ONCE)]
-    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
-    return float(low), float(high)
+    return ratio_interval(scores_N, np.ones(len(scores_N)))
 
 
 def _each(answers: Sequence[str], references: Sequence[str], score: Callable[[str, str], float]) -> np.ndarray:

@@ -12,6 +12,7 @@ from finewright.data.conversation_shapes import RowKind
 from finewright.data.text_pairs import are_pairs, as_input, input_of
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,29 +67,6 @@ class OutputDifference(NamedTuple):
     num_changed: int | None = None
 
 
-class HeadNotFitted(Exception):
-    """No head can be fitted to these features; the message says why."""
-
-
-@dataclass(frozen=True)
-class HeadWeights:
-    """Weights of a linear head that were fitted to features. `weight`: shape (C, F); `bias`: shape (C,), None if it has none.
-
-    `strength`: the regularisation that was chosen, scikit-learn's C of a regression. `described`: how they were fitted, if not
-    by a regression.
-    """
-
-    weight: "np.ndarray"
-    bias: "np.ndarray | None"
-    strength: float
-    described: str = ""
-
-    def scores(self, features_NF: "np.ndarray") -> "np.ndarray":
-        """Return the head's outputs for features, float32, shape (N, C)."""
-        scores_NC = features_NF @ self.weight.T
-        return scores_NC if self.bias is None else scores_NC + self.bias
-
-
 @dataclass(frozen=True)
 class EncodedRows:
     """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its
@@ -112,6 +90,10 @@ class Task(ABC):
 
     name: ClassVar[str]
     """Name for users: the file name with hyphens."""
+    summary: ClassVar[str] = ""
+    """What is learnt, for lists."""
+    example_data: ClassVar[str] = ""
+    """The data set for it that comes with the program, by the name that is given in place of a file."""
     auto_model: ClassVar[str]
     """The transformers class whose head the task trains."""
     peft_task_type: ClassVar[str]
@@ -205,8 +187,8 @@ class Task(ABC):
     @classmethod
     def why_not(cls, method: "Method") -> str:
         """Return why a method cannot train this task; empty if it can."""
-        if method.objective == "pairs" and not cls.fits_head:
-            return f"{method.name()} draws texts of one label together, and {cls.name} has no labels"
+        if method.objective == "pairs" and not cls.predicts_one_label:
+            return f"{method.name()} draws texts of one label together, and {cls.name} has no one label for each text"
         return ""
 
     def load_libraries(self) -> None:
@@ -420,8 +402,8 @@ class Task(ABC):
         return OutputDifference(float(abs(before - after).max()), float(abs(before).max()))
 
     @classmethod
-    def example_from_line(cls, line: Mapping[str, Any]) -> "Example":
-        """Return the row that a line of predictions.jsonl is about, with what `targets` needs of it."""
+    def example_from_line(cls, line: Mapping[str, Any]) -> "Example | None":
+        """Return the row that a line of predictions.jsonl is about, as `targets` needs it; None if it says too little."""
         from finewright.data.splits import Example
 
         return Example(line["text"], line["label"], line.get("where", ""), pair=line.get("pair"))

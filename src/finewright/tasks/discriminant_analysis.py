@@ -11,7 +11,7 @@ import numpy as np
 
 from finewright.data.splits import split_into_folds
 from finewright.tasks import calibration
-from finewright.tasks.base import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 from finewright.tasks.logistic_regression import NUM_FOLDS, standardise
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)

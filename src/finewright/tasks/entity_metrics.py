@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from finewright.data.tag_schemes import Entity, find_entities, has_entities
+from finewright.tasks.resampling import ratio_interval
 
 NO_TYPE = "none"
-NUM_RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)
 
 
 @dataclass
@@ -70,7 +69,7 @@ def entity_metrics(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequen
         values = precision_recall_f1(counts.right[name], counts.predicted[name], counts.labelled[name])
         support = {"support": counts.labelled[name], "predicted": counts.predicted[name]}
         per_type[name] = dict(zip(("precision", "recall", "f1"), values, strict=True)) | support
-    low, high = bootstrap_f1(sentence_counts(labelled, predicted))
+    low, high = entity_f1_interval(sentence_counts(labelled, predicted))
     return {
         "entity_f1": f1,
         "entity_f1_ci95": [low, high],
@@ -123,7 +122,7 @@ def measure_tags(
     ]
     counts_N2 = np.array(counts, dtype=np.int64).reshape(-1, 2)
     right, total = counts_N2.sum(axis=0).tolist()
-    found |= {"token_accuracy": right / max(1, total), "token_accuracy_ci95": [*bootstrap_accuracy(counts_N2)]}
+    found |= {"token_accuracy": right / max(1, total), "token_accuracy_ci95": [*ratio_interval(counts_N2[:, 0], counts_N2[:, 1])]}
     return found | {"num_tokens": total}
 
 
@@ -166,26 +165,10 @@ def text_f1(labelled: Sequence[str], predicted: Sequence[str]) -> float:
     return precision_recall_f1(len(one & other), len(other), len(one))[2] if one or other else 1.0
 
 
-def bootstrap_f1(counts_N3: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """Return the 95% interval of the F1 over samples of the sentences, with replacement."""
-    if not len(counts_N3):
-        return 0.0, 0.0
-    dice = np.random.default_rng(seed)
-    weights = dice.multinomial(len(counts_N3), np.full(len(counts_N3), 1 / len(counts_N3)), size=NUM_RESAMPLES)
-    right, predicted, labelled = (weights @ counts_N3).T
-    low, high = np.percentile(2 * right / np.maximum(predicted + labelled, 1), INTERVAL)
-    return float(low), float(high)
-
-
-def bootstrap_accuracy(counts_N2: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """Return the 95% interval of the share of right words over samples of the sentences. `counts_N2`: right words, and all."""
-    if not len(counts_N2):
-        return 0.0, 0.0
-    dice = np.random.default_rng(seed)
-    weights = dice.multinomial(len(counts_N2), np.full(len(counts_N2), 1 / len(counts_N2)), size=NUM_RESAMPLES)
-    right, total = (weights @ counts_N2).T
-    low, high = np.percentile(right / np.maximum(total, 1), INTERVAL)
-    return float(low), float(high)
+def entity_f1_interval(counts_N3: np.ndarray) -> tuple[float, float]:
+    """Return the 95% interval of the F1 over samples of the sentences. `counts_N3`: as `sentence_counts` gives them."""
+    right_N, predicted_N, labelled_N = counts_N3.T
+    return ratio_interval(2 * right_N, predicted_N + labelled_N)
 
 
 def describe_tags(measured: Mapping[str, Any]) -> str:

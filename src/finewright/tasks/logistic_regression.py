@@ -4,13 +4,13 @@ Shape suffixes: N texts, C labels, K rows of coefficients (1 for two labels), F 
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from finewright.data.splits import split_into_folds
-from finewright.tasks.base import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 
 NUM_FOLDS = 3
 """Parts of the training rows that are left out in turn."""
@@ -150,22 +150,32 @@ def compute_scales(features_NF: np.ndarray) -> np.ndarray:
 def _choose_strength(
     features: np.ndarray, targets: np.ndarray, *, num_labels: int, weights: np.ndarray | None, intercept: bool
 ) -> float:
+    """Return the C for a head, see `choose_strength`. `weights`: of the rows, shape (N,)."""
+    how: dict[str, Any] = {"num_labels": num_labels, "weights": weights, "intercept": intercept}
+    return choose_strength(
+        lambda strength: log_likelihoods(cross_validate(features, targets, strength=strength, **how), targets), weights_N=weights
+    )
+
+
+def choose_strength(measure: Callable[[float], np.ndarray], *, weights_N: np.ndarray | None) -> float:
     """Return the lowest C whose likelihood of rows that are left out is within one standard error of the highest.
 
     The likelihood of few rows is noisy, and a lower C is the safer error (the one-standard-error rule: Hastie, Tibshirani and
     Friedman, The Elements of Statistical Learning, 7.10).
+
+    `measure`: returns the log-likelihoods of all rows with a C, each while it was left out, shape (N,).
     """
+    share_N = 1.0 if weights_N is None else weights_N / np.mean(weights_N)
     found: list[np.ndarray] = []
     means: list[float] = []
     for strength in PROBE_STRENGTHS:
-        how: dict[str, Any] = {"num_labels": num_labels, "weights": weights, "intercept": intercept}
-        found.append(log_likelihoods(cross_validate(features, targets, strength=strength, **how), targets))
-        means.append(float(np.average(found[-1], weights=weights)))
+        found.append(measure(strength) * share_N)
+        means.append(float(found[-1].mean()))
         if len(found) - 1 - int(np.argmax(means)) >= PATIENCE:
             break
     best = int(np.argmax(means))
     for number in range(best):
-        lost_N = (found[best] - found[number]) * (1.0 if weights is None else weights / np.mean(weights))
+        lost_N = found[best] - found[number]
         if lost_N.mean() <= lost_N.std() / len(lost_N) ** 0.5:
             return PROBE_STRENGTHS[number]
     return PROBE_STRENGTHS[best]

@@ -19,14 +19,14 @@ from finewright.data.multi_label_rows import join_labels, labels_of, make_row
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import label_thresholds, multi_label_checks, multi_label_metrics, one_vs_rest
-from finewright.tasks.base import HeadWeights, Metric, OutputDifference, Task
+from finewright.tasks.base import Metric, OutputDifference, Task
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.head_weights import HeadWeights
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
 
-    from finewright.methods.base import Method
 
 _FIRST_LOSS = math.log(2)
 """Loss of a probability of one half for every label, in nats."""
@@ -41,6 +41,8 @@ class MultiLabelClassification(Task):
     """
 
     name: ClassVar[str] = "multi-label-classification"
+    summary: ClassVar[str] = "any number of labels for each text, also none"
+    example_data: ClassVar[str] = "topics"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     problem_type: ClassVar[str | None] = "multi_label_classification"
@@ -79,13 +81,6 @@ class MultiLabelClassification(Task):
     def assumed(cls, *, num_labels: int) -> "MultiLabelClassification":
         """Build a task with placeholder labels, for a plan without data."""
         return cls(tuple(f"label {number}" for number in range(num_labels)))
-
-    @classmethod
-    def why_not(cls, method: "Method") -> str:
-        """Return why a method cannot train this task: one that draws texts of one label together, as a text has several."""
-        if method.objective == "pairs":
-            return f"{method.name()} draws texts of one label together, and a text of {cls.name} has several"
-        return ""
 
     def check_dataset(self, dataset: Dataset) -> list[Finding]:
         """Return what is worth knowing of texts and labels before training, errors first."""

@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-NUM_RESAMPLES, FEW_RESAMPLES, MANY_ROWS = 1000, 200, 20_000
-"""Resamples of the rows, and of more than `MANY_ROWS` fewer: their intervals are narrow."""
-LEVEL = 0.95
-_MOMENTS = 7
+from finewright.tasks.resampling import percentile_interval, resample_sums
 
 
 def load_libraries() -> None:
@@ -30,14 +27,15 @@ def number_metrics(predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:
     shift = float(true.mean())  # squares of large numbers that hardly differ would lose all digits
     moments = _moments(predicted - shift, true - shift)
     ranked = _moments(*(_rank(values) for values in (predicted, true)))
-    weights = _resample(len(true))
     found = _from_moments(moments.mean(axis=1)[:, None]) | {"spearman": _correlation(ranked.mean(axis=1)[:, None])}
-    drawn = _from_moments(moments @ weights) | {"spearman": _correlation(ranked @ weights)}
+    drawn_means = resample_sums(np.concatenate([moments, ranked]).T).T / len(true)
+    drawn = _from_moments(drawn_means[: len(moments)]) | {"spearman": _correlation(drawn_means[len(moments) :])}
     measured: dict[str, Any] = {"num_rows": len(true)}
     for name, value in found.items():
         known = math.isfinite(value[0])
         measured[name] = float(value[0]) if known else None
-        measured[f"{name}_ci95"] = _interval(drawn[name]) if known else None
+        interval = percentile_interval(drawn[name]) if known else None
+        measured[f"{name}_ci95"] = None if interval is None else list(interval)
     return measured
 
 
@@ -74,22 +72,6 @@ def _rank(values: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
     return rankdata(values) / len(values) - 0.5
-
-
-def _resample(num_rows: int) -> np.ndarray:
-    """Return the weight of each row in each resample, shape (N, R); the same for all models on the same number of rows."""
-    count = NUM_RESAMPLES if num_rows <= MANY_ROWS else FEW_RESAMPLES
-    rng = np.random.default_rng(0)
-    counts = np.empty((count, num_rows))
-    for row in counts:
-        row[:] = np.bincount(rng.integers(num_rows, size=num_rows), minlength=num_rows)
-    return counts.T / num_rows
-
-
-def _interval(values: np.ndarray) -> list[float] | None:
-    values = values[np.isfinite(values)]
-    tail = (1 - LEVEL) / 2
-    return None if not len(values) else [float(one) for one in np.quantile(values, [tail, 1 - tail])]
 
 
 def least_rows_for(level: float) -> int:

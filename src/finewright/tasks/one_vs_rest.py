@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from finewright.tasks.base import HeadNotFitted, HeadWeights
-from finewright.tasks.logistic_regression import NUM_FOLDS, PATIENCE, PROBE_STRENGTHS, standardise
+from finewright.data.multi_label_splits import find_rarest_labels
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
+from finewright.tasks.logistic_regression import NUM_FOLDS, choose_strength, standardise
 
 MOST_ITERATIONS = 300
 MOST_SEARCH_WORK = 50_000_000
@@ -99,9 +100,7 @@ def log_likelihoods(decisions_NC: np.ndarray, targets_NC: np.ndarray) -> np.ndar
 
 def deal_into_folds(targets_NC: np.ndarray, num_folds: int = NUM_FOLDS) -> np.ndarray:
     """Return a fold for each row, shape (N,): rows with the same rarest label are dealt out one by one."""
-    count_C = targets_NC.sum(axis=0)
-    rarity_NC = np.where(targets_NC > 0, count_C, np.inf)
-    rarest_N = np.where(targets_NC.any(axis=1), rarity_NC.argmin(axis=1), targets_NC.shape[1])
+    rarest_N = find_rarest_labels(targets_NC)
     folds = np.zeros(len(targets_NC), dtype=int)
     folds[np.argsort(rarest_N, kind="stable")] = np.arange(len(targets_NC)) % num_folds
     return folds
@@ -148,26 +147,16 @@ def fit_head(features_NF: np.ndarray, targets_NC: np.ndarray, *, weights_NC: np.
 
 
 def _choose_strength(features_NF: np.ndarray, targets_NC: np.ndarray, *, weights_NC: np.ndarray | None, intercept: bool) -> float:
-    """Return the lowest C whose likelihood of rows that are left out is within one standard error of the highest."""
+    """Return the C for a head, see `choose_strength`; of many rows some decide."""
     most = max(50, MOST_SEARCH_WORK // max(1, features_NF.shape[1] * targets_NC.shape[1]))
     if len(features_NF) > most:
         chosen = np.linspace(0, len(features_NF) - 1, most).round().astype(int)
         features_NF, targets_NC = features_NF[chosen], targets_NC[chosen]
         weights_NC = None if weights_NC is None else weights_NC[chosen]
-    share_N = None if weights_NC is None else weights_NC.mean(axis=1) / weights_NC.mean()
-    found: list[np.ndarray] = []
-    means: list[float] = []
-    for strength in PROBE_STRENGTHS:
-        how: dict[str, Any] = {"weights_NC": weights_NC, "intercept": intercept, "tolerance": _SEARCH_TOLERANCE}
+    how: dict[str, Any] = {"weights_NC": weights_NC, "intercept": intercept, "tolerance": _SEARCH_TOLERANCE}
+
+    def measure(strength: float) -> np.ndarray:
         (decisions_NC,) = cross_validate(features_NF, targets_NC, strengths=(strength,), **how)
-        likelihoods_N = log_likelihoods(decisions_NC, targets_NC)
-        found.append(likelihoods_N if share_N is None else likelihoods_N * share_N)
-        means.append(float(found[-1].mean()))
-        if len(found) - 1 - int(np.argmax(means)) >= PATIENCE:
-            break
-    best = int(np.argmax(means))
-    for number in range(best):
-        lost_N = found[best] - found[number]
-        if lost_N.mean() <= lost_N.std() / len(lost_N) ** 0.5:
-            return PROBE_STRENGTHS[number]
-    return PROBE_STRENGTHS[best]
+        return log_likelihoods(decisions_NC, targets_NC)
+
+    return choose_strength(measure, weights_N=None if weights_NC is None else weights_NC.mean(axis=1))

@@ -4,8 +4,8 @@ Shape suffixes: R rows, P texts of a row, each with 3 outputs: the sum of the lo
 number, and that sum by the untrained model.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data import checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.conversations import Message
 from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
 from finewright.data.splits import Example
@@ -61,6 +62,7 @@ class PreferenceTuning(LanguageModelTask):
     """
 
     name: ClassVar[str] = "preference"
+    summary: ClassVar[str] = "which of two answers is better, or which answers are wanted"
     row_kind: ClassVar[RowKind] = "preference"
     columns: ClassVar[tuple[str, ...]] = ("prompt", "chosen", "rejected")
     metric: ClassVar[Metric] = Metric("reward_accuracy", is_share=True, words="reward accuracy")
@@ -209,6 +211,17 @@ class PreferenceTuning(LanguageModelTask):
         sums[:, :, 0] = sums[:, :, 2] = encoded.reference[list(rows)]
         targets = torch.tensor([encoded.targets[row] for row in rows])
         return float(self.row_losses(torch.from_numpy(sums), targets).mean())
+
+    @classmethod
+    def example_from_line(cls, line: Mapping[str, Any]) -> Example | None:
+        """Return the row of a line, its text as one message; None if it holds no text."""
+        if not line["text"]:
+            return None
+        prompt, answer = (Message("user", line["text"]),), (Message("assistant", line["label"]),)
+        row = Preference(line["text"], line["label"], line.get("where", ""), prompt, answer)
+        if "good" in line:
+            return row if line["good"] else replace(row, chosen=(), rejected=answer)
+        return replace(row, rejected=(Message("assistant", str(line.get("rejected", ""))),))
 
     def start_evaluation(self, targets: Sequence[int]) -> "PreferenceEvaluation":
         """Return an accumulator of the log-probabilities of a split."""

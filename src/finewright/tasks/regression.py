@@ -63,6 +63,8 @@ class Regression(Task):
     """
 
     name: ClassVar[str] = "regression"
+    summary: ClassVar[str] = "a number for each text, such as a score or a price"
+    example_data: ClassVar[str] = "reviews"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     problem_type: ClassVar[str | None] = "regression"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from finewright.data.splits import split_into_folds
-from finewright.tasks.base import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 from finewright.tasks.logistic_regression import NUM_FOLDS, compute_scales
 
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)

@@ -18,8 +18,9 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import calibration, discriminant_analysis, label_checks, logistic_regression, metrics
-from finewright.tasks.base import HeadWeights, Metric, OutputDifference, Task
+from finewright.tasks.base import Metric, OutputDifference, Task
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.head_weights import HeadWeights
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,8 @@ class TextClassification(Task):
     """
 
     name: ClassVar[str] = "text-classification"
+    summary: ClassVar[str] = "one label for each text, or for each pair of texts"
+    example_data: ClassVar[str] = "tickets"
     auto_model: ClassVar[str] = "AutoModelForSequenceClassification"
     peft_task_type: ClassVar[str] = "SEQ_CLS"
     problem_type: ClassVar[str | None] = "single_label_classification"

@@ -14,7 +14,7 @@ from finewright.core.config import RunConfig
 from finewright.data import chat_encoding, checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
-from finewright.data.conversations import Conversation, conversation_from_json
+from finewright.data.conversations import Conversation, Message, conversation_from_json, conversation_of
 from finewright.data.dataset import Dataset
 from finewright.data.samples import DESCRIBED_WAYS
 from finewright.data.splits import Example
@@ -40,6 +40,8 @@ class TextGeneration(LanguageModelTask):
     """Answers to messages, or the continuation of texts. `data`: how rows become tokens."""
 
     name: ClassVar[str] = "text-generation"
+    summary: ClassVar[str] = "the answers of conversations or prompts, or plain texts"
+    example_data: ClassVar[str] = "requests"
     row_kind: ClassVar[RowKind] = "conversation"
     columns: ClassVar[tuple[str, ...]] = ("messages",)
     metric: ClassVar[Metric] = Metric("loss", higher_is_better=False)
@@ -133,6 +135,14 @@ class TextGeneration(LanguageModelTask):
     def row_answers(cls, lines: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """Return the most probable choices, if all rows have choices; else the generated answers."""
         return [line.get("choice" if _all_have_choices(lines) else "predicted") for line in lines]
+
+    @classmethod
+    def example_from_line(cls, line: Mapping[str, Any]) -> Example | None:
+        """Return the row of a line, its text as one message; None if it holds no text."""
+        text, label, where = line["text"], line["label"], line.get("where", "")
+        if not text or not label:
+            return Conversation(text, "", where, form="text") if text else None
+        return conversation_of((Message("user", text), Message("assistant", label)), where=where)
 
     def start_evaluation(self, targets: Sequence[int]) -> "GenerationEvaluation":
         """Return an accumulator of the losses of a split. `targets`: the row of each text."""

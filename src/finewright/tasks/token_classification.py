@@ -60,6 +60,8 @@ class TokenClassification(Task):
     """A tag for each word. `labels`: the tags; of entities `O`, then `B-X` and `I-X` of each type."""
 
     name: ClassVar[str] = "token-classification"
+    summary: ClassVar[str] = "a tag for each word, such as those of names and dates"
+    example_data: ClassVar[str] = "entities"
     auto_model: ClassVar[str] = TOKEN_CLASSIFICATION
     peft_task_type: ClassVar[str] = "TOKEN_CLS"
     reads: ClassVar[Reads] = "every-token"

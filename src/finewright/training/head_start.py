@@ -22,7 +22,8 @@ from finewright.models import forward
 from finewright.models.head_start import HeadLayers, recording_inputs
 from finewright.models.prepared import PreparedModel
 from finewright.tasks import ridge_regression
-from finewright.tasks.base import HeadNotFitted, HeadWeights, Task
+from finewright.tasks.base import Task
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 from finewright.training.state import preserving_random_state
 
 MOST_ROWS = 10_000

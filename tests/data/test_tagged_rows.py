@@ -70,6 +70,11 @@ FORMS = {
             [{"text": ANNA[0], "id": 1, "label": [{"start": a, "end": b, "text": "", "labels": [c]} for a, b, c in ANNA[1]]}]
         ),
     ),
+    "csv of pandas": (
+        "a.csv",
+        'tokens,ner_tags\n"' + str(ANNA[0].split()) + '","' + str(ANNA_TAGS) + '"\n',
+    ),
+    "csv of pandas with spans": ("a.csv", 'text,entities\n"' + ANNA[0] + '","' + str(ANNA[1]) + '"\n'),
     "csv with json": ("a.csv", 'text,entities\n"' + ANNA[0] + '","' + json.dumps(ANNA[1]).replace('"', '""') + '"\n'),
 }
 

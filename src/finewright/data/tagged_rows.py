@@ -1,5 +1,6 @@
 """Tables with tagged texts: a tag for each word, or labelled pieces of a text, as the usual tools write them."""
 
+import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,13 +98,21 @@ def _some(rows: Sequence[Mapping[str, Any]], name: str, check: Callable[[Any], b
 
 
 def _parse_cell(cell: Any) -> Any:
-    """Return the list that a cell of a text file stands for, in JSON; other cells as they are."""
+    """Return the list that a cell of a text file stands for, as JSON or Python writes it; other cells as they are."""
     if isinstance(cell, str) and cell.lstrip()[:1] == "[":
         try:
             return json.loads(cell)
         except ValueError:
-            return cell
+            return _parse_python_list(cell)
     return cell.tolist() if hasattr(cell, "tolist") else cell
+
+
+def _parse_python_list(cell: str) -> Any:
+    """Return the list that pandas writes into a CSV file, such as `['a', 'b']`; a cell that is none as it is."""
+    try:
+        return ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return cell
 
 
 def _is_words(cell: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from finewright.data.columns import choose_columns
 from finewright.data.labelled_rows import LabelledRows, read_pair, read_text
 from finewright.data.number_cells import find_style, read_number, write_number
 from finewright.data.readers import base
-from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
+from finewright.data.readers.base import LABEL_NAMES, NUMBER_NAMES, TEXT_NAMES, FileTable
 from finewright.data.splits import Example
 
-NUMBER_NAMES = ("score", "rating", "stars", "grade", "value", "number", "price", "amount", "similarity", "target", "y")
-"""Usual names of columns of numbers."""
 CLASS_NAMES = ("label", "labels", "class", "category", "intent", "topic", "label_id", "class_id", "team")
 """Usual names of columns of classes."""
+_CLASS_ENDINGS = ("_label", "_class", "_category", "_id", "_code", "_type")
+_NAMES_OF_CLASSES = ("label_text", "label_name", "text_label", "class_name", "category_name", "intent_name")
 _INDEX_NAMES = {"id", "idx", "index", "row", "nr", "no", "unnamed: 0", ""}
 MOST_BINS, ROWS_PER_BIN = 10, 20
 """Bins of values that splits take an even share of, and the fewest rows of each."""
@@ -28,6 +28,8 @@ FEW_RATINGS = (3, 11)
 """Different whole numbers in a row, from 0 or 1, that may be a rating."""
 ROWS_PER_CLASS = 5
 """Rows of each number, on average, from which on whole numbers without gaps may be numbered classes."""
+_LEAST_PER_CLASS = 2
+"""Rows of each number, on average, from which on whole numbers in a column that is named like one of classes may be classes."""
 _MOST_FAULTS = 0.1
 """Share of cells that are no number in a column that is one of numbers all the same: faults of their rows."""
 
@@ -109,7 +111,8 @@ def find_number_column(table: FileTable, options: DataConfig) -> str:
     for usual in (*NUMBER_NAMES, *LABEL_NAMES):
         if usual in names and usual not in TEXT_NAMES and holds_numbers(table, names[usual]):
             return names[usual]
-    numeric = [name for key, name in names.items() if key not in _INDEX_NAMES | {*TEXT_NAMES} and holds_numbers(table, name)]
+    others = [name for key, name in names.items() if key not in _INDEX_NAMES | {*TEXT_NAMES} and not key.endswith("_id")]
+    numeric = [name for name in others if holds_numbers(table, name)]
     return numeric[0] if len(numeric) == 1 else ""
 
 
@@ -119,9 +122,20 @@ def holds_numbers(table: FileTable, column: str) -> bool:
     return found is not None and len(found) > 1
 
 
-def _sample_numbers(table: FileTable, column: str) -> list[float] | None:
-    """Return the numbers of some rows of a column; None if it holds something else."""
-    sample = table.records[:: max(1, len(table.records) // column_names.SAMPLE_ROWS)]
+def counts_rows(table: FileTable, column: str) -> bool:
+    """Return whether a column of whole numbers rises by one from each row to the next."""
+    cells = [record.values.get(column) for record in table.records[: column_names.SAMPLE_ROWS]]
+    read = [read_number(cell, find_style([], decimal="point")) for cell in cells]
+    return (
+        len(read) > 2
+        and not any(fault for _, fault in read)
+        and all(after == before + 1 for (before, _), (after, _) in zip(read, read[1:], strict=False))
+    )
+
+
+def _sample_numbers(table: FileTable, column: str, *, most: int = column_names.SAMPLE_ROWS) -> list[float] | None:
+    """Return the numbers of some rows of a column; None if it holds something else. `most`: about as many rows at most."""
+    sample = table.records[:: max(1, len(table.records) // most)]
     cells = [record.values.get(column) for record in sample]
     cells = [cell for cell in cells if cell is not None and str(cell).strip()]
     if not cells or any(isinstance(cell, bool) for cell in cells):
@@ -140,7 +154,7 @@ def _is_not_finite(fault: str) -> bool:
     return fault.startswith("the number is")
 
 
-def describe_numbers(table: FileTable, column: str) -> tuple[bool, str] | None:
+def describe_numbers(table: FileTable, column: str, *, file: str) -> tuple[bool, str] | None:
     """Return (whether a column of numbers holds amounts, not classes; what was seen); None if it does not hold numbers.
 
     Decimals are amounts. Few whole numbers are classes; so are many without gaps in a column that is named like one. Raise
@@ -161,15 +175,46 @@ def describe_numbers(table: FileTable, column: str) -> tuple[bool, str] | None:
             return False, ""
         change = "" if column.casefold() in CLASS_NAMES and values[0] == 0 else "; --task regression predicts a number instead"
         return False, f"{column!r} has the {count} whole numbers from {low} to {high}{change}"
-    without_gaps = values[-1] - values[0] + 1 == count and values[0] in (0, 1)
     said = f"{column!r} has {count:,} different whole numbers from {low} to {high}"
-    if not without_gaps or len(numbers) < ROWS_PER_CLASS * count or column.casefold() in NUMBER_NAMES[:-2]:
-        return True, said
-    if column.casefold() in CLASS_NAMES:
-        return False, said
-    raise base.bad_file(
-        f"{said}, which may be amounts or numbered classes", "data", "--task regression, or --task text-classification"
-    )
+    if names := _find_names_of_classes(table, column):
+        return False, f"{said}, of which {names!r} has the names"
+    verdict = _tell_whole_numbers(table, column, values, num_rows=len(numbers))
+    if verdict == "unclear":
+        raise base.bad_file(
+            f"{said}, which may be amounts or numbered classes", file, "--task regression, or --task text-classification"
+        )
+    return verdict == "amounts", said
+
+
+def _tell_whole_numbers(
+    table: FileTable, column: str, values: Sequence[float], *, num_rows: int
+) -> Literal["amounts", "classes", "unclear"]:
+    """Return what many different whole numbers are. `values`: those of a sample of `num_rows` rows, in order."""
+    name = column.casefold().strip()
+    if name in NUMBER_NAMES[:-2]:
+        return "amounts"
+    of_classes = name in CLASS_NAMES or name.endswith(_CLASS_ENDINGS)
+    if of_classes and num_rows < len(table.records):  # a sample may lack some classes
+        numbers = _sample_numbers(table, column, most=len(table.records)) or []
+        values, num_rows = sorted(set(numbers)), len(numbers)
+    without_gaps = values[-1] - values[0] + 1 == len(values) and values[0] in (0, 1)
+    is_repeated = num_rows >= ROWS_PER_CLASS * len(values)
+    if without_gaps and is_repeated:
+        return "classes" if of_classes else "unclear"
+    if of_classes or name in NUMBER_NAMES:
+        return "unclear" if num_rows >= _LEAST_PER_CLASS * len(values) else "amounts"
+    return "amounts"
+
+
+def _find_names_of_classes(table: FileTable, column: str) -> str:
+    """Return the column that has a name for each number of another one, as `label_text` has for `label`; nothing without one."""
+    folded = {name.casefold().strip(): name for name in table.columns if name != column}
+    for other in (folded[name] for name in _NAMES_OF_CLASSES if name in folded):
+        pairs = {(str(record.values.get(column)), str(record.values.get(other))) for record in table.records}
+        numbers, named = ({pair[place] for pair in pairs} for place in (0, 1))
+        if len(pairs) == len(numbers) == len(named) < len(table.records) and not holds_numbers(table, other):
+            return other
+    return ""
 
 
 def measure_values(rows: Sequence[Example]) -> Mapping[str, Any]:

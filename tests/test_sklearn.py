@@ -44,6 +44,18 @@ def test_labels_come_back_as_they_were_given(model):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [["a|b", "a", "b", "b|a"], ["Portland, Oregon", "Portland, Maine"], ["1.5", "2.5"], [number * 7 for number in range(24)]],
+)
+def test_a_classifier_learns_classes_whatever_their_names_look_like(model, names):
+    """Files with such labels may be for several labels per text, or for numbers."""
+    labels = np.array([names[n % len(names)] for n in range(48)])
+    made = classifier(model).fit(TEXTS, labels)
+    assert made.run_.config.task == "text-classification"
+    assert set(made.predict(TEXTS).tolist()) <= set(names)
+
+
+@pytest.mark.parametrize(
     "kind", [np.array([7, -3], dtype=np.int8), np.array([True, False]), np.array(["b", "a"]), np.array(["b", "a"], dtype=object)]
 )
 def test_labels_keep_their_type(model, kind):

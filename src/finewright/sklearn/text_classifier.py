@@ -53,7 +53,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         texts, labels = read_texts(X), _labels(y)
         self.classes_ = np.unique(labels)
         _check_names(self.classes_)
-        self._train(texts, [_name(label) for label in labels])
+        self._train(texts, [_name(label) for label in labels], options={"task": "text-classification"})
         return self
 
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:

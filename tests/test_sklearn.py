@@ -56,7 +56,15 @@ def test_a_classifier_learns_classes_whatever_their_names_look_like(model, names
 
 
 @pytest.mark.parametrize(
-    "kind", [np.array([7, -3], dtype=np.int8), np.array([True, False]), np.array(["b", "a"]), np.array(["b", "a"], dtype=object)]
+    "kind",
+    [
+        np.array([7, -3], dtype=np.int8),
+        np.array([1.0, 2.0]),
+        np.array(["1.0", "2.0"]),
+        np.array([True, False]),
+        np.array(["b", "a"]),
+        np.array(["b", "a"], dtype=object),
+    ],
 )
 def test_labels_keep_their_type(model, kind):
     labels = kind[LABELS]
@@ -77,6 +85,7 @@ def test_labels_keep_their_type(model, kind):
         ([True, "True"] * 24, "labels must be of one type, found True and 'True'"),
         ([True, 1] * 24, "labels must be of one type, found True and 1"),
         (["a", None] * 24, "labels must be of one type, found 'a' and None"),
+        (["1", "1.0"] * 24, "the labels '1' and '1.0' cannot be kept apart: 1.0 is 1"),
         (["a", "a "] * 24, "the labels 'a' and 'a ' cannot be kept apart"),
         ([0.5, 1.5] * 24, "Unknown label type"),
         ([0.0, float("nan")] * 24, "NaN"),

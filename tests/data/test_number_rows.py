@@ -198,3 +198,25 @@ def test_exact_numbers_are_numbers():
     assert kind_of(to_table(rows))[0] == "number"
     found = dataset.read_dataset(to_table(rows), options=DataConfig(test_fraction=0), row_kind="number")
     assert all(row.value * 8 == int(row.text.split()[-1]) for row in found.train)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_all_splits_write_numbers_in_one_way(tmp_path, apart):
+    """`1.250` alone may be 1.25; beside `3,5` it is 1250."""
+    write(tmp_path / "train.csv", ["1.234,5", "3,5", "1.250"] * 10)
+    write(tmp_path / "test.csv", ["1.250", "2.300"])
+    source, test = (tmp_path / "train.csv", tmp_path / "test.csv") if apart else (tmp_path, None)
+    assert [row.value for row in dataset.read_dataset(source, options=DataConfig(), test=test, row_kind="number").test] == [
+        1250,
+        2300,
+    ]
+    write(tmp_path / "train.csv", ["85%", "12.5%"] * 10)
+    write(tmp_path / "test.csv", ["0.85", "0.3"])
+    with pytest.raises(UserError, match="some numbers are percent and others are not"):
+        dataset.read_dataset(source, options=DataConfig(), test=test, row_kind="number")
+
+
+def test_a_decimal_comma_is_asked_for_where_no_number_is_a_text():
+    rows = rows_of("text,score", lambda row: (text(row), row / 7), count=40)
+    found = dataset.read_dataset(to_table(rows), options=DataConfig(decimal="comma"), row_kind="number")
+    assert len(found.train) + len(found.validation) + len(found.test) == 40

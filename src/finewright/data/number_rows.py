@@ -84,11 +84,25 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
     notes += columns.notes
     notes += [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
     if style.decimal == "comma":
-        shown = next(cell for cell in cells if isinstance(cell, str) and not read_number(cell, style)[1])
-        notes.append(f"{file}: numbers have decimal commas: {shown!r} is read as {write_number(read_number(shown, style)[0])}")
+        shown = next((cell for cell in cells if isinstance(cell, str) and not read_number(cell, style)[1]), None)
+        read = f": {shown!r} is read as {write_number(read_number(shown, style)[0])}" if shown is not None else ""
+        notes += [f"{file}: numbers have decimal commas{read}"] if read else []
     if style.percent:
         notes.append(f"{file}: numbers are percent: 85% is read as 85")
     return LabelledRows([*_put_in_bins(rows)], records, table, columns, notes)
+
+
+def with_one_style(tables: Sequence[FileTable], options: DataConfig, *, file: str) -> DataConfig:
+    """Return the options with the sign that begins decimals in any of these tables: the few rows of one may not tell it.
+
+    Raise `UserError` if they write decimals in two ways, or if some are percent and others are not.
+    """
+    if len(tables) < 2:
+        return options
+    names = [options.label_column or find_number_column(table, options) for table in tables]
+    cells = [record.values.get(name) for table, name in zip(tables, names, strict=True) for record in table.records]
+    style = find_style(cells, decimal=options.decimal, where=file)
+    return options.model_copy(update={"decimal": style.decimal})
 
 
 def _put_in_bins(rows: Sequence[NumberRow]) -> list[NumberRow]:

@@ -19,6 +19,7 @@ from finewright.data import (
     readers,
     source_tables,
     splits,
+    text_columns,
 )
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
@@ -398,9 +399,10 @@ def _read_alike(table: FileTable, options: DataConfig, row_kind: RowKind, *, tra
     """
     if not trained.texts or row_kind not in ("labelled", "multi-label", "number"):
         return options
-    changes: dict[str, str] = {}
-    if options.text_column is None and len(trained.texts) == 1 and trained.texts[0] in table.columns:
-        changes["text_column"] = trained.texts[0]
+    changes: dict[str, str | tuple[str, ...]] = {}
+    is_unclear = len(trained.texts) == 1 or text_columns.ANSWER in trained.texts
+    if options.text_column is None and is_unclear and all(name in table.columns for name in trained.texts):
+        changes["text_column"] = trained.texts if len(trained.texts) > 1 else trained.texts[0]
     names = trained.label.split(",") if trained.label not in table.columns else [trained.label]
     if options.label_column is None and trained.label and all(name in table.columns for name in names):
         changes["label_column"] = trained.label

@@ -220,3 +220,11 @@ def test_a_decimal_comma_is_asked_for_where_no_number_is_a_text():
     rows = rows_of("text,score", lambda row: (text(row), row / 7), count=40)
     found = dataset.read_dataset(to_table(rows), options=DataConfig(decimal="comma"), row_kind="number")
     assert len(found.train) + len(found.validation) + len(found.test) == 40
+
+
+def test_few_whole_numbers_in_a_column_of_scores_are_classes_and_the_other_reading_is_said():
+    rows = rows_of("text,score", lambda row: (text(row), row % 11 * 10))
+    assert kind_of(to_table(rows)) == (
+        "labelled",
+        "'score' has 11 different whole numbers; --task regression predicts a number instead",
+    )

@@ -185,10 +185,13 @@ def describe_numbers(table: FileTable, column: str, *, file: str) -> tuple[bool,
         return True, f"{column!r} has {count:,} different numbers with decimals, such as {shown}"
     if count <= MOST_CLASSES:
         is_rating = FEW_RATINGS[0] <= count <= FEW_RATINGS[1] and values == [values[0] + step for step in range(count)]
-        if not (is_rating and values[0] in (0, 1)):
-            return False, ""
-        change = "" if column.casefold() in CLASS_NAMES and values[0] == 0 else "; --task regression predicts a number instead"
-        return False, f"{column!r} has the {count} whole numbers from {low} to {high}{change}"
+        if is_rating and values[0] in (0, 1):
+            plain = column.casefold() in CLASS_NAMES and values[0] == 0
+            change = "" if plain else "; --task regression predicts a number instead"
+            return False, f"{column!r} has the {count} whole numbers from {low} to {high}{change}"
+        if count >= FEW_RATINGS[0] and column.casefold().strip() in NUMBER_NAMES:
+            return False, f"{column!r} has {count} different whole numbers; --task regression predicts a number instead"
+        return False, ""
     said = f"{column!r} has {count:,} different whole numbers from {low} to {high}"
     if names := _find_names_of_classes(table, column):
         return False, f"{said}, of which {names!r} has the names"

@@ -228,3 +228,10 @@ def test_few_whole_numbers_in_a_column_of_scores_are_classes_and_the_other_readi
         "labelled",
         "'score' has 11 different whole numbers; --task regression predicts a number instead",
     )
+
+
+def test_a_column_without_any_number_is_one_fault(tmp_path):
+    path = write(tmp_path / "rows.csv", ["good", "bad"] * 20, header="text,label")
+    with pytest.raises(UserError, match="no cell of 'label' is a number, such as 'good'") as caught:
+        dataset.read_dataset(path, options=DataConfig(skip_invalid_rows=True), row_kind="number")
+    assert "--task text-classification" in caught.value.fix

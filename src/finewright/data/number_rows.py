@@ -70,6 +70,10 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
     columns = choose_columns(table, options, file=file)
     cells = [record.values.get(columns.label) for record in table.records]
     style = find_style(cells, decimal=options.decimal, where=f"{file}, column {columns.label!r}")
+    shown = next((cell for cell in cells if isinstance(cell, str) and cell.strip()), None)
+    if shown is not None and all(read_number(cell, style)[1] for cell in cells):
+        fix = "--label-column NAME takes another one, --task text-classification learns classes"
+        raise base.bad_file(f"no cell of {columns.label!r} is a number, such as {shown!r:.40}", file, fix)
     rows, records, faults = [], [], []
     for record, cell in zip(table.records, cells, strict=True):
         text, text_fault = read_text(record, columns, options)

@@ -235,3 +235,12 @@ def test_a_column_without_any_number_is_one_fault(tmp_path):
     with pytest.raises(UserError, match="no cell of 'label' is a number, such as 'good'") as caught:
         dataset.read_dataset(path, options=DataConfig(skip_invalid_rows=True), row_kind="number")
     assert "--task text-classification" in caught.value.fix
+
+
+def test_the_only_column_of_decimals_beside_texts_is_the_target():
+    rows = rows_of("query,product,relevance", lambda row: (text(row), text(row), (1, 1.33, 2.67, 3)[row % 4]))
+    assert kind_of(to_table(rows))[0] == "number"
+    beside = [{**row, "kind": "ab"[place % 2]} for place, row in enumerate(rows)]
+    assert kind_of(to_table(beside))[0] == "labelled"
+    corpus = rows_of("text,url,quality", lambda row: (text(row), f"https://example.org/{row}", row / 7))
+    assert kind_of(to_table(corpus))[0] == "conversation"

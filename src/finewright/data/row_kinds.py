@@ -252,9 +252,10 @@ def _find_number_column(
     by_name = found.casefold().strip() in NUMBER_NAMES
     if not found or (not by_name and _may_be_of_a_corpus(table, found)):
         return ""
-    if shape is None and not by_name and find_pair(table, label=found, file=file):
+    if shape is None and not by_name and not column_names.find_label_like(table, but=[found]):
         is_amount = (number_rows.describe_numbers(table, found, file=file) or (False, ""))[0]
-        return found if is_amount and not column_names.find_label_like(table, but=[found]) else ""
+        if is_amount:
+            return found
     has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
     return found if by_name or (found and has_text and len(table.columns) == 2) else ""
 

@@ -44,7 +44,27 @@ def test_labels_come_back_as_they_were_given(model):
 
 
 @pytest.mark.parametrize(
-    "kind", [np.array([7, -3], dtype=np.int8), np.array([True, False]), np.array(["b", "a"]), np.array(["b", "a"], dtype=object)]
+    "names",
+    [["a|b", "a", "b", "b|a"], ["Portland, Oregon", "Portland, Maine"], ["1.5", "2.5"], [number * 7 for number in range(24)]],
+)
+def test_a_classifier_learns_classes_whatever_their_names_look_like(model, names):
+    """Files with such labels may be for several labels per text, or for numbers."""
+    labels = np.array([names[n % len(names)] for n in range(48)])
+    made = classifier(model).fit(TEXTS, labels)
+    assert made.run_.config.task == "text-classification"
+    assert set(made.predict(TEXTS).tolist()) <= set(names)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        np.array([7, -3], dtype=np.int8),
+        np.array([1.0, 2.0]),
+        np.array(["1.0", "2.0"]),
+        np.array([True, False]),
+        np.array(["b", "a"]),
+        np.array(["b", "a"], dtype=object),
+    ],
 )
 def test_labels_keep_their_type(model, kind):
     labels = kind[LABELS]
@@ -65,6 +85,7 @@ def test_labels_keep_their_type(model, kind):
         ([True, "True"] * 24, "labels must be of one type, found True and 'True'"),
         ([True, 1] * 24, "labels must be of one type, found True and 1"),
         (["a", None] * 24, "labels must be of one type, found 'a' and None"),
+        (["1", "1.0"] * 24, "the labels '1' and '1.0' cannot be kept apart: 1.0 is 1"),
         (["a", "a "] * 24, "the labels 'a' and 'a ' cannot be kept apart"),
         ([0.5, 1.5] * 24, "Unknown label type"),
         ([0.0, float("nan")] * 24, "NaN"),

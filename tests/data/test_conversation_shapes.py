@@ -308,3 +308,27 @@ def test_joined_calls_lose_nothing():
 def test_texts_that_are_json_are_no_messages(text):
     assert said(read([{"prompt": text, "completion": "b"}])[0])[0] == ("user", text)
     assert said(read([{"prompt": [USER], "completion": text}])[0])[1] == ("assistant", text)
+
+
+QA = [{"question": f"why is it so {number}?", "answer": f"because of reason {number}"} for number in range(40)]
+
+
+def test_questions_with_answers_and_a_label_that_may_be_of_the_question_alone_are_asked_about():
+    rows = [{**row, "topic": "ab"[place % 2]} for place, row in enumerate(QA)]
+    with pytest.raises(UserError, match="the answers may be what is learnt, or 'topic' of the pairs") as caught:
+        dataset_module.detect_row_kind(to_table(rows), options=DataConfig())
+    assert caught.value.fix == "--task text-generation for the answers, --label-column topic for that column"
+    assert dataset_module.detect_row_kind(to_table(rows), options=DataConfig(label_column="topic"))[0] == "labelled"
+    assert len(dataset_module.read_rows(to_table(rows), options=DataConfig(), row_kind="conversation")[0]) == 40
+    judged = [{**row, "label": place % 2} for place, row in enumerate(QA)]
+    assert dataset_module.detect_row_kind(to_table(judged), options=DataConfig())[0] == "labelled"
+
+
+def test_several_columns_that_are_called_labels_are_asked_about():
+    rows = [{"text": row["text"], "coarse_label": n % 2, "fine_label": n % 3} for n, row in enumerate(LABELLED)]
+    with pytest.raises(UserError, match="the label may be 'coarse_label' or 'fine_label'") as caught:
+        dataset_module.detect_row_kind(to_table(rows), options=DataConfig())
+    assert "--label-column coarse_label" in caught.value.fix
+    assert "--task text-generation" in caught.value.fix
+    about = [{"text": row["text"], "source": "ab"[n % 2], "language": "cd"[n % 2]} for n, row in enumerate(LABELLED)]
+    assert dataset_module.detect_row_kind(to_table(about), options=DataConfig())[0] == "conversation"

@@ -457,3 +457,14 @@ def test_a_hub_that_does_not_answer_is_looked_for_once(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "owner/films: the hub cannot be reached (http://127.0.0.1:9), and the data set is not in the cache" in done.stdout
     assert "Retry" not in done.stderr
+
+
+def test_held_out_rows_have_the_label_in_the_column_that_was_guessed_for_training(tmp_path):
+    rows = [f"message number {row},{'ab'[row % 2]},{row / 7:.2f}" for row in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(["message,kind,x", *rows]))
+    (tmp_path / "test.csv").write_text(
+        "message,kind,x\nfirst of all messages,a,u\nsecond of all messages,b,v\nthird of all,a,u\n"
+    )
+    for source, test in ((tmp_path, None), (tmp_path / "train.csv", tmp_path / "test.csv")):
+        found = dataset_module.read_dataset(source, options=DataConfig(), test=test)
+        assert [row.label for row in found.test] == ["a", "b", "a"]

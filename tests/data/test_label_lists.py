@@ -64,3 +64,11 @@ def test_what_is_written_between_labels_is_in_none_of_them():
     assert choose_written_separator(LIST, ["a", "b"]) == "|"
     assert choose_written_separator(",", ["a,b", "c|d"]) == ";"
     assert choose_written_separator("", ["a|b;c,d"]) == "\n"
+
+
+def test_parts_that_each_have_a_place_of_their_own_are_asked_about():
+    states = ["Portland, Oregon", "Salem, Oregon", "Portland, Maine", "Salem, Maine"] * 20
+    assert told(states) == ("unclear", ",")
+    assert "each has 2 parts" in tell_label_lists(states, column="label").reason
+    assert told([*states, "Maine"]) == ("several", ",")
+    assert told(["a|b", "b|c", "a|c"] * 20) == ("several", "|")

@@ -1,6 +1,7 @@
 """Labels that look the same."""
 
 import json
+from decimal import Decimal
 
 from finewright.core.config import DataConfig
 from finewright.data import labels
@@ -49,3 +50,9 @@ def test_rows_are_merged_to_the_spelling_of_a_model():
     rows, notes = labels.merge_similar_labels({"test": [Example("x", "fees", "a:1"), Example("y", "ATM", "a:2")]}, known=["Fees"])
     assert [row.label for row in rows["test"]] == ["Fees", "ATM"]
     assert notes == ["labels merged: 'fees' (1 rows) is now 'Fees'"]
+
+
+def test_exact_numbers_of_a_database_are_the_labels_that_a_text_file_has():
+    cells = [Decimal(1), Decimal("2.0"), Decimal("1.50"), Decimal("1E+2")]
+    assert [labels.read_label(cell) for cell in cells] == [("1", ""), ("2", ""), ("1.5", ""), ("100", "")]
+    assert labels.read_label(Decimal("NaN"))[1] == "wanted one label, found Decimal('NaN')"

@@ -138,3 +138,17 @@ def test_rows_of_a_matrix_are_no_lists_of_names():
             read(to_table(TEXTS, labels))
         assert "a column of 0 and 1 for each label" in caught.value.fix
     assert read(to_table(TEXTS, [[number % 2, 2 + number % 3] for number in range(120)])).labels == ("0", "1", "2", "3", "4")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_few_held_out_rows_are_read_as_those_of_training(tmp_path, apart):
+    """One cell `a|b` does not tell what stands between labels, nor a column of zeros that it is one of yes or no."""
+    write(tmp_path / "train.csv", "|")
+    (tmp_path / "test.csv").write_text("text,label\none thing,billing|login\nand another,urgent\n")
+    source, test = (tmp_path / "train.csv", tmp_path / "test.csv") if apart else (tmp_path, None)
+    found = dataset.read_dataset(source, options=DataConfig(), test=test, row_kind="multi-label")
+    assert [labels_of(row) for row in found.test] == [("billing", "login"), ("urgent",)]
+    write(tmp_path / "train.csv", "flags")
+    (tmp_path / "test.csv").write_text("comment,billing,login,shipping,urgent\none thing,0,0,0,0\nand another,0,1,0,0\n")
+    found = dataset.read_dataset(source, options=DataConfig(), test=test, row_kind="multi-label")
+    assert [labels_of(row) for row in found.test] == [(), ("login",)]

@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -24,6 +25,7 @@ from finewright.data.number_cells import NumberStyle, find_style, read_number, w
         (["85%", "3.5 %"], [85.0, 3.5]),
         (["\u22123.5", "+2"], [-3.5, 2.0]),
         ([3, 2.5, "1.5"], [3.0, 2.5, 1.5]),
+        ([Decimal("1.50"), Decimal(3)], [1.5, 3.0]),
     ],
 )
 def test_numbers_are_read_as_they_are_meant(cells, numbers):
@@ -62,6 +64,8 @@ def test_the_sign_can_be_said():
         (math.nan, "the number is not finite: nan"),
         (math.inf, "the number is not finite: inf"),
         (10**400, "the number is not finite"),
+        (Decimal("NaN"), "the number is not finite: NaN"),
+        (Decimal("sNaN"), "the number is not finite: sNaN"),
         ("1e999", "the number is too large"),
         ("", "no number"),
         (None, "no number"),

@@ -1,5 +1,6 @@
 """Rows with numbers: which column, which kind of target, which rows are refused, and how they are split."""
 
+import decimal
 import json
 import random
 
@@ -9,6 +10,7 @@ from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
 from finewright.data import dataset
 from finewright.data.dataset import DatasetCache, detect_row_kind
+from finewright.data.tables import to_table
 from finewright.planning import task_choice
 
 DRAW = random.Random(0)
@@ -36,7 +38,7 @@ def kind_of(path, **options):
         ("review,rating", [f"{row % 8 + 0.5}" for row in range(60)], "number"),
         ("text,score", [f"{row % 8},5" for row in range(60)], "number"),
         ("text,price", [str(199 + 17 * row) for row in range(60)], "number"),
-        ("text,length", [f"{row / 3:.1f}" for row in range(60)], "number"),
+        ("text,age", [f"{row / 3:.1f}" for row in range(60)], "number"),
         ("text,label", [str(row % 3) for row in range(60)], "labelled"),
         ("text,label", [str(row % 2) for row in range(60)], "labelled"),
         ("text,label", [f"{row % 2}.0" for row in range(60)], "labelled"),
@@ -122,3 +124,123 @@ def test_the_number_is_part_of_the_fingerprint(tmp_path):
     assert dataset.read_dataset(paths[0], options=DataConfig(), row_kind="number").fingerprint != first
     paths[0].write_text(content.replace("3.5", "3.50"))
     assert dataset.read_dataset(paths[0], options=DataConfig(), row_kind="number").fingerprint == first
+
+
+def rows_of(header, make, count=240):
+    return [dict(zip(header.split(","), make(row), strict=True)) for row in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("header", "make"),
+    [
+        ("text,label", lambda row: (text(row), row % 24 * 7)),
+        ("text,label", lambda row: (text(row), 100 + row % 30)),
+        ("text,label", lambda row: (text(row), row % 77)),
+        ("text,intent_id", lambda row: (text(row), row % 23 * 3)),
+        ("text,target", lambda row: (text(row), row % 30 * 2)),
+    ],
+)
+def test_whole_numbers_that_recur_in_a_column_of_classes_are_never_taken_for_amounts_unasked(header, make):
+    with pytest.raises(UserError, match="which may be amounts or numbered classes") as caught:
+        kind_of(to_table(rows_of(header, make)), label_column=header.split(",")[1])
+    assert "--task text-classification" in caught.value.fix
+
+
+def test_classes_that_a_sample_of_the_rows_lacks_are_no_gaps():
+    rows = rows_of("text,label", lambda row: (f"text {row}", row // 5), count=12_000)
+    assert kind_of(to_table(rows))[0] == "labelled"
+
+
+def test_numbers_that_have_names_in_another_column_are_classes():
+    named = rows_of("text,label,label_text", lambda row: (text(row), row % 60 * 2, f"class {row % 60}"))
+    kind, reason = kind_of(to_table(named))
+    assert kind == "labelled"
+    assert "of which 'label_text' has the names" in reason
+    priced = rows_of("text,label,label_text", lambda row: (text(row), 199 + row * 17, f"about {row % 7}"))
+    assert kind_of(to_table(priced))[0] == "number"
+
+
+@pytest.mark.parametrize(
+    ("header", "make", "kind"),
+    [
+        ("text,doc_id", lambda row: (text(row), row * 31 % 997), "conversation"),
+        ("text,nth", lambda row: (text(row), row + 100), "conversation"),
+        ("text,n_tokens", lambda row: (text(row), row * 31 % 997), "conversation"),
+        ("text,timestamp", lambda row: (text(row), 1_600_000_000 + 31 * row), "conversation"),
+        ("text,toxicity", lambda row: (text(row), row * 31 % 997 / 997), "number"),
+        ("text,score", lambda row: (text(row), row + 100), "number"),
+    ],
+)
+def test_numbers_that_collections_of_texts_have_of_each_text_are_no_target(header, make, kind):
+    assert kind_of(to_table(rows_of(header, make)))[0] == kind
+
+
+def test_pairs_with_one_column_of_decimals_of_any_name_are_rated():
+    rows = rows_of("sentence_A,sentence_B,pair_ID,relatedness_score", lambda row: (text(row), text(row), row, row * 31 % 97 / 9))
+    assert kind_of(to_table(rows))[0] == "number"
+    found = dataset.read_dataset(to_table(rows), options=DataConfig(), row_kind="number")
+    assert (found.columns.texts, found.columns.label) == (("sentence_A", "sentence_B"), "relatedness_score")
+    judged = [{**row, "judgment": "yes" if place % 3 else "no"} for place, row in enumerate(rows)]
+    assert kind_of(to_table(judged))[0] == "labelled"
+    assert kind_of(to_table([{"question": row["sentence_A"], "answer": row["sentence_B"], "votes": 0.5} for row in rows]))[0] == (
+        "conversation"
+    )
+
+
+def test_stars_are_the_label_beside_other_columns_with_few_values():
+    rows = rows_of("review,stars,product", lambda row: (text(row), row % 5 + 1, "ab"[row % 2]))
+    assert kind_of(to_table(rows))[0] == "labelled"
+    assert dataset.read_dataset(to_table(rows), options=DataConfig()).columns.label == "stars"
+
+
+def test_exact_numbers_are_numbers():
+    rows = rows_of("text,score", lambda row: (text(row), decimal.Decimal(row) / 8))
+    assert kind_of(to_table(rows))[0] == "number"
+    found = dataset.read_dataset(to_table(rows), options=DataConfig(test_fraction=0), row_kind="number")
+    assert all(row.value * 8 == int(row.text.split()[-1]) for row in found.train)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_all_splits_write_numbers_in_one_way(tmp_path, apart):
+    """`1.250` alone may be 1.25; beside `3,5` it is 1250."""
+    write(tmp_path / "train.csv", ["1.234,5", "3,5", "1.250"] * 10)
+    write(tmp_path / "test.csv", ["1.250", "2.300"])
+    source, test = (tmp_path / "train.csv", tmp_path / "test.csv") if apart else (tmp_path, None)
+    assert [row.value for row in dataset.read_dataset(source, options=DataConfig(), test=test, row_kind="number").test] == [
+        1250,
+        2300,
+    ]
+    write(tmp_path / "train.csv", ["85%", "12.5%"] * 10)
+    write(tmp_path / "test.csv", ["0.85", "0.3"])
+    with pytest.raises(UserError, match="some numbers are percent and others are not"):
+        dataset.read_dataset(source, options=DataConfig(), test=test, row_kind="number")
+
+
+def test_a_decimal_comma_is_asked_for_where_no_number_is_a_text():
+    rows = rows_of("text,score", lambda row: (text(row), row / 7), count=40)
+    found = dataset.read_dataset(to_table(rows), options=DataConfig(decimal="comma"), row_kind="number")
+    assert len(found.train) + len(found.validation) + len(found.test) == 40
+
+
+def test_few_whole_numbers_in_a_column_of_scores_are_classes_and_the_other_reading_is_said():
+    rows = rows_of("text,score", lambda row: (text(row), row % 11 * 10))
+    assert kind_of(to_table(rows)) == (
+        "labelled",
+        "'score' has 11 different whole numbers; --task regression predicts a number instead",
+    )
+
+
+def test_a_column_without_any_number_is_one_fault(tmp_path):
+    path = write(tmp_path / "rows.csv", ["good", "bad"] * 20, header="text,label")
+    with pytest.raises(UserError, match="no cell of 'label' is a number, such as 'good'") as caught:
+        dataset.read_dataset(path, options=DataConfig(skip_invalid_rows=True), row_kind="number")
+    assert "--task text-classification" in caught.value.fix
+
+
+def test_the_only_column_of_decimals_beside_texts_is_the_target():
+    rows = rows_of("query,product,relevance", lambda row: (text(row), text(row), (1, 1.33, 2.67, 3)[row % 4]))
+    assert kind_of(to_table(rows))[0] == "number"
+    beside = [{**row, "kind": "ab"[place % 2]} for place, row in enumerate(rows)]
+    assert kind_of(to_table(beside))[0] == "labelled"
+    corpus = rows_of("text,url,quality", lambda row: (text(row), f"https://example.org/{row}", row / 7))
+    assert kind_of(to_table(corpus))[0] == "conversation"

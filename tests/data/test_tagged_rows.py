@@ -8,6 +8,7 @@ from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data import dataset, tag_schemes
 from finewright.data.readers import ReadOptions, read_file
+from finewright.data.tables import to_table
 from finewright.data.tag_schemes import Entity, convert_to_iob2, find_entities
 from finewright.data.tagged_rows import find_form, read_tagged_rows
 from finewright.data.tagged_tokens import Span, fit_spans, locate_tokens, split_words
@@ -70,6 +71,11 @@ FORMS = {
             [{"text": ANNA[0], "id": 1, "label": [{"start": a, "end": b, "text": "", "labels": [c]} for a, b, c in ANNA[1]]}]
         ),
     ),
+    "csv of pandas": (
+        "a.csv",
+        'tokens,ner_tags\n"' + str(ANNA[0].split()) + '","' + str(ANNA_TAGS) + '"\n',
+    ),
+    "csv of pandas with spans": ("a.csv", 'text,entities\n"' + ANNA[0] + '","' + str(ANNA[1]) + '"\n'),
     "csv with json": ("a.csv", 'text,entities\n"' + ANNA[0] + '","' + json.dumps(ANNA[1]).replace('"', '""') + '"\n'),
 }
 
@@ -228,3 +234,42 @@ def test_numbers_without_names_are_tags_and_a_finding(tmp_path):
     data = dataset.read_dataset(tmp_path, options=DataConfig(test_fraction=0.0), row_kind="tagged-tokens")
     assert data.labels == ("0", "1")
     assert [one.code for one in tag_checks.check_tags(data)] == ["numeric_labels"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_the_label_of_a_text_goes_before_its_tags_in_every_format(tmp_path, name):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        [
+            {"text": "Anna left early", "label": "ab"[row % 2], "tokens": ["Anna", "left"], "pos_tags": ["N", "V"]}
+            for row in range(40)
+        ]
+    )
+    frame.to_parquet(tmp_path / name) if name.endswith("t") else frame.to_json(tmp_path / name, orient="records", lines=True)
+    assert dataset.detect_row_kind(tmp_path / name, options=DataConfig())[0] == "labelled"
+
+
+def test_tags_beside_a_label_of_another_name_are_asked_about():
+    rows = [{"text": "Anna left", "intent": "ab"[row % 2], "entities": [[0, 4, "PER"]]} for row in range(40)]
+    with pytest.raises(UserError, match=r"each text has a label \('intent'\) and tags \('entities'\)") as caught:
+        dataset.detect_row_kind(to_table(rows), options=DataConfig())
+    assert caught.value.fix == "--label-column intent or --label-column entities"
+    for given, kind in (("intent", "labelled"), ("entities", "tagged-tokens")):
+        assert dataset.detect_row_kind(to_table(rows), options=DataConfig(label_column=given))[0] == kind
+    said = [{**row, "label": row["intent"]} for row in rows]
+    assert dataset.detect_row_kind(to_table(said), options=DataConfig())[1].endswith(
+        "--task token-classification learns 'entities' instead"
+    )
+    words = [{"tokens": ["Anna", "left"], "ner_tags": ["B-PER", "O"], "topic": "ab"[row % 2]} for row in range(40)]
+    assert dataset.detect_row_kind(to_table(words), options=DataConfig())[0] == "tagged-tokens", "there is no text to label"
+
+
+def test_labels_of_the_whole_text_beside_its_words_are_no_tags():
+    rows = [
+        {"text": "Anna left early", "tokens": ["Anna", "left", "early"], "labels": ["a", "b"][: row % 3]} for row in range(40)
+    ]
+    assert dataset.detect_row_kind(to_table(rows), options=DataConfig())[0] == "multi-label"
+    tagged = [{"tokens": ["Anna", "left"], "labels": ["PER", "O"][: 1 + (row != 3)]} for row in range(40)]
+    assert dataset.detect_row_kind(to_table(tagged), options=DataConfig())[0] == "tagged-tokens"
+    with pytest.raises(UserError, match="2 words, but 1 tags"):
+        dataset.read_dataset(to_table(tagged), options=DataConfig(), row_kind="tagged-tokens")

@@ -204,3 +204,24 @@ class TestOtherRows:
         (tmp_path / "new.csv").write_text("premise,hypothesis\na,b\n")
         trained = Columns(("premise", "hypothesis"), "label")
         assert read_text_rows(tmp_path / "new.csv", options=DataConfig(), trained=trained).texts == ["a\nb"]
+
+
+def test_an_answer_is_no_label_beside_a_column_that_is_one(tmp_path):
+    rows = [
+        {"question": f"is it so {n}?", "answer": ("yes", "no")[n % 2], "label": ("right", "wrong")[n // 2 % 2]} for n in range(30)
+    ]
+    for name, part in (("train", rows), ("test", rows[:3])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    found = read(tmp_path)
+    assert found.columns == Columns(("question", "answer"), "label", form="pair")
+    assert [row.pair for row in found.test] == [(row["question"], row["answer"]) for row in rows[:3]]
+    assert read(tmp_path / "train.jsonl", label_column="answer").columns == Columns(("question",), "answer")
+
+
+def test_few_held_out_answers_are_no_labels(tmp_path):
+    rows = [{"question": f"is it so {n}?", "answer": f"it is {n}", "score": n / 7} for n in range(30)]
+    for name, part in (("train", rows), ("test", rows[:2])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    found = dataset.read_dataset(tmp_path, options=DataConfig(), row_kind="number")
+    assert found.columns.form == "pair"
+    assert found.test[1].pair == ("is it so 1?", "it is 1")

@@ -64,8 +64,8 @@ def test_small_sets_get_more_epochs(steps, epochs):
 @pytest.mark.parametrize(
     ("options", "num_validation", "patience", "reason"),
     [
-        ({}, 10, 3, "3 epochs without improvement"),
-        ({"evals_per_epoch": 4}, 10, 12, "3 epochs without improvement"),
+        ({}, 10, 3, "3 epochs clearly worse"),
+        ({"evals_per_epoch": 4}, 10, 12, "3 epochs clearly worse"),
         ({}, 0, 0, "no validation rows"),
         ({"early_stopping_patience": 0}, 10, 0, ""),
         ({"early_stopping_patience": 5}, 10, 5, ""),

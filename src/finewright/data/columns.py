@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import text_columns
-from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable, Record, bad_file
+from finewright.data.readers.base import LABEL_NAMES, NUMBER_NAMES, TEXT_NAMES, FileTable, Record, bad_file
 from finewright.data.text_columns import TextForm, choose_form, find_pair
 
 _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -276,7 +276,8 @@ def _guess(table: FileTable, texts: tuple[str, ...], label_column: str, *, label
         texts = _longest(profiles)
     if label and not label_column:
         fitting = [name for name, profile in profiles.items() if profile.label and name not in texts]
-        label_column = fitting[0] if len(fitting) == 1 else ""
+        called = [name for name in fitting if name.casefold().strip() in NUMBER_NAMES]
+        label_column = next((one[0] for one in (fitting, called) if len(one) == 1), "")
     return texts, label_column
 
 

@@ -19,9 +19,11 @@ from finewright.data import (
     readers,
     source_tables,
     splits,
+    text_columns,
 )
 from finewright.data.columns import NO_COLUMNS, Columns, choose_columns, reuse_columns
 from finewright.data.conversation_shapes import RowKind
+from finewright.data.label_lists import LIST
 from finewright.data.labelled_rows import LabelledRows, is_blank, read_labelled_rows, read_pair, read_text
 from finewright.data.readers import base
 from finewright.data.readers.base import TEXT_NAMES, FileTable, ReadOptions
@@ -145,15 +147,11 @@ def read_dataset(source: Source, *, options: DataConfig, test: Source | None = N
 def _build_dataset(
     source: Source, *, options: DataConfig, test: Source | None, row_kind: RowKind, tables: SourceTables | None = None
 ) -> Dataset:
-    rows, notes, columns = _read_splits(source, options=options, row_kind=row_kind, tables=tables)
+    rows, notes, columns = _read_splits(source, options=options, test=test, row_kind=row_kind, tables=tables)
     if row_kind != "labelled" and "train" in rows and not rows["train"]:
         raise base.bad_file("no row is left to train on", str(source), "correct the rows that are named in the notes")
     if "train" not in rows:
         raise base.bad_file(f"no rows to train on, only {' and '.join(rows)} rows", str(source), "give them under `train`")
-    if test is not None:
-        notes += [f"the data's own test rows ({len(rows['test']):,}) are replaced by {test}"] if "test" in rows else []
-        rows["test"], more = read_rows(test, options=options, row_kind=row_kind)
-        notes += more
     _refuse_mixed(rows, str(source))
     merge = {"labelled": labels.merge_similar_labels, "multi-label": multi_label_rows.merge_similar}.get(row_kind)
     if options.merge_similar_labels and merge is not None:
@@ -375,18 +373,47 @@ def _text_names(options: DataConfig) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else given
 
 
-def _read_splits(source: Source, *, options: DataConfig, row_kind: RowKind, tables: SourceTables | None) -> _Splits:
+def _read_splits(
+    source: Source, *, options: DataConfig, test: Source | None, row_kind: RowKind, tables: SourceTables | None
+) -> _Splits:
     """Return rows by split, notes, and the columns of the training rows. `tables`: of the source, if they were read before."""
     read = tables or source_tables.read_tables(source, how_to_read(options, row_kind), options=options)
+    parts = {split: (table, read.name_of(split)) for split, table in read.tables.items()}
     rows: dict[str, list[Example]] = {}
     notes = list(read.notes)
+    if test is not None:
+        own = f"the data's own test rows ({len(parts['test'][0].records):,}) are replaced by {test}" if "test" in parts else ""
+        notes += [own] if own else []
+        parts["test"] = source_tables.read_one_table(test, how_to_read(options, row_kind), options=options)
+    if row_kind == "number":
+        options = number_rows.with_one_style([table for table, _ in parts.values()], options, file=str(source))
     columns = NO_COLUMNS
-    for split, table in read.tables.items():
-        file = read.name_of(split)
-        rows[split], more, used = _READ_TABLE[row_kind](table, options=options, file=file)
+    for split in sorted(parts, key=lambda name: name != "train"):
+        table, file = parts[split]
+        given = _read_alike(table, options, row_kind, trained=columns)
+        rows[split], more, used = _READ_TABLE[row_kind](table, options=given, file=file)
         notes += more
         columns = used if split == "train" else columns
     return rows, notes, columns
+
+
+def _read_alike(table: FileTable, options: DataConfig, row_kind: RowKind, *, trained: Columns) -> DataConfig:
+    """Return the options by which rows are read from the same columns as those of training, where they could be taken for others.
+
+    A few rows alone do not tell what separates labels, or which column was guessed. `trained`: columns of the training rows.
+    """
+    if not trained.texts or row_kind not in ("labelled", "multi-label", "number"):
+        return options
+    changes: dict[str, str | tuple[str, ...]] = {}
+    is_unclear = len(trained.texts) == 1 or text_columns.ANSWER in trained.texts
+    if options.text_column is None and is_unclear and all(name in table.columns for name in trained.texts):
+        changes["text_column"] = trained.texts if len(trained.texts) > 1 else trained.texts[0]
+    names = trained.label.split(",") if trained.label not in table.columns else [trained.label]
+    if options.label_column is None and trained.label and all(name in table.columns for name in names):
+        changes["label_column"] = trained.label
+    if options.label_separator is None and trained.label_separator not in ("", LIST):
+        changes["label_separator"] = trained.label_separator
+    return options.model_copy(update=changes)
 
 
 def _read_labelled(table: FileTable, *, options: DataConfig, file: str) -> _Rows:

@@ -85,12 +85,23 @@ def _tell_separator(cells: Sequence[str], separator: str, *, column: str) -> Lab
     what = f"{column!r} has cells such as {example!r:.60}"
     if separator == "," and all(_is_decimal(cell) for cell in counts):
         return LabelLists("unclear", separator, f"{what}, which may be numbers with a decimal comma")
+    if size := _has_parts_by_place([*parts.values()]):
+        return LabelLists("unclear", separator, f"{what}; each has {size} parts, and none of them is in another place elsewhere")
     if share < _SURE_SHARE[separator]:
         return LabelLists("unclear", separator, f"{what}; {share:.0%} of their parts occur alone or in other cells too")
     if num_rows < max(_LEAST_ROWS, _LEAST_SHARE * len(cells)):
         few = f"{num_rows:,} row{' has' if num_rows == 1 else 's have'} several labels in {column!r}, such as {example!r:.60}"
         return LabelLists("unclear", separator, f"of {len(cells):,} rows {few}")
     return LabelLists("several", separator, f"{what}, whose parts also occur alone or in other cells")
+
+
+def _has_parts_by_place(cells: Sequence[tuple[str, ...]]) -> int:
+    """Return how many parts each cell has if each place has parts of its own, as in `Portland, Oregon`; else 0."""
+    size = len(cells[0])
+    if size < 2 or any(len(parts) != size for parts in cells):
+        return 0
+    places = [{parts[place] for parts in cells} for place in range(size)]
+    return size if len(set().union(*places)) == sum(map(len, places)) else 0
 
 
 def _is_decimal(cell: str) -> bool:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ def read_label(value: Any) -> tuple[str, str]:
         value = value.date()
     if isinstance(value, datetime.date | datetime.time):
         return str(value), ""
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < _LONGEST_NUMBER:  # of a database, or Parquet
+        value = int(value) if value == int(value) else str(value.normalize())
     if not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
         return "", f"wanted one label, found {value!r:.60}"
     whole = isinstance(value, float) and float(value).is_integer() and abs(value) < 2**53  # 1.0 is the class 1, in every file

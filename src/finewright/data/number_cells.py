@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal as ExactNumber
 from typing import Any, Literal
 
 from finewright.core.errors import ExitCode, UserError
@@ -53,7 +54,7 @@ def read_number(value: Any, style: NumberStyle) -> tuple[float, str]:
         return 0.0, "no number"
     if isinstance(value, bool):
         return 0.0, f"wanted a number, found {value}"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | ExactNumber):
         return (float(value), "") if _is_finite(value) else (0.0, f"the number is not finite: {value}")
     if not isinstance(value, str):
         return 0.0, f"wanted a number, found {value!r:.40}"
@@ -73,10 +74,10 @@ def write_number(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 
-def _is_finite(value: float) -> bool:
+def _is_finite(value: float | ExactNumber) -> bool:
     try:
         return math.isfinite(float(value))
-    except OverflowError:  # an integer of hundreds of digits
+    except (OverflowError, ValueError):  # an integer of hundreds of digits, or a signalling NaN
         return False
 
 

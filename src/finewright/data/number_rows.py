@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from finewright.data.columns import choose_columns
 from finewright.data.labelled_rows import LabelledRows, read_pair, read_text
 from finewright.data.number_cells import find_style, read_number, write_number
 from finewright.data.readers import base
-from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
+from finewright.data.readers.base import LABEL_NAMES, NUMBER_NAMES, TEXT_NAMES, FileTable
 from finewright.data.splits import Example
 
-NUMBER_NAMES = ("score", "rating", "stars", "grade", "value", "number", "price", "amount", "similarity", "target", "y")
-"""Usual names of columns of numbers."""
 CLASS_NAMES = ("label", "labels", "class", "category", "intent", "topic", "label_id", "class_id", "team")
 """Usual names of columns of classes."""
+_CLASS_ENDINGS = ("_label", "_class", "_category", "_id", "_code", "_type")
+_NAMES_OF_CLASSES = ("label_text", "label_name", "text_label", "class_name", "category_name", "intent_name")
 _INDEX_NAMES = {"id", "idx", "index", "row", "nr", "no", "unnamed: 0", ""}
 MOST_BINS, ROWS_PER_BIN = 10, 20
 """Bins of values that splits take an even share of, and the fewest rows of each."""
@@ -28,6 +28,8 @@ FEW_RATINGS = (3, 11)
 """Different whole numbers in a row, from 0 or 1, that may be a rating."""
 ROWS_PER_CLASS = 5
 """Rows of each number, on average, from which on whole numbers without gaps may be numbered classes."""
+_LEAST_PER_CLASS = 2
+"""Rows of each number, on average, from which on whole numbers in a column that is named like one of classes may be classes."""
 _MOST_FAULTS = 0.1
 """Share of cells that are no number in a column that is one of numbers all the same: faults of their rows."""
 
@@ -68,6 +70,10 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
     columns = choose_columns(table, options, file=file)
     cells = [record.values.get(columns.label) for record in table.records]
     style = find_style(cells, decimal=options.decimal, where=f"{file}, column {columns.label!r}")
+    shown = next((cell for cell in cells if isinstance(cell, str) and cell.strip()), None)
+    if shown is not None and all(read_number(cell, style)[1] for cell in cells):
+        fix = "--label-column NAME takes another one, --task text-classification learns classes"
+        raise base.bad_file(f"no cell of {columns.label!r} is a number, such as {shown!r:.40}", file, fix)
     rows, records, faults = [], [], []
     for record, cell in zip(table.records, cells, strict=True):
         text, text_fault = read_text(record, columns, options)
@@ -82,11 +88,25 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
     notes += columns.notes
     notes += [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
     if style.decimal == "comma":
-        shown = next(cell for cell in cells if isinstance(cell, str) and not read_number(cell, style)[1])
-        notes.append(f"{file}: numbers have decimal commas: {shown!r} is read as {write_number(read_number(shown, style)[0])}")
+        shown = next((cell for cell in cells if isinstance(cell, str) and not read_number(cell, style)[1]), None)
+        read = f": {shown!r} is read as {write_number(read_number(shown, style)[0])}" if shown is not None else ""
+        notes += [f"{file}: numbers have decimal commas{read}"] if read else []
     if style.percent:
         notes.append(f"{file}: numbers are percent: 85% is read as 85")
     return LabelledRows([*_put_in_bins(rows)], records, table, columns, notes)
+
+
+def with_one_style(tables: Sequence[FileTable], options: DataConfig, *, file: str) -> DataConfig:
+    """Return the options with the sign that begins decimals in any of these tables: the few rows of one may not tell it.
+
+    Raise `UserError` if they write decimals in two ways, or if some are percent and others are not.
+    """
+    if len(tables) < 2:
+        return options
+    names = [options.label_column or find_number_column(table, options) for table in tables]
+    cells = [record.values.get(name) for table, name in zip(tables, names, strict=True) for record in table.records]
+    style = find_style(cells, decimal=options.decimal, where=file)
+    return options.model_copy(update={"decimal": style.decimal})
 
 
 def _put_in_bins(rows: Sequence[NumberRow]) -> list[NumberRow]:
@@ -109,7 +129,8 @@ def find_number_column(table: FileTable, options: DataConfig) -> str:
     for usual in (*NUMBER_NAMES, *LABEL_NAMES):
         if usual in names and usual not in TEXT_NAMES and holds_numbers(table, names[usual]):
             return names[usual]
-    numeric = [name for key, name in names.items() if key not in _INDEX_NAMES | {*TEXT_NAMES} and holds_numbers(table, name)]
+    others = [name for key, name in names.items() if key not in _INDEX_NAMES | {*TEXT_NAMES} and not key.endswith("_id")]
+    numeric = [name for name in others if holds_numbers(table, name)]
     return numeric[0] if len(numeric) == 1 else ""
 
 
@@ -119,9 +140,20 @@ def holds_numbers(table: FileTable, column: str) -> bool:
     return found is not None and len(found) > 1
 
 
-def _sample_numbers(table: FileTable, column: str) -> list[float] | None:
-    """Return the numbers of some rows of a column; None if it holds something else."""
-    sample = table.records[:: max(1, len(table.records) // column_names.SAMPLE_ROWS)]
+def counts_rows(table: FileTable, column: str) -> bool:
+    """Return whether a column of whole numbers rises by one from each row to the next."""
+    cells = [record.values.get(column) for record in table.records[: column_names.SAMPLE_ROWS]]
+    read = [read_number(cell, find_style([], decimal="point")) for cell in cells]
+    return (
+        len(read) > 2
+        and not any(fault for _, fault in read)
+        and all(after == before + 1 for (before, _), (after, _) in zip(read, read[1:], strict=False))
+    )
+
+
+def _sample_numbers(table: FileTable, column: str, *, most: int = column_names.SAMPLE_ROWS) -> list[float] | None:
+    """Return the numbers of some rows of a column; None if it holds something else. `most`: about as many rows at most."""
+    sample = table.records[:: max(1, len(table.records) // most)]
     cells = [record.values.get(column) for record in sample]
     cells = [cell for cell in cells if cell is not None and str(cell).strip()]
     if not cells or any(isinstance(cell, bool) for cell in cells):
@@ -140,7 +172,7 @@ def _is_not_finite(fault: str) -> bool:
     return fault.startswith("the number is")
 
 
-def describe_numbers(table: FileTable, column: str) -> tuple[bool, str] | None:
+def describe_numbers(table: FileTable, column: str, *, file: str) -> tuple[bool, str] | None:
     """Return (whether a column of numbers holds amounts, not classes; what was seen); None if it does not hold numbers.
 
     Decimals are amounts. Few whole numbers are classes; so are many without gaps in a column that is named like one. Raise
@@ -157,19 +189,53 @@ def describe_numbers(table: FileTable, column: str) -> tuple[bool, str] | None:
         return True, f"{column!r} has {count:,} different numbers with decimals, such as {shown}"
     if count <= MOST_CLASSES:
         is_rating = FEW_RATINGS[0] <= count <= FEW_RATINGS[1] and values == [values[0] + step for step in range(count)]
-        if not (is_rating and values[0] in (0, 1)):
-            return False, ""
-        change = "" if column.casefold() in CLASS_NAMES and values[0] == 0 else "; --task regression predicts a number instead"
-        return False, f"{column!r} has the {count} whole numbers from {low} to {high}{change}"
-    without_gaps = values[-1] - values[0] + 1 == count and values[0] in (0, 1)
+        if is_rating and values[0] in (0, 1):
+            plain = column.casefold() in CLASS_NAMES and values[0] == 0
+            change = "" if plain else "; --task regression predicts a number instead"
+            return False, f"{column!r} has the {count} whole numbers from {low} to {high}{change}"
+        if count >= FEW_RATINGS[0] and column.casefold().strip() in NUMBER_NAMES:
+            return False, f"{column!r} has {count} different whole numbers; --task regression predicts a number instead"
+        return False, ""
     said = f"{column!r} has {count:,} different whole numbers from {low} to {high}"
-    if not without_gaps or len(numbers) < ROWS_PER_CLASS * count or column.casefold() in NUMBER_NAMES[:-2]:
-        return True, said
-    if column.casefold() in CLASS_NAMES:
-        return False, said
-    raise base.bad_file(
-        f"{said}, which may be amounts or numbered classes", "data", "--task regression, or --task text-classification"
-    )
+    if names := _find_names_of_classes(table, column):
+        return False, f"{said}, of which {names!r} has the names"
+    verdict = _tell_whole_numbers(table, column, values, num_rows=len(numbers))
+    if verdict == "unclear":
+        raise base.bad_file(
+            f"{said}, which may be amounts or numbered classes", file, "--task regression, or --task text-classification"
+        )
+    return verdict == "amounts", said
+
+
+def _tell_whole_numbers(
+    table: FileTable, column: str, values: Sequence[float], *, num_rows: int
+) -> Literal["amounts", "classes", "unclear"]:
+    """Return what many different whole numbers are. `values`: those of a sample of `num_rows` rows, in order."""
+    name = column.casefold().strip()
+    if name in NUMBER_NAMES[:-2]:
+        return "amounts"
+    of_classes = name in CLASS_NAMES or name.endswith(_CLASS_ENDINGS)
+    if of_classes and num_rows < len(table.records):  # a sample may lack some classes
+        numbers = _sample_numbers(table, column, most=len(table.records)) or []
+        values, num_rows = sorted(set(numbers)), len(numbers)
+    without_gaps = values[-1] - values[0] + 1 == len(values) and values[0] in (0, 1)
+    is_repeated = num_rows >= ROWS_PER_CLASS * len(values)
+    if without_gaps and is_repeated:
+        return "classes" if of_classes else "unclear"
+    if of_classes or name in NUMBER_NAMES:
+        return "unclear" if num_rows >= _LEAST_PER_CLASS * len(values) else "amounts"
+    return "amounts"
+
+
+def _find_names_of_classes(table: FileTable, column: str) -> str:
+    """Return the column that has a name for each number of another one, as `label_text` has for `label`; nothing without one."""
+    folded = {name.casefold().strip(): name for name in table.columns if name != column}
+    for other in (folded[name] for name in _NAMES_OF_CLASSES if name in folded):
+        pairs = {(str(record.values.get(column)), str(record.values.get(other))) for record in table.records}
+        numbers, named = ({pair[place] for pair in pairs} for place in (0, 1))
+        if len(pairs) == len(numbers) == len(named) < len(table.records) and not holds_numbers(table, other):
+            return other
+    return ""
 
 
 def measure_values(rows: Sequence[Example]) -> Mapping[str, Any]:

@@ -10,10 +10,19 @@ from finewright.data import conversation_shapes, multi_label_rows, number_rows, 
 from finewright.data.columns import wanted_columns
 from finewright.data.conversation_shapes import RowKind, Shape
 from finewright.data.label_lists import LabelLists, tell_label_lists
-from finewright.data.readers.base import LABEL_NAMES, TEXT_NAMES, FileTable
+from finewright.data.readers.base import LABEL_NAMES, NUMBER_NAMES, TEXT_NAMES, FileTable
 from finewright.data.source_tables import Source, SourceTables, TableReading
 from finewright.data.text_columns import ANSWER, find_pair
 
+_OF_PAIRS = ("label", "labels", "class", "target", "label_text", "score", "similarity")
+"""Usual names of what is said of a question with an answer; others may be of the question alone."""
+_COUNTED = ("tokens", "words", "chars", "characters", "bytes")
+_ABOUT_TEXTS = (
+    {"length", "len", "size", "timestamp", "time", "offset", "perplexity", "tokens"}
+    | {f"{count}_{one}" for count in ("n", "num", "number_of") for one in _COUNTED}
+    | {f"{one.removesuffix('s')}_count" for one in _COUNTED}
+)
+"""Names of numbers that collections of texts have of each text, and nobody learns."""
 _UNMISTAKABLE = ({"prompt", "instruction"}, {"completion", "response"})
 
 
@@ -63,7 +72,24 @@ def read_row_kind(source: Source, *, options: DataConfig) -> tuple[RowKind, str,
 def tell_row_kind(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
     """Return what the rows of a table are, and the reason."""
     tagged = tagged_rows.find_form(table, options)
-    return _tell_by_names(table, options, file=file) if tagged is None else ("tagged-tokens", tagged.describe())
+    if tagged is None:
+        return _tell_by_names(table, options, file=file)
+    single = _find_single_label(table, tagged) if options.label_column is None else ""
+    if not single:
+        return "tagged-tokens", tagged.describe()
+    if single == LABEL_NAMES[0]:
+        kind, reason = _tell_by_names(table, options, file=file)
+        return kind, f"{reason}; --task token-classification learns {tagged.marks!r} instead"
+    what = f"each text has a label ({single!r}) and tags ({tagged.marks!r}), and either may be learnt"
+    fix = f"--label-column {single} or --label-column {tagged.marks}"
+    raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
+
+
+def _find_single_label(table: FileTable, tagged: tagged_rows.TaggedForm) -> str:
+    """Return the column with one label for each text beside its tags; empty if there is none, or no column of texts."""
+    names = {name.casefold().strip(): name for name in reversed(table.columns)}
+    usual = [names[name] for name in LABEL_NAMES if name in names and names[name] != tagged.marks]
+    return next((name for name in usual if tagged.text and column_names.has_few_values(table, name)), "")
 
 
 def _tell_by_names(table: FileTable, options: DataConfig, *, file: str) -> tuple[RowKind, str]:
@@ -82,7 +108,7 @@ def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConf
     """Return what the rows are by the shape of a conversation that their columns have. `names`: of the columns, by lower case."""
     shape = conversation_shapes.find_shape(table, options.model_copy(update={"text_column": None}), file=file)
     how: dict[str, Any] = {"options": options, "file": file}
-    if number := _find_number_column(table, options, names, shape=shape):
+    if number := _find_number_column(table, options, names, shape=shape, file=file):
         return tell_label_kind(table, number, reason=f"it has texts and a column of numbers ({number!r})", **how)
     if (reason := _tell_several_labels(table, options, shape, file=file)) is not None:
         return "multi-label", reason
@@ -99,21 +125,38 @@ def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConf
         clear = prompt.casefold() in _UNMISTAKABLE[0] or answer.casefold() in _UNMISTAKABLE[1]
         if not clear and column_names.has_few_values(table, answer):
             return "labelled", f"{answer!r} has few values, each many times, as labels have"
-    if shape.form == "text" and len(table.columns) > 1 and column_names.guess_label(table, shape.columns["text"]):
-        return "labelled", "it has texts and a column with few values"
+    if shape.form == "text" and len(table.columns) > 1:
+        if column_names.guess_label(table, shape.columns["text"]):
+            return "labelled", "it has texts and a column with few values"
+        _refuse_unclear_labels(table, file=file)
     return "conversation", f"the columns are those of {shape.said}"
+
+
+def _refuse_unclear_labels(table: FileTable, *, file: str) -> None:
+    """Raise `UnclearRows` if several columns beside a text may be the label, and one is called so, such as `coarse_label`."""
+    likely = column_names.find_label_like(table, but=())
+    called = [name for name in likely if any(word in name.casefold() for word in ("label", "class"))]
+    if called:
+        what = f"the label may be {' or '.join(map(repr, likely[:5]))}"
+        fix = f"--label-column {called[0]} takes that one, --task text-generation learns the texts alone"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
 
 
 def _tell_pairs(table: FileTable, names: Mapping[str, str], options: DataConfig, *, file: str) -> tuple[RowKind, str] | None:
     """Return what the labels of pairs of texts are, and the reason; None if it has no such columns of usual names."""
     pair = find_pair(table, label="", file=file) if options.text_column is None else ()
-    usual = (*LABEL_NAMES, *number_rows.NUMBER_NAMES)
+    usual = (*LABEL_NAMES, *NUMBER_NAMES)
     label = next((names[name] for name in usual if name in names and names[name] not in pair), "")
     if not pair or not label:
         return None
-    if pair[1].casefold().strip() == ANSWER and not column_names.has_few_values(table, label):
-        return None  # questions with answers to learn, and something about each
     shown = " and ".join(map(repr, pair))
+    if pair[1].casefold().strip() == ANSWER:
+        if not column_names.has_few_values(table, label):
+            return None  # questions with answers to learn, and something about each
+        if label.casefold().strip() not in _OF_PAIRS:
+            what = f"the answers may be what is learnt, or {label!r} of the pairs {shown}"
+            fix = f"--task text-generation for the answers, --label-column {label} for that column"
+            raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
     return tell_label_kind(
         table, label, reason=f"it has pairs of texts ({shown}) and a column of labels ({label!r})", options=options, file=file
     )
@@ -137,7 +180,7 @@ def tell_label_kind(table: FileTable, column: str, *, reason: str, options: Data
         If the cells can be read as one label or as several.
     """
     if name := column_names.resolve_column(table, column, file=file):
-        is_number, seen = number_rows.describe_numbers(table, name) or (False, "")
+        is_number, seen = number_rows.describe_numbers(table, name, file=file) or (False, "")
         if is_number and seen and not options.label_separator:
             _refuse_unclear_commas(table, name, options, file=file)
             return "number", seen
@@ -152,7 +195,7 @@ def _refuse_unclear_commas(table: FileTable, column: str, options: DataConfig, *
     """Raise `UnclearRows` if cells such as 1,2 may be one number with a decimal comma, or two labels."""
     cells = [record.values.get(column) for record in table.records]
     shown = next((cell for cell in cells if isinstance(cell, str) and "," in cell), None)
-    if shown is None or options.decimal != "auto" or column.casefold().strip() in number_rows.NUMBER_NAMES:
+    if shown is None or options.decimal != "auto" or column.casefold().strip() in NUMBER_NAMES:
         return
     if tell_label_lists(cells, column=column).verdict != "one":
         what = f"{column!r} has cells such as {shown!r}: a number with a decimal comma, or several labels?"
@@ -193,7 +236,9 @@ def _tell_several_labels(table: FileTable, options: DataConfig, shape: Shape | N
     return f"it has texts and columns of yes or no ({listed})"
 
 
-def _find_number_column(table: FileTable, options: DataConfig, names: Mapping[str, str], *, shape: Shape | None) -> str:
+def _find_number_column(
+    table: FileTable, options: DataConfig, names: Mapping[str, str], *, shape: Shape | None, file: str
+) -> str:
     """Return the column of numbers beside the texts by its name, unless a column is named like a label that is no number.
 
     `shape`: the columns of conversations that the table has; of texts alone it may be both.
@@ -204,9 +249,20 @@ def _find_number_column(table: FileTable, options: DataConfig, names: Mapping[st
     if labels:
         return labels[0] if number_rows.holds_numbers(table, labels[0]) else ""
     found = number_rows.find_number_column(table, options)
-    by_name = found.casefold().strip() in number_rows.NUMBER_NAMES
+    by_name = found.casefold().strip() in NUMBER_NAMES
+    if not found or (not by_name and _may_be_of_a_corpus(table, found)):
+        return ""
+    if shape is None and not by_name and not column_names.find_label_like(table, but=[found]):
+        is_amount = (number_rows.describe_numbers(table, found, file=file) or (False, ""))[0]
+        if is_amount:
+            return found
     has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
     return found if by_name or (found and has_text and len(table.columns) == 2) else ""
+
+
+def _may_be_of_a_corpus(table: FileTable, column: str) -> bool:
+    """Whether a column of numbers counts the rows, or the words of a text, as in collections of texts for language models."""
+    return column.casefold().strip() in _ABOUT_TEXTS or number_rows.counts_rows(table, column)
 
 
 def how_to_read(options: DataConfig, row_kind: RowKind) -> TableReading:

@@ -12,9 +12,12 @@ from finewright.data.labelled_rows import LabelledRows, find_encoding_fault, is_
 from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, combine_faults
 from finewright.data.tagged_tokens import Bounds, Span, TaggedText, TextWithWords
 from finewright.data.text_pairs import TextInput
+from finewright.data.written_lists import parse_written_list
 
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("ner_tags", "tags", "ner", "pos_tags", "upos", "pos", "chunk_tags", "labels", "label")
+_MAY_BE_LABELS = ("tags", "labels", "label")
+"""Those that may hold labels of the whole text."""
 SPAN_NAMES = ("entities", "spans", "label", "labels", "annotations", "tags")
 _STARTS, _ENDS = ("start", "start_offset", "begin"), ("end", "end_offset", "stop")
 _TYPES = ("label", "labels", "entity", "entity_group", "type", "tag", "class")
@@ -73,7 +76,7 @@ def find_form(table: FileTable, options: DataConfig) -> TaggedForm | None:
     if tokens:
         wanted = (given.casefold().strip(),) if given else TAG_NAMES
         marks = next((names[one] for one in wanted if one in names and _some(rows, names[one], _is_tags)), "")
-        if marks:
+        if marks and (marks.casefold().strip() not in _MAY_BE_LABELS or _are_as_many(rows, tokens, marks)):
             return TaggedForm("tokens", text if text != tokens else "", tokens, marks)
     if text:
         wanted = (given.casefold().strip(),) if given else SPAN_NAMES
@@ -96,13 +99,19 @@ def _some(rows: Sequence[Mapping[str, Any]], name: str, check: Callable[[Any], b
     return bool(cells) and all(check(cell) for cell in cells)
 
 
+def _are_as_many(rows: Sequence[Mapping[str, Any]], tokens: str, marks: str) -> bool:
+    """Whether at least half of the rows have a mark for each word; a few rows without are faults."""
+    sizes = [[len(_parse_cell(row.get(name)) or ()) for name in (tokens, marks)] for row in rows]
+    return 2 * sum(one == other for one, other in sizes) >= len(sizes)
+
+
 def _parse_cell(cell: Any) -> Any:
-    """Return the list that a cell of a text file stands for, in JSON; other cells as they are."""
+    """Return the list that a cell of a text file stands for, as JSON or Python writes it; other cells as they are."""
     if isinstance(cell, str) and cell.lstrip()[:1] == "[":
         try:
             return json.loads(cell)
         except ValueError:
-            return cell
+            return parse_written_list(cell)
     return cell.tolist() if hasattr(cell, "tolist") else cell
 
 

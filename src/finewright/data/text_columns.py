@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from finewright.core.config import DataConfig
-from finewright.data.readers.base import PAIR_NAMES, TEXT_NAMES, FileTable, bad_file
+from finewright.data.readers.base import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES, FileTable, bad_file
 
 TextForm = Literal["joined", "named", "pair"]
 _PAIRS = (
@@ -26,7 +26,7 @@ _PAIRS = (
 )
 ANSWER = "answer"
 _PAIRS_UNLESS_LABELS = (("question", ANSWER), ("query", ANSWER))
-"""Pairs whose second column may be the label instead: they are pairs if it has many different values."""
+"""Pairs whose second column may be the label: they are pairs if it has many different values, or another column is the label."""
 _SAMPLE_ROWS, _MOST_LABELS = 2000, 0.34
 """Rows that are looked at, and the share of different values up to which a column may hold labels."""
 
@@ -43,7 +43,7 @@ def find_pair(table: FileTable, *, label: str, file: str) -> tuple[str, ...]:
         found = tuple(folded[name] for name in names)
         if repeated := next((name for name in found if name in table.repeated), ""):
             raise bad_file(f"two columns are named {repeated!r}", table.repeated[repeated] or file, "give each a name of its own")
-        if names in _PAIRS or not _has_few_values(table, found[1]):
+        if names in _PAIRS or not {*LABEL_NAMES[:2]}.isdisjoint(folded) or label or not _has_few_values(table, found[1]):
             return found
     return ()
 

@@ -8,6 +8,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from finewright.data.labels import find_whole_numbers
 from finewright.sklearn.base import TextEstimator, read_texts
 
 
@@ -52,14 +53,15 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         """
         texts, labels = read_texts(X), _labels(y)
         self.classes_ = np.unique(labels)
-        _check_names(self.classes_)
-        self._train(texts, [_name(label) for label in labels])
+        names = _name_classes(self.classes_)
+        known = dict(zip(self.classes_.tolist(), names, strict=True))
+        self._train(texts, [known[label] for label in labels.tolist()], options={"task": "text-classification"})
         return self
 
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Return the probability of every class, shape (texts, classes), in the order of `classes_`."""
         check_is_fitted(self)
-        order = [self._model.labels.index(_name(label)) for label in self.classes_]
+        order = [self._model.labels.index(name) for name in _name_classes(self.classes_)]
         return self._model.predict_proba(read_texts(X))[:, order]
 
     def predict(self, X: Sequence[str]) -> np.ndarray:
@@ -85,14 +87,15 @@ def _labels(y: Any) -> np.ndarray:
     return labels
 
 
-def _name(label: Any) -> str:
-    """Return the name of a label in the saved model. Spaces around a name are no part of it, as in a file."""
-    return str(label).strip()
-
-
-def _check_names(classes: np.ndarray) -> None:
-    """Raise `ValueError` if two labels would have one name."""
+def _name_classes(classes: np.ndarray) -> list[str]:
+    """Return the names of the labels in the saved model: without spaces around them and, if all are numbers, 1 for 1.0, as in a
+    file. Raise `ValueError` if two labels would have one name."""
+    names = [str(label).strip() for label in classes.tolist()]
+    whole = find_whole_numbers(names)
+    names = [whole.get(name, name) for name in names]
     known: dict[str, Any] = {}
-    for label in classes.tolist():
-        if (other := known.setdefault(_name(label), label)) != label:
-            raise ValueError(f"the labels {other!r} and {label!r} cannot be kept apart: spaces around a label do not count")
+    for label, name in zip(classes.tolist(), names, strict=True):
+        if (other := known.setdefault(name, label)) != label:
+            why = "1.0 is 1" if name in whole.values() else "spaces around a label do not count"
+            raise ValueError(f"the labels {other!r} and {label!r} cannot be kept apart: {why}")
+    return names

@@ -11,6 +11,7 @@ from finewright.data.readers.source import InputFile, bad_file, plain_suffix
 
 __all__ = [
     "LABEL_NAMES",
+    "NUMBER_NAMES",
     "PAIR_NAMES",
     "SPLIT_NAMES",
     "TEXT_NAMES",
@@ -36,6 +37,8 @@ SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "val
 TEXT_NAMES = ("text", "sentence", "content", "review", "message", "question", "body", "document", "utterance", "query")
 LABEL_NAMES = ("label", "labels", "category", "class", "target", "intent", "label_text", "topic", "sentiment", "team")
 """Usual names of the columns, the first before all others."""
+NUMBER_NAMES = ("score", "rating", "stars", "grade", "value", "number", "price", "amount", "similarity", "target", "y")
+"""Usual names of columns of numbers."""
 PAIR_NAMES = ("text", "text_pair")
 """Columns of a pair of texts, as the pipelines of transformers name it."""
 

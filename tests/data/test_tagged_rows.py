@@ -70,6 +70,11 @@ FORMS = {
             [{"text": ANNA[0], "id": 1, "label": [{"start": a, "end": b, "text": "", "labels": [c]} for a, b, c in ANNA[1]]}]
         ),
     ),
+    "csv with lists of Python": (
+        "a.csv",
+        f'tokens,ner_tags\n"{ANNA[0].split()!r}","{ANNA_TAGS!r}"\n',
+    ),
+    "csv with pieces of Python": ("a.csv", f'text,entities\n{ANNA[0]},"{ANNA[1]!r}"\n'),
     "csv with json": ("a.csv", 'text,entities\n"' + ANNA[0] + '","' + json.dumps(ANNA[1]).replace('"', '""') + '"\n'),
 }
 
@@ -83,6 +88,12 @@ def test_every_form_gives_the_same_row(form, tmp_path):
     assert row.spans() == [Span(*one) for one in ANNA[1]]
     assert row.where.startswith(name)
     assert row.label == "PER: Anna Berg; MONEY: 12 euros; LOC: Rome"
+
+
+@pytest.mark.parametrize("cell", ["['Anna' 'left']", "[" * 100_000, "[Anna, left]", "[__import__('os')]"])
+def test_cells_that_are_no_lists_are_none(cell, tmp_path):
+    (tmp_path / "a.csv").write_text(f'tokens,ner_tags\n"{cell}","{cell}"\n')
+    assert find_form(read_file(tmp_path / "a.csv", ReadOptions(), texts=()), DataConfig()) is None
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,5 +1,6 @@
 """Tables with tagged texts: a tag for each word, or labelled pieces of a text, as the usual tools write them."""
 
+import ast
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,13 +98,40 @@ def _some(rows: Sequence[Mapping[str, Any]], name: str, check: Callable[[Any], b
 
 
 def _parse_cell(cell: Any) -> Any:
-    """Return the list that a cell of a text file stands for, in JSON; other cells as they are."""
+    """Return the list that a cell of a text file stands for, in JSON or as Python writes lists; other cells as they are."""
     if isinstance(cell, str) and cell.lstrip()[:1] == "[":
         try:
             return json.loads(cell)
-        except ValueError:
-            return cell
+        except (ValueError, RecursionError):
+            return _parse_python_list(cell)
     return cell.tolist() if hasattr(cell, "tolist") else cell
+
+
+def _parse_python_list(cell: str) -> Any:
+    """Return the list that a cell is as Python writes it, which pandas puts into CSV files; other cells as they are.
+
+    The cell is parsed, and nothing in it runs. It must be written back the same: `['a' 'b']`, which numpy writes, would be the
+    one word `ab`.
+    """
+    try:
+        found = _literal_value(ast.parse(cell, mode="eval").body)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return cell
+    return found if repr(found) == cell else cell
+
+
+def _literal_value(node: ast.expr) -> Any:
+    """Return what a parsed text, number, list, tuple or dictionary is. Raise `ValueError` for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List):
+        return [_literal_value(one) for one in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_literal_value(one) for one in node.elts)
+    if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
+        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+        return dict(zip(keys, map(_literal_value, node.values), strict=True))
+    raise ValueError("no literal")
 
 
 def _is_words(cell: Any) -> bool:

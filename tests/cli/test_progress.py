@@ -210,3 +210,15 @@ def test_a_run_without_test_rows_shows_its_validation_accuracy_as_such():
     table = Console(file=io.StringIO(), width=120)
     table.print(progress.result_table(run_result(metrics={"validation": split_metrics(0.7)})))
     assert "validation accuracy  70.0%" in re.sub("  +", "  ", table.file.getvalue())
+
+
+def test_a_run_of_numbers_shows_their_error():
+    measured = {"num_rows": 90, "loss": 0.4, "mean_rmse": 2.0, "pearson": None, "pearson_ci95": None}
+    for name, value in {"rmse": 1.25, "mae": 0.75, "r2": 0.5, "spearman": 0.625}.items():
+        measured |= {name: value, f"{name}_ci95": [value - 0.1, value + 0.1]}
+    table = Console(file=io.StringIO(), width=200)
+    table.print(progress.result_table(run_result(metrics={"test": measured})))
+    said = re.sub("  +", "  ", table.file.getvalue())
+    assert "test numbers  RMSE 1.25 (95% interval 1.15 to 1.35), MAE 0.75, R2 0.5, Spearman 0.625 on 90 rows" in said
+    assert "always predicting the mean of the training rows: RMSE 2" in said
+    assert "test loss" not in said

@@ -8,6 +8,7 @@ import pytest
 
 import finewright as fw
 from finewright.core.errors import UserError
+from finewright.data.splits import Example
 from finewright.runs import rows_to_label, schema, suspects
 from finewright.runs.schema import RunConfigFile
 
@@ -214,3 +215,18 @@ def test_texts_with_a_label_are_not_labelled_again(noisy):
     run, rows = noisy
     with pytest.raises(UserError, match="the run's data has the text of every row already"):
         run.choose_rows_to_label([rows[0][0].upper()], 3)
+
+
+def test_of_pairs_it_is_said_that_their_relation_is_hardly_seen(noisy):
+    rows = [
+        Example(
+            f"room {number}\npool {number}",
+            "yes" if number % 2 else "no",
+            f"row {number}",
+            pair=(f"room {number}", f"pool {number}"),
+        )
+        for number in range(40)
+    ]
+    config = noisy[0].config
+    found = suspects.find_suspects(config, rows, [""] * len(rows))
+    assert any(note.startswith("pairs are judged by their words") for note in found.notes)

@@ -148,3 +148,7 @@ def test_one_text_with_two_numbers_is_said():
     rows = [row(1, 0, "same text"), row(2, 1, "Same  text"), *[row(value, 2 + place) for place, value in enumerate(SPREAD)]]
     found = {one.code: one for one in TASK.check_dataset(Dataset(rows, [], [], (), "text", [], "", row_kind="number"))}
     assert list(found["two_numbers"].rows) == ["rows.csv:2", "rows.csv:3"]
+
+
+def test_answers_have_no_digits_that_float32_does_not_hold():
+    assert Regression.row_answers([{"value": 9.315410614013672}, {"value": 5.0}]) == ["9.31541", "5"]

@@ -314,3 +314,17 @@ def test_types_are_confused_by_the_words_that_entities_share():
     truth = [["B-X", "I-X", "O", "B-Y"], ["B-Y", "O"], ["O", "O"]]
     guess = [["B-Y", "I-Y", "O", "O"], ["B-Y", "I-Y"], ["O", "B-X"]]
     assert entity_metrics.confuse_types(truth, guess) == {"X": {"Y": 1}, "Y": {"Y": 1, "none": 1}, "none": {"X": 1}}
+
+
+def test_how_exact_the_metric_is_comes_from_words_and_entities_and_not_from_texts_alone():
+    """30 texts of 100 words: three points fewer right words are clearly worse, though they are less than one text of 30."""
+    words = TokenClassification(("ADJ", "NOUN"))
+    best = {"token_accuracy": 0.97, "token_accuracy_ci95": [0.965, 0.975], "num_tokens": 3000, "num_rows": 30, "loss": 0.1}
+    worse = best | {"token_accuracy": 0.94, "loss": 0.2}
+    assert words.standard_error(best) == pytest.approx(0.0031, abs=1e-4)
+    assert words.is_clearly_worse(worse, best)
+    entities = TokenClassification(LABELS)
+    nothing = {"entity_f1": 0.0, "entity_f1_ci95": [0.0, 0.0], "num_entities": 70, "num_rows": 30, "loss": 1.0}
+    assert 0.01 < entities.standard_error(nothing) < 0.02, "resamples of zeros are equal, which proves nothing"
+    assert not entities.is_clearly_worse(nothing | {"loss": 1.1}, nothing)
+    assert entities.standard_error(nothing | {"num_entities": 0}) > 0

@@ -309,12 +309,30 @@ def print_wrapped(console: Console, line: str, *, indent: int = 2) -> None:
 
 def result_table(result: "RunResult") -> Table:
     """Return the summary of a run."""
-    from finewright.cli.multi_label_view import describe_scores, has_label_sets
-    from finewright.runs.schema import ClassificationMetrics
-
     table = Table(show_header=False, box=None, padding=(0, 2))
     share = f"{result.trainable_parameters:,} of {result.total_parameters:,} ({result.trainable_fraction:.2%})"
     table.add_row("trained parameters", f"{share}, {result.head_parameters:,} of them the head")
+    _add_metrics(table, result)
+    if result.calibration is not None:
+        table.add_row("calibration error", result.calibration.describe())
+    for name, score in result.baselines.items():
+        low, high = score.accuracy_ci95
+        table.add_row(f"{name} accuracy", f"{score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})")
+    if result.steps:  # a baseline has none, and its memory is not measured
+        table.add_row("speed", f"{result.examples_per_second:.0f} texts/s, {result.tokens_per_second:.0f} tokens/s")
+        memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
+        table.add_row("peak memory", memory)
+    table.add_row("time", describe_time(result))
+    table.add_row("saved", f"{format_bytes(result.artifact_bytes)}, verified: a new process loads it and gets equal scores")
+    return table
+
+
+def _add_metrics(table: Table, result: "RunResult") -> None:
+    """Add what was measured on the test rows, or without any on the validation rows."""
+    from finewright.cli import number_view
+    from finewright.cli.multi_label_view import describe_scores, has_label_sets
+    from finewright.runs.schema import ClassificationMetrics
+
     measured, split = result.metrics.test or result.metrics.validation, "test" if result.metrics.test else "validation"
     if isinstance(measured, ClassificationMetrics):
         low, high = measured.accuracy_ci95
@@ -329,20 +347,12 @@ def result_table(result: "RunResult") -> Table:
         from finewright.tasks.entity_metrics import describe_tags
 
         table.add_row(f"{split} tags", f"{describe_tags(found)} ({measured.num_rows:,} rows)")
+    elif measured and number_view.is_measured(measured):
+        table.add_row(f"{split} numbers", number_view.describe_numbers(measured, rows="rows"))
+        for line in number_view.compare_numbers(result, measured):
+            table.add_row("", line)
     elif measured:
         table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
-    if result.calibration is not None:
-        table.add_row("calibration error", result.calibration.describe())
-    for name, score in result.baselines.items():
-        low, high = score.accuracy_ci95
-        table.add_row(f"{name} accuracy", f"{score.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})")
-    if result.steps:  # a baseline has none, and its memory is not measured
-        table.add_row("speed", f"{result.examples_per_second:.0f} texts/s, {result.tokens_per_second:.0f} tokens/s")
-        memory = compare_to_plan(result.peak_memory_bytes, result.planned_peak_memory_bytes, describe=format_bytes)
-        table.add_row("peak memory", memory)
-    table.add_row("time", describe_time(result))
-    table.add_row("saved", f"{format_bytes(result.artifact_bytes)}, verified: a new process loads it and gets equal scores")
-    return table
 
 
 def describe_time(result: "RunResult") -> str:

@@ -110,7 +110,7 @@ def _parse_cell(cell: Any) -> Any:
     if isinstance(cell, str) and cell.lstrip()[:1] == "[":
         try:
             return json.loads(cell)
-        except ValueError:
+        except (ValueError, RecursionError):
             return parse_written_list(cell)
     return cell.tolist() if hasattr(cell, "tolist") else cell
 

@@ -139,6 +139,8 @@ def find_suspects(run_config: RunConfigFile, rows: Sequence[Example], splits: Se
     counts = Counter(row.label for row in rows)
     judged = [place for place, row in enumerate(rows) if counts[row.label] >= LEAST_LABEL_ROWS]
     notes = _describe_unjudged(counts)
+    if any(row.pair is not None for row in rows):
+        notes.append("pairs are judged by their words and by both texts as one: labels of how the two relate are hardly told so")
     names = sorted({rows[place].label for place in judged})
     _check_enough(judged, names, counts)
     chosen = [rows[place] for place in judged]

@@ -241,8 +241,8 @@ class Regression(Task):
 
     @classmethod
     def row_answers(cls, lines: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """Return the number that was predicted for each test row, as it is written."""
-        return [write_number(line["value"]) for line in lines]
+        """Return the number that was predicted for each test row, with as many digits as it has."""
+        return [show_number(line["value"]) for line in lines]
 
 
 class NumberEvaluation(Evaluation):

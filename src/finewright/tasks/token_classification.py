@@ -44,6 +44,8 @@ TOKEN_ACCURACY = Metric("token_accuracy", is_share=True, words="token accuracy")
 TEXT_F1 = Metric("text_f1", is_share=True, words="mean entity F1 of a text")
 TEXT_ACCURACY = Metric("text_accuracy", is_share=True, words="mean token accuracy of a text")
 """By which models are compared text by text. The F1 of a text that has no entities is 1 if none are predicted."""
+_INTERVAL_WIDTH = 3.92
+"""Standard errors between the ends of a 95% interval."""
 _NEVER = -30.0
 """A score beside which another one has all the probability."""
 
@@ -256,6 +258,18 @@ class TokenClassification(Task):
     def decisive_metric(cls, measured: Mapping[str, Any]) -> Metric:
         """Return the F1 of entities, or token accuracy if no entities were measured."""
         return TOKEN_ACCURACY if "entity_f1" not in measured and TOKEN_ACCURACY.name in measured else ENTITY_F1
+
+    def standard_error(self, metrics: Mapping[str, Any]) -> float:
+        """Return the standard error of the metric: that of the resampled texts, or of as many entities or words if it is larger.
+
+        Texts have many words each, so that their number says too little of how exact a share of words is.
+        """
+        value, ends = metrics.get(self.metric.name), metrics.get(f"{self.metric.name}_ci95")
+        num_parts = metrics.get("num_entities" if self.has_entities else "num_tokens", 0)
+        if value is None or ends is None or not num_parts:
+            return super().standard_error(metrics)
+        share = (value * num_parts + 1) / (num_parts + 2)
+        return max((ends[1] - ends[0]) / _INTERVAL_WIDTH, math.sqrt(share * (1 - share) / num_parts))
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:

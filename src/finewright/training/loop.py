@@ -140,8 +140,8 @@ def choose_kept(progress: Progress, task: Task) -> EvaluatedStep | None:
     """Return the evaluation whose weights a finished training keeps; None if there was no evaluation.
 
     These are the last weights, unless the best evaluation is better by more than one standard error: of few rows the highest of
-    many values is mostly chance, and the last weights have learnt most, at learning rates that fall to 0. A model that was
-    evaluated before the first update stays as it was unless the last weights are better.
+    many values is mostly chance, and the last weights have learnt most, at learning rates that fall to 0. Of a model that was
+    evaluated before the first update the best are kept, itself among them, unless the last weights are better than it was.
     """
     best, last, start = progress.best, progress.last, progress.start_metrics
     if best is None or last is None or last.step != progress.step:

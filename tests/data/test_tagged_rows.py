@@ -91,7 +91,7 @@ def test_every_form_gives_the_same_row(form, tmp_path):
     assert row.label == "PER: Anna Berg; MONEY: 12 euros; LOC: Rome"
 
 
-@pytest.mark.parametrize("cell", ["['Anna' 'left']", "[" * 100_000, "[Anna, left]", "[__import__('os')]"])
+@pytest.mark.parametrize("cell", ["[" * 100_000, "[Anna, left]", "[__import__('os')]"])
 def test_cells_that_are_no_lists_are_none(cell, tmp_path):
     (tmp_path / "a.csv").write_text(f'tokens,ner_tags\n"{cell}","{cell}"\n')
     assert find_form(read_file(tmp_path / "a.csv", ReadOptions(), texts=()), DataConfig()) is None

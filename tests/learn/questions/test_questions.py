@@ -205,6 +205,9 @@ def test_a_step_that_was_not_the_best_is_not_called_so(tmp_path):
     assert "kept-step" in asked(tmp_path)
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"best_step": 126}))
+    why = [option.why for option in asked(tmp_path)["kept-step"].options if option.ok]
+    assert why == ["They are the last ones: the highest validation accuracy, 80.0%, is not better by a standard error."]
+    (run / "result.json").write_text(json.dumps(result | {"best_step": 60}))
     assert "kept-step" not in asked(tmp_path)
 
 

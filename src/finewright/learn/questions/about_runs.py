@@ -145,6 +145,8 @@ def _kept_step(one: FinishedRun) -> Draft | None:
     if best not in evaluated or len(evaluated) < 2:
         return None
     highest = max(evaluated.values())
+    if evaluated[best] < highest and best < max(evaluated):
+        return None
     others = sorted(evaluated.keys() - {best}, reverse=True)
     why = f"There validation accuracy was highest, {evaluated[best]:.1%}; "
     why += "a later, equal one counts as better only if its loss is clearly lower."

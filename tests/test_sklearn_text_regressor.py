@@ -38,6 +38,7 @@ def test_a_copy_predicts_alike(regressor, rows):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(regressor)).predict(rows[0][:5]), regressor.predict(rows[0][:5]))
 
 
+@pytest.mark.slow
 def test_it_can_be_cross_validated(regressor, rows):
     assert np.isfinite(cross_val_score(clone(regressor), *rows, cv=2)).all()
 

@@ -12,6 +12,8 @@ from finewright.data.dataset import read_dataset
 from finewright.data.multi_label_rows import labels_of
 from support import tiny
 
+pytestmark = pytest.mark.slow
+
 FAST = {"training.max_steps": 3, "training.precision": "float32", "training.num_threads": 1}
 WORDS = {"bill|ing": "charged twice", "shipping": "where is my parcel", "urgent": "send it please"}
 

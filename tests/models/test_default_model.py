@@ -9,7 +9,7 @@ import pytest
 import finewright
 from finewright.core.errors import UserError
 from finewright.core.events import Notice
-from finewright.models import default_model, hub
+from finewright.models import default_model, hub, packages
 from finewright.models.default_model import PREFERRED, choose_model
 from finewright.runs import schema
 from finewright.runs.schema import RunConfigFile
@@ -26,6 +26,7 @@ def cache(tmp_path, monkeypatch):
     root = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(packages, "is_installed", lambda name: False)  # `make models` may have run here
     monkeypatch.chdir(tmp_path)
 
     def fill(name, *, without=()):

@@ -72,6 +72,7 @@ def test_the_task_is_found_and_everything_is_measured(full):
     assert {"micro_f1", "macro_f1", "average_precision", "loss"} == {*next(x["validation"] for x in lines if x.get("validation"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["freeze", "prompt", "scratch"])
 def test_the_other_methods_train_it_too(place, method):
     run = train(place, method, max_steps=4)
@@ -165,6 +166,7 @@ def test_it_is_evaluated_on_other_rows_in_any_form(full, place, tmp_path):
         full.evaluate(tmp_path / "other.csv")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(place):
     whole = train(place, "full", name="whole", max_steps=8)
     stop = StopRequest()
@@ -184,6 +186,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(place):
     assert resumed.result.metrics.test == whole.result.metrics.test
 
 
+@pytest.mark.slow
 def test_balanced_weights_and_a_random_head_start_at_ln_2(place):
     run = train(
         place, "full", name="balanced", max_steps=2, **{"training.class_weights": "balanced", "training.head_start": "random"}

@@ -14,22 +14,7 @@ from finewright.sklearn.base import TextEstimator, read_texts
 class TextRegressor(RegressorMixin, TextEstimator):
     """Fine-tune a pre-trained language model as a scikit-learn regressor of texts.
 
-    Parameters
-    ----------
-    model : str
-        Hub id or folder of the pre-trained model, or `mini`; `auto` takes the best that is at hand.
-    method : str
-        A fine-tuning method by name, or `auto`.
-    learning_rate, epochs, max_steps
-        As in `TrainingConfig`; None (or 0) leaves the choice to the program.
-    method_options : dict or None
-        Options of the method, for instance `{"rank": 4}`.
-    training : dict or None
-        Further fields of `TrainingConfig`.
-    random_state : int
-        Seed of the order, the dropout and every new weight.
-    output_dir : str or None
-        Folder of the run; a temporary one when it is None.
+    The parameters are those of `TextClassifier`.
 
     Attributes
     ----------

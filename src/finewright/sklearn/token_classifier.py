@@ -13,22 +13,7 @@ from finewright.tasks import entity_metrics
 class TokenClassifier(TextEstimator):
     """Fine-tune a pre-trained model to tag words. A sample is a list of words, its target a list of as many tags.
 
-    Parameters
-    ----------
-    model : str
-        Hub id or folder of the pre-trained model, or `mini`; `auto` takes the best that is at hand.
-    method : str
-        A fine-tuning method by name, or `auto`.
-    learning_rate, epochs, max_steps
-        As in `TrainingConfig`; None (or 0) leaves the choice to the program.
-    method_options : dict or None
-        Options of the method, for instance `{"rank": 4}`.
-    training : dict or None
-        Further fields of `TrainingConfig`.
-    random_state : int
-        Seed of the order, the dropout and every new weight.
-    output_dir : str or None
-        Folder of the run; a temporary one when it is None, which lasts as long as the estimator.
+    The parameters are those of `TextClassifier`.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ import numpy as np
 
 from finewright.data.splits import split_into_folds
 from finewright.tasks import calibration
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite
 from finewright.tasks.logistic_regression import NUM_FOLDS, standardise
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
@@ -32,10 +32,8 @@ def fit_head(
     Raise `HeadNotFitted` with the reason. `strength` of what is returned is 1 less the shrinkage.
     """
     targets_N = np.asarray(targets)
-    if not np.isfinite(features_NF).all():
-        raise HeadNotFitted("the features are not all finite")
-    if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
-        raise HeadNotFitted("the training rows do not have every label")
+    check_finite(features_NF)
+    check_every_label(targets_N, num_labels)
     if len(targets_N) == num_labels:
         raise HeadNotFitted("no label has more than one row")
     scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from finewright.data.splits import split_into_folds
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite
 
 NUM_FOLDS = 3
 """Parts of the training rows that are left out in turn."""
@@ -103,10 +103,8 @@ def fit_head(
     not centred, as only a bias could undo that. `weights`: of the rows, shape (N,). Raise `HeadNotFitted` with the reason.
     """
     targets_N = np.asarray(targets)
-    if not np.isfinite(features_NF).all():
-        raise HeadNotFitted("the features are not all finite")
-    if num_labels < 2 or len(np.unique(targets_N)) < num_labels:
-        raise HeadNotFitted("the training rows do not have every label")
+    check_finite(features_NF)
+    check_every_label(targets_N, num_labels)
     scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)
     how: dict[str, Any] = {"weights": weights, "intercept": has_bias}
     strength = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from finewright.data.multi_label_splits import find_rarest_labels
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_finite
 from finewright.tasks.logistic_regression import NUM_FOLDS, choose_strength, standardise
 
 MOST_ITERATIONS = 300
@@ -130,8 +130,7 @@ def fit_head(features_NF: np.ndarray, targets_NC: np.ndarray, *, weights_NC: np.
     Features are scaled, and C is chosen, as for one label per text (`logistic_regression.fit_head`). Raise `HeadNotFitted` with
     the reason.
     """
-    if not np.isfinite(features_NF).all():
-        raise HeadNotFitted("the features are not all finite")
+    check_finite(features_NF)
     if not targets_NC.any():
         raise HeadNotFitted("no training row has a label")
     scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)

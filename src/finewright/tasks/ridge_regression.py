@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from finewright.data.splits import split_into_folds
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_finite
 from finewright.tasks.logistic_regression import NUM_FOLDS, compute_scales
 
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
@@ -80,8 +80,7 @@ def fit_head(features_NF: np.ndarray, targets: Sequence[float], *, has_bias: boo
     not centred, as only a bias could undo that. `strength` of the result is 1 / alpha. Raise `HeadNotFitted` with the reason.
     """
     targets_N = np.asarray(targets, dtype=np.float64)
-    if not np.isfinite(features_NF).all():
-        raise HeadNotFitted("the features are not all finite")
+    check_finite(features_NF)
     if len(targets_N) < NUM_FOLDS or targets_N.std() == 0:
         raise HeadNotFitted("the training rows do not have different numbers")
     mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)

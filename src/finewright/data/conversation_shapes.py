@@ -11,7 +11,7 @@ from finewright.data.answer_choices import LETTERS, possible_answers
 from finewright.data.columns import Columns
 from finewright.data.conversations import Conversation, Form, Message, conversation_of
 from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
-from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, combine_faults
+from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, drop_faulty_rows
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "problem")
 ANSWERS = ("completion", "response", "answer", "output", "target", "solution")
@@ -184,11 +184,9 @@ def collect_rows(
             rows.append(read(record))
         except Fault as fault:
             faults.append(f"{record.where}: {fault}")
-    if faults and not options.skip_invalid_rows:
-        raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
+    dropped = drop_faulty_rows(faults, skip=options.skip_invalid_rows)
     notes = list(table.notes)
-    if faults:
-        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
+    notes += dropped
     unused = [name for name in table.columns if name not in used]
     if unused:
         more = f" and {len(unused) - _LISTED:,} more" if len(unused) > _LISTED else ""

@@ -49,10 +49,8 @@ def read_labelled_rows(table: FileTable, *, options: DataConfig, file: str) -> L
         else:
             rows.append(Example(text, names.setdefault(label, label), record.where, pair=read_pair(record, columns)))
             records.append(record)
-    if faults and not options.skip_invalid_rows:
-        raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
-    if faults:
-        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
+    dropped = base.drop_faulty_rows(faults, skip=options.skip_invalid_rows)
+    notes += dropped
     if num_spaced:
         notes.append(f"{file}: {num_spaced:,} label{'' if num_spaced == 1 else 's'} had spaces around, which were removed")
     if whole := labels.find_whole_numbers(names):

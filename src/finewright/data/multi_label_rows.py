@@ -12,7 +12,7 @@ from finewright.data.columns import Columns
 from finewright.data.label_lists import LIST, read_labels, tell_label_lists
 from finewright.data.labelled_rows import LabelledRows, find_encoding_fault, read_pair, read_text
 from finewright.data.labels import find_similar_labels
-from finewright.data.readers.base import LABEL_NAMES, FileTable, Record, bad_file, combine_faults
+from finewright.data.readers.base import LABEL_NAMES, FileTable, Record, bad_file, drop_faulty_rows
 from finewright.data.splits import Example
 
 JOINER = "|"
@@ -122,10 +122,9 @@ def read_multi_label_rows(
         else:
             rows.append(make_row(text, own_labels, record.where, pair=read_pair(record, columns)))
             records.append(record)
-    if faults and not options.skip_invalid_rows:
-        raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
+    dropped = drop_faulty_rows(faults, skip=options.skip_invalid_rows)
     notes = [*table.notes, *columns.notes, _describe_labels(file, labels, flags=flags, separator=separator)]
-    notes += [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
+    notes += dropped
     if num_none := sum(not row.labels for row in rows):
         have = (
             "1 row has no label: it counts as a text"

@@ -83,10 +83,9 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
         else:
             rows.append(NumberRow(text, write_number(value), record.where, pair=read_pair(record, columns), value=value))
             records.append(record)
-    if faults and not options.skip_invalid_rows:
-        raise base.combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
+    dropped = base.drop_faulty_rows(faults, skip=options.skip_invalid_rows)
     notes += columns.notes
-    notes += [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
+    notes += dropped
     if style.decimal == "comma":
         shown = next((cell for cell in cells if isinstance(cell, str) and not read_number(cell, style)[1]), None)
         read = f": {shown!r} is read as {write_number(read_number(shown, style)[0])}" if shown is not None else ""

@@ -9,7 +9,7 @@ from finewright.core.config import DataConfig
 from finewright.data import tag_schemes, tagged_tokens
 from finewright.data.columns import Columns
 from finewright.data.labelled_rows import LabelledRows, find_encoding_fault, is_blank
-from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, combine_faults
+from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, combine_faults, drop_faulty_rows
 from finewright.data.tagged_tokens import Bounds, Span, TaggedText, TextWithWords
 from finewright.data.text_pairs import TextInput
 from finewright.data.written_lists import parse_written_list
@@ -163,10 +163,8 @@ def read_tagged_rows(table: FileTable, *, options: DataConfig, file: str, tagged
             records.append(record)
         except _Fault as fault:
             faults.append(f"{record.where}: {fault}")
-    if faults and not options.skip_invalid_rows:
-        raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
-    if faults:
-        notes.append(f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}")
+    dropped = drop_faulty_rows(faults, skip=options.skip_invalid_rows)
+    notes += dropped
     rows = _to_tagged(read, records, file=file, notes=notes)
     return LabelledRows([*rows], records, table, form.columns, notes)
 

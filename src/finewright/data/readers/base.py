@@ -159,6 +159,14 @@ def combine_faults(faults: list[str], fix: str) -> UserError:
     return UserError("\n".join(faults[:MOST_ERRORS]) + rest, fix=fix, code=ExitCode.BAD_DATA)
 
 
+def drop_faulty_rows(faults: list[str], *, skip: bool) -> list[str]:
+    """Return the note about rows that were left out for these faults; none without one. Raise one `UserError` with all of them
+    unless such rows shall be skipped. `skip`: the option `data.skip_invalid_rows`."""
+    if faults and not skip:
+        raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
+    return [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
+
+
 def number_columns(count: int) -> tuple[str, ...]:
     """Return names for columns that have none: `column 1`, `column 2`."""
     return tuple(f"column {number}" for number in range(1, count + 1))

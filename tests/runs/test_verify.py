@@ -1,8 +1,10 @@
 """Verification of a saved model in a new interpreter (the other tests use a fork of a clean process)."""
 
 import io
+import os
 import re
 import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finewright import tasks
-from finewright.core import events
+from finewright.core import events, quiet
 from finewright.core.errors import ExitCode, UserError
 from finewright.data import packing
 from finewright.inference import predictor
@@ -28,6 +30,26 @@ def folder(tmp_path_factory):
     with sessions.quickly():
         place = sessions.place(tmp_path_factory.mktemp("proof"))
         return sessions.train(place, place / "run", method_name="lora", max_steps=2)
+
+
+def _answers():
+    return verify._answer_in_process.get()
+
+
+def test_a_command_has_a_process_at_hand_that_was_forked_before_training(monkeypatch, folder):
+    trained = predictor.Predictor.load(folder.model, limit=512, keep_end=False, task=tasks.DEFAULT, bfloat16=False)
+    monkeypatch.setattr(quiet, "is_process_ours", lambda: True)
+    monkeypatch.setattr(verify, "_can_fork", lambda: True)
+    monkeypatch.setattr(verify.new_interpreter, "ask", lambda *_: pytest.fail("a new interpreter"))
+    with verify.verifying_with(verify.answer_in_new_interpreter):
+        with verify.process_at_hand():
+            forked = _answers()
+            with verify.process_at_hand():
+                assert _answers() is forked, "one is enough"
+            assert verify.verify_saved_model(trained, folder.model, TEXTS) == 0
+        assert _answers() is verify.answer_in_new_interpreter
+    with pytest.raises(ChildProcessError):
+        os.waitpid(forked._child, os.WNOHANG)
 
 
 def test_a_new_interpreter_scores_as_we_do_and_a_changed_file_is_found(folder):
@@ -162,3 +184,14 @@ def test_a_run_without_memory_for_verification_keeps_its_weights_and_continues_f
         folder = pipeline.resume(tmp_path / "run", on_event=said.append)
     assert folder.complete
     assert not [event for event in said if isinstance(event, events.StepCompleted)]
+
+
+@pytest.mark.parametrize("reason", ["process", "thread", "accelerator"])
+def test_elsewhere_no_process_is_forked(monkeypatch, reason):
+    """Another program's process is not ours to fork; a fork lacks the other threads, and an accelerator that is open."""
+    monkeypatch.setattr(verify, "CleanProcess", lambda *_: pytest.fail("it forked"))
+    monkeypatch.setattr(quiet, "is_process_ours", lambda: reason != "process")
+    monkeypatch.setattr(threading, "active_count", lambda: 2 if reason == "thread" else 1)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: reason == "accelerator")
+    with verify.verifying_with(verify.answer_in_new_interpreter), verify.process_at_hand():
+        assert _answers() is verify.answer_in_new_interpreter

@@ -66,13 +66,25 @@ def test_the_network_scores_as_the_regression_decides(kind, with_new_pooler, mon
     assert has_bias == (kind not in ("gpt2", "llama", "bloom"))
     assert targets == TRAIN.targets
     scores = scoring.score_split(prepared_model, TRAIN)
-    assert np.abs(scores - head.scores(features)).max() <= 1e-5 * max(1.0, np.abs(scores).max())
+    assert 0 < head.softness < 1, "60 rows of 32 features: the regression knows them better than others"
+    assert found.softness == head.softness
+    assert np.abs(scores - head.softness * head.scores(features)).max() <= 1e-5 * max(1.0, np.abs(scores).max())
     evaluation = scoring.evaluate_split(prepared_model, TEST, task=TASK)
     assert found.test["loss"] == pytest.approx(evaluation.metrics()["loss"], abs=1e-5)
     assert (found.strength, found.num_rows) == (head.strength, 60)
     losses = scoring.evaluate_split(prepared_model, TRAIN, task=TASK).row_losses()
     assert losses.mean() < np.log(3)
     assert found.loss_spread == pytest.approx(losses.std(), rel=0.3), "that of the attention is left"
+
+
+def test_no_training_follows_no_softness():
+    """A head that is fitted last keeps the regression's certainty."""
+    prepared_model = tiny.prepared_model("bert")
+    new = prepared_model.architecture.head
+    soft = start(prepared_model)
+    scores = scoring.score_split(prepared_model, TRAIN)
+    assert head_start.start_from_probe(prepared_model, TASK, new=new, train=TRAIN, softened=False).softness == 1.0
+    assert np.allclose(scoring.score_split(prepared_model, TRAIN), scores / soft.softness, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])

@@ -307,14 +307,17 @@ def _read_peft_config(folder: Path) -> Any:
 
 def _wrap_by_peft(network: Any, folder: Path, *, architecture: Architecture) -> PreparedModel:
     """Put a saved adapter of any kind around its base."""
-    from peft import PeftModel, get_peft_model_state_dict
+    with peft_quiet():
+        from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
     adapter = _read_peft_config(folder)
     wrapped = network if architecture.has_standard_head else network.get_submodule(architecture.body)
     try:
         # Trainable weights are not rounded to bfloat16; a prompt lies outside the layers, and PEFT refuses it as trainable.
-        trainable_module: Any = PeftModel.from_pretrained(wrapped, str(folder), is_trainable=not adapter.is_prompt_learning)
+        with peft_quiet():
+            how = {"is_trainable": not adapter.is_prompt_learning}
+            trainable_module: Any = PeftModel.from_pretrained(wrapped, str(folder), **how)
         with safe_open(folder / "adapter_model.safetensors", framework="pt") as stored:
             names = set(stored.keys())
     except Exception as error:

@@ -70,7 +70,7 @@ def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, t
     if ready.model.runtime.objective != "pairs" or not opened.state.progress.step:
         return
     try:
-        head_start.start_from_probe(ready.model, task, new=(), train=train)
+        head_start.start_from_probe(ready.model, task, new=(), train=train, softened=False)
     except HeadNotFitted as reason:
         context.notify(f"head: stays as it was, as {reason}", level="warning", code="head")
 
@@ -78,4 +78,5 @@ def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, t
 def describe_probe(progress: Progress, probe: dict[str, Any]) -> dict[str, Any]:
     """Return what result.json holds of the head's start."""
     fitted = {name: probe[name] for name in ("strength", "num_rows", "seconds")} | {"described": probe.get("described", "")}
+    fitted["softness"] = probe.get("softness", 1.0)
     return fitted | {"metrics": {"validation": progress.start_metrics, "test": probe["test"]}}

@@ -10,7 +10,7 @@ from finewright.core.interrupts import StopRequest
 from finewright.data.dataset import DatasetCache, Source
 from finewright.methods.base import Method
 from finewright.planning import task_choice
-from finewright.runs import reference_scores, request, stages
+from finewright.runs import reference_scores, request, stages, verify
 from finewright.runs.context import RunContext, read_data, released_at_end
 from finewright.runs.folder import RunFolder, create_run, reopen_run
 from finewright.runs.schema import RunConfigFile
@@ -41,17 +41,18 @@ def train(
         on_event(Notice(said, code="task"))
     run_request = request.make_request(source, test=test, settings=settings, candidates=candidates)
     name = request.default_run_name(source, method=run_request.method_name, seed=settings.seed)
-    folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
-    with released_at_end(folder):
-        return _run_session(
-            folder,
-            run_request,
-            (),
-            data=(source, test),
-            shared=shared,
-            on_event=on_event,
-            stop=stop or StopRequest(),
-        )
+    with verify.process_at_hand():  # first: the fork must not hold the folder's lock
+        folder = create_run(out=out, name=name, differences=lambda saved: request.request_differences(saved, run_request))
+        with released_at_end(folder):
+            return _run_session(
+                folder,
+                run_request,
+                (),
+                data=(source, test),
+                shared=shared,
+                on_event=on_event,
+                stop=stop or StopRequest(),
+            )
 
 
 def resume(
@@ -62,18 +63,19 @@ def resume(
     stop: StopRequest | None = None,
 ) -> RunFolder:
     """Resume an unfinished run. `changes`: `option=value` for options that may change inside a run; they are recorded."""
-    folder, record = reopen_run(path)
-    with released_at_end(folder):
-        run_request = request.read_request(record)
-        return _run_session(
-            folder,
-            run_request,
-            changes,
-            data=(run_request.source, run_request.test),
-            shared=DatasetCache(),
-            on_event=on_event,
-            stop=stop or StopRequest(),
-        )
+    with verify.process_at_hand():
+        folder, record = reopen_run(path)
+        with released_at_end(folder):
+            run_request = request.read_request(record)
+            return _run_session(
+                folder,
+                run_request,
+                changes,
+                data=(run_request.source, run_request.test),
+                shared=DatasetCache(),
+                on_event=on_event,
+                stop=stop or StopRequest(),
+            )
 
 
 def _run_session(

@@ -358,13 +358,14 @@ class UntunedResult(Artifact):
 
 class ProbeResult(Artifact):
     """The regression on the frozen features that the head started from, or what `described` says. `strength`: its C. `num_rows`:
-    training rows it was fitted to. `metrics`: of the model before its first update."""
+    training rows it was fitted to. `metrics`: before the first update. `softness`: the outputs were multiplied by it then."""
 
     strength: float
     num_rows: int
     seconds: float
     metrics: RunMetrics
     described: str = ""
+    softness: float = 1.0
 
 
 class RunResult(VersionedFile):

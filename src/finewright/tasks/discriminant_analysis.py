@@ -11,7 +11,7 @@ import numpy as np
 
 from finewright.data.splits import split_into_folds
 from finewright.tasks import calibration
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite, find_softness
 from finewright.tasks.logistic_regression import NUM_FOLDS, standardise
 
 SHRINKAGES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
@@ -37,18 +37,23 @@ def fit_head(
     if len(targets_N) == num_labels:
         raise HeadNotFitted("no label has more than one row")
     scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)
-    shrinkage, temperature = _choose_shrinkage(scaled_NF, targets_N, num_labels, weights=weights, has_bias=has_bias)
+    shrinkage, temperature, held_out = _choose_shrinkage(scaled_NF, targets_N, num_labels, weights=weights, has_bias=has_bias)
     weight_CF, bias_C = _fit(scaled_NF, targets_N, num_labels, shrinkage=shrinkage, weights=weights, has_bias=has_bias)
     weight_CF, bias_C = weight_CF / temperature, bias_C / temperature
     rows = np.arange(len(targets_N))[:MOST_HELD_OUT]
-    losses_N = -_log_likelihoods(scaled_NF[rows] @ weight_CF.T + bias_C, targets_N[rows])
-    loss = float(np.average(losses_N, weights=None if weights is None else weights[rows]))
+    scores_NC, own = scaled_NF[rows] @ weight_CF.T + bias_C, None if weights is None else weights[rows]
+
+    def measure_loss(factor: float) -> float:
+        return float(np.average(-_log_likelihoods(factor * scores_NC, targets_N[rows]), weights=own))
+
+    loss = measure_loss(1.0)
     weight_CF = weight_CF / scale_F
     bias_C = bias_C - weight_CF @ mean_F if has_bias else bias_C
     if not (np.isfinite(weight_CF).all() and np.isfinite(bias_C).all() and loss <= np.log(num_labels)):
         raise HeadNotFitted(f"the discriminant analysis is no better than guessing: its loss is {loss:.3f}")
     bias = bias_C.astype(np.float32) if has_bias else None
-    return HeadWeights(weight_CF.astype(np.float32), bias, 1 - shrinkage, "a linear discriminant analysis")
+    softness = find_softness(measure_loss, held_out_loss=held_out)
+    return HeadWeights(weight_CF.astype(np.float32), bias, 1 - shrinkage, "a linear discriminant analysis", softness)
 
 
 def _fit(
@@ -88,14 +93,15 @@ def _fit(
 
 def _choose_shrinkage(
     features_NF: np.ndarray, targets_N: np.ndarray, num_labels: int, *, weights: np.ndarray | None, has_bias: bool
-) -> tuple[float, float]:
-    """Return the shrinkage with the highest likelihood of rows that are left out, and the temperature of its scores."""
+) -> tuple[float, float, float]:
+    """Return the shrinkage with the highest likelihood of rows that are left out, the temperature of its scores, and their loss;
+    the loss is 0 if no row can be left out."""
     left_out = split_into_folds(targets_N, NUM_FOLDS) == 0
     kept, judged = np.flatnonzero(~left_out), np.flatnonzero(left_out)
     judged = judged[np.isin(targets_N[judged], targets_N[kept])]  # the only row of its label says nothing
     judged = judged[:: -(-len(judged) // MOST_HELD_OUT) or 1]
     if not len(judged) or len(kept) == len(np.unique(targets_N[kept])):  # no two rows of a label tell how they spread
-        return SHRINKAGES[-1], 1.0
+        return SHRINKAGES[-1], 1.0, 0.0
     found = []
     own = None if weights is None else weights[kept]
     for shrinkage in SHRINKAGES:
@@ -105,8 +111,8 @@ def _choose_shrinkage(
         scores = features_NF[judged] @ weight_CF.T + np.where(np.isfinite(bias_C), bias_C, -1e4)
         temperature = calibration.fit_temperature(scores, targets_N[judged])
         found.append((float(_log_likelihoods(scores / temperature, targets_N[judged]).mean()), shrinkage, temperature))
-    _, shrinkage, temperature = max(found)
-    return shrinkage, temperature
+    likelihood, shrinkage, temperature = max(found)
+    return shrinkage, temperature, -likelihood
 
 
 def _log_likelihoods(scores_NC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from finewright.data.splits import split_into_folds
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite, find_softness
 
 NUM_FOLDS = 3
 """Parts of the training rows that are left out in turn."""
@@ -102,22 +102,31 @@ def fit_head(
     The regression sees features of standard deviation near 1, which the head's weights undo exactly. Without a bias features are
     not centred, as only a bias could undo that. `weights`: of the rows, shape (N,). Raise `HeadNotFitted` with the reason.
     """
+    from scipy.special import logsumexp
+
     targets_N = np.asarray(targets)
     check_finite(features_NF)
     check_every_label(targets_N, num_labels)
     scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)
     how: dict[str, Any] = {"weights": weights, "intercept": has_bias}
-    strength = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)
+    strength, held_out = _choose_strength(scaled_NF, targets_N, num_labels=num_labels, **how)
     classifier = fit(scaled_NF, targets_N, strength=strength, **how)
     weight_KF = classifier.coef_.astype(np.float64) / scale_F
     bias_K = np.zeros(len(weight_KF)) + (classifier.intercept_ - weight_KF @ mean_F if has_bias else 0.0)
     if num_labels == 2:  # one row: the logarithm of the ratio of both probabilities
         weight_KF, bias_K = np.concatenate([-weight_KF, weight_KF]) / 2, np.concatenate([-bias_K, bias_K]) / 2
-    losses_N = -log_likelihoods(predict(classifier, scaled_NF, num_labels=num_labels), targets_N)
-    loss = float(np.average(losses_N, weights=weights))
+    scores_NC = features_NF @ weight_KF.T + bias_K
+    own_N = scores_NC[np.arange(len(targets_N)), targets_N]
+
+    def measure_loss(factor: float) -> float:
+        return float(np.average(logsumexp(factor * scores_NC, axis=1) - factor * own_N, weights=weights))
+
+    loss = measure_loss(1.0)
     if not (np.isfinite(weight_KF).all() and np.isfinite(bias_K).all() and loss <= np.log(num_labels)):
         raise HeadNotFitted(f"the regression did not converge: its loss is {loss:.3f}")
-    return HeadWeights(weight_KF.astype(np.float32), bias_K.astype(np.float32) if has_bias else None, strength)
+    softness = find_softness(measure_loss, held_out_loss=held_out)
+    bias = bias_K.astype(np.float32) if has_bias else None
+    return HeadWeights(weight_KF.astype(np.float32), bias, strength, softness=softness)
 
 
 def standardise(features_NF: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -147,7 +156,7 @@ def compute_scales(features_NF: np.ndarray) -> np.ndarray:
 
 def _choose_strength(
     features: np.ndarray, targets: np.ndarray, *, num_labels: int, weights: np.ndarray | None, intercept: bool
-) -> float:
+) -> tuple[float, float]:
     """Return the C for a head, see `choose_strength`. `weights`: of the rows, shape (N,)."""
     how: dict[str, Any] = {"num_labels": num_labels, "weights": weights, "intercept": intercept}
     return choose_strength(
@@ -155,8 +164,8 @@ def _choose_strength(
     )
 
 
-def choose_strength(measure: Callable[[float], np.ndarray], *, weights_N: np.ndarray | None) -> float:
-    """Return the lowest C whose likelihood of rows that are left out is within one standard error of the highest.
+def choose_strength(measure: Callable[[float], np.ndarray], *, weights_N: np.ndarray | None) -> tuple[float, float]:
+    """Return the lowest C whose likelihood of rows that are left out is within one standard error of the highest, and their loss.
 
     The likelihood of few rows is noisy, and a lower C is the safer error (the one-standard-error rule: Hastie, Tibshirani and
     Friedman, The Elements of Statistical Learning, 7.10).
@@ -175,5 +184,6 @@ def choose_strength(measure: Callable[[float], np.ndarray], *, weights_N: np.nda
     for number in range(best):
         lost_N = found[best] - found[number]
         if lost_N.mean() <= lost_N.std() / len(lost_N) ** 0.5:
-            return PROBE_STRENGTHS[number]
-    return PROBE_STRENGTHS[best]
+            best = number
+            break
+    return PROBE_STRENGTHS[best], -means[best]

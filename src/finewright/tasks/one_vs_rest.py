@@ -8,12 +8,13 @@ Shape suffixes: N texts, C labels, F features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from finewright.data.multi_label_splits import find_rarest_labels
-from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_finite
+from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_finite, find_softness
 from finewright.tasks.logistic_regression import NUM_FOLDS, choose_strength, standardise
 
 MOST_ITERATIONS = 300
@@ -134,18 +135,27 @@ def fit_head(features_NF: np.ndarray, targets_NC: np.ndarray, *, weights_NC: np.
     if not targets_NC.any():
         raise HeadNotFitted("no training row has a label")
     scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias)
-    strength = _choose_strength(scaled_NF, targets_NC, weights_NC=weights_NC, intercept=has_bias)
+    strength, held_out = _choose_strength(scaled_NF, targets_NC, weights_NC=weights_NC, intercept=has_bias)
     fitted = fit(scaled_NF, targets_NC, strength=strength, weights_NC=weights_NC, intercept=has_bias)
     weight_CF = fitted.coefficients / scale_F
     bias_C = fitted.intercept - weight_CF @ mean_F if has_bias else None
-    losses_N = -log_likelihoods(fitted.decide(scaled_NF), targets_NC)
-    loss = float(losses_N.mean())
+    decisions_NC = fitted.decide(scaled_NF)
+
+    def measure_loss(factor: float, weights_N: np.ndarray | None = None) -> float:
+        return float(np.average(-log_likelihoods(factor * decisions_NC, targets_NC), weights=weights_N))
+
+    loss = measure_loss(1.0)
     if not (np.isfinite(weight_CF).all() and (weights_NC is not None or loss <= np.log(2))):
         raise HeadNotFitted(f"the regression did not converge: its loss is {loss:.3f}")
-    return HeadWeights(weight_CF.astype(np.float32), None if bias_C is None else bias_C.astype(np.float32), strength)
+    weights_N = None if weights_NC is None else weights_NC.mean(axis=1)
+    softness = find_softness(partial(measure_loss, weights_N=weights_N), held_out_loss=held_out)
+    bias = None if bias_C is None else bias_C.astype(np.float32)
+    return HeadWeights(weight_CF.astype(np.float32), bias, strength, softness=softness)
 
 
-def _choose_strength(features_NF: np.ndarray, targets_NC: np.ndarray, *, weights_NC: np.ndarray | None, intercept: bool) -> float:
+def _choose_strength(
+    features_NF: np.ndarray, targets_NC: np.ndarray, *, weights_NC: np.ndarray | None, intercept: bool
+) -> tuple[float, float]:
     """Return the C for a head, see `choose_strength`; of many rows some decide."""
     most = max(50, MOST_SEARCH_WORK // max(1, features_NF.shape[1] * targets_NC.shape[1]))
     if len(features_NF) > most:

@@ -37,8 +37,9 @@ the loss of guessing, or of 1 nat if that is more."""
 
 @dataclass(frozen=True)
 class ProbeStart:
-    """How a head started. `strength`, `described`: as in `HeadWeights`. `loss_spread`: standard deviation of training rows'
-    losses, with dropout. `test`: metrics of the test rows, None without such rows."""
+    """How a head started. `strength`, `described`: as in `HeadWeights`. `softness`: the factor of its outputs. `loss_spread`:
+    standard deviation of training rows' losses, with dropout. `test`: metrics of the test rows, None without such rows.
+    """
 
     strength: float
     num_rows: int
@@ -46,6 +47,7 @@ class ProbeStart:
     loss_spread: float
     test: dict[str, Any] | None = None
     described: str = ""
+    softness: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, JSON-ready."""
@@ -53,12 +55,20 @@ class ProbeStart:
 
 
 def start_from_probe(
-    prepared_model: PreparedModel, task: Task, *, new: Sequence[str], train: EncodedSplit, test: EncodedSplit | None = None
+    prepared_model: PreparedModel,
+    task: Task,
+    *,
+    new: Sequence[str],
+    train: EncodedSplit,
+    test: EncodedSplit | None = None,
+    softened: bool = True,
 ) -> ProbeStart:
     """Set the head to a regression on what its last layer reads, without dropout; new hidden layers start near the identity.
 
-    `new`: as in `BaseNetwork`. `test`: rows to measure the regression on. Raise `HeadNotFitted` with the reason, and the head as
-    it was, if the task cannot fit one.
+    `new`: as in `BaseNetwork`. `test`: rows to measure the regression on. `softened`: training follows, so the head starts as
+    uncertain about the training rows as it is about rows that are left out (`head_weights.find_softness`).
+
+    Raise `HeadNotFitted` with the reason, and the head as it was, if the task cannot fit one.
     """
     began = time.monotonic()
     layers = HeadLayers.find(prepared_model, new=new)
@@ -70,13 +80,15 @@ def start_from_probe(
                 layers.set_near_identity(layer, read_inputs(prepared_model, train, layer=layer, rows=rows[:NUM_SIZED]))
             features_NF = read_inputs(prepared_model, train, layer=layers.last, rows=rows)
             head = task.fit_head(features_NF, [train.targets[row] for row in rows], has_bias=layers.last.bias is not None)
+            softness = head.softness if softened else 1.0
+            head = head.soften() if softened else head
             layers.set_last(head.weight, head.bias)
             spread = _check_loss(prepared_model, task, train, rows=rows, scores_NC=head.scores(features_NF))
             measured = _measure_test(prepared_model, task, test, layers=layers, head=head)
     except HeadNotFitted:
         layers.set_weights(before)
         raise
-    return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured, head.described)
+    return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured, head.described, softness)
 
 
 def choose_rows(targets: Sequence[Any]) -> list[int]:

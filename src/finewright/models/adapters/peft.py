@@ -20,13 +20,12 @@ def wrap_adapter(network: Any, config: Any) -> Any:
 
     PEFT takes the base's name from the network, so the network gets the name in the config.
     """
-    with peft_quiet():
-        from peft import get_peft_model
-
     network.name_or_path = config.base_model_name_or_path
     if str(config.task_type).endswith("_CLS"):
         config.modules_to_save = [name for name in config.modules_to_save or [] if name not in _PEFT_HEADS] or None
-    with warnings.catch_warnings():
+    with peft_quiet(), warnings.catch_warnings():
+        from peft import get_peft_model
+
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's call
         return get_peft_model(network, config)
 

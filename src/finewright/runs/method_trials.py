@@ -149,7 +149,7 @@ def _train_and_score(model: PreparedModel, task: Task, planned: MethodPlan) -> n
         pass
     if model.runtime.objective == "pairs":
         with suppress(HeadNotFitted):
-            head_start.start_from_probe(model, task, new=(), train=splits["train"])
+            head_start.start_from_probe(model, task, new=(), train=splits["train"], softened=False)
     return scoring.score_split(model, splits["test"])
 
 

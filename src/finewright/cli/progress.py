@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finewright.cli.console import clean, is_plain
+from finewright.core.cpu_share import describe_share
 from finewright.core.events import (
     AnswersProgress,
     DownloadProgress,
@@ -360,6 +361,7 @@ def describe_time(result: "RunResult") -> str:
     took, saving = result.train_seconds, result.saving_seconds
     text = compare_to_plan(took - saving, result.planned_seconds_for_steps, describe=lambda seconds: f"{seconds:.1f} s")
     text = text if saving < 0.01 * took else f"{text}, and {saving:.1f} s of saving"
+    text += describe_share(result.cpu_share)
     return f"{text}; {describe_early_stop(result)}" if result.stopped_early else text
 
 

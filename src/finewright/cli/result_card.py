@@ -13,6 +13,7 @@ from finewright.cli import multi_label_view, number_view
 from finewright.cli.console import clean
 from finewright.cli.head_start_view import describe_start, start_metrics
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
+from finewright.core.cpu_share import describe_share
 from finewright.core.errors import UserError
 from finewright.core.events import Stage
 from finewright.core.program import program_name, quote_path, show_path
@@ -239,6 +240,7 @@ def describe_time(result: RunResult) -> str:
     stages = {name: seconds for name, seconds in result.stage_seconds.items() if name in _STAGES and seconds >= 1}
     took = result.train_seconds - result.saving_seconds
     training = compare_to_plan(took, result.planned_seconds_for_steps, describe=lambda seconds: f"{seconds:.1f} s")
+    training += describe_share(result.cpu_share)
     if not stages:
         return f"training {training}"
     parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]  # type: ignore[index]

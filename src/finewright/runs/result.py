@@ -98,6 +98,7 @@ def build_result(
         "planned_epochs": planned_steps[-1].epochs_done,
         "planned_steps": len(planned_steps),
         "train_seconds": trained.seconds,
+        "cpu_share": trained.cpu_share,
         "examples_per_second": progress.num_rows / trained.seconds,
         "tokens_per_second": progress.num_tokens / trained.seconds,
         "lineage": schema.read(RunConfigFile, context.folder.config).lineage,

@@ -374,10 +374,9 @@ class RunResult(VersionedFile):
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
-    are those of all planned steps. `best_step` 0: no update made the model better on validation than its head's start. `probe`:
-    that start, None if it was random. `baselines`: on the same test rows, by name; `baseline_metrics`: where there is no
-    accuracy, `tag_baselines`: of tags of words. A run of a baseline has no epochs and steps, no plan and, if it reads none, no
-    model.
+    are those of all planned steps. `cpu_share`: of the processor time that training's threads could have had in the last session.
+    `best_step` 0: no update made the model better than its head's start, which `probe` has (None: random). `baselines`: on the same
+    test rows, by name; `baseline_metrics`: without an accuracy, `tag_baselines`: of tags. A baseline's run has no steps and plan.
     """
 
     method: str
@@ -401,6 +400,7 @@ class RunResult(VersionedFile):
     planned_epochs: float = 0.0
     planned_steps: int = 0
     train_seconds: float = Field(gt=0)
+    cpu_share: float | None = None
     saving_seconds: float = 0.0
     stage_seconds: dict[str, float] = {}
     examples_per_second: float = 0.0

@@ -11,6 +11,7 @@ import torch
 from finewright import tasks
 from finewright.core import cache, files, hardware, oom
 from finewright.core.config import RunConfig
+from finewright.core.cpu_share import CpuShare
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, MemoryMeasured, Notice, RunPlanned
 from finewright.core.interrupts import StopRequest
@@ -104,11 +105,13 @@ class PreparedRun:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The model with its best weights. `seconds`: training time of all sessions, checkpoints included."""
+    """The model with its best weights. `seconds`: training time of all sessions, checkpoints included. `cpu_share`: of the
+    processor time that the threads of this session's training could have had; None on an accelerator."""
 
     prepared: PreparedRun
     session: Session
     seconds: float
+    cpu_share: float | None
 
 
 def begin(
@@ -338,6 +341,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         context.on_event,  # after the checkpoint: what the caller hears of is saved
     ]
     seconds, peak_bytes = 0.0, context.meter.peak_bytes
+    share = CpuShare(threads=torch.get_num_threads())
     with opened.stoppable():
         for event in loop.train(
             model,
@@ -356,6 +360,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
                 peak_bytes = context.meter.peak_bytes
                 context.on_event(MemoryMeasured(peak_bytes))
             opened.stop_if_requested()
+    cpu_share = share.measure() if context.machine.device == "cpu" else None
     if opened.state.progress.best is None:
         head.fit_head_again(context, ready, opened, splits["train"], task=task)
     opened.state.progress.best = loop.choose_kept(opened.state.progress, task)
@@ -364,7 +369,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         context.notify(f"fine-tuning was no better on validation than {task.start}, which is kept", code="best")
     elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
-    return TrainedRun(ready, opened, seconds)
+    return TrainedRun(ready, opened, seconds, cpu_share)
 
 
 def _describe_run(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def test_what_is_prepared_is_there_for_all_that_come_after(workers):
     assert [event["said"] for event in told] == [["read once"]] * 3
     assert len({event["parent"] for event in told}) == 1
     assert {event["threads"] for event in told} == {1}
+    assert all(event["frozen"] for event in told), "what the server loaded is never collected again"
 
 
 def test_a_fault_in_a_single_request_is_raised_with_its_code(workers):

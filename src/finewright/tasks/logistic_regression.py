@@ -120,10 +120,11 @@ def fit_head(
     return HeadWeights(weight_KF.astype(np.float32), bias_K.astype(np.float32) if has_bias else None, strength)
 
 
-def standardise(features_NF: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def standardise(features_NF: np.ndarray, *, centred: bool, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (features of standard deviation near 1, their means, what they were divided by), shapes (N, F), (F,), (F,)."""
     mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)
-    return ((features_NF - mean_F if centred else features_NF) / scale_F).astype(np.float32), mean_F, scale_F
+    scaled_NF = (features_NF - mean_F if centred else features_NF) / scale_F
+    return scaled_NF.astype(dtype, copy=False), mean_F, scale_F
 
 
 def compute_scales(features_NF: np.ndarray) -> np.ndarray:

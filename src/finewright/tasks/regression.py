@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
 
-    from finewright.methods.base import Method
 
 DIGITS = 6
 """Significant digits of a predicted number: what float32 holds."""
@@ -103,13 +102,6 @@ class Regression(Task):
     def assumed(cls, *, num_labels: int) -> "Regression":
         """Build the task for a plan without data."""
         return cls(())
-
-    @classmethod
-    def why_not(cls, method: "Method") -> str:
-        """Return why a method cannot train this task: drawing texts of one label together needs labels."""
-        return (
-            f"{method.name()} draws texts of one label together, and {cls.name} has none" if method.objective == "pairs" else ""
-        )
 
     def check_dataset(self, dataset: Dataset) -> list[Finding]:
         """Return what is worth knowing of texts and numbers before training, errors first."""

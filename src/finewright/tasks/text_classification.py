@@ -147,7 +147,7 @@ class TextClassification(Task):
 
     def label_probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the softmax of the scores divided by the temperature, shape (N, C)."""
-        return probabilities(outputs, temperature=self.temperature)
+        return calibration.compute_probabilities(outputs, temperature=self.temperature)
 
     def fit_temperature(self, outputs: np.ndarray, targets: Sequence[int]) -> float:
         """Return the temperature that `calibration.fit_temperature` finds."""
@@ -163,7 +163,9 @@ class TextClassification(Task):
 
     def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
         """Return the largest difference of a score, and how many texts get another label."""
-        labels_before, labels_after = (probabilities(scores_NC).argmax(axis=1) for scores_NC in (before, after))
+        labels_before, labels_after = (
+            calibration.compute_probabilities(scores_NC).argmax(axis=1) for scores_NC in (before, after)
+        )
         num_changed = int((labels_before != labels_after).sum())
         return OutputDifference(float(np.abs(before - after).max()), float(np.abs(before).max()), num_changed)
 
@@ -183,7 +185,7 @@ class ClassificationEvaluation(Evaluation):
     @property
     def _probabilities_NC(self) -> np.ndarray:
         if self._softmax_NC is None:
-            self._softmax_NC = probabilities(self._scores_NC, temperature=self._temperature)
+            self._softmax_NC = calibration.compute_probabilities(self._scores_NC, temperature=self._temperature)
         return self._softmax_NC
 
     def metrics(self) -> dict[str, Any]:
@@ -213,7 +215,9 @@ class ClassificationEvaluation(Evaluation):
     def calibration_error(self, *, temperature: float | None = None) -> float:
         """Return `metrics.calibration_error` of the rows."""
         own = temperature is None
-        probabilities_NC = self._probabilities_NC if own else probabilities(self._scores_NC, temperature=temperature)
+        probabilities_NC = (
+            self._probabilities_NC if own else calibration.compute_probabilities(self._scores_NC, temperature=temperature)
+        )
         return metrics.calibration_error(probabilities_NC, self._targets)
 
     def row_confidences(self) -> tuple[np.ndarray, np.ndarray]:
@@ -227,9 +231,3 @@ class ClassificationEvaluation(Evaluation):
             line["probability_of_label"] = float(probabilities_C[target])
         wrong = [line for line in lines if line["label"] != line["predicted"]]
         return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
-
-
-def probabilities(scores_NC: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
-    """Return the softmax of the scores divided by the temperature in float64, shape (N, C)."""
-    shifted = np.exp((scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True)) / temperature)
-    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -9,12 +9,9 @@ from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
 from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from finewright.cli.console import OutputConsole
+    from finewright.cli.console import ErrorConsole, OutputConsole
     from finewright.data.dataset import LabelledRows
     from finewright.inference.evaluation_table import EvaluatedRows
-    from finewright.runs.run import Run
 
 MOST_MATRIX_LABELS = 12
 """Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
@@ -69,41 +66,42 @@ def evaluate(
             raise UserError("standard output has the metrics", where="-o", fix="-o FILE")
         writers.check_output(output, found.table, force=force)
     errors = ErrorConsole()
-    for note in found.notes:
-        print_wrapped(errors, note)
     num_trained = reading.count_trained_rows(config, found.rows)
-    if num_trained:
-        print_wrapped(errors, reading.describe_trained_rows(num_trained, len(found.rows)))
-    from finewright.inference.labelling import describe_cut
-    from finewright.runs.run import open_run
-
-    opened = open_run(run)
-    measured = _measure(opened, found, console=errors, abstain=abstain, num_generated=num_generated)
-    if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
-        print_wrapped(errors, cut)
-    notes = writers.write_table(output, measured.table) if output is not None else []
+    trained_too = [reading.describe_trained_rows(num_trained, len(found.rows))] if num_trained else []
+    for note in (*found.notes, *trained_too):
+        print_wrapped(errors, note)
+    measured = _measure(run, found, console=errors, abstain=abstain, num_generated=num_generated)
+    notes = []
+    if output is not None:
+        notes = writers.write_table(output, measured.table)
+        notes.append(f"{len(measured.table.records):,} rows with their predictions, the worst first: {output}")
     if as_json:
         print_json({**measured.metrics, "num_rows_trained_on": num_trained})
     else:
         show_metrics(OutputConsole(), measured.metrics)
     for note in notes:
         print_wrapped(errors, note)
-    if output is not None:
-        num_rows = len(measured.table.records)
-        print_wrapped(errors, f"{num_rows:,} rows with their predictions, the worst first: {output}")
 
 
 def _measure(
-    opened: "Run", found: "LabelledRows", *, console: "Console", abstain: float | None, num_generated: int | None
+    run: Path, found: "LabelledRows", *, console: "ErrorConsole", abstain: float | None, num_generated: int | None
 ) -> "EvaluatedRows":
-    """Return the evaluation of the rows, with progress on the console."""
+    """Return the evaluation of the rows, with progress on the console, which says too how many texts were cut."""
+    from finewright.cli.progress import print_wrapped
+    from finewright.inference.labelling import describe_cut
+    from finewright.runs.run import open_run
+
+    opened = open_run(run)
     rule = None if abstain is None else opened.abstention_rule(abstain)
     with console.status("evaluating") as status:
 
         def show_answers(done: int, total: int, num_tokens: int) -> None:
             status.update(f"answers: {done:,} of {total:,}, {num_tokens:,} tokens")
 
-        return opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
+        measured = opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
+    if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
+        print_wrapped(console, cut)
+    return measured
 
 
 def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ _HELPER_MODULES = (
     "answer_metrics",
     "base",
     "calibration",
+    "card_words",
     "choice_metrics",
     "discriminant_analysis",
     "entity_metrics",

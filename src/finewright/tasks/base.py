@@ -11,6 +11,7 @@ from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.text_pairs import are_pairs, as_input, input_of
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
+from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 
@@ -104,6 +105,8 @@ class Task(ABC):
     """Which states the head reads. Only `pooled` allows the last layer to compute one token per text."""
     pipeline_tag: ClassVar[str | None] = None
     """The transformers pipeline that predicts with a saved model, if there is one; hubs sort by it."""
+    card: ClassVar[CardWords] = CardWords()
+    """How a model card names and reads what a model gives."""
     columns: ClassVar[tuple[str, ...]]
     row_kind: ClassVar[RowKind] = "labelled"
     """What a row of its data is."""

@@ -20,6 +20,7 @@ from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import label_thresholds, multi_label_checks, multi_label_metrics, one_vs_rest
 from finewright.tasks.base import Metric, OutputDifference, Task
+from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadWeights
 
@@ -48,6 +49,7 @@ class MultiLabelClassification(Task):
     problem_type: ClassVar[str | None] = "multi_label_classification"
     reads: ClassVar[Reads] = "pooled"
     pipeline_tag: ClassVar[str | None] = "text-classification"
+    card: ClassVar[CardWords] = CardWords(after_encoding="probabilities = scores.sigmoid()\n")
     columns: ClassVar[tuple[str, ...]] = ("text", "labels")
     row_kind: ClassVar[RowKind] = "multi-label"
     metric: ClassVar[Metric] = Metric("micro_f1", is_share=True, words="micro F1")

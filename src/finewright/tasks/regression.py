@@ -25,6 +25,7 @@ from finewright.data.splits import Example
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.tasks import number_checks, number_metrics, ridge_regression
 from finewright.tasks.base import HeadWeights, Metric, Task
+from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -69,6 +70,15 @@ class Regression(Task):
     problem_type: ClassVar[str | None] = "regression"
     reads: ClassVar[Reads] = "pooled"
     pipeline_tag: ClassVar[str | None] = "text-classification"
+    card: ClassVar[CardWords] = CardWords(
+        outputs="values",
+        index="[:, 0]",
+        given="the number",
+        after_encoding="",
+        pipeline="predict",
+        value="value",
+        names_labels=False,
+    )
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     row_kind: ClassVar[RowKind] = "number"
     metric: ClassVar[Metric] = Metric("rmse", higher_is_better=False, words="RMSE")

@@ -32,6 +32,7 @@ from finewright.models.head_spec import TOKEN_CLASSIFICATION, Reads
 from finewright.tasks import entity_metrics, tag_checks
 from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
 from finewright.tasks.calibration import compute_probabilities
+from finewright.tasks.card_words import CardWords
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,11 @@ class TokenClassification(Task):
     reads: ClassVar[Reads] = "every-token"
     row_kind: ClassVar[RowKind] = "tagged-tokens"
     pipeline_tag: ClassVar[str | None] = "token-classification"
+    card: ClassVar[CardWords] = CardWords(
+        long_text="is read in overlapping windows",
+        pipeline_options='aggregation_strategy="first", stride={stride}',
+        pipeline_options_do="`stride` lets windows of a long text overlap, as they do here",
+    )
     columns: ClassVar[tuple[str, ...]] = ("tokens", "tags")
     metric: ClassVar[Any] = _DecisiveMetric()
     logged_metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "token_accuracy", "loss")

@@ -9,9 +9,12 @@ from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
 from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from finewright.cli.console import ErrorConsole, OutputConsole
     from finewright.data.dataset import LabelledRows
     from finewright.inference.evaluation_table import EvaluatedRows
+    from finewright.tasks.measures import Measures
 
 MOST_MATRIX_LABELS = 12
 """Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
@@ -51,6 +54,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on other labelled rows."""
+    from finewright import tasks
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.progress import print_wrapped
     from finewright.data import writers
@@ -78,7 +82,7 @@ def evaluate(
     if as_json:
         print_json({**measured.metrics, "num_rows_trained_on": num_trained})
     else:
-        show_metrics(OutputConsole(), measured.metrics)
+        show_metrics(OutputConsole(), measured.metrics, measures=tasks.get_task(config.task or tasks.DEFAULT).measures)
     for note in notes:
         print_wrapped(errors, note)
 
@@ -104,29 +108,36 @@ def _measure(
     return measured
 
 
-def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
-    """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
-    from finewright.cli import multi_label_view, number_view, progress
-    from finewright.cli.predict import shorten
+def show_metrics(console: "OutputConsole", measured: dict[str, Any], *, measures: "Measures") -> None:
+    """Print the metrics of a split and its worst mistakes, at most 80 columns wide. `measures`: what they are about."""
+    shows: dict[Measures, Callable[[OutputConsole, dict[str, Any]], None]] = {
+        "labels": _show_labels,
+        "label-sets": _show_label_sets,
+        "numbers": _show_numbers,
+        "tags": show_tags,
+        "values": _show_values,
+    }
+    shows[measures](console, measured)
+
+
+def _show_values(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print every metric by its name, and how good choices and answers are, where there are any."""
+    from finewright.cli import progress
     from finewright.cli.result_card import describe_choices
 
-    kinds = (
-        (number_view.is_measured, _show_numbers),
-        (multi_label_view.has_label_sets, _show_label_sets),
-        (_has_tags, show_tags),
-    )
-    for is_kind, show in kinds:
-        if is_kind(measured):
-            show(console, measured)
-            return
-    if "accuracy" not in measured:
-        plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
-        console.print(progress.rows_table(["metric", "value"], plain))
-        if measured.get("choices"):
-            console.print(describe_choices(measured["choices"]), highlight=False)
-        if measured.get("answers"):
-            _show_answers(console, measured)
-        return
+    plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
+    console.print(progress.rows_table(["metric", "value"], plain))
+    if measured.get("choices"):
+        console.print(describe_choices(measured["choices"]), highlight=False)
+    if measured.get("answers"):
+        _show_answers(console, measured)
+
+
+def _show_labels(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print how good predicted labels are, by label, the confusions and the worst mistakes."""
+    from finewright.cli import progress
+    from finewright.cli.predict import shorten
+
     low, high = measured["accuracy_ci95"]
     interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
     console.print(f"accuracy {measured['accuracy']:.1%} ({interval})", highlight=False)
@@ -148,11 +159,6 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
-
-
-def _has_tags(measured: dict[str, Any]) -> bool:
-    """Return whether metrics are those of tags of words."""
-    return ("token_accuracy" in measured and "per_type" in measured) or "per_tag" in measured
 
 
 def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:

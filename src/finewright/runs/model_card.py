@@ -15,8 +15,9 @@ from finewright.runs.lineage import describe_lineage
 from finewright.runs.number_card import describe_numbers
 from finewright.runs.schema import RunResult
 from finewright.runs.thresholds import describe_for_card
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
 from finewright.tasks.card_words import CardWords, ExampleTexts
+from finewright.tasks.measures import Metric
 
 if TYPE_CHECKING:
     from finewright.models.prepared import BaseModelRef, PreparedModel

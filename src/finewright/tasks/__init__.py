@@ -23,6 +23,7 @@ _HELPER_MODULES = (
     "label_thresholds",
     "language_models",
     "logistic_regression",
+    "measures",
     "metrics",
     "multi_label_checks",
     "multi_label_metrics",

@@ -24,9 +24,10 @@ from finewright.data.number_cells import write_number
 from finewright.data.splits import Example
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.tasks import number_checks, number_metrics, ridge_regression
-from finewright.tasks.base import HeadWeights, Metric, Task
+from finewright.tasks.base import HeadWeights, Task
 from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.measures import Measures, Metric
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,8 @@ class Regression(Task):
     )
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     row_kind: ClassVar[RowKind] = "number"
+    measures: ClassVar[Measures] = "numbers"
+    predicts_numbers: ClassVar[bool] = True
     metric: ClassVar[Metric] = Metric("rmse", higher_is_better=False, words="RMSE")
     logged_metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "spearman", "loss")
     fits_head: ClassVar[bool] = True

@@ -18,9 +18,10 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import calibration, discriminant_analysis, label_checks, logistic_regression, metrics
-from finewright.tasks.base import Metric, OutputDifference, Task
+from finewright.tasks.base import Task
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadWeights
+from finewright.tasks.measures import Measures, Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ class TextClassification(Task):
     reads: ClassVar[Reads] = "pooled"
     pipeline_tag: ClassVar[str | None] = "text-classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    measures: ClassVar[Measures] = "labels"
     metric: ClassVar[Metric] = Metric("accuracy", is_share=True)
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
     fits_head: ClassVar[bool] = True

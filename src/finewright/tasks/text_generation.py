@@ -20,9 +20,10 @@ from finewright.data.samples import DESCRIBED_WAYS
 from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
 from finewright.tasks import answer_metrics
-from finewright.tasks.base import EncodedRows, Metric, OutputDifference
+from finewright.tasks.base import EncodedRows
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.language_models import LanguageModelTask
+from finewright.tasks.measures import Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch

@@ -30,9 +30,10 @@ from finewright.data.tagged_tokens import (
 )
 from finewright.models.head_spec import TOKEN_CLASSIFICATION, Reads
 from finewright.tasks import entity_metrics, tag_checks
-from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
+from finewright.tasks.base import EncodedRows, Evaluation, Task
 from finewright.tasks.calibration import compute_probabilities
 from finewright.tasks.card_words import CardWords
+from finewright.tasks.measures import Measures, Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +79,7 @@ class TokenClassification(Task):
     )
     columns: ClassVar[tuple[str, ...]] = ("tokens", "tags")
     metric: ClassVar[Any] = _DecisiveMetric()
+    measures: ClassVar[Measures] = "tags"
     logged_metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "token_accuracy", "loss")
     labels_texts: ClassVar[bool] = False
 

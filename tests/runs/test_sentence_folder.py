@@ -70,7 +70,7 @@ def test_sentence_transformers_gives_the_same_scores(tmp_path, kind, wanted, met
     model = run_code(blocks(run.model)[0])["model"]
     scores = model.encode(TEXTS, convert_to_tensor=True, batch_size=4)
     assert_same(scores, our_scores(run.model))
-    assert scores.std(dim=0).min() > 0, "texts are told apart"
+    assert scores.std(dim=0).min() > 0, "texts have different scores"
 
 
 @pytest.mark.parametrize("dora", [False, True])

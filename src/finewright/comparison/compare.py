@@ -282,7 +282,7 @@ def _build_file(
         methods=comparison_results.build_method_rows(results, folder),
         pairs=[PairRow(**vars(pair), is_significant=pair.is_significant) for pair in results.pairs],
         curve=comparison_results.build_curve_rows(results),
-        ways=list(spec.candidates),
+        requested=list(spec.candidates),
         seeds=list(spec.seeds),
         train_sizes=list(spec.train_sizes),
         search=runner.records,

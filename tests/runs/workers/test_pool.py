@@ -109,8 +109,8 @@ def test_closing_ends_running_work(workers, tmp_path):
 def test_when_the_caller_is_killed_its_workers_end_too(tmp_path):
     out = tmp_path / "pid"
     code = (
-        "import sys; from pathlib import Path; from finewright.runs.workers import pool as crew;"
-        f"one = crew.WorkerPool(Path({str(tmp_path / 'log')!r}), server='support.echo_forks');"
+        "import sys; from pathlib import Path; from finewright.runs.workers import pool;"
+        f"one = pool.WorkerPool(Path({str(tmp_path / 'log')!r}), server='support.echo_forks');"
         f" one._send(dict(id='w', kind='wait', out={str(out)!r})); one._read_event()"
     )
     environment = {

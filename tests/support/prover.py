@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from finewright.comparison import worker
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import verify
 from finewright.runs.workers import fork_server
@@ -68,6 +67,8 @@ def _perform(request: dict[str, Any], notify: Any) -> None:
 
 
 if __name__ == "__main__":
+    from finewright.comparison import worker
+
     worker.load_libraries()
     for module in ("peft", "torch._dynamo", "transformers.models.gpt2.modeling_gpt2"):
         importlib.import_module(module)  # what every verification would load again, seconds each time
